@@ -1,0 +1,56 @@
+# NPP Orchestrator. `make help` lists the targets. Needs Python >= 3.11 and make, nothing else.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help env fetch demo check test test-release replay-test bench lock lock-jars clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+env: .venv/.ok ## the virtual environment, from hash-locked packages
+
+.venv/.ok: requirements/all.lock requirements/uv.lock.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is $$($(PYTHON) -V 2>&1); Python >= 3.11 is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: this Python cannot make virtual environments: install its venv package (Debian, Ubuntu: apt-get install python3-venv; others: the package with ensurepip)" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.lock.txt
+	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements/all.lock
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+fetch: .venv/.ok ## Kafka and the schema registry, verified against requirements/jars.lock
+	@$(BIN)/python -m app.platform.fetch
+
+demo: fetch ## the whole product on this machine; options in ARGS="--once --payments 5000 --chaos"
+	@$(BIN)/npp demo $(ARGS)
+
+check: .venv/.ok ## format, lint, types, import rules, tests without a broker; under a minute
+	@$(BIN)/python -m tests.floors check
+
+test: fetch ## everything CI runs: check, driver, kafka, acceptance, with the seconds of each
+	@$(BIN)/python -m tests.floors test
+
+test-release: fetch ## as test, with the full counts; hours
+	@NPP_TEST_RELEASE=1 $(BIN)/python -m tests.floors test
+
+replay-test: fetch ## the runbook's seven replay tests, each by name
+	@$(BIN)/pytest -v -p no:cacheprovider tests/replay/test_npp_replay.py
+
+bench: fetch ## speed figures; ARGS="--quick --json"
+	@$(BIN)/python -m bench $(ARGS)
+
+lock: ## rewrite requirements/all.lock and uv.lock.txt from pyproject.toml (adds; never upgrades what is locked)
+	@test -x $(BIN)/uv || $(MAKE) .venv/.ok
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group test --group lint --group build pyproject.toml -o requirements/all.lock
+	@grep -m1 '^uv==' requirements/all.lock | cut -d' ' -f1 | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o requirements/uv.lock.txt
+	@! grep -n '://' requirements/*.lock requirements/uv.lock.txt
+
+lock-jars: .venv/.ok ## rewrite requirements/jars.lock (needs mvn); see the script's own words
+	@$(BIN)/python requirements/lock_jars.py
+
+clean: ## remove what make made: environment, downloads, caches; keeps demo data (.npp)
+	@rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
