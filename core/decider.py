@@ -1,0 +1,78 @@
+"""What a decision needs beside the input and the state, and what it gives. No clock, no ids drawn, no logging."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from core.header import Cause
+from core.values import Parties, Sealed
+
+if TYPE_CHECKING:
+    from core.payment.events import Event
+    from core.payment.instructions import Instruction
+    from core.payment.state import Payment
+    from core.rules import Rules
+
+
+class Context(msgspec.Struct, frozen=True):
+    """`now_ms`: when the input was polled; decidedAt = max(now_ms, the payment's last decidedAt, a timer's deadline).
+
+    `sources` are those the input's topic may carry (empty: not an upstream topic). `origin` says what kind of topic
+    the input came from: upstream, operator, rail, deposits, resolve, notified or timer.
+    `open_parties` raises ValueError when the sealed bytes can not be read.
+    """
+
+    now_ms: int
+    cause: Cause
+    rules: Rules
+    origin: str
+    sources: frozenset[str]
+    open_parties: Callable[[Sealed], Parties]
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why nothing was appended. `code` is one of the four business codes, `rule` its name, `sentence` for people."""
+
+    code: str
+    rule: str
+    sentence: str
+    first_difference: str | None = None
+    expected: str | None = None
+    actual: str | None = None
+
+
+class Duplicate(msgspec.Struct, frozen=True):
+    """Done before: the first result is the events from_sequence..to_sequence of the payment."""
+
+    from_sequence: int
+    to_sequence: int
+
+
+class NoEffect(msgspec.Struct, frozen=True):
+    """Nothing to do, and nothing wrong. `rule` says why."""
+
+    rule: str
+    sentence: str
+
+
+class Unmatched(msgspec.Struct, frozen=True):
+    """A report whose payment is unknown: to quarantine as UNMATCHED."""
+
+    sentence: str
+
+
+class Accepted(msgspec.Struct):
+    """`events` in order, headers complete but for previous_hash; `state` after all of them; `instructions` for the outside."""
+
+    events: list[Event]
+    state: Payment
+    instructions: list[Instruction]
+
+
+Decision = Accepted | Duplicate | Refusal | NoEffect | Unmatched
+
+# core.payment.decide.decide(state: Payment | None, command: Input, context: Context) -> Decision
+# core.payment.evolve.evolve(state: Payment | None, event: Event) -> Payment        raises CorruptHistory

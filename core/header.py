@@ -1,0 +1,72 @@
+"""Headers that stand inline in every input and every event. Their bytes are hashed for ever: add, never rename."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class InputHeader(msgspec.Struct, frozen=True, gc=False):
+    """`sent_at` (epoch ms) is the producer's clock and only informs; `command_id` finds an outcome, it does not deduplicate."""
+
+    payment_intent_id: str
+    command_id: str | None = None
+    sent_at: int = 0
+    traceparent: str | None = None
+
+
+class OperatorHeader(msgspec.Struct, frozen=True):
+    """Who acts. `not_after` (epoch ms): decided later, the command is rejected COMMAND_EXPIRED."""
+
+    operator_id: str
+    roles: tuple[str, ...]
+    token_id: str
+    not_after: int
+    approval_id: str | None = None
+
+
+class Cause(msgspec.Struct, frozen=True, gc=False):
+    """The input that made an event: where it stands on the log and the SHA-256 of its raw value."""
+
+    cluster_id: str
+    topic: str
+    partition: int
+    offset: int
+    input_hash: bytes
+    command_id: str | None = None
+
+
+class Actor(msgspec.Struct, frozen=True, gc=False):
+    """kind: upstream, operator, rail, deposits, resolve, customer, timer, system."""
+
+    kind: str
+    id: str
+
+
+class EventHeader(msgspec.Struct, gc=False):
+    """`previous_hash` is filled in when the event is encoded: SHA-256 over the previous event's raw value bytes.
+
+    `decided_at` in epoch ms; `sequence` from 1 without gap; `attempt` 1 from creation on; `reason` is a failure
+    reason of the runbook's table, free text has fields of its own.
+    """
+
+    payment_intent_id: str
+    sequence: int
+    previous_hash: bytes
+    decided_at: int
+    cause: Cause
+    actor: Actor
+    attempt: int
+    state_after: str
+    reason: str | None
+    approval_id: str | None
+    rule_set: int
+    traceparent: str | None
+
+
+class InstructionHeader(msgspec.Struct, frozen=True, gc=False):
+    """`sequence` is that of the event in whose decision the instruction was given."""
+
+    payment_intent_id: str
+    sequence: int
+    decided_at: int
+    traceparent: str | None = None

@@ -1,0 +1,238 @@
+"""Inputs of a payment: commands of upstream systems and operators, reports of the outside, due timers.
+
+Field names are the Avro names in snake_case. Times are epoch milliseconds, amounts integer cents.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from core.header import InputHeader, OperatorHeader
+from core.values import Sealed
+
+
+class CreatePayment(msgspec.Struct, frozen=True, gc=False):
+    header: InputHeader
+    source: str
+    idempotency_key: str
+    amount: int
+    currency: str
+    parties: Sealed
+    end_to_end_id: str
+    service: str
+    uetr: str | None = None
+    customer_id: str | None = None
+    requested_execution_time: int | None = None
+    expires_at: int | None = None
+
+
+class ExpirePayment(msgspec.Struct, frozen=True):
+    """From an upstream topic `operator` is null; from the operators' topic it must not be."""
+
+    header: InputHeader
+    operator: OperatorHeader | None = None
+    reason: str | None = None
+
+
+class RequestApproval(msgspec.Struct, frozen=True):
+    """Ask Resolve to allow `action`; the parameters are those the action will be bound to."""
+
+    header: InputHeader
+    operator: OperatorHeader
+    action: str
+    reason: str
+    attempt: int | None = None
+    failure_reason: str | None = None
+    conflict_id: str | None = None
+    verdict: str | None = None
+    amount: int | None = None
+
+
+class RetryPayment(msgspec.Struct, frozen=True):
+    header: InputHeader
+    operator: OperatorHeader
+    attempt_id: str
+    reason: str
+
+
+class CancelPayment(msgspec.Struct, frozen=True):
+    header: InputHeader
+    operator: OperatorHeader
+    reason: str
+    customer_id: str | None = None
+
+
+class MarkPaymentFailed(msgspec.Struct, frozen=True):
+    header: InputHeader
+    operator: OperatorHeader
+    reason: str
+    details: str
+
+
+class ResolveReconciliation(msgspec.Struct, frozen=True):
+    header: InputHeader
+    operator: OperatorHeader
+    conflict_id: str
+    attempt: int
+    verdict: str
+    details: str
+
+
+class ReleaseFunds(msgspec.Struct, frozen=True):
+    """Release a deferred hold before non-payment is certain (action RELEASE_EARLY)."""
+
+    header: InputHeader
+    operator: OperatorHeader
+    attempt: int
+    reason: str
+
+
+class ReverseCapture(msgspec.Struct, frozen=True):
+    header: InputHeader
+    operator: OperatorHeader
+    attempt: int
+    reason: str
+
+
+class DecideApproval(msgspec.Struct, frozen=True):
+    """A person's decision of an approval that Resolve referred. `verdict` APPROVED or REJECTED."""
+
+    header: InputHeader
+    operator: OperatorHeader
+    approval_id: str
+    verdict: str
+    reason: str
+
+
+class ResumeProcessing(msgspec.Struct, frozen=True):
+    """Take a parked payment up again; `operator` confirms what `requested_by` asked for (two persons)."""
+
+    header: InputHeader
+    operator: OperatorHeader
+    requested_by: str
+    reason: str
+
+
+class AssignedFrom(msgspec.Struct, frozen=True, gc=False):
+    """Where an unmatched report came from and which two persons assigned it to this payment."""
+
+    topic: str
+    partition: int
+    offset: int
+    sha256: bytes
+    requested_by: str
+    confirmed_by: str
+
+
+class RailReport(msgspec.Struct, frozen=True):
+    """What the rail, or its adapter, says of one attempt. `code` is the raw rail code; core maps it by `adapter`'s table."""
+
+    header: InputHeader
+    external_ref: str
+    kind: str
+    adapter: str
+    code: str | None = None
+    amount: int | None = None
+    currency: str | None = None
+    rail_message_id: str | None = None
+    transaction_id: str | None = None
+    details: str | None = None
+    submitted_at: int | None = None
+    answered_at: int | None = None
+    technical_result: str | None = None
+    via_enquiry: bool = False
+    adapter_stopped: bool = False
+    assigned_from: AssignedFrom | None = None
+
+
+class DepositsResult(msgspec.Struct, frozen=True, gc=False):
+    """`result` HELD, DECLINED, CAPTURED, RELEASED, DEBITED, REVERSED, CREDITED or FAILED, for one funds reference."""
+
+    header: InputHeader
+    funds_ref: str
+    operation: str
+    result: str
+    amount: int
+    hold_ref: str | None = None
+    ledger_ref: str | None = None
+    verified_at: int | None = None
+    code: str | None = None
+    details: str | None = None
+
+
+class PolicyVerdict(msgspec.Struct, frozen=True):
+    header: InputHeader
+    policy_ref: str
+    verdict: str
+    phase: str
+    rules_evaluated: tuple[str, ...]
+    policy_version: str
+    failure_reason: str | None = None
+
+
+class ApprovalDecision(msgspec.Struct, frozen=True):
+    """Resolve's answer: APPROVED, REJECTED or REFERRED (a person has to decide)."""
+
+    header: InputHeader
+    approval_id: str
+    verdict: str
+    decided_by: str
+    rules_evaluated: tuple[str, ...]
+    policy_version: str
+    reason: str | None = None
+
+
+class NotificationResult(msgspec.Struct, frozen=True, gc=False):
+    """The notification service's confirmation. `result` DELIVERED or UNDELIVERABLE."""
+
+    header: InputHeader
+    notification_id: str
+    kind: str
+    result: str
+    delivered_at: int | None = None
+    channel: str | None = None
+
+
+class TimerDue(msgspec.Struct, frozen=True, gc=False):
+    """A deadline that has passed, written by the engine and read back."""
+
+    header: InputHeader
+    kind: str
+    deadline: int
+
+
+UpstreamCommand = CreatePayment | ExpirePayment
+OperatorCommand = (
+    RequestApproval
+    | RetryPayment
+    | CancelPayment
+    | MarkPaymentFailed
+    | ExpirePayment
+    | ResolveReconciliation
+    | ReleaseFunds
+    | ReverseCapture
+    | DecideApproval
+    | ResumeProcessing
+)
+Report = RailReport | DepositsResult | PolicyVerdict | ApprovalDecision | NotificationResult
+Input = UpstreamCommand | OperatorCommand | Report | TimerDue
+
+INPUTS: tuple[type[msgspec.Struct], ...] = (
+    CreatePayment,
+    ExpirePayment,
+    RequestApproval,
+    RetryPayment,
+    CancelPayment,
+    MarkPaymentFailed,
+    ResolveReconciliation,
+    ReleaseFunds,
+    ReverseCapture,
+    DecideApproval,
+    ResumeProcessing,
+    RailReport,
+    DepositsResult,
+    PolicyVerdict,
+    ApprovalDecision,
+    NotificationResult,
+    TimerDue,
+)

@@ -1,0 +1,103 @@
+"""Work for the outside, given in the same decision as the event that made it. Derived by `flow`, never remembered.
+
+Times are epoch milliseconds, amounts integer cents.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from core.header import InstructionHeader
+from core.values import Sealed
+
+
+class RailInstruction(msgspec.Struct, frozen=True):
+    """kind SUBMIT, WITHDRAW, RECALL or ENQUIRE. The same `external_ref` is the same instruction, however often it comes."""
+
+    header: InstructionHeader
+    kind: str
+    external_ref: str
+    attempt: int
+    amount: int
+    currency: str
+    service: str
+    end_to_end_id: str
+    submit_before: int
+    number: int  # of this kind for this attempt, from 1
+    parties: Sealed | None = None  # SUBMIT only
+    uetr: str | None = None
+
+
+class DepositsRequest(msgspec.Struct, frozen=True, gc=False):
+    """operation HOLD, CAPTURE, RELEASE, DEBIT_FORCED, REVERSE or CREDIT. `hold_ref` when one is known.
+
+    `parties` is given for HOLD only: Deposits Core needs the debtor's account.
+    """
+
+    header: InstructionHeader
+    operation: str
+    funds_ref: str
+    attempt: int
+    amount: int
+    currency: str
+    hold_ref: str | None = None
+    parties: Sealed | None = None
+    repeat: int = 0
+
+
+class PolicyCheckRequest(msgspec.Struct, frozen=True, gc=False):
+    """phase CREATE or RETRY. The answer is a PolicyVerdict with the same `policy_ref`."""
+
+    header: InstructionHeader
+    policy_ref: str
+    phase: str
+    attempt: int
+    source: str
+    amount: int
+    currency: str
+    service: str
+    parties: Sealed
+
+
+class ApprovalRequest(msgspec.Struct, frozen=True):
+    """An operator asks Resolve to allow an action. The answer is an ApprovalDecision."""
+
+    header: InstructionHeader
+    approval_id: str
+    action: str
+    phase: str
+    attempt: int
+    requester: str
+    roles: tuple[str, ...]
+    reason: str
+    state: str
+    amount: int
+    currency: str
+    failure_reason: str | None = None
+    conflict_id: str | None = None
+    verdict: str | None = None
+    expires_at: int = 0
+
+
+class CustomerNotification(msgspec.Struct, frozen=True, gc=False):
+    """kind cancelled, failed, late_failure or retry_started; only in words that are certain."""
+
+    header: InstructionHeader
+    notification_id: str
+    kind: str
+    state: str
+    money_outcome: str
+    amount: int
+    currency: str
+    customer_id: str | None = None
+
+
+Instruction = RailInstruction | DepositsRequest | PolicyCheckRequest | ApprovalRequest | CustomerNotification
+
+INSTRUCTIONS: tuple[type[msgspec.Struct], ...] = (
+    RailInstruction,
+    DepositsRequest,
+    PolicyCheckRequest,
+    ApprovalRequest,
+    CustomerNotification,
+)

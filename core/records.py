@@ -1,0 +1,250 @@
+"""Records beside a payment's history: outcomes, the lifecycle record, control, checkpoints, the adapter's own record.
+
+Times are epoch milliseconds.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from core.header import Cause
+
+STATE_VERSION = 1  # of the snapshot inside PaymentLifecycle
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of an input: result ACCEPTED, DUPLICATE, REJECTED, NO_EFFECT or MISROUTED.
+
+    `code` and `rule` name a refusal; `from_sequence`..`to_sequence` the events it made, or, for a duplicate, those of the first result.
+    """
+
+    payment_intent_id: str
+    cause: Cause
+    input_type: str
+    result: str
+    code: str | None
+    rule: str | None
+    sentence: str | None
+    first_difference: str | None
+    decided_at: int
+    rule_set: int
+    from_sequence: int
+    to_sequence: int
+    state: str | None
+    money_outcome: str | None
+    expected: str | None = None
+    actual: str | None = None
+
+
+class PaymentLifecycle(msgspec.Struct, frozen=True, gc=False):
+    """The compacted record of a payment: what others may read by name, and the engine's packed `snapshot`.
+
+    The first two fields are read by themselves during a restore. `head_hash` is the SHA-256 of the last event's raw value.
+    """
+
+    at_rest: bool
+    deadline: int | None
+    payment_intent_id: str
+    state_version: int
+    sequence: int
+    head_hash: bytes
+    last_lifecycle_event: str
+    state: str
+    money_outcome: str
+    reason: str | None
+    attempt: int
+    external_ref: str | None
+    amount: int
+    currency: str
+    funds: str
+    open_conflicts: int
+    overdue: str | None
+    waiting_for_person: bool
+    rule_set: int
+    decided_at: int
+    snapshot: bytes
+
+
+# --- control topic -------------------------------------------------------------------------------------------
+
+
+class ClusterRecorded(msgspec.Struct, frozen=True):
+    """Written once by `npp topics apply`: the cluster, the payments' partition count (fixed for life)."""
+
+    cluster_id: str
+    partitions: int
+    recorded_at: int
+    actor: str
+
+
+class InputAdded(msgspec.Struct, frozen=True):
+    """An input topic was added after the first start: its partitions are read from offset zero."""
+
+    topic: str
+    recorded_at: int
+    actor: str
+
+
+class RuleSetActivated(msgspec.Struct, frozen=True):
+    """The rule set in force from here on. Numbers only rise. The file's SHA-256 pins its content."""
+
+    number: int
+    sha256: bytes
+    state_version: int
+    event_schema_version: int
+    activated_at: int
+    actor: str
+
+
+class SourceMapActivated(msgspec.Struct, frozen=True):
+    """Which sources each command topic may carry, made from topics.yaml. `sources[i]` belong to `topics[i]`, comma separated."""
+
+    number: int
+    topics: tuple[str, ...]
+    sources: tuple[str, ...]
+    activated_at: int
+    actor: str
+
+
+class ProcessingStopped(msgspec.Struct, frozen=True):
+    """STOP: everything that obeys ends its batch and waits. By a person, or by a failed proof (`automatic`)."""
+
+    stop_id: str
+    reason: str
+    automatic: bool
+    stopped_at: int
+    actor: str
+
+
+class ResumeRequested(msgspec.Struct, frozen=True):
+    stop_id: str
+    proof_offset: int  # of the ProofPassed on the control topic that it rests on
+    reason: str
+    requested_at: int
+    actor: str
+
+
+class ResumeConfirmed(msgspec.Struct, frozen=True):
+    stop_id: str
+    request_offset: int
+    confirmed_at: int
+    actor: str
+
+
+class ProofPassed(msgspec.Struct, frozen=True):
+    """A replay passed. `scope` names what was proven; `offsets[i]` is the journal end of partition i it covers."""
+
+    scope: str
+    fold: bool
+    chain: bool
+    redecide: bool
+    offsets: tuple[int, ...]
+    passed_at: int
+    actor: str
+
+
+class RedriveRequested(msgspec.Struct, frozen=True):
+    """Put quarantined records back: `offsets` of `partition` of the quarantine topic. Assignment when `payment_intent_id` is set."""
+
+    request_id: str
+    partition: int
+    offsets: tuple[int, ...]
+    reason: str
+    requested_at: int
+    actor: str
+    payment_intent_id: str | None = None
+
+
+class RedriveConfirmed(msgspec.Struct, frozen=True):
+    request_id: str
+    confirmed_at: int
+    actor: str
+
+
+class RedriveDone(msgspec.Struct, frozen=True):
+    request_id: str
+    redriven: int
+    refused: str | None
+    done_at: int
+
+
+class RecoverRequested(msgspec.Struct, frozen=True):
+    """Committed offsets or a log's tail are lost: go on from what the journal records. Two persons."""
+
+    request_id: str
+    partitions: tuple[int, ...]
+    reason: str
+    requested_at: int
+    actor: str
+
+
+class RecoverConfirmed(msgspec.Struct, frozen=True):
+    request_id: str
+    confirmed_at: int
+    actor: str
+
+
+# --- proof -----------------------------------------------------------------------------------------------------
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """The verifier's signed statement about journal offsets `from_offset`..`to_offset` (inclusive) of one partition.
+
+    `signature` is Ed25519 over the checkpoint's Avro bytes with an empty signature; leaves as in RFC 6962.
+    """
+
+    partition: int
+    number: int
+    from_offset: int
+    to_offset: int
+    leaves: int
+    merkle_root: bytes
+    previous_checkpoint: bytes  # SHA-256 of the previous checkpoint's raw value, 32 zero bytes for number 1
+    signed_at: int
+    key_id: str
+    signature: bytes
+
+
+class VerifierHead(msgspec.Struct, frozen=True, gc=False):
+    """The verifier's own head of a payment: kept beside its checkpoints, never read from the lifecycle topic."""
+
+    payment_intent_id: str
+    sequence: int
+    hash: bytes
+    offset: int
+
+
+# --- rail adapter -------------------------------------------------------------------------------------------------
+
+
+class RailSubmission(msgspec.Struct, frozen=True):
+    """The rail adapter's own record of one externalRef.
+
+    phase SUBMITTING is written (acks=all) before the HTTP call; then SUBMITTED, REFUSED, WITHDRAWN, NOT_SUBMITTED.
+    """
+
+    external_ref: str
+    payment_intent_id: str
+    phase: str
+    submit_before: int
+    at: int
+    tries: int
+    rail_ref: str | None = None
+    technical_result: str | None = None
+
+
+CONTROL_RECORDS: tuple[type[msgspec.Struct], ...] = (
+    ClusterRecorded,
+    InputAdded,
+    RuleSetActivated,
+    SourceMapActivated,
+    ProcessingStopped,
+    ResumeRequested,
+    ResumeConfirmed,
+    ProofPassed,
+    RedriveRequested,
+    RedriveConfirmed,
+    RedriveDone,
+    RecoverRequested,
+    RecoverConfirmed,
+)

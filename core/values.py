@@ -1,0 +1,154 @@
+"""Ids, money and sealed party details: the values everything else is made of.
+
+Identity by construction: every id here is computed, none is drawn (domain: identity and idempotency).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+PAYMENT_ID_PREFIX: Final = "pi_"
+PAYMENT_ID_LENGTH: Final = 29  # "pi_" and 26 base32 characters of 16 bytes
+EXTERNAL_REF_LENGTH: Final = 30  # "N", 26 characters, three digits; NPP allows 35
+FUNDS_REF_LENGTH: Final = 33  # the external reference, a letter, two digits
+ATTEMPTS_MAX: Final = 20
+CURRENCY: Final = "AUD"
+ZERO_HASH: Final = bytes(32)
+
+
+class State(StrEnum):
+    """State of a payment (runbook, appendix state machine)."""
+
+    CREATED = "CREATED"
+    AUTHORISED = "AUTHORISED"
+    SENT = "SENT"
+    ACKNOWLEDGED = "ACKNOWLEDGED"
+    SETTLED = "SETTLED"
+    FAILED = "FAILED"
+    EXPIRED = "EXPIRED"
+
+
+class MoneyOutcome(StrEnum):
+    """What became of the money, over all attempts. An open conflict outranks paid, paid uncertain, uncertain not paid."""
+
+    OPEN = "OPEN"
+    PAID = "PAID"
+    NOT_PAID = "NOT_PAID"
+    UNCERTAIN = "UNCERTAIN"
+    CONTRADICTED = "CONTRADICTED"
+    RETURNED = "RETURNED"
+
+
+class FailureReason(StrEnum):
+    """The runbook's failure reasons; RAIL and TIMEOUT may be safe to retry, the others never are."""
+
+    RAIL = "RAIL"
+    TIMEOUT = "TIMEOUT"
+    INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
+    INVALID_ACCOUNT = "INVALID_ACCOUNT"
+    FRAUD = "FRAUD"
+    CANCELLED = "CANCELLED"
+    EXPIRED = "EXPIRED"
+
+
+class Action(StrEnum):
+    """Actions behind the Resolve gate."""
+
+    RETRY = "RETRY"
+    RETRY_UNCERTAIN = "RETRY_UNCERTAIN"
+    CANCEL = "CANCEL"
+    MARK_FAILED = "MARK_FAILED"
+    EXPIRE = "EXPIRE"
+    RESOLVE_RECONCILIATION = "RESOLVE_RECONCILIATION"
+    RELEASE_EARLY = "RELEASE_EARLY"
+    REVERSE = "REVERSE"
+
+
+class FundsOperation(StrEnum):
+    """Instructions to Deposits Core; the letter stands in the funds reference."""
+
+    HOLD = "HOLD"
+    CAPTURE = "CAPTURE"
+    RELEASE = "RELEASE"
+    DEBIT_FORCED = "DEBIT_FORCED"
+    REVERSE = "REVERSE"
+    CREDIT = "CREDIT"
+
+
+FUNDS_LETTER: Final[dict[str, str]] = {
+    FundsOperation.HOLD: "H",
+    FundsOperation.CAPTURE: "C",
+    FundsOperation.RELEASE: "R",
+    FundsOperation.DEBIT_FORCED: "D",
+    FundsOperation.REVERSE: "V",
+    FundsOperation.CREDIT: "K",
+}
+
+
+class Sealed(msgspec.Struct, frozen=True, gc=False):
+    """Party details as they travel and are hashed: `avro.1` is the Avro binary of Parties version 1, no prefix."""
+
+    scheme: str
+    key_id: str | None
+    bytes: bytes
+
+
+class Party(msgspec.Struct, frozen=True, gc=False):
+    """One side of a payment: BSB and account, or (creditor only) a PayID."""
+
+    name: str
+    bsb: str | None = None
+    account: str | None = None
+    pay_id_type: str | None = None
+    pay_id: str | None = None
+
+
+class Parties(msgspec.Struct, frozen=True, gc=False):
+    """Opened party details. Never in a log line or a metric label."""
+
+    debtor: Party
+    creditor: Party
+    remittance: str | None = None
+
+
+def payment_intent_id(source: str, idempotency_key: str) -> str:
+    """Id of the payment that `source` asked for under `idempotency_key`.
+
+    Raises ValueError when either holds NUL (two sources could otherwise share an id) or is not valid Unicode.
+    """
+    if "\0" in source or "\0" in idempotency_key:
+        raise ValueError("NUL is not allowed in source or idempotencyKey")
+    digest = hashlib.sha256(source.encode() + b"\0" + idempotency_key.encode()).digest()
+    return PAYMENT_ID_PREFIX + base64.b32encode(digest[:16]).decode().rstrip("=").lower()
+
+
+def attempt_id(number: int) -> str:
+    """Name of the attempt: att_001, att_002, …"""
+    return f"att_{number:03d}"
+
+
+def external_ref(payment_id: str, attempt: int) -> str:
+    """Reference of an attempt on the rail (InstrId), computed before anything is sent."""
+    return f"N{payment_id[3:].upper()}{attempt:03d}"
+
+
+def payment_id_of_external_ref(reference: str) -> str | None:
+    """The payment whose attempt this reference names, or None when it is not one of ours. Case is ignored."""
+    if len(reference) != EXTERNAL_REF_LENGTH or reference[0] not in "Nn" or not reference[27:].isdigit():
+        return None
+    return PAYMENT_ID_PREFIX + reference[1:27].lower()
+
+
+def attempt_of_external_ref(reference: str) -> int | None:
+    """The attempt's number in the reference, or None when it is not one of ours."""
+    return int(reference[27:]) if payment_id_of_external_ref(reference) else None
+
+
+def funds_ref(payment_id: str, attempt: int, operation: str, number: int = 1) -> str:
+    """Reference of an instruction to Deposits Core: the same instruction always has the same reference."""
+    return f"{external_ref(payment_id, attempt)}{FUNDS_LETTER[operation]}{number:02d}"

@@ -1,0 +1,28 @@
+"""The graph of topics as data: who reads and writes what. `topics.yaml` is compared with it at start and in tests."""
+
+from __future__ import annotations
+
+from typing import Final
+
+COMMANDS: Final = "npp.payment.commands.v1"
+BATCH_COMMANDS: Final = "npp.payment.commands.batch.v1"
+API_COMMANDS: Final = "npp.payment.commands.api.v1"
+OPERATOR_COMMANDS: Final = "npp.payment.operator-commands.v1"
+RAIL_REPORTS: Final = "npp.rail.reports.v1"
+DEPOSITS_RESULTS: Final = "npp.deposits.results.v1"
+RESOLVE_DECISIONS: Final = "npp.resolve.decisions.v1"
+CUSTOMER_NOTIFIED: Final = "npp.customer.notified.v1"
+TIMERS: Final = "npp.payment.timers.v1"
+
+EVENTS: Final = "npp.payment.events.v1"
+LIFECYCLE: Final = "npp.payment.lifecycle.v1"
+OUTCOMES: Final = "npp.payment.outcomes.v1"
+QUARANTINE: Final = "npp.payment.quarantine.v1"
+RAIL_SUBMISSIONS: Final = "npp.rail.submissions.v1"
+RAIL_SUBMITTED: Final = "npp.rail.submitted.v1"
+DEPOSITS_REQUESTS: Final = "npp.deposits.requests.v1"
+RESOLVE_REQUESTS: Final = "npp.resolve.requests.v1"
+NOTIFICATIONS: Final = "npp.customer.notifications.v1"
+CHECKPOINTS: Final = "npp.payment.checkpoints.v1"
+AUDIT: Final = "npp.operator.audit.v1"
+CONTROL: Final = "npp.control.v1"
