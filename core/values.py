@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import unicodedata
 from enum import StrEnum
 from typing import Final
 
@@ -152,3 +153,12 @@ def attempt_of_external_ref(reference: str) -> int | None:
 def funds_ref(payment_id: str, attempt: int, operation: str, number: int = 1) -> str:
     """Reference of an instruction to Deposits Core: the same instruction always has the same reference."""
     return f"{external_ref(payment_id, attempt)}{FUNDS_LETTER[operation]}{number:02d}"
+
+
+def same_person(a: str, b: str) -> bool:
+    """Whether two operator ids mean one person: compared in NFKC, case folded, without surrounding space."""
+    return _person(a) == _person(b)
+
+
+def _person(operator_id: str) -> str:
+    return unicodedata.normalize("NFKC", operator_id).strip().casefold()
