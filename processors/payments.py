@@ -1,0 +1,429 @@
+"""The payments processor: core put on the engine.
+
+bytes → value → decide → events with their chain, the lifecycle record, work for the outside, or one outcome.
+Everything it gives goes into the engine's one transaction; it does no input or output of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from core.decider import Accepted, Context, Decision, Duplicate, NoEffect, Refusal, Unmatched
+from core.header import Cause, InputHeader, OperatorHeader
+from core.payment import commands, events, instructions
+from core.payment import state as payment_state
+from core.payment.decide import decide, suspend
+from core.payment.evolve import evolve
+from core.payment.state import Payment
+from core.records import STATE_VERSION, Outcome, PaymentLifecycle
+from core.rules import Rules
+from core.values import ZERO_HASH, external_ref
+from engine.partitioner import partition_for
+from engine.ports import Batch, DependencyDown, EngineTopology, InputRecord
+from processors import quarantine, topology
+from processors.control import Control
+from processors.payments_metrics import PaymentsMetrics
+from schemas.codec import Codec, RegistryDown, Undecodable
+from schemas.parties import open_parties
+from schemas.peek import lifecycle_hints
+
+log = structlog.get_logger("npp.payments")
+
+INPUTS: Final = (
+    topology.RESOLVE_DECISIONS,
+    topology.OPERATOR_COMMANDS,
+    topology.RAIL_REPORTS,
+    topology.DEPOSITS_RESULTS,
+    topology.CUSTOMER_NOTIFIED,
+    topology.TIMERS,
+    topology.COMMANDS,
+    topology.BATCH_COMMANDS,
+    topology.API_COMMANDS,
+)
+
+ORIGINS: Final[dict[str, str]] = {
+    topology.RESOLVE_DECISIONS: "resolve",
+    topology.OPERATOR_COMMANDS: "operator",
+    topology.RAIL_REPORTS: "rail",
+    topology.DEPOSITS_RESULTS: "deposits",
+    topology.CUSTOMER_NOTIFIED: "notified",
+    topology.TIMERS: "timer",
+    topology.COMMANDS: "upstream",
+    topology.BATCH_COMMANDS: "upstream",
+    topology.API_COMMANDS: "upstream",
+}
+
+INSTRUCTION_TOPICS: Final[dict[type, str]] = {
+    instructions.RailInstruction: topology.RAIL_SUBMISSIONS,
+    instructions.DepositsRequest: topology.DEPOSITS_REQUESTS,
+    instructions.PolicyCheckRequest: topology.RESOLVE_REQUESTS,
+    instructions.ApprovalRequest: topology.RESOLVE_REQUESTS,
+    instructions.CustomerNotification: topology.NOTIFICATIONS,
+}
+
+RESULT_SENTENCE_MAX: Final = 1_000  # characters of an outcome's sentence
+
+
+def engine_topology(partitions: int, *, extra_inputs: tuple[str, ...] = ()) -> EngineTopology:
+    """The payments processor's topics; `extra_inputs` are command topics of further upstream systems."""
+    return EngineTopology(
+        application="payments",
+        inputs=INPUTS + extra_inputs,
+        low_priority=(topology.COMMANDS, topology.BATCH_COMMANDS, topology.API_COMMANDS, *extra_inputs),
+        heard_before_timers=(
+            topology.RESOLVE_DECISIONS,
+            topology.OPERATOR_COMMANDS,
+            topology.RAIL_REPORTS,
+            topology.DEPOSITS_RESULTS,
+            topology.CUSTOMER_NOTIFIED,
+        ),
+        timers=topology.TIMERS,
+        journal=topology.EVENTS,
+        state=topology.LIFECYCLE,
+        quarantine=topology.QUARANTINE,
+        control=topology.CONTROL,
+        partitions=partitions,
+    )
+
+
+class Known(msgspec.Struct, gc=False):
+    """A payment and the hash of its last event's raw value."""
+
+    payment: Payment
+    head: bytes
+
+
+class PaymentsApplication:
+    """See engine.ports.Application. `rules_of(number)` raises KeyError for a rule set this release does not carry."""
+
+    def __init__(
+        self,
+        *,
+        topology: EngineTopology,
+        codec: Codec,
+        control: Control,
+        rules_of: Callable[[int], Rules],
+        cluster_id: str,
+        work_partitions: Mapping[str, int],
+        metrics: PaymentsMetrics,
+    ) -> None:
+        self.topology = topology
+        self._codec = codec
+        self._control = control
+        self._rules_of = rules_of
+        self._cluster_id = cluster_id
+        self._work_partitions = dict(work_partitions)
+        self._metrics = metrics
+
+    # -- deciding -------------------------------------------------------------------------------------------------
+
+    def decide(self, batch: Batch, record: InputRecord) -> None:
+        value = record.value
+        if value is None:
+            self._quarantine(batch, record, quarantine.UNDECODABLE, "the record has no value")
+            return
+        try:
+            command = self._codec.decode(record.topic, value, record.headers)
+        except Undecodable as error:
+            self._quarantine(batch, record, quarantine.UNDECODABLE, str(error))
+            return
+        except RegistryDown as error:
+            raise DependencyDown(str(error)) from error
+        header: InputHeader = command.header
+        payment_id = header.payment_intent_id
+        cause = self._cause(record, value, header)
+        key = record.key
+        if key is None or key != payment_id.encode():
+            self._misrouted(batch, record, command, cause, "the record's key is not the paymentIntentId of its body")
+            return
+        known: Known | None = batch.get(record.partition, payment_id)
+        if known is None and partition_for(key, self.topology.partitions) != record.partition:
+            self._misrouted(batch, record, command, cause, "the record stands in another partition than its key's")
+            return
+        if known is not None and known.payment.parked and type(command) is not commands.ResumeProcessing:
+            self._quarantine(batch, record, quarantine.PARKED, "the payment is parked until it is resumed")
+            return
+        context = self._context(record, cause, known)
+        decision = decide(None if known is None else known.payment, command, context)
+        self._apply(batch, record, command, known, context, decision)
+
+    def on_defect(self, batch: Batch, record: InputRecord, error: BaseException) -> None:
+        """Park the payment: its history says so, this input and each later one go to quarantine, in order."""
+        detail = f"{type(error).__name__}: {error}"
+        log.critical(
+            "payment_parked", topic=record.topic, partition=record.partition, offset=record.offset,
+            error=type(error).__name__, exc_info=error,
+        )  # fmt: skip
+        known: Known | None = None
+        if record.key is not None and record.value is not None:
+            known = batch.get(record.partition, record.key.decode("utf-8", "replace"))
+        if known is not None and not known.payment.parked and record.value is not None:
+            cause = self._cause(record, record.value, InputHeader(payment_intent_id=known.payment.payment_intent_id))
+            context = self._context(record, cause, known)
+            accepted = suspend(known.payment, context, type(error).__name__)
+            self._append(batch, record.partition, known.payment.payment_intent_id, known, accepted)
+        self._metrics.parked += 1
+        self._quarantine(batch, record, quarantine.PARKED, detail)
+
+    def emit_timer(self, batch: Batch, partition: int, key: str, state: Known, deadline_ms: int) -> None:
+        due = commands.TimerDue(
+            header=InputHeader(payment_intent_id=key, sent_at=deadline_ms),
+            kind=payment_state.timer_kind(state.payment),
+            deadline=deadline_ms,
+        )
+        timers = self.topology.timers
+        batch.emit(timers, partition, key.encode(), self._codec.encode(timers, due))
+
+    def _context(self, record: InputRecord, cause: Cause, known: Known | None) -> Context:
+        in_force = self._control.rule_set
+        if in_force is None:
+            raise DependencyDown("no rule set is in force")
+        number = in_force.number if known is None else max(in_force.number, known.payment.rule_set)
+        return Context(
+            now_ms=record.polled_at_ms,
+            cause=cause,
+            rules=self._rules_of(number),
+            origin=ORIGINS.get(record.topic, "upstream"),
+            sources=self._control.sources(record.topic),
+            open_parties=open_parties,
+        )
+
+    def _cause(self, record: InputRecord, value: bytes, header: InputHeader) -> Cause:
+        return Cause(
+            self._cluster_id,
+            record.topic,
+            record.partition,
+            record.offset,
+            hashlib.sha256(value).digest(),
+            header.command_id,
+        )
+
+    def _apply(
+        self,
+        batch: Batch,
+        record: InputRecord,
+        command: Any,
+        known: Known | None,
+        context: Context,
+        decision: Decision,
+    ) -> None:
+        payment_id = command.header.payment_intent_id
+        name = type(command).__name__
+        if type(decision) is Accepted:
+            self._append(batch, record.partition, payment_id, known, decision)
+            self._metrics.input(name, "ACCEPTED")
+            if type(getattr(command, "operator", None)) is OperatorHeader:
+                self._outcome(batch, record, name, context, decision.state, decision)
+            return
+        if type(decision) is Unmatched:
+            self._metrics.input(name, "UNMATCHED")
+            self._quarantine(batch, record, quarantine.UNMATCHED, decision.sentence)
+            return
+        self._outcome(batch, record, name, context, None if known is None else known.payment, decision)
+
+    def _append(
+        self, batch: Batch, partition: int, payment_id: str, known: Known | None, accepted: Accepted
+    ) -> None:
+        """Events with their chain, then the lifecycle record and the instructions: all in one transaction."""
+        key = payment_id.encode()
+        head = ZERO_HASH if known is None else known.head
+        encode = self._codec.encode
+        journal = self.topology.journal
+        last_lifecycle = "" if known is None else known.payment.last_lifecycle_event
+        for event in accepted.events:
+            event.header.previous_hash = head
+            raw = encode(journal, event)
+            head = hashlib.sha256(raw).digest()
+            batch.emit(journal, partition, key, raw)
+            self._metrics.event(event)
+            if type(event) in _LIFECYCLE:
+                last_lifecycle = type(event).__name__
+        payment = accepted.state
+        for instruction in accepted.instructions:
+            topic = INSTRUCTION_TOPICS[type(instruction)]
+            batch.emit(topic, partition % self._work_partitions[topic], key, encode(topic, instruction))
+        record = lifecycle_record(payment, head, last_lifecycle)
+        batch.put(partition, payment_id, Known(payment, head), encode(self.topology.state, record))
+
+    def _outcome(
+        self,
+        batch: Batch,
+        record: InputRecord,
+        name: str,
+        context: Context,
+        payment: Payment | None,
+        decision: Accepted | Duplicate | Refusal | NoEffect,
+    ) -> None:
+        last = 0 if payment is None else payment.sequence
+        code = rule = sentence = difference = expected = actual = None
+        first_sequence = last_sequence = last
+        match decision:
+            case Accepted():
+                result = "ACCEPTED"
+                first_sequence = decision.events[0].header.sequence
+            case Duplicate():
+                result = "DUPLICATE"
+                first_sequence, last_sequence = decision.from_sequence, decision.to_sequence
+            case Refusal():
+                result = "REJECTED"
+                code, rule, difference = decision.code, decision.rule, decision.first_difference
+                sentence, expected, actual = decision.sentence, decision.expected, decision.actual
+            case NoEffect():
+                result, rule, sentence = "NO_EFFECT", decision.rule, decision.sentence
+        if type(decision) is not Accepted:
+            self._metrics.input(name, result, code or "", rule or "")
+        outcome = Outcome(
+            payment_intent_id=record.key.decode() if record.key else "",
+            cause=context.cause,
+            input_type=name,
+            result=result,
+            code=code,
+            rule=rule,
+            sentence=None if sentence is None else sentence[:RESULT_SENTENCE_MAX],
+            first_difference=difference,
+            decided_at=payment_state.decided_at(payment, context.now_ms),
+            rule_set=context.rules.number,
+            from_sequence=first_sequence,
+            to_sequence=last_sequence,
+            state=None if payment is None else str(payment.state),
+            money_outcome=None if payment is None else str(payment_state.money_outcome(payment)),
+            expected=expected,
+            actual=actual,
+        )
+        self._emit_work(batch, topology.OUTCOMES, record, self._codec.encode(topology.OUTCOMES, outcome))
+
+    # -- what is not decided ------------------------------------------------------------------------------------------
+
+    def _misrouted(self, batch: Batch, record: InputRecord, command: Any, cause: Cause, why: str) -> None:
+        in_force = self._control.rule_set
+        outcome = Outcome(
+            payment_intent_id=command.header.payment_intent_id,
+            cause=cause,
+            input_type=type(command).__name__,
+            result="MISROUTED",
+            code="VALIDATION_FAILED",
+            rule="MISROUTED",
+            sentence=f"{why}; nothing was decided, the record is kept in quarantine",
+            first_difference=None,
+            decided_at=record.polled_at_ms,
+            rule_set=0 if in_force is None else in_force.number,
+            from_sequence=0,
+            to_sequence=0,
+            state=None,
+            money_outcome=None,
+        )
+        self._emit_work(batch, topology.OUTCOMES, record, self._codec.encode(topology.OUTCOMES, outcome))
+        self._quarantine(batch, record, quarantine.MISROUTED, why)
+
+    def _quarantine(self, batch: Batch, record: InputRecord, reason: str, detail: str) -> None:
+        self._metrics.quarantined(reason)
+        log.warning(
+            "record_quarantined", reason=reason, topic=record.topic, partition=record.partition,
+            offset=record.offset,
+        )  # fmt: skip
+        headers = quarantine.headers(
+            reason=reason,
+            detail=detail,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            timestamp_ms=record.timestamp_ms,
+            origin=record.headers,
+        )
+        partition = record.partition % self._work_partitions[topology.QUARANTINE]
+        batch.emit(topology.QUARANTINE, partition, record.key, record.value, headers)
+
+    def _emit_work(self, batch: Batch, topic: str, record: InputRecord, value: bytes) -> None:
+        batch.emit(topic, record.partition % self._work_partitions[topic], record.key, value)
+
+    # -- packed state ---------------------------------------------------------------------------------------------------
+
+    def unpack(self, packed: bytes) -> Known:
+        record = self._codec.decode(self.topology.state, packed, None)
+        if type(record) is not PaymentLifecycle:
+            raise ValueError("not a lifecycle record")
+        return Known(payment_state.unpack(record.snapshot), record.head_hash)
+
+    def deadline_ms(self, state: Known) -> int | None:
+        return payment_state.next_deadline(state.payment)
+
+    def at_rest(self, state: Known) -> bool:
+        return payment_state.at_rest(state.payment)
+
+    def packed_hints(self, packed: bytes) -> tuple[bool, int | None]:
+        return lifecycle_hints(packed)
+
+    def check_tail(
+        self,
+        partition: int,
+        records: Sequence[tuple[int, bytes, bytes]],
+        get_packed: Callable[[str], bytes | None],
+    ) -> list[str]:
+        """Payments whose last event in the journal's tail is not the head that the restored state names."""
+        last: dict[str, bytes] = {}
+        for _, key, value in records:
+            last[key.decode()] = value
+        differing = []
+        for payment_id, value in last.items():
+            packed = get_packed(payment_id)
+            if packed is None or self.unpack(packed).head != hashlib.sha256(value).digest():
+                differing.append(payment_id)
+        return differing
+
+    def rebuild(self, partition: int, key: str, history: Sequence[bytes]) -> bytes | None:
+        """The lifecycle record folded from the whole history of one payment. Raises CorruptHistory on a gap."""
+        payment: Payment | None = None
+        head, last_lifecycle = ZERO_HASH, ""
+        for raw in history:
+            event = self._codec.decode(self.topology.journal, raw, None)
+            payment = evolve(payment, event)
+            head = hashlib.sha256(raw).digest()
+            if type(event) in _LIFECYCLE:
+                last_lifecycle = type(event).__name__
+        if payment is None:
+            return None
+        return self._codec.encode(self.topology.state, lifecycle_record(payment, head, last_lifecycle))
+
+    # -- figures -----------------------------------------------------------------------------------------------------------
+
+    def after_commit(self, decided: int) -> None:
+        self._metrics.commit()
+
+    def after_abort(self) -> None:
+        self._metrics.abort()
+
+
+_LIFECYCLE: Final = frozenset(events.LIFECYCLE_EVENTS)
+
+
+def lifecycle_record(payment: Payment, head: bytes, last_lifecycle_event: str) -> PaymentLifecycle:
+    """What the compacted topic says of a payment: by name for others, and packed for the engine."""
+    attempt = payment.attempt_number
+    return PaymentLifecycle(
+        at_rest=payment_state.at_rest(payment),
+        deadline=payment_state.next_deadline(payment),
+        payment_intent_id=payment.payment_intent_id,
+        state_version=STATE_VERSION,
+        sequence=payment.sequence,
+        head_hash=head,
+        last_lifecycle_event=last_lifecycle_event,
+        state=payment.state,
+        money_outcome=payment_state.money_outcome(payment),
+        reason=payment.reason,
+        attempt=attempt,
+        external_ref=external_ref(payment.payment_intent_id, attempt),
+        amount=payment.amount,
+        currency=payment.currency,
+        funds=payment_state.current_funds(payment),
+        open_conflicts=payment_state.open_conflicts(payment),
+        overdue=payment_state.overdue(payment),
+        waiting_for_person=payment_state.waiting_for_person(payment),
+        rule_set=payment.rule_set,
+        decided_at=payment.decided_at,
+        snapshot=payment_state.pack(payment),
+    )
