@@ -2,7 +2,7 @@
 
 Run by a maintainer, `make lock-jars`; needs `mvn` on PATH. A user never runs it:
 `app.platform.fetch` gets exactly what the lock names and refuses anything else. To move to another
-Kafka or registry, change the two versions below, run it, read the diff, run `make test`.
+Kafka or registry, change the versions below, run it, read the diff, run `make test`.
 """
 
 import hashlib
@@ -10,18 +10,23 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
+KAFKA = (
+    "org.apache.kafka:kafka_2.13:4.3.1",
+    # what Kafka logs through; without it a broker is silent. The version of Kafka's own log4j-core.
+    "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4",
+)
 REGISTRY = "io.apicurio:apicurio-registry-app:2.6.13.Final:tar.gz:all"
 LOCK = Path(__file__).with_name("jars.lock")
 
 POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>npp</groupId><artifactId>jars</artifactId><version>1</version>
-  <dependencies><dependency>
-    <groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version>
-  </dependency></dependencies>
+  <dependencies>{dependencies}</dependencies>
 </project>
 """
+DEPENDENCY = """<dependency>
+  <groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version>
+</dependency>"""
 
 
 def mvn(folder: Path, *args: str) -> None:
@@ -36,8 +41,8 @@ def line(group: str, artifact: str, version: str, kind: str, classifier: str, fi
 
 def kafka_lines(folder: Path) -> list[str]:
     """The broker with everything it needs at run time, one line a jar."""
-    group, artifact, version = KAFKA.split(":")
-    (folder / "pom.xml").write_text(POM.format(group=group, artifact=artifact, version=version))
+    dependencies = "".join(DEPENDENCY.format(*one.split(":")) for one in KAFKA)
+    (folder / "pom.xml").write_text(POM.format(dependencies=dependencies))
     libs = folder / "libs"
     mvn(
         folder,
