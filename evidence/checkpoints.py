@@ -1,0 +1,202 @@
+"""Signed checkpoints: what a verifier states about a range of one journal partition.
+
+A checkpoint says "complete up to here"; that nothing came later only the log itself can show.
+The signature covers the record's Avro bytes (no wire prefix) with an empty signature field. That
+field stays the schema's last, so the signed bytes follow from the raw ones without any schema.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from core.records import Checkpoint
+from evidence.chain import WIRE_PREFIX_BYTES, ZERO_HASH
+from evidence.keys import SIGNATURE_BYTES, Keyring, SigningKey
+from evidence.merkle import LeafData, payments_root
+
+EMPTY_SIGNATURE: Final = b"\x00"  # Avro bytes of length 0
+SIGNATURE_LENGTH: Final = b"\x80\x01"  # Avro length 64, zigzag
+SIGNATURE_FIELD_BYTES: Final = len(SIGNATURE_LENGTH) + SIGNATURE_BYTES
+
+UNREADABLE: Final = "CHECKPOINT_UNREADABLE"
+WRONG_PARTITION: Final = "CHECKPOINT_WRONG_PARTITION"
+UNKNOWN_KEY: Final = "CHECKPOINT_UNKNOWN_KEY"
+SIGNATURE: Final = "CHECKPOINT_SIGNATURE"
+NUMBER: Final = "CHECKPOINT_NUMBER"
+PREVIOUS: Final = "CHECKPOINT_PREVIOUS"
+RANGE: Final = "CHECKPOINT_RANGE"
+ROOT: Final = "CHECKPOINT_ROOT"
+MISSING: Final = "CHECKPOINT_MISSING"
+ALTERED: Final = "CHECKPOINT_ALTERED"
+
+
+class CheckpointProblem(msgspec.Struct, frozen=True):
+    """The first thing wrong with a chain of checkpoints; `number` is the one expected or found."""
+
+    kind: str
+    partition: int
+    number: int
+    first_difference: str
+
+    def sentence(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.kind}: partition {self.partition} checkpoint {self.number}: "
+            f"{self.first_difference}"
+        )
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """A checkpoint and its raw value, as it stands (or will stand) on the log."""
+
+    checkpoint: Checkpoint
+    raw: bytes
+
+    @property
+    def hash(self) -> bytes:
+        """SHA-256 of the raw value: what the next checkpoint names."""
+        return hashlib.sha256(self.raw).digest()
+
+
+class Range:
+    """The payments touched since the last checkpoint, each with its last event."""
+
+    def __init__(self) -> None:
+        self._leaves: dict[str, LeafData] = {}
+
+    def __len__(self) -> int:
+        return len(self._leaves)
+
+    def touch(self, payment: str, sequence: int, event_hash: bytes) -> None:
+        """An event of the range, in log order."""
+        self._leaves[payment] = LeafData(payment, sequence, event_hash)
+
+    def leaves(self) -> list[LeafData]:
+        """In no order; the tree sorts them."""
+        return list(self._leaves.values())
+
+    def root(self) -> bytes:
+        """Merkle root over the touched payments."""
+        return payments_root(self.leaves())
+
+    def clear(self) -> None:
+        """Begin the next range."""
+        self._leaves.clear()
+
+
+def build(
+    partition: int,
+    previous: Sealed | None,
+    touched: Range,
+    to_offset: int,
+    signed_at: int,
+    key_id: str,
+) -> Checkpoint:
+    """The next checkpoint, not yet signed: it follows `previous` without a hole."""
+    before = None if previous is None else previous.checkpoint
+    return Checkpoint(
+        partition=partition,
+        number=1 if before is None else before.number + 1,
+        from_offset=0 if before is None else before.to_offset + 1,
+        to_offset=to_offset,
+        leaves=len(touched),
+        merkle_root=touched.root(),
+        previous_checkpoint=ZERO_HASH if previous is None else previous.hash,
+        signed_at=signed_at if before is None else max(signed_at, before.signed_at),
+        key_id=key_id,
+        signature=b"",
+    )
+
+
+def seal(draft: Checkpoint, key: SigningKey, encode: Callable[[Checkpoint], bytes]) -> Sealed:
+    """Sign a draft. `encode` gives the whole value: wire prefix and Avro bytes."""
+    unsigned = encode(msgspec.structs.replace(draft, signature=b""))
+    if unsigned[-1:] != EMPTY_SIGNATURE:
+        raise ValueError("the signature is not the checkpoint schema's last field")
+    signature = key.sign(unsigned[WIRE_PREFIX_BYTES:])
+    signed = msgspec.structs.replace(draft, signature=signature)
+    return Sealed(signed, encode(signed))
+
+
+def signed_bytes(raw: bytes) -> bytes:
+    """What the signature of this raw checkpoint covers. Raises ValueError when it has none."""
+    avro = raw[WIRE_PREFIX_BYTES:]
+    field = avro[-SIGNATURE_FIELD_BYTES:]
+    if len(field) < SIGNATURE_FIELD_BYTES or not field.startswith(SIGNATURE_LENGTH):
+        raise ValueError("the value does not end with a 64-byte signature")
+    return avro[:-SIGNATURE_FIELD_BYTES] + EMPTY_SIGNATURE
+
+
+def signature_problem(sealed: Sealed, keyring: Keyring) -> CheckpointProblem | None:
+    """What is wrong with one checkpoint by itself: its key and its signature."""
+    checkpoint = sealed.checkpoint
+    partition, number = checkpoint.partition, checkpoint.number
+    if checkpoint.key_id not in keyring:
+        return CheckpointProblem(
+            UNKNOWN_KEY, partition, number, f"key {checkpoint.key_id} is not in the keyring"
+        )
+    try:
+        message = signed_bytes(sealed.raw)
+    except ValueError as error:
+        return CheckpointProblem(SIGNATURE, partition, number, str(error))
+    if not keyring.verifies(checkpoint.key_id, checkpoint.signature, message):
+        return CheckpointProblem(
+            SIGNATURE, partition, number, f"key {checkpoint.key_id} did not sign these bytes"
+        )
+    return None
+
+
+class CheckpointChain:
+    """Checks a partition's checkpoints one after the other, from number 1 or from a known one."""
+
+    def __init__(self, partition: int, keyring: Keyring, last: Sealed | None = None) -> None:
+        self.partition = partition
+        self.last = last
+        self._keyring = keyring
+
+    def feed(self, sealed: Sealed) -> CheckpointProblem | None:
+        """The first thing wrong with the next checkpoint, or None; then it is the last one."""
+        problem = self._position(sealed.checkpoint) or signature_problem(sealed, self._keyring)
+        if problem is None:
+            self.last = sealed
+        return problem
+
+    def _position(self, found: Checkpoint) -> CheckpointProblem | None:
+        def problem(kind: str, difference: str) -> CheckpointProblem:
+            return CheckpointProblem(kind, self.partition, found.number, difference)
+
+        before = None if self.last is None else self.last.checkpoint
+        number = 1 if before is None else before.number + 1
+        if found.partition != self.partition:
+            return problem(WRONG_PARTITION, f"it speaks of partition {found.partition}")
+        if found.number != number:
+            return problem(NUMBER, f"expected number {number}, found {found.number}")
+        if found.previous_checkpoint != (ZERO_HASH if self.last is None else self.last.hash):
+            return problem(PREVIOUS, "it names another checkpoint before it than the one there")
+        begin = 0 if before is None else before.to_offset + 1
+        if found.from_offset != begin or found.to_offset < begin:
+            return problem(
+                RANGE,
+                f"expected a range from offset {begin}, found {found.from_offset} to "
+                f"{found.to_offset}",
+            )
+        return None
+
+
+def root_problem(checkpoint: Checkpoint, touched: Range) -> CheckpointProblem | None:
+    """Compare a checkpoint with the payments that the log really shows in its range."""
+    computed = touched.root()
+    if (checkpoint.leaves, checkpoint.merkle_root) == (len(touched), computed):
+        return None
+    return CheckpointProblem(
+        ROOT,
+        checkpoint.partition,
+        checkpoint.number,
+        f"offsets {checkpoint.from_offset} to {checkpoint.to_offset} give {len(touched)} payments "
+        f"and root {computed.hex()}, it states {checkpoint.leaves} and "
+        f"{checkpoint.merkle_root.hex()}",
+    )

@@ -1,0 +1,180 @@
+"""Keys of the verifier: an Ed25519 private key in its own file, and the keyring of public keys.
+
+The keyring only grows: a checkpoint is checked with the key that signed it, however old.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+KEY_ID_PREFIX: Final = "ed25519-"
+KEY_ID_HEX_CHARACTERS: Final = 16
+PUBLIC_KEY_BYTES: Final = 32
+SIGNATURE_BYTES: Final = 64
+KEYRING_BYTES_MAX: Final = 1_048_576
+PRIVATE_FILE_MODE: Final = 0o600
+
+
+class KeyFileError(ValueError):
+    """A key file or keyring that can not be used; the sentence says why."""
+
+
+class SigningKey:
+    """A private key that signs, and the id under which its public key is listed."""
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self.public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.key_id = key_id(self.public)
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64-byte Ed25519 signature (RFC 8032); the same message gives the same bytes."""
+        return self._private.sign(message)
+
+
+class ListedKey(msgspec.Struct, frozen=True, rename="camel"):
+    """A public key (hex) as it stands in the keyring; `added_at` in epoch ms informs only."""
+
+    key_id: str
+    algorithm: str
+    public_key: str
+    added_at: int
+
+
+class KeyringFile(msgspec.Struct, frozen=True):
+    """The keyring's file: JSON, so that anybody can read it without this program."""
+
+    version: int
+    keys: tuple[ListedKey, ...]
+
+
+class Keyring:
+    """Public keys by id. Nothing is ever taken out of it."""
+
+    def __init__(self, keys: tuple[ListedKey, ...] = ()) -> None:
+        self._listed: dict[str, ListedKey] = {}
+        self._public: dict[str, Ed25519PublicKey] = {}
+        for each in keys:
+            self._list(each)
+
+    def _list(self, key: ListedKey) -> None:
+        raw = bytes.fromhex(key.public_key)
+        if key.algorithm != "Ed25519" or len(raw) != PUBLIC_KEY_BYTES:
+            raise KeyFileError(f"key {key.key_id} is not an Ed25519 public key")
+        if key.key_id != key_id(raw):
+            raise KeyFileError(f"key {key.key_id} is listed under an id that is not its own")
+        self._listed.setdefault(key.key_id, key)
+        self._public[key.key_id] = Ed25519PublicKey.from_public_bytes(raw)
+
+    def add(self, public: bytes, added_at: int) -> bool:
+        """List a raw public key; False when it is listed already."""
+        name = key_id(public)
+        if name in self._listed:
+            return False
+        self._list(ListedKey(name, "Ed25519", public.hex(), added_at))
+        return True
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._public
+
+    def listed(self) -> tuple[ListedKey, ...]:
+        """All keys, in the order in which they were listed."""
+        return tuple(self._listed.values())
+
+    def verifies(self, name: str, signature: bytes, message: bytes) -> bool:
+        """True when the listed key `name` made this signature. KeyError when it is not listed."""
+        try:
+            self._public[name].verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
+
+
+def key_id(public: bytes) -> str:
+    """A key's id: computed from the public key, so it can not name another."""
+    return KEY_ID_PREFIX + hashlib.sha256(public).hexdigest()[:KEY_ID_HEX_CHARACTERS]
+
+
+def new_signing_key() -> SigningKey:
+    """A fresh key from the operating system's randomness."""
+    return SigningKey(Ed25519PrivateKey.generate())
+
+
+def signing_key_from_seed(seed: bytes) -> SigningKey:
+    """The key of a 32-byte seed, for tests and vectors."""
+    return SigningKey(Ed25519PrivateKey.from_private_bytes(seed))
+
+
+def write_signing_key(path: Path, key: SigningKey) -> None:
+    """Write a new key file (PKCS 8, PEM), readable by its owner only. Never overwrites."""
+    pem = key._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE_MODE)
+    with os.fdopen(handle, "wb") as file:
+        file.write(pem)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_signing_key(path: Path) -> SigningKey:
+    """The key in a file. Raises KeyFileError when others may read it or it is not Ed25519."""
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise KeyFileError(f"{path.name} can be read by others: chmod 600 it, or make a new key")
+    try:
+        private = load_pem_private_key(path.read_bytes(), password=None)
+    except (ValueError, TypeError) as error:
+        raise KeyFileError(f"{path.name} is not an unencrypted PEM private key: {error}") from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise KeyFileError(f"{path.name} is not an Ed25519 key")
+    return SigningKey(private)
+
+
+def read_keyring(path: Path) -> Keyring:
+    """The keyring in a file; an absent file is an empty keyring. Raises KeyFileError."""
+    if not path.exists():
+        return Keyring()
+    if path.stat().st_size > KEYRING_BYTES_MAX:
+        raise KeyFileError(f"{path.name} is larger than {KEYRING_BYTES_MAX} bytes")
+    try:
+        file = msgspec.json.decode(path.read_bytes(), type=KeyringFile)
+        return Keyring(file.keys)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise KeyFileError(f"{path.name}: {error}") from error
+
+
+def write_keyring(path: Path, keyring: Keyring) -> None:
+    """Replace the file in one step. Refuses to drop a key that the file lists now."""
+    for old in read_keyring(path).listed():
+        if old.key_id not in keyring:
+            raise KeyFileError(f"{old.key_id} would be dropped: old keys stay listed")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = msgspec.json.format(msgspec.json.encode(KeyringFile(1, keyring.listed())), indent=2)
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_bytes(text + b"\n")
+    fresh.replace(path)
+
+
+def key_and_keyring(key_path: Path, keyring_path: Path, now_ms: int) -> tuple[SigningKey, Keyring]:
+    """The verifier's key, made when there is none, and the keyring with that key listed."""
+    if not key_path.exists():
+        write_signing_key(key_path, new_signing_key())
+    key = read_signing_key(key_path)
+    keyring = read_keyring(keyring_path)
+    if keyring.add(key.public, now_ms):
+        write_keyring(keyring_path, keyring)
+    return key, keyring

@@ -1,0 +1,105 @@
+"""Merkle trees as in RFC 6962, section 2.1: roots, audit paths and their verification."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+LEAF_PREFIX: Final = b"\x00"
+NODE_PREFIX: Final = b"\x01"
+EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
+PATH_LENGTH_MAX: Final = 64  # a tree of 2**64 leaves; a longer path is nonsense
+
+
+class LeafData(msgspec.Struct, frozen=True, gc=False):
+    """A payment touched in a checkpoint's range and its last event in it."""
+
+    payment_intent_id: str
+    sequence: int
+    hash: bytes
+
+
+class Inclusion(msgspec.Struct, frozen=True):
+    """Where a leaf stands (`index` from 0 in a tree of `size`) and the hashes beside its way up."""
+
+    index: int
+    size: int
+    path: tuple[bytes, ...]
+
+
+def payment_leaf(leaf: LeafData) -> bytes:
+    """SHA-256(0x00 ‖ id ‖ 0x00 ‖ sequence as u64 big-endian ‖ hash of the last event)."""
+    return hashlib.sha256(
+        LEAF_PREFIX
+        + leaf.payment_intent_id.encode()
+        + b"\x00"
+        + leaf.sequence.to_bytes(8, "big")
+        + leaf.hash
+    ).digest()
+
+
+def sorted_leaves(leaves: Sequence[LeafData]) -> list[LeafData]:
+    """In the order of a checkpoint's tree: by the id's bytes."""
+    return sorted(leaves, key=lambda leaf: leaf.payment_intent_id.encode())
+
+
+def payments_root(leaves: Sequence[LeafData]) -> bytes:
+    """The root over payments, which need not be sorted yet."""
+    return root([payment_leaf(leaf) for leaf in sorted_leaves(leaves)])
+
+
+def root(leaf_hashes: Sequence[bytes]) -> bytes:
+    """MTH of RFC 6962 over hashes of leaves. The empty tree's root is SHA-256 of nothing."""
+    if not leaf_hashes:
+        return EMPTY_ROOT
+    level = list(leaf_hashes)
+    # Pairing from the left and carrying an odd last one up gives the same tree as splitting at the
+    # largest power of two, without recursion.
+    while len(level) > 1:
+        paired = [_node(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)]
+        if len(level) % 2:
+            paired.append(level[-1])
+        level = paired
+    return level[0]
+
+
+def inclusion(leaf_hashes: Sequence[bytes], index: int) -> Inclusion:
+    """The audit path of leaf `index`. Raises IndexError when there is no such leaf."""
+    if not 0 <= index < len(leaf_hashes):
+        raise IndexError(f"leaf {index} of {len(leaf_hashes)}")
+    path: list[bytes] = []
+    level, at = list(leaf_hashes), index
+    while len(level) > 1:
+        beside = at ^ 1
+        if beside < len(level):
+            path.append(level[beside])
+        paired = [_node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+        if len(level) % 2:
+            paired.append(level[-1])
+        level, at = paired, at // 2
+    return Inclusion(index, len(leaf_hashes), tuple(path))
+
+
+def includes(proof: Inclusion, leaf_hash: bytes, expected_root: bytes) -> bool:
+    """True when the path leads from this leaf to this root (RFC 9162, section 2.1.3.2)."""
+    if not 0 <= proof.index < proof.size or len(proof.path) > PATH_LENGTH_MAX:
+        return False
+    at, last, computed = proof.index, proof.size - 1, leaf_hash
+    for beside in proof.path:
+        if last == 0:
+            return False
+        if at % 2 or at == last:
+            computed = _node(beside, computed)
+            while at % 2 == 0 and at != 0:
+                at, last = at >> 1, last >> 1
+        else:
+            computed = _node(computed, beside)
+        at, last = at >> 1, last >> 1
+    return last == 0 and computed == expected_root
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(NODE_PREFIX + left + right).digest()

@@ -1,0 +1,83 @@
+"""Keys of the verifier: files only their owner reads, and a keyring that never forgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from evidence.keys import (
+    KeyFileError,
+    Keyring,
+    ListedKey,
+    key_and_keyring,
+    read_keyring,
+    read_signing_key,
+    signing_key_from_seed,
+    write_keyring,
+    write_signing_key,
+)
+
+OLD, NEW = signing_key_from_seed(b"o" * 32), signing_key_from_seed(b"n" * 32)
+
+
+def test_a_key_file_gives_the_same_key_again_and_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "keys" / "verifier.pem"
+    write_signing_key(path, OLD)
+    assert read_signing_key(path).key_id == OLD.key_id
+    with pytest.raises(FileExistsError):
+        write_signing_key(path, NEW)
+
+
+def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "verifier.pem"
+    write_signing_key(path, OLD)
+    path.chmod(0o640)
+    with pytest.raises(KeyFileError, match="can be read by others"):
+        read_signing_key(path)
+
+
+def test_a_file_that_is_no_key_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "verifier.pem"
+    path.write_text("not a key")
+    path.chmod(0o600)
+    with pytest.raises(KeyFileError, match="not an unencrypted PEM"):
+        read_signing_key(path)
+
+
+def test_old_keys_stay_listed_and_go_on_verifying_what_they_signed(tmp_path: Path) -> None:
+    path = tmp_path / "keyring.json"
+    keyring = Keyring()
+    assert keyring.add(OLD.public, 1)
+    write_keyring(path, keyring)
+    again = read_keyring(path)
+    assert again.add(NEW.public, 2)
+    assert not again.add(NEW.public, 3)
+    write_keyring(path, again)
+    last = read_keyring(path)
+    assert [key.key_id for key in last.listed()] == [OLD.key_id, NEW.key_id]
+    assert last.verifies(OLD.key_id, OLD.sign(b"m"), b"m")
+    assert not last.verifies(NEW.key_id, OLD.sign(b"m"), b"m")
+
+
+def test_a_keyring_without_a_listed_key_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "keyring.json"
+    keyring = Keyring()
+    keyring.add(OLD.public, 1)
+    write_keyring(path, keyring)
+    with pytest.raises(KeyFileError, match="old keys stay listed"):
+        write_keyring(path, Keyring())
+
+
+def test_a_key_under_an_id_that_is_not_its_own_is_refused() -> None:
+    with pytest.raises(KeyFileError, match="not its own"):
+        Keyring((ListedKey(OLD.key_id, "Ed25519", NEW.public.hex(), 1),))
+
+
+def test_a_verifier_s_first_start_makes_key_and_keyring_and_later_ones_keep_them(
+    tmp_path: Path,
+) -> None:
+    key, _ = key_and_keyring(tmp_path / "k.pem", tmp_path / "r.json", 5)
+    again, keyring = key_and_keyring(tmp_path / "k.pem", tmp_path / "r.json", 6)
+    assert again.key_id == key.key_id
+    assert [listed.added_at for listed in keyring.listed()] == [5]
