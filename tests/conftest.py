@@ -1,0 +1,73 @@
+"""Session-wide fixtures: one real Kafka and one real schema registry, started when first asked for.
+
+A test that asks for one of them gets the mark `kafka`, and the broker-free floors leave it out.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.platform.broker import Cluster
+from app.platform.registry import Registry
+from tests.kafka_source import Kafka, open_kafka
+
+NEEDS_KAFKA = {"kafka", "registry", "fresh_cluster", "fresh_registry"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if NEEDS_KAFKA.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.kafka)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """The session's Kafka, shared: use topics and groups of your own, and never kill it."""
+    folder = tmp_path_factory.mktemp("kafka")
+    with open_kafka(folder) as running:
+        yield running
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of the session's schema registry (`NPP_TEST_REGISTRY`, else our own)."""
+    if url := os.environ.get("NPP_TEST_REGISTRY"):
+        yield url
+        return
+    with Registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running.url
+
+
+@pytest.fixture
+def fresh_cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
+    """Makes Kafkas for this test alone, to kill, pause or lock: `fresh_cluster(nodes=3, ...)`.
+
+    Takes what `Cluster` takes but the folder. Started unless `started=False`; ended by the fixture.
+    """
+    with ExitStack() as ends:
+        made: list[Path] = []
+
+        def make(*, started: bool = True, **options: Any) -> Cluster:
+            folder = tmp_path / f"cluster{len(made) + 1}"
+            made.append(folder)
+            cluster = Cluster(folder, **{"heap_mb": 256, **options})
+            ends.callback(shutil.rmtree, folder, ignore_errors=True)
+            ends.callback(cluster.stop)
+            return cluster.start() if started else cluster
+
+        yield make
+
+
+@pytest.fixture
+def fresh_registry(tmp_path: Path) -> Iterator[Registry]:
+    """A started registry for this test alone: `.kill()`, `.start()` (empty again), `.url`."""
+    with Registry(tmp_path / "registry") as running:
+        yield running
