@@ -1,0 +1,432 @@
+"""Payments brought into each situation of the matrices by real inputs only; knows no rules.
+
+`World` gives inputs to `decide` one by one, keeps what came out, answers what was asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from core import rules as rule_sets
+from core.decider import Accepted, Context, Decision
+from core.header import Cause, InputHeader, OperatorHeader
+from core.payment import commands as c
+from core.payment import events as e
+from core.payment import instructions as i
+from core.payment import state as payment_state
+from core.payment.decide import decide
+from core.payment.evolve import evolve
+from core.values import Parties, Party, Sealed, external_ref, payment_intent_id
+
+SOURCE = "mobile-app"
+KEY = "key-0001"
+PAYMENT = payment_intent_id(SOURCE, KEY)
+AMOUNT = 12_345
+START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
+HOUR_MS = 3_600_000
+STEP_MS = 20  # between two inputs
+SEALED = Sealed("avro.1", None, b"parties of the tests")
+PARTIES = Parties(
+    debtor=Party(name="Ada Payer", bsb="062000", account="12345678"),
+    creditor=Party(name="Ben Payee", bsb="082001", account="87654321"),
+    remittance="invoice 17",
+)
+ROLES = ("operator", "senior_operator", "admin")
+ORIGINS: dict[type, str] = {
+    c.CreatePayment: "upstream",
+    c.RailReport: "rail",
+    c.DepositsResult: "deposits",
+    c.PolicyVerdict: "resolve",
+    c.ApprovalDecision: "resolve",
+    c.NotificationResult: "notified",
+    c.TimerDue: "timer",
+}
+TOPICS = {
+    "upstream": "npp.payment.commands.v1",
+    "operator": "npp.payment.operator-commands.v1",
+    "rail": "npp.rail.reports.v1",
+    "deposits": "npp.deposits.results.v1",
+    "resolve": "npp.resolve.decisions.v1",
+    "notified": "npp.customer.notified.v1",
+    "timer": "npp.payment.timers.v1",
+}
+REF = external_ref(PAYMENT, 1)
+
+
+def open_parties(sealed: Sealed) -> Parties:
+    if sealed != SEALED:
+        raise ValueError("not the parties of the tests")
+    return PARTIES
+
+
+class World:
+    """One payment, its clock, its history and the instructions that it gave."""
+
+    def __init__(self) -> None:
+        self.payment: Any = None
+        self.now_ms = START_MS
+        self.offset = 0
+        self.messages = 0
+        self.events: list[Any] = []
+        self.instructions: list[Any] = []
+        self.rules = rule_sets.load(1)
+        self.operator_id = "ops_001"
+        self.roles = ROLES
+
+    def give(self, command: Any) -> Decision:
+        """Decide one input; when it is accepted, its state must be the fold of its events."""
+        self.now_ms += STEP_MS
+        operator = getattr(command, "operator", None)
+        origin = "operator" if operator is not None else ORIGINS.get(type(command), "upstream")
+        raw = msgspec.msgpack.encode(command)
+        cause = Cause(
+            "cluster-1",
+            TOPICS[origin],
+            0,
+            self.offset,
+            hashlib.sha256(raw).digest(),
+            command.header.command_id,
+        )
+        self.offset += 1
+        context = Context(
+            now_ms=self.now_ms,
+            cause=cause,
+            rules=self.rules,
+            origin=origin,
+            sources=frozenset({SOURCE}) if origin == "upstream" else frozenset(),
+            open_parties=open_parties,
+        )
+        decision = decide(self.payment, command, context)
+        if isinstance(decision, Accepted):
+            folded = self.payment
+            for event in decision.events:
+                folded = evolve(folded, event)
+            assert folded == decision.state, (
+                "the decided state is not the fold of the decided events"
+            )
+            self.payment = decision.state
+            self.events += decision.events
+            self.instructions += decision.instructions
+        return decision
+
+    def must(self, command: Any) -> list[Any]:
+        decision = self.give(command)
+        assert isinstance(decision, Accepted), f"{command!r} gave {decision!r}"
+        return decision.events
+
+    def header(self) -> InputHeader:
+        return InputHeader(PAYMENT, f"cmd-{self.offset}", self.now_ms)
+
+    def operator(self) -> OperatorHeader:
+        return OperatorHeader(self.operator_id, self.roles, "token-1", self.now_ms + 60_000)
+
+    # -- inputs -----------------------------------------------------------------------------------
+
+    def create(self, **changes: Any) -> c.CreatePayment:
+        fields: dict[str, Any] = {
+            "header": self.header(), "source": SOURCE, "idempotency_key": KEY,
+            "amount": AMOUNT, "currency": "AUD", "parties": SEALED,
+            "end_to_end_id": "E2E-1", "service": "sct",
+        }  # fmt: skip
+        return c.CreatePayment(**(fields | changes))
+
+    def report(self, kind: str, **changes: Any) -> c.RailReport:
+        """A report of the current attempt; each has a message id of its own."""
+        self.messages += 1
+        fields: dict[str, Any] = {
+            "header": self.header(), "external_ref": REF, "kind": kind, "adapter": "simulator",
+            "rail_message_id": f"MSG-{self.messages}", "answered_at": self.now_ms,
+        }  # fmt: skip
+        if kind in ("SETTLED", "RETURNED"):
+            fields |= {"amount": AMOUNT, "currency": "AUD"}
+        return c.RailReport(**(fields | changes))
+
+    def deposits(self, operation: str, result: str) -> c.DepositsResult:
+        """The answer to the last request of `operation`; without one, to att_001's first."""
+        asked = [
+            r
+            for r in self.instructions
+            if isinstance(r, i.DepositsRequest) and r.operation == operation
+        ]
+        letter = {"HOLD": "H", "CAPTURE": "C", "RELEASE": "R"}[operation]
+        return c.DepositsResult(
+            header=self.header(), funds_ref=asked[-1].funds_ref if asked else f"{REF}{letter}01",
+            operation=operation, result=result, amount=asked[-1].amount if asked else AMOUNT,
+            hold_ref="HOLD-1", ledger_ref="LEDGER-1", verified_at=self.now_ms,
+            code=None if result != "DECLINED" else "AM04",
+        )  # fmt: skip
+
+    def verdict(self, verdict: str) -> c.PolicyVerdict:
+        asked = [r for r in self.instructions if isinstance(r, i.PolicyCheckRequest)]
+        return c.PolicyVerdict(
+            header=self.header(), policy_ref=asked[-1].policy_ref, verdict=verdict,
+            phase=asked[-1].phase, rules_evaluated=("limits",), policy_version="1",
+            failure_reason="FRAUD" if verdict == "DECLINED" else None,
+        )  # fmt: skip
+
+    def command(self, name: str) -> Any:
+        """The command that the golden file calls `name`."""
+        header, operator = self.header(), self.operator()
+        kind, _, variant = name.partition("/")
+        match kind:
+            case "RetryPayment":
+                attempt = variant if variant.startswith("att_") else "att_002"
+                return c.RetryPayment(header, operator, attempt, "try again")
+            case "CancelPayment":
+                return c.CancelPayment(header, operator, "the customer asked")
+            case "MarkPaymentFailed":
+                reason = variant if variant in ("CANCELLED", "EXPIRED") else "RAIL"
+                details = "" if variant == "no details" else "the rail answered 503"
+                return c.MarkPaymentFailed(header, operator, reason, details)
+            case "ExpirePayment":
+                return c.ExpirePayment(
+                    header, operator if variant == "operator" else None, "the window is over"
+                )
+            case "CreatePayment":
+                return self.create(**CREATE_VARIANTS[variant](self))
+            case "ResolveReconciliation":
+                return c.ResolveReconciliation(
+                    header, operator, "cnf_001", 1, variant or "NOT_PAID", "seen"
+                )
+            case "ReleaseFunds":
+                return c.ReleaseFunds(header, operator, 1, "the customer needs it")
+            case "ReverseCapture":
+                return c.ReverseCapture(header, operator, 1, "a duplicate posting")
+            case "RequestApproval":
+                return c.RequestApproval(header, operator, variant, "please")
+            case "DecideApproval":
+                return c.DecideApproval(header, operator, "apr_001", "APPROVED", "seen")
+            case "ResumeProcessing":
+                return c.ResumeProcessing(header, operator, "adm_002", "mended")
+        raise KeyError(name)
+
+    # -- approvals --------------------------------------------------------------------------------
+
+    def approve(self, name: str) -> Decision:
+        """Ask for the approval that the command `name` needs and, if asked for, give it."""
+        kind, _, variant = name.partition("/")
+        action = variant if variant == "RETRY_UNCERTAIN" else ACTIONS[kind]
+        request = c.RequestApproval(
+            self.header(), self.operator(), action, "please",
+            failure_reason=(variant if variant in ("CANCELLED", "EXPIRED") else "RAIL")
+            if kind == "MarkPaymentFailed" else None,
+            conflict_id="cnf_001" if kind == "ResolveReconciliation" else None,
+            verdict=(variant or "NOT_PAID") if kind == "ResolveReconciliation" else None,
+        )  # fmt: skip
+        decision = self.give(request)
+        if isinstance(decision, Accepted):
+            asked = [r for r in self.instructions if isinstance(r, i.ApprovalRequest)][-1]
+            self.must(
+                c.ApprovalDecision(
+                    self.header(), asked.approval_id, "APPROVED", "apv_002", ("two persons",), "1"
+                )
+            )
+        return decision
+
+    def operate(self, name: str) -> None:
+        self.approve(name)
+        self.must(self.command(name))
+
+    # -- time -------------------------------------------------------------------------------------
+
+    def run_timers(self, span_ms: int) -> list[Any]:
+        """Every deadline that falls due within `span_ms`, in order; the events they made."""
+        end, made, last = self.now_ms + span_ms, [], None
+        for _ in range(50):
+            deadline = payment_state.next_deadline(self.payment)
+            if deadline is None or deadline > end:
+                break
+            kind = payment_state.timer_kind(self.payment)
+            assert (kind, deadline) != last, (
+                f"the timer {kind} at {deadline} acted and is still due"
+            )
+            last = (kind, deadline)
+            self.now_ms = max(self.now_ms, deadline)
+            decision = self.give(c.TimerDue(InputHeader(PAYMENT, None, deadline), kind, deadline))
+            if isinstance(decision, Accepted):
+                made += decision.events
+        return made
+
+
+ACTIONS = {
+    "RetryPayment": "RETRY", "CancelPayment": "CANCEL", "MarkPaymentFailed": "MARK_FAILED",
+    "ExpirePayment": "EXPIRE", "ResolveReconciliation": "RESOLVE_RECONCILIATION",
+    "ReleaseFunds": "RELEASE_EARLY", "ReverseCapture": "REVERSE",
+}  # fmt: skip
+
+CREATE_VARIANTS: dict[str, Callable[[World], dict[str, Any]]] = {
+    "": lambda w: {},
+    "other amount": lambda w: {"amount": AMOUNT + 1},
+    "amount zero": lambda w: {"amount": 0},
+    "amount negative": lambda w: {"amount": -1},
+    "USD": lambda w: {"currency": "USD"},
+    "wrong id": lambda w: {
+        "header": InputHeader(payment_intent_id(SOURCE, "another"), "cmd", w.now_ms)
+    },
+    "foreign source": lambda w: {
+        "source": "payroll-batch",
+        "header": InputHeader(payment_intent_id("payroll-batch", KEY), "cmd", w.now_ms),
+    },
+}
+
+REPORTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "RECEIVED": ("RECEIVED", {"code": "RCVD"}),
+    "STATUS": ("STATUS", {"code": "PDNG", "via_enquiry": True}),
+    "ACCEPTED": ("ACCEPTED", {"code": "ACSP"}),
+    "SETTLED": ("SETTLED", {"code": "ACSC"}),
+    "SETTLED_OTHER_AMOUNT": ("SETTLED", {"code": "ACSC", "amount": AMOUNT - 1}),
+    "SETTLED_OTHER_CURRENCY": ("SETTLED", {"code": "ACSC", "currency": "NZD"}),
+    "REJECTED": ("REJECTED", {"code": "AC01"}),
+    "REJECTED_UNKNOWN_CODE": ("REJECTED", {"code": "ZZ99"}),
+    "REJECTED_DUPLICATE_CODE": ("REJECTED", {"code": "AM05"}),
+    "REJECTED_RETRYABLE": ("REJECTED", {"code": "AB08"}),
+    "EXPIRED": ("EXPIRED", {"code": "MD20"}),
+    "WITHDRAWN": ("WITHDRAWN", {}),
+    "NOT_SUBMITTED": ("NOT_SUBMITTED", {}),
+    "ALREADY_SUBMITTED": ("ALREADY_SUBMITTED", {}),
+    "RECALL_ACCEPTED": ("RECALL_ACCEPTED", {}),
+    "RECALL_REFUSED": ("RECALL_REFUSED", {"code": "CUST"}),
+    "RETURNED": ("RETURNED", {"code": "AC04"}),
+}
+
+
+def named_report(world: World, name: str) -> c.RailReport:
+    kind, changes = REPORTS[name]
+    return world.report(kind, **changes)
+
+
+# -- situations -----------------------------------------------------------------------------------
+
+
+def none() -> World:
+    return World()
+
+
+def created() -> World:
+    world = World()
+    world.must(world.create())
+    return world
+
+
+def authorised() -> World:
+    world = World()
+    world.must(world.create(requested_execution_time=START_MS + HOUR_MS // 3))
+    world.must(world.deposits("HOLD", "HELD"))
+    world.must(world.verdict("PASSED"))
+    return world
+
+
+def sent() -> World:
+    world = created()
+    world.must(world.deposits("HOLD", "HELD"))
+    world.must(world.verdict("PASSED"))
+    return world
+
+
+def acknowledged() -> World:
+    world = sent()
+    world.must(named_report(world, "ACCEPTED"))
+    return world
+
+
+def settled() -> World:
+    world = acknowledged()
+    world.must(named_report(world, "SETTLED"))
+    world.must(world.deposits("CAPTURE", "CAPTURED"))
+    return world
+
+
+def _ended(start: Callable[[], World], report: str) -> World:
+    world = start()
+    world.must(named_report(world, report))
+    world.must(world.deposits("RELEASE", "RELEASED"))
+    return world
+
+
+def failed_uncertain() -> World:
+    world = sent()
+    world.operate("MarkPaymentFailed")
+    return world
+
+
+def failed_cancelled() -> World:
+    world = sent()
+    world.operate("CancelPayment")
+    return world
+
+
+def failed_recalled() -> World:
+    world = failed_cancelled()
+    world.must(named_report(world, "ALREADY_SUBMITTED"))
+    return world
+
+
+def failed_unsent() -> World:
+    world = created()
+    world.must(world.deposits("HOLD", "DECLINED"))
+    return world
+
+
+def expired_unsent() -> World:
+    world = authorised()
+    world.must(world.command("ExpirePayment/upstream"))
+    world.must(world.deposits("RELEASE", "RELEASED"))
+    return world
+
+
+def sent_conflict() -> World:
+    world = sent()
+    world.must(named_report(world, "SETTLED_OTHER_AMOUNT"))
+    return world
+
+
+def failed_conflict() -> World:
+    world = _ended(sent, "REJECTED_RETRYABLE")
+    world.must(named_report(world, "SETTLED"))
+    return world
+
+
+def retry_conflict() -> World:
+    world = _ended(sent, "REJECTED_RETRYABLE")
+    world.operate("RetryPayment")
+    world.must(named_report(world, "SETTLED"))
+    return world
+
+
+def failed_already_paid() -> World:
+    world = failed_conflict()
+    world.operate("ResolveReconciliation/SETTLED_AFTER_ALL")
+    return world
+
+
+SITUATIONS: dict[str, Callable[[], World]] = {
+    "NONE": none,
+    "CREATED": created,
+    "AUTHORISED": authorised,
+    "SENT": sent,
+    "ACKNOWLEDGED": acknowledged,
+    "SETTLED": settled,
+    "FAILED_REJECTED": lambda: _ended(sent, "REJECTED"),
+    "FAILED_RETRYABLE": lambda: _ended(sent, "REJECTED_RETRYABLE"),
+    "FAILED_LATE": lambda: _ended(acknowledged, "REJECTED"),
+    "FAILED_UNCERTAIN": failed_uncertain,
+    "FAILED_CANCELLED": failed_cancelled,
+    "FAILED_RECALLED": failed_recalled,
+    "FAILED_UNSENT": failed_unsent,
+    "EXPIRED_UNSENT": expired_unsent,
+    "EXPIRED_RAIL": lambda: _ended(sent, "EXPIRED"),
+    "SENT_CONFLICT": sent_conflict,
+    "FAILED_CONFLICT": failed_conflict,
+    "RETRY_CONFLICT": retry_conflict,
+    "FAILED_ALREADY_PAID": failed_already_paid,
+}
+COLUMNS = [
+    name
+    for name in SITUATIONS
+    if name not in ("NONE",) and "CONFLICT" not in name and "PAID" not in name
+]
+LIFECYCLE = {kind.__name__ for kind in e.LIFECYCLE_EVENTS}
