@@ -91,12 +91,15 @@ FUNDS_LETTER: Final[dict[str, str]] = {
 }
 
 
+Bytes = bytes  # inside Sealed the field of that name hides the type from msgspec
+
+
 class Sealed(msgspec.Struct, frozen=True, gc=False):
     """Party details as they travel and are hashed: `avro.1` is the Avro binary of Parties version 1, no prefix."""
 
     scheme: str
     key_id: str | None
-    bytes: bytes
+    bytes: Bytes
 
 
 class Party(msgspec.Struct, frozen=True, gc=False):
