@@ -10,13 +10,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from confluent_kafka.admin import AdminClient
 
-from app.platform.broker import Cluster
+from app.platform.broker import ClientConfig, Cluster
 from app.platform.broker_properties import Node, node_properties
 from app.platform.children import free_ports
 
@@ -28,14 +27,14 @@ INSIDE_PORT, INSIDE_CONTROLLER_PORT = 9092, 9093
 
 @dataclass(frozen=True)
 class Kafka:
-    """A Kafka that runs: where it is, and librdkafka's properties to reach it."""
+    """A Kafka that runs, and which of the three kinds it is."""
 
     bootstrap: str
     kind: str
-    config: dict[str, str] = field(default_factory=dict)
 
-    def client_config(self, **more: Any) -> dict[str, Any]:
-        return {"bootstrap.servers": self.bootstrap, **self.config, **more}
+    def client_config(self) -> ClientConfig:
+        """librdkafka's properties to reach it."""
+        return {"bootstrap.servers": self.bootstrap}
 
 
 @contextmanager

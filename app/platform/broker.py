@@ -34,6 +34,8 @@ FORMAT_WAIT_SECONDS = 60.0
 LOOK_EVERY_SECONDS = 0.05
 STARTED_MARK = b"Kafka Server started"
 
+ClientConfig = dict[str, str | int | float | bool]
+
 
 class BrokerError(RuntimeError):
     """A broker did not start, or ended by itself; the message carries the end of its log."""
@@ -79,9 +81,9 @@ class Cluster:
         ports = (self.advertised.get(index, port) for index, port in enumerate(self.ports))
         return ",".join(f"127.0.0.1:{port}" for port in ports)
 
-    def client_config(self, user: str = ADMIN) -> dict[str, str]:
+    def client_config(self, user: str = ADMIN) -> ClientConfig:
         """librdkafka's connection properties for this cluster, as the given user."""
-        config = {"bootstrap.servers": self.bootstrap}
+        config: ClientConfig = {"bootstrap.servers": self.bootstrap}
         if self.security != "PLAINTEXT":
             config |= {
                 "security.protocol": self.security,
