@@ -1,6 +1,7 @@
-"""Headers of a quarantined record: why it stands there and where it came from. The value is its raw bytes.
+"""Headers of a quarantined record: why it stands there, where it came from. The value is raw bytes.
 
-Whoever writes to the quarantine topic uses `headers`; whoever reads it uses `parse`. All values are UTF-8.
+Whoever writes to the quarantine topic uses `headers`; whoever reads it uses `parse`.
+All values are UTF-8.
 """
 
 from __future__ import annotations

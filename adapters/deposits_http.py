@@ -1,0 +1,90 @@
+"""Deposits Core over HTTP: the interface of docs/deposits-gateway.md. No accounts in its log."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import httpx
+import structlog
+
+from adapters import ports
+from adapters.http_call import HttpAnswer, call
+from adapters.ports import FundsAnswer
+from core.payment.instructions import DepositsRequest
+from core.values import FundsOperation, Parties
+from engine.clock import Clock
+
+log = structlog.get_logger("adapters.deposits_http")
+
+PATHS: Final[dict[str, str]] = {
+    FundsOperation.HOLD: "/holds",
+    FundsOperation.CAPTURE: "/captures",
+    FundsOperation.RELEASE: "/releases",
+    FundsOperation.DEBIT_FORCED: "/debits",
+    FundsOperation.REVERSE: "/reversals",
+    FundsOperation.CREDIT: "/credits",
+}
+REFUSALS: Final = frozenset({400, 402, 404, 409, 422})  # Deposits Core's own no, with its code
+
+
+class HttpDepositsCore:
+    """`DepositsCore` over HTTP. One client, shared by all lanes' threads."""
+
+    def __init__(self, *, client: httpx.Client, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+
+    def perform(self, request: DepositsRequest, parties: Parties | None) -> FundsAnswer:
+        """POST the operation. An answer without the same fundsRef is SILENT."""
+        path = PATHS.get(request.operation)
+        if path is None:
+            now = self._clock.now_ms()
+            return FundsAnswer(ports.REFUSED, now, now, "NOT_SENT", code="UNKNOWN_OPERATION")
+        answer = call(self._client, self._clock, "POST", path, body_of(request, parties))
+        outcome = _outcome(answer, request.funds_ref)
+        log.info(
+            "deposits request",
+            funds_ref=request.funds_ref,
+            operation=request.operation,
+            at=answer.asked_at,
+            latency_ms=answer.answered_at - answer.asked_at,
+            result=outcome,
+            technical_result=answer.technical_result,
+            code=answer.text("code"),
+        )
+        return FundsAnswer(
+            outcome=outcome,
+            asked_at=answer.asked_at,
+            answered_at=answer.answered_at,
+            technical_result=answer.technical_result,
+            hold_ref=answer.text("holdRef"),
+            ledger_ref=answer.text("ledgerRef"),
+            verified_at=answer.whole("verifiedAt"),
+            code=answer.text("code") if outcome == ports.REFUSED else None,
+            details=answer.text("details"),
+        )
+
+
+def body_of(request: DepositsRequest, parties: Parties | None) -> dict[str, Any]:
+    """The body of a request; the debtor stands in it for a HOLD only."""
+    body: dict[str, Any] = {
+        "fundsRef": request.funds_ref,
+        "paymentIntentId": request.header.payment_intent_id,
+        "amount": request.amount,
+        "currency": request.currency,
+        "holdRef": request.hold_ref,
+    }
+    if request.operation == FundsOperation.HOLD and parties is not None:
+        debtor = parties.debtor
+        body["debtor"] = {"name": debtor.name, "bsb": debtor.bsb, "account": debtor.account}
+    return body
+
+
+def _outcome(answer: HttpAnswer, funds_ref: str) -> str:
+    if answer.text("fundsRef") != funds_ref:
+        return ports.SILENT
+    if answer.status in (200, 201):
+        return ports.DONE
+    if answer.status in REFUSALS and answer.text("code"):
+        return ports.REFUSED
+    return ports.SILENT

@@ -1,0 +1,61 @@
+"""Customer notifications over HTTP: POST /notifications, idempotent by notificationKey."""
+
+from __future__ import annotations
+
+import httpx
+import structlog
+
+from adapters import ports
+from adapters.http_call import call
+from adapters.ports import NotifyAnswer
+from core.payment.instructions import CustomerNotification
+from engine.clock import Clock
+
+log = structlog.get_logger("adapters.notifications_http")
+
+
+class HttpNotifier:
+    """`Notifier` over HTTP. The service words the message from kind, state and moneyOutcome."""
+
+    def __init__(self, *, client: httpx.Client, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+
+    def notify(self, notification: CustomerNotification) -> NotifyAnswer:
+        """DELIVERED and UNDELIVERABLE are the service's words; all else is SILENT."""
+        payment_id = notification.header.payment_intent_id
+        key = f"{payment_id}:{notification.notification_id}"
+        body = {
+            "notificationKey": key,
+            "paymentIntentId": payment_id,
+            "kind": notification.kind,
+            "state": notification.state,
+            "moneyOutcome": notification.money_outcome,
+            "amount": notification.amount,
+            "currency": notification.currency,
+            "customerId": notification.customer_id,
+        }
+        answer = call(self._client, self._clock, "POST", "/notifications", body)
+        result = answer.text("result")
+        known = (
+            answer.status in (200, 201)
+            and answer.text("notificationKey") == key
+            and result in (ports.DELIVERED, ports.UNDELIVERABLE)
+        )
+        outcome = result if known and result is not None else ports.SILENT
+        log.info(
+            "customer notification",
+            payment_intent_id=payment_id,
+            kind=notification.kind,
+            latency_ms=answer.answered_at - answer.asked_at,
+            result=outcome,
+            technical_result=answer.technical_result,
+        )
+        return NotifyAnswer(
+            outcome=outcome,
+            asked_at=answer.asked_at,
+            answered_at=answer.answered_at,
+            technical_result=answer.technical_result,
+            delivered_at=answer.whole("deliveredAt"),
+            channel=answer.text("channel"),
+        )
