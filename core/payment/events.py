@@ -109,6 +109,7 @@ class PaymentFailed(msgspec.Struct, frozen=True, gc=False):
     rail_message_id: str | None
     via_enquiry: bool
     assigned_from: AssignedFrom | None
+    report_kind: str | None = None
 
 
 class PaymentExpired(msgspec.Struct, frozen=True, gc=False):
@@ -251,6 +252,7 @@ class OperatorActionRequested(msgspec.Struct, frozen=True, gc=False):
     verdict: str | None
     amount: int | None
     frozen_until: int | None
+    roles: tuple[str, ...] = ()
 
 
 class OperatorActionReferred(msgspec.Struct, frozen=True, gc=False):
@@ -317,7 +319,9 @@ class RailStatusReported(msgspec.Struct, frozen=True, gc=False):
 
 
 class NonPaymentConfirmed(msgspec.Struct, frozen=True, gc=False):
-    """`by` names the report or verdict that made non-payment certain."""
+    """`by` names the report or verdict that made non-payment certain. `retry_safe` is false when the
+    rail's reason forbids a retry that the recorded failure would allow.
+    """
 
     header: EventHeader
     attempt_id: str
@@ -325,6 +329,10 @@ class NonPaymentConfirmed(msgspec.Struct, frozen=True, gc=False):
     by: str
     code: str | None
     code_table: str | None
+    rail_message_id: str | None = None
+    via_enquiry: bool = False
+    retry_safe: bool = True
+    assigned_from: AssignedFrom | None = None
 
 
 class RecallRequested(msgspec.Struct, frozen=True, gc=False):
@@ -338,6 +346,7 @@ class RecallAnswered(msgspec.Struct, frozen=True, gc=False):
     accepted: bool
     code: str | None
     rail_message_id: str | None
+    assigned_from: AssignedFrom | None = None
 
 
 class ReconciliationRequired(msgspec.Struct, frozen=True, gc=False):
@@ -353,6 +362,7 @@ class ReconciliationRequired(msgspec.Struct, frozen=True, gc=False):
     currency: str | None
     rail_message_id: str | None
     assigned_from: AssignedFrom | None
+    report_kind: str | None = None
 
 
 class ReconciliationResolved(msgspec.Struct, frozen=True, gc=False):
@@ -372,6 +382,7 @@ class PaymentReturned(msgspec.Struct, frozen=True, gc=False):
     currency: str
     code: str | None
     rail_message_id: str | None
+    assigned_from: AssignedFrom | None = None
 
 
 class CustomerNotificationRequested(msgspec.Struct, frozen=True, gc=False):
