@@ -9,7 +9,6 @@ import base64
 import signal
 import subprocess
 import threading
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from app.platform.children import (
 )
 from app.platform.fetch import Say, ensure_platform, say_on_stderr
 from app.platform.java import JVM_FAST_START, JVM_STEADY, find_java
+from engine.clock import Clock, SystemClock
 
 START_WAIT_SECONDS = 60.0
 STOP_WAIT_SECONDS = 20.0
@@ -60,6 +60,7 @@ class Cluster:
     properties: Mapping[str, str] = field(default_factory=dict)
     heap_mb: int = 512
     jvm: tuple[str, ...] = JVM_FAST_START
+    clock: Clock = field(default_factory=SystemClock, repr=False)
 
     def __post_init__(self) -> None:
         self.data = Path(self.data).absolute()
@@ -227,8 +228,8 @@ class Cluster:
         A client cannot be asked: the listener may want a password, or a proxy may stand before it.
         """
         child, log = self._running(index), self.log_file(index)
-        deadline = time.monotonic() + START_WAIT_SECONDS
-        while time.monotonic() < deadline:
+        deadline = self.clock.monotonic_s() + START_WAIT_SECONDS
+        while self.clock.monotonic_s() < deadline:
             with log.open("rb") as stream:
                 stream.seek(self._log_start[index])
                 if STARTED_MARK in stream.read():
@@ -236,7 +237,7 @@ class Cluster:
             if child.poll() is not None:
                 code = child.returncode
                 raise BrokerError(f"node {index} ended with {code}:\n{tail_of(log)}")
-            time.sleep(LOOK_EVERY_SECONDS)
+            self.clock.sleep(LOOK_EVERY_SECONDS)
         raise BrokerError(f"node {index} not started in {START_WAIT_SECONDS} s:\n{tail_of(log)}")
 
 

@@ -15,11 +15,12 @@ import shutil
 import sys
 import tarfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+from engine.clock import Clock, SystemClock
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements" / "jars.lock"
@@ -100,15 +101,15 @@ def matches(file: Path, artifact: Artifact) -> bool:
 class _Progress:
     """Counts downloaded bytes over all lanes and says so now and then."""
 
-    def __init__(self, total_bytes: int, say: Say) -> None:
-        self._total, self._say = total_bytes, say
-        self._done, self._said_at = 0, time.monotonic()
+    def __init__(self, total_bytes: int, say: Say, clock: Clock) -> None:
+        self._total, self._say, self.clock = total_bytes, say, clock
+        self._done, self._said_at = 0, clock.monotonic_s()
         self._guard = threading.Lock()
 
     def add(self, count: int) -> None:
         with self._guard:
             self._done += count
-            now = time.monotonic()
+            now = self.clock.monotonic_s()
             if now - self._said_at < PROGRESS_EVERY_SECONDS:
                 return
             self._said_at = now
@@ -149,7 +150,7 @@ def _download(artifact: Artifact, repository: Path, progress: _Progress) -> Path
             reason = f"SHA-256 of {file.name} differs from requirements/jars.lock"
             file.unlink()
         if attempt < DOWNLOAD_TRIES:
-            time.sleep(RETRY_WAIT_SECONDS * attempt)
+            progress.clock.sleep(RETRY_WAIT_SECONDS * attempt)
     raise FetchError(
         f"{artifact.group}:{artifact.name}:{artifact.version}: not fetched in "
         f"{DOWNLOAD_TRIES} tries: {reason}"
@@ -205,8 +206,9 @@ def ensure_platform(say: Say = say_on_stderr) -> Platform:
 def _fetch_all(artifacts: list[Artifact], platform: Platform, repository: Path, say: Say) -> None:
     total = sum(artifact.size for artifact in artifacts)
     say(f"Fetching Kafka and the schema registry: {len(artifacts)} files, {total / 1e6:.0f} MB")
-    started = time.monotonic()
-    progress = _Progress(total, say)
+    clock = SystemClock()
+    started = clock.monotonic_s()
+    progress = _Progress(total, say, clock)
     largest_first = sorted(artifacts, key=lambda artifact: -artifact.size)
     with ThreadPoolExecutor(DOWNLOAD_LANES) as lanes:
         files = list(lanes.map(lambda one: _download(one, repository, progress), largest_first))
@@ -217,7 +219,7 @@ def _fetch_all(artifacts: list[Artifact], platform: Platform, repository: Path, 
             _place(file, platform.kafka_libs)
         else:
             _unpack(file, platform.registry_home)
-    say(f"Fetched and verified in {time.monotonic() - started:.1f} s")
+    say(f"Fetched and verified in {clock.monotonic_s() - started:.1f} s")
 
 
 def main() -> int:

@@ -7,7 +7,6 @@ that, and `ids.lock` beside the data proves it.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from app.platform.children import (
 )
 from app.platform.fetch import ensure_platform
 from app.platform.java import JVM_FAST_START, find_java
+from engine.clock import Clock, SystemClock
 
 START_WAIT_SECONDS = 60.0
 STOP_WAIT_SECONDS = 10.0
@@ -42,6 +42,7 @@ class Registry:
     folder: Path
     port: int = 0
     heap_mb: int = 256
+    clock: Clock = field(default_factory=SystemClock, repr=False)
     _child: Child | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -99,9 +100,9 @@ class Registry:
         return self._child
 
     def _await_answer(self, child: Child) -> None:
-        deadline = time.monotonic() + START_WAIT_SECONDS
+        deadline = self.clock.monotonic_s() + START_WAIT_SECONDS
         with httpx.Client(trust_env=False, timeout=PROBE_SECONDS) as http:
-            while time.monotonic() < deadline:
+            while self.clock.monotonic_s() < deadline:
                 if child.poll() is not None:
                     text = tail_of(self.log_file)
                     raise RegistryError(f"the registry ended with {child.returncode}:\n{text}")
@@ -110,6 +111,6 @@ class Registry:
                         return
                 except httpx.TransportError:
                     pass  # not listening yet
-                time.sleep(LOOK_EVERY_SECONDS)
+                self.clock.sleep(LOOK_EVERY_SECONDS)
         text = tail_of(self.log_file)
         raise RegistryError(f"the registry did not answer in {START_WAIT_SECONDS} s:\n{text}")

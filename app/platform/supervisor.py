@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import enum
 import signal
-import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.platform.children import Child, end_child, kill_child, start_child, tail_of
+from engine.clock import Clock, SystemClock
 
 RESTARTS_MAX = 5
 RESTARTS_WINDOW_SECONDS = 60.0  # more than RESTARTS_MAX falls within it: give up
@@ -113,16 +113,11 @@ class _Managed:
 
 
 class Supervisor:
-    """Supervises the programs it was given; `log_dir/NAME.log` holds each one's output.
+    """Supervises the programs it was given; `log_dir/NAME.log` holds each one's output."""
 
-    `monotonic_seconds` is the clock of the back-off.
-    """
-
-    def __init__(
-        self, log_dir: Path, monotonic_seconds: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, log_dir: Path, clock: Clock | None = None) -> None:
         self._log_dir = log_dir
-        self._now = monotonic_seconds
+        self._clock = clock or SystemClock()
         self._managed: dict[str, _Managed] = {}
 
     def start(self, program: Program) -> int:
@@ -136,7 +131,7 @@ class Supervisor:
 
     def tend(self) -> list[Ended]:
         """Notice what ended, restart what is due; returns the ends since the last call."""
-        now = self._now()
+        now = self._clock.monotonic_s()
         ends: list[Ended] = []
         for managed in self._managed.values():
             if managed.status is Status.RUNNING and managed.child is not None:
@@ -181,7 +176,7 @@ class Supervisor:
         Only those that were running are named; -9 is one that had to be killed. Afterwards the
         supervisor is empty, and calling this again does nothing.
         """
-        deadline = self._now() + within_seconds
+        deadline = self._clock.monotonic_s() + within_seconds
         running = {
             name: managed.child
             for name, managed in self._managed.items()
@@ -193,7 +188,7 @@ class Supervisor:
                 child.send_signal(signal.SIGCONT)
                 child.terminate()
         return {
-            name: end_child(child, max(0.0, deadline - self._now()))
+            name: end_child(child, max(0.0, deadline - self._clock.monotonic_s()))
             for name, child in running.items()
         }
 

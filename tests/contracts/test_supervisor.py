@@ -12,27 +12,18 @@ import pytest
 
 from app.platform import supervisor as supervising
 from app.platform.supervisor import Program, Restart, Status, Supervisor, SupervisorError
+from engine.clock import HeldClock
 
 WAIT_SECONDS = 20.0
 
 
-class HandClock:
-    """A clock that moves when it is told to."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
+@pytest.fixture
+def clock() -> HeldClock:
+    return HeldClock(0)
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
-def supervisor(tmp_path: Path, clock: HandClock) -> Iterator[Supervisor]:
+def supervisor(tmp_path: Path, clock: HeldClock) -> Iterator[Supervisor]:
     made = Supervisor(tmp_path, clock)
     yield made
     made.end_all(5.0)
@@ -100,27 +91,27 @@ def test_any_number_of_kills_is_not_counted_as_falls(supervisor: Supervisor) -> 
 
 
 def test_a_fallen_child_is_started_again_after_a_growing_wait(
-    supervisor: Supervisor, clock: HandClock
+    supervisor: Supervisor, clock: HeldClock
 ) -> None:
     supervisor.start(program("one", "raise SystemExit(3)"))
     for number in range(supervising.RESTARTS_MAX):
         [ended] = ends_of(supervisor)
         assert (ended.exit_code, ended.killed_by_us) == (3, False)
         assert supervisor.status() == {"one": Status.WAITING}
-        wait = supervising.BACK_OFF_FIRST_SECONDS * 2**number
-        clock.seconds += wait - 0.01
+        wait_ms = int(supervising.BACK_OFF_FIRST_SECONDS * 1000) * 2**number
+        clock.advance(wait_ms - 10)
         assert supervisor.tend() == []
         assert supervisor.status() == {"one": Status.WAITING}
-        clock.seconds += 0.02
+        clock.advance(20)
     assert ends_of(supervisor)[0].exit_code == 3
     assert supervisor.status() == {"one": Status.GIVEN_UP}
 
 
-def test_falls_far_apart_do_not_add_up(supervisor: Supervisor, clock: HandClock) -> None:
+def test_falls_far_apart_do_not_add_up(supervisor: Supervisor, clock: HeldClock) -> None:
     supervisor.start(program("one", "raise SystemExit(3)"))
     for _ in range(supervising.RESTARTS_MAX + 2):
         ends_of(supervisor)
-        clock.seconds += supervising.RESTARTS_WINDOW_SECONDS + 1
+        clock.advance(int(supervising.RESTARTS_WINDOW_SECONDS + 1) * 1000)
     supervisor.tend()
     assert supervisor.status() == {"one": Status.RUNNING}
 

@@ -1,0 +1,139 @@
+"""Import rules that import-linter cannot say: what `core` may use, parts of a package, the clock.
+
+Each rule is a pure function over a module's imports, so the rules themselves are shown to bite.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("schemas", "core", "engine", "processors", "adapters", "evidence", "app")
+CORE_BANS = {
+    "time",
+    "random",
+    "os",
+    "logging",
+    "threading",
+    "asyncio",
+    "uuid",
+    "secrets",
+    "socket",
+    "subprocess",
+    "io",
+    "pathlib",
+}
+CLOCK = "engine/clock.py"
+WALL_CLOCK_CALLS = {"now", "utcnow", "today"}
+
+
+def modules() -> list[str]:
+    return sorted(
+        file.relative_to(ROOT).as_posix() for room in ROOMS for file in (ROOT / room).rglob("*.py")
+    )
+
+
+def imports_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and full dotted name of everything imported; `from a import b` is a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, name.name) for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield from ((node.lineno, f"{node.module}.{name.name}") for name in node.names)
+
+
+def breaches(path: str, source: str) -> list[str]:
+    """Every rule that a module of the house breaks, as `path:line: sentence`."""
+    room = path.split("/")[0]
+    tree = ast.parse(source)
+    found = []
+    for line, name in imports_of(tree):
+        top = name.split(".")[0]
+        if room == "core" and not (top in {"core", "msgspec"} or top in sys.stdlib_module_names):
+            found.append(f"{path}:{line}: core imports {name}; only the standard library, msgspec")
+        if room == "core" and top in CORE_BANS:
+            found.append(f"{path}:{line}: core imports {name}; it is pure")
+        if top == "time" and path != CLOCK:
+            found.append(f"{path}:{line}: only {CLOCK} asks the clock")
+        registry_client = name.startswith("confluent_kafka.schema_registry")
+        if top == "confluent_kafka" and room != ("schemas" if registry_client else "engine"):
+            found.append(f"{path}:{line}: {room} imports {name}")
+        if top == "fastavro" and room != "schemas":
+            found.append(f"{path}:{line}: {room} imports {name}; only schemas does")
+        monitor = path.startswith("processors/monitor")
+        if top in {"faust", "mode", "aiokafka"} and not monitor:
+            found.append(f"{path}:{line}: {path} imports {name}; only processors/monitor does")
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        owner = ast.unparse(node.func.value).split(".")[-1]
+        if owner in {"datetime", "date"} and node.func.attr in WALL_CLOCK_CALLS and path != CLOCK:
+            found.append(f"{path}:{node.lineno}: only {CLOCK} asks the clock")
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_module_of_a_room_breaks_an_import_rule(room: str) -> None:
+    paths = [path for path in modules() if path.startswith(f"{room}/")]
+    assert paths, f"no module in {room}"
+    assert [text for path in paths for text in breaches(path, (ROOT / path).read_text())] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("core/x.py", "import confluent_kafka"),
+        ("core/x.py", "import structlog"),
+        ("core/x.py", "from uuid import uuid4"),
+        ("core/x.py", "def f():\n    import random"),
+        ("core/x.py", "from os.path import join"),
+        ("core/x.py", "from datetime import datetime\nx = datetime.now()"),
+        ("adapters/x.py", "import datetime\nx = datetime.datetime.now(datetime.UTC)"),
+        ("processors/x.py", "import time"),
+        ("engine/loop.py", "from time import monotonic"),
+        ("app/x.py", "from confluent_kafka import Producer"),
+        ("engine/x.py", "from confluent_kafka.schema_registry import SchemaRegistryClient"),
+        ("schemas/x.py", "from confluent_kafka import schema_registry, Producer"),
+        ("schemas/x.py", "import confluent_kafka"),
+        ("engine/x.py", "from fastavro import schemaless_reader"),
+        ("processors/x.py", "import faust"),
+        ("app/monitor.py", "import mode"),
+    ],
+)
+def test_each_rule_bites(path: str, source: str) -> None:
+    assert len(breaches(path, source)) >= 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("core/x.py", "import hashlib\nimport msgspec\nfrom core.values import Money"),
+        ("engine/clock.py", "import time\nx = time.time_ns()"),
+        ("engine/x.py", "from confluent_kafka import Consumer"),
+        ("schemas/x.py", "from confluent_kafka.schema_registry import SchemaRegistryClient"),
+        ("schemas/x.py", "import fastavro"),
+        ("processors/monitor/app.py", "import faust"),
+        ("adapters/x.py", "from datetime import datetime\nx = datetime.fromtimestamp(0)"),
+    ],
+)
+def test_what_is_allowed_is_left_alone(path: str, source: str) -> None:
+    assert breaches(path, source) == []
+
+
+def test_importing_core_starts_nothing_and_loads_no_kafka() -> None:
+    code = (
+        "import sys, threading, core.decider, core.values\n"
+        "banned = {'confluent_kafka', 'fastavro', 'faust', 'asyncio', 'socket'}\n"
+        "assert not banned & set(sys.modules), banned & set(sys.modules)\n"
+        "assert threading.active_count() == 1\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
