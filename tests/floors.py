@@ -1,0 +1,144 @@
+"""Runs the floors of the test house in order and says what each cost.
+
+`python -m tests.floors check` (no broker, under a minute) or `test` (everything). Every floor runs,
+also after a failure; the exit code is 1 if any failed. The last line counts passed and failed.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+
+COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|deselected)\b")
+CLOSING = re.compile(r"^=*\s*(\d+ (passed|failed|errors?|skipped|deselected)|no tests ran).* in ")
+
+
+@dataclass(frozen=True)
+class Floor:
+    """A name, the seconds it is meant to cost on two cores, and its commands."""
+
+    name: str
+    budget_seconds: int
+    commands: tuple[tuple[str, ...], ...]
+
+
+@dataclass
+class Result:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def add(self, other: Result) -> None:
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+
+
+def pytest(*args: str) -> tuple[str, ...]:
+    return ("pytest", "-q", "--no-header", *args)
+
+
+NO_BROKER = ("-m", "not kafka")
+STATIC = Floor(
+    "static",
+    30,
+    (
+        ("ruff", "format", "--check", "--quiet", "."),
+        ("ruff", "check", "--quiet", "."),
+        ("mypy", "--no-error-summary", "."),
+        ("lint-imports", "--no-logo"),
+    ),
+)
+CORE = Floor(
+    "core, contracts",
+    25,
+    (
+        pytest(
+            "-n2",
+            *NO_BROKER,
+            "tests",
+            *(f"--ignore=tests/{name}" for name in ("driver", "replay", "kafka", "acceptance")),
+        ),
+    ),
+)
+DRIVER = Floor("driver", 60, (pytest("-n2", *NO_BROKER, "tests/driver"),))
+REPLAY = Floor("replay", 60, (pytest("tests/replay"),))
+KAFKA = Floor(
+    "kafka",
+    480,
+    (pytest("-m", "kafka", "tests", "--ignore=tests/replay", "--ignore=tests/acceptance"),),
+)
+ACCEPTANCE = Floor("acceptance", 360, (pytest("tests/acceptance"),))
+
+PLANS = {
+    "check": (STATIC, CORE, DRIVER),
+    "test": (STATIC, CORE, DRIVER, REPLAY, KAFKA, ACCEPTANCE),
+}
+
+
+def counted(line: str) -> Result:
+    """The counts of pytest's closing line; anything that is no pass is a failure or a skip."""
+    result = Result()
+    for number, word in COUNT.findall(line):
+        if word in {"passed", "xfailed"}:
+            result.passed += int(number)
+        elif word == "skipped":
+            result.skipped += int(number)
+        elif word != "deselected":
+            result.failed += int(number)
+    return result
+
+
+def run(command: Sequence[str]) -> Result:
+    """Run one command with its output shown; a command other than pytest counts as failed only."""
+    path = [str(BIN / command[0]), *command[1:]]
+    closing = ""
+    with subprocess.Popen(
+        path, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            if CLOSING.match(line):
+                closing = line
+    result = counted(closing)
+    if child.returncode != 0 and result.failed == 0:
+        print(f"FAILED ({child.returncode}): {' '.join(command)}", flush=True)
+        result.failed = 1
+    return result
+
+
+def main(arguments: Sequence[str]) -> int:
+    floors = PLANS[arguments[0]]
+    total, lines = Result(), []
+    started = time.monotonic()
+    for floor in floors:
+        print(f"\n== {floor.name} ==", flush=True)
+        began, result = time.monotonic(), Result()
+        for command in floor.commands:
+            result.add(run(command))
+        seconds = time.monotonic() - began
+        verdict = "FAILED" if result.failed else "ok"
+        lines.append(
+            f"{floor.name:<16} {seconds:6.1f} s of {floor.budget_seconds:>3}  {verdict:<6} "
+            f"{result.passed} passed, {result.failed} failed, {result.skipped} skipped"
+        )
+        total.add(result)
+    print("\n" + "\n".join(lines))
+    skipped = f", {total.skipped} skipped" if total.skipped else ""
+    seconds = time.monotonic() - started
+    print(f"{total.passed} passed, {total.failed} failed{skipped} in {seconds:.1f} s", flush=True)
+    return 1 if total.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
