@@ -1,0 +1,35 @@
+"""How the command line ends: exit codes, and problems said as what, what it means, what to do."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of `npp`. 130 is Ctrl-C, as everywhere."""
+
+    OK = 0
+    FAILED = 1  # a check, a proof or a command was refused
+    USAGE = 2  # the options or the settings can not be used
+    UNREACHABLE = 3  # Kafka, the schema registry or a gateway does not answer
+    NOT_FOUND = 4  # the payment, stop or request named is not there
+    UNKNOWN = 5  # no answer in the time allowed: it may still happen
+    INTERRUPTED = 130
+
+
+class Problem(Exception):
+    """A problem a person can act on: `what` happened, what it `means`, what to `do`."""
+
+    def __init__(
+        self, what: str, *, means: str = "", do: str = "", code: ExitCode = ExitCode.FAILED
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.means = means
+        self.do = do
+        self.code = code
+
+
+def usage(what: str, do: str = "") -> Problem:
+    """A problem with options or settings."""
+    return Problem(what, do=do, code=ExitCode.USAGE)

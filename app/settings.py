@@ -1,0 +1,276 @@
+"""Settings of a process, from NPP_* environment variables. Business rules are not among them.
+
+Rules (limits, windows, reason tables) stand in core/rules/<n>.yaml and are pinned by number: no
+variable changes them. A demo that runs writes `npp.env` into its data folder, and the other
+commands find it there.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.exits import Problem, usage
+
+PREFIX: Final = "NPP_"
+KAFKA_PREFIX: Final = "NPP_KAFKA_"
+ENV_FILE: Final = "npp.env"
+DEFAULT_DATA_DIR: Final = Path(".npp")
+DEFAULT_METRICS_PORT: Final = 9400
+DEFAULT_WEBHOOK_PORT: Final = 8443
+REDACTED: Final = "(set, not shown)"
+
+# librdkafka options that may come from the environment: how to reach the cluster, never how records
+# are handled.
+KAFKA_PASS_THROUGH: Final = (
+    "security.protocol",
+    "sasl.",
+    "ssl.",
+    "enable.ssl.certificate.verification",
+    "client.id",
+    "client.dns.lookup",
+    "broker.address.family",
+    "socket.",
+    "reconnect.",
+    "log_level",
+    "debug",
+)
+SECRET_OPTIONS: Final = ("password", "secret", "key.pem", "ssl.key", "token", "jaas")
+# Variables of the tools around the product (tests, fetching), not of a process.
+NOT_SETTINGS: Final = ("NPP_TEST_", "NPP_CACHE_DIR", "NPP_JAVA", "NPP_WITHOUT", "NPP_REQUIRE_")
+
+
+class Profile(StrEnum):
+    """demo and test allow simulators and operator commands by hand; production refuses both."""
+
+    DEMO = "demo"
+    TEST = "test"
+    PRODUCTION = "production"
+
+
+class Settings(BaseSettings):
+    """One process's settings. Times are in the unit of the name, ports 0 = none."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    profile: Profile = Field(Profile.PRODUCTION, description="demo, test or production")
+    bootstrap_servers: str = Field("", description="Kafka, host:port[,host:port]")
+    schema_registry_url: str = Field("", description="schema registry, Confluent's API")
+    schema_registry_user_info: SecretStr | None = Field(None, description="user:password of it")
+    instance_id: str = Field("", description="name among its kind, stable over restarts")
+    data_dir: Path = Field(DEFAULT_DATA_DIR, description="folder for the local store and keys")
+    metrics_port: int = Field(
+        DEFAULT_METRICS_PORT, ge=0, le=65535, description="health and metrics"
+    )
+    metrics_host: str = Field("0.0.0.0", description="address they listen on")  # noqa: S104
+    ids_lock: Path | None = Field(
+        None, description="pinned schema ids; default <data_dir>/ids.lock"
+    )
+    rail_url: str = Field("", description="the rail's gateway")
+    deposits_url: str = Field("", description="Deposits Core")
+    notifications_url: str = Field("", description="the customer notification service")
+    resolve_rules: Path | None = Field(None, description="rules of the in-box Resolve, YAML")
+    webhook_host: str = Field("127.0.0.1", description="address the rail's callbacks come to")
+    webhook_port: int = Field(DEFAULT_WEBHOOK_PORT, ge=0, le=65535, description="port of it")
+    webhook_secret: SecretStr | None = Field(None, description="signs the rail's callbacks")
+    signing_key: Path | None = Field(None, description="verifier's Ed25519 key (PEM)")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    shutdown_seconds: float = Field(25.0, gt=0, le=300, description="SIGTERM to exit at most")
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise ValueError("is DEBUG, INFO, WARNING or ERROR")
+        return value.upper()
+
+    @field_validator("schema_registry_url", "rail_url", "deposits_url", "notifications_url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("is an http:// or https:// address")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _production_is_named(self) -> Settings:
+        if any(c in self.instance_id for c in "/\\\0 ") or len(self.instance_id) > 100:
+            raise ValueError("instance_id: at most 100 characters, no space and no slash")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is given to `load`, which has read the environment by itself."""
+        return (init_settings,)
+
+
+class Environment:
+    """Settings, the pass-through options for the Kafka client, and where they came from."""
+
+    def __init__(self, settings: Settings, kafka: Mapping[str, str], env_file: Path | None) -> None:
+        self.settings = settings
+        self.kafka = dict(kafka)
+        self.env_file = env_file
+
+    def connection(self) -> dict[str, Any]:
+        """librdkafka's properties to reach the cluster. Raises Problem when it is not named."""
+        if not self.settings.bootstrap_servers:
+            raise Problem(
+                "No Kafka is named: NPP_BOOTSTRAP_SERVERS is not set.",
+                means="This command talks to a cluster.",
+                do="Set it (host:port), or run `make demo` in this folder and try again.",
+                code=usage("").code,
+            )
+        return {
+            "bootstrap.servers": self.settings.bootstrap_servers,
+            "log_level": "3",
+            "socket.connection.setup.timeout.ms": "5000",
+            **self.kafka,
+        }
+
+    def registry_url(self) -> str:
+        """The schema registry's address. Raises Problem when it is not named."""
+        if not self.settings.schema_registry_url:
+            raise usage(
+                "No schema registry is named: NPP_SCHEMA_REGISTRY_URL is not set.",
+                do="Set it (an http address that speaks Confluent's API), or run `make demo`.",
+            )
+        return self.settings.schema_registry_url
+
+    def instance_id(self, default: str) -> str:
+        """Name of this process. In production it must be given: it fences and names the store."""
+        if self.settings.instance_id:
+            return self.settings.instance_id
+        if self.settings.profile is Profile.PRODUCTION:
+            raise usage(
+                "NPP_INSTANCE_ID is not set; the production profile requires it.",
+                do="Give each process its own name that stays over restarts, e.g. payments-1.",
+            )
+        return default
+
+    def ids_lock(self) -> Path:
+        return self.settings.ids_lock or self.settings.data_dir / "ids.lock"
+
+    def topics_profile(self) -> str:
+        """Profile of topics.yaml: production, or embedded for demo and test."""
+        return "production" if self.settings.profile is Profile.PRODUCTION else "embedded"
+
+    def require_not_production(self, what: str) -> None:
+        if self.settings.profile is Profile.PRODUCTION:
+            raise usage(
+                f"{what} is refused under the production profile.",
+                do="Set NPP_PROFILE=demo or test if this is one; else people act through the API.",
+            )
+
+
+def load(environ: Mapping[str, str] | None = None) -> Environment:
+    """Read the environment, and the running demo's `npp.env` where no cluster is named.
+
+    Raises Problem with one line per variable that can not be used.
+    """
+    given = dict(os.environ if environ is None else environ)
+    env_file = None
+    if not given.get("NPP_BOOTSTRAP_SERVERS"):
+        candidate = Path(given.get("NPP_DATA_DIR") or DEFAULT_DATA_DIR) / ENV_FILE
+        if candidate.is_file():
+            env_file = candidate
+            given = {**read_env_file(candidate), **given}
+    values = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in given.items()
+        if name.startswith(PREFIX) and not name.startswith(KAFKA_PREFIX) and value != ""
+    }
+    try:
+        settings = Settings(**values)  # type: ignore[arg-type]  # pydantic converts the strings
+    except ValidationError as error:
+        lines = [
+            f"  {PREFIX}{'_'.join(str(p) for p in e['loc']).upper()}: {e['msg']}"
+            for e in error.errors()
+        ]
+        raise usage(
+            "The settings can not be used:\n" + "\n".join(lines), do="`npp config --help`"
+        ) from error
+    return Environment(settings, kafka_options(given), env_file)
+
+
+def kafka_options(environ: Mapping[str, str]) -> dict[str, str]:
+    """NPP_KAFKA_SASL_USERNAME → sasl.username, and so on.
+
+    Raises Problem for options that are not passed through.
+    """
+    options: dict[str, str] = {}
+    for name, value in sorted(environ.items()):
+        if not name.startswith(KAFKA_PREFIX):
+            continue
+        option = name.removeprefix(KAFKA_PREFIX).lower().replace("_", ".")
+        option = {"log.level": "log_level"}.get(option, option)
+        if not option.startswith(KAFKA_PASS_THROUGH):
+            raise usage(
+                f"{name} ({option}) is not passed to the Kafka client.",
+                do="Only how to reach the cluster: security.protocol, sasl.*, ssl.*, socket.*.",
+            )
+        options[option] = value
+    return options
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """NPP_* variables that mean nothing to a process: most often a misspelt name."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(
+        name
+        for name in environ
+        if name.startswith(PREFIX)
+        and name not in known
+        and not name.startswith((KAFKA_PREFIX, *NOT_SETTINGS))
+    )
+
+
+def shown(environment: Environment) -> dict[str, str]:
+    """Every setting by variable name, secrets replaced; for `npp config` and the log of a start."""
+    rows: dict[str, str] = {}
+    for name in Settings.model_fields:
+        value = getattr(environment.settings, name)
+        if isinstance(value, SecretStr):
+            rows[PREFIX + name.upper()] = REDACTED
+        else:
+            rows[PREFIX + name.upper()] = "" if value is None else str(value)
+    for option, value in environment.kafka.items():
+        secret = any(part in option for part in SECRET_OPTIONS)
+        rows[KAFKA_PREFIX + option.upper().replace(".", "_")] = REDACTED if secret else value
+    return rows
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Lines NAME=value; comments and empty lines are skipped."""
+    found: dict[str, str] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        name, equals, value = line.partition("=")
+        if equals and name.startswith(PREFIX):
+            found[name.strip()] = value.strip()
+    return found
+
+
+def write_env_file(path: Path, values: Mapping[str, str]) -> None:
+    """What `load` reads back; for people it can be sourced by a shell."""
+    text = "# Written by a running demo; `npp` commands in this folder read it.\n"
+    path.write_text(
+        text + "".join(f"{name}={value}\n" for name, value in values.items()), encoding="utf-8"
+    )
+
+
+def default_instance(kind: str) -> str:
+    """A name for a process that was given none (demo and test only)."""
+    return f"{kind}-{socket.gethostname()}"
