@@ -1,0 +1,104 @@
+"""The verifier's log on Kafka: one transactional producer, a reader without a group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from engine.clock import Clock
+from engine.errors import Abort, EngineError, Exit, Rebuild
+from engine.reader import LogEnds, LogRecord, PartitionReader, read_all
+from engine.transaction import Status, TransactionalProducer, TransactionSettings
+from processors.topology import CHECKPOINTS, EVENTS
+from processors.verifier import Publication
+from processors.verifier_partition import RawCheckpoint
+
+TRANSACTIONAL_ID: Final = "npp-verifier-journal"  # one for the whole journal: nobody else can sign
+READ_COUNT: Final = 5_000
+
+
+class KafkaVerifierLog:
+    """See processors.verifier.VerifierLog. `connection` is the client's own configuration."""
+
+    def __init__(self, connection: Mapping[str, Any], clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._ends = LogEnds(connection, clock)
+        self._producer: TransactionalProducer | None = None
+        self._reader: PartitionReader | None = None
+        self._count = 0
+
+    def take(self) -> None:
+        if self._producer is not None:
+            self._producer.destroy()
+        self._producer = TransactionalProducer(
+            self._connection, TRANSACTIONAL_ID, self._clock, TransactionSettings()
+        )
+        self._producer.init()
+
+    def partitions(self) -> int:
+        counts = self._ends.partition_counts([EVENTS, CHECKPOINTS])
+        if not 0 < counts[EVENTS] == counts[CHECKPOINTS]:
+            raise Exit(
+                "PARTITION_COUNT",
+                f"the journal has {counts[EVENTS]} partitions, the checkpoints "
+                f"{counts[CHECKPOINTS]}: run `npp topics apply`",
+            )
+        self._count = counts[EVENTS]
+        return self._count
+
+    def bounds(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        names = [(topic, number) for number in range(self._count)]
+        low, high = self._ends.low(names), self._ends.high(names)
+        return {number: (low[topic, number], high[topic, number]) for _, number in names}
+
+    def checkpoints(self, partition: int, start: int) -> Iterator[RawCheckpoint]:
+        for records in read_all(
+            self._connection,
+            CHECKPOINTS,
+            start={partition: start},
+            partitions=[partition],
+            clock=self._clock,
+        ):
+            for record in records:
+                yield record.offset, record.value or b""
+
+    def follow(self, start: Mapping[int, int]) -> None:
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = PartitionReader(self._connection, EVENTS, start)
+
+    def poll(self, wait_s: float) -> tuple[Mapping[int, Sequence[LogRecord]], Mapping[int, int]]:
+        if self._reader is None:
+            raise ValueError("follow comes before poll")
+        return self._reader.read(READ_COUNT, wait_s)
+
+    def publish(self, records: Sequence[Publication]) -> list[int]:
+        producer = self._producer
+        if producer is None:
+            raise ValueError("take comes before publish")
+        places = {(topic, number): at for at, (topic, number, _, _) in enumerate(records)}
+        if len(places) != len(records):
+            raise ValueError("one record a partition in one transaction")
+        try:
+            producer.begin()
+            producer.produce(
+                [(topic, value, key, number, None) for topic, number, key, value in records], places
+            )
+            acknowledged = producer.commit()
+        except Exit:
+            raise
+        except EngineError as error:
+            # Whatever it was: a new producer takes the id, and the topic says what became of it.
+            raise Rebuild(error.code, error.detail) from error
+        if producer.status is not Status.READY or len(acknowledged) != len(places):
+            raise Abort("UNACKNOWLEDGED", "a record was committed without its offset")
+        return [acknowledged[topic, number] for topic, number, _, _ in records]
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        if self._producer is not None:
+            self._producer.destroy()
+            self._producer = None

@@ -1,0 +1,159 @@
+"""The verifier's own heads, on its own disk: never read from the lifecycle topic.
+
+Everything a checkpoint covers is written in one atomic batch after the checkpoint is committed, so
+the store is exactly one checkpoint's state. It may be deleted: it is rebuilt from offset zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+from rocksdict import AccessType, Options, Rdict, WriteBatch
+
+from evidence.chain import HASH_BYTES, Head
+
+SEQUENCE_BYTES: Final = 8
+PARTITION_BYTES: Final = 4
+_SIGNED: Final = b"h"
+_UNSIGNED: Final = b"u"
+_MARK: Final = b"m"
+_STOP: Final = b"s"
+BACKGROUND_JOBS_MAX: Final = 2
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """The last checkpoint this store stands for: its raw value and where it is on its topic."""
+
+    topic_offset: int
+    raw: bytes
+
+
+class VerifierStore(Protocol):
+    """Heads by partition and payment, consistent with the partition's mark."""
+
+    def mark(self, partition: int) -> Mark | None:
+        """The checkpoint the heads stand for, or None before the first."""
+
+    def get(self, partition: int, payment: str) -> Head | None:
+        """The head as of the mark, or a newer one that was put unsigned."""
+
+    def commit(self, partition: int, mark: Mark, heads: Mapping[str, Head]) -> None:
+        """A checkpoint is on the log: its heads and its mark, all or nothing."""
+
+    def put_unsigned(self, partition: int, heads: Mapping[str, Head]) -> None:
+        """Heads past a break, which no checkpoint covers: kept on disk only to bound memory."""
+
+    def clear_unsigned(self, partition: int) -> None:
+        """Forget what no checkpoint covers: it is verified again."""
+
+    def stop_published(self, stop_id: str) -> bool:
+        """True when this STOP was written to the control topic before."""
+
+    def remember_stop(self, stop_id: str) -> None:
+        """The STOP is on the control topic."""
+
+    def close(self) -> None:
+        """Let the files go."""
+
+
+class DiskStore:
+    """A VerifierStore in RocksDB; its folder is locked while it is open."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_max_background_jobs(BACKGROUND_JOBS_MAX)
+        self._db = Rdict(str(path), options=options, access_type=AccessType.read_write())
+
+    def mark(self, partition: int) -> Mark | None:
+        raw = self._db.get(_MARK + _number(partition))
+        return None if raw is None else msgspec.msgpack.decode(raw, type=Mark)
+
+    def get(self, partition: int, payment: str) -> Head | None:
+        key = _number(partition) + payment.encode()
+        raw = self._db.get(_UNSIGNED + key) or self._db.get(_SIGNED + key)
+        return None if raw is None else _unpack(raw)
+
+    def commit(self, partition: int, mark: Mark, heads: Mapping[str, Head]) -> None:
+        batch = WriteBatch(raw_mode=True)
+        number = _number(partition)
+        for payment, head in heads.items():
+            batch.put(_SIGNED + number + payment.encode(), _pack(head))
+        batch.put(_MARK + number, msgspec.msgpack.encode(mark))
+        self._db.write(batch)
+
+    def put_unsigned(self, partition: int, heads: Mapping[str, Head]) -> None:
+        batch = WriteBatch(raw_mode=True)
+        for payment, head in heads.items():
+            batch.put(_UNSIGNED + _number(partition) + payment.encode(), _pack(head))
+        self._db.write(batch)
+
+    def clear_unsigned(self, partition: int) -> None:
+        prefix = _UNSIGNED + _number(partition)
+        self._db.delete_range(prefix, _UNSIGNED + _number(partition + 1))
+
+    def stop_published(self, stop_id: str) -> bool:
+        return self._db.get(_STOP + stop_id.encode()) is not None
+
+    def remember_stop(self, stop_id: str) -> None:
+        self._db.put(_STOP + stop_id.encode(), b"1")
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class MemoryStore:
+    """A VerifierStore in memory, for tests and for verifying without a disk."""
+
+    def __init__(self) -> None:
+        self._marks: dict[int, Mark] = {}
+        self._heads: dict[tuple[int, str], Head] = {}
+        self._unsigned: dict[tuple[int, str], Head] = {}
+        self._stops: set[str] = set()
+
+    def mark(self, partition: int) -> Mark | None:
+        return self._marks.get(partition)
+
+    def get(self, partition: int, payment: str) -> Head | None:
+        key = (partition, payment)
+        return self._unsigned.get(key) or self._heads.get(key)
+
+    def commit(self, partition: int, mark: Mark, heads: Mapping[str, Head]) -> None:
+        self._marks[partition] = mark
+        for payment, head in heads.items():
+            self._heads[partition, payment] = head
+
+    def put_unsigned(self, partition: int, heads: Mapping[str, Head]) -> None:
+        for payment, head in heads.items():
+            self._unsigned[partition, payment] = head
+
+    def clear_unsigned(self, partition: int) -> None:
+        for key in [key for key in self._unsigned if key[0] == partition]:
+            del self._unsigned[key]
+
+    def stop_published(self, stop_id: str) -> bool:
+        return stop_id in self._stops
+
+    def remember_stop(self, stop_id: str) -> None:
+        self._stops.add(stop_id)
+
+    def close(self) -> None:
+        """Nothing to let go."""
+
+
+def _number(partition: int) -> bytes:
+    return partition.to_bytes(PARTITION_BYTES, "big")
+
+
+def _pack(head: Head) -> bytes:
+    return head.sequence.to_bytes(SEQUENCE_BYTES, "big") + head.hash
+
+
+def _unpack(raw: bytes) -> Head:
+    if len(raw) != SEQUENCE_BYTES + HASH_BYTES:
+        raise ValueError("a head of the wrong length: delete the verifier's store, it is rebuilt")
+    return Head(int.from_bytes(raw[:SEQUENCE_BYTES], "big"), raw[SEQUENCE_BYTES:])
