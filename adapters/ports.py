@@ -68,7 +68,8 @@ class StatusAnswer(msgspec.Struct, frozen=True):
     technical_result: str
     rail_ref: str | None = None
     code: str | None = None
-    amount: int | None = None
+    amount: int | None = None  # settled, when it is
+    returned_amount: int | None = None
     currency: str | None = None
     message_id: str | None = None
     transaction_id: str | None = None

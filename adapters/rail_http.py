@@ -77,6 +77,7 @@ class HttpRail:
             rail_ref=answer.text("railRef"),
             code=answer.text("code"),
             amount=answer.whole("amount"),
+            returned_amount=answer.whole("returnedAmount"),
             currency=answer.text("currency"),
             message_id=answer.text("messageId"),
             transaction_id=answer.text("transactionId"),

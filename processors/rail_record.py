@@ -1,7 +1,7 @@
 """The rail adapter's own record of what it submitted: memory over npp.rail.submitted.v1.
 
-Written (acks=all) before the HTTP call, read back at each assignment. What is not in it, and is old,
-is asked of the rail before anything is concluded; so a lost record never makes a payment.
+Written (acks=all) before the HTTP call, read back at each assignment. What is old and not in it
+is asked of the rail before anything is concluded, so a lost record never makes a payment.
 
     (none) ──▶ SUBMITTING ──▶ SUBMITTED | REFUSED | NOT_SUBMITTED
        └─────▶ WITHDRAWN | NOT_SUBMITTED

@@ -336,7 +336,9 @@ class RailSimulator:
             "currency": entry.currency,
         }
         if entry.settled_amount:
-            described["amount"] = entry.returned_amount or entry.settled_amount
+            described["amount"] = entry.settled_amount
+        if entry.returned_amount:
+            described["returnedAmount"] = entry.returned_amount
         return described
 
 

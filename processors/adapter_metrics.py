@@ -1,0 +1,69 @@
+"""Figures of the adapter processors. Labels are names of ours, never an id or a raw code."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+CALL_SECONDS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+ADAPTERS: Final = ("rail", "deposits", "resolve", "notifications")
+
+
+class AdapterMetrics:
+    """One set per process; `registry` is the process's own."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.calls = Counter(
+            "npp_adapter_calls",
+            "Calls to the outside, by adapter, operation and outcome",
+            ["adapter", "operation", "outcome"],
+            registry=registry,
+        )
+        self.call_seconds = Histogram(
+            "npp_adapter_call_seconds",
+            "From sending a call to its technical answer",
+            ["adapter", "operation"],
+            buckets=CALL_SECONDS_BUCKETS,
+            registry=registry,
+        )
+        self.reports = Counter(
+            "npp_adapter_reports",
+            "Records reported back, by adapter and kind",
+            ["adapter", "kind"],
+            registry=registry,
+        )
+        self.callbacks = Counter(
+            "npp_rail_callbacks",
+            "Callbacks of the rail, by what became of them",
+            ["result"],
+            registry=registry,
+        )
+        self.quarantined = Counter(
+            "npp_adapter_quarantined",
+            "Records and callbacks put into quarantine, by adapter and reason",
+            ["adapter", "reason"],
+            registry=registry,
+        )
+        self.held = Gauge(
+            "npp_adapter_instructions_held",
+            "Instructions read and not done",
+            ["adapter"],
+            registry=registry,
+        )
+        self.stopped = Gauge(
+            "npp_adapter_stopped", "1 while STOP is obeyed", ["adapter"], registry=registry
+        )
+        self.redriven = Counter(
+            "npp_redriven_records", "Quarantined records put back", registry=registry
+        )
+        for adapter in ADAPTERS:
+            self.held.labels(adapter).set(0)
+            self.stopped.labels(adapter).set(0)
+        for result in ("reported", "unmatched", "undecodable", "too_large", "denied", "not_taken"):
+            self.callbacks.labels(result).inc(0)
+
+    def called(self, adapter: str, operation: str, outcome: str, millis: int) -> None:
+        """Count one call and its duration in milliseconds."""
+        self.calls.labels(adapter, operation, outcome).inc()
+        self.call_seconds.labels(adapter, operation).observe(max(0, millis) / 1000)

@@ -1,0 +1,78 @@
+"""What the adapter processors need of Kafka and the codec, in words. The engine fills it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+from core.values import Parties, Sealed
+from engine.ports import Headers, InputRecord
+
+
+class Codec(Protocol):
+    """Bytes and values. Raises what schemas.errors names for what it can not read."""
+
+    def decode(self, topic: str, value: bytes, headers: Headers, /) -> Any: ...
+
+    def encode(self, topic: str, record: Any, /) -> bytes: ...
+
+
+class OpenParties(Protocol):
+    """Party details from their sealed form. Raises ValueError when they can not be read."""
+
+    def __call__(self, sealed: Sealed, /) -> Parties: ...
+
+
+class Publisher(Protocol):
+    """Writes one record and comes back when all in-sync replicas have it. From any thread.
+
+    Raises engine.errors.EngineError when it is not written within its deadline.
+    """
+
+    def publish(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None = None,
+    ) -> None: ...
+
+
+class Ownership(Protocol):
+    """Whether the group still gives this partition to this process."""
+
+    def confirm(self, partition: int) -> bool:
+        """Ask the group's coordinator, which refuses an instance that another has replaced.
+
+        True means: at a moment after this call began the partition was ours, so whoever gets it
+        next reads everything that was written before.
+        """
+
+
+class LookAhead(Protocol):
+    """Withdraws that stand further on in the submissions topic."""
+
+    def is_fresh(self, partition: int) -> bool:
+        """The partition has been read to an end offset at most 1 s old."""
+
+    def is_withdrawn(self, external_ref: str) -> bool:
+        """A withdraw of this reference was read."""
+
+    def forget(self, external_ref: str) -> None:
+        """The withdraw is being handled."""
+
+
+class Work(msgspec.Struct):
+    """One instruction on its way through a lane.
+
+    `limit_ms`: never submitted from then on. `is_old`: it stood on the topic before this process
+    took the partition, so an earlier run may have handled it.
+    """
+
+    record: InputRecord
+    instruction: Any
+    limit_ms: int = 0
+    is_old: bool = False
+    tries: int = 0
