@@ -1,7 +1,7 @@
 """What the engine and an application promise each other.
 
-The engine moves bytes exactly once between Kafka topics and keeps a state per key. It knows no payment:
-an application gives it topics, a decision function and a way to read its packed state.
+The engine moves bytes exactly once between Kafka topics and keeps a state per key. It knows no
+payment: an application gives it topics, a decision function and a way to read its packed state.
 """
 
 from __future__ import annotations
@@ -31,14 +31,16 @@ class InputRecord(msgspec.Struct, gc=False):
 class EngineTopology(msgspec.Struct, frozen=True):
     """The topics of one application, as data.
 
-    `inputs` stands in decision order: within a batch the records of a partition are decided topic by
-    topic in this order. All inputs, `journal` and `state` have `partitions` partitions; a record of input
-    partition n writes to journal and state partition n.
+    `inputs` stands in decision order: within a batch the records of a partition are decided topic
+    by topic in this order. All inputs, `journal` and `state` have `partitions` partitions; a record
+    of input partition n writes to journal and state partition n.
     """
 
     application: str  # group id and prefix of the transactional id: npp-<application>
     inputs: tuple[str, ...]
-    low_priority: tuple[str, ...]  # inputs paused while the others hold unread records (command topics)
+    low_priority: tuple[
+        str, ...
+    ]  # inputs paused while the others hold unread records (command topics)
     heard_before_timers: tuple[str, ...]  # read past their ends before a due timer is made
     timers: str  # one of inputs: due timers come back through it
     journal: str
@@ -49,7 +51,8 @@ class EngineTopology(msgspec.Struct, frozen=True):
 
 
 class Batch(Protocol):
-    """What a decision sees of the engine. Everything given here becomes visible together, or not at all."""
+    """What a decision sees of the engine. Everything given here becomes visible together, or not at
+    all."""
 
     def get(self, partition: int, key: str) -> Any | None:
         """Current state of `key` (this batch's own changes included), or None when never seen."""
@@ -58,36 +61,48 @@ class Batch(Protocol):
         """New state of `key`; `packed` is produced to the state topic's `partition` as it is."""
 
     def emit(
-        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers | None = None
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None = None,
     ) -> None:
         """A record for any other output topic, in order of the calls."""
 
 
 class Application(Protocol):
-    """A deterministic function over records. One thread calls it; it does no input or output of its own."""
+    """A deterministic function over records. One thread calls it; it does no input or output of its
+    own."""
 
     topology: EngineTopology
 
     def decide(self, batch: Batch, record: InputRecord) -> None:
         """Handle one record: any mixture of put and emit.
 
-        Raises DependencyDown when the record can not be read *now* (the engine pauses and tries the same
-        record again later, nothing is committed). Permanently bad records are the application's to
-        quarantine through `emit`. Any other exception is a defect: the engine drops what this record gave
-        and calls `on_defect` in its place.
+        Raises DependencyDown when the record can not be read *now* (the engine pauses and tries the
+        same record again later, nothing is committed). Permanently bad records are the
+        application's to quarantine through `emit`. Any other exception is a defect: the engine
+        drops what this record gave and calls `on_defect` in its place.
         """
 
     def on_defect(self, batch: Batch, record: InputRecord, error: BaseException) -> None:
-        """`decide` raised (or the record alone can not be produced): park the key, quarantine the record."""
+        """`decide` raised (or the record alone can not be produced): park the key, quarantine the
+        record."""
 
-    def emit_timer(self, batch: Batch, partition: int, key: str, state: Any, deadline_ms: int) -> None:
-        """A deadline has passed: emit the timer's record to `topology.timers`. It acts when it is read back."""
+    def emit_timer(
+        self, batch: Batch, partition: int, key: str, state: Any, deadline_ms: int
+    ) -> None:
+        """A deadline has passed: emit the timer's record to `topology.timers`. It acts when it is
+        read back."""
 
     def unpack(self, packed: bytes) -> Any:
-        """State from its packed bytes. Raises ValueError when they can not be read (a corrupt store)."""
+        """State from its packed bytes. Raises ValueError when they can not be read (a corrupt
+        store)."""
 
     def deadline_ms(self, state: Any) -> int | None:
-        """When this state next needs a timer, in epoch milliseconds; None when it waits for nothing."""
+        """When this state next needs a timer, in epoch milliseconds; None when it waits for
+        nothing."""
 
     def at_rest(self, state: Any) -> bool:
         """True when nothing is outstanding: the engine then keeps the state on disk only."""
@@ -96,12 +111,17 @@ class Application(Protocol):
         """(at_rest, deadline_ms) of packed bytes, cheaply: used for every record of a restore."""
 
     def check_tail(
-        self, partition: int, records: Sequence[tuple[int, bytes, bytes]], get_packed: Callable[[str], bytes | None]
+        self,
+        partition: int,
+        records: Sequence[tuple[int, bytes, bytes]],
+        get_packed: Callable[[str], bytes | None],
     ) -> list[str]:
-        """Compare the journal's tail (offset, key, value) with the restored states; keys that differ."""
+        """Compare the journal's tail (offset, key, value) with the restored states; keys that
+        differ."""
 
     def rebuild(self, partition: int, key: str, history: Sequence[bytes]) -> bytes | None:
-        """Packed state folded from the key's whole journal history (used for keys `check_tail` names)."""
+        """Packed state folded from the key's whole journal history (used for keys `check_tail`
+        names)."""
 
     def after_commit(self, decided: int) -> None:
         """The batch is committed: update the application's metrics, once per batch."""
@@ -111,7 +131,8 @@ class Application(Protocol):
 
 
 class DependencyDown(Exception):
-    """A record can not be read now because something outside (the schema registry) does not answer."""
+    """A record can not be read now because something outside (the schema registry) does not
+    answer."""
 
 
 class ControlState(Protocol):
@@ -124,15 +145,17 @@ class ControlState(Protocol):
         """Why processing is stopped, or None. Unreadable control for 5 s counts as stopped."""
 
     def ready(self) -> str | None:
-        """Why no partition may be taken yet (no rule set, other partition count, other cluster), or None."""
+        """Why no partition may be taken yet (no rule set, other partition count, other cluster), or
+        None."""
 
     def added_inputs(self) -> Mapping[str, int]:
         """Input topics added after the first start (topic -> offset of the control record)."""
 
 
 CrashPoint = Callable[[str], None]
-"""Called with the name of each step of a batch; tests kill the process or raise in it. Default: does nothing.
+"""Called with the name of each step of a batch; tests kill the process or raise in it. Default:
+does nothing.
 
-Names: after_poll, after_decide, after_produce, after_send_offsets, before_commit, commit_sent, after_commit,
-during_restore.
+Names: after_poll, after_decide, after_produce, after_send_offsets, before_commit, commit_sent,
+after_commit, during_restore.
 """

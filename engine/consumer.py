@@ -1,0 +1,204 @@
+"""The plain group consumer of the loop: range assignor, nothing committed or stored by the client,
+and its callbacks.
+
+Callbacks run only inside `poll` and do no slow work: they note what was assigned and leave the
+fetching empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from engine.assignment import INIT_METADATA, Committed
+from engine.clock import Clock
+from engine.errors import (
+    LostMembership,
+    Retry,
+    Step,
+    call,
+    call_until,
+    check_message_error,
+    is_end_of_partition,
+)
+from engine.groupmeta import parse
+from engine.settings import EngineSettings
+
+Name = tuple[str, int]
+COMMITTED_WAIT_S: Final = 5.0
+LEAVE_S_MAX: Final = 5.0
+
+
+class GroupConsumer:
+    """Membership, positions and polling of one application's inputs."""
+
+    def __init__(
+        self, settings: EngineSettings, application: str, inputs: Sequence[str], clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._inputs = list(inputs)
+        self._assigned: list[Name] | None = None  # assigned by the group, not yet taken by the loop
+        self.epoch = 0  # rises with every rebalance callback
+        self.rebalances = 0
+        self._consumer = Consumer(
+            {
+                **settings.connection,
+                "group.id": f"npp-{application}",
+                # A killed instance takes its place again at once, without a rebalance. See `leave`.
+                "group.instance.id": settings.transactional_id(application),
+                "partition.assignment.strategy": "range",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "error",
+                "enable.partition.eof": True,
+                "session.timeout.ms": settings.session_timeout_ms,
+                "heartbeat.interval.ms": settings.session_timeout_ms // 8,
+                "max.poll.interval.ms": settings.poll_interval_ms_max,
+                "queued.min.messages": settings.queued_messages_min,
+                "queued.max.messages.kbytes": settings.queued_kbytes_max,
+                "fetch.queue.backoff.ms": 5,
+                "fetch.error.backoff.ms": 50,
+                "fetch.wait.max.ms": 100,
+            }
+        )
+
+    def subscribe(self) -> None:
+        """Join the group."""
+        call(
+            Step.READ,
+            self._consumer.subscribe,
+            self._inputs,
+            on_assign=self._on_assign,
+            on_revoke=self._on_gone,
+            on_lost=self._on_gone,
+        )
+
+    def poll(self, count: int, wait_s: float) -> tuple[list[Message], dict[Name, int]]:
+        """Records and the offsets of partitions that came to their end. Rebalances happen in
+        here."""
+        before = self.epoch
+        records: list[Message] = []
+        ends: dict[Name, int] = {}
+        for message in call(Step.READ, self._consumer.consume, count, wait_s):
+            error = message.error()
+            if error is None:
+                records.append(message)
+            elif is_end_of_partition(error):
+                ends[message.topic() or "", message.partition() or 0] = message.offset() or 0
+            else:
+                check_message_error(error)
+        if self.epoch != before:
+            return (
+                [],
+                {},
+            )  # polled for an assignment that is no more: read again from what is committed
+        return records, ends
+
+    def take_assigned(self) -> list[Name] | None:
+        """What the group has assigned and nobody has taken yet."""
+        assigned, self._assigned = self._assigned, None
+        return assigned
+
+    def give_back(self, assigned: list[Name]) -> None:
+        """Not now: offer the same assignment again unless a newer one came."""
+        if self._assigned is None:
+            self._assigned = assigned
+
+    def fetch_from(self, offsets: Mapping[Name, int]) -> None:
+        """Begin to fetch these input partitions at these offsets, and no others."""
+        call(
+            Step.READ,
+            self._consumer.assign,
+            [TopicPartition(t, p, offset) for (t, p), offset in offsets.items()],
+        )
+
+    def fetch_nothing(self) -> None:
+        """Stay a member, read nothing."""
+        call(Step.READ, self._consumer.assign, [])
+
+    def pause(self, names: Iterable[Name]) -> None:
+        """Stop fetching these; what the client has fetched ahead of them is dropped."""
+        call(Step.READ, self._consumer.pause, [TopicPartition(t, p) for t, p in names])
+
+    def resume(self, names: Iterable[Name]) -> None:
+        """Fetch these again from where `poll` stopped."""
+        call(Step.READ, self._consumer.resume, [TopicPartition(t, p) for t, p in names])
+
+    def known_end(self, name: Name) -> int:
+        """The partition's end as the last fetch saw it, without asking."""
+        return int(
+            call(
+                Step.READ, self._consumer.get_watermark_offsets, TopicPartition(*name), cached=True
+            )[1]
+        )
+
+    def committed(self, names: Sequence[Name]) -> dict[Name, Committed]:
+        """Committed offsets with metadata; open transactions are waited for. Raises Exit at the
+        deadline."""
+        if not names:
+            return {}
+        deadline_s = self._clock.monotonic_s() + self._settings.committed_s
+        return call_until(self._clock, deadline_s, Step.READ, self._committed, names)
+
+    def _committed(self, names: Sequence[Name]) -> dict[Name, Committed]:
+        answer = self._consumer.committed(
+            [TopicPartition(t, p) for t, p in names], COMMITTED_WAIT_S
+        )
+        for position in answer:
+            if position.error is not None:
+                raise Retry(position.error.name(), position.error.str())
+        return {(p.topic, p.partition): Committed(p.offset, p.metadata or "") for p in answer}
+
+    def initialise(self, offsets: Mapping[Name, int]) -> None:
+        """Commit first offsets with metadata `init`, fenced by the group's generation."""
+        self.metadata_for_commit()
+        positions = [
+            TopicPartition(t, p, offset, INIT_METADATA) for (t, p), offset in offsets.items()
+        ]
+        done = call(Step.WORK, self._consumer.commit, offsets=positions, asynchronous=False)
+        for position in done or ():
+            if position.error is not None:
+                raise LostMembership(position.error.name(), position.error.str())
+
+    def metadata_for_commit(self) -> Any:
+        """The group metadata, fresh. Raises LostMembership when a broker would take the commit
+        unfenced."""
+        raw = self._consumer.consumer_group_metadata()
+        if not parse(raw).is_member:
+            raise LostMembership("NOT_A_MEMBER", "no generation or no member id")
+        return raw
+
+    def is_member(self) -> bool:
+        """True while a commit would be fenced by a generation."""
+        return parse(self._consumer.consumer_group_metadata()).is_member
+
+    def leave(self) -> None:
+        """Leave the group at once, so that another member takes over without waiting for the
+        session's end.
+
+        A static member does not leave by closing; unsubscribing makes it do so.
+        """
+        call(Step.READ, self._consumer.unsubscribe)
+        deadline_s = self._clock.monotonic_s() + LEAVE_S_MAX
+        while self.is_member() and self._clock.monotonic_s() < deadline_s:
+            self.poll(1, 0.05)
+        self._consumer.close()
+
+    def close(self) -> None:
+        """Close without leaving: the member's place is kept until its session ends."""
+        self._consumer.close()
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.epoch += 1
+        self.rebalances += 1
+        self._assigned = [(p.topic, p.partition) for p in partitions]
+        consumer.assign([])
+
+    def _on_gone(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.epoch += 1
+        self._assigned = None
+        consumer.unassign()

@@ -1,0 +1,262 @@
+"""Runs an application without a broker: the same batch, decision and timer code over an in-memory
+log.
+
+The log keeps Kafka's promise and no more: a transaction's records and offsets become visible
+together. A test pipes records in, moves the clock, lets the process crash at any named step, starts
+it again and reads what is committed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from engine.batch import BatchRun, in_decision_order
+from engine.clock import HeldClock
+from engine.heard import Ends, HeardGate
+from engine.partitioner import partition_of
+from engine.ports import Application, ControlState, Headers, InputRecord
+from engine.reader import LogRecord
+from engine.states import PartitionStates
+from engine.store import MemoryPartitionStore
+
+# Turns one call of `run` may take: a toy or a payment comes to rest in dozens.
+TURNS_MAX: Final = 100_000
+START_MS: Final = 1_767_225_600_000  # 2026-01-01T00:00:00Z
+HELD_RETRY_MS: Final = 1_000
+
+
+class Crashed(Exception):
+    """The process ended at a named step; `restart` goes on from what is committed."""
+
+
+class Driver:
+    """One instance of an application, its log and its clock."""
+
+    def __init__(
+        self,
+        application: Callable[[], Application],
+        control: ControlState | None = None,
+        *,
+        start_ms: int = START_MS,
+        batch_count: int = 500,
+        seed: int | None = None,
+    ) -> None:
+        """`application` is called at every (re)start. With `seed` the size of each batch is drawn
+        at random."""
+        self.clock = HeldClock(start_ms)
+        self._application = application
+        self._control = control
+        self._batch_count = batch_count
+        self._random = random.Random(seed) if seed is not None else None
+        self._log: dict[tuple[str, int], list[LogRecord]] = defaultdict(list)
+        self._committed: dict[tuple[str, int], int] = defaultdict(int)
+        self._stores: dict[int, MemoryPartitionStore] = {}
+        self._taken: dict[tuple[str, int], int] = defaultdict(int)
+        self._crash_point: tuple[str, int] | None = None
+        self._held: dict[int, list[InputRecord]] = {}
+        self._held_until_ms = 0
+        self.transactions = 0
+        self.restart()
+
+    # -- what a test does --------------------------------------------------------------------------
+
+    def pipe(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None = None,
+        *,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+    ) -> LogRecord:
+        """Append one input record, partitioned as the Java client would unless told otherwise."""
+        if partition is None:
+            partition = partition_of(key or b"", self.app.topology.partitions)
+        return self._append(topic, partition, key, value, headers or [], timestamp_ms)
+
+    def pipe_control(self, value: bytes) -> None:
+        """Append one control record; the application's ControlState sees it at the next batch
+        boundary."""
+        topic = self.app.topology.control
+        record = self._append(topic, 0, None, value, [], None)
+        if self._control is not None:
+            self._control.apply(record.offset, value)
+
+    def run(self) -> int:
+        """Work until nothing is left to do now; gives the number of inputs decided. Raises
+        Crashed."""
+        decided = 0
+        for _ in range(TURNS_MAX):
+            if self._control is not None and self._control.stopped():
+                return decided
+            count = self.step()
+            if count < 0:
+                return decided
+            decided += count
+        raise AssertionError(f"still not at rest after {TURNS_MAX} turns")
+
+    def advance(self, milliseconds: int) -> int:
+        """Move the clock, then run."""
+        self.clock.advance(milliseconds)
+        return self.run()
+
+    def crash_at(self, point: str, nth: int = 1) -> None:
+        """Crash when the step is reached for the nth time from now (see ports.CrashPoint)."""
+        self._crash_point = (point, nth)
+
+    def restart(self) -> None:
+        """A new process: memory is gone, the store is as the last one left it, the log decides."""
+        self.app = self._application()
+        self._crash_point = None
+        self._held = {}
+        topology = self.app.topology
+        self._states = {n: self._restore(n) for n in range(topology.partitions)}
+        self._gate = HeardGate(topology.heard_before_timers, self._ask_ends)
+        self._positions = {
+            (t, n): self._committed[t, n]
+            for t in topology.inputs
+            for n in range(topology.partitions)
+        }
+
+    def lose_disk(self) -> None:
+        """The store's folder is gone; takes effect at the next restart."""
+        self._stores.clear()
+
+    def committed(self, topic: str) -> list[LogRecord]:
+        """Every record of a topic, partition by partition."""
+        return [r for t, n in sorted(self._log) if t == topic for r in self._log[t, n]]
+
+    def take(self, topic: str) -> list[LogRecord]:
+        """What was appended to a topic since the last `take` of it."""
+        found = []
+        for name in sorted(self._log):
+            if name[0] == topic:
+                found += self._log[name][self._taken[name] :]
+                self._taken[name] = len(self._log[name])
+        return found
+
+    def state(self, key: str) -> object | None:
+        """The application's current state of a key."""
+        partition = partition_of(key.encode(), self.app.topology.partitions)
+        return self._states[partition].get(key)
+
+    def topics(self) -> list[str]:
+        """Topics that hold records."""
+        return sorted({topic for (topic, _), records in self._log.items() if records})
+
+    def next_due_ms(self) -> int | None:
+        """When the earliest timer falls due, or None."""
+        due = [at for s in self._states.values() if (at := s.timers.next_due_ms()) is not None]
+        return min(due, default=None)
+
+    # -- one turn, in the loop's order -------------------------------------------------------------
+
+    def step(self) -> int:
+        """One batch and one transaction; the number of inputs decided, or -1 when there was nothing
+        to do."""
+        polled = self._poll()
+        self._crash("after_poll")
+        run = BatchRun(self.app, self._states)
+        run.decide(in_decision_order(polled, self.app.topology.inputs))
+        self._add_timers(run)
+        self._crash("after_decide")
+        for number, records in run.held.items():
+            self._held[number] = records
+            self._held_until_ms = self.clock.now_ms() + HELD_RETRY_MS
+        if run.is_empty():
+            return -1
+        run.overlay.find_last_kept()
+        self._crash("after_produce")
+        self._crash("after_send_offsets")
+        self._crash("before_commit")
+        acknowledged = self._commit(run)
+        self._crash("commit_sent")
+        self._crash("after_commit")
+        run.applied(acknowledged, self.clock.now_ms())
+        self._positions.update(run.next_offsets)
+        return len(run.next_offsets and polled)
+
+    def _poll(self) -> list[InputRecord]:
+        """Up to a batch of unread inputs; partitions whose records are held wait their time."""
+        now_ms = self.clock.now_ms()
+        count = self._batch_count
+        if self._random is not None:
+            count = self._random.randint(1, self._batch_count)
+        polled: list[InputRecord] = []
+        if self._held and now_ms >= self._held_until_ms:
+            held, self._held = self._held, {}
+            return [record for records in held.values() for record in records]
+        for (topic, number), position in self._positions.items():
+            if number in self._held:
+                continue
+            unread = self._log[topic, number][position : position + count - len(polled)]
+            polled.extend(_input(r, now_ms) for r in unread)
+        return polled
+
+    def _add_timers(self, run: BatchRun) -> None:
+        now_ms = self.clock.now_ms()
+        due = {
+            n: at
+            for n, s in self._states.items()
+            if (at := s.timers.next_due_ms()) is not None and at <= now_ms and n not in self._held
+        }
+        for number, until_ms in self._gate.open_for(due, self._positions, now_ms).items():
+            run.add_timers(number, until_ms)
+
+    def _commit(self, run: BatchRun) -> dict[tuple[str, int], int]:
+        self.transactions += 1
+        acknowledged = {}
+        kept = {index: name for name, index in run.overlay.last_kept.items()}
+        for index, (topic, value, key, number, headers) in enumerate(run.overlay.outputs):
+            record = self._append(topic, number, key, value, headers or [], None)
+            if index in kept:
+                acknowledged[kept[index]] = record.offset
+        self._committed.update(run.next_offsets)
+        return acknowledged
+
+    def _restore(self, number: int) -> PartitionStates:
+        store = self._stores.setdefault(number, MemoryPartitionStore())
+        states = PartitionStates(self.app, number, store)
+        states.load_open()
+        records = self._log[self.app.topology.state, number][states.state_offset :]
+        pairs = [(r.key.decode(), r.value) for r in records if r.key and r.value is not None]
+        if records:
+            states.load(pairs, records[-1].offset + 1, self.clock.now_ms())
+        return states
+
+    def _append(
+        self,
+        topic: str,
+        number: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        timestamp_ms: int | None,
+    ) -> LogRecord:
+        records = self._log[topic, number]
+        at_ms = self.clock.now_ms() if timestamp_ms is None else timestamp_ms
+        record = LogRecord(topic, number, len(records), at_ms, key, value, headers)
+        records.append(record)
+        return record
+
+    def _ask_ends(self, partitions: Sequence[tuple[str, int]]) -> Callable[[], Ends | None]:
+        ends: Mapping[tuple[str, int], int] = {name: len(self._log[name]) for name in partitions}
+        return lambda: ends
+
+    def _crash(self, point: str) -> None:
+        if self._crash_point is None or self._crash_point[0] != point:
+            return
+        nth = self._crash_point[1]
+        self._crash_point = (point, nth - 1) if nth > 1 else None
+        if nth == 1:
+            raise Crashed(point)
+
+
+def _input(r: LogRecord, now_ms: int) -> InputRecord:
+    return InputRecord(
+        r.topic, r.partition, r.offset, r.timestamp_ms, r.key, r.value, list(r.headers), now_ms
+    )

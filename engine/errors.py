@@ -1,0 +1,181 @@
+"""What a client error means. The only file that catches and interprets KafkaException.
+
+RETRY: the same call again, until a deadline. ABORT: abort the transaction and run the same batch
+again. REBUILD: nobody knows how the transaction ended; new producer, then what is committed
+decides. EXIT: this process must end (fenced by a newer instance, not allowed, offsets lost).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Any, Final, ParamSpec, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+
+from engine.clock import Clock
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+RETRY_PAUSE_S: Final = 0.05
+
+
+class Step(enum.Enum):
+    """Which call failed: the same code means different things at different steps."""
+
+    INIT = "init"  # init_transactions
+    WORK = "work"  # begin, produce, send_offsets: the transaction has not been ended yet
+    END = "end"  # commit or abort: after an error nobody knows
+    READ = "read"  # consumer calls, metadata, watermarks
+
+
+class EngineError(Exception):
+    """Base of the four meanings; `code` is the client's error name, `detail` is for the log."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(f"{code}: {detail}" if detail else code)
+        self.code = code
+        self.detail = detail
+
+
+class Retry(EngineError):
+    """The same call may simply be made again."""
+
+
+class Abort(EngineError):
+    """Abort and run the same batch again. `by_content`: a record of the batch itself is refused."""
+
+    def __init__(self, code: str, detail: str = "", *, by_content: bool = False) -> None:
+        super().__init__(code, detail)
+        self.by_content = by_content
+
+
+class LostMembership(Abort):
+    """The group has moved on: abort, drop the batch, let what is committed decide where to go
+    on."""
+
+
+class Rebuild(EngineError):
+    """The end of the transaction is unknown, or this producer is no longer of use."""
+
+
+class Exit(EngineError):
+    """This process must end; `code` says why."""
+
+
+class Fenced(Exit):
+    """Another producer has taken our transactional id, or the coordinator gave this one up."""
+
+
+_FENCED: Final = frozenset(
+    {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}
+)
+_FORBIDDEN: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.UNSUPPORTED_VERSION,
+        KafkaError.INVALID_TRANSACTION_TIMEOUT,
+    }
+)
+_CONTENT: Final = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_MSG,
+        KafkaError.POLICY_VIOLATION,
+    }
+)
+_MEMBERSHIP: Final = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.STALE_MEMBER_EPOCH,
+        KafkaError.FENCED_MEMBER_EPOCH,
+        KafkaError._ASSIGNMENT_LOST,
+    }
+)
+_OFFSETS_LOST: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+
+
+def classify(error: KafkaError, step: Step) -> EngineError:
+    """The meaning of one client error at one step."""
+    code = error.code()
+    name, detail = error.name(), error.str()
+    if code in _FENCED:
+        return Fenced(name, detail)
+    if code in _FORBIDDEN:
+        return Exit(name, detail)
+    if code in _OFFSETS_LOST:
+        return Exit("OFFSETS_LOST", detail)
+    if code == KafkaError.FENCED_INSTANCE_ID:
+        return Fenced(name, detail)
+    if code in _MEMBERSHIP and step is Step.WORK and not error.fatal():
+        return LostMembership(name, detail)
+    if step is Step.READ or step is Step.INIT:
+        # Nothing is open: whatever is not forbidden is tried again until the caller's deadline.
+        return Rebuild(name, detail) if error.fatal() else Retry(name, detail)
+    if step is Step.END or error.fatal():
+        if error.txn_requires_abort() and not error.fatal():
+            # The broker refused before anything was decided: still ours to abort.
+            return Abort(name, detail, by_content=code in _CONTENT)
+        return Rebuild(name, detail)
+    return Abort(name, detail, by_content=code in _CONTENT)
+
+
+def call(step: Step, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Make one client call; raises one of the four meanings instead of KafkaException."""
+    try:
+        return function(*args, **kwargs)
+    except KafkaException as exception:
+        raise classify(_error_of(exception), step) from exception
+
+
+def call_until(
+    clock: Clock,
+    deadline_s: float,
+    step: Step,
+    function: Callable[..., T],
+    *args: Any,
+    **kwargs: Any,
+) -> T:
+    """Make a client call again while it answers RETRY, until `deadline_s` (monotonic seconds).
+
+    Raises Exit when the deadline has passed, and every other meaning at once.
+    """
+    while True:
+        try:
+            return call(step, function, *args, **kwargs)
+        except Retry as error:
+            if clock.monotonic_s() >= deadline_s:
+                raise Exit(error.code, f"still failing at the deadline: {error.detail}") from error
+            clock.sleep(RETRY_PAUSE_S)
+
+
+def check_message_error(error: KafkaError) -> None:
+    """An error delivered in place of a record. Raises Exit for what no waiting can cure; else
+    returns."""
+    meaning = classify(error, Step.READ)
+    if isinstance(meaning, Exit):
+        raise meaning
+    if error.fatal():
+        raise Exit(error.name(), error.str())
+
+
+def is_end_of_partition(error: KafkaError) -> bool:
+    """True for the client's end-of-partition event."""
+    return bool(error.code() == KafkaError._PARTITION_EOF)
+
+
+def _error_of(exception: KafkaException) -> KafkaError:
+    error = exception.args[0] if exception.args else None
+    if isinstance(error, KafkaError):
+        return error
+    return KafkaError(KafkaError._FAIL, str(exception))

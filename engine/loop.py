@@ -1,0 +1,391 @@
+"""The consume-decide-produce loop: one transaction per batch, all partitions of the process in it.
+
+    poll ─▶ decide ─▶ begin, produce, send offsets, commit ─▶ apply to memory and store
+             ▲                   │ Abort: same batch again, halved when it goes on
+             └───────────────────┤ Rebuild: new producer, the nonce in the offsets decides
+                                 ▼ LostMembership: drop, read again from what is committed
+
+Nothing stays open across `poll`. Only the thread that calls `run` touches Kafka's group, the states
+and the application.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from confluent_kafka import Message
+
+from engine.batch import BatchRun, in_decision_order, no_crash
+from engine.clock import MS_PER_S, Clock
+from engine.consumer import GroupConsumer, Name
+from engine.control import ControlReader
+from engine.errors import Abort, EngineError, Exit, LostMembership, Rebuild
+from engine.heard import HeardGate
+from engine.metrics import EngineMetrics
+from engine.ports import Application, ControlState, CrashPoint, InputRecord
+from engine.priority import PriorityPause
+from engine.reader import LogEnds, headers_of
+from engine.settings import Alarm, EngineSettings
+from engine.sizing import BatchSizer
+from engine.states import PartitionStates
+from engine.store import Store
+from engine.takeover import Blocked, Takeover
+from engine.transaction import Status, TransactionalProducer
+from engine.watch import Health, Phase
+
+ABORTS_BEFORE_HALVING: Final = 2
+ATTEMPTS_MAX: Final = 200  # of one polled batch, halving included: 2 * 14 levels * a few, then EXIT
+ABORT_PAUSE_S: Final = 0.05
+DEPENDENCY_PAUSE_S: Final = 1.0
+STOPPED_WAIT_S: Final = 0.1
+BLOCKED_WAIT_S: Final = 0.5
+OBSERVE_EVERY_S: Final = 5.0
+
+
+class Loop:
+    """One instance of one application. `run` returns after `request_stop`; raises Exit for what it
+    can not cure."""
+
+    def __init__(
+        self,
+        app: Application,
+        control: ControlState,
+        settings: EngineSettings,
+        clock: Clock,
+        metrics: EngineMetrics,
+        health: Health,
+        alarm: Alarm,
+        crash: CrashPoint = no_crash,
+    ) -> None:
+        topology = app.topology
+        self._app = app
+        self._topology = topology
+        self._control_state = control
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._health = health
+        self._crash = crash
+        self._stopping = False
+        identity = settings.transactional_id(topology.application)
+        self._ends = LogEnds(settings.connection, clock)
+        self._control = ControlReader(settings.connection, topology.control, clock)
+        self._consumer = GroupConsumer(settings, topology.application, topology.inputs, clock)
+        self._producer = TransactionalProducer(
+            settings.connection, identity, clock, settings.transaction
+        )
+        self._store_identity = f"{self._ends.cluster_id()} {topology.state}"
+        self._store = Store(settings.data_dir / identity, self._store_identity)
+        self._takeover = Takeover(
+            app, control, settings, clock, metrics, health, alarm, self._ends, self._store, crash
+        )
+        self._gate = HeardGate(topology.heard_before_timers, self._ends.ask_high)
+        self._priority = PriorityPause(topology)
+        self._sizer = BatchSizer()
+        self._states: dict[int, PartitionStates] = {}
+        self._positions: dict[Name, int] = {}
+        self._held: dict[int, list[InputRecord]] = {}
+        self._held_until_s = 0.0
+        self._fetching_paused = False
+        self._observed_s = 0.0
+
+    def request_stop(self) -> None:
+        """End after the batch in hand; safe from a signal handler."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Serve until asked to stop, then leave the group and close the store."""
+        try:
+            self._takeover.check_topics()
+            self._control.start()
+            self._producer.init()
+            self._consumer.subscribe()
+            while not self._stopping:
+                self._step()
+            self._health.phase = Phase.STOPPING
+            if self._producer.status is Status.OPEN:
+                self._producer.abort()
+            self._consumer.leave()
+        finally:
+            self._producer.destroy()
+            self._control.close()
+            self._store.close()
+
+    # -- one turn ----------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        self._health.beat()
+        self._control.drain(self._control_state)
+        reason = self._control.stopped(self._control_state)
+        self._obey(reason)
+        started_s = self._clock.monotonic_s()
+        wait_s = STOPPED_WAIT_S if reason or not self._states else self._settings.poll_wait_s
+        messages, ends = self._consumer.poll(self._sizer.count, wait_s)
+        polled_s = self._clock.monotonic_s()
+        assigned = self._consumer.take_assigned()
+        if assigned is not None or self._consumer.epoch != self._takeover.epoch:
+            self._take(assigned)
+            return
+        if reason is not None:
+            if messages:
+                self._rewind()  # fetched before the pause: they wait in their topics
+            return
+        records = self._to_records(messages)
+        work = records + self._held_records()
+        self._crash("after_poll")
+        if self._process(in_decision_order(work, self._topology.inputs)):
+            self._note_ends(ends)
+        done_s = self._clock.monotonic_s()
+        if messages:
+            size = sum(len(r.value) for r in records if r.value is not None)
+            self._sizer.note(len(messages), size, (done_s - polled_s) * MS_PER_S)
+            self._metrics.polled(len(messages), polled_s - started_s)
+        self._balance(len(messages))
+        self._observe(done_s)
+
+    def _to_records(self, messages: Sequence[Message]) -> list[InputRecord]:
+        now_ms = self._clock.now_ms()
+        records = []
+        for m in messages:
+            topic, partition, offset = m.topic(), m.partition(), m.offset()
+            if topic is None or partition is None or offset is None:
+                raise Exit("BAD_RECORD", "the client gave a record without a place")
+            records.append(
+                InputRecord(
+                    topic,
+                    partition,
+                    offset,
+                    m.timestamp()[1],
+                    m.key(),
+                    m.value(),
+                    headers_of(m),
+                    now_ms,
+                )
+            )
+        return records
+
+    # -- a batch -----------------------------------------------------------------------------------
+
+    def _process(self, records: list[InputRecord]) -> bool:
+        """Bring a polled batch to its end: committed, or dropped (False) because the group moved
+        on."""
+        work: list[tuple[list[InputRecord], int]] = [(records, 0)]
+        refused: BaseException | None = None
+        for _ in range(ATTEMPTS_MAX):
+            if not work:
+                return True
+            part, aborts = work.pop()
+            run = BatchRun(self._app, self._states)
+            run.decide(part, refused)
+            self._add_timers(run)
+            self._crash("after_decide")
+            try:
+                committed = self._commit(run)
+            except LostMembership:
+                run.dropped()
+                self._rewind()
+                return False
+            except Abort as error:
+                run.dropped()
+                refused = error if error.by_content and len(part) == 1 else None
+                if refused is not None and aborts > ABORTS_BEFORE_HALVING:
+                    raise Exit("CANNOT_PRODUCE", error.detail) from error
+                work.extend(_again(part, aborts + 1))
+                self._clock.sleep(ABORT_PAUSE_S)
+                continue
+            refused = None
+            if not committed:
+                run.dropped()
+                work.append((part, aborts))
+        raise Exit(
+            "CANNOT_COMMIT", f"a batch of {len(records)} did not commit in {ATTEMPTS_MAX} attempts"
+        )
+
+    def _commit(self, run: BatchRun) -> bool:
+        """One transaction; False when it certainly did not happen and may be run again."""
+        if run.is_empty():
+            self._hold(run)
+            return True
+        offsets = run.next_offsets or self._anchor(run)
+        producer, overlay = self._producer, run.overlay
+        started_s = self._clock.monotonic_s()
+        try:
+            producer.begin()
+            overlay.find_last_kept()
+            producer.produce(overlay.outputs, overlay.last_kept)
+            self._crash("after_produce")
+            producer.send_offsets(offsets, self._consumer.metadata_for_commit())
+            self._crash("after_send_offsets")
+            ending_s = self._clock.monotonic_s()
+            self._crash("before_commit")
+            producer.commit()
+            self._crash("commit_sent")
+        except Abort:
+            self._abort()
+            raise
+        except Rebuild as error:
+            if not self._resolve(offsets, error):
+                return False
+            ending_s = self._clock.monotonic_s()
+        committed_s = self._clock.monotonic_s()
+        self._crash("after_commit")
+        now_ms = self._clock.now_ms()
+        run.applied(producer.acknowledged(), now_ms)
+        self._positions.update(offsets)
+        self._hold(run)
+        self._metrics.committed(
+            run.records,
+            now_ms,
+            ending_s - started_s,
+            committed_s - ending_s,
+            self._clock.monotonic_s() - committed_s,
+        )
+        return True
+
+    def _abort(self) -> None:
+        """End the open transaction; a doubtful end costs the producer, and the batch runs again all
+        the same."""
+        self._metrics.transaction("abort")
+        try:
+            if self._producer.status is Status.OPEN:
+                self._producer.abort()
+        except Rebuild:
+            pass
+        if self._producer.status is not Status.READY:
+            self._metrics.transaction("rebuild")
+            self._producer.rebuild()
+
+    def _resolve(self, offsets: dict[Name, int], error: EngineError) -> bool:
+        """After an unknown end: a new producer, then what is committed decides. True when it was
+        committed."""
+        nonce = self._producer.nonce
+        self._metrics.transaction("rebuild")
+        self._producer.rebuild()
+        committed = self._consumer.committed(list(offsets))
+        if any(c.metadata == nonce for c in committed.values()):
+            self._metrics.transaction("unknown_committed")
+            return True
+        self._metrics.transaction("unknown_aborted")
+        if any(c.offset != self._positions[name] for name, c in committed.items()):
+            raise LostMembership(error.code, "another member has committed since")
+        return False
+
+    def _anchor(self, run: BatchRun) -> dict[Name, int]:
+        """A batch of timers only commits its timers partitions where they stand, to carry the
+        nonce."""
+        names = [(self._topology.timers, number) for number in run.partitions()]
+        return {name: self._positions[name] for name in names}
+
+    def _add_timers(self, run: BatchRun) -> None:
+        due = {}
+        now_ms = self._clock.now_ms()
+        for number, states in self._states.items():
+            at_ms = states.timers.next_due_ms()
+            if at_ms is not None and at_ms <= now_ms and number not in self._held:
+                due[number] = at_ms
+        for number, until_ms in self._gate.open_for(due, self._positions, now_ms).items():
+            made = run.add_timers(number, until_ms)
+            self._metrics.timers_made(made, now_ms - due.get(number, now_ms))
+
+    # -- waiting for a dependency ------------------------------------------------------------------
+
+    def _hold(self, run: BatchRun) -> None:
+        """Keep what could not be read yet; its partitions fetch nothing meanwhile."""
+        for number, records in run.held.items():
+            self._held[number] = records
+            self._consumer.pause(self._names(number))
+            self._held_until_s = self._clock.monotonic_s() + DEPENDENCY_PAUSE_S
+
+    def _held_records(self) -> list[InputRecord]:
+        if not self._held or self._clock.monotonic_s() < self._held_until_s:
+            return []
+        held, self._held = self._held, {}
+        for number in held:
+            self._consumer.resume(self._names(number))
+        return [record for records in held.values() for record in records]
+
+    def _names(self, number: int) -> list[Name]:
+        return [(topic, number) for topic in self._topology.inputs]
+
+    def _note_ends(self, ends: dict[Name, int]) -> None:
+        """Positions past control markers: everything before the end was decided."""
+        for name, offset in ends.items():
+            if name[1] not in self._held and offset > self._positions.get(name, offset):
+                self._positions[name] = offset
+
+    # -- assignment, stop, fairness ----------------------------------------------------------------
+
+    def _take(self, assigned: list[Name] | None) -> None:
+        """A rebalance has happened: serve exactly what is assigned now."""
+        self._states, self._positions, self._held = {}, {}, {}
+        self._gate.reset()
+        self._priority.reset()
+        self._fetching_paused = False
+        self._takeover.epoch = self._consumer.epoch
+        if assigned is None:
+            self._takeover.released()
+            return
+        try:
+            taken = self._takeover.take(assigned, self._consumer, self._control, self._producer)
+        except Blocked as blocked:
+            self._health.wait(Phase.BLOCKED, blocked.reason)
+            self._consumer.give_back(assigned)
+            self._clock.sleep(BLOCKED_WAIT_S)
+            return
+        except LostMembership:
+            self._consumer.give_back(assigned)
+            return
+        if taken is not None:
+            self._states, self._positions = taken
+
+    def _rewind(self) -> None:
+        """What was polled is forgotten; the same assignment is taken again from what is
+        committed."""
+        self._consumer.fetch_nothing()
+        self._consumer.give_back(list(self._positions))
+        self._states, self._positions, self._held = {}, {}, {}
+
+    def _obey(self, reason: str | None) -> None:
+        """STOP pauses every input at the batch boundary; no timers, no batches until it is
+        lifted."""
+        if not self._states:
+            return
+        if reason is not None:
+            self._health.wait(Phase.STOPPED, reason)
+            if not self._fetching_paused:
+                self._consumer.pause(self._positions)
+                self._fetching_paused = True
+        elif self._fetching_paused:
+            self._consumer.resume(self._positions)
+            self._priority.reset()
+            self._fetching_paused = False
+            for number in self._held:
+                self._consumer.pause(self._names(number))
+        if reason is None:
+            self._health.wait(Phase.RUNNING, "")
+
+    def _balance(self, polled: int) -> None:
+        """While answers and operators' commands are unread, command partitions are paused."""
+        if not self._positions or self._held:
+            return
+        change = self._priority.decide(
+            polled >= self._sizer.count // 2, self._positions, self._consumer.known_end
+        )
+        if change is not None:
+            names = self._priority.low_names(self._positions)
+            (self._consumer.pause if change else self._consumer.resume)(names)
+
+    def _observe(self, now_s: float) -> None:
+        if now_s - self._observed_s >= OBSERVE_EVERY_S:
+            self._observed_s = now_s
+            self._metrics.observe(self._states, self._positions, self._ends, self._topology)
+            self._metrics.rebalances(self._consumer.rebalances)
+
+
+def _again(part: list[InputRecord], aborts: int) -> list[tuple[list[InputRecord], int]]:
+    """The same work as a stack: whole at first, halved when it aborts again and again."""
+    if len(part) < 2 or aborts < ABORTS_BEFORE_HALVING:
+        return [(part, aborts)]
+    middle = len(part) // 2
+    return [(part[middle:], 0), (part[:middle], 0)]

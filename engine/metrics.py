@@ -1,0 +1,273 @@
+"""Every metric of the engine, defined once, updated once per batch. No key of a record is ever a
+label.
+
+Every label set starts at 0, so that the first event shows as a rise. `catalogue` lists what a
+registry holds.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from engine.clock import MS_PER_S
+from engine.errors import EngineError
+from engine.ports import EngineTopology, InputRecord
+from engine.reader import LogEnds
+from engine.states import PartitionStates
+
+TRANSACTION_OUTCOMES: Final = (
+    "commit",
+    "abort",
+    "rebuild",
+    "unknown_committed",
+    "unknown_aborted",
+)
+PHASES: Final = ("poll", "process", "commit", "store")
+PARTITION_STATES: Final = ("running", "restoring", "halted")
+ALARMS: Final = ("LOG_TAIL_LOST", "STATE_DIFFERS", "STORE_DISCARDED", "CLOCK_OFF")
+SECONDS: Final = (
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.03,
+    0.04,
+    0.06,
+    0.08,
+    0.1,
+    0.15,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    5,
+    10,
+    60,
+)
+COUNTS: Final = (1, 10, 50, 100, 500, 1_000, 2_000, 5_000, 10_000)
+
+
+class BatchHistogram(Collector):
+    """A histogram that takes a whole batch of observations in one pass."""
+
+    def __init__(
+        self, name: str, text: str, bounds: Sequence[float], registry: CollectorRegistry
+    ) -> None:
+        self._name, self._text = name, text
+        self._bounds = tuple(bounds)
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+        registry.register(self)
+
+    def observe_all(self, values: Sequence[float]) -> None:
+        """Add every value."""
+        counts, bounds = self._counts, self._bounds
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self._sum += sum(values)
+
+    def collect(self) -> Iterable[Metric]:
+        total, buckets = 0, []
+        for bound, count in zip((*map(str, self._bounds), "+Inf"), self._counts, strict=True):
+            total += count
+            buckets.append((bound, total))
+        family = HistogramMetricFamily(self._name, self._text)
+        family.add_metric([], buckets, self._sum)
+        yield family
+
+
+class EngineMetrics:
+    """The engine's own metrics of one instance."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        r = registry
+        self._records = Counter("npp_engine_records_polled", "Input records polled.", registry=r)
+        self._batch = Histogram(
+            "npp_engine_batch_records", "Records per batch.", buckets=COUNTS, registry=r
+        )
+        self._seconds = Histogram(
+            "npp_engine_batch_seconds",
+            "Seconds per batch by phase; process is decide, produce and send offsets.",
+            ["phase"],
+            buckets=SECONDS,
+            registry=r,
+        )
+        self._transactions = Counter(
+            "npp_engine_transactions",
+            "Transactions by outcome; unknown_* say what the nonce told after a doubtful end.",
+            ["outcome"],
+            registry=r,
+        )
+        self._fenced = Counter(
+            "npp_engine_fenced", "Times a newer instance took this one's place.", registry=r
+        )
+        self._rebalances = Gauge(
+            "npp_engine_rebalances", "Rebalances this process has seen.", registry=r
+        )
+        self._partitions = Gauge(
+            "npp_engine_partitions", "Partitions by state.", ["state"], registry=r
+        )
+        self._restoring = Gauge(
+            "npp_engine_restore_remaining_records", "State records still to restore.", registry=r
+        )
+        self._lag = Gauge(
+            "npp_engine_input_lag_records",
+            "Undecided records by input topic.",
+            ["topic"],
+            registry=r,
+        )
+        self._stable_lag = Gauge(
+            "npp_engine_last_stable_offset_lag_records",
+            "Records behind the oldest open transaction; a hanging transaction shows here.",
+            ["topic"],
+            registry=r,
+        )
+        self._end_to_end = BatchHistogram(
+            "npp_engine_end_to_end_seconds",
+            "From an input's append to the commit of its decision.",
+            SECONDS,
+            r,
+        )
+        self._keys = Gauge(
+            "npp_engine_open_states", "States not at rest, held in memory.", registry=r
+        )
+        self._timers = Gauge("npp_engine_timers_pending", "Deadlines that are armed.", registry=r)
+        self._timers_made = Counter("npp_engine_timers_made", "Timer records made.", registry=r)
+        self._lateness = Histogram(
+            "npp_engine_timer_lateness_seconds",
+            "From the earliest deadline of a partition to its record.",
+            buckets=SECONDS,
+            registry=r,
+        )
+        self._alarms = Counter("npp_engine_alarms", "Alarms by name.", ["alarm"], registry=r)
+        self._watchdog = Gauge(
+            "npp_engine_watchdog_age_seconds",
+            "Seconds since the loop last made progress.",
+            registry=r,
+        )
+        for phase in PHASES:
+            self._seconds.labels(phase)
+        for outcome in TRANSACTION_OUTCOMES:
+            self._transactions.labels(outcome)
+        for state in PARTITION_STATES:
+            self._partitions.labels(state).set(0)
+        for alarm in ALARMS:
+            self._alarms.labels(alarm)
+
+    def watch(self, age_s: object) -> None:
+        """`age_s`: a function without arguments, asked when the metric is scraped."""
+        self._watchdog.set_function(age_s)  # type: ignore[arg-type]
+
+    def start_topics(self, topology: EngineTopology) -> None:
+        """Every input's lag starts at 0."""
+        for topic in topology.inputs:
+            self._lag.labels(topic).set(0)
+        for topic in (*topology.inputs, topology.journal):
+            self._stable_lag.labels(topic).set(0)
+
+    def polled(self, count: int, seconds: float) -> None:
+        """A batch that had records."""
+        self._records.inc(count)
+        self._batch.observe(count)
+        self._seconds.labels("poll").observe(seconds)
+
+    def committed(
+        self,
+        records: Sequence[InputRecord],
+        now_ms: int,
+        process_s: float,
+        commit_s: float,
+        store_s: float,
+    ) -> None:
+        """A batch that was committed."""
+        self._transactions.labels("commit").inc()
+        self._seconds.labels("process").observe(process_s)
+        self._seconds.labels("commit").observe(commit_s)
+        self._seconds.labels("store").observe(store_s)
+        self._end_to_end.observe_all([(now_ms - r.timestamp_ms) / MS_PER_S for r in records])
+
+    def transaction(self, outcome: str) -> None:
+        """A transaction that did not simply commit."""
+        self._transactions.labels(outcome).inc()
+
+    def fenced(self) -> None:
+        """A newer instance has taken over."""
+        self._fenced.inc()
+
+    def rebalances(self, count: int) -> None:
+        """Rebalances so far."""
+        self._rebalances.set(count)
+
+    def partitions(self, running: int, restoring: int, halted: int) -> None:
+        """How many partitions are in which state."""
+        for state, count in zip(PARTITION_STATES, (running, restoring, halted), strict=True):
+            self._partitions.labels(state).set(count)
+        if not restoring:
+            self._restoring.set(0)
+
+    def restoring(self, remaining: int) -> None:
+        """Records still to restore."""
+        self._restoring.set(remaining)
+
+    def timers_made(self, count: int, lateness_ms: int) -> None:
+        """Timer records of one partition."""
+        if count:
+            self._timers_made.inc(count)
+            self._lateness.observe(max(0, lateness_ms) / MS_PER_S)
+
+    def alarm(self, name: str) -> None:
+        """Something a person must see."""
+        self._alarms.labels(name).inc()
+
+    def observe(
+        self,
+        states: Mapping[int, PartitionStates],
+        positions: Mapping[tuple[str, int], int],
+        ends: LogEnds,
+        topology: EngineTopology,
+    ) -> None:
+        """Figures that need a look at the log: a few times a minute, never per batch."""
+        self._keys.set(sum(s.open_count() for s in states.values()))
+        self._timers.set(sum(len(s.timers) for s in states.values()))
+        names = list(positions)
+        names += [(topology.journal, number) for number in states]
+        try:
+            high, stable = ends.high_once(names), ends.stable_once(names)
+        except EngineError:
+            return  # the brokers do not answer: the figures stay as they were
+        lag: dict[str, int] = dict.fromkeys(topology.inputs, 0)
+        open_: dict[str, int] = dict.fromkeys((*topology.inputs, topology.journal), 0)
+        for name in names:
+            open_[name[0]] += high[name] - stable[name]
+            if name in positions:
+                lag[name[0]] += max(0, stable[name] - positions[name])
+        for topic, count in lag.items():
+            self._lag.labels(topic).set(count)
+        for topic, count in open_.items():
+            self._stable_lag.labels(topic).set(count)
+
+
+class Described(NamedTuple):
+    """One line of the catalogue."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    text: str
+
+
+def catalogue(registry: CollectorRegistry) -> list[Described]:
+    """Every metric of a registry, by name, for the generated page."""
+    lines = []
+    for family in registry.collect():
+        name = family.name + ("_total" if family.type == "counter" else "")
+        labels = {label for s in family.samples for label in s.labels} - {"le", "quantile"}
+        lines.append(Described(name, family.type, tuple(sorted(labels)), family.documentation))
+    return sorted(lines)

@@ -1,0 +1,30 @@
+"""The Java client's default partitioner: murmur2 over the key, positive, modulo the partition
+count."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_MASK: Final = 0xFFFFFFFF
+_M: Final = 0x5BD1E995
+_SEED: Final = 0x9747B28C
+
+
+def murmur2(data: bytes) -> int:
+    """The 32-bit murmur2 hash as Java's Utils.murmur2 gives it, unsigned."""
+    length = len(data)
+    h = _SEED ^ length
+    for at in range(0, length & ~3, 4):
+        k = int.from_bytes(data[at : at + 4], "little") * _M & _MASK
+        k = (k ^ (k >> 24)) * _M & _MASK
+        h = (h * _M & _MASK) ^ k
+    tail = data[length & ~3 :]
+    if tail:
+        h = (h ^ int.from_bytes(tail, "little")) * _M & _MASK
+    h = (h ^ (h >> 13)) * _M & _MASK
+    return h ^ (h >> 15)
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Partition of a key, as the Java client chooses it."""
+    return (murmur2(key) & 0x7FFFFFFF) % partitions

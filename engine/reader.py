@@ -1,0 +1,305 @@
+"""Reads a topic without a consumer group, from given offsets: restore, control, replay, verifier,
+show and tail.
+
+It commits nothing and belongs to nobody. `read_all` ends at the ends captured when it started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from confluent_kafka import Consumer, IsolationLevel, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from engine.clock import Clock, SystemClock
+from engine.errors import (
+    Exit,
+    Retry,
+    Step,
+    call,
+    call_until,
+    check_message_error,
+    is_end_of_partition,
+)
+from engine.ports import Headers
+
+READ_COUNT: Final = 10_000
+READ_WAIT_S: Final = 0.2
+QUERY_S: Final = 10.0
+ONCE_S: Final = 2.0
+QUERY_DEADLINE_S: Final = 60.0
+NO_PROGRESS_S_MAX: Final = 60.0
+_GROUP: Final = "npp-reader"  # the client wants a name; nothing is ever committed under it
+
+
+class LogRecord(msgspec.Struct, frozen=True, gc=False):
+    """One record as it stands on the log."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class PartitionReader:
+    """Some partitions of one topic, from explicit offsets."""
+
+    def __init__(
+        self,
+        connection: Mapping[str, Any],
+        topic: str,
+        start: Mapping[int, int],
+        *,
+        isolation: str = "read_committed",
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`start`: first offset by partition. `isolation`: read_committed or read_uncommitted."""
+        self._topic = topic
+        self._consumer = Consumer(
+            {
+                **connection,
+                "group.id": _GROUP,
+                "isolation.level": isolation,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "error",
+                "enable.partition.eof": True,
+                "fetch.queue.backoff.ms": 10,
+                "fetch.error.backoff.ms": 50,
+                "fetch.max.bytes": 32 * 1024 * 1024,
+                "max.partition.fetch.bytes": 8 * 1024 * 1024,
+                "queued.max.messages.kbytes": 64 * 1024,
+                **(extra or {}),
+            }
+        )
+        self._active = {n: TopicPartition(topic, n, offset) for n, offset in start.items()}
+        call(Step.READ, self._consumer.assign, list(self._active.values()))
+
+    def read(self, count: int, wait_s: float) -> tuple[dict[int, list[LogRecord]], dict[int, int]]:
+        """Records by partition in order, and for partitions that came to their end that offset."""
+        batches: dict[int, list[LogRecord]] = {}
+        ends: dict[int, int] = {}
+        for message in call(Step.READ, self._consumer.consume, count, wait_s):
+            error = message.error()
+            if error is not None:
+                if is_end_of_partition(error):
+                    ends[_int(message.partition())] = _int(message.offset())
+                else:
+                    check_message_error(error)
+                continue
+            record = to_log_record(message)
+            batch = batches.get(record.partition)
+            if batch is None:
+                batches[record.partition] = [record]
+            else:
+                batch.append(record)
+        return batches, ends
+
+    def stop(self, partition: int) -> None:
+        """No more of this partition."""
+        position = self._active.pop(partition, None)
+        if position is not None:
+            call(
+                Step.READ,
+                self._consumer.incremental_unassign,
+                [TopicPartition(self._topic, partition)],
+            )
+
+    def close(self) -> None:
+        """Give the client back."""
+        self._consumer.close()
+
+
+def to_log_record(message: Message) -> LogRecord:
+    """The client's message as a value."""
+    return LogRecord(
+        message.topic() or "",
+        _int(message.partition()),
+        _int(message.offset()),
+        message.timestamp()[1],
+        message.key(),
+        message.value(),
+        headers_of(message),
+    )
+
+
+def headers_of(message: Message) -> Headers:
+    """Headers untouched, in order."""
+    headers: Any = message.headers()
+    return headers or []
+
+
+class LogEnds:
+    """Asks the brokers where partitions begin and end."""
+
+    def __init__(self, connection: Mapping[str, Any], clock: Clock | None = None) -> None:
+        self._admin = AdminClient({**connection})
+        self._clock = clock or SystemClock()
+
+    def query(
+        self, partitions: Sequence[tuple[str, int]], spec: OffsetSpec, isolation: IsolationLevel
+    ) -> dict[tuple[str, int], int]:
+        """Offsets by (topic, partition); asks again until QUERY_DEADLINE_S. Raises Exit then."""
+        deadline_s = self._clock.monotonic_s() + QUERY_DEADLINE_S
+        return call_until(
+            self._clock, deadline_s, Step.READ, self._query, partitions, spec, isolation
+        )
+
+    def _query(
+        self,
+        partitions: Sequence[tuple[str, int]],
+        spec: OffsetSpec,
+        isolation: IsolationLevel,
+        timeout_s: float = QUERY_S,
+    ) -> dict[tuple[str, int], int]:
+        if not partitions:
+            return {}
+        futures = self._admin.list_offsets(
+            {TopicPartition(t, p): spec for t, p in partitions},
+            isolation_level=isolation,
+            request_timeout=timeout_s,
+        )
+        return _results(futures)
+
+    def low(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """First offset that is still there."""
+        return self.query(partitions, _earliest(), IsolationLevel.READ_UNCOMMITTED)
+
+    def high(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Next offset to be written, records of open transactions included."""
+        return self.query(partitions, _latest(), IsolationLevel.READ_UNCOMMITTED)
+
+    def stable(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Last stable offset: everything below it is decided."""
+        return self.query(partitions, _latest(), IsolationLevel.READ_COMMITTED)
+
+    def high_once(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """High watermarks, asked once and quickly. Raises any of the four meanings."""
+        latest, isolation = _latest(), IsolationLevel.READ_UNCOMMITTED
+        return call(Step.READ, self._query, partitions, latest, isolation, ONCE_S)
+
+    def stable_once(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Last stable offsets, asked once and quickly. Raises any of the four meanings."""
+        latest, isolation = _latest(), IsolationLevel.READ_COMMITTED
+        return call(Step.READ, self._query, partitions, latest, isolation, ONCE_S)
+
+    def ask_high(
+        self, partitions: Sequence[tuple[str, int]]
+    ) -> Callable[[], dict[tuple[str, int], int] | None]:
+        """Asks for high watermarks without waiting; the function given answers None until they are
+        known."""
+        futures = [self._ask_high(partitions)]
+
+        def answer() -> dict[tuple[str, int], int] | None:
+            if not all(f.done() for f in futures[0].values()):
+                return None
+            try:
+                return call(Step.READ, _results, futures[0])
+            except Retry:
+                futures[0] = self._ask_high(partitions)
+                return None
+
+        return answer
+
+    def _ask_high(self, partitions: Sequence[tuple[str, int]]) -> dict[TopicPartition, Any]:
+        asked: dict[TopicPartition, Any] = self._admin.list_offsets(
+            {TopicPartition(t, p): _latest() for t, p in partitions},
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=ONCE_S,
+        )
+        return asked
+
+    def partition_counts(self, topics: Sequence[str]) -> dict[str, int]:
+        """Partitions by topic; 0 for one that is not there."""
+        deadline_s = self._clock.monotonic_s() + QUERY_DEADLINE_S
+        known = call_until(
+            self._clock, deadline_s, Step.READ, self._admin.list_topics, timeout=QUERY_S
+        ).topics
+        return {t: len(known[t].partitions) if t in known else 0 for t in topics}
+
+    def cluster_id(self) -> str:
+        """The cluster's own id."""
+        deadline_s = self._clock.monotonic_s() + QUERY_DEADLINE_S
+        return str(call_until(self._clock, deadline_s, Step.READ, self._admin.cluster_id, QUERY_S))
+
+
+def read_all(
+    connection: Mapping[str, Any],
+    topic: str,
+    *,
+    start: Mapping[int, int] | None = None,
+    ends: Mapping[int, int] | None = None,
+    partitions: Sequence[int] | None = None,
+    isolation: str = "read_committed",
+    clock: Clock | None = None,
+) -> Iterator[list[LogRecord]]:
+    """Batches of records of some or all partitions, each partition in offset order, up to the
+    captured ends.
+
+    `start` defaults to the first offset there is, `ends` to the high watermarks as they stand now.
+    Records at or past an end are not given. Raises Exit READ_STUCK when nothing moves for
+    NO_PROGRESS_S_MAX.
+    """
+    clock = clock or SystemClock()
+    log = LogEnds(connection, clock)
+    numbers = list(
+        partitions if partitions is not None else range(log.partition_counts([topic])[topic])
+    )
+    names = [(topic, n) for n in numbers]
+    until = dict(ends) if ends is not None else {n: o for (_, n), o in log.high(names).items()}
+    low = {n: o for (_, n), o in log.low(names).items()}
+    position = {n: max(low[n], (start or {}).get(n, 0)) for n in numbers}
+    position = {n: o for n, o in position.items() if o < until.get(n, 0)}
+    if not position:
+        return
+    reader = PartitionReader(connection, topic, position, isolation=isolation)
+    moved_s = clock.monotonic_s()
+    try:
+        while position:
+            batches, reached = reader.read(READ_COUNT, READ_WAIT_S)
+            if batches or reached:
+                moved_s = clock.monotonic_s()
+            elif clock.monotonic_s() - moved_s > NO_PROGRESS_S_MAX:
+                raise Exit("READ_STUCK", f"{topic}: nothing for {NO_PROGRESS_S_MAX:.0f} s")
+            for number, records in batches.items():
+                if number not in position:
+                    continue
+                end = until[number]
+                position[number] = records[-1].offset + 1
+                if records[-1].offset >= end:
+                    records = [r for r in records if r.offset < end]
+                if records:
+                    yield records
+            for number, end in reached.items():
+                if number in position:
+                    position[number] = max(position[number], end)
+            for number in [n for n, at in position.items() if at >= until[n]]:
+                del position[number]
+                reader.stop(number)
+    finally:
+        reader.close()
+
+
+def _results(futures: Mapping[TopicPartition, Any]) -> dict[tuple[str, int], int]:
+    return {(tp.topic, tp.partition): f.result().offset for tp, f in futures.items()}
+
+
+def _int(value: int | None) -> int:
+    if value is None:
+        raise ValueError("a record without partition or offset")
+    return value
+
+
+def _latest() -> OffsetSpec:
+    spec: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    return spec
+
+
+def _earliest() -> OffsetSpec:
+    spec: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+    return spec

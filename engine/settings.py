@@ -1,0 +1,45 @@
+"""What the engine is told from outside. Every wait, queue and size is bounded here or by a named
+constant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.transaction import TransactionSettings
+
+Alarm = Callable[[str, int | None, str], None]
+"""Called with a name (LOG_TAIL_LOST, STATE_DIFFERS, CLOCK_OFF, …), the partition if it has one, and
+a sentence."""
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of one instance of one application."""
+
+    connection: Mapping[
+        str, Any
+    ]  # bootstrap.servers and whatever SASL and TLS need, handed to every client
+    instance_id: str
+    data_dir: Path
+    transaction: TransactionSettings = TransactionSettings()
+    session_timeout_ms: int = 12_000  # longer than a transaction may stay open
+    poll_interval_ms_max: int = 120_000
+    poll_wait_s: float = 0.005
+    queued_messages_min: int = (
+        2_000  # per input partition; small, so that a pause takes effect at once
+    )
+    queued_kbytes_max: int = 32 * 1024
+    committed_s: float = 60.0  # asking the group for its offsets
+    store_age_ms_max: int = 24 * 3600 * 1000  # the state topic's delete.retention.ms
+    tail_records_max: int = 10_000
+    # Where a partition's journal must reach at least (the last signed checkpoint's end), or None.
+    journal_floor: Callable[[int], int | None] | None = None
+    watchdog_s_max: float = 150.0  # longer than any bounded wait inside one step
+    shutdown_s_max: float = 25.0
+
+    def transactional_id(self, application: str) -> str:
+        """Names the producer, the group member and the store's folder."""
+        return f"npp-{application}-{self.instance_id}"

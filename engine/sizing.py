@@ -1,0 +1,26 @@
+"""How many records the next batch may take: small and quick when idle, large when there is a
+backlog."""
+
+from __future__ import annotations
+
+from typing import Final
+
+COUNT_MIN: Final = 500
+COUNT_MAX: Final = 10_000
+GROW_BELOW_MS: Final = 50.0
+SHRINK_ABOVE_MS: Final = 100.0
+BYTES_MAX: Final = 16 * 1024 * 1024
+
+
+class BatchSizer:
+    """Doubles while the queue is full and the batch is quick, halves when it is slow or heavy."""
+
+    def __init__(self) -> None:
+        self.count = COUNT_MIN
+
+    def note(self, polled: int, polled_bytes: int, took_ms: float) -> None:
+        """What the last batch was like."""
+        if took_ms > SHRINK_ABOVE_MS or polled_bytes > BYTES_MAX:
+            self.count = max(COUNT_MIN, self.count // 2)
+        elif polled >= self.count and took_ms < GROW_BELOW_MS:
+            self.count = min(COUNT_MAX, self.count * 2)

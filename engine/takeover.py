@@ -1,0 +1,287 @@
+"""Taking an assignment: everything that must hold, and everything that must be read, before a
+partition is served.
+
+whole partitions → control to its end → clock → committed offsets → restore → first commit →
+journal's tail → fetch
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from engine.assignment import (
+    CLOCK_DIFFERENCE_MS_MAX,
+    check_partition_counts,
+    starting_offsets,
+    whole_partitions,
+)
+from engine.clock import Clock
+from engine.consumer import GroupConsumer, Name
+from engine.control import UNREADABLE, ControlReader
+from engine.errors import Rebuild
+from engine.metrics import EngineMetrics
+from engine.ports import Application, ControlState, CrashPoint
+from engine.reader import LogEnds, LogRecord, read_all
+from engine.restore import Interrupted, LogTailLost, Watermarks, prepare, restore
+from engine.settings import Alarm, EngineSettings
+from engine.states import PartitionStates
+from engine.store import Store
+from engine.transaction import TransactionalProducer
+from engine.watch import Health, Phase
+
+LOG_TAIL_LOST: Final = "LOG_TAIL_LOST"
+STATE_DIFFERS: Final = "STATE_DIFFERS"
+STORE_DISCARDED: Final = "STORE_DISCARDED"
+CLOCK_OFF: Final = "CLOCK_OFF"
+
+_log = logging.getLogger(__name__)
+
+
+class Blocked(Exception):
+    """No partition may be taken now; the same assignment is tried again."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Takeover:
+    """Makes the states of an assignment ready. Keeps those of partitions that come back after a
+    rebalance."""
+
+    def __init__(
+        self,
+        app: Application,
+        control: ControlState,
+        settings: EngineSettings,
+        clock: Clock,
+        metrics: EngineMetrics,
+        health: Health,
+        alarm: Alarm,
+        ends: LogEnds,
+        store: Store,
+        crash: CrashPoint,
+    ) -> None:
+        self._app = app
+        self._topology = app.topology
+        self._control_state = control
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._health = health
+        self._alarm = alarm
+        self._ends = ends
+        self._store = store
+        self._crash = crash
+        self._kept: dict[int, PartitionStates] = {}
+        self._alarmed: set[tuple[str, int | None]] = set()
+        self.epoch = 0  # of the rebalance last acted upon
+
+    def check_topics(self) -> None:
+        """Inputs, journal and state have the recorded partition count, the other topics exist.
+        Raises Exit."""
+        topology = self._topology
+        topics = [*topology.inputs, topology.journal, topology.state]
+        check_partition_counts(self._ends.partition_counts(topics), topology.partitions)
+
+    def released(self) -> None:
+        """Nothing is assigned at the moment."""
+        self._health.partitions = ()
+        self._health.wait(Phase.STARTING, "no partitions assigned")
+        self._metrics.partitions(0, 0, 0)
+
+    def take(
+        self,
+        assigned: Sequence[Name],
+        consumer: GroupConsumer,
+        control: ControlReader,
+        producer: TransactionalProducer,
+    ) -> tuple[dict[int, PartitionStates], dict[Name, int]] | None:
+        """States and positions of the assignment, being fetched; None when a rebalance came in
+        between.
+
+        Raises Blocked when it must be tried again later, Exit when it must not be served at all.
+        """
+        topology = self._topology
+        numbers = whole_partitions(assigned, topology.inputs)
+        self._health.beat()
+        if not numbers:
+            self._kept.clear()
+            self.released()
+            return {}, {}
+        self._check_ready(control, producer)
+        names = [(topic, number) for number in numbers for topic in topology.inputs]
+        committed = consumer.committed(names)
+        self._health.beat()
+        # Captured after the committed offsets are stable: nothing the last owner committed is
+        # behind them.
+        marks = self._watermarks(numbers)
+        start = starting_offsets(
+            numbers,
+            topology.inputs,
+            committed,
+            {n: marks[topology.journal, n].high for n in numbers},
+            self._control_state.added_inputs(),
+        )
+        try:
+            states = self._restore(numbers, marks, consumer)
+        except Interrupted:
+            return None
+        if start.to_initialise:
+            consumer.initialise(start.to_initialise)
+        if consumer.epoch != self.epoch:
+            return None
+        consumer.fetch_from(start.offsets)
+        self._health.partitions = tuple(numbers)
+        self._metrics.partitions(len(numbers), 0, 0)
+        self._health.wait(Phase.RUNNING, "")
+        return states, start.offsets
+
+    def _check_ready(self, control: ControlReader, producer: TransactionalProducer) -> None:
+        if not control.read_to_end(self._control_state):
+            raise Blocked(UNREADABLE)
+        reason = self._control_state.ready()
+        if reason is not None:
+            raise Blocked(reason)
+        self._health.beat()
+        try:
+            difference_ms = producer.probe_clock(self._topology.quarantine)
+        except Rebuild:
+            producer.rebuild()
+            raise Blocked("the broker was slow to answer the clock probe") from None
+        if difference_ms is not None and abs(difference_ms) > CLOCK_DIFFERENCE_MS_MAX:
+            self._raise_alarm(
+                CLOCK_OFF, None, f"this clock is {-difference_ms} ms off the broker's"
+            )
+            raise Blocked(f"clock is {-difference_ms} ms off the broker's")
+
+    def _watermarks(self, numbers: Sequence[int]) -> dict[Name, Watermarks]:
+        topology = self._topology
+        names = [(topic, n) for topic in (topology.state, topology.journal) for n in numbers]
+        high, low = self._ends.high(names), self._ends.low(names)
+        return {name: Watermarks(low[name], high[name]) for name in names}
+
+    def _restore(
+        self, numbers: Sequence[int], marks: dict[Name, Watermarks], consumer: GroupConsumer
+    ) -> dict[int, PartitionStates]:
+        topology = self._topology
+        for number in [n for n in self._kept if n not in numbers]:
+            del self._kept[number]
+        fresh = [n for n in numbers if n not in self._kept]
+        for number in fresh:
+            self._kept[number] = self._open(number)
+        states = {n: self._kept[n] for n in numbers}
+        self._health.wait(Phase.RESTORING, "")
+        self._metrics.partitions(0, len(numbers), 0)
+        try:
+            for number, state in states.items():
+                self._check_floor(number, marks[topology.journal, number].high)
+                if prepare(
+                    state,
+                    marks[topology.state, number],
+                    self._clock.now_ms(),
+                    self._settings.store_age_ms_max,
+                ):
+                    self._raise_alarm(STORE_DISCARDED, number, "too old or below the log's start")
+        except LogTailLost as lost:
+            self._kept.clear()
+            self._metrics.partitions(0, 0, len(numbers))
+            self._raise_alarm(LOG_TAIL_LOST, lost.partition, lost.detail)
+            self._health.wait(Phase.HALTED, f"{LOG_TAIL_LOST}: {lost}")
+            raise Blocked(f"{LOG_TAIL_LOST}: {lost}") from lost
+
+        def keep_alive() -> bool:
+            self._health.beat()
+            self._metrics.restoring(sum(self._health.progress.remaining.values()))
+            consumer.poll(1, 0)
+            return consumer.epoch == self.epoch
+
+        restore(
+            self._settings.connection,
+            topology.state,
+            list(states.values()),
+            {n: marks[topology.state, n] for n in numbers},
+            self._clock,
+            self._health.progress,
+            keep_alive,
+            self._crash,
+        )
+        for number in fresh:
+            self._check_tail(states[number], marks[topology.journal, number])
+            if not keep_alive():
+                raise Interrupted
+        return states
+
+    def _open(self, number: int) -> PartitionStates:
+        """The partition's states as the store has them; an unreadable store is discarded."""
+        states = PartitionStates(self._app, number, self._store.partition(number))
+        try:
+            states.load_open()
+        except ValueError as error:
+            self._raise_alarm(STORE_DISCARDED, number, f"unreadable: {error}")
+            states.clear()
+        return states
+
+    def _check_floor(self, number: int, journal_high: int) -> None:
+        floor = self._settings.journal_floor(number) if self._settings.journal_floor else None
+        if floor is not None and journal_high < floor:
+            raise LogTailLost(
+                number,
+                f"the last signed checkpoint covers {floor}, the journal ends at {journal_high}",
+            )
+
+    def _check_tail(self, states: PartitionStates, journal: Watermarks) -> None:
+        """Compare the journal's tail with the states; a difference is folded anew and alarmed."""
+        kept = states.journal_offset
+        start = max(journal.low, kept or journal.high - self._settings.tail_records_max)
+        tail: list[tuple[int, bytes, bytes]] = []
+        for batch in self._journal(states.number, start, journal.high):
+            tail += [
+                (r.offset, r.key, r.value)
+                for r in batch
+                if r.key is not None and r.value is not None
+            ]
+        if tail:
+            for key in self._app.check_tail(states.number, tail, states.get_packed):
+                self._rebuild(states, key, journal)
+        if journal.high != kept:
+            states.note_journal(journal.high, self._clock.now_ms())
+
+    def _rebuild(self, states: PartitionStates, key: str, journal: Watermarks) -> None:
+        raw = key.encode()
+        history = [
+            record.value
+            for batch in self._journal(states.number, journal.low, journal.high)
+            for record in batch
+            if record.key == raw and record.value is not None
+        ]
+        packed = self._app.rebuild(states.number, key, history)
+        self._raise_alarm(
+            STATE_DIFFERS, states.number, f"state of {key} folded anew from the journal"
+        )
+        if packed is not None:
+            states.replace(key, packed, self._clock.now_ms())
+
+    def _journal(self, number: int, start: int, end: int) -> Iterator[list[LogRecord]]:
+        return read_all(
+            self._settings.connection,
+            self._topology.journal,
+            start={number: start},
+            ends={number: end},
+            partitions=[number],
+            clock=self._clock,
+        )
+
+    def _raise_alarm(self, name: str, partition: int | None, sentence: str) -> None:
+        """Each alarm once per partition and process; the metric counts, the application may write a
+        STOP."""
+        if (name, partition) in self._alarmed and name != STATE_DIFFERS:
+            return
+        self._alarmed.add((name, partition))
+        _log.critical(
+            "engine alarm", extra={"alarm": name, "partition": partition, "detail": sentence}
+        )
+        self._metrics.alarm(name)
+        self._alarm(name, partition, sentence)

@@ -1,0 +1,182 @@
+"""A toy application for the engine's own tests: it counts records per key and sets timers when told
+to.
+
+Values: `add` counts; `at:<ms>` sets a deadline; `rest` puts the key at rest; `boom` raises; `wait`
+waits for a dependency while `Toy.down` is true; `big:<n>` emits n bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from engine.partitioner import partition_of
+from engine.ports import Batch, DependencyDown, EngineTopology, InputRecord
+
+ADD, ANSWERS, TIMERS = "toy.add", "toy.answers", "toy.timers"
+JOURNAL, STATE, QUARANTINE, CONTROL = "toy.journal", "toy.state", "toy.quarantine", "toy.control"
+TOPICS = (ADD, ANSWERS, TIMERS, JOURNAL, STATE, QUARANTINE)
+
+
+class Count(msgspec.Struct, frozen=True):
+    """The toy's state."""
+
+    key: str
+    sequence: int
+    deadline_ms: int | None = None
+    rest: bool = False
+
+
+def topology(partitions: int, application: str = "toy") -> EngineTopology:
+    """The toy's topics."""
+    return EngineTopology(
+        application=application,
+        inputs=(ANSWERS, TIMERS, ADD),
+        low_priority=(ADD,),
+        heard_before_timers=(ANSWERS,),
+        timers=TIMERS,
+        journal=JOURNAL,
+        state=STATE,
+        quarantine=QUARANTINE,
+        control=CONTROL,
+        partitions=partitions,
+    )
+
+
+class Toy:
+    """See ports.Application."""
+
+    down = False
+
+    def __init__(self, partitions: int = 2, application: str = "toy") -> None:
+        self.topology = topology(partitions, application)
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(Count).decode
+        self.committed = 0
+        self.aborted = 0
+
+    def decide(self, batch: Batch, record: InputRecord) -> None:
+        if record.key is None or record.value is None:
+            batch.emit(QUARANTINE, 0, record.key, record.value, [("origin", origin(record))])
+            return
+        key = record.key.decode()
+        if partition_of(record.key, self.topology.partitions) != record.partition:
+            batch.emit(QUARANTINE, 0, record.key, record.value, [("origin", origin(record))])
+            return
+        value = record.value.decode()
+        before: Count | None = batch.get(record.partition, key)
+        sequence = before.sequence + 1 if before else 1
+        deadline_ms = before.deadline_ms if before else None
+        if value.startswith("at:"):
+            deadline_ms = int(value[3:])
+        elif value.startswith("due:") or record.topic == ANSWERS:
+            deadline_ms = None
+        if value == "wait" and Toy.down:
+            batch.emit(JOURNAL, record.partition, record.key, b"never to be seen")
+            raise DependencyDown
+        after = Count(key, sequence, deadline_ms, value == "rest")
+        batch.put(record.partition, key, after, self._encode(after))
+        line = msgspec.json.encode(
+            {
+                "key": key,
+                "n": sequence,
+                "cause": origin(record).decode(),
+                "value": value[:40],
+                "at": record.polled_at_ms,
+            }
+        )
+        batch.emit(JOURNAL, record.partition, record.key, line)
+        if value.startswith("big:"):
+            batch.emit(JOURNAL, record.partition, record.key, b"x" * int(value[4:]))
+        if value == "boom":
+            raise RuntimeError("told to")
+
+    def on_defect(self, batch: Batch, record: InputRecord, error: BaseException) -> None:
+        reason = type(error).__name__.encode()
+        batch.emit(
+            QUARANTINE,
+            0,
+            record.key,
+            record.value,
+            [("origin", origin(record)), ("reason", reason)],
+        )
+
+    def emit_timer(
+        self, batch: Batch, partition: int, key: str, state: Any, deadline_ms: int
+    ) -> None:
+        batch.emit(TIMERS, partition, key.encode(), b"due:%d" % deadline_ms)
+
+    def unpack(self, packed: bytes) -> Any:
+        return self._decode(packed)
+
+    def deadline_ms(self, state: Any) -> int | None:
+        found: int | None = state.deadline_ms
+        return found
+
+    def at_rest(self, state: Any) -> bool:
+        return bool(state.rest)
+
+    def packed_hints(self, packed: bytes) -> tuple[bool, int | None]:
+        state = self._decode(packed)
+        return state.rest, state.deadline_ms
+
+    def check_tail(
+        self,
+        partition: int,
+        records: Sequence[tuple[int, bytes, bytes]],
+        get_packed: Callable[[str], bytes | None],
+    ) -> list[str]:
+        last: dict[str, int] = {}
+        for _, key, value in records:
+            if value.startswith(b"{"):
+                last[key.decode()] = msgspec.json.decode(value)["n"]
+        wrong = []
+        for name, sequence in last.items():
+            packed = get_packed(name)
+            if packed is None or self._decode(packed).sequence != sequence:
+                wrong.append(name)
+        return wrong
+
+    def rebuild(self, partition: int, key: str, history: Sequence[bytes]) -> bytes | None:
+        lines = [msgspec.json.decode(value) for value in history if value.startswith(b"{")]
+        return self._encode(Count(key, len(lines), None, lines[-1]["value"] == "rest"))
+
+    def after_commit(self, decided: int) -> None:
+        self.committed += decided
+
+    def after_abort(self) -> None:
+        self.aborted += 1
+
+
+class ToyControl:
+    """See ports.ControlState: `stop`, `go`, `add:<topic>`; ready unless told `unready`."""
+
+    def __init__(self) -> None:
+        self._stopped: str | None = None
+        self._ready: str | None = None
+        self._added: dict[str, int] = {}
+
+    def apply(self, offset: int, value: bytes) -> None:
+        text = value.decode()
+        if text == "stop":
+            self._stopped = "told to stop"
+        elif text == "go":
+            self._stopped = None
+        elif text.startswith("add:"):
+            self._added[text[4:]] = offset
+
+    def stopped(self) -> str | None:
+        return self._stopped
+
+    def ready(self) -> str | None:
+        return self._ready
+
+    def added_inputs(self) -> Mapping[str, int]:
+        return self._added
+
+
+def origin(record: InputRecord) -> bytes:
+    """Where a record stands."""
+    return f"{record.topic}/{record.partition}/{record.offset}".encode()
