@@ -24,8 +24,8 @@ from app.platform.children import (
     start_child,
     tail_of,
 )
-from app.platform.fetch import Say, ensure_platform, say_on_stderr
-from app.platform.java import JVM_FAST_START, JVM_STEADY, find_java
+from app.platform.fetch import FetchError, Say, ensure_platform, say_on_stderr
+from app.platform.java import JVM_FAST_START, JVM_STEADY, JavaMissingError, find_java
 from engine.clock import Clock, SystemClock
 
 START_WAIT_SECONDS = 60.0
@@ -108,7 +108,10 @@ class Cluster:
 
     def start(self) -> Cluster:
         """Format what is new, start every node, return when all take part; raises BrokerError."""
-        self._prepare()
+        try:
+            self._prepare()
+        except (FetchError, JavaMissingError) as error:
+            raise BrokerError(str(error)) from error
         try:
             for index in range(self.nodes):
                 self._launch(index)

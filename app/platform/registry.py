@@ -20,8 +20,8 @@ from app.platform.children import (
     start_child,
     tail_of,
 )
-from app.platform.fetch import ensure_platform
-from app.platform.java import JVM_FAST_START, find_java
+from app.platform.fetch import FetchError, ensure_platform
+from app.platform.java import JVM_FAST_START, JavaMissingError, find_java
 from engine.clock import Clock, SystemClock
 
 START_WAIT_SECONDS = 60.0
@@ -68,9 +68,12 @@ class Registry:
         """Start it, empty, and return when it answers; raises RegistryError."""
         if self.alive():
             raise RegistryError("the registry is running")
-        home = ensure_platform().registry_home
+        try:
+            home, java = ensure_platform().registry_home, find_java()
+        except (FetchError, JavaMissingError) as error:
+            raise RegistryError(str(error)) from error
         runner = next(home.glob("*-runner.jar"))
-        command = [find_java(), f"-Xmx{self.heap_mb}m", *JVM_FAST_START, "-jar", str(runner)]
+        command = [java, f"-Xmx{self.heap_mb}m", *JVM_FAST_START, "-jar", str(runner)]
         env = {"QUARKUS_HTTP_HOST": "127.0.0.1", "QUARKUS_HTTP_PORT": str(self.port)}
         self._child = start_child(command, log_file=self.log_file, env=env, cwd=home)
         try:
