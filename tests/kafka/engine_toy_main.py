@@ -1,0 +1,91 @@
+"""The toy application as a process: `python -m tests.kafka.engine_toy_main BOOTSTRAP INSTANCE DATA PARTITIONS APP`.
+
+Environment: TOY_CRASH=<point>:<nth> kills the process (SIGKILL) when it reaches that step.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from engine.clock import SystemClock
+from engine.errors import EngineError
+from engine.loop import Loop
+from engine.metrics import EngineMetrics
+from engine.ports import CrashPoint
+from engine.settings import EngineSettings
+from engine.watch import Health, start_watchdog, stop_on_signals
+from tests.driver.engine_toy import Toy, ToyControl
+
+EXIT_ENGINE = 3
+
+
+def crash_from_environment() -> CrashPoint:
+    """Kill this process at the nth time a step is reached; `commit_sent` means while the commit is under way."""
+    wanted = os.environ.get("TOY_CRASH", "")
+    if not wanted:
+        return lambda step: None
+    point, _, count = wanted.partition(":")
+    left = int(count or 1)
+    at = "before_commit" if point == "commit_sent" else point
+
+    def crash(step: str) -> None:
+        nonlocal left
+        if step != at:
+            return
+        left -= 1
+        if left == 0 and point == "commit_sent":
+            threading.Thread(target=_kill_soon, daemon=True).start()
+        elif left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return crash
+
+
+def _kill_soon() -> None:
+    time.sleep(0.002)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> int:
+    bootstrap, instance, data, partitions, application = sys.argv[1:6]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    clock = SystemClock()
+    health = Health(clock)
+    settings = EngineSettings(
+        connection={"bootstrap.servers": bootstrap}, instance_id=instance, data_dir=Path(data)
+    )
+
+    def alarm(name: str, partition: int | None, sentence: str) -> None:
+        print(json.dumps({"alarm": name, "partition": partition, "detail": sentence}), flush=True)
+
+    try:
+        loop = Loop(
+            Toy(int(partitions), application),
+            ToyControl(),
+            settings,
+            clock,
+            EngineMetrics(CollectorRegistry()),
+            health,
+            alarm,
+            crash_from_environment(),
+        )
+        stop_on_signals(loop.request_stop, 20.0)
+        start_watchdog(health, 120.0)
+        loop.run()
+    except EngineError as error:
+        print(json.dumps({"exit": error.code, "detail": error.detail}), flush=True)
+        return EXIT_ENGINE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
