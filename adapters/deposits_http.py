@@ -24,6 +24,7 @@ PATHS: Final[dict[str, str]] = {
     FundsOperation.REVERSE: "/reversals",
     FundsOperation.CREDIT: "/credits",
 }
+DECLINES: Final = frozenset({402, 422})
 REFUSALS: Final = frozenset({400, 402, 404, 409, 422})  # Deposits Core's own no, with its code
 
 
@@ -41,7 +42,7 @@ class HttpDepositsCore:
             now = self._clock.now_ms()
             return FundsAnswer(ports.REFUSED, now, now, "NOT_SENT", code="UNKNOWN_OPERATION")
         answer = call(self._client, self._clock, "POST", path, body_of(request, parties))
-        outcome = _outcome(answer, request.funds_ref)
+        outcome = _outcome(answer, request)
         log.info(
             "deposits request",
             funds_ref=request.funds_ref,
@@ -60,7 +61,7 @@ class HttpDepositsCore:
             hold_ref=answer.text("holdRef"),
             ledger_ref=answer.text("ledgerRef"),
             verified_at=answer.whole("verifiedAt"),
-            code=answer.text("code") if outcome == ports.REFUSED else None,
+            code=None if outcome == ports.DONE else answer.text("code"),
             details=answer.text("details"),
         )
 
@@ -80,11 +81,12 @@ def body_of(request: DepositsRequest, parties: Parties | None) -> dict[str, Any]
     return body
 
 
-def _outcome(answer: HttpAnswer, funds_ref: str) -> str:
-    if answer.text("fundsRef") != funds_ref:
+def _outcome(answer: HttpAnswer, request: DepositsRequest) -> str:
+    if answer.text("fundsRef") != request.funds_ref:
         return ports.SILENT
     if answer.status in (200, 201):
         return ports.DONE
     if answer.status in REFUSALS and answer.text("code"):
-        return ports.REFUSED
+        is_hold = request.operation == FundsOperation.HOLD
+        return ports.DECLINED if is_hold and answer.status in DECLINES else ports.REFUSED
     return ports.SILENT

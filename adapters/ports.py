@@ -109,12 +109,13 @@ class Rail(Protocol):
 # --- Deposits Core --------------------------------------------------------------------------------
 
 DONE: Final = "DONE"
+DECLINED: Final = "DECLINED"  # a HOLD that the account does not allow
 REFUSED: Final = "REFUSED"  # Deposits Core answered, and said no
 SILENT: Final = "SILENT"  # nothing readable came: it may or may not have been done
 
 
 class FundsAnswer(msgspec.Struct, frozen=True):
-    """One try. `outcome` DONE, REFUSED (with its `code`) or SILENT."""
+    """One try. `outcome` DONE, DECLINED or REFUSED (with `code`), or SILENT."""
 
     outcome: str
     asked_at: int

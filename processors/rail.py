@@ -49,7 +49,7 @@ KIND_OF_STATUS: Final = {
     ports.RECALLED: "RECALL_ACCEPTED",
 }
 CODE_UNKNOWN: Final = "UNKNOWN"  # STATUS: the rail does not know the reference
-CODE_PENDING: Final = "PENDING"  # STATUS: the rail has it and says no more
+CODE_PENDING: Final = "PDNG"  # STATUS: the rail has it and says no more
 CODE_NO_ANSWER: Final = "NO_ANSWER"  # STATUS: nothing readable came
 
 
