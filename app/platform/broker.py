@@ -149,7 +149,6 @@ class Cluster:
         """End every node, cleanly where it can be. Calling it again does nothing."""
         for child in self._children:
             if child is not None and child.poll() is None:
-                child.send_signal(signal.SIGCONT)
                 child.terminate()
         for index in range(self.nodes):
             self.stop_node(index)

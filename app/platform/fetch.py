@@ -140,9 +140,6 @@ def _download(artifact: Artifact, repository: Path, progress: _Progress) -> Path
     )
     reason: object = None
     for attempt in range(1, DOWNLOAD_TRIES + 1):
-        target = handle.cached_path
-        if target is not None and target.exists() and not matches(target, artifact):
-            target.unlink()  # cut off by an interrupted run
         try:
             file = Path(handle.resolve())
         except (OSError, RuntimeError, AssertionError, ValueError) as error:
@@ -151,7 +148,8 @@ def _download(artifact: Artifact, repository: Path, progress: _Progress) -> Path
             if matches(file, artifact):
                 return file
             reason = f"SHA-256 of {file.name} differs from requirements/jars.lock"
-            file.unlink()
+        if handle.cached_path is not None:  # cut off, now or in an earlier run, or a wrong one
+            Path(handle.cached_path).unlink(missing_ok=True)
         if attempt < DOWNLOAD_TRIES:
             progress.clock.sleep(RETRY_WAIT_SECONDS * attempt)
     raise FetchError(

@@ -185,7 +185,6 @@ class Supervisor:
         self._managed.clear()
         for child in running.values():
             if child.poll() is None:
-                child.send_signal(signal.SIGCONT)
                 child.terminate()
         return {
             name: end_child(child, max(0.0, deadline - self._clock.monotonic_s()))
