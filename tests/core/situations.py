@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from core import rules as rule_sets
 from core.decider import Accepted, Context, Decision
 from core.header import Cause, InputHeader, OperatorHeader
 from core.payment import commands as c
@@ -20,14 +20,17 @@ from core.payment import instructions as i
 from core.payment import state as payment_state
 from core.payment.decide import decide
 from core.payment.evolve import evolve
+from core.rules import parse
 from core.values import Parties, Party, Sealed, external_ref, payment_intent_id
 
+RULES_1 = Path(__file__).parents[2] / "core" / "rules" / "1.yaml"
 SOURCE = "mobile-app"
 KEY = "key-0001"
 PAYMENT = payment_intent_id(SOURCE, KEY)
 AMOUNT = 12_345
 START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 HOUR_MS = 3_600_000
+SUBMIT_WINDOW_MS = 90_000  # later than any submitBefore of rule set 1
 STEP_MS = 20  # between two inputs
 SEALED = Sealed("avro.1", None, b"parties of the tests")
 PARTIES = Parties(
@@ -73,7 +76,7 @@ class World:
         self.messages = 0
         self.events: list[Any] = []
         self.instructions: list[Any] = []
-        self.rules = rule_sets.load(1)
+        self.rules = parse(RULES_1.read_bytes())
         self.operator_id = "ops_001"
         self.roles = ROLES
 
@@ -276,6 +279,11 @@ CREATE_VARIANTS: dict[str, Callable[[World], dict[str, Any]]] = {
 REPORTS: dict[str, tuple[str, dict[str, Any]]] = {
     "RECEIVED": ("RECEIVED", {"code": "RCVD"}),
     "STATUS": ("STATUS", {"code": "PDNG", "via_enquiry": True}),
+    "STATUS_UNKNOWN": ("STATUS", {"code": "UNKNOWN", "via_enquiry": True}),
+    "STATUS_UNKNOWN_STOPPED": (
+        "STATUS",
+        {"code": "UNKNOWN", "via_enquiry": True, "adapter_stopped": True},
+    ),
     "ACCEPTED": ("ACCEPTED", {"code": "ACSP"}),
     "SETTLED": ("SETTLED", {"code": "ACSC"}),
     "SETTLED_OTHER_AMOUNT": ("SETTLED", {"code": "ACSC", "amount": AMOUNT - 1}),
@@ -295,7 +303,10 @@ REPORTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def named_report(world: World, name: str) -> c.RailReport:
+    """The report that the golden file calls `name`; STOPPED ones come after submitBefore."""
     kind, changes = REPORTS[name]
+    if name.endswith("_STOPPED"):
+        world.now_ms += SUBMIT_WINDOW_MS
     return world.report(kind, **changes)
 
 
