@@ -1,6 +1,8 @@
-"""The control topic as its readers see it: cluster, rule set, sources, STOP and the two persons who end it.
+"""The control topic as its readers see it: cluster, rule set, sources, STOP and the two persons who
+end it.
 
-Every obeyer (payments, rail and deposits adapter) folds the same records to the same answer; nobody trusts the
+Every obeyer (payments, rail and deposits adapter) folds the same records to the same answer; nobody
+trusts the
 sender to have checked (domain: evidence, and policy).
 """
 
@@ -17,11 +19,15 @@ from processors.topology import CONTROL
 
 log = structlog.get_logger("npp.control")
 
-PERSONS_SEEN_MAX: Final = 1_000  # requests remembered until confirmed; older ones have to be asked again
+PERSONS_SEEN_MAX: Final = (
+    1_000  # requests remembered until confirmed; older ones have to be asked again
+)
 
 
 class Control:
-    """Fold of the control topic. `decode(topic, value)` raises ValueError for what it can not read."""
+    """Fold of the control topic. `decode(topic, value)` raises ValueError for what it can not read.
+    Fold of the control topic. `decode(topic, value)` raises ValueError for what it can not read.
+    """
 
     def __init__(
         self,
@@ -47,7 +53,7 @@ class Control:
         self.redrives_confirmed: dict[str, tuple[records.RedriveRequested, str]] = {}
         self.recovers_confirmed: dict[str, tuple[records.RecoverRequested, str]] = {}
 
-    # -- what the engine asks ---------------------------------------------------------------------------------
+    # -- what the engine asks --------------------------------------------------------------------
 
     def stopped(self) -> str | None:
         """Why processing is stopped, or None. Several stops are ended one by one."""
@@ -68,8 +74,9 @@ class Control:
             )
         if self._live_partitions is not None and self._live_partitions != self.cluster.partitions:
             return (
-                f"the topics have {self._live_partitions} partitions, {self.cluster.partitions} are recorded: "
-                "the count is fixed for life, since known payments would move to partitions that do not know them"
+                f"the topics have {self._live_partitions} partitions, {self.cluster.partitions} are "
+                "recorded: the count is fixed for life, since known payments would move to "
+                "partitions that do not know them"
             )
         return None
 
@@ -83,15 +90,17 @@ class Control:
     def stops(self) -> list[records.ProcessingStopped]:
         return [stop for _, stop in self._stops.values()]
 
-    # -- the fold ---------------------------------------------------------------------------------------------------
+    # -- the fold --------------------------------------------------------------------------------
 
     def apply(self, offset: int, value: bytes) -> None:
-        """One control record. What can not be read counts as unreadable and stops nothing: it is logged."""
+        """One control record. What can not be read counts as unreadable and stops nothing: it is
+        logged.
+        """
         try:
             record = self._decode(CONTROL, value)
         except ValueError as error:
             self.unreadable += 1
-            log.error("control_record_unreadable", offset=offset, error=str(error))
+            log.exception("control_record_unreadable", offset=offset, error=str(error))
             return
         self.apply_record(offset, record)
 
@@ -129,18 +138,31 @@ class Control:
     def _record_cluster(self, offset: int, record: records.ClusterRecorded) -> None:
         if self.cluster is None:
             self.cluster = record
-        elif (self.cluster.cluster_id, self.cluster.partitions) != (record.cluster_id, record.partitions):
+        elif (self.cluster.cluster_id, self.cluster.partitions) != (
+            record.cluster_id,
+            record.partitions,
+        ):
             log.critical("control_cluster_changed", offset=offset, kept=self.cluster.cluster_id)
 
     def _activate_rules(self, offset: int, record: records.RuleSetActivated) -> None:
         if self.rule_set is not None and record.number < self.rule_set.number:
-            log.error("control_rule_set_refused", offset=offset, number=record.number, rule="NUMBERS_ONLY_RISE")
+            log.error(
+                "control_rule_set_refused",
+                offset=offset,
+                number=record.number,
+                rule="NUMBERS_ONLY_RISE",
+            )
             return
         self.rule_set = record
 
     def _activate_sources(self, offset: int, record: records.SourceMapActivated) -> None:
         if self.source_map is not None and record.number < self.source_map.number:
-            log.error("control_source_map_refused", offset=offset, number=record.number, rule="NUMBERS_ONLY_RISE")
+            log.error(
+                "control_source_map_refused",
+                offset=offset,
+                number=record.number,
+                rule="NUMBERS_ONLY_RISE",
+            )
             return
         self.source_map = record
         self._sources = {
@@ -157,12 +179,15 @@ class Control:
         log.warning("processing_resumed", stop_id=confirmed.stop_id, actor=confirmed.actor)
 
     def resume_refusal(self, confirmed: records.ResumeConfirmed) -> str | None:
-        """Why this confirmation does not end the stop, or None: two persons and a replay passed after the stop."""
+        """Why this confirmation does not end the stop, or None: two persons and a replay passed
+        after the stop.
+        """
         if confirmed.stop_id not in self._stops:
             return f"no stop {confirmed.stop_id} is open"
         request = self._resumes.get(confirmed.request_offset)
         if request is None or request.stop_id != confirmed.stop_id:
-            return f"control offset {confirmed.request_offset} holds no request to resume {confirmed.stop_id}"
+            at = confirmed.request_offset
+            return f"control offset {at} holds no request to resume {confirmed.stop_id}"
         if same_person(request.actor, confirmed.actor):
             return "the person who asked can not confirm: a second person has to"
         return self.proof_refusal(confirmed.stop_id, request.proof_offset)
@@ -172,7 +197,10 @@ class Control:
         stopped_at, _ = self._stops[stop_id]
         proof = self._proofs.get(proof_offset)
         if proof is None:
-            return f"control offset {proof_offset} holds no passed replay: run `npp replay verify --publish`"
+            return (
+                f"control offset {proof_offset} holds no passed replay: "
+                "run `npp replay verify --publish`"
+            )
         if proof_offset <= stopped_at:
             return "the replay named was made before the stop: run it again"
         if not (proof.fold and proof.chain):
@@ -190,14 +218,24 @@ class Control:
     def _confirm_redrive(self, offset: int, confirmed: records.RedriveConfirmed) -> None:
         request = self._redrives.get(confirmed.request_id)
         if request is None or same_person(request.actor, confirmed.actor):
-            log.error("redrive_refused", offset=offset, request_id=confirmed.request_id, rule="TWO_PERSONS")
+            log.error(
+                "redrive_refused",
+                offset=offset,
+                request_id=confirmed.request_id,
+                rule="TWO_PERSONS",
+            )
             return
         self.redrives_confirmed[confirmed.request_id] = (request, confirmed.actor)
 
     def _confirm_recover(self, offset: int, confirmed: records.RecoverConfirmed) -> None:
         request = self._recovers.get(confirmed.request_id)
         if request is None or same_person(request.actor, confirmed.actor):
-            log.error("recover_refused", offset=offset, request_id=confirmed.request_id, rule="TWO_PERSONS")
+            log.error(
+                "recover_refused",
+                offset=offset,
+                request_id=confirmed.request_id,
+                rule="TWO_PERSONS",
+            )
             return
         self.recovers_confirmed[confirmed.request_id] = (request, confirmed.actor)
 

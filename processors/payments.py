@@ -1,6 +1,7 @@
 """The payments processor: core put on the engine.
 
-bytes → value → decide → events with their chain, the lifecycle record, work for the outside, or one outcome.
+bytes → value → decide → events with their chain, the lifecycle record, work for the outside, or one
+outcome.
 Everything it gives goes into the engine's one transaction; it does no input or output of its own.
 """
 
@@ -15,20 +16,21 @@ import structlog
 
 from core.decider import Accepted, Context, Decision, Duplicate, NoEffect, Refusal, Unmatched
 from core.header import Cause, InputHeader, OperatorHeader
-from core.payment import commands, events, instructions
+from core.payment import commands, instructions
 from core.payment import state as payment_state
 from core.payment.decide import decide, suspend
 from core.payment.evolve import evolve
 from core.payment.state import Payment
 from core.records import STATE_VERSION, Outcome, PaymentLifecycle
 from core.rules import Rules
-from core.values import ZERO_HASH, external_ref
-from engine.partitioner import partition_for
+from core.values import ZERO_HASH
+from engine.partitioner import partition_of
 from engine.ports import Batch, DependencyDown, EngineTopology, InputRecord
 from processors import quarantine, topology
 from processors.control import Control
 from processors.payments_metrics import PaymentsMetrics
-from schemas.codec import Codec, RegistryDown, Undecodable
+from schemas.codec import Codec
+from schemas.errors import RegistryDown, Undecodable
 from schemas.parties import open_parties
 from schemas.peek import lifecycle_hints
 
@@ -70,11 +72,18 @@ RESULT_SENTENCE_MAX: Final = 1_000  # characters of an outcome's sentence
 
 
 def engine_topology(partitions: int, *, extra_inputs: tuple[str, ...] = ()) -> EngineTopology:
-    """The payments processor's topics; `extra_inputs` are command topics of further upstream systems."""
+    """The payments processor's topics; `extra_inputs` are command topics of further upstream
+    systems.
+    """
     return EngineTopology(
         application="payments",
         inputs=INPUTS + extra_inputs,
-        low_priority=(topology.COMMANDS, topology.BATCH_COMMANDS, topology.API_COMMANDS, *extra_inputs),
+        low_priority=(
+            topology.COMMANDS,
+            topology.BATCH_COMMANDS,
+            topology.API_COMMANDS,
+            *extra_inputs,
+        ),
         heard_before_timers=(
             topology.RESOLVE_DECISIONS,
             topology.OPERATOR_COMMANDS,
@@ -99,7 +108,9 @@ class Known(msgspec.Struct, gc=False):
 
 
 class PaymentsApplication:
-    """See engine.ports.Application. `rules_of(number)` raises KeyError for a rule set this release does not carry."""
+    """See engine.ports.Application. `rules_of(number)` raises KeyError for a rule set this release
+    does not carry.
+    """
 
     def __init__(
         self,
@@ -120,7 +131,7 @@ class PaymentsApplication:
         self._work_partitions = dict(work_partitions)
         self._metrics = metrics
 
-    # -- deciding -------------------------------------------------------------------------------------------------
+    # -- deciding --------------------------------------------------------------------------------
 
     def decide(self, batch: Batch, record: InputRecord) -> None:
         value = record.value
@@ -139,21 +150,41 @@ class PaymentsApplication:
         cause = self._cause(record, value, header)
         key = record.key
         if key is None or key != payment_id.encode():
-            self._misrouted(batch, record, command, cause, "the record's key is not the paymentIntentId of its body")
+            self._misrouted(
+                batch,
+                record,
+                command,
+                cause,
+                "the record's key is not the paymentIntentId of its body",
+            )
             return
         known: Known | None = batch.get(record.partition, payment_id)
-        if known is None and partition_for(key, self.topology.partitions) != record.partition:
-            self._misrouted(batch, record, command, cause, "the record stands in another partition than its key's")
+        if known is None and partition_of(key, self.topology.partitions) != record.partition:
+            self._misrouted(
+                batch,
+                record,
+                command,
+                cause,
+                "the record stands in another partition than its key's",
+            )
             return
-        if known is not None and known.payment.parked and type(command) is not commands.ResumeProcessing:
-            self._quarantine(batch, record, quarantine.PARKED, "the payment is parked until it is resumed")
+        if (
+            known is not None
+            and known.payment.parked
+            and type(command) is not commands.ResumeProcessing
+        ):
+            self._quarantine(
+                batch, record, quarantine.PARKED, "the payment is parked until it is resumed"
+            )
             return
         context = self._context(record, cause, known)
         decision = decide(None if known is None else known.payment, command, context)
         self._apply(batch, record, command, known, context, decision)
 
     def on_defect(self, batch: Batch, record: InputRecord, error: BaseException) -> None:
-        """Park the payment: its history says so, this input and each later one go to quarantine, in order."""
+        """Park the payment: its history says so, this input and each later one go to quarantine, in
+        order.
+        """
         detail = f"{type(error).__name__}: {error}"
         log.critical(
             "payment_parked", topic=record.topic, partition=record.partition, offset=record.offset,
@@ -163,17 +194,21 @@ class PaymentsApplication:
         if record.key is not None and record.value is not None:
             known = batch.get(record.partition, record.key.decode("utf-8", "replace"))
         if known is not None and not known.payment.parked and record.value is not None:
-            cause = self._cause(record, record.value, InputHeader(payment_intent_id=known.payment.payment_intent_id))
+            cause = self._cause(
+                record, record.value, InputHeader(payment_intent_id=known.payment.payment_intent_id)
+            )
             context = self._context(record, cause, known)
             accepted = suspend(known.payment, context, type(error).__name__)
             self._append(batch, record.partition, known.payment.payment_intent_id, known, accepted)
         self._metrics.parked += 1
         self._quarantine(batch, record, quarantine.PARKED, detail)
 
-    def emit_timer(self, batch: Batch, partition: int, key: str, state: Known, deadline_ms: int) -> None:
+    def emit_timer(
+        self, batch: Batch, partition: int, key: str, state: Known, deadline_ms: int
+    ) -> None:
         due = commands.TimerDue(
             header=InputHeader(payment_intent_id=key, sent_at=deadline_ms),
-            kind=payment_state.timer_kind(state.payment),
+            kind=state.payment.deadline_kind or "",
             deadline=deadline_ms,
         )
         timers = self.topology.timers
@@ -214,40 +249,43 @@ class PaymentsApplication:
     ) -> None:
         payment_id = command.header.payment_intent_id
         name = type(command).__name__
-        if type(decision) is Accepted:
+        if isinstance(decision, Accepted):
             self._append(batch, record.partition, payment_id, known, decision)
             self._metrics.input(name, "ACCEPTED")
             if type(getattr(command, "operator", None)) is OperatorHeader:
                 self._outcome(batch, record, name, context, decision.state, decision)
             return
-        if type(decision) is Unmatched:
+        if isinstance(decision, Unmatched):
             self._metrics.input(name, "UNMATCHED")
             self._quarantine(batch, record, quarantine.UNMATCHED, decision.sentence)
             return
-        self._outcome(batch, record, name, context, None if known is None else known.payment, decision)
+        self._outcome(
+            batch, record, name, context, None if known is None else known.payment, decision
+        )
 
     def _append(
         self, batch: Batch, partition: int, payment_id: str, known: Known | None, accepted: Accepted
     ) -> None:
-        """Events with their chain, then the lifecycle record and the instructions: all in one transaction."""
+        """Events with their chain, then the lifecycle record and the instructions: all in one
+        transaction.
+        """
         key = payment_id.encode()
         head = ZERO_HASH if known is None else known.head
         encode = self._codec.encode
         journal = self.topology.journal
-        last_lifecycle = "" if known is None else known.payment.last_lifecycle_event
         for event in accepted.events:
             event.header.previous_hash = head
             raw = encode(journal, event)
             head = hashlib.sha256(raw).digest()
             batch.emit(journal, partition, key, raw)
             self._metrics.event(event)
-            if type(event) in _LIFECYCLE:
-                last_lifecycle = type(event).__name__
         payment = accepted.state
         for instruction in accepted.instructions:
             topic = INSTRUCTION_TOPICS[type(instruction)]
-            batch.emit(topic, partition % self._work_partitions[topic], key, encode(topic, instruction))
-        record = lifecycle_record(payment, head, last_lifecycle)
+            batch.emit(
+                topic, partition % self._work_partitions[topic], key, encode(topic, instruction)
+            )
+        record = lifecycle_record(payment, head)
         batch.put(partition, payment_id, Known(payment, head), encode(self.topology.state, record))
 
     def _outcome(
@@ -286,7 +324,9 @@ class PaymentsApplication:
             rule=rule,
             sentence=None if sentence is None else sentence[:RESULT_SENTENCE_MAX],
             first_difference=difference,
-            decided_at=payment_state.decided_at(payment, context.now_ms),
+            decided_at=context.now_ms
+            if payment is None
+            else max(context.now_ms, payment.decided_at),
             rule_set=context.rules.number,
             from_sequence=first_sequence,
             to_sequence=last_sequence,
@@ -295,11 +335,15 @@ class PaymentsApplication:
             expected=expected,
             actual=actual,
         )
-        self._emit_work(batch, topology.OUTCOMES, record, self._codec.encode(topology.OUTCOMES, outcome))
+        self._emit_work(
+            batch, topology.OUTCOMES, record, self._codec.encode(topology.OUTCOMES, outcome)
+        )
 
-    # -- what is not decided ------------------------------------------------------------------------------------------
+    # -- what is not decided ---------------------------------------------------------------------
 
-    def _misrouted(self, batch: Batch, record: InputRecord, command: Any, cause: Cause, why: str) -> None:
+    def _misrouted(
+        self, batch: Batch, record: InputRecord, command: Any, cause: Cause, why: str
+    ) -> None:
         in_force = self._control.rule_set
         outcome = Outcome(
             payment_intent_id=command.header.payment_intent_id,
@@ -317,7 +361,9 @@ class PaymentsApplication:
             state=None,
             money_outcome=None,
         )
-        self._emit_work(batch, topology.OUTCOMES, record, self._codec.encode(topology.OUTCOMES, outcome))
+        self._emit_work(
+            batch, topology.OUTCOMES, record, self._codec.encode(topology.OUTCOMES, outcome)
+        )
         self._quarantine(batch, record, quarantine.MISROUTED, why)
 
     def _quarantine(self, batch: Batch, record: InputRecord, reason: str, detail: str) -> None:
@@ -327,13 +373,13 @@ class PaymentsApplication:
             offset=record.offset,
         )  # fmt: skip
         headers = quarantine.headers(
-            reason=reason,
-            detail=detail,
+            reason,
+            detail,
             topic=record.topic,
             partition=record.partition,
             offset=record.offset,
             timestamp_ms=record.timestamp_ms,
-            origin=record.headers,
+            original=record.headers,
         )
         partition = record.partition % self._work_partitions[topology.QUARANTINE]
         batch.emit(topology.QUARANTINE, partition, record.key, record.value, headers)
@@ -341,7 +387,7 @@ class PaymentsApplication:
     def _emit_work(self, batch: Batch, topic: str, record: InputRecord, value: bytes) -> None:
         batch.emit(topic, record.partition % self._work_partitions[topic], record.key, value)
 
-    # -- packed state ---------------------------------------------------------------------------------------------------
+    # -- packed state ----------------------------------------------------------------------------
 
     def unpack(self, packed: bytes) -> Known:
         record = self._codec.decode(self.topology.state, packed, None)
@@ -350,7 +396,7 @@ class PaymentsApplication:
         return Known(payment_state.unpack(record.snapshot), record.head_hash)
 
     def deadline_ms(self, state: Known) -> int | None:
-        return payment_state.next_deadline(state.payment)
+        return state.payment.deadline
 
     def at_rest(self, state: Known) -> bool:
         return payment_state.at_rest(state.payment)
@@ -364,7 +410,9 @@ class PaymentsApplication:
         records: Sequence[tuple[int, bytes, bytes]],
         get_packed: Callable[[str], bytes | None],
     ) -> list[str]:
-        """Payments whose last event in the journal's tail is not the head that the restored state names."""
+        """Payments whose last event in the journal's tail is not the head that the restored state
+        names.
+        """
         last: dict[str, bytes] = {}
         for _, key, value in records:
             last[key.decode()] = value
@@ -376,20 +424,20 @@ class PaymentsApplication:
         return differing
 
     def rebuild(self, partition: int, key: str, history: Sequence[bytes]) -> bytes | None:
-        """The lifecycle record folded from the whole history of one payment. Raises CorruptHistory on a gap."""
+        """The lifecycle record folded from the whole history of one payment. Raises CorruptHistory
+        on a gap.
+        """
         payment: Payment | None = None
-        head, last_lifecycle = ZERO_HASH, ""
+        head = ZERO_HASH
         for raw in history:
             event = self._codec.decode(self.topology.journal, raw, None)
             payment = evolve(payment, event)
             head = hashlib.sha256(raw).digest()
-            if type(event) in _LIFECYCLE:
-                last_lifecycle = type(event).__name__
         if payment is None:
             return None
-        return self._codec.encode(self.topology.state, lifecycle_record(payment, head, last_lifecycle))
+        return self._codec.encode(self.topology.state, lifecycle_record(payment, head))
 
-    # -- figures -----------------------------------------------------------------------------------------------------------
+    # -- figures ---------------------------------------------------------------------------------
 
     def after_commit(self, decided: int) -> None:
         self._metrics.commit()
@@ -398,25 +446,21 @@ class PaymentsApplication:
         self._metrics.abort()
 
 
-_LIFECYCLE: Final = frozenset(events.LIFECYCLE_EVENTS)
-
-
-def lifecycle_record(payment: Payment, head: bytes, last_lifecycle_event: str) -> PaymentLifecycle:
+def lifecycle_record(payment: Payment, head: bytes) -> PaymentLifecycle:
     """What the compacted topic says of a payment: by name for others, and packed for the engine."""
-    attempt = payment.attempt_number
     return PaymentLifecycle(
         at_rest=payment_state.at_rest(payment),
-        deadline=payment_state.next_deadline(payment),
+        deadline=payment.deadline,
         payment_intent_id=payment.payment_intent_id,
         state_version=STATE_VERSION,
         sequence=payment.sequence,
         head_hash=head,
-        last_lifecycle_event=last_lifecycle_event,
+        last_lifecycle_event=payment.last_lifecycle_event,
         state=payment.state,
         money_outcome=payment_state.money_outcome(payment),
         reason=payment.reason,
-        attempt=attempt,
-        external_ref=external_ref(payment.payment_intent_id, attempt),
+        attempt=len(payment.attempts),
+        external_ref=payment_state.current_external_ref(payment),
         amount=payment.amount,
         currency=payment.currency,
         funds=payment_state.current_funds(payment),

@@ -1,4 +1,6 @@
-"""Technical counters of the payments processor: counted per input in plain dicts, shown once per committed batch."""
+"""Technical counters of the payments processor: counted per input in plain dicts, shown once per
+committed batch.
+"""
 
 from __future__ import annotations
 
@@ -14,29 +16,51 @@ QUARANTINE_REASONS = ("UNDECODABLE", "MISROUTED", "UNMATCHED", "PARKED")
 
 
 class PaymentsMetrics:
-    """No payment id and no free text in a label; every label set that can be known starts at zero."""
+    """No payment id and no free text in a label; every label set that can be known starts at zero.
+    No payment id and no free text in a label; every label set that can be known starts at zero.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._inputs = Counter(
-            "npp_inputs", "Inputs decided, by record type and result.", ["type", "result"], registry=registry
+            "npp_inputs",
+            "Inputs decided, by record type and result.",
+            ["type", "result"],
+            registry=registry,
         )
         self._refusals = Counter(
-            "npp_rejected_commands", "Inputs refused, by code and rule.", ["code", "rule"], registry=registry
+            "npp_rejected_commands",
+            "Inputs refused, by code and rule.",
+            ["code", "rule"],
+            registry=registry,
         )
-        self._events = Counter("npp_events", "Events appended, by type.", ["type"], registry=registry)
+        self._events = Counter(
+            "npp_events", "Events appended, by type.", ["type"], registry=registry
+        )
         self._quarantined = Counter(
-            "npp_quarantined_records", "Records put into quarantine, by reason.", ["reason"], registry=registry
+            "npp_quarantined_records",
+            "Records put into quarantine, by reason.",
+            ["reason"],
+            registry=registry,
         )
         self._conflicts = Counter(
-            "npp_conflicts_opened", "Conflicts with what is recorded, by kind.", ["kind"], registry=registry
+            "npp_conflicts_opened",
+            "Conflicts with what is recorded, by kind.",
+            ["kind"],
+            registry=registry,
         )
         self._late = Counter(
-            "npp_late_failures", "Payments that failed after their acknowledgement.", registry=registry
+            "npp_late_failures",
+            "Payments that failed after their acknowledgement.",
+            registry=registry,
         )
         self._unknown_codes = Counter(
-            "npp_unknown_rail_codes", "Failures with a rail code that no table row maps.", registry=registry
+            "npp_unknown_rail_codes",
+            "Failures with a rail code that no table row maps.",
+            registry=registry,
         )
-        self._parked = Counter("npp_parked_payments", "Payments parked because of a defect.", registry=registry)
+        self._parked = Counter(
+            "npp_parked_payments", "Payments parked because of a defect.", registry=registry
+        )
         for kind in INPUTS:
             for result in RESULTS:
                 self._inputs.labels(kind.__name__, result)
@@ -60,7 +84,11 @@ class PaymentsMetrics:
             self._conflict_counts[event.kind] = self._conflict_counts.get(event.kind, 0) + 1
         elif name == "PaymentFailed":
             self.late += event.late_failure
-            self.unknown_codes += event.code is not None and event.code_table is not None and event.code_table.endswith("/unknown")
+            self.unknown_codes += (
+                event.code is not None
+                and event.code_table is not None
+                and event.code_table.endswith("/unknown")
+            )
 
     def quarantined(self, reason: str) -> None:
         self._quarantine_counts[reason] = self._quarantine_counts.get(reason, 0) + 1
