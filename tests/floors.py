@@ -74,7 +74,12 @@ REPLAY = Floor("replay", 60, (pytest("tests/replay"),))
 KAFKA = Floor(
     "kafka",
     480,
-    (pytest("-m", "kafka", "tests", "--ignore=tests/replay", "--ignore=tests/acceptance"),),
+    (
+        pytest(
+            *("-m", "kafka", "tests"),
+            *(f"--ignore=tests/{name}" for name in ("core", "replay", "acceptance")),
+        ),
+    ),
 )
 ACCEPTANCE = Floor("acceptance", 360, (pytest("tests/acceptance"),))
 
