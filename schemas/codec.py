@@ -1,0 +1,156 @@
+"""Bytes on a topic ↔ the structs of `core`: the one interface, and the codec over a filling.
+
+Reading has three outcomes: the record; `Undecodable`, for ever; `RegistryDown`, for now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from schemas import wire
+from schemas.errors import Undecodable, Unencodable
+from schemas.shape import Shape
+from schemas.wire import Headers, SchemaName
+
+Encoder = Callable[[Any], bytes]
+Decoder = Callable[[bytes, int], Any]
+
+
+class Codec(Protocol):
+    """Everybody's way between bytes and records."""
+
+    def encode(self, topic: str, record: msgspec.Struct) -> bytes:
+        """The value to put on `topic`.
+
+        Raises Unencodable when the record does not fit its schema or the topic's limits, KeyError
+        when the topic does not carry this record type.
+        """
+
+    def encode_as(self, topic: str, record: msgspec.Struct, schema_id: int) -> bytes:
+        """As `encode`, in the version that `schema_id` names: what a replay compares bytes with."""
+
+    def decode(self, topic: str, value: bytes | None, headers: Headers | None = None) -> Any:
+        """The record in `value`. Raises Undecodable or RegistryDown; KeyError: undeclared topic."""
+
+    def schema_id(self, topic: str, record_name: str) -> int:
+        """Id under which this record type is written to `topic` now. Raises KeyError."""
+
+
+class Filling(Protocol):
+    """Makes the functions for one shape. Which filling is used nobody else knows."""
+
+    name: str
+
+    def encoder(self, shape: Shape, prefix: bytes) -> Encoder:
+        """struct → prefix and datum. Whatever it raises means: the struct does not fit."""
+
+    def decoder(self, shape: Shape) -> Decoder:
+        """(value, offset of the datum) → struct.
+
+        Raises Undecodable, IndexError (cut off) or UnicodeDecodeError, and nothing else.
+        """
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What a record may measure at most: bytes of a value and of a field, items of an array."""
+
+    value_bytes: int
+    field_bytes: int
+    items: int
+
+
+# Free text is at most 1,000 characters of up to 4 bytes; party details stay well below that.
+INPUT_LIMITS: Final = Limits(value_bytes=32_768, field_bytes=4_096, items=64)
+# What the house writes itself; topics take records of 1 MiB (topics.yaml).
+OWN_LIMITS: Final = Limits(value_bytes=1_048_576, field_bytes=1_048_576, items=100_000)
+
+
+class TopicCodec(msgspec.Struct, frozen=True):
+    """What one topic carries: encoders by struct, readers by schema id."""
+
+    name: str
+    limits: Limits
+    encoders: Mapping[type, Encoder]
+    encoders_by_id: Mapping[tuple[type, int], Encoder]
+    decoders: Mapping[int, Decoder]
+    ids: Mapping[str, int]
+    with_arrays: frozenset[type]
+
+
+class Foreign(Protocol):
+    """Finds a way to read what an unknown schema wrote."""
+
+    def decoder(self, topic: str, name: SchemaName) -> Decoder:
+        """Raises Undecodable or RegistryDown."""
+
+
+class SchemaCodec:
+    """The codec over the topics' schemas as the registry numbers them."""
+
+    def __init__(self, topics: Mapping[str, TopicCodec], foreign: Foreign) -> None:
+        self._topics = dict(topics)
+        self._foreign = foreign
+
+    def encode(self, topic: str, record: msgspec.Struct) -> bytes:
+        own = self._topics[topic]
+        return _encoded(own, own.encoders[type(record)], record)
+
+    def encode_as(self, topic: str, record: msgspec.Struct, schema_id: int) -> bytes:
+        own = self._topics[topic]
+        return _encoded(own, own.encoders_by_id[type(record), schema_id], record)
+
+    def decode(self, topic: str, value: bytes | None, headers: Headers | None = None) -> Any:
+        own = self._topics[topic]
+        name, at = wire.split(value, headers)
+        assert value is not None
+        if len(value) > own.limits.value_bytes:
+            raise Undecodable(f"more than {own.limits.value_bytes} bytes")
+        decoder = own.decoders.get(name) if isinstance(name, int) else None
+        if decoder is None:
+            decoder = self._foreign.decoder(topic, name)
+        try:
+            record = decoder(value, at)
+        except IndexError:
+            raise Undecodable("truncated") from None
+        except UnicodeDecodeError:
+            raise Undecodable("text that is not UTF-8") from None
+        if len(value) > own.limits.field_bytes or type(record) in own.with_arrays:
+            check_limits(record, own.limits)
+        return record
+
+    def schema_id(self, topic: str, record_name: str) -> int:
+        return self._topics[topic].ids[record_name]
+
+
+def _encoded(own: TopicCodec, encoder: Encoder, record: msgspec.Struct) -> bytes:
+    try:
+        value = encoder(record)
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise Unencodable(f"{type(record).__name__}: {type(error).__name__}") from error
+    if len(value) > own.limits.value_bytes:
+        raise Unencodable(f"{type(record).__name__}: more than {own.limits.value_bytes} bytes")
+    if len(value) > own.limits.field_bytes or type(record) in own.with_arrays:
+        try:
+            check_limits(record, own.limits)
+        except Undecodable as error:
+            raise Unencodable(f"{type(record).__name__}: {error.reason}") from None
+    return value
+
+
+def check_limits(record: msgspec.Struct, limits: Limits) -> None:
+    """Raises Undecodable naming the field that is over-long. Records are at most three deep."""
+    for field in record.__struct_fields__:
+        value = getattr(record, field)
+        if isinstance(value, msgspec.Struct):
+            check_limits(value, limits)
+        elif isinstance(value, str):
+            if 4 * len(value) > limits.field_bytes and len(value.encode()) > limits.field_bytes:
+                raise Undecodable(f"field {field} has more than {limits.field_bytes} bytes")
+        elif isinstance(value, bytes):
+            if len(value) > limits.field_bytes:
+                raise Undecodable(f"field {field} has more than {limits.field_bytes} bytes")
+        elif isinstance(value, tuple) and len(value) > limits.items:
+            raise Undecodable(f"field {field} has more than {limits.items} items")

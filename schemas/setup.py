@@ -1,0 +1,138 @@
+"""How everybody gets a codec: register the schemas in a fixed order, check the ids, build."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from schemas import catalogue, definitions, wire
+from schemas.catalogue import RECORD_BY_NAME, Topic, TopicsFile
+from schemas.codec import (
+    INPUT_LIMITS,
+    OWN_LIMITS,
+    Codec,
+    Decoder,
+    Encoder,
+    Filling,
+    SchemaCodec,
+    TopicCodec,
+)
+from schemas.codec_generated import GeneratedFilling
+from schemas.foreign import ForeignReader, decoder_of
+from schemas.ids import Registered, check_lock
+from schemas.registry import HttpRegistry, Registry, StaticRegistry
+from schemas.shape import full_name, has_array, shape_of
+
+
+class NotRegistered(Exception):
+    """A schema is not in the registry, and this process may not register it."""
+
+
+class Options(msgspec.Struct, frozen=True):
+    """`register`: register what is missing (else: NotRegistered). `client` goes to the HTTP client.
+
+    `monotonic_seconds` is asked only when an unknown schema id is met.
+    """
+
+    monotonic_seconds: Callable[[], float]
+    register: bool = True
+    client: dict[str, str | int | float] = {}
+
+
+def subject(topic: str, record_full_name: str) -> str:
+    """Subject of a record type on a topic (TopicRecordNameStrategy)."""
+    return f"{topic}-{record_full_name}"
+
+
+def register_all(registry: Registry, topics: TopicsFile) -> Registered:
+    """Register every version of every record on every topic, in the order of topics.yaml.
+
+    The order decides the ids, so it is a storage format. Raises RegistryDown, Incompatible.
+    """
+    registered = Registered()
+    for topic, name, where in _subjects(topics):
+        assert topic.compatibility is not None
+        registry.set_compatibility(where, topic.compatibility)
+        for schema in definitions.all_versions(name):
+            registered.add(topic.name, name, where, registry.register(where, schema), schema)
+    return registered
+
+
+def look_up_all(registry: Registry, topics: TopicsFile) -> Registered:
+    """As `register_all`, changing nothing. Raises NotRegistered when a schema is missing."""
+    registered = Registered()
+    for topic, name, where in _subjects(topics):
+        for schema in definitions.all_versions(name):
+            found = registry.lookup(where, schema)
+            if found is None:
+                raise NotRegistered(f"{where} is not in the registry; npp schemas register does it")
+            registered.add(topic.name, name, where, found, schema)
+    return registered
+
+
+def open_codec(
+    registry: str | Registry, topics: TopicsFile, ids_lock: Path | None, options: Options
+) -> Codec:
+    """The codec over `registry` (a URL, or one in the process), ids compared with `ids_lock`.
+
+    Raises RegistryDown, NotRegistered, Incompatible, IdsChanged.
+    """
+    if isinstance(registry, str):
+        registry = HttpRegistry(registry, dict(options.client))
+    registered = (register_all if options.register else look_up_all)(registry, topics)
+    if ids_lock is not None:
+        check_lock(ids_lock, registered, registry)
+    return build(registry, topics, registered, options.monotonic_seconds)
+
+
+def static_codec(topics: TopicsFile | None = None, filling: Filling | None = None) -> Codec:
+    """A codec over a registry in memory: for tests without a broker. Ids are from 1 on."""
+    topics = topics or catalogue.load()
+    registry = StaticRegistry()
+    return build(registry, topics, register_all(registry, topics), lambda: 0.0, filling)
+
+
+def build(
+    registry: Registry,
+    topics: TopicsFile,
+    registered: Registered,
+    monotonic_seconds: Callable[[], float],
+    filling: Filling | None = None,
+) -> Codec:
+    """The functions for everything that is registered."""
+    filling = filling or GeneratedFilling()
+    by_topic = {
+        topic.name: _topic_codec(topic, registered, filling)
+        for topic in topics.topics
+        if topic.record_names()
+    }
+    names = {topic.name: frozenset(topic.record_names()) for topic in topics.topics}
+    return SchemaCodec(by_topic, ForeignReader(registry, names, filling, monotonic_seconds))
+
+
+def _subjects(topics: TopicsFile) -> Iterator[tuple[Topic, str, str]]:
+    for topic in topics.topics:
+        for name in topic.record_names():
+            yield topic, name, subject(topic.name, full_name(definitions.current(name)))
+
+
+def _topic_codec(topic: Topic, registered: Registered, filling: Filling) -> TopicCodec:
+    encoders: dict[type, Encoder] = {}
+    by_id: dict[tuple[type, int], Encoder] = {}
+    decoders: dict[int, Decoder] = {}
+    ids: dict[str, int] = {}
+    with_arrays = set()
+    for entry in registered.on_topic(topic.name):
+        struct = RECORD_BY_NAME[entry.record]
+        shape = shape_of(struct, entry.schema)
+        encoder = filling.encoder(shape, wire.prefix(entry.schema_id))
+        by_id[struct, entry.schema_id] = encoder
+        decoders[entry.schema_id] = decoder_of(entry.record, entry.schema, filling)
+        encoders[struct] = encoder  # versions come oldest first: the current one stays
+        ids[entry.record] = entry.schema_id
+        if has_array(shape):
+            with_arrays.add(struct)
+    limits = INPUT_LIMITS if topic.role == "input" else OWN_LIMITS
+    return TopicCodec(topic.name, limits, encoders, by_id, decoders, ids, frozenset(with_arrays))
