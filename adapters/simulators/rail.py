@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
+import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -57,13 +59,13 @@ class RailSimulator:
         seed: int = 1,
         behaviour: str = "sunny",
         callback_url: str | None = None,
-        callback_token: str | None = None,
+        callback_secret: bytes | None = None,
         journal: Journal | None = None,
     ) -> None:
         self.ledger = RailLedger(journal or Journal(None))
         self.scripts = Scripts()
         self.callback_url = callback_url
-        self._callback_token = callback_token
+        self._callback_secret = callback_secret
         self._clock = clock
         self._seed = seed
         self._behaviour = behaviour
@@ -278,9 +280,11 @@ class RailSimulator:
     async def _tell(self, message: dict[str, Any]) -> None:
         """Call back until it is heard; a message that never is, is lost after the last try."""
         headers = {"content-type": "application/json"}
-        if self._callback_token:
-            headers["authorization"] = f"Bearer {self._callback_token}"
         raw = msgspec.json.encode(message)
+        if self._callback_secret is not None:
+            headers["npp-signature"] = hmac.new(
+                self._callback_secret, raw, hashlib.sha256
+            ).hexdigest()
         pause = 0.1
         for _ in range(CALLBACK_TRIES_MAX):
             if self.callback_url is not None and self._client is not None:
@@ -381,15 +385,15 @@ def main() -> None:
     """Run the simulator; refuses the production profile."""
     parser = base.arguments("rail")
     parser.add_argument("--callback-url", default=None, help="where the rail's messages go")
-    parser.add_argument("--callback-token", default=None, help="bearer token of the webhook")
     options = parser.parse_args()
+    secret = os.environ.get("NPP_WEBHOOK_SECRET")
     base.refuse_and_exit("rail", options.profile)
     simulator = RailSimulator(
         clock=SystemClock(),
         seed=options.seed,
         behaviour=options.behaviour,
         callback_url=options.callback_url,
-        callback_token=options.callback_token,
+        callback_secret=secret.encode() if secret else None,
         journal=Journal(options.journal),
     )
     base.serve(simulator.app(), host=options.host, port=options.port)

@@ -1,0 +1,174 @@
+"""The rail's callbacks over HTTP: answered with 2xx only after the record is in Kafka.
+
+POST /callbacks/rail. What is none of ours, or can not be read, goes to quarantine, bytes untouched.
+Lives in the rail process, so a leaked key of the API can forge no settlement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import threading
+from typing import Final
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from adapters.rail_messages import UnreadableMessageError, parse, report_of
+from core.payment.commands import RailReport
+from engine.clock import Clock
+from engine.errors import EngineError
+from engine.partitioner import partition_of
+from processors import quarantine, topology
+from processors.adapter_metrics import AdapterMetrics
+from processors.adapter_ports import Codec, Publisher
+
+log = structlog.get_logger("processors.rail_webhook")
+
+BODY_BYTES_MAX: Final = 16_384
+START_S_MAX: Final = 10.0
+STOP_S_MAX: Final = 10.0
+WAITING_MAX: Final = 1_000  # callbacks at once; the rail is told 503 beyond them
+ORIGIN: Final = "callbacks/rail"  # stands in quarantine where a topic's name would stand
+SIGNATURE_HEADER: Final = "npp-signature"  # hex HMAC-SHA256 of the body
+
+
+class RailWebhook:
+    """`callback` may be called from any thread; the HTTP application calls it for each POST."""
+
+    def __init__(
+        self,
+        *,
+        publisher: Publisher,
+        codec: Codec,
+        clock: Clock,
+        adapter: str,
+        payments_partitions: int,
+        metrics: AdapterMetrics,
+        secret: bytes | None = None,
+    ) -> None:
+        """`adapter` names the reason table; with a `secret` every callback must be signed."""
+        self._publisher = publisher
+        self._codec = codec
+        self._clock = clock
+        self._adapter = adapter
+        self._payments_partitions = payments_partitions
+        self._metrics = metrics
+        self._secret = secret
+        self._waiting = threading.BoundedSemaphore(WAITING_MAX)
+
+    def app(self) -> Starlette:
+        """The HTTP application."""
+        return Starlette(routes=[Route("/callbacks/rail", self._post, methods=["POST"])])
+
+    async def _post(self, request: Request) -> Response:
+        raw = bytearray()
+        async for chunk in request.stream():
+            raw += chunk
+            if len(raw) > BODY_BYTES_MAX:
+                self._metrics.callbacks.labels("too_large").inc()
+                log.error("rail callback too large", bytes_at_least=len(raw))
+                return JSONResponse({"result": "too_large"}, status_code=413)
+        signature = request.headers.get(SIGNATURE_HEADER, "")
+        status, result = await run_in_threadpool(self.callback, bytes(raw), signature)
+        return JSONResponse({"result": result}, status_code=status)
+
+    def callback(self, raw: bytes, signature: str = "") -> tuple[int, str]:
+        """Handle one body; (HTTP status, result). 202 means that Kafka has it."""
+        received_at = self._clock.now_ms()
+        if self._secret is not None:
+            expected = hmac.new(self._secret, raw, hashlib.sha256).hexdigest()
+            if not hmac.compare_digest(expected.encode(), signature.encode()):
+                return self._ended(401, "denied", None, received_at)
+        if not self._waiting.acquire(blocking=False):
+            return self._ended(503, "not_taken", None, received_at)
+        try:
+            return self._take(raw, received_at)
+        except EngineError as error:
+            log.error("kafka takes no callback", error=str(error))  # noqa: TRY400 - no trace needed
+            return self._ended(503, "not_taken", None, received_at)
+        finally:
+            self._waiting.release()
+
+    def _take(self, raw: bytes, received_at: int) -> tuple[int, str]:
+        try:
+            message = parse(raw)
+            report = report_of(message, adapter=self._adapter, received_at=received_at)
+        except UnreadableMessageError as error:
+            self._quarantine(raw, None, quarantine.UNDECODABLE, str(error), received_at)
+            return self._ended(202, "undecodable", None, received_at)
+        if report is None:
+            key = message.OrgnlInstrId.encode()[:64]
+            detail = "OrgnlInstrId is no reference of ours"
+            self._quarantine(raw, key, quarantine.UNMATCHED, detail, received_at)
+            return self._ended(202, "unmatched", None, received_at)
+        payment_key = report.header.payment_intent_id.encode()
+        topic = topology.RAIL_REPORTS
+        partition = partition_of(payment_key, self._payments_partitions)
+        self._publisher.publish(topic, partition, payment_key, self._codec.encode(topic, report))
+        self._metrics.reports.labels("rail", report.kind).inc()
+        return self._ended(202, "reported", report, received_at)
+
+    def _quarantine(
+        self, raw: bytes, key: bytes | None, reason: str, detail: str, received_at: int
+    ) -> None:
+        headers = quarantine.headers(
+            reason, detail, topic=ORIGIN, partition=0, offset=-1, timestamp_ms=received_at
+        )
+        self._publisher.publish(topology.QUARANTINE, 0, key, raw, headers)
+        self._metrics.quarantined.labels("rail", reason).inc()
+
+    def _ended(
+        self, status: int, result: str, report: RailReport | None, received_at: int
+    ) -> tuple[int, str]:
+        self._metrics.callbacks.labels(result).inc()
+        log.info(
+            "rail callback",
+            result=result,
+            status=status,
+            external_ref=None if report is None else report.external_ref,
+            kind=None if report is None else report.kind,
+            code=None if report is None else report.code,
+            at=received_at,
+            latency_ms=self._clock.now_ms() - received_at,
+        )
+        return status, result
+
+
+class WebhookServer:
+    """Serves the application on a thread of its own. Raises RuntimeError when it does not start."""
+
+    def __init__(self, app: Starlette, *, host: str, port: int, clock: Clock) -> None:
+        self._clock = clock
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False)
+        )
+        self._thread = threading.Thread(
+            target=self._server.run, name="npp-rail-webhook", daemon=True
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+        deadline_s = self._clock.monotonic_s() + START_S_MAX
+        while not self._server.started:
+            if not self._thread.is_alive() or self._clock.monotonic_s() > deadline_s:
+                raise RuntimeError("the rail's webhook does not start: is its port taken?")
+            self._clock.sleep(0.02)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on (useful when 0 was asked for)."""
+        return int(self._server.servers[0].sockets[0].getsockname()[1])
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Finish what runs, bounded."""
+        self._server.should_exit = True
+        self._thread.join(STOP_S_MAX)
