@@ -48,7 +48,7 @@ def test_the_source_map_binds_each_command_topic_to_its_sources() -> None:
     ("before", "after", "says"),
     [
         ("records: [RailReport]", "records: [RailRepord]", "no record type RailRepord"),
-        ("producers: [resolve]", "producers: [solver]", "no principal solver"),
+        ("producers: [resolve, redriver]", "producers: [solver, redriver]", "no principal solver"),
         ("partitions: audit\n", "partitions: audits\n", "no partition group audits"),
         ("name: npp.rail.reports.v1", "name: npp.resolve.decisions.v1", "declared twice"),
         ("source_map: 1", "source_map: one", "source_map"),
