@@ -1,4 +1,5 @@
-"""The toy application as a process: `python -m tests.kafka.engine_toy_main BOOTSTRAP INSTANCE DATA PARTITIONS APP`.
+"""The toy application as a process: `python -m tests.kafka.engine_toy_main BOOTSTRAP INSTANCE DATA
+PARTITIONS APP`.
 
 Environment: TOY_CRASH=<point>:<nth> kills the process (SIGKILL) when it reaches that step.
 """
@@ -29,7 +30,8 @@ EXIT_ENGINE = 3
 
 
 def crash_from_environment() -> CrashPoint:
-    """Kill this process at the nth time a step is reached; `commit_sent` means while the commit is under way."""
+    """Kill this process at the nth time a step is reached; `commit_sent` means while the commit is
+    under way."""
     wanted = os.environ.get("TOY_CRASH", "")
     if not wanted:
         return lambda step: None

@@ -1,0 +1,203 @@
+"""Publishes records outside of transactions: idempotent, acks=all, partitioned explicitly, and
+confirmed.
+
+For commands, adapters' answers and control records. Idempotent means no doubles and no gaps *within
+one life* of the producer; whoever publishes again after a doubt must be recognised by the identity
+in the record.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from confluent_kafka import KafkaError, Message, Producer
+
+from engine.clock import Clock, SystemClock
+from engine.errors import Exit, Step, call, call_until
+from engine.partitioner import partition_of
+from engine.ports import Headers
+
+CONFIRM_S: Final = 30.0
+METADATA_S: Final = 5.0
+METADATA_DEADLINE_S: Final = 30.0
+POLL_S: Final = 0.05
+QUEUE_MESSAGES_MAX: Final = 100_000
+QUEUE_KBYTES_MAX: Final = 128 * 1024
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """A record to publish. `partition` None: murmur2 of the key over the topic's partitions."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    partition: int | None = None
+    headers: Headers = []
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """Where a confirmed record stands; `timestamp_ms` is the broker's for LogAppendTime topics."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+
+
+class NotConfirmed(Exception):
+    """The record may or may not be in the log: publish it again under the same identity, or say
+    so."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+
+
+class _Pending:
+    """One call's records on their way."""
+
+    __slots__ = ("done", "error", "left", "placed")
+
+    def __init__(self, count: int) -> None:
+        self.done = threading.Event()
+        self.left = count
+        self.error: KafkaError | None = None
+        self.placed: list[Placed | None] = [None] * count
+
+
+class Publisher:
+    """Safe for several threads. One background thread serves the acknowledgements."""
+
+    def __init__(
+        self, connection: Mapping[str, Any], client_id: str, clock: Clock | None = None
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._producer = Producer(
+            {
+                **connection,
+                "client.id": client_id,
+                "acks": "all",
+                "enable.idempotence": True,
+                "linger.ms": 1,
+                "compression.type": "lz4",
+                "queue.buffering.max.messages": QUEUE_MESSAGES_MAX,
+                "queue.buffering.max.kbytes": QUEUE_KBYTES_MAX,
+                "message.timeout.ms": int(CONFIRM_S * 1000),
+            }
+        )
+        self._counts: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, name="npp-publisher", daemon=True)
+        self._thread.start()
+
+    def publish(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        partition: int | None = None,
+        headers: Headers | None = None,
+        timeout_s: float = CONFIRM_S,
+    ) -> Placed:
+        """One record, confirmed. Raises NotConfirmed or Exit (not allowed)."""
+        return self.publish_all(
+            [Outgoing(topic, key, value, partition, headers or [])], timeout_s=timeout_s
+        )[0]
+
+    def publish_all(
+        self, records: Sequence[Outgoing], *, timeout_s: float = CONFIRM_S
+    ) -> list[Placed]:
+        """Every record confirmed, in order per partition. Raises NotConfirmed or Exit (not
+        allowed)."""
+        if not records:
+            return []
+        deadline_s = self._clock.monotonic_s() + timeout_s
+        pending = _Pending(len(records))
+        for index, record in enumerate(records):
+            self._send(record, pending, index, deadline_s)
+        if not pending.done.wait(max(0.0, deadline_s - self._clock.monotonic_s())):
+            raise NotConfirmed("TIMED_OUT", f"not acknowledged within {timeout_s:g} s")
+        if pending.error is not None:
+            raise NotConfirmed(pending.error.name(), pending.error.str())
+        return [placed for placed in pending.placed if placed is not None]
+
+    def partitions(self, topic: str) -> int:
+        """The topic's partition count, asked once."""
+        count = self._counts.get(topic)
+        if count is None:
+            deadline_s = self._clock.monotonic_s() + METADATA_DEADLINE_S
+            known = call_until(
+                self._clock,
+                deadline_s,
+                Step.READ,
+                self._producer.list_topics,
+                topic,
+                timeout=METADATA_S,
+            ).topics[topic]
+            if not known.partitions:
+                raise Exit("UNKNOWN_TOPIC", f"{topic} is not on the cluster")
+            count = self._counts[topic] = len(known.partitions)
+        return count
+
+    def close(self, timeout_s: float = CONFIRM_S) -> int:
+        """Wait for what is on its way; gives the number of records that were not acknowledged."""
+        left = self._producer.flush(timeout_s)
+        self._closing = True
+        self._thread.join(1.0)
+        self._producer.close()
+        return left
+
+    def _send(self, record: Outgoing, pending: _Pending, index: int, deadline_s: float) -> None:
+        partition = record.partition
+        if partition is None:
+            count = self.partitions(record.topic)
+            partition = partition_of(record.key, count) if record.key is not None else 0
+
+        headers: Any = record.headers or None
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            self._reported(pending, index, error, message)
+
+        while True:
+            try:
+                call(
+                    Step.WORK,
+                    self._producer.produce,
+                    record.topic,
+                    record.value,
+                    record.key,
+                    partition,
+                    on_delivery=report,
+                    headers=headers,
+                )
+                return
+            except BufferError:
+                if self._clock.monotonic_s() >= deadline_s:
+                    raise NotConfirmed("QUEUE_FULL", "the client's queue did not drain") from None
+                self._clock.sleep(POLL_S)
+
+    def _reported(
+        self, pending: _Pending, index: int, error: KafkaError | None, message: Message
+    ) -> None:
+        with self._lock:
+            if error is not None:
+                pending.error = error
+            else:
+                pending.placed[index] = Placed(
+                    message.topic() or "",
+                    message.partition() or 0,
+                    message.offset() or 0,
+                    message.timestamp()[1],
+                )
+            pending.left -= 1
+            if pending.left == 0:
+                pending.done.set()
+
+    def _serve(self) -> None:
+        while not self._closing:
+            self._producer.poll(POLL_S)

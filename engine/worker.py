@@ -1,0 +1,343 @@
+"""At-least-once worker for adapters: bounded lanes by key, answers confirmed before offsets are
+committed.
+
+    poll ─▶ lanes (one per key, in order) ─▶ handler ─▶ publish, confirmed ─▶ done ─▶ commit up to
+    the first not done
+
+A crash repeats what was not committed: the handler and its answers must stand that (same identity,
+same effect).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from engine.clock import Clock
+from engine.control import ControlReader
+from engine.errors import (
+    EngineError,
+    Exit,
+    Step,
+    call,
+    check_message_error,
+    is_end_of_partition,
+)
+from engine.lanes import BYTES_MAX, LANES_COUNT, RECORDS_MAX, Lanes
+from engine.ports import ControlState, InputRecord
+from engine.publisher import NotConfirmed, Outgoing, Publisher
+from engine.reader import LogRecord, headers_of
+from engine.scout import Scout
+from engine.watch import Health, Phase
+
+Name = tuple[str, int]
+Handler = Callable[[InputRecord], Sequence[Outgoing]]
+POLL_COUNT: Final = 200
+POLL_WAIT_S: Final = 0.02
+COMMIT_EVERY_S: Final = 0.2
+PUBLISH_PAUSE_S: Final = 0.5
+FRESH_WAIT_S: Final = 5.0
+COMMITTED_S_MAX: Final = 10.0
+LEAVE_S_MAX: Final = 5.0
+
+
+class TryAgain(Exception):
+    """Raised by a handler: the outside world does not answer; the same record again after
+    `pause_s`."""
+
+    def __init__(self, reason: str, pause_s: float = 1.0) -> None:
+        super().__init__(reason)
+        self.pause_s = pause_s
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of one worker; all waits and queues are bounded."""
+
+    connection: Mapping[str, Any]
+    group: str  # consumer group, e.g. npp-rail
+    topics: tuple[str, ...]
+    control_topic: str
+    instance_id: str | None = None  # a killed instance that has one takes its place again at once
+    lanes: int = LANES_COUNT
+    records_max: int = RECORDS_MAX
+    bytes_max: int = BYTES_MAX
+    session_timeout_ms: int = 10_000
+    poll_interval_ms_max: int = 120_000
+    revoke_s_max: float = 10.0  # waiting for records under way before partitions are given away
+    shutdown_s_max: float = 15.0
+
+
+class _Progress:
+    """Which records of one partition are done; commits reach up to the first that is not."""
+
+    __slots__ = ("committed", "done", "next")
+
+    def __init__(self) -> None:
+        self.next: dict[int, None] = {}  # offsets under way, in order
+        self.done = -1  # everything below may be committed; -1: nothing yet
+        self.committed = -1
+
+    def started(self, offset: int) -> None:
+        self.next[offset] = None
+        if self.done < 0:
+            self.done = offset
+
+    def finished(self, offset: int, highest: int) -> None:
+        self.next.pop(offset, None)
+        self.done = next(iter(self.next), highest)
+
+
+class Worker:
+    """One instance of one adapter. `run` returns after `request_stop`, or raises what a handler or
+    Kafka gave."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        handler: Handler,
+        publisher: Publisher,
+        control: ControlState,
+        clock: Clock,
+        health: Health,
+        *,
+        observe: Callable[[LogRecord], None] | None = None,
+    ) -> None:
+        """With `observe` a scout reads ahead, and `handler` is called only when its partition has
+        been read up to an end at most 1 s old (one topic only). `observe` runs in another thread
+        than the handler."""
+        self._settings = settings
+        self._handler = handler
+        self._publisher = publisher
+        self._control_state = control
+        self._clock = clock
+        self._health = health
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._progress: dict[Name, _Progress] = {}
+        self._highest: dict[Name, int] = {}
+        self._generation = 0
+        self._paused = False
+        self._committed_s = 0.0
+        self._stop_reason: str | None = None
+        self._reset_scout: dict[int, int] | None = None
+        self._control = ControlReader(settings.connection, settings.control_topic, clock)
+        self._scout: Scout | None = None
+        if observe is not None:
+            if len(settings.topics) != 1:
+                raise ValueError("a scout reads one topic")
+            self._scout = Scout(settings.connection, settings.topics[0], clock, observe)
+        self._lanes = Lanes(
+            self._work,
+            threads=settings.lanes,
+            records_max=settings.records_max,
+            bytes_max=settings.bytes_max,
+        )
+        member = settings.instance_id
+        self._consumer = Consumer(
+            {
+                **settings.connection,
+                "group.id": settings.group,
+                **({"group.instance.id": f"{settings.group}-{member}"} if member else {}),
+                "partition.assignment.strategy": "range",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": False,
+                "session.timeout.ms": settings.session_timeout_ms,
+                "heartbeat.interval.ms": settings.session_timeout_ms // 8,
+                "max.poll.interval.ms": settings.poll_interval_ms_max,
+                "queued.min.messages": 1_000,
+                "queued.max.messages.kbytes": 16 * 1024,
+                "fetch.queue.backoff.ms": 10,
+                "fetch.error.backoff.ms": 50,
+            }
+        )
+
+    def request_stop(self) -> None:
+        """End after what is under way; safe from a signal handler."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Serve until asked to stop; then wait for what is under way, commit and leave the
+        group."""
+        self._control.start()
+        if self._scout is not None:
+            self._scout.start()
+        try:
+            if not self._control.read_to_end(self._control_state):
+                raise Exit("CONTROL_UNREADABLE", "the control topic could not be read to its end")
+            call(
+                Step.READ,
+                self._consumer.subscribe,
+                list(self._settings.topics),
+                on_assign=self._on_assign,
+                on_revoke=self._on_revoke,
+                on_lost=self._on_lost,
+            )
+            while not self._stopping.is_set():
+                self._step()
+            self._health.wait(Phase.STOPPING, "")
+            self._lanes.drop_waiting()
+            self._lanes.wait_idle(self._settings.shutdown_s_max)
+            self._commit()
+            self._leave()
+        finally:
+            self._stopping.set()
+            self._lanes.close()
+            self._consumer.close()
+            if self._scout is not None:
+                self._scout.close()
+            self._control.close()
+
+    # -- the polling thread ------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        self._health.beat()
+        if self._lanes.failure is not None:
+            raise self._lanes.failure
+        self._control.drain(self._control_state)
+        self._stop_reason = self._control.stopped(self._control_state)
+        self._health.wait(
+            Phase.STOPPED if self._stop_reason else Phase.RUNNING, self._stop_reason or ""
+        )
+        self._pause_or_resume(self._stop_reason is not None or self._lanes.full())
+        for message in call(Step.READ, self._consumer.consume, POLL_COUNT, POLL_WAIT_S):
+            error = message.error()
+            if error is None:
+                self._take(message)
+            elif not is_end_of_partition(error):
+                check_message_error(error)
+        if self._reset_scout is not None and self._scout is not None:
+            self._scout.assign(self._reset_scout)
+            self._reset_scout = None
+        now_s = self._clock.monotonic_s()
+        if now_s - self._committed_s >= COMMIT_EVERY_S:
+            self._committed_s = now_s
+            self._commit()
+
+    def _take(self, message: Message) -> None:
+        record = InputRecord(
+            message.topic() or "",
+            message.partition() or 0,
+            message.offset() or 0,
+            message.timestamp()[1],
+            message.key(),
+            message.value(),
+            headers_of(message),
+            self._clock.now_ms(),
+        )
+        name = (record.topic, record.partition)
+        with self._lock:
+            progress = self._progress.get(name)
+            if progress is None:
+                return  # revoked while it was on its way
+            progress.started(record.offset)
+            self._highest[name] = record.offset + 1
+        self._lanes.put(record)
+
+    def _leave(self) -> None:
+        """Leave the group at once: a static member does so by unsubscribing, not by closing."""
+        call(Step.READ, self._consumer.unsubscribe)
+        deadline_s = self._clock.monotonic_s() + LEAVE_S_MAX
+        while self._progress and self._clock.monotonic_s() < deadline_s:
+            call(Step.READ, self._consumer.consume, 1, POLL_WAIT_S)
+
+    def _pause_or_resume(self, pause: bool) -> None:
+        if pause == self._paused:
+            return
+        positions = [TopicPartition(t, p) for t, p in self._progress]
+        call(Step.READ, self._consumer.pause if pause else self._consumer.resume, positions)
+        self._paused = pause
+
+    def _commit(self) -> None:
+        """Commit what is done. A refused commit is no harm: the records come again to whoever has
+        them now."""
+        with self._lock:
+            ready = {
+                name: p.done
+                for name, p in self._progress.items()
+                if p.done >= 0 and p.done != p.committed
+            }
+        if not ready:
+            return
+        offsets = [TopicPartition(t, p, offset) for (t, p), offset in ready.items()]
+        try:
+            call(Step.READ, self._consumer.commit, offsets=offsets, asynchronous=False)
+        except Exit:
+            raise
+        except EngineError:
+            return
+        with self._lock:
+            for name, offset in ready.items():
+                if name in self._progress:
+                    self._progress[name].committed = offset
+
+    # -- rebalances, inside consume ----------------------------------------------------------------
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        with self._lock:
+            self._generation += 1
+            self._progress = {(p.topic, p.partition): _Progress() for p in partitions}
+            self._highest = {}
+        self._paused = False
+        self._health.partitions = tuple(sorted({p.partition for p in partitions}))
+        consumer.assign(partitions)
+        if self._scout is not None:
+            committed = call(Step.READ, consumer.committed, partitions, COMMITTED_S_MAX)
+            self._reset_scout = {p.partition: max(0, p.offset) for p in committed}
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Let what is under way end and commit it, so that the next owner does not repeat it."""
+        self._lanes.drop_waiting()
+        self._lanes.wait_idle(self._settings.revoke_s_max)
+        self._commit()
+        self._on_lost(consumer, partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._lanes.drop_waiting()
+        with self._lock:
+            self._generation += 1
+            self._progress = {}
+            self._highest = {}
+        self._health.partitions = ()
+        if self._scout is not None:
+            self._scout.assign({})
+        consumer.unassign()
+
+    # -- a lane's thread ---------------------------------------------------------------------------
+
+    def _work(self, record: InputRecord) -> None:
+        name = (record.topic, record.partition)
+        generation = self._generation
+        while not self._stopping.is_set():
+            if self._stop_reason is not None:
+                self._stopping.wait(PUBLISH_PAUSE_S)
+                continue
+            if generation != self._generation:
+                return
+            if self._scout is not None and not self._scout.wait_fresh(
+                record.partition, FRESH_WAIT_S
+            ):
+                continue
+            try:
+                answers = self._handler(record)
+                self._publisher.publish_all(answers)
+            except TryAgain as error:
+                self._stopping.wait(error.pause_s)
+                continue
+            except NotConfirmed:
+                self._stopping.wait(PUBLISH_PAUSE_S)
+                continue
+            self._finish(name, record.offset)
+            return
+
+    def _finish(self, name: Name, offset: int) -> None:
+        with self._lock:
+            progress = self._progress.get(name)
+            if progress is not None and offset in progress.next:
+                progress.finished(offset, self._highest[name])
