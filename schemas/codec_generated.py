@@ -73,20 +73,26 @@ def read_length(data: bytes, at: int) -> tuple[int, int]:
     return length, at
 
 
+def read_block(data: bytes, at: int) -> tuple[int, int]:
+    """(items in the block, offset of the first); no more items than bytes are left."""
+    count, at = read_long(data, at)
+    if count < 0:
+        count = -count
+        size, at = read_long(data, at)
+        if not 0 <= size <= len(data) - at:
+            raise Undecodable("an array block larger than the value")
+    if count > len(data) - at:
+        raise Undecodable("an array with more items than the value has bytes")
+    return count, at
+
+
 def read_array(data: bytes, at: int, read_item: Callable[[bytes, int], Any]) -> tuple[Any, int]:
     """(tuple of the items, offset after the array). Every item has at least one byte."""
     items: list[Any] = []
     while True:
-        count, at = read_long(data, at)
+        count, at = read_block(data, at)
         if count == 0:
             return tuple(items), at
-        if count < 0:
-            count = -count
-            size, at = read_long(data, at)
-            if size < 0 or size > len(data) - at:
-                raise Undecodable("an array block larger than the value")
-        if count > len(data) - at:
-            raise Undecodable("an array with more items than the value has bytes")
         for _ in range(count):
             item, at = read_item(data, at)
             items.append(item)

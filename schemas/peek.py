@@ -1,4 +1,4 @@
-"""Reads the first two fields of a lifecycle record without decoding it: a restore looks at every record once."""
+"""Reads the first two fields of a lifecycle record alone: a restore looks at every record once."""
 
 from __future__ import annotations
 

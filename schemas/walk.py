@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from schemas.codec_generated import read_int, read_length, read_long
+from schemas.codec_generated import read_block, read_int, read_length, read_long
 from schemas.errors import Undecodable
 from schemas.shape import Json
 
@@ -101,10 +101,10 @@ class _DatumCheck:
         if at > len(self.value):
             raise Undecodable("truncated")
         if isinstance(schema, list):
-            branch, at = read_long(self.value, at)
-            if not 0 <= branch < len(schema):
+            branch = self.value[at]
+            if branch & 0x81 or branch >> 1 >= len(schema):
                 raise Undecodable("no such union branch")
-            return self.visit(schema[branch], at)
+            return self.visit(schema[branch >> 1], at + 1)
         if isinstance(schema, str):
             named = self.named.get(schema.rpartition(".")[2])
             return self._leaf(schema, at) if named is None else self.visit(named, at)
@@ -128,14 +128,9 @@ class _DatumCheck:
 
     def _blocks(self, schema: Json, kind: str, at: int) -> int:
         while True:
-            count, at = read_long(self.value, at)
+            count, at = read_block(self.value, at)
             if count == 0:
                 return at
-            if count < 0:
-                count = -count
-                _, at = read_length(self.value, at)
-            if count > len(self.value) - at:
-                raise Undecodable("an array with more items than the value has bytes")
             for _ in range(count):
                 if kind == "map":
                     at = self._leaf("string", at)
