@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
-    ConsumerGroupTopicPartitions,
     NewTopic,
     OffsetSpec,
 )
@@ -106,7 +105,8 @@ class Bench:
     def ends(self, topic: str) -> dict[int, int]:
         """End offset of each partition."""
         count = len(self.admin.list_topics(topic, timeout=10).topics[topic].partitions)
-        asked = {TopicPartition(topic, n): OffsetSpec.latest() for n in range(count)}
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the client's stub lacks it
+        asked = {TopicPartition(topic, n): latest for n in range(count)}
         return {tp.partition: f.result().offset for tp, f in self.admin.list_offsets(asked).items()}
 
     def wait_drained(self, topic: str) -> None:

@@ -53,8 +53,8 @@ def _records(
 ) -> tuple[str, Iterator[commands.Input]]:
     match name:
         case "create":
-            made = (_create(i, f"{run}-{n}", sent_at) for n, i in enumerate(ids))
-            return topology.COMMANDS, made
+            creates = (_create(i, f"{run}-{n}", sent_at) for n, i in enumerate(ids))
+            return topology.COMMANDS, creates
         case "policy":
             return topology.RESOLVE_DECISIONS, (_policy(i, sent_at) for i in ids)
         case "hold":
@@ -64,8 +64,8 @@ def _records(
         case "settle":
             return topology.RAIL_REPORTS, (_rail(i, "SETTLED", "ACSC", sent_at) for i in ids)
         case "capture":
-            made = (_funds(i, "CAPTURE", "CAPTURED", sent_at) for i in ids)
-            return topology.DEPOSITS_RESULTS, made
+            captures = (_funds(i, "CAPTURE", "CAPTURED", sent_at) for i in ids)
+            return topology.DEPOSITS_RESULTS, captures
     raise ValueError(f"no stage {name}")
 
 

@@ -71,8 +71,10 @@ def client_loop(bench: Bench, inputs: int) -> dict[str, Any]:
     topics = [topology.COMMANDS, topology.RESOLVE_DECISIONS, topology.DEPOSITS_RESULTS]
     topics.append(topology.RAIL_REPORTS)
     done = subprocess.run(
-        [sys.executable, "-m", "bench.client_loop", bench.bootstrap, str(inputs)]
-        + [",".join(topics), ",".join(OUTPUTS)],
+        [
+            *(sys.executable, "-m", "bench.client_loop", bench.bootstrap, str(inputs)),
+            *(",".join(topics), ",".join(OUTPUTS)),
+        ],
         capture_output=True,
         text=True,
         timeout=CLIENT_LOOP_SECONDS_MAX,
