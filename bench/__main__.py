@@ -40,9 +40,8 @@ def main() -> int:
         say(f"Kafka and registry up in {time.monotonic() - started:.1f} s")
         result = measure(bench, options.quick, options.known)
     result["seconds"] = round(time.monotonic() - started, 1)
-    result["machine"] = (
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {sys.version_info[0]}.{sys.version_info[1]}"
-    )
+    python = platform.python_version()
+    result["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, Python {python}"
     for name, value in result.items():
         say(f"{name:28} {value}")
     if options.json:
