@@ -1,0 +1,108 @@
+"""Is every input accounted for exactly once: by events, by one outcome, or by quarantine?
+
+One byte of flags for each input offset of one partition, so that memory stays small and certain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+INPUT: Final = 1
+EVENTS: Final = 2
+OUTCOME: Final = 4
+QUARANTINE: Final = 8
+ACCEPTED: Final = 16  # the outcome says ACCEPTED
+MISROUTED: Final = 32  # the outcome says MISROUTED
+SUSPENDED: Final = 64  # the event is ProcessingSuspended
+TWICE: Final = 128  # two outcomes or two quarantined copies
+
+_ACCOUNT: Final = EVENTS | OUTCOME | QUARANTINE
+
+
+class Accounts:
+    """The inputs of one partition, topic by topic."""
+
+    def __init__(self, topics: Sequence[str]) -> None:
+        self._flags: list[bytearray] = [bytearray() for _ in topics]
+
+    def mark(self, topic: int, offset: int, flag: int) -> None:
+        """Note what is known of an input."""
+        flags = self._flags[topic]
+        if offset >= len(flags):
+            flags.extend(bytes(max(offset + 1 - len(flags), len(flags), 1_024)))
+        once = flag & (OUTCOME | QUARANTINE)
+        if once & flags[offset]:
+            flag |= TWICE
+        flags[offset] |= flag
+
+    def flags(self, topic: int, offset: int) -> int:
+        """What is known of an input."""
+        flags = self._flags[topic]
+        return flags[offset] if offset < len(flags) else 0
+
+    def last_accounted(self, topic: int) -> int:
+        """The highest offset that anything accounts for; -1 when nothing does."""
+        flags = self._flags[topic]
+        for offset in range(len(flags) - 1, -1, -1):
+            if flags[offset] & _ACCOUNT:
+                return offset
+        return -1
+
+    def unaccounted(self, topic: int) -> Iterator[int]:
+        """Inputs that nothing accounts for although a later one of their topic is accounted for."""
+        last = self.last_accounted(topic)
+        flags = self._flags[topic]
+        for offset in range(last):
+            if flags[offset] == INPUT:
+                yield offset
+
+    def pending(self, topic: int) -> int:
+        """Inputs behind the last accounted one: not decided yet."""
+        flags = self._flags[topic]
+        return sum(
+            1 for offset in range(self.last_accounted(topic) + 1, len(flags)) if flags[offset]
+        )
+
+    def wrong(self, topic: int) -> Iterator[tuple[int, str]]:
+        """Inputs that are accounted for in a way that does not add up, and how."""
+        for offset, flags in enumerate(self._flags[topic]):
+            if flags & _ACCOUNT:
+                why = _WHY[flags]
+                if why is not None:
+                    yield offset, why
+
+    def counts(self, topic: int) -> tuple[int, int, int, int]:
+        """Inputs read, and those with events, with an outcome alone, and in quarantine."""
+        by_events = by_outcome = by_quarantine = read = 0
+        for flags in self._flags[topic]:
+            read += flags & INPUT
+            if flags & EVENTS:
+                by_events += 1
+            elif flags & QUARANTINE:
+                by_quarantine += 1
+            elif flags & OUTCOME:
+                by_outcome += 1
+        return read, by_events, by_outcome, by_quarantine
+
+
+def _why(flags: int) -> str | None:
+    """What is wrong with this combination, or None."""
+    if not flags & INPUT:
+        return "it is accounted for but stands on no input topic"
+    if flags & TWICE:
+        return "two outcome records, or two quarantined copies, name it"
+    if flags & EVENTS and flags & OUTCOME and not flags & ACCEPTED:
+        return "it made events, and an outcome says that it made none"
+    if flags & ACCEPTED and not flags & EVENTS:
+        return "an outcome says ACCEPTED, and no event names it"
+    if flags & QUARANTINE and flags & EVENTS and not flags & SUSPENDED:
+        return "it made events and stands in quarantine"
+    if flags & QUARANTINE and flags & OUTCOME and not flags & MISROUTED:
+        return "it has an outcome and stands in quarantine"
+    if flags & MISROUTED and not flags & QUARANTINE:
+        return "an outcome says MISROUTED, and it is not in quarantine"
+    return None
+
+
+_WHY: Final = tuple(_why(flags) for flags in range(256))

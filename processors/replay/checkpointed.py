@@ -1,0 +1,104 @@
+"""The checkpoints in a replay: signatures, their own chain, and the roots the journal gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from core.records import Checkpoint
+from engine.reader import LogRecord
+from evidence import checkpoints
+from evidence.chain import Link, event_hash
+from evidence.checkpoints import CheckpointChain, CheckpointProblem, Range, Sealed
+from evidence.keys import Keyring
+from processors.replay.report import Failure, Strength
+from processors.topology import CHECKPOINTS
+
+LOG_TAIL_LOST: Final = "LOG_TAIL_LOST"
+NO_CHECKPOINTS: Final = "partitions without a checkpoint"
+NO_KEYRING: Final = "signatures: no keyring was given"
+
+
+class CheckpointedPartition:
+    """One partition's checkpoints, pulled one by one while every event of the journal is fed."""
+
+    def __init__(
+        self,
+        partition: int,
+        keyring: Keyring | None,
+        recorded: Iterator[LogRecord],
+        decode: Callable[[LogRecord], Checkpoint],
+    ) -> None:
+        """`decode` raises ValueError for what is not a checkpoint."""
+        self.partition = partition
+        self._chain = CheckpointChain(partition, keyring)
+        self._recorded = recorded
+        self._decode = decode
+        self._awaited: tuple[int, Sealed] | None = None
+        self._touched = Range()
+        self._failure: Failure | None = None
+        self._confirmed = 0
+        self._pull()
+
+    def _pull(self) -> None:
+        """The next checkpoint of the topic, checked by itself and against the one before."""
+        self._awaited = None
+        record = next(self._recorded, None)
+        if record is None:
+            return
+        try:
+            sealed = Sealed(self._decode(record), record.value or b"")
+        except ValueError as error:
+            self._fail(checkpoints.UNREADABLE, record.offset, 0, str(error))
+            return
+        problem = self._chain.feed(sealed)
+        if problem is not None:
+            self._problem(record.offset, problem)
+            return
+        self._awaited = (record.offset, sealed)
+
+    def event(self, offset: int, link: Link | None, value: bytes) -> None:
+        """A record of the journal; `link` is None when it is not one of ours."""
+        self._confirm(offset - 1)
+        if link is not None:
+            self._touched.touch(link.payment_intent_id, link.sequence, event_hash(value))
+
+    def finish(self, end: int, strength: Strength) -> None:
+        """Every record below `end` was fed: the first failure, if any, joins the result."""
+        self._confirm(end - 1)
+        if self._failure is None and self._awaited is not None:
+            offset, sealed = self._awaited
+            self._fail(
+                LOG_TAIL_LOST,
+                offset,
+                sealed.checkpoint.number,
+                f"the log ends before offset {end}, the checkpoint covers up to "
+                f"{sealed.checkpoint.to_offset}",
+            )
+        strength.checked += self._confirmed
+        if self._failure is not None:
+            strength.fail(self._failure)
+        elif self._chain.last is None:
+            strength.skip(NO_CHECKPOINTS)
+
+    def _confirm(self, up_to: int) -> None:
+        while self._failure is None and self._awaited is not None:
+            offset, sealed = self._awaited
+            if sealed.checkpoint.to_offset > up_to:
+                return
+            problem = checkpoints.root_problem(sealed.checkpoint, self._touched)
+            if problem is not None:
+                self._problem(offset, problem)
+                return
+            self._touched.clear()
+            self._confirmed += 1
+            self._pull()
+
+    def _problem(self, offset: int, problem: CheckpointProblem) -> None:
+        self._fail(problem.kind, offset, problem.number, problem.first_difference)
+
+    def _fail(self, kind: str, offset: int, number: int, difference: str) -> None:
+        self._failure = Failure(
+            kind, None, 0, CHECKPOINTS, self.partition, offset,
+            f"checkpoint {number}: {difference}",
+        )  # fmt: skip

@@ -1,0 +1,171 @@
+"""What a replay found: one result for each strength, and the whole as JSON.
+
+A failure names payment, sequence and first difference. "Not checkable" is no failure: it says why.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+FAILURES_LISTED_MAX: Final = 100  # of each strength; the others are counted
+REASONS_MAX: Final = 100  # reasons for "not checkable" that are told apart
+
+PASSED: Final = "passed"
+FAILED: Final = "failed"
+NOT_CHECKABLE: Final = "not checkable"
+
+
+class Failure(msgspec.Struct, frozen=True, rename="camel"):
+    """One thing that is wrong. `sequence` is 0 and `offset` -1 where there is none to name."""
+
+    kind: str
+    payment: str | None
+    sequence: int
+    topic: str
+    partition: int
+    offset: int
+    first_difference: str
+
+    def sentence(self) -> str:
+        """One line for people."""
+        place = f"{self.topic} partition {self.partition}"
+        if self.offset >= 0:
+            place += f" offset {self.offset}"
+        if self.payment is None:
+            return f"{self.kind}: {place}: {self.first_difference}"
+        return (
+            f"{self.kind}: payment {self.payment} sequence {self.sequence} ({place}): "
+            f"{self.first_difference}"
+        )
+
+
+class Strength:
+    """The result of one strength: fold, chain, re-decide or identity."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.payments = 0
+        self.events = 0
+        self.checked = 0  # of its own things: records, decisions, checkpoints
+        self.failures: list[Failure] = []
+        self.failure_count = 0
+        self.not_checkable: dict[str, int] = {}
+        self.seconds = 0.0
+
+    def fail(self, failure: Failure) -> None:
+        """Something is wrong."""
+        self.failure_count += 1
+        if len(self.failures) < FAILURES_LISTED_MAX:
+            self.failures.append(failure)
+
+    def skip(self, reason: str, count: int = 1) -> None:
+        """Something could not be checked, and why."""
+        if reason in self.not_checkable or len(self.not_checkable) < REASONS_MAX:
+            self.not_checkable[reason] = self.not_checkable.get(reason, 0) + count
+
+    @property
+    def verdict(self) -> str:
+        """failed; else passed, when anything was checked or nothing is there; else not checkable."""
+        if self.failure_count:
+            return FAILED
+        if self.not_checkable and not self.checked:
+            return NOT_CHECKABLE
+        return PASSED
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "verdict": self.verdict,
+            "payments": self.payments,
+            "events": self.events,
+            "checked": self.checked,
+            "failures": msgspec.to_builtins(self.failures),
+            "failureCount": self.failure_count,
+            "notCheckable": dict(sorted(self.not_checkable.items())),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class InputCounts(msgspec.Struct, rename="camel"):
+    """What became of the inputs. `pending`: behind the last one that was decided, on a live log."""
+
+    read: int = 0
+    by_events: int = 0
+    by_outcome: int = 0
+    by_quarantine: int = 0
+    pending: int = 0
+    unaccounted: int = 0
+
+
+class PaymentView(msgspec.Struct, frozen=True, rename="camel"):
+    """The state of one payment at the end of the replay, or where it was told to stop."""
+
+    payment_intent_id: str
+    state: str
+    money_outcome: str
+    reason: str | None
+    sequence: int
+    offset: int
+    decided_at: int
+    attempt: int
+    external_ref: str | None
+    amount: int
+    currency: str
+    funds: str
+    open_conflicts: int
+    waiting_for_person: bool
+    head_hash: str
+    last_event: str
+
+
+class Report:
+    """All of it. `offsets[n]` is the end of journal partition n that was read (exclusive)."""
+
+    def __init__(self, payment: str | None, limit: str | None) -> None:
+        self.payment = payment
+        self.limit = limit
+        self.fold = Strength("fold")
+        self.chain = Strength("chain")
+        self.redecide = Strength("redecide")
+        self.identity = Strength("identity")
+        self.inputs = InputCounts()
+        self.states: dict[str, int] = {}
+        self.view: PaymentView | None = None
+        self.offsets: list[int] = []
+        self.seconds = 0.0
+
+    def strengths(self) -> tuple[Strength, ...]:
+        """In the order in which people read them."""
+        return (self.fold, self.chain, self.redecide, self.identity)
+
+    @property
+    def passed(self) -> bool:
+        """True when nothing failed."""
+        return not any(each.failure_count for each in self.strengths())
+
+    @property
+    def first_failure(self) -> Failure | None:
+        """The first failure of the first strength that has one."""
+        for each in self.strengths():
+            if each.failures:
+                return each.failures[0]
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "passed": self.passed,
+            "scope": {"payment": self.payment, "limit": self.limit},
+            **{each.name: each.to_dict() for each in self.strengths()},
+            "inputs": msgspec.to_builtins(self.inputs),
+            "states": dict(sorted(self.states.items())),
+            "payment": None if self.view is None else msgspec.to_builtins(self.view),
+            "offsets": self.offsets,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def to_json(self) -> str:
+        """The report as one JSON object."""
+        return msgspec.json.encode(self.to_dict()).decode()
