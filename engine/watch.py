@@ -57,7 +57,7 @@ class Health:
     def wait(self, phase: Phase, reason: str) -> None:
         """Note the phase and why."""
         if phase is not self.phase or reason != self.reason:
-            _log.info("engine phase", extra={"phase": phase.value, "reason": reason})
+            _log.info("engine is %s", phase.value, extra={"phase": phase.value, "reason": reason})
         self.phase, self.reason = phase, reason
 
     def ready(self) -> bool:

@@ -29,18 +29,23 @@ class Count(msgspec.Struct, frozen=True):
     rest: bool = False
 
 
+def named(topic: str, application: str) -> str:
+    """The toy's topic of another application: so that tests share a Kafka but no topic."""
+    return application + topic.removeprefix("toy")
+
+
 def topology(partitions: int, application: str = "toy") -> EngineTopology:
     """The toy's topics."""
     return EngineTopology(
         application=application,
-        inputs=(ANSWERS, TIMERS, ADD),
-        low_priority=(ADD,),
-        heard_before_timers=(ANSWERS,),
-        timers=TIMERS,
-        journal=JOURNAL,
-        state=STATE,
-        quarantine=QUARANTINE,
-        control=CONTROL,
+        inputs=tuple(named(topic, application) for topic in (ANSWERS, TIMERS, ADD)),
+        low_priority=(named(ADD, application),),
+        heard_before_timers=(named(ANSWERS, application),),
+        timers=named(TIMERS, application),
+        journal=named(JOURNAL, application),
+        state=named(STATE, application),
+        quarantine=named(QUARANTINE, application),
+        control=named(CONTROL, application),
         partitions=partitions,
     )
 
@@ -52,6 +57,9 @@ class Toy:
 
     def __init__(self, partitions: int = 2, application: str = "toy") -> None:
         self.topology = topology(partitions, application)
+        self._answers = named(ANSWERS, application)
+        self._journal = self.topology.journal
+        self._quarantine = self.topology.quarantine
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Count).decode
         self.committed = 0
@@ -59,11 +67,11 @@ class Toy:
 
     def decide(self, batch: Batch, record: InputRecord) -> None:
         if record.key is None or record.value is None:
-            batch.emit(QUARANTINE, 0, record.key, record.value, [("origin", origin(record))])
+            batch.emit(self._quarantine, 0, record.key, record.value, [("origin", origin(record))])
             return
         key = record.key.decode()
         if partition_of(record.key, self.topology.partitions) != record.partition:
-            batch.emit(QUARANTINE, 0, record.key, record.value, [("origin", origin(record))])
+            batch.emit(self._quarantine, 0, record.key, record.value, [("origin", origin(record))])
             return
         value = record.value.decode()
         before: Count | None = batch.get(record.partition, key)
@@ -71,10 +79,10 @@ class Toy:
         deadline_ms = before.deadline_ms if before else None
         if value.startswith("at:"):
             deadline_ms = int(value[3:])
-        elif value.startswith("due:") or record.topic == ANSWERS:
+        elif value.startswith("due:") or record.topic == self._answers:
             deadline_ms = None
         if value == "wait" and Toy.down:
-            batch.emit(JOURNAL, record.partition, record.key, b"never to be seen")
+            batch.emit(self._journal, record.partition, record.key, b"never to be seen")
             raise DependencyDown
         after = Count(key, sequence, deadline_ms, value == "rest")
         batch.put(record.partition, key, after, self._encode(after))
@@ -87,16 +95,16 @@ class Toy:
                 "at": record.polled_at_ms,
             }
         )
-        batch.emit(JOURNAL, record.partition, record.key, line)
+        batch.emit(self._journal, record.partition, record.key, line)
         if value.startswith("big:"):
-            batch.emit(JOURNAL, record.partition, record.key, b"x" * int(value[4:]))
+            batch.emit(self._journal, record.partition, record.key, b"x" * int(value[4:]))
         if value == "boom":
             raise RuntimeError("told to")
 
     def on_defect(self, batch: Batch, record: InputRecord, error: BaseException) -> None:
         reason = type(error).__name__.encode()
         batch.emit(
-            QUARANTINE,
+            self._quarantine,
             0,
             record.key,
             record.value,
@@ -106,7 +114,7 @@ class Toy:
     def emit_timer(
         self, batch: Batch, partition: int, key: str, state: Any, deadline_ms: int
     ) -> None:
-        batch.emit(TIMERS, partition, key.encode(), b"due:%d" % deadline_ms)
+        batch.emit(self.topology.timers, partition, key.encode(), b"due:%d" % deadline_ms)
 
     def unpack(self, packed: bytes) -> Any:
         return self._decode(packed)

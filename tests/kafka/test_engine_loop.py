@@ -1,0 +1,278 @@
+"""The real loop on a real Kafka, with a toy application that counts: kills, rebalances, stop,
+fairness, lost logs."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from tests.driver.engine_toy import ADD, ANSWERS, JOURNAL, STATE
+from tests.kafka.engine_rig import Rig, rig
+from tests.kafka_source import Kafka
+
+SEED = 20261122
+
+
+@pytest.fixture
+def toy(kafka: Kafka, tmp_path: Path) -> Iterator[Rig]:
+    """An application of its own on the shared Kafka."""
+    with rig(kafka.bootstrap, tmp_path, f"toy{uuid.uuid4().hex[:8]}") as made:
+        yield made
+
+
+def test_killed_again_and_again_every_input_is_counted_once(toy: Rig) -> None:
+    """Row 1, EV-07: SIGKILL at random instants under load loses nothing and doubles nothing."""
+    chance = random.Random(SEED)
+    process = toy.start()
+    for _ in range(5):
+        toy.send(400)
+        time.sleep(chance.uniform(0.2, 2.5))
+        process.kill()
+        process.wait()
+        process = toy.start()
+    toy.wait_for(2000)
+    process.terminate()
+    assert process.wait(30) == 0
+    toy.check_counted_once(2000)
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "after_poll",
+        "after_decide",
+        "after_produce",
+        "after_send_offsets",
+        "before_commit",
+        "commit_sent",
+        "after_commit",
+        "during_restore",
+    ],
+)
+def test_killed_at_a_named_step_every_input_is_counted_once(toy: Rig, point: str) -> None:
+    """Row 2: at each of the eight named points the next process goes on as if nothing had
+    happened."""
+    if point == "during_restore":
+        first = toy.start()
+        toy.send(300)
+        toy.wait_for(300)
+        first.kill()
+        first.wait()
+        for old in (toy.folder / "data").rglob("*"):
+            if old.is_file():
+                old.unlink()
+        sent = 600
+    else:
+        sent = 300
+    toy.send(300)
+    victim = toy.start(TOY_CRASH=f"{point}:1" if point != "after_poll" else "after_poll:3")
+    assert victim.wait(60) == -signal.SIGKILL, toy.log()
+    successor = toy.start()
+    toy.wait_for(sent)
+    successor.terminate()
+    assert successor.wait(30) == 0
+    toy.check_counted_once(sent)
+
+
+def test_a_second_instance_takes_partitions_over_and_gives_them_back(toy: Rig) -> None:
+    """Row 3: 1 → 2 → 1 instances under load, each partition served by one of them, nothing lost or
+    doubled."""
+    toy.start("one")
+    toy.send(300)
+    toy.wait_for(300)
+    two = toy.start("two")
+    toy.until(lambda: "running" in toy.log("two"), "the second instance runs")
+    toy.send(300)
+    toy.wait_for(600)
+    two.terminate()
+    assert two.wait(30) == 0
+    toy.send(300)
+    started = time.monotonic()
+    toy.wait_for(900)
+    assert time.monotonic() - started < 10, "a clean leave must not wait for the session's end"
+    toy.check_counted_once(900)
+
+
+def test_a_second_process_of_the_same_instance_ends_and_disturbs_nobody(toy: Rig) -> None:
+    """The folder's lock: the second process exits with STORE_LOCKED, the first goes on."""
+    toy.start("one")
+    toy.send(100)
+    toy.wait_for(100)
+    second = toy.start("one")
+    assert second.wait(30) == 3
+    assert "STORE_LOCKED" in toy.log()
+    toy.send(100)
+    toy.wait_for(200)
+    toy.check_counted_once(200)
+
+
+def test_a_stop_holds_within_a_second_and_nothing_is_lost_by_it(toy: Rig) -> None:
+    """D§10: STOP pauses every input at the batch boundary; after the resume all is decided once."""
+    toy.start()
+    toy.send(100)
+    toy.wait_for(100)
+    toy.control(b"stop")
+    toy.until(lambda: "stopped" in toy.log(), "the stop is obeyed", 3)
+    toy.send(200)
+    time.sleep(1.5)
+    assert len(toy.lines()) == 100
+    toy.control(b"go")
+    toy.wait_for(300)
+    toy.check_counted_once(300)
+
+
+def test_an_answer_is_decided_within_a_second_behind_a_hundred_thousand_commands(toy: Rig) -> None:
+    """Row 29: queued commands do not hold up an operator's record."""
+    toy.start()
+    toy.send(10)
+    toy.wait_for(10)
+    toy.control(b"stop")
+    toy.until(lambda: "stopped" in toy.log(), "the stop is obeyed", 3)
+    toy.send(100_000)
+    toy.control(b"go")
+    time.sleep(1.2)
+    toy.send(1, topic=ANSWERS)
+    toy.until(
+        lambda: any(".answers" in line["cause"] for line in _tail(toy)), "the answer is decided"
+    )
+    lines = toy.wait_for(100_011)
+    answer = next(line for line in lines if ".answers" in line["cause"])
+    appended = toy.records(ANSWERS)[0].timestamp_ms
+    decided = next(
+        r.timestamp_ms for r in toy.records(JOURNAL) if r.value and b".answers" in r.value
+    )
+    assert answer["n"] > 0
+    assert decided - appended < 1000
+    assert toy.lines()[-1]["at"] > decided or len(lines) == 100_011
+    toy.check_counted_once(100_011)
+
+
+def test_timers_are_made_and_read_back_on_a_real_log(toy: Rig) -> None:
+    """A deadline becomes one record on the timers topic, which is decided like any input."""
+    toy.start()
+    due_ms = int(time.time() * 1000) + 1500
+    toy.send(20, value=b"at:%d" % due_ms)
+    lines = toy.wait_for(40)
+    assert sum(".timers" in line["cause"] for line in lines) == 20
+    toy.check_counted_once(40)
+
+
+def test_lost_offsets_end_the_process_and_nothing_is_decided_again(toy: Rig) -> None:
+    """OFFSETS_LOST: with a journal that has records, missing offsets are never guessed."""
+    process = toy.start()
+    toy.send(50)
+    toy.wait_for(50)
+    process.terminate()
+    assert process.wait(30) == 0
+    _forget_offsets(toy)
+    again = toy.start()
+    assert again.wait(60) == 3
+    assert "OFFSETS_LOST" in toy.log()
+    toy.check_counted_once(50)
+
+
+def test_a_store_ahead_of_the_log_halts_and_is_kept(toy: Rig) -> None:
+    """LOG_TAIL_LOST: committed states that the log no longer has are alarmed, never overwritten."""
+    process = toy.start()
+    toy.send(200)
+    toy.wait_for(200)
+    process.terminate()
+    assert process.wait(30) == 0
+    _recreate(toy, STATE)
+    toy.start()
+    toy.until(lambda: '"alarm": "LOG_TAIL_LOST"' in toy.log(), "the loss is alarmed")
+    toy.send(50)
+    time.sleep(1.5)
+    assert len(toy.lines()) == 200
+
+
+def test_a_state_that_differs_from_the_journal_is_folded_anew(toy: Rig) -> None:
+    """At start the journal's tail is checked against the states; a wrong one is rebuilt and
+    alarmed."""
+    process = toy.start()
+    toy.send(60, keys=3)
+    toy.wait_for(60)
+    process.terminate()
+    assert process.wait(30) == 0
+    _recreate(toy, STATE)
+    for old in (toy.folder / "data").rglob("*"):
+        if old.is_file():
+            old.unlink()
+    toy.start()
+    toy.until(lambda: '"alarm": "STATE_DIFFERS"' in toy.log(), "the difference is alarmed")
+    toy.send(30, keys=3)
+    toy.wait_for(90)
+    toy.check_counted_once(90)
+
+
+def test_a_wrong_partition_count_stops_the_start(toy: Rig) -> None:
+    """Row 19, OP-33: more partitions would send known keys to partitions that do not know them."""
+    from confluent_kafka.admin import AdminClient, NewPartitions
+
+    admin = AdminClient(toy.connection)
+    for future in admin.create_partitions([NewPartitions(toy.topic(ADD), 5)]).values():
+        future.result()
+    assert toy.start().wait(60) == 3
+    assert "PARTITION_COUNT" in toy.log()
+
+
+def test_a_member_with_another_assignor_is_refused(toy: Rig) -> None:
+    """Row 28: inputs of one partition on two members end the process, which says why."""
+    stranger = Consumer(
+        {
+            **toy.connection,
+            "group.id": f"npp-{toy.application}",
+            "partition.assignment.strategy": "range",
+            "session.timeout.ms": 10_000,
+        }
+    )
+    stranger.subscribe([toy.topic(ADD)])
+    try:
+        process = toy.start()
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            stranger.poll(0.1)
+        assert process.returncode == 3
+        assert "ASSIGNMENT_SPLIT" in toy.log()
+    finally:
+        stranger.close()
+
+
+def _tail(toy: Rig) -> list[dict[str, object]]:
+    """Lines of the journal that came from the answers topic."""
+    return [json.loads(r.value) for r in toy.records(JOURNAL) if r.value and b".answers" in r.value]
+
+
+def _forget_offsets(toy: Rig) -> None:
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient(toy.connection)
+    group = f"npp-{toy.application}"
+    for future in admin.delete_consumer_groups([group]).values():
+        future.result()
+    probe = Consumer({**toy.connection, "group.id": group})
+    assert probe.committed([TopicPartition(toy.topic(ADD), 0)], 10)[0].offset < 0
+    probe.close()
+
+
+def _recreate(toy: Rig, name: str) -> None:
+    from confluent_kafka.admin import AdminClient
+
+    from engine.topics import TopicAdmin, TopicSpec
+
+    admin = AdminClient(toy.connection)
+    for future in admin.delete_topics([toy.topic(name)]).values():
+        future.result()
+    spec = TopicSpec(
+        toy.topic(name), toy.partitions, 1, {"message.timestamp.type": "LogAppendTime"}
+    )
+    toy.until(lambda: toy.topic(name) not in admin.list_topics(timeout=5).topics, "deleted")
+    TopicAdmin(toy.connection).apply([spec])
