@@ -219,10 +219,14 @@ class PaymentsApplication:
         if in_force is None:
             raise DependencyDown("no rule set is in force")
         number = in_force.number if known is None else max(in_force.number, known.payment.rule_set)
+        try:
+            rules = self._rules_of(number)
+        except KeyError as error:
+            raise DependencyDown(f"this release does not carry rule set {number}") from error
         return Context(
             now_ms=record.polled_at_ms,
             cause=cause,
-            rules=self._rules_of(number),
+            rules=rules,
             origin=ORIGINS.get(record.topic, "upstream"),
             sources=self._control.sources(record.topic),
             open_parties=open_parties,
