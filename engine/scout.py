@@ -81,7 +81,8 @@ class Scout:
         self._stopping = True
         with self._changed:
             self._changed.notify_all()
-        self._thread.join(PASS_S_MAX)
+        if self._thread.is_alive():
+            self._thread.join(PASS_S_MAX)
 
     def _run(self) -> None:
         reader: PartitionReader | None = None
@@ -96,7 +97,9 @@ class Scout:
                     reader = None
             try:
                 if positions:
-                    reader = reader or PartitionReader(self._connection, self._topic, positions)
+                    if reader is None:
+                        positions = self._there(positions)
+                        reader = PartitionReader(self._connection, self._topic, positions)
                     self._pass(reader, positions, generation)
             except Exit as error:
                 self._failure = error
@@ -108,6 +111,15 @@ class Scout:
                     self._changed.wait(CYCLE_S)
         if reader is not None:
             reader.close()
+
+    def _there(self, positions: Mapping[int, int]) -> dict[int, int]:
+        """Where reading can begin: what was deleted is skipped, a shorter log is read anew."""
+        names = [(self._topic, n) for n in positions]
+        low, high = self._ends.low(names), self._ends.high(names)
+        return {
+            n: low[self._topic, n] if at > high[self._topic, n] else max(at, low[self._topic, n])
+            for n, at in positions.items()
+        }
 
     def _pass(self, reader: PartitionReader, positions: dict[int, int], generation: int) -> None:
         """Read every partition up to its end as it stands now."""

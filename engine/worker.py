@@ -27,6 +27,7 @@ from engine.errors import (
     check_message_error,
     is_end_of_partition,
 )
+from engine.groupmeta import parse
 from engine.lanes import BYTES_MAX, LANES_COUNT, RECORDS_MAX, Lanes
 from engine.ports import ControlState, InputRecord
 from engine.publisher import NotConfirmed, Outgoing, Publisher
@@ -120,6 +121,7 @@ class Worker:
         self._progress: dict[Name, _Progress] = {}
         self._highest: dict[Name, int] = {}
         self._generation = 0
+        self._lane = threading.local()  # of a lane's thread: the generation of its record
         self._paused = False
         self._committed_s = 0.0
         self._stop_reason: str | None = None
@@ -193,6 +195,41 @@ class Worker:
             if self._scout is not None:
                 self._scout.close()
             self._control.close()
+
+    # -- what a handler may ask, in its own thread -------------------------------------------------
+
+    def is_fresh(self, partition: int) -> bool:
+        """Whether the scout has read this partition up to an end at most 1 s old."""
+        return self._scout is None or self._scout.wait_fresh(partition, 0.0)
+
+    def generation(self) -> int:
+        """Rises with every change of what is assigned."""
+        return self._generation
+
+    def still_ours(self, topic: str, partition: int) -> bool:
+        """Ask the group's coordinator, by a commit of what is done, whether the partition is ours.
+
+        True: at a moment after this call began nobody else had it, and nobody has had it since the
+        handler's record was polled; so the next owner reads all that was confirmed before. False
+        also when the coordinator does not answer. Raises Exit.
+        """
+        with self._lock:
+            progress = self._progress.get((topic, partition))
+            generation = self._generation
+            if progress is None or progress.done < 0:
+                return False
+            offset = TopicPartition(topic, partition, progress.done)
+        if getattr(self._lane, "generation", None) != generation:
+            return False
+        try:
+            if not parse(self._consumer.consumer_group_metadata()).is_member:
+                return False  # a broker may take such a commit unfenced
+            done = call(Step.READ, self._consumer.commit, offsets=[offset], asynchronous=False)
+        except Exit:
+            raise
+        except EngineError:
+            return False
+        return generation == self._generation and all(p.error is None for p in done or ())
 
     # -- the polling thread ------------------------------------------------------------------------
 
@@ -324,6 +361,7 @@ class Worker:
                 record.partition, FRESH_WAIT_S
             ):
                 continue
+            self._lane.generation = generation
             try:
                 answers = self._handler(record)
                 self._publisher.publish_all(answers)
