@@ -28,21 +28,22 @@ class GroupAdmin:
     def committed(self, group: str) -> dict[Name, int]:
         """Committed offsets of a group by (topic, partition); empty when it has none."""
         asked = [ConsumerGroupTopicPartitions(group)]
-        answer = self._until(
-            lambda: self._admin.list_consumer_group_offsets(asked, request_timeout=REQUEST_S)[
-                group
-            ].result()
-        )
+
+        def ask() -> Any:
+            answers = self._admin.list_consumer_group_offsets(asked, request_timeout=REQUEST_S)
+            return answers[group].result()
+
+        answer = self._until(ask)
         return {(p.topic, p.partition): p.offset for p in answer.topic_partitions if p.offset >= 0}
 
     def members(self, group: str) -> int:
         """How many members a group has; 0 when nobody is in it or it is not known."""
-        answer = self._until(
-            lambda: self._admin.describe_consumer_groups([group], request_timeout=REQUEST_S)[
-                group
-            ].result()
-        )
-        return len(answer.members)
+
+        def ask() -> Any:
+            answers = self._admin.describe_consumer_groups([group], request_timeout=REQUEST_S)
+            return answers[group].result()
+
+        return len(self._until(ask).members)
 
     def set_offsets(self, group: str, offsets: Mapping[Name, int], metadata: str) -> None:
         """Commit offsets for a group that nobody is in. Raises one of the four meanings."""

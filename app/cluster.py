@@ -1,0 +1,255 @@
+"""The command line's way to a cluster: read topics as records, publish commands, wait for outcomes.
+
+Everything here is bounded in time; nothing is cached between commands.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, Final
+
+import msgspec
+
+from app.exits import ExitCode, Problem
+from app.settings import Environment
+from core.records import Outcome, PaymentLifecycle
+from engine.clock import SystemClock
+from engine.partitioner import partition_of
+from engine.publisher import NotConfirmed, Placed, Publisher
+from engine.reader import LogEnds, LogRecord, PartitionReader, read_all
+from processors import quarantine, topology
+from processors.control import Control
+from schemas import catalogue
+from schemas.codec import Codec
+from schemas.errors import IdsChanged, RegistryDown, Undecodable
+from schemas.registry import Incompatible
+from schemas.setup import NotRegistered, Options, open_codec
+
+COMMAND_ID_BYTES: Final = 8
+READ_COUNT: Final = 1_000
+READ_WAIT_SECONDS: Final = 0.1
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A record of the log with its value read: `record` is None when it can not be."""
+
+    at: LogRecord
+    record: Any
+    problem: str | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What became of a command: its outcome record, or the reason why it is in quarantine."""
+
+    outcome: Outcome | None
+    quarantined: quarantine.Quarantined | None = None
+
+
+class Cluster:
+    """One cluster, by settings."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.connection = environment.connection()
+        self.clock = SystemClock()
+        self.ends = LogEnds(self.connection, self.clock)
+
+    @cached_property
+    def codec(self) -> Codec:
+        """The codec over the registry's ids. Raises Problem when the registry does not answer."""
+        return open_registry_codec(self.environment)
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        return Publisher(self.connection, "npp-command-line", self.clock)
+
+    def close(self) -> None:
+        """Give clients back."""
+        if "publisher" in self.__dict__:
+            self.publisher.close()
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def partitions(self, topic: str) -> int:
+        """Partitions of a topic. Raises Problem when it is not there."""
+        count = self.ends.partition_counts([topic])[topic]
+        if count == 0:
+            raise Problem(
+                f"Topic {topic} is not on the cluster.",
+                do="`npp topics apply` puts the topics there.",
+                code=ExitCode.UNREACHABLE,
+            )
+        return count
+
+    def read(self, topic: str, partition: int, key: bytes | None = None) -> Iterator[Entry]:
+        """Committed records of one partition to its present end; of one key if it is given."""
+        for batch in read_all(self.connection, topic, partitions=[partition], clock=self.clock):
+            for at in batch:
+                if key is None or at.key == key:
+                    yield self.entry(at)
+
+    def entry(self, at: LogRecord) -> Entry:
+        """The record's value, or why it can not be read."""
+        if at.value is None:
+            return Entry(at, None, "no value")
+        try:
+            return Entry(at, self.codec.decode(at.topic, at.value, at.headers))
+        except Undecodable as error:
+            return Entry(at, None, error.reason)
+        except RegistryDown as error:
+            raise registry_down(self.environment, error) from error
+
+    def history(self, payment_id: str) -> list[Entry]:
+        """The payment's events in order, from the journal."""
+        return list(self.read(topology.EVENTS, self.partition(payment_id), payment_id.encode()))
+
+    def lifecycle(self, payment_id: str) -> PaymentLifecycle | None:
+        """The payment's last lifecycle record, or None when it is unknown."""
+        last = None
+        for entry in self.read(topology.LIFECYCLE, self.partition(payment_id), payment_id.encode()):
+            last = entry.record
+        return last if isinstance(last, PaymentLifecycle) else None
+
+    def outcomes(self, payment_id: str) -> list[Entry]:
+        """Outcome records of the payment, in order."""
+        count = self.partitions(topology.OUTCOMES)
+        partition = self.partition(payment_id) % count
+        return list(self.read(topology.OUTCOMES, partition, payment_id.encode()))
+
+    def partition(self, payment_id: str) -> int:
+        """The partition of all records of a payment."""
+        return partition_of(payment_id.encode(), self.partitions(topology.EVENTS))
+
+    def control(self) -> tuple[Control, int]:
+        """The control topic folded as it stands now, and the offset behind its last record."""
+        control = Control(self.codec.decode)
+        end = 0
+        for batch in read_all(self.connection, topology.CONTROL, clock=self.clock):
+            for at in batch:
+                end = at.offset + 1
+                if at.value is not None:
+                    control.apply(at.offset, at.value)
+        return control, end
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def publish(
+        self, topic: str, partition: int, key: str | None, record: msgspec.Struct
+    ) -> Placed:
+        """Write one record; returns when Kafka has it, and where. Raises Problem."""
+        value = self.codec.encode(topic, record)
+        raw_key = None if key is None else key.encode()
+        try:
+            return self.publisher.publish(topic, raw_key, value, partition=partition)
+        except NotConfirmed as error:
+            raise Problem(
+                f"Kafka did not confirm the record: {error}",
+                means="It may be on the log or not. Doing it again is recognised as the same.",
+                do="Do it again with the same key, or look with `npp show`.",
+                code=ExitCode.UNKNOWN,
+            ) from error
+
+    def publish_control(self, record: msgspec.Struct) -> Placed:
+        return self.publish(topology.CONTROL, 0, None, record)
+
+    def ask(self, topic: str, record: Any, wait_seconds: float) -> Answer | None:
+        """Publish a command and wait for its outcome; None when there is none in that time.
+
+        The command must carry a command id of `command_id`.
+        """
+        payment_id: str = record.header.payment_intent_id
+        partition = self.partition(payment_id)
+        outcomes = partition % self.partitions(topology.OUTCOMES)
+        held = partition % self.partitions(topology.QUARANTINE)
+        names = [(topology.OUTCOMES, outcomes), (topology.QUARANTINE, held)]
+        start = self.ends.high(names)
+        readers = [
+            PartitionReader(self.connection, name, {number: start[name, number]})
+            for name, number in names
+        ]
+        try:
+            self.publish(topic, partition, payment_id, record)
+            until = self.clock.monotonic_s() + wait_seconds
+            while self.clock.monotonic_s() < until:
+                for reader in readers:
+                    found = self._answer_in(reader, record.header.command_id)
+                    if found is not None:
+                        return found
+            return None
+        finally:
+            for reader in readers:
+                reader.close()
+
+    def _answer_in(self, reader: PartitionReader, command_id: str) -> Answer | None:
+        batches, _ = reader.read(READ_COUNT, READ_WAIT_SECONDS)
+        for records in batches.values():
+            for at in records:
+                if at.topic == topology.OUTCOMES:
+                    outcome = self.entry(at).record
+                    if isinstance(outcome, Outcome) and outcome.cause.command_id == command_id:
+                        return Answer(outcome)
+                elif at.value is not None:
+                    answer = self._quarantined(at, command_id)
+                    if answer is not None:
+                        return answer
+        return None
+
+    def _quarantined(self, at: LogRecord, command_id: str) -> Answer | None:
+        """The reason, when this quarantined record is our command."""
+        try:
+            origin = quarantine.parse(at.headers)
+            command = self.codec.decode(origin.topic, at.value or b"", origin.original)
+        except (ValueError, KeyError, Undecodable):
+            return None  # somebody else's rubbish
+        if command.header.command_id != command_id or origin.reason == quarantine.MISROUTED:
+            return None
+        return Answer(None, origin)
+
+
+def command_id() -> str:
+    """An id that finds a command's outcome."""
+    return "cli-" + secrets.token_hex(COMMAND_ID_BYTES)
+
+
+def open_registry_codec(environment: Environment, *, may_register: bool = False) -> Codec:
+    """The codec over the registry. Raises Problem in words for what is wrong with it."""
+    settings = environment.settings
+    client: dict[str, str | int | float] = {}
+    if settings.schema_registry_user_info is not None:
+        client["basic.auth.user.info"] = settings.schema_registry_user_info.get_secret_value()
+    options = Options(
+        monotonic_seconds=SystemClock().monotonic_s, register=may_register, client=client
+    )
+    lock = environment.ids_lock()
+    try:
+        return open_codec(environment.registry_url(), catalogue.load(), lock, options)
+    except RegistryDown as error:
+        raise registry_down(environment, error) from error
+    except NotRegistered as error:
+        raise Problem(
+            f"The schemas are not in the registry: {error}",
+            do="`npp schemas register` puts them there.",
+        ) from error
+    except Incompatible as error:
+        raise Problem(
+            f"The registry refuses a schema: {error}",
+            means="It breaks the compatibility of its subject; records already written need it.",
+            do="Add fields with a default; never rename, remove or change the type of one.",
+        ) from error
+    except IdsChanged as error:
+        raise Problem(
+            f"The schema registry gives other ids than {lock}: {error}",
+            means="Records on the log would be read with the wrong schemas; nothing is started.",
+            do="Restore the registry's data, or point NPP_SCHEMA_REGISTRY_URL at the right one.",
+        ) from error
+
+
+def registry_down(environment: Environment, error: Exception) -> Problem:
+    return Problem(
+        f"The schema registry does not answer: {error}",
+        means=f"NPP_SCHEMA_REGISTRY_URL is {environment.settings.schema_registry_url}.",
+        do="Start it, or correct the address; `npp schemas register` fills an empty one.",
+        code=ExitCode.UNREACHABLE,
+    )

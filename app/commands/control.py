@@ -1,0 +1,183 @@
+"""STOP and its end, rule sets, recovery: records on the control topic that every process obeys."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Final
+
+import typer
+
+from app import control_records, rule_files, settings
+from app.cluster import Cluster
+from app.commands.operate import As
+from app.exits import ExitCode, Problem, usage
+from app.output import console
+from core.records import (
+    ProcessingStopped,
+    RecoverConfirmed,
+    RecoverRequested,
+    ResumeConfirmed,
+    ResumeRequested,
+)
+from core.values import same_person
+from processors.control import Control
+
+PANEL: Final = "Control"
+ID_BYTES: Final = 4
+
+rules = typer.Typer(help="Rule sets: which numbered file of rules is in force.")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("stop", rich_help_panel=PANEL)(stop)
+    app.command("resume", rich_help_panel=PANEL)(resume)
+    app.command("recover", rich_help_panel=PANEL)(recover)
+
+
+def stop(
+    reason: Annotated[str, typer.Option(help="Why, in words.")],
+    operator: As,
+) -> None:
+    """Stop processing: inputs wait, nothing is submitted, until two persons resume.
+
+    Takes effect within a second. Reading, evidence and verification go on.
+    """
+    cluster = Cluster(settings.load())
+    stop_id = "stp_" + secrets.token_hex(ID_BYTES)
+    now = cluster.clock.now_ms()
+    cluster.publish_control(ProcessingStopped(stop_id, reason, False, now, operator))
+    cluster.close()
+    console().print(f"{stop_id}: stopped. `npp replay verify --publish`, then `npp resume`.")
+
+
+def resume(
+    operator: As,
+    request: Annotated[bool, typer.Option("--request", help="The first person asks.")] = False,
+    confirm: Annotated[bool, typer.Option("--confirm", help="A second person agrees.")] = False,
+    stop_id: Annotated[
+        str, typer.Option("--stop", help="Which stop; default: the one that is open.")
+    ] = "",
+    reason: Annotated[str, typer.Option(help="Why it is safe to go on.")] = "",
+) -> None:
+    """End a STOP: one person requests, naming a replay passed since; another confirms.
+
+    Before the request run `npp replay verify --publish`.
+    """
+    if request == confirm:
+        raise usage("Say --request (first person) or --confirm (second person).")
+    cluster = Cluster(settings.load())
+    control, _ = cluster.control()
+    chosen = _open_stop(control, stop_id)
+    if request:
+        _request(cluster, control, chosen, operator, reason)
+    else:
+        _confirm(cluster, control, chosen, operator)
+    cluster.close()
+
+
+def _open_stop(control: Control, stop_id: str) -> str:
+    open_stops = control.stops()
+    if not open_stops:
+        raise Problem("No stop is open.", means="Processing runs.", code=ExitCode.NOT_FOUND)
+    names = [each.stop_id for each in open_stops]
+    if stop_id and stop_id not in names:
+        raise Problem(
+            f"No stop {stop_id} is open.", do=f"Open: {', '.join(names)}", code=ExitCode.NOT_FOUND
+        )
+    if not stop_id and len(names) > 1:
+        raise usage(f"{len(names)} stops are open.", do=f"--stop one of {', '.join(names)}")
+    return stop_id or names[0]
+
+
+def _request(cluster: Cluster, control: Control, stop_id: str, operator: str, reason: str) -> None:
+    if not reason:
+        raise usage("A request to resume needs --reason.")
+    proof = control.latest_proof()
+    refusal = "no replay has passed yet" if proof is None else control.proof_refusal(stop_id, proof)
+    if proof is None or refusal is not None:
+        raise Problem(
+            f"{stop_id} can not be resumed: {refusal}.",
+            means="A stop ends only after the history has been proven since it began.",
+            do="`npp replay verify --publish`, then ask again.",
+        )
+    now = cluster.clock.now_ms()
+    cluster.publish_control(ResumeRequested(stop_id, proof, reason, now, operator))
+    console().print(f"{stop_id}: resume requested. A second person: npp resume --confirm --as …")
+
+
+def _confirm(cluster: Cluster, control: Control, stop_id: str, operator: str) -> None:
+    offset = control.resume_request(stop_id)
+    if offset is None:
+        raise Problem(f"Nobody asked to resume {stop_id}.", do="npp resume --request --as …")
+    record = ResumeConfirmed(stop_id, offset, cluster.clock.now_ms(), operator)
+    refusal = control.resume_refusal(record)
+    if refusal is not None:
+        raise Problem(f"{stop_id} is not resumed: {refusal}.")
+    cluster.publish_control(record)
+    folded, _ = cluster.control()
+    left = [each.stop_id for each in folded.stops()]
+    console().print(
+        f"{stop_id}: resumed." + (f" Still stopped by {', '.join(left)}." if left else "")
+    )
+
+
+@rules.callback()
+def _rules() -> None:
+    """Rule sets: which numbered file of rules is in force."""
+
+
+@rules.command("activate")
+def activate(
+    number: Annotated[int, typer.Argument(help="Of core/rules/<number>.yaml; numbers only rise.")],
+    operator: As,
+) -> None:
+    """Put the next rule set in force, from the next batch of every instance on."""
+    environment = settings.load()
+    chosen = rule_files.chosen(number, environment.settings.profile)
+    cluster = Cluster(environment)
+    control, _ = cluster.control()
+    if not control_records.next_rules(control, chosen):
+        console().print(f"rule set {number} is in force already")
+        return
+    record = control_records.activation(chosen, cluster.clock.now_ms(), operator)
+    cluster.publish_control(record)
+    cluster.close()
+    console().print(f"rule set {number} is in force (SHA-256 {chosen.sha256.hex()[:16]}…)")
+
+
+def recover(
+    operator: As,
+    request: Annotated[bool, typer.Option("--request", help="The first person asks.")] = False,
+    confirm: Annotated[str, typer.Option("--confirm", help="Request to confirm, rec_…")] = "",
+    partition: Annotated[
+        list[int] | None, typer.Option(help="Partition; may be repeated; default: all.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why, in words.")] = "",
+) -> None:
+    """After lost offsets or a lost log tail: go on from what the journal records. Two persons.
+
+    Committed offsets are set behind the largest input that the journal, the outcomes and the
+    quarantine record, per topic and partition; inputs are recognised by identity, so reading one
+    twice is a duplicate. Every payments processor must be ended first.
+    """
+    if request == bool(confirm):
+        raise usage("Say --request (first person) or --confirm rec_… (second person).")
+    cluster = Cluster(settings.load())
+    now = cluster.clock.now_ms()
+    if request:
+        if not reason:
+            raise usage("A request to recover needs --reason.")
+        request_id = "rec_" + secrets.token_hex(ID_BYTES)
+        cluster.publish_control(
+            RecoverRequested(request_id, tuple(partition or ()), reason, now, operator)
+        )
+        console().print(f"{request_id}: requested. A second person: --confirm {request_id} --as …")
+        return
+    from app.recovery import recover_offsets, requested
+
+    found = requested(cluster, confirm)
+    if same_person(found.actor, operator):
+        raise Problem("The person who asked can not confirm: a second person has to.")
+    cluster.publish_control(RecoverConfirmed(confirm, now, operator))
+    for name, offset in recover_offsets(cluster, found).items():
+        console().print(f"{name[0]}[{name[1]}] → {offset}")

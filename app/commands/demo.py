@@ -1,0 +1,49 @@
+"""`npp demo`: the whole product on this machine, under load, proven."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.settings import DEFAULT_DATA_DIR
+
+
+def register(app: typer.Typer) -> None:
+    app.command("demo")(demo)
+
+
+def demo(
+    payments: Annotated[int, typer.Option(min=1, help="Good payments; mistakes on top.")] = 2000,
+    rate: Annotated[float, typer.Option(min=0, help="Records per second; 0 = full speed.")] = 100,
+    once: Annotated[
+        bool, typer.Option("--once", help="End when all is at rest and proven.")
+    ] = False,
+    chaos: Annotated[
+        bool, typer.Option("--chaos", help="kill -9 processors and adapters at random meanwhile.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="The last line is one JSON object.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Begin with an empty folder.")] = False,
+    data: Annotated[Path, typer.Option(help="Folder for data and logs.")] = DEFAULT_DATA_DIR,
+    seed: Annotated[int, typer.Option(help="Of load, behaviour, people and kills.")] = 1,
+) -> None:
+    """Start Kafka, registry, processors, adapters, simulators; publish a load; prove the history.
+
+    The load is not all sunny: duplicates, rubbish, late, doubled, contradicting and missing
+    callbacks, declined holds, rejections; operators act meanwhile. Without --once it stays up until
+    Ctrl-C, and the other commands (`npp show`, `npp tail`, …) find it from this folder.
+    """
+    from app.demo import Options, run_demo
+
+    options = Options(
+        payments=payments,
+        rate=rate,
+        once=once,
+        chaos=chaos,
+        json=json,
+        reset=reset,
+        data=data,
+        seed=seed,
+    )
+    raise typer.Exit(run_demo(options))

@@ -1,0 +1,175 @@
+"""`npp replay verify`: fold, chain and re-decide over the log, with progress and a report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from app import rule_files, settings
+from app.cluster import Cluster
+from app.commands.operate import PAYMENT_ID
+from app.exits import ExitCode, Problem, usage
+from app.output import console, print_json
+from core.records import ProofPassed
+from evidence.keys import KeyFileError, Keyring, read_keyring
+from processors.replay import KafkaReplayLog, Limit, Report, Settings, verify
+from schemas import catalogue
+from schemas.parties import open_parties
+
+DEFAULT_ACTOR: Final = "replay"
+app = typer.Typer(help="Replay the log and prove it.", no_args_is_help=True)
+
+
+@app.callback()
+def replay() -> None:
+    """Replay the log and prove it."""
+
+
+@app.command("verify")
+def verify_command(
+    payment: Annotated[str, typer.Option(help="Only this payment.")] = "",
+    to_offset: Annotated[
+        int | None, typer.Option(help="Up to this journal offset (with --payment).")
+    ] = None,
+    to_time: Annotated[int | None, typer.Option(help="Up to this decision, epoch ms.")] = None,
+    to_sequence: Annotated[int | None, typer.Option(help="Up to this event number.")] = None,
+    keyring: Annotated[
+        Path | None,
+        typer.Option(help="Public keys of the verifier; default: <data dir>/verifier/keyring.json"),
+    ] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Write ProofPassed to the control topic, for resume.")
+    ] = False,
+    operator: Annotated[str, typer.Option("--as", help="Who publishes.")] = DEFAULT_ACTOR,
+    json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
+) -> None:
+    """Prove the log from offset zero: fold, chain, re-decide, identity; exit 1 names the first
+    difference.
+
+    fold: events give the state of the lifecycle topic. chain: hashes, sequences and signatures hold.
+    redecide: the inputs give the recorded events again, byte for byte, and every input is
+    accounted for. Reads only; instructs nobody.
+    """
+    if payment and not PAYMENT_ID.fullmatch(payment):
+        raise usage(f"{payment} is no paymentIntentId.")
+    limit = Limit(offset=to_offset, time_ms=to_time, sequence=to_sequence)
+    if publish and (payment or limit):
+        raise usage("Only a replay of the whole log can be published.")
+    environment = settings.load()
+    cluster = Cluster(environment)
+    file = keyring or environment.settings.data_dir / "verifier" / "keyring.json"
+    report = replay_log(cluster, keyring_of(file), payment or None, limit, sys.stderr.isatty())
+    if publish and report.passed:
+        publish_proof(cluster, report, operator)
+    cluster.close()
+    if json:
+        print_json(report.to_dict(), indent=False)
+    else:
+        print_report(report)
+    raise typer.Exit(int(ExitCode.OK if report.passed else ExitCode.FAILED))
+
+
+def replay_log(
+    cluster: Cluster,
+    keyring: Keyring | None,
+    payment: str | None = None,
+    limit: Limit | None = None,
+    bar: bool = False,
+) -> Report:
+    """Run the replay; with `bar` progress is drawn on standard error."""
+    log = KafkaReplayLog(cluster.connection, cluster.clock)
+    inputs = {topic.name for topic in catalogue.load().inputs()}
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not bar,
+    )
+    with progress:
+        task: TaskID = progress.add_task("reading", total=None)
+
+        def show(what: str, done: int, total: int) -> None:
+            progress.update(task, description=what, completed=done, total=total or None)
+
+        return verify(
+            log,
+            Settings(
+                codec=cluster.codec,
+                rules_of=rule_files.rules_of,
+                open_parties=open_parties,
+                payment=payment,
+                limit=limit or Limit(),
+                keyring=keyring,
+                extra_inputs=_extra(inputs),
+                progress=show,
+            ),
+            cluster.clock,
+        )
+
+
+def _extra(inputs: set[str]) -> tuple[str, ...]:
+    from processors.payments import INPUTS
+
+    return tuple(sorted(inputs.difference(INPUTS)))
+
+
+def keyring_of(file: Path) -> Keyring | None:
+    """The keyring in a file; None (signatures not checkable) when there is none."""
+    if not file.exists():
+        return None
+    try:
+        return read_keyring(file)
+    except KeyFileError as error:
+        raise Problem(f"The keyring can not be used: {error}") from error
+
+
+def publish_proof(cluster: Cluster, report: Report, actor: str) -> None:
+    """A passed replay of the whole log, for `npp resume` to rest on."""
+    failed = {each.name for each in report.strengths() if each.failure_count}
+    placed = cluster.publish_control(
+        ProofPassed(
+            scope="whole log",
+            fold="fold" not in failed,
+            chain="chain" not in failed,
+            redecide="redecide" not in failed,
+            offsets=tuple(report.offsets),
+            passed_at=cluster.clock.now_ms(),
+            actor=actor,
+        )
+    )
+    Console(stderr=True).print(f"proof published at control offset {placed.offset}")
+
+
+def print_report(report: Report) -> None:
+    """One line a strength, then the first difference."""
+    out = console()
+    for each in report.strengths():
+        shown: dict[str, Any] = each.to_dict()
+        out.print(
+            f"{each.name:<9} {each.verdict:<14} {shown['checked']} checked, "
+            f"{each.failure_count} failures"
+        )
+        for reason, count in shown["notCheckable"].items():
+            out.print(f"{'':<9} not checkable: {reason} ({count})")
+    inputs = report.inputs
+    out.print(
+        f"inputs    {inputs.read} read: {inputs.by_events} by events, {inputs.by_outcome} by "
+        f"outcome, {inputs.by_quarantine} in quarantine, {inputs.pending} not yet decided, "
+        f"{inputs.unaccounted} unaccounted for"
+    )
+    if report.view is not None:
+        view = report.view
+        out.print(f"payment   {view.state}, money {view.money_outcome}, event {view.sequence}")
+    failure = report.first_failure
+    if failure is None:
+        out.print(f"PASSED in {report.seconds:.1f} s")
+    else:
+        out.print(f"FAILED: {failure.sentence()}")

@@ -1,0 +1,47 @@
+"""`npp run payments|adapters|verifier`: the processes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from app import settings
+
+app = typer.Typer(
+    help="Run a process until SIGTERM; health and metrics on NPP_METRICS_PORT.",
+    no_args_is_help=True,
+)
+
+
+@app.command()
+def payments() -> None:
+    """The payments processor. More instances = more partitions in parallel.
+
+    Exactly once: state, events, instructions and offsets are one Kafka transaction. Each instance
+    needs its own NPP_INSTANCE_ID, kept over restarts.
+    """
+    from app.wiring import run_payments
+
+    raise typer.Exit(run_payments(settings.load()))
+
+
+@app.command()
+def adapters(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="rail, deposits, resolve, notifications or redriver; may be repeated."),
+    ] = None,
+) -> None:
+    """The adapters to the rail, Deposits Core, Resolve and notifications, and the redriver."""
+    from app.wiring_adapters import run_adapters
+
+    raise typer.Exit(run_adapters(settings.load(), only))
+
+
+@app.command()
+def verifier() -> None:
+    """The verifier: checks the chain of everything new and signs checkpoints."""
+    from app.wiring import run_verifier
+
+    raise typer.Exit(run_verifier(settings.load()))

@@ -1,0 +1,95 @@
+"""What `topics apply` and `rules activate` write to the control topic."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from app.cluster import Cluster
+from app.exits import Problem, usage
+from core.records import (
+    STATE_VERSION,
+    ClusterRecorded,
+    RuleSetActivated,
+    SourceMapActivated,
+)
+from core.rules import Rules
+from processors import topology
+from processors.control import Control
+from schemas.catalogue import TopicsFile
+
+EVENT_SCHEMA_VERSION: Final = 1
+
+
+def missing(
+    cluster: Cluster, control: Control, topics: TopicsFile, rules: Rules, actor: str
+) -> list[msgspec.Struct]:
+    """Control records that are not there yet, in order. Raises Problem for a contradiction."""
+    now = cluster.clock.now_ms()
+    records: list[msgspec.Struct] = []
+    cluster_id = cluster.ends.cluster_id()
+    partitions = cluster.partitions(topology.EVENTS)
+    if control.cluster is None:
+        records.append(ClusterRecorded(cluster_id, partitions, now, actor))
+    elif (control.cluster.cluster_id, control.cluster.partitions) != (cluster_id, partitions):
+        raise Problem(
+            f"The control topic was written for cluster {control.cluster.cluster_id} with "
+            f"{control.cluster.partitions} partitions; this is {cluster_id} with {partitions}.",
+            means="Known payments would be looked for in the wrong place.",
+            do="Do not start anything. Restore the topics, or use an empty cluster.",
+        )
+    if control.rule_set is None:
+        records.append(activation(rules, now, actor))
+    number = topics.source_map
+    mapped = topics.source_topics()
+    in_force = control.source_map
+    if in_force is None or in_force.number < number:
+        records.append(
+            SourceMapActivated(
+                number=number,
+                topics=tuple(mapped),
+                sources=tuple(",".join(sources) for sources in mapped.values()),
+                activated_at=now,
+                actor=actor,
+            )
+        )
+    elif in_force.number == number and set(in_force.topics) != set(mapped):
+        raise Problem(
+            f"topics.yaml maps other command topics than source map {number} in force.",
+            do="Raise `source_map` in topics.yaml by one.",
+        )
+    return records
+
+
+def activation(rules: Rules, now_ms: int, actor: str) -> RuleSetActivated:
+    """The record that puts a rule set in force."""
+    return RuleSetActivated(
+        number=rules.number,
+        sha256=rules.sha256,
+        state_version=STATE_VERSION,
+        event_schema_version=EVENT_SCHEMA_VERSION,
+        activated_at=now_ms,
+        actor=actor,
+    )
+
+
+def next_rules(control: Control, rules: Rules) -> bool:
+    """Whether `rules` would be new. Raises Problem when the number does not rise."""
+    in_force = control.rule_set
+    if in_force is None:
+        return True
+    if rules.number < in_force.number:
+        raise usage(
+            f"Rule set {in_force.number} is in force; {rules.number} is lower.",
+            do="Numbers only rise: copy the old content to the next number and activate that.",
+        )
+    if rules.number == in_force.number:
+        if rules.sha256 != in_force.sha256:
+            raise Problem(
+                f"core/rules/{rules.number}.yaml is not the file that is in force.",
+                means="Its SHA-256 differs: payments decided here could not be replayed.",
+                do="Restore the released file.",
+            )
+        return False
+    return True

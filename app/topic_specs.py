@@ -1,0 +1,36 @@
+"""topics.yaml as the engine's topic and access specifications, for one profile."""
+
+from __future__ import annotations
+
+from engine.topics import Access, AclSpec, TopicSpec, access_rules
+from schemas.catalogue import TopicsFile
+
+
+def topic_specs(topics: TopicsFile, profile: str) -> list[TopicSpec]:
+    """Every topic as it must be on a cluster of this profile."""
+    return [
+        TopicSpec(
+            name=topic.name,
+            partitions=topics.partition_count(topic.name, profile),
+            replication=topics.profiles[profile].replication,
+            config=topics.configuration(topic.name, profile),
+        )
+        for topic in topics.topics
+    ]
+
+
+def acl_specs(topics: TopicsFile) -> list[AclSpec]:
+    """The least rules under which each principal can do what topics.yaml says."""
+    accesses = []
+    for name, principal in topics.principals.items():
+        accesses.append(
+            Access(
+                principal=name,
+                produces=tuple(t.name for t in topics.topics if name in t.producers),
+                consumes=tuple(t.name for t in topics.topics if name in t.consumers),
+                groups=principal.groups,
+                transactional_ids=principal.transactional_ids,
+                admin=principal.admin,
+            )
+        )
+    return access_rules(accesses)

@@ -1,0 +1,284 @@
+"""The one room that builds: settings → clients, codec, application → a process until SIGTERM.
+
+Nothing here decides about payments. A build that fails says why and ends with an exit code.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from app import logs, rule_files, settings
+from app.cluster import open_registry_codec
+from app.control_records import EVENT_SCHEMA_VERSION
+from app.exits import ExitCode
+from app.settings import Environment, Profile
+from core.records import STATE_VERSION, Checkpoint
+from core.rules import Rules
+from engine.clock import Clock, SystemClock
+from engine.errors import EngineError
+from engine.health import EngineProbes, HealthServer, Probes
+from engine.loop import Loop
+from engine.metrics import EngineMetrics
+from engine.partitioner import partition_of
+from engine.ports import EngineTopology
+from engine.reader import LogEnds, read_all
+from engine.settings import EngineSettings
+from engine.watch import Health, start_watchdog, stop_on_signals
+from evidence.keys import key_and_keyring
+from processors import topology
+from processors.control import Control
+from processors.payments import INPUTS, INSTRUCTION_TOPICS, PaymentsApplication, engine_topology
+from processors.payments_metrics import PaymentsMetrics
+from processors.verifier import Verifier, VerifierMetrics
+from processors.verifier_kafka import KafkaVerifierLog
+from processors.verifier_store import DiskStore
+from schemas import catalogue
+from schemas.codec import Codec
+from schemas.errors import Undecodable
+
+log = structlog.get_logger("npp.wiring")
+
+CHECKPOINTS_READ_MAX: Final = 100  # the last of a partition is among its last records
+
+
+class ReleaseControl(Control):
+    """The control topic, obeyed only as far as this release and profile can: a rule set that is
+    not carried, or another file, or the demo's, holds everything back rather than decide wrongly.
+    """
+
+    def __init__(self, *args: Any, profile: Profile, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._profile = profile
+
+    def ready(self) -> str | None:
+        return super().ready() or self._unfit()
+
+    def stopped(self) -> str | None:
+        return super().stopped() or (self._unfit() if self.rule_set is not None else None)
+
+    def _unfit(self) -> str | None:
+        active = self.rule_set
+        if active is None:
+            return None
+        try:
+            rules = rule_files.rules_of(active.number)
+        except KeyError:
+            return f"rule set {active.number} is in force and this release does not carry it"
+        if rules.sha256 != active.sha256:
+            return f"core/rules/{active.number}.yaml is not the file that is in force"
+        if self._profile is Profile.PRODUCTION and rules.profile != "production":
+            return f"rule set {active.number} is for {rules.profile}, this is production"
+        if (
+            active.state_version > STATE_VERSION
+            or active.event_schema_version > EVENT_SCHEMA_VERSION
+        ):
+            return f"state version {active.state_version} is in force, this release writes older"
+        return None
+
+
+class Room:
+    """What every process has: settings, connection, codec, clock, control, metrics, health."""
+
+    def __init__(self, environment: Environment, kind: str) -> None:
+        self.environment = environment
+        self.settings = environment.settings
+        self.instance = environment.instance_id(settings.default_instance(kind))
+        logs.set_up(self.settings.log_level, process=kind, instance=self.instance)
+        self.connection = environment.connection()
+        self.clock: Clock = SystemClock()
+        self.codec: Codec = open_registry_codec(environment)
+        self.topics = catalogue.load()
+        self.ends = LogEnds(self.connection, self.clock)
+        self.registry = CollectorRegistry()
+        self.health = Health(self.clock)
+        self.counts = self.ends.partition_counts([topic.name for topic in self.topics.topics])
+
+    def control(self) -> ReleaseControl:
+        """A fresh fold of the control topic; each loop that obeys has its own."""
+        return ReleaseControl(
+            decode_control(self.codec),
+            cluster_id=self.ends.cluster_id(),
+            partitions=self.counts[topology.EVENTS],
+            profile=self.settings.profile,
+        )
+
+    def serve_health(self, probes: Probes | None = None) -> HealthServer | None:
+        """Metrics and probes, when a port is set."""
+        if self.settings.metrics_port == 0:
+            return None
+        server = HealthServer(
+            self.settings.metrics_host,
+            self.settings.metrics_port,
+            self.registry,
+            probes or EngineProbes(self.health, EngineSettings.watchdog_s_max),
+        )
+        server.start()
+        return server
+
+    def data_dir(self) -> Path:
+        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+        return self.settings.data_dir
+
+
+def decode_control(codec: Codec) -> Any:
+    """The codec as the control fold wants it: ValueError for what can not be read."""
+
+    def decode(topic: str, value: bytes) -> object:
+        try:
+            return codec.decode(topic, value)
+        except Undecodable as error:
+            raise ValueError(error.reason) from error
+
+    return decode
+
+
+def run_payments(environment: Environment) -> int:
+    """`npp run payments`: one instance of the payments processor, until SIGTERM."""
+    room = Room(environment, "payments")
+    control = room.control()
+    app = payments_application(room, control)
+    metrics = EngineMetrics(room.registry)
+    metrics.start_topics(app.topology)
+    engine_settings = EngineSettings(
+        connection=room.connection,
+        instance_id=room.instance,
+        data_dir=room.data_dir(),
+        journal_floor=_journal_floor(room),
+        shutdown_s_max=room.settings.shutdown_seconds,
+    )
+    loop = Loop(app, control, engine_settings, room.clock, metrics, room.health, alarm)
+    metrics.watch(room.health.age_s)
+    server = room.serve_health()
+    stop_on_signals(loop.request_stop, engine_settings.shutdown_s_max)
+    start_watchdog(room.health, engine_settings.watchdog_s_max)
+    log.info("payments processor starts", partitions=room.counts[topology.EVENTS])
+    return _until_end("payments", loop.run, server)
+
+
+def payments_application(room: Room, control: Control) -> PaymentsApplication:
+    """The payment core on the engine, for the topics of this cluster."""
+    return PaymentsApplication(
+        topology=payments_topology(room),
+        codec=room.codec,
+        control=control,
+        rules_of=rules_for(room.settings.profile),
+        cluster_id=room.ends.cluster_id(),
+        work_partitions={
+            name: room.counts[name]
+            for name in {*INSTRUCTION_TOPICS.values(), topology.OUTCOMES, topology.QUARANTINE}
+        },
+        metrics=PaymentsMetrics(room.registry),
+    )
+
+
+def payments_topology(room: Room) -> EngineTopology:
+    """The processor's topics, with the command topics of further upstream systems."""
+    further = tuple(
+        topic.name for topic in room.topics.inputs() if topic.name not in INPUTS and topic.sources
+    )
+    return engine_topology(room.counts[topology.EVENTS], extra_inputs=further)
+
+
+def rules_for(profile: Profile) -> Any:
+    """Rule sets by number; the demo's are not there in production."""
+
+    def rules_of(number: int) -> Rules:
+        rules = rule_files.rules_of(number)
+        if profile is Profile.PRODUCTION and rules.profile != "production":
+            raise KeyError(number)
+        return rules
+
+    return rules_of
+
+
+def run_verifier(environment: Environment) -> int:
+    """`npp run verifier`: checks the journal's chain and signs checkpoints, until SIGTERM."""
+    room = Room(environment, "verifier")
+    folder = room.data_dir() / "verifier"
+    key_file = room.settings.signing_key or folder / "signing-key.pem"
+    key, keyring = key_and_keyring(key_file, folder / "keyring.json", room.clock.now_ms())
+    store = DiskStore(folder / "heads")
+    journal = KafkaVerifierLog(room.connection, room.clock)
+    verifier = Verifier(
+        journal=journal,
+        codec=room.codec,
+        store=store,
+        key=key,
+        keyring=keyring,
+        clock=room.clock,
+        metrics=VerifierMetrics(room.registry),
+        partition_of=partition_of,
+    )
+    server = room.serve_health(VerifierProbes(verifier))
+    stop_on_signals(verifier.stop, room.settings.shutdown_seconds)
+    log.info("verifier starts", key_id=key.key_id)
+    try:
+        return _until_end("verifier", verifier.run, server)
+    finally:
+        journal.close()
+        store.close()
+
+
+class VerifierProbes:
+    """Ready once it has caught up with the journal."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+
+    def live(self) -> tuple[bool, dict[str, Any]]:
+        return True, {}
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        return self._verifier.caught_up, {"caughtUp": self._verifier.caught_up}
+
+    def started(self) -> tuple[bool, dict[str, Any]]:
+        return self.ready()
+
+
+def alarm(name: str, partition: int | None, sentence: str) -> None:
+    """Something a person has to know of at once."""
+    log.critical("alarm", alarm=name, partition=partition, detail=sentence)
+
+
+def _until_end(kind: str, run: Any, server: HealthServer | None) -> int:
+    """Run; an end by the engine's own word is logged, and gives its exit code."""
+    try:
+        run()
+    except EngineError as error:
+        log.critical("process ends", kind=kind, code=error.code, detail=error.detail)
+        return int(ExitCode.UNREACHABLE)
+    finally:
+        if server is not None:
+            server.close()
+    log.info("process has ended cleanly", kind=kind)
+    return int(ExitCode.OK)
+
+
+def _journal_floor(room: Room) -> Any:
+    """Where a partition's journal must reach at least: the end of its last signed checkpoint."""
+
+    def floor(partition: int) -> int | None:
+        name = (topology.CHECKPOINTS, partition)
+        end = room.ends.high([name])[name]
+        last: int | None = None
+        for batch in read_all(
+            room.connection,
+            topology.CHECKPOINTS,
+            start={partition: max(0, end - CHECKPOINTS_READ_MAX)},
+            partitions=[partition],
+            clock=room.clock,
+        ):
+            for record in batch:
+                try:
+                    found = room.codec.decode(topology.CHECKPOINTS, record.value, record.headers)
+                except Undecodable:
+                    continue  # the verifier's to judge
+                if isinstance(found, Checkpoint):
+                    last = found.to_offset + 1
+        return last
+
+    return floor
