@@ -202,6 +202,10 @@ class Worker:
         """Whether the scout has read this partition up to an end at most 1 s old."""
         return self._scout is None or self._scout.wait_fresh(partition, 0.0)
 
+    def stopped(self) -> str | None:
+        """Why nothing may be begun, as the control topic said at the last look."""
+        return self._stop_reason
+
     def generation(self) -> int:
         """Rises with every change of what is assigned."""
         return self._generation

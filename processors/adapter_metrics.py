@@ -51,15 +51,11 @@ class AdapterMetrics:
             ["adapter"],
             registry=registry,
         )
-        self.stopped = Gauge(
-            "npp_adapter_stopped", "1 while STOP is obeyed", ["adapter"], registry=registry
-        )
         self.redriven = Counter(
             "npp_redriven_records", "Quarantined records put back", registry=registry
         )
         for adapter in ADAPTERS:
             self.held.labels(adapter).set(0)
-            self.stopped.labels(adapter).set(0)
         for result in ("reported", "unmatched", "undecodable", "too_large", "denied", "not_taken"):
             self.callbacks.labels(result).inc(0)
 

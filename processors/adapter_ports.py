@@ -27,17 +27,20 @@ class OpenParties(Protocol):
 class Publisher(Protocol):
     """Writes one record and comes back when all in-sync replicas have it. From any thread.
 
-    Raises engine.errors.EngineError when it is not written within its deadline.
+    Without `partition` the key decides, as the Java client would. Raises
+    engine.publisher.NotConfirmed when nobody knows whether it was written; Exit: not allowed.
     """
 
     def publish(
         self,
         topic: str,
-        partition: int,
         key: bytes | None,
         value: bytes | None,
+        *,
+        partition: int | None = None,
         headers: Headers | None = None,
-    ) -> None: ...
+        timeout_s: float = 30.0,
+    ) -> object: ...
 
 
 class Ownership(Protocol):

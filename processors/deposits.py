@@ -18,7 +18,6 @@ from core.payment.commands import DepositsResult
 from core.payment.instructions import DepositsRequest
 from core.values import FundsOperation, Parties
 from engine.clock import Clock
-from engine.partitioner import partition_of
 from processors import topology
 from processors.adapter_metrics import AdapterMetrics
 from processors.adapter_ports import Codec, OpenParties, Publisher, Work
@@ -54,7 +53,6 @@ class DepositsDesk:
         open_parties: OpenParties,
         clock: Clock,
         stopped: Callable[[], str | None],
-        payments_partitions: int,
         metrics: AdapterMetrics,
     ) -> None:
         self._deposits = deposits
@@ -63,11 +61,10 @@ class DepositsDesk:
         self._open_parties = open_parties
         self._clock = clock
         self._stopped = stopped
-        self._payments_partitions = payments_partitions
         self._metrics = metrics
 
     def handle(self, work: Work) -> float | None:
-        """One try. Under STOP nothing is asked. Raises EngineError when Kafka takes no result."""
+        """One try. Under STOP nothing is asked. Raises NotConfirmed when Kafka takes no result."""
         if self._stopped() is not None:
             return STOPPED_S
         request: DepositsRequest = work.instruction
@@ -118,7 +115,6 @@ class DepositsDesk:
         )
         key = payment_id.encode()
         topic = topology.DEPOSITS_RESULTS
-        partition = partition_of(key, self._payments_partitions)
-        self._publisher.publish(topic, partition, key, self._codec.encode(topic, report))
+        self._publisher.publish(topic, key, self._codec.encode(topic, report))
         self._metrics.reports.labels("deposits", result).inc()
         log.info("deposits result", funds_ref=request.funds_ref, result=result, code=code)

@@ -13,7 +13,6 @@ from core.header import InputHeader
 from core.payment.commands import NotificationResult
 from core.payment.instructions import CustomerNotification
 from engine.clock import Clock
-from engine.partitioner import partition_of
 from processors import topology
 from processors.adapter_metrics import AdapterMetrics
 from processors.adapter_ports import Codec, Publisher, Work
@@ -37,7 +36,6 @@ class NotificationsDesk:
         codec: Codec,
         clock: Clock,
         stopped: Callable[[], str | None],
-        payments_partitions: int,
         metrics: AdapterMetrics,
     ) -> None:
         self._notifier = notifier
@@ -45,11 +43,10 @@ class NotificationsDesk:
         self._codec = codec
         self._clock = clock
         self._stopped = stopped
-        self._payments_partitions = payments_partitions
         self._metrics = metrics
 
     def handle(self, work: Work) -> float | None:
-        """One try. Raises EngineError when Kafka does not take the confirmation."""
+        """One try. Raises NotConfirmed when Kafka does not take the confirmation."""
         if self._stopped() is not None:
             return STOPPED_S
         notification: CustomerNotification = work.instruction
@@ -77,8 +74,7 @@ class NotificationsDesk:
         )
         key = payment_id.encode()
         topic = topology.CUSTOMER_NOTIFIED
-        partition = partition_of(key, self._payments_partitions)
-        self._publisher.publish(topic, partition, key, self._codec.encode(topic, report))
+        self._publisher.publish(topic, key, self._codec.encode(topic, report))
         self._metrics.reports.labels("notifications", result).inc()
         log.info("customer notified", payment_intent_id=payment_id, result=result)
         return None

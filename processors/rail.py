@@ -21,7 +21,6 @@ from core.payment.instructions import RailInstruction
 from core.records import RailSubmission
 from core.values import Parties
 from engine.clock import Clock
-from engine.partitioner import partition_of
 from processors import rail_record as phases
 from processors import topology
 from processors.adapter_metrics import AdapterMetrics
@@ -72,7 +71,6 @@ class RailDesk:
         open_parties: OpenParties,
         clock: Clock,
         stopped: Callable[[], str | None],
-        payments_partitions: int,
         metrics: AdapterMetrics,
     ) -> None:
         self._rail = rail
@@ -84,11 +82,10 @@ class RailDesk:
         self._open_parties = open_parties
         self._clock = clock
         self._stopped = stopped
-        self._payments_partitions = payments_partitions
         self._metrics = metrics
 
     def handle(self, work: Work) -> float | None:
-        """One step of one instruction. Raises EngineError when Kafka does not take a record."""
+        """One step of one instruction. Raises NotConfirmed when Kafka does not take a record."""
         try:
             match work.instruction.kind:
                 case "SUBMIT":
@@ -311,7 +308,7 @@ class RailDesk:
         topic = topology.RAIL_SUBMITTED
         value = self._codec.encode(topic, submission)
         key = instruction.external_ref.encode()
-        self._publisher.publish(topic, work.record.partition, key, value)
+        self._publisher.publish(topic, key, value, partition=work.record.partition)
         self._record.put(submission)
 
     def _confirm(self, work: Work) -> None:
@@ -368,8 +365,7 @@ class RailDesk:
         )
         key = payment_id.encode()
         topic = topology.RAIL_REPORTS
-        partition = partition_of(key, self._payments_partitions)
-        self._publisher.publish(topic, partition, key, self._codec.encode(topic, report))
+        self._publisher.publish(topic, key, self._codec.encode(topic, report))
         self._metrics.reports.labels("rail", kind).inc()
         log.info(
             "rail report",

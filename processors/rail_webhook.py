@@ -23,7 +23,7 @@ from adapters.rail_messages import UnreadableMessageError, parse, report_of
 from core.payment.commands import RailReport
 from engine.clock import Clock
 from engine.errors import EngineError
-from engine.partitioner import partition_of
+from engine.publisher import NotConfirmed
 from processors import quarantine, topology
 from processors.adapter_metrics import AdapterMetrics
 from processors.adapter_ports import Codec, Publisher
@@ -31,6 +31,7 @@ from processors.adapter_ports import Codec, Publisher
 log = structlog.get_logger("processors.rail_webhook")
 
 BODY_BYTES_MAX: Final = 16_384
+CONFIRM_S: Final = 8.0  # shorter than the rail waits for its answer
 START_S_MAX: Final = 10.0
 STOP_S_MAX: Final = 10.0
 WAITING_MAX: Final = 1_000  # callbacks at once; the rail is told 503 beyond them
@@ -48,7 +49,6 @@ class RailWebhook:
         codec: Codec,
         clock: Clock,
         adapter: str,
-        payments_partitions: int,
         metrics: AdapterMetrics,
         secret: bytes | None = None,
     ) -> None:
@@ -57,7 +57,6 @@ class RailWebhook:
         self._codec = codec
         self._clock = clock
         self._adapter = adapter
-        self._payments_partitions = payments_partitions
         self._metrics = metrics
         self._secret = secret
         self._waiting = threading.BoundedSemaphore(WAITING_MAX)
@@ -89,7 +88,7 @@ class RailWebhook:
             return self._ended(503, "not_taken", None, received_at)
         try:
             return self._take(raw, received_at)
-        except EngineError as error:
+        except (EngineError, NotConfirmed) as error:
             log.error("kafka takes no callback", error=str(error))  # noqa: TRY400 - no trace needed
             return self._ended(503, "not_taken", None, received_at)
         finally:
@@ -109,8 +108,9 @@ class RailWebhook:
             return self._ended(202, "unmatched", None, received_at)
         payment_key = report.header.payment_intent_id.encode()
         topic = topology.RAIL_REPORTS
-        partition = partition_of(payment_key, self._payments_partitions)
-        self._publisher.publish(topic, partition, payment_key, self._codec.encode(topic, report))
+        self._publisher.publish(
+            topic, payment_key, self._codec.encode(topic, report), timeout_s=CONFIRM_S
+        )
         self._metrics.reports.labels("rail", report.kind).inc()
         return self._ended(202, "reported", report, received_at)
 
@@ -120,7 +120,9 @@ class RailWebhook:
         headers = quarantine.headers(
             reason, detail, topic=ORIGIN, partition=0, offset=-1, timestamp_ms=received_at
         )
-        self._publisher.publish(topology.QUARANTINE, 0, key, raw, headers)
+        self._publisher.publish(
+            topology.QUARANTINE, key, raw, partition=0, headers=headers, timeout_s=CONFIRM_S
+        )
         self._metrics.quarantined.labels("rail", reason).inc()
 
     def _ended(

@@ -25,7 +25,6 @@ from core.values import (
     same_person,
 )
 from engine.clock import Clock
-from engine.partitioner import partition_of
 from engine.ports import Headers
 from engine.reader import LogRecord
 from processors import quarantine, topology
@@ -59,7 +58,6 @@ class Redriver:
         codec: Codec,
         clock: Clock,
         adapter: str,
-        payments_partitions: int,
         origins: Collection[str],
         metrics: AdapterMetrics,
     ) -> None:
@@ -72,7 +70,6 @@ class Redriver:
         self._codec = codec
         self._clock = clock
         self._adapter = adapter
-        self._payments_partitions = payments_partitions
         self._origins = frozenset(origins)
         self._metrics = metrics
         self._answered: set[str] = set()
@@ -80,7 +77,7 @@ class Redriver:
     def step(self) -> int:
         """Carry out what is confirmed and not done; the number of requests answered.
 
-        Raises EngineError when Kafka does not take a record: the request is carried out again.
+        Raises NotConfirmed when Kafka does not take a record: the request is carried out again.
         """
         waiting = [
             each
@@ -101,7 +98,7 @@ class Redriver:
         except RefusedError as error:
             refused, made = str(error), []
         for topic, partition, key, value, headers in made:
-            self._publisher.publish(topic, partition, key, value, headers)
+            self._publisher.publish(topic, key, value, partition=partition, headers=headers)
             self._metrics.redriven.inc()
         done = RedriveDone(
             request_id=request.request_id,
@@ -110,7 +107,7 @@ class Redriver:
             done_at=self._clock.now_ms(),
         )
         topic = topology.CONTROL
-        self._publisher.publish(topic, 0, None, self._codec.encode(topic, done))
+        self._publisher.publish(topic, None, self._codec.encode(topic, done), partition=0)
         self._answered.add(request.request_id)
         log.warning(
             "redrive done",
@@ -146,7 +143,7 @@ class Redriver:
         confirmed_by: str,
         record: LogRecord,
         why: quarantine.Quarantined,
-    ) -> tuple[str, int, bytes | None, bytes | None, Headers]:
+    ) -> tuple[str, int | None, bytes | None, bytes | None, Headers]:
         """What is to be published for one record."""
         place = f"{topology.QUARANTINE}/{record.partition}/{record.offset}/{request.request_id}"
         named = (HEADER_REDRIVEN, place.encode())
@@ -154,8 +151,7 @@ class Redriver:
             report = self._assigned(request, confirmed_by, record, why)
             key = report.header.payment_intent_id.encode()
             topic = topology.RAIL_REPORTS
-            partition = partition_of(key, self._payments_partitions)
-            return topic, partition, key, self._codec.encode(topic, report), [named]
+            return topic, None, key, self._codec.encode(topic, report), [named]
         if why.topic == CALLBACK:
             raise RefusedError("a callback that matched nothing has to be assigned to a payment")
         if why.topic not in self._origins:

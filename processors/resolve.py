@@ -15,7 +15,6 @@ from core.header import InputHeader
 from core.payment.commands import ApprovalDecision, PolicyVerdict
 from core.payment.instructions import ApprovalRequest, PolicyCheckRequest
 from engine.clock import Clock
-from engine.partitioner import partition_of
 from processors import topology
 from processors.adapter_metrics import AdapterMetrics
 from processors.adapter_ports import Codec, OpenParties, Publisher, Work
@@ -38,7 +37,6 @@ class ResolveDesk:
         open_parties: OpenParties,
         clock: Clock,
         stopped: Callable[[], str | None],
-        payments_partitions: int,
         metrics: AdapterMetrics,
     ) -> None:
         self._policy = policy
@@ -47,11 +45,10 @@ class ResolveDesk:
         self._open_parties = open_parties
         self._clock = clock
         self._stopped = stopped
-        self._payments_partitions = payments_partitions
         self._metrics = metrics
 
     def handle(self, work: Work) -> float | None:
-        """Decide and publish. Raises EngineError when Kafka does not take the decision."""
+        """Decide and publish. Raises NotConfirmed when Kafka does not take the decision."""
         if self._stopped() is not None:
             return STOPPED_S
         match work.instruction:
@@ -67,8 +64,7 @@ class ResolveDesk:
         payment_id = decision.header.payment_intent_id
         key = payment_id.encode()
         topic = topology.RESOLVE_DECISIONS
-        partition = partition_of(key, self._payments_partitions)
-        self._publisher.publish(topic, partition, key, self._codec.encode(topic, decision))
+        self._publisher.publish(topic, key, self._codec.encode(topic, decision))
         self._metrics.reports.labels("resolve", verdict).inc()
         log.info(
             "resolve decision",

@@ -1,0 +1,225 @@
+"""Builds each adapter process's worker from its parts. Called by the wiring, opens nothing itself
+but Kafka clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from adapters.ports import DepositsCore, Notifier, Rail, ResolvePolicy
+from engine.clock import Clock
+from engine.publisher import Publisher
+from engine.watch import Health
+from engine.worker import Handler, Worker, WorkerSettings
+from processors import topology
+from processors.adapter_kafka import KafkaRecords, RedriverLoop
+from processors.adapter_metrics import AdapterMetrics
+from processors.adapter_ports import Codec, OpenParties
+from processors.adapter_worker import (
+    InstructionHandler,
+    RailHandler,
+    Withdrawn,
+    WorkerOwnership,
+)
+from processors.control import Control
+from processors.deposits import DepositsDesk
+from processors.notifications import NotificationsDesk
+from processors.rail import RailDesk
+from processors.rail_record import SubmissionRecord
+from processors.rail_webhook import RailWebhook
+from processors.redriver import Redriver
+from processors.resolve import ResolveDesk
+
+RAIL_LANES: Final = 32  # submissions side by side; one hanging call holds one of them
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """What every adapter needs. `control` is this worker's own fold of the control topic."""
+
+    connection: Mapping[str, Any]
+    instance_id: str
+    clock: Clock
+    codec: Codec
+    open_parties: OpenParties
+    publisher: Publisher
+    control: Control
+    health: Health
+    metrics: AdapterMetrics
+    quarantine_partitions: int
+
+
+class _Late:
+    """The worker, for those who are built before it: it and its handler need each other."""
+
+    worker: Worker
+
+    def is_fresh(self, partition: int) -> bool:
+        return self.worker.is_fresh(partition)
+
+    def still_ours(self, topic: str, partition: int) -> bool:
+        return self.worker.still_ours(topic, partition)
+
+    def stopped(self) -> str | None:
+        return self.worker.stopped()
+
+    def generation(self) -> int:
+        return self.worker.generation()
+
+
+def build_rail(parts: Parts, rail: Rail) -> Worker:
+    """The rail adapter: group npp-rail over npp.rail.submissions.v1, with its own record."""
+    late = _Late()
+    withdrawn = Withdrawn(codec=parts.codec, is_fresh=late.is_fresh)
+    record = SubmissionRecord()
+    desk = RailDesk(
+        rail=rail,
+        record=record,
+        ahead=withdrawn,
+        ownership=WorkerOwnership(late.still_ours),
+        publisher=parts.publisher,
+        codec=parts.codec,
+        open_parties=parts.open_parties,
+        clock=parts.clock,
+        stopped=late.stopped,
+        metrics=parts.metrics,
+    )
+    handler = RailHandler(
+        desk=desk,
+        codec=parts.codec,
+        publisher=parts.publisher,
+        quarantine_partitions=parts.quarantine_partitions,
+        metrics=parts.metrics,
+        record=record,
+        reader=KafkaRecords(parts.connection, parts.clock),
+        generation=late.generation,
+        clock=parts.clock,
+    )
+    worker = Worker(
+        _settings(parts, "npp-rail", topology.RAIL_SUBMISSIONS, lanes=RAIL_LANES),
+        handler,
+        parts.publisher,
+        parts.control,
+        parts.clock,
+        parts.health,
+        observe=withdrawn.observe,
+    )
+    late.worker = worker
+    return worker
+
+
+def build_webhook(parts: Parts, *, adapter: str, secret: bytes | None) -> RailWebhook:
+    """The rail's callbacks; `adapter` is the name of the rail's reason table."""
+    return RailWebhook(
+        publisher=parts.publisher,
+        codec=parts.codec,
+        clock=parts.clock,
+        adapter=adapter,
+        metrics=parts.metrics,
+        secret=secret,
+    )
+
+
+def build_deposits(parts: Parts, deposits: DepositsCore) -> Worker:
+    """The deposits adapter: group npp-deposits over npp.deposits.requests.v1."""
+    desk = DepositsDesk(
+        deposits=deposits,
+        publisher=parts.publisher,
+        codec=parts.codec,
+        open_parties=parts.open_parties,
+        clock=parts.clock,
+        stopped=_never,
+        metrics=parts.metrics,
+    )
+    handler = _handler(parts, "deposits", desk)
+    return _worker(parts, "npp-deposits", topology.DEPOSITS_REQUESTS, handler)
+
+
+def build_resolve(parts: Parts, policy: ResolvePolicy) -> Worker:
+    """The in-box Resolve: group npp-resolve over npp.resolve.requests.v1."""
+    desk = ResolveDesk(
+        policy=policy,
+        publisher=parts.publisher,
+        codec=parts.codec,
+        open_parties=parts.open_parties,
+        clock=parts.clock,
+        stopped=_never,
+        metrics=parts.metrics,
+    )
+    handler = _handler(parts, "resolve", desk)
+    return _worker(parts, "npp-resolve", topology.RESOLVE_REQUESTS, handler)
+
+
+def build_notifications(parts: Parts, notifier: Notifier) -> Worker:
+    """Customer notifications: group npp-notifications over npp.customer.notifications.v1."""
+    desk = NotificationsDesk(
+        notifier=notifier,
+        publisher=parts.publisher,
+        codec=parts.codec,
+        clock=parts.clock,
+        stopped=_never,
+        metrics=parts.metrics,
+    )
+    handler = _handler(parts, "notifications", desk)
+    return _worker(parts, "npp-notifications", topology.NOTIFICATIONS, handler)
+
+
+def build_redriver(parts: Parts, *, adapter: str, origins: Collection[str]) -> RedriverLoop:
+    """The redriver; `origins` are the topics whose declared producers it is among."""
+    redriver = Redriver(
+        control=parts.control,
+        read=KafkaRecords(parts.connection, parts.clock).quarantined,
+        publisher=parts.publisher,
+        codec=parts.codec,
+        clock=parts.clock,
+        adapter=adapter,
+        origins=origins,
+        metrics=parts.metrics,
+    )
+    return RedriverLoop(
+        connection=parts.connection,
+        control=parts.control,
+        redriver=redriver,
+        clock=parts.clock,
+        health=parts.health,
+    )
+
+
+def _never() -> str | None:
+    """The worker itself calls no handler under STOP."""
+    return None
+
+
+def _handler(parts: Parts, adapter: str, desk: Any) -> InstructionHandler:
+    return InstructionHandler(
+        adapter=adapter,
+        desk=desk,
+        codec=parts.codec,
+        publisher=parts.publisher,
+        quarantine_partitions=parts.quarantine_partitions,
+        metrics=parts.metrics,
+    )
+
+
+def _worker(parts: Parts, group: str, topic: str, handler: Handler) -> Worker:
+    return Worker(
+        _settings(parts, group, topic),
+        handler,
+        parts.publisher,
+        parts.control,
+        parts.clock,
+        parts.health,
+    )
+
+
+def _settings(parts: Parts, group: str, topic: str, *, lanes: int = 16) -> WorkerSettings:
+    return WorkerSettings(
+        connection=parts.connection,
+        group=group,
+        instance_id=parts.instance_id,
+        topics=(topic,),
+        control_topic=topology.CONTROL,
+        lanes=lanes,
+    )
