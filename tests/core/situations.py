@@ -17,7 +17,6 @@ from core.header import Cause, InputHeader, OperatorHeader
 from core.payment import commands as c
 from core.payment import events as e
 from core.payment import instructions as i
-from core.payment import state as payment_state
 from core.payment.decide import decide
 from core.payment.evolve import evolve
 from core.rules import parse
@@ -240,10 +239,10 @@ class World:
         """Every deadline that falls due within `span_ms`, in order; the events they made."""
         end, made, last = self.now_ms + span_ms, [], None
         for _ in range(50):
-            deadline = payment_state.next_deadline(self.payment)
+            deadline = self.payment.deadline
             if deadline is None or deadline > end:
                 break
-            kind = payment_state.timer_kind(self.payment)
+            kind = self.payment.deadline_kind
             assert (kind, deadline) != last, (
                 f"the timer {kind} at {deadline} acted and is still due"
             )

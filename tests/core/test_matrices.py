@@ -18,7 +18,7 @@ from core.header import Actor, Cause, EventHeader
 from core.payment import events as e
 from core.payment.corrupt import CorruptHistory
 from core.payment.evolve import evolve
-from core.values import ZERO_HASH, Sealed
+from core.values import ZERO_HASH, Sealed, external_ref
 from tests.core import situations as s
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -120,7 +120,7 @@ def expand(row: dict[str, Any], columns: list[str]) -> list[tuple[str, Any]]:
 def any_event(kind: type, world: s.World, state_after: str, reason: str | None) -> Any:
     """An event of this kind as the payment's next, made from its own field types."""
     sequence = 1 if world.payment is None else world.payment.sequence + 1
-    attempt = 1 if world.payment is None else world.payment.attempt_number
+    attempt = 1 if world.payment is None else len(world.payment.attempts)
     if (
         kind is e.PaymentAttemptCreated
         and world.payment is not None
@@ -140,7 +140,7 @@ def any_event(kind: type, world: s.World, state_after: str, reason: str | None) 
             None if "None" in text
             else s.SEALED if field.type is Sealed
             else f"att_{attempt:03d}" if field.name == "attempt_id"
-            else s.external_ref(s.PAYMENT, attempt) if field.name == "external_ref"
+            else external_ref(s.PAYMENT, attempt) if field.name == "external_ref"
             else s.AMOUNT if field.name == "amount"
             else {int: 1, str: "x", bool: False}.get(field.type, ())
         )  # fmt: skip

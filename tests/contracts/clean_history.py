@@ -1,0 +1,300 @@
+"""A clean history made by the product's own code, as evidence for the auditor; no broker.
+
+The payments processor runs on the engine's driver; the outside is played by `Outside`, which keeps
+the ledgers that the simulators would keep.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from core.header import InputHeader, OperatorHeader
+from core.payment import commands as c
+from core.payment import instructions as i
+from core.records import ClusterRecorded, RailSubmission, RuleSetActivated, SourceMapActivated
+from core.rules import parse
+from core.values import Parties, Party, external_ref, payment_intent_id
+from engine.driver import Driver
+from evidence.checkpoints import Range, build, seal
+from evidence.keys import signing_key_from_seed
+from processors import topology as t
+from processors.control import Control
+from processors.payments import PaymentsApplication, engine_topology
+from processors.payments_metrics import PaymentsMetrics
+from schemas import catalogue
+from schemas import setup as schema_setup
+from schemas.parties import seal as seal_parties
+from schemas.registry import StaticRegistry
+from tests.auditor import Evidence, Record
+from tests.auditor.wire import sha256
+
+PARTITIONS = 6
+CLUSTER = "cluster-of-the-test"
+SOURCE = "mobile-app"
+AMOUNT = 5_000
+RULES = Path(__file__).parents[2] / "core" / "rules" / "1.yaml"
+WORK = (
+    t.OUTCOMES, t.QUARANTINE, t.RAIL_SUBMISSIONS, t.DEPOSITS_REQUESTS, t.RESOLVE_REQUESTS,
+    t.NOTIFICATIONS,
+)  # fmt: skip
+READ = (
+    *(topic.name for topic in catalogue.load().inputs()),
+    t.EVENTS, t.LIFECYCLE, t.OUTCOMES, t.QUARANTINE, t.RAIL_SUBMISSIONS, t.DEPOSITS_REQUESTS,
+)  # fmt: skip
+
+
+class Outside:
+    """The driver, everything outside it, and the ledgers."""
+
+    def __init__(self) -> None:
+        topics = catalogue.load()
+        self.registry = StaticRegistry()
+        registered = schema_setup.register_all(self.registry, topics)
+        self.codec = schema_setup.build(self.registry, topics, registered, lambda: 0.0)
+        self.control = Control(self.codec.decode, cluster_id=CLUSTER, partitions=PARTITIONS)
+        self.driver = Driver(self._application, self.control)
+        self.messages = 0
+        self.rail: dict[str, dict[str, Any]] = {}
+        self.deposits: dict[str, dict[str, Any]] = {}
+        self.submitted: list[Record] = []
+        self.approvals: list[i.ApprovalRequest] = []
+        rules = parse(RULES.read_bytes())
+        self._control(ClusterRecorded(CLUSTER, PARTITIONS, 0, "test"))
+        self._control(RuleSetActivated(rules.number, sha256(RULES.read_bytes()), 1, 1, 0, "test"))
+        self._control(SourceMapActivated(1, (t.COMMANDS,), (SOURCE,), 0, "test"))
+
+    def _application(self) -> PaymentsApplication:
+        rules = parse(RULES.read_bytes())
+        return PaymentsApplication(
+            topology=engine_topology(PARTITIONS),
+            codec=self.codec,
+            control=self.control,
+            rules_of={rules.number: rules}.__getitem__,
+            cluster_id=CLUSTER,
+            work_partitions=dict.fromkeys(WORK, 1),
+            metrics=PaymentsMetrics(CollectorRegistry()),
+        )
+
+    def _control(self, record: Any) -> None:
+        self.driver.pipe_control(self.codec.encode(t.CONTROL, record))
+
+    # -- inputs -----------------------------------------------------------------------------------
+
+    def give(self, topic: str, record: Any) -> None:
+        """One input; then everything that follows from it inside, and the deposits' answers."""
+        key = record.header.payment_intent_id.encode()
+        self.driver.pipe(topic, key, self.codec.encode(topic, record))
+        self.settle()
+
+    def settle(self) -> None:
+        for _ in range(20):
+            self.driver.advance(10)
+            if not self._answer():
+                return
+        raise AssertionError("the outside does not come to rest")
+
+    def create(self, key: str, *, amount: int = AMOUNT) -> str:
+        payment = payment_intent_id(SOURCE, key)
+        parties = Parties(
+            Party("Ada", "062000", "12345678"), Party("Ben", "082001", "87654321"), "invoice"
+        )
+        self.give(
+            t.COMMANDS,
+            c.CreatePayment(
+                self.header(payment), SOURCE, key, amount, "AUD", seal_parties(parties), "E2E",
+                "sct",
+            ),
+        )  # fmt: skip
+        return payment
+
+    def header(self, payment: str) -> InputHeader:
+        return InputHeader(payment, f"cmd-{self.driver.clock.now_ms()}", 0)
+
+    def operator(self) -> OperatorHeader:
+        until = self.driver.clock.now_ms() + 60_000
+        return OperatorHeader("ops_001", ("operator", "senior_operator"), "token", until)
+
+    def report(self, payment: str, kind: str, *, attempt: int = 1, **changes: Any) -> None:
+        """A message of the rail; the ledger settles what was not rejected before."""
+        self.messages += 1
+        reference = external_ref(payment, attempt)
+        entry = self.rail.get(reference)
+        amount = changes.pop("amount", AMOUNT if kind == "SETTLED" else None)
+        if entry is not None and kind == "REJECTED":
+            entry["rejected"] = changes.get("code")
+        if entry is not None and kind == "SETTLED" and entry["rejected"] is None:
+            entry["settledAmount"] = amount
+        report = c.RailReport(
+            self.header(payment), reference, kind, "simulator", amount=amount,
+            currency="AUD" if amount else None, rail_message_id=f"MSG-{self.messages}", **changes,
+        )  # fmt: skip
+        self.give(t.RAIL_REPORTS, report)
+
+    def approved(self, payment: str, action: str, **parameters: Any) -> None:
+        request = c.RequestApproval(
+            self.header(payment), self.operator(), action, "please", **parameters
+        )
+        self.give(t.OPERATOR_COMMANDS, request)
+        decision = c.ApprovalDecision(
+            self.header(payment), self.approvals[-1].approval_id, "APPROVED", "apv_002", ("two",),
+            "1",
+        )  # fmt: skip
+        self.give(t.RESOLVE_DECISIONS, decision)
+
+    def retry(self, payment: str, action: str = "RETRY") -> None:
+        self.approved(payment, action)
+        command = c.RetryPayment(self.header(payment), self.operator(), "att_002", "again")
+        self.give(t.OPERATOR_COMMANDS, command)
+
+    # -- answers ----------------------------------------------------------------------------------
+
+    def _answer(self) -> int:
+        """Play Deposits Core, the policy check and the rail's ear; how many answers were given."""
+        answered = 0
+        for topic in (t.DEPOSITS_REQUESTS, t.RESOLVE_REQUESTS, t.RAIL_SUBMISSIONS):
+            for record in self.driver.take(topic):
+                answer = self._one(self.codec.decode(topic, record.value))
+                if answer is not None:
+                    where, value = answer
+                    key = value.header.payment_intent_id.encode()
+                    self.driver.pipe(where, key, self.codec.encode(where, value))
+                    answered += 1
+        return answered
+
+    def _one(self, request: Any) -> tuple[str, Any] | None:
+        match request:
+            case i.DepositsRequest():
+                return t.DEPOSITS_RESULTS, self._deposits(request)
+            case i.PolicyCheckRequest():
+                header = self.header(request.header.payment_intent_id)
+                return t.RESOLVE_DECISIONS, c.PolicyVerdict(
+                    header, request.policy_ref, "PASSED", request.phase, ("limits",), "1"
+                )
+            case i.ApprovalRequest():
+                self.approvals.append(request)
+            case i.RailInstruction(kind="SUBMIT"):
+                self._submit(request)
+        return None
+
+    def _submit(self, request: i.RailInstruction) -> None:
+        payment = request.header.payment_intent_id
+        entry = {"externalRef": request.external_ref, "submitted": 1, "amount": request.amount}
+        self.rail[request.external_ref] = {**entry, "settledAmount": 0, "rejected": None}
+        own = RailSubmission(
+            request.external_ref, payment, "SUBMITTED", request.submit_before, 0, 1
+        )
+        self.submitted.append(
+            Record(
+                t.RAIL_SUBMITTED, 0, len(self.submitted), request.external_ref.encode(),
+                self.codec.encode(t.RAIL_SUBMITTED, own),
+            )
+        )  # fmt: skip
+
+    def _deposits(self, request: i.DepositsRequest) -> c.DepositsResult:
+        self.deposits[request.funds_ref] = {
+            "fundsRef": request.funds_ref,
+            "operation": request.operation,
+            "amount": request.amount,
+            "done": True,
+        }
+        done = {
+            "HOLD": "HELD", "CAPTURE": "CAPTURED", "RELEASE": "RELEASED",
+            "DEBIT_FORCED": "DEBITED", "REVERSE": "REVERSED", "CREDIT": "CREDITED",
+        }[request.operation]  # fmt: skip
+        return c.DepositsResult(
+            self.header(request.header.payment_intent_id), request.funds_ref, request.operation,
+            done, request.amount, "HOLD-1", "LEDGER-1", self.driver.clock.now_ms(),
+        )  # fmt: skip
+
+    # -- evidence ---------------------------------------------------------------------------------
+
+    def evidence(self) -> Evidence:
+        """What the auditor would read of a cluster; with one checkpoint for each partition."""
+        records = {
+            topic: [
+                Record(topic, r.partition, r.offset, r.key, r.value, tuple(r.headers))
+                for r in self.driver.committed(topic)
+            ]
+            for topic in READ
+        }
+        key = signing_key_from_seed(bytes(32))
+        records[t.RAIL_SUBMITTED] = list(self.submitted)
+        records[t.CHECKPOINTS] = self._checkpoints(records[t.EVENTS], key)
+        count = len({r.value[1:5] for rs in records.values() for r in rs if r.value}) + 200
+        schemas = {n: s for n in range(1, count) if (s := self.registry.by_id(n)) is not None}
+        ends = {
+            (topic, n): len([r for r in records[topic] if r.partition == n])
+            for topic in READ
+            for n in range(PARTITIONS)
+        }
+        return Evidence(
+            records=records,
+            schemas=schemas,
+            rail={"payments": list(self.rail.values())},
+            deposits={"entries": list(self.deposits.values()), "holds": {}},
+            stable={place: (end, end) for place, end in ends.items()},
+            positions=ends,
+            keys={key.key_id: key.public},
+        )
+
+    def _checkpoints(self, events: list[Record], key: Any) -> list[Record]:
+        made = []
+        for partition in range(PARTITIONS):
+            touched = Range()
+            here = [record for record in events if record.partition == partition]
+            for record in here:
+                event = self.codec.decode(t.EVENTS, record.value)
+                header = event.header
+                head = sha256(record.value or b"")
+                touched.touch(header.payment_intent_id, header.sequence, head)
+            if here:
+                draft = build(partition, None, touched, here[-1].offset, 1, key.key_id)
+                sealed = seal(draft, key, lambda each: self.codec.encode(t.CHECKPOINTS, each))
+                made.append(Record(t.CHECKPOINTS, partition, 0, b"", sealed.raw))
+        return made
+
+
+def clean() -> tuple[Evidence, dict[str, str]]:
+    """The evidence of a run that has seen most of what may happen, and its payments by role."""
+    world = Outside()
+    paid = world.create("paid")
+    world.create("paid")
+    world.create("paid", amount=AMOUNT + 1)
+    rejected = world.create("rejected")
+    retried = world.create("retried")
+    conflict = world.create("conflict")
+    cancelled = world.create("cancelled")
+    uncertain = world.create("uncertain")
+    for payment in (paid, retried, uncertain):
+        world.report(payment, "RECEIVED", code="RCVD")
+    world.report(paid, "SETTLED", code="ACSC")
+    world.report(paid, "ACCEPTED", code="ACSP")
+    world.report(rejected, "REJECTED", code="AC01")
+    world.report(retried, "REJECTED", code="AB08")
+    world.retry(retried)
+    world.report(retried, "ACCEPTED", attempt=2, code="ACSP")
+    world.report(retried, "SETTLED", attempt=2, code="ACSC")
+    world.report(conflict, "REJECTED", code="AC01")
+    world.report(conflict, "SETTLED", code="ACSC")
+    world.approved(cancelled, "CANCEL")
+    cancel = c.CancelPayment(world.header(cancelled), world.operator(), "the customer asked")
+    world.give(t.OPERATOR_COMMANDS, cancel)
+    world.report(cancelled, "WITHDRAWN")
+    world.rail.pop(external_ref(cancelled, 1))  # withdrawn in time: the rail never had it
+    world.approved(uncertain, "MARK_FAILED", failure_reason="RAIL")
+    failed = c.MarkPaymentFailed(world.header(uncertain), world.operator(), "RAIL", "no answer")
+    world.give(t.OPERATOR_COMMANDS, failed)
+    world.retry(uncertain, "RETRY_UNCERTAIN")
+    world.report(uncertain, "SETTLED", attempt=2, code="ACSC")
+    world.report(uncertain, "SETTLED", code="ACSC")
+    world.driver.pipe(t.COMMANDS, b"pi_x", b"\x00rubbish")
+    world.driver.pipe(t.COMMANDS, None, b"")
+    world.settle()
+    names = {
+        "paid": paid, "rejected": rejected, "retried": retried, "conflict": conflict,
+        "cancelled": cancelled, "uncertain": uncertain,
+    }  # fmt: skip
+    return world.evidence(), names

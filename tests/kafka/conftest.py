@@ -1,0 +1,37 @@
+"""One running product for the fault rows: they break it one after the other and share its log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kafka.harness import House
+from tests.kafka_source import Kafka
+
+
+@pytest.fixture(scope="session")
+def house(kafka: Kafka, registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Topics, schemas, simulators and adapters on the session's Kafka; no payments processor.
+
+    The log grows with each test, and the auditor judges all of it each time.
+    """
+    made = House(kafka.bootstrap, registry, tmp_path_factory.mktemp("house"))
+    try:
+        made.apply()
+        made.start_simulators()
+        made.ready(*made.processes, made.start_adapters())
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def house(standing_house: House) -> Iterator[House]:
+    """The shared set-up with no payments processor running, before and after."""
+    try:
+        yield standing_house
+    finally:
+        for process in standing_house.processes:
+            if process.name.startswith("payments") and process.alive():
+                process.kill()

@@ -1,0 +1,442 @@
+"""The whole product as real processes against a real Kafka: start, load, break, wait, judge.
+
+One `House` is one set-up: topics, schemas, simulators, payments processors and adapters. Nothing in
+here decides whether a run was right: the auditor does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from app.platform.children import Child, end_child, free_ports, kill_child, start_child, tail_of
+from examples import upstream_publisher as upstream
+from tests.auditor import Evidence, Report, audit, read_kafka
+from tests.auditor.evidence import GROUP, LIFECYCLE
+from tests.auditor.wire import Decoder
+
+ROOT = Path(__file__).parents[2]
+NPP_SECONDS_MAX = 60.0
+READY_SECONDS_MAX = 60.0
+REST_SECONDS_MAX = 60.0
+CRASH_SECONDS_MAX = 45.0
+POLL_SECONDS = 0.2
+QUIET_POLLS = 5  # so many looks in a row without a change
+HTTP_SECONDS_MAX = 5.0
+SUNNY = [{"kind": "ACCEPTED", "afterMillis": 20}, {"kind": "SETTLED", "afterMillis": 60}]
+
+
+@dataclass
+class Process:
+    """One process of the product; `port` serves its health and metrics."""
+
+    name: str
+    child: Child
+    log: Path
+    port: int
+
+    def alive(self) -> bool:
+        return self.child.poll() is None
+
+    def kill(self) -> int:
+        return kill_child(self.child)
+
+    def stop(self) -> int:
+        return end_child(self.child, 30.0)
+
+    def exited(self, seconds: float = CRASH_SECONDS_MAX) -> int:
+        """Its exit code; raises when it lives on."""
+        try:
+            return int(self.child.wait(seconds))
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} lives on:\n{tail_of(self.log)}") from None
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample that it shows now, labels included in the name."""
+        text = _get(f"http://127.0.0.1:{self.port}/metrics").decode()
+        found = (line.rpartition(" ") for line in text.splitlines() if line[:1] not in ("", "#"))
+        return {name: float(value) for name, _, value in found}
+
+    def metric(self, name: str) -> float:
+        """The sum of a family's samples over its labels."""
+        return sum(v for n, v in self.metrics().items() if re.split(r"[{ ]", n)[0] == name)
+
+
+class House:
+    """A set-up on a Kafka of its own or the session's; closes what it started."""
+
+    def __init__(self, bootstrap: str, registry: str, folder: Path, *, seed: int = 1) -> None:
+        self.bootstrap, self.registry, self.folder = bootstrap, registry, folder
+        self.random = random.Random(seed)
+        self.processes: list[Process] = []
+        self.published: Counter[str] = Counter()
+        self.runs = 0
+        rail, deposits, notifications, self.webhook = free_ports(4)
+        self.rail = f"http://127.0.0.1:{rail}"
+        self.deposits = f"http://127.0.0.1:{deposits}"
+        self.notifications = f"http://127.0.0.1:{notifications}"
+        self.env = {
+            "NPP_PROFILE": "test",
+            "NPP_BOOTSTRAP_SERVERS": bootstrap,
+            "NPP_SCHEMA_REGISTRY_URL": registry,
+            "NPP_DATA_DIR": str(folder / "data"),
+            "NPP_METRICS_HOST": "127.0.0.1",
+            "NPP_RAIL_URL": self.rail,
+            "NPP_DEPOSITS_URL": self.deposits,
+            "NPP_NOTIFICATIONS_URL": self.notifications,
+            "NPP_WEBHOOK_HOST": "127.0.0.1",
+            "NPP_WEBHOOK_PORT": str(self.webhook),
+            "NPP_LOG_LEVEL": "INFO",
+        }
+
+    # -- starting and ending ----------------------------------------------------------------------
+
+    def npp(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """One command of the product's command line."""
+        done = subprocess.run(
+            [sys.executable, "-m", "app.cli", *arguments],
+            env={**os.environ, **self.env}, cwd=ROOT, capture_output=True, text=True,
+            timeout=NPP_SECONDS_MAX, check=False,
+        )  # fmt: skip
+        if check and done.returncode:
+            raise AssertionError(f"npp {arguments}: {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def apply(self) -> None:
+        """Schemas, topics, and the first control records: the rule set with windows of seconds."""
+        self.npp("schemas", "register")
+        self.npp("topics", "apply")
+
+    def start_simulators(self, behaviour: str = "sunny") -> None:
+        for name, url in (
+            ("rail", self.rail), ("deposits", self.deposits), ("notifications", self.notifications),
+        ):  # fmt: skip
+            command = [sys.executable, "-m", f"adapters.simulators.{name}"]
+            port = url.rpartition(":")[2]
+            options = ["--port", port, "--profile", "test", "--behaviour", behaviour]
+            if name == "rail":
+                options += ["--callback-url", f"http://127.0.0.1:{self.webhook}/callbacks/rail"]
+            self._start(name, [*command, *options], {}, int(port))
+
+    def start_payments(
+        self, instance: str = "payments-1", *, crash_at: str | None = None
+    ) -> Process:
+        env = {"NPP_INSTANCE_ID": instance}
+        if crash_at is not None:
+            env["NPP_CRASH_AT"] = crash_at
+        return self._run("payments", instance, env)
+
+    def start_adapters(self, instance: str = "adapters-1") -> Process:
+        return self._run("adapters", instance, {"NPP_INSTANCE_ID": instance})
+
+    def start_verifier(self) -> Process:
+        return self._run("verifier", "verifier-1", {"NPP_INSTANCE_ID": "verifier-1"})
+
+    def _run(self, kind: str, name: str, env: dict[str, str]) -> Process:
+        port = free_ports(1)[0]
+        command = [sys.executable, "-m", "app.cli", "run", kind]
+        return self._start(name, command, {**env, "NPP_METRICS_PORT": str(port)}, port)
+
+    def _start(self, name: str, command: list[str], env: dict[str, str], port: int) -> Process:
+        log = self.folder / "logs" / f"{name}.log"
+        child = start_child(command, log_file=log, env={**self.env, **env}, cwd=ROOT)
+        process = Process(name, child, log, port)
+        self.processes.append(process)
+        return process
+
+    def ready(self, *processes: Process) -> None:
+        """Wait until each says so; a process that ends instead fails the test with its log."""
+        deadline = time.monotonic() + READY_SECONDS_MAX
+        for process in processes:
+            path = (
+                "readyz" if process.name.startswith(("payments", "adapters", "verif")) else "livez"
+            )
+            while not _answers(f"http://127.0.0.1:{process.port}/{path}"):
+                if not process.alive() or time.monotonic() > deadline:
+                    raise AssertionError(f"{process.name} is not ready:\n{tail_of(process.log)}")
+                time.sleep(POLL_SECONDS)
+
+    def lose_disk(self, instance: str = "payments-1") -> None:
+        """The local store of a payments processor that is not running is gone."""
+        stores = list((self.folder / "data").rglob(f"npp-payments-{instance}"))
+        assert stores, "there was no store"
+        for store in stores:
+            shutil.rmtree(store)
+
+    def waiting(self) -> int:
+        """Inputs behind the payments processor's committed offsets."""
+        positions = committed_offsets(self.bootstrap)
+        ends = end_offsets(self.bootstrap, list(positions))
+        return sum(max(0, ends[place] - max(0, at)) for place, at in positions.items())
+
+    def close(self) -> None:
+        for process in reversed(self.processes):
+            if process.alive():
+                process.child.send_signal(signal.SIGTERM)
+        for process in reversed(self.processes):
+            end_child(process.child, 10.0)
+
+    # -- load -------------------------------------------------------------------------------------
+
+    def publish(self, payments: int, rate: float = 0.0, *, sunny: bool = False) -> dict[str, Any]:
+        """A known load by the example's publisher, with every mistake that upstream systems make.
+
+        `sunny`: payments only. What was published is added to `published`.
+        """
+        self.runs += 1
+        options = argparse.Namespace(
+            payments=payments, rate=rate, seed=self.runs, run=f"r{self.runs}", kafka=[],
+            bootstrap_servers=self.bootstrap, schema_registry_url=self.registry, json=True,
+        )  # fmt: skip
+        if sunny:
+            report = self.publish_payments(payments)
+        else:
+            report = upstream.publish(options)
+            self.published.update(report["expected"])
+            self.published["records"] += report["records"]
+        return report
+
+    def in_background(self, payments: int, rate: float) -> Callable[[], None]:
+        """Publish in a thread; the returned function waits for its end."""
+        failed: list[Exception] = []
+
+        def work() -> None:
+            try:
+                self.publish(payments, rate)
+            except Exception as error:  # noqa: BLE001  # raised again by `join`
+                failed.append(error)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+
+        def join() -> None:
+            thread.join(REST_SECONDS_MAX + payments / max(rate, 1.0))
+            assert not thread.is_alive(), "the publisher did not end"
+            if failed:
+                raise failed[0]
+
+        return join
+
+    def load(self) -> upstream.Load:
+        """Draws single payments, for tests that need to know their ids beforehand."""
+        self.runs += 1
+        encoder = upstream.Encoder(self.registry)
+        partitions = {topic: self.partitions(topic) for topic in upstream.SOURCES}
+        return upstream.Load(encoder, self.random, f"l{self.runs}", partitions)
+
+    def publish_payments(self, count: int) -> dict[str, Any]:
+        load = self.load()
+        return self.send([load.payment() for _ in range(count)])
+
+    def send(self, records: list[upstream.Record]) -> dict[str, Any]:
+        """Publish these records; each good payment counts as accepted."""
+        producer = self.producer()
+        failures: list[str] = []
+        for record in records:
+            partition = record.partition
+            if partition is None:
+                assert record.key is not None
+                partition = upstream.partition_of(record.key, self.partitions(record.topic))
+            producer.produce(
+                record.topic, record.value, record.key, partition,
+                on_delivery=lambda error, _: failures.append(str(error)) if error else None,
+            )  # fmt: skip
+        left = producer.flush(30.0)
+        assert not left
+        assert not failures, failures[:3]
+        good = sum(record.kind == "payment" for record in records)
+        self.published["accepted"] += good
+        self.published["records"] += len(records)
+        return {"records": len(records), "payments": good}
+
+    def producer(self, **config: Any) -> Producer:
+        own = {"enable.idempotence": True, "linger.ms": 1, "compression.type": "lz4"}
+        return Producer({"bootstrap.servers": self.bootstrap, **own, **config})
+
+    def partitions(self, topic: str) -> int:
+        if not hasattr(self, "_counts"):
+            known = self.producer().list_topics(timeout=HTTP_SECONDS_MAX).topics
+            self._counts = {name: len(each.partitions) for name, each in known.items()}
+        return self._counts[topic]
+
+    # -- the outside ------------------------------------------------------------------------------
+
+    def script(self, name: str, steps: list[dict[str, Any]], *, at: str | None = None) -> None:
+        """What a simulator does for a payment, a reference or `*`."""
+        body = json.dumps({"for": name, "steps": steps}).encode()
+        request = urllib.request.Request(
+            f"{at or self.rail}/scripts", body, {"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=HTTP_SECONDS_MAX):
+            pass
+
+    def ledger(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(_get(f"{self.rail}/ledger"))
+        return found
+
+    def ledger_of(self, payment: str) -> list[dict[str, Any]]:
+        """What the rail's ledger has of a payment, one entry for each reference."""
+        found = self.ledger()["payments"]
+        return [e for e in found if e["externalRef"][1:27].lower() == payment[3:]]
+
+    # -- rest and judgement -----------------------------------------------------------------------
+
+    def at_rest(self, seconds: float = REST_SECONDS_MAX) -> Rest:
+        """Wait until every payment is final or waits for a person and nothing is moving."""
+        watch = Rest(self)
+        try:
+            watch.wait(seconds)
+        finally:
+            watch.close()
+        return watch
+
+    def evidence(self) -> Evidence:
+        return read_kafka(
+            self.bootstrap, self.registry, rail_ledger=f"{self.rail}/ledger",
+            deposits_ledger=f"{self.deposits}/ledger",
+        )  # fmt: skip
+
+    def outcome_of_run(self, before: Report | None = None) -> tuple[Report, Counter[str]]:
+        """Rest, judge, and what each of the auditor's counters moved since `before`."""
+        self.at_rest()
+        report = self.judge()
+        moved = Counter(report.counters)
+        moved.subtract(before.counters if before else {})
+        return report, moved
+
+    def judge(self, *, drained: bool = True) -> Report:
+        """The auditor's word on everything so far; fails the test when there is a violation."""
+        report = audit(self.evidence(), drained=drained)
+        assert not report.violations, report.text()
+        if drained:
+            assert report.counters["PaymentIntentCreated"] >= self.published["accepted"]
+        return report
+
+
+class Rest:
+    """Follows the lifecycle topic, the inputs' lag and the rail's pending steps."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._heads: dict[str, dict[str, Any]] = {}
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": house.bootstrap, "group.id": "rest-never-commits",
+                "isolation.level": "read_committed", "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            }
+        )  # fmt: skip
+        count = house.partitions(LIFECYCLE)
+        self._consumer.assign([TopicPartition(LIFECYCLE, n, 0) for n in range(count)])
+        self._schemas: dict[int, dict[str, Any]] = {}
+        self._decoder = Decoder(self._schemas)
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def wait(self, seconds: float) -> None:
+        """Raises AssertionError naming what moves still."""
+        deadline = time.monotonic() + seconds
+        quiet = 0
+        while quiet < QUIET_POLLS:
+            changed = self._follow()
+            moving = self._moving()
+            quiet = 0 if changed or moving else quiet + 1
+            if time.monotonic() > deadline:
+                logs = "\n".join(
+                    f"{p.name}: {tail_of(p.log, 1_500)}" for p in self._house.processes
+                )
+                raise AssertionError(f"not at rest after {seconds} s: {moving}\n{logs}")
+            time.sleep(POLL_SECONDS)
+
+    def states(self) -> Counter[str]:
+        return Counter(str(head["state"]) for head in self._heads.values())
+
+    def head(self, payment: str) -> dict[str, Any]:
+        return self._heads[payment]
+
+    def _follow(self) -> int:
+        messages = self._consumer.consume(10_000, 0.1)
+        for message in messages:
+            if message.error() is not None:
+                raise AssertionError(message.error())
+            _, fields = self._decode(message.value())
+            self._heads[fields["paymentIntentId"]] = fields
+        return len(messages)
+
+    def _decode(self, value: Any) -> tuple[str, dict[str, Any]]:
+        number = int.from_bytes(value[1:5], "big")
+        if number not in self._schemas:
+            answer = json.loads(_get(f"{self._house.registry}/schemas/ids/{number}"))
+            self._schemas[number] = json.loads(answer["schema"])
+        return self._decoder.decode(value)
+
+    def _moving(self) -> list[str]:
+        if len(self._heads) < self._house.published["accepted"]:
+            return [f"{len(self._heads)} of {self._house.published['accepted']} payments are known"]
+        moving = [
+            f"{payment} is {head['state']}, {head['funds']}"
+            for payment, head in self._heads.items()
+            if not (head["atRest"] or head["waitingForPerson"] or head["openConflicts"])
+        ]
+        pending = sum(entry["stepsPending"] for entry in self._house.ledger()["payments"])
+        return moving[:5] + ([f"{pending} messages of the rail are out"] if pending else [])
+
+
+def committed_offsets(bootstrap: str) -> dict[tuple[str, int], int]:
+    """The group's committed offset of each input partition that has one."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    asked = [ConsumerGroupTopicPartitions(GROUP)]
+    answer = admin.list_consumer_group_offsets(asked, request_timeout=HTTP_SECONDS_MAX)
+    return {(tp.topic, tp.partition): tp.offset for tp in answer[GROUP].result().topic_partitions}
+
+
+def end_offsets(bootstrap: str, places: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """Last stable offsets."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    newest: Any = OffsetSpec.latest  # ships without types
+    answers = admin.list_offsets(
+        {TopicPartition(*place): newest() for place in places},
+        isolation_level=IsolationLevel.READ_COMMITTED,
+        request_timeout=HTTP_SECONDS_MAX,
+    )
+    return {(tp.topic, tp.partition): f.result().offset for tp, f in answers.items()}
+
+
+def _get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=HTTP_SECONDS_MAX) as answer:
+        raw: bytes = answer.read()
+        return raw
+
+
+def _answers(url: str) -> bool:
+    try:
+        _get(url)
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
+    return True
