@@ -143,10 +143,15 @@ class ChainChecker:
     def feed(self, offset: int, key: bytes | None, value: bytes | None) -> Link | Break | None:
         """The record's link when it continues its chain, its break, or None when passed over."""
         self.events += 1
+        if key is None or value is None:
+            return self._foreign(offset, key, 0, "the record has no key or no value")
         try:
-            link = self._own(key, value)
+            link = read_link(value)
         except ValueError as error:
-            return self._foreign(offset, key, str(error))
+            return self._foreign(offset, key, 0, str(error))
+        why = self._not_own(key, link)
+        if why is not None:
+            return self._foreign(offset, key, link.sequence, why)
         payment = link.payment_intent_id
         if payment in self.broken:
             self.passed_over += 1
@@ -170,25 +175,19 @@ class ChainChecker:
                 f"the event before it hashes to {previous.hex()}, "
                 f"it names {link.previous_hash.hex()}",
             )  # fmt: skip
-        assert value is not None
         self._heads.put(payment, Head(link.sequence, event_hash(value)))
         return link
 
-    def _own(self, key: bytes | None, value: bytes | None) -> Link:
-        if key is None or value is None:
-            raise ValueError("the record has no key or no value")
-        link = read_link(value)
+    def _not_own(self, key: bytes, link: Link) -> str | None:
         if key != link.payment_intent_id.encode():
-            raise ValueError(
-                f"the key is not the payment id in the value, {link.payment_intent_id}"
-            )
+            return f"the key is not the payment id in the value, {link.payment_intent_id}"
         if self._partition_of is not None and self._partition_of(key) != self.partition:
-            raise ValueError(f"the key belongs to partition {self._partition_of(key)}")
-        return link
+            return f"the key belongs to partition {self._partition_of(key)}"
+        return None
 
-    def _foreign(self, offset: int, key: bytes | None, why: str) -> Break | None:
+    def _foreign(self, offset: int, key: bytes | None, sequence: int, why: str) -> Break | None:
         name = "(no key)" if key is None else key.decode("utf-8", "backslashreplace")[:ID_BYTES_MAX]
-        found = Break(FOREIGN_EVENT, name, 0, self.partition, offset, why)
+        found = Break(FOREIGN_EVENT, name, sequence, self.partition, offset, why)
         return self._remember(name, found)
 
     def _break(self, kind: str, offset: int, link: Link, difference: str) -> Break | None:

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
-import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -32,6 +31,8 @@ from processors.verifier_partition import (
     RawCheckpoint,
 )
 from processors.verifier_store import VerifierStore
+from schemas.codec import Codec
+from schemas.errors import Undecodable
 
 log = structlog.get_logger("npp.verifier")
 
@@ -100,16 +101,6 @@ class VerifierLog(Protocol):
         """Give everything back."""
 
 
-class VerifierCodec(Protocol):
-    """The two record types it reads and writes."""
-
-    def encode(self, topic: str, value: msgspec.Struct) -> bytes:
-        """Wire format."""
-
-    def decode(self, topic: str, value: bytes, headers: object = None) -> object:
-        """Raises ValueError for what is not a record of the topic."""
-
-
 class VerifierMetrics:
     """Counts of the verifier; every kind of problem starts at zero. No payment id in a label."""
 
@@ -143,7 +134,7 @@ class Verifier:
         self,
         *,
         journal: VerifierLog,
-        codec: VerifierCodec,
+        codec: Codec,
         store: VerifierStore,
         key: SigningKey,
         keyring: Keyring,
@@ -353,7 +344,10 @@ class Verifier:
         return {n: v.verified_offset for n, v in self._partitions.items()}
 
     def _decode_checkpoint(self, raw: bytes) -> Checkpoint:
-        record = self._codec.decode(CHECKPOINTS, raw, None)
+        try:
+            record = self._codec.decode(CHECKPOINTS, raw, None)
+        except Undecodable as error:
+            raise ValueError(error.reason) from error
         if not isinstance(record, Checkpoint):
             raise ValueError(f"a {type(record).__name__} on the checkpoint topic")
         return record

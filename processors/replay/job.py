@@ -155,8 +155,8 @@ class _Job:
         return dict(self._log.ends(sorted(places)))
 
     def _prove_group(self, numbers: list[int]) -> None:
-        # In this order, so that what is read of the journal knows its inputs and its lifecycle record
-        # is rarely ahead of it; whatever a live log still turns over is looked at again.
+        # In this order, so that the journal read knows its inputs, and its lifecycle record
+        # is rarely ahead of it. Whatever a live log still turns over is looked at again.
         for topics in ([LIFECYCLE], [OUTCOMES, QUARANTINE, CHECKPOINTS], [EVENTS], self._topics):
             self._ends.update(self._capture(topics, numbers))
         self._accounts = {number: Accounts(self._topics) for number in numbers}

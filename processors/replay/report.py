@@ -67,7 +67,7 @@ class Strength:
 
     @property
     def verdict(self) -> str:
-        """failed; else passed, when anything was checked or nothing is there; else not checkable."""
+        """failed; else passed, if anything was checked or is there to check; else not checkable."""
         if self.failure_count:
             return FAILED
         if self.not_checkable and not self.checked:
