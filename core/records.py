@@ -199,7 +199,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
     to_offset: int
     leaves: int
     merkle_root: bytes
-    previous_checkpoint: bytes  # SHA-256 of the previous checkpoint's raw value, 32 zero bytes for number 1
+    previous_checkpoint: (
+        bytes  # SHA-256 of the previous checkpoint's raw value, 32 zero bytes for number 1
+    )
     signed_at: int
     key_id: str
     signature: bytes

@@ -143,7 +143,11 @@ def external_ref(payment_id: str, attempt: int) -> str:
 
 def payment_id_of_external_ref(reference: str) -> str | None:
     """The payment whose attempt this reference names, or None when it is not one of ours. Case is ignored."""
-    if len(reference) != EXTERNAL_REF_LENGTH or reference[0] not in "Nn" or not reference[27:].isdigit():
+    if (
+        len(reference) != EXTERNAL_REF_LENGTH
+        or reference[0] not in "Nn"
+        or not reference[27:].isdigit()
+    ):
         return None
     return PAYMENT_ID_PREFIX + reference[1:27].lower()
 

@@ -92,7 +92,9 @@ class CustomerNotification(msgspec.Struct, frozen=True, gc=False):
     customer_id: str | None = None
 
 
-Instruction = RailInstruction | DepositsRequest | PolicyCheckRequest | ApprovalRequest | CustomerNotification
+Instruction = (
+    RailInstruction | DepositsRequest | PolicyCheckRequest | ApprovalRequest | CustomerNotification
+)
 
 INSTRUCTIONS: tuple[type[msgspec.Struct], ...] = (
     RailInstruction,

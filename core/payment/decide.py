@@ -1,0 +1,107 @@
+"""decide(state, command, context): events, a duplicate, a refusal, or no effect. Pure.
+
+Order of checks: readable, valid shape, role, done before, known payment, state, approval, invariant.
+"""
+
+from __future__ import annotations
+
+from typing import Final, assert_never
+
+from core.decider import Context, Decision
+from core.payment import commands as c
+from core.payment import (
+    decide_approvals,
+    decide_funds,
+    decide_operator,
+    decide_other,
+    decide_policy,
+    decide_rail,
+    decide_reconcile,
+    decide_timer,
+    decide_upstream,
+)
+from core.payment.decide_other import suspend
+from core.payment.state import Payment
+from core.refusals import FIELD_INVALID, PARKED, WRONG_TOPIC, no_effect, refuse
+
+__all__ = ["decide", "suspend"]
+
+# What kind of topic each input comes from; an ExpirePayment may come from two.
+ORIGINS: Final[dict[type, str]] = {
+    c.CreatePayment: "upstream",
+    c.RailReport: "rail",
+    c.DepositsResult: "deposits",
+    c.PolicyVerdict: "resolve",
+    c.ApprovalDecision: "resolve",
+    c.NotificationResult: "notified",
+    c.TimerDue: "timer",
+    c.RequestApproval: "operator",
+    c.RetryPayment: "operator",
+    c.CancelPayment: "operator",
+    c.MarkPaymentFailed: "operator",
+    c.ResolveReconciliation: "operator",
+    c.ReleaseFunds: "operator",
+    c.ReverseCapture: "operator",
+    c.DecideApproval: "operator",
+    c.ResumeProcessing: "operator",
+}
+
+
+def decide(state: Payment | None, command: c.Input, context: Context) -> Decision:
+    """What becomes of one input. Raises only on a defect: the payment is then parked by `suspend`."""
+    kind = type(command)
+    origin = ORIGINS.get(kind)
+    if origin is not None and origin != context.origin:
+        return refuse(WRONG_TOPIC, what=kind.__name__, where=context.origin)
+    if state is not None and state.parked and kind is not c.ResumeProcessing:
+        return no_effect(PARKED)
+    match command:
+        case c.RailReport():
+            return decide_rail.rail_report(state, command, context)
+        case c.DepositsResult():
+            return decide_funds.deposits_result(state, command, context)
+        case c.CreatePayment():
+            return decide_upstream.create(state, command, context)
+        case c.PolicyVerdict():
+            return decide_policy.policy_verdict(state, command, context)
+        case c.TimerDue():
+            return decide_timer.timer_due(state, command, context)
+        case c.NotificationResult():
+            return decide_other.notification_result(state, command, context)
+        case c.ApprovalDecision():
+            return decide_policy.approval_decision(state, command, context)
+        case c.RequestApproval():
+            return decide_approvals.request(state, command, context)
+        case c.DecideApproval():
+            return decide_approvals.decide_approval(state, command, context)
+        case c.RetryPayment():
+            return decide_operator.retry(state, command, context)
+        case c.CancelPayment():
+            return decide_operator.cancel(state, command, context)
+        case c.MarkPaymentFailed():
+            return decide_operator.mark_failed(state, command, context)
+        case c.ExpirePayment():
+            return _expire(state, command, context)
+        case c.ResolveReconciliation():
+            return decide_reconcile.resolve(state, command, context)
+        case c.ReleaseFunds():
+            return decide_reconcile.release_early(state, command, context)
+        case c.ReverseCapture():
+            return decide_reconcile.reverse_capture(state, command, context)
+        case c.ResumeProcessing():
+            return decide_other.resume(state, command, context)
+        case _:
+            assert_never(command)
+
+
+def _expire(state: Payment | None, command: c.ExpirePayment, context: Context) -> Decision:
+    """From an upstream topic without an operator, from the operators' topic with one."""
+    if context.origin == "upstream":
+        if command.operator is not None:
+            return refuse(FIELD_INVALID, field="operator", problem="is not for upstream topics")
+        return decide_upstream.expire(state, command, context)
+    if context.origin != "operator":
+        return refuse(WRONG_TOPIC, what="ExpirePayment", where=context.origin)
+    if command.operator is None:
+        return refuse(FIELD_INVALID, field="operator", problem="is missing")
+    return decide_operator.expire(state, command, command.operator, context)

@@ -1,0 +1,86 @@
+"""A decision in the making: appended events, the state after each, and what their headers share."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.decider import Context
+from core.header import Actor, EventHeader
+from core.payment.events import Event
+from core.payment.evolve import evolve
+from core.payment.state import Payment
+from core.rules import Rules
+from core.values import ZERO_HASH
+
+SYSTEM: Final = Actor("system", "orchestrator")
+
+
+class Draft:
+    """Appends events; nothing can refuse any more. `now` is the decision's time (decidedAt), epoch ms."""
+
+    __slots__ = (
+        "actor",
+        "before",
+        "context",
+        "events",
+        "now",
+        "payment_id",
+        "rules",
+        "state",
+        "traceparent",
+    )
+
+    def __init__(
+        self,
+        before: Payment | None,
+        context: Context,
+        payment_id: str,
+        actor: Actor,
+        traceparent: str | None,
+        now: int,
+    ) -> None:
+        self.before = before
+        self.state: Payment = before  # type: ignore[assignment]  # None only until the first event
+        self.context = context
+        self.rules: Rules = context.rules
+        self.payment_id = payment_id
+        self.actor = actor
+        self.traceparent = traceparent
+        self.now = now
+        self.events: list[Event] = []
+
+    def header(
+        self,
+        attempt: int,
+        state_after: str | None = None,
+        *,
+        reason: str | None = None,
+        approval_id: str | None = None,
+        actor: Actor | None = None,
+    ) -> EventHeader:
+        """The next event's header, of the decision's actor or another; previous_hash comes with the encoding."""
+        state = self.state
+        return EventHeader(
+            self.payment_id,
+            1 if state is None else state.sequence + 1,
+            ZERO_HASH,
+            self.now,
+            self.context.cause,
+            actor or self.actor,
+            attempt,
+            state_after or state.state,
+            reason,
+            approval_id,
+            self.rules.number,
+            self.traceparent,
+        )
+
+    def append(self, event: Event) -> None:
+        """The event has happened: the state is the one after it."""
+        self.state = evolve(self.state, event)
+        self.events.append(event)
+
+
+def decided_at(state: Payment | None, now_ms: int) -> int:
+    """decidedAt never goes back within a payment (domain: time and rules)."""
+    return now_ms if state is None else max(now_ms, state.decided_at)

@@ -1,0 +1,258 @@
+"""Parts of `evolve`: the records beside the lifecycle. None of them moves the state."""
+
+from __future__ import annotations
+
+from core.header import EventHeader
+from core.payment import events as e
+from core.payment.corrupt import CorruptHistory
+from core.payment.evolve_lifecycle import use_approval
+from core.payment.remember import (
+    content_of,
+    own_attempt,
+    remember_report,
+    remember_result,
+    result_key,
+)
+from core.payment.state import (
+    APPROVALS_REMEMBERED_MAX,
+    CONFLICTS_LISTED_MAX,
+    CONFLICTS_REMEMBERED_MAX,
+    Approval,
+    Conflict,
+    Notification,
+    Payment,
+)
+
+
+def policy_checked(new: Payment, event: e.PolicyChecked, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    mine.policy = event.verdict
+    mine.policy_from = new.decision_from
+    new.decision_remembered = True
+
+
+def suspended(new: Payment, event: e.ProcessingSuspended, header: EventHeader) -> None:
+    new.parked = True
+
+
+def resumed(new: Payment, event: e.ProcessingResumed, header: EventHeader) -> None:
+    new.parked = False
+
+
+def action_requested(new: Payment, event: e.OperatorActionRequested, header: EventHeader) -> None:
+    approval = Approval(
+        id=_approval_id(header),
+        action=event.action,
+        requester=event.requester,
+        attempt=header.attempt,
+        phase=event.phase,
+        failure_reason=event.failure_reason,
+        conflict_id=event.conflict_id,
+        verdict=event.verdict,
+        amount=event.amount,
+        status="REQUESTED",
+        expires_at=event.expires_at,
+        requested_from=new.decision_from,
+    )
+    new.approvals_made += 1
+    new.approvals = [*_without_oldest_ended(new), approval]
+    new.decision_remembered = True
+    if event.frozen_until is not None:
+        mine = own_attempt(new, header.attempt)
+        mine.frozen_until = event.frozen_until
+        mine.frozen_by = approval.id
+
+
+def action_referred(new: Payment, event: e.OperatorActionReferred, header: EventHeader) -> None:
+    _decide(new, header, "REFERRED", event.decided_by)
+
+
+def action_approved(new: Payment, event: e.OperatorActionApproved, header: EventHeader) -> None:
+    approval = _decide(new, header, "APPROVED", event.decided_by)
+    approval.expires_at = event.expires_at
+    for attempt in new.attempts:
+        if attempt.frozen_by == approval.id and attempt.frozen_until is not None:
+            mine = own_attempt(new, attempt.number)
+            mine.frozen_until = min(attempt.frozen_until, event.expires_at)
+
+
+def action_rejected(new: Payment, event: e.OperatorActionRejected, header: EventHeader) -> None:
+    approval = _decide(new, header, "REJECTED", event.decided_by)
+    for attempt in new.attempts:
+        if attempt.frozen_by == approval.id and attempt.frozen_until is not None:
+            own_attempt(new, attempt.number).frozen_until = None
+
+
+def overdue(new: Payment, event: e.PaymentOverdue, header: EventHeader) -> None:
+    own_attempt(new, header.attempt).overdue = event.level
+
+
+def enquiry_requested(new: Payment, event: e.RailEnquiryRequested, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    mine.enquiries = event.number
+    mine.enquiry_round += 1
+    mine.enquiry_at = header.decided_at
+
+
+def status_reported(new: Payment, event: e.RailStatusReported, header: EventHeader) -> None:
+    """A note. A rejection noted here is the rejection of our own resend: it moves nothing."""
+    mine = own_attempt(new, header.attempt)
+    new.notes += 1
+    if event.kind == "REJECTED":
+        mine.resend_rejected = True
+    content = content_of(new, event.code, event.amount, event.currency)
+    remember_report(new, mine, note_kind(event.kind), event.rail_message_id, content)
+
+
+def note_kind(kind: str) -> str:
+    """A rejection that was only noted must not hide the rail's rejection of the payment itself."""
+    return "NOTED" if kind == "REJECTED" else kind
+
+
+def non_payment_confirmed(new: Payment, event: e.NonPaymentConfirmed, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    mine.certain = True
+    mine.retry_safe = mine.retry_safe and event.retry_safe
+    content = content_of(new, event.code, None, None)
+    remember_report(new, mine, event.by, event.rail_message_id, content)
+
+
+def recall_requested(new: Payment, event: e.RecallRequested, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    mine.recall = "REQUESTED"
+    remember_report(new, mine, "ALREADY_SUBMITTED", None, None)
+
+
+def recall_answered(new: Payment, event: e.RecallAnswered, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    mine.recall = "ACCEPTED" if event.accepted else "REFUSED"
+    kind = f"RECALL_{mine.recall}"
+    content = content_of(new, event.code, None, None)
+    remember_report(new, mine, kind, event.rail_message_id, content)
+
+
+def reconciliation_required(
+    new: Payment, event: e.ReconciliationRequired, header: EventHeader
+) -> None:
+    new.conflicts_made += 1
+    new.decision_remembered = True
+    listed = sum(1 for c in new.conflicts if c.verdict is None)
+    if listed >= CONFLICTS_LISTED_MAX:
+        new.conflicts_unlisted += 1
+        return
+    conflict = Conflict(
+        id=event.conflict_id,
+        kind=event.kind,
+        attempt=header.attempt,
+        report_kind=event.report_kind,
+        content=content_of(new, event.code, event.amount, event.currency),
+        message_id=event.rail_message_id,
+        amount=event.amount,
+        currency=event.currency,
+        from_sequence=new.decision_from,
+    )
+    new.conflicts = [*new.conflicts, conflict]
+
+
+def reconciliation_resolved(
+    new: Payment, event: e.ReconciliationResolved, header: EventHeader
+) -> None:
+    kind = _close_conflict(new, event)
+    remember_result(new, result_key("Q", f"{event.conflict_id}:{header.attempt}:{event.verdict}"))
+    use_approval(new, header)
+    if kind == "FUNDS_CONTRADICTION":
+        return  # the books are put right outside; the payment's fate is not in question
+    mine = own_attempt(new, header.attempt)
+    match event.verdict:
+        case "NOT_PAID":
+            mine.certain = True
+            if mine.ended_at:
+                mine.outcome = "NOT_PAID"
+        case "SETTLED_AFTER_ALL" | "AMOUNT_ACCEPTED":
+            mine.outcome = "PAID"
+            mine.settled = event.amount or new.amount
+        case "RETURNED":
+            mine.outcome = "RETURNED"
+        case _:
+            raise CorruptHistory(f"verdict {event.verdict}")
+
+
+def returned(new: Payment, event: e.PaymentReturned, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    mine.outcome = "RETURNED"
+    content = content_of(new, event.code, event.amount, event.currency)
+    remember_report(new, mine, "RETURNED", event.rail_message_id, content)
+
+
+def notification_requested(
+    new: Payment, event: e.CustomerNotificationRequested, header: EventHeader
+) -> None:
+    if event.kind != "retry_started":
+        own_attempt(new, header.attempt).notified = True
+    note = Notification(event.notification_id, event.kind)
+    new.notifications = [*new.notifications, note]
+
+
+def notified(new: Payment, event: e.CustomerNotified, header: EventHeader) -> None:
+    for index, known in enumerate(new.notifications):
+        if known.id == event.notification_id:
+            answered = Notification(known.id, known.kind, event.result, new.decision_from)
+            new.notifications = [
+                *new.notifications[:index],
+                answered,
+                *new.notifications[index + 1 :],
+            ]
+            new.decision_remembered = True
+            return
+    raise CorruptHistory(f"no notification {event.notification_id}")
+
+
+def _close_conflict(new: Payment, event: e.ReconciliationResolved) -> str | None:
+    """The kind of the conflict that is closed; None for one that was only counted."""
+    for index, known in enumerate(new.conflicts):
+        if known.id == event.conflict_id and known.verdict is None:
+            closed: Conflict = known.__copy__()
+            closed.verdict = event.verdict
+            rest = [*new.conflicts[:index], closed, *new.conflicts[index + 1 :]]
+            new.conflicts = _without_oldest_closed(rest)
+            return closed.kind
+    if not new.conflicts_unlisted:
+        raise CorruptHistory(f"no open conflict {event.conflict_id}")
+    new.conflicts_unlisted -= 1
+    return None
+
+
+def _without_oldest_closed(conflicts: list[Conflict]) -> list[Conflict]:
+    closed = [c for c in conflicts if c.verdict is not None]
+    if len(closed) <= CONFLICTS_REMEMBERED_MAX:
+        return conflicts
+    return [c for c in conflicts if c is not closed[0]]
+
+
+def _without_oldest_ended(new: Payment) -> list[Approval]:
+    now = new.decided_at
+    ended = [a for a in new.approvals if a.status in ("USED", "REJECTED") or a.expires_at <= now]
+    if len(ended) < APPROVALS_REMEMBERED_MAX:
+        return new.approvals
+    return [a for a in new.approvals if a is not ended[0]]
+
+
+def _decide(new: Payment, header: EventHeader, status: str, by: str) -> Approval:
+    approval_id = _approval_id(header)
+    for index, known in enumerate(new.approvals):
+        if known.id == approval_id:
+            mine: Approval = known.__copy__()
+            mine.status = status
+            mine.decided_from = new.decision_from
+            mine.decided_by = by
+            mine.decision = status
+            new.approvals = [*new.approvals[:index], mine, *new.approvals[index + 1 :]]
+            new.decision_remembered = True
+            return mine
+    raise CorruptHistory(f"no approval {approval_id} at sequence {header.sequence}")
+
+
+def _approval_id(header: EventHeader) -> str:
+    if header.approval_id is None:
+        raise CorruptHistory(f"no approval id at sequence {header.sequence}")
+    return header.approval_id

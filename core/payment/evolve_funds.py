@@ -1,0 +1,143 @@
+"""Parts of `evolve`: the funds sub-state of each attempt and its sums, from Deposits Core's answers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.header import EventHeader
+from core.payment import events as e
+from core.payment.corrupt import CorruptHistory
+from core.payment.evolve_lifecycle import use_approval
+from core.payment.remember import own_attempt, remember_result, result_key
+from core.payment.state import Ask, Attempt, Payment
+from core.values import FUNDS_LETTER
+
+_STEM: Final[dict[str, str]] = {
+    "HOLD": "HOLD",
+    "CAPTURE": "CAPTURE",
+    "RELEASE": "RELEASE",
+    "DEBIT_FORCED": "DEBIT",
+    "REVERSE": "REVERSE",
+    "CREDIT": "CREDIT",
+}
+_OPERATION_OF_LETTER: Final[dict[str, str]] = {letter: op for op, letter in FUNDS_LETTER.items()}
+
+
+def requested(new: Payment, event: e.FundsRequested, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    operation = event.operation
+    number = int(event.funds_ref[31:])
+    mine.funds = f"{_STEM[operation]}_REQUESTED"
+    index = ask_index(mine, operation, number)
+    if index is None:
+        if event.repeat:
+            raise CorruptHistory(f"{event.funds_ref} was repeated but never asked")
+        ask = Ask(operation, number, event.amount, "REQUESTED", header.decided_at)
+        mine.asks = [*mine.asks, ask]
+    else:
+        ask = mine.asks[index].__copy__()
+        ask.status = "REQUESTED"
+        ask.asked_at = header.decided_at
+        ask.repeat = event.repeat
+        mine.asks = [*mine.asks[:index], ask, *mine.asks[index + 1 :]]
+    if header.approval_id is not None:
+        letter = "L" if operation == "RELEASE" else "V"
+        remember_result(new, result_key(letter, header.attempt))
+        use_approval(new, header)
+
+
+def request_failed(new: Payment, event: e.FundsRequestFailed, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    _answer(new, mine, event.funds_ref, "FAILED")
+    mine.funds = f"{_STEM[event.operation]}_FAILED"
+
+
+def held(new: Payment, event: e.FundsHeld, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    _answer(new, mine, event.funds_ref, "DONE")
+    mine.funds = "HELD"
+    mine.hold_ref = event.hold_ref
+    mine.held += event.amount
+
+
+def hold_declined(new: Payment, event: e.FundsHoldDeclined, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    _answer(new, mine, event.funds_ref, "DECLINED")
+    mine.funds = "HOLD_DECLINED"
+
+
+def captured(new: Payment, event: e.FundsCaptured, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    _answer(new, mine, event.funds_ref, "DONE")
+    mine.captured += event.amount
+    mine.funds = "CAPTURED"
+
+
+def released(new: Payment, event: e.FundsReleased, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    _answer(new, mine, event.funds_ref, "DONE")
+    mine.released += event.amount
+    mine.funds = _settled_funds(mine) or "RELEASED"
+
+
+def debit_forced(new: Payment, event: e.FundsDebitForced, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    _answer(new, mine, event.funds_ref, "DONE")
+    mine.debited += event.amount
+    mine.funds = "DEBITED"
+
+
+def reversed_(new: Payment, event: e.FundsReversed, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    _answer(new, mine, event.funds_ref, "DONE")
+    mine.reversed += event.amount
+    mine.funds = "REVERSED"
+
+
+def credited(new: Payment, event: e.FundsCredited, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    _answer(new, mine, event.funds_ref, "DONE")
+    mine.credited += event.amount
+    mine.funds = "CREDITED"
+
+
+def release_deferred(new: Payment, event: e.FundsReleaseDeferred, header: EventHeader) -> None:
+    own_attempt(new, header.attempt).funds = "RELEASE_DEFERRED"
+
+
+def hold_transferred(new: Payment, event: e.FundsHoldTransferred, header: EventHeader) -> None:
+    """The later attempt takes the hold over: its sums and reference move with it."""
+    giver = own_attempt(new, event.from_attempt)
+    taker = own_attempt(new, event.to_attempt)
+    giver.held -= event.amount
+    giver.funds = "TRANSFERRED"
+    taker.held += event.amount
+    taker.hold_ref = event.hold_ref
+    taker.funds = "HELD"
+
+
+def ask_index(attempt: Attempt, operation: str, number: int) -> int | None:
+    """Where this instruction stands in the attempt's list, or None when it was never given."""
+    for index, ask in enumerate(attempt.asks):
+        if ask.operation == operation and ask.number == number:
+            return index
+    return None
+
+
+def _answer(new: Payment, mine: Attempt, funds_ref: str, status: str) -> None:
+    operation = _OPERATION_OF_LETTER[funds_ref[30]]
+    index = ask_index(mine, operation, int(funds_ref[31:]))
+    if index is None:
+        raise CorruptHistory(f"{funds_ref} was answered but never asked")
+    ask = mine.asks[index].__copy__()
+    ask.status = status
+    ask.answered_from = new.decision_from
+    mine.asks = [*mine.asks[:index], ask, *mine.asks[index + 1 :]]
+    new.decision_remembered = True
+
+
+def _settled_funds(mine: Attempt) -> str | None:
+    """The rest of a hold was released after its capture: the money's place is still the capture."""
+    if mine.debited:
+        return "DEBITED"
+    return "CAPTURED" if mine.captured else None

@@ -1,0 +1,160 @@
+"""Parts of `evolve`: the eight lifecycle events. The state itself has been moved by the one table already."""
+
+from __future__ import annotations
+
+from core.header import EventHeader
+from core.payment import events as e
+from core.payment.corrupt import CorruptHistory
+from core.payment.remember import (
+    content_of,
+    own_attempt,
+    remember_report,
+    remember_result,
+    result_key,
+)
+from core.payment.state import Approval, Attempt, Payment
+from core.values import State
+
+
+def created(event: e.PaymentIntentCreated, mark: int) -> Payment:
+    header = event.header
+    at = header.decided_at
+    return Payment(
+        payment_intent_id=header.payment_intent_id,
+        source=event.source,
+        idempotency_key=event.idempotency_key,
+        amount=event.amount,
+        currency=event.currency,
+        parties_scheme=event.parties.scheme,
+        parties_key_id=event.parties.key_id,
+        parties_bytes=event.parties.bytes,
+        end_to_end_id=event.end_to_end_id,
+        service=event.service,
+        uetr=event.uetr,
+        customer_id=event.customer_id,
+        requested_execution_time=event.requested_execution_time,
+        expires_at=event.expires_at,
+        state=State.CREATED.value,
+        created_at=at,
+        sequence=1,
+        decided_at=at,
+        rule_set=header.rule_set,
+        attempts=[Attempt(1, at, State.CREATED.value)],
+        decision_topic=mark,
+        decision_offset=header.cause.offset,
+        decision_remembered=True,
+    )
+
+
+def authorised(new: Payment, event: e.PaymentAuthorised, header: EventHeader) -> None:
+    mine = _current(new, header)
+    mine.state = new.state
+    mine.started_at = header.decided_at
+    new.authorised_at = header.decided_at
+
+
+def attempt_created(new: Payment, event: e.PaymentAttemptCreated, header: EventHeader) -> None:
+    number = header.attempt
+    if number == 1 and len(new.attempts) == 1 and not new.attempts[0].ended_at:
+        return
+    if number != len(new.attempts) + 1:
+        raise CorruptHistory(f"attempt {number} after {len(new.attempts)}")
+    new.attempts = [*new.attempts, Attempt(number, header.decided_at, new.state)]
+    new.reason = None
+    remember_result(new, result_key("R", number))
+    use_approval(new, header)
+
+
+def sent(new: Payment, event: e.PaymentSentToRail, header: EventHeader) -> None:
+    mine = _current(new, header)
+    mine.state = new.state
+    mine.sent_at = header.decided_at
+    mine.submit_before = event.submit_before
+
+
+def acknowledged(new: Payment, event: e.PaymentAcknowledged, header: EventHeader) -> None:
+    mine = _current(new, header)
+    mine.state = new.state
+    mine.acknowledged_at = header.decided_at
+    mine.overdue = None
+    mine.enquiry_round = 0
+    content = None if event.implied else content_of(new, event.code, None, None)
+    message_id = None if event.implied else event.rail_message_id
+    remember_report(new, mine, "ACCEPTED", message_id, content)
+
+
+def settled(new: Payment, event: e.PaymentSettled, header: EventHeader) -> None:
+    mine = _current(new, header)
+    mine.state = new.state
+    mine.ended_at = header.decided_at
+    mine.overdue = None
+    mine.enquiry_round = 0
+    mine.settled = event.amount
+    if mine.outcome != "RETURNED":  # by the verdict that this settlement belongs to
+        mine.outcome = "PAID"
+    if event.conflict_id is None:
+        mine.ended_by = "rail"
+        content = content_of(new, event.code, event.amount, event.currency)
+        remember_report(new, mine, "SETTLED", event.rail_message_id, content)
+    else:
+        mine.ended_by = "operator"
+        remember_report(new, mine, "SETTLED", None, None)
+
+
+def failed(new: Payment, event: e.PaymentFailed, header: EventHeader) -> None:
+    mine = _current(new, header)
+    if event.report_kind is not None:
+        content = content_of(new, event.code, None, None)
+        remember_report(new, mine, event.report_kind, event.rail_message_id, content)
+    mine.late_failure = event.late_failure
+    mine.retry_safe = event.retry_safe
+    mine.withdraw = bool(mine.sent_at) and header.reason == "CANCELLED" and event.source != "rail"
+    _end(new, mine, header, event.source, event.non_payment_certain)
+    if event.source == "operator":
+        if header.reason == "CANCELLED":
+            remember_result(new, result_key("C", f"{header.attempt}:{event.customer_id or ''}"))
+        else:
+            remember_result(new, result_key("M", f"{header.attempt}:{header.reason}"))
+        use_approval(new, header)
+
+
+def expired(new: Payment, event: e.PaymentExpired, header: EventHeader) -> None:
+    mine = _current(new, header)
+    if event.source == "rail":
+        content = content_of(new, event.code, None, None)
+        remember_report(new, mine, "EXPIRED", event.rail_message_id, content)
+    _end(new, mine, header, event.source, event.non_payment_certain)
+    if event.source in ("operator", "upstream"):
+        remember_result(new, result_key("E", header.attempt))
+        use_approval(new, header)
+
+
+def use_approval(new: Payment, header: EventHeader) -> None:
+    """The approval that the acting event names is used up, and the freeze it made ends."""
+    if header.approval_id is None:
+        return
+    for index, approval in enumerate(new.approvals):
+        if approval.id == header.approval_id:
+            used: Approval = approval.__copy__()
+            used.status = "USED"
+            new.approvals = [*new.approvals[:index], used, *new.approvals[index + 1 :]]
+            return
+    raise CorruptHistory(f"no approval {header.approval_id} at sequence {header.sequence}")
+
+
+def _current(new: Payment, header: EventHeader) -> Attempt:
+    if header.attempt != len(new.attempts):
+        raise CorruptHistory(f"attempt {header.attempt} is not the current one")
+    return own_attempt(new, header.attempt)
+
+
+def _end(new: Payment, mine: Attempt, header: EventHeader, source: str, certain: bool) -> None:
+    mine.state = new.state
+    mine.ended_at = header.decided_at
+    mine.ended_by = source
+    mine.reason = header.reason
+    mine.certain = certain
+    mine.overdue = None
+    mine.enquiry_round = 0
+    mine.frozen_until = None
+    new.reason = header.reason

@@ -1,0 +1,151 @@
+"""Work for the outside, derived from a decision's events: never remembered, never given twice by a replay."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.header import EventHeader, InstructionHeader
+from core.payment import events as e
+from core.payment import instructions as i
+from core.payment.flow import policy_ref
+from core.payment.state import Payment, money_outcome
+from core.values import Action, external_ref
+
+DUPLICATE_RISK: Final = (
+    "RISK OF PAYING TWICE: it is not certain that the earlier attempt was not paid. "
+)
+
+
+def instructions(
+    before: Payment | None, events: list[e.Event], after: Payment
+) -> list[i.Instruction]:
+    """What the outside is asked to do because of `events`, in their order."""
+    work: list[i.Instruction] = []
+    for event in events:
+        kind = type(event)
+        if kind is e.FundsRequested:
+            work.append(_deposits(after, event))  # type: ignore[arg-type]  # narrowed by `kind`
+        elif kind in _OTHERS:
+            _other(work, after, event)
+    return work
+
+
+_OTHERS: Final = frozenset(
+    {
+        e.PaymentIntentCreated,
+        e.PaymentAttemptCreated,
+        e.PaymentSentToRail,
+        e.PaymentFailed,
+        e.RailEnquiryRequested,
+        e.RecallRequested,
+        e.OperatorActionRequested,
+        e.CustomerNotificationRequested,
+    }
+)
+
+
+def _other(work: list[i.Instruction], after: Payment, event: e.Event) -> None:
+    if isinstance(event, e.PaymentIntentCreated):
+        work.append(_policy_check(after, event.header, "CREATE"))
+    elif isinstance(event, e.PaymentSentToRail):
+        work.append(_rail(after, event.header, "SUBMIT", 1))
+    elif isinstance(event, e.PaymentAttemptCreated):
+        if event.header.attempt > 1:
+            work.append(_policy_check(after, event.header, "RETRY"))
+    elif isinstance(event, e.PaymentFailed):
+        if after.attempts[event.header.attempt - 1].withdraw:
+            work.append(_rail(after, event.header, "WITHDRAW", 1))
+    elif isinstance(event, e.RailEnquiryRequested):
+        work.append(_rail(after, event.header, "ENQUIRE", event.number))
+    elif isinstance(event, e.RecallRequested):
+        work.append(_rail(after, event.header, "RECALL", 1))
+    elif isinstance(event, e.OperatorActionRequested):
+        work.append(_approval(after, event))
+    elif isinstance(event, e.CustomerNotificationRequested):
+        work.append(
+            i.CustomerNotification(
+                _header(event.header),
+                event.notification_id,
+                event.kind,
+                after.state,
+                money_outcome(after),
+                after.amount,
+                after.currency,
+                after.customer_id,
+            )
+        )
+
+
+def _header(header: EventHeader) -> InstructionHeader:
+    return InstructionHeader(
+        header.payment_intent_id, header.sequence, header.decided_at, header.traceparent
+    )
+
+
+def _policy_check(after: Payment, header: EventHeader, phase: str) -> i.PolicyCheckRequest:
+    return i.PolicyCheckRequest(
+        _header(header),
+        policy_ref(after.payment_intent_id, header.attempt),
+        phase,
+        header.attempt,
+        after.source,
+        after.amount,
+        after.currency,
+        after.service,
+        after.parties,
+    )
+
+
+def _rail(after: Payment, header: EventHeader, kind: str, number: int) -> i.RailInstruction:
+    submit = kind == "SUBMIT"
+    return i.RailInstruction(
+        _header(header),
+        kind,
+        external_ref(after.payment_intent_id, header.attempt),
+        header.attempt,
+        after.amount,
+        after.currency,
+        after.service,
+        after.end_to_end_id,
+        after.attempts[header.attempt - 1].submit_before,
+        number,
+        after.parties if submit else None,
+        after.uetr,
+    )
+
+
+def _deposits(after: Payment, event: e.FundsRequested) -> i.DepositsRequest:
+    header = event.header
+    return i.DepositsRequest(
+        _header(header),
+        event.operation,
+        event.funds_ref,
+        header.attempt,
+        event.amount,
+        event.currency,
+        after.attempts[header.attempt - 1].hold_ref,
+        after.parties if event.operation == "HOLD" else None,
+        event.repeat,
+    )
+
+
+def _approval(after: Payment, event: e.OperatorActionRequested) -> i.ApprovalRequest:
+    header = event.header
+    risk = DUPLICATE_RISK if event.action == Action.RETRY_UNCERTAIN else ""
+    return i.ApprovalRequest(
+        header=_header(header),
+        approval_id=header.approval_id or "",
+        action=event.action,
+        phase=event.phase,
+        attempt=header.attempt,
+        requester=event.requester,
+        roles=event.roles,
+        reason=risk + event.text,
+        state=after.state,
+        amount=event.amount or after.amount,
+        currency=after.currency,
+        failure_reason=event.failure_reason,
+        conflict_id=event.conflict_id,
+        verdict=event.verdict,
+        expires_at=event.expires_at,
+    )

@@ -1,0 +1,227 @@
+"""What a rail report writes into the history, once `decide_rail` has judged it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.payment import events as e
+from core.payment.commands import RailReport
+from core.payment.draft import SYSTEM, Draft
+from core.payment.flow import enquire
+from core.payment.state import Attempt
+from core.values import FailureReason, State, attempt_id, external_ref
+
+_ACKNOWLEDGED: Final = State.ACKNOWLEDGED.value
+_SETTLED: Final = State.SETTLED.value
+_FAILED: Final = State.FAILED.value
+_EXPIRED: Final = State.EXPIRED.value
+_DENIALS: Final = frozenset({"WITHDRAWN", "NOT_SUBMITTED", "STATUS"})
+
+
+def acknowledge(draft: Draft, attempt: Attempt, report: RailReport) -> None:
+    _acknowledged(draft, attempt, report, implied=False)
+
+
+def settle(draft: Draft, attempt: Attempt, report: RailReport) -> None:
+    """Before its acknowledgement, a settlement implies one, in the same decision (ruling 4)."""
+    if attempt.state == State.SENT:
+        _acknowledged(draft, attempt, report, implied=True)
+    state = draft.state
+    draft.append(
+        e.PaymentSettled(
+            draft.header(attempt.number, _SETTLED),
+            attempt_id(attempt.number),
+            external_ref(draft.payment_id, attempt.number),
+            state.amount if report.amount is None else report.amount,
+            report.currency or state.currency,
+            report.rail_message_id,
+            report.transaction_id,
+            report.code,
+            report.via_enquiry,
+            None,
+            report.assigned_from,
+        )
+    )
+
+
+def fail(draft: Draft, attempt: Attempt, report: RailReport) -> None:
+    """The rail's rejection by its code's row, or our adapter's word that nothing was submitted."""
+    if report.kind in _DENIALS:
+        reason, retry_safe, certain, table = FailureReason.TIMEOUT.value, True, True, None
+    else:
+        meaning = draft.rules.meaning(report.adapter, report.code)
+        reason, retry_safe, table = meaning.reason, meaning.retry_safe, meaning.table
+        certain = meaning.non_payment_certain or report.via_enquiry
+    draft.append(
+        e.PaymentFailed(
+            draft.header(attempt.number, _FAILED, reason=reason),
+            attempt_id(attempt.number),
+            "rail",
+            retry_safe,
+            certain,
+            attempt.state == State.ACKNOWLEDGED,
+            None,
+            report.details,
+            report.code,
+            table,
+            None,
+            report.rail_message_id,
+            report.via_enquiry,
+            report.assigned_from,
+            report.kind,
+        )
+    )
+
+
+def expire(draft: Draft, attempt: Attempt, report: RailReport) -> None:
+    meaning = draft.rules.meaning(report.adapter, report.code)
+    draft.append(
+        e.PaymentExpired(
+            draft.header(attempt.number, _EXPIRED, reason=_EXPIRED),
+            attempt_id(attempt.number),
+            "rail",
+            meaning.non_payment_certain or report.via_enquiry,
+            report.details,
+            report.code,
+            meaning.table,
+            report.rail_message_id,
+            report.via_enquiry,
+            report.assigned_from,
+        )
+    )
+
+
+def confirm(draft: Draft, attempt: Attempt, report: RailReport) -> None:
+    """Non-payment is certain now; the rail's reason may forbid a retry (rulings 2 and 3)."""
+    retry_safe, table = True, None
+    if report.kind not in _DENIALS:
+        meaning = draft.rules.meaning(report.adapter, report.code)
+        retry_safe, table = meaning.retry_safe, meaning.table
+    _confirmed(draft, attempt, report, retry_safe=retry_safe, table=table)
+
+
+def recall(draft: Draft, attempt: Attempt) -> None:
+    draft.append(
+        e.RecallRequested(
+            draft.header(attempt.number, actor=SYSTEM),
+            external_ref(draft.payment_id, attempt.number),
+        )
+    )
+
+
+def recall_answer(draft: Draft, attempt: Attempt, report: RailReport) -> None:
+    """An accepted recall makes non-payment certain; a refused one leaves it to enquiries and people."""
+    accepted = report.kind == "RECALL_ACCEPTED"
+    draft.append(
+        e.RecallAnswered(
+            draft.header(attempt.number),
+            external_ref(draft.payment_id, attempt.number),
+            accepted,
+            report.code,
+            report.rail_message_id,
+            report.assigned_from,
+        )
+    )
+    if accepted:
+        _confirmed(draft, attempt, report, retry_safe=True, table=None)
+
+
+def give_back(draft: Draft, attempt: Attempt, report: RailReport) -> None:
+    """A return after settlement: linked; the state stays (ruling 13)."""
+    draft.append(
+        e.PaymentReturned(
+            draft.header(attempt.number),
+            external_ref(draft.payment_id, attempt.number),
+            attempt.settled if report.amount is None else report.amount,
+            report.currency or draft.state.currency,
+            report.code,
+            report.rail_message_id,
+            report.assigned_from,
+        )
+    )
+
+
+def note(draft: Draft, attempt: Attempt, report: RailReport) -> None:
+    """Recorded and no more; a rejection of our own resend is enquired about at once (ruling 11)."""
+    draft.append(
+        e.RailStatusReported(
+            draft.header(attempt.number),
+            external_ref(draft.payment_id, attempt.number),
+            report.kind,
+            report.adapter,
+            report.code,
+            report.amount,
+            report.currency,
+            report.rail_message_id,
+            report.transaction_id,
+            report.details,
+            report.submitted_at,
+            report.answered_at,
+            report.technical_result,
+            report.via_enquiry,
+            report.adapter_stopped,
+            report.assigned_from,
+        )
+    )
+    if report.kind == "REJECTED":
+        enquire(draft, draft.state.attempts[attempt.number - 1], "resend rejected")
+
+
+def conflict(draft: Draft, attempt: Attempt, report: RailReport, kind: str) -> None:
+    """Kept, never dropped, and it blocks (ruling 5)."""
+    state = draft.state
+    said = f"{report.kind}"
+    if report.code is not None:
+        said += f" {report.code}"
+    if report.amount is not None:
+        said += f" of {report.amount} {report.currency or state.currency}"
+    draft.append(
+        e.ReconciliationRequired(
+            draft.header(attempt.number),
+            f"cnf_{state.conflicts_made + 1:03d}",
+            kind,
+            external_ref(draft.payment_id, attempt.number),
+            f"{said} for {attempt_id(attempt.number)}, which is {attempt.state}",
+            report.code,
+            report.amount,
+            report.currency,
+            report.rail_message_id,
+            report.assigned_from,
+            report.kind,
+        )
+    )
+
+
+def _acknowledged(draft: Draft, attempt: Attempt, report: RailReport, *, implied: bool) -> None:
+    draft.append(
+        e.PaymentAcknowledged(
+            draft.header(attempt.number, _ACKNOWLEDGED),
+            attempt_id(attempt.number),
+            external_ref(draft.payment_id, attempt.number),
+            implied,
+            report.rail_message_id,
+            report.transaction_id,
+            report.code,
+            report.via_enquiry,
+            report.assigned_from,
+        )
+    )
+
+
+def _confirmed(
+    draft: Draft, attempt: Attempt, report: RailReport, *, retry_safe: bool, table: str | None
+) -> None:
+    draft.append(
+        e.NonPaymentConfirmed(
+            draft.header(attempt.number),
+            attempt_id(attempt.number),
+            external_ref(draft.payment_id, attempt.number),
+            report.kind,
+            report.code,
+            table,
+            report.rail_message_id,
+            report.via_enquiry,
+            retry_safe,
+            report.assigned_from,
+        )
+    )

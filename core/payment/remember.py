@@ -1,0 +1,61 @@
+"""Parts of `evolve`: copies of what an event touches, and what is remembered to know a duplicate.
+
+Natural keys of accepted results are short, since they stand in every packed state.
+"""
+
+from __future__ import annotations
+
+from core.payment.corrupt import CorruptHistory
+from core.payment.state import Attempt, Payment, Remembered
+
+# Reports of which only the last is kept; of all others the first.
+LAST_ONLY = frozenset({"STATUS", "RECEIVED"})
+
+
+def own_attempt(new: Payment, number: int) -> Attempt:
+    """A fresh copy of the attempt, already standing in `new`. Raises CorruptHistory when there is none."""
+    attempts = new.attempts
+    if not 0 < number <= len(attempts):
+        raise CorruptHistory(f"no attempt {number} at sequence {new.sequence}")
+    mine = attempts[number - 1].__copy__()
+    new.attempts = attempts = attempts.copy()
+    attempts[number - 1] = mine
+    return mine
+
+
+def remember_result(new: Payment, key: str) -> None:
+    """The current decision is the result of the natural key `key`: the first one stays."""
+    if key not in new.results:
+        new.results = {**new.results, key: new.decision_from}
+    new.decision_remembered = True
+
+
+def remember_report(
+    new: Payment, attempt: Attempt, kind: str, message_id: str | None, content: str | None
+) -> None:
+    """Keep the first report of this kind (the last, for STATUS and RECEIVED)."""
+    new.decision_remembered = True
+    memory = Remembered(kind, message_id, content, new.decision_from)
+    for index, known in enumerate(attempt.reports):
+        if known.kind == kind:
+            if kind in LAST_ONLY:
+                reports = attempt.reports.copy()
+                reports[index] = memory
+                attempt.reports = reports
+            return
+    attempt.reports = [*attempt.reports, memory]
+
+
+def content_of(new: Payment, code: str | None, amount: int | None, currency: str | None) -> str:
+    """What a report says, without times and ids: two of one kind with equal content are the same.
+
+    An amount or currency that is not given, or is the payment's own, says nothing of its own.
+    """
+    if (amount is None or amount == new.amount) and (currency is None or currency == new.currency):
+        return code or ""
+    return f"{code or ''}|{amount}|{currency}"
+
+
+def result_key(letter: str, subject: int | str) -> str:
+    """Natural key of an accepted action: its letter and its attempt, conflict or parameters."""
+    return f"{letter}{subject}"

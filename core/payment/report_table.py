@@ -1,0 +1,104 @@
+"""What a rail report does to the attempt it names, by that attempt's state: the table `decide` itself reads.
+
+A report is never refused for the state it finds: it applies, is a duplicate, has no effect, or opens a conflict.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.values import State
+
+# Words of the table.
+NOTE: Final = "NOTE"  # recorded; moves nothing
+ACKNOWLEDGE: Final = "ACKNOWLEDGE"
+SETTLE: Final = "SETTLE"  # from SENT with an implied acknowledgement
+FAIL: Final = "FAIL"
+EXPIRE: Final = "EXPIRE"
+CONFIRM: Final = "CONFIRM"  # non-payment becomes certain; no effect when it is already
+RECALL: Final = "RECALL"  # a withdraw came too late: ask for a recall; else no effect
+RECALL_ANSWER: Final = "RECALL_ANSWER"
+RETURN: Final = "RETURN"
+DUPLICATE: Final = "DUPLICATE"
+NO_EFFECT: Final = "NO_EFFECT"
+CONFLICT: Final = "CONFLICT"
+
+KINDS: Final = (
+    "RECEIVED",
+    "ACCEPTED",
+    "SETTLED",
+    "REJECTED",
+    "EXPIRED",
+    "STATUS",
+    "WITHDRAWN",
+    "NOT_SUBMITTED",
+    "ALREADY_SUBMITTED",
+    "RECALL_ACCEPTED",
+    "RECALL_REFUSED",
+    "RETURNED",
+)
+STATES: Final = tuple(s.value for s in State)
+
+# In order of STATES: CREATED, AUTHORISED, SENT, ACKNOWLEDGED, SETTLED, FAILED, EXPIRED.
+_ROWS: Final[dict[str, tuple[str, ...]]] = {
+    "RECEIVED": (NOTE, NOTE, NOTE, NOTE, NOTE, NOTE, NOTE),
+    "STATUS": (NOTE, NOTE, NOTE, NOTE, NOTE, NOTE, NOTE),
+    "ACCEPTED": (CONFLICT, CONFLICT, ACKNOWLEDGE, DUPLICATE, DUPLICATE, CONFLICT, CONFLICT),
+    "SETTLED": (CONFLICT, CONFLICT, SETTLE, SETTLE, DUPLICATE, CONFLICT, CONFLICT),
+    "REJECTED": (NO_EFFECT, NO_EFFECT, FAIL, FAIL, CONFLICT, CONFIRM, CONFIRM),
+    "EXPIRED": (NO_EFFECT, NO_EFFECT, EXPIRE, EXPIRE, CONFLICT, CONFIRM, CONFIRM),
+    "WITHDRAWN": (NO_EFFECT, NO_EFFECT, FAIL, CONFLICT, CONFLICT, CONFIRM, CONFIRM),
+    "NOT_SUBMITTED": (NO_EFFECT, NO_EFFECT, FAIL, CONFLICT, CONFLICT, CONFIRM, CONFIRM),
+    "ALREADY_SUBMITTED": (
+        NO_EFFECT,
+        NO_EFFECT,
+        NO_EFFECT,
+        NO_EFFECT,
+        NO_EFFECT,
+        RECALL,
+        RECALL,
+    ),
+    "RECALL_ACCEPTED": (
+        NO_EFFECT,
+        NO_EFFECT,
+        CONFLICT,
+        CONFLICT,
+        CONFLICT,
+        RECALL_ANSWER,
+        RECALL_ANSWER,
+    ),
+    "RECALL_REFUSED": (
+        NO_EFFECT,
+        NO_EFFECT,
+        NO_EFFECT,
+        NO_EFFECT,
+        NO_EFFECT,
+        RECALL_ANSWER,
+        RECALL_ANSWER,
+    ),
+    "RETURNED": (CONFLICT, CONFLICT, CONFLICT, CONFLICT, RETURN, CONFLICT, CONFLICT),
+}
+
+REPORT_TABLE: Final[dict[tuple[str, str], str]] = {
+    (kind, state): word
+    for kind, row in _ROWS.items()
+    for state, word in zip(STATES, row, strict=True)
+}
+
+# Why a report contradicts the record, by the report's kind and the state it finds.
+CONFLICT_KINDS: Final[dict[str, str]] = {
+    "AMOUNT_DIFFERS": "The report names another amount or currency than the payment's.",
+    "SAME_MESSAGE_OTHER_CONTENT": "The rail used one message id for two different contents.",
+    "DOUBLE_SETTLEMENT": "A second settlement of a payment that another attempt has paid.",
+    "REPORT_BEFORE_SEND": "The rail speaks of an attempt that was never sent.",
+    "SETTLED_AFTER_END": "The rail settled an attempt that had failed or expired.",
+    "ACKNOWLEDGED_AFTER_END": "The rail acknowledged an attempt that had failed or expired.",
+    "REJECTED_AFTER_SETTLED": "The rail denies what it had settled.",
+    "RETURNED_BEFORE_SETTLED": "The rail returned what was never settled.",
+    "RECALLED_UNASKED": "The rail says that it recalled what was not recalled.",
+    "NOT_SUBMITTED_AFTER_ACKNOWLEDGED": "Our adapter denies submitting what the rail acknowledged.",
+    "CONTRADICTORY_END": "The rail ended the attempt in two ways.",
+    "SUBMISSION_CONTRADICTED": "Our adapter both submitted and did not submit the attempt.",
+    "RECALL_CONTRADICTED": "The rail both accepted and refused the recall.",
+    "FUNDS_CONTRADICTION": "Deposits Core's answers contradict each other or what was asked.",
+}

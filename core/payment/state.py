@@ -1,0 +1,324 @@
+"""What a payment is: everything a decision reads of the past. Made by `evolve` alone, from events alone.
+
+Array-like structs keep the packed form small; they are copied on write and never changed in place.
+Times are epoch milliseconds, amounts integer cents, sequences those of the journal.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from core.transitions import FINAL
+from core.values import MoneyOutcome, Sealed, State, external_ref
+
+CONFLICTS_LISTED_MAX: Final = 16  # open ones beyond are counted, not listed
+CONFLICTS_REMEMBERED_MAX: Final = 16  # resolved ones, so that their reports stay duplicates
+APPROVALS_REMEMBERED_MAX: Final = 32  # ended ones, so that their answers stay duplicates
+
+ENDED: Final = frozenset({State.FAILED.value, State.EXPIRED.value})
+UNSENT: Final = frozenset({State.CREATED.value, State.AUTHORISED.value})
+# Funds sub-states in which nothing is asked of Deposits Core and nothing is held.
+FUNDS_FINAL: Final = frozenset(
+    {
+        "NONE",
+        "HOLD_DECLINED",
+        "HOLD_FAILED",
+        "TRANSFERRED",
+        "CAPTURED",
+        "RELEASED",
+        "DEBITED",
+        "REVERSED",
+        "CREDITED",
+    }
+)
+
+
+class Ask(msgspec.Struct, array_like=True, gc=False):
+    """One instruction to Deposits Core. `status` REQUESTED, FAILED, DONE or DECLINED."""
+
+    operation: str
+    number: int
+    amount: int
+    status: str
+    asked_at: int
+    repeat: int = 0
+    answered_from: int = 0  # sequence of the last answer
+
+
+class Remembered(msgspec.Struct, array_like=True, gc=False):
+    """The first report of a kind (the last, for STATUS and RECEIVED): its message id and content."""
+
+    kind: str
+    message_id: str | None
+    content: str | None  # None: implied by another report, any consistent content is the same
+    from_sequence: int
+
+
+class Attempt(msgspec.Struct, array_like=True, gc=False):
+    """One way of carrying the intent out. `state` follows the payment's while it is the last attempt."""
+
+    number: int
+    started_at: int
+    state: str
+    # the gate before the rail
+    policy: str = "REQUESTED"  # then PASSED or DECLINED
+    policy_from: int = 0
+    frozen_until: int | None = None
+    frozen_by: str | None = None  # set once: an attempt is frozen once
+    # funds
+    funds: str = "NONE"
+    hold_ref: str | None = None
+    held: int = 0
+    captured: int = 0
+    released: int = 0
+    debited: int = 0
+    reversed: int = 0
+    credited: int = 0
+    asks: list[Ask] = []
+    # the rail
+    sent_at: int = 0
+    submit_before: int = 0
+    acknowledged_at: int = 0
+    reports: list[Remembered] = []
+    enquiries: int = 0
+    enquiry_round: int = 0  # since the last lifecycle change
+    enquiry_at: int = 0
+    overdue: str | None = None  # ATTENTION, ESCALATED
+    resend_rejected: bool = False
+    # the end
+    ended_at: int = 0
+    ended_by: str | None = None  # rail, operator, upstream, system
+    reason: str | None = None
+    retry_safe: bool = False
+    certain: bool = False  # non-payment is certain
+    late_failure: bool = False
+    withdraw: bool = False
+    recall: str | None = None  # REQUESTED, ACCEPTED, REFUSED
+    outcome: str | None = None  # PAID, NOT_PAID, RETURNED
+    settled: int = 0  # what the rail moved
+    notified: bool = False
+
+
+class Approval(msgspec.Struct, array_like=True, gc=False):
+    """`status` REQUESTED, REFERRED, APPROVED, REJECTED or USED; bound to all that stands here."""
+
+    id: str
+    action: str
+    requester: str
+    attempt: int
+    phase: str
+    failure_reason: str | None
+    conflict_id: str | None
+    verdict: str | None
+    amount: int | None
+    status: str
+    expires_at: int
+    requested_from: int
+    decided_from: int = 0
+    decided_by: str | None = None
+    decision: str | None = None
+
+
+class Conflict(msgspec.Struct, array_like=True, gc=False):
+    """What contradicts the record. Open while `verdict` is None."""
+
+    id: str
+    kind: str
+    attempt: int
+    report_kind: str | None
+    content: str
+    message_id: str | None
+    amount: int | None
+    currency: str | None
+    from_sequence: int
+    verdict: str | None = None
+
+
+class Notification(msgspec.Struct, array_like=True, gc=False):
+    """A message to the customer and what became of it."""
+
+    id: str
+    kind: str
+    result: str | None = None
+    from_sequence: int = 0
+
+
+class Payment(msgspec.Struct, array_like=True, gc=False):
+    """The aggregate. The current attempt is the last one; there is always one."""
+
+    payment_intent_id: str
+    # content, as compared for duplicates
+    source: str
+    idempotency_key: str
+    amount: int
+    currency: str
+    parties_scheme: str
+    parties_key_id: str | None
+    parties_bytes: bytes
+    end_to_end_id: str
+    service: str
+    uetr: str | None
+    customer_id: str | None
+    requested_execution_time: int | None
+    expires_at: int | None
+    # where it stands
+    state: str
+    created_at: int
+    sequence: int
+    decided_at: int
+    rule_set: int
+    attempts: list[Attempt]
+    authorised_at: int = 0
+    reason: str | None = None
+    parked: bool = False
+    last_lifecycle_event: str = "PaymentIntentCreated"
+    # when it needs a timer, and for what; set at the end of a decision
+    deadline: int | None = None
+    deadline_kind: str | None = None
+    # people
+    approvals: list[Approval] = []
+    approvals_made: int = 0
+    conflicts: list[Conflict] = []
+    conflicts_made: int = 0
+    conflicts_unlisted: int = 0
+    notifications: list[Notification] = []
+    notes: int = 0
+    # what was done before: natural key -> first sequence; first -> last sequence of that decision
+    results: dict[str, int] = {}
+    ends: dict[int, int] = {}
+    decision_from: int = 1
+    decision_topic: int = 0
+    decision_offset: int = -1
+    decision_remembered: bool = False
+
+    @property
+    def attempt(self) -> Attempt:
+        return self.attempts[-1]
+
+    @property
+    def parties(self) -> Sealed:
+        return Sealed(self.parties_scheme, self.parties_key_id, self.parties_bytes)
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Payment)
+
+
+def pack(state: Payment) -> bytes:
+    """The state as bytes: the same state is always the same bytes."""
+    return _encoder.encode(state)
+
+
+def unpack(packed: bytes) -> Payment:
+    """State from its packed bytes. Raises ValueError when they can not be read."""
+    try:
+        return _decoder.decode(packed)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"the packed state cannot be read: {error}") from error
+
+
+def open_conflicts(state: Payment) -> int:
+    """How many conflicts are open, those that are only counted included."""
+    if not state.conflicts:
+        return state.conflicts_unlisted
+    return state.conflicts_unlisted + sum(1 for c in state.conflicts if c.verdict is None)
+
+
+def certain_for_all(state: Payment) -> bool:
+    """Whether non-payment is certain for every attempt that has ended (domain: certainty)."""
+    for attempt in state.attempts:
+        if attempt.state in ENDED and not attempt.certain:
+            return False
+        if attempt.outcome == "PAID" or attempt.outcome == "RETURNED":
+            return False
+    return True
+
+
+def money_outcome(state: Payment) -> str:
+    """What became of the money, over all attempts (domain: ruling 6).
+
+    An open conflict outranks paid, paid outranks uncertain, uncertain outranks returned, open and not paid.
+    """
+    if (state.conflicts or state.conflicts_unlisted) and open_conflicts(state):
+        return MoneyOutcome.CONTRADICTED.value
+    uncertain = returned = False
+    for attempt in state.attempts:
+        outcome = attempt.outcome
+        if outcome == "PAID":
+            return MoneyOutcome.PAID.value
+        if outcome == "RETURNED":
+            returned = True
+        elif attempt.state in ENDED and not attempt.certain:
+            uncertain = True
+    if uncertain:
+        return MoneyOutcome.UNCERTAIN.value
+    if returned:
+        return MoneyOutcome.RETURNED.value
+    if state.state in FINAL:
+        return MoneyOutcome.NOT_PAID.value
+    return MoneyOutcome.OPEN.value
+
+
+def at_rest(state: Payment) -> bool:
+    """Whether nothing is outstanding: state and funds final, money certain, no conflict, no timer."""
+    if state.state not in FINAL or state.deadline is not None or state.parked:
+        return False
+    for attempt in state.attempts:
+        if attempt.funds not in FUNDS_FINAL:
+            return False
+        if attempt.state in ENDED and not attempt.certain and attempt.outcome is None:
+            return False
+    return not open_conflicts(state)
+
+
+def waiting_for_person(state: Payment) -> bool:
+    """Whether only a person takes it further: parked, a conflict, a referred approval, or answers used up."""
+    if state.parked or open_conflicts(state):
+        return True
+    if any(a.status == "REFERRED" and a.expires_at > state.decided_at for a in state.approvals):
+        return True
+    return state.deadline is None and not at_rest(state)
+
+
+def needs_attention(state: Payment) -> bool:
+    """Whether operators should look: overdue, a rejected resend, refused or repeated funds work, or a person's turn."""
+    for attempt in state.attempts:
+        if attempt.overdue is not None or attempt.resend_rejected:
+            return True
+        if any(
+            ask.status == "FAILED" or (ask.repeat and ask.status == "REQUESTED")
+            for ask in attempt.asks
+        ):
+            return True
+    return waiting_for_person(state)
+
+
+def current_funds(state: Payment) -> str:
+    """Funds sub-state of the current attempt."""
+    return state.attempts[-1].funds
+
+
+def overdue(state: Payment) -> str | None:
+    """ATTENTION or ESCALATED when the current attempt waits too long for the rail."""
+    return state.attempts[-1].overdue
+
+
+def is_parked(state: Payment) -> bool:
+    """Whether inputs go to quarantine as PARKED until ProcessingResumed."""
+    return state.parked
+
+
+def current_external_ref(state: Payment) -> str | None:
+    """The current attempt's reference on the rail, or None before the first attempt was created."""
+    if not state.authorised_at:
+        return None
+    return external_ref(state.payment_intent_id, len(state.attempts))
+
+
+def range_of(state: Payment, from_sequence: int) -> tuple[int, int]:
+    """First and last sequence of the decision whose first event is `from_sequence`."""
+    if from_sequence == state.decision_from:
+        return from_sequence, state.sequence
+    return from_sequence, state.ends.get(from_sequence, from_sequence)

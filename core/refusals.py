@@ -1,0 +1,300 @@
+"""Every answer that appends nothing, in one place: its code, its rule, its sentence and what to do.
+
+`docs` renders these tables; `decide` takes its refusals from here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from core.decider import NoEffect, Refusal
+
+INVARIANT_VIOLATION: Final = "INVARIANT_VIOLATION"
+POLICY_REJECTED: Final = "POLICY_REJECTED"
+PAYMENT_NOT_FOUND: Final = "PAYMENT_NOT_FOUND"
+VALIDATION_FAILED: Final = "VALIDATION_FAILED"
+CODES: Final = (VALIDATION_FAILED, POLICY_REJECTED, PAYMENT_NOT_FOUND, INVARIANT_VIOLATION)
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """`template` is filled with named values; `advice` says what to do and who helps."""
+
+    code: str
+    name: str
+    template: str
+    advice: str
+
+
+class Quiet(msgspec.Struct, frozen=True):
+    """A rule under which an input has no effect, without being wrong."""
+
+    name: str
+    sentence: str
+
+
+_ENGINEERING: Final = "If it is unexpected, escalate to engineering."
+_COMPLIANCE: Final = "If it is unexpected, escalate to compliance."
+
+
+def _validation(name: str, template: str, advice: str) -> Rule:
+    return Rule(VALIDATION_FAILED, name, template, advice)
+
+
+def _policy(name: str, template: str, advice: str) -> Rule:
+    return Rule(POLICY_REJECTED, name, template, f"{advice} {_COMPLIANCE}")
+
+
+def _invariant(name: str, template: str, advice: str) -> Rule:
+    return Rule(INVARIANT_VIOLATION, name, template, f"{advice} {_ENGINEERING}")
+
+
+# --- shape ---------------------------------------------------------------------------------------------------------
+WRONG_TOPIC = _validation(
+    "WRONG_TOPIC",
+    "{what} is not taken from {where} topics.",
+    "Send the record to the topic that its type belongs to.",
+)
+FIELD_MISSING = _validation("FIELD_MISSING", "{field} is missing.", "Send the field.")
+FIELD_INVALID = _validation(
+    "FIELD_INVALID", "{field} {problem}.", "Correct the field; the documentation gives its format."
+)
+ID_MISMATCH = _validation(
+    "ID_MISMATCH",
+    "The record's identity and its content name different payments: {detail}.",
+    "Compute the id from source and idempotency key as the published vectors show.",
+)
+PARTIES_UNREADABLE = _validation(
+    "PARTIES_UNREADABLE",
+    "The party details cannot be read.",
+    "Send parties as scheme avro.1 with version 1 of Parties, without a prefix.",
+)
+
+# --- role ----------------------------------------------------------------------------------------------------------
+SOURCE_NOT_ENTITLED = _policy(
+    "SOURCE_NOT_ENTITLED",
+    "Source {source} may not use this topic.",
+    "Use the source's own command topic.",
+)
+MISSING_ROLE = _policy(
+    "MISSING_ROLE", "The action needs the role {needed}.", "Ask a person who has the role."
+)
+COMMAND_EXPIRED = _policy(
+    "COMMAND_EXPIRED",
+    "The command came too late: it was valid until {not_after}.",
+    "Look at the payment again, and repeat the action if it is still wanted.",
+)
+
+# --- known payment -------------------------------------------------------------------------------------------------
+NOT_FOUND = Rule(
+    PAYMENT_NOT_FOUND,
+    "PAYMENT_NOT_FOUND",
+    "There is no payment with this id.",
+    "Check the id; wait 30 s if the payment was just created; then escalate to engineering.",
+)
+
+# --- state precondition --------------------------------------------------------------------------------------------
+STATE_PRECONDITION = _policy(
+    "STATE_PRECONDITION",
+    "The action needs state {expected}; the payment is {actual}.",
+    "Look at the payment's timeline.",
+)
+CONFLICT_OPEN = _policy(
+    "CONFLICT_OPEN",
+    "{count} conflict(s) are open; until they are resolved the payment waits.",
+    "Resolve the reconciliation first.",
+)
+CONFLICT_NOT_OPEN = _policy(
+    "CONFLICT_NOT_OPEN",
+    "Conflict {conflict} is not open.",
+    "Look at the payment's open conflicts.",
+)
+FUNDS_PRECONDITION = _policy(
+    "FUNDS_PRECONDITION",
+    "The action needs funds {expected}; attempt {attempt} has {actual}.",
+    "Look at the payment's funds.",
+)
+NO_SUCH_ATTEMPT = _policy(
+    "NO_SUCH_ATTEMPT", "There is no attempt {attempt}.", "Look at the payment's attempts."
+)
+CUSTOMER_MISMATCH = _policy(
+    "CUSTOMER_MISMATCH",
+    "customerId is not the customer of this payment.",
+    "Check who asked for the cancellation.",
+)
+UPSTREAM_AFTER_SENT = _policy(
+    "UPSTREAM_AFTER_SENT",
+    "From SENT on a payment is not expired by its source; it is {actual}.",
+    "Ask the operators: they can expire it with an approval.",
+)
+
+# --- approval ------------------------------------------------------------------------------------------------------
+APPROVAL_MISSING = _policy(
+    "APPROVAL_MISSING",
+    "There is no approval of {action} for this payment.",
+    "Request an approval and wait for the decision.",
+)
+APPROVAL_NOT_FOUND = _policy(
+    "APPROVAL_NOT_FOUND", "There is no approval {approval}.", "Check the approval's id."
+)
+APPROVAL_PENDING = _policy(
+    "APPROVAL_PENDING", "Approval {approval} is not decided yet.", "Wait for the decision."
+)
+APPROVAL_REFUSED = _policy(
+    "APPROVAL_REFUSED",
+    "Approval {approval} was rejected.",
+    "Look at the rules that Resolve evaluated.",
+)
+APPROVAL_USED = _policy(
+    "APPROVAL_USED", "Approval {approval} was used already.", "Request another approval."
+)
+APPROVAL_EXPIRED = _policy(
+    "APPROVAL_EXPIRED", "Approval {approval} has expired.", "Request another approval."
+)
+APPROVAL_OTHER_OPERATOR = _policy(
+    "APPROVAL_OTHER_OPERATOR",
+    "Approval {approval} was given to another operator.",
+    "The operator who asked for the approval executes the action.",
+)
+APPROVAL_OTHER_ACTION = _policy(
+    "APPROVAL_OTHER_ACTION",
+    "Approval {approval} is for {actual}, not for {expected}.",
+    "Request an approval of this action.",
+)
+APPROVAL_OTHER_PARAMETERS = _policy(
+    "APPROVAL_OTHER_PARAMETERS",
+    "Approval {approval} was given for {field} {expected}, not {actual}.",
+    "Request an approval of the action with these parameters.",
+)
+APPROVAL_OTHER_ATTEMPT = _policy(
+    "APPROVAL_OTHER_ATTEMPT",
+    "Approval {approval} was given for attempt {expected}, not {actual}.",
+    "Request an approval for this attempt.",
+)
+APPROVAL_OTHER_PHASE = _policy(
+    "APPROVAL_OTHER_PHASE",
+    "Approval {approval} was given in phase {expected}; the payment is now in {actual}.",
+    "Request an approval for the payment as it is now.",
+)
+APPROVAL_DECIDED = _policy(
+    "APPROVAL_DECIDED",
+    "Approval {approval} was decided already: {actual}.",
+    "Look at the approval.",
+)
+NOT_REFERRED = _policy(
+    "NOT_REFERRED",
+    "Approval {approval} was not referred to a person.",
+    "Wait until Resolve refers it.",
+)
+SELF_APPROVAL = _policy(
+    "SELF_APPROVAL",
+    "The requester may not be the second person.",
+    "Ask another person.",
+)
+
+# --- invariants ----------------------------------------------------------------------------------------------------
+IDEMPOTENCY_KEY_REUSED = _invariant(
+    "IDEMPOTENCY_KEY_REUSED",
+    "The key was used for another payment: {field} differs.",
+    "Use a new idempotency key for a new payment.",
+)
+AMOUNT_NOT_POSITIVE = _invariant(
+    "AMOUNT_NOT_POSITIVE", "The amount is not above zero.", "Send a positive amount in cents."
+)
+AMOUNT_OVER_LIMIT = _invariant(
+    "AMOUNT_OVER_LIMIT", "The amount is over the limit of {limit} cents.", "Send a smaller payment."
+)
+CURRENCY_NOT_AUD = _invariant("CURRENCY_NOT_AUD", "The currency is not AUD.", "Pay in AUD.")
+NPP_CONSTRAINT = _invariant(
+    "NPP_CONSTRAINT",
+    "{field} breaks a constraint of the NPP: {problem}.",
+    "Correct the field; the documentation gives its format.",
+)
+EXECUTION_TOO_FAR = _invariant(
+    "EXECUTION_TOO_FAR",
+    "requestedExecutionTime is more than {hours} h ahead.",
+    "Funds are held from creation: send the payment later.",
+)
+EXPIRES_BEFORE_EXECUTION = _invariant(
+    "EXPIRES_BEFORE_EXECUTION",
+    "expiresAt is not after requestedExecutionTime.",
+    "Choose a later expiry.",
+)
+ILLEGAL_TRANSITION = _invariant(
+    "ILLEGAL_TRANSITION",
+    "A payment that is {actual} cannot become {target}.",
+    "Look at the payment's timeline.",
+)
+RETRY_UNSAFE = _invariant(
+    "RETRY_UNSAFE",
+    "A retry after {reason} is not safe{detail}.",
+    "Create a new payment with a new idempotency key when nothing was paid.",
+)
+RETRY_UNCERTAIN = _invariant(
+    "RETRY_UNCERTAIN",
+    "It is not certain that attempt {attempt} was not paid.",
+    "Wait for the rail's answer, or have a person approve RETRY_UNCERTAIN, at the risk of paying twice.",
+)
+ALREADY_PAID = _invariant(
+    "ALREADY_PAID",
+    "Attempt {attempt} was paid: the payment is never sent again.",
+    "No approval opens this.",
+)
+DUPLICATE_ATTEMPT = _invariant(
+    "DUPLICATE_ATTEMPT", "Attempt {attempt} exists already.", "Look at the payment's attempts."
+)
+ATTEMPT_OUT_OF_ORDER = _invariant(
+    "ATTEMPT_OUT_OF_ORDER",
+    "The next attempt is {expected}, not {actual}.",
+    "Send the next attempt's id.",
+)
+VERDICT_NOT_APPLICABLE = _invariant(
+    "VERDICT_NOT_APPLICABLE",
+    "The verdict {verdict} does not fit: {problem}.",
+    "Look at the conflict and choose a verdict that fits.",
+)
+LIMIT_REACHED = _invariant(
+    "LIMIT_REACHED", "There are {count} {what} already, the most there may be.", "Ask engineering."
+)
+
+RULES: Final[tuple[Rule, ...]] = tuple(v for v in globals().values() if isinstance(v, Rule))
+
+# --- no effect -----------------------------------------------------------------------------------------------------
+CHANGES_NOTHING = Quiet("CHANGES_NOTHING", "The report says nothing that is not known.")
+NOT_SENT = Quiet("NOT_SENT", "The attempt has not been sent.")
+NOT_ASKED = Quiet("NOT_ASKED", "The rail answers what was not asked.")
+RESEND_REJECTED = Quiet("RESEND_REJECTED", "The rail rejected our own resend, which is known.")
+NOTES_FULL = Quiet("NOTES_FULL", "The payment has as many notes as it may have.")
+ANSWER_SUPERSEDED = Quiet("ANSWER_SUPERSEDED", "A later answer of Deposits Core stands already.")
+VERDICT_SUPERSEDED = Quiet("VERDICT_SUPERSEDED", "The policy check was decided already.")
+TOO_LATE_FOR_CHECK = Quiet("TOO_LATE_FOR_CHECK", "The attempt does not wait for a policy check.")
+APPROVAL_CLOSED = Quiet("APPROVAL_CLOSED", "The approval was decided, used or has expired.")
+APPROVAL_UNKNOWN = Quiet(
+    "APPROVAL_UNKNOWN", "The approval is not known, or forgotten since it ended."
+)
+APPROVER_IS_REQUESTER = Quiet("APPROVER_IS_REQUESTER", "The requester decided its own request.")
+NOTIFICATION_UNKNOWN = Quiet("NOTIFICATION_UNKNOWN", "No such message was requested.")
+NOTIFICATION_ANSWERED = Quiet("NOTIFICATION_ANSWERED", "The message was confirmed already.")
+TIMER_STALE = Quiet("TIMER_STALE", "The payment no longer waits for this deadline.")
+PARKED = Quiet("PARKED", "The payment is parked: its inputs wait in quarantine.")
+
+QUIETS: Final[tuple[Quiet, ...]] = tuple(v for v in globals().values() if isinstance(v, Quiet))
+
+
+def refuse(
+    rule: Rule,
+    *,
+    first_difference: str | None = None,
+    expected: str | None = None,
+    actual: str | None = None,
+    **values: object,
+) -> Refusal:
+    """The refusal of `rule`, its sentence filled in. Values never hold party details."""
+    sentence = rule.template.format(expected=expected, actual=actual, **values)
+    return Refusal(rule.code, rule.name, sentence, first_difference, expected, actual)
+
+
+def no_effect(rule: Quiet) -> NoEffect:
+    """The answer that an input changes nothing, and why."""
+    return NoEffect(rule.name, rule.sentence)
