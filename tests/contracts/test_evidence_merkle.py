@@ -1,4 +1,4 @@
-"""The Merkle tree is RFC 6962's: published vectors, a path for every leaf, nothing else accepted."""
+"""The Merkle tree is RFC 6962's: published vectors, a path for every leaf, nothing else."""
 
 from __future__ import annotations
 
