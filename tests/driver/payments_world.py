@@ -1,0 +1,190 @@
+"""The real payments processor on the broker-free driver, with an outside that answers by script."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from core import records, rules
+from core.header import InputHeader
+from core.payment import commands, instructions
+from core.rules import Rules
+from core.values import Parties, Party, funds_ref, payment_intent_id
+from engine.driver import Driver
+from processors import topology
+from processors.control import Control
+from processors.payments import Known, PaymentsApplication, engine_topology
+from processors.payments_metrics import PaymentsMetrics
+from schemas.codec import Codec
+from schemas.parties import seal
+from schemas.setup import static_codec
+
+CLUSTER = "test-cluster"
+PARTITIONS = 3
+SOURCE = "mobile-app"
+AMOUNT = 12_500
+PARTIES = seal(
+    Parties(
+        Party("Alex Example", "062000", "12345678"),
+        Party("Robin Example", "082001", "87654321"),
+        "Invoice 1042",
+    )
+)
+RULES_FILE = Path(__file__).parents[2] / "core" / "rules" / "1.yaml"
+CODEC: Codec = static_codec()
+
+
+def load_rules() -> Rules:
+    return rules.parse(RULES_FILE.read_bytes())
+
+
+class World:
+    """A driver with the payments processor; `rules_of` can be exchanged to break it."""
+
+    def __init__(self, *, seed: int | None = None, batch_count: int = 500) -> None:
+        self.rules = load_rules()
+        self.rules_of: Callable[[int], Rules] = lambda number: self.rules
+        self.control = Control(CODEC.decode)
+        self.control.apply_record(0, records.ClusterRecorded(CLUSTER, PARTITIONS, 0, "test"))
+        self.control.apply_record(
+            1, records.RuleSetActivated(1, hashlib.sha256(b"").digest(), 1, 1, 0, "test")
+        )
+        mapped = ((topology.COMMANDS,), (SOURCE,))
+        self.control.apply_record(2, records.SourceMapActivated(1, *mapped, 0, "test"))
+        self.driver = Driver(self._application, self.control, seed=seed, batch_count=batch_count)
+
+    def _application(self) -> PaymentsApplication:
+        work = (
+            topology.OUTCOMES,
+            topology.QUARANTINE,
+            topology.RAIL_SUBMISSIONS,
+            topology.DEPOSITS_REQUESTS,
+            topology.RESOLVE_REQUESTS,
+            topology.NOTIFICATIONS,
+        )
+        return PaymentsApplication(
+            topology=engine_topology(PARTITIONS),
+            codec=CODEC,
+            control=self.control,
+            rules_of=self._rules_of,
+            cluster_id=CLUSTER,
+            work_partitions=dict.fromkeys(work, 1),
+            metrics=PaymentsMetrics(CollectorRegistry()),
+        )
+
+    def _rules_of(self, number: int) -> Rules:
+        return self.rules_of(number)
+
+    # -- inputs ----------------------------------------------------------------------------------
+
+    def pipe(self, topic: str, record: Any, *, partition: int | None = None) -> None:
+        key = record.header.payment_intent_id.encode()
+        self.driver.pipe(topic, key, CODEC.encode(topic, record), partition=partition)
+
+    def create(self, key: str, amount: int = AMOUNT) -> str:
+        payment_id = payment_intent_id(SOURCE, key)
+        self.pipe(topology.COMMANDS, create_payment(key, amount))
+        return payment_id
+
+    # -- the outside -----------------------------------------------------------------------------
+
+    def answer_once(self) -> int:
+        """Answer every instruction that is new: policy passes, funds are there, the rail settles.
+        Answer every instruction that is new: policy passes, funds are there, the rail settles.
+        """
+        answered = 0
+        for topic in (topology.RESOLVE_REQUESTS, topology.DEPOSITS_REQUESTS):
+            for record in self.driver.take(topic):
+                answered += self._answer(CODEC.decode(topic, record.value))
+        for record in self.driver.take(topology.RAIL_SUBMISSIONS):
+            answered += self._answer(CODEC.decode(topology.RAIL_SUBMISSIONS, record.value))
+        return answered
+
+    def settle_all(self, rounds_max: int = 20) -> None:
+        """Run and answer until nobody asks any more."""
+        for _ in range(rounds_max):
+            self.driver.run()
+            if not self.answer_once():
+                return
+        raise AssertionError("the outside was asked again and again")
+
+    def _answer(self, instruction: Any) -> int:
+        header = InputHeader(instruction.header.payment_intent_id)
+        match instruction:
+            case instructions.PolicyCheckRequest():
+                verdict = commands.PolicyVerdict(
+                    header, instruction.policy_ref, "PASSED", instruction.phase, ("all",), "1"
+                )
+                self.pipe(topology.RESOLVE_DECISIONS, verdict)
+            case instructions.DepositsRequest(operation=operation):
+                done = {"HOLD": "HELD", "CAPTURE": "CAPTURED", "RELEASE": "RELEASED"}[operation]
+                self.pipe(topology.DEPOSITS_RESULTS, deposits_result(instruction, done))
+            case instructions.RailInstruction(kind="SUBMIT"):
+                for kind in ("ACCEPTED", "SETTLED"):
+                    self.pipe(topology.RAIL_REPORTS, rail_report(instruction, kind))
+            case _:
+                return 0
+        return 1
+
+    # -- what came of it ---------------------------------------------------------------------------
+
+    def known(self, payment_id: str) -> Known:
+        state = self.driver.state(payment_id)
+        assert isinstance(state, Known)
+        return state
+
+    def history(self, payment_id: str) -> list[Any]:
+        key = payment_id.encode()
+        journal = self.driver.committed(topology.EVENTS)
+        return [CODEC.decode(topology.EVENTS, r.value) for r in journal if r.key == key]
+
+    def event_names(self, payment_id: str) -> list[str]:
+        return [type(event).__name__ for event in self.history(payment_id)]
+
+    def outcomes(self) -> list[records.Outcome]:
+        found = self.driver.committed(topology.OUTCOMES)
+        return [CODEC.decode(topology.OUTCOMES, record.value) for record in found]
+
+
+def create_payment(key: str, amount: int = AMOUNT) -> commands.CreatePayment:
+    return commands.CreatePayment(
+        header=InputHeader(payment_intent_id(SOURCE, key)),
+        source=SOURCE,
+        idempotency_key=key,
+        amount=amount,
+        currency="AUD",
+        parties=PARTIES,
+        end_to_end_id="E2E-1",
+        service="x2p1",
+    )
+
+
+def rail_report(instruction: instructions.RailInstruction, kind: str) -> commands.RailReport:
+    return commands.RailReport(
+        header=InputHeader(instruction.header.payment_intent_id),
+        external_ref=instruction.external_ref,
+        kind=kind,
+        adapter="default",
+        amount=instruction.amount,
+        currency="AUD",
+        rail_message_id=f"{kind}-{instruction.external_ref}",
+    )
+
+
+def deposits_result(
+    instruction: instructions.DepositsRequest, result: str
+) -> commands.DepositsResult:
+    return commands.DepositsResult(
+        header=InputHeader(instruction.header.payment_intent_id),
+        funds_ref=instruction.funds_ref,
+        operation=instruction.operation,
+        result=result,
+        amount=instruction.amount,
+        hold_ref=f"hold-{funds_ref(instruction.header.payment_intent_id, 1, 'HOLD')[-6:]}",
+        ledger_ref="ledger-1",
+        verified_at=1,
+    )

@@ -1,0 +1,222 @@
+"""The payments processor over the driver: chain, accounting of every input, crashes, bad input,
+parking.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+import pytest
+
+from core.header import InputHeader
+from core.payment import commands
+from core.rules import Rules
+from core.values import ZERO_HASH, State
+from engine.driver import Crashed, Driver
+from processors import quarantine, topology
+from tests.driver.payments_world import CODEC, World, create_payment
+
+POINTS = (
+    "after_poll",
+    "after_decide",
+    "after_produce",
+    "after_send_offsets",
+    "before_commit",
+    "commit_sent",
+    "after_commit",
+)
+SUNNY = [
+    "PaymentIntentCreated",
+    "FundsRequested",
+    "PolicyChecked",
+    "FundsHeld",
+    "PaymentAuthorised",
+    "PaymentAttemptCreated",
+    "PaymentSentToRail",
+    "PaymentAcknowledged",
+    "PaymentSettled",
+    "FundsRequested",
+    "FundsCaptured",
+]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_payment_goes_from_command_to_settled_and_captured(world: World) -> None:
+    """SM-07..SM-10, INT-05: the sunny path's events stand in the journal in this order."""
+    payment_id = world.create("sunny")
+
+    world.settle_all()
+
+    assert world.event_names(payment_id) == SUNNY
+    assert world.known(payment_id).payment.state == State.SETTLED
+
+
+def test_each_event_holds_the_hash_of_the_one_before(world: World) -> None:
+    """EV-05: previousHash is SHA-256 over the whole raw value of the payment's previous event."""
+    payment_id = world.create("chain")
+
+    world.settle_all()
+
+    head = ZERO_HASH
+    for sequence, record in enumerate(world.driver.committed(topology.EVENTS), 1):
+        event = CODEC.decode(topology.EVENTS, record.value)
+        assert (event.header.sequence, event.header.previous_hash) == (sequence, head)
+        assert record.value is not None
+        head = hashlib.sha256(record.value).digest()
+    assert world.known(payment_id).head == head
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("nth", range(1, 5))
+def test_a_crash_between_any_two_steps_leaves_the_same_journal(point: str, nth: int) -> None:
+    """EV-07: with the clock held, the journal after a crash is the journal without one, byte for
+    byte.
+    """
+    undisturbed, crashed = World(), World()
+    for world in (undisturbed, crashed):
+        for number in range(4):
+            world.create(f"crash-{number}")
+    undisturbed.settle_all()
+
+    crashed.driver.crash_at(point, nth)
+    happened = settle_over_crashes(crashed)
+
+    assert happened == 1
+    assert journal(crashed.driver) == journal(undisturbed.driver)
+    assert lifecycle(crashed.driver) == lifecycle(undisturbed.driver)
+
+
+def test_the_state_restored_from_the_lifecycle_topic_is_the_state_before(world: World) -> None:
+    """JOB-03: a processor that lost its disk goes on as if it had not."""
+    payment_id = world.create("restore")
+    world.driver.run()
+    before = world.known(payment_id)
+
+    world.driver.lose_disk()
+    world.driver.restart()
+
+    assert world.known(payment_id) == before
+    world.settle_all()
+    assert world.known(payment_id).payment.state == State.SETTLED
+
+
+def test_the_same_command_again_is_a_duplicate_of_the_first_result(world: World) -> None:
+    """IDM-02: no event, one outcome that names the first result's sequences."""
+    payment_id = world.create("twice")
+    world.driver.run()
+    world.create("twice")
+    world.driver.run()
+
+    (outcome,) = world.outcomes()
+    assert (outcome.result, outcome.from_sequence, outcome.to_sequence) == ("DUPLICATE", 1, 2)
+    assert len(world.history(payment_id)) == 2
+
+
+def test_another_content_under_the_same_key_is_refused_and_names_the_field(world: World) -> None:
+    """IDM-03: INVARIANT_VIOLATION, IDEMPOTENCY_KEY_REUSED, first differing field."""
+    world.create("reused")
+    world.driver.run()
+    world.create("reused", amount=1)
+    world.driver.run()
+
+    (outcome,) = world.outcomes()
+    assert (outcome.code, outcome.rule) == ("INVARIANT_VIOLATION", "IDEMPOTENCY_KEY_REUSED")
+    assert outcome.first_difference == "amount"
+
+
+@pytest.mark.parametrize("value", [None, b"", b"\x00", b"\x00\x00\x00\x00\x01", b"\xff" * 40])
+def test_what_can_not_be_decoded_goes_to_quarantine_and_the_partition_moves_on(
+    world: World, value: bytes | None
+) -> None:
+    """ERR-05: origin, reason and untouched bytes; the next record is decided."""
+    world.driver.pipe(topology.COMMANDS, b"key", value, [("trace", b"1")], partition=0)
+    payment_id = world.create("after")
+    world.driver.run()
+
+    (record,) = world.driver.committed(topology.QUARANTINE)
+    assert record.value == value
+    assert dict(record.headers)["npp-reason"] == quarantine.UNDECODABLE.encode()
+    assert dict(record.headers)["npp-origin-topic"] == topology.COMMANDS.encode()
+    assert dict(record.headers)["trace"] == b"1"
+    assert world.event_names(payment_id)[0] == "PaymentIntentCreated"
+
+
+def test_a_record_in_the_wrong_partition_is_quarantined_with_one_outcome(world: World) -> None:
+    """EV-06: nothing is decided where the payment does not live."""
+    command = create_payment("misrouted")
+    right = world.driver.pipe(
+        topology.TIMERS, command.header.payment_intent_id.encode(), None
+    ).partition
+    world.pipe(topology.COMMANDS, command, partition=(right + 1) % 3)
+    world.driver.run()
+
+    assert [o.result for o in world.outcomes()] == ["MISROUTED"]
+    assert not world.driver.committed(topology.EVENTS)
+
+
+def test_a_report_for_an_unknown_payment_is_quarantined_as_unmatched(world: World) -> None:
+    """OP-24: it has no history to join; a person can assign it."""
+    report = commands.RailReport(
+        header=InputHeader("pi_aaaaaaaaaaaaaaaaaaaaaaaaaa"),
+        external_ref="NAAAAAAAAAAAAAAAAAAAAAAAAAA001",
+        kind="SETTLED",
+        adapter="default",
+        amount=1,
+        currency="AUD",
+    )
+    world.pipe(topology.RAIL_REPORTS, report)
+    world.driver.run()
+
+    (record,) = world.driver.committed(topology.QUARANTINE)
+    assert dict(record.headers)["npp-reason"] == quarantine.UNMATCHED.encode()
+
+
+def test_a_defect_parks_the_payments_it_meets(world: World) -> None:
+    """D§5: ProcessingSuspended once, then every input of it goes to quarantine in order."""
+    parked, other = world.create("parked"), world.create("other")
+    world.driver.run()
+    good = world.rules_of
+    world.answer_once()
+    world.rules_of = lambda number: broken_rules(world)
+    world.driver.run()
+    world.rules_of = good
+    world.settle_all()
+
+    for payment_id in (parked, other):
+        assert world.event_names(payment_id)[-1] == "ProcessingSuspended"
+        assert world.known(payment_id).payment.parked
+    reasons = {dict(r.headers)["npp-reason"] for r in world.driver.committed(topology.QUARANTINE)}
+    assert reasons == {quarantine.PARKED.encode()}
+    third = world.create("third")
+    world.settle_all()
+    assert world.known(third).payment.state == State.SETTLED
+
+
+def broken_rules(world: World) -> Rules:
+    """Rules whose windows and tables can not be read: whatever needs them raises."""
+    return msgspec.structs.replace(world.rules, windows=None)
+
+
+def settle_over_crashes(world: World) -> int:
+    """Settle; the process starts again after each crash. How often it crashed."""
+    for crashes in range(20):
+        try:
+            world.settle_all()
+        except Crashed:
+            world.driver.restart()
+        else:
+            return crashes
+    raise AssertionError("it crashes for ever")
+
+
+def journal(driver: Driver) -> list[tuple[int, bytes | None, bytes | None]]:
+    return [(r.partition, r.key, r.value) for r in driver.committed(topology.EVENTS)]
+
+
+def lifecycle(driver: Driver) -> dict[bytes | None, bytes | None]:
+    return {r.key: r.value for r in driver.committed(topology.LIFECYCLE)}
