@@ -48,10 +48,9 @@ def verify_command(
     operator: Annotated[str, typer.Option("--as", help="Who publishes.")] = DEFAULT_ACTOR,
     json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
 ) -> None:
-    """Prove the log from offset zero: fold, chain, re-decide, identity; exit 1 names the first
-    difference.
+    """Prove the log: fold, chain, re-decide, identity. Exit 1 names the first difference.
 
-    fold: events give the state of the lifecycle topic. chain: hashes, sequences and signatures hold.
+    fold: events give the state of the lifecycle topic. chain: hashes and signatures hold.
     redecide: the inputs give the recorded events again, byte for byte, and every input is
     accounted for. Reads only; instructs nobody.
     """

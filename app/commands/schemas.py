@@ -47,7 +47,7 @@ def check(
 
 def catalogue_problems() -> list[str]:
     """Sentences naming each incompatibility with a released version; empty when all is well."""
-    found = []
+    found: list[str] = []
     for topic in catalogue.load().topics:
         for name in topic.record_names():
             assert topic.compatibility is not None
