@@ -58,7 +58,10 @@ class GroupConsumer:
                 "session.timeout.ms": settings.session_timeout_ms,
                 "heartbeat.interval.ms": settings.session_timeout_ms // 8,
                 "max.poll.interval.ms": settings.poll_interval_ms_max,
+                # Of the whole client queue, not of each partition: beyond it nothing at all is
+                # fetched.
                 "queued.min.messages": settings.queued_messages_min,
+                "max.partition.fetch.bytes": settings.partition_fetch_bytes,
                 "queued.max.messages.kbytes": settings.queued_kbytes_max,
                 "fetch.queue.backoff.ms": 5,
                 "fetch.error.backoff.ms": 50,
@@ -127,14 +130,6 @@ class GroupConsumer:
     def resume(self, names: Iterable[Name]) -> None:
         """Fetch these again from where `poll` stopped."""
         call(Step.READ, self._consumer.resume, [TopicPartition(t, p) for t, p in names])
-
-    def known_end(self, name: Name) -> int:
-        """The partition's end as the last fetch saw it, without asking."""
-        return int(
-            call(
-                Step.READ, self._consumer.get_watermark_offsets, TopicPartition(*name), cached=True
-            )[1]
-        )
 
     def committed(self, names: Sequence[Name]) -> dict[Name, Committed]:
         """Committed offsets with metadata; open transactions are waited for. Raises Exit at the

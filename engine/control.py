@@ -87,7 +87,8 @@ class ControlReader:
         """Stop following; bounded by one pass."""
         self._stopping = True
         self._wanted.set()
-        self._thread.join(PASS_S_MAX + INTERVAL_S)
+        if self._thread.is_alive():
+            self._thread.join(PASS_S_MAX + INTERVAL_S)
 
     def _run(self) -> None:
         reader: PartitionReader | None = None

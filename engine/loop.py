@@ -81,7 +81,7 @@ class Loop:
             app, control, settings, clock, metrics, health, alarm, self._ends, self._store, crash
         )
         self._gate = HeardGate(topology.heard_before_timers, self._ends.ask_high)
-        self._priority = PriorityPause(topology)
+        self._priority = PriorityPause(topology, self._ends.ask_stable)
         self._sizer = BatchSizer()
         self._states: dict[int, PartitionStates] = {}
         self._positions: dict[Name, int] = {}
@@ -370,7 +370,7 @@ class Loop:
         if not self._positions or self._held:
             return
         change = self._priority.decide(
-            polled >= self._sizer.count // 2, self._positions, self._consumer.known_end
+            polled >= self._sizer.count // 2, self._positions, self._clock.monotonic_s()
         )
         if change is not None:
             names = self._priority.low_names(self._positions)

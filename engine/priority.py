@@ -1,44 +1,58 @@
 """Fairness: a hundred thousand queued commands must not hold up a cancel.
 
 While other inputs hold unread records, the low-priority partitions (commands) are paused; pausing
-also drops what the client has fetched ahead of them, so the next poll gives the others.
+also drops what the client has fetched ahead of them. The brokers are asked for the ends, since the
+client, once its one queue is full of commands, does not look at the other inputs at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from engine.ports import EngineTopology
 
 Name = tuple[str, int]
+Ends = Mapping[Name, int]
+AskEnds = Callable[[Sequence[Name]], Callable[[], Ends | None]]
+# Between a resume and the next question: commands get their share while answers keep coming.
+SHARE_S: Final = 0.1
 
 
 class PriorityPause:
     """Decides when to pause and resume; the loop does it."""
 
-    def __init__(self, topology: EngineTopology) -> None:
+    def __init__(self, topology: EngineTopology, ask: AskEnds) -> None:
+        """`ask`: last stable offsets, without waiting for them."""
         self._low = frozenset(topology.low_priority)
+        self._ask = ask
+        self._answer: Callable[[], Ends | None] | None = None
         self._paused = False
+        self._resumed_s = float("-inf")
 
     def reset(self) -> None:
         """A new assignment, or all was resumed: nothing is paused."""
         self._paused = False
+        self._answer = None
 
     def low_names(self, positions: Mapping[Name, int]) -> list[Name]:
         """The input partitions that wait."""
         return [name for name in positions if name[0] in self._low]
 
-    def decide(
-        self, backlog: bool, positions: Mapping[Name, int], known_end: Callable[[Name], int]
-    ) -> bool | None:
-        """True: pause now, False: resume now, None: leave it. Asks for ends only when it may
-        matter."""
-        if not backlog and not self._paused:
+    def decide(self, backlog: bool, positions: Mapping[Name, int], now_s: float) -> bool | None:
+        """True: pause now, False: resume now, None: leave it. Asks only when it may matter."""
+        if self._answer is None:
+            if self._paused or (backlog and now_s - self._resumed_s >= SHARE_S):
+                self._answer = self._ask([n for n in positions if n[0] not in self._low])
             return None
-        unread = any(
-            known_end(name) > at for name, at in positions.items() if name[0] not in self._low
-        )
+        ends = self._answer()
+        if ends is None:
+            return None
+        self._answer = None
+        unread = any(positions[name] < end for name, end in ends.items() if name in positions)
         if unread == self._paused:
             return None
         self._paused = unread
+        if not unread:
+            self._resumed_s = now_s
         return unread

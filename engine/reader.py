@@ -138,7 +138,7 @@ class LogEnds:
     """Asks the brokers where partitions begin and end."""
 
     def __init__(self, connection: Mapping[str, Any], clock: Clock | None = None) -> None:
-        self._admin = AdminClient({**connection})
+        self._admin = AdminClient({"log_level": 4, **connection})
         self._clock = clock or SystemClock()
 
     def query(
@@ -191,28 +191,43 @@ class LogEnds:
     def ask_high(
         self, partitions: Sequence[tuple[str, int]]
     ) -> Callable[[], dict[tuple[str, int], int] | None]:
-        """Asks for high watermarks without waiting; the function given answers None until they are
-        known."""
-        futures = [self._ask_high(partitions)]
+        """High watermarks without waiting: the function given answers None until they are known."""
+        return self._ask(partitions, IsolationLevel.READ_UNCOMMITTED)
+
+    def ask_stable(
+        self, partitions: Sequence[tuple[str, int]]
+    ) -> Callable[[], dict[tuple[str, int], int] | None]:
+        """Last stable offsets without waiting, as `ask_high`."""
+        return self._ask(partitions, IsolationLevel.READ_COMMITTED)
+
+    def _ask(
+        self, partitions: Sequence[tuple[str, int]], isolation: IsolationLevel
+    ) -> Callable[[], dict[tuple[str, int], int] | None]:
+        if not partitions:
+            return dict
+        asked = self._futures(partitions, isolation)
 
         def answer() -> dict[tuple[str, int], int] | None:
-            if not all(f.done() for f in futures[0].values()):
+            nonlocal asked
+            if not all(future.done() for future in asked.values()):
                 return None
             try:
-                return call(Step.READ, _results, futures[0])
+                return call(Step.READ, _results, asked)
             except Retry:
-                futures[0] = self._ask_high(partitions)
+                asked = self._futures(partitions, isolation)
                 return None
 
         return answer
 
-    def _ask_high(self, partitions: Sequence[tuple[str, int]]) -> dict[TopicPartition, Any]:
-        asked: dict[TopicPartition, Any] = self._admin.list_offsets(
+    def _futures(
+        self, partitions: Sequence[tuple[str, int]], isolation: IsolationLevel
+    ) -> dict[TopicPartition, Any]:
+        futures: dict[TopicPartition, Any] = self._admin.list_offsets(
             {TopicPartition(t, p): _latest() for t, p in partitions},
-            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            isolation_level=isolation,
             request_timeout=ONCE_S,
         )
-        return asked
+        return futures
 
     def partition_counts(self, topics: Sequence[str]) -> dict[str, int]:
         """Partitions by topic; 0 for one that is not there."""

@@ -28,9 +28,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     session_timeout_ms: int = 12_000  # longer than a transaction may stay open
     poll_interval_ms_max: int = 120_000
     poll_wait_s: float = 0.005
-    queued_messages_min: int = (
-        2_000  # per input partition; small, so that a pause takes effect at once
-    )
+    queued_messages_min: int = 10_000  # fetched ahead: about one large batch
+    partition_fetch_bytes: int = 256 * 1024
     queued_kbytes_max: int = 32 * 1024
     committed_s: float = 60.0  # asking the group for its offsets
     store_age_ms_max: int = 24 * 3600 * 1000  # the state topic's delete.retention.ms

@@ -281,7 +281,9 @@ class Takeover:
             return
         self._alarmed.add((name, partition))
         _log.critical(
-            "engine alarm", extra={"alarm": name, "partition": partition, "detail": sentence}
+            "engine alarm %s",
+            name,
+            extra={"alarm": name, "partition": partition, "detail": sentence},
         )
         self._metrics.alarm(name)
         self._alarm(name, partition, sentence)

@@ -30,7 +30,7 @@ class Rig:
 
     def __init__(self, bootstrap: str, folder: Path, application: str, partitions: int = 3) -> None:
         self.bootstrap = bootstrap
-        self.connection = {"bootstrap.servers": bootstrap}
+        self.connection: dict[str, str | int | float | bool] = {"bootstrap.servers": bootstrap}
         self.folder = folder
         self.application = application
         self.partitions = partitions

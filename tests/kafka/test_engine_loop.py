@@ -246,7 +246,7 @@ def test_a_member_with_another_assignor_is_refused(toy: Rig) -> None:
         stranger.close()
 
 
-def _tail(toy: Rig) -> list[dict[str, object]]:
+def _tail(toy: Rig) -> list[dict[str, str]]:
     """Lines of the journal that came from the answers topic."""
     return [json.loads(r.value) for r in toy.records(JOURNAL) if r.value and b".answers" in r.value]
 
