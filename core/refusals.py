@@ -50,7 +50,7 @@ def _invariant(name: str, template: str, advice: str) -> Rule:
     return Rule(INVARIANT_VIOLATION, name, template, f"{advice} {_ENGINEERING}")
 
 
-# --- shape ---------------------------------------------------------------------------------------------------------
+# -- shape -----------------------------------------------------------------------------------------
 WRONG_TOPIC = _validation(
     "WRONG_TOPIC",
     "{what} is not taken from {where} topics.",
@@ -71,7 +71,7 @@ PARTIES_UNREADABLE = _validation(
     "Send parties as scheme avro.1 with version 1 of Parties, without a prefix.",
 )
 
-# --- role ----------------------------------------------------------------------------------------------------------
+# -- role ------------------------------------------------------------------------------------------
 SOURCE_NOT_ENTITLED = _policy(
     "SOURCE_NOT_ENTITLED",
     "Source {source} may not use this topic.",
@@ -86,7 +86,7 @@ COMMAND_EXPIRED = _policy(
     "Look at the payment again, and repeat the action if it is still wanted.",
 )
 
-# --- known payment -------------------------------------------------------------------------------------------------
+# -- known payment ---------------------------------------------------------------------------------
 NOT_FOUND = Rule(
     PAYMENT_NOT_FOUND,
     "PAYMENT_NOT_FOUND",
@@ -94,7 +94,7 @@ NOT_FOUND = Rule(
     "Check the id; wait 30 s if the payment was just created; then escalate to engineering.",
 )
 
-# --- state precondition --------------------------------------------------------------------------------------------
+# -- state precondition ----------------------------------------------------------------------------
 STATE_PRECONDITION = _policy(
     "STATE_PRECONDITION",
     "The action needs state {expected}; the payment is {actual}.",
@@ -129,7 +129,7 @@ UPSTREAM_AFTER_SENT = _policy(
     "Ask the operators: they can expire it with an approval.",
 )
 
-# --- approval ------------------------------------------------------------------------------------------------------
+# -- approval --------------------------------------------------------------------------------------
 APPROVAL_MISSING = _policy(
     "APPROVAL_MISSING",
     "There is no approval of {action} for this payment.",
@@ -193,7 +193,7 @@ SELF_APPROVAL = _policy(
     "Ask another person.",
 )
 
-# --- invariants ----------------------------------------------------------------------------------------------------
+# -- invariants ------------------------------------------------------------------------------------
 IDEMPOTENCY_KEY_REUSED = _invariant(
     "IDEMPOTENCY_KEY_REUSED",
     "The key was used for another payment: {field} differs.",
@@ -260,7 +260,7 @@ LIMIT_REACHED = _invariant(
 
 RULES: Final[tuple[Rule, ...]] = tuple(v for v in globals().values() if isinstance(v, Rule))
 
-# --- no effect -----------------------------------------------------------------------------------------------------
+# -- no effect -------------------------------------------------------------------------------------
 CHANGES_NOTHING = Quiet("CHANGES_NOTHING", "The report says nothing that is not known.")
 NOT_SENT = Quiet("NOT_SENT", "The attempt has not been sent.")
 NOT_ASKED = Quiet("NOT_ASKED", "The rail answers what was not asked.")

@@ -42,11 +42,11 @@ def next_deadline(state: Payment, rules: Rules) -> tuple[int | None, str | None]
     best: int | None = None
     kind: str | None = None
     now = state.state
-    if now == _SENT or now == _ACKNOWLEDGED:
+    if now in (_SENT, _ACKNOWLEDGED):
         best, kind = _overdue_at(state.attempts[-1], windows), OVERDUE
         if best is None:
             kind = None
-    elif (now == _CREATED or now == _AUTHORISED) and not open_conflicts(state):
+    elif now in (_CREATED, _AUTHORISED) and not open_conflicts(state):
         best, kind = _unsent(state, windows)
     for attempt in state.attempts:
         at = next_enquiry_at(attempt, windows)
@@ -54,7 +54,7 @@ def next_deadline(state: Payment, rules: Rules) -> tuple[int | None, str | None]
             best, kind = at, ENQUIRY
         for ask in attempt.asks:
             if ask.status != "DONE":
-                at = next_repeat_at(attempt, ask, windows)
+                at = next_repeat_at(ask, windows)
                 if at is not None and (best is None or at < best):
                     best, kind = at, FUNDS_REPEAT
     return best, kind
@@ -77,7 +77,7 @@ def next_enquiry_at(attempt: Attempt, windows: Windows) -> int | None:
     if attempt.state in ENDED:
         if attempt.certain or attempt.outcome is not None:
             return None
-    elif attempt.overdue is None or attempt.state == State.SETTLED.value:
+    elif attempt.overdue is None or attempt.certain:
         return None
     waits = windows.enquiry_waits_ms
     done = attempt.enquiry_round
@@ -89,12 +89,12 @@ def next_enquiry_at(attempt: Attempt, windows: Windows) -> int | None:
     return attempt.enquiry_at + waits[done - 1]
 
 
-def next_repeat_at(attempt: Attempt, ask: Ask, windows: Windows) -> int | None:
+def next_repeat_at(ask: Ask, windows: Windows) -> int | None:
     """When a silent or refused instruction to Deposits Core is given again, with the same reference."""
     if ask.status != "REQUESTED" and ask.status != "FAILED":
         return None
-    if ask.operation == "HOLD" and ask.status == "FAILED" and attempt.ended_at:
-        return None
+    if ask.operation == "HOLD":
+        return None  # the windows end a payment that waits for its hold
     waits = windows.funds_repeat_waits_ms
     if ask.repeat >= len(waits):
         return None

@@ -70,7 +70,9 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
     now = decided_at(state, context.now_ms)
     rules = context.rules
 
-    conclusive = says_never_submitted(attempt, command, rules, now)
+    conclusive = says_never_submitted(attempt, command, rules, now) or answers_enquiry(
+        attempt, command, rules
+    )
     if not conclusive:
         known = _done_before(state, attempt, command)
         if known is not None:
@@ -126,6 +128,19 @@ def says_never_submitted(attempt: Attempt, command: RailReport, rules: Rules, no
         and attempt.outcome is None
         and now > attempt.submit_before
         and (command.answered_at is None or command.answered_at > attempt.submit_before)
+    )
+
+
+def answers_enquiry(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
+    """The rail's own denial, asked for: it makes an end certain that was not, heard before or not."""
+    return (
+        command.via_enquiry
+        and command.kind in ("REJECTED", "EXPIRED")
+        and command.code not in rules.resend_rejected_codes
+        and attempt.state in ENDED
+        and attempt.sent_at > 0
+        and not attempt.certain
+        and attempt.outcome is None
     )
 
 
@@ -189,7 +204,7 @@ def _effect(
     if _other_amount(state, attempt, command):
         return CONFLICT, "AMOUNT_DIFFERS"
     if conclusive:
-        return (FAIL if attempt.state == State.SENT else CONFIRM), ""
+        return CONFIRM, ""
     if kind == "REJECTED" and command.code in rules.resend_rejected_codes:
         if attempt.state in UNSENT:
             return NO_EFFECT, NOT_SENT
@@ -204,6 +219,8 @@ def _effect(
         return NO_EFFECT, NOTES_FULL
     if word == SETTLE and _paid_elsewhere(state, attempt):
         return CONFLICT, "DOUBLE_SETTLEMENT"
+    if word in (SETTLE, ACKNOWLEDGE) and attempt.certain:
+        return CONFLICT, "HEARD_AFTER_NOT_PAID"
     if word == NO_EFFECT:
         return NO_EFFECT, NOT_SENT if attempt.state in UNSENT else NOT_ASKED
     return word, ""
@@ -218,7 +235,7 @@ def _after_end(
     if word == CONFIRM:
         if attempt.outcome in _PAID:
             return CONFLICT, "REJECTED_AFTER_SETTLED"
-        if attempt.ended_by == "rail" and (kind == "EXPIRED") != (attempt.state == State.EXPIRED):
+        if _ends_otherwise(attempt, command, rules):
             return CONFLICT, "CONTRADICTORY_END"
         if kind in _DENIALS and "ALREADY_SUBMITTED" in heard:
             return CONFLICT, "SUBMISSION_CONTRADICTED"
@@ -236,7 +253,29 @@ def _after_end(
             return CONFLICT, "RECALL_CONTRADICTED"
         if attempt.certain or attempt.outcome is not None:
             return NO_EFFECT, CHANGES_NOTHING
+        if kind == "RECALL_REFUSED" and attempt.recall != "REQUESTED":
+            return NO_EFFECT, NOT_ASKED
     return word, ""
+
+
+def _ends_otherwise(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
+    """Whether the rail, which ended the attempt one way, now ends it the other way.
+
+    Of two orders of such reports at most one is without a conflict, so that no order decides silently.
+    """
+    expires = command.kind == "EXPIRED"
+    if attempt.ended_by != "rail" or expires == (attempt.state == State.EXPIRED):
+        return False
+    if attempt.ended_by_enquiry:
+        return True
+    if command.via_enquiry:
+        return False
+    if expires:
+        return not attempt.rejected
+    return (
+        command.kind == "REJECTED"
+        and rules.meaning(command.adapter, command.code).non_payment_certain
+    )
 
 
 def _confirms(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
@@ -246,7 +285,9 @@ def _confirms(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
     meaning = rules.meaning(command.adapter, command.code)
     if not (meaning.non_payment_certain or command.via_enquiry):
         return False
-    return not attempt.certain or (attempt.retry_safe and not meaning.retry_safe)
+    if not attempt.certain:
+        return True
+    return attempt.ended_by != "rail" and attempt.retry_safe and not meaning.retry_safe
 
 
 def _conflict_of(state: Payment, attempt: Attempt, kind: str) -> tuple[str, str | Quiet]:
@@ -261,10 +302,10 @@ def _conflict_of(state: Payment, attempt: Attempt, kind: str) -> tuple[str, str 
         if attempt.outcome in _PAID and kind in ("ACCEPTED", "SETTLED"):
             return NO_EFFECT, CHANGES_NOTHING
         if kind == "ACCEPTED":
-            return CONFLICT, "ACKNOWLEDGED_AFTER_END"
+            return CONFLICT, f"ACKNOWLEDGED_AFTER_{attempt.state}"
         if kind == "SETTLED":
             twice = _paid_elsewhere(state, attempt)
-            return CONFLICT, "DOUBLE_SETTLEMENT" if twice else "SETTLED_AFTER_END"
+            return CONFLICT, "DOUBLE_SETTLEMENT" if twice else f"SETTLED_AFTER_{attempt.state}"
         return CONFLICT, "RETURNED_BEFORE_SETTLED"
     if kind == "RETURNED":
         return CONFLICT, "RETURNED_BEFORE_SETTLED"

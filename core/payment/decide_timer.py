@@ -95,7 +95,7 @@ def _repeat(draft: Draft) -> None:
     due: tuple[int, Attempt, Ask] | None = None
     for attempt in draft.state.attempts:
         for ask in attempt.asks:
-            at = deadlines.next_repeat_at(attempt, ask, windows)
+            at = deadlines.next_repeat_at(ask, windows)
             if at is not None and (due is None or at < due[0]):
                 due = at, attempt, ask
     if due is not None:

@@ -27,7 +27,7 @@ def evolve(state: Payment | None, event: e.Event) -> Payment:
     header = event.header
     kind = type(event)
     if state is None:
-        if kind is not e.PaymentIntentCreated or header.sequence != 1:
+        if not isinstance(event, e.PaymentIntentCreated) or header.sequence != 1:
             raise CorruptHistory(f"{kind.__name__} {header.sequence} cannot begin a history")
         new = lifecycle.created(event, topic_mark(header.cause.topic))
         if header.state_after != new.state:

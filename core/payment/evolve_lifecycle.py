@@ -110,6 +110,10 @@ def failed(new: Payment, event: e.PaymentFailed, header: EventHeader) -> None:
     mine.retry_safe = event.retry_safe
     mine.withdraw = bool(mine.sent_at) and header.reason == "CANCELLED" and event.source != "rail"
     _end(new, mine, header, event.source, event.non_payment_certain)
+    mine.ended_by_enquiry = event.via_enquiry
+    mine.rejected = (
+        event.report_kind == "REJECTED" and event.non_payment_certain and not event.via_enquiry
+    )
     if event.source == "operator":
         if header.reason == "CANCELLED":
             remember_result(new, result_key("C", f"{header.attempt}:{event.customer_id or ''}"))
@@ -124,6 +128,7 @@ def expired(new: Payment, event: e.PaymentExpired, header: EventHeader) -> None:
         content = content_of(new, event.code, None, None)
         remember_report(new, mine, "EXPIRED", event.rail_message_id, content)
     _end(new, mine, header, event.source, event.non_payment_certain)
+    mine.ended_by_enquiry = event.via_enquiry
     if event.source in ("operator", "upstream"):
         remember_result(new, result_key("E", header.attempt))
         use_approval(new, header)

@@ -51,7 +51,7 @@ def fail(draft: Draft, attempt: Attempt, report: RailReport) -> None:
     else:
         meaning = draft.rules.meaning(report.adapter, report.code)
         reason, retry_safe, table = meaning.reason, meaning.retry_safe, meaning.table
-        certain = meaning.non_payment_certain or report.via_enquiry
+        certain = meaning.non_payment_certain or report.via_enquiry or attempt.certain
     draft.append(
         e.PaymentFailed(
             draft.header(attempt.number, _FAILED, reason=reason),
@@ -80,7 +80,7 @@ def expire(draft: Draft, attempt: Attempt, report: RailReport) -> None:
             draft.header(attempt.number, _EXPIRED, reason=_EXPIRED),
             attempt_id(attempt.number),
             "rail",
-            meaning.non_payment_certain or report.via_enquiry,
+            meaning.non_payment_certain or report.via_enquiry or attempt.certain,
             report.details,
             report.code,
             meaning.table,

@@ -6,7 +6,7 @@ Times are epoch milliseconds, amounts integer cents, sequences those of the jour
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
@@ -35,7 +35,15 @@ FUNDS_FINAL: Final = frozenset(
 )
 
 
-class Ask(msgspec.Struct, array_like=True, gc=False):
+class Packed(msgspec.Struct, array_like=True, gc=False):
+    """What stands in the packed state: an array, without cycles, copied on write."""
+
+    if TYPE_CHECKING:
+
+        def __copy__(self) -> Self: ...
+
+
+class Ask(Packed):
     """One instruction to Deposits Core. `status` REQUESTED, FAILED, DONE or DECLINED."""
 
     operation: str
@@ -47,7 +55,7 @@ class Ask(msgspec.Struct, array_like=True, gc=False):
     answered_from: int = 0  # sequence of the last answer
 
 
-class Remembered(msgspec.Struct, array_like=True, gc=False):
+class Remembered(Packed):
     """The first report of a kind (the last, for STATUS and RECEIVED): its message id and content."""
 
     kind: str
@@ -56,7 +64,7 @@ class Remembered(msgspec.Struct, array_like=True, gc=False):
     from_sequence: int
 
 
-class Attempt(msgspec.Struct, array_like=True, gc=False):
+class Attempt(Packed):
     """One way of carrying the intent out. `state` follows the payment's while it is the last attempt."""
 
     number: int
@@ -90,6 +98,10 @@ class Attempt(msgspec.Struct, array_like=True, gc=False):
     # the end
     ended_at: int = 0
     ended_by: str | None = None  # rail, operator, upstream, system
+    ended_by_enquiry: bool = False
+    rejected: bool = (
+        False  # ended by the rail's own rejection, whose code says not paid for certain
+    )
     reason: str | None = None
     retry_safe: bool = False
     certain: bool = False  # non-payment is certain
@@ -101,7 +113,7 @@ class Attempt(msgspec.Struct, array_like=True, gc=False):
     notified: bool = False
 
 
-class Approval(msgspec.Struct, array_like=True, gc=False):
+class Approval(Packed):
     """`status` REQUESTED, REFERRED, APPROVED, REJECTED or USED; bound to all that stands here."""
 
     id: str
@@ -121,7 +133,7 @@ class Approval(msgspec.Struct, array_like=True, gc=False):
     decision: str | None = None
 
 
-class Conflict(msgspec.Struct, array_like=True, gc=False):
+class Conflict(Packed):
     """What contradicts the record. Open while `verdict` is None."""
 
     id: str
@@ -136,7 +148,7 @@ class Conflict(msgspec.Struct, array_like=True, gc=False):
     verdict: str | None = None
 
 
-class Notification(msgspec.Struct, array_like=True, gc=False):
+class Notification(Packed):
     """A message to the customer and what became of it."""
 
     id: str
@@ -145,7 +157,7 @@ class Notification(msgspec.Struct, array_like=True, gc=False):
     from_sequence: int = 0
 
 
-class Payment(msgspec.Struct, array_like=True, gc=False):
+class Payment(Packed):
     """The aggregate. The current attempt is the last one; there is always one."""
 
     payment_intent_id: str

@@ -17,6 +17,7 @@ from core.header import Cause, InputHeader, OperatorHeader
 from core.payment import commands as c
 from core.payment import events as e
 from core.payment import instructions as i
+from core.payment.deadlines import with_deadline
 from core.payment.decide import decide
 from core.payment.evolve import evolve
 from core.rules import parse
@@ -107,6 +108,7 @@ class World:
             folded = self.payment
             for event in decision.events:
                 folded = evolve(folded, event)
+            folded = with_deadline(folded, self.rules)
             assert folded == decision.state, (
                 "the decided state is not the fold of the decided events"
             )
@@ -201,7 +203,8 @@ class World:
             case "RequestApproval":
                 return c.RequestApproval(header, operator, variant, "please")
             case "DecideApproval":
-                return c.DecideApproval(header, operator, "apr_001", "APPROVED", "seen")
+                person = OperatorHeader("apv_002", ("approver",), "token-2", self.now_ms + 60_000)
+                return c.DecideApproval(header, person, "apr_001", "APPROVED", "seen")
             case "ResumeProcessing":
                 return c.ResumeProcessing(header, operator, "adm_002", "mended")
         raise KeyError(name)
@@ -222,11 +225,19 @@ class World:
         decision = self.give(request)
         if isinstance(decision, Accepted):
             asked = [r for r in self.instructions if isinstance(r, i.ApprovalRequest)][-1]
+            answer = "REFERRED" if action == "RETRY_UNCERTAIN" else "APPROVED"  # D1.3: by a person
             self.must(
                 c.ApprovalDecision(
-                    self.header(), asked.approval_id, "APPROVED", "apv_002", ("two persons",), "1"
+                    self.header(), asked.approval_id, answer, "apv_002", ("two persons",), "1"
                 )
             )
+            if answer == "REFERRED":
+                person = OperatorHeader("apv_002", ("approver",), "token-2", self.now_ms + 60_000)
+                self.must(
+                    c.DecideApproval(
+                        self.header(), person, asked.approval_id, "APPROVED", "risk accepted"
+                    )
+                )
         return decision
 
     def operate(self, name: str) -> None:
