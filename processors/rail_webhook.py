@@ -18,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from adapters.rail_messages import UnreadableMessageError, parse, report_of
 from core.payment.commands import RailReport
@@ -145,7 +146,7 @@ class RailWebhook:
 class WebhookServer:
     """Serves the application on a thread of its own. Raises RuntimeError when it does not start."""
 
-    def __init__(self, app: Starlette, *, host: str, port: int, clock: Clock) -> None:
+    def __init__(self, app: ASGIApp, *, host: str, port: int, clock: Clock) -> None:
         self._clock = clock
         self._server = uvicorn.Server(
             uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False)

@@ -1,0 +1,296 @@
+"""The rail adapter without Kafka: a log in memory, the real desk and codec, the simulated rail over
+HTTP. An instance can be killed at each of its effects; the simulator's ledger is the judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import httpx
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from adapters.http_call import make_client
+from adapters.ports import RecallAnswer, StatusAnswer, SubmitAnswer
+from adapters.rail_http import HttpRail
+from adapters.simulators.rail import RailSimulator
+from core.header import InstructionHeader
+from core.payment.commands import RailReport
+from core.payment.instructions import RailInstruction
+from core.values import Parties, Party, external_ref, payment_intent_id
+from engine.clock import HeldClock, SystemClock
+from engine.ports import Headers, InputRecord
+from engine.reader import LogRecord
+from engine.worker import TryAgain
+from processors import topology
+from processors.adapter_metrics import AdapterMetrics
+from processors.adapter_worker import RailHandler, Withdrawn
+from processors.rail import RailDesk
+from processors.rail_record import SubmissionRecord
+from processors.rail_webhook import WebhookServer
+from schemas.parties import open_parties, seal
+from schemas.setup import static_codec
+
+NOW_MS = 1_780_000_000_000
+WINDOW_MS = 60_000
+STEPS_MAX = 2_000
+PARTIES = Parties(
+    debtor=Party(name="A", bsb="062000", account="12345678"),
+    creditor=Party(name="B", bsb="082001", account="87654321"),
+)
+CODEC = static_codec()
+PAYMENT = payment_intent_id("mobile-app", "key-0001")
+REFERENCE = external_ref(PAYMENT, 1)
+
+
+class Killed(BaseException):
+    """The process is gone; nobody inside may catch it."""
+
+
+class Fuse:
+    """Kills at the n-th effect, before it happens (even n) or just after it happened (odd n)."""
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at = at
+        self.count = 0
+        self.kills = 0
+
+    def before(self) -> None:
+        self._burn()
+
+    def after(self) -> None:
+        self._burn()
+
+    def _burn(self) -> None:
+        if self.count == self.at:
+            self.at = None
+            self.kills += 1
+            raise Killed
+        self.count += 1
+
+
+class MemoryLog:
+    """Topics of one partition each; survives instances."""
+
+    def __init__(self, clock: HeldClock) -> None:
+        self.clock = clock
+        self.topics: dict[str, list[LogRecord]] = {}
+        self.fuse = Fuse()
+
+    def publish(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        partition: int | None = None,
+        headers: Headers | None = None,
+        timeout_s: float = 30.0,
+    ) -> None:
+        self.fuse.before()
+        self.append(topic, key, value, headers)
+        self.fuse.after()
+
+    def append(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None = None
+    ) -> None:
+        records = self.topics.setdefault(topic, [])
+        records.append(
+            LogRecord(topic, 0, len(records), self.clock.now_ms(), key, value, headers or [])
+        )
+
+    def of(self, topic: str) -> list[LogRecord]:
+        return self.topics.setdefault(topic, [])
+
+    # processors.adapter_worker.RecordReader
+
+    def submissions(self, partition: int, since_ms: int) -> Iterable[LogRecord]:
+        return [r for r in self.of(topology.RAIL_SUBMITTED) if r.timestamp_ms >= since_ms]
+
+    def submissions_end(self, partition: int) -> int:
+        return len(self.of(topology.RAIL_SUBMISSIONS))
+
+
+class FusedRail:
+    """The HTTP rail; the process may die before the request leaves, and before its answer."""
+
+    def __init__(self, rail: HttpRail, fuse: Fuse) -> None:
+        self.name = rail.name
+        self._rail = rail
+        self._fuse = fuse
+
+    def submit(self, instruction: RailInstruction, parties: Parties) -> SubmitAnswer:
+        self._fuse.before()
+        answer = self._rail.submit(instruction, parties)
+        self._fuse.after()
+        return answer
+
+    def status(self, external_ref: str) -> StatusAnswer:
+        self._fuse.before()
+        answer = self._rail.status(external_ref)
+        self._fuse.after()
+        return answer
+
+    def recall(self, external_ref: str, *, number: int) -> RecallAnswer:
+        self._fuse.before()
+        return self._rail.recall(external_ref, number=number)
+
+
+class Ownership:
+    """`ours` false: another instance has the partition."""
+
+    def __init__(self) -> None:
+        self.ours = True
+
+    def confirm(self, partition: int) -> bool:
+        return self.ours
+
+
+class Served:
+    """One HTTP server for all houses of a test run: it serves the simulator of the present one."""
+
+    app: ASGIApp
+
+    def __init__(self) -> None:
+        self._server = WebhookServer(self, host="127.0.0.1", port=0, clock=SystemClock())
+        self._server.start()
+        self.client: httpx.Client = make_client(f"http://127.0.0.1:{self._server.port}")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            raise NotImplementedError("callbacks are not sent in these tests")
+        await self.app(scope, receive, send)
+
+    def close(self) -> None:
+        self.client.close()
+        self._server.stop()
+
+
+class House:
+    """One simulated rail, one log, and instances that come and go."""
+
+    def __init__(self, served: Served) -> None:
+        self.clock = HeldClock(NOW_MS)
+        self.log = MemoryLog(self.clock)
+        self.simulator = RailSimulator(clock=self.clock)
+        self.simulator.scripts.put({"for": "*", "steps": [{"kind": "NOTHING"}]})
+        served.app = self.simulator.app()
+        self.client = served.client
+        self.committed = 0
+        self.stopped: str | None = None
+        self.fresh = True
+        self.ownership = Ownership()
+
+    def instruct(self, kind: str, *, attempt: int = 1, number: int = 1, window: int = WINDOW_MS,
+                 payment: str = PAYMENT, key: bytes | None = None) -> None:  # fmt: skip
+        """Append an instruction to the submissions topic, as the payments processor would."""
+        instruction = RailInstruction(
+            header=InstructionHeader(payment, 5, self.clock.now_ms()),
+            kind=kind,
+            external_ref=external_ref(payment, attempt),
+            attempt=attempt,
+            amount=12_345,
+            currency="AUD",
+            service="sct",
+            end_to_end_id="E2E-1",
+            submit_before=NOW_MS + window,
+            number=number,
+            parties=seal(PARTIES) if kind == "SUBMIT" else None,
+        )
+        topic = topology.RAIL_SUBMISSIONS
+        self.log.append(topic, key or payment.encode(), CODEC.encode(topic, instruction))
+
+    def instance(self, fuse: Fuse | None = None, *, ahead: bool = True) -> Instance:
+        """A new process. With `ahead` its scout reads the topic to its end."""
+        return Instance(self, fuse or Fuse(), ahead)
+
+    def reports(self) -> list[RailReport]:
+        topic = topology.RAIL_REPORTS
+        return [CODEC.decode(topic, r.value, r.headers) for r in self.log.of(topic)]
+
+    def kinds(self) -> list[str]:
+        return [report.kind for report in self.reports()]
+
+    def submitted(self, reference: str = REFERENCE) -> int:
+        """How many submissions of a reference reached the rail's ledger."""
+        entry = self.simulator.ledger.entries.get(reference)
+        return 0 if entry is None else entry.submitted
+
+
+class Instance:
+    """The rail adapter between two deaths."""
+
+    def __init__(self, house: House, fuse: Fuse, ahead: bool) -> None:
+        self.house = house
+        self.fuse = fuse
+        house.log.fuse = fuse
+        self.record = SubmissionRecord()
+        self.withdrawn = Withdrawn(codec=CODEC, is_fresh=lambda _: house.fresh)
+        if ahead:
+            self.look_ahead()
+        metrics = AdapterMetrics(CollectorRegistry())
+        desk = RailDesk(
+            rail=FusedRail(HttpRail(client=house.client, clock=house.clock), fuse),
+            record=self.record,
+            ahead=self.withdrawn,
+            ownership=house.ownership,
+            publisher=house.log,
+            codec=CODEC,
+            open_parties=open_parties,
+            clock=house.clock,
+            stopped=lambda: house.stopped,
+            metrics=metrics,
+        )
+        self.handler = RailHandler(
+            desk=desk,
+            codec=CODEC,
+            publisher=house.log,
+            quarantine_partitions=1,
+            metrics=metrics,
+            record=self.record,
+            reader=house.log,
+            generation=lambda: 1,
+            clock=house.clock,
+        )
+
+    def look_ahead(self) -> None:
+        for record in self.house.log.of(topology.RAIL_SUBMISSIONS)[self.house.committed :]:
+            self.withdrawn.observe(record)
+
+    def assign(self) -> None:
+        """Take the partition now: what is appended from here on is new."""
+        self.handler._restore(0)
+
+    def try_once(self, offset: int) -> float | None:
+        """One call of the handler; the seconds it asks to wait, or None when it is done."""
+        record = self.house.log.of(topology.RAIL_SUBMISSIONS)[offset]
+        try:
+            self.handler(_polled(record, self.house.clock))
+        except TryAgain as error:
+            return error.pause_s
+        return None
+
+    def run(self) -> None:
+        """Handle everything from the committed offset to the end, waiting as asked."""
+        while self.house.committed < len(self.house.log.of(topology.RAIL_SUBMISSIONS)):
+            for _ in range(STEPS_MAX):
+                again_s = self.try_once(self.house.committed)
+                if again_s is None:
+                    break
+                self.house.clock.sleep(again_s)
+            else:
+                raise AssertionError("an instruction never ends")
+            self.house.committed += 1
+
+
+def _polled(record: LogRecord, clock: HeldClock) -> InputRecord:
+    return InputRecord(
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp_ms,
+        record.key,
+        record.value,
+        record.headers,
+        clock.now_ms(),
+    )
