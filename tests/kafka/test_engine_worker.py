@@ -1,0 +1,190 @@
+"""Worker, publisher, scout, reader and topic administration on a real Kafka."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine.clock import SystemClock
+from engine.partitioner import partition_of
+from engine.ports import InputRecord
+from engine.publisher import Outgoing, Publisher
+from engine.reader import LogRecord, read_all
+from engine.topics import TopicAdmin, TopicSpec
+from engine.watch import Health
+from engine.worker import Handler, TryAgain, Worker, WorkerSettings
+from tests.driver.engine_toy import ADD, ANSWERS, CONTROL, ToyControl
+from tests.kafka.engine_rig import Rig, rig
+from tests.kafka_source import Kafka
+
+WAIT_S = 40.0
+
+
+@pytest.fixture
+def toy(kafka: Kafka, tmp_path: Path) -> Iterator[Rig]:
+    """Topics of its own on the shared Kafka."""
+    with rig(kafka.bootstrap, tmp_path, f"wrk{uuid.uuid4().hex[:8]}") as made:
+        yield made
+
+
+class Running:
+    """A worker in a thread of this process."""
+
+    def __init__(self, toy: Rig, handler: Handler, observe: object = None) -> None:
+        clock = SystemClock()
+        self.publisher = Publisher(toy.connection, "test", clock)
+        self.worker = Worker(
+            WorkerSettings(
+                connection=toy.connection,
+                group=f"npp-{toy.application}",
+                topics=(toy.topic(ADD),),
+                control_topic=toy.topic(CONTROL),
+                records_max=50,
+                session_timeout_ms=6_000,
+            ),
+            handler,
+            self.publisher,
+            ToyControl(),
+            clock,
+            Health(clock),
+            observe=observe,  # type: ignore[arg-type]
+        )
+        self.thread = threading.Thread(target=self.worker.run, daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.worker.request_stop()
+        self.thread.join(WAIT_S)
+        assert not self.thread.is_alive()
+        self.publisher.close()
+
+
+def answer(toy: Rig, record: InputRecord) -> Sequence[Outgoing]:
+    """One answer per record, naming it."""
+    cause = f"{record.partition}/{record.offset}".encode()
+    return [Outgoing(toy.topic(ANSWERS), record.key, cause)]
+
+
+def answers(toy: Rig) -> list[LogRecord]:
+    return [r for batch in read_all(toy.connection, toy.topic(ANSWERS)) for r in batch]
+
+
+def test_every_record_is_answered_in_order_per_key_and_never_skipped(toy: Rig) -> None:
+    """Lanes keep the order of a key, and all answers are there after a clean stop and a restart."""
+    toy.send(300)
+    first = Running(toy, lambda record: answer(toy, record))
+    toy.until(lambda: len(answers(toy)) >= 100, "some are answered", WAIT_S)
+    first.stop()
+    second = Running(toy, lambda record: answer(toy, record))
+    toy.send(100)
+    toy.until(lambda: len({r.value for r in answers(toy)}) >= 400, "all are answered", WAIT_S)
+    second.stop()
+    for key in {r.key for r in answers(toy)}:
+        mine = [int((r.value or b"").split(b"/")[1]) for r in answers(toy) if r.key == key]
+        assert mine == sorted(set(mine)), "a clean stop repeats nothing"
+
+
+def test_a_record_whose_outside_does_not_answer_is_tried_again_and_holds_its_key_only(
+    toy: Rig,
+) -> None:
+    """TryAgain keeps the lane, not the others; nothing behind it is committed."""
+    down = threading.Event()
+    tries: list[int] = []
+
+    def handler(record: InputRecord) -> Sequence[Outgoing]:
+        if record.key == b"key-0" and not down.is_set():
+            tries.append(record.offset)
+            raise TryAgain("not now", 0.1)
+        return answer(toy, record)
+
+    toy.send(20, keys=5)
+    running = Running(toy, handler)
+    toy.until(lambda: len(answers(toy)) >= 16, "the other keys are answered", WAIT_S)
+    assert len(answers(toy)) == 16
+    down.set()
+    toy.until(lambda: len(answers(toy)) >= 20, "the held key is answered", WAIT_S)
+    running.stop()
+    assert len(tries) >= 1
+    assert len(set(tries)) == 1
+
+
+def test_a_stop_on_control_holds_the_handlers(toy: Rig) -> None:
+    """D§10: adapters obey STOP too; work waits in its topic."""
+    toy.control(b"stop")
+    toy.send(10)
+    running = Running(toy, lambda record: answer(toy, record))
+    time.sleep(3)
+    assert answers(toy) == []
+    toy.control(b"go")
+    toy.until(lambda: len(answers(toy)) == 10, "all are answered", WAIT_S)
+    running.stop()
+
+
+def test_a_handler_runs_only_when_what_stands_behind_its_record_was_observed(toy: Rig) -> None:
+    """D§1.8: an instruction whose withdraw stands behind it is seen as withdrawn before its
+    submission."""
+    withdrawn: set[bytes] = set()
+    submitted: list[bytes] = []
+
+    def observe(record: LogRecord) -> None:
+        if record.value == b"withdraw" and record.key is not None:
+            withdrawn.add(record.key)
+
+    def handler(record: InputRecord) -> Sequence[Outgoing]:
+        if record.value == b"add" and record.key is not None and record.key not in withdrawn:
+            submitted.append(record.key)
+        return answer(toy, record)
+
+    toy.send(500, keys=50)
+    toy.send(10, keys=10, value=b"withdraw")
+    running = Running(toy, handler, observe)
+    toy.until(lambda: len(answers(toy)) >= 510, "all are handled", WAIT_S)
+    running.stop()
+    gone = {b"key-%d" % n for n in range(10)}
+    assert withdrawn == gone
+    assert not gone & set(submitted)
+    assert len(set(submitted)) == 40
+
+
+def test_a_published_record_is_confirmed_where_the_java_client_would_put_it(toy: Rig) -> None:
+    """Partition by murmur2 of the key, and the place that was confirmed holds the record."""
+    publisher = Publisher(toy.connection, "test")
+    placed = publisher.publish_all(
+        [Outgoing(toy.topic(ADD), b"key-%d" % n, b"%d" % n) for n in range(50)]
+    )
+    publisher.close()
+    on_log = {
+        (r.partition, r.offset): r
+        for batch in read_all(toy.connection, toy.topic(ADD))
+        for r in batch
+    }
+    for n, place in enumerate(placed):
+        record = on_log[place.partition, place.offset]
+        assert (record.key, record.value) == (b"key-%d" % n, b"%d" % n)
+        assert place.partition == partition_of(b"key-%d" % n, toy.partitions)
+        assert place.timestamp_ms == record.timestamp_ms
+
+
+def test_topics_are_planned_applied_and_compared(toy: Rig) -> None:
+    """EV-08: a missing topic and a wrong configuration are put right, a partition count never
+    is."""
+    admin = TopicAdmin(toy.connection)
+    name = f"{toy.application}.planned"
+    spec = TopicSpec(name, 2, 1, {"retention.ms": "-1", "cleanup.policy": "delete"})
+    assert [d.kind for d in admin.plan([spec])] == ["missing"]
+    assert [d.kind for d in admin.apply([spec])] == ["missing"]
+    assert admin.drift([spec]) == []
+
+    other = msgspec.structs.replace(spec, partitions=3, config={"retention.ms": "1000"})
+    assert [(d.kind, d.fixable) for d in admin.drift([other])] == [
+        ("partitions", False),
+        ("config", True),
+    ]
+    assert [d.kind for d in admin.apply([other])] == ["config"]
+    assert [d.kind for d in admin.drift([other])] == ["partitions"]
