@@ -29,9 +29,7 @@ def zigzag(number: int) -> bytes:
     if not LONG_MIN <= number <= LONG_MAX:
         raise OverflowError("a long of more than 64 bits")
     rest = (number << 1) ^ (number >> 63)
-    if rest < 0x80:
-        return bytes((rest,))
-    out = bytearray()
+    out = []
     while rest > 0x7F:
         out.append(rest & 0x7F | 0x80)
         rest >>= 7
@@ -47,6 +45,19 @@ class Varints(dict[int, bytes]):
 
     def __missing__(self, number: int) -> bytes:
         return zigzag(number)
+
+
+class IntVarints(Varints):
+    """As Varints, for numbers of 32 bits."""
+
+    def __missing__(self, number: int) -> bytes:
+        if not INT_MIN <= number <= INT_MAX:
+            raise OverflowError("an int of more than 32 bits")
+        return zigzag(number)
+
+
+LONGS: Final = Varints()
+INTS: Final = IntVarints()
 
 
 def read_long(data: bytes, at: int) -> tuple[int, int]:
@@ -134,14 +145,8 @@ def write_string(text: str) -> bytes:
     return zigzag(len(encoded)) + encoded
 
 
-def write_int(number: int) -> bytes:
-    if not INT_MIN <= number <= INT_MAX:
-        raise OverflowError("an int of more than 32 bits")
-    return zigzag(number)
-
-
 READ_ITEM: Final = {"string": read_string, "long": read_long, "int": read_int}
-WRITE_ITEM: Final = {"string": write_string, "long": zigzag, "int": write_int}
+WRITE_ITEM: Final = {"string": write_string, "long": LONGS.__getitem__, "int": INTS.__getitem__}
 
 
 class GeneratedFilling:
@@ -155,7 +160,7 @@ class GeneratedFilling:
         body = writer.lines_of(shape, "r")
         parts = ", ".join(["prefix", *writer.parts])
         source = ["def encode(r):", *(f" {each}" for each in body), f" return join(({parts},))"]
-        names = {**writer.names, "prefix": prefix, "join": b"".join, "P": Varints()}
+        names = {**writer.names, "prefix": prefix, "join": b"".join, "P": LONGS, "Q": INTS}
         encode: Encoder = _compiled(source, names, "encode", shape)
         return encode
 
@@ -228,11 +233,9 @@ class _Writer:
             case "boolean":
                 return f"(b'\\1' if {value} else b'\\0')"
             case "int":
-                self.names["write_int"] = write_int
-                return f"write_int({value})"
+                return f"Q[{value}]"
             case "string":
-                self.names["write_string"] = write_string
-                return f"write_string({value})"
+                return f"P[len(e := {value}.encode())] + e"
             case "bytes":
                 return f"P[len({value})] + {value}"
             case "fixed":
