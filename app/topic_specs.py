@@ -34,3 +34,13 @@ def acl_specs(topics: TopicsFile) -> list[AclSpec]:
             )
         )
     return access_rules(accesses)
+
+
+def acl_lines(topics: TopicsFile) -> list[str]:
+    """The access rules for people, one a line: what `npp topics acls` prints and deploy/acls.txt
+    holds."""
+    return [
+        f"User:{rule.principal} {rule.operation} {rule.resource} "
+        f"{'prefixed' if rule.prefixed else 'literal'} {rule.name}"
+        for rule in acl_specs(topics)
+    ]

@@ -60,7 +60,7 @@ class Access(msgspec.Struct, frozen=True):
     consumes: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     transactional_ids: tuple[str, ...] = ()  # prefixes
-    admin: bool = False
+    admin: bool = False  # topics, access rules and groups of the cluster
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -84,13 +84,7 @@ def access_rules(accesses: Iterable[Access]) -> list[AclSpec]:
     rules: set[AclSpec] = set()
     for a in accesses:
         if a.admin:
-            rules |= {
-                AclSpec(a.principal, "topic", "*", "ALL"),
-                AclSpec(a.principal, "group", "*", "ALL"),
-                AclSpec(a.principal, "cluster", "kafka-cluster", "ALL"),
-                AclSpec(a.principal, "transactional_id", "*", "ALL"),
-            }
-            continue
+            rules |= _admin_rules(a.principal)
         rules |= {AclSpec(a.principal, "topic", t, "WRITE") for t in a.produces}
         rules |= {AclSpec(a.principal, "topic", t, "READ") for t in a.consumes}
         rules |= {AclSpec(a.principal, "topic", t, "DESCRIBE") for t in (*a.produces, *a.consumes)}
@@ -102,6 +96,18 @@ def access_rules(accesses: Iterable[Access]) -> list[AclSpec]:
             rules.add(AclSpec(a.principal, "transactional_id", prefix, "WRITE", True))
             rules.add(AclSpec(a.principal, "transactional_id", prefix, "DESCRIBE", True))
     return sorted(rules)
+
+
+def _admin_rules(principal: str) -> set[AclSpec]:
+    """Topics, access rules and groups of the whole cluster, and reading; but no writing of records:
+    who would forge one has to change the access rules first, and `drift` shows that."""
+    topic = ("ALTER", "ALTER_CONFIGS", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS", "READ")
+    cluster = ("ALTER", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS")
+    return {
+        *(AclSpec(principal, "topic", "*", operation) for operation in topic),
+        *(AclSpec(principal, "group", "*", operation) for operation in ("DESCRIBE", "READ")),
+        *(AclSpec(principal, "cluster", "kafka-cluster", operation) for operation in cluster),
+    }
 
 
 class TopicAdmin:

@@ -13,7 +13,7 @@ from app.cluster import Cluster
 from app.exits import ExitCode, usage
 from app.output import as_json, console, print_json
 from app.settings import Environment, Profile
-from app.topic_specs import acl_specs, topic_specs
+from app.topic_specs import acl_lines, acl_specs, topic_specs
 from engine.groups import GroupAdmin
 from engine.topics import AclSpec, Difference, TopicAdmin, TopicSpec
 from schemas import catalogue
@@ -79,11 +79,8 @@ def apply(
 @app.command("acls")
 def show_acls() -> None:
     """Print the access rules made from topics.yaml, one a line. Asks no cluster."""
-    for rule in acl_specs(catalogue.load()):
-        pattern = "prefixed" if rule.prefixed else "literal"
-        console().print(
-            f"User:{rule.principal} {rule.operation} {rule.resource} {pattern} {rule.name}"
-        )
+    for line in acl_lines(catalogue.load()):
+        console().print(line, markup=False)
 
 
 def _open(
