@@ -131,7 +131,7 @@ def decide_approval(state: Payment | None, command: DecideApproval, context: Con
     if state is None:
         return refuse(NOT_FOUND)
     approval = find_approval(state, command.approval_id)
-    if approval is not None and approval.decision == command.verdict:
+    if approval is not None and approval.by_person and approval.decision == command.verdict:
         return Duplicate(*range_of(state, approval.decided_from))
     now = decided_at(state, context.now_ms)
     refusal = gate.too_late(operator, now)

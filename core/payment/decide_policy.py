@@ -126,7 +126,7 @@ def approval_decision(
     verdict = command.verdict
     if verdict == "APPROVED" and approval.action == Action.RETRY_UNCERTAIN:
         verdict = "REFERRED"
-    if approval.decision == verdict:
+    if approval.decision == verdict and not approval.by_person:
         return Duplicate(*range_of(state, approval.decided_from))
     now = decided_at(state, context.now_ms)
     if approval.status not in ("REQUESTED", "REFERRED") or approval.expires_at <= now:

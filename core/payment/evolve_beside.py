@@ -246,6 +246,7 @@ def _decide(new: Payment, header: EventHeader, status: str, by: str) -> Approval
             mine.decided_from = new.decision_from
             mine.decided_by = by
             mine.decision = status
+            mine.by_person = header.actor.kind == "operator"
             new.approvals = [*new.approvals[:index], mine, *new.approvals[index + 1 :]]
             new.decision_remembered = True
             return mine

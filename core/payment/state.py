@@ -131,6 +131,7 @@ class Approval(Packed):
     decided_from: int = 0
     decided_by: str | None = None
     decision: str | None = None
+    by_person: bool = False  # decided by DecideApproval, not by Resolve
 
 
 class Conflict(Packed):
