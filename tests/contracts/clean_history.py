@@ -138,11 +138,15 @@ class Outside:
             self.header(payment), self.operator(), action, "please", **parameters
         )
         self.give(t.OPERATOR_COMMANDS, request)
-        decision = c.ApprovalDecision(
-            self.header(payment), self.approvals[-1].approval_id, "APPROVED", "apv_002", ("two",),
-            "1",
-        )  # fmt: skip
-        self.give(t.RESOLVE_DECISIONS, decision)
+        name = self.approvals[-1].approval_id
+        verdict = "REFERRED" if action == "RETRY_UNCERTAIN" else "APPROVED"
+        answer = c.ApprovalDecision(self.header(payment), name, verdict, "apv_002", ("two",), "1")
+        self.give(t.RESOLVE_DECISIONS, answer)
+        if verdict == "REFERRED":
+            until = self.driver.clock.now_ms() + 60_000
+            approver = OperatorHeader("apv_002", ("approver",), "token-2", until)
+            yes = c.DecideApproval(self.header(payment), approver, name, "APPROVED", "seen")
+            self.give(t.OPERATOR_COMMANDS, yes)
 
     def retry(self, payment: str, action: str = "RETRY") -> None:
         self.approved(payment, action)

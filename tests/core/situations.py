@@ -226,19 +226,19 @@ class World:
         if isinstance(decision, Accepted):
             asked = [r for r in self.instructions if isinstance(r, i.ApprovalRequest)][-1]
             answer = "REFERRED" if action == "RETRY_UNCERTAIN" else "APPROVED"  # D1.3: by a person
-            self.must(
-                c.ApprovalDecision(
-                    self.header(), asked.approval_id, answer, "apv_002", ("two persons",), "1"
-                )
+            verdict = "REFERRED" if action == "RETRY_UNCERTAIN" else "APPROVED"
+            answer = c.ApprovalDecision(
+                self.header(), asked.approval_id, verdict, "apv_002", ("two persons",), "1"
             )
-            if answer == "REFERRED":
-                person = OperatorHeader("apv_002", ("approver",), "token-2", self.now_ms + 60_000)
-                self.must(
-                    c.DecideApproval(
-                        self.header(), person, asked.approval_id, "APPROVED", "risk accepted"
-                    )
-                )
+            self.must(answer)
+            if verdict == "REFERRED":  # only a person gives this one (D1.3)
+                self.must(self.decide_approval(asked.approval_id))
         return decision
+
+    def decide_approval(self, approval_id: str) -> c.DecideApproval:
+        """A second person's yes."""
+        approver = OperatorHeader("apv_002", ("approver",), "token-2", self.now_ms + 60_000)
+        return c.DecideApproval(self.header(), approver, approval_id, "APPROVED", "seen")
 
     def operate(self, name: str) -> None:
         self.approve(name)

@@ -1,0 +1,286 @@
+"""given(inputs).when(input).then(events): the smallest language for the core's tests.
+
+Inputs are made by short functions of one payment; time is explicit; every accepted input is folded again.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from core.decider import Accepted, Context, Decision, Duplicate, NoEffect, Refusal, Unmatched
+from core.header import Cause, InputHeader, OperatorHeader
+from core.payment import commands as c
+from core.payment.deadlines import with_deadline
+from core.payment.decide import decide
+from core.payment.evolve import evolve
+from core.payment.state import Payment, money_outcome, pack, unpack
+from core.refusals import Quiet, Rule
+from core.rules import Rules, parse
+from core.values import Parties, Party, Sealed, external_ref, payment_intent_id
+
+RULES_FOLDER = Path(__file__).parents[2] / "core" / "rules"
+SOURCE, KEY = "mobile-app", "key-0001"
+ID = payment_intent_id(SOURCE, KEY)
+REF, REF2 = external_ref(ID, 1), external_ref(ID, 2)
+AMOUNT = 12_345
+START = 1_767_225_600_000
+MINUTE = 60_000
+PARTIES = Parties(
+    Party("Ada Payer", "062000", "12345678"), Party("Ben Payee", "082001", "87654321"), "invoice 17"
+)
+BOOK: dict[bytes, Parties] = {b"parties": PARTIES}
+SEALED = Sealed("avro.1", None, b"parties")
+OPS, SENIOR, APPROVER, ADMIN = "ops_001", "sen_001", "apv_001", "adm_001"
+ROLES = {OPS: ("operator",), SENIOR: ("senior_operator",), APPROVER: ("approver",), ADMIN: ("admin",)}
+ORIGIN = {
+    c.CreatePayment: "upstream",
+    c.RailReport: "rail",
+    c.DepositsResult: "deposits",
+    c.PolicyVerdict: "resolve",
+    c.ApprovalDecision: "resolve",
+    c.NotificationResult: "notified",
+    c.TimerDue: "timer",
+}
+
+
+@cache
+def rules(number: int = 1) -> Rules:
+    return parse((RULES_FOLDER / f"{number}.yaml").read_bytes())
+
+
+def sealed(parties: Parties) -> Sealed:
+    """Sealed parties that `open_parties` can open again."""
+    raw = repr(parties).encode()
+    BOOK[raw] = parties
+    return Sealed("avro.1", None, raw)
+
+
+def open_parties(value: Sealed) -> Parties:
+    if value.bytes not in BOOK:
+        raise ValueError("unreadable")
+    return BOOK[value.bytes]
+
+
+# -- inputs ---------------------------------------------------------------------------------------
+
+
+def head() -> InputHeader:
+    return InputHeader(ID, "cmd")
+
+
+def by(person: str, approval: str | None = None, *, not_after: int = 2**60) -> OperatorHeader:
+    return OperatorHeader(person, ROLES.get(person, ()), "token", not_after, approval)
+
+
+def create(**changes: Any) -> c.CreatePayment:
+    fields: dict[str, Any] = {
+        "header": head(), "source": SOURCE, "idempotency_key": KEY, "amount": AMOUNT,
+        "currency": "AUD", "parties": SEALED, "end_to_end_id": "E2E-1", "service": "x2p1",
+    }  # fmt: skip
+    return c.CreatePayment(**(fields | changes))
+
+
+def deposits(operation: str, result: str, *, attempt: int = 1, number: int = 1, amount: int = AMOUNT):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    letter = {"HOLD": "H", "CAPTURE": "C", "RELEASE": "R", "DEBIT_FORCED": "D", "REVERSE": "V", "CREDIT": "K"}[operation]
+    return c.DepositsResult(
+        head(), f"{external_ref(ID, attempt)}{letter}{number:02d}", operation, result, amount,
+        hold_ref=f"hold-{attempt}" if result == "HELD" else None,
+    )  # fmt: skip
+
+
+def held(attempt: int = 1) -> c.DepositsResult:
+    made: c.DepositsResult = deposits("HOLD", "HELD", attempt=attempt)
+    return made
+
+
+def policy(verdict: str = "PASSED", *, attempt: int = 1) -> c.PolicyVerdict:
+    return c.PolicyVerdict(
+        head(), f"{external_ref(ID, attempt)}P01", verdict, "CREATE" if attempt == 1 else "RETRY",
+        ("limits",), "1", "FRAUD" if verdict == "DECLINED" else None,
+    )  # fmt: skip
+
+
+def rail(kind: str, code: str | None = None, *, attempt: int = 1, **changes: Any) -> c.RailReport:
+    return c.RailReport(head(), external_ref(ID, attempt), kind, "simulator", code, **changes)
+
+
+def enquiry(kind: str, code: str | None = None, **changes: Any) -> c.RailReport:
+    return rail(kind, code, via_enquiry=True, **changes)
+
+
+def never_submitted() -> c.RailReport:
+    return enquiry("STATUS", "UNKNOWN", adapter_stopped=True)
+
+
+def ask(action: str, person: str = SENIOR, **changes: Any) -> c.RequestApproval:
+    return c.RequestApproval(head(), by(person), action, "please", **changes)
+
+
+def resolve_says(verdict: str = "APPROVED", approval: str = "apr_001", who: str = "policy"):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    return c.ApprovalDecision(head(), approval, verdict, who, ("rule 1",), "7")
+
+
+def person_says(verdict: str = "APPROVED", approval: str = "apr_001", who: str = APPROVER):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    header = OperatorHeader(who, ("approver",), "token", 2**60)
+    return c.DecideApproval(head(), header, approval, verdict, "seen")
+
+
+def retry(number: int = 2, person: str = SENIOR, approval: str | None = None) -> c.RetryPayment:
+    return c.RetryPayment(head(), by(person, approval), f"att_{number:03d}", "again")
+
+
+def cancel(person: str = SENIOR, **changes: Any) -> c.CancelPayment:
+    return c.CancelPayment(head(), by(person), "customer asked", **changes)
+
+
+def mark_failed(reason: str = "RAIL", person: str = SENIOR) -> c.MarkPaymentFailed:
+    return c.MarkPaymentFailed(head(), by(person), reason, "error 503")
+
+
+def expire(person: str | None = None) -> c.ExpirePayment:
+    return c.ExpirePayment(head(), None if person is None else by(person), "too late")
+
+
+def resolve(verdict: str, conflict: str = "cnf_001", attempt: int = 1) -> c.ResolveReconciliation:
+    return c.ResolveReconciliation(head(), by(SENIOR), conflict, attempt, verdict, "bank confirmed")
+
+
+def approved(action: str, number: int = 1, **changes: Any) -> list[Any]:
+    """Asked for by the senior operator and approved by Resolve; RETRY_UNCERTAIN by a person."""
+    name = f"apr_{number:03d}"
+    if action == "RETRY_UNCERTAIN":
+        return [ask(action, **changes), resolve_says("REFERRED", name), person_says(approval=name)]
+    return [ask(action, **changes), resolve_says(approval=name)]
+
+
+SENT: list[Any] = [create(), policy(), held()]
+ACKNOWLEDGED = [*SENT, rail("ACCEPTED")]
+SETTLED = [*ACKNOWLEDGED, rail("SETTLED", amount=AMOUNT, currency="AUD")]
+CAPTURED = [*SETTLED, deposits("CAPTURE", "CAPTURED")]
+FAILED_SAFE = [*SENT, rail("REJECTED", "AB08")]
+MARKED = [*SENT, *approved("MARK_FAILED", failure_reason="RAIL"), mark_failed()]
+CANCELLED = [*SENT, *approved("CANCEL"), cancel()]
+
+
+# -- given, when, then ----------------------------------------------------------------------------
+
+
+class Case:
+    """A payment with a clock. `when` decides one input twice: the second time it must append nothing."""
+
+    def __init__(self, number: int = 1) -> None:
+        self.state: Payment | None = None
+        self.now = START
+        self.offset = 0
+        self.rules = rules(number)
+        self.decision: Decision | None = None
+        self.sources = frozenset({SOURCE})
+        self.history: list[Any] = []
+
+    def context(self, command: Any, origin: str | None = None) -> Context:
+        if origin is None:
+            operator = getattr(command, "operator", None)
+            origin = ORIGIN.get(type(command), "upstream" if operator is None else "operator")
+        self.offset += 1
+        cause = Cause("cluster", f"npp.{origin}", 0, self.offset, bytes(32), "cmd")
+        return Context(self.now, cause, self.rules, origin, self.sources, open_parties)
+
+    def give(self, command: Any, origin: str | None = None) -> Decision:
+        before = None if self.state is None else pack(self.state)
+        decision = decide(self.state, command, self.context(command, origin))
+        assert before == (None if self.state is None else pack(self.state)), "decide changed its input"
+        if isinstance(decision, Accepted):
+            assert decision.events, "an accepted input appends something"
+            folded = self.state
+            for event in decision.events:
+                folded = evolve(folded, event)
+            assert folded is not None
+            assert with_deadline(folded, self.rules) == decision.state
+            assert unpack(pack(decision.state)) == decision.state
+            self.state = decision.state
+            self.history += decision.events
+        return decision
+
+    def given(self, *commands: Any) -> Case:
+        for command in commands:
+            decision = self.give(command)
+            assert isinstance(decision, Accepted), f"{command} gave {decision}"
+        return self
+
+    def later(self, milliseconds: int) -> Case:
+        self.now += milliseconds
+        return self
+
+    def when(self, command: Any, origin: str | None = None) -> Case:
+        self.decision = self.give(command, origin)
+        if isinstance(self.decision, Accepted) and not isinstance(command, c.TimerDue):
+            again = self.give(command, origin)
+            assert not isinstance(again, Accepted), f"{command} was done twice: {again}"
+        return self
+
+    def then(self, *names: str) -> Case:
+        """The names of the appended events, in order; `Name:word` also looks for the word in the event."""
+        assert isinstance(self.decision, Accepted), self.decision
+        made = [type(event).__name__ for event in self.decision.events]
+        assert made == [name.partition(":")[0] for name in names]
+        for name, event in zip(names, self.decision.events, strict=True):
+            word = name.partition(":")[2]
+            assert not word or f"'{word}'" in repr(event), f"{word} is not in {event}"
+        return self
+
+    def asks(self, *kinds: str) -> Case:
+        """What the outside was asked: kind or operation of each instruction, in order."""
+        assert isinstance(self.decision, Accepted), self.decision
+        made = [
+            getattr(x, "operation", None) or getattr(x, "kind", None) or type(x).__name__
+            for x in self.decision.instructions
+        ]
+        assert made == list(kinds)
+        return self
+
+    def refuses(self, rule: Rule) -> Case:
+        assert isinstance(self.decision, Refusal), self.decision
+        assert (self.decision.code, self.decision.rule) == (rule.code, rule.name), self.decision
+        assert "{" not in self.decision.sentence
+        return self
+
+    def is_quiet(self, rule: Quiet | None = None) -> Case:
+        assert isinstance(self.decision, NoEffect), self.decision
+        assert rule is None or self.decision.rule == rule.name, self.decision
+        return self
+
+    def is_duplicate(self, first: int | None = None, last: int | None = None) -> Case:
+        assert isinstance(self.decision, Duplicate), self.decision
+        if first is not None:
+            assert (self.decision.from_sequence, self.decision.to_sequence) == (first, last)
+        return self
+
+    def is_unmatched(self) -> Case:
+        assert isinstance(self.decision, Unmatched), self.decision
+        return self
+
+    def stands(self, state: str, money: str | None = None, funds: str | None = None) -> Case:
+        payment = self.payment
+        assert payment.state == state
+        assert money is None or money_outcome(payment) == money
+        assert funds is None or payment.attempt.funds == funds
+        return self
+
+    def timer(self) -> Case:
+        """The payment's own deadline comes."""
+        payment = self.payment
+        assert payment.deadline is not None, "the payment waits for no time"
+        assert payment.deadline_kind is not None
+        self.now = max(self.now, payment.deadline)
+        return self.when(c.TimerDue(head(), payment.deadline_kind, payment.deadline))
+
+    @property
+    def payment(self) -> Payment:
+        assert self.state is not None
+        return self.state
+
+
+def given(*commands: Any) -> Case:
+    return Case().given(*commands)
