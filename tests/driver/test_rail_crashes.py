@@ -82,9 +82,14 @@ def test_a_submission_killed_anywhere_reaches_the_rail_once(
     pytest.fail("more effects than expected")
 
 
-def test_a_withdraw_that_was_read_first_killed_anywhere_submits_nothing(served: Served) -> None:
+@pytest.mark.parametrize("assigned_first", [False, True])
+def test_a_withdraw_that_was_read_first_killed_anywhere_submits_nothing(
+    served: Served, assigned_first: bool
+) -> None:
     for at in range(EFFECTS_MAX):
-        house, fuse = killed_at(served, at, SCRIPTS["taken"], "SUBMIT", "WITHDRAW")
+        house, fuse = killed_at(
+            served, at, SCRIPTS["taken"], "SUBMIT", "WITHDRAW", assigned_first=assigned_first
+        )
         house.instance().run()
         assert house.submitted() == 0
         assert "WITHDRAWN" in house.kinds()
