@@ -24,17 +24,28 @@ Encoder = Callable[[Any], bytes]
 Decoder = Callable[[bytes, int], Any]
 
 
+# Two groups of seven bits at a time: all pairs that go on, and all shortest endings.
+PAIR_BITS: Final = 14
+PAIR_MASK: Final = (1 << PAIR_BITS) - 1
+PAIRS_ON: Final = tuple(bytes((n & 0x7F | 0x80, n >> 7 | 0x80)) for n in range(PAIR_MASK + 1))
+PAIRS_END: Final = tuple(
+    bytes((n,)) if n < 0x80 else bytes((n & 0x7F | 0x80, n >> 7)) for n in range(PAIR_MASK + 1)
+)
+
+
 def zigzag(number: int) -> bytes:
     """`number` as Avro writes an int or long. Raises OverflowError outside 64 bits."""
     if not LONG_MIN <= number <= LONG_MAX:
         raise OverflowError("a long of more than 64 bits")
     rest = (number << 1) ^ (number >> 63)
-    out = []
-    while rest > 0x7F:
-        out.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
+    if rest <= PAIR_MASK:
+        return PAIRS_END[rest]
+    out = PAIRS_ON[rest & PAIR_MASK]
+    rest >>= PAIR_BITS
+    while rest > PAIR_MASK:
+        out += PAIRS_ON[rest & PAIR_MASK]
+        rest >>= PAIR_BITS
+    return out + PAIRS_END[rest]
 
 
 class Varints(dict[int, bytes]):
