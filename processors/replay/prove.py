@@ -71,11 +71,8 @@ class Prover:
         """
         report, seconds = self._report, self._clock.monotonic_s
         started_s = seconds()
-        own = self._chain(history, partition)
-        chained_s = seconds()
-        report.chain.seconds += chained_s - started_s
-        history.events = own
-        if not own:
+        history.events = self._own(history, partition)
+        if not history.events:
             self._without_events(history, partition)
             return None
         folded = fold(self._environment.codec, history, partition)
@@ -85,18 +82,22 @@ class Prover:
             self.mark(entry)
         cut = self._cut(history, folded)
         suspect = self._fold(history, folded, partition, cut)
-        folded_s = seconds()
-        report.fold.seconds += folded_s - chained_s
         self._identity(folded, history, partition)
+        folded_s = seconds()
+        report.fold.seconds += folded_s - started_s
+        limited = cut < len(folded.events)
+        self._chain(history.key, history.events[:cut] if limited else history.events, partition)
+        chained_s = seconds()
+        report.chain.seconds += chained_s - folded_s
         report.redecide.payments += 1
         report.redecide.events += cut
-        if folded.failure is None or cut < len(folded.events):
+        if folded.failure is None or limited:
             PaymentRedecider(self._environment, history, folded, partition, cut).run(
                 report.redecide
             )
         else:
             report.redecide.skip(NO_FOLD)
-        report.redecide.seconds += seconds() - folded_s
+        report.redecide.seconds += seconds() - chained_s
         return suspect
 
     def mark(self, entry: Entry) -> None:
@@ -119,26 +120,26 @@ class Prover:
 
     # -- chain -------------------------------------------------------------------------------------
 
-    def _chain(self, history: History, partition: int) -> list[Entry]:
-        """Check the chain up to the limit; gives the events in the payment's own partition."""
+    def _own(self, history: History, partition: int) -> list[Entry]:
+        """The events in the payment's own partition; every other is foreign."""
+        own: list[Entry] = []
+        for entry in history.events:
+            if entry.partition == partition:
+                own.append(entry)
+                continue
+            name = history.key.decode("utf-8", "replace")
+            why = f"the key belongs to partition {partition}"
+            self._report.chain.fail(
+                Failure(FOREIGN_EVENT, name, 0, EVENTS, entry.partition, entry.offset, why)
+            )
+        return own
+
+    def _chain(self, key: bytes, events: list[Entry], partition: int) -> None:
         chain = self._report.chain
         checker = ChainChecker(partition, MemoryHeads())
-        own: list[Entry] = []
-        broken = False
-        for entry in history.events:
-            if entry.partition != partition:
-                why = f"the key belongs to partition {partition}"
-                name = history.key.decode("utf-8", "replace")
-                chain.fail(
-                    Failure(FOREIGN_EVENT, name, 0, EVENTS, entry.partition, entry.offset, why)
-                )
-                continue
-            own.append(entry)
-            if self._limit.offset is not None and entry.offset > self._limit.offset:
-                continue
-            found = checker.feed(entry.offset, history.key, entry.value)
+        for entry in events:
+            found = checker.feed(entry.offset, key, entry.value)
             if isinstance(found, Break):
-                broken = True
                 chain.fail(
                     Failure(
                         found.kind, found.payment, found.sequence, EVENTS, partition, found.offset,
@@ -147,8 +148,7 @@ class Prover:
                 )  # fmt: skip
         chain.payments += 1
         chain.events += checker.events
-        chain.checked += not broken
-        return own
+        chain.checked += not checker.broken
 
     # -- fold --------------------------------------------------------------------------------------
 

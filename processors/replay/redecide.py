@@ -128,7 +128,7 @@ class PaymentRedecider:
             strength.checked += 1
         for entry in self._history.outcomes:
             outcome = self._environment.codec.decode(OUTCOMES, entry.value, entry.headers)
-            if outcome.result == "MISROUTED" or outcome.to_sequence > self._cut:
+            if outcome.result == "MISROUTED" or self._is_past(outcome):
                 continue
             failure = (
                 self._accepted_again(entry, outcome, decisions)
@@ -138,6 +138,14 @@ class PaymentRedecider:
             if failure is not None:
                 yield failure
             strength.checked += 1
+
+    def _is_past(self, outcome: Outcome) -> bool:
+        """Past the end of this replay: of what the journal does not have yet, or past the limit."""
+        if outcome.to_sequence > self._cut:
+            return True
+        if self._cut == len(self._folded.events) and self._folded.failure is None:
+            return False
+        return self._cut == 0 or outcome.decided_at >= self._folded.states[self._cut - 1].decided_at
 
     def _twice(self, decisions: Sequence[Decided]) -> Iterator[Failure]:
         seen: set[tuple[str, int, int]] = set()

@@ -63,6 +63,7 @@ class World(Outside):
         self.report(names["conflict"], "SETTLED", code="ACSC")
         self.create("settled")
         self.create("settled", amount=1)
+        self.create("settled", amount=2)
         self.report(names["settled"], "ACCEPTED", code="ACSP")
         retry = c.RetryPayment(
             self.header(names["settled"]), self.operator(), "att_002", "not allowed"
