@@ -7,6 +7,7 @@ import uuid
 from typing import Any, Final, Protocol, cast
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.common._httpx_compat import httpx  # the client's own HTTP
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from schemas import definitions
@@ -15,10 +16,11 @@ from schemas.shape import Json
 
 REQUEST_TIMEOUT_SECONDS: Final = 3
 RETRIES_MAX: Final = 1
-NOT_FOUND: Final = 404
 CONFLICT: Final = 409
-SERVER_ERRORS_FROM: Final = 500
-CLIENT_BUSY: Final = (408, 429)
+UNPROCESSABLE: Final = 422
+# What a registry answers about an id that it does not have, or a kind of id that it does not know.
+NOT_FOUND: Final = (400, 404, 405)
+REGISTRY_ID_MAX: Final = 2**31 - 1  # registries keep ids as signed 32-bit numbers
 
 
 class Incompatible(Exception):
@@ -63,28 +65,36 @@ class HttpRegistry:
         self._client = SchemaRegistryClient(settings)
 
     def register(self, subject: str, schema: Json) -> int:
-        return int(self._ask(self._client.register_schema, subject, _avro(schema)))
+        return int(self._must(self._client.register_schema, subject, _avro(schema)))
 
     def lookup(self, subject: str, schema: Json) -> int | None:
         found = self._find(self._client.lookup_schema, subject, _avro(schema))
         return None if found is None else int(found.schema_id)
 
     def by_id(self, schema_id: int) -> Json | None:
+        if schema_id > REGISTRY_ID_MAX:
+            return None
         return _parsed(self._find(self._client.get_schema, schema_id))
 
     def by_guid(self, guid: bytes) -> Json | None:
         return _parsed(self._find(self._client.get_schema_by_guid, str(uuid.UUID(bytes=guid))))
 
     def set_compatibility(self, subject: str, level: str) -> None:
-        self._ask(self._client.set_compatibility, subject, level)
+        self._must(self._client.set_compatibility, subject, level)
 
     def compatible(self, subject: str, schema: Json) -> bool:
         try:
             return bool(
-                self._ask(self._client.test_compatibility_all_versions, subject, _avro(schema))
+                self._must(self._client.test_compatibility_all_versions, subject, _avro(schema))
             )
         except Incompatible:
             return False
+
+    def _must(self, call: Any, *arguments: Any) -> Any:
+        try:
+            return self._ask(call, *arguments)
+        except _NotFoundError as error:
+            raise RegistryDown("registry does not know this request: is the URL right?") from error
 
     def _find(self, call: Any, *arguments: Any) -> Any | None:
         try:
@@ -97,14 +107,14 @@ class HttpRegistry:
             return call(*arguments)
         except SchemaRegistryError as error:
             status = int(error.http_status_code)
-            if status == NOT_FOUND:
+            if status in NOT_FOUND:
                 raise _NotFoundError from error
             if status == CONFLICT:
                 raise Incompatible(str(error.error_message)) from error
-            if status >= SERVER_ERRORS_FROM or status in CLIENT_BUSY:
-                raise RegistryDown(f"registry answers {status}") from error
-            raise
-        except OSError as error:
+            if status == UNPROCESSABLE:
+                raise
+            raise RegistryDown(f"registry answers {status}") from error
+        except (httpx.HTTPError, OSError, ValueError) as error:
             raise RegistryDown(f"registry: {type(error).__name__}") from error
 
 

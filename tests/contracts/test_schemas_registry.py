@@ -1,0 +1,203 @@
+"""One contract for every schema registry, run over the one in the process and over a real one."""
+
+from __future__ import annotations
+
+import json
+import socket
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.header import InputHeader
+from core.payment.commands import TimerDue
+from schemas import catalogue, definitions
+from schemas.errors import IdsChanged, RegistryDown
+from schemas.registry import HttpRegistry, Incompatible, Registry, StaticRegistry
+from schemas.setup import NotRegistered, Options, look_up_all, open_codec, register_all
+
+TOPICS = catalogue.load()
+TIMERS = "npp.payment.timers.v1"
+DUE = TimerDue(InputHeader("pi_pdkz22ub6ujnprx6nas575vbxy"), "ack", 1_790_000_000_000)
+OPTIONAL = {"name": "note", "type": ["null", "string"], "default": None}
+
+
+@pytest.fixture(params=["in the process", pytest.param("real", marks=pytest.mark.kafka)])
+def any_registry(request: pytest.FixtureRequest) -> Iterator[Registry]:
+    if request.param == "real":
+        yield HttpRegistry(request.getfixturevalue("registry"))
+    else:
+        yield StaticRegistry()
+
+
+def a_record(*more: Any) -> Any:
+    """A schema that no other test has."""
+    name = f"R{uuid.uuid4().hex}"
+    fields = [{"name": "id", "type": "string"}, *more]
+    return {"type": "record", "name": name, "namespace": "test", "fields": fields}
+
+
+def a_subject() -> str:
+    return f"topic-{uuid.uuid4().hex}"
+
+
+def test_the_same_schema_has_one_id_again_and_under_every_subject(any_registry: Registry) -> None:
+    schema, where = a_record(), a_subject()
+    number = any_registry.register(where, schema)
+    assert any_registry.register(where, schema) == number
+    assert any_registry.register(a_subject(), schema) == number
+    assert any_registry.register(where, a_record(OPTIONAL)) != number
+
+
+def test_a_schema_is_found_by_its_id_and_by_its_subject(any_registry: Registry) -> None:
+    schema, where = a_record(OPTIONAL), a_subject()
+    assert any_registry.lookup(where, schema) is None
+    number = any_registry.register(where, schema)
+    assert any_registry.by_id(number) == schema
+    assert any_registry.lookup(where, schema) == number
+    assert any_registry.lookup(where, a_record()) is None
+
+
+def test_what_was_never_registered_is_not_found(any_registry: Registry) -> None:
+    for schema_id in (0, 7_654_321, 2**31 - 1, 2**31, 2**32 - 1):
+        assert any_registry.by_id(schema_id) is None
+    assert any_registry.by_guid(uuid.uuid4().bytes) is None
+
+
+@pytest.mark.parametrize("level", ["BACKWARD_TRANSITIVE", "FULL_TRANSITIVE"])
+def test_a_subject_refuses_what_breaks_its_compatibility(
+    any_registry: Registry, level: str
+) -> None:
+    where, first = a_subject(), a_record({"name": "amount", "type": "long"})
+    any_registry.register(where, first)
+    any_registry.set_compatibility(where, level)
+    wider = {**first, "fields": [*first["fields"], OPTIONAL]}
+    strict = {**first, "fields": [*first["fields"], {"name": "n", "type": "string"}]}
+    less = {**first, "fields": first["fields"][:1]}
+
+    assert any_registry.compatible(where, wider)
+    assert not any_registry.compatible(where, strict)
+    assert any_registry.compatible(where, less) == (level == "BACKWARD_TRANSITIVE")
+    any_registry.register(where, wider)
+    with pytest.raises(Incompatible):
+        any_registry.register(where, strict)
+
+
+def test_the_level_can_be_set_before_the_first_schema(any_registry: Registry) -> None:
+    where, first = a_subject(), a_record()
+    any_registry.set_compatibility(where, "FULL_TRANSITIVE")
+    any_registry.register(where, first)
+    strict = {**first, "fields": [*first["fields"], {"name": "n", "type": "string"}]}
+    with pytest.raises(Incompatible):
+        any_registry.register(where, strict)
+
+
+def test_everything_registers_twice_with_the_same_ids_and_is_then_looked_up(
+    any_registry: Registry,
+) -> None:
+    first = register_all(any_registry, TOPICS)
+    again = register_all(any_registry, TOPICS)
+    assert first.entries == again.entries == look_up_all(any_registry, TOPICS).entries
+    assert len(first.fingerprints()) == len(catalogue.RECORD_TYPES)
+
+
+def test_a_codec_over_any_registry_reads_what_it_wrote(
+    any_registry: Registry, tmp_path: Path
+) -> None:
+    codec = open_codec(any_registry, TOPICS, tmp_path / "ids.lock", Options(lambda: 0.0))
+    value = codec.encode(TIMERS, DUE)
+    assert codec.decode(TIMERS, value) == DUE
+    again = open_codec(
+        any_registry, TOPICS, tmp_path / "ids.lock", Options(lambda: 0.0, register=False)
+    )
+    assert again.encode(TIMERS, DUE) == value
+
+
+def test_the_order_of_registration_is_that_of_the_topics_file() -> None:
+    entries = register_all(StaticRegistry(), TOPICS).entries
+    topics = list(dict.fromkeys(entry.topic for entry in entries))
+    assert topics == [topic.name for topic in TOPICS.topics if topic.record_names()]
+    fresh = list(dict.fromkeys(entry.schema_id for entry in entries))
+    assert fresh == list(range(1, len(fresh) + 1))
+
+
+def test_a_process_that_may_not_register_says_what_is_missing() -> None:
+    registry = StaticRegistry()
+    with pytest.raises(NotRegistered, match=r"npp\.resolve\.decisions\.v1-au\.npp"):
+        open_codec(registry, TOPICS, None, Options(lambda: 0.0, register=False))
+    assert registry.by_id(1) is None
+
+
+def test_a_registry_that_refuses_connections_or_is_silent_is_down() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        registry = HttpRegistry(url, {"timeout": 0.2, "max.retries": 0})
+        with pytest.raises(RegistryDown):
+            registry.by_id(1)
+    with pytest.raises(RegistryDown):
+        registry.by_id(1)
+    with pytest.raises(RegistryDown):
+        open_codec(registry, TOPICS, None, Options(lambda: 0.0))
+
+
+# --- ids.lock ------------------------------------------------------------------------------------
+
+
+def numbered_from(start: int) -> StaticRegistry:
+    """A registry in which other schemas came first."""
+    registry = StaticRegistry()
+    for number in range(start - 1):
+        registry.register(f"other-{number}", a_record())
+    return registry
+
+
+def opened(registry: Registry, lock: Path) -> None:
+    open_codec(registry, TOPICS, lock, Options(lambda: 0.0))
+
+
+def test_the_lock_is_written_once_and_the_same_registry_passes(tmp_path: Path) -> None:
+    lock = tmp_path / "data" / "ids.lock"
+    opened(StaticRegistry(), lock)
+    written = lock.read_text()
+    assert '"fingerprint"' in written
+    assert "npp.payment.events.v1-au.npp.orchestrator.v1.PaymentSettled" in written
+    opened(StaticRegistry(), lock)
+    assert lock.read_text() == written
+
+
+@pytest.mark.parametrize("start", [2, 5, 1_000])
+def test_a_registry_that_numbers_otherwise_stops_the_start_and_leaves_the_lock(
+    tmp_path: Path, start: int
+) -> None:
+    lock = tmp_path / "ids.lock"
+    opened(StaticRegistry(), lock)
+    written = lock.read_text()
+    with pytest.raises(IdsChanged, match=r"schema id \d+ of .* is now"):
+        opened(numbered_from(start), lock)
+    assert lock.read_text() == written
+
+
+def test_an_id_of_an_older_schema_must_still_be_that_schema(tmp_path: Path) -> None:
+    lock = tmp_path / "ids.lock"
+    registry = StaticRegistry()
+    opened(registry, lock)
+    extinct = a_record()
+    number = registry.register("npp.payment.timers.v1-old", extinct)
+    content = json.loads(lock.read_text())
+    fingerprint = definitions.fingerprint(extinct)
+    content["ids"][str(number)] = {"fingerprint": fingerprint, "subjects": ["old"]}
+    lock.write_text(json.dumps(content))
+    opened(registry, lock)
+    with pytest.raises(IdsChanged, match=f"schema id {number} was old and is now another"):
+        opened(StaticRegistry(), lock)
+
+
+def test_a_lock_that_can_not_be_read_stops_the_start(tmp_path: Path) -> None:
+    lock = tmp_path / "ids.lock"
+    lock.write_text('{"version": 1')
+    with pytest.raises(IdsChanged, match="can not be read"):
+        opened(StaticRegistry(), lock)
