@@ -247,14 +247,8 @@ class Loop:
         """End the open transaction; a doubtful end costs the producer, and the batch runs again all
         the same."""
         self._metrics.transaction("abort")
-        try:
-            if self._producer.status is Status.OPEN:
-                self._producer.abort()
-        except Rebuild:
-            pass
-        if self._producer.status is not Status.READY:
+        if self._producer.abort_or_rebuild():
             self._metrics.transaction("rebuild")
-            self._producer.rebuild()
 
     def _resolve(self, offsets: dict[Name, int], error: EngineError) -> bool:
         """After an unknown end: a new producer, then what is committed decides. True when it was

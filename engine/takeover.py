@@ -20,7 +20,6 @@ from engine.assignment import (
 from engine.clock import Clock
 from engine.consumer import GroupConsumer, Name
 from engine.control import UNREADABLE, ControlReader
-from engine.errors import Rebuild
 from engine.metrics import EngineMetrics
 from engine.ports import Application, ControlState, CrashPoint
 from engine.reader import LogEnds, LogRecord, read_all
@@ -146,11 +145,7 @@ class Takeover:
         if reason is not None:
             raise Blocked(reason)
         self._health.beat()
-        try:
-            difference_ms = producer.probe_clock(self._topology.quarantine)
-        except Rebuild:
-            producer.rebuild()
-            raise Blocked("the broker was slow to answer the clock probe") from None
+        difference_ms = producer.probe_clock(self._topology.quarantine)
         if difference_ms is not None and abs(difference_ms) > CLOCK_DIFFERENCE_MS_MAX:
             self._raise_alarm(
                 CLOCK_OFF, None, f"this clock is {-difference_ms} ms off the broker's"

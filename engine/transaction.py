@@ -213,13 +213,30 @@ class TransactionalProducer:
     def probe_clock(self, topic: str) -> int | None:
         """Broker time minus our time in ms, from one record that is never committed; None when the
         topic keeps the producer's time."""
-        self.begin()
         self.log_append_ms = None
-        self._produce([(topic, b"", None, 0, None)], self._on_delivery)
-        self._current().flush(self._settings.end_s)
+        try:
+            self.begin()
+            self._produce([(topic, b"", None, 0, None)], self._on_delivery)
+            self._current().flush(self._settings.end_s)
+        except (Abort, Rebuild):
+            self.abort_or_rebuild()
+            return None
         seen_ms, now_ms = self.log_append_ms, self._clock.now_ms()
-        self.abort()
+        self.abort_or_rebuild()
         return None if seen_ms is None else seen_ms - now_ms
+
+    def abort_or_rebuild(self) -> bool:
+        """Take everything back, whatever it costs; True when it cost the producer. READY
+        afterwards."""
+        try:
+            if self._status is Status.OPEN:
+                self.abort()
+        except Rebuild:
+            self._status = Status.BROKEN
+        if self._status is Status.READY:
+            return False
+        self.rebuild()
+        return True
 
     def _guard(self, step: Step, function: Any, *arguments: Any) -> None:
         try:

@@ -1,7 +1,8 @@
 """The toy application as a process: `python -m tests.kafka.engine_toy_main BOOTSTRAP INSTANCE DATA
 PARTITIONS APP`.
 
-Environment: TOY_CRASH=<point>:<nth> kills the process (SIGKILL) when it reaches that step.
+Environment: TOY_END_S, TOY_SLOW_MS: the transaction's settings.
+TOY_CRASH=<point>:<nth> kills the process (SIGKILL) when it reaches that step.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from engine.loop import Loop
 from engine.metrics import EngineMetrics
 from engine.ports import CrashPoint
 from engine.settings import EngineSettings
+from engine.transaction import TransactionSettings
 from engine.watch import Health, start_watchdog, stop_on_signals
 from tests.driver.engine_toy import Toy, ToyControl
 
@@ -63,8 +65,15 @@ def main() -> int:
     clock = SystemClock()
     health = Health(clock)
     settings = EngineSettings(
-        connection={"bootstrap.servers": bootstrap}, instance_id=instance, data_dir=Path(data)
+        connection={"bootstrap.servers": bootstrap},
+        instance_id=instance,
+        data_dir=Path(data),
+        transaction=TransactionSettings(
+            end_s=float(os.environ.get("TOY_END_S", "5")),
+            slow_ms=int(os.environ.get("TOY_SLOW_MS", "1000")),
+        ),
     )
+    registry = CollectorRegistry()
 
     def alarm(name: str, partition: int | None, sentence: str) -> None:
         print(json.dumps({"alarm": name, "partition": partition, "detail": sentence}), flush=True)
@@ -75,7 +84,7 @@ def main() -> int:
             ToyControl(),
             settings,
             clock,
-            EngineMetrics(CollectorRegistry()),
+            EngineMetrics(registry),
             health,
             alarm,
             crash_from_environment(),
@@ -86,6 +95,14 @@ def main() -> int:
     except EngineError as error:
         print(json.dumps({"exit": error.code, "detail": error.detail}), flush=True)
         return EXIT_ENGINE
+    finally:
+        outcomes = {
+            s.labels["outcome"]: s.value
+            for family in registry.collect()
+            for s in family.samples
+            if s.name == "npp_engine_transactions_total"
+        }
+        print(json.dumps({"transactions": outcomes}), flush=True)
     return 0
 
 

@@ -165,6 +165,26 @@ def test_timers_are_made_and_read_back_on_a_real_log(toy: Rig) -> None:
     toy.check_counted_once(40)
 
 
+@pytest.mark.parametrize(
+    ("setting", "outcome"),
+    [({"TOY_SLOW_MS": "0"}, "unknown_committed"), ({"TOY_END_S": "0.002"}, "unknown_")],
+)
+def test_after_a_doubtful_end_the_nonce_decides(
+    toy: Rig, setting: dict[str, str], outcome: str
+) -> None:
+    """A commit that timed out or was slow costs the producer; what is committed says how it
+    ended."""
+    process = toy.start(**setting)
+    for sent in range(30, 330, 30):
+        toy.send(30)
+        toy.wait_for(sent)
+    process.terminate()
+    assert process.wait(30) == 0
+    toy.check_counted_once(300)
+    ended = json.loads(toy.log().splitlines()[-1])["transactions"]
+    assert sum(count for name, count in ended.items() if name.startswith(outcome)) > 0, ended
+
+
 def test_lost_offsets_end_the_process_and_nothing_is_decided_again(toy: Rig) -> None:
     """OFFSETS_LOST: with a journal that has records, missing offsets are never guessed."""
     process = toy.start()
