@@ -82,6 +82,7 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr | None = Field(None, description="signs the rail's callbacks")
     signing_key: Path | None = Field(None, description="verifier's Ed25519 key (PEM)")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    crash_at: str = Field("", description="test profile only: POINT:N, where to kill itself")
     shutdown_seconds: float = Field(25.0, gt=0, le=300, description="SIGTERM to exit at most")
 
     @field_validator("log_level")

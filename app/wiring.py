@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from app import logs, rule_files, settings
 from app.cluster import open_registry_codec
 from app.control_records import EVENT_SCHEMA_VERSION
+from app.crash import crash_point
 from app.exits import ExitCode
 from app.settings import Environment, Profile
 from core.records import STATE_VERSION, Checkpoint
@@ -150,7 +151,8 @@ def run_payments(environment: Environment) -> int:
         journal_floor=_journal_floor(room),
         shutdown_s_max=room.settings.shutdown_seconds,
     )
-    loop = Loop(app, control, engine_settings, room.clock, metrics, room.health, alarm)
+    crash = crash_point(environment)
+    loop = Loop(app, control, engine_settings, room.clock, metrics, room.health, alarm, crash)
     metrics.watch(room.health.age_s)
     server = room.serve_health()
     stop_on_signals(loop.request_stop, engine_settings.shutdown_s_max)
