@@ -8,7 +8,7 @@ import httpx
 import structlog
 
 from adapters import ports
-from adapters.http_call import HttpAnswer, call
+from adapters.http_call import DETAILS_CHARACTERS_MAX, HttpAnswer, call
 from adapters.ports import FundsAnswer
 from core.payment.instructions import DepositsRequest
 from core.values import FundsOperation, Parties
@@ -62,7 +62,7 @@ class HttpDepositsCore:
             ledger_ref=answer.text("ledgerRef"),
             verified_at=answer.whole("verifiedAt"),
             code=None if outcome == ports.DONE else answer.text("code"),
-            details=answer.text("details"),
+            details=answer.text("details", DETAILS_CHARACTERS_MAX),
         )
 
 
@@ -84,9 +84,10 @@ def body_of(request: DepositsRequest, parties: Parties | None) -> dict[str, Any]
 def _outcome(answer: HttpAnswer, request: DepositsRequest) -> str:
     if answer.text("fundsRef") != request.funds_ref:
         return ports.SILENT
+    is_hold = request.operation == FundsOperation.HOLD
     if answer.status in (200, 201):
-        return ports.DONE
+        # A hold that can not be named can not be captured: it is asked again.
+        return ports.SILENT if is_hold and not answer.text("holdRef") else ports.DONE
     if answer.status in REFUSALS and answer.text("code"):
-        is_hold = request.operation == FundsOperation.HOLD
         return ports.DECLINED if is_hold and answer.status in DECLINES else ports.REFUSED
     return ports.SILENT

@@ -19,6 +19,9 @@ POOL_TIMEOUT_SECONDS: Final = 5.0
 CALL_SECONDS_MAX: Final = 10.0  # of one call: connect, send, read, whatever the peer trickles
 BODY_BYTES_MAX: Final = 65_536
 CONNECTIONS_MAX: Final = 64
+TEXT_CHARACTERS_MAX: Final = 64
+DETAILS_CHARACTERS_MAX: Final = 1_000
+WHOLE_MAX: Final = 10**15
 
 
 class HttpAnswer(msgspec.Struct, frozen=True):
@@ -33,15 +36,19 @@ class HttpAnswer(msgspec.Struct, frozen=True):
     asked_at: int
     answered_at: int
 
-    def text(self, name: str) -> str | None:
-        """A string field of the body, or None."""
+    def text(self, name: str, characters_max: int = TEXT_CHARACTERS_MAX) -> str | None:
+        """A string field of the body, cut at `characters_max` and without NUL, or None."""
         value = self.body.get(name) if self.body else None
-        return value if isinstance(value, str) else None
+        return value.replace("\0", "")[:characters_max] if isinstance(value, str) else None
 
     def whole(self, name: str) -> int | None:
-        """An integer field of the body, or None; a float or a boolean is not an integer."""
+        """A positive integer field of the body, or None; a float or a boolean is no integer."""
         value = self.body.get(name) if self.body else None
-        return value if type(value) is int else None
+        return value if type(value) is int and 0 < value <= WHOLE_MAX else None
+
+    def has(self, name: str) -> bool:
+        """Whether the body says anything under this name."""
+        return self.body is not None and self.body.get(name) is not None
 
 
 def make_client(base_url: str, *, token: str | None = None) -> httpx.Client:

@@ -8,7 +8,7 @@ import httpx
 import structlog
 
 from adapters import ports
-from adapters.http_call import HttpAnswer, call
+from adapters.http_call import DETAILS_CHARACTERS_MAX, HttpAnswer, call
 from adapters.ports import RecallAnswer, StatusAnswer, SubmitAnswer
 from core.payment.instructions import RailInstruction
 from core.values import Parties, Party
@@ -16,6 +16,7 @@ from engine.clock import Clock
 
 log = structlog.get_logger("adapters.rail_http")
 
+CODE_CHARACTERS_MAX: Final = 35
 STATUSES: Final = frozenset(
     {
         ports.UNKNOWN,
@@ -56,9 +57,9 @@ class HttpRail:
             answered_at=answer.answered_at,
             technical_result=answer.technical_result,
             rail_ref=answer.text("railRef"),
-            code=answer.text("code") if outcome == ports.REJECTED else None,
+            code=answer.text("code", CODE_CHARACTERS_MAX) if outcome == ports.REJECTED else None,
             message_id=answer.text("messageId"),
-            details=answer.text("details"),
+            details=answer.text("details", DETAILS_CHARACTERS_MAX),
         )
 
     def status(self, external_ref: str) -> StatusAnswer:
@@ -66,7 +67,7 @@ class HttpRail:
         answer = call(self._client, self._clock, "GET", f"/payments/{external_ref}", None)
         status = answer.text("status") if _is_of(answer, external_ref) else None
         expected = 404 if status == ports.UNKNOWN else 200
-        if status not in STATUSES or answer.status != expected:
+        if status not in STATUSES or answer.status != expected or _is_garbled(answer):
             status = ports.NO_ANSWER
         _log("rail enquiry", external_ref, answer, status)
         return StatusAnswer(
@@ -75,13 +76,13 @@ class HttpRail:
             answered_at=answer.answered_at,
             technical_result=answer.technical_result,
             rail_ref=answer.text("railRef"),
-            code=answer.text("code"),
+            code=answer.text("code", CODE_CHARACTERS_MAX),
             amount=answer.whole("amount"),
             returned_amount=answer.whole("returnedAmount"),
-            currency=answer.text("currency"),
+            currency=answer.text("currency", 3),
             message_id=answer.text("messageId"),
-            transaction_id=answer.text("transactionId"),
-            details=answer.text("details"),
+            transaction_id=answer.text("transactionId", CODE_CHARACTERS_MAX),
+            details=answer.text("details", DETAILS_CHARACTERS_MAX),
         )
 
     def recall(self, external_ref: str, *, number: int) -> RecallAnswer:
@@ -105,9 +106,9 @@ class HttpRail:
             submitted_at=answer.asked_at,
             answered_at=answer.answered_at,
             technical_result=answer.technical_result,
-            code=answer.text("code"),
+            code=answer.text("code", CODE_CHARACTERS_MAX),
             message_id=answer.text("messageId"),
-            details=answer.text("details"),
+            details=answer.text("details", DETAILS_CHARACTERS_MAX),
         )
 
 
@@ -142,6 +143,13 @@ def _is_of(answer: HttpAnswer, external_ref: str) -> bool:
     return (answer.text("externalRef") or "").upper() == external_ref.upper()
 
 
+def _is_garbled(answer: HttpAnswer) -> bool:
+    """An amount that can not be read must not pass for "the amount that was asked"."""
+    return any(
+        answer.has(name) and answer.whole(name) is None for name in ("amount", "returnedAmount")
+    )
+
+
 def _submit_outcome(answer: HttpAnswer, external_ref: str) -> str:
     if not _is_of(answer, external_ref):
         return ports.UNCLEAR
@@ -162,5 +170,5 @@ def _log(event: str, external_ref: str, answer: HttpAnswer, result: str) -> None
         latency_ms=answer.answered_at - answer.asked_at,
         result=result,
         technical_result=answer.technical_result,
-        code=answer.text("code"),
+        code=answer.text("code", CODE_CHARACTERS_MAX),
     )

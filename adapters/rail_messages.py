@@ -34,6 +34,10 @@ KIND_OF_CANCELLATION: Final[dict[str, str]] = {
     "PDCR": "STATUS",
 }
 TEXT_CHARACTERS_MAX: Final = 1_000
+ID_CHARACTERS_MAX: Final = 64
+CODE_CHARACTERS_MAX: Final = 35
+_REFERENCE: Final = re.compile(r"[Nn][A-Za-z2-7]{26}[0-9]{3}", re.ASCII)
+_CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
 _AMOUNT: Final = re.compile(r"[0-9]{1,13}(\.[0-9]{1,2})?", re.ASCII)
 
 
@@ -91,22 +95,29 @@ def report_of(
     UnreadableMessageError for an amount or a type that can not be read.
     """
     reference = external_ref or message.OrgnlInstrId
+    if not _REFERENCE.fullmatch(reference):
+        return None
     payment_id = payment_intent_id or payment_id_of_external_ref(reference)
     if payment_id is None:
         return None
     kind, code, amount = _meaning(message)
+    if len(message.MsgId) > ID_CHARACTERS_MAX or "\0" in message.MsgId:
+        raise UnreadableMessageError("MsgId is too long")
+    if amount is not None and not _CURRENCY.fullmatch(amount.Ccy):
+        raise UnreadableMessageError("a currency is not three capital letters")
     reason = message.RtrRsnInf or message.StsRsnInf
     return RailReport(
         header=InputHeader(payment_intent_id=payment_id, sent_at=received_at),
         external_ref=reference.upper(),
         kind=kind,
         adapter=adapter,
-        code=code,
+        code=_text(code, CODE_CHARACTERS_MAX),
         amount=None if amount is None else cents(amount.Value),
         currency=None if amount is None else amount.Ccy,
-        rail_message_id=message.MsgId,
-        transaction_id=message.OrgnlTxId,
-        details=None if reason is None else _text(reason.AddtlInf),
+        # One message id stands for one kind and content; what changes nothing needs none.
+        rail_message_id=message.MsgId if kind not in ("STATUS", "RECEIVED") else None,
+        transaction_id=_text(message.OrgnlTxId, CODE_CHARACTERS_MAX),
+        details=None if reason is None else _text(reason.AddtlInf, TEXT_CHARACTERS_MAX),
         assigned_from=assigned_from,
     )
 
@@ -137,7 +148,10 @@ def cents(value: str) -> int:
     if not _AMOUNT.fullmatch(value):
         raise UnreadableMessageError("an amount is no decimal with at most two places")
     whole, _, fraction = value.partition(".")
-    return int(whole) * 100 + int(fraction.ljust(2, "0"))
+    amount = int(whole) * 100 + int(fraction.ljust(2, "0"))
+    if amount == 0:
+        raise UnreadableMessageError("an amount is zero")
+    return amount
 
 
 def decimal(amount: int) -> str:
@@ -145,6 +159,6 @@ def decimal(amount: int) -> str:
     return f"{amount // 100}.{amount % 100:02d}"
 
 
-def _text(value: str | None) -> str | None:
-    """Free text, bounded; lone surrogates never get past JSON decoding."""
-    return None if value is None else value.replace("\0", "")[:TEXT_CHARACTERS_MAX]
+def _text(value: str | None, characters_max: int) -> str | None:
+    """Text, bounded and without NUL; lone surrogates never get past JSON decoding."""
+    return None if value is None else value.replace("\0", "")[:characters_max]

@@ -276,7 +276,8 @@ class RailDesk:
         kind = KIND_OF_STATUS[answer.status]
         if kind == "RETURNED":
             # A return follows a settlement that nobody may have heard of.
-            self._report(work, "SETTLED", answer=answer, is_enquiry=True)
+            settled = msgspec.structs.replace(answer, message_id=None)
+            self._report(work, "SETTLED", answer=settled, is_enquiry=True)
             returned = msgspec.structs.replace(answer, amount=answer.returned_amount)
             self._report(work, kind, code=answer.code, answer=returned, is_enquiry=True)
             return
@@ -354,7 +355,7 @@ class RailDesk:
             code=code,
             amount=getattr(answer, "amount", None) if told else None,
             currency=getattr(answer, "currency", None) if told else None,
-            rail_message_id=getattr(answer, "message_id", None),
+            rail_message_id=getattr(answer, "message_id", None) if told else None,
             transaction_id=getattr(answer, "transaction_id", None),
             details=details or getattr(answer, "details", None),
             submitted_at=None if answer is None else answer.submitted_at,
