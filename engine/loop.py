@@ -11,7 +11,7 @@ and the application.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from confluent_kafka import Message
@@ -20,8 +20,8 @@ from engine.batch import BatchRun, in_decision_order, no_crash
 from engine.clock import MS_PER_S, Clock
 from engine.consumer import GroupConsumer, Name
 from engine.control import ControlReader
-from engine.errors import Abort, EngineError, Exit, LostMembership, Rebuild
-from engine.heard import HeardGate
+from engine.errors import Abort, EngineError, Exit, Fenced, LostMembership, Rebuild
+from engine.heard import Ends, HeardGate
 from engine.metrics import EngineMetrics
 from engine.ports import Application, ControlState, CrashPoint, InputRecord
 from engine.priority import PriorityPause
@@ -66,6 +66,8 @@ class Loop:
         self._clock = clock
         self._metrics = metrics
         self._health = health
+        metrics.start_topics(topology)
+        metrics.watch(health.age_s)
         self._crash = crash
         self._stopping = False
         identity = settings.transactional_id(topology.application)
@@ -89,6 +91,7 @@ class Loop:
         self._held_until_s = 0.0
         self._fetching_paused = False
         self._observed_s = 0.0
+        self._asked: tuple[Callable[[], Ends | None], Callable[[], Ends | None]] | None = None
 
     def request_stop(self) -> None:
         """End after the batch in hand; safe from a signal handler."""
@@ -107,6 +110,9 @@ class Loop:
             if self._producer.status is Status.OPEN:
                 self._producer.abort()
             self._consumer.leave()
+        except Fenced:
+            self._metrics.fenced()
+            raise
         finally:
             self._producer.destroy()
             self._control.close()
@@ -176,12 +182,13 @@ class Loop:
             if not work:
                 return True
             part, aborts = work.pop()
+            started_s = self._clock.monotonic_s()
             run = BatchRun(self._app, self._states)
             run.decide(part, refused)
             self._add_timers(run)
             self._crash("after_decide")
             try:
-                committed = self._commit(run)
+                committed = self._commit(run, started_s)
             except LostMembership:
                 run.dropped()
                 self._rewind()
@@ -202,14 +209,13 @@ class Loop:
             "CANNOT_COMMIT", f"a batch of {len(records)} did not commit in {ATTEMPTS_MAX} attempts"
         )
 
-    def _commit(self, run: BatchRun) -> bool:
+    def _commit(self, run: BatchRun, started_s: float) -> bool:
         """One transaction; False when it certainly did not happen and may be run again."""
         if run.is_empty():
             self._hold(run)
             return True
         offsets = run.next_offsets or self._anchor(run)
         producer, overlay = self._producer, run.overlay
-        started_s = self._clock.monotonic_s()
         try:
             producer.begin()
             overlay.find_last_kept()
@@ -371,10 +377,18 @@ class Loop:
             (self._consumer.pause if change else self._consumer.resume)(names)
 
     def _observe(self, now_s: float) -> None:
-        if now_s - self._observed_s >= OBSERVE_EVERY_S:
+        """Figures that need a look at the log: asked now and then, never waited for."""
+        if self._asked is not None:
+            high, stable = self._asked[0](), self._asked[1]()
+            if high is not None and stable is not None:
+                self._metrics.observe_ends(self._positions, high, stable)
+                self._asked = None
+        elif now_s - self._observed_s >= OBSERVE_EVERY_S:
             self._observed_s = now_s
-            self._metrics.observe(self._states, self._positions, self._ends, self._topology)
+            self._metrics.observe_states(self._states)
             self._metrics.rebalances(self._consumer.rebalances)
+            names = [*self._positions, *((self._topology.journal, n) for n in self._states)]
+            self._asked = (self._ends.ask_high(names), self._ends.ask_stable(names))
 
 
 def _again(part: list[InputRecord], aborts: int) -> list[tuple[list[InputRecord], int]]:

@@ -16,9 +16,7 @@ from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from engine.clock import MS_PER_S
-from engine.errors import EngineError
 from engine.ports import EngineTopology, InputRecord
-from engine.reader import LogEnds
 from engine.states import PartitionStates
 
 TRANSACTION_OUTCOMES: Final = (
@@ -226,31 +224,28 @@ class EngineMetrics:
         """Something a person must see."""
         self._alarms.labels(name).inc()
 
-    def observe(
-        self,
-        states: Mapping[int, PartitionStates],
-        positions: Mapping[tuple[str, int], int],
-        ends: LogEnds,
-        topology: EngineTopology,
-    ) -> None:
-        """Figures that need a look at the log: a few times a minute, never per batch."""
+    def observe_states(self, states: Mapping[int, PartitionStates]) -> None:
+        """How much is held; a few times a minute, never per batch."""
         self._keys.set(sum(s.open_count() for s in states.values()))
         self._timers.set(sum(len(s.timers) for s in states.values()))
-        names = list(positions)
-        names += [(topology.journal, number) for number in states]
-        try:
-            high, stable = ends.high_once(names), ends.stable_once(names)
-        except EngineError:
-            return  # the brokers do not answer: the figures stay as they were
-        lag: dict[str, int] = dict.fromkeys(topology.inputs, 0)
-        open_: dict[str, int] = dict.fromkeys((*topology.inputs, topology.journal), 0)
-        for name in names:
-            open_[name[0]] += high[name] - stable[name]
+
+    def observe_ends(
+        self,
+        positions: Mapping[tuple[str, int], int],
+        high: Mapping[tuple[str, int], int],
+        stable: Mapping[tuple[str, int], int],
+    ) -> None:
+        """Lag by topic, from the inputs' positions and what the brokers answered."""
+        lag: dict[str, int] = {}
+        behind: dict[str, int] = {}
+        for name in high.keys() & stable.keys():
+            topic = name[0]
+            behind[topic] = behind.get(topic, 0) + max(0, high[name] - stable[name])
             if name in positions:
-                lag[name[0]] += max(0, stable[name] - positions[name])
+                lag[topic] = lag.get(topic, 0) + max(0, stable[name] - positions[name])
         for topic, count in lag.items():
             self._lag.labels(topic).set(count)
-        for topic, count in open_.items():
+        for topic, count in behind.items():
             self._stable_lag.labels(topic).set(count)
 
 

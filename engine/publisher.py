@@ -8,6 +8,7 @@ in the record.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -16,7 +17,7 @@ import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
 from engine.clock import Clock, SystemClock
-from engine.errors import Exit, Step, call, call_until
+from engine.errors import EngineError, Exit, Step, call, call_until
 from engine.partitioner import partition_of
 from engine.ports import Headers
 
@@ -91,6 +92,7 @@ class Publisher:
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
         self._closing = False
+        self._failure: EngineError | None = None  # fatal: nothing is acknowledged from here on
         self._thread = threading.Thread(target=self._serve, name="npp-publisher", daemon=True)
         self._thread.start()
 
@@ -120,11 +122,20 @@ class Publisher:
         pending = _Pending(len(records))
         for index, record in enumerate(records):
             self._send(record, pending, index, deadline_s)
-        if not pending.done.wait(max(0.0, deadline_s - self._clock.monotonic_s())):
+        if not self._wait(pending, deadline_s):
             raise NotConfirmed("TIMED_OUT", f"not acknowledged within {timeout_s:g} s")
         if pending.error is not None:
             raise NotConfirmed(pending.error.name(), pending.error.str())
         return [placed for placed in pending.placed if placed is not None]
+
+    def _wait(self, pending: _Pending, deadline_s: float) -> bool:
+        """True when every record was answered. Raises Exit when the client is of no more use."""
+        while not pending.done.wait(POLL_S):
+            if self._failure is not None:
+                raise Exit(self._failure.code, self._failure.detail) from self._failure
+            if self._clock.monotonic_s() >= deadline_s:
+                return False
+        return True
 
     def partitions(self, topic: str) -> int:
         """The topic's partition count, asked once."""
@@ -149,7 +160,8 @@ class Publisher:
         left = self._producer.flush(timeout_s)
         self._closing = True
         self._thread.join(1.0)
-        self._producer.close()
+        with contextlib.suppress(EngineError):  # a forbidden client says so once more
+            call(Step.WORK, self._producer.close)
         return left
 
     def _send(self, record: Outgoing, pending: _Pending, index: int, deadline_s: float) -> None:
@@ -200,4 +212,8 @@ class Publisher:
 
     def _serve(self) -> None:
         while not self._closing:
-            self._producer.poll(POLL_S)
+            try:
+                call(Step.WORK, self._producer.poll, POLL_S)
+            except EngineError as error:
+                self._failure = error
+                return

@@ -12,6 +12,7 @@ committed offsets' metadata says what became of it.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import secrets
 from collections.abc import Mapping, Sequence
@@ -203,7 +204,8 @@ class TransactionalProducer:
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.purge()
-            producer.close()
+            with contextlib.suppress(EngineError):  # a fenced or forbidden client says so once more
+                call(Step.END, producer.close)
         self._status = Status.CLOSED
 
     def acknowledged(self) -> dict[TopicPartitionKey, int]:
