@@ -1,0 +1,234 @@
+"""The rail's webhook and the redriver: what reaches Kafka, and when the rail is answered."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Any
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
+
+from adapters.rail_http import submission
+from adapters.simulators.rail import RailSimulator
+from core.payment.commands import RailReport
+from core.records import RedriveConfirmed, RedriveDone, RedriveRequested
+from core.values import external_ref
+from engine.clock import HeldClock
+from engine.publisher import NotConfirmed
+from engine.reader import LogRecord
+from processors import quarantine, topology
+from processors.adapter_metrics import AdapterMetrics
+from processors.control import Control
+from processors.rail_webhook import BODY_BYTES_MAX, RailWebhook
+from processors.redriver import HEADER_REDRIVEN, Redriver
+from tests.contracts.adapter_house import CLOCK, PARTIES, payment, serving, submit, wait_for
+from tests.driver.rail_house import CODEC, NOW_MS, MemoryLog
+
+REF = external_ref(payment(1), 1)
+
+
+class BrokenLog(MemoryLog):
+    def publish(self, *_: Any, **__: Any) -> None:
+        raise NotConfirmed("TIMED_OUT")
+
+
+def webhook(log: MemoryLog, secret: bytes | None = None) -> RailWebhook:
+    return RailWebhook(
+        publisher=log,
+        codec=CODEC,
+        clock=log.clock,
+        adapter="npp-gateway",
+        metrics=AdapterMetrics(CollectorRegistry()),
+        secret=secret,
+    )
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    return MemoryLog(HeldClock(NOW_MS))
+
+
+def message(**changes: Any) -> bytes:
+    base = {"MsgType": "pacs.002", "MsgId": "M1", "OrgnlInstrId": REF, "TxSts": "ACSC"}
+    return msgspec.json.encode(base | changes)
+
+
+def reports(log: MemoryLog) -> list[RailReport]:
+    topic = topology.RAIL_REPORTS
+    return [CODEC.decode(topic, r.value, r.headers) for r in log.of(topic)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "code"),
+    [
+        ({"TxSts": "RCVD"}, "RECEIVED", None),
+        ({"TxSts": "ACTC"}, "RECEIVED", None),
+        ({"TxSts": "PDNG"}, "STATUS", "PDNG"),
+        ({"TxSts": "ACCP"}, "ACCEPTED", None),
+        ({"TxSts": "ACSP"}, "ACCEPTED", None),
+        ({"TxSts": "ACSC"}, "SETTLED", None),
+        ({"TxSts": "RJCT", "StsRsnInf": {"Cd": "AC04"}}, "REJECTED", "AC04"),
+        ({"TxSts": "EXPD"}, "EXPIRED", None),
+        ({"TxSts": "ZZZZ"}, "STATUS", "ZZZZ"),
+        ({"MsgType": "camt.029", "CxlSts": "CNCL"}, "RECALL_ACCEPTED", None),
+        ({"MsgType": "camt.029", "CxlSts": "RJCR"}, "RECALL_REFUSED", None),
+        ({"MsgType": "pacs.004", "RtrRsnInf": {"Cd": "AC04"}}, "RETURNED", "AC04"),
+    ],
+)
+def test_each_message_of_the_rail_becomes_its_report(
+    log: MemoryLog, changes: dict[str, Any], kind: str, code: str | None
+) -> None:
+    assert webhook(log).callback(message(**changes)) == (202, "reported")
+    (report,) = reports(log)
+    assert (report.kind, report.code, report.external_ref) == (kind, code, REF)
+    assert report.header.payment_intent_id == payment(1)
+    assert log.of(topology.RAIL_REPORTS)[0].key == payment(1).encode()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("123.45", 12_345), ("123.4", 12_340), ("123", 12_300)]
+)
+def test_an_amount_is_read_in_whole_cents(log: MemoryLog, value: str, expected: int) -> None:
+    webhook(log).callback(message(IntrBkSttlmAmt={"Ccy": "AUD", "Value": value}))
+    assert reports(log)[0].amount == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (message(OrgnlInstrId="OTHERBANK-1"), quarantine.UNMATCHED),
+        (b"{", quarantine.UNDECODABLE),
+        (b"\xff\xfe", quarantine.UNDECODABLE),
+        (message(MsgType="pain.001"), quarantine.UNDECODABLE),
+        (message(MsgId="x" * 200), quarantine.UNDECODABLE),
+        (message(IntrBkSttlmAmt={"Ccy": "AUD", "Value": "1.234"}), quarantine.UNDECODABLE),
+        (message(IntrBkSttlmAmt={"Ccy": "AUD", "Value": "0"}), quarantine.UNDECODABLE),
+    ],
+)
+def test_what_is_none_of_ours_is_quarantined_with_its_bytes(
+    log: MemoryLog, raw: bytes, reason: str
+) -> None:
+    assert webhook(log).callback(raw)[0] == 202
+    (record,) = log.of(topology.QUARANTINE)
+    assert record.value == raw
+    assert quarantine.parse(record.headers).reason == reason
+    assert log.of(topology.RAIL_REPORTS) == []
+
+
+def test_the_rail_is_refused_while_kafka_takes_nothing() -> None:
+    broken = BrokenLog(HeldClock(NOW_MS))
+    assert webhook(broken).callback(message()) == (503, "not_taken")
+
+
+def test_an_unsigned_callback_is_denied_and_a_signed_one_is_taken(log: MemoryLog) -> None:
+    signed = webhook(log, b"secret")
+    raw = message()
+    assert signed.callback(raw)[0] == 401
+    assert signed.callback(raw, "0" * 64)[0] == 401
+    good = hmac.new(b"secret", raw, hashlib.sha256).hexdigest()
+    assert signed.callback(raw, good) == (202, "reported")
+    assert len(reports(log)) == 1
+
+
+def test_the_simulated_rail_calls_back_until_it_is_heard(log: MemoryLog) -> None:
+    simulator = RailSimulator(clock=CLOCK)
+    broken = BrokenLog(HeldClock(NOW_MS))
+    with (
+        serving(simulator.app()) as rail,
+        serving(webhook(log).app()) as hook,
+        serving(webhook(broken).app()) as deaf,
+    ):
+        too_large = hook.post("/callbacks/rail", content=b"x" * (BODY_BYTES_MAX + 1))
+        assert too_large.status_code == 413
+        simulator.callback_url = f"{deaf.base_url}/callbacks/rail"
+        instruction = submit(1)
+        assert rail.post("/payments", json=submission(instruction, PARTIES)).status_code == 202
+        wait_for(lambda: simulator.ledger.entries[REF].messages)
+        simulator.callback_url = f"{hook.base_url}/callbacks/rail"
+        kinds = wait_for(lambda: len(reports(log)) == 2 and {r.kind for r in reports(log)})
+        assert kinds == {"ACCEPTED", "SETTLED"}
+
+
+# --- redriver -------------------------------------------------------------------------------------
+
+
+def redriven(log: MemoryLog, request: RedriveRequested, confirmed_by: str) -> RedriveDone | None:
+    """Two control records, then the redriver; its answer, or None when it gave none."""
+    control = Control(CODEC.decode)
+    control.apply_record(0, request)
+    confirmed = RedriveConfirmed(request.request_id, NOW_MS, confirmed_by)
+    control.apply_record(1, confirmed)
+    redriver = Redriver(
+        control=control,
+        read=lambda _, offset: _at(log.of(topology.QUARANTINE), offset),
+        publisher=log,
+        codec=CODEC,
+        clock=log.clock,
+        adapter="npp-gateway",
+        origins={topology.COMMANDS},
+        metrics=AdapterMetrics(CollectorRegistry()),
+    )
+    redriver.step()
+    redriver.step()
+    answers = log.of(topology.CONTROL)
+    assert len(answers) <= 1, "one request is answered once"
+    return CODEC.decode(topology.CONTROL, answers[0].value) if answers else None
+
+
+def _at(records: list[LogRecord], offset: int) -> LogRecord | None:
+    return records[offset] if offset < len(records) else None
+
+
+def asked(*offsets: int, payment_id: str | None = None) -> RedriveRequested:
+    return RedriveRequested("rdr-1", 0, offsets, "fixed", NOW_MS, "olga", payment_id)
+
+
+def quarantined(log: MemoryLog, topic: str, raw: bytes, reason: str) -> None:
+    headers = quarantine.headers(
+        reason, "why", topic=topic, partition=3, offset=7, timestamp_ms=1, original=[("a", b"b")]
+    )
+    log.append(topology.QUARANTINE, b"key", raw, headers)
+
+
+def test_raw_bytes_go_back_unchanged_with_their_headers(log: MemoryLog) -> None:
+    quarantined(log, topology.COMMANDS, b"\x00raw", quarantine.PARKED)
+    done = redriven(log, asked(0), "bert")
+    assert done is not None
+    assert (done.redriven, done.refused) == (1, None)
+    (record,) = log.of(topology.COMMANDS)
+    assert (record.key, record.value, record.headers[0]) == (b"key", b"\x00raw", ("a", b"b"))
+    assert record.headers[1][0] == HEADER_REDRIVEN
+
+
+def test_one_person_alone_redrives_nothing(log: MemoryLog) -> None:
+    quarantined(log, topology.COMMANDS, b"raw", quarantine.PARKED)
+    assert redriven(log, asked(0), " OLGA ") is None
+    assert log.of(topology.COMMANDS) == []
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_a_request_that_can_not_be_carried_out_whole_does_nothing(
+    log: MemoryLog, offset: int
+) -> None:
+    quarantined(log, topology.EVENTS, b"raw", quarantine.UNDECODABLE)
+    done = redriven(log, asked(offset), "bert")
+    assert done is not None
+    assert done.redriven == 0
+    assert done.refused
+
+
+def test_an_unmatched_callback_is_assigned_as_a_new_report(log: MemoryLog) -> None:
+    raw = message(OrgnlInstrId="OTHERBANK-1")
+    webhook(log).callback(raw)
+    done = redriven(log, asked(0, payment_id=payment(2)), "bert")
+    assert done is not None
+    assert done.refused is None
+    (report,) = reports(log)
+    assert (report.kind, report.header.payment_intent_id) == ("SETTLED", payment(2))
+    assert report.external_ref == external_ref(payment(2), 1)
+    origin = report.assigned_from
+    assert origin is not None
+    assert origin.sha256 == hashlib.sha256(raw).digest()
+    assert (origin.requested_by, origin.confirmed_by) == ("olga", "bert")

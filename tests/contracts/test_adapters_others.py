@@ -1,0 +1,157 @@
+"""Deposits Core, Resolve and notifications: their ports' contracts (INT-05 to INT-09)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from adapters import ports
+from adapters.deposits_http import HttpDepositsCore
+from adapters.notifications_http import HttpNotifier
+from adapters.resolve import DEFAULT_RULES, RULES_DIR, RulesRefusedError, load_policy
+from adapters.simulators.base import Journal
+from adapters.simulators.deposits import DepositsSimulator
+from adapters.simulators.notifications import NotificationsSimulator
+from core.values import Action
+from tests.contracts.adapter_house import (
+    CLOCK,
+    PARTIES,
+    approval,
+    funds,
+    notification,
+    policy_check,
+    serving,
+)
+
+PHASES = ("BEFORE_SENT", "SENT", "ACKNOWLEDGED", "SETTLED", "FAILED", "EXPIRED")
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[httpx.Client]:
+    with serving(DepositsSimulator(clock=CLOCK).app()) as made:
+        yield made
+
+
+@pytest.fixture
+def core(client: httpx.Client) -> HttpDepositsCore:
+    client.post("/scripts", json={"for": "*", "steps": []})
+    return HttpDepositsCore(client=client, clock=CLOCK)
+
+
+def script(client: httpx.Client, *steps: dict[str, object]) -> None:
+    client.post("/scripts", json={"for": "*", "steps": list(steps)})
+
+
+def test_money_moves_once_per_reference(client: httpx.Client, core: HttpDepositsCore) -> None:
+    hold = core.perform(funds(1, "HOLD"), PARTIES)
+    assert hold.outcome == ports.DONE
+    assert core.perform(funds(1, "HOLD"), PARTIES).hold_ref == hold.hold_ref
+    for _ in range(3):
+        assert core.perform(funds(1, "CAPTURE", hold.hold_ref), None).outcome == ports.DONE
+    held = client.get("/ledger").json()["holds"][hold.hold_ref]
+    assert (held["amount"], held["captured"], held["released"], held["left"]) == (
+        12_345, 12_345, 0, 0,
+    )  # fmt: skip
+
+
+def test_what_was_captured_can_not_be_released(core: HttpDepositsCore) -> None:
+    hold = core.perform(funds(2, "HOLD"), PARTIES)
+    core.perform(funds(2, "CAPTURE", hold.hold_ref), None)
+    answer = core.perform(funds(2, "RELEASE", hold.hold_ref), None)
+    assert (answer.outcome, answer.code) == (ports.REFUSED, "HOLD_TOO_SMALL")
+
+
+def test_a_declined_hold_a_refusal_and_silence_are_three_things(
+    client: httpx.Client, core: HttpDepositsCore
+) -> None:
+    script(client, {"kind": "REFUSE", "code": "INSUFFICIENT_FUNDS"})
+    declined = core.perform(funds(3, "HOLD"), PARTIES)
+    assert (declined.outcome, declined.code) == (ports.DECLINED, "INSUFFICIENT_FUNDS")
+    script(client)
+    refused = core.perform(funds(4, "CAPTURE", "HLDNONE"), None)
+    assert (refused.outcome, refused.code) == (ports.REFUSED, "NO_SUCH_HOLD")
+    script(client, {"kind": "HTTP", "status": 503, "taken": True})
+    silent = core.perform(funds(5, "HOLD"), PARTIES)
+    assert (silent.outcome, silent.technical_result) == (ports.SILENT, "HTTP_503")
+    script(client)
+    assert core.perform(funds(5, "HOLD"), PARTIES).outcome == ports.DONE
+
+
+def test_a_restarted_ledger_knows_what_it_moved(tmp_path: Path) -> None:
+    path = tmp_path / "deposits.jsonl"
+    with serving(DepositsSimulator(clock=CLOCK, journal=Journal(path)).app()) as first:
+        hold = HttpDepositsCore(client=first, clock=CLOCK).perform(funds(6, "HOLD"), PARTIES)
+    with serving(DepositsSimulator(clock=CLOCK, journal=Journal(path)).app()) as second:
+        again = HttpDepositsCore(client=second, clock=CLOCK).perform(funds(6, "HOLD"), PARTIES)
+        assert again.hold_ref == hold.hold_ref
+        assert len(second.get("/ledger").json()["holds"]) == 1
+
+
+@pytest.mark.parametrize("action", list(Action))
+@pytest.mark.parametrize("phase", PHASES)
+def test_the_default_rules_wait_for_a_person_for_every_gated_action(
+    action: Action, phase: str
+) -> None:
+    decision = load_policy(DEFAULT_RULES, profile="production").approve(
+        approval(action, phase), now_ms=1
+    )
+    assert decision.verdict == "REFERRED"
+    assert decision.rules_evaluated
+    assert decision.policy_version.startswith("default-1+")
+
+
+def test_rules_that_approve_by_themselves_refuse_production() -> None:
+    assert load_policy(RULES_DIR / "demo.yaml", profile="demo")
+    with pytest.raises(RulesRefusedError, match="production"):
+        load_policy(RULES_DIR / "demo.yaml", profile="production")
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        ("amount_over: 12344", "FRAUD"),
+        ('creditor_in: ["082001-87654321"]', "INVALID_ACCOUNT"),
+        ('debtor_in: ["062000-12345678"]', "INVALID_ACCOUNT"),
+        ('remittance_contains: ["INVOICE 7"]', "FRAUD"),
+    ],
+)
+def test_a_check_that_hits_declines_with_its_reason(tmp_path: Path, rule: str, reason: str) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text(
+        f"version: t\nchecks:\n  - name: one\n    reason: {reason}\n    {rule}\n"
+        "  - name: never\n    reason: FRAUD\napprovals: []\n"
+    )
+    policy = load_policy(file, profile="production")
+    verdict = policy.check(policy_check(), PARTIES, now_ms=1)
+    assert (verdict.verdict, verdict.failure_reason) == ("DECLINED", reason)
+    assert verdict.rules_evaluated == ("one:hit", "never:pass")
+    assert verdict == policy.check(policy_check(), PARTIES, now_ms=1)
+
+
+def test_a_customer_is_told_once_however_often_it_is_asked() -> None:
+    simulator = NotificationsSimulator(clock=CLOCK)
+    with serving(simulator.app()) as client:
+        notifier = HttpNotifier(client=client, clock=CLOCK)
+        first, second = notifier.notify(notification()), notifier.notify(notification())
+        assert first.outcome == ports.DELIVERED
+        assert first.delivered_at == second.delivered_at
+        assert len(client.get("/ledger").json()["notifications"]) == 1
+
+
+@pytest.mark.parametrize("name", ["rail", "deposits", "notifications"])
+def test_a_simulator_refuses_the_production_profile_with_a_sentence(name: str) -> None:
+    command = [sys.executable, "-m", f"adapters.simulators.{name}", "--port", "1"]
+    ended = subprocess.run(
+        [*command, "--profile", "production"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 78
+    assert "must not run under the production profile" in ended.stderr
