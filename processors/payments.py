@@ -18,6 +18,7 @@ from core.decider import Accepted, Context, Decision, Duplicate, NoEffect, Refus
 from core.header import Cause, InputHeader, OperatorHeader
 from core.payment import commands, instructions
 from core.payment import state as payment_state
+from core.payment.deadlines import with_deadline
 from core.payment.decide import decide, suspend
 from core.payment.evolve import evolve
 from core.payment.state import Payment
@@ -439,6 +440,7 @@ class PaymentsApplication:
             head = hashlib.sha256(raw).digest()
         if payment is None:
             return None
+        payment = with_deadline(payment, self._rules_of(payment.rule_set))
         return self._codec.encode(self.topology.state, lifecycle_record(payment, head))
 
     # -- figures ---------------------------------------------------------------------------------

@@ -105,6 +105,22 @@ def test_the_state_restored_from_the_lifecycle_topic_is_the_state_before(world: 
     assert world.known(payment_id).payment.state == State.SETTLED
 
 
+def test_a_payment_rebuilt_from_its_history_is_the_one_in_the_lifecycle_topic(
+    world: World,
+) -> None:
+    """JOB-01: the fold of the journal gives the lifecycle record byte for byte, at every step."""
+    payment_id = world.create("rebuild")
+    for _ in range(4):
+        world.driver.run()
+        history = [r.value for r in world.driver.committed(topology.EVENTS) if r.value is not None]
+        number = world.driver.committed(topology.EVENTS)[0].partition
+
+        rebuilt = world.driver.app.rebuild(number, payment_id, history)
+
+        assert rebuilt == lifecycle(world.driver)[payment_id.encode()]
+        world.answer_once()
+
+
 def test_the_same_command_again_is_a_duplicate_of_the_first_result(world: World) -> None:
     """IDM-02: no event, one outcome that names the first result's sequences."""
     payment_id = world.create("twice")
