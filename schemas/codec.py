@@ -13,7 +13,7 @@ import msgspec
 from schemas import wire
 from schemas.errors import Undecodable, Unencodable
 from schemas.shape import Shape
-from schemas.wire import Headers, SchemaName
+from schemas.wire import ID_FORM_BYTES, Headers, SchemaName
 
 Encoder = Callable[[Any], bytes]
 Decoder = Callable[[bytes, int], Any]
@@ -69,15 +69,17 @@ OWN_LIMITS: Final = Limits(value_bytes=1_048_576, field_bytes=1_048_576, items=1
 
 
 class TopicCodec(msgspec.Struct, frozen=True):
-    """What one topic carries: encoders by struct, readers by schema id."""
+    """What one topic carries: encoders by struct, readers by the five bytes before the datum."""
 
     name: str
     limits: Limits
     encoders: Mapping[type, Encoder]
     encoders_by_id: Mapping[tuple[type, int], Encoder]
-    decoders: Mapping[int, Decoder]
+    decoders: Mapping[bytes, Decoder]
     ids: Mapping[str, int]
     with_arrays: frozenset[type]
+    value_bytes: int
+    field_bytes: int
 
 
 class Foreign(Protocol):
@@ -104,22 +106,33 @@ class SchemaCodec:
 
     def decode(self, topic: str, value: bytes | None, headers: Headers | None = None) -> Any:
         own = self._topics[topic]
-        name, at = wire.split(value, headers)
-        assert value is not None
-        if len(value) > own.limits.value_bytes:
-            raise Undecodable(f"more than {own.limits.value_bytes} bytes")
-        decoder = own.decoders.get(name) if isinstance(name, int) else None
+        decoder = own.decoders.get(value[:ID_FORM_BYTES]) if value and not headers else None
+        at = ID_FORM_BYTES
         if decoder is None:
-            decoder = self._foreign.decoder(topic, name)
+            decoder, at = self._slowly(own, value, headers)
+        assert value is not None
+        if len(value) > own.value_bytes:
+            raise Undecodable(f"more than {own.value_bytes} bytes")
         try:
             record = decoder(value, at)
         except IndexError:
             raise Undecodable("truncated") from None
         except UnicodeDecodeError:
             raise Undecodable("text that is not UTF-8") from None
-        if len(value) > own.limits.field_bytes or type(record) in own.with_arrays:
+        if len(value) > own.field_bytes or type(record) in own.with_arrays:
             check_limits(record, own.limits)
         return record
+
+    def _slowly(
+        self, own: TopicCodec, value: bytes | None, headers: Headers | None
+    ) -> tuple[Decoder, int]:
+        """The decoder and the offset of the datum, where a header or the registry has a say."""
+        name, at = wire.split(value, headers)
+        if isinstance(name, int):
+            known = own.decoders.get(wire.prefix(name))
+            if known is not None:
+                return known, at
+        return self._foreign.decoder(own.name, name), at
 
     def schema_id(self, topic: str, record_name: str) -> int:
         return self._topics[topic].ids[record_name]
@@ -130,9 +143,9 @@ def _encoded(own: TopicCodec, encoder: Encoder, record: msgspec.Struct) -> bytes
         value = encoder(record)
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise Unencodable(f"{type(record).__name__}: {type(error).__name__}") from error
-    if len(value) > own.limits.value_bytes:
-        raise Unencodable(f"{type(record).__name__}: more than {own.limits.value_bytes} bytes")
-    if len(value) > own.limits.field_bytes or type(record) in own.with_arrays:
+    if len(value) > own.value_bytes:
+        raise Unencodable(f"{type(record).__name__}: more than {own.value_bytes} bytes")
+    if len(value) > own.field_bytes or type(record) in own.with_arrays:
         try:
             check_limits(record, own.limits)
         except Undecodable as error:

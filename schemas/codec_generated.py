@@ -5,11 +5,13 @@ Strict: malformed bytes are never read as good ones, and nothing is allocated th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
+from core.header import Cause
 from schemas.errors import Undecodable
 from schemas.shape import Field, Shape
 
@@ -72,19 +74,41 @@ INTS: Final = IntVarints()
 
 
 def read_long(data: bytes, at: int) -> tuple[int, int]:
-    """(number, offset after it). Raises Undecodable beyond 64 bits, IndexError when cut off."""
+    """(number, offset after it). Raises Undecodable beyond 64 bits, IndexError when cut off.
+
+    The first four bytes are written out: most numbers end there, and times begin there.
+    """
     byte = data[at]
-    at += 1
+    if byte < 0x80:
+        return (byte >> 1) ^ -(byte & 1), at + 1
     result = byte & 0x7F
-    shift = 7
-    while byte > 0x7F:
+    byte = data[at + 1]
+    if byte < 0x80:
+        result |= byte << 7
+        return (result >> 1) ^ -(result & 1), at + 2
+    result |= (byte & 0x7F) << 7
+    byte = data[at + 2]
+    if byte < 0x80:
+        result |= byte << 14
+        return (result >> 1) ^ -(result & 1), at + 3
+    result |= (byte & 0x7F) << 14
+    byte = data[at + 3]
+    if byte < 0x80:
+        result |= byte << 21
+        return (result >> 1) ^ -(result & 1), at + 4
+    result |= (byte & 0x7F) << 21
+    at += 4
+    shift = 28
+    while True:
         byte = data[at]
         at += 1
         if shift == VARINT_SHIFT_MAX and byte > 1:
             raise Undecodable("a long of more than 64 bits")
+        if byte < 0x80:
+            result |= byte << shift
+            return (result >> 1) ^ -(result & 1), at
         result |= (byte & 0x7F) << shift
         shift += 7
-    return (result >> 1) ^ -(result & 1), at
 
 
 def read_length(data: bytes, at: int) -> tuple[int, int]:
@@ -160,14 +184,39 @@ READ_ITEM: Final = {"string": read_string, "long": read_long, "int": read_int}
 WRITE_ITEM: Final = {"string": write_string, "long": LONGS.__getitem__, "int": INTS.__getitem__}
 
 
+def remembering(encode: Encoder) -> Encoder:
+    """`encode` for frozen structs, the last answer kept: all events of an input share a cause."""
+    last: tuple[Any, bytes] = (None, b"")
+
+    def encode_or_remember(record: Any) -> bytes:
+        nonlocal last
+        before, content = last
+        if before is not record:
+            content = encode(record)
+            last = (record, content)
+        return content
+
+    return encode_or_remember
+
+
 class GeneratedFilling:
     """Encoders and decoders as generated Python."""
 
     name = "generated"
 
+    def __init__(self) -> None:
+        self._causes: dict[str, Encoder] = {}
+
+    def cause_encoder(self, shape: Shape) -> Encoder:
+        """One for all records whose cause has this shape."""
+        key = json.dumps(shape.schema, sort_keys=True)
+        if key not in self._causes:
+            self._causes[key] = remembering(self.encoder(shape, b""))
+        return self._causes[key]
+
     def encoder(self, shape: Shape, prefix: bytes) -> Encoder:
         """A function struct → `prefix` and datum."""
-        writer = _Writer()
+        writer = _Writer(self)
         body = writer.lines_of(shape, "r")
         parts = ", ".join(["prefix", *writer.parts])
         source = ["def encode(r):", *(f" {each}" for each in body), f" return join(({parts},))"]
@@ -199,7 +248,8 @@ def _compiled(source: list[str], names: dict[str, Any], function: str, shape: Sh
 class _Writer:
     """Collects the statements and the parts of one encode function."""
 
-    def __init__(self) -> None:
+    def __init__(self, filling: GeneratedFilling) -> None:
+        self.filling = filling
         self.names: dict[str, Any] = {}
         self.parts: list[str] = []
         self.count = 0
@@ -211,7 +261,10 @@ class _Writer:
     def lines_of(self, shape: Shape, struct: str) -> list[str]:
         lines: list[str] = []
         for field in shape.fields:
-            if field.kind == "record" and not field.optional and field.record is not None:
+            if field.record is not None and field.record.struct is Cause and not field.optional:
+                self.names["encode_cause"] = self.filling.cause_encoder(field.record)
+                self.parts.append(f"encode_cause({struct}.{field.attribute})")
+            elif field.record is not None and not field.optional:
                 nested = self.fresh()
                 lines.append(f"{nested} = {struct}.{field.attribute}")
                 lines += self.lines_of(field.record, nested)
@@ -260,7 +313,7 @@ class _Writer:
             case "record":
                 assert field.record is not None
                 nested = f"encode_{field.record.struct.__name__}"
-                self.names[nested] = GeneratedFilling().encoder(field.record, b"")
+                self.names[nested] = self.filling.encoder(field.record, b"")
                 return f"{nested}({value})"
 
 

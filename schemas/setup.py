@@ -121,18 +121,29 @@ def _subjects(topics: TopicsFile) -> Iterator[tuple[Topic, str, str]]:
 def _topic_codec(topic: Topic, registered: Registered, filling: Filling) -> TopicCodec:
     encoders: dict[type, Encoder] = {}
     by_id: dict[tuple[type, int], Encoder] = {}
-    decoders: dict[int, Decoder] = {}
+    decoders: dict[bytes, Decoder] = {}
     ids: dict[str, int] = {}
     with_arrays = set()
     for entry in registered.on_topic(topic.name):
         struct = RECORD_BY_NAME[entry.record]
         shape = shape_of(struct, entry.schema)
-        encoder = filling.encoder(shape, wire.prefix(entry.schema_id))
+        prefix = wire.prefix(entry.schema_id)
+        encoder = filling.encoder(shape, prefix)
         by_id[struct, entry.schema_id] = encoder
-        decoders[entry.schema_id] = decoder_of(entry.record, entry.schema, filling)
+        decoders[prefix] = decoder_of(entry.record, entry.schema, filling)
         encoders[struct] = encoder  # versions come oldest first: the current one stays
         ids[entry.record] = entry.schema_id
         if has_array(shape):
             with_arrays.add(struct)
     limits = INPUT_LIMITS if topic.role == "input" else OWN_LIMITS
-    return TopicCodec(topic.name, limits, encoders, by_id, decoders, ids, frozenset(with_arrays))
+    return TopicCodec(
+        topic.name,
+        limits,
+        encoders,
+        by_id,
+        decoders,
+        ids,
+        frozenset(with_arrays),
+        limits.value_bytes,
+        limits.field_bytes,
+    )

@@ -1,0 +1,120 @@
+"""Microseconds of CPU per record read and written, for the records of a payment's ordinary way.
+
+python -m bench.codec [--json]: the last line is one JSON object. Medians of five runs, one thread.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+import timeit
+from typing import Any, Final
+
+import msgspec
+
+from core.header import Actor, Cause, EventHeader, InputHeader
+from core.payment.commands import CreatePayment
+from core.payment.events import FundsHeld, PaymentSentToRail
+from core.records import PaymentLifecycle
+from core.values import Parties, Party
+from schemas.codec import Codec, Filling
+from schemas.codec_fastavro import FastavroFilling
+from schemas.codec_generated import GeneratedFilling
+from schemas.parties import open_parties, seal
+from schemas.setup import static_codec
+
+RUNS: Final = 5
+CALLS: Final = 10_000
+NOW_MS: Final = 1_790_000_000_000
+PAYMENT: Final = "pi_pdkz22ub6ujnprx6nas575vbxy"
+REFERENCE: Final = "NPDKZ22UB6UJNPRX6NAS575VBXY001"
+PARTIES: Final = Parties(
+    Party("Ann Example", "062000", "12345678"),
+    Party("Bob Example", None, None, "TELI", "+61-412345678"),
+    "Invoice 2026-000123",
+)
+
+
+def records() -> list[tuple[str, msgspec.Struct]]:
+    """(topic, record), as they stand on the log of an ordinary payment."""
+    cause = Cause(
+        "5L6g3nShT-eMCtK--X86sw", "npp.deposits.results.v1", 3, 1_234_567, bytes(32), "cmd-000042"
+    )
+    header = EventHeader(
+        PAYMENT, 5, bytes(range(32)), NOW_MS, cause, Actor("system", "payments"), 1, "SENT", None,
+        None, 1, None,
+    )  # fmt: skip
+    return [
+        (
+            "npp.payment.commands.v1",
+            CreatePayment(
+                InputHeader(PAYMENT, "cmd-000042", NOW_MS, None), "mobile-app", "key-0001", 12_345,
+                "AUD", seal(PARTIES), "E2E-000000000001", "x2p1", None, "cust-77",
+            ),
+        ),
+        (
+            "npp.payment.events.v1",
+            PaymentSentToRail(header, "att_001", REFERENCE, 12_345, "AUD", NOW_MS + 300_000),
+        ),
+        (
+            "npp.payment.events.v1",
+            FundsHeld(header, f"{REFERENCE}H01", "hold-000123", 12_345, NOW_MS, "ledger-000456"),
+        ),
+        (
+            "npp.payment.lifecycle.v1",
+            PaymentLifecycle(
+                False, NOW_MS + 300_000, PAYMENT, 1, 5, bytes(32), "PaymentSentToRail", "SENT",
+                "OPEN", None, 1, REFERENCE, 12_345, "AUD", "HELD", 0, None, False, 1, NOW_MS,
+                bytes(600),
+            ),
+        ),
+    ]  # fmt: skip
+
+
+def microseconds(call: Any) -> float:
+    """Median over the runs, of the mean over the calls."""
+    seconds = timeit.repeat(call, timer=time.process_time, number=CALLS, repeat=RUNS)
+    return round(statistics.median(seconds) / CALLS * 1e6, 2)
+
+
+def measure(codec: Codec) -> dict[str, dict[str, float]]:
+    """Record name → µs to encode and to decode, and its bytes."""
+    figures: dict[str, dict[str, float]] = {}
+    for topic, record in records():
+        value = codec.encode(topic, record)
+        assert codec.decode(topic, value) == record
+        figures[type(record).__name__] = {
+            "encodeMicros": microseconds(lambda t=topic, r=record: codec.encode(t, r)),
+            "decodeMicros": microseconds(lambda t=topic, v=value: codec.decode(t, v)),
+            "bytes": len(value),
+        }
+    return figures
+
+
+def main(arguments: list[str]) -> None:
+    """Print the figures of every filling; the sealed parties beside them."""
+    fillings: list[Filling] = [GeneratedFilling(), FastavroFilling()]
+    result: dict[str, Any] = {each.name: measure(static_codec(filling=each)) for each in fillings}
+    sealed = seal(PARTIES)
+    result["parties"] = {
+        "sealMicros": microseconds(lambda: seal(PARTIES)),
+        "openMicros": microseconds(lambda: open_parties(sealed)),
+    }
+    if "--json" not in arguments:
+        for filling in fillings:
+            for name, row in result[filling.name].items():
+                print(
+                    f"{filling.name:10} {name:18} encode {row['encodeMicros']:6.2f} µs   "
+                    f"decode {row['decodeMicros']:6.2f} µs   {row['bytes']:5} bytes"
+                )
+        print(
+            f"parties: seal {result['parties']['sealMicros']} µs, "
+            f"open {result['parties']['openMicros']} µs"
+        )
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
