@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from processors.replay.fold import rebuild
-from processors.replay.job import Progress, Settings, verify
+from processors.replay.job import Settings, verify
 from processors.replay.log import KafkaReplayLog, MemoryLog, ReplayLog
 from processors.replay.prove import Limit
+from processors.replay.reading import Progress
 from processors.replay.report import Failure, PaymentView, Report, Strength
 
 __all__ = [

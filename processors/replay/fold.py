@@ -34,9 +34,6 @@ LIFECYCLE_AHEAD: Final = "LIFECYCLE_AHEAD"
 LIFECYCLE_BEHIND: Final = "LIFECYCLE_BEHIND"
 LIFECYCLE_DIFFERS: Final = "LIFECYCLE_DIFFERS"
 LIFECYCLE_UNREADABLE: Final = "LIFECYCLE_UNREADABLE"
-# On a live log these may only mean that the two topics were read a moment apart: looked at again.
-IN_FLIGHT_KINDS: Final = frozenset({LIFECYCLE_MISSING, LIFECYCLE_AHEAD, LIFECYCLE_BEHIND})
-
 # Values of these fields are personal or free text: a difference names the field alone.
 UNNAMED_VALUES: Final = frozenset(
     {

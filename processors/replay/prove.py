@@ -14,7 +14,7 @@ from core.values import external_ref, payment_intent_id
 from engine.clock import Clock
 from evidence.chain import FOREIGN_EVENT, Break, ChainChecker, MemoryHeads
 from processors.replay.buckets import Entry, History
-from processors.replay.fold import IN_FLIGHT_KINDS, Folded, compare_lifecycle, fold
+from processors.replay.fold import Folded, compare_lifecycle, fold
 from processors.replay.redecide import Environment, PaymentRedecider
 from processors.replay.report import Failure, PaymentView, Report
 from processors.topology import EVENTS, LIFECYCLE
@@ -63,64 +63,64 @@ class Prover:
         self._clock = clock
         self._account = account
 
-    def prove(self, history: History, partition: int) -> int | None:
-        """All strengths for one payment of `partition`.
+    def prove(
+        self, history: History, partition: int, known: int | None, *, last_look: bool
+    ) -> int | None:
+        """All strengths for one payment of `partition`, once `known` to reach a sequence.
 
-        Gives the sequence that its lifecycle record must reach when that one looks late or absent:
-        on a live log it may only have been read too early.
+        A payment with a failure is looked at again, since a live log may have moved between two
+        topics or ended within a decision: then nothing is reported yet, and the sequence it has
+        now is given. At the last look it is reported, and None is given.
         """
-        report, seconds = self._report, self._clock.monotonic_s
+        scratch = Report(self._report.payment, None)
+        count = self._prove(history, partition, known, scratch)
+        if not scratch.passed and not last_look:
+            return count
+        self._report.merge(scratch)
+        return None
+
+    def _prove(self, history: History, partition: int, known: int | None, report: Report) -> int:
+        seconds = self._clock.monotonic_s
         started_s = seconds()
-        history.events = self._own(history, partition)
+        history.events = self._own(history, partition, report)
         if not history.events:
-            self._without_events(history, partition)
-            return None
+            self._without_events(history, partition, report)
+            return 0
         folded = fold(self._environment.codec, history, partition)
         for event in folded.events:
             self._account(event)
         for entry in history.events[len(folded.events) :]:
-            self.mark(entry)
+            self._mark(entry)
         cut = self._cut(history, folded)
-        suspect = self._fold(history, folded, partition, cut)
-        self._identity(folded, history, partition)
+        self._fold(history, folded, partition, cut, known, report)
+        self._identity(folded, history, partition, report)
         folded_s = seconds()
         report.fold.seconds += folded_s - started_s
         limited = cut < len(folded.events)
-        self._chain(history.key, history.events[:cut] if limited else history.events, partition)
+        events = history.events[:cut] if limited else history.events
+        self._chain(history.key, events, partition, report)
         chained_s = seconds()
         report.chain.seconds += chained_s - folded_s
         report.redecide.payments += 1
         report.redecide.events += cut
         if folded.failure is None or limited:
-            PaymentRedecider(self._environment, history, folded, partition, cut).run(
-                report.redecide
-            )
+            redecider = PaymentRedecider(self._environment, history, folded, partition, cut)
+            redecider.run(report.redecide)
         else:
             report.redecide.skip(NO_FOLD)
         report.redecide.seconds += seconds() - chained_s
-        return suspect
+        return len(folded.events)
 
-    def mark(self, entry: Entry) -> None:
+    def _mark(self, entry: Entry) -> None:
         """Account for the input of an event that is not folded."""
         try:
             self._account(self._environment.codec.decode(EVENTS, entry.value, entry.headers))
         except Undecodable:
             return  # fold names it
 
-    def compare_again(self, history: History, partition: int, required: int) -> None:
-        """The second look at a lifecycle record: now it has to be there."""
-        folded = fold(self._environment.codec, history, partition)
-        if folded.failure is None:
-            failure, _ = compare_lifecycle(
-                self._environment.codec, self._environment.rules_of, history, folded, partition,
-                required,
-            )  # fmt: skip
-            if failure is not None:
-                self._report.fold.fail(failure)
-
     # -- chain -------------------------------------------------------------------------------------
 
-    def _own(self, history: History, partition: int) -> list[Entry]:
+    def _own(self, history: History, partition: int, report: Report) -> list[Entry]:
         """The events in the payment's own partition; every other is foreign."""
         own: list[Entry] = []
         for entry in history.events:
@@ -129,13 +129,13 @@ class Prover:
                 continue
             name = history.key.decode("utf-8", "replace")
             why = f"the key belongs to partition {partition}"
-            self._report.chain.fail(
+            report.chain.fail(
                 Failure(FOREIGN_EVENT, name, 0, EVENTS, entry.partition, entry.offset, why)
             )
         return own
 
-    def _chain(self, key: bytes, events: list[Entry], partition: int) -> None:
-        chain = self._report.chain
+    def _chain(self, key: bytes, events: list[Entry], partition: int, report: Report) -> None:
+        chain = report.chain
         checker = ChainChecker(partition, MemoryHeads())
         for entry in events:
             found = checker.feed(entry.offset, key, entry.value)
@@ -166,46 +166,53 @@ class Prover:
             cut = min(cut, next(past, cut))
         return cut
 
-    def _fold(self, history: History, folded: Folded, partition: int, cut: int) -> int | None:
-        result = self._report.fold
+    def _fold(
+        self,
+        history: History,
+        folded: Folded,
+        partition: int,
+        cut: int,
+        known: int | None,
+        report: Report,
+    ) -> None:
+        result = report.fold
         result.payments += 1
         result.events += cut
         if cut:
-            self._show(folded.states[cut - 1], folded, history, cut)
+            self._show(folded.states[cut - 1], folded, history, cut, report)
         if folded.failure is not None and cut == len(folded.events):
             result.fail(folded.failure)
-            return None
+            return
         if self._limit and cut < len(folded.events):
             result.skip(ENDS_EARLIER)
-            return None
+            return
+        required = len(folded.events) if known is None else known
         failure, skipped = compare_lifecycle(
             self._environment.codec, self._environment.rules_of, history, folded, partition,
-            len(folded.events),
+            required,
         )  # fmt: skip
-        if failure is not None and failure.kind in IN_FLIGHT_KINDS:
-            return len(folded.events)
         if failure is not None:
             result.fail(failure)
-            return None
+            return
         result.checked += 1
         if skipped is not None:
             result.skip(skipped)
-        return None
 
-    def _without_events(self, history: History, partition: int) -> None:
+    def _without_events(self, history: History, partition: int, report: Report) -> None:
         """Inputs that made no payment are ordinary; a lifecycle record without events is not."""
         if history.lifecycle is not None and not self._limit:
             name = history.key.decode("utf-8", "replace")
-            self._report.fold.fail(
+            report.fold.fail(
                 Failure(
                     LIFECYCLE_FOREIGN, name, 0, LIFECYCLE, partition, history.lifecycle.offset,
                     "the journal has no event of this payment",
                 )
             )  # fmt: skip
-        PaymentRedecider(self._environment, history, Folded(), partition).run(self._report.redecide)
+        PaymentRedecider(self._environment, history, Folded(), partition).run(report.redecide)
 
-    def _show(self, state: Payment, folded: Folded, history: History, cut: int) -> None:
-        report = self._report
+    def _show(
+        self, state: Payment, folded: Folded, history: History, cut: int, report: Report
+    ) -> None:
         report.states[state.state] = report.states.get(state.state, 0) + 1
         if report.payment != state.payment_intent_id:
             return
@@ -230,13 +237,13 @@ class Prover:
 
     # -- identity ----------------------------------------------------------------------------------
 
-    def _identity(self, folded: Folded, history: History, partition: int) -> None:
+    def _identity(self, folded: Folded, history: History, partition: int, report: Report) -> None:
         """The id is computed from source and key: while every payment has its own computed id, no
         two can have come of one source and key (IDM-05).
         """
         if not folded.events:
             return
-        result = self._report.identity
+        result = report.identity
         result.payments += 1
         result.checked += 1
         created = folded.events[0]

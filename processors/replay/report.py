@@ -65,6 +65,18 @@ class Strength:
         if reason in self.not_checkable or len(self.not_checkable) < REASONS_MAX:
             self.not_checkable[reason] = self.not_checkable.get(reason, 0) + count
 
+    def merge(self, other: Strength) -> None:
+        """Add what another replay of the same strength found."""
+        self.payments += other.payments
+        self.events += other.events
+        self.checked += other.checked
+        self.seconds += other.seconds
+        for reason, count in other.not_checkable.items():
+            self.skip(reason, count)
+        for failure in other.failures:
+            self.fail(failure)
+        self.failure_count += other.failure_count - len(other.failures)
+
     @property
     def verdict(self) -> str:
         """failed; else passed, if anything was checked or is there to check; else not checkable."""
@@ -139,6 +151,14 @@ class Report:
     def strengths(self) -> tuple[Strength, ...]:
         """In the order in which people read them."""
         return (self.fold, self.chain, self.redecide, self.identity)
+
+    def merge(self, other: Report) -> None:
+        """Add what was found of one payment."""
+        for mine, its in zip(self.strengths(), other.strengths(), strict=True):
+            mine.merge(its)
+        for state, count in other.states.items():
+            self.states[state] = self.states.get(state, 0) + count
+        self.view = self.view or other.view
 
     @property
     def passed(self) -> bool:

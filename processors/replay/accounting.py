@@ -1,0 +1,139 @@
+"""Marks what accounts for each input while a replay reads, and reports what does not add up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from core.payment.events import Event, ProcessingSuspended
+from core.records import Outcome
+from engine.reader import LogRecord
+from processors import quarantine
+from processors.replay import accounts
+from processors.replay.accounts import Accounts
+from processors.replay.log import Place
+from processors.replay.reading import Reading
+from processors.replay.report import Failure, Report
+from processors.topology import EVENTS, OUTCOMES, QUARANTINE
+from schemas.codec import Codec
+from schemas.errors import Undecodable
+
+UNACCOUNTED: Final = "UNACCOUNTED_INPUT"
+ACCOUNTED_WRONGLY: Final = "ACCOUNTED_WRONGLY"
+UNREADABLE_RECORD: Final = "UNREADABLE_RECORD"
+_FLAGS: Final = {"ACCEPTED": accounts.ACCEPTED, "MISROUTED": accounts.MISROUTED}
+
+
+class Accounting:
+    """The accounts of the inputs of some partitions."""
+
+    def __init__(
+        self, reading: Reading, codec: Codec, report: Report, numbers: Sequence[int]
+    ) -> None:
+        self._reading = reading
+        self._codec = codec
+        self._report = report
+        self._numbers = numbers
+        self._index = {topic: index for index, topic in enumerate(reading.inputs)}
+        self._accounts = {number: Accounts(reading.inputs) for number in numbers}
+
+    # -- marking -----------------------------------------------------------------------------------
+
+    def input(self, index: int, record: LogRecord) -> None:
+        """An input stands on its topic."""
+        self._accounts[record.partition].mark(index, record.offset, accounts.INPUT)
+
+    def event(self, event: Event) -> None:
+        """An event accounts for the input that it names as its cause."""
+        flag = accounts.EVENTS
+        if isinstance(event, ProcessingSuspended):
+            flag |= accounts.SUSPENDED
+        cause = event.header.cause
+        self._mark(cause.topic, cause.partition, cause.offset, flag)
+
+    def outcome(self, record: LogRecord) -> Outcome | None:
+        """An outcome accounts for its input; None when it is of another partition."""
+        try:
+            outcome = self._codec.decode(OUTCOMES, record.value, record.headers)
+        except Undecodable as error:
+            self._unreadable(record, error.reason)
+            return None
+        cause = outcome.cause
+        flag = accounts.OUTCOME | _FLAGS.get(outcome.result, 0)
+        if not self._mark(cause.topic, cause.partition, cause.offset, flag):
+            return None
+        return outcome  # type: ignore[no-any-return]
+
+    def quarantined(self, record: LogRecord) -> None:
+        """A quarantined record accounts for the input that it was."""
+        try:
+            origin = quarantine.parse(record.headers)
+        except ValueError as error:
+            self._unreadable(record, str(error))
+            return
+        if origin.offset >= 0:
+            self._mark(origin.topic, origin.partition, origin.offset, accounts.QUARANTINE)
+
+    def _mark(self, topic: str, partition: int, offset: int, flag: int) -> bool:
+        account, index = self._accounts.get(partition), self._index.get(topic)
+        if account is None or index is None:
+            return False
+        account.mark(index, offset, flag)
+        return True
+
+    def _unreadable(self, record: LogRecord, why: str) -> None:
+        self._report.redecide.fail(
+            Failure(UNREADABLE_RECORD, None, 0, record.topic, record.partition, record.offset, why)
+        )
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def finish(self, before: Mapping[Place, int]) -> None:
+        """Report. When something does not add up, what was written since `before` is read first:
+        on a live log an account may have been written while we read.
+        """
+        if any(True for _ in self._problems()):
+            self._read_tails(before)
+        for account in self._accounts.values():
+            for index in range(len(self._reading.inputs)):
+                self._count(account, index)
+        for kind, topic, number, offset, why in self._problems():
+            self._report.inputs.unaccounted += 1
+            self._report.redecide.fail(
+                Failure(kind, self._report.payment, 0, topic, number, offset, why)
+            )
+
+    def _problems(self) -> Iterator[tuple[str, str, int, int, str]]:
+        for number, account in self._accounts.items():
+            for index, topic in enumerate(self._reading.inputs):
+                for offset in account.unaccounted(index):
+                    why = "no event, outcome or quarantined record names this input"
+                    yield UNACCOUNTED, topic, number, offset, why
+                for offset, why in account.wrong(index):
+                    yield ACCOUNTED_WRONGLY, topic, number, offset, why
+
+    def _read_tails(self, before: Mapping[Place, int]) -> None:
+        reading, numbers = self._reading, self._numbers
+        for topics in ([OUTCOMES, QUARANTINE], [EVENTS], reading.inputs):
+            reading.ends.update(reading.ends_now(topics, numbers))
+        for index, topic in enumerate(reading.inputs):
+            for record in reading.wanted(topic, numbers, before):
+                self.input(index, record)
+        for record in reading.wanted(EVENTS, numbers, before):
+            try:
+                self.event(self._codec.decode(EVENTS, record.value, record.headers))
+            except Undecodable:
+                continue  # the next replay's fold names it
+        for record in reading.wanted(OUTCOMES, numbers, before):
+            self.outcome(record)
+        for record in reading.wanted(QUARANTINE, numbers, before):
+            self.quarantined(record)
+
+    def _count(self, account: Accounts, index: int) -> None:
+        read, by_events, by_outcome, by_quarantine = account.counts(index)
+        inputs = self._report.inputs
+        inputs.read += read
+        inputs.by_events += by_events
+        inputs.by_outcome += by_outcome
+        inputs.by_quarantine += by_quarantine
+        inputs.pending += account.pending(index)
