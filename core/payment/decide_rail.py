@@ -11,14 +11,12 @@ from core.payment.commands import RailReport
 from core.payment.draft import Draft, decided_at
 from core.payment.evolve_beside import note_kind
 from core.payment.finish import finish
-from core.payment.remember import LAST_ONLY, content_of
+from core.payment.remember import content_of
 from core.payment.report_table import (
     ACKNOWLEDGE,
     CONFIRM,
     CONFLICT,
     DUPLICATE,
-    EXPIRE,
-    FAIL,
     KINDS,
     NO_EFFECT,
     NOTE,
@@ -141,6 +139,7 @@ def answers_enquiry(attempt: Attempt, command: RailReport, rules: Rules) -> bool
         and attempt.sent_at > 0
         and not attempt.certain
         and attempt.outcome is None
+        and not _ends_otherwise(attempt, command, rules)
     )
 
 
@@ -268,10 +267,10 @@ def _ends_otherwise(attempt: Attempt, command: RailReport, rules: Rules) -> bool
         return False
     if attempt.ended_by_enquiry:
         return True
-    if command.via_enquiry:
-        return False
     if expires:
         return not attempt.rejected
+    if command.via_enquiry:
+        return False
     return (
         command.kind == "REJECTED"
         and rules.meaning(command.adapter, command.code).non_payment_certain

@@ -186,7 +186,8 @@ def reverse_capture(state: Payment | None, command: ReverseCapture, context: Con
 
 def captured_amount(attempt: Attempt) -> int:
     """What is captured and not given back yet, in cents."""
-    return attempt.captured - attempt.reversed - attempt.credited
+    taken = attempt.captured + attempt.debited - attempt.reversed - attempt.credited
+    return min(taken, attempt.captured - attempt.reversed)
 
 
 def find_conflict(state: Payment, conflict_id: str | None) -> Conflict | None:

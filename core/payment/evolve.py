@@ -11,10 +11,10 @@ from functools import lru_cache
 from typing import Any, Final
 
 from core.header import EventHeader
+from core.payment import events as e
 from core.payment import evolve_beside as beside
 from core.payment import evolve_funds as funds
 from core.payment import evolve_lifecycle as lifecycle
-from core.payment import events as e
 from core.payment.corrupt import CorruptHistory
 from core.payment.state import Payment
 from core.transitions import LIFECYCLE_EVENT_NAMES, target_of

@@ -170,7 +170,7 @@ def reconciliation_resolved(
                 mine.outcome = "NOT_PAID"
         case "SETTLED_AFTER_ALL" | "AMOUNT_ACCEPTED":
             mine.outcome = "PAID"
-            mine.settled = event.amount or new.amount
+            mine.settled = event.amount or mine.settled or new.amount
         case "RETURNED":
             mine.outcome = "RETURNED"
         case _:

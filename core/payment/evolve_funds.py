@@ -42,6 +42,8 @@ def requested(new: Payment, event: e.FundsRequested, header: EventHeader) -> Non
         mine.asks = [*mine.asks[:index], ask, *mine.asks[index + 1 :]]
     if header.approval_id is not None:
         letter = "L" if operation == "RELEASE" else "V"
+        if operation == "REVERSE":
+            mine.waived += event.amount
         remember_result(new, result_key(letter, header.attempt))
         use_approval(new, header)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from core.payment import events as e
 from core.payment.draft import SYSTEM, Draft
 from core.payment.state import (
@@ -17,29 +15,10 @@ from core.payment.state import (
 )
 from core.values import FundsOperation, funds_ref
 
-# Sub-states in which an answer is awaited, or a refused instruction waits to be repeated.
-_BUSY: Final = frozenset(
-    {
-        "HOLD_REQUESTED",
-        "CAPTURE_REQUESTED",
-        "RELEASE_REQUESTED",
-        "DEBIT_REQUESTED",
-        "REVERSE_REQUESTED",
-        "CREDIT_REQUESTED",
-        "HOLD_FAILED",
-        "CAPTURE_FAILED",
-        "RELEASE_FAILED",
-        "DEBIT_FAILED",
-        "REVERSE_FAILED",
-        "CREDIT_FAILED",
-    }
-)
-
 
 def funds_step(draft: Draft, attempt: Attempt) -> bool:
     """Ask for, or defer, at most one thing; True when something was appended (domain: money and funds)."""
-    funds = attempt.funds
-    if funds in _BUSY and not (funds == "HOLD_FAILED" and attempt.outcome is not None):
+    if _waits(attempt):
         return False
     left = attempt.held - attempt.captured - attempt.released
     outcome = attempt.outcome
@@ -51,9 +30,18 @@ def funds_step(draft: Draft, attempt: Attempt) -> bool:
         return _give_back(draft, attempt) or _let_go(draft, attempt, left)
     if attempt.state in ENDED:
         return left > 0 and _let_go(draft, attempt, left)
-    if funds == "NONE" and attempt.state in UNSENT:
+    if attempt.funds == "NONE" and attempt.state in UNSENT:
         request(draft, attempt, FundsOperation.HOLD, draft.state.amount)
         return True
+    return False
+
+
+def _waits(attempt: Attempt) -> bool:
+    """An answer is awaited, or a refused instruction will be repeated; a refused hold is given up."""
+    for ask in attempt.asks:
+        status = ask.status
+        if status == "REQUESTED" or (status == "FAILED" and ask.operation != "HOLD"):
+            return True
     return False
 
 
@@ -99,48 +87,53 @@ def held_back(attempt: Attempt) -> int:
     return attempt.held - attempt.captured - attempt.released
 
 
+def _taken(attempt: Attempt) -> int:
+    """What the customer has paid so far for this attempt, in cents."""
+    return attempt.captured + attempt.debited - attempt.reversed - attempt.credited
+
+
 def _paid(draft: Draft, attempt: Attempt, left: int) -> bool:
-    """Capture once per payment; what no hold covers any more is debited; what is left over goes back."""
-    taken = attempt.captured + attempt.debited
-    due = attempt.settled - taken
+    """Capture once per payment; what no hold covers any more is debited; what is too much goes back."""
+    due = attempt.settled - attempt.waived - _taken(attempt)
     if due > 0:
         if left > 0 and not _captured_somewhere(draft.state):
             request(draft, attempt, FundsOperation.CAPTURE, min(due, left))
         else:
             request(draft, attempt, FundsOperation.DEBIT_FORCED, due)
         return True
-    over = -due - attempt.reversed - attempt.credited
-    if over > 0:
-        request(draft, attempt, FundsOperation.CREDIT, over)
+    if due < 0:
+        request(draft, attempt, FundsOperation.CREDIT, -due)
         return True
-    if left > 0 and not open_conflicts(draft.state):
-        request(draft, attempt, FundsOperation.RELEASE, left)
-        return True
-    return False
+    return _let_rest_go(draft, attempt, left)
 
 
 def _returned(draft: Draft, attempt: Attempt, left: int) -> bool:
-    charged = attempt.captured + attempt.debited - attempt.reversed - attempt.credited
-    if charged > 0:
-        request(draft, attempt, FundsOperation.CREDIT, charged)
+    """The money came back to the bank: so it does to the customer, once."""
+    taken = _taken(attempt)
+    if taken > 0:
+        request(draft, attempt, FundsOperation.CREDIT, taken)
         return True
-    if left > 0 and not open_conflicts(draft.state):
-        request(draft, attempt, FundsOperation.RELEASE, left)
-        return True
-    return False
+    return _let_rest_go(draft, attempt, left)
+
+
+def _let_rest_go(draft: Draft, attempt: Attempt, left: int) -> bool:
+    if left <= 0 or open_conflicts(draft.state):
+        return False
+    request(draft, attempt, FundsOperation.RELEASE, left)
+    return True
 
 
 def _give_back(draft: Draft, attempt: Attempt) -> bool:
     """A verdict says nothing was paid: what was captured is reversed, what was debited is credited."""
-    captured = attempt.captured - attempt.reversed
+    taken = _taken(attempt)
+    if taken <= 0:
+        return False
+    captured = min(taken, attempt.captured - attempt.reversed)
     if captured > 0:
         request(draft, attempt, FundsOperation.REVERSE, captured)
-        return True
-    debited = attempt.debited - attempt.credited
-    if debited > 0:
-        request(draft, attempt, FundsOperation.CREDIT, debited)
-        return True
-    return False
+    else:
+        request(draft, attempt, FundsOperation.CREDIT, taken)
+    return True
 
 
 def _let_go(draft: Draft, attempt: Attempt, left: int) -> bool:

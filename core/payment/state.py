@@ -84,6 +84,7 @@ class Attempt(Packed):
     debited: int = 0
     reversed: int = 0
     credited: int = 0
+    waived: int = 0  # reversed on a person's request: not taken again
     asks: list[Ask] = []
     # the rail
     sent_at: int = 0

@@ -33,7 +33,12 @@ PARTIES = Parties(
 BOOK: dict[bytes, Parties] = {b"parties": PARTIES}
 SEALED = Sealed("avro.1", None, b"parties")
 OPS, SENIOR, APPROVER, ADMIN = "ops_001", "sen_001", "apv_001", "adm_001"
-ROLES = {OPS: ("operator",), SENIOR: ("senior_operator",), APPROVER: ("approver",), ADMIN: ("admin",)}
+ROLES = {
+    OPS: ("operator",),
+    SENIOR: ("senior_operator",),
+    APPROVER: ("approver",),
+    ADMIN: ("admin",),
+}
 ORIGIN = {
     c.CreatePayment: "upstream",
     c.RailReport: "rail",
@@ -82,8 +87,17 @@ def create(**changes: Any) -> c.CreatePayment:
     return c.CreatePayment(**(fields | changes))
 
 
-def deposits(operation: str, result: str, *, attempt: int = 1, number: int = 1, amount: int = AMOUNT):  # type: ignore[no-untyped-def]  # noqa: ANN201
-    letter = {"HOLD": "H", "CAPTURE": "C", "RELEASE": "R", "DEBIT_FORCED": "D", "REVERSE": "V", "CREDIT": "K"}[operation]
+def deposits(
+    operation: str, result: str, *, attempt: int = 1, number: int = 1, amount: int = AMOUNT
+):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    letter = {
+        "HOLD": "H",
+        "CAPTURE": "C",
+        "RELEASE": "R",
+        "DEBIT_FORCED": "D",
+        "REVERSE": "V",
+        "CREDIT": "K",
+    }[operation]
     return c.DepositsResult(
         head(), f"{external_ref(ID, attempt)}{letter}{number:02d}", operation, result, amount,
         hold_ref=f"hold-{attempt}" if result == "HELD" else None,
@@ -190,7 +204,9 @@ class Case:
     def give(self, command: Any, origin: str | None = None) -> Decision:
         before = None if self.state is None else pack(self.state)
         decision = decide(self.state, command, self.context(command, origin))
-        assert before == (None if self.state is None else pack(self.state)), "decide changed its input"
+        assert before == (None if self.state is None else pack(self.state)), (
+            "decide changed its input"
+        )
         if isinstance(decision, Accepted):
             assert decision.events, "an accepted input appends something"
             folded = self.state

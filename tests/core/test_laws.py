@@ -75,11 +75,17 @@ class Walk:
     def deposits(self) -> Any:
         if not self.asked or self.one_of(False, False, False, True):
             operation = self.one_of(*OPERATIONS)
-            return d.deposits(operation, self.one_of(*OPERATIONS[operation]), attempt=self.attempt())
+            return d.deposits(
+                operation, self.one_of(*OPERATIONS[operation]), attempt=self.attempt()
+            )
         ask = self.one_of(*self.asked[-3:])
         result = OPERATIONS[ask.operation][self.one_of(0, 0, 0, 1)]
         return d.deposits(
-            ask.operation, result, attempt=ask.attempt, number=int(ask.funds_ref[31:]), amount=ask.amount
+            ask.operation,
+            result,
+            attempt=ask.attempt,
+            number=int(ask.funds_ref[31:]),
+            amount=ask.amount,
         )
 
     def action(self) -> list[Any]:
@@ -105,7 +111,9 @@ class Walk:
         state = self.case.state
         if state is None or not open_conflicts(state):
             return [d.resolve("NOT_PAID")]
-        conflict = self.one_of(*[x for x in state.conflicts if x.verdict is None] or state.conflicts)
+        conflict = self.one_of(
+            *[x for x in state.conflicts if x.verdict is None] or state.conflicts
+        )
         verdict = self.one_of(*VERDICTS)
         return [
             *d.approved(
@@ -126,7 +134,9 @@ class Walk:
             case "deposits":
                 return [self.deposits()]
             case "policy":
-                return [d.policy(self.one_of("PASSED", "PASSED", "DECLINED"), attempt=self.attempt())]
+                return [
+                    d.policy(self.one_of("PASSED", "PASSED", "DECLINED"), attempt=self.attempt())
+                ]
             case "action":
                 return self.action()
             case "verdict":
@@ -163,8 +173,10 @@ class Walk:
             else:
                 assert after == state, "only lifecycle events change the state"
                 beside += 1
-            if isinstance(event, e.PaymentSentToRail) and before is not None:
+            if isinstance(event, e.PaymentSentToRail):
+                assert before is not None
                 assert money_outcome(before) not in ("PAID", "RETURNED", "CONTRADICTED")
+            before = evolve(before, event)
             state = after
 
 
@@ -190,12 +202,55 @@ def check(walk: Walk) -> None:
         assert attempt.captured + attempt.debited >= attempt.reversed + attempt.credited
         if attempt.funds == "CAPTURED" and attempt.outcome == "PAID":
             assert attempt.captured + attempt.debited >= attempt.settled
-        if attempt.state in ("FAILED", "EXPIRED") and not attempt.certain and attempt.outcome is None:
+        if (
+            attempt.state in ("FAILED", "EXPIRED")
+            and not attempt.certain
+            and attempt.outcome is None
+        ):
             assert money_outcome(payment) in ("UNCERTAIN", "CONTRADICTED", "PAID")
     if open_conflicts(payment):
         assert money_outcome(payment) == "CONTRADICTED"
         assert not at_rest(payment)
     assert payment.deadline is not None or at_rest(payment) or waiting_for_person(payment)
+
+
+def answer_everything(walk: Walk) -> None:
+    """Deposits Core answers all it was asked, and what follows from its answers."""
+    done: set[str] = set()
+    for _ in range(60):
+        waiting = [x for x in walk.asked if x.funds_ref not in done]
+        if not waiting:
+            return
+        ask = waiting[0]
+        done.add(ask.funds_ref)
+        result = OPERATIONS[ask.operation][0]
+        number = int(ask.funds_ref[31:])
+        decision = walk.case.give(
+            d.deposits(ask.operation, result, attempt=ask.attempt, number=number, amount=ask.amount)
+        )
+        if isinstance(decision, Accepted):
+            walk.asked += [x for x in decision.instructions if isinstance(x, DepositsRequest)]
+    raise AssertionError("the funds never come to an end")
+
+
+def check_money(payment: Payment) -> None:
+    """D3: what was taken is what the rail moved; what was held went somewhere."""
+    clear = not open_conflicts(payment)
+    for attempt in payment.attempts:
+        taken = attempt.captured + attempt.debited
+        given_back = attempt.reversed + attempt.credited
+        left = attempt.held - attempt.captured - attempt.released
+        if attempt.outcome == "PAID":
+            assert taken - given_back == attempt.settled - attempt.waived
+            assert left == 0 or not clear
+        elif attempt.outcome in ("NOT_PAID", "RETURNED") and attempt.ended_at:
+            assert taken == given_back
+        if (
+            attempt.state in ("FAILED", "EXPIRED")
+            and clear
+            and money_outcome(payment) == "NOT_PAID"
+        ):
+            assert left == 0, "a certain end releases"
 
 
 @settings(max_examples=400, deadline=None)
@@ -211,3 +266,6 @@ def test_any_sequence_of_inputs_keeps_the_laws_and_never_settles_twice(data: st.
     for _ in range(data.draw(st.integers(1, 25))):
         walk.step()
         check(walk)
+    answer_everything(walk)
+    check(walk)
+    check_money(walk.case.payment)
