@@ -29,6 +29,7 @@ from schemas.errors import RegistryDown, Undecodable
 log = structlog.get_logger("processors.adapter_worker")
 
 REGISTRY_PAUSE_S: Final = 1.0
+OLD_MS: Final = 30_000  # since it was decided: a topic that is replayed into itself is old, too
 WITHDRAWN_MAX: Final = 1_000_000
 RECORD_READ_MS: Final = INSTRUCTION_AGE_MS_MAX + 2 * KEPT_MS  # how far back the own record counts
 
@@ -232,7 +233,10 @@ class RailHandler(InstructionHandler):
     def work_of(self, record: InputRecord, instruction: Any) -> Work:
         """Too old is what is past submitBefore, or has stood on the topic for a day."""
         limit_ms = min(instruction.submit_before, record.timestamp_ms + INSTRUCTION_AGE_MS_MAX)
-        is_old = record.offset < self._ends.get(record.partition, record.offset + 1)
+        is_old = (
+            record.offset < self._ends.get(record.partition, record.offset + 1)
+            or record.polled_at_ms - instruction.header.decided_at > OLD_MS
+        )
         return Work(record=record, instruction=instruction, limit_ms=limit_ms, is_old=is_old)
 
     def _restore(self, partition: int) -> None:
