@@ -1,0 +1,392 @@
+"""Access rules on a real broker with SCRAM and an authorizer: each principal may do what
+topics.yaml says and nothing else.
+
+What may be done is tried cell by cell: every principal with every topic, group and transactional
+id. What must be possible is shown by running the whole product under the rules.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from app.platform.broker import Cluster
+from app.platform.children import free_ports
+from app.topic_specs import acl_specs, topic_specs
+from engine.clock import SystemClock
+from engine.errors import Exit
+from engine.publisher import Publisher
+from engine.topics import TopicAdmin
+from engine.transaction import TransactionalProducer, TransactionSettings
+from schemas import catalogue
+from tests.kafka.harness import House, Process
+
+TOPICS: Final = catalogue.load()
+NAMES: Final = tuple(topic.name for topic in TOPICS.topics)
+PRINCIPALS: Final = tuple(TOPICS.principals)
+GROUPS: Final = tuple(g for p in TOPICS.principals.values() for g in p.groups)
+TRANSACTIONAL_IDS: Final = ("npp-payments-1", "npp-verifier-journal", "somebody-else")
+ROOT_USER: Final = "broker"  # the broker's own super user; `admin` of topics.yaml is none
+THREADS: Final = 8
+ANSWER_SECONDS_MAX: Final = 20.0
+FORBIDDEN: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    }
+)
+
+LOCKED: Final[dict[str, Any]] = {
+    "security": "SASL_PLAINTEXT",
+    "users": {ROOT_USER: "root", **{name: f"secret-of-{name}" for name in PRINCIPALS}},
+    "properties": {
+        "super.users": f"User:{ROOT_USER};User:ANONYMOUS",
+        "listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config": (
+            "org.apache.kafka.common.security.scram.ScramLoginModule required "
+            f'username="{ROOT_USER}" password="root";'
+        ),
+    },
+    "heap_mb": 256,
+}
+
+Cell = tuple[str, str]
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A broker that lets nobody do anything, with our topics and rules put on it."""
+    with Cluster(tmp_path_factory.mktemp("locked"), **LOCKED) as cluster:
+        admin = TopicAdmin(cluster.client_config(ROOT_USER))
+        specs, rules = topic_specs(TOPICS, "embedded"), acl_specs(TOPICS)
+        admin.apply(specs, rules)
+        deadline = time.monotonic() + ANSWER_SECONDS_MAX
+        while admin.drift(specs, rules):  # the broker's authorizer follows the metadata log
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield cluster
+
+
+def each_principal(work: Callable[[str], dict[Cell, bool]]) -> dict[Cell, bool]:
+    """`work` of every principal side by side; their cells together."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        answers: dict[Cell, bool] = {}
+        for found in pool.map(work, PRINCIPALS):
+            answers.update(found)
+        return answers
+
+
+def allowed(error: KafkaError | None, where: Cell) -> bool:
+    """Whether an answer is a yes; anything but yes and "not authorized" is a broken test."""
+    if error is None:
+        return True
+    assert error.code() in FORBIDDEN, f"{where}: {error}"
+    return False
+
+
+def test_every_principal_writes_exactly_the_topics_it_is_a_producer_of(locked: Cluster) -> None:
+    """SEC-04: principal × topic, each cell tried with a record."""
+
+    def write(principal: str) -> dict[Cell, bool]:
+        answers: dict[Cell, bool] = {}
+        producer = Producer(
+            {**locked.client_config(principal), "message.timeout.ms": 15_000, "log_level": 0}
+        )
+        for name in NAMES:
+
+            def answered(error: KafkaError | None, _: object, name: str = name) -> None:
+                answers[principal, name] = allowed(error, (principal, name))
+
+            producer.produce(name, b"x", b"k", 0, on_delivery=answered)
+        assert producer.flush(ANSWER_SECONDS_MAX) == 0
+        return answers
+
+    expected = {(p, t.name): p in t.producers for p in PRINCIPALS for t in TOPICS.topics}
+    assert each_principal(write) == expected
+
+
+def test_every_principal_reads_exactly_the_topics_it_is_a_consumer_of(locked: Cluster) -> None:
+    """SEC-04: principal × topic, each cell tried with a fetch; only `admin` reads beside them."""
+
+    def read(principal: str) -> dict[Cell, bool]:
+        consumer = Consumer(
+            {
+                **locked.client_config(principal),
+                "group.id": "npp-reader",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "log_level": 0,
+            }
+        )
+        answers: dict[Cell, bool] = {}
+        for name in NAMES:  # who may read a topic may see it; the client asks no broker otherwise
+            seen = consumer.list_topics(name, timeout=ANSWER_SECONDS_MAX).topics[name]
+            if not allowed(seen.error, (principal, name)):
+                answers[principal, name] = False
+        left = [name for name in NAMES if (principal, name) not in answers]
+        consumer.assign([TopicPartition(name, 0, 0) for name in left])
+        deadline = time.monotonic() + ANSWER_SECONDS_MAX
+        while len(answers) < len(NAMES) and time.monotonic() < deadline:
+            for message in consumer.consume(100, 0.1):
+                error, at = message.error(), message.topic()
+                if at is None or at not in left:
+                    continue  # the group's coordinator, which a pure producer may not ask for
+                ended = error is not None and error.code() == KafkaError._PARTITION_EOF
+                answers[principal, at] = ended or allowed(error, (principal, at))
+        consumer.close()
+        return answers
+
+    expected = {
+        (p, t.name): p in t.consumers or TOPICS.principals[p].admin
+        for p in PRINCIPALS
+        for t in TOPICS.topics
+    }
+    assert each_principal(read) == expected
+
+
+def test_every_principal_sees_exactly_the_topics_it_uses(locked: Cluster) -> None:
+    def see(principal: str) -> dict[Cell, bool]:
+        known = AdminClient(locked.client_config(principal)).list_topics(timeout=10).topics
+        return {(principal, name): name in known for name in NAMES}
+
+    expected = {
+        (p, t.name): p in (*t.producers, *t.consumers) or TOPICS.principals[p].admin
+        for p in PRINCIPALS
+        for t in TOPICS.topics
+    }
+    assert each_principal(see) == expected
+
+
+def test_every_principal_commits_offsets_of_exactly_its_own_groups(locked: Cluster) -> None:
+    """A foreign member or a foreign commit could make a process skip inputs. Only `admin`, who
+    recovers lost offsets with a second person, may set another's."""
+
+    def commit(principal: str) -> dict[Cell, bool]:
+        client = AdminClient(locked.client_config(principal))
+        reads = [t.name for t in TOPICS.topics if principal in t.consumers]
+        topic = reads[0] if reads else NAMES[0]
+        answers = {}
+        for group in GROUPS:
+            asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, 0)])
+            future = client.alter_consumer_group_offsets([asked], request_timeout=10)[group]
+            error = None
+            try:
+                error = future.result(ANSWER_SECONDS_MAX).topic_partitions[0].error
+            except KafkaException as refused:
+                error = refused.args[0]
+            answers[principal, group] = allowed(error, (principal, group))
+        return answers
+
+    expected = {
+        (p, group): group in TOPICS.principals[p].groups or TOPICS.principals[p].admin
+        for p in PRINCIPALS
+        for group in GROUPS
+    }
+    assert each_principal(commit) == expected
+
+
+def test_every_principal_takes_exactly_its_own_transactional_ids(locked: Cluster) -> None:
+    """Who takes another's transactional id fences it: only the owner may."""
+
+    def take(principal: str) -> dict[Cell, bool]:
+        answers = {}
+        for name in TRANSACTIONAL_IDS:
+            config = {**locked.client_config(principal), "transactional.id": name, "log_level": 0}
+            producer = Producer(config)
+            error = None
+            try:
+                producer.init_transactions(ANSWER_SECONDS_MAX)
+            except KafkaException as refused:
+                error = refused.args[0]
+            answers[principal, name] = allowed(error, (principal, name))
+        return answers
+
+    expected = {
+        (p, name): name.startswith(TOPICS.principals[p].transactional_ids or ("\0",))
+        for p in PRINCIPALS
+        for name in TRANSACTIONAL_IDS
+    }
+    assert each_principal(take) == expected
+
+
+@pytest.mark.parametrize(
+    ("principal", "topic"),
+    [
+        ("mobile-app", "npp.payment.commands.batch.v1"),
+        ("payroll-batch", "npp.payment.commands.v1"),
+        ("api", "npp.payment.commands.v1"),
+        ("api", "npp.rail.reports.v1"),
+        ("api", "npp.resolve.decisions.v1"),
+        ("api", "npp.payment.events.v1"),
+        ("payments", "npp.payment.checkpoints.v1"),
+        ("payments", "npp.control.v1"),
+        ("rail-adapter", "npp.payment.events.v1"),
+        ("rail-callback", "npp.rail.submitted.v1"),
+        ("resolve", "npp.payment.operator-commands.v1"),
+        ("verifier", "npp.payment.events.v1"),
+        ("redriver", "npp.payment.events.v1"),
+        ("admin", "npp.payment.events.v1"),
+        ("admin", "npp.rail.reports.v1"),
+        ("replay", "npp.control.v1"),
+    ],
+)
+def test_the_doors_that_must_be_shut_are_shut(locked: Cluster, principal: str, topic: str) -> None:
+    """SEC-04, SEC-06: written by hand, so that an edit of topics.yaml alone opens none of them."""
+    publisher = Publisher(locked.client_config(principal), "test", SystemClock())
+    with ExitStack() as ends:
+        ends.callback(publisher.close, 1.0)
+        with pytest.raises(Exception, match="AUTHORIZATION_FAILED"):
+            publisher.publish(topic, b"k", b"x", partition=0, timeout_s=5.0)
+
+
+@pytest.mark.parametrize(
+    ("topic", "writers"),
+    [
+        ("npp.payment.events.v1", {"payments"}),
+        ("npp.payment.lifecycle.v1", {"payments"}),
+        ("npp.payment.outcomes.v1", {"payments"}),
+        ("npp.payment.checkpoints.v1", {"verifier"}),
+        ("npp.rail.reports.v1", {"rail-adapter", "rail-callback", "redriver"}),
+        ("npp.resolve.decisions.v1", {"resolve", "redriver"}),
+        ("npp.deposits.results.v1", {"deposits-adapter", "redriver"}),
+        ("npp.payment.operator-commands.v1", {"api", "redriver"}),
+    ],
+)
+def test_the_declared_writers_are_these_and_no_others(topic: str, writers: set[str]) -> None:
+    """SEC-04: by hand, for the topics where a forged record would move money or hide it."""
+    assert set(TOPICS.topic(topic).producers) == writers
+
+
+def test_the_engines_own_producers_work_under_the_rules(locked: Cluster) -> None:
+    """The idempotent publisher needs no right on the cluster, the transactional one only its id."""
+    publisher = Publisher(locked.client_config("mobile-app"), "test", SystemClock())
+    placed = publisher.publish("npp.payment.commands.v1", b"k", b"x")
+    assert placed.offset >= 0
+    publisher.close()
+    producer = TransactionalProducer(
+        locked.client_config("payments"), "npp-payments-7", SystemClock(), TransactionSettings()
+    )
+    producer.init()
+    producer.begin()
+    producer.produce([("npp.payment.events.v1", b"x", b"k", 0, None)], {})
+    producer.abort()
+    producer.destroy()
+
+
+def test_a_foreign_producer_of_the_journal_ends_at_once(locked: Cluster) -> None:
+    """The engine's word for it is Exit: no waiting cures it."""
+    producer = TransactionalProducer(
+        locked.client_config("verifier"), "npp-payments-1", SystemClock(), TransactionSettings()
+    )
+    with pytest.raises(Exit, match="TRANSACTIONAL_ID_AUTHORIZATION_FAILED"):
+        producer.init()
+    producer.destroy()
+
+
+def test_admin_finds_no_difference_and_says_which_rule_is_too_many(locked: Cluster) -> None:
+    """`npp topics drift` runs under `admin`, and shows a rule that somebody gave by hand."""
+    topics = TopicAdmin(locked.client_config("admin"))
+    assert topics.drift(topic_specs(TOPICS, "embedded"), acl_specs(TOPICS)) == []
+    fewer = [r for r in acl_specs(TOPICS) if (r.principal, r.operation) != ("api", "WRITE")]
+    found = topics.drift([], fewer)
+    assert {(d.kind, d.name.split()[0]) for d in found} == {("acl_extra", "api")}
+
+
+def test_without_a_password_nobody_comes_in(locked: Cluster) -> None:
+    config: Mapping[str, Any] = {**locked.client_config("payments"), "sasl.password": "guessed"}
+    errors: list[int] = []
+    client = Producer({**config, "error_cb": lambda e: errors.append(e.code()), "log_level": 0})
+    deadline = time.monotonic() + ANSWER_SECONDS_MAX
+    while KafkaError._AUTHENTICATION not in errors and time.monotonic() < deadline:
+        client.poll(0.1)
+    assert KafkaError._AUTHENTICATION in errors
+
+
+class LockedHouse(House):
+    """The product on a locked broker: every process and command under a principal of its own."""
+
+    def __init__(self, cluster: Cluster, registry: str, folder: Path) -> None:
+        super().__init__(cluster.bootstrap, registry, folder)
+        self.cluster = cluster
+        self.env |= {
+            "NPP_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+            "NPP_KAFKA_SASL_MECHANISM": "SCRAM-SHA-256",
+        }
+
+    def login(self, principal: str) -> dict[str, str]:
+        password = self.cluster.users[principal]
+        return {"NPP_KAFKA_SASL_USERNAME": principal, "NPP_KAFKA_SASL_PASSWORD": password}
+
+    def run_as(self, principal: str, kind: str, *arguments: str) -> Process:
+        port = free_ports(1)[0]
+        env = {**self.login(principal), "NPP_METRICS_PORT": str(port)}
+        env["NPP_INSTANCE_ID"] = f"{kind}-{principal}"
+        command = [sys.executable, "-m", "app.cli", "run", kind, *arguments]
+        return self._start(f"{kind}-{principal}", command, env, port)
+
+    def ask_as(self, principal: str, *arguments: str) -> str:
+        self.env |= self.login(principal)
+        return self.npp(*arguments).stdout
+
+
+def test_the_product_runs_under_the_rules(
+    fresh_cluster: Callable[..., Cluster], registry: str, tmp_path: Path
+) -> None:
+    """SEC-04: every process and command has its own principal; a payment settles, the log is
+    proven, a stop is ended by two persons."""
+    house = LockedHouse(fresh_cluster(**LOCKED), registry, tmp_path)
+    try:
+        house.ask_as(ROOT_USER, "schemas", "register")
+        house.ask_as(ROOT_USER, "topics", "apply")
+        assert "nothing to change" in house.ask_as("admin", "topics", "apply")
+        house.start_simulators()
+        house.ready(*house.processes)
+        started = [
+            house.run_as("payments", "payments"),
+            house.run_as("verifier", "verifier"),
+            house.run_as("rail-adapter", "adapters", "--only", "rail"),
+            house.run_as("deposits-adapter", "adapters", "--only", "deposits"),
+            house.run_as("resolve", "adapters", "--only", "resolve"),
+            house.run_as("notifications", "adapters", "--only", "notifications"),
+            house.run_as("redriver", "adapters", "--only", "redriver"),
+        ]
+        house.ready(*started)
+        payment = house.ask_as("mobile-app", "publish", "--amount", "12.50").strip()
+        deadline = time.monotonic() + 30
+        while "SETTLED" not in (shown := house.ask_as("replay", "show", payment)):
+            assert time.monotonic() < deadline, shown
+        house.ask_as("admin", "doctor")
+        house.ask_as("admin", "stop", "--reason", "trial", "--as", "ann")
+        house.ask_as("admin", "replay", "verify", "--publish", "--as", "ann")
+        house.ask_as("admin", "resume", "--request", "--reason", "proven", "--as", "ann")
+        house.ask_as("admin", "resume", "--confirm", "--as", "bob")
+        assert "PASSED" in house.ask_as("replay", "replay", "verify")
+        assert [process.name for process in started if not process.alive()] == []
+    finally:
+        house.close()
+
+
+def test_the_shipped_list_is_what_topics_yaml_gives() -> None:
+    """`npp topics acls > deploy/acls.txt` makes it again."""
+    from app.topic_specs import acl_lines
+
+    shipped = Path(__file__).parents[2] / "deploy" / "acls.txt"
+    assert shipped.read_text(encoding="utf-8").splitlines() == acl_lines(TOPICS)
