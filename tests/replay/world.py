@@ -7,12 +7,14 @@ from typing import Any
 
 from core.payment import commands as c
 from core.rules import Rules, parse
+from core.values import payment_intent_id
+from engine.partitioner import partition_of
 from engine.reader import LogRecord
 from evidence.keys import Keyring, signing_key_from_seed
 from processors import topology as t
 from processors.replay import Limit, MemoryLog, Report, Settings, verify
 from schemas.parties import open_parties
-from tests.contracts.clean_history import PARTITIONS, READ, RULES, Outside
+from tests.contracts.clean_history import PARTITIONS, READ, RULES, SOURCE, Outside
 
 VERIFIER_KEY = signing_key_from_seed(bytes(32))  # the key that Outside signs with
 WORK = (t.OUTCOMES, t.QUARANTINE)
@@ -72,9 +74,21 @@ class World(Outside):
         self.driver.pipe(t.COMMANDS, b"pi_x", b"\x00rubbish")
         self.driver.pipe(t.COMMANDS, None, b"")
         self.settle()
+        # Decided last in the first one's partition, so that no refusal there is merely pending.
+        names["neighbour"] = self.settled(self.key_beside(names["settled"]))
         self.driver.advance(120_000)
         self.settle()
         return names
+
+    def key_beside(self, payment: str) -> str:
+        """An idempotency key whose payment shares the partition of `payment`."""
+        wanted = partition_of(payment.encode(), PARTITIONS)
+        keys = (f"beside-{number}" for number in range(1_000))
+        return next(
+            key
+            for key in keys
+            if partition_of(payment_intent_id(SOURCE, key).encode(), PARTITIONS) == wanted
+        )
 
     def values(self, payment: str) -> list[bytes]:
         """The payment's raw events in order."""
