@@ -43,6 +43,7 @@ COMMIT_EVERY_S: Final = 0.2
 PUBLISH_PAUSE_S: Final = 0.5
 FRESH_WAIT_S: Final = 5.0
 COMMITTED_S_MAX: Final = 10.0
+STILL_OURS_S: Final = 15.0  # a commit by the polling thread, and a rebalance before it
 LEAVE_S_MAX: Final = 5.0
 
 
@@ -92,6 +93,18 @@ class _Progress:
         self.done = next(iter(self.next), highest)
 
 
+class _Question:
+    """A lane that waits to be told whether a partition is still its own."""
+
+    __slots__ = ("answer", "answered", "generation", "name")
+
+    def __init__(self, name: Name, generation: int) -> None:
+        self.name = name
+        self.generation = generation
+        self.answered = threading.Event()
+        self.answer = False
+
+
 class Worker:
     """One instance of one adapter. `run` returns after `request_stop`, or raises what a handler or
     Kafka gave."""
@@ -121,6 +134,8 @@ class Worker:
         self._progress: dict[Name, _Progress] = {}
         self._highest: dict[Name, int] = {}
         self._generation = 0
+        self._answering = False
+        self._questions: list[_Question] = []
         self._lane = threading.local()  # of a lane's thread: the generation of its record
         self._paused = False
         self._committed_s = 0.0
@@ -184,6 +199,7 @@ class Worker:
             while not self._stopping.is_set():
                 self._step()
             self._health.wait(Phase.STOPPING, "")
+            self._refuse_questions()
             self._lanes.drop_waiting()
             self._lanes.wait_idle(self._settings.shutdown_s_max)
             self._commit()
@@ -217,23 +233,15 @@ class Worker:
         handler's record was polled; so the next owner reads all that was confirmed before. False
         also when the coordinator does not answer. Raises Exit.
         """
+        if getattr(self._lane, "generation", None) != self._generation:
+            return False
+        question = _Question((topic, partition), self._generation)
         with self._lock:
-            progress = self._progress.get((topic, partition))
-            generation = self._generation
-            if progress is None or progress.done < 0:
-                return False
-            offset = TopicPartition(topic, partition, progress.done)
-        if getattr(self._lane, "generation", None) != generation:
-            return False
-        try:
-            if not parse(self._consumer.consumer_group_metadata()).is_member:
-                return False  # a broker may take such a commit unfenced
-            done = call(Step.READ, self._consumer.commit, offsets=[offset], asynchronous=False)
-        except Exit:
-            raise
-        except EngineError:
-            return False
-        return generation == self._generation and all(p.error is None for p in done or ())
+            if not self._answering:
+                return False  # partitions are being given away, or the worker ends
+            self._questions.append(question)
+        question.answered.wait(STILL_OURS_S)
+        return question.answer
 
     # -- the polling thread ------------------------------------------------------------------------
 
@@ -256,10 +264,48 @@ class Worker:
         if self._reset_scout is not None and self._scout is not None:
             self._scout.assign(self._reset_scout)
             self._reset_scout = None
+        self._answer_questions()
         now_s = self._clock.monotonic_s()
         if now_s - self._committed_s >= COMMIT_EVERY_S:
             self._committed_s = now_s
             self._commit()
+
+    def _answer_questions(self) -> None:
+        """One commit answers every lane that waits in `still_ours`: the consumer is used by this
+        thread alone, since a second one would wait for a consume that is always under way."""
+        with self._lock:
+            questions, self._questions = self._questions, []
+            offsets = {
+                q.name: self._progress[q.name].done
+                for q in questions
+                if q.name in self._progress and self._progress[q.name].done >= 0
+            }
+        confirmed = self._confirmed(offsets) if offsets else set()
+        for question in questions:
+            same = question.generation == self._generation
+            question.answer = same and question.name in confirmed
+            question.answered.set()
+
+    def _confirmed(self, offsets: Mapping[Name, int]) -> set[Name]:
+        """Partitions whose commit the coordinator took from us as a member. Raises Exit."""
+        places = [TopicPartition(t, p, offset) for (t, p), offset in offsets.items()]
+        try:
+            if not parse(self._consumer.consumer_group_metadata()).is_member:
+                return set()  # a broker may take such a commit unfenced
+            done = call(Step.READ, self._consumer.commit, offsets=places, asynchronous=False)
+        except Exit:
+            raise
+        except EngineError:
+            return set()
+        return {(p.topic, p.partition) for p in done or () if p.error is None}
+
+    def _refuse_questions(self) -> None:
+        """Nobody is told that a partition is ours while it is being given away."""
+        with self._lock:
+            self._answering = False
+            questions, self._questions = self._questions, []
+        for question in questions:
+            question.answered.set()
 
     def _take(self, message: Message) -> None:
         record = InputRecord(
@@ -323,6 +369,7 @@ class Worker:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         with self._lock:
             self._generation += 1
+            self._answering = True
             self._progress = {(p.topic, p.partition): _Progress() for p in partitions}
             self._highest = {}
         self._paused = False
@@ -334,12 +381,14 @@ class Worker:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Let what is under way end and commit it, so that the next owner does not repeat it."""
+        self._refuse_questions()
         self._lanes.drop_waiting()
         self._lanes.wait_idle(self._settings.revoke_s_max)
         self._commit()
         self._on_lost(consumer, partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._refuse_questions()
         self._lanes.drop_waiting()
         with self._lock:
             self._generation += 1
