@@ -15,11 +15,13 @@ from core.values import Sealed
 
 HIDDEN_FIELDS: Final = frozenset({"customer_id", "snapshot"})
 CENTS_PER_DOLLAR: Final = 100
+PIPE_COLUMNS: Final = 220
 
 
 def console() -> Console:
-    """Standard output for people."""
-    return Console(highlight=False, soft_wrap=True)
+    """Standard output for people; wide where it goes into a file or a pipe."""
+    width = None if sys.stdout.isatty() else PIPE_COLUMNS
+    return Console(highlight=False, soft_wrap=True, width=width)
 
 
 def print_json(value: Any, *, indent: bool = True) -> None:

@@ -214,7 +214,7 @@ def kafka_options(environ: Mapping[str, str]) -> dict[str, str]:
     """
     options: dict[str, str] = {}
     for name, value in sorted(environ.items()):
-        if not name.startswith(KAFKA_PREFIX):
+        if not name.startswith(KAFKA_PREFIX) or value == "":
             continue
         option = name.removeprefix(KAFKA_PREFIX).lower().replace("_", ".")
         option = {"log.level": "log_level"}.get(option, option)
@@ -227,15 +227,18 @@ def kafka_options(environ: Mapping[str, str]) -> dict[str, str]:
     return options
 
 
+def is_setting(name: str) -> bool:
+    """Whether a variable is for a process, known or not; not for the tools around it."""
+    return name.startswith(PREFIX) and not name.startswith(NOT_SETTINGS)
+
+
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """NPP_* variables that mean nothing to a process: most often a misspelt name."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     return sorted(
         name
         for name in environ
-        if name.startswith(PREFIX)
-        and name not in known
-        and not name.startswith((KAFKA_PREFIX, *NOT_SETTINGS))
+        if is_setting(name) and name not in known and not name.startswith(KAFKA_PREFIX)
     )
 
 

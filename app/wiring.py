@@ -44,6 +44,7 @@ from schemas.errors import Undecodable
 log = structlog.get_logger("npp.wiring")
 
 CHECKPOINTS_READ_MAX: Final = 100  # the last of a partition is among its last records
+WATCHDOG_S_MAX: Final = 150.0  # longer than any bounded wait inside one step
 
 
 class ReleaseControl(Control):
@@ -115,7 +116,7 @@ class Room:
             self.settings.metrics_host,
             self.settings.metrics_port,
             self.registry,
-            probes or EngineProbes(self.health, EngineSettings.watchdog_s_max),
+            probes or EngineProbes(self.health, WATCHDOG_S_MAX),
         )
         server.start()
         return server
@@ -150,6 +151,7 @@ def run_payments(environment: Environment) -> int:
         data_dir=room.data_dir(),
         journal_floor=_journal_floor(room),
         shutdown_s_max=room.settings.shutdown_seconds,
+        watchdog_s_max=WATCHDOG_S_MAX,
     )
     crash = crash_point(environment)
     loop = Loop(app, control, engine_settings, room.clock, metrics, room.health, alarm, crash)

@@ -21,9 +21,8 @@ from adapters.rail_http import HttpRail
 from adapters.resolve import RulesRefusedError, load_policy
 from app.exits import ExitCode, usage
 from app.settings import Environment, Profile
-from app.wiring import Room
+from app.wiring import WATCHDOG_S_MAX, Room
 from engine.publisher import Publisher
-from engine.settings import EngineSettings
 from engine.watch import Health, start_watchdog, stop_on_signals
 from processors import topology
 from processors.adapter_build import (
@@ -85,7 +84,7 @@ class AdaptersProcess:
         server = room.serve_health(AdapterProbes(self._healths))
         stop_on_signals(self._stopping.set, room.settings.shutdown_seconds)
         for health in self._healths.values():
-            start_watchdog(health, EngineSettings.watchdog_s_max)
+            start_watchdog(health, WATCHDOG_S_MAX)
         threads = [
             threading.Thread(target=self._run_one, args=(name, worker), name=f"npp-{name}")
             for name, worker in self._workers.items()
@@ -209,7 +208,7 @@ class AdapterProbes:
 
     def live(self) -> tuple[bool, dict[str, Any]]:
         ages = {name: round(health.age_s(), 3) for name, health in self._healths.items()}
-        return max(ages.values()) <= EngineSettings.watchdog_s_max, {"progressSecondsAgo": ages}
+        return max(ages.values()) <= WATCHDOG_S_MAX, {"progressSecondsAgo": ages}
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         ready = all(health.ready() for health in self._healths.values())
