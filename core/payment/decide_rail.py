@@ -139,7 +139,7 @@ def answers_enquiry(attempt: Attempt, command: RailReport, rules: Rules) -> bool
         and attempt.sent_at > 0
         and not attempt.certain
         and attempt.outcome is None
-        and not _ends_otherwise(attempt, command, rules)
+        and not _ends_otherwise(attempt, command)
     )
 
 
@@ -234,7 +234,7 @@ def _after_end(
     if word == CONFIRM:
         if attempt.outcome in _PAID:
             return CONFLICT, "REJECTED_AFTER_SETTLED"
-        if _ends_otherwise(attempt, command, rules):
+        if _ends_otherwise(attempt, command):
             return CONFLICT, "CONTRADICTORY_END"
         if kind in _DENIALS and "ALREADY_SUBMITTED" in heard:
             return CONFLICT, "SUBMISSION_CONTRADICTED"
@@ -257,24 +257,16 @@ def _after_end(
     return word, ""
 
 
-def _ends_otherwise(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
+def _ends_otherwise(attempt: Attempt, command: RailReport) -> bool:
     """Whether the rail, which ended the attempt one way, now ends it the other way.
 
-    Of two orders of such reports at most one is without a conflict, so that no order decides silently.
+    An enquiry's rejection may confirm an expiry, not the other way round: of two orders of such
+    reports at most one is without a conflict, so that no order decides silently.
     """
     expires = command.kind == "EXPIRED"
     if attempt.ended_by != "rail" or expires == (attempt.state == State.EXPIRED):
         return False
-    if attempt.ended_by_enquiry:
-        return True
-    if expires:
-        return not attempt.rejected
-    if command.via_enquiry:
-        return False
-    return (
-        command.kind == "REJECTED"
-        and rules.meaning(command.adapter, command.code).non_payment_certain
-    )
+    return expires or attempt.ended_by_enquiry or not command.via_enquiry
 
 
 def _confirms(attempt: Attempt, command: RailReport, rules: Rules) -> bool:

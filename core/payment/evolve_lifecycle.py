@@ -109,12 +109,6 @@ def failed(new: Payment, event: e.PaymentFailed, header: EventHeader) -> None:
     mine.late_failure = event.late_failure
     mine.retry_safe = event.retry_safe
     mine.withdraw = bool(mine.sent_at) and header.reason == "CANCELLED" and event.source != "rail"
-    mine.rejected = (
-        event.report_kind == "REJECTED"
-        and event.non_payment_certain
-        and not event.via_enquiry
-        and not mine.certain  # else the certainty is not the code's
-    )
     mine.ended_by_enquiry = event.via_enquiry
     _end(new, mine, header, event.source, event.non_payment_certain)
     if event.source == "operator":
