@@ -1,7 +1,8 @@
 """A toy application for the engine's own tests: it counts records per key and sets timers when told
 to.
 
-Values: `add` counts; `at:<ms>` sets a deadline; `rest` puts the key at rest; `boom` raises; `wait`
+Values: `add` counts; `at:<ms>` sets a deadline; `rest` puts the key at rest; `boom` raises; a
+deadline that ends in 999 ms is ignored when its timer comes; `wait`
 waits for a dependency while `Toy.down` is true; `big:<n>` emits n bytes.
 """
 
@@ -79,6 +80,11 @@ class Toy:
         deadline_ms = before.deadline_ms if before else None
         if value.startswith("at:"):
             deadline_ms = int(value[3:])
+        elif value.startswith("due:") and value.endswith("999"):
+            batch.emit(
+                self._quarantine, 0, record.key, record.value
+            )  # a timer that changes nothing
+            return
         elif value.startswith("due:") or record.topic == self._answers:
             deadline_ms = None
         if value == "wait" and Toy.down:

@@ -148,6 +148,33 @@ def test_a_timer_that_changed_nothing_comes_again_after_a_minute_only() -> None:
     assert len(driver.committed(TIMERS)) == 1
 
 
+def test_a_timer_that_was_read_back_without_effect_is_made_again_after_a_minute() -> None:
+    """A deadline that still stands is not forgotten; it comes once a minute, not at once."""
+    driver = Driver(Toy)
+    driver.pipe(ADD, b"k", b"at:%d" % (driver.clock.now_ms() + 999))
+    driver.run()
+    for advance_ms, made in ((1000, 1), (59_000, 1), (2000, 2), (60_000, 3)):
+        driver.advance(advance_ms)
+        assert len(driver.committed(TIMERS)) == made
+
+
+def test_within_a_batch_a_partition_decides_answers_before_commands() -> None:
+    """D§4: topics in the topology's order, each in offset order, whatever order they came in."""
+    driver = Driver(Toy)
+    for value in (b"add", b"add"):
+        driver.pipe(ADD, b"k", value)
+    for value in (b"add", b"add"):
+        driver.pipe(ANSWERS, b"k", value)
+    driver.step()
+    causes = [msgspec.json.decode(v)["cause"] for _, v in journal(driver) if v]
+    assert [(c.split("/")[0], c.split("/")[2]) for c in causes] == [
+        (ANSWERS, "0"),
+        (ANSWERS, "1"),
+        (ADD, "0"),
+        (ADD, "1"),
+    ]
+
+
 def test_a_defect_takes_back_the_record_and_parks_it() -> None:
     """D§5: when decide raises, what the record gave is dropped and on_defect is asked in its
     place."""

@@ -329,6 +329,7 @@ def test_commands_are_paused_while_answers_are_unread_and_resumed_after() -> Non
     assert asked.questions == [[(ANSWERS, 0)]]
     asked.ends = {(ANSWERS, 0): 3}
     assert pause.decide(True, positions, 0.1) is True
+    assert [pause.decide(True, positions, 0.1) for _ in range(4)] == [None] * 4
     positions[ANSWERS, 0] = 3
     pause.decide(False, positions, 0.2)
     assert pause.decide(False, positions, 0.3) is False

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.batch import BatchRun
 from engine.errors import Exit
+from engine.ports import InputRecord
 from engine.restore import LogTailLost, Watermarks, prepare
 from engine.states import OBJECTS_COUNT_MAX, PartitionStates
 from engine.store import Change, MemoryPartitionStore, Store, StoreMeta
@@ -144,6 +146,25 @@ def test_restored_states_arm_their_timers() -> None:
     assert states.timers.next_due_ms() == 900
     assert states.get("a") == second
     assert states.state_offset == 2
+
+
+def test_a_batch_that_did_not_happen_leaves_no_trace_and_makes_its_timers_again() -> None:
+    """After an abort the same batch gives the same records, due timers included."""
+    toy = Toy()
+    states = PartitionStates(toy, 0, MemoryPartitionStore())
+    states.load([("a", packed(toy, Count("a", 1, 500)))], 1, 1)
+    record = InputRecord("toy.add", 0, 7, 0, b"a", b"add", [], 400)
+    given = []
+    for _ in range(2):
+        run = BatchRun(toy, {0: states})
+        run.decide([record])
+        assert run.add_timers(0, 600) == 1
+        given.append(list(run.overlay.outputs))
+        run.dropped()
+    assert given[0] == given[1]
+    assert len(given[0]) == 3
+    assert states.get("a") == Count("a", 1, 500)
+    assert toy.aborted == 2
 
 
 def stored(offset: int, written_at_ms: int) -> PartitionStates:
