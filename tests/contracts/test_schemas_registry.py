@@ -194,6 +194,11 @@ def test_an_id_of_an_older_schema_must_still_be_that_schema(tmp_path: Path) -> N
     opened(registry, lock)
     with pytest.raises(IdsChanged, match=f"schema id {number} was old and is now another"):
         opened(StaticRegistry(), lock)
+    taken = StaticRegistry()
+    opened(taken, tmp_path / "other.lock")
+    assert taken.register("npp.payment.timers.v1-old", a_record()) == number
+    with pytest.raises(IdsChanged, match=f"schema id {number} was old and is now another"):
+        opened(taken, lock)
 
 
 def test_a_lock_that_can_not_be_read_stops_the_start(tmp_path: Path) -> None:
