@@ -145,7 +145,7 @@ class _Walk:
             record = self.record(python, schema)
             return Field(name, attribute, kind, optional, record=record)
         if kind == "array":
-            items = cast(Kind, schema["items"])
+            items = cast(Kind, schema["items"] if isinstance(schema["items"], str) else "record")
             if typing.get_args(python) != (PYTHON_TYPE.get(items), ...) or optional:
                 self.differences.append(f"{where}: {hint} is written as an array of {items}")
             return Field(name, attribute, kind, optional, items=items)
