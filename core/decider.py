@@ -1,4 +1,6 @@
-"""What a decision needs beside the input and the state, and what it gives. No clock, no ids drawn, no logging."""
+"""What a decision needs beside the input and the state, and what it gives. No clock, no ids drawn,
+no logging.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,11 @@ if TYPE_CHECKING:
 
 
 class Context(msgspec.Struct, frozen=True):
-    """`now_ms`: when the input was polled; decidedAt = max(now_ms, the payment's last decidedAt, a timer's deadline).
+    """`now_ms`: when the input was polled; decidedAt = max(now_ms, the payment's last decidedAt, a
+    timer's deadline).
 
-    `sources` are those the input's topic may carry (empty: not an upstream topic). `origin` says what kind of topic
+    `sources` are those the input's topic may carry (empty: not an upstream topic). `origin` says
+    what kind of topic
     the input came from: upstream, operator, rail, deposits, resolve, notified or timer.
     `open_parties` raises ValueError when the sealed bytes can not be read.
     """
@@ -34,7 +38,9 @@ class Context(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why nothing was appended. `code` is one of the four business codes, `rule` its name, `sentence` for people."""
+    """Why nothing was appended. `code` is one of the four business codes, `rule` its name,
+    `sentence` for people.
+    """
 
     code: str
     rule: str
@@ -65,7 +71,9 @@ class Unmatched(msgspec.Struct, frozen=True):
 
 
 class Accepted(msgspec.Struct):
-    """`events` in order, headers complete but for previous_hash; `state` after all of them; `instructions` for the outside."""
+    """`events` in order, headers complete but for previous_hash; `state` after all of them;
+    `instructions` for the outside.
+    """
 
     events: list[Event]
     state: Payment
@@ -75,4 +83,5 @@ class Accepted(msgspec.Struct):
 Decision = Accepted | Duplicate | Refusal | NoEffect | Unmatched
 
 # core.payment.decide.decide(state: Payment | None, command: Input, context: Context) -> Decision
-# core.payment.evolve.evolve(state: Payment | None, event: Event) -> Payment        raises CorruptHistory
+# core.payment.evolve.evolve(state: Payment | None, event: Event) -> Payment        raises
+# CorruptHistory

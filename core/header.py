@@ -1,4 +1,6 @@
-"""Headers that stand inline in every input and every event. Their bytes are hashed for ever: add, never rename."""
+"""Headers that stand inline in every input and every event. Their bytes are hashed for ever: add,
+never rename.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ import msgspec
 
 
 class InputHeader(msgspec.Struct, frozen=True, gc=False):
-    """`sent_at` (epoch ms) is the producer's clock and only informs; `command_id` finds an outcome, it does not deduplicate."""
+    """`sent_at` (epoch ms) is the producer's clock and only informs; `command_id` finds an outcome,
+    it does not deduplicate.
+    """
 
     payment_intent_id: str
     command_id: str | None = None
@@ -43,9 +47,11 @@ class Actor(msgspec.Struct, frozen=True, gc=False):
 
 
 class EventHeader(msgspec.Struct, gc=False):
-    """`previous_hash` is filled in when the event is encoded: SHA-256 over the previous event's raw value bytes.
+    """`previous_hash` is filled in when the event is encoded: SHA-256 over the previous event's raw
+    value bytes.
 
-    `decided_at` in epoch ms; `sequence` from 1 without gap; `attempt` 1 from creation on; `reason` is a failure
+    `decided_at` in epoch ms; `sequence` from 1 without gap; `attempt` 1 from creation on; `reason`
+    is a failure
     reason of the runbook's table, free text has fields of its own.
     """
 

@@ -1,4 +1,5 @@
-"""Records beside a payment's history: outcomes, the lifecycle record, control, checkpoints, the adapter's own record.
+"""Records beside a payment's history: outcomes, the lifecycle record, control, checkpoints, the
+adapter's own record.
 
 Times are epoch milliseconds.
 """
@@ -15,7 +16,8 @@ STATE_VERSION = 1  # of the snapshot inside PaymentLifecycle
 class Outcome(msgspec.Struct, frozen=True):
     """What became of an input: result ACCEPTED, DUPLICATE, REJECTED, NO_EFFECT or MISROUTED.
 
-    `code` and `rule` name a refusal; `from_sequence`..`to_sequence` the events it made, or, for a duplicate, those of the first result.
+    `code` and `rule` name a refusal; `from_sequence`..`to_sequence` the events it made, or, for a
+    duplicate, those of the first result.
     """
 
     payment_intent_id: str
@@ -37,9 +39,11 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class PaymentLifecycle(msgspec.Struct, frozen=True, gc=False):
-    """The compacted record of a payment: what others may read by name, and the engine's packed `snapshot`.
+    """The compacted record of a payment: what others may read by name, and the engine's packed
+    `snapshot`.
 
-    The first two fields are read by themselves during a restore. `head_hash` is the SHA-256 of the last event's raw value.
+    The first two fields are read by themselves during a restore. `head_hash` is the SHA-256 of the
+    last event's raw value.
     """
 
     at_rest: bool
@@ -65,11 +69,13 @@ class PaymentLifecycle(msgspec.Struct, frozen=True, gc=False):
     snapshot: bytes
 
 
-# --- control topic -------------------------------------------------------------------------------------------
+# --- control topic --------------------------------------------------------------------------------
 
 
 class ClusterRecorded(msgspec.Struct, frozen=True):
-    """Written once by `npp topics apply`: the cluster, the payments' partition count (fixed for life)."""
+    """Written once by `npp topics apply`: the cluster, the payments' partition count (fixed for
+    life).
+    """
 
     cluster_id: str
     partitions: int
@@ -86,7 +92,9 @@ class InputAdded(msgspec.Struct, frozen=True):
 
 
 class RuleSetActivated(msgspec.Struct, frozen=True):
-    """The rule set in force from here on. Numbers only rise. The file's SHA-256 pins its content."""
+    """The rule set in force from here on. Numbers only rise. The file's SHA-256 pins its
+    content.
+    """
 
     number: int
     sha256: bytes
@@ -97,7 +105,9 @@ class RuleSetActivated(msgspec.Struct, frozen=True):
 
 
 class SourceMapActivated(msgspec.Struct, frozen=True):
-    """Which sources each command topic may carry, made from topics.yaml. `sources[i]` belong to `topics[i]`, comma separated."""
+    """Which sources each command topic may carry, made from topics.yaml. `sources[i]` belong to
+    `topics[i]`, comma separated.
+    """
 
     number: int
     topics: tuple[str, ...]
@@ -107,7 +117,9 @@ class SourceMapActivated(msgspec.Struct, frozen=True):
 
 
 class ProcessingStopped(msgspec.Struct, frozen=True):
-    """STOP: everything that obeys ends its batch and waits. By a person, or by a failed proof (`automatic`)."""
+    """STOP: everything that obeys ends its batch and waits. By a person, or by a failed proof
+    (`automatic`).
+    """
 
     stop_id: str
     reason: str
@@ -132,7 +144,9 @@ class ResumeConfirmed(msgspec.Struct, frozen=True):
 
 
 class ProofPassed(msgspec.Struct, frozen=True):
-    """A replay passed. `scope` names what was proven; `offsets[i]` is the journal end of partition i it covers."""
+    """A replay passed. `scope` names what was proven; `offsets[i]` is the journal end of partition
+    i it covers.
+    """
 
     scope: str
     fold: bool
@@ -144,7 +158,9 @@ class ProofPassed(msgspec.Struct, frozen=True):
 
 
 class RedriveRequested(msgspec.Struct, frozen=True):
-    """Put quarantined records back: `offsets` of `partition` of the quarantine topic. Assignment when `payment_intent_id` is set."""
+    """Put quarantined records back: `offsets` of `partition` of the quarantine topic. Assignment
+    when `payment_intent_id` is set.
+    """
 
     request_id: str
     partition: int
@@ -169,7 +185,9 @@ class RedriveDone(msgspec.Struct, frozen=True):
 
 
 class RecoverRequested(msgspec.Struct, frozen=True):
-    """Committed offsets or a log's tail are lost: go on from what the journal records. Two persons."""
+    """Committed offsets or a log's tail are lost: go on from what the journal records. Two
+    persons.
+    """
 
     request_id: str
     partitions: tuple[int, ...]
@@ -184,13 +202,15 @@ class RecoverConfirmed(msgspec.Struct, frozen=True):
     actor: str
 
 
-# --- proof -----------------------------------------------------------------------------------------------------
+# --- proof ----------------------------------------------------------------------------------------
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """The verifier's signed statement about journal offsets `from_offset`..`to_offset` (inclusive) of one partition.
+    """The verifier's signed statement about journal offsets `from_offset`..`to_offset` (inclusive)
+    of one partition.
 
-    `signature` is Ed25519 over the checkpoint's Avro bytes with an empty signature; leaves as in RFC 6962.
+    `signature` is Ed25519 over the checkpoint's Avro bytes with an empty signature; leaves as in
+    RFC 6962.
     """
 
     partition: int
@@ -208,7 +228,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 class VerifierHead(msgspec.Struct, frozen=True, gc=False):
-    """The verifier's own head of a payment: kept beside its checkpoints, never read from the lifecycle topic."""
+    """The verifier's own head of a payment: kept beside its checkpoints, never read from the
+    lifecycle topic.
+    """
 
     payment_intent_id: str
     sequence: int
@@ -216,13 +238,14 @@ class VerifierHead(msgspec.Struct, frozen=True, gc=False):
     offset: int
 
 
-# --- rail adapter -------------------------------------------------------------------------------------------------
+# --- rail adapter ---------------------------------------------------------------------------------
 
 
 class RailSubmission(msgspec.Struct, frozen=True):
     """The rail adapter's own record of one externalRef.
 
-    phase SUBMITTING is written (acks=all) before the HTTP call; then SUBMITTED, REFUSED, WITHDRAWN, NOT_SUBMITTED.
+    phase SUBMITTING is written (acks=all) before the HTTP call; then SUBMITTED, REFUSED, WITHDRAWN,
+    NOT_SUBMITTED.
     """
 
     external_ref: str

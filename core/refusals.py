@@ -234,7 +234,7 @@ RETRY_UNSAFE = _invariant(
 RETRY_UNCERTAIN = _invariant(
     "RETRY_UNCERTAIN",
     "It is not certain that attempt {attempt} was not paid.",
-    "Wait for the rail's answer, or have a person approve RETRY_UNCERTAIN, at the risk of paying twice.",
+    "Wait for the rail's answer, or have a person approve RETRY_UNCERTAIN and its risk.",
 )
 ALREADY_PAID = _invariant(
     "ALREADY_PAID",

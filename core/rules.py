@@ -1,6 +1,8 @@
-"""The numbered rules a decision reads beside the input and the state: limits, windows, code tables, caps.
+"""The numbered rules a decision reads beside the input and the state: limits, windows, code tables,
+caps.
 
-One file `core/rules/<n>.yaml` each, shipped with the release and pinned by its SHA-256 on the control
+One file `core/rules/<n>.yaml` each, shipped with the release and pinned by its SHA-256 on the
+control
 topic. Nothing else, no environment, changes them. Reading the file is the caller's job.
 """
 
@@ -36,7 +38,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Windows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Milliseconds. The two lists are waits before the next try, in order; used up, a person is needed."""
+    """Milliseconds. The two lists are waits before the next try, in order; used up, a person is
+    needed.
+    """
 
     execution_ahead_ms_max: int
     created_ms: int
@@ -79,7 +83,9 @@ class RulesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Meaning(msgspec.Struct, frozen=True):
-    """A rail code read through its adapter's table. `table` names table and version, as in the event."""
+    """A rail code read through its adapter's table. `table` names table and version, as in the
+    event.
+    """
 
     reason: str
     retry_safe: bool
@@ -102,7 +108,9 @@ class Rules(msgspec.Struct, frozen=True):
     status_unknown_codes: frozenset[str]
 
     def meaning(self, adapter: str, code: str | None) -> Meaning:
-        """What `code` means when `adapter` reports it; an adapter without a table uses the default one."""
+        """What `code` means when `adapter` reports it; an adapter without a table uses the default
+        one.
+        """
         table = adapter if adapter in self.meanings else DEFAULT_TABLE
         found = self.meanings[table].get(code) if code else None
         return found or self.unknown[table]

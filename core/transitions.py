@@ -1,4 +1,5 @@
-"""The one table of lifecycle transitions. Code, docs and tests read it; nothing else knows what is legal.
+"""The one table of lifecycle transitions. Code, docs and tests read it; nothing else knows what is
+legal.
 
     CREATED ──▶ AUTHORISED ──▶ SENT ──▶ ACKNOWLEDGED ──▶ SETTLED
        │            │ │          │ │          │ │
@@ -71,7 +72,9 @@ FINAL: Final[frozenset[str]] = frozenset({_SETTLED, _FAILED, _EXPIRED})
 
 
 def target_of(event: str, source: str | None, reason: str | None) -> str | None:
-    """State after `event` in `source`, or None when the table does not allow it (domain: transitions)."""
+    """State after `event` in `source`, or None when the table does not allow it (domain:
+    transitions).
+    """
     target = TARGETS.get((event, source))
     if target == _FAILED and source == _CREATED and reason not in REASONS_FROM_CREATED:
         return None

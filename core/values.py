@@ -1,6 +1,7 @@
 """Ids, money and sealed party details: the values everything else is made of.
 
-Identity by construction: every id here is computed, none is drawn (domain: identity and idempotency).
+Identity by construction: every id here is computed, none is drawn (domain: identity and
+idempotency).
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class State(StrEnum):
 
 
 class MoneyOutcome(StrEnum):
-    """What became of the money, over all attempts. An open conflict outranks paid, paid uncertain, uncertain not paid."""
+    """What became of the money, over all attempts. An open conflict outranks paid, paid uncertain,
+    uncertain not paid.
+    """
 
     OPEN = "OPEN"
     PAID = "PAID"
@@ -46,7 +49,7 @@ class MoneyOutcome(StrEnum):
 
 
 class FailureReason(StrEnum):
-    """The runbook's failure reasons; RAIL and TIMEOUT may be safe to retry, the others never are."""
+    """The runbook's failure reasons; RAIL and TIMEOUT may be safe to retry, the others never."""
 
     RAIL = "RAIL"
     TIMEOUT = "TIMEOUT"
@@ -95,7 +98,9 @@ Bytes = bytes  # inside Sealed the field of that name hides the type from msgspe
 
 
 class Sealed(msgspec.Struct, frozen=True, gc=False):
-    """Party details as they travel and are hashed: `avro.1` is the Avro binary of Parties version 1, no prefix."""
+    """Party details as they travel and are hashed: `avro.1` is the Avro binary of Parties version
+    1, no prefix.
+    """
 
     scheme: str
     key_id: str | None
@@ -123,7 +128,8 @@ class Parties(msgspec.Struct, frozen=True, gc=False):
 def payment_intent_id(source: str, idempotency_key: str) -> str:
     """Id of the payment that `source` asked for under `idempotency_key`.
 
-    Raises ValueError when either holds NUL (two sources could otherwise share an id) or is not valid Unicode.
+    Raises ValueError when either holds NUL (two sources could otherwise share an id) or is not
+    valid Unicode.
     """
     if "\0" in source or "\0" in idempotency_key:
         raise ValueError("NUL is not allowed in source or idempotencyKey")
@@ -142,7 +148,9 @@ def external_ref(payment_id: str, attempt: int) -> str:
 
 
 def payment_id_of_external_ref(reference: str) -> str | None:
-    """The payment whose attempt this reference names, or None when it is not one of ours. Case is ignored."""
+    """The payment whose attempt this reference names, or None when it is not one of ours. Case is
+    ignored.
+    """
     if (
         len(reference) != EXTERNAL_REF_LENGTH
         or reference[0] not in "Nn"
@@ -158,12 +166,16 @@ def attempt_of_external_ref(reference: str) -> int | None:
 
 
 def funds_ref(payment_id: str, attempt: int, operation: str, number: int = 1) -> str:
-    """Reference of an instruction to Deposits Core: the same instruction always has the same reference."""
+    """Reference of an instruction to Deposits Core: the same instruction always has the same
+    reference.
+    """
     return f"{external_ref(payment_id, attempt)}{FUNDS_LETTER[operation]}{number:02d}"
 
 
 def same_person(a: str, b: str) -> bool:
-    """Whether two operator ids mean one person: compared in NFKC, case folded, without surrounding space."""
+    """Whether two operator ids mean one person: compared in NFKC, case folded, without surrounding
+    space.
+    """
     return _person(a) == _person(b)
 
 

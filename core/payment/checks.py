@@ -1,6 +1,7 @@
 """Shapes and formats: what a field may hold (domain: formats). No state is read here.
 
-A missing or wrongly built field is VALIDATION_FAILED; a value that the NPP does not allow is INVARIANT_VIOLATION.
+A missing or wrongly built field is VALIDATION_FAILED; a value that the NPP does not allow is
+INVARIANT_VIOLATION.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ _ATTEMPT_ID: Final = re.compile(r"att_[0-9]{3}", re.ASCII)
 
 
 def text_problem(value: str, characters_max: int) -> str | None:
-    """What is wrong with a text as text: too long, NUL or a lone surrogate. Content is never judged."""
+    """What is wrong with a text as text: too long, NUL or a lone surrogate. Content is never
+    judged.
+    """
     if len(value) > characters_max:
         return f"is longer than {characters_max} characters"
     if "\0" in value:

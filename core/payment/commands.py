@@ -1,4 +1,5 @@
-"""Inputs of a payment: commands of upstream systems and operators, reports of the outside, due timers.
+"""Inputs of a payment: commands of upstream systems and operators, reports of the outside, due
+timers.
 
 Field names are the Avro names in snake_case. Times are epoch milliseconds, amounts integer cents.
 """
@@ -105,7 +106,9 @@ class DecideApproval(msgspec.Struct, frozen=True):
 
 
 class ResumeProcessing(msgspec.Struct, frozen=True):
-    """Take a parked payment up again; `operator` confirms what `requested_by` asked for (two persons)."""
+    """Take a parked payment up again; `operator` confirms what `requested_by` asked for (two
+    persons).
+    """
 
     header: InputHeader
     operator: OperatorHeader
@@ -125,7 +128,9 @@ class AssignedFrom(msgspec.Struct, frozen=True, gc=False):
 
 
 class RailReport(msgspec.Struct, frozen=True):
-    """What the rail, or its adapter, says of one attempt. `code` is the raw rail code; core maps it by `adapter`'s table."""
+    """What the rail, or its adapter, says of one attempt. `code` is the raw rail code; core maps it
+    by `adapter`'s table.
+    """
 
     header: InputHeader
     external_ref: str
@@ -146,7 +151,9 @@ class RailReport(msgspec.Struct, frozen=True):
 
 
 class DepositsResult(msgspec.Struct, frozen=True, gc=False):
-    """`result` HELD, DECLINED, CAPTURED, RELEASED, DEBITED, REVERSED, CREDITED or FAILED, for one funds reference."""
+    """`result` HELD, DECLINED, CAPTURED, RELEASED, DEBITED, REVERSED, CREDITED or FAILED, for one
+    funds reference.
+    """
 
     header: InputHeader
     funds_ref: str

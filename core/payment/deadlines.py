@@ -1,4 +1,5 @@
-"""When a payment next needs a timer, and for what. Each deadline, when due, makes at least one event.
+"""When a payment next needs a timer, and for what. Each deadline, when due, makes at least one
+event.
 
 A timer fails or expires a payment only before SENT; from SENT on it marks it overdue and enquires.
 """
@@ -61,14 +62,17 @@ def next_deadline(state: Payment, rules: Rules) -> tuple[int | None, str | None]
 
 
 def with_deadline(state: Payment, rules: Rules) -> Payment:
-    """The state with its deadline set: what a decision ends with, and what a fold of the journal ends with."""
+    """The state with its deadline set: what a decision ends with, and what a fold of the journal
+    ends with.
+    """
     new = state.__copy__()
     new.deadline, new.deadline_kind = next_deadline(state, rules)
     return new
 
 
 def next_enquiry_at(attempt: Attempt, windows: Windows) -> int | None:
-    """When the rail is asked (again) what became of the attempt; 0 is at once, None is never by itself.
+    """When the rail is asked (again) what became of the attempt; 0 is at once, None is never by
+    itself.
 
     Asked for when overdue, and after an end that does not say for certain that nothing was paid.
     """
@@ -90,7 +94,9 @@ def next_enquiry_at(attempt: Attempt, windows: Windows) -> int | None:
 
 
 def next_repeat_at(ask: Ask, windows: Windows) -> int | None:
-    """When a silent or refused instruction to Deposits Core is given again, with the same reference."""
+    """When a silent or refused instruction to Deposits Core is given again, with the same
+    reference.
+    """
     if ask.status != "REQUESTED" and ask.status != "FAILED":
         return None
     if ask.operation == "HOLD":
@@ -107,7 +113,9 @@ def send_allowed_at(state: Payment) -> int:
 
 
 def authorised_window_end(state: Payment, windows: Windows) -> int:
-    """From the later of authorised (for a retry: the attempt's start) and requestedExecutionTime."""
+    """From the later of authorised (for a retry: the attempt's start) and
+    requestedExecutionTime.
+    """
     start = max(state.attempts[-1].started_at, state.requested_execution_time or 0)
     return start + windows.authorised_ms
 

@@ -1,6 +1,7 @@
 """decide(state, command, context): events, a duplicate, a refusal, or no effect. Pure.
 
-Order of checks: readable, valid shape, role, done before, known payment, state, approval, invariant.
+Order of checks: readable, valid shape, role, done before, known payment, state, approval,
+invariant.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ ORIGINS: Final[dict[type, str]] = {
 
 
 def decide(state: Payment | None, command: c.Input, context: Context) -> Decision:
-    """What becomes of one input. Raises only on a defect: the payment is then parked by `suspend`."""
+    """What becomes of one input. Raises only on a defect: the payment is then parked by
+    `suspend`.
+    """
     kind = type(command)
     origin = ORIGINS.get(kind)
     if origin is not None and origin != context.origin:

@@ -48,7 +48,9 @@ _RETRIES = frozenset({Action.RETRY.value, Action.RETRY_UNCERTAIN.value})
 
 
 def request(state: Payment | None, command: RequestApproval, context: Context) -> Decision:
-    """The request joins the history and goes to Resolve. A CANCEL before SENT holds the send back."""
+    """The request joins the history and goes to Resolve. A CANCEL before SENT holds the
+    send back.
+    """
     operator = command.operator
     refusal = _shape(command, context) or gate.admission(
         operator, gate.ROLES_OF_ACTION[command.action]
@@ -170,7 +172,9 @@ def decide_approval(state: Payment | None, command: DecideApproval, context: Con
 
 
 def bound_attempt(state: Payment, command: RequestApproval) -> int:
-    """The attempt the approval is bound to: the current one unless another is named; for a retry the failed one."""
+    """The attempt the approval is bound to: the current one unless another is named; for a retry
+    the failed one.
+    """
     current = len(state.attempts)
     if command.attempt is None:
         conflict = find_conflict(state, command.conflict_id)

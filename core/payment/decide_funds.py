@@ -150,7 +150,9 @@ def _report_kind(command: DepositsResult) -> str:
 
 
 def _contradiction(draft: Draft, attempt: Attempt, ask: Ask, command: DepositsResult) -> None:
-    """Another amount than asked, or a refusal after a success: money is not where the record says."""
+    """Another amount than asked, or a refusal after a success: money is not where the
+    record says.
+    """
     draft.append(
         e.ReconciliationRequired(
             draft.header(attempt.number),
@@ -170,7 +172,9 @@ def _contradiction(draft: Draft, attempt: Attempt, ask: Ask, command: DepositsRe
 
 
 def _declined(draft: Draft, attempt: Attempt, command: DepositsResult) -> None:
-    """A declined hold ends an attempt that waits for it: INSUFFICIENT_FUNDS (domain: money and funds)."""
+    """A declined hold ends an attempt that waits for it: INSUFFICIENT_FUNDS (domain: money and
+    funds).
+    """
     draft.append(
         e.FundsHoldDeclined(
             draft.header(attempt.number), command.funds_ref, command.code, command.details

@@ -282,7 +282,9 @@ def _precondition(state: Payment, states: tuple[str, ...]) -> Refusal | None:
 
 
 def _retry_approval(state: Payment, operator: OperatorHeader, now: int) -> Approval | Refusal:
-    """RETRY when all is certain; RETRY_UNCERTAIN opens either. A RETRY alone is judged by the invariant."""
+    """RETRY when all is certain; RETRY_UNCERTAIN opens either. A RETRY alone is judged by the
+    invariant.
+    """
     number = len(state.attempts)
     plain = gate.find(state, operator, Wanted(Action.RETRY, number, state.amount), now)
     if isinstance(plain, Approval) and certain_for_all(state):

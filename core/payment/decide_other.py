@@ -70,7 +70,9 @@ def notification_result(
 
 
 def suspend(state: Payment, context: Context, error: str) -> Accepted:
-    """Park the payment: `decide` raised for the context's input. `error` names the defect, without payment data."""
+    """Park the payment: `decide` raised for the context's input. `error` names the defect, without
+    payment data.
+    """
     draft = Draft(
         state,
         context,

@@ -28,7 +28,9 @@ _ANSWERS = frozenset({"APPROVED", "REJECTED", "REFERRED"})
 
 
 def policy_verdict(state: Payment | None, command: PolicyVerdict, context: Context) -> Decision:
-    """The answer to an attempt's policy check; declined ends the attempt (domain: inputs and history)."""
+    """The answer to an attempt's policy check; declined ends the attempt (domain: inputs and
+    history).
+    """
     verdict = command.verdict
     if verdict != "PASSED":
         if verdict != "DECLINED":
@@ -83,7 +85,9 @@ def fail_unsent(
     code: str | None = None,
     details: str | None = None,
 ) -> None:
-    """End an attempt that was never sent: non-payment of it is certain. Only TIMEOUT is safe to retry."""
+    """End an attempt that was never sent: non-payment of it is certain. Only TIMEOUT is safe to
+    retry.
+    """
     draft.append(
         e.PaymentFailed(
             draft.header(number, State.FAILED.value, reason=reason),
@@ -107,7 +111,9 @@ def fail_unsent(
 def approval_decision(
     state: Payment | None, command: ApprovalDecision, context: Context
 ) -> Decision:
-    """Resolve's APPROVED, REJECTED or REFERRED. RETRY_UNCERTAIN is for a person: an approval refers it."""
+    """Resolve's APPROVED, REJECTED or REFERRED. RETRY_UNCERTAIN is for a person: an approval refers
+    it.
+    """
     limit = context.rules.limits.free_text_characters_max
     refusal = checks.needed_text(
         "decidedBy", command.decided_by, checks.ID_CHARACTERS_MAX
@@ -163,7 +169,9 @@ def append_decision(
     policy_version: str,
     text: str | None,
 ) -> None:
-    """The decision joins the history, with the rules evaluated (AP-08). An approval starts a life of its own."""
+    """The decision joins the history, with the rules evaluated (AP-08). An approval starts a life
+    of its own.
+    """
     header = draft.header(approval.attempt, approval_id=approval.id)
     if verdict == "APPROVED":
         draft.append(

@@ -1,4 +1,6 @@
-"""Reports of the rail and its adapter: what they mean for the attempt they name. `rail_effects` writes it down."""
+"""Reports of the rail and its adapter: what they mean for the attempt they name. `rail_effects`
+writes it down.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ _PAID: Final = frozenset({"PAID", "RETURNED"})
 
 
 def rail_report(state: Payment | None, command: RailReport, context: Context) -> Decision:
-    """Apply, DUPLICATE, NO_EFFECT or a conflict; never a refusal for the state (domain: ruling 5)."""
+    """Apply, DUPLICATE, NO_EFFECT or a conflict; never a refusal for the state (domain:
+    ruling 5).
+    """
     refusal = _shape(command, context)
     if refusal is not None:
         return refusal
@@ -114,7 +118,9 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
 
 
 def says_never_submitted(attempt: Attempt, command: RailReport, rules: Rules, now: int) -> bool:
-    """An enquiry's "unknown" after submitBefore, from an adapter whose own record says it has stopped (ruling 3)."""
+    """An enquiry's "unknown" after submitBefore, from an adapter whose own record says it has
+    stopped (ruling 3).
+    """
     return (
         command.kind == "STATUS"
         and command.via_enquiry
@@ -130,7 +136,9 @@ def says_never_submitted(attempt: Attempt, command: RailReport, rules: Rules, no
 
 
 def answers_enquiry(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
-    """The rail's own denial, asked for: it makes an end certain that was not, heard before or not."""
+    """The rail's own denial, asked for: it makes an end certain that was not, heard before
+    or not.
+    """
     return (
         command.via_enquiry
         and command.kind in ("REJECTED", "EXPIRED")
@@ -194,12 +202,14 @@ def _same_id_elsewhere(state: Payment, attempt: Attempt, command: RailReport, co
 def _effect(
     state: Payment, attempt: Attempt, command: RailReport, rules: Rules, conclusive: bool
 ) -> tuple[str, str | Quiet]:
-    """The word of the table, and why: a conflict's kind, or the rule under which nothing happens."""
+    """The word of the table, and why: a conflict's kind, or the rule under which nothing
+    happens.
+    """
     kind = command.kind
     content = content_of(state, command.code, command.amount, command.currency)
-    if command.rail_message_id is not None and _same_id_elsewhere(state, attempt, command, content):
-        if not conclusive:
-            return CONFLICT, "SAME_MESSAGE_OTHER_CONTENT"
+    named = command.rail_message_id is not None and not conclusive
+    if named and _same_id_elsewhere(state, attempt, command, content):
+        return CONFLICT, "SAME_MESSAGE_OTHER_CONTENT"
     if _other_amount(state, attempt, command):
         return CONFLICT, "AMOUNT_DIFFERS"
     if conclusive:
@@ -270,7 +280,9 @@ def _ends_otherwise(attempt: Attempt, command: RailReport) -> bool:
 
 
 def _confirms(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
-    """Whether a denial makes non-payment certain, or forbids a retry that the record would allow."""
+    """Whether a denial makes non-payment certain, or forbids a retry that the record would
+    allow.
+    """
     if command.kind in _DENIALS:
         return not attempt.certain
     meaning = rules.meaning(command.adapter, command.code)
@@ -282,7 +294,9 @@ def _confirms(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
 
 
 def _conflict_of(state: Payment, attempt: Attempt, kind: str) -> tuple[str, str | Quiet]:
-    """The kind of a contradiction that the table names; some turn out to agree with a verdict or the record."""
+    """The kind of a contradiction that the table names; some turn out to agree with a verdict or
+    the record.
+    """
     if attempt.state in UNSENT:
         return CONFLICT, "REPORT_BEFORE_SEND"
     if attempt.state in ENDED:

@@ -41,7 +41,9 @@ _NO_REVERSE: Final = frozenset({"CAPTURE_REQUESTED", "REVERSE_REQUESTED", "CREDI
 
 
 def resolve(state: Payment | None, command: ResolveReconciliation, context: Context) -> Decision:
-    """Ends one conflict; what the verdict says of the money follows in the same decision (ruling 5)."""
+    """Ends one conflict; what the verdict says of the money follows in the same decision (ruling
+    5).
+    """
     operator = command.operator
     limit = context.rules.limits.free_text_characters_max
     refusal = checks.needed_text("details", command.details, limit)
@@ -226,7 +228,9 @@ def _does_not_fit(
 
 
 def _paid_after_all(draft: Draft, command: ResolveReconciliation, amount: int) -> None:
-    """The named attempt moved money: settle it when it still can be, and end what would pay again."""
+    """The named attempt moved money: settle it when it still can be, and end what would pay
+    again.
+    """
     named = draft.state.attempts[command.attempt - 1]
     current = draft.state.attempts[-1]
     if named.number == current.number and named.state in (State.SENT, State.ACKNOWLEDGED):
@@ -269,7 +273,9 @@ def _settle(draft: Draft, attempt: Attempt, conflict_id: str, amount: int) -> No
 
 
 def _end(draft: Draft, attempt: Attempt) -> None:
-    """End an unsent attempt for certain; a sent one is withdrawn, and its fate is enquired about."""
+    """End an unsent attempt for certain; a sent one is withdrawn, and its fate is enquired
+    about.
+    """
     unsent = attempt.state in UNSENT
     draft.append(
         e.PaymentFailed(

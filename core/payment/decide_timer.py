@@ -1,4 +1,6 @@
-"""A deadline has passed and was read back. It acts only when the payment still waits for exactly that one."""
+"""A deadline has passed and was read back. It acts only when the payment still waits for exactly
+that one.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from core.values import FailureReason, State, attempt_id
 
 
 def timer_due(state: Payment | None, command: TimerDue, context: Context) -> Decision:
-    """What is due is what the state says, so that a newer rule set cannot leave it undone (domain: time)."""
+    """What is due is what the state says, so that a newer rule set cannot leave it undone (domain:
+    time).
+    """
     if state is None or command.deadline != state.deadline or command.kind != state.deadline_kind:
         return no_effect(TIMER_STALE)
     draft = Draft(

@@ -37,7 +37,9 @@ _HOUR_MS = 3_600_000
 
 
 def create(state: Payment | None, command: CreatePayment, context: Context) -> Decision:
-    """One key of one source is one payment (domain: identity); the same content again is the first result."""
+    """One key of one source is one payment (domain: identity); the same content again is the first
+    result.
+    """
     refusal = _shape(command, context)
     if refusal is not None:
         return refusal
@@ -87,7 +89,9 @@ def create(state: Payment | None, command: CreatePayment, context: Context) -> D
 
 
 def expire(state: Payment | None, command: ExpirePayment, context: Context) -> Decision:
-    """The source gives its payment up. Legal in AUTHORISED only; from SENT on it is the operators' (ruling 12)."""
+    """The source gives its payment up. Legal in AUTHORISED only; from SENT on it is the operators'
+    (ruling 12).
+    """
     limit = context.rules.limits.free_text_characters_max
     refusal = checks.optional_text("reason", command.reason, limit)
     if refusal is not None:
@@ -141,7 +145,9 @@ def expire(state: Payment | None, command: ExpirePayment, context: Context) -> D
 def first_difference(
     state: Payment, command: CreatePayment, parties: Parties, context: Context
 ) -> str | None:
-    """The first field of the canonical content that differs, in the order that is binding, or None."""
+    """The first field of the canonical content that differs, in the order that is binding,
+    or None.
+    """
     if command.amount != state.amount:
         return "amount"
     if command.currency != state.currency:

@@ -16,7 +16,9 @@ SYSTEM: Final = Actor("system", "orchestrator")
 
 
 class Draft:
-    """Appends events; nothing can refuse any more. `now` is the decision's time (decidedAt), epoch ms."""
+    """Appends events; nothing can refuse any more. `now` is the decision's time (decidedAt), epoch
+    ms.
+    """
 
     __slots__ = (
         "actor",
@@ -58,7 +60,9 @@ class Draft:
         approval_id: str | None = None,
         actor: Actor | None = None,
     ) -> EventHeader:
-        """The next event's header, of the decision's actor or another; previous_hash comes with the encoding."""
+        """The next event's header, of the decision's actor or another; previous_hash comes with the
+        encoding.
+        """
         state = self.state
         return EventHeader(
             self.payment_id,

@@ -1,6 +1,8 @@
-"""The history of a payment: eight lifecycle events and the records beside them, which never change the state.
+"""The history of a payment: eight lifecycle events and the records beside them, which never change
+the state.
 
-Field names are the Avro names in snake_case and are a storage format: add (with a default), never rename.
+Field names are the Avro names in snake_case and are a storage format: add (with a default), never
+rename.
 Times are epoch milliseconds, amounts integer cents, `text` and `details` free text stored as sent.
 """
 
@@ -319,7 +321,8 @@ class RailStatusReported(msgspec.Struct, frozen=True, gc=False):
 
 
 class NonPaymentConfirmed(msgspec.Struct, frozen=True, gc=False):
-    """`by` names the report or verdict that made non-payment certain. `retry_safe` is false when the
+    """`by` names the report or verdict that made non-payment certain. `retry_safe` is false when
+    the
     rail's reason forbids a retry that the recorded failure would allow.
     """
 

@@ -1,4 +1,5 @@
-"""State after an event. No rules: what is on the log happened. An impossible pair raises CorruptHistory.
+"""State after an event. No rules: what is on the log happened. An impossible pair raises
+CorruptHistory.
 
 Copy on write: the state given is never changed, and shares what the event did not touch.
 """
@@ -23,7 +24,9 @@ __all__ = ["CorruptHistory", "evolve"]
 
 
 def evolve(state: Payment | None, event: e.Event) -> Payment:
-    """The payment after `event`. Raises CorruptHistory for a gap, another payment's event or an impossible pair."""
+    """The payment after `event`. Raises CorruptHistory for a gap, another payment's event or an
+    impossible pair.
+    """
     header = event.header
     kind = type(event)
     if state is None:
@@ -65,7 +68,9 @@ def topic_mark(topic: str) -> int:
 
 
 def _begin_decision(new: Payment, header: EventHeader) -> None:
-    """Events of one decision share their cause; where a remembered decision ends is written down."""
+    """Events of one decision share their cause; where a remembered decision ends is written
+    down.
+    """
     cause = header.cause
     mark = topic_mark(cause.topic)
     if cause.offset == new.decision_offset and mark == new.decision_topic:

@@ -1,4 +1,6 @@
-"""Parts of `evolve`: the funds sub-state of each attempt and its sums, from Deposits Core's answers."""
+"""Parts of `evolve`: the funds sub-state of each attempt and its sums, from Deposits Core's
+answers.
+"""
 
 from __future__ import annotations
 

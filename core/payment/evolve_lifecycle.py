@@ -1,4 +1,6 @@
-"""Parts of `evolve`: the eight lifecycle events. The state itself has been moved by the one table already."""
+"""Parts of `evolve`: the eight lifecycle events. The state itself has been moved by the one table
+already.
+"""
 
 from __future__ import annotations
 

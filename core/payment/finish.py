@@ -10,7 +10,9 @@ from core.payment.instruct import instructions
 
 
 def finish(draft: Draft) -> Accepted:
-    """What was decided, with all that follows from it. At least one event must have been appended."""
+    """What was decided, with all that follows from it. At least one event must have been
+    appended.
+    """
     outstanding(draft)
     state = draft.state  # our own copy: the last event made it
     state.deadline, state.deadline_kind = next_deadline(state, draft.rules)

@@ -1,4 +1,6 @@
-"""What is outstanding, computed from the state alone: follow-up events until nothing is left to do."""
+"""What is outstanding, computed from the state alone: follow-up events until nothing is
+left to do.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ _FAILED: Final = State.FAILED.value
 
 
 def outstanding(draft: Draft) -> None:
-    """Append what follows from the state until nothing does. Raises RuntimeError if that never ends (a defect)."""
+    """Append what follows from the state until nothing does. Raises RuntimeError if that never ends
+    (a defect).
+    """
     if draft.state.parked:
         return
     for _ in range(FOLLOW_UPS_MAX):
@@ -54,7 +58,9 @@ def _step(draft: Draft) -> bool:
 
 
 def may_send(draft: Draft, attempt: Attempt) -> bool:
-    """Funds held, policy passed, its time come and not over, not frozen, no conflict (domain: transitions)."""
+    """Funds held, policy passed, its time come and not over, not frozen, no conflict (domain:
+    transitions).
+    """
     state = draft.state
     return (
         attempt.funds == "HELD"
@@ -89,7 +95,9 @@ def _authorise(draft: Draft, attempt: Attempt) -> None:
 
 
 def send(draft: Draft, attempt: Attempt) -> None:
-    """Written with the instruction, before the submission; never later than the payment's own expiry."""
+    """Written with the instruction, before the submission; never later than the payment's own
+    expiry.
+    """
     state = draft.state
     submit_before = draft.now + draft.rules.windows.submit_ms
     if state.expires_at is not None and state.expires_at < submit_before:

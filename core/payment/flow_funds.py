@@ -17,7 +17,9 @@ from core.values import FundsOperation, funds_ref
 
 
 def funds_step(draft: Draft, attempt: Attempt) -> bool:
-    """Ask for, or defer, at most one thing; True when something was appended (domain: money and funds)."""
+    """Ask for, or defer, at most one thing; True when something was appended (domain: money and
+    funds).
+    """
     if _waits(attempt):
         return False
     left = attempt.held - attempt.captured - attempt.released
@@ -37,7 +39,9 @@ def funds_step(draft: Draft, attempt: Attempt) -> bool:
 
 
 def _waits(attempt: Attempt) -> bool:
-    """An answer is awaited, or a refused instruction will be repeated; a refused hold is given up."""
+    """An answer is awaited, or a refused instruction will be repeated; a refused hold is
+    given up.
+    """
     for ask in attempt.asks:
         status = ask.status
         if status == "REQUESTED" or (status == "FAILED" and ask.operation != "HOLD"):
@@ -53,7 +57,9 @@ def request(
     *,
     approval_id: str | None = None,
 ) -> None:
-    """A new instruction with the next number of its kind. One that a person's approval allows is the person's."""
+    """A new instruction with the next number of its kind. One that a person's approval allows is
+    the person's.
+    """
     number = 1 + sum(1 for ask in attempt.asks if ask.operation == operation)
     actor = SYSTEM if approval_id is None else None
     draft.append(
@@ -93,7 +99,9 @@ def _taken(attempt: Attempt) -> int:
 
 
 def _paid(draft: Draft, attempt: Attempt, left: int) -> bool:
-    """Capture once per payment; what no hold covers any more is debited; what is too much goes back."""
+    """Capture once per payment; what no hold covers any more is debited; what is too much goes
+    back.
+    """
     due = attempt.settled - attempt.waived - _taken(attempt)
     if due > 0:
         if left > 0 and not _captured_somewhere(draft.state):
@@ -124,7 +132,9 @@ def _let_rest_go(draft: Draft, attempt: Attempt, left: int) -> bool:
 
 
 def _give_back(draft: Draft, attempt: Attempt) -> bool:
-    """A verdict says nothing was paid: what was captured is reversed, what was debited is credited."""
+    """A verdict says nothing was paid: what was captured is reversed, what was debited is
+    credited.
+    """
     taken = _taken(attempt)
     if taken <= 0:
         return False
@@ -137,7 +147,9 @@ def _give_back(draft: Draft, attempt: Attempt) -> bool:
 
 
 def _let_go(draft: Draft, attempt: Attempt, left: int) -> bool:
-    """Release once non-payment is certain for every attempt and nothing contradicts it; until then defer."""
+    """Release once non-payment is certain for every attempt and nothing contradicts it; until then
+    defer.
+    """
     if left <= 0:
         return False
     if open_conflicts(draft.state):

@@ -89,7 +89,9 @@ def is_open(approval: Approval, now: int) -> bool:
 
 
 def find(state: Payment, operator: OperatorHeader, wanted: Wanted, now: int) -> Approval | Refusal:
-    """The named approval, or the oldest that fits; else the refusal that says what the nearest one lacks."""
+    """The named approval, or the oldest that fits; else the refusal that says what the nearest one
+    lacks.
+    """
     if operator.approval_id is not None:
         for approval in state.approvals:
             if approval.id == operator.approval_id:

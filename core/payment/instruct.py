@@ -1,4 +1,6 @@
-"""Work for the outside, derived from a decision's events: never remembered, never given twice by a replay."""
+"""Work for the outside, derived from a decision's events: never remembered, never given twice by a
+replay.
+"""
 
 from __future__ import annotations
 

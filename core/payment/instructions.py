@@ -1,4 +1,5 @@
-"""Work for the outside, given in the same decision as the event that made it. Derived by `flow`, never remembered.
+"""Work for the outside, given in the same decision as the event that made it. Derived by `flow`,
+never remembered.
 
 Times are epoch milliseconds, amounts integer cents.
 """
@@ -12,7 +13,9 @@ from core.values import Sealed
 
 
 class RailInstruction(msgspec.Struct, frozen=True):
-    """kind SUBMIT, WITHDRAW, RECALL or ENQUIRE. The same `external_ref` is the same instruction, however often it comes."""
+    """kind SUBMIT, WITHDRAW, RECALL or ENQUIRE. The same `external_ref` is the same instruction,
+    however often it comes.
+    """
 
     header: InstructionHeader
     kind: str
@@ -29,7 +32,8 @@ class RailInstruction(msgspec.Struct, frozen=True):
 
 
 class DepositsRequest(msgspec.Struct, frozen=True, gc=False):
-    """operation HOLD, CAPTURE, RELEASE, DEBIT_FORCED, REVERSE or CREDIT. `hold_ref` when one is known.
+    """operation HOLD, CAPTURE, RELEASE, DEBIT_FORCED, REVERSE or CREDIT. `hold_ref` when one is
+    known.
 
     `parties` is given for HOLD only: Deposits Core needs the debtor's account.
     """

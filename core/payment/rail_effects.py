@@ -110,7 +110,9 @@ def recall(draft: Draft, attempt: Attempt) -> None:
 
 
 def recall_answer(draft: Draft, attempt: Attempt, report: RailReport) -> None:
-    """An accepted recall makes non-payment certain; a refused one leaves it to enquiries and people."""
+    """An accepted recall makes non-payment certain; a refused one leaves it to enquiries and
+    people.
+    """
     accepted = report.kind == "RECALL_ACCEPTED"
     draft.append(
         e.RecallAnswered(

@@ -13,7 +13,9 @@ LAST_ONLY = frozenset({"STATUS", "RECEIVED"})
 
 
 def own_attempt(new: Payment, number: int) -> Attempt:
-    """A fresh copy of the attempt, already standing in `new`. Raises CorruptHistory when there is none."""
+    """A fresh copy of the attempt, already standing in `new`. Raises CorruptHistory when there is
+    none.
+    """
     attempts = new.attempts
     if not 0 < number <= len(attempts):
         raise CorruptHistory(f"no attempt {number} at sequence {new.sequence}")

@@ -1,6 +1,8 @@
-"""What a rail report does to the attempt it names, by that attempt's state: the table `decide` itself reads.
+"""What a rail report does to the attempt it names, by that attempt's state: the table `decide`
+itself reads.
 
-A report is never refused for the state it finds: it applies, is a duplicate, has no effect, or opens a conflict.
+A report is never refused for the state it finds: it applies, is a duplicate, has no effect, or
+opens a conflict.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What a payment is: everything a decision reads of the past. Made by `evolve` alone, from events alone.
+"""What a payment is: everything a decision reads of the past. Made by `evolve` alone, from events
+alone.
 
 Array-like structs keep the packed form small; they are copied on write and never changed in place.
 Times are epoch milliseconds, amounts integer cents, sequences those of the journal.
@@ -56,7 +57,9 @@ class Ask(Packed):
 
 
 class Remembered(Packed):
-    """The first report of a kind (the last, for STATUS and RECEIVED): its message id and content."""
+    """The first report of a kind (the last, for STATUS and RECEIVED): its message id and
+    content.
+    """
 
     kind: str
     message_id: str | None
@@ -65,7 +68,9 @@ class Remembered(Packed):
 
 
 class Attempt(Packed):
-    """One way of carrying the intent out. `state` follows the payment's while it is the last attempt."""
+    """One way of carrying the intent out. `state` follows the payment's while it is the last
+    attempt.
+    """
 
     number: int
     started_at: int
@@ -253,7 +258,8 @@ def certain_for_all(state: Payment) -> bool:
 def money_outcome(state: Payment) -> str:
     """What became of the money, over all attempts (domain: ruling 6).
 
-    An open conflict outranks paid, paid outranks uncertain, uncertain outranks returned, open and not paid.
+    An open conflict outranks paid, paid outranks uncertain, uncertain outranks returned, open and
+    not paid.
     """
     if (state.conflicts or state.conflicts_unlisted) and open_conflicts(state):
         return MoneyOutcome.CONTRADICTED.value
@@ -276,7 +282,9 @@ def money_outcome(state: Payment) -> str:
 
 
 def at_rest(state: Payment) -> bool:
-    """Whether nothing is outstanding: state and funds final, money certain, no conflict, no timer."""
+    """Whether nothing is outstanding: state and funds final, money certain, no conflict, no
+    timer.
+    """
     if state.state not in FINAL or state.deadline is not None or state.parked:
         return False
     for attempt in state.attempts:
@@ -288,7 +296,9 @@ def at_rest(state: Payment) -> bool:
 
 
 def waiting_for_person(state: Payment) -> bool:
-    """Whether only a person takes it further: parked, a conflict, a referred approval, or answers used up."""
+    """Whether only a person takes it further: parked, a conflict, a referred approval, or answers
+    used up.
+    """
     if state.parked or open_conflicts(state):
         return True
     if any(a.status == "REFERRED" and a.expires_at > state.decided_at for a in state.approvals):
@@ -297,7 +307,9 @@ def waiting_for_person(state: Payment) -> bool:
 
 
 def needs_attention(state: Payment) -> bool:
-    """Whether operators should look: overdue, a rejected resend, refused or repeated funds work, or a person's turn."""
+    """Whether operators should look: overdue, a rejected resend, refused or repeated funds work, or
+    a person's turn.
+    """
     for attempt in state.attempts:
         if attempt.overdue is not None or attempt.resend_rejected:
             return True
