@@ -11,7 +11,9 @@ from tests.kafka_source import Kafka
 
 
 @pytest.fixture(scope="session")
-def house(kafka: Kafka, registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def standing_house(
+    kafka: Kafka, registry: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[House]:
     """Topics, schemas, simulators and adapters on the session's Kafka; no payments processor.
 
     The log grows with each test, and the auditor judges all of it each time.

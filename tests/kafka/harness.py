@@ -181,6 +181,15 @@ class House:
                     raise AssertionError(f"{process.name} is not ready:\n{tail_of(process.log)}")
                 time.sleep(POLL_SECONDS)
 
+    def all_standing(self) -> None:
+        """Nobody has ended whom no test broke."""
+        for process in self.processes:
+            code = process.child.poll()
+            if code not in (None, 0, -signal.SIGKILL) or (
+                code is not None and not process.name.startswith("payments")
+            ):
+                raise AssertionError(f"{process.name} ended: {code}\n{tail_of(process.log)}")
+
     def lose_disk(self, instance: str = "payments-1") -> None:
         """The local store of a payments processor that is not running is gone."""
         stores = list((self.folder / "data").rglob(f"npp-payments-{instance}"))
@@ -364,6 +373,7 @@ class Rest:
         deadline = time.monotonic() + seconds
         quiet = 0
         while quiet < QUIET_POLLS:
+            self._house.all_standing()
             changed = self._follow()
             moving = self._moving()
             quiet = 0 if changed or moving else quiet + 1
