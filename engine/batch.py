@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from engine.ports import Application, CrashPoint, DependencyDown, Headers, InputRecord
+from engine.ports import Application, DependencyDown, Headers, InputRecord
 from engine.states import PartitionStates
 
 # (topic, value, key, partition, headers), in the order in which they are produced
@@ -16,6 +16,7 @@ Output = tuple[str, bytes | None, bytes | None, int, Headers | None]
 TopicPartitionKey = tuple[str, int]
 # Timer records one partition makes in one transaction: the rest follows in the next.
 TIMERS_COUNT_MAX: Final = 1_000
+ABORTS_BEFORE_HALVING: Final = 2
 
 
 class Overlay:
@@ -207,8 +208,13 @@ def in_decision_order(records: Sequence[InputRecord], inputs: Sequence[str]) -> 
     return ordered
 
 
+def again(part: list[InputRecord], aborts: int) -> list[tuple[list[InputRecord], int]]:
+    """The same work as a stack: whole at first, halved when it aborts again and again."""
+    if len(part) < 2 or aborts < ABORTS_BEFORE_HALVING:
+        return [(part, aborts)]
+    middle = len(part) // 2
+    return [(part[middle:], 0), (part[:middle], 0)]
+
+
 def no_crash(step: str) -> None:
     """The CrashPoint that does nothing."""
-
-
-__all__ = ["TIMERS_COUNT_MAX", "BatchRun", "CrashPoint", "Overlay", "in_decision_order", "no_crash"]

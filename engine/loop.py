@@ -16,11 +16,11 @@ from typing import Final
 
 from confluent_kafka import Message
 
-from engine.batch import BatchRun, in_decision_order, no_crash
+from engine.batch import ABORTS_BEFORE_HALVING, BatchRun, again, in_decision_order, no_crash
 from engine.clock import MS_PER_S, Clock
 from engine.consumer import GroupConsumer, Name
 from engine.control import ControlReader
-from engine.errors import Abort, EngineError, Exit, Fenced, LostMembership, Rebuild
+from engine.errors import Abort, EngineError, Exit, Fenced, LostMembership, Rebuild, Retry
 from engine.heard import Ends, HeardGate
 from engine.metrics import EngineMetrics
 from engine.ports import Application, ControlState, CrashPoint, InputRecord
@@ -34,7 +34,6 @@ from engine.takeover import Blocked, Takeover
 from engine.transaction import Status, TransactionalProducer
 from engine.watch import Health, Phase
 
-ABORTS_BEFORE_HALVING: Final = 2
 ATTEMPTS_MAX: Final = 200  # of one polled batch, halving included: 2 * 14 levels * a few, then EXIT
 ABORT_PAUSE_S: Final = 0.05
 DEPENDENCY_PAUSE_S: Final = 1.0
@@ -127,7 +126,11 @@ class Loop:
         self._obey(reason)
         started_s = self._clock.monotonic_s()
         wait_s = STOPPED_WAIT_S if reason or not self._states else self._settings.poll_wait_s
-        messages, ends = self._consumer.poll(self._sizer.count, wait_s)
+        try:
+            messages, ends = self._consumer.poll(self._sizer.count, wait_s)
+        except Retry:
+            self._clock.sleep(ABORT_PAUSE_S)
+            return
         polled_s = self._clock.monotonic_s()
         assigned = self._consumer.take_assigned()
         if assigned is not None or self._consumer.epoch != self._takeover.epoch:
@@ -198,7 +201,7 @@ class Loop:
                 refused = error if error.by_content and len(part) == 1 else None
                 if refused is not None and aborts > ABORTS_BEFORE_HALVING:
                     raise Exit("CANNOT_PRODUCE", error.detail) from error
-                work.extend(_again(part, aborts + 1))
+                work.extend(again(part, aborts + 1))
                 self._clock.sleep(ABORT_PAUSE_S)
                 continue
             refused = None
@@ -333,7 +336,7 @@ class Loop:
             self._consumer.give_back(assigned)
             self._clock.sleep(BLOCKED_WAIT_S)
             return
-        except LostMembership:
+        except Abort:
             self._consumer.give_back(assigned)
             return
         if taken is not None:
@@ -389,11 +392,3 @@ class Loop:
             self._metrics.rebalances(self._consumer.rebalances)
             names = [*self._positions, *((self._topology.journal, n) for n in self._states)]
             self._asked = (self._ends.ask_high(names), self._ends.ask_stable(names))
-
-
-def _again(part: list[InputRecord], aborts: int) -> list[tuple[list[InputRecord], int]]:
-    """The same work as a stack: whole at first, halved when it aborts again and again."""
-    if len(part) < 2 or aborts < ABORTS_BEFORE_HALVING:
-        return [(part, aborts)]
-    middle = len(part) // 2
-    return [(part[middle:], 0), (part[:middle], 0)]

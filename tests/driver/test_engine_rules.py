@@ -17,6 +17,7 @@ from engine.assignment import (
     whole_partitions,
 )
 from engine.clock import HeldClock
+from engine.control import UNREADABLE, ControlReader
 from engine.errors import (
     Abort,
     Exit,
@@ -38,7 +39,7 @@ from engine.priority import PriorityPause
 from engine.sizing import COUNT_MAX, COUNT_MIN, BatchSizer
 from engine.timers import REPEAT_MS, Timers
 from engine.topics import Access, AclSpec, access_rules
-from tests.driver.engine_toy import ADD, ANSWERS, topology
+from tests.driver.engine_toy import ADD, ANSWERS, ToyControl, topology
 
 Name = tuple[str, int]
 INPUTS = ("answers", "add")
@@ -334,6 +335,13 @@ def test_commands_are_paused_while_answers_are_unread_and_resumed_after() -> Non
     pause.decide(False, positions, 0.2)
     assert pause.decide(False, positions, 0.3) is False
     assert pause.low_names(positions) == [(ADD, 0)]
+
+
+def test_control_that_can_not_be_read_counts_as_stop() -> None:
+    """D§10: nobody serves on an old word; here no broker answers at all."""
+    nowhere = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
+    reader = ControlReader(nowhere, "control", HeldClock(0))
+    assert reader.stopped(ToyControl()) == UNREADABLE
 
 
 # -- metrics and access rules

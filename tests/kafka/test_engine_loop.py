@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
-from tests.driver.engine_toy import ADD, ANSWERS, JOURNAL, STATE
+from tests.driver.engine_toy import ADD, ANSWERS, JOURNAL, QUARANTINE, STATE
 from tests.kafka.engine_rig import Rig, rig
 from tests.kafka_source import Kafka
 
@@ -183,6 +183,50 @@ def test_after_a_doubtful_end_the_nonce_decides(
     toy.check_counted_once(300)
     ended = json.loads(toy.log().splitlines()[-1])["transactions"]
     assert sum(count for name, count in ended.items() if name.startswith(outcome)) > 0, ended
+
+
+def test_a_record_that_can_not_be_produced_is_found_and_parked_alone(toy: Rig) -> None:
+    """Row 17: the batch is halved down to the one record; the others are counted."""
+    toy.start()
+    toy.send(100)
+    toy.send(1, value=b"big:3000000")
+    toy.send(100)
+    toy.wait_for(200)
+    parked = toy.records(QUARANTINE)
+    assert [dict(r.headers)["reason"] for r in parked] == [b"Abort"]
+    toy.check_counted_once(200)
+
+
+def test_a_process_whose_transactional_id_is_taken_ends_as_fenced(toy: Rig) -> None:
+    """Row 5: it does not take the id back, and what it had in hand is counted by its successor."""
+    process = toy.start()
+    toy.send(50)
+    toy.wait_for(50)
+    thief = Producer({**toy.connection, "transactional.id": f"npp-{toy.application}-one"})
+    thief.init_transactions(30)
+    toy.send(50)
+    assert process.wait(60) == 3
+    assert "FENCED" in toy.log()
+    toy.start()
+    toy.wait_for(100)
+    toy.check_counted_once(100)
+
+
+def test_a_zombie_that_wakes_up_after_its_session_counts_nothing_twice(toy: Rig) -> None:
+    """Row 4: SIGSTOP beyond the session timeout, another takes over, then CONT."""
+    zombie = toy.start("one")
+    toy.send(100)
+    toy.wait_for(100)
+    zombie.send_signal(signal.SIGSTOP)
+    toy.start("two")
+    toy.send(100)
+    toy.wait_for(200)
+    zombie.send_signal(signal.SIGCONT)
+    for sent in range(250, 501, 50):
+        toy.send(50)
+        time.sleep(0.5)
+        toy.wait_for(sent)
+    toy.check_counted_once(500)
 
 
 def test_lost_offsets_end_the_process_and_nothing_is_decided_again(toy: Rig) -> None:
