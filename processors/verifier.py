@@ -79,8 +79,8 @@ class VerifierLog(Protocol):
     def bounds(self, topic: str) -> Mapping[int, tuple[int, int]]:
         """First offset and next offset to be written, open transactions included, by partition."""
 
-    def checkpoints(self, partition: int, start: int) -> Iterator[RawCheckpoint]:
-        """Checkpoints of one partition from an offset to the end as it stands now, lazily."""
+    def checkpoints(self, starts: Mapping[int, int]) -> Mapping[int, Iterator[RawCheckpoint]]:
+        """Checkpoints from an offset of each partition to its end as it stands now."""
 
     def follow(self, start: Mapping[int, int]) -> None:
         """Read the journal from these offsets from now on."""
@@ -197,20 +197,22 @@ class Verifier:
         self._journal.take()
         count = self._journal.partitions()
         bounds = self._journal.bounds(EVENTS)
-        self._partitions = {}
         self.caught_up = False
-        for number in range(count):
-            verifier = PartitionVerifier(
+        self._partitions = {
+            number: PartitionVerifier(
                 number,
                 store=self._store,
                 keyring=self._keyring,
                 decode=self._decode_checkpoint,
                 partition_of=lambda key: self._partition_of(key, count),
             )
-            self._partitions[number] = verifier
-            recorded = self._journal.checkpoints(number, verifier.topic_offset())
-            low, end = bounds[number]
-            self._found(verifier.resume(recorded) or verifier.bounds(low, end))
+            for number in range(count)
+        }
+        recorded = self._journal.checkpoints(
+            {number: verifier.topic_offset() for number, verifier in self._partitions.items()}
+        )
+        for number, verifier in self._partitions.items():
+            self._found(verifier.resume(recorded[number]) or verifier.bounds(*bounds[number]))
         self._publish_stops()
         self._journal.follow(
             {
@@ -245,8 +247,9 @@ class Verifier:
         self._round_s = self._clock.monotonic_s()
         self._check_bounds()
         ready = [v for v in self._partitions.values() if v.may_sign()]
+        there = self._journal.checkpoints({v.partition: v.topic_offset() for v in ready})
         for verifier in ready:
-            self._check_last(verifier)
+            self._check_last(verifier, there[verifier.partition])
         self._publish_stops()
         signed: list[tuple[PartitionVerifier, Sealed]] = []
         for verifier in ready:
@@ -280,11 +283,9 @@ class Verifier:
             self._metrics.checkpoints.inc()
             self._metrics.signed_at.set(sealed.checkpoint.signed_at / MS_PER_S)
 
-    def _check_last(self, verifier: PartitionVerifier) -> None:
+    def _check_last(self, verifier: PartitionVerifier, there: Iterator[RawCheckpoint]) -> None:
         """The last checkpoint on the topic must be ours, byte for byte, and nothing after it."""
         expected = verifier.expected_last()
-        start = 0 if expected is None else expected[0]
-        there = self._journal.checkpoints(verifier.partition, start)
         if expected is not None:
             found = next(there, None)
             if found != expected:

@@ -15,6 +15,7 @@ from processors.verifier_partition import RawCheckpoint
 
 TRANSACTIONAL_ID: Final = "npp-verifier-journal"  # one for the whole journal: nobody else can sign
 READ_COUNT: Final = 5_000
+READ_AT_ONCE_MAX: Final = 50_000  # checkpoints of 250 bytes; more are read partition by partition
 
 
 class KafkaVerifierLog:
@@ -52,16 +53,33 @@ class KafkaVerifierLog:
         low, high = self._ends.low(names), self._ends.high(names)
         return {number: (low[topic, number], high[topic, number]) for _, number in names}
 
-    def checkpoints(self, partition: int, start: int) -> Iterator[RawCheckpoint]:
+    def checkpoints(self, starts: Mapping[int, int]) -> Mapping[int, Iterator[RawCheckpoint]]:
+        names = [(CHECKPOINTS, number) for number in starts]
+        ends = {number: end for (_, number), end in self._ends.high(names).items()}
+        if sum(max(ends[number] - start, 0) for number, start in starts.items()) > READ_AT_ONCE_MAX:
+            return {
+                number: self._raw({number: start}, {number: ends[number]})
+                for number, start in starts.items()
+            }
+        found: dict[int, list[RawCheckpoint]] = {number: [] for number in starts}
+        for record in self._records(starts, ends):
+            found[record.partition].append((record.offset, record.value or b""))
+        return {number: iter(records) for number, records in found.items()}
+
+    def _raw(self, starts: Mapping[int, int], ends: Mapping[int, int]) -> Iterator[RawCheckpoint]:
+        for record in self._records(starts, ends):
+            yield record.offset, record.value or b""
+
+    def _records(self, starts: Mapping[int, int], ends: Mapping[int, int]) -> Iterator[LogRecord]:
         for records in read_all(
             self._connection,
             CHECKPOINTS,
-            start={partition: start},
-            partitions=[partition],
+            start=starts,
+            ends=ends,
+            partitions=sorted(starts),
             clock=self._clock,
         ):
-            for record in records:
-                yield record.offset, record.value or b""
+            yield from records
 
     def follow(self, start: Mapping[int, int]) -> None:
         if self._reader is not None:

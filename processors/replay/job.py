@@ -36,6 +36,7 @@ from schemas.errors import Undecodable
 
 GROUP_RECORDS_MAX: Final = 5_000_000  # partitions are taken together up to this: about 3 GB of disk
 SUSPECTS_MAX: Final = 10_000  # payments looked at again; more are failures at once
+READ_AT_ONCE_MAX: Final = 50_000  # checkpoints of 250 bytes
 LOOKS_MAX: Final = 3  # a payment that goes on moving under the replay is judged at the third look
 LIMITED_INPUTS: Final = "accounts of inputs: the replay ends before the log does"
 LIMITED_CHECKPOINTS: Final = "checkpoints: the replay ends before the log does"
@@ -192,7 +193,7 @@ class _Job:
         """Every event to its payment's bucket; all of them to the checkpoints' trees."""
         reading, chain = self._reading, self._report.chain
         limited = bool(self._settings.limit)
-        checked = {} if limited else {n: self._checkpointed(n) for n in numbers}
+        checked = {} if limited else self._checkpointed(numbers)
         if limited:
             chain.skip(LIMITED_CHECKPOINTS)
         for record in reading.records(EVENTS, numbers):
@@ -221,13 +222,23 @@ class _Job:
             )
         )  # fmt: skip
 
-    def _checkpointed(self, number: int) -> CheckpointedPartition:
-        return CheckpointedPartition(
-            number,
-            self._settings.keyring,
-            iter(self._reading.records(CHECKPOINTS, [number])),
-            self._decode_checkpoint,
-        )
+    def _checkpointed(self, numbers: list[int]) -> dict[int, CheckpointedPartition]:
+        """Few checkpoints are read at once, many one by one beside the journal."""
+        reading = self._reading
+        recorded: dict[int, Iterator[LogRecord]]
+        if sum(reading.ends.get((CHECKPOINTS, n), 0) for n in numbers) > READ_AT_ONCE_MAX:
+            recorded = {n: reading.records(CHECKPOINTS, [n]) for n in numbers}
+        else:
+            lists: dict[int, list[LogRecord]] = {n: [] for n in numbers}
+            for record in reading.records(CHECKPOINTS, numbers):
+                lists[record.partition].append(record)
+            recorded = {n: iter(records) for n, records in lists.items()}
+        return {
+            n: CheckpointedPartition(
+                n, self._settings.keyring, recorded[n], self._decode_checkpoint
+            )
+            for n in numbers
+        }
 
     def _decode_checkpoint(self, record: LogRecord) -> Checkpoint:
         try:

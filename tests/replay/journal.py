@@ -86,10 +86,17 @@ class MemoryVerifierLog:
     def bounds(self, topic: str) -> Mapping[int, tuple[int, int]]:
         return {n: (self._low(topic, n), self._end(topic, n)) for n in range(PARTITIONS)}
 
-    def checkpoints(self, partition: int, start: int) -> Iterator[tuple[int, bytes]]:
-        for record in list(self.journal.logs[CHECKPOINTS, partition]):
-            if record.offset >= start:
-                yield record.offset, record.value or b""
+    def checkpoints(self, starts: Mapping[int, int]) -> Mapping[int, Iterator[tuple[int, bytes]]]:
+        return {
+            number: iter(
+                [
+                    (record.offset, record.value or b"")
+                    for record in self.journal.logs[CHECKPOINTS, number]
+                    if record.offset >= start
+                ]
+            )
+            for number, start in starts.items()
+        }
 
     def follow(self, start: Mapping[int, int]) -> None:
         self._position = dict(start)
