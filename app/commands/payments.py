@@ -21,6 +21,7 @@ from core.header import InputHeader
 from core.payment.commands import CreatePayment
 from core.records import Outcome, PaymentLifecycle
 from core.values import CURRENCY, Parties, Party, payment_intent_id
+from engine.partitioner import partition_of
 from engine.reader import PartitionReader
 from processors import topology
 from schemas import catalogue
@@ -147,7 +148,8 @@ def _publish_line(cluster: Cluster, line: Line) -> str:
             requested_execution_time=line.requested_execution_time,
             expires_at=line.expires_at,
         )
-        cluster.publish(topic, cluster.partition(payment_id), payment_id, command)
+        partition = partition_of(payment_id.encode(), cluster.partitions(topic))
+        cluster.publish(topic, partition, payment_id, command)
     except ValueError as error:
         raise usage(f"This payment can not be written: {error}") from error
     return payment_id

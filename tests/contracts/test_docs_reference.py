@@ -1,0 +1,54 @@
+"""The committed pages of docs/reference say what the code says."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from app.reference import FOLDER, PAGES
+from core import refusals
+from core.transitions import TRANSITIONS
+from processors import quarantine
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_a_page_is_what_the_code_gives(name: str) -> None:
+    """`python -m app.reference` writes it again. ERR-06, SM-06."""
+    committed = (FOLDER / name).read_text(encoding="utf-8")
+    assert committed == PAGES[name](), f"docs/reference/{name} is old: python -m app.reference"
+
+
+def test_there_are_no_other_pages() -> None:
+    assert {each.name for each in FOLDER.iterdir()} == set(PAGES)
+
+
+def test_every_rule_says_what_to_do_and_whom_to_call() -> None:
+    """ERR-06: code, rule, cause, what to do, whom to escalate to."""
+    page = PAGES["errors.md"]()
+    for rule in refusals.RULES:
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{rule.name}` |"))
+        assert all(cell.strip() for cell in row.strip("|").split("|")), row
+    assert len(refusals.RULES) > 30
+    for reason in quarantine.REASONS:
+        assert f"| {reason} |" in page
+
+
+def test_the_diagram_names_every_state_and_no_other() -> None:
+    diagram = PAGES["state-machine.md"]().split("```")[1]
+    drawn = set(re.findall(r"[A-Z]{4,}", diagram))
+    known = {t.target for t in TRANSITIONS}
+    assert drawn == known
+
+
+def test_no_metric_has_a_label_that_could_name_a_payment_or_a_person() -> None:
+    """SEC-05: labels are of the house's own choosing."""
+    labels = {
+        label
+        for line in PAGES["metrics.md"]().splitlines()
+        if line.startswith("| `npp_")
+        for label in line.split("|")[3].strip().split(", ")
+    }
+    allowed = {"-", "adapter", "alarm", "code", "kind", "operation", "outcome", "phase", "reason"}
+    allowed |= {"result", "rule", "state", "topic", "type"}
+    assert labels <= allowed
