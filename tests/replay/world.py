@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from core.payment import commands as c
@@ -109,9 +110,14 @@ class World(Outside):
         return log
 
 
+@lru_cache
+def _rule_sets() -> dict[int, Rules]:
+    return {1: parse(RULES.read_bytes())}
+
+
 def rules_of(number: int) -> Rules:
     """Rule set 1 as shipped; KeyError for every other."""
-    return {1: parse(RULES.read_bytes())}[number]
+    return _rule_sets()[number]
 
 
 def keyring() -> Keyring:
