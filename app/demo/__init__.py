@@ -1,0 +1,16 @@
+"""`npp demo`: the whole product on one machine, under a load that is not all sunny, with proof.
+
+stage    what runs: Kafka, registry, simulators, processors, publisher, as child processes
+watcher  what Kafka says while it runs
+people   operators who request, approve, cancel, retry and resolve
+chaos    kill -9 at random
+table    what is shown meanwhile
+account  what is true at the end, measured anew from Kafka and the simulators' ledgers
+"""
+
+from __future__ import annotations
+
+from app.demo.options import Options
+from app.demo.run import run_demo
+
+__all__ = ["Options", "run_demo"]

@@ -1,0 +1,221 @@
+"""The course of a demo: start, publish, come to rest, prove, and stay or end."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Final
+
+from rich.console import Console
+
+from app.cluster import Cluster
+from app.commands.replay import keyring_of, print_report, replay_log
+from app.demo.account import Verdict, judge, read_books
+from app.demo.chaos import Chaos
+from app.demo.options import Options
+from app.demo.people import People
+from app.demo.stage import Stage
+from app.demo.table import Display
+from app.demo.watcher import Watcher
+from app.exits import ExitCode, Problem
+from app.output import print_json
+from schemas import catalogue
+
+TICK_SECONDS: Final = 0.05
+QUIET_SECONDS: Final = 2.0
+REST_SECONDS_MAX: Final = 240.0  # after the load: enquiries, timers and people take their time
+LOAD_SECONDS_MORE: Final = 300.0  # beyond what the rate says, for a slow machine
+NAMED_MAX: Final = 10
+
+
+def run_demo(options: Options) -> int:
+    """The whole demo; its exit code. Raises Problem when something can not be started."""
+    with _interrupts(), Stage(options) as stage, Display(stage.clock) as display:
+        try:
+            return _Demo(options, stage, display).run()
+        except KeyboardInterrupt:
+            display.end()
+            display.say("ended by Ctrl-C before the proof")
+            return int(ExitCode.INTERRUPTED)
+
+
+class _Demo:
+    def __init__(self, options: Options, stage: Stage, display: Display) -> None:
+        self._options = options
+        self._stage = stage
+        self._display = display
+        self._clock = stage.clock
+        self._started_s = self._clock.monotonic_s()
+
+    def run(self) -> int:
+        display, stage = self._display, self._stage
+        display.say("Kafka and the schema registry start")
+        cluster = stage.start_platform()
+        display.say("simulators, processors and adapters start")
+        stage.start_programs()
+        self._watcher = Watcher(cluster)
+        names = [topic.name for topic in catalogue.load().inputs()]
+        places = [(name, n) for name in names for n in range(cluster.partitions(name))]
+        self._start = {**cluster.ends.high(places), **self._watcher.start}
+        self._people = People(cluster, self._watcher, stage.rail_entry, self._options.seed)
+        self._chaos = Chaos(stage.supervisor, self._clock, self._options.seed)
+        display.say(f"all runs; {stage.data / 'npp.env'} leads `npp` here; the load begins")
+        load_s = self._clock.monotonic_s()
+        stage.start_publisher()
+        said = self._load()
+        rested = self._rest(said)
+        rest_s = self._clock.monotonic_s()
+        display.end()
+        verdict = self._prove(cluster, said)
+        verdict.problems += rested
+        inputs_per_second = self._inputs / max(rest_s - load_s, 0.001)
+        figures = self._figures(verdict, inputs_per_second)
+        self._report(verdict, figures)
+        if not self._options.once:
+            self._stay()
+        self._watcher.close()
+        cluster.close()
+        return int(ExitCode.FAILED if verdict.problems else ExitCode.OK)
+
+    # -- course ------------------------------------------------------------------------------------
+
+    def _load(self) -> dict[str, Any]:
+        """Until the publisher has ended; what it says. Raises Problem."""
+        options = self._options
+        allowed = LOAD_SECONDS_MORE + (2 * options.payments / options.rate if options.rate else 0)
+        until = self._clock.monotonic_s() + allowed
+        while True:
+            said = self._stage.published()
+            if said is not None and not self._chaos_goes_on(load_runs=False):
+                return said
+            self._tick("the load runs", begin=True)
+            if self._chaos_goes_on(load_runs=said is None):
+                victim = self._chaos.step()
+                if victim is not None:
+                    self._display.say(f"killed {victim}")
+            if self._clock.monotonic_s() > until:
+                raise Problem(f"The load did not end within {allowed:.0f} s.")
+
+    def _chaos_goes_on(self, *, load_runs: bool) -> bool:
+        return self._options.chaos and self._chaos.wanted(load_runs=load_runs)
+
+    def _rest(self, said: dict[str, Any]) -> list[str]:
+        """Until every payment is final or waits for a person; what is wrong when it is not."""
+        until = self._clock.monotonic_s() + REST_SECONDS_MAX
+        while self._clock.monotonic_s() < until:
+            self._tick("coming to rest", begin=True)
+            if self._at_rest(said["records"]):
+                return []
+        left = self._watcher.restless()
+        names = [f"{each.payment_intent_id} {each.state} {each.funds}" for each in left[:NAMED_MAX]]
+        watcher = self._watcher
+        accounted = f"{watcher.accounted} of {said['records']} accounted for"
+        why = f"{len(left)} payments restless, {watcher.undecided()} inputs undecided, {accounted}"
+        return [f"not at rest after {REST_SECONDS_MAX:.0f} s: {why}", *names]
+
+    def _at_rest(self, records: int) -> bool:
+        watcher = self._watcher
+        if watcher.accounted < records or watcher.restless() or self._people.busy():
+            return False
+        if watcher.quiet_seconds() < QUIET_SECONDS or watcher.undecided():
+            return False
+        entries = self._stage.ledger("rail")["payments"]
+        return not any(entry["stepsPending"] for entry in entries)
+
+    def _tick(self, doing: str, *, begin: bool) -> None:
+        for ended in self._stage.tend():
+            if not ended.killed_by_us and ended.exit_code != 0:
+                self._display.say(
+                    f"{ended.name} ended with {ended.exit_code} and is started again; last words:\n"
+                    f"{_last_lines(self._stage.supervisor.log_tail(ended.name))}"
+                )
+        self._watcher.look()
+        self._people.step(begin=begin)
+        self._display.show(
+            self._watcher,
+            doing=doing,
+            kills=self._chaos.kills,
+            commands=self._people.commands,
+        )
+        self._clock.sleep(TICK_SECONDS)
+
+    def _prove(self, cluster: Cluster, said: dict[str, Any]) -> Verdict:
+        """Read everything again: Kafka, ledgers, and the replay from offset zero."""
+        self._display.say("everything is at rest; the journal is replayed from offset zero")
+        keyring = keyring_of(self._stage.data / "verifier" / "keyring.json")
+        report = replay_log(cluster, keyring)
+        self._replayed = report
+        names = [topic.name for topic in catalogue.load().inputs()]
+        books = read_books(cluster, self._start, names)
+        self._inputs = books.inputs
+        return judge(
+            books, said, self._stage.ledger("rail"), self._stage.ledger("deposits"), report
+        )
+
+    def _figures(self, verdict: Verdict, inputs_per_second: float) -> dict[str, Any]:
+        figures = verdict.figures
+        seconds = self._clock.monotonic_s() - self._started_s
+        order = (
+            *("published", "accepted", "duplicates", "rejected", "quarantined", "noEffect"),
+            *("states", "openConflicts", "waitingForPerson", "events", "settledTwice"),
+            *("unaccountedInputs", "kills", "replay", "seconds", "inputsPerSecond"),
+            "endToEndMillis",
+        )
+        figures |= {
+            "kills": self._chaos.kills,
+            "seconds": round(seconds, 1),
+            "inputsPerSecond": round(inputs_per_second, 1),
+        }
+        return {name: figures[name] for name in order}
+
+    def _report(self, verdict: Verdict, figures: dict[str, Any]) -> None:
+        if not self._options.json:
+            print_report(self._replayed)
+        out = Console(stderr=self._options.json, highlight=False, soft_wrap=True)
+        for name, value in figures.items():
+            out.print(f"{name:<18} {value}", markup=False)
+        for problem in verdict.problems[:NAMED_MAX]:
+            out.print(f"DOES NOT RECONCILE: {problem}", markup=False)
+        more = len(verdict.problems) - NAMED_MAX
+        if more > 0:
+            out.print(f"… and {more} more")
+        if not verdict.problems:
+            out.print("Everything reconciles.")
+        if self._options.json:
+            print_json(figures, indent=False)
+
+    def _stay(self) -> None:
+        """Until Ctrl-C."""
+        self._display.say("stays up until Ctrl-C; try `npp show`, `npp tail`, `npp doctor`")
+        try:
+            while True:
+                self._tick("stays up until Ctrl-C", begin=False)
+        except KeyboardInterrupt:
+            self._display.end()
+            self._display.say("ending")
+
+
+def _last_lines(text: str, lines: int = 5) -> str:
+    return "\n".join(f"    {line[:300]}" for line in text.splitlines()[-lines:])
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """SIGTERM ends like Ctrl-C; a second signal is ignored, since the end is bounded."""
+    former = {
+        number: signal.signal(number, _raise_interrupt)
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _raise_interrupt(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
