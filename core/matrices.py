@@ -1,0 +1,112 @@
+"""Both matrices as data, for the docs: what each report and each command meets in each state.
+
+The reports' words are the table that `decide` reads; the commands' are made of the constants it
+checks.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.payment.decide_operator import (
+    CANCEL_STATES,
+    EXPIRE_STATES,
+    MARK_FAILED_STATES,
+    RETRY_STATES,
+)
+from core.payment.report_table import KINDS, REPORT_TABLE, STATES
+from core.payment.state import UNSENT
+from core.refusals import (
+    CONFLICT_NOT_OPEN,
+    FUNDS_PRECONDITION,
+    ILLEGAL_TRANSITION,
+    NOT_FOUND,
+    STATE_PRECONDITION,
+    UPSTREAM_AFTER_SENT,
+)
+from core.transitions import FINAL
+
+NONE: Final = "NONE"
+ACCEPTED: Final = "ACCEPTED"
+GATED: Final = "ACCEPTED_WITH_APPROVAL"
+DUPLICATE: Final = "DUPLICATE"
+PEOPLE: Final = "WHEN_IT_FITS"  # depends on a conflict, the funds or an approval, not on the state
+
+COMMAND_STATES: Final = (NONE, *STATES)
+
+# (report kind, state of the attempt it names) -> word of core.payment.report_table.
+REPORT_MATRIX: Final[dict[tuple[str, str], str]] = {
+    (kind, state): REPORT_TABLE[kind, state] for kind in KINDS for state in STATES
+}
+
+# What the words of the report matrix leave out, for the docs.
+REPORT_NOTES: Final[tuple[str, ...]] = (
+    "The same kind and content again, under whatever message id, is a duplicate.",
+    "Another amount or currency, or a known message id with other content, is a conflict anywhere.",
+    "AM05 and DUPL reject our own resend: noted and enquired about, no more.",
+    "UNKNOWN to an enquiry after submitBefore, the adapter having stopped: not paid, certainly.",
+    "An acknowledgement after an end is a duplicate when the attempt was acknowledged before it.",
+    "FAILED and EXPIRED, both by the rail, contradict each other.",
+    "A denial after a verdict or settlement says otherwise is a conflict.",
+)
+
+
+def _gated(states: tuple[str, ...], free: frozenset[str] = frozenset()) -> dict[str, str]:
+    """The row of an operator's action: legal in `states`, without an approval in `free`."""
+    return {
+        state: (ACCEPTED if state in free else GATED)
+        if state in states
+        else STATE_PRECONDITION.name
+        for state in STATES
+    }
+
+
+def _upstream_expire() -> dict[str, str]:
+    row = {}
+    for state in STATES:
+        if state == "AUTHORISED":
+            row[state] = ACCEPTED
+        elif state in UNSENT or state in FINAL:
+            row[state] = ILLEGAL_TRANSITION.name
+        else:
+            row[state] = UPSTREAM_AFTER_SENT.name
+    return row
+
+
+def _captured() -> dict[str, str]:
+    return {state: GATED if state == "SETTLED" else FUNDS_PRECONDITION.name for state in STATES}
+
+
+def _deferred() -> dict[str, str]:
+    ended = ("FAILED", "EXPIRED")
+    return {state: GATED if state in ended else FUNDS_PRECONDITION.name for state in STATES}
+
+
+_ROWS: Final[dict[str, dict[str, str]]] = {
+    "CreatePayment": dict.fromkeys(STATES, DUPLICATE),
+    "ExpirePayment (source)": _upstream_expire(),
+    "ExpirePayment (operator)": _gated(EXPIRE_STATES, UNSENT),
+    "RetryPayment": _gated(RETRY_STATES),
+    "CancelPayment": _gated(CANCEL_STATES),
+    "MarkPaymentFailed": _gated(MARK_FAILED_STATES),
+    "ResolveReconciliation": dict.fromkeys(STATES, CONFLICT_NOT_OPEN.name),
+    "ReleaseFunds": _deferred(),
+    "ReverseCapture": _captured(),
+    "RequestApproval": dict.fromkeys(STATES, PEOPLE),
+    "DecideApproval": dict.fromkeys(STATES, PEOPLE),
+    "ResumeProcessing": dict.fromkeys(STATES, STATE_PRECONDITION.name),
+}
+
+# (command, state or NONE) -> what becomes of it, no conflict being open and its own first result
+# aside:
+# ACCEPTED, ACCEPTED_WITH_APPROVAL, DUPLICATE, WHEN_IT_FITS, or the rule that refuses it.
+COMMAND_MATRIX: Final[dict[tuple[str, str], str]] = {
+    (command, state): (
+        (ACCEPTED if command == "CreatePayment" else NOT_FOUND.name)
+        if state == NONE
+        else row[state]
+    )
+    for command, row in _ROWS.items()
+    for state in COMMAND_STATES
+}
+COMMANDS: Final = tuple(_ROWS)
