@@ -5,6 +5,7 @@ Nothing here decides about payments. A build that fails says why and ends with a
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,6 +45,9 @@ from schemas.errors import Undecodable
 log = structlog.get_logger("npp.wiring")
 
 CHECKPOINTS_READ_MAX: Final = 100  # the last of a partition is among its last records
+# Decisions make many small values and no cycles: look for these seldom, or a large heap of open
+# payments is walked again and again (it shows in the latency's tail).
+GC_THRESHOLDS: Final = (50_000, 50, 1_000)
 WATCHDOG_S_MAX: Final = 150.0  # longer than any bounded wait inside one step
 
 
@@ -159,6 +163,8 @@ def run_payments(environment: Environment) -> int:
     server = room.serve_health()
     stop_on_signals(loop.request_stop, engine_settings.shutdown_s_max)
     start_watchdog(room.health, engine_settings.watchdog_s_max)
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     log.info("payments processor starts", partitions=room.counts[topology.EVENTS])
     return _until_end("payments", loop.run, server)
 
