@@ -21,6 +21,7 @@ from app.commands import (
     operate,
     payments,
     platform,
+    redrive,
     replay,
     run,
     schemas,
@@ -43,7 +44,7 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(control.rules, name="rules")
 app.add_typer(replay.app, name="replay")
-for module in (payments, operate, control, config, doctor, demo):
+for module in (payments, operate, control, redrive, config, doctor, demo):
     module.register(app)
 
 

@@ -1,0 +1,135 @@
+"""Every `npp …` and `make …` of README and docs can be pasted: commands and options exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import typer
+
+from app.cli import app
+from app.settings import Settings
+from core import refusals
+
+ROOT: Final = Path(__file__).parents[2]
+PAGES: Final = (
+    *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "examples" / "README.md",
+)
+VALUES: Final = {"payment": "pi_pdkz22ub6ujnprx6nas575vbxy", "me": "ann"}
+TREE: Final[Any] = typer.main.get_command(app)
+
+
+def shell_lines(text: str) -> Iterator[str]:
+    """Single commands of the `sh` examples, comments and continuation lines taken care of."""
+    for block in re.findall(r"```sh\n(.*?)```", text, flags=re.S):
+        for line in block.replace("\\\n", " ").splitlines():
+            yield from re.split(r"&&|;|\|", _without_comment(line))
+
+
+def _without_comment(line: str) -> str:
+    return re.sub(r"(^|\s)#.*$", "", line)
+
+
+def inline_commands(text: str) -> Iterator[str]:
+    """`npp …` in running text; it may leave arguments out."""
+    without_blocks = re.sub(r"```.*?```", "", text, flags=re.S)
+    yield from (each for each in re.findall(r"`(npp [^`]+)`", without_blocks))
+
+
+def words_of(line: str) -> list[str]:
+    for name, value in VALUES.items():
+        line = line.replace(f"${name}", value)
+    words = shlex.split(line)
+    return words[: words.index(">")] if ">" in words else words
+
+
+def find(words: list[str]) -> tuple[Any, list[str]]:
+    """The command that these words name, and what is left of them. Raises KeyError for none."""
+    command, rest = TREE, words[1:]
+    while hasattr(command, "commands"):
+        if not rest:
+            return command, []
+        command, rest = command.commands[rest[0]], rest[1:]
+    return command, rest
+
+
+def pages_with(commands: Any, start: str) -> list[Any]:
+    lines = [(path, line.strip()) for path in PAGES for line in commands(path.read_text("utf-8"))]
+    return [
+        pytest.param(line, id=f"{path.name}: {line[:70]}")
+        for path, line in lines
+        if line.startswith(start)
+    ]
+
+
+@pytest.mark.parametrize("line", pages_with(shell_lines, "npp "))
+def test_an_example_parses(line: str) -> None:
+    """DEP-08: the words parse as the command line itself parses them; nothing is run."""
+    command, rest = find(words_of(line))
+    if "--help" in rest:
+        return
+    assert not hasattr(command, "commands"), f"{line}: a group, not a command"
+    with command.make_context("npp", [*rest]) as context:
+        assert context.params is not None
+
+
+@pytest.mark.parametrize("text", pages_with(inline_commands, "npp "))
+def test_a_command_in_running_text_exists(text: str) -> None:
+    """DEP-08: each spelling of it, where it names several (`npp topics plan|apply`)."""
+    for spelling in spellings(text):
+        command, rest = find(spelling.split())
+        known = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
+        used = {word.split("=")[0] for word in rest if word.startswith("--")}
+        assert used <= known | {"--help"}, f"{text}: {sorted(used - known)}"
+
+
+def spellings(text: str) -> list[str]:
+    """`npp a b|c` and `npp a | b` are two commands each."""
+    text = re.sub(r"\s*\|\s*", "|", text.replace("…", "").replace("[", " ").replace("]", " "))
+    words = text.split()
+    for index, word in enumerate(words):
+        if "|" in word and not word.startswith("-"):
+            head, tail = words[:index], words[index + 1 :]
+            return [" ".join([*head, each, *tail]) for each in word.split("|")]
+    return [text]
+
+
+@pytest.mark.parametrize("line", pages_with(shell_lines, "make "))
+def test_a_make_target_exists(line: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
+    assert line.split()[1] in targets
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_variable_named_is_one(path: Path) -> None:
+    known = {f"NPP_{name.upper()}" for name in Settings.model_fields}
+    text = path.read_text(encoding="utf-8")
+    named = set(re.findall(r"\bNPP_[A-Z_]+[A-Z]\b", text))
+    others = {each for each in named if each.startswith(("NPP_TEST", "NPP_KAFKA"))}
+    others |= {rule.name for rule in refusals.RULES}
+    assert named - others <= known, sorted(named - known)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_link_to_a_file_leads_somewhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+    anchors = {
+        re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-")
+        for head in re.findall(r"^#+ (.+)$", text, flags=re.M)
+    }
+    for anchor in re.findall(r"\]\(#([^)]+)\)", text):
+        assert anchor in anchors, anchor
+
+
+def test_the_examples_are_many() -> None:
+    """A guard against a pattern that finds nothing."""
+    assert len(pages_with(shell_lines, "npp ")) > 40
