@@ -132,13 +132,13 @@ def keyring_of(file: Path) -> Keyring | None:
 
 def publish_proof(cluster: Cluster, report: Report, actor: str) -> None:
     """A passed replay of the whole log, for `npp resume` to rest on."""
-    failed = {each.name for each in report.strengths() if each.failure_count}
+    passed = {each.name for each in report.strengths() if each.verdict == "passed"}
     placed = cluster.publish_control(
         ProofPassed(
             scope="whole log",
-            fold="fold" not in failed,
-            chain="chain" not in failed,
-            redecide="redecide" not in failed,
+            fold="fold" in passed,
+            chain="chain" in passed,
+            redecide="redecide" in passed,
             offsets=tuple(report.offsets),
             passed_at=cluster.clock.now_ms(),
             actor=actor,
