@@ -62,7 +62,7 @@ def _gated(states: tuple[str, ...], free: frozenset[str] = frozenset()) -> dict[
 
 
 def _upstream_expire() -> dict[str, str]:
-    row = {}
+    row: dict[str, str] = {}
     for state in STATES:
         if state == "AUTHORISED":
             row[state] = ACCEPTED

@@ -13,7 +13,7 @@ from core.payment.commands import RailReport
 from core.payment.draft import Draft, decided_at
 from core.payment.evolve_beside import note_kind
 from core.payment.finish import finish
-from core.payment.remember import content_of
+from core.payment.remember import conflict_key, content_of
 from core.payment.report_table import (
     ACKNOWLEDGE,
     CONFIRM,
@@ -170,6 +170,10 @@ def _done_before(state: Payment, attempt: Attempt, command: RailReport) -> Dupli
             )
         ):
             return Duplicate(*range_of(state, conflict.from_sequence))
+    if state.conflicts_heard:
+        heard = state.conflicts_heard.get(conflict_key(attempt.number, kind, content))
+        if heard is not None:
+            return Duplicate(*range_of(state, heard))
     if _other_amount(state, attempt, command):
         return None
     noted = note_kind(kind)

@@ -47,6 +47,8 @@ def timer_due(state: Payment | None, command: TimerDue, context: Context) -> Dec
             _repeat(draft)
         case _:
             outstanding(draft)  # SEND: nothing but time held it back
+            if not draft.events:
+                _expire(draft, attempt)  # read so late that the payment's own expiry has passed
     if not draft.events:
         return no_effect(TIMER_STALE)
     return finish(draft)

@@ -7,6 +7,7 @@ from core.payment import events as e
 from core.payment.corrupt import CorruptHistory
 from core.payment.evolve_lifecycle import use_approval
 from core.payment.remember import (
+    conflict_key,
     content_of,
     own_attempt,
     remember_report,
@@ -15,6 +16,7 @@ from core.payment.remember import (
 )
 from core.payment.state import (
     APPROVALS_REMEMBERED_MAX,
+    CONFLICTS_HEARD_MAX,
     CONFLICTS_LISTED_MAX,
     CONFLICTS_REMEMBERED_MAX,
     Approval,
@@ -139,6 +141,10 @@ def reconciliation_required(
     listed = sum(1 for c in new.conflicts if c.verdict is None)
     if listed >= CONFLICTS_LISTED_MAX:
         new.conflicts_unlisted += 1
+        content = content_of(new, event.code, event.amount, event.currency)
+        heard = [*new.conflicts_heard.items()][-(CONFLICTS_HEARD_MAX - 1) :]
+        key = conflict_key(header.attempt, event.report_kind, content)
+        new.conflicts_heard = {**dict(heard), key: new.decision_from}
         return
     conflict = Conflict(
         id=event.conflict_id,

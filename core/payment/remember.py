@@ -58,6 +58,11 @@ def content_of(new: Payment, code: str | None, amount: int | None, currency: str
     return f"{code or ''}|{amount}|{currency}"
 
 
+def conflict_key(attempt: int, kind: str | None, content: str) -> str:
+    """What stands for the report behind a conflict that is only counted."""
+    return f"{attempt}:{kind}:{content}"
+
+
 def result_key(letter: str, subject: int | str) -> str:
     """Natural key of an accepted action: its letter and its attempt, conflict or parameters."""
     return f"{letter}{subject}"

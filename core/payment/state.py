@@ -16,6 +16,7 @@ from core.values import MoneyOutcome, Sealed, State, external_ref
 
 CONFLICTS_LISTED_MAX: Final = 16  # open ones beyond are counted, not listed
 CONFLICTS_REMEMBERED_MAX: Final = 16  # resolved ones, so that their reports stay duplicates
+CONFLICTS_HEARD_MAX: Final = 64  # unlisted ones whose reports stay duplicates
 APPROVALS_REMEMBERED_MAX: Final = 32  # ended ones, so that their answers stay duplicates
 
 ENDED: Final = frozenset({State.FAILED.value, State.EXPIRED.value})
@@ -202,6 +203,7 @@ class Payment(Packed):
     conflicts: list[Conflict] = []
     conflicts_made: int = 0
     conflicts_unlisted: int = 0
+    conflicts_heard: dict[str, int] = {}  # reports behind the unlisted ones -> first sequence
     notifications: list[Notification] = []
     notes: int = 0
     # what was done before: natural key -> first sequence; first -> last sequence of that decision

@@ -1,6 +1,7 @@
 """given(inputs).when(input).then(events): the smallest language for the core's tests.
 
-Inputs are made by short functions of one payment; time is explicit; every accepted input is folded again.
+Inputs are made by short functions of one payment; time is explicit; every accepted input is folded
+again.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ ROLES = {
     APPROVER: ("approver",),
     ADMIN: ("admin",),
 }
-ORIGIN = {
+ORIGIN: dict[type, str] = {
     c.CreatePayment: "upstream",
     c.RailReport: "rail",
     c.DepositsResult: "deposits",
@@ -89,7 +90,7 @@ def create(**changes: Any) -> c.CreatePayment:
 
 def deposits(
     operation: str, result: str, *, attempt: int = 1, number: int = 1, amount: int = AMOUNT
-):  # type: ignore[no-untyped-def]  # noqa: ANN201
+) -> c.DepositsResult:
     letter = {
         "HOLD": "H",
         "CAPTURE": "C",
@@ -105,8 +106,7 @@ def deposits(
 
 
 def held(attempt: int = 1) -> c.DepositsResult:
-    made: c.DepositsResult = deposits("HOLD", "HELD", attempt=attempt)
-    return made
+    return deposits("HOLD", "HELD", attempt=attempt)
 
 
 def policy(verdict: str = "PASSED", *, attempt: int = 1) -> c.PolicyVerdict:
@@ -132,11 +132,15 @@ def ask(action: str, person: str = SENIOR, **changes: Any) -> c.RequestApproval:
     return c.RequestApproval(head(), by(person), action, "please", **changes)
 
 
-def resolve_says(verdict: str = "APPROVED", approval: str = "apr_001", who: str = "policy"):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def resolve_says(
+    verdict: str = "APPROVED", approval: str = "apr_001", who: str = "policy"
+) -> c.ApprovalDecision:
     return c.ApprovalDecision(head(), approval, verdict, who, ("rule 1",), "7")
 
 
-def person_says(verdict: str = "APPROVED", approval: str = "apr_001", who: str = APPROVER):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def person_says(
+    verdict: str = "APPROVED", approval: str = "apr_001", who: str = APPROVER
+) -> c.DecideApproval:
     header = OperatorHeader(who, ("approver",), "token", 2**60)
     return c.DecideApproval(head(), header, approval, verdict, "seen")
 
@@ -182,7 +186,9 @@ CANCELLED = [*SENT, *approved("CANCEL"), cancel()]
 
 
 class Case:
-    """A payment with a clock. `when` decides one input twice: the second time it must append nothing."""
+    """A payment with a clock. `when` decides one input twice: the second time it must
+    append nothing.
+    """
 
     def __init__(self, number: int = 1) -> None:
         self.state: Payment | None = None
@@ -237,7 +243,9 @@ class Case:
         return self
 
     def then(self, *names: str) -> Case:
-        """The names of the appended events, in order; `Name:word` also looks for the word in the event."""
+        """The names of the appended events, in order; `Name:word` also looks for the word
+        in the event.
+        """
         assert isinstance(self.decision, Accepted), self.decision
         made = [type(event).__name__ for event in self.decision.events]
         assert made == [name.partition(":")[0] for name in names]

@@ -225,7 +225,6 @@ class World:
         decision = self.give(request)
         if isinstance(decision, Accepted):
             asked = [r for r in self.instructions if isinstance(r, i.ApprovalRequest)][-1]
-            answer = "REFERRED" if action == "RETRY_UNCERTAIN" else "APPROVED"  # D1.3: by a person
             verdict = "REFERRED" if action == "RETRY_UNCERTAIN" else "APPROVED"
             answer = c.ApprovalDecision(
                 self.header(), asked.approval_id, verdict, "apv_002", ("two persons",), "1"

@@ -1,4 +1,6 @@
-"""Any sequence of inputs keeps the laws: sequence, transitions, funds, one settlement; deadlines always act."""
+"""Any sequence of inputs keeps the laws: sequence, transitions, funds, one settlement;
+deadlines always act.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ from core.transitions import PAIRS
 from tests.core import dsl as d
 
 KINDS = (
-    "RECEIVED", "ACCEPTED", "SETTLED", "REJECTED", "EXPIRED", "STATUS", "WITHDRAWN", "NOT_SUBMITTED",
+    "RECEIVED", "ACCEPTED", "SETTLED", "REJECTED", "EXPIRED", "STATUS", "WITHDRAWN",
+    "NOT_SUBMITTED",
     "ALREADY_SUBMITTED", "RECALL_ACCEPTED", "RECALL_REFUSED", "RETURNED",
 )  # fmt: skip
 CODES = (None, "AB08", "AB05", "AC01", "ZZ99", "AM05", "MD20", "UNKNOWN")
@@ -60,14 +63,14 @@ class Walk:
 
     def report(self) -> Any:
         kind = self.one_of(*KINDS)
-        money = self.one_of(None, None, d.AMOUNT, d.AMOUNT, d.AMOUNT - 1)
+        money = self.one_of(*[None] * 8, *[d.AMOUNT] * 4, d.AMOUNT - 1)
         return d.rail(
             kind,
             self.one_of(*CODES),
             attempt=self.attempt(),
             amount=money,
             currency=None if money is None else "AUD",
-            rail_message_id=self.one_of(None, None, "m1", "m2", "m3"),
+            rail_message_id=self.one_of(None, None, None, None, None, None, "m1", "m2", "m3"),
             via_enquiry=self.one_of(False, True),
             adapter_stopped=self.one_of(False, True),
         )
@@ -125,7 +128,8 @@ class Walk:
 
     def inputs(self) -> list[Any]:
         kind = self.one_of(
-            "report", "report", "report", "deposits", "deposits", "policy", "action", "verdict", "time", "time",
+            "report", "report", "report", "deposits", "deposits", "policy", "action", "verdict",
+            "time", "time",
             "park",
         )  # fmt: skip
         match kind:
@@ -258,7 +262,19 @@ def check_money(payment: Payment) -> None:
 def test_any_sequence_of_inputs_keeps_the_laws_and_never_settles_twice(data: st.DataObject) -> None:
     """D3, SM-01, SM-15, IDM-04, INT-06: whatever comes, in whatever order."""
     walk = Walk(data.draw)
-    for command in [d.create(), d.policy(), d.held()][: data.draw(st.sampled_from([1, 3, 3, 3]))]:
+    times = data.draw(
+        st.sampled_from(
+            [
+                {},
+                {},
+                {"requested_execution_time": d.START + 60_000},
+                {"expires_at": d.START + 90_000},
+            ]
+        )
+    )
+    for command in [d.create(**times), d.policy(), d.held()][
+        : data.draw(st.sampled_from([1, 3, 3, 3]))
+    ]:
         decision = walk.case.give(command)
         assert isinstance(decision, Accepted)
         walk.asked += [x for x in decision.instructions if isinstance(x, DepositsRequest)]

@@ -11,10 +11,10 @@ from core.decider import Accepted, Duplicate, NoEffect, Refusal
 from core.payment import commands as c
 from core.payment.commands import INPUTS
 from core.payment.report_table import CONFLICT_KINDS
-from core.payment.state import Payment
+from core.payment.state import Payment, pack
 from core.rules import parse
-from core.transitions import __doc__ as diagram
 from core.transitions import PAIRS
+from core.transitions import __doc__ as diagram
 from core.values import State
 from tests.core import dsl as d
 
@@ -178,4 +178,4 @@ def test_a_code_row_without_a_source_is_rail_and_not_safe() -> None:
 def test_a_payment_that_was_captured_is_small() -> None:
     """Bytes per payment matter: a settled one fits in half a kilobyte beside its parties."""
     payment: Payment = d.given(*d.CAPTURED).payment
-    assert len(d.pack(payment)) < 512
+    assert len(pack(payment)) < 512

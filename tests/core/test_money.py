@@ -1,0 +1,282 @@
+"""Conflicts, funds, time, customers and parking by example. Each accepted input is asked twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from core import refusals as r
+from core.payment import commands as c
+from core.payment.decide import suspend
+from core.payment.state import (
+    at_rest,
+    is_parked,
+    needs_attention,
+    open_conflicts,
+    overdue,
+    waiting_for_person,
+)
+from tests.core import dsl as d
+from tests.core.dsl import given
+
+ACCEPT_OTHER = d.rail("SETTLED", amount=d.AMOUNT - 5, currency="AUD")
+SETTLE = d.rail("SETTLED", amount=d.AMOUNT, currency="AUD", rail_message_id="s1")
+
+
+# -- conflicts -------------------------------------------------------------------------------------
+
+
+def judged(verdict: str, number: int = 1, conflict: str = "cnf_001", attempt: int = 1) -> list[Any]:
+    return [
+        *d.approved("RESOLVE_RECONCILIATION", number, conflict_id=conflict, verdict=verdict),
+        d.resolve(verdict, conflict, attempt),
+    ]
+
+
+def test_a_settlement_after_a_release_is_debited_and_never_sent_again() -> None:
+    """D1.5, D3: SETTLED_AFTER_ALL keeps the state, sets the money, forces the debit, bars
+    the retry.
+    """
+    case = given(*d.FAILED_SAFE, d.deposits("RELEASE", "RELEASED"))
+    case.when(SETTLE).then("ReconciliationRequired")
+    *before, verdict = judged("SETTLED_AFTER_ALL")
+    case.given(*before).when(verdict).then("ReconciliationResolved", "FundsRequested:DEBIT_FORCED")
+    case.given(d.deposits("DEBIT_FORCED", "DEBITED")).stands("FAILED", "PAID", "DEBITED")
+    case.given(*d.approved("RETRY", 2)).when(d.retry()).refuses(r.ALREADY_PAID)
+
+
+def test_a_verdict_ends_an_unsent_later_attempt_and_withdraws_a_sent_one() -> None:
+    """D1.5, OP-30."""
+    unsent = [*d.FAILED_SAFE, *d.approved("RETRY"), d.retry(), d.held(2)]
+    for before, work, money in (
+        (unsent, "FundsRequested", True),
+        ([*unsent, d.policy(attempt=2)], "", False),
+    ):
+        case = given(*before, SETTLE)
+        *ask, verdict = judged("SETTLED_AFTER_ALL", 2)
+        case.given(*ask).when(verdict).stands("FAILED", "PAID")
+        failed = case.payment.attempts[1]
+        assert (failed.reason, failed.certain) == ("CANCELLED", money)
+        kinds = [getattr(x, "kind", "") for x in case.decision.instructions]  # type: ignore[union-attr]
+        assert ("WITHDRAW" in kinds) == (not work)
+
+
+def test_while_a_conflict_is_open_nothing_is_sent_and_consistent_reports_still_apply() -> None:
+    """D1.5."""
+    case = given(*d.FAILED_SAFE, *d.approved("RETRY"), d.retry(), SETTLE, d.held(2))
+    case.when(d.policy(attempt=2)).then("PolicyChecked").stands("AUTHORISED", "CONTRADICTED")
+    assert waiting_for_person(case.payment)
+    *ask, verdict = judged("NOT_PAID", 2)
+    case.given(*ask).when(verdict).then("ReconciliationResolved", "PaymentSentToRail")
+    case.stands("SENT", "OPEN")
+
+
+def test_another_amount_is_accepted_by_a_person_and_taken_in_full() -> None:
+    """D1.5, D3: captured what is held, the rest debited; less is captured and the rest released."""
+    for amount, asked in ((d.AMOUNT - 5, "RELEASE"), (d.AMOUNT + 5, "DEBIT_FORCED")):
+        case = given(*d.SENT).when(d.rail("SETTLED", amount=amount, currency="AUD"))
+        case.then("ReconciliationRequired:AMOUNT_DIFFERS").stands("SENT", "CONTRADICTED")
+        *ask, verdict = judged("AMOUNT_ACCEPTED")
+        case.given(*ask).when(verdict).then(
+            "ReconciliationResolved",
+            "PaymentAcknowledged",
+            "PaymentSettled",
+            "FundsRequested:CAPTURE",
+        )
+        case.when(d.deposits("CAPTURE", "CAPTURED", amount=min(amount, d.AMOUNT)))
+        case.then("FundsCaptured", f"FundsRequested:{asked}")
+
+
+def test_a_verdict_that_does_not_fit_is_refused() -> None:
+    """D1.5."""
+    case = given(*d.FAILED_SAFE, SETTLE)
+    *ask, verdict = judged("AMOUNT_ACCEPTED")
+    case.given(*ask).when(verdict).refuses(r.VERDICT_NOT_APPLICABLE)
+    case.when(d.resolve("NOT_PAID", "cnf_009")).refuses(r.CONFLICT_NOT_OPEN)
+
+
+def test_one_message_id_with_two_contents_is_a_conflict() -> None:
+    """D1.5, OP-24."""
+    case = given(*d.SENT, d.rail("ACCEPTED", rail_message_id="m1"))
+    case.when(d.rail("SETTLED", rail_message_id="m1"))
+    case.then("ReconciliationRequired:SAME_MESSAGE_OTHER_CONTENT").stands("ACKNOWLEDGED")
+    case.when(d.rail("SETTLED", rail_message_id="m2")).stands("SETTLED")
+
+
+def test_conflicts_beyond_sixteen_are_counted_and_still_block_and_end() -> None:
+    """D1.5, D2: bounded in the state, never refused."""
+    case = given(*d.SENT)
+    for number in range(1, 19):
+        case.when(d.rail("SETTLED", amount=number, currency="AUD"))
+    assert (len(case.payment.conflicts), open_conflicts(case.payment)) == (16, 18)
+    case.when(d.cancel()).refuses(r.CONFLICT_OPEN)
+    for number in range(1, 19):
+        case.given(*judged("NOT_PAID", number, f"cnf_{number:03d}"))
+    assert open_conflicts(case.payment) == 0
+
+
+# -- funds -----------------------------------------------------------------------------------------
+
+
+def test_a_declined_hold_fails_and_a_hold_confirmed_after_the_end_is_released() -> None:
+    """D3, INT-05."""
+    case = given(d.create()).when(d.deposits("HOLD", "DECLINED"))
+    case.then(
+        "FundsHoldDeclined", "PaymentFailed:INSUFFICIENT_FUNDS", "CustomerNotificationRequested"
+    )
+    case = given(d.create()).when(d.policy("DECLINED"))
+    case.then("PolicyChecked", "PaymentFailed:FRAUD", "CustomerNotificationRequested")
+    case.when(d.held()).then("FundsHeld", "FundsRequested:RELEASE")
+
+
+def test_a_refused_or_silent_capture_is_repeated_under_its_reference() -> None:
+    """D3: same fundsRef, attention, no state moved."""
+    case = given(*d.SETTLED).when(d.deposits("CAPTURE", "FAILED")).then("FundsRequestFailed")
+    case.timer().then("FundsRequested:CAPTURE")
+    request: Any = case.decision.instructions[0]  # type: ignore[union-attr]
+    assert (request.funds_ref, request.repeat) == (f"{d.REF}C01", 1)
+    assert needs_attention(case.payment)
+    case.timer().then("FundsRequested").stands("SETTLED", "PAID", "CAPTURE_REQUESTED")
+    case.when(d.deposits("CAPTURE", "CAPTURED")).then("FundsCaptured")
+    case.when(d.deposits("CAPTURE", "FAILED")).is_quiet(r.ANSWER_SUPERSEDED)
+
+
+def test_an_early_release_and_a_reversal_need_their_own_approval() -> None:
+    """D3, OP-20."""
+    release = c.ReleaseFunds(d.head(), d.by(d.SENIOR), 1, "hardship")
+    case = given(*d.MARKED).when(release).refuses(r.APPROVAL_MISSING)
+    case.given(*d.approved("RELEASE_EARLY", 2)).when(release).then("FundsRequested:RELEASE")
+    reverse = c.ReverseCapture(d.head(), d.by(d.SENIOR), 1, "posted twice")
+    case = given(*d.CAPTURED).when(reverse).refuses(r.APPROVAL_MISSING)
+    case.given(*d.approved("REVERSE")).when(reverse).then("FundsRequested:REVERSE")
+    case.given(d.deposits("REVERSE", "REVERSED")).stands("SETTLED", "PAID", "REVERSED")
+    assert at_rest(case.payment)
+
+
+def test_answers_of_deposits_core_that_contradict_are_kept() -> None:
+    """First law: never lose track of money."""
+    case = given(*d.SENT).when(d.deposits("HOLD", "HELD", amount=1))
+    case.then("ReconciliationRequired:FUNDS_CONTRADICTION")
+    case = given(*d.SENT).when(d.deposits("HOLD", "DECLINED")).then("ReconciliationRequired")
+    case.stands("SENT", "CONTRADICTED", "HELD")
+
+
+# -- time ------------------------------------------------------------------------------------------
+
+
+def test_windows_and_expiry_end_a_payment_only_before_sent() -> None:
+    """D1.12: CREATED fails by TIMEOUT; AUTHORISED fails, or expires at its expiresAt; all
+    certain.
+    """
+    given(d.create()).timer().then("PaymentFailed:TIMEOUT", "CustomerNotificationRequested")
+    case = given(d.create(expires_at=d.START + 5)).timer()
+    case.then("PaymentFailed:TIMEOUT", "CustomerNotificationRequested")
+    hour = d.START + 60 * d.MINUTE
+    waits = [d.create(requested_execution_time=hour, expires_at=hour + 1), d.held(), d.policy()]
+    late = given(*waits).later(61 * d.MINUTE).timer()
+    late.then("PaymentExpired", "FundsRequested:RELEASE").stands("EXPIRED", "NOT_PAID")
+    frozen = given(
+        d.create(expires_at=d.START + 5 * d.MINUTE), d.held(), d.ask("CANCEL"), d.policy()
+    )
+    frozen.timer().then("PaymentExpired", "FundsRequested:RELEASE").stands("EXPIRED", "NOT_PAID")
+    slow = given(*d.FAILED_SAFE, d.deposits("RELEASE", "RELEASED"))
+    slow.given(*d.approved("RETRY"), d.retry()).timer()
+    slow.then("PaymentFailed:TIMEOUT", "CustomerNotificationRequested")
+
+
+def test_from_sent_on_time_marks_and_enquires_and_an_acknowledgement_clears() -> None:
+    """SM-12, MET-07, D1.7."""
+    case = given(*d.SENT).timer().then("PaymentOverdue:ATTENTION", "RailEnquiryRequested")
+    assert case.now == d.START + 5 * d.MINUTE
+    case.timer().timer().then("RailEnquiryRequested")
+    case.timer().then("PaymentOverdue:ESCALATED").stands("SENT", "OPEN")
+    case.given(d.rail("ACCEPTED"))
+    assert overdue(case.payment) is None
+    case.timer().then("PaymentOverdue:ATTENTION", "RailEnquiryRequested")
+
+
+def test_a_deadline_that_no_longer_stands_does_nothing() -> None:
+    """D8."""
+    case = given(*d.SENT)
+    case.when(c.TimerDue(d.head(), "CREATED_WINDOW", d.START + 1)).is_quiet(r.TIMER_STALE)
+
+
+def test_decision_time_never_goes_back() -> None:
+    """D8, OP-28: max(poll time, the last decidedAt, the timer's deadline)."""
+    case = given(d.create())
+    case.now -= 5_000
+    case.given(d.held())
+    assert case.payment.decided_at == d.START
+
+
+def test_a_payment_waits_for_its_execution_time_and_is_never_sent_after_its_expiry() -> None:
+    """D1, D1.12: submitBefore ends with the payment's own expiry."""
+    case = given(d.create(requested_execution_time=d.START + d.MINUTE, expires_at=d.START + 90_000))
+    case.given(d.held(), d.policy()).stands("AUTHORISED").timer().then("PaymentSentToRail")
+    assert case.payment.attempt.submit_before == d.START + 90_000
+
+
+# -- mark failed, late failure, expiry, notes, customers, parking ----------------------------------
+
+
+def test_a_late_failure_is_marked_and_told_only_when_certain() -> None:
+    """LF-02, D1.9, INT-09."""
+    case = given(*d.ACKNOWLEDGED).when(d.rail("REJECTED", "AB08"))
+    case.then(
+        "PaymentFailed", "FundsRequested:RELEASE", "CustomerNotificationRequested:late_failure"
+    )
+    assert case.payment.attempt.late_failure
+    uncertain = given(*d.ACKNOWLEDGED, *d.approved("MARK_FAILED", failure_reason="RAIL"))
+    uncertain.when(d.mark_failed()).then(
+        "PaymentFailed", "FundsReleaseDeferred", "RailEnquiryRequested"
+    )
+
+
+@pytest.mark.parametrize("reason", ["CANCELLED", "EXPIRED", "WHATEVER"])
+def test_mark_failed_is_no_back_door(reason: str) -> None:
+    """OP-19, D1.10."""
+    given(*d.SENT).when(d.mark_failed(reason)).refuses(r.FIELD_INVALID)
+
+
+def test_the_source_gives_up_in_authorised_only() -> None:
+    """D1.12, OP-08."""
+    waits = d.create(requested_execution_time=d.START + d.MINUTE)
+    case = given(waits, d.held(), d.policy()).when(d.expire())
+    case.then("PaymentExpired", "FundsRequested:RELEASE").stands("EXPIRED", "NOT_PAID")
+    given(d.create()).when(d.expire()).refuses(r.ILLEGAL_TRANSITION)
+    given(*d.SENT).when(d.expire()).refuses(r.UPSTREAM_AFTER_SENT)
+    given(*d.CAPTURED).when(d.expire()).refuses(r.ILLEGAL_TRANSITION)
+
+
+def test_notes_are_bounded() -> None:
+    """D2: past 1,000 notes status reports have no effect."""
+    case = given(*d.SENT)
+    for number in range(1_000):
+        case.given(d.enquiry("STATUS", f"P{number}"))
+    case.when(d.enquiry("STATUS", "PX")).is_quiet(r.NOTES_FULL)
+    case.when(SETTLE).stands("SETTLED")
+
+
+def test_a_customers_confirmation_joins_the_timeline_once() -> None:
+    """OP-17."""
+    case = given(*d.FAILED_SAFE)
+    told = c.NotificationResult(d.head(), "ntf_001", "failed", "DELIVERED", 5, "app")
+    case.when(told).then("CustomerNotified")
+    case.when(msgspec.structs.replace(told, notification_id="ntf_009")).is_quiet()
+
+
+def test_a_parked_payment_is_taken_up_by_two_persons_and_goes_on() -> None:
+    """D5: parked, its inputs are not decided; after the fix what was outstanding follows."""
+    case = given(d.create(), d.held())
+    accepted = suspend(case.payment, case.context(d.policy()), "KeyError in decide")
+    case.state = accepted.state
+    assert is_parked(case.payment)
+    assert case.payment.deadline is None
+    assert [type(x).__name__ for x in accepted.events] == ["ProcessingSuspended"]
+    case.when(d.policy()).is_quiet(r.PARKED)
+    alone = c.ResumeProcessing(d.head(), d.by(d.ADMIN), d.ADMIN, "mended")
+    case.when(alone).refuses(r.SELF_APPROVAL)
+    case.when(c.ResumeProcessing(d.head(), d.by(d.ADMIN), "adm_002", "mended"))
+    case.then("ProcessingResumed").when(d.policy()).stands("SENT")
