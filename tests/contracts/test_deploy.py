@@ -1,0 +1,187 @@
+"""The shipped set-up agrees with the product: settings, commands, users, ports."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import typer
+import yaml
+
+from app import settings
+from app.cli import app
+from app.settings import DEFAULT_METRICS_PORT, DEFAULT_WEBHOOK_PORT, Profile
+from schemas import catalogue
+
+ROOT: Final = Path(__file__).parents[2]
+DEPLOY: Final = ROOT / "deploy"
+COMPOSE_TEXT: Final = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
+COMPOSE: Final[dict[str, Any]] = yaml.safe_load(COMPOSE_TEXT)
+DOCKERFILE: Final = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+EXAMPLE: Final = (DEPLOY / "compose.env.example").read_text(encoding="utf-8")
+SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
+OURS: Final = {n: s for n, s in SERVICES.items() if s["image"].startswith("npp-orchestrator")}
+RUNNING: Final = {n: s for n, s in OURS.items() if "command" in s}
+FROM_OUTSIDE: Final = re.compile(r"\$\{(\w+)(?::\?[^}]*|:-([^}]*))?\}")
+KAFKA: Final[dict[str, Any]] = SERVICES["kafka-1"]["environment"]
+LOGIN: Final = KAFKA["KAFKA_LISTENER_NAME_SASL__PLAINTEXT_PLAIN_SASL_JAAS_CONFIG"]
+SUPER_USER: Final = "broker"
+RETENTION_MINUTES_MIN: Final = 10 * 365 * 24 * 60  # RET-01
+
+
+def environment(service: dict[str, Any]) -> dict[str, str]:
+    """What the container gets, with a value for everything that comes from outside."""
+    return {
+        name: FROM_OUTSIDE.sub(
+            lambda found: "http://gateway" if found[1].endswith("_URL") else "filled-in", str(value)
+        )
+        for name, value in service["environment"].items()
+    }
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_every_variable_of_a_service_is_a_setting_that_loads(name: str) -> None:
+    given = environment(OURS[name])
+    loaded = settings.load(given)
+    assert settings.unknown_variables(given) == []
+    assert loaded.settings.profile is Profile.PRODUCTION
+    assert loaded.topics_profile() == "production"
+    assert loaded.connection()["sasl.username"]
+    assert loaded.registry_url()
+
+
+@pytest.mark.parametrize("name", sorted(RUNNING))
+def test_every_command_exists_and_has_a_name_of_its_own(name: str) -> None:
+    command: Any = typer.main.get_command(app)
+    words = list(RUNNING[name]["command"])
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    with command.make_context("npp", words) as context:
+        assert context.params is not None
+    assert settings.load(environment(RUNNING[name])).instance_id("") != ""
+
+
+def test_the_topics_job_registers_then_applies() -> None:
+    assert SERVICES["topics"]["entrypoint"][2] == "npp schemas register && npp topics apply"
+
+
+def test_instances_share_neither_name_nor_data_nor_the_signing_key() -> None:
+    names = [s["environment"]["NPP_INSTANCE_ID"] for s in RUNNING.values()]
+    data = [v for s in RUNNING.values() for v in s["volumes"] if v.endswith(":/var/lib/npp")]
+    assert len(set(names)) == len(names)
+    assert len(set(data)) == len(data) == len(RUNNING)
+    assert [n for n, s in RUNNING.items() if "secrets" in s] == ["verifier"]
+
+
+def test_every_process_reads_the_one_file_of_schema_ids() -> None:
+    folder = Path(environment(OURS["topics"])["NPP_IDS_LOCK"]).parent
+    assert f"ids:{folder}" in OURS["topics"]["volumes"]
+    for service in RUNNING.values():
+        assert environment(service)["NPP_IDS_LOCK"] == f"{folder}/ids.lock"
+        assert f"ids:{folder}:ro" in service["volumes"]
+    assert f"-g npp {folder}" in DOCKERFILE
+
+
+def test_users_are_principals_and_each_process_is_its_own() -> None:
+    """SEC-04: nobody but the one-shot job comes as the super user."""
+    users = set(re.findall(r"user_([\w-]+)=", LOGIN))
+    declared = set(catalogue.load().principals)
+    later = {"api", "projector", "upstream"}
+    assert users == (declared - later) | {SUPER_USER}
+    assert KAFKA["KAFKA_SUPER_USERS"] == f"User:{SUPER_USER}"
+    assert KAFKA["KAFKA_ALLOW_EVERYONE_IF_NO_ACL_FOUND"] == "false"
+    assert "StandardAuthorizer" in KAFKA["KAFKA_AUTHORIZER_CLASS_NAME"]
+    expected = {
+        "payments-1": "payments",
+        "payments-2": "payments",
+        "rail": "rail-adapter",
+        "deposits": "deposits-adapter",
+        "resolve": "resolve",
+        "notifications": "notifications",
+        "redriver": "redriver",
+        "verifier": "verifier",
+    }
+    found = {n: s["environment"]["NPP_KAFKA_SASL_USERNAME"] for n, s in RUNNING.items()}
+    assert found == expected
+
+
+def test_kafka_keeps_what_it_is_told_to_keep() -> None:
+    profile = catalogue.load().profiles["production"]
+    kafkas = [n for n, s in SERVICES.items() if s["image"].startswith("apache/kafka")]
+    assert len(kafkas) == profile.replication
+    assert int(KAFKA["KAFKA_MIN_INSYNC_REPLICAS"]) == profile.min_insync_replicas
+    assert int(KAFKA["KAFKA_OFFSETS_RETENTION_MINUTES"]) >= RETENTION_MINUTES_MIN
+    assert KAFKA["KAFKA_UNCLEAN_LEADER_ELECTION_ENABLE"] == "false"
+    assert KAFKA["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
+    assert environment(OURS["topics"])["NPP_BOOTSTRAP_SERVERS"] == ",".join(
+        f"{name}:9092" for name in kafkas
+    )
+
+
+def test_the_example_names_every_variable_from_outside_and_no_other() -> None:
+    asked = {found[1] for found in FROM_OUTSIDE.finditer(COMPOSE_TEXT) if found[2] is None}
+    named = set(re.findall(r"^(\w+)=", EXAMPLE, flags=re.M))
+    assert named == asked
+    assert all(line.endswith("=") for line in EXAMPLE.splitlines() if line[:1] not in ("", "#"))
+
+
+def test_every_volume_is_declared_and_used() -> None:
+    mounts = [v.split(":")[0] for s in SERVICES.values() for v in s.get("volumes", ())]
+    used = {name for name in mounts if not name.startswith(".")}
+    assert used == set(COMPOSE["volumes"])
+
+
+def test_the_webhook_is_reachable_and_signed() -> None:
+    rail = RUNNING["rail"]
+    loaded = settings.load(environment(rail)).settings
+    assert loaded.webhook_host == "0.0.0.0"
+    assert loaded.webhook_secret is not None
+    assert rail["ports"] == [f"127.0.0.1:{loaded.webhook_port}:{loaded.webhook_port}"]
+
+
+def test_prometheus_asks_every_process_at_its_port() -> None:
+    text = (DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
+    jobs = yaml.safe_load(text)["scrape_configs"]
+    targets = {t for job in jobs for group in job["static_configs"] for t in group["targets"]}
+    ports = {
+        name: settings.load(environment(service)).settings.metrics_port
+        for name, service in RUNNING.items()
+    }
+    assert targets == {f"{name}:{port}" for name, port in ports.items()}
+
+
+def test_the_image_has_every_package_and_what_they_read() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    copied = set(re.findall(r"^COPY (\w+) \1$", DOCKERFILE, flags=re.M))
+    assert copied == set(packages)
+    for name in ("topics.yaml", "pyproject.toml", "README.md", "requirements/all.lock"):
+        assert re.search(rf"^COPY .*\b{re.escape(name)}\b", DOCKERFILE, flags=re.M), name
+    assert (project["project"]["scripts"]["npp"]) == "app.cli:main"
+    assert 'ENTRYPOINT ["npp"]' in DOCKERFILE
+
+
+def test_the_build_leaves_out_nothing_that_the_image_copies() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, flags=re.M):
+        for name in copied.split():
+            assert (ROOT / name).exists(), name
+            assert not {name, f"{name}/", name.split("/")[0]} & set(ignored), name
+
+
+def test_the_images_variables_and_ports_are_the_products() -> None:
+    known = {f"NPP_{name.upper()}" for name in settings.Settings.model_fields}
+    assert set(re.findall(r"\bNPP_[A-Z_]+", DOCKERFILE)) <= known
+    assert f"EXPOSE {DEFAULT_METRICS_PORT} {DEFAULT_WEBHOOK_PORT}" in DOCKERFILE
+    assert "USER npp" in DOCKERFILE
+    assert "/livez" in DOCKERFILE
+
+
+def test_no_password_is_written_down() -> None:
+    """Every password of the compose file comes from outside, and none has a default."""
+    given = re.findall(r'(?:password|PASSWORD|user_[\w-]+)\s?[=:]\s?"?([^"\s;?]+)', COMPOSE_TEXT)
+    assert len(given) > 20
+    assert [value for value in given if not re.fullmatch(r"\$\{NPP_\w+_PASSWORD:", value)] == []
