@@ -75,7 +75,7 @@ def audit(evidence: Evidence, *, drained: bool = True) -> Report:
     if drained:
         accounting.check_liveness(case)
     _count(case)
-    return Report(case.violations, dict(case.counters))
+    return Report(case.violations, case.counters)
 
 
 def _fold(case: Case) -> None:

@@ -6,7 +6,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,7 +99,7 @@ class Violation:
 @dataclass(slots=True)
 class Report:
     violations: list[Violation]
-    counters: dict[str, int]
+    counters: Counter[str]
 
     def invariants(self) -> set[str]:
         return {each.invariant for each in self.violations}

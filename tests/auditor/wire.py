@@ -22,9 +22,12 @@ class Decoder:
     def __init__(self, schemas: dict[int, dict[str, Any]]) -> None:
         self._schemas = schemas
         self._parsed: dict[int, Any] = {}
+        self._known: dict[bytes, tuple[str, dict[str, Any]]] = {}
 
     def decode(self, value: bytes | None) -> tuple[str, dict[str, Any]]:
-        """(record name, fields). Raises Unreadable."""
+        """(record name, fields), which nobody may change. Raises Unreadable."""
+        if value in self._known:
+            return self._known[value]
         if value is None or len(value) < PREFIX_BYTES or value[0] != 0:
             raise Unreadable("no wire prefix")
         number = int.from_bytes(value[1:PREFIX_BYTES], "big")
@@ -37,7 +40,9 @@ class Decoder:
             raise Unreadable(f"not Avro of schema {number}: {error!r}") from error
         if stream.read(1):
             raise Unreadable("bytes behind the record")
-        return self._schemas[number]["name"].rpartition(".")[2], fields
+        name = self._schemas[number]["name"].rpartition(".")[2]
+        self._known[value] = (name, fields)
+        return name, fields
 
     def encode_again(self, value: bytes, changes: dict[str, Any]) -> bytes:
         """The Avro bytes (no prefix) of the record with some fields changed."""

@@ -46,7 +46,7 @@ READY_SECONDS_MAX = 60.0
 REST_SECONDS_MAX = 60.0
 CRASH_SECONDS_MAX = 45.0
 POLL_SECONDS = 0.2
-QUIET_POLLS = 5  # so many looks in a row without a change
+QUIET_POLLS = 3  # so many looks in a row without a change
 HTTP_SECONDS_MAX = 5.0
 SUNNY = [{"kind": "ACCEPTED", "afterMillis": 20}, {"kind": "SETTLED", "afterMillis": 60}]
 
@@ -96,6 +96,8 @@ class House:
         self.processes: list[Process] = []
         self.published: Counter[str] = Counter()
         self.runs = 0
+        self._rest: Rest | None = None
+        self._last: Counter[str] = Counter()  # of the last judgement
         rail, deposits, notifications, self.webhook = free_ports(4)
         self.rail = f"http://127.0.0.1:{rail}"
         self.deposits = f"http://127.0.0.1:{deposits}"
@@ -209,6 +211,8 @@ class House:
                 process.child.send_signal(signal.SIGTERM)
         for process in reversed(self.processes):
             end_child(process.child, 10.0)
+        if self._rest is not None:
+            self._rest.close()
 
     # -- load -------------------------------------------------------------------------------------
 
@@ -317,12 +321,10 @@ class House:
 
     def at_rest(self, seconds: float = REST_SECONDS_MAX) -> Rest:
         """Wait until every payment is final or waits for a person and nothing is moving."""
-        watch = Rest(self)
-        try:
-            watch.wait(seconds)
-        finally:
-            watch.close()
-        return watch
+        if self._rest is None:
+            self._rest = Rest(self)
+        self._rest.wait(seconds)
+        return self._rest
 
     def evidence(self) -> Evidence:
         return read_kafka(
@@ -330,18 +332,20 @@ class House:
             deposits_ledger=f"{self.deposits}/ledger",
         )  # fmt: skip
 
-    def outcome_of_run(self, before: Report | None = None) -> tuple[Report, Counter[str]]:
-        """Rest, judge, and what each of the auditor's counters moved since `before`."""
+    def outcome_of_run(self) -> tuple[Report, Counter[str]]:
+        """Rest, judge, and what each of the auditor's counters moved since the last judgement."""
+        before = Counter(self._last)
         self.at_rest()
         report = self.judge()
         moved = Counter(report.counters)
-        moved.subtract(before.counters if before else {})
+        moved.subtract(before)
         return report, moved
 
     def judge(self, *, drained: bool = True) -> Report:
         """The auditor's word on everything so far; fails the test when there is a violation."""
         report = audit(self.evidence(), drained=drained)
         assert not report.violations, report.text()
+        self._last = report.counters
         if drained:
             assert report.counters["PaymentIntentCreated"] >= self.published["accepted"]
         return report
@@ -414,8 +418,10 @@ class Rest:
             for payment, head in self._heads.items()
             if not (head["atRest"] or head["waitingForPerson"] or head["openConflicts"])
         ]
+        if moving:
+            return moving[:5]
         pending = sum(entry["stepsPending"] for entry in self._house.ledger()["payments"])
-        return moving[:5] + ([f"{pending} messages of the rail are out"] if pending else [])
+        return [f"{pending} messages of the rail are out"] if pending else []
 
 
 def committed_offsets(bootstrap: str) -> dict[tuple[str, int], int]:

@@ -62,7 +62,6 @@ def test_row_17_poison_of_every_kind_is_kept_and_the_partition_moves_on(house: H
     """ERR-05, EV-03, EV-06, SM-14."""
     process = house.start_payments()
     house.ready(process)
-    before = house.judge(drained=False)
     quarantined = process.metric("npp_quarantined_records_total")
     load = house.load()
     bad = poison(load)
@@ -84,7 +83,7 @@ def test_row_17_poison_of_every_kind_is_kept_and_the_partition_moves_on(house: H
     house.send([*bad, *misfits, *over, *too_long, *fitting])
     house.published["accepted"] += len(fitting)
     house.publish(10, sunny=True)
-    _, moved = house.outcome_of_run(before)
+    _, moved = house.outcome_of_run()
     shown = process.metric("npp_quarantined_records_total")
     process.stop()
 
@@ -99,7 +98,6 @@ def test_row_19_a_wrong_partitioner_harms_nobody(house: House) -> None:
     """EV-06: librdkafka's default partitioner puts keys elsewhere than Java's murmur2."""
     process = house.start_payments()
     house.ready(process)
-    before = house.judge(drained=False)
     load = house.load()
     count = house.partitions(upstream.APP_TOPIC)
     records = [load._new(upstream.APP_TOPIC, upstream.APP_SOURCE) for _ in range(30)]
@@ -115,7 +113,7 @@ def test_row_19_a_wrong_partitioner_harms_nobody(house: House) -> None:
     producer.flush(30.0)
     wrong = sum(upstream.partition_of(key, count) != partition for key, partition in landed)
     house.published["accepted"] += len(records) - wrong
-    _, moved = house.outcome_of_run(before)
+    _, moved = house.outcome_of_run()
     process.stop()
     assert wrong > 0, "NV: every record landed where it belongs"
     assert moved["quarantined MISROUTED"] == wrong
@@ -156,7 +154,6 @@ def test_row_20_a_repeated_command_is_done_once(house: House, way: str) -> None:
     records = [load._create("payment", payment) for payment in firsts]
     same = [repeated(load, payment) for payment in firsts for _ in range(2)]
     other = [repeated(load, payment, amount=payment.body["amount"] + 1) for payment in firsts]
-    before = house.judge(drained=False)
     if way == "while uncommitted":
         house.send(records)
         process = house.start_payments(crash_at="before_commit:1")
@@ -190,7 +187,7 @@ def test_row_20_a_repeated_command_is_done_once(house: House, way: str) -> None:
                 + other
             )
     house.ready(process)
-    _, moved = house.outcome_of_run(before)
+    _, moved = house.outcome_of_run()
     process.stop()
     assert moved["PaymentIntentCreated"] == len(firsts)
     assert moved["outcome DUPLICATE"] == len(same)
