@@ -4,6 +4,8 @@ accepted input is asked twice.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from typing import Any
 
 import msgspec
@@ -18,7 +20,7 @@ from core.payment.state import (
     at_rest,
     current_external_ref,
 )
-from core.values import Parties, Party
+from core.values import Parties, Party, payment_intent_id
 from tests.core import dsl as d
 from tests.core.dsl import given
 
@@ -249,3 +251,12 @@ def test_a_reference_comes_back_in_any_case() -> None:
     """D2: compared without case."""
     report = msgspec.structs.replace(d.rail("ACCEPTED"), external_ref=d.REF.lower())
     given(*d.SENT).when(report).then("PaymentAcknowledged")
+
+
+def test_the_id_of_a_payment_is_the_published_vector() -> None:
+    """D2, IDM-06: SHA-256 of source, NUL and key, 16 bytes, lower-case base32 without padding."""
+    assert payment_intent_id("mobile-app", "key-0001") == "pi_pdkz22ub6ujnprx6nas575vbxy"
+    for number in range(200):
+        digest = hashlib.sha256(b"s\0" + str(number).encode()).digest()[:16]
+        plain = base64.b32encode(digest).decode().rstrip("=").lower()
+        assert payment_intent_id("s", str(number)) == f"pi_{plain}"
