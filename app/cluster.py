@@ -6,6 +6,7 @@ Everything here is bounded in time; nothing is cached between commands.
 from __future__ import annotations
 
 import secrets
+import socket
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Final
@@ -30,6 +31,7 @@ from schemas.setup import NotRegistered, Options, open_codec
 COMMAND_ID_BYTES: Final = 8
 READ_COUNT: Final = 1_000
 READ_WAIT_SECONDS: Final = 0.1
+LISTENER_SECONDS: Final = 3.0
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -53,6 +55,7 @@ class Cluster:
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
         self.connection = environment.connection()
+        require_listener(environment.settings.bootstrap_servers)
         self.clock = SystemClock()
         self.ends = LogEnds(self.connection, self.clock)
 
@@ -65,8 +68,14 @@ class Cluster:
     def publisher(self) -> Publisher:
         return Publisher(self.connection, "npp-command-line", self.clock)
 
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Give clients back."""
+        """Give clients back; a producer that is not closed may take the process with it."""
         if "publisher" in self.__dict__:
             self.publisher.close()
 
@@ -206,6 +215,25 @@ class Cluster:
         if command.header.command_id != command_id or origin.reason == quarantine.MISROUTED:
             return None
         return Answer(None, origin)
+
+
+def require_listener(bootstrap_servers: str) -> None:
+    """Fail at once when nothing listens at any of these addresses. Raises Problem."""
+    said = []
+    for each in bootstrap_servers.split(","):
+        host, _, port = each.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), LISTENER_SECONDS).close()
+        except (OSError, ValueError) as error:
+            said.append(f"{each.strip()}: {error}")
+        else:
+            return
+    raise Problem(
+        f"Kafka does not answer: {'; '.join(said)}",
+        means="NPP_BOOTSTRAP_SERVERS names it.",
+        do="Start it, or correct the address (host:port[,host:port]).",
+        code=ExitCode.UNREACHABLE,
+    )
 
 
 def command_id() -> str:

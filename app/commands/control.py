@@ -12,6 +12,7 @@ from app.cluster import Cluster
 from app.commands.operate import As
 from app.exits import ExitCode, Problem, usage
 from app.output import console
+from app.recovery import recover_offsets, requested
 from core.records import (
     ProcessingStopped,
     RecoverConfirmed,
@@ -42,11 +43,10 @@ def stop(
 
     Takes effect within a second. Reading, evidence and verification go on.
     """
-    cluster = Cluster(settings.load())
     stop_id = "stp_" + secrets.token_hex(ID_BYTES)
-    now = cluster.clock.now_ms()
-    cluster.publish_control(ProcessingStopped(stop_id, reason, False, now, operator))
-    cluster.close()
+    with Cluster(settings.load()) as cluster:
+        now = cluster.clock.now_ms()
+        cluster.publish_control(ProcessingStopped(stop_id, reason, False, now, operator))
     console().print(f"{stop_id}: stopped. `npp replay verify --publish`, then `npp resume`.")
 
 
@@ -65,14 +65,13 @@ def resume(
     """
     if request == confirm:
         raise usage("Say --request (first person) or --confirm (second person).")
-    cluster = Cluster(settings.load())
-    control, _ = cluster.control()
-    chosen = _open_stop(control, stop_id)
-    if request:
-        _request(cluster, control, chosen, operator, reason)
-    else:
-        _confirm(cluster, control, chosen, operator)
-    cluster.close()
+    with Cluster(settings.load()) as cluster:
+        control, _ = cluster.control()
+        chosen = _open_stop(control, stop_id)
+        if request:
+            _request(cluster, control, chosen, operator, reason)
+        else:
+            _confirm(cluster, control, chosen, operator)
 
 
 def _open_stop(control: Control, stop_id: str) -> str:
@@ -134,14 +133,13 @@ def activate(
     """Put the next rule set in force, from the next batch of every instance on."""
     environment = settings.load()
     chosen = rule_files.chosen(number, environment.settings.profile)
-    cluster = Cluster(environment)
-    control, _ = cluster.control()
-    if not control_records.next_rules(control, chosen):
-        console().print(f"rule set {number} is in force already")
-        return
-    record = control_records.activation(chosen, cluster.clock.now_ms(), operator)
-    cluster.publish_control(record)
-    cluster.close()
+    with Cluster(environment) as cluster:
+        control, _ = cluster.control()
+        if not control_records.next_rules(control, chosen):
+            console().print(f"rule set {number} is in force already")
+            return
+        record = control_records.activation(chosen, cluster.clock.now_ms(), operator)
+        cluster.publish_control(record)
     console().print(f"rule set {number} is in force (SHA-256 {chosen.sha256.hex()[:16]}…)")
 
 
@@ -162,22 +160,28 @@ def recover(
     """
     if request == bool(confirm):
         raise usage("Say --request (first person) or --confirm rec_… (second person).")
-    cluster = Cluster(settings.load())
-    now = cluster.clock.now_ms()
-    if request:
-        if not reason:
-            raise usage("A request to recover needs --reason.")
-        request_id = "rec_" + secrets.token_hex(ID_BYTES)
-        cluster.publish_control(
-            RecoverRequested(request_id, tuple(partition or ()), reason, now, operator)
-        )
-        console().print(f"{request_id}: requested. A second person: --confirm {request_id} --as …")
-        return
-    from app.recovery import recover_offsets, requested
+    with Cluster(settings.load()) as cluster:
+        if request:
+            _request_recovery(cluster, operator, tuple(partition or ()), reason)
+        else:
+            _confirm_recovery(cluster, operator, confirm)
 
-    found = requested(cluster, confirm)
+
+def _request_recovery(
+    cluster: Cluster, operator: str, partitions: tuple[int, ...], reason: str
+) -> None:
+    if not reason:
+        raise usage("A request to recover needs --reason.")
+    request_id = "rec_" + secrets.token_hex(ID_BYTES)
+    now = cluster.clock.now_ms()
+    cluster.publish_control(RecoverRequested(request_id, partitions, reason, now, operator))
+    console().print(f"{request_id}: requested. A second person: --confirm {request_id} --as …")
+
+
+def _confirm_recovery(cluster: Cluster, operator: str, request_id: str) -> None:
+    found = requested(cluster, request_id)
     if same_person(found.actor, operator):
         raise Problem("The person who asked can not confirm: a second person has to.")
-    cluster.publish_control(RecoverConfirmed(confirm, now, operator))
+    cluster.publish_control(RecoverConfirmed(request_id, cluster.clock.now_ms(), operator))
     for name, offset in recover_offsets(cluster, found).items():
         console().print(f"{name[0]}[{name[1]}] → {offset}")

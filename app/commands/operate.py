@@ -313,10 +313,9 @@ def act(
         raise usage(f"{payment} is no paymentIntentId.", do="It is pi_ and 26 characters a-z, 2-7.")
     if not 0 < wait <= WAIT_SECONDS_MAX:
         raise usage(f"--wait is more than 0 and at most {WAIT_SECONDS_MAX:.0f} seconds.")
-    cluster = cluster or _open()
-    command = make(*headers(cluster, payment, operator, roles, approval))
-    answer = cluster.ask(OPERATOR_COMMANDS, command, wait)
-    cluster.close()
+    with cluster or _open() as cluster:
+        command = make(*headers(cluster, payment, operator, roles, approval))
+        answer = cluster.ask(OPERATOR_COMMANDS, command, wait)
     if answer is None:
         raise Problem(
             f"No outcome of {type(command).__name__} within {wait:.0f} seconds.",

@@ -113,16 +113,13 @@ def publish(
         lines = [line]
     else:
         lines = _read_lines(file)
-    cluster = Cluster(environment)
-    try:
+    with Cluster(environment) as cluster:
         for line in lines:
             payment_id = _publish_line(cluster, line)
             if json:
                 print_json({"paymentIntentId": payment_id, "source": line.source}, indent=False)
             else:
                 console().print(payment_id)
-    finally:
-        cluster.close()
 
 
 def _publish_line(cluster: Cluster, line: Line) -> str:
@@ -189,7 +186,7 @@ def cents(text: str) -> int:
     """Dollars and cents as integer cents, without a float. Raises Problem."""
     try:
         value = Decimal(text) * 100
-        if text and value == value.to_integral_value():
+        if value.is_finite() and value == value.to_integral_value():
             return int(value)
     except InvalidOperation:
         pass

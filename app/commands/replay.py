@@ -60,12 +60,11 @@ def verify_command(
     if publish and (payment or limit):
         raise usage("Only a replay of the whole log can be published.")
     environment = settings.load()
-    cluster = Cluster(environment)
     file = keyring or environment.settings.data_dir / "verifier" / "keyring.json"
-    report = replay_log(cluster, keyring_of(file), payment or None, limit, sys.stderr.isatty())
-    if publish and report.passed:
-        publish_proof(cluster, report, operator)
-    cluster.close()
+    with Cluster(environment) as cluster:
+        report = replay_log(cluster, keyring_of(file), payment or None, limit, sys.stderr.isatty())
+        if publish and report.passed:
+            publish_proof(cluster, report, operator)
     if json:
         print_json(report.to_dict(), indent=False)
     else:

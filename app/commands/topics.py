@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from app import control_records, rule_files, settings
-from app.cluster import Cluster
+from app.cluster import Cluster, require_listener
 from app.exits import ExitCode, usage
 from app.output import as_json, console, print_json
 from app.settings import Environment, Profile
@@ -65,12 +65,11 @@ def apply(
     environment, admin, specs, wanted = _open(acls)
     chosen = rule_files.chosen(_rules_number(environment, rules), environment.settings.profile)
     changed = admin.apply(specs, wanted)
-    cluster = Cluster(environment)
-    control, _ = cluster.control()
-    written = control_records.missing(cluster, control, catalogue.load(), chosen, actor)
-    for record in written:
-        cluster.publish_control(record)
-    cluster.close()
+    with Cluster(environment) as cluster:
+        control, _ = cluster.control()
+        written = control_records.missing(cluster, control, catalogue.load(), chosen, actor)
+        for record in written:
+            cluster.publish_control(record)
     left = [d for d in admin.drift(specs, wanted) if not d.fixable and d.kind != "acl_extra"]
     _print_applied(changed, written, left, json)
     raise typer.Exit(int(ExitCode.FAILED if left else ExitCode.OK))
@@ -87,7 +86,9 @@ def _open(
     acls: bool | None,
 ) -> tuple[Environment, TopicAdmin, list[TopicSpec], list[AclSpec] | None]:
     environment = settings.load()
-    admin = TopicAdmin(environment.connection())
+    connection = environment.connection()
+    require_listener(environment.settings.bootstrap_servers)
+    admin = TopicAdmin(connection)
     topics = catalogue.load()
     rules = None if acls is False else acl_specs(topics)
     specs = topic_specs(topics, environment.topics_profile())

@@ -53,6 +53,13 @@ class _Demo:
         display, stage = self._display, self._stage
         display.say("Kafka and the schema registry start")
         cluster = stage.start_platform()
+        try:
+            return self._course(cluster)
+        finally:
+            cluster.close()
+
+    def _course(self, cluster: Cluster) -> int:
+        display, stage = self._display, self._stage
         display.say("simulators, processors and adapters start")
         stage.start_programs()
         self._watcher = Watcher(cluster)
@@ -76,7 +83,6 @@ class _Demo:
         if not self._options.once:
             self._stay()
         self._watcher.close()
-        cluster.close()
         return int(ExitCode.FAILED if verdict.problems else ExitCode.OK)
 
     # -- course ------------------------------------------------------------------------------------

@@ -1,0 +1,116 @@
+"""`npp demo` as a user runs it: the JSON is what was measured, and everything reconciles."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+FIELDS = {
+    *("published", "accepted", "duplicates", "rejected", "quarantined", "noEffect", "states"),
+    *("openConflicts", "waitingForPerson", "events", "settledTwice", "unaccountedInputs"),
+    *("kills", "replay", "seconds", "inputsPerSecond", "endToEndMillis"),
+}
+STATES = {"CREATED", "AUTHORISED", "SENT", "ACKNOWLEDGED", "SETTLED", "FAILED", "EXPIRED"}
+DEMO_SECONDS_MAX = 280
+END_SECONDS_MAX = 40
+
+
+def clean_environment() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("NPP_") or name in ("NPP_CACHE_DIR", "NPP_JAVA")
+    }
+
+
+def npp(*words: str) -> list[str]:
+    return [sys.executable, "-m", "app.cli", *words]
+
+
+@pytest.mark.timeout(DEMO_SECONDS_MAX + 20)
+def test_a_demo_under_kills_reconciles_and_its_json_says_so(tmp_path: Path) -> None:
+    options = ("--once", "--chaos", "--json", "--payments", "80", "--rate", "40")
+    answer = subprocess.run(
+        npp("demo", *options, "--data", str(tmp_path / "demo")),
+        capture_output=True,
+        text=True,
+        timeout=DEMO_SECONDS_MAX,
+        env=clean_environment(),
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr[-4000:]
+    figures = json.loads(answer.stdout.splitlines()[-1])
+    assert set(figures) == FIELDS
+    assert set(figures["states"]) == STATES
+    assert set(figures["replay"]) == {"fold", "chain", "redecide"}
+    assert set(figures["endToEndMillis"]) == {"p50", "p99"}
+    _reconciles(figures)
+    assert figures["kills"] >= 3
+    assert figures["duplicates"] > 0
+    assert figures["rejected"] > 0
+    assert figures["quarantined"] > 0
+
+
+def _reconciles(figures: dict[str, Any]) -> None:
+    became = ("accepted", "duplicates", "rejected", "quarantined")
+    assert figures["published"] == sum(figures[name] for name in became)
+    assert sum(figures["states"].values()) == 80
+    assert figures["states"]["SETTLED"] > 40
+    assert figures["settledTwice"] == 0
+    assert figures["unaccountedInputs"] == 0
+    assert all(figures["replay"].values())
+    assert 0 < figures["endToEndMillis"]["p50"] <= figures["endToEndMillis"]["p99"]
+
+
+@pytest.mark.timeout(DEMO_SECONDS_MAX)
+def test_a_demo_that_stays_is_found_by_other_commands_and_ends_cleanly(tmp_path: Path) -> None:
+    data = tmp_path / "demo"
+    log = tmp_path / "demo.log"
+    with log.open("w") as output:
+        demo = subprocess.Popen(
+            npp("demo", "--payments", "5", "--rate", "20", "--data", str(data)),
+            stdout=output,
+            stderr=output,
+            env=clean_environment(),
+        )
+    try:
+        _await(lambda: "stays up until" in log.read_text(), demo, log)
+        environment = clean_environment() | {"NPP_DATA_DIR": str(data)}
+
+        def run(*words: str) -> str:
+            return subprocess.run(
+                npp(*words), capture_output=True, text=True, env=environment, check=True, timeout=60
+            ).stdout
+
+        payment = run("publish", "--key", "by-hand", "--amount", "12.50").strip()
+        _await(lambda: '"state": "SETTLED"' in run("show", payment, "--json"), demo, log)
+        shown = json.loads(run("show", payment, "--json"))
+        assert [event["header"]["sequence"] for event in shown["events"]] == list(
+            range(1, shown["sequence"] + 1)
+        )
+        assert shown["moneyOutcome"] == "PAID"
+        assert "parties" not in json.dumps(shown) or "hidden" in json.dumps(shown)
+    finally:
+        demo.send_signal(signal.SIGINT)
+        code = demo.wait(END_SECONDS_MAX)
+    assert code == 0, log.read_text()[-3000:]
+    assert not (data / "npp.env").exists()
+
+
+def _await(true: Callable[[], bool], demo: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + DEMO_SECONDS_MAX / 2
+    while not true():
+        assert demo.poll() is None, log.read_text()[-3000:]
+        assert time.monotonic() < until, log.read_text()[-3000:]
+        time.sleep(1)

@@ -1,0 +1,148 @@
+"""The command line without a broker: help, usage, refusals, exit codes."""
+
+from __future__ import annotations
+
+import pytest
+import typer.main
+
+from app.cli import app, run_cli
+from app.commands.payments import cents
+from app.exits import ExitCode, Problem
+from app.topic_specs import acl_specs, topic_specs
+from schemas import catalogue
+
+PAYMENT = "pi_pdkz22ub6ujnprx6nas575vbxy"
+
+
+def every_command() -> list[list[str]]:
+    """The words of every command, groups included."""
+    found: list[list[str]] = [[]]
+
+    def walk(group: object, words: list[str]) -> None:
+        for name, command in sorted(getattr(group, "commands", {}).items()):
+            found.append([*words, name])
+            walk(command, [*words, name])
+
+    walk(typer.main.get_command(app), [])
+    return found
+
+
+COMMANDS = every_command()
+
+
+def test_the_commands_of_the_product_are_there() -> None:
+    names = {" ".join(words) for words in COMMANDS}
+    wanted = (
+        "run payments;run adapters;run verifier;broker start;topics plan;topics apply;topics drift;"
+        "schemas register;schemas check;publish;show;tail;request;approve;reject;retry;cancel;"
+        "mark-failed;expire;resolve;stop;resume;rules activate;recover;replay verify;config;"
+        "doctor;demo"
+    )
+    assert set(wanted.split(";")) <= names
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli([*words, "--help"]) == 0
+    assert "Usage:" in capsys.readouterr().out
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> pytest.MonkeyPatch:
+    """No cluster is named, and no demo runs."""
+    monkeypatch.delenv("NPP_BOOTSTRAP_SERVERS", raising=False)
+    monkeypatch.delenv("NPP_SCHEMA_REGISTRY_URL", raising=False)
+    monkeypatch.setenv("NPP_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("NPP_PROFILE", "test")
+    return monkeypatch
+
+
+def test_without_a_cluster_the_variable_to_set_is_named(
+    nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli(["show", PAYMENT]) == ExitCode.USAGE
+    assert "NPP_BOOTSTRAP_SERVERS" in capsys.readouterr().err
+
+
+def test_a_cluster_that_does_not_listen_is_unreachable_at_once(
+    nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere.setenv("NPP_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    for command in (["show", PAYMENT], ["topics", "plan"], ["doctor"]):
+        assert run_cli(command) == ExitCode.UNREACHABLE
+    assert "127.0.0.1:1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["cancel", PAYMENT, "--as", "a", "--reason", "r"],
+        ["request", PAYMENT, "--action", "RETRY", "--as", "a", "--reason", "r"],
+        ["approve", PAYMENT, "apr_001", "--as", "a", "--reason", "r"],
+        ["mark-failed", PAYMENT, "--reason", "RAIL", "--details", "d", "--as", "a"],
+    ],
+)
+def test_nobody_acts_on_payments_by_hand_in_production(
+    words: list[str], nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere.setenv("NPP_PROFILE", "production")
+    nowhere.setenv("NPP_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    assert run_cli(words) == ExitCode.USAGE
+    assert "production" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["show", "pi_short"],
+        ["cancel", PAYMENT],
+        ["resume", "--as", "a"],
+        ["tail", "nothing"],
+        ["rules", "activate", "7", "--as", "a"],
+        ["run", "adapters", "--only", "nobody"],
+        ["publish", "--amount", "12.345"],
+        ["no-such-command"],
+    ],
+    ids=" ".join,
+)
+def test_what_can_not_be_meant_is_usage(words: list[str], nowhere: pytest.MonkeyPatch) -> None:
+    assert run_cli(words) == ExitCode.USAGE
+
+
+def test_the_demo_rule_set_is_refused_in_production(
+    nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere.setenv("NPP_PROFILE", "production")
+    assert run_cli(["rules", "activate", "9001", "--as", "a"]) == ExitCode.USAGE
+    assert "9001" in capsys.readouterr().err
+
+
+def test_amounts_become_cents_without_a_float() -> None:
+    assert cents("12.50") == 1250
+    assert cents("0.29") == 29
+    assert cents("90071992547409.93") == 9007199254740993
+    for wrong in ("", "1.005", "twelve", "NaN", "Infinity"):
+        with pytest.raises(Problem):
+            cents(wrong)
+
+
+def test_access_rules_let_nobody_but_the_processor_write_the_journal() -> None:
+    rules = acl_specs(catalogue.load())
+    writers = {
+        rule.principal
+        for rule in rules
+        if rule.resource == "topic" and rule.operation == "WRITE" and "events" in rule.name
+    }
+    assert writers == {"payments"}
+    assert {rule.principal for rule in rules if rule.name == "*"} == {"admin"}
+
+
+def test_every_declared_topic_has_its_partitions_in_both_profiles() -> None:
+    topics = catalogue.load()
+    for profile, payments in (("embedded", 6), ("production", 48)):
+        specs = {spec.name: spec for spec in topic_specs(topics, profile)}
+        assert len(specs) == len(topics.topics)
+        assert specs["npp.payment.events.v1"].partitions == payments
+        assert specs["npp.payment.events.v1"].config["retention.ms"] == "-1"

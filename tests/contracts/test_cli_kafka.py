@@ -1,0 +1,129 @@
+"""The command line against a real Kafka and a real registry, without any processor running."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import ANY
+
+import pytest
+
+from app.cli import run_cli
+from app.exits import ExitCode
+from app.platform.broker import Cluster
+from app.platform.registry import Registry
+
+Run = Callable[..., tuple[int, str]]
+PAYMENT_OF_KEY_1 = "pi_ahb55bwmim6rmilttbb4g5otqe"  # mobile-app, k1
+
+
+@pytest.fixture
+def run(
+    fresh_cluster: Callable[..., Cluster],
+    fresh_registry: Registry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Run:
+    """Runs `npp` with these words: exit code, and what was written to both outputs."""
+    monkeypatch.setenv("NPP_BOOTSTRAP_SERVERS", fresh_cluster().bootstrap)
+    monkeypatch.setenv("NPP_SCHEMA_REGISTRY_URL", fresh_registry.url)
+    monkeypatch.setenv("NPP_PROFILE", "test")
+    monkeypatch.setenv("NPP_DATA_DIR", str(tmp_path / "npp"))
+
+    def call(*words: str) -> tuple[int, str]:
+        code = run_cli(list(words))
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    return call
+
+
+def test_an_empty_cluster_becomes_ready_step_by_step_and_each_step_may_be_repeated(
+    run: Run, tmp_path: Path
+) -> None:
+    code, text = run("topics", "apply")
+    assert code == ExitCode.FAILED
+    assert "npp schemas register" in text  # control records need the schemas
+
+    assert run("schemas", "register")[0] == 0
+    ids = (tmp_path / "npp" / "ids.lock").read_bytes()
+    assert run("topics", "drift")[0] == 0  # the topics were made by the first try
+    code, text = run("doctor")
+    assert code == ExitCode.FAILED
+    assert "npp topics apply" in text
+
+    code, text = run("topics", "apply")
+    assert code == 0
+    assert "ClusterRecorded" in text
+    assert "RuleSetActivated" in text
+    assert "SourceMapActivated" in text
+    code, text = run("topics", "apply")
+    assert (code, text.strip()) == (0, "nothing to change")
+    assert run("schemas", "register")[0] == 0
+    assert (tmp_path / "npp" / "ids.lock").read_bytes() == ids
+    assert run("schemas", "check")[0] == 0
+    code, text = run("doctor")
+    assert code == 0, text
+    assert "rule set 9001 is in force" in text
+
+    _rules_only_rise(run)
+    _nothing_runs(run)
+    _stop_is_not_ended_by_one(run)
+    _changed_ids_stop_everything(run, tmp_path)
+
+
+def _rules_only_rise(run: Run) -> None:
+    code, text = run("rules", "activate", "1", "--as", "ann")
+    assert code == ExitCode.USAGE
+    assert "Numbers only rise" in text
+    assert "in force already" in run("rules", "activate", "9001", "--as", "ann")[1]
+
+
+def _nothing_runs(run: Run) -> None:
+    """A payment is published; nobody decides it, and every command says so."""
+    code, text = run("publish", "--key", "k1", "--amount", "12.50", "--json")
+    assert code == 0
+    assert json.loads(text)["paymentIntentId"] == PAYMENT_OF_KEY_1
+    code, text = run("show", PAYMENT_OF_KEY_1)
+    assert code == ExitCode.NOT_FOUND
+    assert "npp run payments" in text
+    code, text = run(
+        "cancel", PAYMENT_OF_KEY_1, "--as", "ann", "--reason", "changed", "--wait", "1"
+    )
+    assert code == ExitCode.UNKNOWN
+    assert "can still happen" in text
+    code, text = run("replay", "verify", "--json")
+    assert code == 0
+    assert json.loads(text)["inputs"]["pending"] == 2
+
+
+def _stop_is_not_ended_by_one(run: Run) -> None:
+    assert run("resume", "--request", "--as", "ann", "--reason", "r")[0] == ExitCode.NOT_FOUND
+    assert run("stop", "--reason", "drill", "--as", "ann")[0] == 0
+    assert "stopped by ann" in run("doctor")[1]
+    code, text = run("resume", "--request", "--as", "ann", "--reason", "drill over")
+    assert code == ExitCode.FAILED
+    assert "no replay has passed" in text
+    assert run("replay", "verify", "--publish")[0] == 0
+    assert run("resume", "--request", "--as", "ann", "--reason", "drill over") == (0, ANY)
+    code, text = run("resume", "--confirm", "--as", " ANN ")
+    assert code == ExitCode.FAILED
+    assert "second person" in text
+    assert run("resume", "--confirm", "--as", "bob")[0] == 0
+    assert run("resume", "--confirm", "--as", "bob")[0] == ExitCode.NOT_FOUND
+    assert "stopped" not in run("doctor")[1]
+
+
+def _changed_ids_stop_everything(run: Run, tmp_path: Path) -> None:
+    lock = tmp_path / "npp" / "ids.lock"
+    good = lock.read_text()
+    pinned = json.loads(good)
+    first = pinned["ids"]["1"]
+    first["fingerprint"] = first["fingerprint"][::-1]
+    lock.write_text(json.dumps(pinned))
+    code, text = run("show", PAYMENT_OF_KEY_1)
+    lock.write_text(good)
+    assert code == ExitCode.FAILED
+    assert "other ids" in text
