@@ -2,12 +2,11 @@
 topics.yaml says and nothing else.
 
 What may be done is tried cell by cell: every principal with every topic, group and transactional
-id. What must be possible is shown by running the whole product under the rules.
+id. What must be possible is shown by the whole product: test_acls_product.py.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,6 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from app.platform.broker import Cluster
-from app.platform.children import free_ports
 from app.topic_specs import acl_specs, topic_specs
 from engine.clock import SystemClock
 from engine.errors import Exit
@@ -35,7 +33,6 @@ from engine.publisher import Publisher
 from engine.topics import TopicAdmin
 from engine.transaction import TransactionalProducer, TransactionSettings
 from schemas import catalogue
-from tests.kafka.harness import House, Process
 
 TOPICS: Final = catalogue.load()
 NAMES: Final = tuple(topic.name for topic in TOPICS.topics)
@@ -318,70 +315,6 @@ def test_without_a_password_nobody_comes_in(locked: Cluster) -> None:
     while KafkaError._AUTHENTICATION not in errors and time.monotonic() < deadline:
         client.poll(0.1)
     assert KafkaError._AUTHENTICATION in errors
-
-
-class LockedHouse(House):
-    """The product on a locked broker: every process and command under a principal of its own."""
-
-    def __init__(self, cluster: Cluster, registry: str, folder: Path) -> None:
-        super().__init__(cluster.bootstrap, registry, folder)
-        self.cluster = cluster
-        self.env |= {
-            "NPP_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
-            "NPP_KAFKA_SASL_MECHANISM": "SCRAM-SHA-256",
-        }
-
-    def login(self, principal: str) -> dict[str, str]:
-        password = self.cluster.users[principal]
-        return {"NPP_KAFKA_SASL_USERNAME": principal, "NPP_KAFKA_SASL_PASSWORD": password}
-
-    def run_as(self, principal: str, kind: str, *arguments: str) -> Process:
-        port = free_ports(1)[0]
-        env = {**self.login(principal), "NPP_METRICS_PORT": str(port)}
-        env["NPP_INSTANCE_ID"] = f"{kind}-{principal}"
-        command = [sys.executable, "-m", "app.cli", "run", kind, *arguments]
-        return self._start(f"{kind}-{principal}", command, env, port)
-
-    def ask_as(self, principal: str, *arguments: str) -> str:
-        self.env |= self.login(principal)
-        return self.npp(*arguments).stdout
-
-
-def test_the_product_runs_under_the_rules(
-    fresh_cluster: Callable[..., Cluster], registry: str, tmp_path: Path
-) -> None:
-    """SEC-04: every process and command has its own principal; a payment settles, the log is
-    proven, a stop is ended by two persons."""
-    house = LockedHouse(fresh_cluster(**LOCKED), registry, tmp_path)
-    try:
-        house.ask_as(ROOT_USER, "schemas", "register")
-        house.ask_as(ROOT_USER, "topics", "apply")
-        assert "nothing to change" in house.ask_as("admin", "topics", "apply")
-        house.start_simulators()
-        house.ready(*house.processes)
-        started = [
-            house.run_as("payments", "payments"),
-            house.run_as("verifier", "verifier"),
-            house.run_as("rail-adapter", "adapters", "--only", "rail"),
-            house.run_as("deposits-adapter", "adapters", "--only", "deposits"),
-            house.run_as("resolve", "adapters", "--only", "resolve"),
-            house.run_as("notifications", "adapters", "--only", "notifications"),
-            house.run_as("redriver", "adapters", "--only", "redriver"),
-        ]
-        house.ready(*started)
-        payment = house.ask_as("mobile-app", "publish", "--amount", "12.50").strip()
-        deadline = time.monotonic() + 30
-        while "SETTLED" not in (shown := house.ask_as("replay", "show", payment)):
-            assert time.monotonic() < deadline, shown
-        house.ask_as("admin", "doctor")
-        house.ask_as("admin", "stop", "--reason", "trial", "--as", "ann")
-        house.ask_as("admin", "replay", "verify", "--publish", "--as", "ann")
-        house.ask_as("admin", "resume", "--request", "--reason", "proven", "--as", "ann")
-        house.ask_as("admin", "resume", "--confirm", "--as", "bob")
-        assert "PASSED" in house.ask_as("replay", "replay", "verify")
-        assert [process.name for process in started if not process.alive()] == []
-    finally:
-        house.close()
 
 
 def test_the_shipped_list_is_what_topics_yaml_gives() -> None:
