@@ -72,11 +72,12 @@ class Control:
                 f"this is cluster {self._live_cluster_id}, the control topic was written for "
                 f"{self.cluster.cluster_id}: causes in the history would not be found"
             )
-        if self._live_partitions is not None and self._live_partitions != self.cluster.partitions:
+        live = self._live_partitions
+        if live is not None and live != self.cluster.partitions:
             return (
-                f"the topics have {self._live_partitions} partitions, {self.cluster.partitions} are "
-                "recorded: the count is fixed for life, since known payments would move to "
-                "partitions that do not know them"
+                f"the topics have {live} partitions, {self.cluster.partitions} are recorded: the "
+                "count is fixed for life, since known payments would move to partitions that do "
+                "not know them"
             )
         return None
 

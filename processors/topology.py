@@ -1,4 +1,4 @@
-"""The graph of topics as data: who reads and writes what. `topics.yaml` is compared with it at start and in tests."""
+"""The names of the topics. `topics.yaml` says the rest of each, and a test compares the two."""
 
 from __future__ import annotations
 
