@@ -1,4 +1,4 @@
-"""The names of the topics in code and in topics.yaml are the same, and so is the order of decision."""
+"""Topic names in code and in topics.yaml are the same, and so is the order of decision."""
 
 from __future__ import annotations
 
