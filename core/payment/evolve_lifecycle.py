@@ -57,10 +57,11 @@ def authorised(new: Payment, event: e.PaymentAuthorised, header: EventHeader) ->
 
 def attempt_created(new: Payment, event: e.PaymentAttemptCreated, header: EventHeader) -> None:
     number = header.attempt
-    if number == 1 and len(new.attempts) == 1 and not new.attempts[0].ended_at:
+    last = new.attempts[-1]
+    if number == 1 and last.number == 1 and last.state == State.AUTHORISED:
         return
-    if number != len(new.attempts) + 1:
-        raise CorruptHistory(f"attempt {number} after {len(new.attempts)}")
+    if number != last.number + 1 or last.state != State.FAILED:
+        raise CorruptHistory(f"attempt {number} after attempt {last.number}, {last.state}")
     new.attempts = [*new.attempts, Attempt(number, header.decided_at, new.state)]
     new.reason = None
     remember_result(new, result_key("R", number))

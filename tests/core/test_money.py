@@ -9,13 +9,17 @@ import pytest
 
 from core import refusals as r
 from core.payment import commands as c
+from core.payment.corrupt import CorruptHistory
 from core.payment.decide import suspend
+from core.payment.evolve import evolve
 from core.payment.state import (
     at_rest,
     is_parked,
     needs_attention,
     open_conflicts,
     overdue,
+    pack,
+    unpack,
     waiting_for_person,
 )
 from tests.core import dsl as d
@@ -71,6 +75,48 @@ def test_while_a_conflict_is_open_nothing_is_sent_and_consistent_reports_still_a
     *ask, verdict = judged("NOT_PAID", 2)
     case.given(*ask).when(verdict).then("ReconciliationResolved", "PaymentSentToRail")
     case.stands("SENT", "OPEN")
+
+
+def test_a_verdict_of_not_paid_makes_the_attempt_certain_and_lets_the_hold_go() -> None:
+    """D1.5, D3."""
+    case = given(*d.MARKED, SETTLE).stands("FAILED", "CONTRADICTED", "RELEASE_DEFERRED")
+    *ask, verdict = judged("NOT_PAID", 2)
+    case.given(*ask).when(verdict).then(
+        "ReconciliationResolved", "FundsRequested:RELEASE", "CustomerNotificationRequested"
+    )
+    case.stands("FAILED", "NOT_PAID", "RELEASE_REQUESTED")
+
+
+def test_an_open_conflict_stops_the_windows_too() -> None:
+    """D1.5: no expiry by timers; when it is resolved, the window that has passed ends the payment."""
+    case = given(d.create(), d.rail("ACCEPTED")).stands("CREATED", "CONTRADICTED")
+    assert case.payment.deadline is None
+    *ask, verdict = judged("NOT_PAID")
+    case.later(11 * d.MINUTE).given(*ask).when(verdict).then("ReconciliationResolved")
+    case.timer().then("PaymentFailed:TIMEOUT", "CustomerNotificationRequested")
+
+
+def test_an_open_conflict_holds_the_release_back() -> None:
+    """D1.5: not even a certain failure lets money go while the record is contradicted."""
+    case = given(*d.SENT, d.rail("ACCEPTED", amount=1, currency="AUD"))
+    case.when(d.rail("REJECTED", "AC01")).then("PaymentFailed", "FundsReleaseDeferred")
+    *ask, verdict = judged("NOT_PAID")
+    case.given(*ask).when(verdict).then(
+        "ReconciliationResolved", "FundsRequested:RELEASE", "CustomerNotificationRequested"
+    )
+
+
+def test_a_payment_is_captured_once_and_a_second_settlement_is_debited() -> None:
+    """D3, IDM-04, SM-15: attempt 3 was captured, and attempt 2 turns out to have settled."""
+    case = given(*d.FAILED_SAFE, d.deposits("RELEASE", "RELEASED"), *d.approved("RETRY"), d.retry())
+    case.timer().stands("FAILED")  # its hold is never answered
+    case.given(*d.approved("RETRY", 2), d.retry(3), d.held(3), d.policy(attempt=3))
+    case.given(d.rail("SETTLED", attempt=3), d.deposits("CAPTURE", "CAPTURED", attempt=3))
+    case.when(d.rail("SETTLED", attempt=2)).then("ReconciliationRequired:DOUBLE_SETTLEMENT")
+    case.given(*judged("SETTLED_AFTER_ALL", 3, attempt=2))
+    case.when(d.held(2)).then("FundsHeld", "FundsRequested:DEBIT_FORCED")
+    case.when(d.deposits("DEBIT_FORCED", "DEBITED", attempt=2))
+    case.then("FundsDebitForced", "FundsRequested:RELEASE").stands("SETTLED", "PAID")
 
 
 def test_another_amount_is_accepted_by_a_person_and_taken_in_full() -> None:
@@ -280,3 +326,38 @@ def test_a_parked_payment_is_taken_up_by_two_persons_and_goes_on() -> None:
     case.when(alone).refuses(r.SELF_APPROVAL)
     case.when(c.ResumeProcessing(d.head(), d.by(d.ADMIN), "adm_002", "mended"))
     case.then("ProcessingResumed").when(d.policy()).stands("SENT")
+
+
+def test_a_history_that_cannot_be_is_corrupt() -> None:
+    """OP-14: a gap, a repetition, a foreign event or time going back is never guessed away."""
+    history = given(*d.CAPTURED).history
+    state = None
+    for event in history[:5]:
+        state = evolve(state, event)
+    following = history[5]
+    for wrong in (
+        history[4],
+        history[6],
+        altered(following, payment_intent_id="pi_" + "a" * 26),
+        altered(following, decided_at=d.START - 1),
+        altered(following, rule_set=0),
+        altered(following, state_after="SETTLED"),
+        altered(following, attempt=2),
+    ):
+        with pytest.raises(CorruptHistory):
+            evolve(state, wrong)
+    with pytest.raises(CorruptHistory):
+        evolve(None, following)
+    assert evolve(state, following).sequence == 6
+
+
+def altered(event: Any, **header: Any) -> Any:
+    return msgspec.structs.replace(event, header=msgspec.structs.replace(event.header, **header))
+
+
+def test_packed_bytes_that_are_no_state_are_said_to_be_so() -> None:
+    """A corrupt store is a ValueError, never half a payment."""
+    packed = pack(given(*d.CAPTURED).payment)
+    for wrong in (b"", packed[:-3], b"\xc1", packed[1:]):
+        with pytest.raises(ValueError):
+            unpack(wrong)
