@@ -88,7 +88,7 @@ def test_a_verdict_of_not_paid_makes_the_attempt_certain_and_lets_the_hold_go() 
 
 
 def test_an_open_conflict_stops_the_windows_too() -> None:
-    """D1.5: no expiry by timers; when it is resolved, the window that has passed ends the payment."""
+    """D1.5: no expiry by timers; once resolved, a window that has passed ends the payment."""
     case = given(d.create(), d.rail("ACCEPTED")).stands("CREATED", "CONTRADICTED")
     assert case.payment.deadline is None
     *ask, verdict = judged("NOT_PAID")
