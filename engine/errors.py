@@ -81,6 +81,8 @@ _FORBIDDEN: Final = frozenset(
         KafkaError.SASL_AUTHENTICATION_FAILED,
         KafkaError.UNSUPPORTED_VERSION,
         KafkaError.INVALID_TRANSACTION_TIMEOUT,
+        # Another member of the group uses another assignor: a payment's inputs would not meet.
+        KafkaError.INCONSISTENT_GROUP_PROTOCOL,
     }
 )
 _CONTENT: Final = frozenset(

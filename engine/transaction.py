@@ -25,6 +25,7 @@ from engine.batch import Output, TopicPartitionKey
 from engine.clock import MS_PER_S, Clock
 from engine.errors import Abort, EngineError, Exit, Fenced, Rebuild, Step, call, call_until
 
+MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024  # the topic's own limit decides; the client's is wider
 QUEUE_MESSAGES_MAX: Final = 500_000
 QUEUE_KBYTES_MAX: Final = 512 * 1024
 NONCE_BYTES: Final = 12
@@ -76,6 +77,7 @@ class TransactionalProducer:
             "enable.idempotence": True,
             "linger.ms": 1,
             "compression.type": "lz4",
+            "message.max.bytes": MESSAGE_BYTES_MAX,
             "retry.backoff.ms": 5,
             "queue.buffering.max.messages": QUEUE_MESSAGES_MAX,
             "queue.buffering.max.kbytes": QUEUE_KBYTES_MAX,
