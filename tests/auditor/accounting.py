@@ -59,6 +59,7 @@ def _outcomes(case: Case, inputs: dict[Place, Record]) -> dict[Place, list[dict[
         place = (cause["topic"], cause["partition"], cause["offset"])
         found[place].append(fields)
         case.counters[f"outcome {fields['result']}"] += 1
+        case.counters[f"{fields['inputType']} {fields['result']}"] += 1
         if fields["rule"]:
             case.counters[f"rule {fields['rule']}"] += 1
         if place not in inputs:

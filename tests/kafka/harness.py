@@ -288,7 +288,7 @@ class House:
         return {"records": len(records), "payments": good}
 
     def producer(self, **config: Any) -> Producer:
-        own = {"enable.idempotence": True, "linger.ms": 1, "compression.type": "lz4"}
+        own = {"enable.idempotence": True, "linger.ms": 1, "message.max.bytes": 2_000_000}
         return Producer({"bootstrap.servers": self.bootstrap, **own, **config})
 
     def partitions(self, topic: str) -> int:

@@ -43,7 +43,8 @@ def alter(bootstrap: str, kind: ResourceType, name: str, values: dict[str, str])
 
 def test_row_15_compaction_under_a_restore_loses_no_state(house: House) -> None:
     """JOB-03: the lifecycle topic is full of holes and ends with a marker."""
-    alter(house.bootstrap, ResourceType.BROKER, "", {"log.cleaner.backoff.ms": "100"})
+    (broker,) = AdminClient({"bootstrap.servers": house.bootstrap}).list_topics(timeout=10).brokers
+    alter(house.bootstrap, ResourceType.BROKER, str(broker), {"log.cleaner.backoff.ms": "100"})
     alter(house.bootstrap, ResourceType.TOPIC, LIFECYCLE, AGGRESSIVE)
     for _ in range(ROUNDS):
         process = house.start_payments()

@@ -90,7 +90,7 @@ def test_row_17_poison_of_every_kind_is_kept_and_the_partition_moves_on(house: H
     kept = len(bad) + len(misfits) + len(too_long)
     assert moved["quarantined"] == kept
     assert shown - quarantined == kept, "the metric says so too"
-    assert moved["outcome REJECTED"] == len(over)
+    assert moved["CreatePayment REJECTED"] == len(over)
     assert moved["PaymentIntentCreated"] == 10 + len(fitting)
 
 
@@ -190,7 +190,7 @@ def test_row_20_a_repeated_command_is_done_once(house: House, way: str) -> None:
     _, moved = house.outcome_of_run()
     process.stop()
     assert moved["PaymentIntentCreated"] == len(firsts)
-    assert moved["outcome DUPLICATE"] == len(same)
+    assert moved["CreatePayment DUPLICATE"] == len(same)
     assert moved["rule IDEMPOTENCY_KEY_REUSED"] == len(other)
     assert moved["rail settled"] == len(firsts)
     assert moved["FundsCaptured"] == len(firsts)

@@ -19,8 +19,8 @@ def test_a_load_with_every_mistake_reconciles(house: House) -> None:
     assert moved["PaymentIntentCreated"] == expected["accepted"] == PAYMENTS
     assert moved["state SETTLED"] >= PAYMENTS * 0.9, dict(moved)
     assert moved["quarantined"] == expected["quarantined"]
-    duplicates, rejected = moved["outcome DUPLICATE"], moved["outcome REJECTED"]
-    assert expected["duplicates"] <= duplicates
+    duplicates, rejected = moved["CreatePayment DUPLICATE"], moved["outcome REJECTED"]
+    assert duplicates == expected["duplicates"]
     assert expected["rejected"] <= rejected <= expected["rejected"] + expected["either"]
     assert moved["rule IDEMPOTENCY_KEY_REUSED"] > 0
     assert moved["rail settled"] == moved["state SETTLED"]
