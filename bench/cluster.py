@@ -20,6 +20,7 @@ from confluent_kafka.admin import (
 
 from app.platform.broker import Cluster
 from app.platform.children import free_ports
+from app.platform.java import JVM_STEADY
 from app.platform.registry import Registry
 from bench.client_loop import SCRATCH
 from bench.load import Load
@@ -54,7 +55,7 @@ class Bench:
         self.partitions = self.topics.partition_count("npp.payment.events.v1", "embedded")
         self.npp("schemas", "register")
         self.npp("topics", "apply", "--rules", RULE_SET)
-        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+        self.admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
         self.codec: Codec = open_codec(
             registry_url,
             self.topics,
@@ -63,7 +64,7 @@ class Bench:
         )
         self.producer = Producer(
             {"bootstrap.servers": bootstrap, "linger.ms": 5, "compression.type": "lz4", "acks": "1",
-             "queue.buffering.max.messages": 2_000_000, "queue.buffering.max.kbytes": 2_000_000}
+             "log_level": 2, "queue.buffering.max.messages": 2_000_000, "queue.buffering.max.kbytes": 2_000_000}
         )  # fmt: skip
         made = self.admin.create_topics([NewTopic(SCRATCH, self.partitions, 1)])
         made[SCRATCH].result()
@@ -126,7 +127,7 @@ class Bench:
 def running(folder: Path) -> Iterator[Bench]:
     """Start it all, and end it."""
     registry = Registry(folder / "registry")
-    with Cluster(folder / "kafka", heap_mb=HEAP_MB) as kafka:
+    with Cluster(folder / "kafka", heap_mb=HEAP_MB, jvm=JVM_STEADY) as kafka:
         registry.start()
         try:
             yield Bench(folder, kafka.bootstrap, registry.url)

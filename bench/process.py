@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -36,22 +37,35 @@ class Process:
         self._port = environment.get("NPP_METRICS_PORT", "")
         self._log_path = log
 
-    def wait_ready(self) -> float:
-        """Seconds from its start until /readyz says yes. Raises RuntimeError when it never does."""
+    def wait_ready(self) -> tuple[float, float]:
+        """(seconds from its start until it runs, seconds of these it spent restoring).
+
+        Raises RuntimeError when it never runs.
+        """
+        restoring_s: float | None = None
         while time.monotonic() - self.started_s < READY_WAIT_SECONDS:
             if self.child.poll() is not None:
                 raise RuntimeError(f"it ended with {self.child.returncode}: {self._tail()}")
-            if self._answers("readyz"):
-                return time.monotonic() - self.started_s
+            phase, now_s = self._phase(), time.monotonic()
+            if phase == "restoring" and restoring_s is None:
+                restoring_s = now_s
+            if phase == "running":
+                return now_s - self.started_s, now_s - (restoring_s or now_s)
             time.sleep(LOOK_EVERY_SECONDS)
         raise RuntimeError(f"not ready in {READY_WAIT_SECONDS} s: {self._tail()}")
 
-    def _answers(self, page: str) -> bool:
+    def _phase(self) -> str:
+        """What /startupz says; 503 until it has started."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/{page}", timeout=2) as got:
-                return bool(got.status == 200)
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self._port}/startupz", timeout=2
+            ) as got:
+                body = got.read()
+        except urllib.error.HTTPError as error:
+            body = error.read()
         except (urllib.error.URLError, OSError):
-            return False
+            return ""
+        return str(json.loads(body).get("phase", ""))
 
     def _tail(self) -> str:
         return self._log_path.read_text(errors="replace")[-2_000:]
