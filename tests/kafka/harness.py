@@ -59,18 +59,22 @@ class Process:
     child: Child
     log: Path
     port: int
+    ended_by_us: bool = False
 
     def alive(self) -> bool:
         return self.child.poll() is None
 
     def kill(self) -> int:
+        self.ended_by_us = True
         return kill_child(self.child)
 
     def stop(self) -> int:
+        self.ended_by_us = True
         return end_child(self.child, 30.0)
 
     def exited(self, seconds: float = CRASH_SECONDS_MAX) -> int:
         """Its exit code; raises when it lives on."""
+        self.ended_by_us = True
         try:
             return int(self.child.wait(seconds))
         except subprocess.TimeoutExpired:
@@ -186,10 +190,8 @@ class House:
     def all_standing(self) -> None:
         """Nobody has ended whom no test broke."""
         for process in self.processes:
-            code = process.child.poll()
-            if code not in (None, 0, -signal.SIGKILL) or (
-                code is not None and not process.name.startswith("payments")
-            ):
+            if not process.ended_by_us and not process.alive():
+                code = process.child.returncode
                 raise AssertionError(f"{process.name} ended: {code}\n{tail_of(process.log)}")
 
     def lose_disk(self, instance: str = "payments-1") -> None:
