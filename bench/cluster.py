@@ -63,9 +63,16 @@ class Bench:
             Options(monotonic_seconds=time.monotonic),
         )
         self.producer = Producer(
-            {"bootstrap.servers": bootstrap, "linger.ms": 5, "compression.type": "lz4", "acks": "1",
-             "log_level": 2, "queue.buffering.max.messages": 2_000_000, "queue.buffering.max.kbytes": 2_000_000}
-        )  # fmt: skip
+            {
+                "bootstrap.servers": bootstrap,
+                "linger.ms": 5,
+                "compression.type": "lz4",
+                "acks": "1",
+                "log_level": 2,
+                "queue.buffering.max.messages": 2_000_000,
+                "queue.buffering.max.kbytes": 2_000_000,
+            }
+        )
         made = self.admin.create_topics([NewTopic(SCRATCH, self.partitions, 1)])
         made[SCRATCH].result()
 
