@@ -130,7 +130,7 @@ def keyring_of(file: Path) -> Keyring | None:
 
 
 def publish_proof(cluster: Cluster, report: Report, actor: str) -> None:
-    """A passed replay of the whole log, for `npp resume` to rest on."""
+    """A passed replay of the whole log, for `npp resume` to rest on; it names what it proved."""
     passed = {each.name for each in report.strengths() if each.verdict == "passed"}
     placed = cluster.publish_control(
         ProofPassed(
@@ -143,7 +143,10 @@ def publish_proof(cluster: Cluster, report: Report, actor: str) -> None:
             actor=actor,
         )
     )
-    Console(stderr=True).print(f"proof published at control offset {placed.offset}")
+    err = Console(stderr=True, highlight=False, soft_wrap=True)
+    err.print(f"proof published at control offset {placed.offset}")
+    for name in sorted({"fold", "chain"} - passed):
+        err.print(f"It does not prove {name}, which was not checkable: no stop ends by it.")
 
 
 def print_report(report: Report) -> None:
