@@ -118,7 +118,7 @@ def _changed_ids_stop_everything(run: Run, tmp_path: Path) -> None:
     first = pinned["ids"]["1"]
     first["fingerprint"] = first["fingerprint"][::-1]
     lock.write_text(json.dumps(pinned))
-    code, text = run("show", PAYMENT_OF_KEY_1)
+    code, text = run("publish", "--key", "k2", "--amount", "1.00")
     lock.write_text(good)
     assert code == ExitCode.FAILED
     assert "other ids" in text
