@@ -101,6 +101,8 @@ class House:
         self.published: Counter[str] = Counter()
         self.runs = 0
         self._rest: Rest | None = None
+        self._schemas: dict[int, dict[str, Any]] = {}
+        self._decoder = Decoder(self._schemas)
         self._last: Counter[str] = Counter()  # of the last judgement
         rail, deposits, notifications, self.webhook = free_ports(4)
         self.rail = f"http://127.0.0.1:{rail}"
@@ -345,7 +347,9 @@ class House:
 
     def judge(self, *, drained: bool = True) -> Report:
         """The auditor's word on everything so far; fails the test when there is a violation."""
-        report = audit(self.evidence(), drained=drained)
+        evidence = self.evidence()
+        self._schemas.update(evidence.schemas)
+        report = audit(evidence, drained=drained, decoder=self._decoder)
         assert not report.violations, report.text()
         self._last = report.counters
         if drained:
