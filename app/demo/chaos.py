@@ -1,40 +1,62 @@
-"""kill -9 at random while the load runs; the supervisor starts again what was killed."""
+"""kill -9 at random while the load runs; the supervisor starts again what was killed.
+
+Only what is ready is killed: a process that never comes up shows nothing but that.
+"""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Final
 
 from app.platform.supervisor import Status, Supervisor
 from engine.clock import Clock
 
-PAUSE_SECONDS: Final = (1.5, 5.0)
+READY_SECONDS: Final = (1.0, 6.0)  # how long a victim works before it is killed
+LOOK_EVERY_SECONDS: Final = 0.5
 KILLS_MIN: Final = 3  # a short load ends before: then a few kills follow it
+KILLS_WAIT_SECONDS_MAX: Final = 60.0  # for them
 VICTIMS: Final = ("payments", "payments", "adapters", "adapters", "verifier")
 
 
 class Chaos:
-    """`step` a few times a second."""
+    """`step` a few times a second. `ready` asks a process whether it works."""
 
-    def __init__(self, supervisor: Supervisor, clock: Clock, seed: int) -> None:
+    def __init__(
+        self, supervisor: Supervisor, clock: Clock, seed: int, ready: Callable[[str], bool]
+    ) -> None:
         self._supervisor = supervisor
         self._clock = clock
+        self._ready = ready
         self._draw = random.Random(f"chaos:{seed}")
-        self._next_s = clock.monotonic_s() + self._draw.uniform(*PAUSE_SECONDS)
+        self._next_s = clock.monotonic_s() + self._draw.uniform(*READY_SECONDS)
+        self._victim = self._draw.choice(VICTIMS)
+        self._works = False
+        self._load_ended_s: float | None = None
         self.kills = 0
 
     def wanted(self, *, load_runs: bool) -> bool:
         """Whether there is more to kill."""
-        return load_runs or self.kills < KILLS_MIN
+        if load_runs:
+            return True
+        now = self._clock.monotonic_s()
+        self._load_ended_s = self._load_ended_s or now
+        return self.kills < KILLS_MIN and now - self._load_ended_s < KILLS_WAIT_SECONDS_MAX
 
     def step(self) -> str | None:
-        """Kill one, when its time has come; its name."""
-        if self._clock.monotonic_s() < self._next_s:
+        """Kill the victim, when it has worked long enough; its name."""
+        now = self._clock.monotonic_s()
+        if now < self._next_s:
             return None
-        self._next_s = self._clock.monotonic_s() + self._draw.uniform(*PAUSE_SECONDS)
-        victim = self._draw.choice(VICTIMS)
-        if self._supervisor.status().get(victim) is not Status.RUNNING:
+        running = self._supervisor.status().get(self._victim) is Status.RUNNING
+        if not running or not self._ready(self._victim):
+            self._works, self._next_s = False, now + LOOK_EVERY_SECONDS
             return None
-        self._supervisor.kill(victim)
+        if not self._works:
+            self._works, self._next_s = True, now + self._draw.uniform(*READY_SECONDS)
+            return None
+        killed = self._victim
+        self._supervisor.kill(killed)
         self.kills += 1
-        return victim
+        self._victim, self._works = self._draw.choice(VICTIMS), False
+        return killed

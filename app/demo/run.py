@@ -67,7 +67,7 @@ class _Demo:
         places = [(name, n) for name in names for n in range(cluster.partitions(name))]
         self._start = {**cluster.ends.high(places), **self._watcher.start}
         self._people = People(cluster, self._watcher, stage.rail_entry, self._options.seed)
-        self._chaos = Chaos(stage.supervisor, self._clock, self._options.seed)
+        self._chaos = Chaos(stage.supervisor, self._clock, self._options.seed, stage.is_ready)
         display.say(f"all runs; {stage.data / 'npp.env'} leads `npp` here; the load begins")
         load_s = self._clock.monotonic_s()
         stage.start_publisher()

@@ -168,6 +168,14 @@ class Stage:
         assert isinstance(report, dict)
         return report
 
+    def is_ready(self, name: str) -> bool:
+        """Whether a processor says that it works."""
+        try:
+            url = f"http://127.0.0.1:{self._ports[f'{name}-metrics']}/readyz"
+            return self._http.get(url, timeout=PROBE_SECONDS).is_success
+        except httpx.HTTPError:
+            return False
+
     def url(self, name: str) -> str:
         """Where a simulator listens."""
         return f"http://127.0.0.1:{self._ports[name]}"
