@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     payments: Annotated[int, typer.Option(min=1, help="Good payments; mistakes on top.")] = 2000,
-    rate: Annotated[float, typer.Option(min=0, help="Records per second; 0 = full speed.")] = 100,
+    rate: Annotated[float, typer.Option(min=0, help="Records per second; 0 = full speed.")] = 30,
     once: Annotated[
         bool, typer.Option("--once", help="End when all is at rest and proven.")
     ] = False,

@@ -28,6 +28,8 @@ QUIET_SECONDS: Final = 2.0
 REST_SECONDS_MAX: Final = 240.0  # after the load: enquiries, timers and people take their time
 LOAD_SECONDS_MORE: Final = 300.0  # beyond what the rate says, for a slow machine
 NAMED_MAX: Final = 10
+PROOF_AFTER_SECONDS: Final = 10.0
+STRENGTHS: Final = ("fold", "chain", "redecide")
 
 
 def run_demo(options: Options) -> int:
@@ -48,6 +50,7 @@ class _Demo:
         self._display = display
         self._clock = stage.clock
         self._started_s = self._clock.monotonic_s()
+        self._proof_state = "none"
 
     def run(self) -> int:
         display, stage = self._display, self._stage
@@ -91,11 +94,13 @@ class _Demo:
         """Until the publisher has ended; what it says. Raises Problem."""
         options = self._options
         allowed = LOAD_SECONDS_MORE + (2 * options.payments / options.rate if options.rate else 0)
-        until = self._clock.monotonic_s() + allowed
+        begun_s = self._clock.monotonic_s()
+        until = begun_s + allowed
         while True:
             said = self._stage.published()
             if said is not None and not self._chaos_goes_on(load_runs=False):
                 return said
+            self._first_proof(begun_s)
             self._tick("the load runs", begin=True)
             if self._chaos_goes_on(load_runs=said is None):
                 victim = self._chaos.step()
@@ -103,6 +108,24 @@ class _Demo:
                     self._display.say(f"killed {victim}")
             if self._clock.monotonic_s() > until:
                 raise Problem(f"The load did not end within {allowed:.0f} s.")
+
+    def _first_proof(self, begun_s: float) -> None:
+        """What is there after a few seconds is proven at once, beside the load."""
+        if (
+            self._proof_state == "none"
+            and self._clock.monotonic_s() - begun_s > PROOF_AFTER_SECONDS
+        ):
+            self._stage.start_proof()
+            self._proof_state = "runs"
+        if self._proof_state != "runs":
+            return
+        report = self._stage.proof()
+        if report is not None:
+            self._proof_state = "told"
+            verdicts = [f"{name} {report[name]['verdict']}" for name in STRENGTHS if name in report]
+            events = report.get("fold", {}).get("events", 0)
+            says = f"{', '.join(verdicts)} over {events} events" if verdicts else "not readable"
+            self._display.say(f"first proof, while the load goes on: {says}")
 
     def _chaos_goes_on(self, *, load_runs: bool) -> bool:
         return self._options.chaos and self._chaos.wanted(load_runs=load_runs)

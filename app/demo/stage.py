@@ -23,7 +23,6 @@ from app.demo.options import Options
 from app.exits import ExitCode, Problem, usage
 from app.platform import broker, registry
 from app.platform.children import free_ports
-from app.platform.java import JVM_STEADY
 from app.platform.supervisor import Ended, Program, Restart, Status, Supervisor
 from app.settings import ENV_FILE, Environment
 from app.topic_specs import topic_specs
@@ -37,6 +36,7 @@ PUBLISHER: Final = Path(__file__).resolve().parents[2] / "examples" / "upstream_
 SIMULATORS: Final = ("rail", "deposits", "notifications")
 PROCESSORS: Final = ("payments", "adapters", "verifier")
 PUBLISHER_NAME: Final = "upstream"
+PROOF_NAME: Final = "first-proof"
 READY_SECONDS_MAX: Final = 60.0
 LOOK_EVERY_SECONDS: Final = 0.1
 PROBE_SECONDS: Final = 2.0
@@ -84,7 +84,7 @@ class Stage:
 
     def start_platform(self) -> Cluster:
         """Kafka and the registry, with topics, schemas and control records; the way to them."""
-        self._kafka = broker.Cluster(self.data / "kafka", heap_mb=KAFKA_HEAP_MB, jvm=JVM_STEADY)
+        self._kafka = broker.Cluster(self.data / "kafka", heap_mb=KAFKA_HEAP_MB)
         self._registry = registry.Registry(self.data / "registry")
         try:
             with ThreadPoolExecutor(2) as both:
@@ -139,6 +139,24 @@ class Stage:
         self.supervisor.start(
             Program(PUBLISHER_NAME, command, self._variables(), restart=Restart.NEVER)
         )
+
+    def start_proof(self) -> None:
+        """A replay of what is there already, while the load goes on."""
+        command = (sys.executable, "-m", "app.cli", "replay", "verify", "--json")
+        self.supervisor.start(
+            Program(PROOF_NAME, command, self._variables(), restart=Restart.NEVER)
+        )
+
+    def proof(self) -> dict[str, Any] | None:
+        """The report of that replay, or None until it has ended well enough to be read."""
+        if self.supervisor.status().get(PROOF_NAME) is not Status.ENDED:
+            return None
+        last = self.supervisor.log_tail(PROOF_NAME).splitlines()[-1:]
+        try:
+            report = json.loads("".join(last))
+        except ValueError:
+            return {}
+        return report if isinstance(report, dict) else {}
 
     # -- while it runs -----------------------------------------------------------------------------
 
