@@ -12,7 +12,7 @@ import structlog
 from app import logs, settings
 from app.exits import ExitCode, Problem
 from core.payment.commands import CreatePayment
-from core.rules import Rules
+from core.rules import Limits, Windows
 
 REACH = {"NPP_BOOTSTRAP_SERVERS": "kafka:9092", "NPP_SCHEMA_REGISTRY_URL": "http://registry:8080/"}
 
@@ -46,7 +46,7 @@ def test_how_records_are_handled_can_not_be_set_by_environment(variable: str) ->
 
 
 def test_no_setting_has_the_name_of_a_rule() -> None:
-    rules = {*Rules.__struct_fields__, "limits", "windows", "attempts_max", "amount_cents_max"}
+    rules = {*Limits.__struct_fields__, *Windows.__struct_fields__, "rule_set", "tables"}
     assert rules.isdisjoint(settings.Settings.model_fields)
 
 
