@@ -63,9 +63,19 @@ def kill_child(child: Child) -> int:
 
 def end_child(child: Child, grace_seconds: float) -> int:
     """SIGTERM, SIGKILL when the grace is over; returns the exit code. Safe on an ended child."""
+    ask_to_end(child)
+    return await_end(child, grace_seconds)
+
+
+def ask_to_end(child: Child) -> None:
+    """SIGTERM, once: a second one means "at once" to most programs. Safe on an ended child."""
     if child.poll() is None:
         child.send_signal(signal.SIGCONT)  # a paused process would never see the SIGTERM
         child.terminate()
+
+
+def await_end(child: Child, grace_seconds: float) -> int:
+    """Wait for a child that was asked to end, SIGKILL it after that; returns the exit code."""
     try:
         return child.wait(grace_seconds)
     except subprocess.TimeoutExpired:

@@ -18,7 +18,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.platform.children import Child, end_child, kill_child, start_child, tail_of
+from app.platform.children import (
+    Child,
+    ask_to_end,
+    await_end,
+    end_child,
+    kill_child,
+    start_child,
+    tail_of,
+)
 from engine.clock import Clock, SystemClock
 
 RESTARTS_MAX = 5
@@ -184,10 +192,9 @@ class Supervisor:
         }
         self._managed.clear()
         for child in running.values():
-            if child.poll() is None:
-                child.terminate()
+            ask_to_end(child)
         return {
-            name: end_child(child, max(0.0, deadline - self._clock.monotonic_s()))
+            name: await_end(child, max(0.0, deadline - self._clock.monotonic_s()))
             for name, child in running.items()
         }
 

@@ -40,6 +40,19 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 print("ready")
 time.sleep(60)
 """
+COUNTS = """
+import signal, sys, time
+heard = 0
+def hear(*_):
+    global heard
+    heard += 1
+signal.signal(signal.SIGTERM, hear)
+print("ready")
+while not heard:
+    time.sleep(0.01)
+time.sleep(0.3)
+sys.exit(heard)
+"""
 DEAF = """
 import signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -141,6 +154,14 @@ def test_ending_all_gives_each_exit_code_and_kills_the_deaf(tmp_path: Path) -> N
         codes = supervisor.end_all(1.0)
         assert codes == {"good": 0, "deaf": -signal.SIGKILL, "plain": -signal.SIGTERM}
         assert supervisor.end_all() == {}
+
+
+def test_a_child_that_is_asked_to_end_hears_it_once(tmp_path: Path) -> None:
+    """A second SIGTERM means "at once" to a processor and would abort its open batch."""
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.start(program("counts", COUNTS))
+        wait_for(lambda: "ready" in supervisor.log_tail("counts"))
+        assert supervisor.end_all(WAIT_SECONDS) == {"counts": 1}
 
 
 def test_a_paused_child_can_still_be_ended(supervisor: Supervisor) -> None:
