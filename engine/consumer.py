@@ -112,12 +112,14 @@ class GroupConsumer:
             self._assigned = assigned
 
     def fetch_from(self, offsets: Mapping[Name, int]) -> None:
-        """Begin to fetch these input partitions at these offsets, and no others."""
-        call(
-            Step.READ,
-            self._consumer.assign,
-            [TopicPartition(t, p, offset) for (t, p), offset in offsets.items()],
-        )
+        """Begin to fetch these input partitions at these offsets, and no others.
+
+        The client keeps a pause over a new assignment: one that a STOP or a priority left from
+        before a rebalance would hold the partition back for ever.
+        """
+        places = [TopicPartition(t, p, offset) for (t, p), offset in offsets.items()]
+        call(Step.READ, self._consumer.assign, places)
+        call(Step.READ, self._consumer.resume, places)
 
     def fetch_nothing(self) -> None:
         """Stay a member, read nothing."""

@@ -189,7 +189,7 @@ def test_a_record_that_can_not_be_produced_is_found_and_parked_alone(toy: Rig) -
     """Row 17: the batch is halved down to the one record; the others are counted."""
     toy.start()
     toy.send(100)
-    toy.send(1, value=b"big:3000000")
+    toy.send(1, value=b"big:9000000")  # beyond what the client takes
     toy.send(100)
     toy.wait_for(200)
     parked = toy.records(QUARANTINE)
