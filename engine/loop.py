@@ -219,14 +219,16 @@ class Loop:
             return True
         offsets = run.next_offsets or self._anchor(run)
         producer, overlay = self._producer, run.overlay
+        marks_s = [started_s, self._clock.monotonic_s()]
         try:
             producer.begin()
             overlay.find_last_kept()
             producer.produce(overlay.outputs, overlay.last_kept)
+            marks_s.append(self._clock.monotonic_s())
             self._crash("after_produce")
             producer.send_offsets(offsets, self._consumer.metadata_for_commit())
+            marks_s.append(self._clock.monotonic_s())
             self._crash("after_send_offsets")
-            ending_s = self._clock.monotonic_s()
             self._crash("before_commit")
             producer.commit()
             self._crash("commit_sent")
@@ -236,20 +238,15 @@ class Loop:
         except Rebuild as error:
             if not self._resolve(offsets, error):
                 return False
-            ending_s = self._clock.monotonic_s()
-        committed_s = self._clock.monotonic_s()
+            marks_s = []  # a doubtful end is counted, not timed
+        marks_s.append(self._clock.monotonic_s())
         self._crash("after_commit")
         now_ms = self._clock.now_ms()
         run.applied(producer.acknowledged(), now_ms)
         self._positions.update(offsets)
         self._hold(run)
-        self._metrics.committed(
-            run.records,
-            now_ms,
-            ending_s - started_s,
-            committed_s - ending_s,
-            self._clock.monotonic_s() - committed_s,
-        )
+        marks_s.append(self._clock.monotonic_s())
+        self._metrics.committed(run.records, now_ms, marks_s)
         return True
 
     def _abort(self) -> None:
