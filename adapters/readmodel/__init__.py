@@ -1,0 +1,1 @@
+"""The read model: what people look at, folded from the log by the projector."""

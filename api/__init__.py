@@ -1,0 +1,1 @@
+"""The operators HTTP interface: sign-in, access, the way of a command, and views."""

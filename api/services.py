@@ -1,0 +1,135 @@
+"""What the routes work with, built by `app` and kept on the application's state.
+
+Ports are protocols so that each part can be built and tested by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from adapters.readmodel.ports import Reader
+from core.header import InputHeader, OperatorHeader
+from core.records import Outcome
+from engine.clock import Clock
+from processors.control import Control
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who calls, as the token says. `client_id` is set for machines; `expires_at` in epoch ms."""
+
+    id: str
+    roles: frozenset[str]
+    token_id: str
+    expires_at: int
+    client_id: str | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What became of a command. Exactly one of the three: its outcome, the reason why it stands in
+    quarantine, or neither: not known in time, it can still happen until `not_after` (epoch ms).
+
+    `projected` says whether the read model has reached the outcome's last event.
+    """
+
+    command_id: str
+    not_after: int
+    outcome: Outcome | None = None
+    quarantined: str | None = None
+    projected: bool = False
+
+
+class Stopped(Exception):
+    """Processing is stopped, or control can not be read: no command is taken. The sentence says
+    why."""
+
+
+class NotTaken(Exception):
+    """Kafka did not confirm the command: it may be on the log or not. Asking again is safe."""
+
+
+class MakeCommand(Protocol):
+    def __call__(self, header: InputHeader, operator: OperatorHeader) -> Any:
+        """The command of that header."""
+
+
+class Commands(Protocol):
+    """The way of a command. Blocking: call it from a worker thread."""
+
+    def operate(
+        self,
+        principal: Principal,
+        payment_intent_id: str,
+        make: MakeCommand,
+        *,
+        approval_id: str | None = None,
+        traceparent: str | None = None,
+    ) -> Answer:
+        """Publish an operator command and wait for what becomes of it. Raises Stopped, NotTaken."""
+
+    def submit(self, payment_intent_id: str, make: Any, traceparent: str | None = None) -> Answer:
+        """Publish a CreatePayment on the API's command topic and wait. Raises Stopped, NotTaken."""
+
+    def pending(self, command_id: str) -> int | None:
+        """`not_after` of a command of this process that has no outcome yet."""
+
+    def control(self) -> Control:
+        """The control topic as it stands, at most a second old. Raises Stopped when unreadable."""
+
+    def write_control(self, record: msgspec.Struct) -> int:
+        """Append a control record; its offset. Raises NotTaken."""
+
+
+class Audit(Protocol):
+    """Writes what was asked and did not become a command. Before the answer, acks=all."""
+
+    def note(
+        self,
+        principal: Principal | None,
+        action: str,
+        *,
+        method: str,
+        path: str,
+        status: int,
+        payment_intent_id: str | None = None,
+        reason: str | None = None,
+        code: str | None = None,
+        rule: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        """Raises NotTaken: then the thing asked for is not done either."""
+
+
+class Evidence(Protocol):
+    """Packs from raw bytes. `as_of` is `<sequence>.<outcomes offset>.<checkpoint number>`."""
+
+    def build(self, payment_intent_id: str, as_of: str | None, *, proof: bool) -> tuple[str, bytes]:
+        """(asOf, the pack's JSON bytes). Raises KeyError for an unknown payment, ValueError for an
+        asOf that can not be met."""
+
+    def pdf(self, pack: bytes) -> bytes:
+        """The same content for reading; prints the SHA-256 of the JSON."""
+
+    def view(self, payment_intent_id: str) -> bytes:
+        """Masked, marked "not a proof"."""
+
+    def verify(self, payment_intent_id: str, pack: bytes | None) -> dict[str, Any]:
+        """`{verified, hash, …}`, with the first broken place when it does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything a route may use."""
+
+    reader: Reader
+    commands: Commands
+    audit: Audit
+    evidence: Evidence
+    clock: Clock
+    codec: Any  # schemas.codec.Codec
+    journal: Any  # asks Kafka itself: `created(payment_intent_id) -> tuple[int, int] | None`
+    sources: dict[str, str]  # client id -> source, of submitters
+    keyring: Any  # evidence.keys.Keyring, read again when its file changes
+    partitions: int
