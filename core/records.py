@@ -1,5 +1,5 @@
-"""Records beside a payment's history: outcomes, the lifecycle record, control, checkpoints, the
-adapter's own record.
+"""Records beside a payment's history: outcomes, the lifecycle record, control, checkpoints, audit,
+the adapter's own record.
 
 Times are epoch milliseconds.
 """
@@ -236,6 +236,40 @@ class VerifierHead(msgspec.Struct, frozen=True, gc=False):
     sequence: int
     hash: bytes
     offset: int
+
+
+# --- audit ----------------------------------------------------------------------------------------
+
+
+class OperatorAudit(msgspec.Struct, frozen=True):
+    """Something that was asked of the API and did not become a command: refused at the edge, an
+    export, a look at personal data, a refused sign-in. Commands are audited by their own record.
+
+    `operator_id` is the authenticated principal, `anonymous` when there was none. `status` is the
+    HTTP status answered; `detail` is JSON text of what else is known. It never holds tokens,
+    account numbers or names of parties.
+    """
+
+    audit_id: str
+    at: int
+    operator_id: str
+    roles: tuple[str, ...]
+    action: str
+    method: str
+    path: str
+    status: int
+    token_id: str | None = None
+    client_id: str | None = None
+    payment_intent_id: str | None = None
+    reason: str | None = None
+    approval_id: str | None = None
+    code: str | None = None
+    rule: str | None = None
+    sentence: str | None = None
+    command_id: str | None = None
+    request_id: str | None = None
+    traceparent: str | None = None
+    detail: str | None = None
 
 
 # --- rail adapter ---------------------------------------------------------------------------------

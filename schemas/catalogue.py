@@ -30,6 +30,7 @@ RECORD_TYPES: Final[tuple[RecordType, ...]] = (
     record_types.Outcome,
     record_types.RailSubmission,
     record_types.Checkpoint,
+    record_types.OperatorAudit,
     *record_types.CONTROL_RECORDS,
 )
 RECORD_BY_NAME: Final[dict[str, RecordType]] = {each.__name__: each for each in RECORD_TYPES}
