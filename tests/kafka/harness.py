@@ -80,6 +80,15 @@ class Process:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self.name} lives on:\n{tail_of(self.log)}") from None
 
+    def held(self, seconds: float = CRASH_SECONDS_MAX) -> None:
+        """Wait until it has stopped itself (SIGSTOP)."""
+        deadline = time.monotonic() + seconds
+        stat = Path(f"/proc/{self.child.pid}/stat")
+        while stat.read_text().rpartition(") ")[2][:1] != "T":
+            assert self.alive(), f"{self.name} ended:\n{tail_of(self.log)}"
+            assert time.monotonic() < deadline, f"{self.name} runs on:\n{tail_of(self.log)}"
+            time.sleep(0.05)
+
     def metrics(self) -> dict[str, float]:
         """Every sample that it shows now, labels included in the name."""
         text = _get(f"http://127.0.0.1:{self.port}/metrics").decode()
@@ -157,6 +166,8 @@ class House:
         env = {"NPP_INSTANCE_ID": instance}
         if crash_at is not None:
             env["NPP_CRASH_AT"] = crash_at
+            if crash_at.startswith(("commit_sent", "commit_held")):  # the client's log tells
+                env |= {"NPP_KAFKA_DEBUG": "protocol", "NPP_KAFKA_LOG_LEVEL": "7"}
         return self._run("payments", instance, env)
 
     def start_adapters(self, instance: str = "adapters-1") -> Process:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from tests.kafka.harness import House
+import pytest
+
+from app.platform.broker import Cluster
+from tests.kafka.harness import House, Process, committed_offsets
 
 RELEASE = bool(os.environ.get("NPP_TEST_RELEASE"))
 KILLS = 300 if RELEASE else 10
 ROUNDS = 30 if RELEASE else 1
 SIGKILLED = -9
+END_TXN = re.compile(r"(Sent EndTxnRequest|Received EndTxnResponse)")
 POINTS = (
     "after_poll", "after_decide", "after_produce", "after_send_offsets", "before_commit",
     "commit_sent", "after_commit", "during_restore",
@@ -49,7 +57,10 @@ def test_row_2_killed_at_each_named_point_it_loses_and_repeats_nothing(house: Ho
         # The first two are reached in idle turns as well; later in the start there is work.
         number = house.random.randint(2, 30) if point in POINTS[:2] else 1
         process = house.start_payments(crash_at=f"{point}:{number}")
+        said = process.log.stat().st_size if process.log.exists() else 0
         assert process.exited() == SIGKILLED, f"NV: {point} was not reached"
+        if point == "commit_sent":
+            assert_unanswered(process, said)
         assert point in ("after_commit", "commit_sent") or house.waiting() > 0, f"NV: {point}"
     process = house.start_payments()
     house.ready(process)
@@ -58,3 +69,75 @@ def test_row_2_killed_at_each_named_point_it_loses_and_repeats_nothing(house: Ho
     assert moved["PaymentIntentCreated"] == 15 * len(POINTS) * ROUNDS
     assert moved["aborted records"] > 0, "NV: nothing was in an open transaction"
     assert report.counters["settled twice"] == 0
+
+
+def assert_unanswered(process: Process, start: int = 0) -> None:
+    """The client's own log ends with an EndTxn that was sent and had no answer."""
+    with process.log.open("rb") as log:
+        log.seek(start)
+        words = END_TXN.findall(log.read().decode(errors="replace"))
+    assert words, "NV: no EndTxn was sent"
+    assert words[-1] == "Sent EndTxnRequest", "NV: the answer was read before it died"
+
+
+@pytest.fixture
+def own(
+    fresh_cluster: Callable[..., Cluster], registry: str, tmp_path: Path
+) -> Iterator[tuple[Cluster, House]]:
+    """A Kafka that may be taken away, and a whole set-up on it."""
+    cluster = fresh_cluster(heap_mb=384)
+    house = House(cluster.bootstrap, registry, tmp_path / "house")
+    try:
+        house.apply()
+        house.start_simulators()
+        house.ready(*house.processes, house.start_adapters())
+        yield cluster, house
+    finally:
+        house.close()
+
+
+def test_row_2_with_end_txn_sent_and_unanswered_both_ends_are_handled(
+    own: tuple[Cluster, House],
+) -> None:
+    """EV-07: EndTxn that arrives late commits, EndTxn that is lost with its broker aborts."""
+    cluster, house = own
+    process = house.start_payments()
+    house.ready(process)
+    house.publish(10, sunny=True)
+    house.at_rest()
+    assert process.stop() == 0
+    for lost in (False, True):
+        before = committed_offsets(house.bootstrap)
+        house.publish(10, sunny=True)
+        process = house.start_payments(crash_at="commit_held:1")
+        process.held()
+        assert committed_offsets(house.bootstrap) == before, "NV: it is committed already"
+        cluster.pause()
+        process.child.send_signal(signal.SIGCONT)
+        assert process.exited() == SIGKILLED, "NV: EndTxn was not sent"
+        assert_unanswered(process)
+        if lost:
+            cluster.kill()
+            cluster.restart()
+            time.sleep(1.0)
+        else:
+            cluster.unpause()
+            wait_for_commit(house, before)
+        moved_on = committed_offsets(house.bootstrap) != before
+        assert moved_on is not lost, "NV: it ended the other way"
+        process = house.start_payments()
+        house.ready(process)
+        _, moved = house.outcome_of_run()
+        assert process.stop() == 0
+        assert moved["PaymentIntentCreated"] == (20 if not lost else 10)
+        assert moved["CreatePayment DUPLICATE"] == 0
+        assert moved["settled twice"] == 0
+        assert not lost or moved["aborted records"] > 0, "NV: nothing was aborted"
+
+
+def wait_for_commit(house: House, before: dict[tuple[str, int], int]) -> None:
+    """The broker carries out what it was sent while it was paused."""
+    deadline = time.monotonic() + 20.0
+    while committed_offsets(house.bootstrap) == before:
+        assert time.monotonic() < deadline, "NV: the broker did not carry EndTxn out"
+        time.sleep(0.2)
