@@ -3,26 +3,34 @@ count."""
 
 from __future__ import annotations
 
+from functools import lru_cache
+from struct import Struct
 from typing import Final
 
 _MASK: Final = 0xFFFFFFFF
 _M: Final = 0x5BD1E995
 _SEED: Final = 0x9747B28C
+LENGTHS_KEPT: Final = 64
 
 
 def murmur2(data: bytes) -> int:
     """The 32-bit murmur2 hash as Java's Utils.murmur2 gives it, unsigned."""
     length = len(data)
     h = _SEED ^ length
-    for at in range(0, length & ~3, 4):
-        k = int.from_bytes(data[at : at + 4], "little") * _M & _MASK
-        k = (k ^ (k >> 24)) * _M & _MASK
-        h = (h * _M & _MASK) ^ k
+    for word in _words(length >> 2).unpack_from(data):
+        k = word * _M & _MASK
+        h = (h * _M & _MASK) ^ ((k ^ (k >> 24)) * _M & _MASK)
     tail = data[length & ~3 :]
     if tail:
         h = (h ^ int.from_bytes(tail, "little")) * _M & _MASK
     h = (h ^ (h >> 13)) * _M & _MASK
     return h ^ (h >> 15)
+
+
+@lru_cache(LENGTHS_KEPT)
+def _words(count: int) -> Struct:
+    """Reads that many 32-bit words; keys of payments all have one length."""
+    return Struct(f"<{count}I")
 
 
 def partition_of(key: bytes, partitions: int) -> int:

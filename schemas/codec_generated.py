@@ -20,7 +20,10 @@ LONG_MAX: Final = 2**63 - 1
 INT_MIN: Final = -(2**31)
 INT_MAX: Final = 2**31 - 1
 VARINT_SHIFT_MAX: Final = 63  # ten groups of seven bits; the tenth holds one
-VARINTS_KEPT: Final = 4096  # lengths and small numbers; 8192 bytes of table entries at most
+VARINTS_KEPT: Final = 4096  # lengths and small numbers
+# Larger ones come in runs: a batch has few decision times, an input's offset stands in each of its
+# events. Half a megabyte at most.
+VARINTS_KEPT_MAX: Final = 2 * VARINTS_KEPT
 
 Encoder = Callable[[Any], bytes]
 Decoder = Callable[[bytes, int], Any]
@@ -51,13 +54,17 @@ def zigzag(number: int) -> bytes:
 
 
 class Varints(dict[int, bytes]):
-    """zigzag by look-up for small numbers, computed for the others."""
+    """zigzag by look-up: small numbers always, the others while they are recent."""
 
     def __init__(self) -> None:
         super().__init__((number, zigzag(number)) for number in range(VARINTS_KEPT))
 
     def __missing__(self, number: int) -> bytes:
-        return zigzag(number)
+        if len(self) >= VARINTS_KEPT_MAX:
+            for recent in list(self)[VARINTS_KEPT:]:
+                self.pop(recent, None)  # another thread may have taken it already
+        coded = self[number] = zigzag(number)
+        return coded
 
 
 class IntVarints(Varints):
@@ -66,7 +73,7 @@ class IntVarints(Varints):
     def __missing__(self, number: int) -> bytes:
         if not INT_MIN <= number <= INT_MAX:
             raise OverflowError("an int of more than 32 bits")
-        return zigzag(number)
+        return super().__missing__(number)
 
 
 LONGS: Final = Varints()
