@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     webhook_port: int = Field(DEFAULT_WEBHOOK_PORT, ge=0, le=65535, description="port of it")
     webhook_secret: SecretStr | None = Field(None, description="signs the rail's callbacks")
     signing_key: Path | None = Field(None, description="verifier's Ed25519 key (PEM)")
+    api_url: str = Field("", description="the API that commands like `npp payment` call")
+    api_token: SecretStr | None = Field(None, description="bearer token that they sign in with")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     crash_at: str = Field("", description="test profile only: POINT:N, where to kill itself")
     shutdown_seconds: float = Field(25.0, gt=0, le=300, description="SIGTERM to exit at most")
@@ -92,7 +94,9 @@ class Settings(BaseSettings):
             raise ValueError("is DEBUG, INFO, WARNING or ERROR")
         return value.upper()
 
-    @field_validator("schema_registry_url", "rail_url", "deposits_url", "notifications_url")
+    @field_validator(
+        "schema_registry_url", "rail_url", "deposits_url", "notifications_url", "api_url"
+    )
     @classmethod
     def _http(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
