@@ -60,6 +60,12 @@ class Writer(Protocol):
     def snapshots(self, payment_intent_ids: Sequence[str]) -> Mapping[str, rows.PaymentRow]:
         """The rows of those that are known."""
 
+    def approvals_of(self, payment_intent_ids: Sequence[str]) -> Sequence[rows.ApprovalRow]:
+        """All approvals of these payments."""
+
+    def conflicts_of(self, payment_intent_ids: Sequence[str]) -> Sequence[rows.ConflictRow]:
+        """All conflicts of these payments, resolved ones too."""
+
     def minutes(self, keys: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], bytes]:
         """Packed figures by (partition, minute)."""
 
