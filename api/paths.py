@@ -1,0 +1,21 @@
+"""Path parameters, by pattern: what does not have the form of an id is never looked up."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import Path
+
+PAYMENT_ID: Final = "pi_[a-z2-7]{26}"
+
+# Of another form: 404 PAYMENT_NOT_FOUND, said by the guard.
+PaymentId = Annotated[
+    str, Path(pattern=f"^{PAYMENT_ID}$", examples=["pi_pdkz22ub6ujnprx6nas575vbxy"])
+]
+ApprovalId = Annotated[str, Path(pattern="^apr_[0-9]{3,9}$", examples=["apr_001"])]
+ConflictId = Annotated[str, Path(pattern="^cnf_[0-9]{3,9}$", examples=["cnf_001"])]
+CommandId = Annotated[str, Path(pattern="^[A-Za-z0-9._:-]{1,100}$")]
+StopId = Annotated[str, Path(pattern="^[A-Za-z0-9._:-]{1,100}$")]
+RequestId = Annotated[str, Path(pattern="^[A-Za-z0-9._:-]{1,100}$")]
+Partition = Annotated[int, Path(ge=0, le=2**31 - 1)]
+Offset = Annotated[int, Path(ge=0, le=2**63 - 1)]
