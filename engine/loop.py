@@ -125,7 +125,10 @@ class Loop:
         reason = self._control.stopped(self._control_state)
         self._obey(reason)
         started_s = self._clock.monotonic_s()
-        wait_s = STOPPED_WAIT_S if reason or not self._states else self._settings.poll_wait_s
+        if reason or not self._states:
+            wait_s = STOPPED_WAIT_S
+        else:
+            wait_s = self._sizer.wait_s(self._settings.poll_wait_s)
         try:
             messages, ends = self._consumer.poll(self._sizer.count, wait_s)
         except Retry:
@@ -146,9 +149,9 @@ class Loop:
         if self._process(in_decision_order(work, self._topology.inputs)):
             self._note_ends(ends)
         done_s = self._clock.monotonic_s()
+        size = sum(len(r.value) for r in records if r.value is not None)
+        self._sizer.note(len(messages), size, (done_s - polled_s) * MS_PER_S)
         if messages:
-            size = sum(len(r.value) for r in records if r.value is not None)
-            self._sizer.note(len(messages), size, (done_s - polled_s) * MS_PER_S)
             self._metrics.polled(len(messages), polled_s - started_s)
         self._balance(len(messages))
         self._observe(done_s)

@@ -36,7 +36,7 @@ from engine.heard import HeardGate
 from engine.metrics import ALARMS, TRANSACTION_OUTCOMES, EngineMetrics, catalogue
 from engine.partitioner import murmur2, partition_of
 from engine.priority import PriorityPause
-from engine.sizing import COUNT_MAX, COUNT_MIN, BatchSizer
+from engine.sizing import COUNT_MAX, COUNT_MIN, FEW, BatchSizer
 from engine.timers import REPEAT_MS, Timers
 from engine.topics import Access, AclSpec, access_rules
 from tests.driver.engine_toy import ADD, ANSWERS, ToyControl, topology
@@ -317,6 +317,16 @@ def test_batches_grow_with_a_backlog_and_shrink_when_they_are_slow() -> None:
     for _ in range(10):
         sizer.note(10, 64 * 1024 * 1024, 1.0)
     assert sizer.count == COUNT_MIN
+
+
+def test_a_trickle_is_taken_at_once_and_everything_else_is_gathered() -> None:
+    """No batch of a steady trickle waits; a first record and a backlog do."""
+    sizer = BatchSizer()
+    waits = []
+    for polled in (0, 1, FEW - 1, FEW, COUNT_MIN, 0):
+        sizer.note(polled, 1, 1.0)
+        waits.append(sizer.wait_s(0.005))
+    assert waits == [0.005, 0.0, 0.0, 0.005, 0.005, 0.005]
 
 
 def test_commands_are_paused_while_answers_are_unread_and_resumed_after() -> None:
