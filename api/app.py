@@ -10,6 +10,7 @@ import pkgutil
 from dataclasses import dataclass, field
 from typing import Final
 
+from anyio import CapacityLimiter
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
@@ -20,7 +21,7 @@ from api.guard import GuardedRoute
 from api.limits import Limits, LimitSettings
 from api.services import Services
 
-PREFIX: Final = "/api"
+SIGN_IN_THREADS_MAX: Final = 8  # a key server that hangs holds these at most, not the routes'
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ def create_app(services: Services, auth: SignIn, settings: ApiSettings | None = 
     app.state.services = services
     app.state.auth = auth
     app.state.settings = settings
+    app.state.sign_in_threads = CapacityLimiter(SIGN_IN_THREADS_MAX)
     app.state.limits = Limits(settings.limits, services.clock)
     for router in routers():
         for route in router.routes:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from anyio import to_thread
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
@@ -91,7 +92,10 @@ async def _sign_in(request: Request) -> Principal:
     if found is not None:
         return found
     try:
-        return await run_in_threadpool(state.auth.verify, token)
+        verified: Principal = await to_thread.run_sync(
+            state.auth.verify, token, limiter=state.sign_in_threads
+        )
+        return verified
     except NotSignedIn as error:
         state.limits.refused_sign_in(request)
         raise _unsigned(

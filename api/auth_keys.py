@@ -1,0 +1,192 @@
+"""Public keys of the token issuer: a JWKS from an address or a file, kept and asked for seldom.
+
+When the key server is down, keys that are known go on for `STALE_S_MAX`; unknown ones count for
+nothing (fault row 18). A key set that can not be read changes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import msgspec
+import structlog
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
+
+from adapters.http_call import call, make_client
+from api.auth import KeysDown
+from engine.clock import Clock
+
+log = structlog.get_logger("npp.api.keys")
+
+REFRESH_S: Final = 300.0  # a key that is withdrawn counts at most this long, the server being up
+ASK_S_MIN: Final = 10.0  # between two askings, whatever tokens come
+STALE_S_MAX: Final = 3_600.0  # known keys go on this long while the server is down
+WAIT_S_MAX: Final = 3.0  # for another's asking
+KEYS_COUNT_MAX: Final = 100
+FILE_BYTES_MAX: Final = 262_144
+RSA_BITS_MIN: Final = 2_048
+KEY_ID_CHARACTERS_MAX: Final = 200
+LOCAL_KEY_PREFIX: Final = "local-"  # of the demo's own issuer: refused in production
+
+# Which algorithms a kind of key may verify: (kty, crv) → algorithms.
+ALGORITHMS: Final[dict[tuple[str, str | None], frozenset[str]]] = {
+    ("OKP", "Ed25519"): frozenset({"EdDSA", "Ed25519"}),
+    ("EC", "P-256"): frozenset({"ES256"}),
+    ("RSA", None): frozenset({"RS256", "PS256"}),
+}
+
+PublicKey = OKPKey | ECKey | RSAKey
+
+
+class TrustedKey(msgspec.Struct, frozen=True):
+    """A key, and the algorithms that it may verify."""
+
+    key: PublicKey
+    algorithms: frozenset[str]
+
+
+Read = Callable[[], Mapping[str, Any] | None]
+
+
+def from_address(url: str, clock: Clock) -> Read:
+    """Asks for the key set; None when there is no good answer. Bounded in bytes and time."""
+    client: httpx.Client = make_client("")
+
+    def read() -> Mapping[str, Any] | None:
+        answer = call(client, clock, "GET", url, None)
+        return answer.body if answer.status == 200 else None
+
+    return read
+
+
+def from_file(path: Path) -> Read:
+    """Reads the key set; None when the file is not there or no JSON object."""
+
+    def read() -> Mapping[str, Any] | None:
+        try:
+            with path.open("rb") as file:
+                found = msgspec.json.decode(file.read(FILE_BYTES_MAX + 1))
+        except (OSError, msgspec.DecodeError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    return read
+
+
+class KeySource:
+    """Keys by id. Safe for many threads: one asks, the others go on with what is known."""
+
+    def __init__(self, read: Read, clock: Clock, *, local_keys: bool) -> None:
+        self._read = read
+        self._clock = clock
+        self._local_keys = local_keys
+        self._keys: dict[str, TrustedKey] = {}
+        self._got_at: float | None = None
+        self._asked_at: float | None = None
+        self._asking = threading.Lock()
+        self.generation = 0  # rises when a key set was taken
+
+    def current(self) -> bool:
+        """Whether what is known may be used without asking."""
+        now = self._clock.monotonic_s()
+        if self._got_at is None or now - self._got_at >= STALE_S_MAX:
+            return False
+        return now - self._got_at < REFRESH_S or not self._may_ask(now)
+
+    def find(self, key_id: str) -> TrustedKey | None:
+        """The key; asks the issuer when it is unknown or the keys are old, if that is allowed now.
+
+        Raises KeysDown when it is not known and there was no good answer.
+        """
+        now = self._clock.monotonic_s()
+        got_at = self._got_at
+        if got_at is None or now - got_at >= REFRESH_S or key_id not in self._keys:
+            self._ask(WAIT_S_MAX if got_at is None or key_id not in self._keys else 0.0)
+        now = self._clock.monotonic_s()
+        if self._got_at is None or now - self._got_at >= STALE_S_MAX:
+            raise KeysDown
+        found = self._keys.get(key_id)
+        if found is None and self._got_at != self._asked_at:
+            raise KeysDown  # the last asking failed: the key may exist
+        return found
+
+    def state(self) -> str | None:
+        """Why no token can be verified now, or None."""
+        if self._got_at is None:
+            return "the token issuer's keys could not be read yet"
+        if self._clock.monotonic_s() - self._got_at >= STALE_S_MAX:
+            return "the token issuer's keys are too old and it does not answer"
+        return None
+
+    def _may_ask(self, now: float) -> bool:
+        return self._asked_at is None or now - self._asked_at >= ASK_S_MIN
+
+    def _ask(self, wait_s: float) -> None:
+        """One asks at a time; others wait so long, then go on with what is known."""
+        if not self._asking.acquire(timeout=wait_s):
+            return
+        try:
+            now = self._clock.monotonic_s()
+            if not self._may_ask(now):
+                return
+            self._asked_at = now
+            found = self._read()
+            keys = self._parse(found) if found is not None else None
+            if keys is None:
+                log.warning("the token issuer gives no key set", known=len(self._keys))
+                return
+            if keys.keys() != self._keys.keys():
+                log.info("the token issuer's keys", keys=sorted(keys))
+            self._keys = keys
+            self._got_at = now
+            self.generation += 1
+        finally:
+            self._asking.release()
+
+    def _parse(self, found: Mapping[str, Any]) -> dict[str, TrustedKey] | None:
+        """The usable keys; None when it is no key set. Symmetric and weak keys are left out."""
+        listed = found.get("keys")
+        if not isinstance(listed, list) or len(listed) > KEYS_COUNT_MAX:
+            return None
+        keys: dict[str, TrustedKey] = {}
+        for each in listed:
+            key_id = each.get("kid") if isinstance(each, dict) else None
+            if not isinstance(key_id, str) or not 0 < len(key_id) <= KEY_ID_CHARACTERS_MAX:
+                continue
+            if key_id.startswith(LOCAL_KEY_PREFIX) and not self._local_keys:
+                log.critical("the key set holds a key of the demo's issuer; it is left out")
+                continue
+            key = trusted(each)
+            if key is not None and key_id not in keys:
+                keys[key_id] = key
+        return keys
+
+
+def trusted(listed: Mapping[str, Any]) -> TrustedKey | None:
+    """A listed public key, if it is of a kind that is allowed here."""
+    kind, curve = listed.get("kty"), listed.get("crv")
+    if not isinstance(kind, str) or not isinstance(curve, str | None):
+        return None
+    algorithms = ALGORITHMS.get((kind, curve))
+    if algorithms is None or "d" in listed or listed.get("use", "sig") != "sig":
+        return None
+    named = listed.get("alg")
+    if named is not None:
+        algorithms = algorithms & {named}
+    try:
+        key = import_key({name: v for name, v in listed.items() if name in _MEMBERS})
+    except (JoseError, ValueError, TypeError, KeyError):
+        return None
+    if not isinstance(key, PublicKey) or not algorithms:
+        return None
+    if isinstance(key, RSAKey) and key.raw_value.key_size < RSA_BITS_MIN:
+        return None
+    return TrustedKey(key, algorithms)
+
+
+_MEMBERS: Final = frozenset({"kty", "crv", "x", "y", "n", "e"})
