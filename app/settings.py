@@ -25,6 +25,7 @@ ENV_FILE: Final = "npp.env"
 DEFAULT_DATA_DIR: Final = Path(".npp")
 DEFAULT_METRICS_PORT: Final = 9400
 DEFAULT_WEBHOOK_PORT: Final = 8443
+DEFAULT_API_PORT: Final = 8080
 REDACTED: Final = "(set, not shown)"
 
 # librdkafka options that may come from the environment: how to reach the cluster, never how records
@@ -83,6 +84,13 @@ class Settings(BaseSettings):
     signing_key: Path | None = Field(None, description="verifier's Ed25519 key (PEM)")
     api_url: str = Field("", description="the API that commands like `npp payment` call")
     api_token: SecretStr | None = Field(None, description="bearer token that they sign in with")
+    api_host: str = Field("127.0.0.1", description="address the API listens on")
+    api_port: int = Field(DEFAULT_API_PORT, ge=0, le=65535, description="port of it")
+    jwks: str = Field("", description="public keys of the token issuer: https address or file")
+    token_issuer: str = Field("", description="iss of tokens that count")
+    token_audience: str = Field("", description="aud of tokens that count")
+    api_clients: str = Field("", description="client=source,… of those who create over HTTP")
+    read_model_url: str = Field("", description="sqlite or postgresql address; default data_dir")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     crash_at: str = Field("", description="test profile only: POINT:N, where to kill itself")
     shutdown_seconds: float = Field(25.0, gt=0, le=300, description="SIGTERM to exit at most")
