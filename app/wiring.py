@@ -30,7 +30,7 @@ from engine.ports import EngineTopology
 from engine.reader import LogEnds, read_all
 from engine.settings import EngineSettings
 from engine.watch import Health, start_watchdog, stop_on_signals
-from evidence.keys import key_and_keyring
+from evidence.keys import key_and_keyring, write_keyring
 from processors import topology
 from processors.control import Control
 from processors.payments import INPUTS, INSTRUCTION_TOPICS, PaymentsApplication, engine_topology
@@ -41,6 +41,7 @@ from processors.verifier_store import DiskStore
 from schemas import catalogue
 from schemas.codec import Codec
 from schemas.errors import Undecodable
+from schemas.ids import locked_fingerprints
 
 log = structlog.get_logger("npp.wiring")
 
@@ -211,11 +212,14 @@ def run_verifier(environment: Environment) -> int:
     folder = room.data_dir() / "verifier"
     key_file = room.settings.signing_key or folder / "signing-key.pem"
     key, keyring = key_and_keyring(key_file, folder / "keyring.json", room.clock.now_ms())
+    codec = room.codec  # opening it has compared the schema ids with their lock
+    if keyring.state_schemas(key, locked_fingerprints(environment.ids_lock())):
+        write_keyring(folder / "keyring.json", keyring)
     store = DiskStore(folder / "heads")
     journal = KafkaVerifierLog(room.connection, room.clock)
     verifier = Verifier(
         journal=journal,
-        codec=room.codec,
+        codec=codec,
         store=store,
         key=key,
         keyring=keyring,

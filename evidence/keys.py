@@ -1,6 +1,8 @@
 """Keys of the verifier: an Ed25519 private key in its own file, and the keyring of public keys.
 
-The keyring only grows: a checkpoint is checked with the key that signed it, however old.
+The keyring only grows: a checkpoint is checked with the key that signed it, however old. Beside the
+keys it lists what each key states of schemas: that an id means this schema and no other, without
+which signed bytes could be shown as another event of the same layout.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +31,7 @@ PUBLIC_KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 KEYRING_BYTES_MAX: Final = 1_048_576
 PRIVATE_FILE_MODE: Final = 0o600
+SCHEMA_STATEMENT_PREFIX: Final = b"npp-schema-id.v1\x00"
 
 
 class KeyFileError(ValueError):
@@ -56,21 +60,38 @@ class ListedKey(msgspec.Struct, frozen=True, rename="camel"):
     added_at: int
 
 
+class SchemaStatement(msgspec.Struct, frozen=True, rename="camel"):
+    """Key `key_id` states that `schema_id` is the schema with this SHA-256 (hex) of its canonical
+    text. `signature` (hex) is over `schema_message`.
+    """
+
+    schema_id: int
+    sha256: str
+    key_id: str
+    signature: str
+
+
 class KeyringFile(msgspec.Struct, frozen=True):
     """The keyring's file: JSON, so that anybody can read it without this program."""
 
     version: int
     keys: tuple[ListedKey, ...]
+    schemas: tuple[SchemaStatement, ...] = ()
 
 
 class Keyring:
     """Public keys by id. Nothing is ever taken out of it."""
 
-    def __init__(self, keys: tuple[ListedKey, ...] = ()) -> None:
+    def __init__(
+        self, keys: tuple[ListedKey, ...] = (), schemas: tuple[SchemaStatement, ...] = ()
+    ) -> None:
         self._listed: dict[str, ListedKey] = {}
         self._public: dict[str, Ed25519PublicKey] = {}
+        self._schemas: dict[tuple[int, str], SchemaStatement] = {}
         for each in keys:
             self._list(each)
+        for statement in schemas:
+            self._schemas[statement.schema_id, statement.key_id] = statement
 
     def _list(self, key: ListedKey) -> None:
         raw = bytes.fromhex(key.public_key)
@@ -96,6 +117,33 @@ class Keyring:
         """All keys, in the order in which they were listed."""
         return tuple(self._listed.values())
 
+    def state_schemas(self, key: SigningKey, fingerprints: Mapping[int, str]) -> bool:
+        """Sign what each schema id means (SHA-256, hex); False when all of it is listed already.
+
+        Raises KeyFileError when the key has stated another meaning of an id before.
+        """
+        new = False
+        for schema_id, fingerprint in sorted(fingerprints.items()):
+            known = self._schemas.get((schema_id, key.key_id))
+            if known is not None and known.sha256 != fingerprint:
+                raise KeyFileError(f"schema id {schema_id} was stated to be another schema")
+            if known is None:
+                signature = key.sign(schema_message(schema_id, fingerprint)).hex()
+                self._schemas[schema_id, key.key_id] = SchemaStatement(
+                    schema_id, fingerprint, key.key_id, signature
+                )
+                new = True
+        return new
+
+    def schema_statement(self, schema_id: int, key_id: str | None) -> SchemaStatement | None:
+        """What is stated of a schema id: by that key, else by the key that was listed first."""
+        names = [*([key_id] if key_id else []), *self._listed]
+        return next((s for n in names if (s := self._schemas.get((schema_id, n)))), None)
+
+    def schemas(self) -> tuple[SchemaStatement, ...]:
+        """All statements, in the order in which they were made."""
+        return tuple(self._schemas.values())
+
     def verifies(self, name: str, signature: bytes, message: bytes) -> bool:
         """True when the listed key `name` made this signature. KeyError when it is not listed."""
         try:
@@ -108,6 +156,11 @@ class Keyring:
 def key_id(public: bytes) -> str:
     """A key's id: computed from the public key, so it can not name another."""
     return KEY_ID_PREFIX + hashlib.sha256(public).hexdigest()[:KEY_ID_HEX_CHARACTERS]
+
+
+def schema_message(schema_id: int, fingerprint: str) -> bytes:
+    """What a schema statement's signature covers: prefix, id as u32 big-endian, SHA-256."""
+    return SCHEMA_STATEMENT_PREFIX + schema_id.to_bytes(4, "big") + bytes.fromhex(fingerprint)
 
 
 def new_signing_key() -> SigningKey:
@@ -152,18 +205,23 @@ def read_keyring(path: Path) -> Keyring:
         raise KeyFileError(f"{path.name} is larger than {KEYRING_BYTES_MAX} bytes")
     try:
         file = msgspec.json.decode(path.read_bytes(), type=KeyringFile)
-        return Keyring(file.keys)
+        return Keyring(file.keys, file.schemas)
     except (msgspec.DecodeError, ValueError) as error:
         raise KeyFileError(f"{path.name}: {error}") from error
 
 
 def write_keyring(path: Path, keyring: Keyring) -> None:
     """Replace the file in one step. Refuses to drop a key that the file lists now."""
-    for old in read_keyring(path).listed():
+    before = read_keyring(path)
+    for old in before.listed():
         if old.key_id not in keyring:
             raise KeyFileError(f"{old.key_id} would be dropped: old keys stay listed")
+    for stated in before.schemas():
+        if stated not in keyring.schemas():
+            raise KeyFileError(f"what was stated of schema id {stated.schema_id} would be dropped")
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = msgspec.json.format(msgspec.json.encode(KeyringFile(1, keyring.listed())), indent=2)
+    file = KeyringFile(1, keyring.listed(), keyring.schemas())
+    text = msgspec.json.format(msgspec.json.encode(file), indent=2)
     fresh = path.with_name(path.name + ".new")
     fresh.write_bytes(text + b"\n")
     fresh.replace(path)

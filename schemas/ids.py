@@ -86,6 +86,11 @@ def check_lock(path: Path, registered: Registered, registry: Registry) -> None:
         _write(path, merged)
 
 
+def locked_fingerprints(path: Path) -> dict[int, str]:
+    """Schema id → SHA-256 (hex) of its canonical text, as the lock has it. Raises IdsChanged."""
+    return {int(text): entry.fingerprint for text, entry in _read(path).items()}
+
+
 def _fingerprint_of(schema: Json | None) -> str | None:
     return None if schema is None else definitions.fingerprint(schema)
 

@@ -13,6 +13,7 @@ from evidence.keys import (
     key_and_keyring,
     read_keyring,
     read_signing_key,
+    schema_message,
     signing_key_from_seed,
     write_keyring,
     write_signing_key,
@@ -81,3 +82,27 @@ def test_a_verifier_s_first_start_makes_key_and_keyring_and_later_ones_keep_them
     again, keyring = key_and_keyring(tmp_path / "k.pem", tmp_path / "r.json", 6)
     assert again.key_id == key.key_id
     assert [listed.added_at for listed in keyring.listed()] == [5]
+
+
+def test_what_a_key_states_of_schema_ids_is_kept_and_never_changed(tmp_path: Path) -> None:
+    path = tmp_path / "keyring.json"
+    keyring = Keyring()
+    keyring.add(OLD.public, 1)
+    keyring.add(NEW.public, 2)
+    assert keyring.state_schemas(OLD, {7: "ab" * 32})
+    write_keyring(path, keyring)
+    again = read_keyring(path)
+    assert not again.state_schemas(OLD, {7: "ab" * 32})
+    assert again.state_schemas(NEW, {7: "ab" * 32, 8: "cd" * 32})
+    stated = again.schema_statement(7, None)
+    assert stated is not None
+    message = schema_message(7, "ab" * 32)
+    assert again.verifies(OLD.key_id, bytes.fromhex(stated.signature), message)
+    newer = again.schema_statement(7, NEW.key_id)
+    assert newer is not None
+    assert newer.key_id == NEW.key_id
+    assert again.schema_statement(9, None) is None
+    with pytest.raises(KeyFileError, match="another schema"):
+        again.state_schemas(OLD, {7: "ee" * 32})
+    with pytest.raises(KeyFileError, match="would be dropped"):
+        write_keyring(path, Keyring(keyring.listed()))
