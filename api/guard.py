@@ -162,7 +162,7 @@ async def _note(
             payment_intent_id=named if PAYMENT_ID.fullmatch(named) else None,
             code=problem.code,
             rule=problem.rule,
-            detail=problem.sentence,
+            sentence=problem.sentence,
         )
 
     await run_in_threadpool(note)

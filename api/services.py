@@ -29,7 +29,8 @@ class Principal(msgspec.Struct, frozen=True):
 
 class Answer(msgspec.Struct, frozen=True):
     """What became of a command. Exactly one of the three: its outcome, the reason why it stands in
-    quarantine, or neither: not known in time, it can still happen until `not_after` (epoch ms).
+    quarantine, or neither: not known in time, it can still happen until `not_after` (epoch ms;
+    0: a creation, which has no such time).
 
     `projected` says whether the read model has reached the outcome's last event.
     """
@@ -73,7 +74,8 @@ class Commands(Protocol):
         """Publish a CreatePayment on the API's command topic and wait. Raises Stopped, NotTaken."""
 
     def pending(self, command_id: str) -> int | None:
-        """`not_after` of a command of this process that has no outcome yet."""
+        """`not_after` of a command of this process that has no outcome yet; 0: it has none (a
+        creation)."""
 
     def control(self) -> Control:
         """The control topic as it stands, at most a second old. Raises Stopped when unreadable."""
@@ -97,9 +99,10 @@ class Audit(Protocol):
         reason: str | None = None,
         code: str | None = None,
         rule: str | None = None,
+        sentence: str | None = None,
         detail: str | None = None,
     ) -> None:
-        """Raises NotTaken: then the thing asked for is not done either."""
+        """`detail` is JSON. Raises NotTaken: then the thing asked for is not done either."""
 
 
 class Evidence(Protocol):
