@@ -258,6 +258,29 @@ LIMIT_REACHED = _invariant(
     "LIMIT_REACHED", "There are {count} {what} already, the most there may be.", "Ask engineering."
 )
 
+# -- said by the API, before or beside a command ---------------------------------------------------
+OPERATOR_MISMATCH = _policy(
+    "OPERATOR_MISMATCH",
+    "operatorId is not the person who is signed in.",
+    "Leave operatorId out, or sign in as that person.",
+)
+PAYMENT_PARKED = _policy(
+    "PAYMENT_PARKED",
+    "The payment is parked: the command was set aside in quarantine and changed nothing.",
+    "Two persons resume the payment after the defect is mended; then ask again.",
+)
+STOP_NOT_OPEN = _policy("STOP_NOT_OPEN", "No stop {stop} is open.", "Look at the open stops.")
+RESUME_NOT_POSSIBLE = _policy(
+    "RESUME_NOT_POSSIBLE",
+    "Stop {stop} is not resumed: {problem}.",
+    "A replay has to pass after the stop began; then one person requests and another confirms.",
+)
+REDRIVE_NOT_POSSIBLE = _policy(
+    "REDRIVE_NOT_POSSIBLE",
+    "Nothing is redriven: {problem}.",
+    "Look at the quarantined records and what became of the request.",
+)
+
 RULES: Final[tuple[Rule, ...]] = tuple(v for v in globals().values() if isinstance(v, Rule))
 
 # -- no effect -------------------------------------------------------------------------------------

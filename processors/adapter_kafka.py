@@ -25,7 +25,7 @@ REDRIVE_EVERY_S: Final = 0.5
 
 
 class KafkaRecords:
-    """`processors.adapter_worker.RecordReader`, and `processors.redriver.ReadRecord`."""
+    """`processors.adapter_worker.RecordReader`, and `processors.redrive_plan.ReadRecord`."""
 
     def __init__(self, connection: Mapping[str, Any], clock: Clock) -> None:
         self._connection = connection

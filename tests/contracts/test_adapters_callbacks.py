@@ -22,7 +22,8 @@ from processors import quarantine, topology
 from processors.adapter_metrics import AdapterMetrics
 from processors.control import Control
 from processors.rail_webhook import BODY_BYTES_MAX, RailWebhook
-from processors.redriver import HEADER_REDRIVEN, Redriver
+from processors.redrive_plan import HEADER_REDRIVEN
+from processors.redriver import Redriver
 from tests.contracts.adapter_house import CLOCK, PARTIES, payment, serving, submit, wait_for
 from tests.driver.rail_house import CODEC, NOW_MS, MemoryLog
 
