@@ -197,9 +197,15 @@ class RecoverRequested(msgspec.Struct, frozen=True):
 
 
 class RecoverConfirmed(msgspec.Struct, frozen=True):
+    """A second person agreed; written last. `journal_ends[i]` is the end of partition i's journal,
+    -1 when it is not recovered; `checkpoints[i]` the number of its last checkpoint, 0 for none.
+    """
+
     request_id: str
     confirmed_at: int
     actor: str
+    journal_ends: tuple[int, ...] = ()
+    checkpoints: tuple[int, ...] = ()
 
 
 # --- proof ----------------------------------------------------------------------------------------

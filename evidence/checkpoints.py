@@ -8,7 +8,7 @@ field stays the schema's last, so the signed bytes follow from the raw ones with
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -62,6 +62,22 @@ class Sealed(msgspec.Struct, frozen=True):
         return hashlib.sha256(self.raw).digest()
 
 
+class Ground(msgspec.Struct, frozen=True):
+    """Where two persons let a partition go on after its log had lost its tail (`npp recover`)."""
+
+    journal_end: int  # the journal ended here, whatever was there before
+    checkpoint: int  # number of the last checkpoint by then; 0 for none
+
+    def voids(self, checkpoint: Checkpoint) -> bool:
+        """True for a checkpoint over events that have vanished: nothing can give its root."""
+        return checkpoint.number <= self.checkpoint and checkpoint.to_offset >= self.journal_end
+
+
+def is_void(checkpoint: Checkpoint, grounds: Sequence[Ground]) -> bool:
+    """A void checkpoint stays a link of the chain and covers nothing."""
+    return any(ground.voids(checkpoint) for ground in grounds)
+
+
 class Range:
     """The payments touched since the last checkpoint, each with its last event."""
 
@@ -95,13 +111,19 @@ def build(
     to_offset: int,
     signed_at: int,
     key_id: str,
+    begin: int | None = None,
 ) -> Checkpoint:
-    """The next checkpoint, not yet signed: it follows `previous` without a hole."""
+    """The next checkpoint, not yet signed: it follows `previous` without a hole.
+
+    `begin` is its first offset where void checkpoints stand before it.
+    """
     before = None if previous is None else previous.checkpoint
+    if begin is None:
+        begin = 0 if before is None else before.to_offset + 1
     return Checkpoint(
         partition=partition,
         number=1 if before is None else before.number + 1,
-        from_offset=0 if before is None else before.to_offset + 1,
+        from_offset=begin,
         to_offset=to_offset,
         leaves=len(touched),
         merkle_root=touched.root(),
@@ -153,11 +175,30 @@ def signature_problem(sealed: Sealed, keyring: Keyring) -> CheckpointProblem | N
 class CheckpointChain:
     """Checks a partition's checkpoints one after the other, from number 1 or from a known one."""
 
-    def __init__(self, partition: int, keyring: Keyring | None, last: Sealed | None = None) -> None:
-        """Without a keyring everything but the signatures is checked."""
+    def __init__(
+        self,
+        partition: int,
+        keyring: Keyring | None,
+        last: Sealed | None = None,
+        grounds: Sequence[Ground] = (),
+    ) -> None:
+        """Without a keyring everything but the signatures is checked. `last` is not void."""
         self.partition = partition
         self.last = last
+        self.covering = last  # the last one that is not void
+        self.grounds = grounds
         self._keyring = keyring
+
+    def begin(self) -> int:
+        """The first offset of the next checkpoint: behind the last one, or, once the last of the
+        void ones has passed, behind the last that covers anything.
+        """
+        last = None if self.last is None else self.last.checkpoint
+        if last is None:
+            return 0
+        if not any(g.checkpoint == last.number and g.voids(last) for g in self.grounds):
+            return last.to_offset + 1
+        return 0 if self.covering is None else self.covering.checkpoint.to_offset + 1
 
     def feed(self, sealed: Sealed) -> CheckpointProblem | None:
         """The first thing wrong with the next checkpoint, or None; then it is the last one."""
@@ -166,6 +207,8 @@ class CheckpointChain:
             problem = signature_problem(sealed, self._keyring)
         if problem is None:
             self.last = sealed
+            if not is_void(sealed.checkpoint, self.grounds):
+                self.covering = sealed
         return problem
 
     def _position(self, found: Checkpoint) -> CheckpointProblem | None:
@@ -180,7 +223,7 @@ class CheckpointChain:
             return problem(NUMBER, f"expected number {number}, found {found.number}")
         if found.previous_checkpoint != (ZERO_HASH if self.last is None else self.last.hash):
             return problem(PREVIOUS, "it names another checkpoint before it than the one there")
-        begin = 0 if before is None else before.to_offset + 1
+        begin = self.begin()
         if found.from_offset != begin or found.to_offset < begin:
             return problem(
                 RANGE,

@@ -2,8 +2,7 @@
 end it.
 
 Every obeyer (payments, rail and deposits adapter) folds the same records to the same answer; nobody
-trusts the
-sender to have checked (domain: evidence, and policy).
+trusts the sender to have checked (domain: evidence, and policy).
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import structlog
 
 from core import records
 from core.values import same_person
+from evidence.checkpoints import Ground
 from processors.topology import CONTROL
 
 log = structlog.get_logger("npp.control")
@@ -25,9 +25,7 @@ PERSONS_SEEN_MAX: Final = (
 
 
 class Control:
-    """Fold of the control topic. `decode(topic, value)` raises ValueError for what it can not read.
-    Fold of the control topic. `decode(topic, value)` raises ValueError for what it can not read.
-    """
+    """Fold of the control topic. `decode(topic, value)` raises ValueError for the unreadable."""
 
     def __init__(
         self,
@@ -51,7 +49,7 @@ class Control:
         self._redrives: dict[str, records.RedriveRequested] = {}
         self._recovers: dict[str, records.RecoverRequested] = {}
         self.redrives_confirmed: dict[str, tuple[records.RedriveRequested, str]] = {}
-        self.recovers_confirmed: dict[str, tuple[records.RecoverRequested, str]] = {}
+        self.recoveries: dict[str, records.RecoverConfirmed] = {}
 
     # -- what the engine asks --------------------------------------------------------------------
 
@@ -90,6 +88,24 @@ class Control:
 
     def stops(self) -> list[records.ProcessingStopped]:
         return [stop for _, stop in self._stops.values()]
+
+    def recovered_at(self, partition: int) -> int:
+        """When two persons last let this partition go on after a loss, epoch ms; 0 for never."""
+        return max((each.confirmed_at for each in self._recoveries_of(partition)), default=0)
+
+    def grounds(self, partition: int) -> tuple[Ground, ...]:
+        """Where its log's tail was lost and two persons let it go on, in order."""
+        return tuple(
+            Ground(each.journal_ends[partition], each.checkpoints[partition])
+            for each in self._recoveries_of(partition)
+        )
+
+    def _recoveries_of(self, partition: int) -> list[records.RecoverConfirmed]:
+        return [
+            each
+            for each in self.recoveries.values()
+            if partition < len(each.journal_ends) and each.journal_ends[partition] >= 0
+        ]
 
     # -- the fold --------------------------------------------------------------------------------
 
@@ -206,7 +222,13 @@ class Control:
             return "the replay named was made before the stop: run it again"
         if not (proof.fold and proof.chain):
             return "the replay named did not prove both fold and chain"
+        if self.cluster is not None and len(proof.offsets) != self.cluster.partitions:
+            return "the replay named does not cover every partition"
         return None
+
+    def proof(self, offset: int) -> records.ProofPassed | None:
+        """The passed replay at this control offset."""
+        return self._proofs.get(offset)
 
     def latest_proof(self) -> int | None:
         """Control offset of the last passed replay."""
@@ -215,6 +237,10 @@ class Control:
     def resume_request(self, stop_id: str) -> int | None:
         """Control offset of the last request to resume this stop."""
         return max((o for o, r in self._resumes.items() if r.stop_id == stop_id), default=None)
+
+    def resume_requested(self, offset: int) -> records.ResumeRequested | None:
+        """The request to resume at this control offset."""
+        return self._resumes.get(offset)
 
     def _confirm_redrive(self, offset: int, confirmed: records.RedriveConfirmed) -> None:
         request = self._redrives.get(confirmed.request_id)
@@ -229,16 +255,31 @@ class Control:
         self.redrives_confirmed[confirmed.request_id] = (request, confirmed.actor)
 
     def _confirm_recover(self, offset: int, confirmed: records.RecoverConfirmed) -> None:
-        request = self._recovers.get(confirmed.request_id)
-        if request is None or same_person(request.actor, confirmed.actor):
+        refusal = self.recover_refusal(confirmed)
+        if refusal is not None:
             log.error(
-                "recover_refused",
-                offset=offset,
-                request_id=confirmed.request_id,
-                rule="TWO_PERSONS",
+                "recover_refused", offset=offset, request_id=confirmed.request_id, why=refusal
             )
             return
-        self.recovers_confirmed[confirmed.request_id] = (request, confirmed.actor)
+        self.recoveries[confirmed.request_id] = confirmed
+
+    def recover_refusal(self, confirmed: records.RecoverConfirmed) -> str | None:
+        """Why this confirmation lets nothing go on, or None: asked for, and by another person."""
+        request = self._recovers.get(confirmed.request_id)
+        if request is None:
+            return f"nobody requested {confirmed.request_id}"
+        if same_person(request.actor, confirmed.actor):
+            return "the person who asked can not confirm: a second person has to"
+        if confirmed.request_id in self.recoveries:
+            return "it was confirmed already: ask again"
+        if not 0 < len(confirmed.journal_ends) == len(confirmed.checkpoints):
+            return "it does not say where the journal ended"
+        asked = set(request.partitions)
+        if asked and any(
+            end >= 0 and number not in asked for number, end in enumerate(confirmed.journal_ends)
+        ):
+            return "it names partitions that were not requested"
+        return None
 
 
 def _remember(memory: dict[Any, Any], key: Any, value: Any) -> None:

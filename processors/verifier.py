@@ -22,6 +22,7 @@ from evidence import chain, checkpoints
 from evidence.chain import Break
 from evidence.checkpoints import Sealed
 from evidence.keys import Keyring, SigningKey
+from processors.control import Control
 from processors.topology import CHECKPOINTS, CONTROL, EVENTS
 from processors.verifier_partition import (
     LOG_START_LOST,
@@ -81,6 +82,9 @@ class VerifierLog(Protocol):
 
     def checkpoints(self, starts: Mapping[int, int]) -> Mapping[int, Iterator[RawCheckpoint]]:
         """Checkpoints from an offset of each partition to its end as it stands now."""
+
+    def control(self, start: int) -> Sequence[tuple[int, bytes]]:
+        """Offsets and values of the control topic from `start` to its end as it stands now."""
 
     def follow(self, start: Mapping[int, int]) -> None:
         """Read the journal from these offsets from now on."""
@@ -159,6 +163,8 @@ class Verifier:
         self._reported: set[tuple[str, int, int]] = set()
         self._round_s = 0.0
         self._stop = threading.Event()
+        self._control = Control(self._decode_control)
+        self._control_next = 0
         self.caught_up = False
 
     # -- life --------------------------------------------------------------------------------------
@@ -187,7 +193,7 @@ class Verifier:
                 log.warning("verifier_opens_anew", why=str(doubt))
                 self._clock.sleep(REOPEN_PAUSE_S)
             except Exit as end:
-                if end.code == OFFSETS_LOST:
+                if end.code == OFFSETS_LOST and not self._follow_control():
                     self._check_bounds()
                     self._publish_stops()
                 raise
@@ -195,6 +201,7 @@ class Verifier:
     def open(self) -> None:
         """Fence any other verifier, then begin where the store and the topic say."""
         self._journal.take()
+        self._follow_control()
         count = self._journal.partitions()
         bounds = self._journal.bounds(EVENTS)
         self.caught_up = False
@@ -205,6 +212,7 @@ class Verifier:
                 keyring=self._keyring,
                 decode=self._decode_checkpoint,
                 partition_of=lambda key: self._partition_of(key, count),
+                grounds=self._control.grounds(number),
             )
             for number in range(count)
         }
@@ -245,6 +253,10 @@ class Verifier:
     def sign_round(self) -> int:
         """Check the log's ends and each last checkpoint on the topic, then sign what is new."""
         self._round_s = self._clock.monotonic_s()
+        if self._follow_control():
+            log.warning("verifier_begins_anew", why="two persons let the log go on after a loss")
+            self.open()
+            return 0
         self._check_bounds()
         ready = [v for v in self._partitions.values() if v.may_sign()]
         there = self._journal.checkpoints({v.partition: v.topic_offset() for v in ready})
@@ -264,6 +276,14 @@ class Verifier:
         unsigned = sum(v.events_unsigned for v in self._partitions.values())
         self._metrics.unsigned.set(unsigned)
         return len(signed)
+
+    def _follow_control(self) -> bool:
+        """Read what is new on the control topic; True when two persons have recovered since."""
+        before = len(self._control.recoveries)
+        for offset, value in self._journal.control(self._control_next):
+            self._control.apply(offset, value)
+            self._control_next = offset + 1
+        return len(self._control.recoveries) != before
 
     def _check_bounds(self) -> None:
         for number, (low, end) in self._journal.bounds(EVENTS).items():
@@ -343,6 +363,12 @@ class Verifier:
     def verified(self) -> dict[int, int]:
         """The last verified offset by partition; -1 when there is none."""
         return {n: v.verified_offset for n, v in self._partitions.items()}
+
+    def _decode_control(self, topic: str, value: bytes) -> object:
+        try:
+            return self._codec.decode(topic, value, None)
+        except Undecodable as error:
+            raise ValueError(error.reason) from error
 
     def _decode_checkpoint(self, raw: bytes) -> Checkpoint:
         try:

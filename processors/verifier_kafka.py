@@ -9,7 +9,7 @@ from engine.clock import Clock
 from engine.errors import Abort, EngineError, Exit, Rebuild
 from engine.reader import LogEnds, LogRecord, PartitionReader, read_all
 from engine.transaction import Status, TransactionalProducer, TransactionSettings
-from processors.topology import CHECKPOINTS, EVENTS
+from processors.topology import CHECKPOINTS, CONTROL, EVENTS
 from processors.verifier import Publication
 from processors.verifier_partition import RawCheckpoint
 
@@ -65,6 +65,14 @@ class KafkaVerifierLog:
         for record in self._records(starts, ends):
             found[record.partition].append((record.offset, record.value or b""))
         return {number: iter(records) for number, records in found.items()}
+
+    def control(self, start: int) -> Sequence[tuple[int, bytes]]:
+        if start >= self._ends.stable([(CONTROL, 0)])[CONTROL, 0]:
+            return ()
+        read = read_all(
+            self._connection, CONTROL, start={0: start}, partitions=[0], clock=self._clock
+        )
+        return [(r.offset, r.value) for records in read for r in records if r.value is not None]
 
     def _raw(self, starts: Mapping[int, int], ends: Mapping[int, int]) -> Iterator[RawCheckpoint]:
         for record in self._records(starts, ends):

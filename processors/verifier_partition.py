@@ -5,13 +5,13 @@ No Kafka and no clock. A partition with a problem goes on being verified and is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from core.records import Checkpoint
 from evidence import checkpoints
 from evidence.chain import Break, ChainChecker, Head
-from evidence.checkpoints import CheckpointChain, CheckpointProblem, Range, Sealed
+from evidence.checkpoints import CheckpointChain, CheckpointProblem, Ground, Range, Sealed
 from evidence.keys import Keyring
 from processors.verifier_store import Mark, VerifierStore
 
@@ -34,6 +34,7 @@ class PartitionVerifier:
         keyring: Keyring,
         decode: Callable[[bytes], Checkpoint],
         partition_of: Callable[[bytes], int] | None = None,
+        grounds: Sequence[Ground] = (),
     ) -> None:
         self.partition = partition
         self.problem: Problem | None = None  # the first one; from then on nothing is signed
@@ -49,8 +50,12 @@ class PartitionVerifier:
             None  # on the topic, not yet confirmed by the log
         )
         self._mark = store.mark(partition)
+        if self._mark is not None and checkpoints.is_void(decode(self._mark.raw), grounds):
+            store.forget(partition)  # heads of events that have vanished: from offset zero again
+            self._mark = None
+        self._seen: RawCheckpoint | None = None  # the topic's last checkpoint that was good
         self._checker = ChainChecker(partition, self, partition_of=partition_of)
-        self._chain = CheckpointChain(partition, keyring)
+        self._chain = CheckpointChain(partition, keyring, grounds=grounds)
 
     # -- the checker's heads -----------------------------------------------------------------------
 
@@ -66,7 +71,9 @@ class PartitionVerifier:
     # -- where to begin ----------------------------------------------------------------------------
 
     def topic_offset(self) -> int:
-        """From where the checkpoint topic has to be read: our last checkpoint, or the beginning."""
+        """From where the checkpoint topic has to be read: its last good one, or the beginning."""
+        if self._seen is not None:
+            return self._seen[0]
         return 0 if self._mark is None else self._mark.topic_offset
 
     def resume(self, recorded: Iterator[RawCheckpoint]) -> Problem | None:
@@ -78,7 +85,8 @@ class PartitionVerifier:
         self._recorded = recorded
         if self._mark is not None:
             own = Sealed(self._decode(self._mark.raw), self._mark.raw)
-            self._chain.last = own
+            self._chain.last = self._chain.covering = own
+            self._seen = (self._mark.topic_offset, own.raw)
             self.next_offset = own.checkpoint.to_offset + 1
             self.verified_offset = own.checkpoint.to_offset
             found = next(self._recorded, None)
@@ -91,13 +99,20 @@ class PartitionVerifier:
 
     def bounds(self, low: int, end: int) -> Problem | None:
         """Check the log's own ends: neither its front nor what a checkpoint covers may be gone."""
-        last = self._awaited[1] if self._awaited is not None else self._chain.last
+        last = self._awaited[1] if self._awaited is not None else self._chain.covering
         if last is not None and end <= last.checkpoint.to_offset:
             return self._fail(
                 LOG_TAIL_LOST,
                 last.checkpoint.number,
                 f"the log ends before offset {end}, the checkpoint covers up to "
                 f"{last.checkpoint.to_offset}: committed payments have vanished",
+            )
+        if end < self.next_offset:
+            return self._fail(
+                LOG_TAIL_LOST,
+                0 if last is None else last.checkpoint.number,
+                f"the log ends before offset {end}, it was verified before {self.next_offset}: "
+                "committed payments have vanished",
             )
         if low > self.next_offset:
             return self._fail(
@@ -143,22 +158,23 @@ class PartitionVerifier:
         return None
 
     def _await_next(self) -> Problem | None:
+        """The topic's next checkpoint that covers anything; void ones are links only."""
         self._awaited = None
-        found = next(self._recorded, None)
-        if found is None:
-            return None
-        at, raw = found
-        try:
-            sealed = Sealed(self._decode(raw), raw)
-        except ValueError as error:
-            last = self._chain.last
-            number = 1 if last is None else last.checkpoint.number + 1
-            return self._fail(checkpoints.UNREADABLE, number, f"topic offset {at}: {error}")
-        problem = self._chain.feed(sealed)
-        if problem is not None:
-            self.problem = self.problem or problem
-            return problem
-        self._awaited = (at, sealed)
+        for at, raw in self._recorded:
+            try:
+                sealed = Sealed(self._decode(raw), raw)
+            except ValueError as error:
+                last = self._chain.last
+                number = 1 if last is None else last.checkpoint.number + 1
+                return self._fail(checkpoints.UNREADABLE, number, f"topic offset {at}: {error}")
+            problem = self._chain.feed(sealed)
+            if problem is not None:
+                self.problem = self.problem or problem
+                return problem
+            self._seen = (at, raw)
+            if self._chain.covering is sealed:
+                self._awaited = (at, sealed)
+                return None
         return None
 
     # -- signing -----------------------------------------------------------------------------------
@@ -172,8 +188,9 @@ class PartitionVerifier:
         if not self.may_sign():
             raise ValueError(f"partition {self.partition} has nothing that may be signed")
         return checkpoints.build(
-            self.partition, self._chain.last, self._touched, self.verified_offset, signed_at, key_id
-        )
+            self.partition, self._chain.last, self._touched, self.verified_offset, signed_at,
+            key_id, self._chain.begin(),
+        )  # fmt: skip
 
     def committed(self, topic_offset: int, sealed: Sealed) -> Problem | None:
         """Our own checkpoint is on the topic: checked like anybody's, then written to the store."""
@@ -185,8 +202,8 @@ class PartitionVerifier:
         return None
 
     def expected_last(self) -> RawCheckpoint | None:
-        """Our last checkpoint and where it must stand on the topic."""
-        return None if self._mark is None else (self._mark.topic_offset, self._mark.raw)
+        """The last good checkpoint and where it must stand on the topic, with nothing after it."""
+        return self._seen
 
     def foreign_checkpoint(self, at: int, why: str) -> Problem:
         """The topic's last checkpoint is not ours."""
@@ -196,6 +213,7 @@ class PartitionVerifier:
 
     def _signed(self, at: int, sealed: Sealed) -> None:
         self._mark = Mark(at, sealed.raw)
+        self._seen = (at, sealed.raw) if self._seen is None or self._seen[0] < at else self._seen
         self._store.commit(self.partition, self._mark, self._fresh)
         self._fresh.clear()
         self._touched.clear()

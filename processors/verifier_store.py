@@ -49,6 +49,9 @@ class VerifierStore(Protocol):
     def clear_unsigned(self, partition: int) -> None:
         """Forget what no checkpoint covers: it is verified again."""
 
+    def forget(self, partition: int) -> None:
+        """No mark and no heads: the partition is verified from offset zero."""
+
     def stop_published(self, stop_id: str) -> bool:
         """True when this STOP was written to the control topic before."""
 
@@ -96,6 +99,11 @@ class DiskStore:
         prefix = _UNSIGNED + _number(partition)
         self._db.delete_range(prefix, _UNSIGNED + _number(partition + 1))
 
+    def forget(self, partition: int) -> None:
+        self.clear_unsigned(partition)
+        self._db.delete(_MARK + _number(partition))
+        self._db.delete_range(_SIGNED + _number(partition), _SIGNED + _number(partition + 1))
+
     def stop_published(self, stop_id: str) -> bool:
         return self._db.get(_STOP + stop_id.encode()) is not None
 
@@ -134,6 +142,12 @@ class MemoryStore:
     def clear_unsigned(self, partition: int) -> None:
         for key in [key for key in self._unsigned if key[0] == partition]:
             del self._unsigned[key]
+
+    def forget(self, partition: int) -> None:
+        self.clear_unsigned(partition)
+        self._marks.pop(partition, None)
+        for key in [key for key in self._heads if key[0] == partition]:
+            del self._heads[key]
 
     def stop_published(self, stop_id: str) -> bool:
         return stop_id in self._stops

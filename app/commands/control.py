@@ -9,7 +9,7 @@ import typer
 
 from app import control_records, rule_files, settings
 from app.cluster import Cluster
-from app.commands.operate import As
+from app.commands.api_options import As
 from app.exits import ExitCode, Problem, usage
 from app.output import console
 from app.recovery import recover_offsets, requested
@@ -101,7 +101,16 @@ def _request(cluster: Cluster, control: Control, stop_id: str, operator: str, re
         )
     now = cluster.clock.now_ms()
     cluster.publish_control(ResumeRequested(stop_id, proof, reason, now, operator))
+    _show_proof(control, proof)
     console().print(f"{stop_id}: resume requested. A second person: npp resume --confirm --as …")
+
+
+def _show_proof(control: Control, offset: int) -> None:
+    """What the replay proved and what not: both persons answer for it."""
+    proof = control.proof(offset)
+    if proof is not None:
+        again = "" if proof.redecide else " (decisions were not proven)"
+        console().print(f"It rests on a replay, {proof.scope}{again}.")
 
 
 def _confirm(cluster: Cluster, control: Control, stop_id: str, operator: str) -> None:
@@ -112,6 +121,9 @@ def _confirm(cluster: Cluster, control: Control, stop_id: str, operator: str) ->
     refusal = control.resume_refusal(record)
     if refusal is not None:
         raise Problem(f"{stop_id} is not resumed: {refusal}.")
+    request = control.resume_requested(offset)
+    if request is not None:
+        _show_proof(control, request.proof_offset)
     cluster.publish_control(record)
     folded, _ = cluster.control()
     left = [each.stop_id for each in folded.stops()]

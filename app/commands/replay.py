@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from app import rule_files, settings
 from app.cluster import Cluster
-from app.commands.operate import PAYMENT_ID
+from app.commands.api_options import PAYMENT_ID
 from app.exits import ExitCode, Problem, usage
 from app.output import console, print_json
 from core.records import ProofPassed
@@ -42,6 +42,18 @@ def verify_command(
         Path | None,
         typer.Option(help="Public keys of the verifier; default: <data dir>/verifier/keyring.json"),
     ] = None,
+    from_checkpoint: Annotated[
+        bool,
+        typer.Option(
+            "--from-checkpoint",
+            help="Fold and chain from each partition's last good checkpoint on; what is broken "
+            "before it is listed, not judged.",
+        ),
+    ] = False,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="With --from-checkpoint: leave this payment out; may be repeated."),
+    ] = None,
     publish: Annotated[
         bool, typer.Option("--publish", help="Write ProofPassed to the control topic, for resume.")
     ] = False,
@@ -54,15 +66,33 @@ def verify_command(
     redecide: the inputs give the recorded events again, byte for byte, and every input is
     accounted for. Reads only; instructs nobody.
     """
+    left_out = tuple(without or ())
+    for each in left_out:
+        if not PAYMENT_ID.fullmatch(each):
+            raise usage(f"{each} is no paymentIntentId.")
     if payment and not PAYMENT_ID.fullmatch(payment):
         raise usage(f"{payment} is no paymentIntentId.")
     limit = Limit(offset=to_offset, time_ms=to_time, sequence=to_sequence)
     if publish and (payment or limit):
         raise usage("Only a replay of the whole log can be published.")
+    if left_out and not from_checkpoint:
+        raise usage("--without goes with --from-checkpoint.")
+    if from_checkpoint and (payment or limit):
+        raise usage(
+            "--from-checkpoint proves the whole log from there on: no --payment, no --to-…."
+        )
     environment = settings.load()
     file = keyring or environment.settings.data_dir / "verifier" / "keyring.json"
     with Cluster(environment) as cluster:
-        report = replay_log(cluster, keyring_of(file), payment or None, limit, sys.stderr.isatty())
+        report = replay_log(
+            cluster,
+            keyring_of(file),
+            payment or None,
+            limit,
+            sys.stderr.isatty(),
+            from_checkpoint=from_checkpoint,
+            without=left_out,
+        )
         if publish and report.passed:
             publish_proof(cluster, report, operator)
     if json:
@@ -78,6 +108,9 @@ def replay_log(
     payment: str | None = None,
     limit: Limit | None = None,
     bar: bool = False,
+    *,
+    from_checkpoint: bool = False,
+    without: tuple[str, ...] = (),
 ) -> Report:
     """Run the replay; with `bar` progress is drawn on standard error."""
     log = KafkaReplayLog(cluster.connection, cluster.clock)
@@ -106,6 +139,8 @@ def replay_log(
                 payment=payment,
                 limit=limit or Limit(),
                 keyring=keyring,
+                from_checkpoint=from_checkpoint,
+                without=without,
                 extra_inputs=_extra(inputs),
                 progress=show,
             ),
@@ -130,11 +165,11 @@ def keyring_of(file: Path) -> Keyring | None:
 
 
 def publish_proof(cluster: Cluster, report: Report, actor: str) -> None:
-    """A passed replay of the whole log, for `npp resume` to rest on; it names what it proved."""
+    """A passed replay of every partition, for `npp resume` to rest on; it names what it proved."""
     passed = {each.name for each in report.strengths() if each.verdict == "passed"}
     placed = cluster.publish_control(
         ProofPassed(
-            scope="whole log",
+            scope=report.scope(),
             fold="fold" in passed,
             chain="chain" in passed,
             redecide="redecide" in passed,
@@ -160,6 +195,10 @@ def print_report(report: Report) -> None:
         )
         for reason, count in shown["notCheckable"].items():
             out.print(f"{'':<9} not checkable: {reason} ({count})")
+    if report.base is not None:
+        out.print(f"scope     {report.scope()}")
+        for past in report.excused.failures:
+            out.print(f"{'':<9} not judged: {past.sentence()}")
     inputs = report.inputs
     out.print(
         f"inputs    {inputs.read} read: {inputs.by_events} by events, {inputs.by_outcome} by "

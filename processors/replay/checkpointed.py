@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from core.records import Checkpoint
 from engine.reader import LogRecord
 from evidence import checkpoints
 from evidence.chain import Link, event_hash
-from evidence.checkpoints import CheckpointChain, CheckpointProblem, Range, Sealed
+from evidence.checkpoints import CheckpointChain, CheckpointProblem, Ground, Range, Sealed
 from evidence.keys import Keyring
-from processors.replay.report import Failure, Strength
+from processors.replay.report import Failure, Report
 from processors.topology import CHECKPOINTS
 
 LOG_TAIL_LOST: Final = "LOG_TAIL_LOST"
@@ -28,34 +28,37 @@ class CheckpointedPartition:
         keyring: Keyring | None,
         recorded: Iterator[LogRecord],
         decode: Callable[[LogRecord], Checkpoint],
+        grounds: Sequence[Ground] = (),
     ) -> None:
         """`decode` raises ValueError for what is not a checkpoint."""
         self.partition = partition
-        self._chain = CheckpointChain(partition, keyring)
+        self.good_end = 0  # the offset behind the last checkpoint whose root the journal gives
+        self._chain = CheckpointChain(partition, keyring, grounds=grounds)
         self._recorded = recorded
         self._decode = decode
         self._awaited: tuple[int, Sealed] | None = None
         self._touched = Range()
-        self._failure: Failure | None = None
+        self._failure: Failure | None = None  # nothing after it can be judged
+        self._roots: list[tuple[int, Failure]] = []  # wrong roots, and the end of each range
         self._confirmed = 0
         self._pull()
 
     def _pull(self) -> None:
-        """The next checkpoint of the topic, checked by itself and against the one before."""
+        """The topic's next checkpoint that covers anything, checked by itself and in its chain."""
         self._awaited = None
-        record = next(self._recorded, None)
-        if record is None:
-            return
-        try:
-            sealed = Sealed(self._decode(record), record.value or b"")
-        except ValueError as error:
-            self._fail(checkpoints.UNREADABLE, record.offset, 0, str(error))
-            return
-        problem = self._chain.feed(sealed)
-        if problem is not None:
-            self._problem(record.offset, problem)
-            return
-        self._awaited = (record.offset, sealed)
+        for record in self._recorded:
+            try:
+                sealed = Sealed(self._decode(record), record.value or b"")
+            except ValueError as error:
+                self._failure = self._fail(checkpoints.UNREADABLE, record.offset, 0, str(error))
+                return
+            problem = self._chain.feed(sealed)
+            if problem is not None:
+                self._failure = self._problem(record.offset, problem)
+                return
+            if self._chain.covering is sealed:
+                self._awaited = (record.offset, sealed)
+                return
 
     def event(self, offset: int, link: Link | None, value: bytes) -> None:
         """A record of the journal; `link` is None when it is not one of ours."""
@@ -63,19 +66,25 @@ class CheckpointedPartition:
         if link is not None:
             self._touched.touch(link.payment_intent_id, link.sequence, event_hash(value))
 
-    def finish(self, end: int, strength: Strength) -> None:
-        """Every record below `end` was fed: the first failure, if any, joins the result."""
+    def finish(self, end: int, report: Report) -> None:
+        """Every record below `end` was fed: what is wrong joins the result."""
         self._confirm(end - 1)
         if self._failure is None and self._awaited is not None:
             offset, sealed = self._awaited
-            self._fail(
+            self._failure = self._fail(
                 LOG_TAIL_LOST,
                 offset,
                 sealed.checkpoint.number,
                 f"the log ends before offset {end}, the checkpoint covers up to "
                 f"{sealed.checkpoint.to_offset}",
             )
+        strength = report.chain
         strength.checked += self._confirmed
+        if report.base is not None:
+            report.base[self.partition] = self.good_end
+        for to_offset, failure in self._roots:
+            past = report.is_past(self.partition, to_offset)
+            (report.excused if past else strength).fail(failure)
         if self._failure is not None:
             strength.fail(self._failure)
         elif self._chain.last is None:
@@ -84,21 +93,23 @@ class CheckpointedPartition:
     def _confirm(self, up_to: int) -> None:
         while self._failure is None and self._awaited is not None:
             offset, sealed = self._awaited
-            if sealed.checkpoint.to_offset > up_to:
+            to_offset = sealed.checkpoint.to_offset
+            if to_offset > up_to:
                 return
             problem = checkpoints.root_problem(sealed.checkpoint, self._touched)
-            if problem is not None:
-                self._problem(offset, problem)
-                return
             self._touched.clear()
-            self._confirmed += 1
+            if problem is None:
+                self._confirmed += 1
+                self.good_end = to_offset + 1
+            else:
+                self._roots.append((to_offset, self._problem(offset, problem)))
             self._pull()
 
-    def _problem(self, offset: int, problem: CheckpointProblem) -> None:
-        self._fail(problem.kind, offset, problem.number, problem.first_difference)
+    def _problem(self, offset: int, problem: CheckpointProblem) -> Failure:
+        return self._fail(problem.kind, offset, problem.number, problem.first_difference)
 
-    def _fail(self, kind: str, offset: int, number: int, difference: str) -> None:
-        self._failure = Failure(
+    def _fail(self, kind: str, offset: int, number: int, difference: str) -> Failure:
+        return Failure(
             kind, None, 0, CHECKPOINTS, self.partition, offset,
             f"checkpoint {number}: {difference}",
         )  # fmt: skip

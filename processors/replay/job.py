@@ -19,6 +19,7 @@ from engine.partitioner import partition_of
 from engine.reader import LogRecord
 from evidence.chain import FOREIGN_EVENT, Link, read_link
 from evidence.keys import Keyring
+from processors.control import Control
 from processors.payments import INPUTS
 from processors.replay import buckets
 from processors.replay.accounting import Accounting
@@ -51,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True):
     payment: str | None = None
     limit: Limit = Limit()
     keyring: Keyring | None = None
+    from_checkpoint: bool = False
+    without: tuple[str, ...] = ()  # payments left out; with `from_checkpoint` only
     extra_inputs: tuple[str, ...] = ()
     progress: Progress | None = None
 
@@ -63,6 +66,23 @@ def verify(log: ReplayLog, settings: Settings, clock: Clock | None = None) -> Re
     _Job(log, settings, report, clock).run()
     report.seconds = clock.monotonic_s() - started_s
     return report
+
+
+def control_of(log: ReplayLog, codec: Codec) -> Control:
+    """The control topic folded, to know where two persons let a damaged log go on."""
+
+    def decode(topic: str, value: bytes) -> object:
+        try:
+            return codec.decode(topic, value)
+        except Undecodable as error:
+            raise ValueError(error.reason) from error
+
+    control = Control(decode)
+    end = log.ends([(CONTROL, 0)])[CONTROL, 0] if log.partitions([CONTROL])[CONTROL] else 0
+    for record in log.read(CONTROL, {0: (0, end)}):
+        if record.value is not None:
+            control.apply(record.offset, record.value)
+    return control
 
 
 def environment_of(log: ReplayLog, settings: Settings, topics: tuple[str, ...]) -> Environment:
@@ -97,6 +117,8 @@ class _Job:
         topics = INPUTS + settings.extra_inputs
         self._settings = settings
         self._report = report
+        self._control = control_of(log, settings.codec)
+        self._foreign_records: list[Failure] = []
         self._reading = Reading(log, topics, settings.progress)
         self._accounting: Accounting | None = None
         self._prover = Prover(
@@ -107,6 +129,8 @@ class _Job:
         """Partition group after partition group."""
         report, reading = self._report, self._reading
         report.offsets = [0] * reading.partitions
+        if self._settings.from_checkpoint:
+            report.since(reading.partitions, self._settings.without)
         if self._settings.keyring is None:
             report.chain.skip(NO_KEYRING)
         numbers = list(range(reading.partitions))
@@ -212,10 +236,14 @@ class _Job:
             end = reading.ends[EVENTS, number]
             self._report.offsets[number] = end
             if checked:
-                checked[number].finish(end, chain)
+                checked[number].finish(end, self._report)
+        for failure in self._foreign_records:
+            past = self._report.is_past(failure.partition, failure.offset)
+            (self._report.excused if past else chain).fail(failure)
+        self._foreign_records.clear()
 
     def _foreign(self, record: LogRecord, why: str) -> None:
-        self._report.chain.fail(
+        self._foreign_records.append(
             Failure(
                 FOREIGN_EVENT, None, 0, EVENTS, record.partition, record.offset,
                 f"the record has no key; {why}",
@@ -235,7 +263,11 @@ class _Job:
             recorded = {n: iter(records) for n, records in lists.items()}
         return {
             n: CheckpointedPartition(
-                n, self._settings.keyring, recorded[n], self._decode_checkpoint
+                n,
+                self._settings.keyring,
+                recorded[n],
+                self._decode_checkpoint,
+                self._control.grounds(n),
             )
             for n in numbers
         }

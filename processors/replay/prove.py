@@ -76,8 +76,28 @@ class Prover:
         count = self._prove(history, partition, known, scratch)
         if not scratch.passed and not last_look:
             return count
+        if not scratch.passed and self._is_excused(history, partition, scratch):
+            for each in scratch.strengths():
+                self._report.excused.merge(each)
+            return None
         self._report.merge(scratch)
         return None
+
+    def _is_excused(self, history: History, partition: int, found: Report) -> bool:
+        """A payment left out by name; or one with a broken history that ends before the base.
+
+        Where only its lifecycle record differs, nothing excuses it: decisions rest on that.
+        """
+        report = self._report
+        if history.key.decode("utf-8", "replace") in report.without:
+            return True
+        if not history.events or not report.is_past(partition, history.events[-1].offset):
+            return False
+        return any(
+            failure.topic == EVENTS
+            for each in (found.chain, found.fold)
+            for failure in each.failures
+        )
 
     def _prove(self, history: History, partition: int, known: int | None, report: Report) -> int:
         seconds = self._clock.monotonic_s

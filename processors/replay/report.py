@@ -5,6 +5,7 @@ A failure names payment, sequence and first difference. "Not checkable" is no fa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -146,7 +147,32 @@ class Report:
         self.states: dict[str, int] = {}
         self.view: PaymentView | None = None
         self.offsets: list[int] = []
+        self.base: list[int] | None = None  # see `since`
+        self.without: tuple[str, ...] = ()
+        self.excused = Strength("excused")
         self.seconds = 0.0
+
+    def since(self, partitions: int, without: Sequence[str]) -> None:
+        """Prove from the last good checkpoint of each partition only: `base[n]` is the offset
+        behind it. What is broken before it, or in payments of `without`, is listed as excused.
+        """
+        self.base = [0] * partitions
+        self.without = tuple(sorted(without))
+
+    def is_past(self, partition: int, offset: int) -> bool:
+        """Whether a journal offset is behind us, when it is proven from a checkpoint on."""
+        return self.base is not None and offset < self.base[partition]
+
+    def scope(self) -> str:
+        """What was proven, in words, for the control topic and for people."""
+        if self.base is None:
+            return "whole log"
+        words = "from the last good checkpoint: " + ", ".join(
+            f"{number}@{offset}" for number, offset in enumerate(self.base)
+        )
+        if self.without:
+            words += f"; without {', '.join(self.without)}"
+        return f"{words}; {self.excused.failure_count} differences before it or left out"
 
     def strengths(self) -> tuple[Strength, ...]:
         """In the order in which people read them."""
@@ -162,14 +188,15 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """True when nothing failed."""
-        return not any(each.failure_count for each in self.strengths())
+        """True when nothing failed; from a checkpoint on, decisions are not judged."""
+        judged = [each for each in self.strengths() if self.base is None or each.name != "redecide"]
+        return not any(each.failure_count for each in judged)
 
     @property
     def first_failure(self) -> Failure | None:
         """The first failure of the first strength that has one."""
         for each in self.strengths():
-            if each.failures:
+            if each.failures and (self.base is None or each.name != "redecide"):
                 return each.failures[0]
         return None
 
@@ -177,7 +204,13 @@ class Report:
         """For JSON."""
         return {
             "passed": self.passed,
-            "scope": {"payment": self.payment, "limit": self.limit},
+            "scope": {
+                "payment": self.payment,
+                "limit": self.limit,
+                "fromCheckpoint": self.base,
+                "without": list(self.without),
+            },
+            "excused": self.excused.to_dict(),
             **{each.name: each.to_dict() for each in self.strengths()},
             "inputs": msgspec.to_builtins(self.inputs),
             "states": dict(sorted(self.states.items())),

@@ -12,6 +12,7 @@ from core.values import ZERO_HASH, payment_intent_id
 from engine.errors import Exit, Rebuild
 from engine.partitioner import partition_of
 from engine.reader import LogRecord
+from evidence.chain import read_link
 from processors.topology import CHECKPOINTS, CONTROL, EVENTS
 from processors.verifier import Publication
 from schemas.codec import Codec
@@ -61,6 +62,15 @@ class Journal:
         log.append(LogRecord(topic, partition, offset, 0, key, value, []))
         return offset
 
+    def rewind(self) -> None:
+        """Go on from what stands on the log, after its end was cut off."""
+        self._heads.clear()
+        for (topic, _), log in self.logs.items():
+            for record in log if topic == EVENTS else ():
+                link = read_link(record.value or b"")
+                head = hashlib.sha256(record.value or b"").digest()
+                self._heads[link.payment_intent_id] = (link.sequence, head)
+
     def replace(self, topic: str, partition: int, index: int, value: bytes) -> None:
         """Alter a record in its place."""
         log = self.logs[topic, partition]
@@ -97,6 +107,10 @@ class MemoryVerifierLog:
             )
             for number, start in starts.items()
         }
+
+    def control(self, start: int) -> Sequence[tuple[int, bytes]]:
+        log = self.journal.logs[CONTROL, 0]
+        return [(r.offset, r.value) for r in log if r.offset >= start and r.value is not None]
 
     def follow(self, start: Mapping[int, int]) -> None:
         self._position = dict(start)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from core.records import Checkpoint, ProcessingStopped
+from core.records import Checkpoint, ProcessingStopped, RecoverConfirmed, RecoverRequested
 from engine.clock import HeldClock
 from engine.errors import Exit
 from engine.partitioner import partition_of
@@ -16,7 +16,7 @@ from engine.reader import LogRecord
 from evidence.chain import event_hash
 from evidence.checkpoints import CheckpointChain, Range, Sealed, build, seal
 from evidence.keys import Keyring, SigningKey, signing_key_from_seed
-from processors.topology import CHECKPOINTS, EVENTS
+from processors.topology import CHECKPOINTS, CONTROL, EVENTS
 from processors.verifier import Verifier, VerifierMetrics
 from processors.verifier_store import DiskStore, MemoryStore, VerifierStore
 from schemas.codec import Codec
@@ -70,7 +70,7 @@ class Rig:
 
     def stopped_by(self) -> list[str]:
         stops = self.log.stops()
-        assert all(isinstance(stop, ProcessingStopped) and stop.automatic for stop in stops)
+        assert all(stop.automatic for stop in stops if isinstance(stop, ProcessingStopped))
         return [stop.reason.split(":")[0] for stop in stops if isinstance(stop, ProcessingStopped)]
 
     def history(self) -> None:
@@ -279,6 +279,67 @@ def test_a_cut_tail_below_the_last_checkpoint_is_log_tail_lost(codec: Codec) -> 
     rig.start()
     rig.work()
     assert rig.stopped_by() == ["LOG_TAIL_LOST"]
+    assert len(rig.checkpoints()) == 2
+
+
+def recover(rig: Rig, *, by: str = "bob") -> None:
+    """Two persons let partition 0 go on from where its log ends now."""
+    asked = RecoverRequested("rec_1", (0,), "the disk is gone", 1, "alice")
+    end = rig.log.bounds(EVENTS)[0][1]
+    agreed = RecoverConfirmed("rec_1", 2, by, (end, -1), (len(rig.checkpoints()), 0))
+    for record in (asked, agreed):
+        rig.journal.put(CONTROL, 0, None, rig.codec.encode(CONTROL, record))
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_after_two_persons_recovered_it_signs_on_from_the_last_checkpoint_that_holds(
+    codec: Codec, restarted: bool
+) -> None:
+    """A checkpoint over vanished events stays a link, and the next covers what it does not."""
+    rig = Rig(codec)
+    rig.history()
+    del rig.journal.logs[EVENTS, 0][-2:]
+    rig.start()
+    rig.work()
+    assert rig.stopped_by() == ["LOG_TAIL_LOST"]
+    recover(rig, by="Alice ")
+    rig.tick()
+    assert rig.verifier.problems(), "one person is not enough"
+
+    recover(rig)
+    if restarted:
+        rig.start()
+        rig.work()
+    else:
+        rig.tick()
+    rig.journal.rewind()
+    rig.journal.append(rig.a, 1)
+    rig.tick()
+    rig.tick()
+    assert rig.verifier.problems() == {}
+    first, void, third, *later = signed = rig.checkpoints()
+    assert (third.number, third.from_offset) == (3, first.to_offset + 1)
+    assert third.from_offset == void.from_offset
+    assert [each.from_offset for each in later] == [third.to_offset + 1] * len(later)
+    rig.start()
+    rig.work()
+    other = Rig(codec)  # a verifier that has lost its store comes to the same
+    other.journal, other.log = rig.journal, MemoryVerifierLog(rig.journal)
+    other.start()
+    other.work()
+    assert rig.verifier.problems() == other.verifier.problems() == {}
+    assert rig.checkpoints() == signed
+    assert rig.stopped_by() == ["LOG_TAIL_LOST"]
+
+
+def test_a_tail_that_no_checkpoint_covers_is_missed_by_a_running_verifier(codec: Codec) -> None:
+    rig = Rig(codec)
+    rig.history()
+    rig.journal.append(rig.a, 2)
+    rig.verifier.step(0)
+    del rig.journal.logs[EVENTS, 0][-2:]
+    rig.verifier.sign_round()
+    assert rig.verifier.problems()[0].kind == "LOG_TAIL_LOST"
     assert len(rig.checkpoints()) == 2
 
 
