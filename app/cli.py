@@ -14,11 +14,16 @@ import typer
 from rich.console import Console
 
 from app.commands import (
+    api_actions,
+    api_control,
+    api_queues,
+    approval,
     config,
     control,
     demo,
     doctor,
-    operate,
+    incident,
+    payment,
     payments,
     platform,
     redrive,
@@ -44,7 +49,11 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(control.rules, name="rules")
 app.add_typer(replay.app, name="replay")
-for module in (payments, operate, control, redrive, config, doctor, demo):
+app.add_typer(payment.app, name="payment")
+app.add_typer(approval.app, name="approval")
+app.add_typer(incident.app, name="incident")
+app.add_typer(api_control.app, name="control")
+for module in (payments, api_actions, api_queues, control, redrive, config, doctor, demo):
     module.register(app)
 
 

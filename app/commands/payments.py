@@ -14,7 +14,7 @@ from rich.table import Table
 
 from app import settings
 from app.cluster import Cluster, Entry, command_id
-from app.commands.operate import PAYMENT_ID, PaymentArgument
+from app.commands.api_options import PAYMENT_ID, PaymentArgument
 from app.exits import ExitCode, Problem, usage
 from app.output import as_json, console, money, print_json, time_of
 from core.header import InputHeader
@@ -101,8 +101,8 @@ def publish(
         line = Line(
             idempotency_key=key or command_id(),
             amount=cents(amount),
-            debtor=_party(debtor),
-            creditor=_party(creditor),
+            debtor=party(debtor),
+            creditor=party(creditor),
             source=source,
             end_to_end_id=end_to_end_id,
             remittance=remittance,
@@ -193,7 +193,7 @@ def cents(text: str) -> int:
     raise usage(f"--amount {text!r} is no amount.", do="Dollars and cents: --amount 12.50")
 
 
-def _party(text: str) -> dict[str, Any]:
+def party(text: str) -> dict[str, Any]:
     parts = text.split("/", 2)
     if len(parts) != 3:
         raise usage(f"{text!r} is no party.", do="NAME/BSB/ACCOUNT, or NAME/TYPE/PAYID.")

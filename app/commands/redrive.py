@@ -1,4 +1,4 @@
-"""`npp quarantine`, `npp redrive`: what could not be decided, and putting it back."""
+"""`npp redrive`: putting back what could not be decided, on Kafka itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from app import settings
 from app.cluster import Cluster
-from app.commands.operate import As
+from app.commands.api_options import As
 from app.exits import ExitCode, Problem, usage
 from app.output import console, print_json, time_of
 from core.records import RedriveConfirmed, RedriveRequested
@@ -22,18 +22,11 @@ PANEL: Final = "Control"
 
 
 def register(app: typer.Typer) -> None:
-    app.command("quarantine", rich_help_panel=PANEL)(list_quarantine)
     app.command("redrive", rich_help_panel=PANEL)(redrive)
 
 
-def list_quarantine(
-    reason: Annotated[
-        str, typer.Option(help="UNDECODABLE, MISROUTED, UNMATCHED or PARKED; default: all.")
-    ] = "",
-    payment: Annotated[str, typer.Option(help="Only records with this key.")] = "",
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a record.")] = False,
-) -> None:
-    """List quarantined records: where they stand, why, and where they came from."""
+def list_from_kafka(reason: str, payment: str, json: bool) -> None:
+    """List quarantined records: where they stand, why, and where they came from; "" is any."""
     if reason and reason not in quarantine.REASONS:
         raise usage(
             f"There is no reason {reason}.", do=f"One of {', '.join(sorted(quarantine.REASONS))}."
@@ -81,8 +74,8 @@ def redrive(
 ) -> None:
     """Put quarantined records back, or assign an unmatched report to a payment. Two persons.
 
-    `npp quarantine` shows partition/offset. The redriver carries it out; the bytes stay as they
-    are, and a record that was decided meanwhile is a duplicate.
+    `npp quarantine list` shows partition/offset. The redriver carries it out; the bytes stay as
+    they are, and a record that was decided meanwhile is a duplicate.
     """
     if request == bool(confirm):
         raise usage("Say --request (first person) or --confirm rdr_… (second person).")

@@ -36,7 +36,11 @@ def test_the_commands_of_the_product_are_there() -> None:
         "run payments;run adapters;run verifier;broker start;topics plan;topics apply;topics drift;"
         "schemas register;schemas check;publish;show;tail;request;approve;reject;retry;cancel;"
         "mark-failed;expire;resolve;stop;resume;rules activate;recover;replay verify;config;"
-        "doctor;demo"
+        "doctor;demo;payment show;payment list;payment events;payment outcomes;payment search;"
+        "payment retry;payment cancel;payment mark-failed;payment expire;payment release;"
+        "payment reverse;payment create;payment watch;approval list;approval request;"
+        "approval approve;approval reject;conflict list;conflict resolve;attention;audit;"
+        "quarantine list;quarantine show;quarantine redrive;quarantine confirm;incident summary"
     )
     assert set(wanted.split(";")) <= names
 

@@ -63,10 +63,10 @@ def redrive_rubbish(house: LockedHouse) -> None:
 
 
 def quarantined(house: LockedHouse, count: int) -> list[dict[str, Any]]:
-    """What `npp quarantine` shows, once it is so many records."""
+    """What `npp quarantine list` shows, once it is so many records."""
     deadline = time.monotonic() + ANSWER_SECONDS_MAX
     while True:
-        lines = house.ask_as("replay", "quarantine", "--json").splitlines()
+        lines = house.ask_as("replay", "quarantine", "list", "--json").splitlines()
         if len(lines) >= count:
             return [json.loads(line) for line in lines]
         assert time.monotonic() < deadline
