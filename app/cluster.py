@@ -244,11 +244,11 @@ def command_id() -> str:
 def open_registry_codec(environment: Environment, *, may_register: bool = False) -> Codec:
     """The codec over the registry. Raises Problem in words for what is wrong with it."""
     settings = environment.settings
-    client: dict[str, str | int | float] = {}
-    if settings.schema_registry_user_info is not None:
-        client["basic.auth.user.info"] = settings.schema_registry_user_info.get_secret_value()
+    user_info = settings.schema_registry_user_info
     options = Options(
-        monotonic_seconds=SystemClock().monotonic_s, register=may_register, client=client
+        monotonic_seconds=SystemClock().monotonic_s,
+        register=may_register,
+        user_info=None if user_info is None else user_info.get_secret_value(),
     )
     lock = environment.ids_lock()
     try:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -16,6 +18,17 @@ from schemas import definitions
 from schemas.errors import IdsChanged
 from schemas.registry import Registry
 from schemas.shape import Json
+
+LOOK_UPS_AT_ONCE: Final = 4  # more only wait for each other on the registry's side
+
+
+class Version(msgspec.Struct, frozen=True):
+    """One version of one record type on one topic."""
+
+    topic: str
+    record: str
+    subject: str
+    schema: Json
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -54,6 +67,31 @@ class _Locked(msgspec.Struct, frozen=True):
 class _LockFile(msgspec.Struct, frozen=True):
     version: int
     ids: dict[str, _Locked]
+
+
+def pinned(path: Path, versions: Iterable[Version], registry: Registry) -> Registered | None:
+    """The ids as the lock at `path` has them, when it has all `versions` and the registry still has
+    every locked schema under its id; None when not, and looking everything up tells why.
+
+    So an ordinary start costs one request per id, several at once, and no look-up by content.
+    Raises IdsChanged (unreadable), RegistryDown.
+    """
+    locked = _read(path)
+    id_of = {
+        (subject, entry.fingerprint): int(text)
+        for text, entry in locked.items()
+        for subject in entry.subjects
+    }
+    registered = Registered()
+    for each in versions:
+        schema_id = id_of.get((each.subject, definitions.fingerprint(each.schema)))
+        if schema_id is None:
+            return None
+        registered.add(each.topic, each.record, each.subject, schema_id, each.schema)
+    with ThreadPoolExecutor(LOOK_UPS_AT_ONCE) as several:
+        found = several.map(lambda text: _fingerprint_of(registry.by_id(int(text))), locked)
+        same = [now == entry.fingerprint for now, entry in zip(found, locked.values(), strict=True)]
+    return registered if all(same) else None
 
 
 def check_lock(path: Path, registered: Registered, registry: Registry) -> None:

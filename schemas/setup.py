@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -21,7 +22,7 @@ from schemas.codec import (
 )
 from schemas.codec_generated import GeneratedFilling
 from schemas.foreign import ForeignReader, decoder_of
-from schemas.ids import Registered, check_lock
+from schemas.ids import LOOK_UPS_AT_ONCE, Registered, Version, check_lock, pinned
 from schemas.registry import HttpRegistry, Registry, StaticRegistry
 from schemas.shape import full_name, has_array, shape_of
 
@@ -31,14 +32,14 @@ class NotRegistered(Exception):
 
 
 class Options(msgspec.Struct, frozen=True):
-    """`register`: register what is missing (else: NotRegistered). `client` goes to the HTTP client.
+    """`register`: register what is missing (else: NotRegistered). `user_info`: user:password.
 
     `monotonic_seconds` is asked only when an unknown schema id is met.
     """
 
     monotonic_seconds: Callable[[], float]
     register: bool = True
-    client: dict[str, str | int | float] = {}
+    user_info: str | None = None
 
 
 def subject(topic: str, record_full_name: str) -> str:
@@ -62,13 +63,16 @@ def register_all(registry: Registry, topics: TopicsFile) -> Registered:
 
 def look_up_all(registry: Registry, topics: TopicsFile) -> Registered:
     """As `register_all`, changing nothing. Raises NotRegistered when a schema is missing."""
+    wanted = list(_versions(topics))
+    with ThreadPoolExecutor(LOOK_UPS_AT_ONCE) as several:
+        ids = list(several.map(lambda each: registry.lookup(each.subject, each.schema), wanted))
     registered = Registered()
-    for topic, name, where in _subjects(topics):
-        for schema in definitions.all_versions(name):
-            found = registry.lookup(where, schema)
-            if found is None:
-                raise NotRegistered(f"{where} is not in the registry; npp schemas register does it")
-            registered.add(topic.name, name, where, found, schema)
+    for each, found in zip(wanted, ids, strict=True):
+        if found is None:
+            raise NotRegistered(
+                f"{each.subject} is not in the registry; npp schemas register does it"
+            )
+        registered.add(each.topic, each.record, each.subject, found, each.schema)
     return registered
 
 
@@ -80,10 +84,14 @@ def open_codec(
     Raises RegistryDown, NotRegistered, Incompatible, IdsChanged.
     """
     if isinstance(registry, str):
-        registry = HttpRegistry(registry, dict(options.client))
-    registered = (register_all if options.register else look_up_all)(registry, topics)
-    if ids_lock is not None:
-        check_lock(ids_lock, registered, registry)
+        registry = HttpRegistry(registry, user_info=options.user_info)
+    registered = None
+    if ids_lock is not None and not options.register:
+        registered = pinned(ids_lock, _versions(topics), registry)
+    if registered is None:
+        registered = (register_all if options.register else look_up_all)(registry, topics)
+        if ids_lock is not None:
+            check_lock(ids_lock, registered, registry)
     return build(registry, topics, registered, options.monotonic_seconds)
 
 
@@ -116,6 +124,12 @@ def _subjects(topics: TopicsFile) -> Iterator[tuple[Topic, str, str]]:
     for topic in topics.topics:
         for name in topic.record_names():
             yield topic, name, subject(topic.name, full_name(definitions.current(name)))
+
+
+def _versions(topics: TopicsFile) -> Iterator[Version]:
+    for topic, name, where in _subjects(topics):
+        for schema in definitions.all_versions(name):
+            yield Version(topic.name, name, where, schema)
 
 
 def _topic_codec(topic: Topic, registered: Registered, filling: Filling) -> TopicCodec:

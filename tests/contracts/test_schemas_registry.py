@@ -135,7 +135,7 @@ def test_a_registry_that_refuses_connections_or_is_silent_is_down() -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        registry = HttpRegistry(url, {"timeout": 0.2, "max.retries": 0})
+        registry = HttpRegistry(url, timeout_seconds=0.2, tries=1)
         with pytest.raises(RegistryDown):
             registry.by_id(1)
     with pytest.raises(RegistryDown):
@@ -179,6 +179,52 @@ def test_a_registry_that_numbers_otherwise_stops_the_start_and_leaves_the_lock(
     with pytest.raises(IdsChanged, match=r"schema id \d+ of .* is now"):
         opened(numbered_from(start), lock)
     assert lock.read_text() == written
+
+
+class Counted(StaticRegistry):
+    """Counts the questions, by kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lookups, self.gets = 0, 0
+
+    def lookup(self, subject: str, schema: Any) -> int | None:
+        self.lookups += 1
+        return super().lookup(subject, schema)
+
+    def by_id(self, schema_id: int) -> Any:
+        self.gets += 1
+        return super().by_id(schema_id)
+
+
+def test_a_start_whose_lock_has_everything_asks_once_for_each_id_and_looks_nothing_up(
+    tmp_path: Path,
+) -> None:
+    lock, registry = tmp_path / "ids.lock", Counted()
+    opened(registry, lock)
+    registry.lookups = registry.gets = 0
+    codec = open_codec(registry, TOPICS, lock, Options(lambda: 0.0, register=False))
+    assert (registry.lookups, registry.gets) == (0, len(catalogue.RECORD_TYPES))
+    assert codec.decode(TIMERS, codec.encode(TIMERS, DUE)) == DUE
+
+
+@pytest.mark.parametrize("start", [2, 5, 1_000])
+def test_a_start_that_may_not_register_is_stopped_by_another_numbering_too(
+    tmp_path: Path, start: int
+) -> None:
+    lock = tmp_path / "ids.lock"
+    opened(StaticRegistry(), lock)
+    other = numbered_from(start)
+    register_all(other, TOPICS)
+    with pytest.raises(IdsChanged, match=r"schema id \d+ of .* is now"):
+        open_codec(other, TOPICS, lock, Options(lambda: 0.0, register=False))
+
+
+def test_an_empty_registry_behind_a_full_lock_says_what_is_missing(tmp_path: Path) -> None:
+    lock = tmp_path / "ids.lock"
+    opened(StaticRegistry(), lock)
+    with pytest.raises(NotRegistered):
+        open_codec(StaticRegistry(), TOPICS, lock, Options(lambda: 0.0, register=False))
 
 
 def test_an_id_of_an_older_schema_must_still_be_that_schema(tmp_path: Path) -> None:
