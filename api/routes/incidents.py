@@ -1,0 +1,286 @@
+"""What happened in a span of time, for a post-mortem: what fired, whom it concerns, last events.
+
+Everything here is read from the read model; nothing is kept. Lists are bounded and say what they
+left off.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Final
+
+from fastapi import Query
+from pydantic import BaseModel, Field
+
+from adapters.readmodel import rows
+from adapters.readmodel.ports import AuditFilter, Page, Reader
+from api.auth import Use
+from api.guard import router as guarded
+from api.problems import invalid
+from api.services import Services
+from core import refusals
+from core.records import ProcessingStopped
+from engine.clock import MS_PER_S
+from processors import topology
+from schemas.errors import Undecodable
+
+router = guarded()
+
+SPAN_S_DEFAULT: Final = 3_600
+SPAN_S_MAX: Final = 31 * 24 * 3_600
+PAGE_COUNT: Final = 200
+PAGES_MAX: Final = 25  # of one kind: 5,000 entries are looked at
+FIRED_MAX: Final = 500
+PAYMENTS_MAX: Final = 200
+CONTROL_KINDS: Final = {
+    "ProcessingStopped": "STOP",
+    "ResumeRequested": "RESUME_REQUESTED",
+    "ResumeConfirmed": "RESUMED",
+    "RedriveRequested": "REDRIVE_REQUESTED",
+    "RedriveConfirmed": "REDRIVE_CONFIRMED",
+    "RecoverRequested": "RECOVER_REQUESTED",
+    "RecoverConfirmed": "RECOVERED",
+    "RuleSetActivated": "RULE_SET",
+}
+
+
+class Fired(BaseModel):
+    """One thing that happened; `at` in epoch milliseconds."""
+
+    at: int
+    kind: str = Field(examples=["CONFLICT"])
+    detail: str
+    paymentIntentId: str | None = None  # noqa: N815 names on the wire, here and below
+
+
+class LastEvent(BaseModel):
+    type: str
+    sequence: int
+    decidedAt: int  # noqa: N815
+
+
+class Concerned(BaseModel):
+    """A payment that something fired for, as it stands now."""
+
+    paymentIntentId: str  # noqa: N815
+    kinds: list[str]
+    state: str
+    reason: str | None
+    moneyOutcome: str  # noqa: N815
+    externalRef: str | None  # noqa: N815
+    funds: str
+    overdue: str | None
+    parked: bool
+    openConflicts: int  # noqa: N815
+    lastEvent: LastEvent | None  # noqa: N815
+
+
+class LeftOff(BaseModel):
+    """How many entries there are beyond those shown; `unread`: kinds not read to the end."""
+
+    fired: int
+    payments: int
+    unread: list[str]
+
+
+class IncidentSummary(BaseModel):
+    """`counts` by kind over everything that was found, shown or not."""
+
+    since: int = Field(serialization_alias="from")
+    until: int = Field(serialization_alias="to")
+    counts: dict[str, int]
+    fired: list[Fired]
+    payments: list[Concerned]
+    leftOff: LeftOff  # noqa: N815
+
+
+@router.get(
+    "/api/incidents/summary",
+    operation_id="incidentSummary",
+    summary="What fired in a span of time, payments concerned, their last events",
+)
+def incident_summary(
+    use: Use,
+    since: Annotated[int | None, Query(alias="from", ge=0, le=2**53)] = None,
+    until: Annotated[int | None, Query(alias="to", ge=0, le=2**53)] = None,
+) -> IncidentSummary:
+    """ESC-04. Times are epoch milliseconds, `to` exclusive; without them the last hour."""
+    end = use.clock.now_ms() + 1 if until is None else until
+    begin = max(0, end - SPAN_S_DEFAULT * MS_PER_S) if since is None else since
+    if not 0 <= end - begin <= SPAN_S_MAX * MS_PER_S:
+        raise invalid("from", "is not before to, or more than 31 days before it")
+    look = _Look(use, begin, end)
+    fired = sorted(look.everything(), key=lambda each: each.at)
+    kinds: dict[str, set[str]] = {}
+    for each in fired:
+        if each.paymentIntentId is not None:
+            kinds.setdefault(each.paymentIntentId, set()).add(each.kind)
+    shown = list(kinds.items())[-PAYMENTS_MAX:]
+    found = [_concerned(use.reader, name, sorted(of)) for name, of in shown]
+    return IncidentSummary(
+        since=begin,
+        until=end,
+        counts=dict(sorted(Counter(each.kind for each in fired).items())),
+        fired=fired[-FIRED_MAX:],
+        payments=[each for each in found if each is not None],
+        leftOff=LeftOff(
+            fired=max(0, len(fired) - FIRED_MAX),
+            payments=max(0, len(kinds) - PAYMENTS_MAX),
+            unread=sorted(look.unread),
+        ),
+    )
+
+
+class _Look:
+    """Reads each kind of thing between two times."""
+
+    def __init__(self, use: Services, since: int, until: int) -> None:
+        self._use = use
+        self._reader = use.reader
+        self._since = since
+        self._until = until
+        self.unread: set[str] = set()
+
+    def everything(self) -> Iterator[Fired]:
+        yield from self._control()
+        yield from self._quarantine()
+        yield from self._conflicts()
+        yield from self._attention()
+        yield from self._refusals()
+
+    def _within(self, at: int | None) -> bool:
+        return at is not None and self._since <= at < self._until
+
+    def _pages(self, kind: str, ask: Callable[[str | None], Page]) -> Iterator[Any]:
+        """The entries of a list, page by page; a list that is too long is named in `unread`."""
+        cursor: str | None = None
+        for _ in range(PAGES_MAX):
+            page = ask(cursor)
+            yield from page.items
+            cursor = page.next
+            if cursor is None:
+                return
+        self.unread.add(kind)
+
+    def _control(self) -> Iterator[Fired]:
+        after = -1
+        for _ in range(PAGES_MAX):
+            found = self._reader.control(after, PAGE_COUNT)
+            for row in found:
+                kind = CONTROL_KINDS.get(row.type)
+                if kind is not None and self._within(row.at):
+                    yield Fired(at=row.at, kind=kind, detail=self._control_words(row))
+            if len(found) < PAGE_COUNT:
+                return
+            after = found[-1].offset
+        self.unread.add("control")
+
+    def _control_words(self, row: rows.ControlRow) -> str:
+        words = f"{row.type} by {row.actor or 'nobody'}"
+        try:
+            record = self._use.codec.decode(topology.CONTROL, row.raw)
+        except Undecodable:
+            return words
+        if isinstance(record, ProcessingStopped):
+            words = f"{words}, {'automatic' if record.automatic else 'by hand'}, {record.stop_id}"
+        reason = getattr(record, "reason", None)
+        return f"{words}: {reason}" if isinstance(reason, str) else words
+
+    def _quarantine(self) -> Iterator[Fired]:
+        def ask(cursor: str | None) -> Page:
+            return self._reader.quarantine(None, None, PAGE_COUNT, cursor)
+
+        for row in self._pages("quarantine", ask):
+            if row.at < self._since:
+                return  # newest first
+            if self._within(row.at):
+                place = f"{row.origin_topic}[{row.origin_partition}]@{row.origin_offset}"
+                yield Fired(
+                    at=row.at,
+                    kind="PARKED_INPUT" if row.reason == "PARKED" else "QUARANTINED",
+                    detail=f"{row.reason} at {place}: {row.detail}",
+                    paymentIntentId=row.payment_intent_id,
+                )
+
+    def _conflicts(self) -> Iterator[Fired]:
+        def ask(cursor: str | None) -> Page:
+            return self._reader.conflicts(None, False, PAGE_COUNT, cursor)
+
+        for row in self._pages("conflicts", ask):
+            if self._within(row.opened_at):
+                yield Fired(
+                    at=row.opened_at,
+                    kind="CONFLICT",
+                    detail=f"{row.conflict_id} {row.kind}: {row.detail}",
+                    paymentIntentId=row.payment_intent_id,
+                )
+            if self._within(row.resolved_at):
+                yield Fired(
+                    at=row.resolved_at,
+                    kind="CONFLICT_RESOLVED",
+                    detail=f"{row.conflict_id} {row.verdict}",
+                    paymentIntentId=row.payment_intent_id,
+                )
+
+    def _attention(self) -> Iterator[Fired]:
+        """Payments that need attention now and did so before the span's end."""
+
+        def ask(cursor: str | None) -> Page:
+            return self._reader.attention(PAGE_COUNT, cursor)
+
+        for row in self._pages("attention", ask):
+            at = row.attention_since or row.decided_at
+            if at >= self._until:
+                continue
+            for kind, holds in (
+                ("PARKED", row.parked),
+                ("OVERDUE", bool(row.overdue)),
+                ("ATTENTION", not (row.parked or row.overdue or row.open_conflicts)),
+            ):
+                if holds:
+                    words = f"{row.state}, money {row.money_outcome}, funds {row.funds}"
+                    detail = f"{words}, {row.overdue}" if row.overdue else words
+                    yield Fired(
+                        at=at, kind=kind, detail=detail, paymentIntentId=row.payment_intent_id
+                    )
+
+    def _refusals(self) -> Iterator[Fired]:
+        """Operators' commands that broke an invariant."""
+        wanted = AuditFilter(since=self._since, until=self._until)
+
+        def ask(cursor: str | None) -> Page:
+            return self._reader.audit(wanted, PAGE_COUNT, cursor)
+
+        for row in self._pages("audit", ask):
+            if row.code == refusals.INVARIANT_VIOLATION:
+                yield Fired(
+                    at=row.at,
+                    kind=refusals.INVARIANT_VIOLATION,
+                    detail=f"{row.action} by {row.operator_id}: {row.rule}",
+                    paymentIntentId=row.payment_intent_id,
+                )
+
+
+def _concerned(reader: Reader, payment_id: str, kinds: list[str]) -> Concerned | None:
+    row = reader.payment(payment_id)
+    if row is None:
+        return None
+    last = reader.events(payment_id, row.sequence - 1, 1)
+    return Concerned(
+        paymentIntentId=payment_id,
+        kinds=kinds,
+        state=row.state,
+        reason=row.reason,
+        moneyOutcome=row.money_outcome,
+        externalRef=row.external_ref,
+        funds=row.funds,
+        overdue=row.overdue,
+        parked=row.parked,
+        openConflicts=row.open_conflicts,
+        lastEvent=LastEvent(
+            type=last[0].type, sequence=last[0].sequence, decidedAt=last[0].decided_at
+        )
+        if last
+        else None,
+    )
