@@ -21,6 +21,11 @@ class ReadModelDown(Exception):
     """The database does not answer; the sentence says why. Ask again later."""
 
 
+class Contradiction(Exception):
+    """A row that is only ever added stands there already and says something else: never goes away
+    by itself."""
+
+
 class Page(msgspec.Struct, frozen=True):
     """A part of a list. `next` is None at its end."""
 
@@ -70,9 +75,10 @@ class Writer(Protocol):
         """Packed figures by (partition, minute)."""
 
     def apply(self, batch: rows.Batch) -> None:
-        """All of it or nothing, in one transaction. Raises Fenced, ReadModelDown.
+        """All of it or nothing, in one transaction. Raises Fenced, Contradiction, ReadModelDown.
 
-        An outcome with a command id completes the audit row of that command, whichever comes first.
+        The outcome of an operator command (by its place, with the command's id) completes the audit
+        row of that very record, whichever comes first.
         """
 
 
@@ -108,7 +114,8 @@ class Reader(Protocol):
     def approvals(
         self, payment_intent_id: str | None, status: str | None, limit: int, cursor: str | None
     ) -> Page:
-        """Oldest first."""
+        """Oldest first. One that could still open something but whose time is over is EXPIRED, in
+        the filter and in the rows."""
 
     def conflicts(
         self, payment_intent_id: str | None, open_only: bool, limit: int, cursor: str | None
@@ -146,7 +153,8 @@ class Reader(Protocol):
 
     def counts(self) -> Mapping[str, int]:
         """Payments by state under `state:<STATE>` and by money outcome under `money:<OUTCOME>`;
-        also `openConflicts`, `attention`, `waitingForPerson`, `approvalsReferred`, `quarantined`.
+        also `openConflicts`, `attention`, `waitingForPerson`, `approvalsReferred` (not expired),
+        `quarantined` (not redriven).
         """
 
     def projected(self) -> Mapping[rows.Place, int]:

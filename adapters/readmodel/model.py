@@ -1,0 +1,111 @@
+"""The read model as a whole: opens it, hands out its two sides, makes and switches generations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy.engine import make_url
+
+from adapters.readmodel.ports import ReadModelDown
+from adapters.readmodel.reader import DatabaseReader
+from adapters.readmodel.rows import Place
+from adapters.readmodel.session import Session
+from adapters.readmodel.sqlite import SqliteStore
+from adapters.readmodel.store import Store
+from adapters.readmodel.writer import DatabaseWriter, offsets_of
+from engine.clock import Clock, SystemClock
+
+JOURNAL: Final = "npp.payment.events.v1"
+
+CatchUp = Callable[[Mapping[Place, int]], None]
+
+
+class Behind(Exception):
+    """The generation has not read what the current one has: readers would go back."""
+
+
+def default_url(data_dir: Path) -> str:
+    """SQLite in the data folder."""
+    return f"sqlite:///{(data_dir / 'readmodel').absolute()}"
+
+
+def open_model(url: str, *, clock: Clock | None = None, journal: str = JOURNAL) -> Model:
+    """`sqlite:///<folder>` or `postgresql+psycopg://…`. Nothing is asked of the database yet.
+
+    `journal` is the topic of the events. Raises ValueError for another kind of database.
+    """
+    clock = clock or SystemClock()
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        return Model(SqliteStore(Path(parsed.database), clock), clock, journal)
+    raise ValueError("the read model is sqlite:///<folder> or postgresql+psycopg://…")
+
+
+class Model:
+    """Generations: one is current, others are being filled or were current before."""
+
+    def __init__(self, store: Store, clock: Clock, journal: str) -> None:
+        self.store = store
+        self._clock = clock
+        self._journal = journal
+
+    def reader(self) -> DatabaseReader:
+        """For many threads; follows a switch within a second."""
+        return DatabaseReader(self.store, self._clock, self._journal)
+
+    def writer(self, generation: int | None = None) -> DatabaseWriter:
+        """Of the current generation, which is made where there is none and brought up to date."""
+        return DatabaseWriter(self.store, generation or self.store.prepare())
+
+    def current(self) -> int:
+        """The generation that readers read; 0 when there is none."""
+        return self.store.current()
+
+    def generations(self) -> list[int]:
+        """All that exist."""
+        return self.store.generations()
+
+    def new_generation(self) -> int:
+        """An empty one, beside the current one."""
+        return self.store.create()
+
+    def switch_to(self, generation: int, catch_up: CatchUp | None = None) -> None:
+        """Readers read this one from now on. Nothing is written to the one before while
+        `catch_up` brings the new one to the given offsets (a writer that waits longer than its
+        bound raises ReadModelDown), nor ever after (it is Fenced).
+
+        Raises Behind when the new one has not read as much; then all stays as it was.
+        """
+        before = self.store.current()
+        if generation not in self.store.generations():
+            raise ReadModelDown(f"generation {generation} of the read model is not there")
+        if generation <= before:
+            raise ValueError(f"generation {generation} is not newer than {before}")
+        if before == 0:
+            self.store.point_to(generation)
+            return
+        old = Session(self.store.writing(before))
+        new = Session(self.store.writing(generation))
+        sql = self.store.statements.named["offsets"]
+        try:
+            with self.store.transaction(old, before) as cursor:
+                cursor.execute(sql)
+                reached = {(topic, partition): n for topic, partition, n in cursor.fetchall()}
+                if catch_up is not None:
+                    catch_up(reached)
+                now = offsets_of(new, sql)
+                behind = {p: n for p, n in reached.items() if now.get(p, 0) < n}
+                if behind:
+                    raise Behind(f"generation {generation} has not reached {behind}")
+                self.store.point_to(generation)
+        finally:
+            old.engine.dispose()
+            new.engine.dispose()
+
+    def drop_generation(self, generation: int) -> None:
+        """Raises ValueError for the current one."""
+        if generation == self.store.current():
+            raise ValueError(f"generation {generation} is the current one")
+        self.store.drop(generation)

@@ -1,0 +1,137 @@
+-- Every query of the read model that is longer than a line, for SQLite and PostgreSQL alike.
+-- `:name` is a parameter, `{payments}` all columns of that table in the order of its struct,
+-- `{=any ids}` the database's own way to say "is one of these". Lists that can be filtered are
+-- made in `lists.py`, inserts and upserts in `statements.py`.
+
+-- name: payment
+SELECT {payments} FROM payments WHERE payment_intent_id = :payment_intent_id
+
+-- name: snapshots
+-- The rows of many payments, for the projector.
+SELECT {payments} FROM payments WHERE payment_intent_id {=any ids}
+
+-- name: counted_before
+-- What the counts say of these payments until now.
+SELECT state, money_outcome, needs_attention, waiting_for_person, count(*)
+FROM payments
+WHERE payment_intent_id {=any ids}
+GROUP BY state, money_outcome, needs_attention, waiting_for_person
+
+-- name: add_to_count
+INSERT INTO counts (name, amount) VALUES (:name, :amount)
+ON CONFLICT (name) DO UPDATE SET amount = counts.amount + excluded.amount
+
+-- name: counts
+SELECT name, amount FROM counts
+UNION ALL
+SELECT 'openConflicts', count(*) FROM conflicts WHERE verdict IS NULL
+UNION ALL
+SELECT 'approvalsReferred', count(*) FROM approvals
+WHERE status = 'REFERRED' AND expires_at > :now
+UNION ALL
+SELECT 'quarantined', count(*) FROM quarantine WHERE redrive_id IS NULL
+
+-- name: move_offset
+-- Compare and set: no row is changed when another projector was here.
+UPDATE offsets SET next = :after
+WHERE topic = :topic AND partition = :partition AND next = :before
+
+-- name: first_offset
+INSERT INTO offsets (topic, partition, next) VALUES (:topic, :partition, :after)
+ON CONFLICT (topic, partition) DO NOTHING
+
+-- name: offsets
+SELECT topic, partition, next FROM offsets
+
+-- name: events
+SELECT {events} FROM events
+WHERE payment_intent_id = :payment_intent_id AND sequence > :after
+ORDER BY sequence LIMIT :limit
+
+-- name: events_since
+SELECT {events} FROM events
+WHERE partition = :partition AND "offset" >= :from_offset
+ORDER BY "offset" LIMIT :limit
+
+-- name: payment_events_since
+-- A payment lives in one partition, so its sequences are in the order of offsets.
+SELECT {events} FROM events
+WHERE payment_intent_id = :payment_intent_id
+  AND partition = :partition AND "offset" >= :from_offset
+ORDER BY sequence LIMIT :limit
+
+-- name: event_at_place
+SELECT {events} FROM events WHERE partition = :partition AND "offset" = :offset
+
+-- name: event_caused_at
+SELECT {events} FROM events
+WHERE cause_partition = :partition AND cause_offset = :offset AND cause_topic = :topic
+ORDER BY sequence LIMIT 1
+
+-- name: outcomes
+SELECT {outcomes} FROM outcomes
+WHERE payment_intent_id = :payment_intent_id
+ORDER BY partition, "offset" LIMIT :limit
+
+-- name: outcome_of
+-- The first one: a later one under the same command id says DUPLICATE.
+SELECT {outcomes} FROM outcomes
+WHERE command_id = :command_id
+ORDER BY decided_at, partition, "offset" LIMIT 1
+
+-- name: find
+-- References are written in capitals by us and compared so; UETRs are compared in small letters.
+SELECT 'paymentIntentId', payment_intent_id FROM payments WHERE payment_intent_id = :value
+UNION
+SELECT 'endToEndId', payment_intent_id FROM payments WHERE end_to_end_id = :value
+UNION
+SELECT 'idempotencyKey', payment_intent_id FROM payments WHERE idempotency_key = :value
+UNION
+SELECT 'uetr', payment_intent_id FROM payments
+WHERE uetr IS NOT NULL AND lower(uetr) = :small
+UNION
+SELECT kind, payment_intent_id FROM identifiers WHERE value = :value
+UNION
+SELECT kind, payment_intent_id FROM identifiers WHERE value = :capitals AND kind = 'externalRef'
+ORDER BY 1, 2 LIMIT :limit
+
+-- name: quarantined
+SELECT {quarantine} FROM quarantine WHERE partition = :partition AND "offset" = :offset
+
+-- name: redriven
+UPDATE quarantine SET redrive_id = :redrive_id
+WHERE partition = :partition AND "offset" = :offset
+
+-- name: outcome_to_audit
+-- An outcome came: it completes the audit row of the very record that it is about.
+UPDATE audit
+SET result = :result, code = :code, rule = :rule, sentence = :sentence,
+    from_sequence = :from_sequence, to_sequence = :to_sequence
+WHERE audit_id = :audit_id AND command_id = :command_id
+
+-- name: outcome_for_audit
+-- An audit row came: has its outcome come before?
+SELECT result, code, rule, sentence, from_sequence, to_sequence FROM outcomes
+WHERE command_id = :command_id AND cause_partition = :partition AND cause_offset = :offset
+
+-- name: checkpoint_over
+SELECT {checkpoints} FROM checkpoints
+WHERE partition = :partition AND from_offset <= :offset
+ORDER BY from_offset DESC LIMIT 1
+
+-- name: leaves
+SELECT payment_intent_id, sequence, hash FROM events
+WHERE partition = :partition AND "offset" BETWEEN :from_offset AND :to_offset
+ORDER BY "offset"
+
+-- name: control
+SELECT {control} FROM control WHERE "offset" > :after ORDER BY "offset" LIMIT :limit
+
+-- name: minutes
+SELECT {minutes} FROM minutes
+WHERE minute >= :since AND minute < :until
+ORDER BY minute, partition
+
+-- name: minutes_of
+-- Figures of the projector's own keys; it takes those it asked for.
+SELECT {minutes} FROM minutes WHERE minute {=any minutes} AND partition {=any partitions}
