@@ -1,0 +1,75 @@
+"""The base of what people are shown: camel-case structs that are the JSON, and times.
+
+Times are ISO 8601 in UTC with milliseconds, amounts integer cents. The OpenAPI document has its
+schemas from these structs.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from core.values import Parties
+
+MS_PER_S: Final = 1_000
+JSON: Final = "application/json"
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def iso(at_ms: int) -> str:
+    """Epoch milliseconds as people and machines read them."""
+    stamp = datetime.fromtimestamp(at_ms / MS_PER_S, UTC)
+    return stamp.isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def iso_or_none(at_ms: int | None) -> str | None:
+    """As `iso`; 0 and None are no times."""
+    return iso(at_ms) if at_ms else None
+
+
+def encode(view: Any) -> bytes:
+    """The JSON of a view."""
+    return _encode(view)
+
+
+class View(msgspec.Struct, rename="camel", gc=False):
+    """Base of what is answered."""
+
+
+class PartyView(View):
+    """One side of the payment."""
+
+    name: str
+    bsb: str | None
+    account: str | None
+    pay_id_type: str | None
+    pay_id: str | None
+
+
+class PartiesView(View):
+    """Personal data: shown to operator, senior_operator and auditor only."""
+
+    debtor: PartyView
+    creditor: PartyView
+    remittance: str | None
+
+
+def parties(opened: Parties) -> PartiesView:
+    """Names and accounts, for those who may see them."""
+    return PartiesView(
+        debtor=_party(opened.debtor),
+        creditor=_party(opened.creditor),
+        remittance=opened.remittance,
+    )
+
+
+def approval_status(status: str, expires_at: int, now_ms: int) -> str:
+    """EXPIRED is no event: whoever looks compares with the time."""
+    waits = status in ("REQUESTED", "REFERRED", "APPROVED")
+    return "EXPIRED" if waits and expires_at <= now_ms else status
+
+
+def _party(side: Any) -> PartyView:
+    return PartyView(side.name, side.bsb, side.account, side.pay_id_type, side.pay_id)
