@@ -10,6 +10,14 @@ SELECT {payments} FROM payments WHERE payment_intent_id = :payment_intent_id
 -- The rows of many payments, for the projector.
 SELECT {payments} FROM payments WHERE payment_intent_id {=any ids}
 
+-- name: approvals_of
+-- All approvals of these payments, for the projector.
+SELECT {approvals} FROM approvals WHERE payment_intent_id {=any ids}
+
+-- name: conflicts_of
+-- All conflicts of these payments, for the projector.
+SELECT {conflicts} FROM conflicts WHERE payment_intent_id {=any ids}
+
 -- name: counted_before
 -- What the counts say of these payments until now.
 SELECT state, money_outcome, needs_attention, waiting_for_person, count(*)

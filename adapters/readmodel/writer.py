@@ -35,6 +35,8 @@ class DatabaseWriter:
         self._inserts = {table: store.statements.insert(table) for table in ADDED}
         self._by_key = {table: store.statements.by_key(table) for table in ADDED}
         self._payment: Callable[[Any], rows.PaymentRow] = decoder("payments")
+        self._approval: Callable[[Any], rows.ApprovalRow] = decoder("approvals")
+        self._conflict: Callable[[Any], rows.ConflictRow] = decoder("conflicts")
 
     def close(self) -> None:
         """Gives the connection back."""
@@ -47,6 +49,18 @@ class DatabaseWriter:
         ids = self._store.any_of([to_stored(each) for each in set(payment_intent_ids)])
         found = map(self._payment, self._session.all(self._sql["snapshots"], {"ids": ids}))
         return {row.payment_intent_id: row for row in found}
+
+    def approvals_of(self, payment_intent_ids: Sequence[str]) -> Sequence[rows.ApprovalRow]:
+        ids = self._store.any_of([to_stored(each) for each in set(payment_intent_ids)])
+        return [
+            self._approval(r) for r in self._session.all(self._sql["approvals_of"], {"ids": ids})
+        ]
+
+    def conflicts_of(self, payment_intent_ids: Sequence[str]) -> Sequence[rows.ConflictRow]:
+        ids = self._store.any_of([to_stored(each) for each in set(payment_intent_ids)])
+        return [
+            self._conflict(r) for r in self._session.all(self._sql["conflicts_of"], {"ids": ids})
+        ]
 
     def minutes(self, keys: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], bytes]:
         wanted = set(keys)
