@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import httpx
 import msgspec
 import orjson
 
 from app.exits import ExitCode, Problem, usage
-from engine.clock import SystemClock
+from engine.clock import MS_PER_S, SystemClock
 
 CONNECT_SECONDS: Final = 3.0
 ANSWER_SECONDS: Final = 60.0  # packs, and outcomes that are waited for
@@ -144,23 +145,23 @@ class Api:
         reply = self.ask(call)
         if reply.status != 202:
             return reply
-        command_id, not_after = reply.body["commandId"], int(reply.body["notAfter"])
-        outcome = Call("GET", f"/api/outcomes/{command_id}")
+        place = str(reply.body["outcome"])
+        path, _, asked = place.partition("?")
+        outcome = Call("GET", path, tuple(parse_qsl(asked)))
         clock = SystemClock()
-        until = clock.monotonic_s() + FOLLOW_SECONDS_MAX
-        while clock.monotonic_s() < until:
-            left_ms = not_after + FOLLOW_AFTER_MS - clock.now_ms()
-            if left_ms <= 0:
-                break
-            progress(f"no outcome yet; it can still happen for {left_ms / 1000:.0f} s")
+        end_ms = clock.now_ms() + int(FOLLOW_SECONDS_MAX * MS_PER_S)
+        if reply.body.get("notAfter"):
+            end_ms = min(end_ms, _epoch_ms(reply.body["notAfter"]) + FOLLOW_AFTER_MS)
+        while (left_ms := end_ms - clock.now_ms()) > 0:
+            progress(f"no outcome yet; it can still happen for {left_ms / MS_PER_S:.0f} s")
             clock.sleep(FOLLOW_EVERY_SECONDS)
             reply = self.ask(outcome)
             if reply.status != 202:
                 return reply
         raise Problem(
-            f"No outcome of {command_id} is known.",
+            "No outcome of the command is known.",
             means="Nobody decided it yet, or the read model is behind.",
-            do=f"`npp payment outcomes` of the payment, or GET {outcome.path}.",
+            do=f"`npp payment outcomes` of the payment, or GET {place}.",
             code=ExitCode.UNKNOWN,
         )
 
@@ -181,6 +182,10 @@ def curl_of(url: str, call: Call, *, output: str = "") -> str:
     if output:
         parts.append(f"-o {shlex.quote(output)}")
     return " ".join(parts)
+
+
+def _epoch_ms(stamp: str) -> int:
+    return int(datetime.fromisoformat(stamp).timestamp() * MS_PER_S)
 
 
 def _json_of(answer: httpx.Response) -> Any:
