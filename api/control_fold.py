@@ -93,6 +93,9 @@ class _Records:
     def added_inputs(self) -> Mapping[str, int]:
         return {}
 
+    def recovered_at(self, partition: int) -> int:
+        return 0
+
 
 def _copy(control: Control) -> Control:
     """A fold that can be changed without its source."""

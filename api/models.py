@@ -1,0 +1,187 @@
+"""Bodies of what can be asked for, and the answer to a command. Names are those on the wire.
+
+Only shape is checked here: what a value may be is the engine's to say, with its rule.
+"""
+
+# ruff: noqa: N815 — fields are named as on the wire
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from api.bodies import Body, Identifier, Text
+from core.values import Action
+
+INT64_MAX: Final = 2**63 - 1
+PARTY_CHARACTERS_MAX: Final = 256  # of a name or a PayID; the rule set's own limits are below
+OFFSETS_COUNT_MAX: Final = 100  # of one redrive asked for over HTTP
+
+AttemptId = Annotated[str, StringConstraints(pattern=r"^att_[0-9]{3}$")]
+Cents = Annotated[int, Field(ge=-INT64_MAX, le=INT64_MAX, description="Integer cents.")]
+Time = (
+    Annotated[str, StringConstraints(max_length=40), Field(description="ISO 8601 with a zone.")]
+    | Annotated[int, Field(ge=0, le=INT64_MAX, description="Epoch milliseconds.")]
+)
+PartyText = Annotated[str, StringConstraints(max_length=PARTY_CHARACTERS_MAX)]
+Offset = Annotated[int, Field(ge=0, le=INT64_MAX)]
+
+
+class Act(Body):
+    """Of every gated action. `operatorId`, when given, must be the caller's own id; without
+    `approvalId` the oldest approval that fits is used."""
+
+    operatorId: Identifier | None = None
+    approvalId: Identifier | None = None
+
+
+class Retry(Act):
+    """`attemptId` is the new attempt's: after att_001 it is att_002."""
+
+    attemptId: AttemptId = Field(examples=["att_002"])
+    reason: Text = Field(examples=["Resolve approved retry after rail timeout"])
+
+
+class Cancel(Act):
+    """`customerId` is the customer's confirmation, for a cancellation that a customer asked for."""
+
+    reason: Text = Field(examples=["Customer requested cancellation"])
+    customerId: Identifier | None = None
+
+
+class MarkFailed(Act):
+    """`reason` is one of the failure reasons but CANCELLED and EXPIRED."""
+
+    reason: Identifier = Field(examples=["RAIL"])
+    details: Text = Field(examples=["NPP rail returned error code 503"])
+
+
+class Expire(Act):
+    reason: Text
+
+
+class OfAttempt(Act):
+    """Release of a hold, or reversal of a capture: of one attempt's funds."""
+
+    attemptId: AttemptId
+    reason: Text
+
+
+class Resolve(Act):
+    """`verdict` SETTLED_AFTER_ALL, NOT_PAID, RETURNED or AMOUNT_ACCEPTED, of one attempt."""
+
+    attemptId: AttemptId
+    verdict: Identifier
+    details: Text
+
+
+class ResumePayment(Body):
+    """`requestedBy` is the first person; the caller is the second."""
+
+    requestedBy: Identifier
+    reason: Text
+    operatorId: Identifier | None = None
+
+
+class RequestApproval(Body):
+    """`attemptId` defaults to the present attempt. `failureReason` belongs to MARK_FAILED;
+    `conflictId`, `verdict` and `amount` (cents) to RESOLVE_RECONCILIATION."""
+
+    action: Action = Field(strict=False)
+    reason: Text
+    attemptId: AttemptId | None = None
+    failureReason: Identifier | None = None
+    conflictId: Identifier | None = None
+    verdict: Identifier | None = None
+    amount: Cents | None = None
+    operatorId: Identifier | None = None
+
+
+class Decide(Body):
+    """A second person's word on an approval."""
+
+    reason: Text
+    operatorId: Identifier | None = None
+
+
+class Party(Body):
+    """BSB and account; a creditor may have a PayID (TELI, EMAL, AUBN, ORGN) instead."""
+
+    name: PartyText
+    bsb: PartyText | None = None
+    account: PartyText | None = None
+    payIdType: PartyText | None = None
+    payId: PartyText | None = None
+
+
+class CreatePayment(Body):
+    """The header Idempotency-Key names the payment within the caller's source."""
+
+    amount: Cents = Field(examples=[1250])
+    currency: Identifier = Field(examples=["AUD"])
+    debtor: Party
+    creditor: Party
+    endToEndId: Identifier = Field(examples=["INV-2026-0042"])
+    service: Identifier = Field(examples=["x2p1"])
+    remittance: Text | None = None
+    uetr: Identifier | None = None
+    customerId: Identifier | None = None
+    requestedExecutionTime: Time | None = None
+    expiresAt: Time | None = None
+
+
+class Reason(Body):
+    reason: Text
+
+
+class Redrive(Body):
+    """Quarantined records of one partition. `paymentIntentId` (or an externalRef) assigns
+    unmatched reports to that payment."""
+
+    partition: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    offsets: Annotated[list[Offset], Field(min_length=1, max_length=OFFSETS_COUNT_MAX)]
+    paymentIntentId: Identifier | None = None
+
+
+class RequestRedrive(Redrive):
+    reason: Text
+
+
+class Done(BaseModel):
+    """What became of a command: ACCEPTED, DUPLICATE (then it is the first result) or NO_EFFECT.
+
+    `events` are those it made, as GET …/events shows them; `projected` says whether the read model
+    has them already: without it `events` is empty and the next GET may lag.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    result: str
+    duplicate: bool
+    commandId: str
+    paymentIntentId: str
+    state: str | None
+    moneyOutcome: str | None
+    fromSequence: int
+    toSequence: int
+    decidedAt: str
+    rule: str | None
+    sentence: str | None
+    approvalId: str | None
+    projected: bool
+    events: list[Any]
+    outcome: str = Field(description="Where the outcome can be read again.")
+
+
+class Late(BaseModel):
+    """The outcome is not known yet. Until `notAfter` the command can still be decided, later it is
+    rejected; null: a creation, which has no such time and is safe to ask again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    result: str = "PENDING"
+    commandId: str
+    paymentIntentId: str
+    notAfter: str | None
+    outcome: str
