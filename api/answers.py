@@ -15,10 +15,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from adapters.readmodel.ports import ReadModelDown
-from api import models, problems, views, views_events
+from api import problems, views_events
 from api.commands import NO_LIMIT, WAITERS_MAX
+from api.params import gives, json_answer
 from api.problems import Problem
 from api.services import Answer, Principal, Services
+from api.views_base import iso
+from api.views_commands import DoneView, LateView
 from core import refusals
 from core.records import Outcome
 from core.refusals import refuse
@@ -27,13 +30,10 @@ from processors import quarantine
 
 T = TypeVar("T")
 
+PENDING: Final = "PENDING"
 EVENTS_COUNT_MAX: Final = 50  # of one answer; an action makes far fewer
 TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-JSON: Final = "application/json"
-TAKEN: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"model": models.Done},
-    202: {"model": models.Late, "description": "The outcome is not known in time"},
-}
+TAKEN: Final = gives(DoneView, also={202: LateView})
 
 
 class _Threads:
@@ -104,21 +104,19 @@ def respond(
     place = outcome_link(answer, payment_intent_id)
     if answer.outcome is not None:
         done = _done(services, answer, answer.outcome, place, personal)
-        return Response(views.encode(dict(done)), media_type=JSON)
+        return json_answer(done)
     if answer.quarantined is not None:
         raise _set_aside(answer, payment_intent_id, place)
-    late = models.Late(
-        commandId=answer.command_id,
-        paymentIntentId=payment_intent_id,
-        notAfter=None if answer.not_after == NO_LIMIT else views.iso(answer.not_after),
+    late = LateView(
+        command_id=answer.command_id,
+        payment_intent_id=payment_intent_id,
+        result=PENDING,
+        not_after=None if answer.not_after == NO_LIMIT else answer.not_after,
         outcome=place,
     )
-    return Response(
-        views.encode(dict(late)),
-        status_code=202,
-        headers={"Location": place},
-        media_type=JSON,
-    )
+    response = json_answer(late, 202)
+    response.headers["Location"] = place
+    return response
 
 
 def outcome_link(answer: Answer, payment_intent_id: str) -> str:
@@ -131,24 +129,24 @@ def outcome_link(answer: Answer, payment_intent_id: str) -> str:
 
 def _done(
     services: Services, answer: Answer, outcome: Outcome, place: str, personal: bool
-) -> models.Done:
+) -> DoneView:
     if outcome.code is not None:
         raise _refused(answer, outcome, place)
     made = outcome.result in ("ACCEPTED", "DUPLICATE")
     rows = _events(services, outcome) if made and answer.projected else []
-    return models.Done(
+    return DoneView(
         result=outcome.result,
         duplicate=outcome.result == "DUPLICATE",
-        commandId=answer.command_id,
-        paymentIntentId=outcome.payment_intent_id,
+        command_id=answer.command_id,
+        payment_intent_id=outcome.payment_intent_id,
         state=outcome.state,
-        moneyOutcome=outcome.money_outcome,
-        fromSequence=outcome.from_sequence,
-        toSequence=outcome.to_sequence,
-        decidedAt=views.iso(outcome.decided_at),
+        money_outcome=outcome.money_outcome,
+        from_sequence=outcome.from_sequence,
+        to_sequence=outcome.to_sequence,
+        decided_at=iso(outcome.decided_at),
         rule=outcome.rule,
         sentence=outcome.sentence,
-        approvalId=next((row.approval_id for row in rows if row.approval_id), None),
+        approval_id=next((row.approval_id for row in rows if row.approval_id), None),
         projected=answer.projected,
         events=[views_events.event(row, services.codec, personal=personal) for row in rows],
         outcome=place,

@@ -1,4 +1,4 @@
-"""Bodies of what can be asked for, and the answer to a command. Names are those on the wire.
+"""Bodies of what can be asked for. Names are those on the wire.
 
 Only shape is checked here: what a value may be is the engine's to say, with its rule.
 """
@@ -7,9 +7,9 @@ Only shape is checked here: what a value may be is the engine's to say, with its
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from api.bodies import Body, Identifier, Text
 from core.values import Action
@@ -146,42 +146,3 @@ class Redrive(Body):
 
 class RequestRedrive(Redrive):
     reason: Text
-
-
-class Done(BaseModel):
-    """What became of a command: ACCEPTED, DUPLICATE (then it is the first result) or NO_EFFECT.
-
-    `events` are those it made, as GET …/events shows them; `projected` says whether the read model
-    has them already: without it `events` is empty and the next GET may lag.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    result: str
-    duplicate: bool
-    commandId: str
-    paymentIntentId: str
-    state: str | None
-    moneyOutcome: str | None
-    fromSequence: int
-    toSequence: int
-    decidedAt: str
-    rule: str | None
-    sentence: str | None
-    approvalId: str | None
-    projected: bool
-    events: list[Any]
-    outcome: str = Field(description="Where the outcome can be read again.")
-
-
-class Late(BaseModel):
-    """The outcome is not known yet. Until `notAfter` the command can still be decided, later it is
-    rejected; null: a creation, which has no such time and is safe to ask again."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    result: str = "PENDING"
-    commandId: str
-    paymentIntentId: str
-    notAfter: str | None
-    outcome: str

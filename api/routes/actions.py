@@ -59,7 +59,7 @@ async def act(
     return await answers.in_command_thread(work)
 
 
-@router.post(f"{PAYMENT}/retry", summary="Retry a failed payment", responses=answers.TAKEN)
+@router.post(f"{PAYMENT}/retry", summary="Retry a failed payment", **answers.TAKEN)
 async def retry(
     request: Request, who: Caller, use: Use, payment_intent_id: PaymentId, asked: models.Retry
 ) -> Response:
@@ -71,7 +71,7 @@ async def retry(
     return await act(request, who, use, payment_intent_id, asked, make)
 
 
-@router.post(f"{PAYMENT}/cancel", summary="Cancel a payment", responses=answers.TAKEN)
+@router.post(f"{PAYMENT}/cancel", summary="Cancel a payment", **answers.TAKEN)
 async def cancel(
     request: Request, who: Caller, use: Use, payment_intent_id: PaymentId, asked: models.Cancel
 ) -> Response:
@@ -83,7 +83,7 @@ async def cancel(
     return await act(request, who, use, payment_intent_id, asked, make)
 
 
-@router.post(f"{PAYMENT}/mark-failed", summary="Mark a payment failed", responses=answers.TAKEN)
+@router.post(f"{PAYMENT}/mark-failed", summary="Mark a payment failed", **answers.TAKEN)
 async def mark_failed(
     request: Request, who: Caller, use: Use, payment_intent_id: PaymentId, asked: models.MarkFailed
 ) -> Response:
@@ -95,7 +95,7 @@ async def mark_failed(
     return await act(request, who, use, payment_intent_id, asked, make)
 
 
-@router.post(f"{PAYMENT}/expire", summary="Expire a payment", responses=answers.TAKEN)
+@router.post(f"{PAYMENT}/expire", summary="Expire a payment", **answers.TAKEN)
 async def expire(
     request: Request, who: Caller, use: Use, payment_intent_id: PaymentId, asked: models.Expire
 ) -> Response:
@@ -107,7 +107,7 @@ async def expire(
     return await act(request, who, use, payment_intent_id, asked, make)
 
 
-@router.post(f"{PAYMENT}/release", summary="Release a deferred hold", responses=answers.TAKEN)
+@router.post(f"{PAYMENT}/release", summary="Release a deferred hold", **answers.TAKEN)
 async def release_early(
     request: Request, who: Caller, use: Use, payment_intent_id: PaymentId, asked: models.OfAttempt
 ) -> Response:
@@ -119,7 +119,7 @@ async def release_early(
     return await act(request, who, use, payment_intent_id, asked, make)
 
 
-@router.post(f"{PAYMENT}/reverse", summary="Reverse captured funds", responses=answers.TAKEN)
+@router.post(f"{PAYMENT}/reverse", summary="Reverse captured funds", **answers.TAKEN)
 async def reverse(
     request: Request, who: Caller, use: Use, payment_intent_id: PaymentId, asked: models.OfAttempt
 ) -> Response:
@@ -134,7 +134,7 @@ async def reverse(
 @router.post(
     f"{PAYMENT}/conflicts/{{conflict_id}}/resolve",
     summary="Resolve a conflict",
-    responses=answers.TAKEN,
+    **answers.TAKEN,
 )
 async def resolve_reconciliation(
     request: Request,
@@ -159,9 +159,7 @@ async def resolve_reconciliation(
     return await act(request, who, use, payment_intent_id, asked, make)
 
 
-@router.post(
-    f"{PAYMENT}/resume-processing", summary="Take a parked payment up", responses=answers.TAKEN
-)
+@router.post(f"{PAYMENT}/resume-processing", summary="Take a parked payment up", **answers.TAKEN)
 async def resume_processing(
     request: Request,
     who: Caller,

@@ -17,7 +17,7 @@ from core.payment import commands
 router = guarded()
 
 
-@router.post(f"{PAYMENT}/approvals", summary="Ask for an approval", responses=answers.TAKEN)
+@router.post(f"{PAYMENT}/approvals", summary="Ask for an approval", **answers.TAKEN)
 async def request_approval(
     request: Request,
     who: Caller,
@@ -45,9 +45,7 @@ async def request_approval(
     return await act(request, who, use, payment_intent_id, asked, make)
 
 
-@router.post(
-    f"{PAYMENT}/approvals/{{approval_id}}/approve", summary="Approve", responses=answers.TAKEN
-)
+@router.post(f"{PAYMENT}/approvals/{{approval_id}}/approve", summary="Approve", **answers.TAKEN)
 async def approve(
     request: Request,
     who: Caller,
@@ -60,9 +58,7 @@ async def approve(
     return await _decide(request, who, use, payment_intent_id, approval_id, asked, "APPROVED")
 
 
-@router.post(
-    f"{PAYMENT}/approvals/{{approval_id}}/reject", summary="Reject", responses=answers.TAKEN
-)
+@router.post(f"{PAYMENT}/approvals/{{approval_id}}/reject", summary="Reject", **answers.TAKEN)
 async def reject(
     request: Request,
     who: Caller,

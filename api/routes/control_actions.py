@@ -11,12 +11,13 @@ from typing import Annotated, Final
 from fastapi import Path
 from pydantic import BaseModel
 
-from api import models, problems, views
+from api import models, problems
 from api.answers import in_command_thread
 from api.auth import Caller, Use
 from api.guard import router as guarded
 from api.paths import StopId
 from api.services import Principal, Services
+from api.views_base import iso
 from core import refusals
 from core.records import ProcessingStopped, ResumeConfirmed, ResumeRequested
 from core.refusals import refuse
@@ -74,9 +75,7 @@ async def stop(who: Caller, use: Use, asked: models.Reason) -> Stop:
             actor=who.id,
         )
         use.commands.write_control(record)
-        return Stop(
-            stopId=record.stop_id, reason=record.reason, stoppedAt=views.iso(now), actor=who.id
-        )
+        return Stop(stopId=record.stop_id, reason=record.reason, stoppedAt=iso(now), actor=who.id)
 
     return await in_command_thread(work)
 
@@ -117,7 +116,7 @@ def _request(use: Services, who: Principal, stop_id: str, reason: str) -> Resume
         offset=offset,
         proofOffset=proof,
         requestedBy=who.id,
-        requestedAt=views.iso(now),
+        requestedAt=iso(now),
         duplicate=False,
     )
 
@@ -137,7 +136,7 @@ def _confirm(use: Services, who: Principal, stop_id: str, offset: int) -> Resume
         stopId=stop_id,
         requestedBy="" if request is None else request.actor,
         confirmedBy=who.id,
-        confirmedAt=views.iso(now),
+        confirmedAt=iso(now),
         stillStopped=left,
     )
 

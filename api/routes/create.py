@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import Header
 from starlette.requests import Request
@@ -12,18 +11,16 @@ from starlette.responses import Response
 from api import answers, models, problems
 from api.auth import Caller, Use
 from api.guard import router as guarded
+from api.params import time_of
 from core import refusals
 from core.header import InputHeader
 from core.payment import commands
 from core.refusals import refuse
 from core.values import Parties, Party, Sealed, payment_intent_id
-from engine.clock import MS_PER_S
 from schemas import parties
 from schemas.errors import Unencodable
 
 router = guarded()
-
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 IdempotencyKey = Annotated[
     str,
@@ -36,7 +33,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("/api/payments", summary="Create a payment", responses=answers.TAKEN)
+@router.post("/api/payments", summary="Create a payment", **answers.TAKEN)
 async def create_payment(
     request: Request,
     who: Caller,
@@ -94,14 +91,5 @@ def _party(given: models.Party) -> Party:
 
 
 def _epoch_ms(field: str, given: str | int | None) -> int | None:
-    """Epoch milliseconds of a time. Raises Problem for a text that names none, or no zone."""
-    if given is None or isinstance(given, int):
-        return given
-    try:
-        found = datetime.fromisoformat(given)
-    except ValueError:
-        raise problems.invalid(field, "is no ISO 8601 time") from None
-    if found.tzinfo is None:
-        raise problems.invalid(field, "names no time zone")
-    since = found - EPOCH
-    return (since.days * 86_400 + since.seconds) * MS_PER_S + since.microseconds // MS_PER_S
+    """Epoch milliseconds. Raises Problem for a text that names no time, or no zone."""
+    return given if isinstance(given, int) else time_of(given, field)

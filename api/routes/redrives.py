@@ -13,12 +13,13 @@ from fastapi import Query
 from pydantic import BaseModel
 
 from adapters.readmodel.rows import ControlRow
-from api import models, problems, views
+from api import models, problems
 from api.answers import in_command_thread
 from api.auth import Caller, Use
 from api.guard import router as guarded
 from api.paths import RequestId
 from api.services import Principal, Services
+from api.views_base import iso
 from core import records, refusals
 from core.refusals import refuse
 from core.values import same_person
@@ -221,7 +222,7 @@ def _confirm(use: Services, who: Principal, request_id: str) -> Redrive:
         records.RedriveConfirmed(request_id=request_id, confirmed_at=now, actor=who.id)
     )
     return shown.model_copy(
-        update={"status": CONFIRMED, "confirmedBy": who.id, "confirmedAt": views.iso(now)}
+        update={"status": CONFIRMED, "confirmedBy": who.id, "confirmedAt": iso(now)}
     )
 
 
@@ -234,7 +235,7 @@ def _shown(request: records.RedriveRequested) -> Redrive:
         paymentIntentId=request.payment_intent_id,
         reason=request.reason,
         requestedBy=request.actor,
-        requestedAt=views.iso(request.requested_at),
+        requestedAt=iso(request.requested_at),
     )
 
 
@@ -267,7 +268,7 @@ def _fold(found: dict[str, Redrive], use: Services, row: ControlRow) -> None:
         return
     if isinstance(record, records.RedriveConfirmed):
         if known.status == REQUESTED and not same_person(known.requestedBy, record.actor):
-            said = {"confirmedBy": record.actor, "confirmedAt": views.iso(record.confirmed_at)}
+            said = {"confirmedBy": record.actor, "confirmedAt": iso(record.confirmed_at)}
             found[record.request_id] = known.model_copy(update={"status": CONFIRMED, **said})
         return
     found[record.request_id] = _ended(known, record)
@@ -275,5 +276,5 @@ def _fold(found: dict[str, Redrive], use: Services, row: ControlRow) -> None:
 
 def _ended(known: Redrive, done: records.RedriveDone) -> Redrive:
     status = DONE if done.refused is None else REFUSED
-    said = {"redriven": done.redriven, "refused": done.refused, "doneAt": views.iso(done.done_at)}
+    said = {"redriven": done.redriven, "refused": done.refused, "doneAt": iso(done.done_at)}
     return known.model_copy(update={"status": status, **said})
