@@ -1,4 +1,4 @@
-"""`npp run payments|adapters|verifier`: the processes."""
+"""`npp run …`: the processes."""
 
 from __future__ import annotations
 
@@ -45,3 +45,11 @@ def verifier() -> None:
     from app.wiring import run_verifier
 
     raise typer.Exit(run_verifier(settings.load()))
+
+
+@app.command()
+def projector() -> None:
+    """The projector: fills the read model that people ask. One a read model; a second is fenced."""
+    from app.wiring_projector import run_projector
+
+    raise typer.Exit(run_projector(settings.load()))

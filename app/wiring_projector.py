@@ -1,0 +1,66 @@
+"""Builds the projector: settings → database, reader, fold → a process until SIGTERM."""
+
+from __future__ import annotations
+
+import gc
+
+import structlog
+
+from adapters.readmodel.model import Model, default_url, open_model
+from app import rule_files
+from app.exits import ExitCode, usage
+from app.settings import Environment
+from app.wiring import GC_THRESHOLDS, WATCHDOG_S_MAX, Room
+from engine.clock import Clock
+from engine.errors import EngineError
+from engine.watch import start_watchdog, stop_on_signals
+from processors import topology
+from processors.projector import Projector, ProjectorProbes
+from processors.projector_kafka import KafkaProjectorLog
+from processors.projector_metrics import ProjectorMetrics
+
+log = structlog.get_logger("npp.wiring")
+
+
+def read_model(environment: Environment, clock: Clock) -> Model:
+    """The read model of NPP_READ_MODEL_URL. Raises Problem for an address that is none."""
+    settings = environment.settings
+    url = settings.read_model_url or default_url(settings.data_dir)
+    try:
+        return open_model(url, clock=clock, journal=topology.EVENTS)
+    except ValueError as error:
+        raise usage(
+            f"NPP_READ_MODEL_URL can not be used: {error}",
+            do="Leave it empty for SQLite in the data folder, or name a PostgreSQL database.",
+        ) from error
+
+
+def run_projector(environment: Environment) -> int:
+    """`npp run projector`: fills the read model, until SIGTERM. One a read model."""
+    room = Room(environment, "projector")
+    source = KafkaProjectorLog(room.connection, room.clock)
+    projector = Projector(
+        source=source,
+        model=read_model(environment, room.clock),
+        codec=room.codec,
+        rules_of=rule_files.rules_of,
+        clock=room.clock,
+        metrics=ProjectorMetrics(room.registry),
+        health=room.health,
+    )
+    server = room.serve_health(ProjectorProbes(projector, room.health, WATCHDOG_S_MAX))
+    stop_on_signals(projector.stop, room.settings.shutdown_seconds)
+    start_watchdog(room.health, WATCHDOG_S_MAX)
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    log.info("projector starts")
+    try:
+        projector.run()
+    except EngineError as error:
+        log.critical("process ends", kind="projector", code=error.code, detail=error.detail)
+        return int(ExitCode.FAILED)
+    finally:
+        if server is not None:
+            server.close()
+    log.info("process has ended cleanly", kind="projector")
+    return int(ExitCode.OK)

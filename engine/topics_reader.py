@@ -1,0 +1,79 @@
+"""Reads several topics at once without a consumer group, from given offsets: one client, one wait.
+
+It commits nothing and belongs to nobody; whoever reads keeps the offsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from confluent_kafka import Consumer, TopicPartition
+
+from engine.errors import Step, call, check_message_error, is_end_of_partition
+from engine.reader import LogRecord, to_log_record
+
+_GROUP: Final = "npp-reader"  # the client wants a name; nothing is ever committed under it
+
+Place = tuple[str, int]  # topic, partition
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """Records by place, each in offset order, and for places that came to their end that offset."""
+
+    records: dict[Place, list[LogRecord]]
+    ends: dict[Place, int]
+
+
+class TopicsReader:
+    """Committed records of some partitions of several topics."""
+
+    def __init__(
+        self, connection: Mapping[str, Any], start: Mapping[Place, int], *, queued_kb: int
+    ) -> None:
+        """`start`: first offset by place; `queued_kb` bounds what is fetched ahead."""
+        self._consumer = Consumer(
+            {
+                **connection,
+                "group.id": _GROUP,
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "error",
+                "enable.partition.eof": True,
+                "fetch.queue.backoff.ms": 10,
+                "fetch.error.backoff.ms": 50,
+                "fetch.max.bytes": 32 * 1024 * 1024,
+                "max.partition.fetch.bytes": 4 * 1024 * 1024,
+                "queued.max.messages.kbytes": queued_kb,
+            }
+        )
+        places = [TopicPartition(topic, n, offset) for (topic, n), offset in start.items()]
+        call(Step.READ, self._consumer.assign, places)
+
+    def read(self, count: int, wait_s: float) -> Reading:
+        """At most `count` records. Raises Exit when a position is no longer on the log."""
+        records: dict[Place, list[LogRecord]] = {}
+        ends: dict[Place, int] = {}
+        for message in call(Step.READ, self._consumer.consume, count, wait_s):
+            error = message.error()
+            if error is not None:
+                if is_end_of_partition(error):
+                    place = (message.topic() or "", message.partition() or 0)
+                    ends[place] = message.offset() or 0
+                else:
+                    check_message_error(error)
+                continue
+            record = to_log_record(message)
+            place = (record.topic, record.partition)
+            held = records.get(place)
+            if held is None:
+                records[place] = [record]
+            else:
+                held.append(record)
+        return Reading(records, ends)
+
+    def close(self) -> None:
+        """Give the client back."""
+        self._consumer.close()

@@ -1,0 +1,360 @@
+"""Everything beside the journal as rows of the read model: outcomes, operators' commands, the audit
+topic, control, quarantine, checkpoints.
+
+Pure. Text that came from outside stays as it is: the database's side makes it storable.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+import msgspec
+
+from adapters.readmodel import rows
+from core import records
+from core.header import OperatorHeader
+from core.payment import commands as c
+from core.values import Action, payment_id_of_external_ref, same_person
+from engine.reader import LogRecord
+from processors import quarantine
+from processors.control import PERSONS_SEEN_MAX, Control
+
+DONE: Final = "DONE"
+REFUSED: Final = "REFUSED"
+INT64_MAX: Final = 2**63 - 1
+INT32_MAX: Final = 2**31 - 1
+PAYMENT_ID: Final = re.compile(rb"pi_[a-z2-7]{26}")
+
+_ACTIONS: Final[dict[type, str]] = {
+    c.RequestApproval: "REQUEST_APPROVAL",
+    c.RetryPayment: Action.RETRY.value,
+    c.CancelPayment: Action.CANCEL.value,
+    c.MarkPaymentFailed: Action.MARK_FAILED.value,
+    c.ExpirePayment: Action.EXPIRE.value,
+    c.ResolveReconciliation: Action.RESOLVE_RECONCILIATION.value,
+    c.ReleaseFunds: Action.RELEASE_EARLY.value,
+    c.ReverseCapture: Action.REVERSE.value,
+    c.ResumeProcessing: "RESUME_PROCESSING",
+}
+_DECISIONS: Final = {"APPROVED": "APPROVE", "REJECTED": "REJECT"}
+# What of a command stands in the audit row's columns, or is personal; all else goes into `detail`.
+_NOT_DETAIL: Final = frozenset(
+    {"header", "operator", "reason", "details", "approval_id", "customer_id"}
+)
+
+
+# -- outcomes ---
+
+
+def outcome_row(at: LogRecord, outcome: records.Outcome) -> rows.OutcomeRow:
+    """What became of an input."""
+    cause = outcome.cause
+    return rows.OutcomeRow(
+        at.partition,
+        at.offset,
+        outcome.payment_intent_id,
+        cause.topic,
+        cause.partition,
+        cause.offset,
+        cause.command_id,
+        outcome.input_type,
+        outcome.result,
+        outcome.code,
+        outcome.rule,
+        outcome.sentence,
+        outcome.decided_at,
+        outcome.from_sequence,
+        outcome.to_sequence,
+        at.value or b"",
+    )
+
+
+# -- who asked for what ---
+
+
+def command_row(at: LogRecord, command: c.OperatorCommand) -> rows.AuditRow | None:
+    """The audit row of an operator's command: id, time, action, payment, reason, approval.
+
+    None for a command without an operator, which the engine refuses.
+    """
+    operator: OperatorHeader | None = command.operator
+    if operator is None:
+        return None
+    approval_id = operator.approval_id
+    reason: str | None = getattr(command, "reason", None)
+    extra = {
+        name: value
+        for name in command.__struct_fields__
+        if name not in _NOT_DETAIL and (value := getattr(command, name)) is not None
+    }
+    match command:
+        case c.MarkPaymentFailed():
+            reason = command.details
+            extra["failureReason"] = command.reason
+        case c.ResolveReconciliation():
+            reason = command.details
+        case c.DecideApproval():
+            approval_id = command.approval_id
+    return rows.AuditRow(
+        audit_id=f"o-{at.partition}-{at.offset}",
+        at=at.timestamp_ms,
+        operator_id=operator.operator_id,
+        roles=",".join(operator.roles),
+        token_id=operator.token_id,
+        action=_action_of(command),
+        payment_intent_id=command.header.payment_intent_id,
+        reason=reason,
+        approval_id=approval_id,
+        command_id=command.header.command_id,
+        result=None,
+        code=None,
+        rule=None,
+        sentence=None,
+        from_sequence=None,
+        to_sequence=None,
+        detail=_detail(extra),
+    )
+
+
+def _action_of(command: c.OperatorCommand) -> str:
+    if isinstance(command, c.DecideApproval):
+        return _DECISIONS.get(command.verdict, "DECIDE_APPROVAL")
+    return _ACTIONS[type(command)]
+
+
+def audit_row(at: LogRecord, asked: records.OperatorAudit) -> rows.AuditRow:
+    """The row of something that became no command."""
+    refused = asked.status >= 400
+    extra: dict[str, Any] = {
+        "auditId": asked.audit_id,
+        "method": asked.method,
+        "path": asked.path,
+        "status": asked.status,
+        "clientId": asked.client_id,
+        "more": asked.detail,
+    }
+    return rows.AuditRow(
+        audit_id=f"a-{at.partition}-{at.offset}",
+        at=asked.at,
+        operator_id=asked.operator_id,
+        roles=",".join(asked.roles),
+        token_id=asked.token_id,
+        action=asked.action,
+        payment_intent_id=asked.payment_intent_id,
+        reason=asked.reason,
+        approval_id=asked.approval_id,
+        command_id=asked.command_id,
+        result=REFUSED if refused else DONE,
+        code=asked.code,
+        rule=asked.rule,
+        sentence=asked.sentence,
+        from_sequence=None,
+        to_sequence=None,
+        detail=_detail({k: v for k, v in extra.items() if v is not None}),
+    )
+
+
+def _detail(extra: dict[str, Any]) -> str | None:
+    """JSON in ASCII: NUL and everything else unwelcome is an escape in it."""
+    if not extra:
+        return None
+    return json.dumps({_camel(k): v for k, v in extra.items()}, separators=(",", ":"))
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+# -- control ---
+
+_TIMES: Final = (
+    "recorded_at",
+    "activated_at",
+    "stopped_at",
+    "requested_at",
+    "confirmed_at",
+    "passed_at",
+    "done_at",
+)
+_CONTROL_ACTIONS: Final[dict[type, str]] = {
+    records.RuleSetActivated: "ACTIVATE_RULES",
+    records.ProcessingStopped: "STOP",
+    records.ResumeRequested: "REQUEST_RESUME",
+    records.ResumeConfirmed: "CONFIRM_RESUME",
+    records.RedriveRequested: "REQUEST_REDRIVE",
+    records.RedriveConfirmed: "CONFIRM_REDRIVE",
+    records.RecoverRequested: "REQUEST_RECOVER",
+    records.RecoverConfirmed: "CONFIRM_RECOVER",
+}
+
+
+class ControlFold:
+    """Folds control as those do who obey it, so that the audit says what a record brought about.
+
+    It has to see the topic from its first record on.
+    """
+
+    def __init__(self) -> None:
+        self._control = Control(_undecoded)
+        self._redrives: dict[str, records.RedriveRequested] = {}
+        self._recovers: dict[str, records.RecoverRequested] = {}
+
+    def partitions(self) -> int | None:
+        """Partitions of the journal as recorded for life, once they are."""
+        return None if self._control.cluster is None else self._control.cluster.partitions
+
+    def before(self, offset: int, record: object) -> None:
+        """A record that the model has already."""
+        self._remember(record)
+        self._control.apply_record(offset, record)
+
+    def fold(self, at: LogRecord, record: Any, batch: rows.Batch) -> None:
+        """Add the rows of one record."""
+        refusal = self._refusal(record)
+        self.before(at.offset, record)
+        actor = getattr(record, "actor", None)
+        when = next((getattr(record, n) for n in _TIMES if hasattr(record, n)), at.timestamp_ms)
+        batch.control.append(
+            rows.ControlRow(at.offset, type(record).__name__, when, actor, at.value or b"")
+        )
+        if isinstance(record, records.RedriveDone) and record.refused is None:
+            batch.redriven += self._redriven(record)
+        action = _CONTROL_ACTIONS.get(type(record))
+        if action is not None:
+            batch.audit.append(_control_audit(at, record, action, when, refusal))
+
+    def _remember(self, record: object) -> None:
+        match record:
+            case records.RedriveRequested():
+                _keep(self._redrives, record.request_id, record)
+            case records.RecoverRequested():
+                _keep(self._recovers, record.request_id, record)
+
+    def _redriven(self, done: records.RedriveDone) -> list[tuple[int, int, str]]:
+        request = self._redrives.get(done.request_id)
+        if request is None:
+            return []
+        name = done.request_id
+        return [(request.partition, offset, name) for offset in sorted(set(request.offsets))]
+
+    def _refusal(self, record: object) -> str | None:
+        """Why those who obey pass over this confirmation, or None."""
+        match record:
+            case records.ResumeConfirmed():
+                return self._control.resume_refusal(record)
+            case records.RedriveConfirmed():
+                return _two_persons(self._redrives.get(record.request_id), record.actor)
+            case records.RecoverConfirmed():
+                return _two_persons(self._recovers.get(record.request_id), record.actor)
+        return None
+
+
+def _two_persons(
+    request: records.RedriveRequested | records.RecoverRequested | None, actor: str
+) -> str | None:
+    if request is None:
+        return "nobody asked for it"
+    if same_person(request.actor, actor):
+        return "the person who asked can not confirm: a second person has to"
+    return None
+
+
+def _keep(memory: dict[str, Any], name: str, record: object) -> None:
+    """Bounded as the fold of those who obey: the oldest request is forgotten."""
+    if len(memory) >= PERSONS_SEEN_MAX:
+        del memory[next(iter(memory))]
+    memory[name] = record
+
+
+def _undecoded(topic: str, value: bytes) -> object:
+    raise ValueError("records are given decoded")
+
+
+def _control_audit(
+    at: LogRecord, record: Any, action: str, when: int, refusal: str | None
+) -> rows.AuditRow:
+    about: str | None = getattr(record, "payment_intent_id", None)
+    extra = {
+        name: _plain(getattr(record, name))
+        for name in record.__struct_fields__
+        if name not in (*_TIMES, "actor", "reason") and getattr(record, name) is not None
+    }
+    return rows.AuditRow(
+        audit_id=f"c-{at.partition}-{at.offset}",
+        at=when,
+        operator_id=record.actor,
+        roles="",
+        token_id=None,
+        action=action,
+        payment_intent_id=(payment_id_of_external_ref(about or "") or about),
+        reason=getattr(record, "reason", None),
+        approval_id=None,
+        command_id=None,
+        result=DONE if refusal is None else REFUSED,
+        code=None,
+        rule=None,
+        sentence=refusal,
+        from_sequence=None,
+        to_sequence=None,
+        detail=_detail(extra),
+    )
+
+
+def _plain(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+# -- quarantine and checkpoints ---
+
+
+def quarantine_row(at: LogRecord) -> rows.QuarantineRow:
+    """A quarantined record; one whose headers are not ours is kept as UNDECODABLE."""
+    try:
+        why = quarantine.parse(at.headers)
+        if not -1 <= why.offset <= INT64_MAX or not -1 <= why.partition <= INT32_MAX:
+            raise ValueError("its origin is no place on a log")
+    except ValueError as error:
+        why = quarantine.Quarantined(
+            reason=quarantine.UNDECODABLE,
+            detail=f"its own headers can not be read: {error}",
+            topic="",
+            partition=-1,
+            offset=-1,
+            timestamp_ms=at.timestamp_ms,
+            original=[],
+        )
+    return rows.QuarantineRow(
+        partition=at.partition,
+        offset=at.offset,
+        reason=why.reason,
+        detail=why.detail,
+        origin_topic=why.topic,
+        origin_partition=why.partition,
+        origin_offset=why.offset,
+        at=at.timestamp_ms,
+        key=at.key,
+        value=at.value,
+        headers=msgspec.msgpack.encode(at.headers),
+        payment_intent_id=_payment_of_key(at.key),
+    )
+
+
+def _payment_of_key(key: bytes | None) -> str | None:
+    if key is None or PAYMENT_ID.fullmatch(key) is None:
+        return None
+    return key.decode()
+
+
+def checkpoint_row(at: LogRecord, checkpoint: records.Checkpoint) -> rows.CheckpointRow:
+    """A checkpoint and where it stands."""
+    return rows.CheckpointRow(
+        checkpoint.partition,
+        checkpoint.number,
+        checkpoint.from_offset,
+        checkpoint.to_offset,
+        at.offset,
+        at.value or b"",
+    )
