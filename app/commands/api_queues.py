@@ -76,7 +76,7 @@ def attention(
     if reply is not None:
         show_list(
             reply,
-            ("paymentIntentId", "state", "moneyOutcome", "attention", "attentionSince", "why"),
+            ("paymentIntentId", "state", "moneyOutcome", "funds", "attentionSince", "why"),
         )
 
 
@@ -84,8 +84,8 @@ def audit(
     operator: Annotated[str, typer.Option(help="By this operator.")] = "",
     payment: Annotated[str, typer.Option(help="On this payment.")] = "",
     action: Annotated[str, typer.Option(help="RetryPayment, evidence-pack, …")] = "",
-    since: Annotated[str, typer.Option("--from", help="At or after; epoch ms.")] = "",
-    until: Annotated[str, typer.Option("--to", help="Before; epoch ms.")] = "",
+    since: Annotated[str, typer.Option("--from", help="At or after; ISO 8601 or epoch ms.")] = "",
+    until: Annotated[str, typer.Option("--to", help="Before.")] = "",
     limit: Limit = LIMIT,
     cursor: Cursor = "",
     json: Json = False,

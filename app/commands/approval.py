@@ -17,7 +17,7 @@ app = typer.Typer(help="Approvals of gated actions, through the API.", no_args_i
 def list_approvals(
     payment: Annotated[str, typer.Option(help="Only of this payment.")] = "",
     status: Annotated[
-        str, typer.Option(help="REQUESTED, REFERRED, APPROVED, REJECTED, USED or EXPIRED")
+        str, typer.Option(help="REQUESTED, REFERRED, APPROVED, REJECTED or USED")
     ] = "",
     limit: Limit = LIMIT,
     cursor: Cursor = "",

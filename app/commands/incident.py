@@ -20,8 +20,10 @@ def _incident() -> None:
 
 @app.command()
 def summary(
-    since: Annotated[str, typer.Option("--from", help="Epoch ms; default: an hour ago.")] = "",
-    until: Annotated[str, typer.Option("--to", help="Epoch ms; default: now.")] = "",
+    since: Annotated[
+        str, typer.Option("--from", help="ISO 8601 or epoch ms; default: an hour ago.")
+    ] = "",
+    until: Annotated[str, typer.Option("--to", help="Default: now.")] = "",
     json: Json = False,
     curl: Curl = False,
 ) -> None:

@@ -41,7 +41,8 @@ ENDED: Final = ("SETTLED", "FAILED", "EXPIRED")
 HEAD: Final = (
     *("paymentIntentId", "state", "reason", "moneyOutcome", "amount", "currency", "source"),
     *("idempotencyKey", "attemptId", "externalRef", "funds", "lastEventAt", "createdAt"),
-    *("overdue", "openConflicts", "needsAttention", "attention", "waitingForPerson", "parked"),
+    *("overdue", "openConflicts", "attention.why", "attention.since", "waitingFor.what", "parked"),
+    *("fundsHeld", "fundsReleaseDeferred", "nextActions"),
     *("endToEndId", "service", "uetr", "customerId", "sequence", "headHash", "ruleSet"),
 )
 LIST: Final = (
@@ -78,8 +79,10 @@ def list_payments(
     money: Annotated[str, typer.Option(help="OPEN, PAID, NOT_PAID, UNCERTAIN, …")] = "",
     reason: Annotated[str, typer.Option(help="RAIL, TIMEOUT, …")] = "",
     attention: Annotated[bool | None, typer.Option(help="Those that need a person.")] = None,
-    since: Annotated[str, typer.Option("--from", help="Created at or after; epoch ms.")] = "",
-    until: Annotated[str, typer.Option("--to", help="Created before; epoch ms.")] = "",
+    since: Annotated[
+        str, typer.Option("--from", help="Created at or after; ISO 8601 or epoch ms.")
+    ] = "",
+    until: Annotated[str, typer.Option("--to", help="Created before.")] = "",
     limit: Limit = LIMIT,
     cursor: Cursor = "",
     json: Json = False,
@@ -211,8 +214,8 @@ def watch(
 
 
 def _events_after(api: Api, payment: str, sequence: int) -> list[dict[str, Any]]:
-    items = api.ask(Call("GET", f"/api/payments/{payment}/events")).body["items"]
-    return [event for event in items if event["sequence"] > sequence]
+    query = (("cursor", str(sequence)),)
+    return list(api.ask(Call("GET", f"/api/payments/{payment}/events", query)).body["items"])
 
 
 def _say_event(event: dict[str, Any], json: bool) -> None:
