@@ -1,6 +1,7 @@
-"""Session-wide fixtures: one real Kafka and one real schema registry, started when first asked for.
+"""Session-wide fixtures: one real Kafka, schema registry and PostgreSQL, started when first asked
+for.
 
-A test that asks for one of them gets the mark `kafka`, and the broker-free floors leave it out.
+A test that asks for Kafka or a registry gets the mark `kafka`, and the broker-free floors leave it out.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from app.platform.broker import Cluster
+from app.platform.postgres import Postgres, open_postgres
 from app.platform.registry import Registry
 from tests.kafka_source import Kafka, open_kafka
 
@@ -57,6 +59,15 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     with Registry(tmp_path_factory.mktemp("registry")) as running:
         yield running.url
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """The session's PostgreSQL, shared: `database()` gives one of one's own."""
+    folder = tmp_path_factory.mktemp("postgres")
+    with open_postgres(folder / "server") as running:
+        yield running
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

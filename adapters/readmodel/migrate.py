@@ -1,12 +1,27 @@
-"""Brings the tables of a generation to the newest revision."""
+"""Brings the tables of a generation to the newest revision, whole or not at all."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import Engine
 
-from adapters.readmodel.tables import METADATA
+REVISIONS: Final = Path(__file__).with_name("migrations")
 
 
-def migrate(engine: Engine) -> None:
-    """Safe to call on a database that is up to date."""
-    METADATA.create_all(engine)
+def migrate(engine: Engine, begin: Sequence[str]) -> None:
+    """Safe to call on tables that are up to date. The engine's connections begin no transaction of
+    their own: `begin` does; where the tables go is their search path or file.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(REVISIONS).replace("%", "%%"))
+    with engine.connect() as connection:
+        for statement in begin:
+            connection.exec_driver_sql(statement)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()

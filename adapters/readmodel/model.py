@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy.engine import make_url
 
 from adapters.readmodel.ports import ReadModelDown
+from adapters.readmodel.postgres import PostgresStore
 from adapters.readmodel.reader import DatabaseReader
 from adapters.readmodel.rows import Place
-from adapters.readmodel.session import Session
+from adapters.readmodel.session import Cursor, Session
 from adapters.readmodel.sqlite import SqliteStore
 from adapters.readmodel.store import Store
-from adapters.readmodel.writer import DatabaseWriter, offsets_of
+from adapters.readmodel.writer import DatabaseWriter, offsets_in
 from engine.clock import Clock, SystemClock
 
+POSTGRES: Final = "postgresql+psycopg"
 JOURNAL: Final = "npp.payment.events.v1"
 
 CatchUp = Callable[[Mapping[Place, int]], None]
@@ -40,6 +43,8 @@ def open_model(url: str, *, clock: Clock | None = None, journal: str = JOURNAL) 
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         return Model(SqliteStore(Path(parsed.database), clock), clock, journal)
+    if parsed.drivername == POSTGRES:
+        return Model(PostgresStore(parsed), clock, journal)
     raise ValueError("the read model is sqlite:///<folder> or postgresql+psycopg://…")
 
 
@@ -83,26 +88,40 @@ class Model:
             raise ReadModelDown(f"generation {generation} of the read model is not there")
         if generation <= before:
             raise ValueError(f"generation {generation} is not newer than {before}")
-        if before == 0:
-            self.store.point_to(generation)
-            return
-        old = Session(self.store.writing(before))
-        new = Session(self.store.writing(generation))
+        with ExitStack() as ends:
+            new = Session(self.store.writing(generation))
+            ends.callback(new.engine.dispose)
+            held = generation
+            old = new
+            if before:
+                held, old = before, Session(self.store.writing(before))
+                ends.callback(old.engine.dispose)
+            with self.store.transaction(old, held) as cursor:
+                if before:
+                    self._reach(cursor, new, generation, catch_up)
+                self.store.point_to(generation, cursor)
+
+    def _reach(
+        self, cursor: Cursor, new: Session, generation: int, catch_up: CatchUp | None
+    ) -> None:
+        """Nobody moves the offsets of the old one now: bring the new one there."""
         sql = self.store.statements.named["offsets"]
-        try:
-            with self.store.transaction(old, before) as cursor:
-                cursor.execute(sql)
-                reached = {(topic, partition): n for topic, partition, n in cursor.fetchall()}
-                if catch_up is not None:
-                    catch_up(reached)
-                now = offsets_of(new, sql)
-                behind = {p: n for p, n in reached.items() if now.get(p, 0) < n}
-                if behind:
-                    raise Behind(f"generation {generation} has not reached {behind}")
-                self.store.point_to(generation)
-        finally:
-            old.engine.dispose()
-            new.engine.dispose()
+        cursor.execute(sql)
+        reached = offsets_in(cursor.fetchall())
+        if catch_up is not None:
+            catch_up(reached)
+        now = offsets_in(new.all(sql))
+        behind = {
+            f"{topic}/{partition}": following - now.get((topic, partition), 0)
+            for (topic, partition), following in reached.items()
+            if now.get((topic, partition), 0) < following
+        }
+        if behind:
+            raise Behind(f"generation {generation} lacks records of {behind}")
+
+    def close(self) -> None:
+        """Closes what is held open; readers and writers are closed by themselves."""
+        self.store.close()
 
     def drop_generation(self, generation: int) -> None:
         """Raises ValueError for the current one."""

@@ -16,7 +16,7 @@ from adapters.readmodel.session import Session
 from adapters.readmodel.statements import STRUCTS, decoder
 from adapters.readmodel.store import Store
 from adapters.readmodel.texts import to_stored
-from adapters.readmodel.writer import offsets_of
+from adapters.readmodel.writer import offsets_in
 from engine.clock import Clock
 
 Row = TypeVar("Row", bound=msgspec.Struct)
@@ -171,7 +171,7 @@ class DatabaseReader:
         return {"attention": 0, "waitingForPerson": 0, **dict(found)}
 
     def projected(self) -> Mapping[rows.Place, int]:
-        return offsets_of(self._current(), self._sql["offsets"])
+        return offsets_in(self._current().all(self._sql["offsets"]))
 
     def _rows(self, query: str, struct: type[Row], **asked: Any) -> list[Row]:
         if "limit" in asked:

@@ -7,7 +7,7 @@ a point read itself, is not used. Nothing is tried again here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from sqlalchemy import Engine
@@ -75,6 +75,21 @@ class Session:
             raise
         finally:
             connection.close()
+
+    @contextmanager
+    def transaction(self, begin: Sequence[str]) -> Iterator[Cursor]:
+        """Begun by these statements, committed at the end, undone by any error."""
+        with self.cursor() as cursor:
+            try:
+                for statement in begin:
+                    cursor.execute(statement)
+                yield cursor
+                cursor.execute("COMMIT")
+            except BaseException:
+                # A broken connection has undone it already and can not be told to.
+                with suppress(self._error):
+                    cursor.execute("ROLLBACK")
+                raise
 
     def _connection(self) -> PoolProxiedConnection:
         try:

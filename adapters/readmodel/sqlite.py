@@ -6,7 +6,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,7 +69,7 @@ class SqliteStore:
             self._point(Pointer(pointer.current, generation))
             return generation
 
-    def point_to(self, generation: int) -> None:
+    def point_to(self, generation: int, _cursor: Cursor) -> None:
         with self._locked():
             self._point(Pointer(generation, max(generation, self._pointer().last)))
 
@@ -88,16 +88,11 @@ class SqliteStore:
             ["PRAGMA journal_mode = WAL", f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}"],
         )
 
-    @contextmanager
-    def transaction(self, session: Session, generation: int) -> Iterator[Cursor]:
-        with session.cursor() as cursor:
-            cursor.execute("BEGIN IMMEDIATE")
-            try:
-                yield cursor
-                cursor.execute("COMMIT")
-            except BaseException:
-                cursor.execute("ROLLBACK")
-                raise
+    def transaction(self, session: Session, _generation: int) -> AbstractContextManager[Cursor]:
+        return session.transaction(["BEGIN IMMEDIATE"])
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
     def any_of(self, values: list[str] | list[int]) -> object:
         return msgspec.json.encode(values).decode()
@@ -137,7 +132,7 @@ class SqliteStore:
         self._file(generation).touch()
         engine = self.writing(generation)
         try:
-            migrate(engine)
+            migrate(engine, ["BEGIN IMMEDIATE"])
         finally:
             engine.dispose()
 

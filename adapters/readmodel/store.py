@@ -36,8 +36,8 @@ class Store(Protocol):
     def create(self) -> int:
         """An empty generation beside the current one."""
 
-    def point_to(self, generation: int) -> None:
-        """From now on the current one."""
+    def point_to(self, generation: int, cursor: Cursor, /) -> None:
+        """The current one from the end of that transaction on, at the latest."""
 
     def drop(self, generation: int) -> None: ...
 
@@ -47,9 +47,11 @@ class Store(Protocol):
     def writing(self, generation: int) -> Engine:
         """The connection that writes."""
 
-    def transaction(self, session: Session, generation: int) -> AbstractContextManager[Cursor]:
+    def transaction(self, session: Session, generation: int, /) -> AbstractContextManager[Cursor]:
         """The only writing transaction of a generation: committed at the end, undone by any error.
         Raises ReadModelDown."""
+
+    def close(self) -> None: ...
 
     def any_of(self, values: list[str] | list[int]) -> object:
         """A list as the parameter of `{=any ...}`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -43,7 +43,7 @@ class DatabaseWriter:
         self._session.engine.dispose()
 
     def offsets(self) -> Mapping[rows.Place, int]:
-        return offsets_of(self._session, self._sql["offsets"])
+        return offsets_in(self._session.all(self._sql["offsets"]))
 
     def snapshots(self, payment_intent_ids: Sequence[str]) -> Mapping[str, rows.PaymentRow]:
         ids = self._store.any_of([to_stored(each) for each in set(payment_intent_ids)])
@@ -218,7 +218,6 @@ def counted_under(
     return names
 
 
-def offsets_of(session: Session, sql: str) -> dict[rows.Place, int]:
+def offsets_in(found: Iterable[tuple[str, int, int]]) -> dict[rows.Place, int]:
     """Next offsets by topic and partition."""
-    found = session.all(sql)
     return {(from_stored(topic), partition): following for topic, partition, following in found}

