@@ -20,6 +20,7 @@ from api.auth import SignIn
 from api.guard import GuardedRoute
 from api.limits import Limits, LimitSettings
 from api.services import Services
+from api.summary import Summary
 
 SIGN_IN_THREADS_MAX: Final = 8  # a key server that hangs holds these at most, not the routes'
 
@@ -46,6 +47,7 @@ def create_app(services: Services, auth: SignIn, settings: ApiSettings | None = 
     app.state.services = services
     app.state.auth = auth
     app.state.settings = settings
+    app.state.summary = Summary(services)
     app.state.sign_in_threads = CapacityLimiter(SIGN_IN_THREADS_MAX)
     app.state.limits = Limits(settings.limits, services.clock)
     for router in routers():

@@ -1,0 +1,91 @@
+"""Query parameters: pages, times, and what a handler of them answers when they are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, TypeVar
+
+from fastapi import Query
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from adapters.readmodel.ports import Page
+from api.problems import invalid
+from api.views_base import JSON, encode
+
+LIMIT: Final = 50
+LIMIT_MAX: Final = 200
+CURSOR_CHARACTERS_MAX: Final = 1_000
+WORD_CHARACTERS_MAX: Final = 256
+TIME_CHARACTERS_MAX: Final = 40
+MS_PER_S: Final = 1_000
+TIME_MS_MAX: Final = 253_402_300_799_999  # the end of the year 9999
+T = TypeVar("T")
+
+Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Items of a page at most.")]
+Cursor = Annotated[
+    str | None, Query(max_length=CURSOR_CHARACTERS_MAX, description="`next` of the page before.")
+]
+Word = Annotated[str | None, Query(min_length=1, max_length=WORD_CHARACTERS_MAX)]
+_TIME: Final = "ISO 8601 with its zone, or epoch milliseconds"
+From = Annotated[
+    str | None,
+    Query(alias="from", max_length=TIME_CHARACTERS_MAX, description=f"At or after; {_TIME}."),
+]
+To = Annotated[
+    str | None,
+    Query(alias="to", max_length=TIME_CHARACTERS_MAX, description=f"Before; {_TIME}."),
+]
+
+
+def time_of(text: str | None, name: str) -> int | None:
+    """Epoch milliseconds. Raises Problem naming the parameter."""
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit():
+        at = int(text)
+    else:
+        try:
+            stamp = datetime.fromisoformat(text)
+            if stamp.tzinfo is None:
+                raise ValueError("a time without its zone")
+            at = int(stamp.astimezone(UTC).timestamp() * MS_PER_S)
+        except (ValueError, OverflowError):
+            raise invalid(name, f"is no time: {_TIME}") from None
+    if not 0 <= at <= TIME_MS_MAX:
+        raise invalid(name, f"is no time: {_TIME}")
+    return at
+
+
+def page(ask: Callable[[], Page]) -> Page:
+    """A page of a list; a cursor that was not given out here is refused."""
+    try:
+        return ask()
+    except ValueError:
+        raise invalid("cursor", "was not given out for this list") from None
+
+
+def json_answer(view: Any, status: int = 200) -> Response:
+    """A view as an answer."""
+    return Response(encode(view), status_code=status, media_type=JSON)
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Run what may block."""
+    return await run_in_threadpool(work)
+
+
+def gives(view: type, *, status: int = 200, also: dict[int, type] | None = None) -> dict[str, Any]:
+    """Keyword arguments of a route whose answers are these views; `api.openapi` has schemas."""
+    answers = {status: view, **(also or {})}
+    return {
+        "response_model": None,
+        "responses": {
+            code: {
+                "description": (each.__doc__ or each.__name__).split("\n\n")[0],
+                "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{each.__name__}"}}},
+            }
+            for code, each in answers.items()
+        },
+    }

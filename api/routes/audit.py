@@ -1,0 +1,49 @@
+"""The audit log: everything that people asked for, refused or not."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query
+from starlette.responses import Response
+
+from adapters.readmodel import rows
+from adapters.readmodel.ports import AuditFilter
+from api import views_lists
+from api.auth import Use
+from api.guard import router as guarded
+from api.params import LIMIT, Cursor, From, Limit, To, gives, in_thread, json_answer, page, time_of
+from api.routes.queues import OfPayment
+
+router = guarded()
+
+
+@router.get(
+    "/api/audit",
+    operation_id="audit",
+    summary="What operators asked for, newest first",
+    **gives(views_lists.AuditList),
+)
+async def audit(
+    services: Use,
+    operator_id: Annotated[
+        str | None, Query(alias="operatorId", min_length=1, max_length=128)
+    ] = None,
+    payment_intent_id: OfPayment = None,
+    action: Annotated[str | None, Query(min_length=1, max_length=100)] = None,
+    since: From = None,
+    until: To = None,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    """Operator, time, action, payment, reason and approval; then what became of it."""
+    wanted = AuditFilter(
+        operator_id=operator_id,
+        payment_intent_id=payment_intent_id,
+        action=action,
+        since=time_of(since, "from"),
+        until=time_of(until, "to"),
+    )
+    found = await in_thread(lambda: page(lambda: services.reader.audit(wanted, limit, cursor)))
+    items = [views_lists.audit(row) for row in found.items if isinstance(row, rows.AuditRow)]
+    return json_answer(views_lists.AuditList(items, found.next))

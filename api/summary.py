@@ -1,0 +1,243 @@
+"""Figures for the dashboard: what there is, what happened in 24 hours, the rates, and how far
+behind the read model is. Worked out once a second at most, whoever asks.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from adapters.readmodel.ports import Reader
+from api.services import Services
+from api.views_base import View, iso, iso_or_none
+from core.values import FailureReason, MoneyOutcome, State
+from engine.errors import EngineError
+from processors import minutes
+from processors.topology import EVENTS
+
+FRESH_S: Final = 1.0
+DAY_MINUTES: Final = 1_440
+DELAY_MS_HIGH: Final = 30_000  # alerts above (API-03, DEP-06)
+
+
+class MinuteView(View):
+    """What was decided in one minute; minutes without anything are left out."""
+
+    minute: str
+    created: int
+    settled: int
+    failed: int
+    expired: int
+    cancelled: int
+    first_attempts: int
+    retries: int
+    acknowledged: int
+    late_failures: int
+
+
+class RateView(View):
+    """`part` of `whole` within the last `minutes`; `value` is null at zero traffic, and `enough`
+    says whether so much was counted that it may alert."""
+
+    value: float | None
+    part: int
+    whole: int
+    enough: bool
+    minutes: int
+
+
+class RatesView(View):
+    """Settled among attempts that ended; retries to first attempts; cancelled to created; failed
+    after the acknowledgement to acknowledged."""
+
+    success: RateView
+    retry: RateView
+    cancellation: RateView
+    late_failure: RateView
+
+
+class LatencyView(View):
+    """One rail request."""
+
+    submitted_at: str
+    took_ms: int
+
+
+class RailView(View):
+    """The rail's answers: the last five, how many of them in a row were slow (over a second), and
+    how many of the last 24 hours took at most `boundsMs[i]`; the last count is of all longer."""
+
+    last: list[LatencyView]
+    slow_in_a_row: int
+    bounds_ms: list[int]
+    histogram: list[int]
+
+
+class ReadModelView(View):
+    """How far the read model is. `recordsBehind` is null when Kafka does not answer; `delayMs` is
+    the age of its last event while something is missing."""
+
+    records_behind: int | None
+    delay_ms: int | None
+    late: bool
+    last_event_at: str | None
+    offsets: dict[str, int]
+
+
+class SummaryView(View):
+    """Counts are of all payments; throughput, failures and rail of the last 24 hours."""
+
+    at: str
+    states: dict[str, int]
+    money_outcomes: dict[str, int]
+    open_conflicts: int
+    attention: int
+    waiting_for_person: int
+    approvals_waiting: int
+    quarantined: int
+    throughput: list[MinuteView]
+    failures: dict[str, int]
+    failure_sources: dict[str, int]
+    rates: RatesView
+    rail: RailView
+    read_model: ReadModelView
+
+
+class Summary:
+    """Safe for many threads: one works it out, the others get the same."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._lock = threading.Lock()
+        self._made: SummaryView | None = None
+        self._made_at = 0.0
+
+    def get(self) -> SummaryView:
+        """At most FRESH_S old. Raises ReadModelDown."""
+        with self._lock:
+            now = self._services.clock.monotonic_s()
+            if self._made is None or now - self._made_at >= FRESH_S:
+                self._made = make(self._services)
+                self._made_at = now
+            return self._made
+
+
+def make(services: Services) -> SummaryView:
+    """The figures as they are now."""
+    reader, now = services.reader, services.clock.now_ms()
+    counts = reader.counts()
+    last = minutes.minute_of(now)
+    buckets = {
+        (row.partition, row.minute): minutes.unpack(row.figures)
+        for row in reader.minutes(last - DAY_MINUTES + 1, last + 1)
+    }
+    day = minutes.total(buckets.values())
+    latencies = minutes.last_latencies(buckets.values())
+    return SummaryView(
+        at=iso(now),
+        states={state.value: counts.get(f"state:{state.value}", 0) for state in State},
+        money_outcomes={m.value: counts.get(f"money:{m.value}", 0) for m in MoneyOutcome},
+        open_conflicts=counts.get("openConflicts", 0),
+        attention=counts.get("attention", 0),
+        waiting_for_person=counts.get("waitingForPerson", 0),
+        approvals_waiting=counts.get("approvalsReferred", 0),
+        quarantined=counts.get("quarantined", 0),
+        throughput=_throughput(buckets),
+        failures=_failures(day, 0, [reason.value for reason in FailureReason])
+        | {"CANCELLED": day.cancelled},
+        failure_sources=_failures(day, 1, ["rail", "operator", "upstream", "system"]),
+        rates=_rates(minutes.rates(buckets, now)),
+        rail=RailView(
+            last=[LatencyView(iso(each.submitted_at), each.took_ms) for each in latencies],
+            slow_in_a_row=minutes.slow_in_a_row(latencies),
+            bounds_ms=list(minutes.LATENCY_BOUNDS_MS),
+            histogram=list(day.histogram),
+        ),
+        read_model=_read_model(services, reader, now),
+    )
+
+
+def _throughput(buckets: minutes.Buckets) -> list[MinuteView]:
+    by_minute: dict[int, list[minutes.Figures]] = defaultdict(list)
+    for (_, minute), figures in buckets.items():
+        by_minute[minute].append(figures)
+    return [_minute(minute, by_minute[minute]) for minute in sorted(by_minute)]
+
+
+def _minute(minute: int, figures: Iterable[minutes.Figures]) -> MinuteView:
+    whole = minutes.total(figures)
+    return MinuteView(
+        minute=iso(minute * minutes.MINUTE_MS),
+        created=whole.created,
+        settled=whole.settled,
+        failed=sum(whole.failed.values()),
+        expired=whole.expired,
+        cancelled=whole.cancelled,
+        first_attempts=whole.first_attempts,
+        retries=whole.retries,
+        acknowledged=whole.acknowledged,
+        late_failures=whole.late_failures,
+    )
+
+
+def _failures(day: minutes.Figures, part: int, names: list[str]) -> dict[str, int]:
+    """Failures by reason (0) or source (1), every known name included."""
+    found = dict.fromkeys(names, 0)
+    for name, count in day.failed.items():
+        key = name.split("/")[part]
+        found[key] = found.get(key, 0) + count
+    return found
+
+
+def _rates(found: Mapping[str, minutes.Rate]) -> RatesView:
+    def view(name: str, window: int) -> RateView:
+        rate = found[name]
+        return RateView(rate.value, rate.part, rate.whole, rate.enough, window)
+
+    return RatesView(
+        success=view("success", minutes.SUCCESS_MINUTES),
+        retry=view("retry", minutes.HOUR_MINUTES),
+        cancellation=view("cancellation", minutes.HOUR_MINUTES),
+        late_failure=view("late_failure", minutes.HOUR_MINUTES),
+    )
+
+
+def _read_model(services: Services, reader: Reader, now: int) -> ReadModelView:
+    projected = {
+        partition: offset
+        for (topic, partition), offset in reader.projected().items()
+        if topic == EVENTS
+    }
+    last = _last_event_at(reader, projected)
+    behind = _behind(services, projected)
+    delay = None if behind is None else 0
+    if behind:
+        delay = now - last if last is not None else now
+    return ReadModelView(
+        records_behind=behind,
+        delay_ms=delay,
+        late=delay is not None and delay > DELAY_MS_HIGH,
+        last_event_at=iso_or_none(last),
+        offsets={str(partition): projected[partition] for partition in sorted(projected)},
+    )
+
+
+def _behind(services: Services, projected: Mapping[int, int]) -> int | None:
+    """Journal records that are not in the read model; None when Kafka does not answer."""
+    try:
+        ends: Mapping[int, int] = services.journal.ends()
+    except EngineError:
+        return None
+    return sum(max(0, end - projected.get(partition, 0)) for partition, end in ends.items())
+
+
+def _last_event_at(reader: Reader, projected: Mapping[int, int]) -> int | None:
+    """When the newest projected event was decided."""
+    times = [
+        row.decided_at
+        for partition, offset in projected.items()
+        if (row := reader.event_at(EVENTS, partition, offset - 1)) is not None
+    ]
+    return max(times, default=None)
