@@ -15,15 +15,17 @@ import structlog
 
 from core.records import Outcome
 from engine.errors import EngineError
-from engine.reader import LogEnds, LogRecord, PartitionReader
+from engine.reader import LogEnds, LogRecord
+from engine.topics_reader import Place, TopicsReader
 from processors import quarantine, topology
 from schemas.codec import Codec
 from schemas.errors import RegistryDown, Undecodable
 
 log = structlog.get_logger("npp.api")
 
-WAIT_S: Final = 0.02  # for the first of some outcomes; more that are there come with it
+WAIT_S: Final = 0.1  # for the first of some records; more that are there come with it
 READ_COUNT: Final = 1_000
+QUEUED_KB: Final = 16 * 1024
 REOPEN_S: Final = 1.0
 CLOSE_S_MAX: Final = 5.0
 TOPICS: Final = (topology.OUTCOMES, topology.QUARANTINE)
@@ -51,8 +53,8 @@ class OutcomeTail:
         self._ends = ends
         self._codec = codec
         self._names = [(topic, n) for topic in TOPICS for n in range(partitions[topic])]
-        self._position: dict[tuple[str, int], int] = {}
-        self._readers: dict[str, PartitionReader] = {}
+        self._position: dict[Place, int] = {}
+        self._reader: TopicsReader | None = None
         self._expected: dict[bytes, dict[str, Future[Heard]]] = {}
         self._lock = threading.Lock()
         self._failure: str | None = "the outcomes are not followed yet"
@@ -62,7 +64,7 @@ class OutcomeTail:
     def start(self) -> None:
         """Take the present ends and follow from there. Raises Exit."""
         self._position = self._ends.high(self._names)
-        self._open()
+        self._reader = self._open()
         self._failure = None
         self._thread.start()
 
@@ -97,8 +99,6 @@ class OutcomeTail:
     def _run(self) -> None:
         while not self._closing.is_set():
             try:
-                if not self._readers:
-                    self._reopen()
                 self._step()
             except (EngineError, RegistryDown) as error:
                 log.exception("outcomes_not_followed", error=str(error))
@@ -107,36 +107,36 @@ class OutcomeTail:
                 self._closing.wait(REOPEN_S)
         self._shut()
 
-    def _open(self) -> None:
-        for topic in TOPICS:
-            start = {n: offset for (name, n), offset in self._position.items() if name == topic}
-            self._readers[topic] = PartitionReader(self._connection, topic, start)
+    def _open(self) -> TopicsReader:
+        return TopicsReader(self._connection, self._position, queued_kb=QUEUED_KB)
 
-    def _reopen(self) -> None:
+    def _reopened(self) -> TopicsReader:
         """After a failure: from where it was, or, where that is gone, from what is left."""
         low = self._ends.low(self._names)
         self._position = {name: max(at, low[name]) for name, at in self._position.items()}
-        self._open()
+        reader = self._open()
         self._failure = None
+        return reader
 
     def _shut(self) -> None:
-        for reader in self._readers.values():
-            reader.close()
-        self._readers = {}
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
     def _step(self) -> None:
-        outcomes = self._readers[topology.OUTCOMES]
+        reader = self._reader = self._reader or self._reopened()
         for count, wait_s in ((1, WAIT_S), (READ_COUNT, 0.0)):
-            self._take(outcomes.read(count, wait_s)[0], self._hear_outcome)
-        held = self._readers[topology.QUARANTINE]
-        self._take(held.read(READ_COUNT, 0.0)[0], self._hear_quarantine)
+            for place, records in reader.read(count, wait_s).records.items():
+                for record in records:
+                    if record.key in self._expected:
+                        self._hear(record)
+                    self._position[place] = record.offset + 1
 
-    def _take(self, batches: dict[int, list[LogRecord]], hear: Any) -> None:
-        for records in batches.values():
-            for record in records:
-                if record.key in self._expected:
-                    hear(record)
-                self._position[record.topic, record.partition] = record.offset + 1
+    def _hear(self, record: LogRecord) -> None:
+        if record.topic == topology.OUTCOMES:
+            self._hear_outcome(record)
+        else:
+            self._hear_quarantine(record)
 
     def _hear_outcome(self, record: LogRecord) -> None:
         try:
