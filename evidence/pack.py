@@ -1,0 +1,254 @@
+"""Evidence packs from raw bytes: each is checked against chain and checkpoint before it counts.
+
+What a pack says is written once, in `verify_evidence`: the builder and everybody's verification
+make it from the same inputs. The resulting state is worked out twice, there and by core's own fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from core.payment.corrupt import CorruptHistory
+from core.payment.evolve import evolve
+from core.payment.state import Payment, money_outcome, open_conflicts
+from core.values import external_ref
+from evidence import verify_evidence as v
+from evidence.keys import Keyring
+from evidence.merkle import LeafData, inclusion, payment_leaf, sorted_leaves
+from schemas import definitions
+from schemas.errors import Undecodable
+from schemas.walk import check_schema
+
+EVENTS_COUNT_MAX: Final = 5_000  # about 20 MiB as JSON; a payment has some 20
+OUTCOMES_COUNT_MAX: Final = 5_000
+LEAVES_COUNT_MAX: Final = 200_000  # of one checkpoint: one is signed every 10,000 events or so
+NOT_A_PROOF: Final = (
+    "This is a masked view for reading. It is not a proof: it can not be verified. Ask somebody "
+    "who may see personal data for the evidence pack."
+)
+MASKED: Final = "(masked)"
+MASKED_FIELDS: Final = frozenset({"parties", "customerId"})
+
+SchemaOf = Callable[[int], Any]  # raises Undecodable
+
+
+class Tampered(Exception):
+    """The bytes at hand do not hold against chain, checkpoint or fold: no pack is made of them."""
+
+    def __init__(self, kind: str, place: str, sentence: str) -> None:
+        super().__init__(f"{kind} at {place}: {sentence}")
+        self.kind, self.place, self.sentence = kind, place, sentence
+
+
+class TooLong(ValueError):
+    """A history beyond what one pack holds; the sentence names the limit."""
+
+
+class Material(msgspec.Struct, frozen=True):
+    """What a pack is made of, as it stands on the log. `said` has one entry for each outcome of an
+    operator command that appended no event: operatorId, reason, approvalId.
+    """
+
+    payment: str
+    partition: int
+    events: Sequence[tuple[int, bytes]]  # offset, raw; by sequence
+    outcomes: Sequence[tuple[int, int, bytes]]  # partition, offset, raw; in log order
+    said: Sequence[dict[str, Any]]
+    checkpoint: bytes | None
+    leaves: Sequence[LeafData]  # of the checkpoint's range
+
+
+class Packer:
+    """Makes packs. `decode` gives core's event of a raw value and raises Undecodable."""
+
+    def __init__(
+        self, schema_of: SchemaOf, keyring: Keyring, decode: Callable[[bytes], Any]
+    ) -> None:
+        self._schema_of = schema_of
+        self._keyring = keyring
+        self._keys = public_keys(keyring)
+        self._decode = decode
+        self._parsed: dict[int, Any] = {}
+
+    def inputs(self, material: Material) -> v.Inputs:
+        """The material decoded and checked. Raises Tampered, TooLong."""
+        check_size(len(material.events), len(material.outcomes), len(material.leaves))
+        place = "events"
+        try:
+            events = []
+            for index, (offset, raw) in enumerate(material.events):
+                place = f"sequence {index + 1}, offset {offset}"
+                events.append(v.event_of(offset, raw, self.parsed(v.schema_id_of(raw))))
+            outcomes = []
+            for partition, offset, raw in material.outcomes:
+                place = f"outcome at offset {offset}"
+                outcomes.append((partition, offset, raw, self.record(raw)))
+            place = "checkpoint"
+            proof = self._proof(material)
+        except (ValueError, Undecodable) as error:
+            raise Tampered("UNREADABLE", place, str(error)) from error
+        used = [e.schema_id for e in events] + [v.schema_id_of(raw) for _, _, raw, _ in outcomes]
+        key_id = None
+        if proof is not None:
+            used.append(proof.schema_id)
+            key_id = str(proof.record["keyId"])
+        inputs = v.Inputs(
+            payment=material.payment,
+            partition=material.partition,
+            events=events,
+            outcomes=outcomes,
+            said=list(material.said),
+            proof=proof,
+            schemas={number: self._statement(number, key_id) for number in sorted(set(used))},
+        )
+        self._check(inputs)
+        return inputs
+
+    def parsed(self, schema_id: int) -> Any:
+        """The parsed writer's schema. Raises Undecodable."""
+        if schema_id not in self._parsed:
+            schema = self._schema_of(schema_id)
+            check_schema(schema)
+            self._parsed[schema_id] = v.parse_schema(schema)
+        return self._parsed[schema_id]
+
+    def record(self, raw: bytes) -> dict[str, Any]:
+        """A raw value as it is shown. Raises ValueError, Undecodable."""
+        return v.decode(raw, self.parsed(v.schema_id_of(raw)))
+
+    def _proof(self, material: Material) -> v.Proof | None:
+        if material.checkpoint is None:
+            return None
+        leaves = sorted_leaves(material.leaves)
+        names = [leaf.payment_intent_id for leaf in leaves]
+        if material.payment not in names:
+            raise ValueError("the payment is not among the payments of its range")
+        found = inclusion([payment_leaf(leaf) for leaf in leaves], names.index(material.payment))
+        return v.Proof(
+            raw=material.checkpoint,
+            record=self.record(material.checkpoint),
+            schema_id=v.schema_id_of(material.checkpoint),
+            index=found.index,
+            path=[each.hex() for each in found.path],
+        )
+
+    def _statement(self, number: int, key_id: str | None) -> dict[str, Any]:
+        schema = self._schema_of(number)
+        fingerprint = definitions.fingerprint(schema)
+        stated = self._keyring.schema_statement(number, key_id)
+        if stated is not None and stated.sha256 != fingerprint:
+            raise Tampered("SCHEMA", f"schema {number}", "the key states it to be another schema")
+        return {
+            "schema": schema,
+            "sha256": fingerprint,
+            "keyId": None if stated is None else stated.key_id,
+            "signature": None if stated is None else stated.signature,
+        }
+
+    def _check(self, inputs: v.Inputs) -> None:
+        try:
+            v.check(inputs, self._keys)
+        except v.Broken as broken:
+            raise Tampered(broken.kind, broken.place, broken.sentence) from broken
+        state: Payment | None = None
+        try:
+            for event in inputs.events:
+                state = evolve(state, self._decode(event.raw))
+        except (CorruptHistory, Undecodable) as error:
+            raise Tampered("FOLD", "events", str(error)) from error
+        assert state is not None
+        difference = v.first_difference(state_of(state), v.derive_state(inputs.events), "state")
+        if difference is not None:
+            raise Tampered("FOLD", *difference)
+
+
+def check_size(events: int, outcomes: int, leaves: int) -> None:
+    """Raises TooLong beyond what one pack holds."""
+    for count, most, what in (
+        (events, EVENTS_COUNT_MAX, "events"),
+        (outcomes, OUTCOMES_COUNT_MAX, "outcome records"),
+        (leaves, LEAVES_COUNT_MAX, "payments in the range of its checkpoint"),
+    ):
+        if count > most:
+            raise TooLong(
+                f"The payment has more than {most} {what}: more than one pack holds. Its events "
+                "are at /api/payments/{id}/events."
+            )
+
+
+def pack_of(inputs: v.Inputs, *, proof: bool) -> dict[str, Any]:
+    """The pack as a value; `verify_evidence.canonical` gives its bytes."""
+    return v.assemble(inputs, with_proof=proof)
+
+
+def view_of(inputs: v.Inputs) -> dict[str, Any]:
+    """The same for those who may not see personal data; nothing in it can be verified."""
+    pack = pack_of(inputs, proof=False)
+    for event in pack["lifecycleEvents"]:
+        del event["hash"]
+    pack["statement"]["sentences"] = [NOT_A_PROOF, *pack["statement"]["sentences"][:-1]]
+    masked: dict[str, Any] = _masked(pack)
+    return {**masked, "format": v.VIEW_FORMAT, "notAProof": NOT_A_PROOF}
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: MASKED if name in MASKED_FIELDS and each is not None else _masked(each)
+            for name, each in value.items()
+        }
+    if isinstance(value, list):
+        return [_masked(each) for each in value]
+    return value
+
+
+def public_keys(keyring: Keyring) -> dict[str, Ed25519PublicKey]:
+    """The keyring's keys by id, as the verification takes them."""
+    return {
+        each.key_id: Ed25519PublicKey.from_public_bytes(bytes.fromhex(each.public_key))
+        for each in keyring.listed()
+    }
+
+
+def state_of(state: Payment) -> dict[str, Any]:
+    """Core's own state in the words of a pack."""
+    return {
+        "state": state.state,
+        "reason": state.reason,
+        "moneyOutcome": money_outcome(state),
+        "amount": state.amount,
+        "currency": state.currency,
+        "sequence": state.sequence,
+        "createdAt": state.created_at,
+        "decidedAt": state.decided_at,
+        "ruleSet": state.rule_set,
+        "lastLifecycleEvent": state.last_lifecycle_event,
+        "openConflicts": open_conflicts(state),
+        "parked": state.parked,
+        "attempts": [
+            {
+                "attempt": each.number,
+                "externalRef": external_ref(state.payment_intent_id, each.number)
+                if state.authorised_at
+                else None,
+                "state": each.state,
+                "reason": each.reason,
+                "outcome": each.outcome,
+                "nonPaymentCertain": each.certain,
+                "lateFailure": each.late_failure,
+                "endedAt": each.ended_at,
+                "settled": each.settled,
+                "held": each.held,
+                "captured": each.captured,
+                "released": each.released,
+                "debited": each.debited,
+                "reversed": each.reversed,
+                "credited": each.credited,
+            }
+            for each in state.attempts
+        ],
+    }

@@ -1,0 +1,908 @@
+#!/usr/bin/env python3
+"""Verify an evidence pack without us: python verify_evidence.py pack.json key.pem [--json]
+
+Needs cryptography and fastavro and nothing of ours: this file may be copied away and read whole.
+The key is the verifier's public key (PEM), or its keyring (JSON, as `GET /api/keys` gives it).
+Exit code 0: verified. 1: not verified, the first broken place is printed. 2: it could not be tried.
+What a verified pack proves, and what not, stands in docs/evidence.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import io
+import json
+import struct
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import fastavro
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_public_key,
+)
+
+FORMAT: Final = "npp-evidence-pack"
+VIEW_FORMAT: Final = "npp-evidence-view"
+VERSION: Final = 1
+PACK_BYTES_MAX: Final = 268_435_456  # more than any pack that is handed out
+KEY_FILE_BYTES_MAX: Final = 1_048_576
+PATH_HASHES_MAX: Final = 64  # a tree of 2**64 leaves
+OPERATOR_COMMANDS: Final = "npp.payment.operator-commands.v1"
+PREFIX_BYTES: Final = 5  # magic byte 0 and the schema id
+SIGNATURE_FIELD_BYTES: Final = 66  # Avro length of 64, and the signature: a checkpoint's last field
+SCHEMA_STATEMENT: Final = b"npp-schema-id.v1\x00"
+CONFLICTS_LISTED_MAX: Final = 16  # open conflicts beyond are counted, not listed
+ENDED: Final = ("FAILED", "EXPIRED")
+FINAL_STATES: Final = ("SETTLED", "FAILED", "EXPIRED")
+LIFECYCLE: Final = (
+    "PaymentIntentCreated", "PaymentAuthorised", "PaymentAttemptCreated", "PaymentSentToRail",
+    "PaymentAcknowledged", "PaymentSettled", "PaymentFailed", "PaymentExpired",
+)  # fmt: skip
+DECISIONS: Final = {
+    "OperatorActionReferred": "REFERRED",
+    "OperatorActionApproved": "APPROVED",
+    "OperatorActionRejected": "REJECTED",
+}
+SUMS: Final = {
+    "FundsHeld": "held", "FundsCaptured": "captured", "FundsReleased": "released",
+    "FundsDebitForced": "debited", "FundsReversed": "reversed", "FundsCredited": "credited",
+}  # fmt: skip
+# Party details under scheme avro.1 are an Avro record of this schema without a prefix, for ever.
+PARTY: Final = [{"name": "name", "type": "string"}] + [
+    {"name": name, "type": ["null", "string"], "default": None}
+    for name in ("bsb", "account", "payIdType", "payId")
+]
+PARTIES: Final = fastavro.parse_schema(
+    {
+        "type": "record", "name": "Parties", "namespace": "au.npp.orchestrator.v1",
+        "fields": [
+            {"name": "debtor", "type": {"type": "record", "name": "Party", "fields": PARTY}},
+            {"name": "creditor", "type": "Party"},
+            {"name": "remittance", "type": ["null", "string"], "default": None},
+        ],
+    }
+)  # fmt: skip
+UNSIGNED_NOTE: Final = (
+    "Actions that were not executed come from outcome records, which no checkpoint covers; neither "
+    "does one cover offsets. Only the online verification compares them with the log. What was "
+    "refused at the edge of the API never reached the engine: it is in the audit log."
+)
+UNREADABLE: Final = (
+    EOFError, ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError,
+    RecursionError, struct.error,
+)  # fmt: skip
+
+Json = Any
+
+
+class Broken(Exception):
+    """The first thing that does not hold: its kind, its place in the pack, one sentence."""
+
+    def __init__(self, kind: str, place: str, sentence: str) -> None:
+        super().__init__(f"{kind} at {place}: {sentence}")
+        self.kind, self.place, self.sentence = kind, place, sentence
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event as its raw bytes say it."""
+
+    offset: int
+    raw: bytes
+    schema_id: int
+    type: str
+    record: dict[str, Json]
+    hash: str
+
+    @property
+    def header(self) -> dict[str, Json]:
+        return self.record["header"]  # type: ignore[no-any-return]
+
+    def own(self) -> dict[str, Json]:
+        """Its fields without the header."""
+        return {name: value for name, value in self.record.items() if name != "header"}
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How the checkpoint covers the payment: its raw record, and the leaf's place in its tree."""
+
+    raw: bytes
+    record: dict[str, Json]
+    schema_id: int
+    index: int
+    path: list[str]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that a pack is made of; everything else in it follows from this by `assemble`."""
+
+    payment: str
+    partition: int
+    events: list[Event]
+    outcomes: list[tuple[int, int, bytes, dict[str, Json]]]  # partition, offset, raw, record
+    said: list[dict[str, Json]]  # who gave the commands that were not executed, and why
+    proof: Proof | None
+    schemas: dict[int, dict[str, Json]] = field(default_factory=dict)
+
+
+# -- bytes ---------------------------------------------------------------------------------------
+
+
+def canonical(value: Json) -> bytes:
+    """The one text of a value: keys sorted, no spaces, UTF-8, nothing escaped without need."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8")
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def base64_of(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def plain(value: Json) -> Json:
+    """A decoded Avro value as JSON: bytes in lower-case hex."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    return value
+
+
+def parse_schema(schema: Json) -> Json:
+    """A schema ready to decode with."""
+    return fastavro.parse_schema(schema)
+
+
+def schema_id_of(raw: bytes) -> int:
+    """Raises ValueError unless the value begins with the magic byte and a schema id."""
+    if len(raw) < PREFIX_BYTES or raw[0] != 0:
+        raise ValueError("the value does not begin with the magic byte and a schema id")
+    return int.from_bytes(raw[1:PREFIX_BYTES], "big")
+
+
+def decode(raw: bytes, parsed: Json) -> dict[str, Json]:
+    """The record in a raw value, by its writer's schema. Raises ValueError."""
+    try:
+        stream = io.BytesIO(raw[PREFIX_BYTES:])
+        record = plain(fastavro.schemaless_reader(stream, parsed, None))
+    except UNREADABLE as error:
+        raise ValueError(f"its schema does not read it ({type(error).__name__})") from None
+    if stream.tell() != len(raw) - PREFIX_BYTES or not isinstance(record, dict):
+        raise ValueError("its schema does not read it to the end")
+    return record
+
+
+def event_of(offset: int, raw: bytes, parsed: Json) -> Event:
+    """Raises ValueError when the bytes are no event of that schema."""
+    record = decode(raw, parsed)
+    if not isinstance(record.get("header"), dict):
+        raise ValueError("it has no event header")
+    name = str(parsed["name"]).rpartition(".")[2]
+    return Event(offset, raw, schema_id_of(raw), name, record, sha256(raw))
+
+
+def open_parties(sealed: Json) -> dict[str, Json]:
+    """Party details in the clear; under another scheme than avro.1 as they are."""
+    if sealed["scheme"] != "avro.1":
+        return {"scheme": sealed["scheme"], "keyId": sealed["keyId"], "bytes": sealed["bytes"]}
+    try:
+        opened = fastavro.schemaless_reader(
+            io.BytesIO(bytes.fromhex(sealed["bytes"])), PARTIES, None
+        )
+    except UNREADABLE:
+        return {"scheme": sealed["scheme"], "keyId": sealed["keyId"], "bytes": sealed["bytes"]}
+    return {"scheme": "avro.1", **dict(opened)}  # type: ignore[arg-type]
+
+
+# -- what a pack says, from its events -----------------------------------------------------------
+
+
+def assemble(inputs: Inputs, *, with_proof: bool) -> dict[str, Json]:
+    """The whole pack. The builder writes it with this, the verification makes it again."""
+    events = inputs.events
+    last = events[-1].header["sequence"]
+    covered = covered_through(inputs)
+    number = 0 if inputs.proof is None else inputs.proof.record["number"]
+    ends = [offset + 1 for _, offset, _, _ in inputs.outcomes]
+    state = derive_state(events)
+    pack: dict[str, Json] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "paymentIntentId": inputs.payment,
+        "asOf": f"{last}.{max(ends, default=0)}.{number}",
+        "includesReplayProof": with_proof,
+        "statement": {
+            "inFlight": state["state"] not in FINAL_STATES,
+            "lastSequence": last,
+            "checkpoint": number,
+            "signedThrough": covered,
+            "sentences": sentences(state, last, number, covered, with_proof),
+        },
+        "paymentIntent": intent_of(events[0]),
+        "railDecisions": rail_decisions(events),
+        "lifecycleEvents": lifecycle_events(events),
+        "operatorActions": operator_actions(inputs),
+        "state": state,
+    }
+    if with_proof:
+        pack["replayProof"] = replay_proof(inputs, pack["operatorActions"]["notExecuted"])
+    return pack
+
+
+def covered_through(inputs: Inputs) -> int:
+    """The last sequence that the checkpoint covers; 0 without one."""
+    if inputs.proof is None:
+        return 0
+    end = inputs.proof.record["toOffset"]
+    return max((e.header["sequence"] for e in inputs.events if e.offset <= end), default=0)
+
+
+def sentences(
+    state: dict[str, Json], last: int, number: int, covered: int, with_proof: bool
+) -> list[str]:
+    """What the pack says about itself."""
+    said = []
+    if state["state"] not in FINAL_STATES:
+        said.append(
+            f"The payment is in flight: this pack covers it up to sequence {last}, state "
+            f"{state['state']}. More may follow."
+        )
+    if number:
+        said.append(f"Complete as of checkpoint {number}, up to sequence {covered}.")
+    else:
+        said.append("No checkpoint covers this payment yet: nothing here is signed.")
+    if covered < last:
+        said.append(f"Sequences {covered + 1} to {last} are chained but not yet signed.")
+    said.append("That nothing came later, only the online verification proves.")
+    if not with_proof:
+        said.append("The replay proof was left out on request: this can be read, not verified.")
+    return said
+
+
+def intent_of(first: Event) -> dict[str, Json]:
+    """The original details, as PaymentIntentCreated has them."""
+    details = first.own()
+    details["parties"] = open_parties(details["parties"])
+    return {"createdAt": first.header["decidedAt"], **details}
+
+
+def _shown(event: Event) -> dict[str, Json]:
+    header = event.header
+    return {
+        "sequence": header["sequence"], "at": header["decidedAt"], "type": event.type,
+        "attempt": header["attempt"], **event.own(),
+    }  # fmt: skip
+
+
+def rail_decisions(events: Sequence[Event]) -> dict[str, Json]:
+    """What was checked before money was let go: policy, balance, and the authorisations."""
+    hold = ("FundsHeld", "FundsHoldDeclined", "FundsHoldTransferred")
+    return {
+        "policyChecks": [_shown(e) for e in events if e.type == "PolicyChecked"],
+        "balanceVerification": [
+            _shown(e)
+            for e in events
+            if e.type in hold
+            or (e.type == "FundsRequestFailed" and e.record["operation"] == "HOLD")
+        ],
+        "authorisations": [_shown(e) for e in events if e.type == "PaymentAuthorised"],
+    }
+
+
+def lifecycle_events(events: Sequence[Event]) -> list[dict[str, Json]]:
+    """Every event in order, whole."""
+    shown, state = [], None
+    for event in events:
+        header = event.header
+        shown.append(
+            {
+                "sequence": header["sequence"], "type": event.type,
+                "lifecycle": event.type in LIFECYCLE, "fromState": state,
+                "toState": header["stateAfter"], "offset": event.offset,
+                "schemaId": event.schema_id, "hash": event.hash, "record": event.record,
+            }
+        )  # fmt: skip
+        state = header["stateAfter"]
+    return shown
+
+
+def operator_actions(inputs: Inputs) -> dict[str, Json]:
+    """Executed by the engine, not executed by it, and the approvals behind them."""
+    executed: list[dict[str, Json]] = []
+    place: tuple[Json, ...] = ()
+    for event in inputs.events:
+        cause, header = event.header["cause"], event.header
+        here = (cause["topic"], cause["partition"], cause["offset"])
+        if cause["topic"] == OPERATOR_COMMANDS and here != place:
+            executed.append({**_action(event), "events": []})
+        if cause["topic"] == OPERATOR_COMMANDS:
+            executed[-1]["events"].append({"sequence": header["sequence"], "type": event.type})
+        place = here
+    refused = [
+        {
+            **said, "action": record["inputType"], "result": record["result"],
+            "code": record["code"], "rule": record["rule"], "sentence": record["sentence"],
+            "at": record["decidedAt"], "cause": record["cause"], "offset": offset,
+        }
+        for said, (offset, record) in zip(inputs.said, not_executed(inputs.outcomes), strict=True)
+    ]  # fmt: skip
+    return {
+        "executed": executed,
+        "notExecuted": refused,
+        "approvals": approvals_of(inputs.events),
+        "note": UNSIGNED_NOTE,
+    }
+
+
+def not_executed(
+    outcomes: Sequence[tuple[int, int, bytes, dict[str, Json]]],
+) -> list[tuple[int, dict[str, Json]]]:
+    """Offset and record of the outcomes of operator commands that appended no event."""
+    return [
+        (offset, record)
+        for _, offset, _, record in outcomes
+        if record["cause"]["topic"] == OPERATOR_COMMANDS and record["result"] != "ACCEPTED"
+    ]
+
+
+def _action(event: Event) -> dict[str, Json]:
+    """The action whose first event this is."""
+    header, record = event.header, event.record
+    name = {
+        "OperatorActionRequested": "REQUEST_APPROVAL", "OperatorActionApproved": "APPROVE",
+        "OperatorActionRejected": "REJECT", "PaymentAttemptCreated": "RETRY",
+        "PaymentExpired": "EXPIRE", "ReconciliationResolved": "RESOLVE_RECONCILIATION",
+        "ProcessingResumed": "RESUME_PROCESSING",
+    }.get(event.type, event.type)  # fmt: skip
+    if event.type == "PaymentFailed":
+        name = "CANCEL" if header["reason"] == "CANCELLED" else "MARK_FAILED"
+    if event.type == "FundsRequested":
+        name = "RELEASE_EARLY" if record["operation"] == "RELEASE" else record["operation"]
+    return {
+        "action": name, "operatorId": header["actor"]["id"], "at": header["decidedAt"],
+        "attempt": header["attempt"], "reason": record.get("text"),
+        "details": record.get("details"), "failureReason": header["reason"],
+        "customerId": record.get("customerId"), "approvalId": header["approvalId"],
+        "cause": header["cause"],
+    }  # fmt: skip
+
+
+def approvals_of(events: Sequence[Event]) -> list[dict[str, Json]]:
+    """Each approval: what was asked, how it was decided and by whom, which event used it."""
+    found: dict[str, dict[str, Json]] = {}
+    for event in events:
+        header, name = event.header, event.header["approvalId"]
+        if event.type == "OperatorActionRequested":
+            found[name] = {
+                "approvalId": name, "requestedAt": header["decidedAt"],
+                "attempt": header["attempt"], **event.own(), "decisions": [], "usedBy": None,
+            }  # fmt: skip
+        elif event.type in DECISIONS and name in found:
+            found[name]["decisions"].append(
+                {"decision": DECISIONS[event.type], "at": header["decidedAt"], **event.own()}
+            )
+        elif name in found and found[name]["usedBy"] is None:
+            found[name]["usedBy"] = header["sequence"]
+    return list(found.values())
+
+
+def derive_state(events: Sequence[Event]) -> dict[str, Json]:
+    """Where the payment stands after these events, worked out here from the events alone."""
+    fold = _Fold(events[0])
+    for event in events:
+        fold.take(event)
+    return fold.state(events[-1])
+
+
+class _Fold:
+    def __init__(self, first: Event) -> None:
+        self.payment = first.header["paymentIntentId"]
+        self.amount = first.record["amount"]
+        self.currency = first.record["currency"]
+        self.created_at = first.header["decidedAt"]
+        self.attempts: list[dict[str, Json]] = []
+        self.reason: str | None = None
+        self.last_lifecycle = first.type
+        self.parked = False
+        self.listed: dict[str, str] = {}  # open conflicts and their kinds
+        self.unlisted = 0
+
+    def take(self, event: Event) -> None:
+        header, record, kind = event.header, event.record, event.type
+        number = header["attempt"]
+        if kind == "PaymentIntentCreated" or (
+            kind == "PaymentAttemptCreated" and number == len(self.attempts) + 1
+        ):
+            self.attempts.append(_new_attempt(number))
+            self.reason = None
+        mine = self.attempts[number - 1]
+        if kind in LIFECYCLE:
+            self.last_lifecycle = kind
+            mine["state"] = header["stateAfter"]
+        if kind in ("PaymentAuthorised", "PaymentAttemptCreated"):
+            mine["externalRef"] = f"N{self.payment[3:].upper()}{number:03d}"
+        elif kind in ("PaymentFailed", "PaymentExpired"):
+            self.reason = mine["reason"] = header["reason"]
+            mine["nonPaymentCertain"] = record["nonPaymentCertain"]
+            mine["lateFailure"] = record.get("lateFailure", False)
+            mine["endedAt"] = header["decidedAt"]
+        elif kind == "PaymentSettled":
+            mine["endedAt"] = header["decidedAt"]
+            mine["settled"] = record["amount"]
+            if mine["outcome"] != "RETURNED":
+                mine["outcome"] = "PAID"
+        elif kind == "NonPaymentConfirmed":
+            mine["nonPaymentCertain"] = True
+        elif kind == "PaymentReturned":
+            mine["outcome"] = "RETURNED"
+        elif kind in SUMS:
+            mine[SUMS[kind]] += record["amount"]
+        elif kind == "FundsHoldTransferred":
+            self.attempts[record["fromAttempt"] - 1]["held"] -= record["amount"]
+            self.attempts[record["toAttempt"] - 1]["held"] += record["amount"]
+        elif kind in ("ProcessingSuspended", "ProcessingResumed"):
+            self.parked = kind == "ProcessingSuspended"
+        elif kind == "ReconciliationRequired":
+            self._conflict(record)
+        elif kind == "ReconciliationResolved":
+            self._resolved(record, mine)
+
+    def _conflict(self, record: dict[str, Json]) -> None:
+        if len(self.listed) >= CONFLICTS_LISTED_MAX:
+            self.unlisted += 1
+        else:
+            self.listed[record["conflictId"]] = record["kind"]
+
+    def _resolved(self, record: dict[str, Json], mine: dict[str, Json]) -> None:
+        kind = self.listed.pop(record["conflictId"], None)
+        if kind is None:
+            self.unlisted -= 1
+        if kind == "FUNDS_CONTRADICTION":
+            return
+        if record["verdict"] == "NOT_PAID":
+            mine["nonPaymentCertain"] = True
+            if mine["endedAt"]:
+                mine["outcome"] = "NOT_PAID"
+        elif record["verdict"] == "RETURNED":
+            mine["outcome"] = "RETURNED"
+        else:
+            mine["outcome"] = "PAID"
+            mine["settled"] = record["amount"] or mine["settled"] or self.amount
+
+    def _money(self, state: str) -> str:
+        outcomes = [each["outcome"] for each in self.attempts]
+        uncertain = any(
+            each["state"] in ENDED
+            and not each["nonPaymentCertain"]
+            and each["outcome"] != "RETURNED"
+            for each in self.attempts
+        )
+        if self.listed or self.unlisted:
+            return "CONTRADICTED"
+        if "PAID" in outcomes:
+            return "PAID"
+        if uncertain:
+            return "UNCERTAIN"
+        if "RETURNED" in outcomes:
+            return "RETURNED"
+        return "NOT_PAID" if state in FINAL_STATES else "OPEN"
+
+    def state(self, last: Event) -> dict[str, Json]:
+        header = last.header
+        return {
+            "state": header["stateAfter"], "reason": self.reason,
+            "moneyOutcome": self._money(header["stateAfter"]), "amount": self.amount,
+            "currency": self.currency, "sequence": header["sequence"],
+            "createdAt": self.created_at, "decidedAt": header["decidedAt"],
+            "ruleSet": header["ruleSet"], "lastLifecycleEvent": self.last_lifecycle,
+            "openConflicts": len(self.listed) + self.unlisted, "parked": self.parked,
+            "attempts": self.attempts,
+        }  # fmt: skip
+
+
+def _new_attempt(number: int) -> dict[str, Json]:
+    return {
+        "attempt": number, "externalRef": None, "state": None, "reason": None, "outcome": None,
+        "nonPaymentCertain": False, "lateFailure": False, "endedAt": 0, "settled": 0, "held": 0,
+        "captured": 0, "released": 0, "debited": 0, "reversed": 0, "credited": 0,
+    }  # fmt: skip
+
+
+# -- the proof -----------------------------------------------------------------------------------
+
+
+def replay_proof(inputs: Inputs, refused: list[dict[str, Json]]) -> dict[str, Json]:
+    """Raw bytes, schemas, the chain, and the checkpoint with the way from this payment to it."""
+    events = [
+        {
+            "sequence": e.header["sequence"], "offset": e.offset, "schemaId": e.schema_id,
+            "previousHash": e.header["previousHash"], "hash": e.hash, "raw": base64_of(e.raw),
+        }
+        for e in inputs.events
+    ]  # fmt: skip
+    outcomes = [
+        {"partition": p, "offset": offset, "raw": base64_of(raw)}
+        for p, offset, raw, _ in inputs.outcomes
+    ]
+    places = [inputs.partition, [e.offset for e in inputs.events]]
+    return {
+        "partition": inputs.partition,
+        "events": events,
+        "outcomes": outcomes,
+        # Against damage, not against forgery: nothing signed covers these.
+        "unsignedSha256": sha256(canonical([places, outcomes, refused])),
+        "schemas": {str(number): each for number, each in inputs.schemas.items()},
+        "checkpoint": None if inputs.proof is None else _checkpoint(inputs, inputs.proof),
+    }
+
+
+def _checkpoint(inputs: Inputs, proof: Proof) -> dict[str, Json]:
+    head = inputs.events[covered_through(inputs) - 1]
+    return {
+        "raw": base64_of(proof.raw), "sha256": sha256(proof.raw), "record": proof.record,
+        "schemaId": proof.schema_id,
+        "leaf": {
+            "sequence": head.header["sequence"], "hash": head.hash, "index": proof.index,
+            "leafHash": leaf_hash(inputs.payment, head).hex(), "path": proof.path,
+        },
+    }  # fmt: skip
+
+
+def leaf_hash(payment: str, head: Event) -> bytes:
+    """SHA-256(0x00 ‖ id ‖ 0x00 ‖ sequence as u64 big-endian ‖ hash of the last event)."""
+    sequence = int(head.header["sequence"]).to_bytes(8, "big")
+    data = b"\x00" + payment.encode() + b"\x00" + sequence + bytes.fromhex(head.hash)
+    return hashlib.sha256(data).digest()
+
+
+def leads_to(root: bytes, leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bool:
+    """Whether the audit path leads from the leaf to the root (RFC 9162, section 2.1.3.2)."""
+    if not 0 <= index < size or len(path) > PATH_HASHES_MAX:
+        return False
+    at, last, computed = index, size - 1, leaf
+    for beside in path:
+        if last == 0:
+            return False
+        if at % 2 or at == last:
+            computed = hashlib.sha256(b"\x01" + beside + computed).digest()
+            while at % 2 == 0 and at != 0:
+                at, last = at >> 1, last >> 1
+        else:
+            computed = hashlib.sha256(b"\x01" + computed + beside).digest()
+        at, last = at >> 1, last >> 1
+    return last == 0 and computed == root
+
+
+# -- verification --------------------------------------------------------------------------------
+
+
+def verify(content: bytes, keys: Mapping[str, Ed25519PublicKey]) -> dict[str, Json]:
+    """Verify a pack; never raises for what stands in it. `keys`: public keys by id.
+
+    `verified` needs a checkpoint; the events after it (`unsigned`) are chained but not signed.
+    """
+    answer: dict[str, Json] = {"verified": False, "hash": sha256(content), "problem": None}
+    try:
+        pack = read_pack(content)
+        answer["paymentIntentId"], answer["asOf"] = pack.get("paymentIntentId"), pack.get("asOf")
+        inputs = read_inputs(pack, keys)
+        signed = check(inputs, keys)
+        difference = first_difference(assemble(inputs, with_proof=True), pack, "")
+        if difference is not None:
+            raise Broken("CONTENT", *difference)
+    except Broken as broken:
+        answer["problem"] = {
+            "kind": broken.kind, "place": broken.place, "sentence": broken.sentence,
+        }  # fmt: skip
+        return answer
+    last = pack["statement"]["lastSequence"]
+    answer |= {
+        "events": last, "signedThrough": signed, "unsigned": last - signed,
+        "checkpoint": pack["statement"]["checkpoint"], "state": pack["state"]["state"],
+        "inFlight": pack["statement"]["inFlight"], "says": pack["statement"]["sentences"],
+        "keyId": None if inputs.proof is None else inputs.proof.record["keyId"],
+        "verified": signed > 0,
+    }  # fmt: skip
+    if not signed:
+        answer["problem"] = {
+            "kind": "NOT_SIGNED", "place": "replayProof.checkpoint",
+            "sentence": "the chain holds by itself, but no checkpoint vouches for it yet",
+        }  # fmt: skip
+    return answer
+
+
+def read_pack(content: bytes) -> dict[str, Json]:
+    """The pack in a file's bytes. Raises Broken unless it is one that can be verified."""
+    pack = read_text(content)
+    if pack.get("format") not in (FORMAT, VIEW_FORMAT):
+        raise Broken("FORMAT", "format", "it is not an evidence pack")
+    if pack["format"] == VIEW_FORMAT:
+        raise Broken("VIEW", "format", "it is a masked view, not a proof: it can not be verified")
+    if pack.get("version") != VERSION:
+        raise Broken("FORMAT", "version", f"only version {VERSION} is known here")
+    if "replayProof" not in pack:
+        raise Broken("NO_PROOF", "replayProof", "it was made without its replay proof")
+    return pack
+
+
+def read_text(content: bytes) -> dict[str, Json]:
+    """The object in a file's bytes. Raises Broken when they are not its one canonical text."""
+
+    def pairs(items: list[tuple[str, Json]]) -> dict[str, Json]:
+        found = dict(items)
+        if len(found) != len(items):
+            raise ValueError("a name occurs twice")
+        return found
+
+    def refuse(text: str) -> Json:
+        raise ValueError(f"{text[:20]} is no integer")
+
+    if len(content) > PACK_BYTES_MAX:
+        raise Broken("FILE", "file", f"it has more than {PACK_BYTES_MAX} bytes")
+    try:
+        found = json.loads(
+            content.decode("utf-8"), object_pairs_hook=pairs, parse_float=refuse,
+            parse_constant=refuse,
+        )  # fmt: skip
+        if canonical(found) != content:
+            raise ValueError("another text than the canonical one of the same values")
+        if not isinstance(found, dict):
+            raise ValueError("it is no object")
+    except (ValueError, RecursionError) as error:
+        why = str(error) or type(error).__name__
+        raise Broken("FILE", "file", f"it is not canonical JSON: {why}") from None
+    return found
+
+
+def read_inputs(pack: dict[str, Json], keys: Mapping[str, Ed25519PublicKey]) -> Inputs:
+    """What the pack is made of, decoded with schemas that the key vouches for. Raises Broken."""
+    place = "replayProof"
+    try:
+        proof = pack["replayProof"]
+        schemas, parsed = _schemas(proof["schemas"], keys)
+        events = []
+        for index, each in enumerate(proof["events"]):
+            place = f"replayProof.events[{index}].raw"
+            raw = base64.b64decode(each["raw"], validate=True)
+            events.append(event_of(_int(each["offset"]), raw, parsed[schema_id_of(raw)]))
+        outcomes = []
+        for index, each in enumerate(proof["outcomes"]):
+            place = f"replayProof.outcomes[{index}].raw"
+            raw = base64.b64decode(each["raw"], validate=True)
+            record = decode(raw, parsed[schema_id_of(raw)])
+            outcomes.append((_int(each["partition"]), _int(each["offset"]), raw, record))
+        place = "replayProof.checkpoint"
+        checkpoint = _read_checkpoint(proof["checkpoint"], parsed)
+        place = "operatorActions.notExecuted"
+        said = [
+            {name: each[name] for name in ("operatorId", "reason", "approvalId")}
+            for each in pack["operatorActions"]["notExecuted"]
+        ]
+        if len(said) != len(not_executed(outcomes)):
+            raise ValueError("another number of actions than the outcome records have")
+        place = "paymentIntentId"
+        payment = str(pack["paymentIntentId"])
+        partition = _int(proof["partition"])
+    except UNREADABLE as error:
+        why = f"{type(error).__name__}: {error}"
+        raise Broken("UNREADABLE", place, f"it can not be read ({why})") from None
+    used = {e.schema_id for e in events} | {schema_id_of(raw) for _, _, raw, _ in outcomes}
+    used |= set() if checkpoint is None else {checkpoint.schema_id}
+    if set(schemas) != used:
+        raise Broken("SCHEMA", "replayProof.schemas", "schemas that nothing is written in")
+    return Inputs(payment, partition, events, outcomes, said, checkpoint, schemas)
+
+
+def _int(value: Json) -> int:
+    if type(value) is not int:
+        raise ValueError("a number is expected")
+    return value
+
+
+def _schemas(
+    listed: dict[str, Json], keys: Mapping[str, Ed25519PublicKey]
+) -> tuple[dict[int, dict[str, Json]], dict[int, Json]]:
+    """The schemas as they stand there, and parsed, each vouched for under its id by a key."""
+    shown, parsed = {}, {}
+    for text, each in listed.items():
+        place, number = f"replayProof.schemas.{text}", int(text)
+        fingerprint = sha256(canonical(each["schema"]))
+        if each["sha256"] != fingerprint:
+            raise Broken("SCHEMA", place, "the schema has another SHA-256 than is stated")
+        if each["keyId"] is None:
+            raise Broken("SCHEMA", place, "no key vouches for what this schema id means")
+        message = SCHEMA_STATEMENT + number.to_bytes(4, "big") + bytes.fromhex(fingerprint)
+        _signed_by(keys, each["keyId"], each["signature"], message, place)
+        shown[number] = each
+        parsed[number] = parse_schema(each["schema"])
+    return shown, parsed
+
+
+def _signed_by(
+    keys: Mapping[str, Ed25519PublicKey], name: str, signature: str, message: bytes, place: str
+) -> None:
+    if name not in keys:
+        known = ", ".join(sorted(keys)) or "none"
+        raise Broken("KEY", place, f"it names key {name}; the key given is {known}")
+    try:
+        keys[name].verify(bytes.fromhex(signature), message)
+    except (InvalidSignature, ValueError):
+        raise Broken("SIGNATURE", place, f"key {name} did not sign this") from None
+
+
+def _read_checkpoint(listed: Json, parsed: Mapping[int, Json]) -> Proof | None:
+    if listed is None:
+        return None
+    raw = base64.b64decode(listed["raw"], validate=True)
+    number = schema_id_of(raw)
+    leaf = listed["leaf"]
+    if not isinstance(leaf["path"], list):
+        raise ValueError("the path is no list")
+    record = decode(raw, parsed[number])
+    if not {"number", "toOffset", "merkleRoot", "keyId", "signature"} <= set(record):
+        raise ValueError("it is not a checkpoint")
+    path = [bytes.fromhex(each).hex() for each in leaf["path"]]
+    return Proof(raw, record, number, _int(leaf["index"]), path)
+
+
+def check(inputs: Inputs, keys: Mapping[str, Ed25519PublicKey]) -> int:
+    """Chain, ids, way to the root, signature. The last signed sequence; raises Broken."""
+    if not inputs.events:
+        raise Broken("CHAIN", "replayProof.events", "there are no events")
+    if inputs.events[0].type != "PaymentIntentCreated":
+        raise Broken("CHAIN", "replayProof.events[0]", "a history begins with its intent")
+    previous, before = "00" * 32, -1
+    for index, event in enumerate(inputs.events):
+        place, header = f"replayProof.events[{index}]", event.header
+        if header["paymentIntentId"] != inputs.payment:
+            raise Broken("CHAIN", place, f"it is an event of {header['paymentIntentId']}")
+        if header["sequence"] != index + 1:
+            found = header["sequence"]
+            raise Broken("CHAIN", place, f"expected sequence {index + 1}, found {found}")
+        if header["previousHash"] != previous:
+            raise Broken("CHAIN", place, "it names another hash than that of the event before it")
+        if event.offset <= before:
+            raise Broken("CHAIN", f"{place}.offset", "offsets do not rise")
+        previous, before = event.hash, event.offset
+    before = -1
+    for index, (_, offset, _, record) in enumerate(inputs.outcomes):
+        place = f"replayProof.outcomes[{index}]"
+        if record.get("paymentIntentId") != inputs.payment or "inputType" not in record:
+            raise Broken("OUTCOME", place, "it is no outcome of this payment")
+        if offset <= before:
+            raise Broken("OUTCOME", place, "offsets do not rise")
+        before = offset
+    return 0 if inputs.proof is None else _check_checkpoint(inputs, inputs.proof, keys)
+
+
+def _check_checkpoint(inputs: Inputs, proof: Proof, keys: Mapping[str, Ed25519PublicKey]) -> int:
+    place, record = "replayProof.checkpoint", proof.record
+    if record["partition"] != inputs.partition:
+        found = record["partition"]
+        raise Broken(
+            "CHECKPOINT", place, f"it is of partition {found}, the events of {inputs.partition}"
+        )
+    covered = covered_through(inputs)
+    if not covered or inputs.events[covered - 1].offset < record["fromOffset"]:
+        raise Broken("CHECKPOINT", place, "no event of this payment is in its range")
+    leaf = leaf_hash(inputs.payment, inputs.events[covered - 1])
+    path = [bytes.fromhex(each) for each in proof.path]
+    root = bytes.fromhex(record["merkleRoot"])
+    if not leads_to(root, leaf, proof.index, record["leaves"], path):
+        raise Broken("MERKLE", f"{place}.leaf", "the way from this payment does not lead to it")
+    signed = proof.raw[PREFIX_BYTES:-SIGNATURE_FIELD_BYTES] + b"\x00"
+    _signed_by(keys, record["keyId"], record["signature"], signed, place)
+    return covered
+
+
+def first_difference(expected: Json, found: Json, place: str) -> tuple[str, str] | None:
+    """Where the pack says something else than its raw bytes, and in which way."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for name in sorted(set(expected) | set(found)):
+            here = f"{place}.{name}".lstrip(".")
+            if name not in found:
+                return here, "it is missing"
+            if name not in expected:
+                return here, "it does not belong there"
+            difference = first_difference(expected[name], found[name], here)
+            if difference is not None:
+                return difference
+        return None
+    if isinstance(expected, list) and isinstance(found, list):
+        for index, (one, other) in enumerate(zip(expected, found, strict=False)):
+            difference = first_difference(one, other, f"{place}[{index}]")
+            if difference is not None:
+                return difference
+        if len(expected) != len(found):
+            return place, f"{len(found)} entries, the raw bytes give {len(expected)}"
+        return None
+    if type(expected) is type(found) and expected == found:
+        return None
+    return place, "the raw bytes say something else"
+
+
+# -- the command ---------------------------------------------------------------------------------
+
+
+def read_keys(content: bytes) -> dict[str, Ed25519PublicKey]:
+    """Public keys by id from a PEM file or a keyring. Raises ValueError."""
+    try:
+        if b"-----BEGIN" in content:
+            listed = [load_pem_public_key(content)]
+        else:
+            entries = json.loads(content)["keys"]
+            raws = [bytes.fromhex(each["publicKey"]) for each in entries]
+            listed = [Ed25519PublicKey.from_public_bytes(raw) for raw in raws]
+    except (*UNREADABLE, UnsupportedAlgorithm) as error:
+        raise ValueError(f"neither a public key (PEM) nor a keyring (JSON): {error}") from None
+    keys = {}
+    for key in listed:
+        if not isinstance(key, Ed25519PublicKey):
+            raise ValueError("the key is not an Ed25519 key")
+        raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+        keys["ed25519-" + sha256(raw)[:16]] = key
+    return keys
+
+
+def report(answer: dict[str, Json]) -> list[str]:
+    """The answer in lines for people."""
+    lines = [f"SHA-256  {answer['hash']}"]
+    if answer.get("paymentIntentId"):
+        lines.append(f"payment  {answer['paymentIntentId']}, as of {answer['asOf']}")
+    if answer["problem"] is not None:
+        problem = answer["problem"]
+        lines.append(f"NOT VERIFIED: {problem['kind']} at {problem['place']}")
+        lines.append(f"         {problem['sentence']}")
+        return lines
+    lines.append(f"state    {answer['state']} after {answer['events']} events")
+    lines.append(f"signed   up to {answer['signedThrough']}, by {answer['keyId']}")
+    lines += [f"         {sentence}" for sentence in answer["says"]]
+    lines.append(f"         {UNSIGNED_NOTE}")
+    lines.append("VERIFIED")
+    return lines
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="verify_evidence.py", description=__doc__)
+    parser.add_argument("pack", type=Path)
+    parser.add_argument("key", type=Path)
+    parser.add_argument("--json", action="store_true", help="the answer as one JSON object")
+    parser.add_argument("--sha256", help="also compare the file's SHA-256 with this one")
+    options = parser.parse_args(arguments)
+    try:
+        if options.key.stat().st_size > KEY_FILE_BYTES_MAX:
+            raise ValueError(f"{options.key} is too large for a key")
+        keys = read_keys(options.key.read_bytes())
+        with options.pack.open("rb") as file:
+            content = file.read(PACK_BYTES_MAX + 1)
+    except (OSError, ValueError) as error:
+        print(f"verify_evidence.py: {error}", file=sys.stderr)
+        return 2
+    answer = verify(content, keys)
+    if answer["verified"] and options.sha256 and options.sha256.lower() != answer["hash"]:
+        place, why = "file", "it has another SHA-256 than the one given"
+        answer |= {"verified": False}
+        answer["problem"] = {"kind": "SHA256", "place": place, "sentence": why}
+    print(json.dumps(answer) if options.json else "\n".join(report(answer)))
+    return 0 if answer["verified"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
