@@ -13,6 +13,7 @@ from typing import Final
 import typer
 from rich.console import Console
 
+from app import logs
 from app.commands import (
     api_actions,
     api_control,
@@ -64,6 +65,7 @@ def main() -> None:
 
 def run_cli(arguments: list[str]) -> int:
     """The exit code of `npp` with these arguments; nothing but a defect raises."""
+    logs.for_commands()
     try:
         result = app(args=arguments, standalone_mode=False)
     except Problem as problem:

@@ -32,6 +32,16 @@ HIDDEN_FIELDS: Final = frozenset(
 )  # fmt: skip
 
 
+def for_commands() -> None:
+    """A command's output is its own: only critical lines, and on standard error. `set_up` follows
+    in a command that becomes a process.
+    """
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+    )
+
+
 def set_up(level: str = "INFO", *, process: str = "", instance: str = "") -> None:
     """Route structlog and the standard library's logging to standard error; call once, at start."""
     shared: list[Any] = [

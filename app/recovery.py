@@ -1,37 +1,63 @@
-"""`npp recover`: committed offsets from what the journal, outcomes and quarantine record.
+"""`npp recover`: goes on from what the journal, the outcomes and the quarantine record.
 
-For when the group's offsets are lost or the log's tail is: each input is read again from behind the
-largest one that is known to have been decided. One read twice is recognised by its identity.
+For when the group's offsets are lost or the log's tail is. Each input is read again from the first
+one that nothing records: behind the largest recorded one when only offsets are lost, before it when
+events have vanished. The lifecycle topic is brought back to what the journal says.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable, Sequence
 from typing import Final
 
+import msgspec
+
+from app import rule_files
 from app.cluster import Cluster
 from app.exits import ExitCode, Problem
-from core.records import RecoverRequested
+from core.payment.corrupt import CorruptHistory
+from core.records import Checkpoint, PaymentLifecycle, RecoverRequested
 from engine.groups import GroupAdmin
-from engine.reader import read_all
+from engine.publisher import NotConfirmed, Outgoing
+from engine.reader import LogRecord, read_all
 from processors import quarantine, topology
+from processors.payments import lifecycle_record
+from processors.replay import accounts, fold
+from processors.replay.accounts import Accounts
 from schemas import catalogue
 from schemas.errors import Undecodable
 
 GROUP: Final = "npp-payments"
 METADATA: Final = "recovered"
+ACCEPTED: Final = "ACCEPTED"  # beside its events; without them it accounts for nothing
+REBUILT_AT_ONCE_COUNT: Final = 10_000  # payments whose whole histories are held together
+CHECKPOINTS_READ_COUNT: Final = 100  # the last of a partition is among its last records
+NOT_RECOVERED: Final = -1
 Name = tuple[str, int]
 
 
-def requested(cluster: Cluster, request_id: str) -> RecoverRequested:
-    """The request of that id on the control topic. Raises Problem."""
-    for entry in cluster.read(topology.CONTROL, 0):
-        if isinstance(entry.record, RecoverRequested) and entry.record.request_id == request_id:
-            return entry.record
-    raise Problem(f"Nobody requested {request_id}.", code=ExitCode.NOT_FOUND)
+class Recovery(msgspec.Struct):
+    """What a recovery comes to; nothing of it is written yet."""
+
+    numbers: list[int]
+    offsets: dict[Name, int]
+    journal_ends: tuple[int, ...]
+    checkpoints: tuple[int, ...]
+    rebuilt: list[Outgoing] = []  # lifecycle records as the journal has them
+    not_foldable: list[str] = []
+
+    def lines(self) -> list[str]:
+        """For people."""
+        said = [f"{topic}[{number}] → {at}" for (topic, number), at in self.offsets.items()]
+        said.append(f"lifecycle records put back: {len(self.rebuilt)}")
+        said += [f"{payment} can not be folded: its next input parks it" for payment in
+                 self.not_foldable]  # fmt: skip
+        return said
 
 
-def recover_offsets(cluster: Cluster, request: RecoverRequested) -> dict[Name, int]:
-    """Set the payments group's offsets for the request's partitions (none named: all)."""
+def work_out(cluster: Cluster, request: RecoverRequested) -> Recovery:
+    """Read everything that says how far processing came. Raises Problem while anybody processes."""
     groups = GroupAdmin(cluster.connection, cluster.clock)
     if groups.members(GROUP):
         raise Problem(
@@ -44,45 +70,168 @@ def recover_offsets(cluster: Cluster, request: RecoverRequested) -> dict[Name, i
     wrong = [number for number in numbers if number >= count]
     if wrong:
         raise Problem(f"There is no partition {wrong[0]}: there are {count}.", code=ExitCode.USAGE)
-    inputs = [topic.name for topic in catalogue.load().inputs()]
-    names = [(topic, number) for topic in inputs for number in numbers]
-    offsets = dict(cluster.ends.low(names))
-    high = cluster.ends.high(names)
-    for name, offset in largest_causes(cluster, set(numbers)).items():
-        if name in offsets:
-            offsets[name] = min(max(offsets[name], offset + 1), high[name])
-    groups.set_offsets(GROUP, offsets, METADATA)
-    return offsets
+    ends = cluster.ends.high([(topology.EVENTS, number) for number in numbers])
+    seen = _Seen(cluster, numbers)
+    seen.read_journal()
+    seen.read_outcomes()
+    seen.read_quarantine()
+    seen.read_inputs()
+    recovery = Recovery(
+        numbers=numbers,
+        offsets=seen.offsets(),
+        journal_ends=tuple(ends.get((topology.EVENTS, n), NOT_RECOVERED) for n in range(count)),
+        checkpoints=tuple(_last_checkpoint(cluster, n) for n in range(count)),
+    )
+    seen.rebuild_lifecycle(recovery)
+    return recovery
 
 
-def largest_causes(cluster: Cluster, numbers: set[int]) -> dict[Name, int]:
-    """The largest input offset that any event, outcome or quarantined record names, by input."""
-    largest: dict[Name, int] = {}
+def carry_out(cluster: Cluster, recovery: Recovery) -> None:
+    """Write the lifecycle records and the offsets. May be repeated. Raises Problem."""
+    try:
+        for start in range(0, len(recovery.rebuilt), REBUILT_AT_ONCE_COUNT):
+            cluster.publisher.publish_all(recovery.rebuilt[start : start + REBUILT_AT_ONCE_COUNT])
+    except NotConfirmed as error:
+        raise Problem(f"Kafka did not confirm a record: {error}", do="Confirm again.") from error
+    GroupAdmin(cluster.connection, cluster.clock).set_offsets(GROUP, recovery.offsets, METADATA)
 
-    def note(topic: str, partition: int, offset: int) -> None:
-        if partition in numbers:
-            name = (topic, partition)
-            largest[name] = max(largest.get(name, -1), offset)
 
-    for topic in (topology.EVENTS, topology.OUTCOMES):
-        for batch in read_all(cluster.connection, topic, clock=cluster.clock):
-            for at in batch:
-                try:
-                    record = cluster.codec.decode(topic, at.value, at.headers)
-                except Undecodable as error:
-                    raise Problem(
-                        f"{topic}[{at.partition}]@{at.offset} can not be read: {error.reason}",
-                        means="Without it nobody knows how far processing came.",
-                        do="`npp replay verify` says more. Do not start anything.",
-                    ) from error
-                header = getattr(record, "header", record)
-                cause = header.cause
-                note(cause.topic, cause.partition, cause.offset)
-    for batch in read_all(cluster.connection, topology.QUARANTINE, clock=cluster.clock):
-        for at in batch:
+class _Seen:
+    """What the log records of the inputs of some partitions, and each payment's head."""
+
+    def __init__(self, cluster: Cluster, numbers: Sequence[int]) -> None:
+        self._cluster = cluster
+        self._numbers = numbers
+        self._inputs = [topic.name for topic in catalogue.load().inputs()]
+        self._index = {topic: index for index, topic in enumerate(self._inputs)}
+        self._accounts = {number: Accounts(self._inputs) for number in numbers}
+        self._heads: dict[bytes, bytes] = {}  # 130 bytes a payment
+
+    def _mark(self, topic: str, partition: int, offset: int, flag: int) -> None:
+        account, index = self._accounts.get(partition), self._index.get(topic)
+        if account is not None and index is not None and offset >= 0:
+            account.mark(index, offset, flag)
+
+    def _records(self, topic: str, numbers: Iterable[int] | None) -> Iterable[LogRecord]:
+        """Committed records of these partitions (None: all) to the end as it stands now."""
+        partitions = None if numbers is None else sorted(numbers)
+        for batch in read_all(
+            self._cluster.connection, topic, partitions=partitions, clock=self._cluster.clock
+        ):
+            yield from batch
+
+    def _decoded(self, at: LogRecord) -> object:
+        try:
+            return self._cluster.codec.decode(at.topic, at.value, at.headers)
+        except Undecodable as error:
+            raise Problem(
+                f"{at.topic}[{at.partition}]@{at.offset} can not be read: {error.reason}",
+                means="Without it nobody knows how far processing came.",
+                do="`npp replay verify` says more. Do not start anything.",
+            ) from error
+
+    def read_journal(self) -> None:
+        """Every event's cause, and the hash of each payment's last event."""
+        for at in self._records(topology.EVENTS, self._numbers):
+            cause = self._decoded(at).header.cause  # type: ignore[attr-defined]
+            self._mark(cause.topic, cause.partition, cause.offset, accounts.EVENTS)
+            if at.key is not None:
+                self._heads[at.key] = hashlib.sha256(at.value or b"").digest()
+
+    def read_outcomes(self) -> None:
+        """Every outcome's cause; ACCEPTED speaks of events and does not stand for them."""
+        for at in self._records(topology.OUTCOMES, None):
+            outcome = self._decoded(at)
+            if outcome.result != ACCEPTED:  # type: ignore[attr-defined]
+                cause = outcome.cause  # type: ignore[attr-defined]
+                self._mark(cause.topic, cause.partition, cause.offset, accounts.OUTCOME)
+
+    def read_quarantine(self) -> None:
+        """Every quarantined input."""
+        for at in self._records(topology.QUARANTINE, None):
             try:
                 origin = quarantine.parse(at.headers)
             except ValueError:
                 continue  # not written by the processor
-            note(origin.topic, origin.partition, origin.offset)
-    return largest
+            self._mark(origin.topic, origin.partition, origin.offset, accounts.QUARANTINE)
+
+    def read_inputs(self) -> None:
+        """Which offsets are inputs at all: markers take offsets too."""
+        for index, topic in enumerate(self._inputs):
+            for at in self._records(topic, self._numbers):
+                self._accounts[at.partition].mark(index, at.offset, accounts.INPUT)
+
+    def offsets(self) -> dict[Name, int]:
+        """The first input of each topic and partition that nothing records."""
+        names = [(topic, number) for topic in self._inputs for number in self._numbers]
+        low, high = self._cluster.ends.low(names), self._cluster.ends.high(names)
+        found = {}
+        for topic, number in names:
+            account, index = self._accounts[number], self._index[topic]
+            behind = account.last_accounted(index) + 1
+            first = next(account.unaccounted(index), behind)
+            found[topic, number] = min(max(first, low[topic, number]), high[topic, number])
+        return found
+
+    def rebuild_lifecycle(self, recovery: Recovery) -> None:
+        """Lifecycle records that are not what the journal says; of vanished payments: none."""
+        said: dict[bytes, bytes | None] = {}
+        places: dict[bytes, int] = {}
+        for at in self._records(topology.LIFECYCLE, self._numbers):
+            if at.key is not None:
+                said[at.key], places[at.key] = self._head_of(at), at.partition
+        vanished = [k for k, head in said.items() if head is not None and k not in self._heads]
+        recovery.rebuilt = [
+            Outgoing(topology.LIFECYCLE, key, None, places[key]) for key in vanished
+        ]
+        wrong = [key for key, head in self._heads.items() if said.get(key) != head]
+        for start in range(0, len(wrong), REBUILT_AT_ONCE_COUNT):
+            self._rebuild(set(wrong[start : start + REBUILT_AT_ONCE_COUNT]), recovery)
+
+    def _head_of(self, at: LogRecord) -> bytes | None:
+        if at.value is None:
+            return None
+        try:
+            record = self._cluster.codec.decode(at.topic, at.value, at.headers)
+        except Undecodable:
+            return b""  # equals no head: it is written anew
+        return record.head_hash if isinstance(record, PaymentLifecycle) else b""
+
+    def _rebuild(self, keys: set[bytes], recovery: Recovery) -> None:
+        histories: dict[bytes, list[bytes]] = {key: [] for key in keys}
+        places: dict[bytes, int] = {}
+        for at in self._records(topology.EVENTS, self._numbers):
+            if at.key in histories and at.value is not None:
+                histories[at.key].append(at.value)
+                places[at.key] = at.partition
+        codec = self._cluster.codec
+        for key, values in histories.items():
+            try:
+                payment = fold.rebuild(codec, values, rule_files.rules_of)
+            except (CorruptHistory, ValueError):
+                recovery.not_foldable.append(key.decode("utf-8", "replace"))
+                continue
+            except KeyError as error:
+                raise Problem(
+                    f"Rule set {error} is not carried by this release.",
+                    do="Recover with the release that wrote the last events.",
+                ) from error
+            record = lifecycle_record(payment, self._heads[key])
+            value = codec.encode(topology.LIFECYCLE, record)
+            recovery.rebuilt.append(Outgoing(topology.LIFECYCLE, key, value, places[key]))
+
+
+def _last_checkpoint(cluster: Cluster, number: int) -> int:
+    """Number of the partition's last checkpoint; 0 when there is none."""
+    name = (topology.CHECKPOINTS, number)
+    start = max(0, cluster.ends.high([name])[name] - CHECKPOINTS_READ_COUNT)
+    last = 0
+    for batch in read_all(
+        cluster.connection, topology.CHECKPOINTS, start={number: start}, partitions=[number],
+        clock=cluster.clock,
+    ):  # fmt: skip
+        for at in batch:
+            record = cluster.entry(at).record
+            if isinstance(record, Checkpoint):
+                last = record.number
+    return last

@@ -18,7 +18,7 @@ from app.control_records import EVENT_SCHEMA_VERSION
 from app.crash import crash_point
 from app.exits import ExitCode
 from app.settings import Environment, Profile
-from core.records import STATE_VERSION, Checkpoint
+from core.records import STATE_VERSION, Checkpoint, ProcessingStopped
 from core.rules import Rules
 from engine.clock import Clock, SystemClock
 from engine.errors import EngineError
@@ -27,9 +27,12 @@ from engine.loop import Loop
 from engine.metrics import EngineMetrics
 from engine.partitioner import partition_of
 from engine.ports import EngineTopology
+from engine.publisher import NotConfirmed, Publisher
 from engine.reader import LogEnds, read_all
-from engine.settings import EngineSettings
+from engine.settings import Alarm, EngineSettings
+from engine.takeover import LOG_TAIL_LOST
 from engine.watch import Health, start_watchdog, stop_on_signals
+from evidence.checkpoints import is_void
 from evidence.keys import key_and_keyring, write_keyring
 from processors import topology
 from processors.control import Control
@@ -154,12 +157,13 @@ def run_payments(environment: Environment) -> int:
         connection=room.connection,
         instance_id=room.instance,
         data_dir=room.data_dir(),
-        journal_floor=_journal_floor(room),
+        journal_floor=_journal_floor(room, control),
         shutdown_s_max=room.settings.shutdown_seconds,
         watchdog_s_max=WATCHDOG_S_MAX,
     )
     crash = crash_point(environment)
-    loop = Loop(app, control, engine_settings, room.clock, metrics, room.health, alarm, crash)
+    tell = payments_alarm(room, control)
+    loop = Loop(app, control, engine_settings, room.clock, metrics, room.health, tell, crash)
     metrics.watch(room.health.age_s)
     server = room.serve_health()
     stop_on_signals(loop.request_stop, engine_settings.shutdown_s_max)
@@ -253,9 +257,36 @@ class VerifierProbes:
         return self.ready()
 
 
-def alarm(name: str, partition: int | None, sentence: str) -> None:
-    """Something a person has to know of at once."""
-    log.critical("alarm", alarm=name, partition=partition, detail=sentence)
+def payments_alarm(room: Room, control: Control) -> Alarm:
+    """Something a person has to know of at once; a lost log tail is a STOP for everybody.
+
+    Only the processor's own store can know that records are gone which no checkpoint covers yet.
+    """
+
+    def alarm(name: str, partition: int | None, sentence: str) -> None:
+        log.critical("alarm", alarm=name, partition=partition, detail=sentence)
+        if name != LOG_TAIL_LOST:
+            return
+        stop_id = f"payments-{name}-{partition}"
+        if any(each.stop_id == stop_id for each in control.stops()):
+            return
+        stop = ProcessingStopped(
+            stop_id, f"{name}: partition {partition}: {sentence}", True, room.clock.now_ms(),
+            room.instance,
+        )  # fmt: skip
+        publisher = Publisher(room.connection, f"{room.instance}-stop", room.clock)
+        try:
+            raw = room.codec.encode(topology.CONTROL, stop)
+            publisher.publish(topology.CONTROL, None, raw, partition=0)
+        except NotConfirmed as error:
+            # This instance stays halted whatever becomes of it; the verifier may stop the others.
+            log.critical("stop not confirmed", stop_id=stop_id, error=str(error))
+        else:
+            log.critical("processing_stopped", stop_id=stop_id, reason=stop.reason)
+        finally:
+            publisher.close()
+
+    return alarm
 
 
 def _until_end(kind: str, run: Any, server: HealthServer | None) -> int:
@@ -272,10 +303,12 @@ def _until_end(kind: str, run: Any, server: HealthServer | None) -> int:
     return int(ExitCode.OK)
 
 
-def _journal_floor(room: Room) -> Any:
-    """Where a partition's journal must reach at least: the end of its last signed checkpoint."""
+def _journal_floor(room: Room, control: Control) -> Any:
+    """Where a partition's journal must reach at least: the end of its last signed checkpoint that
+    no recovery has made void."""
 
     def floor(partition: int) -> int | None:
+        grounds = control.grounds(partition)
         name = (topology.CHECKPOINTS, partition)
         end = room.ends.high([name])[name]
         last: int | None = None
@@ -291,7 +324,7 @@ def _journal_floor(room: Room) -> Any:
                     found = room.codec.decode(topology.CHECKPOINTS, record.value, record.headers)
                 except Undecodable:
                     continue  # the verifier's to judge
-                if isinstance(found, Checkpoint):
+                if isinstance(found, Checkpoint) and not is_void(found, grounds):
                     last = found.to_offset + 1
         return last
 

@@ -151,6 +151,10 @@ class ControlState(Protocol):
     def added_inputs(self) -> Mapping[str, int]:
         """Input topics added after the first start (topic -> offset of the control record)."""
 
+    def recovered_at(self, partition: int) -> int:
+        """When people last let this partition go on after its log lost its tail (epoch ms), or 0:
+        what was stored before then may hold what has vanished."""
+
 
 CrashPoint = Callable[[str], None]
 """Called with the name of each step of a batch; tests kill the process or raise in it. Default:

@@ -108,14 +108,16 @@ class PartitionStates:
         if changes:
             self._write(changes, now_ms)
 
-    def load(self, records: Iterable[tuple[str, bytes]], state_offset: int, now_ms: int) -> None:
-        """Records of the state topic, in order, read during a restore."""
+    def load(
+        self, records: Iterable[tuple[str, bytes | None]], state_offset: int, now_ms: int
+    ) -> None:
+        """Records of the state topic, in order, read during a restore; None forgets the key."""
         hints, packed_states, set_timer = self._app.packed_hints, self._packed, self.timers.set
         last = dict(records)
         changes: list[Change] = []
         for key, packed in last.items():
-            at_rest, deadline_ms = hints(packed)
-            if at_rest:
+            at_rest, deadline_ms = (True, None) if packed is None else hints(packed)
+            if at_rest or packed is None:
                 packed_states.pop(key, None)
             else:
                 packed_states[key] = packed

@@ -37,10 +37,11 @@ class StoreMeta(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One state to write. `at_rest` keeps it out of the list of states that are read at start."""
+    """One state to write, or to forget (`packed` None). `at_rest` keeps it out of the list of
+    states that are read at start."""
 
     key: str
-    packed: bytes
+    packed: bytes | None
     at_rest: bool
 
 
@@ -99,8 +100,11 @@ class RocksPartitionStore:
         put, delete, handle = batch.put, batch.delete, self._handle
         for key, packed, at_rest in changes:
             raw = key.encode()
-            put(_STATE + raw, packed, handle)
-            if at_rest:
+            if packed is None:
+                delete(_STATE + raw, handle)
+            else:
+                put(_STATE + raw, packed, handle)
+            if at_rest or packed is None:
                 delete(_OPEN + raw, handle)
             else:
                 put(_OPEN + raw, b"", handle)
@@ -178,7 +182,8 @@ class MemoryPartitionStore:
         return None if found is None else found.packed
 
     def open_states(self) -> Iterator[tuple[str, bytes]]:
-        return iter([(c.key, c.packed) for c in self._states.values() if not c.at_rest])
+        states = self._states.values()
+        return iter([(c.key, c.packed) for c in states if c.packed is not None and not c.at_rest])
 
     def write(self, changes: Iterable[Change], meta: StoreMeta) -> None:
         for change in changes:

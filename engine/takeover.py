@@ -33,6 +33,8 @@ from engine.watch import Health, Phase
 LOG_TAIL_LOST: Final = "LOG_TAIL_LOST"
 STATE_DIFFERS: Final = "STATE_DIFFERS"
 STORE_DISCARDED: Final = "STORE_DISCARDED"
+# A store written so soon after a recovery, by another clock, may be of before it.
+RECOVERY_MARGIN_MS: Final = 2 * CLOCK_DIFFERENCE_MS_MAX
 CLOCK_OFF: Final = "CLOCK_OFF"
 
 _log = logging.getLogger(__name__)
@@ -172,7 +174,9 @@ class Takeover:
         self._metrics.partitions(0, len(numbers), 0)
         try:
             for number, state in states.items():
-                self._check_floor(number, marks[topology.journal, number].high)
+                if number in fresh:
+                    self._discard_vanished(state)
+                self._check_floor(state, marks[topology.journal, number].high)
                 if prepare(
                     state,
                     marks[topology.state, number],
@@ -219,7 +223,23 @@ class Takeover:
             states.clear()
         return states
 
-    def _check_floor(self, number: int, journal_high: int) -> None:
+    def _discard_vanished(self, state: PartitionStates) -> None:
+        """People let this partition go on since the store was written: the log alone counts."""
+        recovered_ms = self._control_state.recovered_at(state.number)
+        if not recovered_ms or not state.written_at_ms:
+            return
+        if state.written_at_ms < recovered_ms + RECOVERY_MARGIN_MS:
+            self._raise_alarm(STORE_DISCARDED, state.number, "the log was recovered since")
+            state.clear()
+
+    def _check_floor(self, state: PartitionStates, journal_high: int) -> None:
+        number = state.number
+        if state.journal_offset > journal_high:
+            raise LogTailLost(
+                number,
+                f"the store knows the journal up to {state.journal_offset}, it ends at "
+                f"{journal_high}",
+            )
         floor = self._settings.journal_floor(number) if self._settings.journal_floor else None
         if floor is not None and journal_high < floor:
             raise LogTailLost(

@@ -49,6 +49,7 @@ class Control:
         self._redrives: dict[str, records.RedriveRequested] = {}
         self._recovers: dict[str, records.RecoverRequested] = {}
         self.redrives_confirmed: dict[str, tuple[records.RedriveRequested, str]] = {}
+        self.redrives_done: dict[str, records.RedriveDone] = {}
         self.recoveries: dict[str, records.RecoverConfirmed] = {}
 
     # -- what the engine asks --------------------------------------------------------------------
@@ -145,6 +146,7 @@ class Control:
                 self._confirm_redrive(offset, record)
             case records.RedriveDone(request_id=request_id):
                 self.redrives_confirmed.pop(request_id, None)
+                _remember(self.redrives_done, request_id, record)
             case records.RecoverRequested(request_id=request_id):
                 _remember(self._recovers, request_id, record)
             case records.RecoverConfirmed():
@@ -242,6 +244,10 @@ class Control:
         """The request to resume at this control offset."""
         return self._resumes.get(offset)
 
+    def redrive_request(self, request_id: str) -> records.RedriveRequested | None:
+        """The request to redrive with this id."""
+        return self._redrives.get(request_id)
+
     def _confirm_redrive(self, offset: int, confirmed: records.RedriveConfirmed) -> None:
         request = self._redrives.get(confirmed.request_id)
         if request is None or same_person(request.actor, confirmed.actor):
@@ -252,7 +258,8 @@ class Control:
                 rule="TWO_PERSONS",
             )
             return
-        self.redrives_confirmed[confirmed.request_id] = (request, confirmed.actor)
+        if confirmed.request_id not in self.redrives_done:
+            self.redrives_confirmed.setdefault(confirmed.request_id, (request, confirmed.actor))
 
     def _confirm_recover(self, offset: int, confirmed: records.RecoverConfirmed) -> None:
         refusal = self.recover_refusal(confirmed)
@@ -262,6 +269,10 @@ class Control:
             )
             return
         self.recoveries[confirmed.request_id] = confirmed
+
+    def recover_request(self, request_id: str) -> records.RecoverRequested | None:
+        """The request of that id."""
+        return self._recovers.get(request_id)
 
     def recover_refusal(self, confirmed: records.RecoverConfirmed) -> str | None:
         """Why this confirmation lets nothing go on, or None: asked for, and by another person."""
@@ -275,9 +286,8 @@ class Control:
         if not 0 < len(confirmed.journal_ends) == len(confirmed.checkpoints):
             return "it does not say where the journal ended"
         asked = set(request.partitions)
-        if asked and any(
-            end >= 0 and number not in asked for number, end in enumerate(confirmed.journal_ends)
-        ):
+        ends = enumerate(confirmed.journal_ends)
+        if asked and any(end >= 0 and number not in asked for number, end in ends):
             return "it names partitions that were not requested"
         return None
 

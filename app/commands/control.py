@@ -12,7 +12,7 @@ from app.cluster import Cluster
 from app.commands.api_options import As
 from app.exits import ExitCode, Problem, usage
 from app.output import console
-from app.recovery import recover_offsets, requested
+from app.recovery import carry_out, work_out
 from core.records import (
     ProcessingStopped,
     RecoverConfirmed,
@@ -20,7 +20,6 @@ from core.records import (
     ResumeConfirmed,
     ResumeRequested,
 )
-from core.values import same_person
 from processors.control import Control
 
 PANEL: Final = "Control"
@@ -166,9 +165,9 @@ def recover(
 ) -> None:
     """After lost offsets or a lost log tail: go on from what the journal records. Two persons.
 
-    Committed offsets are set behind the largest input that the journal, the outcomes and the
-    quarantine record, per topic and partition; inputs are recognised by identity, so reading one
-    twice is a duplicate. Every payments processor must be ended first.
+    Committed offsets are set to the first input of each topic and partition that neither journal,
+    outcomes nor quarantine record, and the lifecycle topic is brought back to what the journal
+    says. Every payments processor must be ended first.
     """
     if request == bool(confirm):
         raise usage("Say --request (first person) or --confirm rec_… (second person).")
@@ -191,9 +190,27 @@ def _request_recovery(
 
 
 def _confirm_recovery(cluster: Cluster, operator: str, request_id: str) -> None:
-    found = requested(cluster, request_id)
-    if same_person(found.actor, operator):
-        raise Problem("The person who asked can not confirm: a second person has to.")
-    cluster.publish_control(RecoverConfirmed(request_id, cluster.clock.now_ms(), operator))
-    for name, offset in recover_offsets(cluster, found).items():
-        console().print(f"{name[0]}[{name[1]}] → {offset}")
+    """Everything is worked out and written first, the confirmation last: until it stands on the
+    control topic, a processor that has missed the log's tail stays halted.
+    """
+    control, _ = cluster.control()
+    request = control.recover_request(request_id)
+    if request is None:
+        raise Problem(f"Nobody requested {request_id}.", code=ExitCode.NOT_FOUND)
+    draft = RecoverConfirmed(request_id, cluster.clock.now_ms(), operator, (-1,), (0,))
+    refusal = control.recover_refusal(draft)
+    if refusal is not None:
+        raise Problem(f"{request_id} is not carried out: {refusal}.")
+    recovery = work_out(cluster, request)
+    carry_out(cluster, recovery)
+    cluster.publish_control(
+        RecoverConfirmed(
+            request_id,
+            cluster.clock.now_ms(),
+            operator,
+            recovery.journal_ends,
+            recovery.checkpoints,
+        )
+    )
+    for line in recovery.lines():
+        console().print(line)

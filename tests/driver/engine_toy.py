@@ -187,6 +187,9 @@ class ToyControl:
     def ready(self) -> str | None:
         return self._ready
 
+    def recovered_at(self, partition: int) -> int:
+        return 0
+
     def added_inputs(self) -> Mapping[str, int]:
         return self._added
 

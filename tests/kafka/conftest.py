@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from app.platform.broker import Cluster
 from tests.kafka.harness import House
 from tests.kafka_source import Kafka
 
@@ -37,3 +39,19 @@ def house(standing_house: House) -> Iterator[House]:
         for process in standing_house.processes:
             if process.name.startswith("payments") and process.alive():
                 process.kill()
+
+
+@pytest.fixture
+def own(
+    fresh_cluster: Callable[..., Cluster], registry: str, tmp_path: Path
+) -> Iterator[tuple[Cluster, House]]:
+    """A Kafka that may be taken away, and a whole set-up on it."""
+    cluster = fresh_cluster(heap_mb=384)
+    house = House(cluster.bootstrap, registry, tmp_path / "house")
+    try:
+        house.apply()
+        house.start_simulators()
+        house.ready(*house.processes, house.start_adapters())
+        yield cluster, house
+    finally:
+        house.close()

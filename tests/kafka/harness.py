@@ -341,6 +341,12 @@ class House:
         self._rest.wait(seconds)
         return self._rest
 
+    def forget_rest(self) -> None:
+        """The log is not the one that was followed any more."""
+        if self._rest is not None:
+            self._rest.close()
+        self._rest = None
+
     def evidence(self) -> Evidence:
         return read_kafka(
             self.bootstrap, self.registry, rail_ledger=f"{self.rail}/ledger",

@@ -6,10 +6,6 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
-import pytest
 
 from app.platform.broker import Cluster
 from tests.kafka.harness import House, Process, committed_offsets
@@ -78,22 +74,6 @@ def assert_unanswered(process: Process, start: int = 0) -> None:
         words = END_TXN.findall(log.read().decode(errors="replace"))
     assert words, "NV: no EndTxn was sent"
     assert words[-1] == "Sent EndTxnRequest", "NV: the answer was read before it died"
-
-
-@pytest.fixture
-def own(
-    fresh_cluster: Callable[..., Cluster], registry: str, tmp_path: Path
-) -> Iterator[tuple[Cluster, House]]:
-    """A Kafka that may be taken away, and a whole set-up on it."""
-    cluster = fresh_cluster(heap_mb=384)
-    house = House(cluster.bootstrap, registry, tmp_path / "house")
-    try:
-        house.apply()
-        house.start_simulators()
-        house.ready(*house.processes, house.start_adapters())
-        yield cluster, house
-    finally:
-        house.close()
 
 
 def test_row_2_with_end_txn_sent_and_unanswered_both_ends_are_handled(

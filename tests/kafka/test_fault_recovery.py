@@ -1,16 +1,29 @@
-"""Fault row 16, the part that needs people: the group's offsets are lost, two persons recover."""
+"""Fault rows 13 and 16, the parts that need people: offsets lost, and the end of the log lost.
+
+Two persons recover. The cut is made in the files of a killed broker, at the end of a transaction.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+import struct
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from tests.auditor.evidence import GROUP
-from tests.kafka.harness import House, committed_offsets
+from app.platform.broker import Cluster
+from tests.auditor.evidence import EVENTS, GROUP, LIFECYCLE
+from tests.kafka.harness import House, Process, committed_offsets
 
+BATCH = struct.Struct(">qiibIh")  # base offset, length, leader epoch, magic, checksum, attributes
+BEFORE_LENGTH_BYTES = 12
+CONTROL_BATCH = 0x20
+SETTLE_SECONDS_MAX = 60.0
 EMPTY_SECONDS_MAX = 40.0
 REFUSED = 1
 
@@ -76,3 +89,117 @@ def test_row_16_lost_offsets_stop_the_start_and_two_persons_recover_them(house: 
     assert moved["rail settled"] == 15
     assert moved["CreatePayment DUPLICATE"] == 0, "an input was decided twice"
     assert report.counters["settled twice"] == before.counters["settled twice"] == 0
+
+
+def batches(log: bytes) -> Iterator[tuple[int, bool]]:
+    """Where each record batch of a segment ends, and whether it is a transaction's marker."""
+    at = 0
+    while at + BATCH.size <= len(log):
+        _, length, _, _, _, attributes = BATCH.unpack_from(log, at)
+        at += BEFORE_LENGTH_BYTES + length
+        yield at, bool(attributes & CONTROL_BATCH)
+
+
+def cut(cluster: Cluster, topic: str, partition: int, transactions: int) -> int:
+    """Take the last transactions off a killed broker's files; how many bytes that was."""
+    folder = Path(cluster.data) / "node1" / f"{topic}-{partition}"
+    (segment,) = folder.glob("*.log")
+    log = segment.read_bytes()
+    markers = [end for end, is_marker in batches(log) if is_marker]
+    keep = markers[-transactions - 1]
+    segment.write_bytes(log[:keep])
+    for name in ("*.index", "*.timeindex", "*.snapshot", "*.txnindex"):
+        for file in folder.glob(name):
+            file.unlink()
+    return len(log) - keep
+
+
+def fullest(cluster: Cluster) -> tuple[int, int]:
+    """The journal partition with the most transactions, and how many."""
+    counts = {}
+    for folder in (Path(cluster.data) / "node1").glob(f"{EVENTS}-*"):
+        (segment,) = folder.glob("*.log")
+        markers = sum(is_marker for _, is_marker in batches(segment.read_bytes()))
+        counts[int(folder.name.rpartition("-")[2])] = markers
+    return max(counts.items(), key=lambda each: each[1])
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + SETTLE_SECONDS_MAX
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.3)
+
+
+def open_stops(house: House) -> list[str]:
+    """Ids of the stops that are open, as the doctor names them."""
+    said = house.npp("doctor", check=False).stdout
+    return sorted(set(re.findall(r"stopped by .*\((\S+-LOG_TAIL_LOST-\S+)\)", said)))
+
+
+def signed_all(verifier: Process) -> bool:
+    shown = verifier.metrics()
+    return (
+        shown["npp_verifier_unsigned_events"] == 0
+        and shown["npp_verifier_events_total"] > 0
+        and shown["npp_verifier_checkpoints_total"] > 0
+    )
+
+
+@pytest.mark.parametrize("also_lifecycle", [False, True], ids=["journal", "journal and lifecycle"])
+def test_row_13_a_lost_tail_halts_stops_and_goes_on_by_two_persons(
+    own: tuple[Cluster, House], also_lifecycle: bool
+) -> None:
+    """OP-33, JOB-02: nobody goes on alone, no payment is settled twice, every input is decided."""
+    cluster, house = own
+    process, verifier = house.start_payments(), house.start_verifier()
+    house.ready(process, verifier)
+    house.publish(60, rate=30.0)
+    house.at_rest()
+    until(lambda: signed_all(verifier), "the journal is not signed")
+    assert process.stop() == verifier.stop() == 0
+    house.publish(5, sunny=True)
+    before = house.judge(drained=False)
+
+    partition, transactions = fullest(cluster)
+    cluster.kill()
+    lost = cut(cluster, EVENTS, partition, transactions // 2)
+    assert lost > 0
+    if also_lifecycle:
+        cut(cluster, LIFECYCLE, partition, transactions // 2)
+    cluster.restart()
+    house.forget_rest()
+
+    process = house.start_payments()
+    until(lambda: "LOG_TAIL_LOST" in process.log.read_text(), "the loss is not seen")
+    until(lambda: open_stops(house) == [f"payments-LOG_TAIL_LOST-{partition}"], "no STOP")
+    assert process.alive()
+    verifier = house.start_verifier()
+    until(lambda: len(open_stops(house)) == 2, "the verifier does not stop")
+    waiting = house.waiting()
+    assert waiting >= 5, "NV: no input was waiting"
+    refused = house.npp("resume", "--request", "--as", "alice", "--reason", "r",
+                        "--stop", f"payments-LOG_TAIL_LOST-{partition}", check=False)  # fmt: skip
+    assert refused.returncode == REFUSED
+    assert house.npp("replay", "verify", check=False).returncode == REFUSED
+    assert process.stop() == 0
+
+    recover(house, partition)
+    process = house.start_payments()
+    time.sleep(2.0)
+    assert house.waiting() >= waiting, "it went on under a STOP"
+    proof = house.npp(
+        "replay", "verify", "--from-checkpoint", "--publish", "--as", "alice", "--json"
+    )
+    assert json.loads(proof.stdout)["scope"]["fromCheckpoint"]
+    for stop in open_stops(house):
+        house.npp("resume", "--request", "--as", "alice", "--reason", "ok", "--stop", stop)
+        house.npp("resume", "--confirm", "--as", "bob", "--stop", stop)
+    house.ready(process)
+    house.at_rest()
+    until(lambda: signed_all(verifier), "the verifier does not sign on")
+    assert open_stops(house) == []
+    report = house.judge()
+    assert report.counters["settled twice"] == 0
+    assert report.counters["payments"] == before.counters["payments"] + 5
+    assert process.stop() == verifier.stop() == 0
