@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import Query
 from pydantic import BaseModel, Field
 
 from adapters.readmodel import rows
 from adapters.readmodel.ports import AuditFilter, Page, Reader
 from api.auth import Use
 from api.guard import router as guarded
+from api.params import From, To, time_of
 from api.problems import invalid
 from api.services import Services
+from api.views_base import iso
 from core import refusals
 from core.records import ProcessingStopped
 from engine.clock import MS_PER_S
@@ -46,9 +47,9 @@ CONTROL_KINDS: Final = {
 
 
 class Fired(BaseModel):
-    """One thing that happened; `at` in epoch milliseconds."""
+    """One thing that happened."""
 
-    at: int
+    at: str
     kind: str = Field(examples=["CONFLICT"])
     detail: str
     paymentIntentId: str | None = None  # noqa: N815 names on the wire, here and below
@@ -57,7 +58,7 @@ class Fired(BaseModel):
 class LastEvent(BaseModel):
     type: str
     sequence: int
-    decidedAt: int  # noqa: N815
+    decidedAt: str  # noqa: N815
 
 
 class Concerned(BaseModel):
@@ -87,8 +88,8 @@ class LeftOff(BaseModel):
 class IncidentSummary(BaseModel):
     """`counts` by kind over everything that was found, shown or not."""
 
-    since: int = Field(serialization_alias="from")
-    until: int = Field(serialization_alias="to")
+    since: str = Field(serialization_alias="from")
+    until: str = Field(serialization_alias="to")
     counts: dict[str, int]
     fired: list[Fired]
     payments: list[Concerned]
@@ -100,14 +101,13 @@ class IncidentSummary(BaseModel):
     operation_id="incidentSummary",
     summary="What fired in a span of time, payments concerned, their last events",
 )
-def incident_summary(
-    use: Use,
-    since: Annotated[int | None, Query(alias="from", ge=0, le=2**53)] = None,
-    until: Annotated[int | None, Query(alias="to", ge=0, le=2**53)] = None,
-) -> IncidentSummary:
-    """ESC-04. Times are epoch milliseconds, `to` exclusive; without them the last hour."""
-    end = use.clock.now_ms() + 1 if until is None else until
-    begin = max(0, end - SPAN_S_DEFAULT * MS_PER_S) if since is None else since
+def incident_summary(use: Use, since: From = None, until: To = None) -> IncidentSummary:
+    """Stops, quarantine, conflicts, parked and overdue payments, broken invariants. `to` is
+    exclusive; without times it is the last hour."""
+    end = time_of(until, "to")
+    end = use.clock.now_ms() + 1 if end is None else end
+    begin = time_of(since, "from")
+    begin = max(0, end - SPAN_S_DEFAULT * MS_PER_S) if begin is None else begin
     if not 0 <= end - begin <= SPAN_S_MAX * MS_PER_S:
         raise invalid("from", "is not before to, or more than 31 days before it")
     look = _Look(use, begin, end)
@@ -119,8 +119,8 @@ def incident_summary(
     shown = list(kinds.items())[-PAYMENTS_MAX:]
     found = [_concerned(use.reader, name, sorted(of)) for name, of in shown]
     return IncidentSummary(
-        since=begin,
-        until=end,
+        since=iso(begin),
+        until=iso(end),
         counts=dict(sorted(Counter(each.kind for each in fired).items())),
         fired=fired[-FIRED_MAX:],
         payments=[each for each in found if each is not None],
@@ -170,7 +170,7 @@ class _Look:
             for row in found:
                 kind = CONTROL_KINDS.get(row.type)
                 if kind is not None and self._within(row.at):
-                    yield Fired(at=row.at, kind=kind, detail=self._control_words(row))
+                    yield Fired(at=iso(row.at), kind=kind, detail=self._control_words(row))
             if len(found) < PAGE_COUNT:
                 return
             after = found[-1].offset
@@ -197,7 +197,7 @@ class _Look:
             if self._within(row.at):
                 place = f"{row.origin_topic}[{row.origin_partition}]@{row.origin_offset}"
                 yield Fired(
-                    at=row.at,
+                    at=iso(row.at),
                     kind="PARKED_INPUT" if row.reason == "PARKED" else "QUARANTINED",
                     detail=f"{row.reason} at {place}: {row.detail}",
                     paymentIntentId=row.payment_intent_id,
@@ -210,14 +210,14 @@ class _Look:
         for row in self._pages("conflicts", ask):
             if self._within(row.opened_at):
                 yield Fired(
-                    at=row.opened_at,
+                    at=iso(row.opened_at),
                     kind="CONFLICT",
                     detail=f"{row.conflict_id} {row.kind}: {row.detail}",
                     paymentIntentId=row.payment_intent_id,
                 )
             if self._within(row.resolved_at):
                 yield Fired(
-                    at=row.resolved_at,
+                    at=iso(row.resolved_at),
                     kind="CONFLICT_RESOLVED",
                     detail=f"{row.conflict_id} {row.verdict}",
                     paymentIntentId=row.payment_intent_id,
@@ -242,7 +242,7 @@ class _Look:
                     words = f"{row.state}, money {row.money_outcome}, funds {row.funds}"
                     detail = f"{words}, {row.overdue}" if row.overdue else words
                     yield Fired(
-                        at=at, kind=kind, detail=detail, paymentIntentId=row.payment_intent_id
+                        at=iso(at), kind=kind, detail=detail, paymentIntentId=row.payment_intent_id
                     )
 
     def _refusals(self) -> Iterator[Fired]:
@@ -255,7 +255,7 @@ class _Look:
         for row in self._pages("audit", ask):
             if row.code == refusals.INVARIANT_VIOLATION:
                 yield Fired(
-                    at=row.at,
+                    at=iso(row.at),
                     kind=refusals.INVARIANT_VIOLATION,
                     detail=f"{row.action} by {row.operator_id}: {row.rule}",
                     paymentIntentId=row.payment_intent_id,
@@ -279,7 +279,7 @@ def _concerned(reader: Reader, payment_id: str, kinds: list[str]) -> Concerned |
         parked=row.parked,
         openConflicts=row.open_conflicts,
         lastEvent=LastEvent(
-            type=last[0].type, sequence=last[0].sequence, decidedAt=last[0].decided_at
+            type=last[0].type, sequence=last[0].sequence, decidedAt=iso(last[0].decided_at)
         )
         if last
         else None,
