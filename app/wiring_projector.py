@@ -7,10 +7,13 @@ import gc
 import structlog
 
 from adapters.readmodel.model import Model, default_url, open_model
+from adapters.readmodel.ports import Contradiction, ReadModelDown
 from app import rule_files
-from app.exits import ExitCode, usage
+from app.cluster import Cluster
+from app.exits import ExitCode, Problem, usage
 from app.settings import Environment
 from app.wiring import GC_THRESHOLDS, WATCHDOG_S_MAX, Room
+from core.payment.corrupt import CorruptHistory
 from engine.clock import Clock
 from engine.errors import EngineError
 from engine.watch import start_watchdog, stop_on_signals
@@ -18,6 +21,7 @@ from processors import topology
 from processors.projector import Projector, ProjectorProbes
 from processors.projector_kafka import KafkaProjectorLog
 from processors.projector_metrics import ProjectorMetrics
+from processors.projector_rebuild import Rebuild, Rebuilt, Shown
 
 log = structlog.get_logger("npp.wiring")
 
@@ -33,6 +37,37 @@ def read_model(environment: Environment, clock: Clock) -> Model:
             f"NPP_READ_MODEL_URL can not be used: {error}",
             do="Leave it empty for SQLite in the data folder, or name a PostgreSQL database.",
         ) from error
+
+
+def rebuild_read_model(environment: Environment, show: Shown) -> Rebuilt:
+    """Fill a new generation from offset zero and switch to it. Raises Problem."""
+    cluster = Cluster(environment)
+    model = read_model(environment, cluster.clock)
+    rebuild = Rebuild(
+        source=KafkaProjectorLog(cluster.connection, cluster.clock),
+        model=model,
+        codec=cluster.codec,
+        rules_of=rule_files.rules_of,
+        clock=cluster.clock,
+        show=show,
+    )
+    try:
+        return rebuild.run()
+    except ReadModelDown as error:
+        raise Problem(
+            f"The read model's database does not answer: {error}",
+            means="Nothing was switched: people go on reading what they read.",
+            do="Start it, or correct NPP_READ_MODEL_URL, and rebuild again.",
+            code=ExitCode.UNREACHABLE,
+        ) from error
+    except (CorruptHistory, Contradiction) as error:
+        raise Problem(
+            f"The journal does not fit together: {error}",
+            means="Nothing was switched. `npp replay verify` proves the whole log.",
+            do="Call engineering; this is a failed proof.",
+        ) from error
+    finally:
+        model.close()
 
 
 def run_projector(environment: Environment) -> int:

@@ -33,7 +33,7 @@ from processors.minutes import SlowRuns
 from processors.projection import Stuck, stuck
 from processors.projector_feed import Feed, ProjectorLog, Written
 from processors.projector_metrics import ProjectorMetrics
-from processors.projector_progress import Progress
+from processors.projector_progress import READY_DELAY_S_MAX, Progress
 from schemas.codec import Codec
 from schemas.errors import RegistryDown
 
@@ -246,7 +246,7 @@ class ProjectorProbes:
         return age_s <= self._progress_s_max, {"progressSecondsAgo": round(age_s, 3)}
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
-        good = self._health.ready() and self._projector.progress.ready()
+        good = self._health.ready() and self._projector.progress.within(READY_DELAY_S_MAX)
         return good, self._state()
 
     def started(self) -> tuple[bool, dict[str, Any]]:

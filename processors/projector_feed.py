@@ -49,6 +49,9 @@ class ProjectorLog(Protocol):
         Raises Exit OFFSETS_LOST when a position is no longer on the log.
         """
 
+    def heard(self) -> bool:
+        """Whether the brokers have answered since the last call. Never waits."""
+
     def close(self) -> None:
         """Give the client back."""
 
@@ -105,6 +108,14 @@ class Feed:
     def total(self) -> int:
         """Sum of all positions, for a progress bar."""
         return sum(self._position.values())
+
+    def has(self, reached: Mapping[Place, int]) -> bool:
+        """Whether this generation has everything below these offsets written."""
+        return all(self._committed.get(place, 0) >= offset for place, offset in reached.items())
+
+    def hurry(self) -> None:
+        """The next step writes what moved without a record, too."""
+        self._written_s = float("-inf")
 
     # -- beginning -------------------------------------------------------------------------------
 
@@ -182,6 +193,8 @@ class Feed:
     def _take(self, wait_s: float) -> Reading:
         reading = self._source.read(READ_COUNT, wait_s)
         self._progress.read(reading)
+        if reading.records or reading.ends or self._source.heard():
+            self._progress.heard()
         for place, found in reading.records.items():
             self._position[place] = found[-1].offset + 1
             self._moving.add(place)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from engine.clock import Clock
@@ -10,8 +10,10 @@ from engine.errors import Exit
 from engine.reader import LogEnds
 from engine.topics_reader import Place, Reading, TopicsReader
 from processors.projection_batch import TOPICS
+from processors.topology import EVENTS
 
 QUEUED_KB: Final = 32 * 1024  # fetched ahead at most
+ASK_EVERY_S: Final = 1.0
 
 
 class KafkaProjectorLog:
@@ -19,8 +21,11 @@ class KafkaProjectorLog:
 
     def __init__(self, connection: Mapping[str, Any], clock: Clock) -> None:
         self._connection = connection
+        self._clock = clock
         self._ends = LogEnds(connection, clock)
         self._reader: TopicsReader | None = None
+        self._asked: Callable[[], object | None] | None = None
+        self._asked_s = 0.0
 
     def bounds(self) -> Mapping[Place, tuple[int, int]]:
         counts = self._ends.partition_counts(TOPICS)
@@ -39,6 +44,18 @@ class KafkaProjectorLog:
         if self._reader is None:
             raise ValueError("follow comes before read")
         return self._reader.read(count, wait_s)
+
+    def heard(self) -> bool:
+        now_s = self._clock.monotonic_s()
+        if self._asked is None:
+            if now_s - self._asked_s >= ASK_EVERY_S:
+                self._asked_s = now_s
+                self._asked = self._ends.ask_stable([(EVENTS, 0)])
+            return False
+        if self._asked() is None:
+            return False
+        self._asked = None
+        return True
 
     def close(self) -> None:
         if self._reader is not None:

@@ -1,4 +1,4 @@
-"""`npp replay verify`: fold, chain and re-decide over the log, with progress and a report."""
+"""`npp replay verify|rebuild`: prove the log, and rebuild the read model from it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -102,6 +103,33 @@ def verify_command(
     raise typer.Exit(int(ExitCode.OK if report.passed else ExitCode.FAILED))
 
 
+@app.command("rebuild")
+def rebuild_command(
+    json: Annotated[bool, typer.Option("--json", help="What was done as one JSON object.")] = False,
+) -> None:
+    """Rebuild the read model from offset zero beside the live one, then switch to it.
+
+    Reading goes on meanwhile, and so does the projector, which takes the new one up by itself. If
+    it fails or is interrupted, everything stays as it was.
+    """
+    from app.wiring_projector import rebuild_read_model
+
+    with _bar(sys.stderr.isatty()) as progress:
+        task = progress.add_task("rebuilding", total=None)
+
+        def show(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total or None)
+
+        done = rebuild_read_model(settings.load(), show)
+    if json:
+        print_json(msgspec.to_builtins(done), indent=False)
+        return
+    console().print(
+        f"generation {done.generation} is read now: {done.records} records, {done.events} of them "
+        f"events, in {done.seconds:.1f} s; {done.skipped} could not be read"
+    )
+
+
 def replay_log(
     cluster: Cluster,
     keyring: Keyring | None,
@@ -115,16 +143,7 @@ def replay_log(
     """Run the replay; with `bar` progress is drawn on standard error."""
     log = KafkaReplayLog(cluster.connection, cluster.clock)
     inputs = {topic.name for topic in catalogue.load().inputs()}
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not bar,
-    )
-    with progress:
+    with _bar(bar) as progress:
         task: TaskID = progress.add_task("reading", total=None)
 
         def show(what: str, done: int, total: int) -> None:
@@ -146,6 +165,18 @@ def replay_log(
             ),
             cluster.clock,
         )
+
+
+def _bar(shown: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not shown,
+    )
 
 
 def _extra(inputs: set[str]) -> tuple[str, ...]:
