@@ -1,37 +1,59 @@
-"""The application: routers of `api.routes`, guarded by `api.guard`, and the OpenAPI document.
+"""The application: routers of `api.routes`, guarded by `api.guard`, within `api.edge`.
 
 `create_app` refuses to build when a route has no row in `api.access` or is not guarded.
 """
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import pkgutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
-from anyio import CapacityLimiter
+import structlog
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
+from prometheus_client import CollectorRegistry
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
-from api import problems, routes
+from adapters.readmodel.ports import ReadModelDown
+from api import edge, openapi, problems, routes
 from api.access import ACCESS
 from api.auth import SignIn
 from api.guard import GuardedRoute
 from api.limits import Limits, LimitSettings
+from api.metrics import ApiMetrics
+from api.params import in_thread
 from api.services import Services
+from api.stream import Streams
 from api.summary import Summary
+from engine.health import Probes
 
-SIGN_IN_THREADS_MAX: Final = 8  # a key server that hangs holds these at most, not the routes'
+log = structlog.get_logger("npp.api")
+
+SIGN_IN_THREADS_MAX: Final = 8  # a key server that hangs holds these at most, not the routes
+READ_THREADS_MAX: Final = 40
+OBSERVE_S: Final = 5.0
+MS_PER_S: Final = 1_000
+HOT: Final = ("payments", "session")  # modules whose routes are matched first
 
 
 @dataclass(frozen=True, slots=True)
 class ApiSettings:
-    """What the HTTP side needs beside the services."""
+    """What the HTTP side needs beside the services. `hosts`: names it answers to, empty for any."""
 
     limits: LimitSettings = field(default_factory=LimitSettings)
     https: bool = False
+    hosts: frozenset[str] = frozenset()
     version: str = "0.1.0"
+    probes: Probes | None = None
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 
 def create_app(services: Services, auth: SignIn, settings: ApiSettings | None = None) -> FastAPI:
@@ -43,24 +65,38 @@ def create_app(services: Services, auth: SignIn, settings: ApiSettings | None = 
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        lifespan=_lifespan,
     )
+    metrics = ApiMetrics(settings.registry)
     app.state.services = services
     app.state.auth = auth
-    app.state.settings = settings
+    app.state.metrics = metrics
     app.state.summary = Summary(services)
+    app.state.streams = Streams(services.reader, services.clock, services.partitions)
     app.state.sign_in_threads = CapacityLimiter(SIGN_IN_THREADS_MAX)
     app.state.limits = Limits(settings.limits, services.clock)
+    metrics.watch_streams(lambda: app.state.streams.count)
     for router in routers():
         for route in router.routes:
             check(route)
             app.router.routes.append(route)
+    app.router.routes.extend(_probe_routes(settings.probes))
     problems.install(app)
+    openapi.install(app)
+    app.add_middleware(
+        edge.Edge,
+        clock=services.clock,
+        metrics=metrics,
+        https=settings.https,
+        hosts=settings.hosts,
+    )
     return app
 
 
 def routers() -> list[APIRouter]:
-    """The `router` of every module of `api.routes`, by name."""
+    """The `router` of every module of `api.routes`: the hot ones, then by name."""
     names = sorted(module.name for module in pkgutil.iter_modules(routes.__path__))
+    names.sort(key=lambda name: name not in HOT)
     return [importlib.import_module(f"{routes.__name__}.{name}").router for name in names]
 
 
@@ -72,3 +108,45 @@ def check(route: object) -> None:
     for method in route.methods or ():
         if (method, route.path_format) not in ACCESS:
             raise LookupError(f"{method} {route.path_format} has no row in api.access")
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    to_thread.current_default_thread_limiter().total_tokens = READ_THREADS_MAX
+    watching = asyncio.create_task(_observe(app))
+    try:
+        yield
+    finally:
+        app.state.streams.close()
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+
+
+async def _observe(app: FastAPI) -> None:
+    """Looks at the read model's delay every few seconds, for the gauge and the summary."""
+    while True:
+        try:
+            seen = await in_thread(app.state.summary.observe)
+        except ReadModelDown as down:
+            log.warning("the read model's delay is not known", reason=str(down))
+        else:
+            if seen.delay_ms is not None:
+                app.state.metrics.delay(seen.delay_ms / MS_PER_S)
+        await asyncio.sleep(OBSERVE_S)
+
+
+def _probe_routes(probes: Probes | None) -> list[Route]:
+    """/livez and /readyz beside the API, for whoever only reaches its port."""
+
+    def answer(found: tuple[bool, dict[str, Any]]) -> JSONResponse:
+        good, body = found
+        return JSONResponse(body, status_code=200 if good else 503)
+
+    async def live(_: Request) -> JSONResponse:
+        return answer(probes.live() if probes is not None else (True, {}))
+
+    async def ready(_: Request) -> JSONResponse:
+        return answer(await in_thread(probes.ready) if probes is not None else (True, {}))
+
+    return [Route("/livez", live, methods=["GET"]), Route("/readyz", ready, methods=["GET"])]

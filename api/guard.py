@@ -31,7 +31,12 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 def router() -> APIRouter:
     """A router whose routes are guarded. Every module of `api.routes` makes its own `router`."""
-    return APIRouter(route_class=GuardedRoute)
+    return APIRouter(route_class=GuardedRoute, generate_unique_id_function=_operation_id)
+
+
+def _operation_id(route: APIRoute) -> str:
+    first, *rest = route.name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
 
 
 class JsonRequest(Request):

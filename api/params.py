@@ -83,7 +83,7 @@ def gives(view: type, *, status: int = 200, also: dict[int, type] | None = None)
         "response_model": None,
         "responses": {
             code: {
-                "description": (each.__doc__ or each.__name__).split("\n\n")[0],
+                "description": " ".join((each.__doc__ or each.__name__).split()),
                 "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{each.__name__}"}}},
             }
             for code, each in answers.items()

@@ -40,6 +40,7 @@ TITLES: Final = {
     404: "Not found",
     405: "Method not allowed",
     406: "Not acceptable",
+    408: "Request timeout",
     409: "It would break an invariant",
     413: "Too large",
     415: "Unsupported media type",
@@ -53,6 +54,7 @@ TITLES: Final = {
 EDGE: Final[dict[int, tuple[str, str, str]]] = {
     404: ("NOT_FOUND", "NO_SUCH_RESOURCE", "There is nothing at this address."),
     405: ("METHOD_NOT_ALLOWED", "METHOD_NOT_ALLOWED", "This address does not take that method."),
+    408: ("TOO_SLOW", "BODY_TOO_SLOW", "The body did not arrive in time."),
     413: ("TOO_LARGE", "BODY_TOO_LARGE", "The body is larger than this address takes."),
     415: ("UNSUPPORTED_MEDIA_TYPE", "JSON_ONLY", "The body must be sent as application/json."),
 }
@@ -170,6 +172,19 @@ def stopped(sentence: str) -> Problem:
 
 def answer(problem: Problem, request_id: str | None = None) -> Response:
     """The HTTP answer of a problem."""
+    body = body_of(problem)
+    if request_id is not None:
+        body["requestId"] = request_id
+    return Response(
+        orjson.dumps(body),
+        status_code=problem.status,
+        headers=problem.headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+def body_of(problem: Problem) -> dict[str, Any]:
+    """The members of a problem, with the advice of its rule where there is one."""
     body: dict[str, Any] = {
         "type": TYPE_PREFIX + problem.rule,
         "title": TITLES.get(problem.status, "Refused"),
@@ -182,15 +197,8 @@ def answer(problem: Problem, request_id: str | None = None) -> Response:
     advice = ADVICE.get(problem.rule)
     if advice is not None:
         body["advice"] = advice
-    if request_id is not None:
-        body["requestId"] = request_id
     body.update(problem.more)
-    return Response(
-        orjson.dumps(body),
-        status_code=problem.status,
-        headers=problem.headers,
-        media_type=MEDIA_TYPE,
-    )
+    return body
 
 
 def from_validation(errors: list[Any]) -> Problem:
@@ -255,6 +263,8 @@ def problem_of(error: Exception) -> Problem | None:
     if isinstance(error, ReadModelDown):
         return unavailable("READ_MODEL_DOWN", "The read model does not answer; ask again later.")
     if isinstance(error, HTTPException):
+        if isinstance(error.__cause__, Problem):  # found while the body was read
+            return error.__cause__
         code, rule, sentence = EDGE.get(
             error.status_code, ("VALIDATION_FAILED", "REQUEST_INVALID", "The request is not valid.")
         )

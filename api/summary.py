@@ -9,9 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from adapters.readmodel.ports import Reader
 from api.services import Services
-from api.views_base import View, iso, iso_or_none
+from api.views_base import View, iso
 from core.values import FailureReason, MoneyOutcome, State
 from engine.errors import EngineError
 from processors import minutes
@@ -76,13 +75,12 @@ class RailView(View):
 
 
 class ReadModelView(View):
-    """How far the read model is. `recordsBehind` is null when Kafka does not answer; `delayMs` is
-    the age of its last event while something is missing."""
+    """How far the read model is behind the journal; null when Kafka does not answer. `delayMs` is
+    for how long something is seen to be missing, and `late` says that this is too long."""
 
     records_behind: int | None
     delay_ms: int | None
     late: bool
-    last_event_at: str | None
     offsets: dict[str, int]
 
 
@@ -105,12 +103,31 @@ class SummaryView(View):
     read_model: ReadModelView
 
 
+class Delay:
+    """For how long the read model has not had what stood on the journal; whoever looks keeps it."""
+
+    def __init__(self) -> None:
+        self._missing: dict[int, tuple[int, int]] = {}  # partition: end that is waited for, since
+
+    def look(self, projected: Mapping[int, int], ends: Mapping[int, int], now_ms: int) -> int:
+        """Milliseconds, 0 when nothing is missing."""
+        for partition, end in ends.items():
+            have = projected.get(partition, 0)
+            waited = self._missing.get(partition)
+            if have >= end:
+                self._missing.pop(partition, None)
+            elif waited is None or have >= waited[0]:
+                self._missing[partition] = (end, now_ms)
+        return max((now_ms - since for _, since in self._missing.values()), default=0)
+
+
 class Summary:
     """Safe for many threads: one works it out, the others get the same."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._lock = threading.Lock()
+        self._delay = Delay()
         self._made: SummaryView | None = None
         self._made_at = 0.0
 
@@ -119,44 +136,69 @@ class Summary:
         with self._lock:
             now = self._services.clock.monotonic_s()
             if self._made is None or now - self._made_at >= FRESH_S:
-                self._made = make(self._services)
+                self._made = self._make()
                 self._made_at = now
             return self._made
 
+    def observe(self) -> ReadModelView:
+        """How far the read model is; asked every few seconds, so that a delay is known in time.
+        Raises ReadModelDown."""
+        with self._lock:
+            return self._read_model()
 
-def make(services: Services) -> SummaryView:
-    """The figures as they are now."""
-    reader, now = services.reader, services.clock.now_ms()
-    counts = reader.counts()
-    last = minutes.minute_of(now)
-    buckets = {
-        (row.partition, row.minute): minutes.unpack(row.figures)
-        for row in reader.minutes(last - DAY_MINUTES + 1, last + 1)
-    }
-    day = minutes.total(buckets.values())
-    latencies = minutes.last_latencies(buckets.values())
-    return SummaryView(
-        at=iso(now),
-        states={state.value: counts.get(f"state:{state.value}", 0) for state in State},
-        money_outcomes={m.value: counts.get(f"money:{m.value}", 0) for m in MoneyOutcome},
-        open_conflicts=counts.get("openConflicts", 0),
-        attention=counts.get("attention", 0),
-        waiting_for_person=counts.get("waitingForPerson", 0),
-        approvals_waiting=counts.get("approvalsReferred", 0),
-        quarantined=counts.get("quarantined", 0),
-        throughput=_throughput(buckets),
-        failures=_failures(day, 0, [reason.value for reason in FailureReason])
-        | {"CANCELLED": day.cancelled},
-        failure_sources=_failures(day, 1, ["rail", "operator", "upstream", "system"]),
-        rates=_rates(minutes.rates(buckets, now)),
-        rail=RailView(
-            last=[LatencyView(iso(each.submitted_at), each.took_ms) for each in latencies],
-            slow_in_a_row=minutes.slow_in_a_row(latencies),
-            bounds_ms=list(minutes.LATENCY_BOUNDS_MS),
-            histogram=list(day.histogram),
-        ),
-        read_model=_read_model(services, reader, now),
-    )
+    def _make(self) -> SummaryView:
+        reader, now = self._services.reader, self._services.clock.now_ms()
+        counts = reader.counts()
+        last = minutes.minute_of(now)
+        buckets = {
+            (row.partition, row.minute): minutes.unpack(row.figures)
+            for row in reader.minutes(last - DAY_MINUTES + 1, last + 1)
+        }
+        day = minutes.total(buckets.values())
+        latencies = minutes.last_latencies(buckets.values())
+        return SummaryView(
+            at=iso(now),
+            states={state.value: counts.get(f"state:{state.value}", 0) for state in State},
+            money_outcomes={m.value: counts.get(f"money:{m.value}", 0) for m in MoneyOutcome},
+            open_conflicts=counts.get("openConflicts", 0),
+            attention=counts.get("attention", 0),
+            waiting_for_person=counts.get("waitingForPerson", 0),
+            approvals_waiting=counts.get("approvalsReferred", 0),
+            quarantined=counts.get("quarantined", 0),
+            throughput=_throughput(buckets),
+            failures=_failures(day, 0, [reason.value for reason in FailureReason])
+            | {"CANCELLED": day.cancelled},
+            failure_sources=_failures(day, 1, ["rail", "operator", "upstream", "system"]),
+            rates=_rates(minutes.rates(buckets, now)),
+            rail=RailView(
+                last=[LatencyView(iso(each.submitted_at), each.took_ms) for each in latencies],
+                slow_in_a_row=minutes.slow_in_a_row(latencies),
+                bounds_ms=list(minutes.LATENCY_BOUNDS_MS),
+                histogram=list(day.histogram),
+            ),
+            read_model=self._read_model(),
+        )
+
+    def _read_model(self) -> ReadModelView:
+        reader, now = self._services.reader, self._services.clock.now_ms()
+        projected = {
+            partition: offset
+            for (topic, partition), offset in reader.projected().items()
+            if topic == EVENTS
+        }
+        try:
+            ends: Mapping[int, int] = self._services.journal.ends()
+        except EngineError:
+            behind, delay = None, None
+        else:
+            behind = sum(max(0, end - projected.get(n, 0)) for n, end in ends.items())
+            delay = self._delay.look(projected, ends, now)
+        return ReadModelView(
+            records_behind=behind,
+            delay_ms=delay,
+            late=delay is not None and delay > DELAY_MS_HIGH,
+            offsets={str(partition): projected[partition] for partition in sorted(projected)},
+        )
 
 
 def _throughput(buckets: minutes.Buckets) -> list[MinuteView]:
@@ -202,42 +244,3 @@ def _rates(found: Mapping[str, minutes.Rate]) -> RatesView:
         cancellation=view("cancellation", minutes.HOUR_MINUTES),
         late_failure=view("late_failure", minutes.HOUR_MINUTES),
     )
-
-
-def _read_model(services: Services, reader: Reader, now: int) -> ReadModelView:
-    projected = {
-        partition: offset
-        for (topic, partition), offset in reader.projected().items()
-        if topic == EVENTS
-    }
-    last = _last_event_at(reader, projected)
-    behind = _behind(services, projected)
-    delay = None if behind is None else 0
-    if behind:
-        delay = now - last if last is not None else now
-    return ReadModelView(
-        records_behind=behind,
-        delay_ms=delay,
-        late=delay is not None and delay > DELAY_MS_HIGH,
-        last_event_at=iso_or_none(last),
-        offsets={str(partition): projected[partition] for partition in sorted(projected)},
-    )
-
-
-def _behind(services: Services, projected: Mapping[int, int]) -> int | None:
-    """Journal records that are not in the read model; None when Kafka does not answer."""
-    try:
-        ends: Mapping[int, int] = services.journal.ends()
-    except EngineError:
-        return None
-    return sum(max(0, end - projected.get(partition, 0)) for partition, end in ends.items())
-
-
-def _last_event_at(reader: Reader, projected: Mapping[int, int]) -> int | None:
-    """When the newest projected event was decided."""
-    times = [
-        row.decided_at
-        for partition, offset in projected.items()
-        if (row := reader.event_at(EVENTS, partition, offset - 1)) is not None
-    ]
-    return max(times, default=None)

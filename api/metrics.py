@@ -1,0 +1,64 @@
+"""Metrics of the API process. Labels are routes, methods and codes; never ids or texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+SECONDS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0)
+OTHER: Final = "other"
+
+
+class ApiMetrics:
+    """Made once a process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "npp_api_requests_total",
+            "Requests answered, by route, method and status",
+            ("route", "method", "status"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "npp_api_request_seconds",
+            "Seconds from a request to the begin of its answer",
+            ("route", "method"),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.defects = Counter(
+            "npp_api_defects_total", "Requests that ended in a defect (500)", registry=registry
+        )
+        self._streams = Gauge(
+            "npp_api_streams_open", "Live event streams that are open", registry=registry
+        )
+        self._delay = Gauge(
+            "npp_api_read_model_delay_seconds",
+            "For how long the read model is seen to miss journal records",
+            registry=registry,
+        )
+        self._counted: dict[tuple[str, str, int], Counter] = {}
+        self._timed: dict[tuple[str, str], Histogram] = {}
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """One request; `route` is the path as declared, `other` for none."""
+        counted = self._counted.get((route, method, status))
+        if counted is None:
+            counted = self._requests.labels(route, method, str(status))
+            self._counted[route, method, status] = counted
+        counted.inc()
+        timed = self._timed.get((route, method))
+        if timed is None:
+            timed = self._seconds.labels(route, method)
+            self._timed[route, method] = timed
+        timed.observe(seconds)
+
+    def delay(self, seconds: float) -> None:
+        """The read model's delay as last seen."""
+        self._delay.set(seconds)
+
+    def watch_streams(self, count: Callable[[], int]) -> None:
+        """Where the number of open streams comes from."""
+        self._streams.set_function(count)
