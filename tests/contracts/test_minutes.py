@@ -1,0 +1,264 @@
+"""The business figures: what counts where, the rates over windows, and slow ones in a row."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import pytest
+
+from core.header import Actor, Cause, EventHeader
+from core.payment import events as e
+from core.values import Sealed
+from processors import minutes
+from processors.minutes import Figures, Latency, SlowRuns
+
+NOW = 1_700_000_040_000  # twenty seconds into a minute
+MINUTE = NOW // 60_000
+
+
+def header(attempt: int = 1, reason: str | None = None) -> EventHeader:
+    cause = Cause("c", "t", 0, 0, bytes(32))
+    return EventHeader(
+        "pi_x",
+        1,
+        bytes(32),
+        NOW,
+        cause,
+        Actor("rail", "r"),
+        attempt,
+        "FAILED",
+        reason,
+        None,
+        1,
+        None,
+    )
+
+
+def created() -> e.Event:
+    return e.PaymentIntentCreated(
+        header(),
+        "s",
+        "k",
+        1,
+        "AUD",
+        Sealed("avro.1", None, b""),
+        "E",
+        "sct",
+        None,
+        None,
+        None,
+        None,
+    )
+
+
+def failed(reason: str, source: str = "rail", late: bool = False) -> e.Event:
+    return e.PaymentFailed(
+        header(reason=reason), "att_001", source, False, True, late, None, None, None, None, None,
+        None, False, None,
+    )  # fmt: skip
+
+
+def attempt(number: int) -> e.Event:
+    return e.PaymentAttemptCreated(header(number), f"att_{number:03d}", "N", None)
+
+
+def settled() -> e.Event:
+    return e.PaymentSettled(header(), "att_001", "N", 1, "AUD", None, None, None, False, None, None)
+
+
+def acknowledged() -> e.Event:
+    return e.PaymentAcknowledged(header(), "att_001", "N", False, None, None, None, False, None)
+
+
+def expired() -> e.Event:
+    return e.PaymentExpired(
+        header(reason="EXPIRED"), "att_001", "rail", True, None, None, None, None, False, None
+    )
+
+
+def answered(submitted_at: int | None, took_ms: int, via_enquiry: bool = False) -> e.Event:
+    until = None if submitted_at is None else submitted_at + took_ms
+    return e.RailStatusReported(
+        header(), "N", "RECEIVED", "a", None, None, None, None, None, None, submitted_at, until,
+        "HTTP_202", via_enquiry, False, None,
+    )  # fmt: skip
+
+
+def figures_of(*events: e.Event) -> Figures:
+    figures = Figures()
+    for offset, event in enumerate(events):
+        minutes.add(figures, event, offset)
+    return figures
+
+
+@pytest.mark.parametrize(
+    ("event", "changed"),
+    [
+        (created(), {"created": 1}),
+        (attempt(1), {"first_attempts": 1}),
+        (attempt(2), {"retries": 1}),
+        (attempt(3), {"retries": 1}),
+        (acknowledged(), {"acknowledged": 1}),
+        (settled(), {"settled": 1}),
+        (expired(), {"expired": 1}),
+        (failed("RAIL"), {"failed": {"RAIL/rail": 1}}),
+        (failed("TIMEOUT", "system"), {"failed": {"TIMEOUT/system": 1}}),
+        (failed("RAIL", late=True), {"failed": {"RAIL/rail": 1}, "late_failures": 1}),
+        (failed("CANCELLED", "operator"), {"cancelled": 1}),
+    ],
+)
+def test_each_event_counts_in_its_own_place_and_nowhere_else(
+    event: e.Event, changed: dict[str, Any]
+) -> None:
+    """D§11, MET-01..05."""
+    assert figures_of(event) == Figures(**changed, offset=0)
+    assert minutes.counts(event)
+
+
+def test_an_event_of_no_figure_leaves_the_bucket_as_it_is() -> None:
+    beside = e.RecallRequested(header(), "N")
+    assert not minutes.counts(beside)
+    assert figures_of(beside) == Figures()
+    assert not minutes.counts(answered(None, 5))
+    assert not minutes.counts(answered(NOW, 5, via_enquiry=True))
+
+
+def test_the_last_five_latencies_are_kept_by_time_of_submission() -> None:
+    times = [NOW + n for n in range(9)]
+    random.Random(5).shuffle(times)
+    figures = figures_of(*(answered(at, at - NOW) for at in times))
+    assert figures.latencies == [Latency(NOW + n, n) for n in range(4, 9)]
+    assert sum(figures.histogram) == 9
+    assert figures.latency_ms_sum == sum(range(9))
+
+
+def test_the_histogram_has_the_bound_itself_in_the_lower_place_and_one_place_for_the_rest() -> None:
+    bound = minutes.LATENCY_BOUNDS_MS[0]
+    figures = figures_of(answered(NOW, bound), answered(NOW, bound + 1), answered(NOW, 3_600_000))
+    assert figures.histogram[:2] == [1, 1]
+    assert figures.histogram[-1] == 1
+    assert len(figures.histogram) == len(minutes.LATENCY_BOUNDS_MS) + 1
+
+
+def test_packed_figures_come_back_and_are_the_same_bytes_again() -> None:
+    figures = figures_of(created(), failed("RAIL"), answered(NOW, 20))
+    packed = minutes.pack(figures)
+    assert minutes.unpack(packed) == figures
+    assert minutes.pack(minutes.unpack(packed)) == packed
+    with pytest.raises(ValueError, match="cannot be read"):
+        minutes.unpack(b"\xc1")
+
+
+def buckets(**at: Figures) -> dict[tuple[int, int], Figures]:
+    """`m0` is the present minute, `m4` four minutes ago; partition 0."""
+    return {(0, MINUTE - int(name[1:])): figures for name, figures in at.items()}
+
+
+def test_success_leaves_cancelled_ones_out_and_looks_five_minutes_back() -> None:
+    """MET-01: settled among the attempts that ended."""
+    now = figures_of(settled(), failed("RAIL"), failed("CANCELLED", "operator"), expired())
+    old = figures_of(*[settled()] * 100)
+    rate = minutes.rates(buckets(m0=now, m4=figures_of(settled()), m5=old), NOW)["success"]
+    assert (rate.part, rate.whole) == (2, 4)
+
+
+def test_the_other_rates_look_an_hour_back() -> None:
+    """MET-03, MET-04, MET-05."""
+    now = figures_of(
+        *[created()] * 10, *[attempt(1)] * 8, attempt(2), failed("CANCELLED", "operator"),
+        *[acknowledged()] * 4, failed("RAIL", late=True),
+    )  # fmt: skip
+    rates = minutes.rates(buckets(m0=now, m59=now, m60=now), NOW)
+    assert (rates["retry"].part, rates["retry"].whole) == (2, 16)
+    assert (rates["cancellation"].part, rates["cancellation"].whole) == (2, 20)
+    assert (rates["late_failure"].part, rates["late_failure"].whole) == (2, 8)
+
+
+def test_without_traffic_a_rate_has_no_value_and_below_twenty_it_is_not_enough() -> None:
+    rates = minutes.rates({}, NOW)
+    assert {kind: rate.value for kind, rate in rates.items()} == dict.fromkeys(minutes.RATES)
+    assert not minutes.Rate(19, 19).enough
+    assert minutes.Rate(0, 20).enough
+
+
+def test_a_minute_that_has_not_come_yet_is_left_out() -> None:
+    rate = minutes.rates({(0, MINUTE + 1): figures_of(settled())}, NOW)["success"]
+    assert rate.whole == 0
+
+
+def test_partitions_add_up_whatever_the_order_of_the_events() -> None:
+    """One bucket of everything is the sum of the buckets of its parts."""
+    generator = random.Random(11)
+    events = [
+        generator.choice(
+            [created(), attempt(1), attempt(2), settled(), acknowledged(), expired(),
+             failed("RAIL"), failed("FRAUD", "system"), failed("CANCELLED", "operator"),
+             failed("RAIL", late=True), answered(NOW + n, generator.randint(0, 20_000))]
+        )
+        for n in range(300)
+    ]  # fmt: skip
+    whole = figures_of(*events)
+    parts = [figures_of(*events[n::3]) for n in range(3)]
+    added = minutes.total(parts)
+    added.offset = whole.offset
+    assert added == whole
+
+
+@pytest.mark.parametrize(
+    ("took", "fives"),
+    [
+        ([1_001] * 4, 0),
+        ([1_001] * 5, 1),
+        ([1_000] * 5, 0),
+        ([1_001] * 9, 1),
+        ([1_001] * 10, 2),
+        ([1_001, 1_001, 999, 1_001, 1_001, 1_001], 0),
+        ([999] + [1_001] * 5 + [999], 1),
+    ],
+)
+def test_each_fifth_slow_one_in_a_row_counts_once(took: list[int], fives: int) -> None:
+    """MET-02: five, not four, and not five with a fast one between; slow is more than 1 s."""
+    given = [Latency(NOW + n, ms) for n, ms in enumerate(took)]
+    at_once, one_by_one = SlowRuns(), SlowRuns()
+    at_once.feed(given)
+    for each in given:
+        one_by_one.feed([each])
+    assert at_once.fives == one_by_one.fives == fives
+
+
+def test_a_fast_one_that_is_heard_of_late_still_stands_between() -> None:
+    """MET-02: the order is that of submission."""
+    runs = SlowRuns()
+    runs.feed([Latency(NOW + n, 2_000) for n in (0, 1, 3)])
+    runs.feed([Latency(NOW + 2, 10)])
+    runs.feed([Latency(NOW + n, 2_000) for n in (4, 5)])
+    assert runs.fives == 0
+    runs.feed([Latency(NOW + n, 2_000) for n in (6, 7)])
+    assert runs.fives == 1
+
+
+def test_a_run_goes_on_over_a_restart_and_is_not_counted_again() -> None:
+    slow = [Latency(NOW + n, 2_000) for n in range(6)]
+    four_before = SlowRuns(slow[:4])
+    four_before.feed(slow[4:5])
+    assert four_before.fives == 1
+    five_before = SlowRuns(slow[:5])
+    five_before.feed(slow[5:6])
+    assert five_before.fives == 0
+
+
+def test_slow_in_a_row_counts_from_the_last_one_backwards() -> None:
+    assert (
+        minutes.slow_in_a_row([Latency(n, ms) for n, ms in enumerate((9_000, 5, 2_000, 2_000))])
+        == 2
+    )
+    assert minutes.slow_in_a_row([]) == 0
+
+
+def test_the_mean_latency_of_nothing_is_no_number() -> None:
+    from processors.projector_metrics import mean_latency_s
+
+    assert math.isnan(mean_latency_s(Figures()))
+    assert mean_latency_s(figures_of(answered(NOW, 100), answered(NOW, 300))) == 0.2
