@@ -6,6 +6,7 @@ Nothing here decides about payments. A build that fails says why and ends with a
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -157,7 +158,7 @@ def run_payments(environment: Environment) -> int:
         connection=room.connection,
         instance_id=room.instance,
         data_dir=room.data_dir(),
-        journal_floor=_journal_floor(room, control),
+        journal_floors=_journal_floors(room, control),
         shutdown_s_max=room.settings.shutdown_seconds,
         watchdog_s_max=WATCHDOG_S_MAX,
     )
@@ -303,29 +304,31 @@ def _until_end(kind: str, run: Any, server: HealthServer | None) -> int:
     return int(ExitCode.OK)
 
 
-def _journal_floor(room: Room, control: Control) -> Any:
-    """Where a partition's journal must reach at least: the end of its last signed checkpoint that
+def _journal_floors(room: Room, control: Control) -> Any:
+    """Where journals must reach at least: the end of each partition's last signed checkpoint that
     no recovery has made void."""
+    topic = topology.CHECKPOINTS
 
-    def floor(partition: int) -> int | None:
-        grounds = control.grounds(partition)
-        name = (topology.CHECKPOINTS, partition)
-        end = room.ends.high([name])[name]
-        last: int | None = None
+    def floors(partitions: Sequence[int]) -> dict[int, int]:
+        grounds = {n: control.grounds(n) for n in partitions}
+        ends = room.ends.high([(topic, n) for n in partitions])
+        found: dict[int, int] = {}
         for batch in read_all(
             room.connection,
-            topology.CHECKPOINTS,
-            start={partition: max(0, end - CHECKPOINTS_READ_MAX)},
-            partitions=[partition],
+            topic,
+            start={n: max(0, ends[topic, n] - CHECKPOINTS_READ_MAX) for n in partitions},
+            partitions=partitions,
             clock=room.clock,
         ):
             for record in batch:
                 try:
-                    found = room.codec.decode(topology.CHECKPOINTS, record.value, record.headers)
+                    checkpoint = room.codec.decode(topic, record.value, record.headers)
                 except Undecodable:
                     continue  # the verifier's to judge
-                if isinstance(found, Checkpoint) and not is_void(found, grounds):
-                    last = found.to_offset + 1
-        return last
+                if not isinstance(checkpoint, Checkpoint):
+                    continue
+                if not is_void(checkpoint, grounds[record.partition]):
+                    found[record.partition] = checkpoint.to_offset + 1
+        return found
 
-    return floor
+    return floors

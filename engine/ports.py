@@ -116,8 +116,8 @@ class Application(Protocol):
         records: Sequence[tuple[int, bytes, bytes]],
         get_packed: Callable[[str], bytes | None],
     ) -> list[str]:
-        """Compare the journal's tail (offset, key, value) with the restored states; keys that
-        differ."""
+        """Compare the journal's tail (offset, key, value; each key's last record) with the restored
+        states; keys that differ."""
 
     def rebuild(self, partition: int, key: str, history: Sequence[bytes]) -> bytes | None:
         """Packed state folded from the key's whole journal history (used for keys `check_tail`

@@ -26,11 +26,13 @@ from engine.errors import (
 from engine.ports import Headers
 
 READ_COUNT: Final = 10_000
-READ_WAIT_S: Final = 0.2
+READ_WAIT_S: Final = 0.02
+FETCH_WAIT_MS: Final = 10  # of readers that end: at the end the broker keeps each fetch that long
 QUERY_S: Final = 10.0
 ONCE_S: Final = 2.0
 QUERY_DEADLINE_S: Final = 60.0
 NO_PROGRESS_S_MAX: Final = 60.0
+TO_AN_END: Final = {"fetch.wait.max.ms": FETCH_WAIT_MS}
 _GROUP: Final = "npp-reader"  # the client wants a name; nothing is ever committed under it
 
 
@@ -58,7 +60,10 @@ class PartitionReader:
         isolation: str = "read_committed",
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        """`start`: first offset by partition. `isolation`: read_committed or read_uncommitted."""
+        """`start`: first offset by partition. `isolation`: read_committed or read_uncommitted.
+
+        For one that ends at a known end, `extra` is TO_AN_END.
+        """
         self._topic = topic
         self._consumer = Consumer(
             {
@@ -272,7 +277,7 @@ def read_all(
     position = {n: o for n, o in position.items() if o < until.get(n, 0)}
     if not position:
         return
-    reader = PartitionReader(connection, topic, position, isolation=isolation)
+    reader = PartitionReader(connection, topic, position, isolation=isolation, extra=TO_AN_END)
     moved_s = clock.monotonic_s()
     try:
         while position:

@@ -13,14 +13,14 @@ from typing import Any, Final, NamedTuple
 from engine.clock import Clock
 from engine.errors import Exit
 from engine.ports import CrashPoint
-from engine.reader import PartitionReader
+from engine.reader import TO_AN_END, PartitionReader
 from engine.states import PartitionStates
 
 NO_PROGRESS_S_MAX: Final = (
     45.0  # longer than the previous owner's transaction may stay open (10 s) and be ended
 )
 READ_COUNT: Final = 10_000
-READ_WAIT_S: Final = 0.2
+READ_WAIT_S: Final = 0.02
 
 
 class Watermarks(NamedTuple):
@@ -92,7 +92,7 @@ def restore(
         progress.active = False
         return
     start = {n: max(s.state_offset, targets[n].low) for n, s in by_number.items()}
-    reader = PartitionReader(connection, topic, start)
+    reader = PartitionReader(connection, topic, start, extra=TO_AN_END)
     moved_s = clock.monotonic_s()
     try:
         while by_number:

@@ -3,7 +3,7 @@ constant."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     committed_s: float = 60.0  # asking the group for its offsets
     store_age_ms_max: int = 24 * 3600 * 1000  # the state topic's delete.retention.ms
     tail_records_max: int = 10_000
-    # Where a partition's journal must reach at least (the last signed checkpoint's end), or None.
-    journal_floor: Callable[[int], int | None] | None = None
+    # Where journals must reach at least (the end of each partition's last signed checkpoint); those
+    # without one are left out.
+    journal_floors: Callable[[Sequence[int]], Mapping[int, int]] | None = None
     watchdog_s_max: float = 150.0  # longer than any bounded wait inside one step
     shutdown_s_max: float = 25.0
 

@@ -8,7 +8,7 @@ journal's tail → fetch
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from engine.assignment import (
@@ -173,10 +173,10 @@ class Takeover:
         self._health.wait(Phase.RESTORING, "")
         self._metrics.partitions(0, len(numbers), 0)
         try:
+            for number in fresh:
+                self._discard_vanished(states[number])
+            self._check_floors(states, {n: marks[topology.journal, n].high for n in numbers})
             for number, state in states.items():
-                if number in fresh:
-                    self._discard_vanished(state)
-                self._check_floor(state, marks[topology.journal, number].high)
                 if prepare(
                     state,
                     marks[topology.state, number],
@@ -207,10 +207,11 @@ class Takeover:
             keep_alive,
             self._crash,
         )
-        for number in fresh:
-            self._check_tail(states[number], marks[topology.journal, number])
-            if not keep_alive():
-                raise Interrupted
+        self._check_tails(
+            {n: states[n] for n in fresh},
+            {n: marks[topology.journal, n] for n in fresh},
+            keep_alive,
+        )
         return states
 
     def _open(self, number: int) -> PartitionStates:
@@ -232,43 +233,67 @@ class Takeover:
             self._raise_alarm(STORE_DISCARDED, state.number, "the log was recovered since")
             state.clear()
 
-    def _check_floor(self, state: PartitionStates, journal_high: int) -> None:
-        number = state.number
-        if state.journal_offset > journal_high:
-            raise LogTailLost(
-                number,
-                f"the store knows the journal up to {state.journal_offset}, it ends at "
-                f"{journal_high}",
-            )
-        floor = self._settings.journal_floor(number) if self._settings.journal_floor else None
-        if floor is not None and journal_high < floor:
-            raise LogTailLost(
-                number,
-                f"the last signed checkpoint covers {floor}, the journal ends at {journal_high}",
-            )
+    def _check_floors(
+        self, states: Mapping[int, PartitionStates], highs: Mapping[int, int]
+    ) -> None:
+        """Compare the journal's ends with what the store knows and what is signed. Raises
+        LogTailLost."""
+        for number, state in states.items():
+            if state.journal_offset > highs[number]:
+                raise LogTailLost(
+                    number,
+                    f"the store knows the journal up to {state.journal_offset}, it ends at "
+                    f"{highs[number]}",
+                )
+        if self._settings.journal_floors is None:
+            return
+        for number, floor in self._settings.journal_floors(list(highs)).items():
+            if highs[number] < floor:
+                raise LogTailLost(
+                    number,
+                    f"the last signed checkpoint covers {floor}, the journal ends at "
+                    f"{highs[number]}",
+                )
 
-    def _check_tail(self, states: PartitionStates, journal: Watermarks) -> None:
-        """Compare the journal's tail with the states; a difference is folded anew and alarmed."""
-        kept = states.journal_offset
-        start = max(journal.low, kept or journal.high - self._settings.tail_records_max)
-        tail: list[tuple[int, bytes, bytes]] = []
-        for batch in self._journal(states.number, start, journal.high):
-            tail += [
-                (r.offset, r.key, r.value)
-                for r in batch
-                if r.key is not None and r.value is not None
-            ]
-        if tail:
-            for key in self._app.check_tail(states.number, tail, states.get_packed):
-                self._rebuild(states, key, journal)
-        if journal.high != kept:
-            states.note_journal(journal.high, self._clock.now_ms())
+    def _check_tails(
+        self,
+        states: Mapping[int, PartitionStates],
+        journals: Mapping[int, Watermarks],
+        keep_alive: Callable[[], bool],
+    ) -> None:
+        """Compare the journal's tails with the states; a difference is folded anew and alarmed.
+
+        Raises Interrupted.
+        """
+        start = {
+            n: max(
+                journals[n].low,
+                state.journal_offset or journals[n].high - self._settings.tail_records_max,
+            )
+            for n, state in states.items()
+        }
+        tails: dict[int, dict[bytes, tuple[int, bytes, bytes]]] = {n: {} for n in states}
+        for batch in self._journal(start, {n: journals[n].high for n in states}):
+            for r in batch:
+                if r.key is not None and r.value is not None:
+                    tails[r.partition][r.key] = (r.offset, r.key, r.value)
+            if not keep_alive():
+                raise Interrupted
+        for number, state in states.items():
+            tail = tails.pop(number)
+            if tail:
+                for key in self._app.check_tail(number, list(tail.values()), state.get_packed):
+                    self._rebuild(state, key, journals[number])
+            if journals[number].high != state.journal_offset:
+                state.note_journal(journals[number].high, self._clock.now_ms())
+            if not keep_alive():
+                raise Interrupted
 
     def _rebuild(self, states: PartitionStates, key: str, journal: Watermarks) -> None:
         raw = key.encode()
         history = [
             record.value
-            for batch in self._journal(states.number, journal.low, journal.high)
+            for batch in self._journal({states.number: journal.low}, {states.number: journal.high})
             for record in batch
             if record.key == raw and record.value is not None
         ]
@@ -279,13 +304,15 @@ class Takeover:
         if packed is not None:
             states.replace(key, packed, self._clock.now_ms())
 
-    def _journal(self, number: int, start: int, end: int) -> Iterator[list[LogRecord]]:
+    def _journal(
+        self, start: Mapping[int, int], ends: Mapping[int, int]
+    ) -> Iterator[list[LogRecord]]:
         return read_all(
             self._settings.connection,
             self._topology.journal,
-            start={number: start},
-            ends={number: end},
-            partitions=[number],
+            start=start,
+            ends=ends,
+            partitions=list(start),
             clock=self._clock,
         )
 
