@@ -102,6 +102,8 @@ class Prover:
     def _prove(self, history: History, partition: int, known: int | None, report: Report) -> int:
         seconds = self._clock.monotonic_s
         started_s = seconds()
+        if history.lifecycle is not None and not history.lifecycle.value:
+            history.lifecycle = None  # taken back by a recovery
         history.events = self._own(history, partition, report)
         if not history.events:
             self._without_events(history, partition, report)

@@ -46,9 +46,15 @@ class Case:
         return self.evidence.records.get(name, [])
 
     def decoded(self, name: str, invariant: str) -> list[tuple[Record, str, dict[str, Any]]]:
-        """Records of a topic that the product wrote; one that can not be read is a violation."""
-        out = []
+        """Records of a topic that the product wrote; one that can not be read is a violation.
+
+        Only the compacted topic may take a record back: then there is no name and no field.
+        """
+        out: list[tuple[Record, str, dict[str, Any]]] = []
         for record in self.topic(name):
+            if record.value is None and name == LIFECYCLE:
+                out.append((record, "", {}))
+                continue
             try:
                 out.append((record, *self.decoder.decode(record.value)))
             except Unreadable as error:
@@ -68,6 +74,7 @@ def audit(evidence: Evidence, *, drained: bool = True, decoder: Decoder | None =
     accounting.check_inputs(case)
     accounting.check_identity(case)
     proofs.check_chain(case)
+    proofs.check_control(case)
     proofs.check_torn(case)
     proofs.check_lifecycle(case)
     proofs.check_checkpoints(case)

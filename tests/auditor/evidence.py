@@ -27,6 +27,7 @@ CHECKPOINTS = "npp.payment.checkpoints.v1"
 SUBMISSIONS = "npp.rail.submissions.v1"
 SUBMITTED = "npp.rail.submitted.v1"
 DEPOSITS_REQUESTS = "npp.deposits.requests.v1"
+CONTROL = "npp.control.v1"
 OPERATOR_COMMANDS = "npp.payment.operator-commands.v1"
 INPUTS = (
     "npp.resolve.decisions.v1",
@@ -41,7 +42,7 @@ INPUTS = (
 )
 OTHERS = (
     EVENTS, LIFECYCLE, OUTCOMES, QUARANTINE, CHECKPOINTS, SUBMISSIONS, SUBMITTED,
-    DEPOSITS_REQUESTS,
+    DEPOSITS_REQUESTS, CONTROL,
 )  # fmt: skip
 GROUP = "npp-payments"
 READ_SECONDS_MAX = 60.0

@@ -16,7 +16,8 @@ from tests.kafka_source import Kafka
 def standing_house(
     kafka: Kafka, registry: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[House]:
-    """Topics, schemas, simulators and adapters on the session's Kafka; no payments processor.
+    """Topics, schemas, simulators, adapters and verifier on the session's Kafka; no payments
+    processor.
 
     The log grows with each test, and the auditor judges all of it each time.
     """
@@ -24,7 +25,7 @@ def standing_house(
     try:
         made.apply()
         made.start_simulators()
-        made.ready(*made.processes, made.start_adapters())
+        made.ready(*made.processes, made.start_adapters(), made.start_verifier())
         yield made
     finally:
         made.close()

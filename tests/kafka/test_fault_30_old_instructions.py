@@ -39,6 +39,7 @@ from schemas import catalogue
 from schemas.parties import open_parties, seal
 from schemas.setup import static_codec
 from tests.contracts.adapter_house import PARTIES
+from tests.kafka.harness import rounds
 
 PAYMENTS = 30
 WITHDRAWN_EVERY = 5  # each fifth payment is withdrawn before the adapter reads its instruction
@@ -203,7 +204,8 @@ def rig(fresh_cluster: Callable[..., Cluster], tmp_path: Path) -> Iterator[Rig]:
         server.stop()
 
 
-def test_old_instructions_are_never_submitted(rig: Rig) -> None:
+@pytest.mark.parametrize("again", rounds(10))
+def test_old_instructions_are_never_submitted(rig: Rig, again: int) -> None:
     for number in range(PAYMENTS):
         rig.instruct("SUBMIT", number)
         if number % WITHDRAWN_EVERY == 0:

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from app.platform.broker import Cluster
 from examples import upstream_publisher as upstream
 from tests.auditor.evidence import INPUTS
-from tests.kafka.harness import House
+from tests.kafka.harness import House, rounds
 
 MAX_MESSAGE_BYTES = 1_048_576  # topics.yaml, max.message.bytes
 BATCH_OVERHEAD_BYTES = 200  # record batch, key and varints around one value
@@ -58,7 +58,10 @@ def sized(load: upstream.Load, **changes: Any) -> upstream.Record:
     return load._create("sized", payment)
 
 
-def test_row_17_poison_of_every_kind_is_kept_and_the_partition_moves_on(house: House) -> None:
+@pytest.mark.parametrize("again", rounds(20))
+def test_row_17_poison_of_every_kind_is_kept_and_the_partition_moves_on(
+    house: House, again: int
+) -> None:
     """ERR-05, EV-03, EV-06, SM-14."""
     process = house.start_payments()
     house.ready(process)
@@ -94,7 +97,8 @@ def test_row_17_poison_of_every_kind_is_kept_and_the_partition_moves_on(house: H
     assert moved["PaymentIntentCreated"] == 10 + len(fitting)
 
 
-def test_row_19_a_wrong_partitioner_harms_nobody(house: House) -> None:
+@pytest.mark.parametrize("again", rounds(10))
+def test_row_19_a_wrong_partitioner_harms_nobody(house: House, again: int) -> None:
     """EV-06: librdkafka's default partitioner puts keys elsewhere than Java's murmur2."""
     process = house.start_payments()
     house.ready(process)
@@ -121,8 +125,9 @@ def test_row_19_a_wrong_partitioner_harms_nobody(house: House) -> None:
     assert moved["PaymentIntentCreated"] == len(records) - wrong
 
 
+@pytest.mark.parametrize("again", rounds(10))
 def test_row_19_a_raised_partition_count_stops_the_start(
-    fresh_cluster: Callable[..., Cluster], registry: str, tmp_path: Path
+    fresh_cluster: Callable[..., Cluster], registry: str, tmp_path: Path, again: int
 ) -> None:
     """OP-33: more partitions would send known ids to partitions that do not know them."""
     cluster = fresh_cluster()
@@ -146,8 +151,9 @@ def repeated(load: upstream.Load, payment: upstream.Payment, **changes: Any) -> 
     return load._create("repeat", again)
 
 
+@pytest.mark.parametrize("again", rounds(20))  # of each of the five
 @pytest.mark.parametrize("way", ["at once", "later", "after restart", "while uncommitted", "mixed"])
-def test_row_20_a_repeated_command_is_done_once(house: House, way: str) -> None:
+def test_row_20_a_repeated_command_is_done_once(house: House, way: str, again: int) -> None:
     """IDM-01..IDM-04: same content is a duplicate, another body is refused by its field."""
     load = house.load()
     firsts = [load._new(upstream.APP_TOPIC, upstream.APP_SOURCE) for _ in range(8)]

@@ -23,6 +23,8 @@ from tests.kafka.harness import House, Process, committed_offsets
 BATCH = struct.Struct(">qiibIh")  # base offset, length, leader epoch, magic, checksum, attributes
 BEFORE_LENGTH_BYTES = 12
 CONTROL_BATCH = 0x20
+# An input without effect whose outcome survived the events before it: see docs/decisions/0011.
+AGAIN = r"2 outcomes: \['(DUPLICATE|REJECTED|NO_EFFECT)', '(DUPLICATE|REJECTED|NO_EFFECT)'\]"
 SETTLE_SECONDS_MAX = 60.0
 EMPTY_SECONDS_MAX = 40.0
 REFUSED = 1
@@ -199,7 +201,9 @@ def test_row_13_a_lost_tail_halts_stops_and_goes_on_by_two_persons(
     house.at_rest()
     until(lambda: signed_all(verifier), "the verifier does not sign on")
     assert open_stops(house) == []
-    report = house.judge()
+    house.automatic_stops = 2
+    report = house.judge(allow=AGAIN)
     assert report.counters["settled twice"] == 0
+    assert report.counters["void checkpoints"] > 0, "NV: no checkpoint covered what was lost"
     assert report.counters["payments"] == before.counters["payments"] + 5
     assert process.stop() == verifier.stop() == 0
