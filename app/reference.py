@@ -21,6 +21,7 @@ from core import refusals
 from engine.metrics import ALARMS, EngineMetrics, catalogue
 from processors.adapter_metrics import AdapterMetrics
 from processors.payments_metrics import PaymentsMetrics
+from processors.projector_metrics import ProjectorMetrics
 from processors.verifier import PROBLEM_KINDS, VerifierMetrics
 from schemas import catalogue as topics_catalogue
 
@@ -69,6 +70,7 @@ def metrics() -> str:
         ("npp run payments", (EngineMetrics, PaymentsMetrics)),
         ("npp run adapters", (AdapterMetrics,)),
         ("npp run verifier", (VerifierMetrics,)),
+        ("npp run projector", (ProjectorMetrics,)),
     )
     for process, classes in makers:
         registry = CollectorRegistry()

@@ -174,9 +174,12 @@ def _report(world: Outside, payment: str, chance: random.Random) -> None:
 
 def _ask(world: Outside, payment: str, chance: random.Random) -> None:
     action = chance.choice(("RETRY", "CANCEL", "MARK_FAILED", "RETRY_UNCERTAIN", "EXPIRE"))
-    more = {"failure_reason": "RAIL"} if action == "MARK_FAILED" else {}
     request = c.RequestApproval(
-        world.header(payment), world.operator(), action, f"\x1b[31m {action} \u202e 💸", **more
+        world.header(payment),
+        world.operator(),
+        action,
+        f"\x1b[31m {action} \u202e 💸",
+        failure_reason="RAIL" if action == "MARK_FAILED" else None,
     )
     before = len(world.approvals)
     world.give(t.OPERATOR_COMMANDS, request)

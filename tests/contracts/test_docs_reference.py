@@ -50,5 +50,5 @@ def test_no_metric_has_a_label_that_could_name_a_payment_or_a_person() -> None:
         for label in line.split("|")[3].strip().split(", ")
     }
     allowed = {"-", "adapter", "alarm", "code", "kind", "operation", "outcome", "phase", "reason"}
-    allowed |= {"result", "rule", "state", "topic", "type"}
+    allowed |= {"level", "result", "rule", "source", "state", "topic", "type"}
     assert labels <= allowed
