@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import pkgutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -40,19 +40,22 @@ log = structlog.get_logger("npp.api")
 SIGN_IN_THREADS_MAX: Final = 8  # a key server that hangs holds these at most, not the routes
 READ_THREADS_MAX: Final = 40
 OBSERVE_S: Final = 5.0
+BEAT_S: Final = 1.0
 MS_PER_S: Final = 1_000
 HOT: Final = ("payments", "session")  # modules whose routes are matched first
 
 
 @dataclass(frozen=True, slots=True)
 class ApiSettings:
-    """What the HTTP side needs beside the services. `hosts`: names it answers to, empty for any."""
+    """What the HTTP side needs beside the services. `hosts`: names it answers to, empty for any;
+    `beat` is called every second while the event loop turns."""
 
     limits: LimitSettings = field(default_factory=LimitSettings)
     https: bool = False
     hosts: frozenset[str] = frozenset()
     version: str = "0.1.0"
     probes: Probes | None = None
+    beat: Callable[[], None] | None = None
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 
@@ -71,6 +74,7 @@ def create_app(services: Services, auth: SignIn, settings: ApiSettings | None = 
     app.state.services = services
     app.state.auth = auth
     app.state.metrics = metrics
+    app.state.beat = settings.beat
     app.state.summary = Summary(services)
     app.state.streams = Streams(services.reader, services.clock, services.partitions)
     app.state.sign_in_threads = CapacityLimiter(SIGN_IN_THREADS_MAX)
@@ -113,14 +117,21 @@ def check(route: object) -> None:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     to_thread.current_default_thread_limiter().total_tokens = READ_THREADS_MAX
-    watching = asyncio.create_task(_observe(app))
+    tasks = [asyncio.create_task(_observe(app)), asyncio.create_task(_beat(app.state.beat))]
     try:
         yield
     finally:
         app.state.streams.close()
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def _beat(beat: Callable[[], None] | None) -> None:
+    while beat is not None:
+        beat()
+        await asyncio.sleep(BEAT_S)
 
 
 async def _observe(app: FastAPI) -> None:

@@ -96,6 +96,7 @@ async def _sign_in(request: Request) -> Principal:
     found: Principal | None = state.auth.known(token)
     if found is not None:
         return found
+    state.limits.check_sign_in(request)
     try:
         verified: Principal = await to_thread.run_sync(
             state.auth.verify, token, limiter=state.sign_in_threads

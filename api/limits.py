@@ -79,10 +79,13 @@ class Limits:
         _raise_for(self._principals.take(principal.id))
 
     def check_address(self, request: Request) -> None:
-        """Raises Problem (429) when too much, or too much that is refused, comes from there."""
-        address = _address(request)
-        _raise_for(self._addresses.take(address))
-        _raise_for(self._refused.wait_s(address))
+        """Raises Problem (429) when too much comes from there."""
+        _raise_for(self._addresses.take(_address(request)))
+
+    def check_sign_in(self, request: Request) -> None:
+        """Before a token is looked at that is not known yet. Raises Problem (429) when too many
+        from there were refused; who is signed in already goes on."""
+        _raise_for(self._refused.wait_s(_address(request)))
 
     def refused_sign_in(self, request: Request) -> None:
         """A sign-in from there was refused."""

@@ -31,6 +31,7 @@ from app.commands import (
     replay,
     run,
     schemas,
+    token,
     topics,
 )
 from app.exits import ExitCode, Problem
@@ -54,7 +55,7 @@ app.add_typer(payment.app, name="payment")
 app.add_typer(approval.app, name="approval")
 app.add_typer(incident.app, name="incident")
 app.add_typer(api_control.app, name="control")
-for module in (payments, api_actions, api_queues, control, redrive, config, doctor, demo):
+for module in (payments, api_actions, api_queues, control, redrive, config, doctor, demo, token):
     module.register(app)
 
 

@@ -86,10 +86,15 @@ class Settings(BaseSettings):
     api_token: SecretStr | None = Field(None, description="bearer token that they sign in with")
     api_host: str = Field("127.0.0.1", description="address the API listens on")
     api_port: int = Field(DEFAULT_API_PORT, ge=0, le=65535, description="port of it")
+    api_hosts: str = Field("", description="host names it answers to, comma separated; empty: any")
+    api_proxies: str = Field("", description="addresses whose X-Forwarded-For counts")
     jwks: str = Field("", description="public keys of the token issuer: https address or file")
     token_issuer: str = Field("", description="iss of tokens that count")
     token_audience: str = Field("", description="aud of tokens that count")
     api_clients: str = Field("", description="client=source,… of those who create over HTTP")
+    keyring: Path | None = Field(
+        None, description="verifier's keyring; default <data_dir>/verifier/keyring.json"
+    )
     read_model_url: str = Field("", description="sqlite or postgresql address; default data_dir")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     crash_at: str = Field("", description="test profile only: POINT:N, where to kill itself")

@@ -203,7 +203,7 @@ async def event_store(services: Use, payment_intent_id: PaymentId) -> Response:
     def read() -> StoredView:
         try:
             place = services.journal.created(payment_intent_id)
-        except EngineError:
+        except (EngineError, TimeoutError):
             raise _store_down() from None
         known = services.reader.payment(payment_intent_id) is not None
         partition, offset = place if place is not None else (None, None)
@@ -213,4 +213,4 @@ async def event_store(services: Use, payment_intent_id: PaymentId) -> Response:
 
 
 def _store_down() -> Problem:
-    return unavailable("EVENT_STORE_DOWN", "Kafka does not answer; ask again later.")
+    return unavailable("EVENT_STORE_DOWN", "Kafka does not answer in time; ask again later.")

@@ -53,3 +53,11 @@ def projector() -> None:
     from app.wiring_projector import run_projector
 
     raise typer.Exit(run_projector(settings.load()))
+
+
+@app.command()
+def api() -> None:
+    """The operators' HTTP interface, on NPP_API_HOST and NPP_API_PORT; OpenAPI at /openapi.json."""
+    from app.wiring_api import run_api
+
+    raise typer.Exit(run_api(settings.load()))
