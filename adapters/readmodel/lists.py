@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, Table, func, literal, select, text, tuple_
+from sqlalchemy import ColumnElement, Select, Table, case, func, literal, select, text, tuple_
 from sqlalchemy.sql.elements import TextClause
 
 from adapters.readmodel.cursors import Key, from_cursor, to_cursor
@@ -108,11 +108,27 @@ AUDIT_LIST: Final = Listing(
 )
 
 
-def equal(table: Table, **wanted: str | None) -> list[Condition]:
-    """Conditions for the given ones."""
-    return [
-        table.c[name] == to_stored(value) for name, value in wanted.items() if value is not None
-    ]
+def narrowed(table: Table, given: Mapping[str, str | bool | None]) -> list[Condition]:
+    """The conditions that are given, narrowest first: the list is read by the index of that one,
+    and no planner without knowledge of the values is asked.
+    """
+    fields = [(field, value) for field, value in given.items() if value is not None]
+    found = [by_index(table.c[field], value) for field, value in fields[:1]]
+    return found + [by_row(table.c[field], value) for field, value in fields[1:]]
+
+
+def by_index(column: ColumnElement[Any], value: str | bool) -> Condition:
+    """A condition that an index can serve; a flag's index has only the rows where it is set."""
+    if isinstance(value, str):
+        return column == to_stored(value)
+    return text(str(column.key)) if value else by_row(column, value)
+
+
+def by_row(column: ColumnElement[Any], value: str | bool) -> Condition:
+    """The same condition, written so that no index can serve it."""
+    if isinstance(value, str):
+        return column.concat("") == to_stored(value)
+    return case((column, 1), else_=0) == int(value)
 
 
 def within(column: ColumnElement[int], since: int | None, until: int | None) -> list[Condition]:
@@ -125,50 +141,79 @@ def within(column: ColumnElement[int], since: int | None, until: int | None) -> 
     return found
 
 
-def payment_conditions(wanted: PaymentFilter) -> list[Condition]:
-    found = equal(
-        PAYMENTS,
-        source=wanted.source,
-        idempotency_key=wanted.idempotency_key,
-        state=wanted.state,
-        money_outcome=wanted.money_outcome,
-        reason=wanted.reason,
-    )
-    if wanted.needs_attention is not None:
-        found.append(text("needs_attention" if wanted.needs_attention else "NOT needs_attention"))
-    return found + within(PAYMENTS.c.created_at, wanted.since, wanted.until)
+# The counts that say how narrow a condition of a list of payments is.
+COUNTED: Final = {
+    "source": "source",
+    "state": "state",
+    "money_outcome": "money",
+    "reason": "reason",
+}
+NARROWEST, BROADEST = -1, 2**63
+
+
+def payment_fields(wanted: PaymentFilter) -> dict[str, str | bool]:
+    """The conditions on single columns that are given."""
+    fields = ("idempotency_key", *COUNTED, "needs_attention")
+    given = {field: getattr(wanted, field) for field in fields}
+    return {field: value for field, value in given.items() if value is not None}
+
+
+def count_of(field: str, value: str | bool) -> str:
+    """The name of the count of the payments that fulfil the condition; empty if none is kept."""
+    if isinstance(value, str):
+        return f"{COUNTED[field]}:{to_stored(value)}" if field in COUNTED else ""
+    return "attention" if value else ""
+
+
+def payment_conditions(wanted: PaymentFilter, counts: Mapping[str, int]) -> list[Condition]:
+    """Read by the index of the condition that the fewest payments fulfil, as `counts` says."""
+
+    def width(field: str) -> int:
+        if field == "idempotency_key":
+            return NARROWEST
+        name = count_of(field, given[field])
+        return counts.get(name, 0) if name else BROADEST
+
+    given = payment_fields(wanted)
+    conditions = narrowed(PAYMENTS, {field: given[field] for field in sorted(given, key=width)})
+    return conditions + within(PAYMENTS.c.created_at, wanted.since, wanted.until)
 
 
 def audit_conditions(wanted: AuditFilter) -> list[Condition]:
-    return equal(
-        AUDIT,
-        operator_id=wanted.operator_id,
-        payment_intent_id=wanted.payment_intent_id,
-        action=wanted.action,
-    ) + within(AUDIT.c.at, wanted.since, wanted.until)
+    given = {
+        "payment_intent_id": wanted.payment_intent_id,
+        "operator_id": wanted.operator_id,
+        "action": wanted.action,
+    }
+    return narrowed(AUDIT, given) + within(AUDIT.c.at, wanted.since, wanted.until)
 
 
 def approval_conditions(
     payment_intent_id: str | None, status: str | None, now: int
 ) -> list[Condition]:
-    """An approval that can expire and has is EXPIRED and nothing else."""
-    found = equal(APPROVALS, payment_intent_id=payment_intent_id)
+    """An approval that could still open something but whose time is over is EXPIRED."""
     if status == EXPIRED:
-        found += [APPROVALS.c.status.in_(CAN_EXPIRE), APPROVALS.c.expires_at <= now]
-    elif status is not None:
-        found += equal(APPROVALS, status=status)
-        if status in CAN_EXPIRE:
-            found.append(APPROVALS.c.expires_at > now)
-    return found
+        found = narrowed(APPROVALS, {"payment_intent_id": payment_intent_id})
+        return [*found, APPROVALS.c.status.in_(CAN_EXPIRE), APPROVALS.c.expires_at <= now]
+    found = narrowed(APPROVALS, {"payment_intent_id": payment_intent_id, "status": status})
+    return [*found, APPROVALS.c.expires_at > now] if status in CAN_EXPIRE else found
 
 
 def conflict_conditions(payment_intent_id: str | None, open_only: bool) -> list[Condition]:
-    found = equal(CONFLICTS, payment_intent_id=payment_intent_id)
-    return [*found, text("verdict IS NULL")] if open_only else found
+    found = narrowed(CONFLICTS, {"payment_intent_id": payment_intent_id})
+    if not open_only:
+        return found
+    by_payment = payment_intent_id is not None
+    is_open = case((CONFLICTS.c.verdict.is_(None), 1), else_=0) == 1
+    return [*found, is_open if by_payment else text("verdict IS NULL")]
+
+
+def quarantine_conditions(reason: str | None, payment_intent_id: str | None) -> list[Condition]:
+    return narrowed(QUARANTINE, {"payment_intent_id": payment_intent_id, "reason": reason})
 
 
 def as_of(row: Any, now: int) -> Any:
-    """The approval as it stands at this time."""
+    """The ApprovalRow as it stands at this time."""
     if row.status in CAN_EXPIRE and row.expires_at <= now:
         return msgspec.structs.replace(row, status=EXPIRED)
     return row

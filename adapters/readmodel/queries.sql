@@ -20,17 +20,21 @@ SELECT {conflicts} FROM conflicts WHERE payment_intent_id {=any ids}
 
 -- name: counted_before
 -- What the counts say of these payments until now.
-SELECT state, money_outcome, needs_attention, waiting_for_person, count(*)
+SELECT source, state, money_outcome, reason, needs_attention, waiting_for_person, count(*)
 FROM payments
 WHERE payment_intent_id {=any ids}
-GROUP BY state, money_outcome, needs_attention, waiting_for_person
+GROUP BY source, state, money_outcome, reason, needs_attention, waiting_for_person
 
 -- name: add_to_count
 INSERT INTO counts (name, amount) VALUES (:name, :amount)
 ON CONFLICT (name) DO UPDATE SET amount = counts.amount + excluded.amount
 
+-- name: counts_named
+SELECT name, amount FROM counts WHERE name {=any names}
+
 -- name: counts
-SELECT name, amount FROM counts
+-- Those by source and by reason only choose the index that a list is read by.
+SELECT name, amount FROM counts WHERE name NOT LIKE 'source:%' AND name NOT LIKE 'reason:%'
 UNION ALL
 SELECT 'openConflicts', count(*) FROM conflicts WHERE verdict IS NULL
 UNION ALL

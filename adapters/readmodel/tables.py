@@ -118,6 +118,13 @@ Index(
     **_only_where("needs_attention"),
 )
 
+Index(
+    "payments_attention_created",
+    PAYMENTS.c.created_at,
+    PAYMENTS.c.payment_intent_id,
+    **_only_where("needs_attention"),
+)
+
 EVENTS: Final = Table(
     "events",
     METADATA,

@@ -121,7 +121,12 @@ class DatabaseWriter:
                 change[name] -= number
         for row in last.values():
             for name in counted_under(
-                row.state, row.money_outcome, row.needs_attention, row.waiting_for_person
+                to_stored(row.source),
+                row.state,
+                row.money_outcome,
+                None if row.reason is None else to_stored(row.reason),
+                row.needs_attention,
+                row.waiting_for_person,
             ):
                 change[name] += 1
         changes = [{"name": name, "amount": n} for name, n in sorted(change.items()) if n]
@@ -207,10 +212,17 @@ def place_of_command(row: rows.AuditRow) -> dict[str, int] | None:
 
 
 def counted_under(
-    state: str, money_outcome: str, needs_attention: bool, waiting_for_person: bool
+    source: str,
+    state: str,
+    money_outcome: str,
+    reason: str | None,
+    needs_attention: bool,
+    waiting_for_person: bool,
 ) -> list[str]:
     """The counts that such a payment is in."""
-    names = [f"state:{state}", f"money:{money_outcome}"]
+    names = [f"source:{source}", f"state:{state}", f"money:{money_outcome}"]
+    if reason is not None:
+        names.append(f"reason:{reason}")
     if needs_attention:
         names.append("attention")
     if waiting_for_person:

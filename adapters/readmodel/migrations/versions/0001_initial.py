@@ -299,6 +299,12 @@ def create_payments() -> None:
         "payments_uetr", "payments", [sa.text("lower(uetr)")], **only_where("uetr IS NOT NULL")
     )
     op.create_index(
+        "payments_attention_created",
+        "payments",
+        ["created_at", "payment_intent_id"],
+        **only_where("needs_attention"),
+    )
+    op.create_index(
         "payments_attention",
         "payments",
         [sa.text("coalesce(attention_since, 0)"), "payment_intent_id"],
