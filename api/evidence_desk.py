@@ -69,11 +69,21 @@ class EvidenceDesk:
         online = Online(self._reader, self._codec, self._log)
         return online.verify(self, payment_intent_id, pack)
 
+    def prove(self, payment_intent_id: str, pack: bytes) -> dict[str, Any]:
+        answer = self.offline(pack)
+        whole = answer["verified"] and not answer["unsigned"] and not self._says_more(pack)
+        return answer if whole else self.verify(payment_intent_id, pack)
+
     # -- parts for the online verification -------------------------------------------------------
 
     def offline(self, pack: bytes) -> dict[str, Any]:
         """What the pack proves by itself, under the keys listed now."""
         return v.verify(pack, packs.public_keys(self._keyring()))
+
+    @staticmethod
+    def _says_more(pack: bytes) -> bool:
+        """Whether it holds actions that no checkpoint covers."""
+        return bool(v.read_pack(pack)["operatorActions"]["notExecuted"])
 
     # -- reading ---------------------------------------------------------------------------------
 

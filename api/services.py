@@ -121,6 +121,9 @@ class Evidence(Protocol):
     def verify(self, payment_intent_id: str, pack: bytes | None) -> dict[str, Any]:
         """`{verified, hash, …}`, with the first broken place when it does not hold."""
 
+    def prove(self, payment_intent_id: str, pack: bytes) -> dict[str, Any]:
+        """As `verify`: by itself where a checkpoint covers all of it, else against the log."""
+
 
 @dataclass(frozen=True, slots=True)
 class Services:

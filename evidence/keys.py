@@ -163,6 +163,12 @@ def schema_message(schema_id: int, fingerprint: str) -> bytes:
     return SCHEMA_STATEMENT_PREFIX + schema_id.to_bytes(4, "big") + bytes.fromhex(fingerprint)
 
 
+def pem_of(key: ListedKey) -> str:
+    """A public key as PEM (SubjectPublicKeyInfo): what `verify_evidence.py` takes."""
+    public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.public_key))
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
+
+
 def new_signing_key() -> SigningKey:
     """A fresh key from the operating system's randomness."""
     return SigningKey(Ed25519PrivateKey.generate())

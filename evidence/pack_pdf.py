@@ -96,9 +96,9 @@ class _Document:
         self._heading("1  Payment intent: original details")
         self._fields(pack["paymentIntent"])
         self._heading("2  Rail decisions: policy checks, balance verification, authorisations")
-        for name, entries in pack["railDecisions"].items():
-            for entry in entries:
-                self._entry(f"{entry['sequence']}  {entry['type']} ({_words(name)})", entry)
+        for name in ("policyChecks", "balanceVerification", "authorisations"):
+            for entry in pack["railDecisions"][name]:
+                self._entry(f"{entry['sequence']}  {entry['type']}", entry)
         self._heading("3  Lifecycle events: all events in order")
         for event in pack["lifecycleEvents"]:
             self._event(event)
@@ -121,10 +121,10 @@ class _Document:
     def _event(self, event: dict[str, Any]) -> None:
         moved = event["toState"]
         if event["fromState"] not in (None, moved):
-            moved = f"{event['fromState']} → {moved}"
+            moved = f"{event['fromState']} to {moved}"
         at = time_of(event["record"]["header"]["decidedAt"])
-        mark = "●" if event["lifecycle"] else "○"
-        self._entry(f"{mark} {event['sequence']}  {event['type']}  {moved}  {at}", event["record"])
+        mark = "  (lifecycle)" if event["lifecycle"] else ""
+        self._entry(f"{event['sequence']}  {event['type']}{mark}  {moved}  {at}", event["record"])
         if "hash" in event:
             self._field("SHA-256", f"{event['hash']}, offset {event['offset']}", INDENT)
 
@@ -163,7 +163,8 @@ class _Document:
         self._y -= 8
         self._line(text, size=10.5)
         self._canvas.setLineWidth(0.4)
-        self._canvas.line(MARGIN, self._y + 7, self._width - MARGIN, self._y + 7)
+        self._canvas.line(MARGIN, self._y - 3, self._width - MARGIN, self._y - 3)
+        self._y -= 4
 
     def _entry(self, title: str, values: dict[str, Any]) -> None:
         self._room(30)
@@ -269,10 +270,6 @@ def time_of(epoch_ms: int) -> str:
     except (OverflowError, OSError, ValueError):
         return str(epoch_ms)
     return stamp.strftime("%Y-%m-%d %H:%M:%S.") + f"{epoch_ms % 1000:03d}Z"
-
-
-def _words(name: str) -> str:
-    return {"policyChecks": "policy", "balanceVerification": "balance"}.get(name, "authorisation")
 
 
 def _name(character: str) -> str:

@@ -1,0 +1,44 @@
+"""The verifier's keyring as its file stands now: read again when the file changes."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from evidence.keys import Keyring, ListedKey, SchemaStatement, read_keyring
+
+Stamp = tuple[int, int, int]
+
+
+class LiveKeyring:
+    """Safe for many threads. An absent file is an empty keyring. Raises KeyFileError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._stamp: Stamp | None = None
+        self._keyring = Keyring()
+
+    def now(self) -> Keyring:
+        """The keyring in the file."""
+        with self._lock:
+            stamp = self._stat()
+            if stamp != self._stamp:
+                self._keyring = read_keyring(self._path)
+                self._stamp = stamp
+            return self._keyring
+
+    def listed(self) -> tuple[ListedKey, ...]:
+        """All public keys, the oldest first."""
+        return self.now().listed()
+
+    def schemas(self) -> tuple[SchemaStatement, ...]:
+        """What the keys state of schema ids."""
+        return self.now().schemas()
+
+    def _stat(self) -> Stamp | None:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
