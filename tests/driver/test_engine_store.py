@@ -57,6 +57,22 @@ def test_a_state_that_comes_to_rest_is_no_longer_read_at_start(tmp_path: Path) -
     store.close()
 
 
+def test_a_state_that_was_taken_back_is_forgotten_on_disk_and_in_memory(tmp_path: Path) -> None:
+    """A recovery takes states back: what is restored has no such key, and no timer of it."""
+    toy, store = Toy(), Store(tmp_path / "store", "cluster topic")
+    states = PartitionStates(toy, 0, store.partition(0))
+    kept, gone = packed(toy, Count("kept", 1)), packed(toy, Count("gone", 1, 5))
+    states.load([("kept", kept), ("gone", gone)], 2, 1000)
+    assert states.timers.next_due_ms() == 5
+    states.load([("gone", None)], 3, 1001)
+    assert (states.get("gone"), states.get_packed("gone")) == (None, None)
+    assert states.timers.next_due_ms() is None
+    part = store.partition(0)
+    assert (part.get("kept"), part.get("gone")) == (kept, None)
+    assert dict(part.open_states()) == {"kept": kept}
+    store.close()
+
+
 def test_a_second_process_can_not_open_the_folder(tmp_path: Path) -> None:
     """Locked exclusively: exit, no restart loop."""
     store = filled(tmp_path)
