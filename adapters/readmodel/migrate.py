@@ -9,19 +9,25 @@ from typing import Final
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from adapters.readmodel.session import down
 
 REVISIONS: Final = Path(__file__).with_name("migrations")
 
 
 def migrate(engine: Engine, begin: Sequence[str]) -> None:
     """Safe to call on tables that are up to date. The engine's connections begin no transaction of
-    their own: `begin` does; where the tables go is their search path or file.
+    their own: `begin` does; where the tables go is their search path or file. Raises ReadModelDown.
     """
     config = Config()
     config.set_main_option("script_location", str(REVISIONS).replace("%", "%%"))
-    with engine.connect() as connection:
-        for statement in begin:
-            connection.exec_driver_sql(statement)
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        connection.commit()
+    try:
+        with engine.connect() as connection:
+            for statement in begin:
+                connection.exec_driver_sql(statement)
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+    except (OperationalError, InterfaceError) as error:
+        raise down(error.orig or error) from error

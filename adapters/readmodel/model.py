@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 
 from adapters.readmodel.ports import ReadModelDown
 from adapters.readmodel.postgres import PostgresStore
-from adapters.readmodel.reader import DatabaseReader
+from adapters.readmodel.reader import FOLLOW_S, DatabaseReader
 from adapters.readmodel.rows import Place
 from adapters.readmodel.session import Cursor, Session
 from adapters.readmodel.sqlite import SqliteStore
@@ -20,6 +20,7 @@ from adapters.readmodel.writer import DatabaseWriter, offsets_in
 from engine.clock import Clock, SystemClock
 
 POSTGRES: Final = "postgresql+psycopg"
+LEFT_AFTER_S: Final = 4 * FOLLOW_S  # a reader follows within one, its list takes less than another
 JOURNAL: Final = "npp.payment.events.v1"
 
 CatchUp = Callable[[Mapping[Place, int]], None]
@@ -124,7 +125,10 @@ class Model:
         self.store.close()
 
     def drop_generation(self, generation: int) -> None:
-        """Raises ValueError for the current one."""
-        if generation == self.store.current():
+        """Raises ValueError for the current one. Waits first, until all readers have left it."""
+        current = self.store.current()
+        if generation == current:
             raise ValueError(f"generation {generation} is the current one")
+        if generation < current:
+            self._clock.sleep(LEFT_AFTER_S)
         self.store.drop(generation)

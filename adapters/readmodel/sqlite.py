@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 from sqlalchemy import Engine, create_engine, event
@@ -102,7 +103,12 @@ class SqliteStore:
         if not file.exists():
             raise ReadModelDown(f"generation {generation} of the read model is not there")
         engine = create_engine(
-            URL.create("sqlite", database=str(file)),
+            # Never made by opening it: a dropped one stays away.
+            URL.create(
+                "sqlite",
+                database=f"file:{quote(str(file))}",
+                query={"mode": "rw", "uri": "true"},
+            ),
             paramstyle="named",
             pool_size=connections,
             max_overflow=0,
