@@ -17,37 +17,25 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import (
-    Consumer,
-    ConsumerGroupTopicPartitions,
-    IsolationLevel,
-    Producer,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import Producer
 
-from app.platform.children import Child, end_child, free_ports, kill_child, start_child, tail_of
+from app.platform.children import end_child, free_ports, start_child, tail_of
 from examples import upstream_publisher as upstream
 from tests.auditor import Evidence, Report, audit, read_kafka
-from tests.auditor.evidence import GROUP, LIFECYCLE
 from tests.auditor.wire import Decoder
+from tests.kafka.processes import HTTP_SECONDS_MAX, Process, answers, get
+from tests.kafka.rest import POLL_SECONDS, Rest, committed_offsets, end_offsets
 
 ROOT = Path(__file__).parents[2]
 NPP_SECONDS_MAX = 60.0
 READY_SECONDS_MAX = 60.0
 REST_SECONDS_MAX = 60.0
-CRASH_SECONDS_MAX = 45.0
-POLL_SECONDS = 0.2
-QUIET_POLLS = 3  # so many looks in a row without a change
-HTTP_SECONDS_MAX = 5.0
 NOTHING = "(?!)"
 RELEASE = bool(os.environ.get("NPP_TEST_RELEASE"))
 SUNNY = [{"kind": "ACCEPTED", "afterMillis": 20}, {"kind": "SETTLED", "afterMillis": 60}]
@@ -56,55 +44,6 @@ SUNNY = [{"kind": "ACCEPTED", "afterMillis": 20}, {"kind": "SETTLED", "afterMill
 def rounds(release: int, ci: int = 1) -> range:
     """How often a fault is made: in CI, or before a release (NPP_TEST_RELEASE=1)."""
     return range(release if RELEASE else ci)
-
-
-@dataclass
-class Process:
-    """One process of the product; `port` serves its health and metrics."""
-
-    name: str
-    child: Child
-    log: Path
-    port: int
-    ended_by_us: bool = False
-
-    def alive(self) -> bool:
-        return self.child.poll() is None
-
-    def kill(self) -> int:
-        self.ended_by_us = True
-        return kill_child(self.child)
-
-    def stop(self) -> int:
-        self.ended_by_us = True
-        return end_child(self.child, 30.0)
-
-    def exited(self, seconds: float = CRASH_SECONDS_MAX) -> int:
-        """Its exit code; raises when it lives on."""
-        self.ended_by_us = True
-        try:
-            return int(self.child.wait(seconds))
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.name} lives on:\n{tail_of(self.log)}") from None
-
-    def held(self, seconds: float = CRASH_SECONDS_MAX) -> None:
-        """Wait until it has stopped itself (SIGSTOP)."""
-        deadline = time.monotonic() + seconds
-        stat = Path(f"/proc/{self.child.pid}/stat")
-        while stat.read_text().rpartition(") ")[2][:1] != "T":
-            assert self.alive(), f"{self.name} ended:\n{tail_of(self.log)}"
-            assert time.monotonic() < deadline, f"{self.name} runs on:\n{tail_of(self.log)}"
-            time.sleep(0.05)
-
-    def metrics(self) -> dict[str, float]:
-        """Every sample that it shows now, labels included in the name."""
-        text = _get(f"http://127.0.0.1:{self.port}/metrics").decode()
-        found = (line.rpartition(" ") for line in text.splitlines() if line[:1] not in ("", "#"))
-        return {name: float(value) for name, _, value in found}
-
-    def metric(self, name: str) -> float:
-        """The sum of a family's samples over its labels."""
-        return sum(v for n, v in self.metrics().items() if re.split(r"[{ ]", n)[0] == name)
 
 
 class House:
@@ -203,7 +142,7 @@ class House:
             path = (
                 "readyz" if process.name.startswith(("payments", "adapters", "verif")) else "livez"
             )
-            while not _answers(f"http://127.0.0.1:{process.port}/{path}"):
+            while not answers(f"http://127.0.0.1:{process.port}/{path}"):
                 if not process.alive() or time.monotonic() > deadline:
                     raise AssertionError(f"{process.name} is not ready:\n{tail_of(process.log)}")
                 time.sleep(POLL_SECONDS)
@@ -332,7 +271,7 @@ class House:
             pass
 
     def ledger(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(_get(f"{self.rail}/ledger"))
+        found: dict[str, Any] = json.loads(get(f"{self.rail}/ledger"))
         return found
 
     def ledger_of(self, payment: str) -> list[dict[str, Any]]:
@@ -394,113 +333,3 @@ class House:
         if drained:
             assert report.counters["PaymentIntentCreated"] >= self.published["accepted"]
         return report
-
-
-class Rest:
-    """Follows the lifecycle topic, the inputs' lag and the rail's pending steps."""
-
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._heads: dict[str, dict[str, Any]] = {}
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": house.bootstrap, "group.id": "rest-never-commits",
-                "isolation.level": "read_committed", "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-            }
-        )  # fmt: skip
-        count = house.partitions(LIFECYCLE)
-        self._consumer.assign([TopicPartition(LIFECYCLE, n, 0) for n in range(count)])
-        self._schemas: dict[int, dict[str, Any]] = {}
-        self._decoder = Decoder(self._schemas)
-
-    def close(self) -> None:
-        self._consumer.close()
-
-    def wait(self, seconds: float) -> None:
-        """Raises AssertionError naming what moves still."""
-        deadline = time.monotonic() + seconds
-        quiet = 0
-        while quiet < QUIET_POLLS:
-            self._house.all_standing()
-            changed = self._follow()
-            moving = self._moving()
-            quiet = 0 if changed or moving else quiet + 1
-            if time.monotonic() > deadline:
-                logs = "\n".join(
-                    f"{p.name}: {tail_of(p.log, 1_500)}" for p in self._house.processes
-                )
-                raise AssertionError(f"not at rest after {seconds} s: {moving}\n{logs}")
-            time.sleep(POLL_SECONDS)
-
-    def states(self) -> Counter[str]:
-        return Counter(str(head["state"]) for head in self._heads.values())
-
-    def head(self, payment: str) -> dict[str, Any]:
-        return self._heads[payment]
-
-    def _follow(self) -> int:
-        messages = self._consumer.consume(10_000, 0.1)
-        for message in messages:
-            if message.error() is not None:
-                raise AssertionError(message.error())
-            if message.value() is None:  # taken back by a recovery
-                self._heads.pop((message.key() or b"").decode(), None)
-                continue
-            _, fields = self._decode(message.value())
-            self._heads[fields["paymentIntentId"]] = fields
-        return len(messages)
-
-    def _decode(self, value: Any) -> tuple[str, dict[str, Any]]:
-        number = int.from_bytes(value[1:5], "big")
-        if number not in self._schemas:
-            answer = json.loads(_get(f"{self._house.registry}/schemas/ids/{number}"))
-            self._schemas[number] = json.loads(answer["schema"])
-        return self._decoder.decode(value)
-
-    def _moving(self) -> list[str]:
-        if len(self._heads) < self._house.published["accepted"]:
-            return [f"{len(self._heads)} of {self._house.published['accepted']} payments are known"]
-        moving = [
-            f"{payment} is {head['state']}, {head['funds']}"
-            for payment, head in self._heads.items()
-            if not (head["atRest"] or head["waitingForPerson"] or head["openConflicts"])
-        ]
-        if moving:
-            return moving[:5]
-        pending = sum(entry["stepsPending"] for entry in self._house.ledger()["payments"])
-        return [f"{pending} messages of the rail are out"] if pending else []
-
-
-def committed_offsets(bootstrap: str) -> dict[tuple[str, int], int]:
-    """The group's committed offset of each input partition that has one."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    asked = [ConsumerGroupTopicPartitions(GROUP)]
-    answer = admin.list_consumer_group_offsets(asked, request_timeout=HTTP_SECONDS_MAX)
-    return {(tp.topic, tp.partition): tp.offset for tp in answer[GROUP].result().topic_partitions}
-
-
-def end_offsets(bootstrap: str, places: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
-    """Last stable offsets."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    newest: Any = OffsetSpec.latest  # ships without types
-    answers = admin.list_offsets(
-        {TopicPartition(*place): newest() for place in places},
-        isolation_level=IsolationLevel.READ_COMMITTED,
-        request_timeout=HTTP_SECONDS_MAX,
-    )
-    return {(tp.topic, tp.partition): f.result().offset for tp, f in answers.items()}
-
-
-def _get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=HTTP_SECONDS_MAX) as answer:
-        raw: bytes = answer.read()
-        return raw
-
-
-def _answers(url: str) -> bool:
-    try:
-        _get(url)
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
-        return False
-    return True

@@ -14,7 +14,8 @@ from confluent_kafka import Producer
 
 from app.platform.broker import Cluster
 from app.platform.children import free_ports
-from tests.kafka.harness import House, Process
+from tests.kafka.harness import House
+from tests.kafka.processes import Process
 from tests.kafka.test_acls import ANSWER_SECONDS_MAX, LOCKED, ROOT_USER
 
 

@@ -7,7 +7,9 @@ import signal
 import time
 
 from app.platform.broker import Cluster
-from tests.kafka.harness import House, Process, committed_offsets, rounds
+from tests.kafka.harness import House, rounds
+from tests.kafka.processes import Process
+from tests.kafka.rest import committed_offsets
 
 KILLS = len(rounds(300, ci=10))
 ROUNDS = len(rounds(30))

@@ -18,7 +18,9 @@ from confluent_kafka.admin import AdminClient
 
 from app.platform.broker import Cluster
 from tests.auditor.evidence import EVENTS, GROUP, LIFECYCLE
-from tests.kafka.harness import House, Process, committed_offsets
+from tests.kafka.harness import House
+from tests.kafka.processes import Process
+from tests.kafka.rest import committed_offsets
 
 BATCH = struct.Struct(">qiibIh")  # base offset, length, leader epoch, magic, checksum, attributes
 BEFORE_LENGTH_BYTES = 12

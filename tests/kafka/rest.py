@@ -1,0 +1,123 @@
+"""When a set-up has come to rest, and where its group and its topics stand."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from app.platform.children import tail_of
+from tests.auditor.evidence import GROUP, LIFECYCLE
+from tests.auditor.wire import Decoder
+from tests.kafka.processes import HTTP_SECONDS_MAX, get
+
+if TYPE_CHECKING:
+    from tests.kafka.harness import House
+
+POLL_SECONDS = 0.2
+QUIET_POLLS = 3  # so many looks in a row without a change
+
+
+class Rest:
+    """Follows the lifecycle topic, the inputs' lag and the rail's pending steps."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._heads: dict[str, dict[str, Any]] = {}
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": house.bootstrap, "group.id": "rest-never-commits",
+                "isolation.level": "read_committed", "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            }
+        )  # fmt: skip
+        count = house.partitions(LIFECYCLE)
+        self._consumer.assign([TopicPartition(LIFECYCLE, n, 0) for n in range(count)])
+        self._schemas: dict[int, dict[str, Any]] = {}
+        self._decoder = Decoder(self._schemas)
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def wait(self, seconds: float) -> None:
+        """Raises AssertionError naming what moves still."""
+        deadline = time.monotonic() + seconds
+        quiet = 0
+        while quiet < QUIET_POLLS:
+            self._house.all_standing()
+            changed = self._follow()
+            moving = self._moving()
+            quiet = 0 if changed or moving else quiet + 1
+            if time.monotonic() > deadline:
+                logs = "\n".join(
+                    f"{p.name}: {tail_of(p.log, 1_500)}" for p in self._house.processes
+                )
+                raise AssertionError(f"not at rest after {seconds} s: {moving}\n{logs}")
+            time.sleep(POLL_SECONDS)
+
+    def states(self) -> Counter[str]:
+        return Counter(str(head["state"]) for head in self._heads.values())
+
+    def head(self, payment: str) -> dict[str, Any]:
+        return self._heads[payment]
+
+    def _follow(self) -> int:
+        messages = self._consumer.consume(10_000, 0.1)
+        for message in messages:
+            if message.error() is not None:
+                raise AssertionError(message.error())
+            if message.value() is None:  # taken back by a recovery
+                self._heads.pop((message.key() or b"").decode(), None)
+                continue
+            _, fields = self._decode(message.value())
+            self._heads[fields["paymentIntentId"]] = fields
+        return len(messages)
+
+    def _decode(self, value: Any) -> tuple[str, dict[str, Any]]:
+        number = int.from_bytes(value[1:5], "big")
+        if number not in self._schemas:
+            answer = json.loads(get(f"{self._house.registry}/schemas/ids/{number}"))
+            self._schemas[number] = json.loads(answer["schema"])
+        return self._decoder.decode(value)
+
+    def _moving(self) -> list[str]:
+        if len(self._heads) < self._house.published["accepted"]:
+            return [f"{len(self._heads)} of {self._house.published['accepted']} payments are known"]
+        moving = [
+            f"{payment} is {head['state']}, {head['funds']}"
+            for payment, head in self._heads.items()
+            if not (head["atRest"] or head["waitingForPerson"] or head["openConflicts"])
+        ]
+        if moving:
+            return moving[:5]
+        pending = sum(entry["stepsPending"] for entry in self._house.ledger()["payments"])
+        return [f"{pending} messages of the rail are out"] if pending else []
+
+
+def committed_offsets(bootstrap: str) -> dict[tuple[str, int], int]:
+    """The group's committed offset of each input partition that has one."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    asked = [ConsumerGroupTopicPartitions(GROUP)]
+    answer = admin.list_consumer_group_offsets(asked, request_timeout=HTTP_SECONDS_MAX)
+    return {(tp.topic, tp.partition): tp.offset for tp in answer[GROUP].result().topic_partitions}
+
+
+def end_offsets(bootstrap: str, places: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """Last stable offsets."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    newest: Any = OffsetSpec.latest  # ships without types
+    answers = admin.list_offsets(
+        {TopicPartition(*place): newest() for place in places},
+        isolation_level=IsolationLevel.READ_COMMITTED,
+        request_timeout=HTTP_SECONDS_MAX,
+    )
+    return {(tp.topic, tp.partition): f.result().offset for tp, f in answers.items()}
