@@ -116,7 +116,11 @@ class KeySource:
         return found
 
     def state(self) -> str | None:
-        """Why no token can be verified now, or None."""
+        """Why no token can be verified now, or None. Has somebody ask, if that is allowed now: an
+        instance that is not ready gets no tokens that would."""
+        now = self._clock.monotonic_s()
+        if (self._got_at is None or now - self._got_at >= REFRESH_S) and self._may_ask(now):
+            threading.Thread(target=self._ask, args=(0.0,), name="npp-keys", daemon=True).start()
         if self._got_at is None:
             return "the token issuer's keys could not be read yet"
         if self._clock.monotonic_s() - self._got_at >= STALE_S_MAX:
