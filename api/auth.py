@@ -40,13 +40,13 @@ class SignIn(Protocol):
         """May ask the key server: call it from a worker thread. Raises NotSignedIn, KeysDown."""
 
 
-def caller(request: Request) -> Principal:
+async def caller(request: Request) -> Principal:
     """Who calls, signed in and with a role that may call this."""
     principal: Principal = request.scope[PRINCIPAL]
     return principal
 
 
-def services(request: Request) -> Services:
+async def services(request: Request) -> Services:
     """What the routes work with."""
     found: Services = request.app.state.services
     return found

@@ -139,3 +139,4 @@ class Services:
     sources: dict[str, str]  # client id -> source, of submitters
     keyring: Any  # evidence.keys.Keyring, read again when its file changes
     partitions: int
+    reads_on_loop: bool = False  # a point read is as quick as handing it to a thread (SQLite)

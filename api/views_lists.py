@@ -301,7 +301,7 @@ def quarantined(row: rows.QuarantineRow, *, with_bytes: bool) -> QuarantineView:
 
 
 def audit(row: rows.AuditRow) -> AuditItem:
-    made = bool(row.payment_intent_id and row.to_sequence)
+    made = row.payment_intent_id and row.result in ("ACCEPTED", "DUPLICATE")
     return AuditItem(
         operator_id=row.operator_id,
         at=iso(row.at),

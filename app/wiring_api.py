@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from adapters.readmodel.ports import Reader, ReadModelDown
+from adapters.readmodel.sqlite import SqliteStore
 from api.app import ApiSettings, create_app
 from api.audit import KafkaAudit
 from api.auth_keys import LOCAL_KEY_PREFIX, KeySource, Read, from_address, from_file
@@ -83,6 +84,7 @@ def run_api(environment: Environment) -> int:
         sources=sources,
         keyring=keyring,
         partitions=room.counts[topology.EVENTS],
+        reads_on_loop=isinstance(model.store, SqliteStore),
     )
     try:
         commands.start()

@@ -82,11 +82,13 @@ async def visible(
     principal: Principal, services: Services, payment_intent_id: str, min_sequence: int | None
 ) -> PaymentRow:
     """The payment's row, if this caller may see it. Raises Problem (404)."""
-    row = await in_thread(lambda: services.reader.payment(payment_intent_id))
+    if services.reads_on_loop:
+        row = services.reader.payment(payment_intent_id)
+    else:
+        row = await in_thread(lambda: services.reader.payment(payment_intent_id))
     if min_sequence is not None:
-        until_s = services.clock.monotonic_s() + WAIT_S_MAX
-        while row is None or row.sequence < min_sequence:
-            if services.clock.monotonic_s() >= until_s:
+        for _ in range(round(WAIT_S_MAX / WAIT_STEP_S)):
+            if row is not None and row.sequence >= min_sequence:
                 break
             await asyncio.sleep(WAIT_STEP_S)
             row = await in_thread(lambda: services.reader.payment(payment_intent_id))
