@@ -67,6 +67,9 @@ class Rest:
     def states(self) -> Counter[str]:
         return Counter(str(head["state"]) for head in self._heads.values())
 
+    def known(self) -> list[str]:
+        return list(self._heads)
+
     def head(self, payment: str) -> dict[str, Any]:
         return self._heads[payment]
 
