@@ -1,0 +1,349 @@
+"""The runbook's actions over HTTP: what the answer says is what the log has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.readmodel.ports import AuditFilter
+from processors import topology
+from tests.contracts.api_command_house import ApiHouse, problem
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[ApiHouse]:
+    made = ApiHouse(tmp_path)
+    yield made
+    made.close()
+
+
+def _any() -> AuditFilter:
+    return AuditFilter()
+
+
+def _is(entry: Any, action: str) -> bool:
+    return action in entry.action.lower() and entry.command_id is not None
+
+
+RETRY = {"attemptId": "att_002", "reason": "Resolve approved retry after rail timeout"}
+
+
+def test_a_retry_is_answered_with_its_outcome_and_the_next_get_shows_it(house: ApiHouse) -> None:
+    """API-05, API-08, AP-01, RT-01."""
+    payment = house.failed("k1")
+    house.approved(payment, "RETRY")
+    answer = house.act("olga", payment, "retry", RETRY)
+    assert answer.status_code == 200, answer.text
+    said = answer.json()
+    assert (said["result"], said["duplicate"], said["state"]) == ("ACCEPTED", False, "AUTHORISED")
+    assert said["projected"]
+    types = [event["type"] for event in said["events"]]
+    assert types[0] == "PaymentAttemptCreated"
+    sequences = [event["sequence"] for event in said["events"]]
+    assert sequences == list(range(said["fromSequence"], said["toSequence"] + 1))
+    shown = house.get("vera", f"/api/payments/{payment}").json()
+    assert (shown["attemptId"], shown["sequence"] >= said["toSequence"]) == ("att_002", True)
+
+
+def test_the_same_action_again_gives_the_first_result(house: ApiHouse) -> None:
+    """RT-04, API-08: marked duplicate, with the first events, and nothing new on the log."""
+    payment = house.failed("k1")
+    house.approved(payment, "RETRY")
+    first = house.act("olga", payment, "retry", RETRY).json()
+    events = len(house.world.history(payment))
+    again = house.act("olga", payment, "retry", {**RETRY, "reason": "I lost the answer"})
+    assert again.status_code == 200
+    said = again.json()
+    assert (said["result"], said["duplicate"]) == ("DUPLICATE", True)
+    assert said["commandId"] != first["commandId"]
+    assert said["events"] == first["events"]
+    assert len(house.world.history(payment)) == events
+
+
+def test_a_cancellation_in_the_runbooks_words(house: ApiHouse) -> None:
+    """API-06, CN-02, AUD-01."""
+    payment = house.sent("k1")
+    house.approved(payment, "CANCEL")
+    body = {"reason": "Customer requested cancellation", "operatorId": "olga"}
+    answer = house.act("olga", payment, "cancel", body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["state"] == "FAILED"
+    shown = house.get("vera", f"/api/payments/{payment}").json()
+    assert (shown["state"], shown["reason"]) == ("FAILED", "CANCELLED")
+    entry: Any = next(e for e in house.reader.audit(_any(), 50, None).items if _is(e, "cancel"))
+    assert (entry.operator_id, entry.reason, entry.result) == ("olga", body["reason"], "ACCEPTED")
+
+
+def test_mark_failed_in_the_runbooks_words_needs_a_senior(house: ApiHouse) -> None:
+    """API-07, MF-03, SEC-02."""
+    payment = house.sent("k1")
+    body = {"reason": "RAIL", "details": "NPP rail returned error code 503", "operatorId": "sue"}
+    refused = house.act("olga", payment, "mark-failed", {**body, "operatorId": "olga"})
+    assert problem(refused) == (403, "POLICY_REJECTED", "MISSING_ROLE")
+    house.approved(payment, "MARK_FAILED", by="sue", failureReason="RAIL")
+    answer = house.act("sue", payment, "mark-failed", body)
+    assert answer.status_code == 200, answer.text
+    shown = house.get("vera", f"/api/payments/{payment}").json()
+    assert (shown["state"], shown["reason"]) == ("FAILED", "RAIL")
+
+
+@pytest.mark.parametrize(
+    ("person", "action", "body", "expected"),
+    [
+        ("olga", "retry", RETRY, (403, "POLICY_REJECTED", "STATE_PRECONDITION")),
+        ("olga", "cancel", {"reason": "x"}, (403, "POLICY_REJECTED", "APPROVAL_MISSING")),
+        (
+            "sue", "mark-failed", {"reason": "CANCELLED", "details": "x"},
+            (400, "VALIDATION_FAILED", "FIELD_INVALID"),
+        ),
+        ("olga", "retry", {"attemptId": "2", "reason": "x"},
+         (400, "VALIDATION_FAILED", "FIELD_INVALID")),
+    ],
+)  # fmt: skip
+def test_a_refusal_carries_code_rule_and_sentence(
+    house: ApiHouse, person: str, action: str, body: object, expected: tuple[int, str, str]
+) -> None:
+    """ERR-01, ERR-03, MF-02, AP-01."""
+    payment = house.sent("k1")
+    events = len(house.world.history(payment))
+    answer = house.act(person, payment, action, body)
+    assert problem(answer) == expected
+    if expected[2] == "STATE_PRECONDITION":
+        assert (answer.json()["expected"], answer.json()["actual"]) == ("FAILED", "SENT")
+    assert len(house.world.history(payment)) == events
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"attemptId": "att_002"}, "reason"),
+        ({**RETRY, "extra": 1}, "extra"),
+        ({**RETRY, "attemptId": 2}, "attemptId"),
+        ({**RETRY, "reason": "a\x00b"}, "reason"),
+        ({**RETRY, "reason": ""}, "reason"),
+        ({**RETRY, "reason": "x" * 1_001}, "reason"),
+    ],
+)
+def test_a_body_that_is_not_valid_names_the_field_and_publishes_nothing(
+    house: ApiHouse, body: object, field: str
+) -> None:
+    """API-13, AUD-02: it is in the audit log all the same."""
+    payment = house.failed("k1")
+    answer = house.act("olga", payment, "retry", body)
+    assert problem(answer)[:2] == (400, "VALIDATION_FAILED")
+    assert answer.json()["field"] == field
+    assert house.written(topology.OPERATOR_COMMANDS) == []
+    (entry,) = house.audited()
+    assert (entry.operator_id, entry.action, entry.status) == ("olga", "RETRY", 400)
+    assert (entry.payment_intent_id, entry.code) == (payment, "VALIDATION_FAILED")
+
+
+def test_an_unknown_payment_is_not_found(house: ApiHouse) -> None:
+    """API-02: by the engine for an id that could be, at the edge for one that can not."""
+    unknown = house.act("olga", "pi_" + "a" * 26, "retry", RETRY)
+    assert problem(unknown) == (404, "PAYMENT_NOT_FOUND", "PAYMENT_NOT_FOUND")
+    assert len(house.written(topology.OPERATOR_COMMANDS)) == 1
+    assert problem(house.act("olga", "pi_X", "retry", RETRY))[1] == "PAYMENT_NOT_FOUND"
+    assert len(house.written(topology.OPERATOR_COMMANDS)) == 1
+
+
+def test_a_body_may_name_only_who_is_signed_in(house: ApiHouse) -> None:
+    """AUD-04, OP-16: refused, audited under the authenticated name, and nothing published; a
+    spelling of one's own name is one's own name."""
+    payment = house.failed("k1")
+    body = {"reason": "not me", "operatorId": "oskar"}
+    assert problem(house.act("olga", payment, "cancel", body)) == (
+        403, "POLICY_REJECTED", "OPERATOR_MISMATCH",
+    )  # fmt: skip
+    (entry,) = house.audited()
+    assert (entry.operator_id, entry.reason, entry.rule) == (
+        "olga", "not me", "OPERATOR_MISMATCH",
+    )  # fmt: skip
+    assert house.written(topology.OPERATOR_COMMANDS) == []
+    own = house.act("olga", payment, "cancel", {"reason": "me", "operatorId": " ＯLGA "})
+    assert problem(own)[2] == "STATE_PRECONDITION"
+    (command,) = house.written(topology.OPERATOR_COMMANDS)
+    assert (command.operator.operator_id, command.operator.roles) == ("olga", ("operator",))
+
+
+def test_a_command_carries_who_until_when_and_the_trace(house: ApiHouse) -> None:
+    """OP-16, domain: policy (notAfter)."""
+    payment = house.failed("k1")
+    trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    house.post("olga", f"/api/payments/{payment}/retry", RETRY, traceparent=trace)
+    house.post("olga", f"/api/payments/{payment}/retry", RETRY, traceparent="rubbish")
+    first, second = house.written(topology.OPERATOR_COMMANDS)
+    assert first.operator.not_after == first.header.sent_at + 60_000
+    assert first.operator.token_id
+    assert (first.header.traceparent, second.header.traceparent) == (trace, None)
+    assert first.header.command_id != second.header.command_id
+
+
+# --- approvals ------------------------------------------------------------------------------------
+
+
+def test_the_requester_can_not_approve(house: ApiHouse) -> None:
+    """AP-05."""
+    payment = house.failed("k1")
+    asked = house.act("both", payment, "approvals", {"action": "RETRY", "reason": "please"})
+    path = f"approvals/{asked.json()['approvalId']}/approve"
+    own = house.act("both", payment, path, {"reason": "by myself"})
+    assert problem(own) == (403, "POLICY_REJECTED", "SELF_APPROVAL")
+
+
+def test_an_approval_works_once_and_only_for_what_it_was_given(house: ApiHouse) -> None:
+    """AP-04: another requester, another action, another use; each named."""
+    payment = house.failed("k1")
+    approval = house.approved(payment, "RETRY")
+    named = {**RETRY, "approvalId": approval}
+    other = house.act("oskar", payment, "retry", named)
+    assert problem(other)[2] == "APPROVAL_OTHER_OPERATOR"
+    sent = house.sent("k2")
+    cancel = house.approved(sent, "CANCEL")
+    wrong = house.act(
+        "sue", sent, "mark-failed", {"reason": "RAIL", "details": "x", "approvalId": cancel}
+    )
+    assert problem(wrong)[2] == "APPROVAL_OTHER_ACTION"
+    assert house.act("olga", payment, "retry", named).status_code == 200
+    house.world.settle_all()
+    used = house.act("olga", payment, "retry", {**named, "attemptId": "att_003"})
+    assert problem(used)[1] == "POLICY_REJECTED"
+
+
+def test_an_approval_of_one_phase_does_not_open_another(house: ApiHouse) -> None:
+    """AP-04, OP-23: given in SENT, used in ACKNOWLEDGED."""
+    payment = house.sent("k1")
+    house.approved(payment, "MARK_FAILED", by="sue", failureReason="RAIL")
+    house.report(payment, "ACCEPTED")
+    answer = house.act("sue", payment, "mark-failed", {"reason": "RAIL", "details": "x"})
+    assert problem(answer)[2] == "APPROVAL_OTHER_PHASE"
+    assert (answer.json()["expected"], answer.json()["actual"]) == ("SENT", "ACKNOWLEDGED")
+
+
+def test_an_approval_of_one_reason_does_not_open_another(house: ApiHouse) -> None:
+    """AP-04: bound to its parameters."""
+    payment = house.sent("k1")
+    house.approved(payment, "MARK_FAILED", by="sue", failureReason="RAIL")
+    answer = house.act("sue", payment, "mark-failed", {"reason": "TIMEOUT", "details": "x"})
+    assert problem(answer)[2] == "APPROVAL_OTHER_PARAMETERS"
+
+
+def test_two_approvers_at_once_decide_once(house: ApiHouse) -> None:
+    """AP-03: one decision joins the history, the other hears of it."""
+    payment = house.failed("k1")
+    asked = house.act("olga", payment, "approvals", {"action": "RETRY", "reason": "please"})
+    path = f"approvals/{asked.json()['approvalId']}"
+
+    def decide(who: str, word: str) -> int:
+        answer = house.act(who, payment, f"{path}/{word}", {"reason": "mine"})
+        return int(answer.status_code)
+
+    with ThreadPoolExecutor(2) as pool:
+        codes = list(pool.map(decide, ("anna", "aron"), ("approve", "reject")))
+    assert sorted(codes) == [200, 403]
+    names = house.world.event_names(payment)
+    assert names.count("OperatorActionApproved") + names.count("OperatorActionRejected") == 1
+
+
+def test_asking_twice_for_the_same_approval_is_one_request(house: ApiHouse) -> None:
+    """AP-02, API-08."""
+    payment = house.failed("k1")
+    asked = {"action": "RETRY", "reason": "please"}
+    first = house.act("olga", payment, "approvals", asked).json()
+    again = house.act("olga", payment, "approvals", asked).json()
+    assert (again["duplicate"], again["approvalId"]) == (True, first["approvalId"])
+
+
+def test_fifty_posts_of_one_action_at_once_have_one_effect(house: ApiHouse) -> None:
+    """RT-04, IDM-04: one accepted, the others are its duplicates."""
+    payment = house.failed("k1")
+    house.approved(payment, "RETRY")
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: house.act("olga", payment, "retry", RETRY), range(50)))
+    assert {a.status_code for a in answers} == {200}
+    results = [a.json()["result"] for a in answers]
+    assert (results.count("ACCEPTED"), results.count("DUPLICATE")) == (1, 49)
+    assert len({str(a.json()["events"]) for a in answers}) == 1
+    assert house.world.event_names(payment).count("PaymentAttemptCreated") == 2
+
+
+# --- late, stopped, away --------------------------------------------------------------------------
+
+
+def test_a_late_outcome_is_a_202_with_where_to_look(house: ApiHouse) -> None:
+    """OP-10: it can still happen until notAfter, and then the outcome stands there."""
+    payment = house.failed("k1")
+    house.approved(payment, "RETRY")
+    house.log.stalled = True
+    late = house.act("olga", payment, "retry", RETRY)
+    assert late.status_code == 202
+    said = late.json()
+    assert late.headers["Location"] == said["outcome"] == f"/api/outcomes/{said['commandId']}"
+    assert said["notAfter"] == house.written(topology.OPERATOR_COMMANDS)[-1].operator.not_after
+    pending = house.get("vera", said["outcome"])
+    assert (pending.status_code, pending.json()["notAfter"]) == (202, said["notAfter"])
+    house.log.stalled = False
+    house.work()
+    assert house.get("vera", said["outcome"]).json()["result"] == "ACCEPTED"
+    assert house.act("olga", payment, "retry", RETRY).json()["duplicate"]
+
+
+def test_a_command_decided_after_its_time_does_nothing(house: ApiHouse) -> None:
+    """Domain, policy: no forgotten action runs after an outage."""
+    payment = house.failed("k1")
+    house.approved(payment, "RETRY")
+    house.log.stalled = True
+    late = house.act("olga", payment, "retry", RETRY)
+    house.clock.advance(61_000)
+    house.log.stalled = False
+    house.work()
+    outcome = house.get("vera", late.json()["outcome"]).json()
+    assert (outcome["result"], outcome["rule"]) == ("REJECTED", "COMMAND_EXPIRED")
+
+
+def test_a_stop_takes_no_command(house: ApiHouse) -> None:
+    """OP-07: 503 with a time to ask again, and nothing published."""
+    payment = house.failed("k1")
+    assert house.post("ada", "/api/control/stop", {"reason": "drill"}).status_code == 200
+    answer = house.act("olga", payment, "retry", RETRY)
+    assert problem(answer) == (503, "STOPPED", "PROCESSING_STOPPED")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert house.written(topology.OPERATOR_COMMANDS) == []
+    assert house.get("vera", f"/api/payments/{payment}").status_code == 200
+
+
+def test_control_that_can_not_be_read_counts_as_stopped(house: ApiHouse) -> None:
+    """Domain, evidence: what is not known is not open."""
+    payment = house.failed("k1")
+    house.control.gone = True
+    assert problem(house.act("olga", payment, "retry", RETRY))[0] == 503
+    assert house.written(topology.OPERATOR_COMMANDS) == []
+
+
+def test_a_command_that_kafka_does_not_confirm_is_no_answer(house: ApiHouse) -> None:
+    """503: it may have been taken; asking again is safe."""
+    payment = house.failed("k1")
+    house.log.away = True
+    assert problem(house.act("olga", payment, "retry", RETRY)) == (
+        503, "UNAVAILABLE", "NOT_CONFIRMED",
+    )  # fmt: skip
+
+
+def test_a_parked_payments_command_is_set_aside_and_says_so(house: ApiHouse) -> None:
+    """ERR-05: quarantined, not decided; two persons resume, then it may be asked again."""
+    payment = house.failed("k1")
+    house.park(payment)
+    answer = house.act("olga", payment, "retry", RETRY)
+    assert problem(answer) == (403, "POLICY_REJECTED", "PAYMENT_PARKED")
+    assert answer.json()["result"] == "QUARANTINED"
+    body = {"requestedBy": "adam", "reason": "mended"}
+    alone = house.act("adam", payment, "resume-processing", body)
+    assert problem(alone)[2] == "SELF_APPROVAL"
+    resumed = house.act("ada", payment, "resume-processing", body)
+    assert resumed.json()["result"] == "ACCEPTED"
+    house.approved(payment, "RETRY")
+    assert house.act("olga", payment, "retry", RETRY).json()["result"] == "ACCEPTED"
