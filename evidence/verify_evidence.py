@@ -702,10 +702,6 @@ def read_inputs(pack: dict[str, Json], keys: Mapping[str, Ed25519PublicKey]) -> 
     except UNREADABLE as error:
         why = f"{type(error).__name__}: {error}"
         raise Broken("UNREADABLE", place, f"it can not be read ({why})") from None
-    used = {e.schema_id for e in events} | {schema_id_of(raw) for _, _, raw, _ in outcomes}
-    used |= set() if checkpoint is None else {checkpoint.schema_id}
-    if set(schemas) != used:
-        raise Broken("SCHEMA", "replayProof.schemas", "schemas that nothing is written in")
     return Inputs(payment, partition, events, outcomes, said, checkpoint, schemas)
 
 
@@ -722,6 +718,8 @@ def _schemas(
     shown, parsed = {}, {}
     for text, each in listed.items():
         place, number = f"replayProof.schemas.{text}", int(text)
+        if set(each) != {"schema", "sha256", "keyId", "signature"} or str(number) != text:
+            raise Broken("SCHEMA", place, "it has other members than a schema's")
         fingerprint = sha256(canonical(each["schema"]))
         if each["sha256"] != fingerprint:
             raise Broken("SCHEMA", place, "the schema has another SHA-256 than is stated")
@@ -741,7 +739,10 @@ def _signed_by(
         known = ", ".join(sorted(keys)) or "none"
         raise Broken("KEY", place, f"it names key {name}; the key given is {known}")
     try:
-        keys[name].verify(bytes.fromhex(signature), message)
+        given = bytes.fromhex(signature)
+        if given.hex() != signature:
+            raise ValueError("not in lower-case hex")
+        keys[name].verify(given, message)
     except (InvalidSignature, ValueError):
         raise Broken("SIGNATURE", place, f"key {name} did not sign this") from None
 
@@ -788,6 +789,11 @@ def check(inputs: Inputs, keys: Mapping[str, Ed25519PublicKey]) -> int:
         if offset <= before:
             raise Broken("OUTCOME", place, "offsets do not rise")
         before = offset
+    used = {e.schema_id for e in inputs.events}
+    used |= {schema_id_of(raw) for _, _, raw, _ in inputs.outcomes}
+    used |= set() if inputs.proof is None else {inputs.proof.schema_id}
+    if set(inputs.schemas) != used:
+        raise Broken("SCHEMA", "replayProof.schemas", "schemas that nothing is written in")
     return 0 if inputs.proof is None else _check_checkpoint(inputs, inputs.proof, keys)
 
 
