@@ -11,6 +11,7 @@ import msgspec
 
 from adapters.readmodel import rows
 from adapters.readmodel.ports import Fenced, Reader, ReadModelDown, Writer
+from core.payment.corrupt import CorruptHistory
 from core.rules import Rules
 from engine.clock import Clock
 from engine.errors import Exit
@@ -126,12 +127,12 @@ class Feed:
         """
         self._committed = dict(self._writer.offsets())
         bounds = self._source.bounds()
-        self._position = {
-            place: self._start(place, low, high) for place, (low, high) in bounds.items()
-        }
         gone = self._committed.keys() - bounds.keys()
         if gone:
             raise Exit(PARTITIONS_CHANGED, f"{sorted(gone)} of the read model are not on the log")
+        self._position = {
+            place: self._start(place, low, high) for place, (low, high) in bounds.items()
+        }
         if known is not None:
             self._fold_control(known)
         self._check_partitions()
@@ -208,7 +209,11 @@ class Feed:
         if not reading.records and not self._markers_due():
             self._progress.written()  # what was read before has been
             return None
-        batch, changes = self.projection.batch(reading.records)
+        try:
+            batch, changes = self.projection.batch(reading.records)
+        except CorruptHistory as error:
+            self._check_owner(error)
+            raise
         if batch.control:
             self._check_partitions()
         batch.moved = [
@@ -219,6 +224,11 @@ class Feed:
         for (topic, _), found in reading.records.items():
             counted[topic] = counted.get(topic, 0) + len(found)
         return _Pending(batch, Written(counted, changes))
+
+    def _check_owner(self, error: CorruptHistory) -> None:
+        """What was looked up may be another projector's later state: then it is no corruption."""
+        if dict(self._writer.offsets()) != self._committed:
+            raise Fenced("another projector writes this read model") from error
 
     def _markers_due(self) -> bool:
         due_s = self._written_s + MARKERS_EVERY_S
