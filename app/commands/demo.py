@@ -27,6 +27,7 @@ def demo(
     reset: Annotated[bool, typer.Option("--reset", help="Begin with an empty folder.")] = False,
     data: Annotated[Path, typer.Option(help="Folder for data and logs.")] = DEFAULT_DATA_DIR,
     seed: Annotated[int, typer.Option(help="Of load, behaviour, people and kills.")] = 1,
+    api_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = a free one.")] = 0,
 ) -> None:
     """Start Kafka, registry, processors, adapters, simulators; publish a load; prove the history.
 
@@ -45,5 +46,6 @@ def demo(
         reset=reset,
         data=data,
         seed=seed,
+        api_port=api_port,
     )
     raise typer.Exit(run_demo(options))

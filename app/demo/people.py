@@ -1,7 +1,8 @@
 """Operators as they are: they ask, wait for another person, act, and are sometimes refused.
 
-Everything goes through operator commands; what they know of the money they look up at the rail.
-Nobody retries while it is uncertain whether the first attempt was paid.
+They hear of payments from Kafka, act through the API, each signed in by himself, and look up at
+the rail what became of the money. Nobody retries while it is uncertain whether the first attempt
+was paid.
 """
 
 from __future__ import annotations
@@ -13,16 +14,14 @@ from typing import Any, Final
 
 import msgspec
 
-from app.cluster import Cluster, command_id
+from app.api_client import Call
+from app.demo.office import Office
 from app.demo.watcher import Watcher
-from core.header import InputHeader, OperatorHeader
-from core.payment import commands, events
+from core.payment import events
 from core.records import PaymentLifecycle
 from core.values import Action, State, attempt_id
-from engine.publisher import NotConfirmed, Outgoing
-from processors.topology import OPERATOR_COMMANDS
+from engine.clock import Clock
 
-NOT_AFTER_MS: Final = 60_000
 PLAN_SECONDS_MAX: Final = 20.0  # what came to nothing by then is given up
 OPERATORS: Final = ("ops_ann", "ops_ben", "ops_cho")
 SENIORS: Final = ("snr_dee", "snr_eli")
@@ -66,23 +65,25 @@ class Plan(msgspec.Struct):
 class People:
     """`step` a few times a second. Seeded: the same people do the same in the same situations."""
 
-    def __init__(self, cluster: Cluster, watcher: Watcher, lookup: Lookup, seed: int) -> None:
-        self._cluster = cluster
-        self._clock = cluster.clock
+    def __init__(
+        self, office: Office, clock: Clock, watcher: Watcher, lookup: Lookup, seed: int
+    ) -> None:
+        self._office = office
+        self._clock = clock
         self._watcher = watcher
         self._lookup = lookup
         self._draw = random.Random(f"people:{seed}")
         self._plans: dict[str, Plan] = {}
         self._conflicts: dict[str, dict[str, Conflict]] = {}
         self._seen: set[tuple[str, str, int]] = set()
-        self._due: list[tuple[float, int, str, Callable[[], Any]]] = []
+        self._due: list[tuple[float, int, str, str, tuple[str, ...], Call]] = []
         self._number = 0
         self.commands = 0
 
     def busy(self) -> bool:
         """Whether somebody still means to do something."""
         waiting = any(not plan.done and not self._given_up(plan) for plan in self._plans.values())
-        return bool(self._due) or waiting
+        return bool(self._due) or waiting or self._office.busy()
 
     def step(self, *, begin: bool) -> None:
         """Answer what happened; with `begin` also take up what is new."""
@@ -146,7 +147,12 @@ class People:
             plan.conflict, plan.attempt = found, found.attempt
             plan.verdict = self._truth(found)
         self._plans[known.payment_intent_id] = plan
-        self._soon(known.payment_intent_id, plan.operator, plan.roles, _request_of(plan))
+        self._soon(
+            known.payment_intent_id,
+            plan.operator,
+            plan.roles,
+            _request_of(known.payment_intent_id, plan),
+        )
 
     def _truth(self, conflict: Conflict) -> str:
         """What the rail's own books say of the reference."""
@@ -171,105 +177,77 @@ class People:
                 self._judge(payment_id, event.header.approval_id or "", plan)
             case events.OperatorActionApproved() if plan is not None and not plan.done:
                 plan.done = True
-                self._soon(payment_id, plan.operator, plan.roles, _action_of(plan))
+                self._soon(payment_id, plan.operator, plan.roles, _action_of(payment_id, plan))
             case events.OperatorActionRejected() if plan is not None:
                 plan.done = True
 
     def _judge(self, payment_id: str, approval_id: str, plan: Plan | None) -> None:
         """A second person decides; now and then the first one tries to, and is refused."""
         if plan is not None and self._draw.randrange(100) < SELF_APPROVED_OF_100:
-            own = _decision(approval_id, "APPROVED", "it is fine")
+            own = _decision(payment_id, approval_id, "approve", "it is fine")
             self._soon(payment_id, plan.operator, ("approver",), own)
         rejected = self._draw.randrange(100) < REJECTED_OF_100
-        verdict, why = ("REJECTED", "not convinced") if rejected else ("APPROVED", "looked at it")
-        decision = _decision(approval_id, verdict, why)
+        word, why = ("reject", "not convinced") if rejected else ("approve", "looked at it")
+        decision = _decision(payment_id, approval_id, word, why)
         self._soon(payment_id, self._draw.choice(APPROVERS), ("approver",), decision)
 
     # -- acting ------------------------------------------------------------------------------------
 
-    def _soon(
-        self, payment_id: str, who: str, roles: tuple[str, ...], make: Callable[..., Any]
-    ) -> None:
+    def _soon(self, payment_id: str, who: str, roles: tuple[str, ...], call: Call) -> None:
         """After a moment of thought."""
         due_s = self._clock.monotonic_s() + self._draw.uniform(*THINK_SECONDS)
         self._number += 1
-
-        def command() -> Any:
-            return make(*self._headers(payment_id, who, roles))
-
-        heapq.heappush(self._due, (due_s, self._number, payment_id, command))
-
-    def _headers(
-        self, payment_id: str, who: str, roles: tuple[str, ...]
-    ) -> tuple[InputHeader, OperatorHeader]:
-        now = self._clock.now_ms()
-        return (
-            InputHeader(payment_intent_id=payment_id, command_id=command_id(), sent_at=now),
-            OperatorHeader(who, roles, "demo", now + NOT_AFTER_MS),
-        )
+        heapq.heappush(self._due, (due_s, self._number, payment_id, who, roles, call))
 
     def _act(self) -> None:
         now = self._clock.monotonic_s()
-        outgoing: list[Outgoing] = []
         while self._due and self._due[0][0] <= now:
-            _, _, payment_id, make = heapq.heappop(self._due)
-            value = self._cluster.codec.encode(OPERATOR_COMMANDS, make())
-            outgoing.append(Outgoing(OPERATOR_COMMANDS, payment_id.encode(), value))
-        if not outgoing:
-            return
-        try:
-            self._cluster.publisher.publish_all(outgoing)
-        except NotConfirmed:
-            return  # people would ask again; here the plan runs out
-        self.commands += len(outgoing)
+            _, _, payment_id, who, roles, call = heapq.heappop(self._due)
+            self._office.ask(payment_id, who, roles, call)
+            self.commands += 1
 
 
-def _request_of(plan: Plan) -> Callable[..., Any]:
-    def make(header: InputHeader, operator: OperatorHeader) -> Any:
-        mark = plan.action == Action.MARK_FAILED.value
-        return commands.RequestApproval(
-            header=header,
-            operator=operator,
-            action=plan.action,
-            reason="seen in the demo",
-            attempt=plan.attempt,
-            failure_reason=plan.reason if mark else None,
-            conflict_id=plan.conflict.conflict_id if plan.conflict else None,
-            verdict=plan.verdict,
-        )
-
-    return make
+def _post(payment_id: str, path: str, **body: Any) -> Call:
+    given = {name: value for name, value in body.items() if value is not None}
+    return Call("POST", f"/api/payments/{payment_id}/{path}", body=given)
 
 
-def _action_of(plan: Plan) -> Callable[..., Any]:
-    def make(header: InputHeader, operator: OperatorHeader) -> Any:
-        match plan.action:
-            case Action.RETRY.value:
-                name = attempt_id(plan.attempt + 1)
-                return commands.RetryPayment(header, operator, name, "safe to retry")
-            case Action.MARK_FAILED.value:
-                return commands.MarkPaymentFailed(
-                    header, operator, plan.reason, "the rail stays silent"
-                )
-            case Action.RESOLVE_RECONCILIATION.value:
-                assert plan.conflict is not None
-                assert plan.verdict is not None
-                return commands.ResolveReconciliation(
-                    header,
-                    operator,
-                    plan.conflict.conflict_id,
-                    plan.conflict.attempt,
-                    plan.verdict,
-                    "looked up in the rail's books",
-                )
-            case _:
-                return commands.CancelPayment(header, operator, "the customer asked for it")
-
-    return make
+def _request_of(payment_id: str, plan: Plan) -> Call:
+    mark = plan.action == Action.MARK_FAILED.value
+    return _post(
+        payment_id,
+        "approvals",
+        action=plan.action,
+        reason="seen in the demo",
+        attemptId=attempt_id(plan.attempt),
+        failureReason=plan.reason if mark else None,
+        conflictId=plan.conflict.conflict_id if plan.conflict else None,
+        verdict=plan.verdict,
+    )
 
 
-def _decision(approval_id: str, verdict: str, why: str) -> Callable[..., Any]:
-    def make(header: InputHeader, operator: OperatorHeader) -> Any:
-        return commands.DecideApproval(header, operator, approval_id, verdict, why)
+def _action_of(payment_id: str, plan: Plan) -> Call:
+    match plan.action:
+        case Action.RETRY.value:
+            name = attempt_id(plan.attempt + 1)
+            return _post(payment_id, "retry", attemptId=name, reason="safe to retry")
+        case Action.MARK_FAILED.value:
+            details = "the rail stays silent"
+            return _post(payment_id, "mark-failed", reason=plan.reason, details=details)
+        case Action.RESOLVE_RECONCILIATION.value:
+            assert plan.conflict is not None
+            return _post(
+                payment_id,
+                f"conflicts/{plan.conflict.conflict_id}/resolve",
+                attemptId=attempt_id(plan.conflict.attempt),
+                verdict=plan.verdict,
+                details="looked up in the rail's books",
+            )
+        case _:
+            return _post(
+                payment_id, "cancel", reason="the customer asked for it", operatorId=plan.operator
+            )
 
-    return make
+
+def _decision(payment_id: str, approval_id: str, word: str, why: str) -> Call:
+    return _post(payment_id, f"approvals/{approval_id}/{word}", reason=why)

@@ -10,12 +10,17 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from api.access import AUDITOR, VIEWER
+from app.api_client import Api, Call, curl_of
 from app.cluster import Cluster
 from app.commands.replay import keyring_of, print_report, replay_log
 from app.demo.account import Verdict, judge, read_books
+from app.demo.api_account import ApiAccount
 from app.demo.chaos import Chaos
+from app.demo.office import UNANSWERED, Office
 from app.demo.options import Options
 from app.demo.people import People
+from app.demo.programs import API
 from app.demo.stage import Stage
 from app.demo.table import Display
 from app.demo.watcher import Watcher
@@ -30,6 +35,11 @@ LOAD_SECONDS_MORE: Final = 300.0  # beyond what the rate says, for a slow machin
 NAMED_MAX: Final = 10
 PROOF_AFTER_SECONDS: Final = 10.0
 STRENGTHS: Final = ("fold", "chain", "redecide")
+TRY: Final = (  # with whose token, and what
+    (VIEWER, Call("GET", "/api/summary")),
+    (VIEWER, Call("GET", "/api/payments", (("state", "FAILED"), ("limit", "5")))),
+    (AUDITOR, Call("GET", "/api/audit", (("limit", "5"),))),
+)
 
 
 def run_demo(options: Options) -> int:
@@ -69,24 +79,34 @@ class _Demo:
         names = [topic.name for topic in catalogue.load().inputs()]
         places = [(name, n) for name in names for n in range(cluster.partitions(name))]
         self._start = {**cluster.ends.high(places), **self._watcher.start}
-        self._people = People(cluster, self._watcher, stage.rail_entry, self._options.seed)
+        self._office = Office(stage.url(API), stage.token, self._clock)
+        self._people = People(
+            self._office, self._clock, self._watcher, stage.rail_entry, self._options.seed
+        )
         self._chaos = Chaos(stage.supervisor, self._clock, self._options.seed, stage.is_ready)
-        display.say(f"all runs; {stage.data / 'npp.env'} leads `npp` here; the load begins")
+        self._welcome()
+        try:
+            problems = self._work(cluster)
+        finally:
+            self._office.close()
+            self._watcher.close()
+        return int(ExitCode.FAILED if problems else ExitCode.OK)
+
+    def _work(self, cluster: Cluster) -> list[str]:
+        """Load, rest, proof, and staying up; what does not reconcile."""
         load_s = self._clock.monotonic_s()
-        stage.start_publisher()
+        self._stage.start_publisher()
         said = self._load()
         rested = self._rest(said)
         rest_s = self._clock.monotonic_s()
-        display.end()
+        self._display.end()
         verdict = self._prove(cluster, said)
-        verdict.problems += rested
+        verdict.problems += rested + self._ask_the_api(cluster)
         inputs_per_second = self._inputs / max(rest_s - load_s, 0.001)
-        figures = self._figures(verdict, inputs_per_second)
-        self._report(verdict, figures)
+        self._report(verdict, self._figures(verdict, inputs_per_second))
         if not self._options.once:
             self._stay()
-        self._watcher.close()
-        return int(ExitCode.FAILED if verdict.problems else ExitCode.OK)
+        return verdict.problems
 
     # -- course ------------------------------------------------------------------------------------
 
@@ -183,6 +203,45 @@ class _Demo:
             books, said, self._stage.ledger("rail"), self._stage.ledger("deposits"), report
         )
 
+    def _welcome(self) -> None:
+        """Where the API is, who may sign in, and what to try."""
+        stage, say = self._stage, self._display.say
+        ready = stage.ready()
+        if self._options.json:
+            print_json(ready, indent=False)
+        say(f"all runs; {stage.data / 'npp.env'} leads `npp` here; the load begins")
+        if self._options.json:
+            return
+        out = self._display.line
+        out(f"The API is at {ready['api']} (OpenAPI at /openapi.json). Tokens, for eight hours:")
+        for role, token in ready["tokens"].items():
+            out(f"export {role.upper()}={token}")
+        out("Try:")
+        for role, call in TRY:
+            out(curl_of(ready["api"], call).replace("NPP_API_TOKEN", role.upper()))
+
+    def _ask_the_api(self, cluster: Cluster) -> list[str]:
+        """What the API says, held against Kafka; differences in words."""
+        self._display.say("the API is asked about every payment and every operator command")
+        with Api(self._stage.url(API), self._stage.token("demo-account", AUDITOR)) as api:
+            account = ApiAccount(cluster, api, self._stage.tend)
+            told = ", ".join(f"{name} {n}" for name, n in self._office.counts.most_common())
+            self._display.say(f"people were told: {told or 'nothing'}")
+            return account.problems(self._office.acknowledged)
+
+    def _operator_figures(self) -> dict[str, int]:
+        """What people were told, over all their calls."""
+        counts = self._office.counts
+        told = {name: counts[name] for name in ("accepted", "duplicate", "no_effect")}
+        rejected = sum(counts.values()) - sum(told.values()) - counts[UNANSWERED]
+        return {
+            "accepted": told["accepted"],
+            "duplicates": told["duplicate"],
+            "noEffect": told["no_effect"],
+            "rejected": rejected,
+            "unanswered": counts[UNANSWERED],
+        }
+
     def _figures(self, verdict: Verdict, inputs_per_second: float) -> dict[str, Any]:
         figures = verdict.figures
         seconds = self._clock.monotonic_s() - self._started_s
@@ -190,12 +249,13 @@ class _Demo:
             *("published", "accepted", "duplicates", "rejected", "quarantined", "noEffect"),
             *("states", "openConflicts", "waitingForPerson", "events", "settledTwice"),
             *("unaccountedInputs", "kills", "replay", "seconds", "inputsPerSecond"),
-            "endToEndMillis",
+            *("endToEndMillis", "operators"),
         )
         figures |= {
             "kills": self._chaos.kills,
             "seconds": round(seconds, 1),
             "inputsPerSecond": round(inputs_per_second, 1),
+            "operators": self._operator_figures(),
         }
         return {name: figures[name] for name in order}
 

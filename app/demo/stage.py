@@ -1,4 +1,4 @@
-"""What runs: Kafka, registry, topics and schemas, simulators, processors and the publisher.
+"""What runs: Kafka, registry, topics and schemas, simulators, processors, API and publisher.
 
 Everything but the two Java servers is a child of one supervisor; all of it ends with this process.
 """
@@ -7,23 +7,30 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
-import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Final, TextIO
 
 import httpx
 
+from api.access import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, VIEWER
+from api.auth_local import LocalIssuer
 from app import control_records, rule_files
 from app import settings as app_settings
 from app.cluster import Cluster, open_registry_codec
 from app.demo.options import Options
+from app.demo.programs import (
+    API,
+    PROCESSORS,
+    PROOF_NAME,
+    PUBLISHER_NAME,
+    SIMULATORS,
+    Programs,
+)
 from app.exits import ExitCode, Problem, usage
 from app.platform import broker, registry
-from app.platform.children import free_ports
-from app.platform.supervisor import Ended, Program, Restart, Status, Supervisor
+from app.platform.supervisor import Ended, Status, Supervisor
 from app.settings import ENV_FILE, Environment
 from app.topic_specs import topic_specs
 from engine.clock import SystemClock
@@ -32,11 +39,7 @@ from schemas import catalogue
 
 MARK: Final = "demo-data"  # a folder with this file is ours to delete
 LOCK: Final = "demo.lock"
-PUBLISHER: Final = Path(__file__).resolve().parents[2] / "examples" / "upstream_publisher.py"
-SIMULATORS: Final = ("rail", "deposits", "notifications")
-PROCESSORS: Final = ("payments", "adapters", "verifier")
-PUBLISHER_NAME: Final = "upstream"
-PROOF_NAME: Final = "first-proof"
+PEOPLE: Final = (VIEWER, OPERATOR, SENIOR, APPROVER, AUDITOR, ADMIN)
 READY_SECONDS_MAX: Final = 60.0
 LOOK_EVERY_SECONDS: Final = 0.1
 PROBE_SECONDS: Final = 2.0
@@ -52,13 +55,7 @@ class Stage:
         self.data = options.data.absolute()
         self.clock = SystemClock()
         self._lock: TextIO | None = None
-        self._ports = dict(
-            zip(
-                (*SIMULATORS, "webhook", *(f"{name}-metrics" for name in PROCESSORS)),
-                free_ports(len(SIMULATORS) + 1 + len(PROCESSORS)),
-                strict=True,
-            )
-        )
+        self.programs = Programs(options, self.data)
         self.supervisor = Supervisor(self.data / "logs", self.clock)
         self._kafka: broker.Cluster | None = None
         self._registry: registry.Registry | None = None
@@ -98,8 +95,11 @@ class Stage:
                 do="`make fetch` repairs what is missing; --reset begins with an empty folder.",
                 code=ExitCode.UNREACHABLE,
             ) from error
-        values = self._variables()
-        app_settings.write_env_file(self.data / ENV_FILE, values)
+        self.programs.reach(self._kafka.bootstrap, self._registry.url)
+        values = self.programs.variables()
+        self._issuer = LocalIssuer(self.data, self.clock)
+        token = {"NPP_API_TOKEN": self.token("demo", SENIOR)}
+        app_settings.write_env_file(self.data / ENV_FILE, values | token)
         self.environment = app_settings.load(values)
         topics = catalogue.load()
         TopicAdmin(self.environment.connection()).apply(
@@ -113,39 +113,43 @@ class Stage:
             cluster.publish_control(record)
         return cluster
 
-    def start_programs(self) -> None:
-        """Simulators, then processors; returns when all of them are ready."""
+    def start_programs(self, processors: Sequence[str] = (*PROCESSORS, API)) -> None:
+        """Simulators, processors and the API, all at once; returns when all of them are ready."""
         for name in SIMULATORS:
-            self.supervisor.start(self._simulator(name))
-        for name in SIMULATORS:
-            self._await(name, f"{self.url(name)}/livez")
-        for name in PROCESSORS:
-            self.supervisor.start(self._processor(name))
-        for name in PROCESSORS:
-            port = self._ports[f"{name}-metrics"]
-            self._await(name, f"http://127.0.0.1:{port}/readyz")
+            self.supervisor.start(self.programs.simulator(name))
+        for name in processors:
+            self.supervisor.start(self.programs.processor(name))
+        for name in (*SIMULATORS, *processors):
+            self._await(name, self.programs.ready_url(name))
 
     def start_publisher(self) -> None:
         """The upstream system, with the load of the options."""
-        options = self.options
-        command = (
-            *(sys.executable, str(PUBLISHER), "--json"),
-            *("--payments", str(options.payments)),
-            *("--rate", str(options.rate)),
-            *("--seed", str(options.seed)),
-        )
-        log = self.data / "logs" / f"{PUBLISHER_NAME}.log"
-        log.unlink(missing_ok=True)
-        self.supervisor.start(
-            Program(PUBLISHER_NAME, command, self._variables(), restart=Restart.NEVER)
-        )
+        (self.data / "logs" / f"{PUBLISHER_NAME}.log").unlink(missing_ok=True)
+        self.supervisor.start(self.programs.publisher())
 
     def start_proof(self) -> None:
         """A replay of what is there already, while the load goes on."""
-        command = (sys.executable, "-m", "app.cli", "replay", "verify", "--json")
-        self.supervisor.start(
-            Program(PROOF_NAME, command, self._variables(), restart=Restart.NEVER)
-        )
+        self.supervisor.start(self.programs.proof())
+
+    def token(self, person: str, *roles: str, client_id: str | None = None) -> str:
+        """A token of the demo's own issuer, for eight hours."""
+        return self._issuer.issue(person, roles, client_id=client_id)
+
+    def tokens(self) -> dict[str, str]:
+        """One ready token a role."""
+        return {role: self.token(f"demo-{role}", role) for role in PEOPLE}
+
+    def ready(self) -> dict[str, Any]:
+        """Where everything is: for programs that drive a demo."""
+        assert self.environment is not None
+        return {
+            "ready": True,
+            "api": self.url(API),
+            "tokens": self.tokens(),
+            "bootstrap": self.environment.settings.bootstrap_servers,
+            "registry": self.environment.settings.schema_registry_url,
+            "simulators": {name: self.url(name) for name in SIMULATORS},
+        }
 
     def proof(self) -> dict[str, Any] | None:
         """The report of that replay, or None until it has ended well enough to be read."""
@@ -189,14 +193,14 @@ class Stage:
     def is_ready(self, name: str) -> bool:
         """Whether a processor says that it works."""
         try:
-            url = f"http://127.0.0.1:{self._ports[f'{name}-metrics']}/readyz"
+            url = self.programs.ready_url(name)
             return self._http.get(url, timeout=PROBE_SECONDS).is_success
         except httpx.HTTPError:
             return False
 
     def url(self, name: str) -> str:
-        """Where a simulator listens."""
-        return f"http://127.0.0.1:{self._ports[name]}"
+        """Where a simulator or the API listens."""
+        return self.programs.url(name)
 
     def ledger(self, name: str) -> dict[str, Any]:
         """A simulator's own books. Raises Problem when it does not show them."""
@@ -244,45 +248,6 @@ class Stage:
                 if each.name != LOCK:
                     shutil.rmtree(each) if each.is_dir() else each.unlink()
         (self.data / MARK).touch()
-
-    def _variables(self) -> dict[str, str]:
-        """Every NPP_* variable of a child; those of our own environment do not reach it."""
-        assert self._kafka is not None
-        assert self._registry is not None
-        values = {name: "" for name in os.environ if app_settings.is_setting(name)}
-        return values | {
-            "NPP_PROFILE": "demo",
-            "NPP_BOOTSTRAP_SERVERS": self._kafka.bootstrap,
-            "NPP_SCHEMA_REGISTRY_URL": self._registry.url,
-            "NPP_DATA_DIR": str(self.data),
-            "NPP_IDS_LOCK": str(self.data / "ids.lock"),
-            "NPP_RAIL_URL": self.url("rail"),
-            "NPP_DEPOSITS_URL": self.url("deposits"),
-            "NPP_NOTIFICATIONS_URL": self.url("notifications"),
-            "NPP_WEBHOOK_PORT": str(self._ports["webhook"]),
-        }
-
-    def _processor(self, name: str) -> Program:
-        command = (sys.executable, "-m", "app.cli", "run", name)
-        env = self._variables() | {
-            "NPP_INSTANCE_ID": f"{name}-1",
-            "NPP_METRICS_PORT": str(self._ports[f"{name}-metrics"]),
-            "NPP_METRICS_HOST": "127.0.0.1",
-        }
-        return Program(name, command, env)
-
-    def _simulator(self, name: str) -> Program:
-        command = [
-            *(sys.executable, "-m", f"adapters.simulators.{name}"),
-            *("--port", str(self._ports[name])),
-            *("--seed", str(self.options.seed)),
-            *("--behaviour", "mixed"),
-            *("--journal", str(self.data / f"{name}-ledger.jsonl")),
-        ]
-        if name == "rail":
-            webhook = f"http://127.0.0.1:{self._ports['webhook']}/callbacks/rail"
-            command += ["--callback-url", webhook]
-        return Program(name, tuple(command), self._variables())
 
     def _await(self, name: str, url: str) -> None:
         """Until it answers 200. Raises Problem with its last words."""

@@ -49,6 +49,10 @@ class Display:
         elapsed = self._clock.monotonic_s() - self._started_s
         self._console.print(f"[{elapsed:6.1f} s] {sentence}", markup=False)
 
+    def line(self, text: str) -> None:
+        """A line that can be pasted: no time before it."""
+        self._console.print(text, markup=False)
+
     def show(self, watcher: Watcher, *, doing: str, kills: int, commands: int) -> None:
         """The state of things now."""
         now = self._clock.monotonic_s()

@@ -19,8 +19,9 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 FIELDS = {
     *("published", "accepted", "duplicates", "rejected", "quarantined", "noEffect", "states"),
     *("openConflicts", "waitingForPerson", "events", "settledTwice", "unaccountedInputs"),
-    *("kills", "replay", "seconds", "inputsPerSecond", "endToEndMillis"),
+    *("kills", "replay", "seconds", "inputsPerSecond", "endToEndMillis", "operators"),
 }
+ROLES = {"viewer", "operator", "senior_operator", "approver", "auditor", "admin"}
 STATES = {"CREATED", "AUTHORISED", "SENT", "ACKNOWLEDGED", "SETTLED", "FAILED", "EXPIRED"}
 DEMO_SECONDS_MAX = 280
 END_SECONDS_MAX = 40
@@ -50,6 +51,10 @@ def test_a_demo_under_kills_reconciles_and_its_json_says_so(tmp_path: Path) -> N
         check=False,
     )
     assert answer.returncode == 0, answer.stderr[-4000:]
+    ready = json.loads(answer.stdout.splitlines()[0])
+    assert ready["ready"] is True
+    assert set(ready["tokens"]) == ROLES
+    assert set(ready) == {"ready", "api", "tokens", "bootstrap", "registry", "simulators"}
     figures = json.loads(answer.stdout.splitlines()[-1])
     assert set(figures) == FIELDS
     assert set(figures["states"]) == STATES
@@ -57,6 +62,7 @@ def test_a_demo_under_kills_reconciles_and_its_json_says_so(tmp_path: Path) -> N
     assert set(figures["endToEndMillis"]) == {"p50", "p99"}
     _reconciles(figures)
     assert figures["kills"] >= 3
+    assert figures["operators"]["accepted"] > 0
     assert figures["duplicates"] > 0
     assert figures["rejected"] > 0
     assert figures["quarantined"] > 0

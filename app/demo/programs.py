@@ -1,0 +1,112 @@
+"""The processes of a demo: their commands, ports and environment. Nothing is started here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from app import settings as app_settings
+from app.demo.options import Options
+from app.platform.children import free_ports
+from app.platform.supervisor import Program, Restart
+
+PUBLISHER: Final = Path(__file__).resolve().parents[2] / "examples" / "upstream_publisher.py"
+SIMULATORS: Final = ("rail", "deposits", "notifications")
+PROCESSORS: Final = ("payments", "adapters", "verifier", "projector")
+API: Final = "api"
+PUBLISHER_NAME: Final = "upstream"
+PROOF_NAME: Final = "first-proof"
+SUBMITTER_CLIENT: Final = "demo-client"
+SUBMITTER_SOURCE: Final = "api-client"
+LOOPBACK: Final = "127.0.0.1"
+
+
+class Programs:
+    """Builds each program, once Kafka's and the registry's addresses are known."""
+
+    def __init__(self, options: Options, data: Path) -> None:
+        self._options = options
+        self._data = data
+        names = [*SIMULATORS, "webhook", API, *(f"{name}-metrics" for name in (*PROCESSORS, API))]
+        self._ports = dict(zip(names, free_ports(len(names)), strict=True))
+        if options.api_port:
+            self._ports[API] = options.api_port
+        self._addresses: dict[str, str] = {}
+
+    def reach(self, bootstrap: str, registry: str) -> None:
+        """Where Kafka and the schema registry are."""
+        self._addresses = {
+            "NPP_BOOTSTRAP_SERVERS": bootstrap,
+            "NPP_SCHEMA_REGISTRY_URL": registry,
+        }
+
+    def url(self, name: str) -> str:
+        """Where a simulator or the API listens."""
+        return f"http://{LOOPBACK}:{self._ports[name]}"
+
+    def ready_url(self, name: str) -> str:
+        """Where a program says that it works."""
+        if name in SIMULATORS:
+            return f"{self.url(name)}/livez"
+        return f"{self.url(API if name == API else f'{name}-metrics')}/readyz"
+
+    def variables(self) -> dict[str, str]:
+        """Every NPP_* variable of a child; those of our own environment do not reach it."""
+        values = {name: "" for name in os.environ if app_settings.is_setting(name)}
+        return (
+            values
+            | self._addresses
+            | dict(self._options.more)
+            | {
+                "NPP_PROFILE": "demo",
+                "NPP_DATA_DIR": str(self._data),
+                "NPP_IDS_LOCK": str(self._data / "ids.lock"),
+                "NPP_RAIL_URL": self.url("rail"),
+                "NPP_DEPOSITS_URL": self.url("deposits"),
+                "NPP_NOTIFICATIONS_URL": self.url("notifications"),
+                "NPP_WEBHOOK_PORT": str(self._ports["webhook"]),
+                "NPP_API_URL": self.url(API),
+                "NPP_API_CLIENTS": f"{SUBMITTER_CLIENT}={SUBMITTER_SOURCE}",
+            }
+        )
+
+    def processor(self, name: str) -> Program:
+        """`npp run NAME`, the API included."""
+        env = self.variables() | {
+            "NPP_INSTANCE_ID": f"{name}-1",
+            "NPP_METRICS_PORT": str(self._ports[f"{name}-metrics"]),
+            "NPP_METRICS_HOST": LOOPBACK,
+        }
+        if name == API:
+            env |= {"NPP_API_HOST": LOOPBACK, "NPP_API_PORT": str(self._ports[API])}
+        return Program(name, (sys.executable, "-m", "app.cli", "run", name), env)
+
+    def simulator(self, name: str) -> Program:
+        command = [
+            *(sys.executable, "-m", f"adapters.simulators.{name}"),
+            *("--port", str(self._ports[name])),
+            *("--seed", str(self._options.seed)),
+            *("--behaviour", self._options.behaviour),
+            *("--journal", str(self._data / f"{name}-ledger.jsonl")),
+        ]
+        if name == "rail":
+            command += ["--callback-url", f"{self.url('webhook')}/callbacks/rail"]
+        return Program(name, tuple(command), self.variables())
+
+    def publisher(self) -> Program:
+        """The upstream system, with the load of the options."""
+        options = self._options
+        command = (
+            *(sys.executable, str(PUBLISHER), "--json"),
+            *("--payments", str(options.payments)),
+            *("--rate", str(options.rate)),
+            *("--seed", str(options.seed)),
+        )
+        return Program(PUBLISHER_NAME, command, self.variables(), restart=Restart.NEVER)
+
+    def proof(self) -> Program:
+        """A replay of what is there, as a process of its own."""
+        command = (sys.executable, "-m", "app.cli", "replay", "verify", "--json")
+        return Program(PROOF_NAME, command, self.variables(), restart=Restart.NEVER)

@@ -1,0 +1,164 @@
+"""How long a POST's outcome takes at a steady rate on one set-up: `python -m bench.api_load`.
+
+Latencies count from the moment the call was due, so that a slow answer is not hidden by calls that
+were not made. Creations wait for the read model, operator commands for their outcome and for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.demo.options import Options
+from app.demo.programs import API, SUBMITTER_CLIENT
+from app.demo.stage import Stage
+
+AT_ONCE_MAX = 64
+SETTLE_SECONDS_MAX = 60.0
+WARM_UP_CALLS = 50
+BODY = {
+    "amount": 1250,
+    "currency": "AUD",
+    "debtor": {"name": "Ada Debtor", "bsb": "062000", "account": "12345678"},
+    "creditor": {"name": "Bo Creditor", "bsb": "082000", "account": "87654321"},
+    "endToEndId": "BENCH",
+    "service": "x2p1",
+}
+
+
+class Caller:
+    """Calls of one token over kept connections; threads share it."""
+
+    def __init__(self, url: str, token: str) -> None:
+        limits = httpx.Limits(max_connections=AT_ONCE_MAX, max_keepalive_connections=AT_ONCE_MAX)
+        headers = {"Authorization": f"Bearer {token}"}
+        self.http = httpx.Client(
+            base_url=url, headers=headers, limits=limits, timeout=30.0, trust_env=False
+        )
+
+    def create(self, key: str) -> tuple[int, str]:
+        answer = self.http.post("/api/payments", json=BODY, headers={"Idempotency-Key": key})
+        return answer.status_code, answer.json().get("paymentIntentId", "")
+
+    def request(self, payment: str) -> tuple[int, str]:
+        """An operator command: the request for an approval of a reversal."""
+        asked = {"action": "REVERSE", "reason": "bench", "attemptId": "att_001"}
+        answer = self.http.post(f"/api/payments/{payment}/approvals", json=asked)
+        return answer.status_code, answer.text
+
+    def show(self, payment: str) -> tuple[int, str]:
+        answer = self.http.get(f"/api/payments/{payment}")
+        return answer.status_code, answer.json().get("state", "")
+
+
+def at_rate(
+    rate: float, work: Sequence[str], call: Callable[[str], tuple[int, str]]
+) -> tuple[dict[str, Any], list[str]]:
+    """Make each call when it is due; figures in milliseconds, and what the calls gave."""
+    begun = time.monotonic()
+
+    def one(number: int) -> tuple[float, int, str]:
+        due = begun + number / rate
+        time.sleep(max(0.0, due - time.monotonic()))
+        status, gave = call(work[number])
+        return (time.monotonic() - due) * 1000, status, gave
+
+    with ThreadPoolExecutor(AT_ONCE_MAX) as threads:
+        done = list(threads.map(one, range(len(work))))
+    took = sorted(each[0] for each in done)
+    figures = {
+        "calls": len(took),
+        "perSecond": round(len(took) / (time.monotonic() - begun), 1),
+        "statuses": {str(k): n for k, n in sorted(Counter(each[1] for each in done).items())},
+        "millis": {
+            "p50": round(statistics.median(took), 1),
+            "p99": round(took[min(len(took) - 1, int(len(took) * 0.99))], 1),
+            "max": round(took[-1], 1),
+        },
+    }
+    return figures, [each[2] for each in done]
+
+
+def settle(caller: Caller, payments: Sequence[str]) -> float:
+    """Seconds until the API shows all of them settled."""
+    begun = time.monotonic()
+    left = list(payments)
+    while left:
+        left = [name for name in left if caller.show(name)[1] != "SETTLED"]
+        if time.monotonic() - begun > SETTLE_SECONDS_MAX:
+            raise SystemExit(f"{len(left)} payments did not settle")
+    return time.monotonic() - begun
+
+
+def measure(stage: Stage, rate: float, seconds: float) -> dict[str, Any]:
+    url = stage.url(API)
+    shop = Caller(url, stage.token("bench", "submitter", client_id=SUBMITTER_CLIENT))
+    senior = Caller(url, stage.token("snr_bench", "senior_operator"))
+    for number in range(WARM_UP_CALLS):
+        shop.create(f"warm-{number}")
+    keys = [f"bench-{number}" for number in range(int(rate * seconds))]
+    created, payments = at_rate(rate, keys, shop.create)
+    begun = time.time()
+    settle(senior, payments)
+    commands, _ = at_rate(rate, payments, senior.request)
+    reads, _ = at_rate(rate * 4, payments, senior.show)
+    return {
+        "rate": rate,
+        "creations": created,
+        "commands": commands,
+        "reads": reads,
+        "endToEndMillis": end_to_end(senior, payments),
+        "seconds": round(time.time() - begun, 1),
+    }
+
+
+def end_to_end(caller: Caller, payments: Sequence[str]) -> dict[str, int]:
+    """From PaymentIntentCreated to PaymentSettled, by the events' own times."""
+    took = []
+    for payment in payments[:: max(1, len(payments) // 200)]:
+        items = caller.http.get(f"/api/payments/{payment}/events").json()["items"]
+        at = {e["type"]: datetime.fromisoformat(e["timestamp"]).timestamp() for e in items}
+        took.append(round((at["PaymentSettled"] - at["PaymentIntentCreated"]) * 1000))
+    took.sort()
+    return {"p50": took[len(took) // 2], "p99": took[int(len(took) * 0.99)]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rate", type=float, default=50.0)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        options = Options(
+            payments=1,
+            rate=0,
+            once=True,
+            chaos=False,
+            json=True,
+            reset=False,
+            data=Path(folder) / "data",
+            seed=1,
+            behaviour="sunny",
+        )
+        with Stage(options) as stage:
+            cluster = stage.start_platform()
+            stage.start_programs()
+            try:
+                print(json.dumps(measure(stage, given.rate, given.seconds)))
+            finally:
+                cluster.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""The whole product, started once: Kafka, registry, simulators, processors, projector and API.
+
+It is the demo's own stage without its load; everything is asked over HTTP, as people do. Names of
+people say their role: `ops_1` is an operator.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.cluster import Cluster
+from app.demo.options import Options
+from app.demo.programs import API, SUBMITTER_CLIENT, SUBMITTER_SOURCE
+from app.demo.stage import Stage
+from core.values import external_ref, payment_intent_id
+
+ROOT = Path(__file__).resolve().parents[2]
+WAIT_SECONDS = 20.0
+LOOK_SECONDS = 0.05
+NPP_SECONDS_MAX = 60.0
+ROLE_OF = {
+    "view": "viewer",
+    "ops": "operator",
+    "snr": "senior_operator",
+    "apv": "approver",
+    "aud": "auditor",
+    "adm": "admin",
+}
+SILENT = [{"kind": "ENQUIRY"}]  # the rail takes it and says nothing; asked, it says RECEIVED
+ACCEPT = {"kind": "ACCEPTED", "afterMillis": 10}
+SETTLE = {"kind": "SETTLED", "afterMillis": 40}
+DEBTOR = {"name": "Ada Debtor", "bsb": "062000", "account": "12345678"}
+CREDITOR = {"name": "Bo Creditor", "bsb": "082000", "account": "87654321"}
+
+
+def rejects(code: str, after: int = 20) -> dict[str, Any]:
+    return {"kind": "REJECTED", "code": code, "afterMillis": after}
+
+
+class House:
+    """`ask` gives the answer whatever it is; the other words expect it to go well."""
+
+    def __init__(self, folder: Path) -> None:
+        options = Options(
+            payments=1,
+            rate=0,
+            once=True,
+            chaos=False,
+            json=False,
+            reset=False,
+            data=folder,
+            seed=1,
+            behaviour="sunny",
+            more={"NPP_RESOLVE_RULES": str(ROOT / "adapters" / "resolve_rules" / "default.yaml")},
+        )
+        self.stage = Stage(options)
+        self.http = httpx.Client(trust_env=False, timeout=40.0)
+        self._tokens: dict[tuple[str, ...], str] = {}
+        self._keys = 0
+
+    def start(self) -> None:
+        self.stage.__enter__()
+        self.cluster: Cluster = self.stage.start_platform()
+        self.stage.start_programs()
+        self.url = self.stage.url(API)
+        self.bootstrap = self.cluster.environment.settings.bootstrap_servers
+
+    def close(self) -> None:
+        self.http.close()
+        if hasattr(self, "cluster"):
+            self.cluster.close()
+        self.stage.__exit__()
+
+    # -- asking -------------------------------------------------------------------------------
+
+    def token(self, person: str, *roles: str, client: str | None = None) -> str:
+        """Of a person whose name says the role, or of these roles."""
+        wanted = roles or (ROLE_OF[person.partition("_")[0]],)
+        key = (person, client or "", *wanted)
+        if key not in self._tokens:
+            self._tokens[key] = self.stage.token(person, *wanted, client_id=client)
+        return self._tokens[key]
+
+    def submitter(self) -> str:
+        return self.token("shop", "submitter", client=SUBMITTER_CLIENT)
+
+    def ask(
+        self,
+        who: str,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **query: Any,
+    ) -> httpx.Response:
+        """The answer of a call by a person, or with a token of one's own (`who` has dots)."""
+        token = who if "." in who else self.token(who)
+        given = {"Authorization": f"Bearer {token}", **(headers or {})}
+        return self.http.request(
+            method,
+            self.url + path,
+            json=body,
+            params={name.rstrip("_"): value for name, value in query.items()},
+            headers=given,
+        )
+
+    def get(self, path: str, who: str = "view_1", **query: Any) -> Any:
+        """The JSON of a good answer."""
+        answer = self.ask(who, "GET", path, **query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def payment(self, payment: str, who: str = "view_1") -> dict[str, Any]:
+        return dict(self.get(f"/api/payments/{payment}", who))
+
+    def events(self, payment: str, who: str = "view_1") -> list[dict[str, Any]]:
+        return list(self.get(f"/api/payments/{payment}/events", who)["items"])
+
+    def types(self, payment: str) -> list[str]:
+        return [event["type"] for event in self.events(payment)]
+
+    def act(self, who: str, payment: str, path: str, body: Any) -> httpx.Response:
+        """POST behind the payment."""
+        return self.ask(who, "POST", f"/api/payments/{payment}/{path}", body)
+
+    def done(self, who: str, payment: str, path: str, body: Any) -> dict[str, Any]:
+        """An action that must be accepted."""
+        answer = self.act(who, payment, path, body)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    # -- payments -----------------------------------------------------------------------------
+
+    def key(self) -> str:
+        self._keys += 1
+        return f"acc-{self._keys:04d}"
+
+    def create(
+        self, steps: list[dict[str, Any]] | None = None, *, key: str | None = None, **fields: Any
+    ) -> str:
+        """A payment over HTTP; `steps` are what the rail does with each of its attempts."""
+        key = key or self.key()
+        payment = payment_intent_id(SUBMITTER_SOURCE, key)
+        if steps is not None:
+            self.script(payment, steps)
+        answer = self.submit(key, **fields)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["paymentIntentId"] == payment
+        return payment
+
+    def submit(self, key: str, **fields: Any) -> httpx.Response:
+        body = {
+            "amount": 1250,
+            "currency": "AUD",
+            "debtor": DEBTOR,
+            "creditor": CREDITOR,
+            "endToEndId": "INV-42",
+            "service": "x2p1",
+            "remittance": "for the books",
+            **fields,
+        }
+        headers = {"Idempotency-Key": key}
+        return self.ask(self.submitter(), "POST", "/api/payments", body, headers=headers)
+
+    def until(self, payment: str, seconds: float = WAIT_SECONDS, **wanted: Any) -> dict[str, Any]:
+        """Wait until the payment shows these fields."""
+
+        def shows() -> dict[str, Any] | None:
+            answer = self.ask("view_1", "GET", f"/api/payments/{payment}")
+            found = answer.json()
+            same = all(found.get(name) == value for name, value in wanted.items())
+            return found if answer.status_code == 200 and same else None
+
+        return dict(self.soon(shows, seconds, f"{payment} {wanted}"))
+
+    def soon(self, look: Callable[[], Any], seconds: float = WAIT_SECONDS, what: str = "") -> Any:
+        """What `look` gives, once it gives something; fails when it does not in time."""
+        until = time.monotonic() + seconds
+        while True:
+            found = look()
+            if found:
+                return found
+            self.stage.tend()
+            assert time.monotonic() < until, f"not within {seconds} s: {what}"
+            time.sleep(LOOK_SECONDS)
+
+    # -- approvals ----------------------------------------------------------------------------
+
+    def requested(self, who: str, payment: str, action: str, **more: Any) -> str:
+        """An approval asked for and referred to a person; its id."""
+        asked = {"action": action, "reason": "house", **more}
+        approval = str(self.done(who, payment, "approvals", asked)["approvalId"])
+        self.soon(lambda: self.status(payment, approval) != "REQUESTED", what=f"{approval} waits")
+        return approval
+
+    def status(self, payment: str, approval: str) -> str:
+        items = self.get("/api/approvals", paymentIntentId=payment)["items"]
+        return str(next(each["status"] for each in items if each["approvalId"] == approval))
+
+    def approved(self, who: str, payment: str, action: str, **more: Any) -> str:
+        """As `requested`, approved by a second person."""
+        approval = self.requested(who, payment, action, **more)
+        self.done("apv_1", payment, f"approvals/{approval}/approve", {"reason": "looked at"})
+        return approval
+
+    # -- the outside --------------------------------------------------------------------------
+
+    def script(self, name: str, steps: list[dict[str, Any]], simulator: str = "rail") -> None:
+        body = {"for": name, "steps": steps}
+        answer = self.http.post(f"{self.stage.url(simulator)}/scripts", json=body)
+        assert answer.is_success, answer.text
+
+    def rail_now(self, payment: str, *steps: dict[str, Any], attempt: int = 1) -> None:
+        """Let these happen to a reference that the rail has."""
+        body = {"for": external_ref(payment, attempt), "steps": list(steps)}
+        answer = self.http.post(f"{self.stage.url('rail')}/steps", json=body)
+        assert answer.is_success, answer.text
+
+    def rail_entry(self, payment: str, attempt: int = 1) -> dict[str, Any] | None:
+        return self.stage.rail_entry(external_ref(payment, attempt))
+
+    def npp(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """A command of `npp` as a user in the demo's folder runs it."""
+        kept = ("NPP_CACHE_DIR", "NPP_JAVA")
+        mine = {k: v for k, v in os.environ.items() if not k.startswith("NPP_") or k in kept}
+        done = subprocess.run(
+            [sys.executable, "-m", "app.cli", *words],
+            env=mine | {"NPP_DATA_DIR": str(self.stage.data)},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=NPP_SECONDS_MAX,
+            check=False,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"npp {words}: {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def npp_json(self, *words: str) -> Any:
+        return json.loads(self.npp(*words, "--json").stdout)

@@ -1,0 +1,220 @@
+"""Refusals, identity and access over HTTP: requirements 7, 8, 14 and 17."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from api.access import ACCESS, ROLES
+from core.values import payment_intent_id
+from tests.acceptance.house import ACCEPT, SETTLE, SILENT, House
+
+pytestmark = pytest.mark.kafka
+
+NOBODYS = payment_intent_id("api-client", "nobody-sent-this-either")
+CODES = {400: "VALIDATION_FAILED", 403: "POLICY_REJECTED", 404: "PAYMENT_NOT_FOUND"}
+
+
+@pytest.mark.parametrize(
+    ("path", "who", "body", "field"),
+    [
+        ("retry", "ops_1", {"reason": "r"}, "attemptId"),
+        ("retry", "ops_1", {"attemptId": "att_2", "reason": "r"}, "attemptId"),
+        ("retry", "ops_1", {"attemptId": "att_002", "reason": 7}, "reason"),
+        ("retry", "ops_1", {"attemptId": "att_002", "reason": "r", "force": True}, "force"),
+        ("cancel", "ops_1", {}, "reason"),
+        ("cancel", "ops_1", {"reason": "nul\0"}, "reason"),
+        ("cancel", "ops_1", {"reason": "x" * 1001}, "reason"),
+        ("cancel", "ops_1", [], "body"),
+        ("approvals", "ops_1", {"action": "PAY_TWICE", "reason": "r"}, "action"),
+        ("evidence-pack", "ops_1", {"format": "XML", "includeReplayProof": True}, "format"),
+    ],
+)
+def test_a_wrong_body_names_the_field_and_publishes_nothing(
+    house: House, path: str, who: str, body: Any, field: str
+) -> None:
+    """API-13, API-10, ERR-01: VALIDATION_FAILED, and no command on the log."""
+    payment = house.create(SILENT)
+    before = house.get(f"/api/payments/{payment}/outcomes")["items"]
+    answer = house.act(who, payment, path, body)
+    said = answer.json()
+    assert (answer.status_code, said["code"]) == (400, "VALIDATION_FAILED"), answer.text
+    assert field in said["sentence"]
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert house.get(f"/api/payments/{payment}/outcomes")["items"] == before
+
+
+def test_every_refusal_has_code_rule_and_sentence(house: House) -> None:
+    """ERR-01, API-08: the four codes with their statuses, and a rule with words."""
+    key = house.key()
+    payment = house.create([ACCEPT, SETTLE], key=key)
+    house.until(payment, state="SETTLED")
+    cancel = {"reason": "r"}
+    answers = [
+        (400, house.act("ops_1", payment, "cancel", {})),
+        (403, house.act("ops_1", payment, "cancel", cancel)),
+        (404, house.act("ops_1", NOBODYS, "cancel", cancel)),
+        (409, house.submit(key, amount=1)),
+    ]
+    for status, answer in answers:
+        said = answer.json()
+        assert answer.status_code == status, answer.text
+        assert said["code"] == CODES.get(status, "INVARIANT_VIOLATION")
+        assert said["rule"]
+        assert said["sentence"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({"amount": 0}, "AMOUNT_NOT_POSITIVE"),
+        ({"amount": -5}, "AMOUNT_NOT_POSITIVE"),
+        ({"amount": 10**12}, "AMOUNT_OVER_LIMIT"),
+        ({"currency": "USD"}, "CURRENCY_NOT_AUD"),
+        ({"creditor": {"name": "B", "bsb": "12", "account": "1"}}, "NPP_CONSTRAINT"),
+        ({"creditor": {"name": "B", "payIdType": "EMAL", "payId": "A@B"}}, "NPP_CONSTRAINT"),
+    ],
+)
+def test_an_impossible_payment_breaks_a_named_invariant(
+    house: House, fields: dict[str, Any], rule: str
+) -> None:
+    """SM-13, SM-14, ERR-02: 409 INVARIANT_VIOLATION, and no payment."""
+    key = house.key()
+    answer = house.submit(key, **fields)
+    said = answer.json()
+    assert (answer.status_code, said["code"], said["rule"]) == (409, "INVARIANT_VIOLATION", rule)
+    found = house.ask("view_1", "GET", f"/api/payments/{payment_intent_id('api-client', key)}")
+    assert found.status_code == 404
+
+
+def test_a_fraction_of_a_cent_is_no_amount(house: House) -> None:
+    """API-13: no float touches an amount."""
+    assert house.submit(house.key(), amount=12.5).status_code == 400
+    assert house.submit(house.key(), amount="1250").status_code == 400
+
+
+def test_the_same_key_with_the_same_content_is_the_first_result(house: House) -> None:
+    """IDM-02: duplicate, no new event."""
+    key = house.key()
+    payment = house.create([ACCEPT, SETTLE], key=key)
+    house.until(payment, state="SETTLED", funds="CAPTURED")
+    events = house.events(payment)
+    again = house.submit(key)
+    assert again.status_code == 200
+    assert (again.json()["duplicate"], again.json()["paymentIntentId"]) == (True, payment)
+    assert house.events(payment) == events
+
+
+@pytest.mark.parametrize(
+    ("fields", "first"),
+    [
+        ({"amount": 99, "endToEndId": "other"}, "amount"),
+        ({"debtor": {"name": "X", "bsb": "062000", "account": "1"}}, "debtor"),
+        ({"remittance": "other words"}, "remittance"),
+        ({"service": "sct"}, "service"),
+    ],
+)
+def test_the_same_key_with_other_content_is_refused(
+    house: House, fields: dict[str, Any], first: str
+) -> None:
+    """IDM-03: IDEMPOTENCY_KEY_REUSED naming the first differing field."""
+    key = house.key()
+    house.create(SILENT, key=key)
+    answer = house.submit(key, **fields)
+    said = answer.json()
+    assert (answer.status_code, said["rule"]) == (409, "IDEMPOTENCY_KEY_REUSED")
+    assert first in said["firstDifference"]
+
+
+def test_one_key_at_once_makes_one_payment(house: House) -> None:
+    """IDM-01, IDM-04: twenty creations of one key: one accepted, one hold, one submission."""
+    key = house.key()
+    payment = payment_intent_id("api-client", key)
+    house.script(payment, [ACCEPT, SETTLE])
+    with ThreadPoolExecutor(20) as shops:
+        answers = list(shops.map(lambda _: house.submit(key), range(20)))
+    assert Counter(a.status_code for a in answers) == {200: 20}
+    results = Counter(a.json()["result"] for a in answers)
+    assert results["ACCEPTED"] <= 1
+    assert set(results) <= {"ACCEPTED", "DUPLICATE"}
+    house.until(payment, state="SETTLED", funds="CAPTURED")
+    types = house.types(payment)
+    assert [
+        types.count(name) for name in ("PaymentIntentCreated", "FundsHeld", "FundsCaptured")
+    ] == [*(1, 1, 1)]
+    entry = house.rail_entry(payment)
+    assert entry is not None
+    assert entry["submitted"] == 1
+
+
+def test_a_creation_needs_a_key(house: House) -> None:
+    """API-13: without the header nothing is created."""
+    answer = house.ask(house.submitter(), "POST", "/api/payments", {"amount": 1})
+    assert (answer.status_code, answer.json()["code"]) == (400, "VALIDATION_FAILED")
+
+
+def test_without_sign_in_nothing_is_answered(house: House) -> None:
+    """SEC-01: 401 on every route under /api."""
+    for method, path in ACCESS:
+        answer = house.http.request(method, house.url + filled(path))
+        assert answer.status_code == 401, (method, path, answer.text)
+
+
+def filled(path: str) -> str:
+    """A path of the table with something in each placeholder."""
+    values = {
+        "payment_intent_id": NOBODYS,
+        "approval_id": "apr_001",
+        "conflict_id": "cnf_001",
+        "command_id": "cmd-1",
+        "request_id": "rdr_1",
+        "stop_id": "stp_1",
+        "partition": "0",
+        "offset": "999999999",
+    }
+    for name, value in values.items():
+        path = path.replace("{" + name + "}", value)
+    return path
+
+
+def test_a_wrong_role_is_refused_naming_the_one_needed(house: House) -> None:
+    """SEC-02, ERR-03: every route with every role that may not: MISSING_ROLE."""
+    for (method, path), allowed in ACCESS.items():
+        for role in sorted(ROLES - allowed):
+            token = house.token(f"walker-{role}", role)
+            answer = house.ask(token, method, filled(path))
+            assert answer.status_code == 403, (method, path, role, answer.text)
+            said = answer.json()
+            assert said["rule"] == "MISSING_ROLE"
+            assert all(name in said["sentence"] for name in allowed)
+
+
+def test_a_right_role_is_never_refused_for_its_role(house: House) -> None:
+    """SEC-02: the same walk with the roles that may."""
+    for (method, path), allowed in ACCESS.items():
+        if path == "/api/stream" or (method, path) == ("POST", "/api/control/stop"):
+            continue  # one does not end, the other would stop the house; each has its own test
+        for role in sorted(allowed):
+            token = house.token(f"walker-{role}", role, client="demo-client")
+            answer = house.ask(token, method, filled(path))
+            rule = answer.json().get("rule") if "json" in answer.headers["content-type"] else ""
+            assert answer.status_code != 401, (method, path, role, answer.text)
+            assert rule != "MISSING_ROLE", (method, path, role)
+
+
+def test_the_operator_is_who_signed_in(house: House) -> None:
+    """AUD-04, OP-16: another operatorId in a body is POLICY_REJECTED and on record."""
+    payment = house.create(SILENT)
+    body = {"reason": "r", "operatorId": "somebody_else"}
+    answer = house.act("ops_1", payment, "cancel", body)
+    assert (answer.status_code, answer.json()["code"]) == (403, "POLICY_REJECTED")
+
+    def noted() -> Any:
+        items = house.get("/api/audit", "aud_1", paymentIntentId=payment)["items"]
+        return next((i for i in items if i["rule"] == answer.json()["rule"]), None)
+
+    item = house.soon(noted, what="the refusal in the audit log")
+    assert item["operatorId"] == "ops_1"
