@@ -32,6 +32,8 @@ SCHEMA_LEAVES = 30
 FORGER = signing_key_from_seed(b"f" * 32)
 KEYS = public_keys(keyring())
 
+NONSENSE: tuple[Any, ...] = (None, [], {}, "x", -1, [[]], True, 10**30)
+
 Path_ = tuple[str | int, ...]
 
 
@@ -337,7 +339,7 @@ def test_nonsense_in_every_member_of_the_proof_is_refused_without_a_crash(conten
         ("checkpoint", "leaf"), ("checkpoint", "leaf", "path"), ("events", 0), ("outcomes", 0),
         ("checkpoint", "record"), ("checkpoint", "raw"), ("events", 0, "raw"),
     ):  # fmt: skip
-        for nonsense in (None, [], {}, "x", -1, [[]], True, 10**30):
+        for nonsense in NONSENSE:
             pack = json.loads(content)
             at(pack["replayProof"], path[:-1])[path[-1]] = nonsense
             refused(v.canonical(pack))
