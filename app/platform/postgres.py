@@ -58,17 +58,21 @@ class Postgres:
     _made: Iterator[int] = field(default_factory=lambda: count(1))
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """An empty database of one's own, by its address; dropped at the end."""
-        name = sql.Identifier(f"npp_{os.getpid()}_{next(self._made)}")
+    def database(self, copied_from: str | None = None) -> Iterator[str]:
+        """A database of one's own, by its address; dropped at the end. Empty, or a copy of another
+        one, given by its address, to which nobody is connected.
+        """
+        name = f"npp_{os.getpid()}_{next(self._made)}"
+        template = "template0" if copied_from is None else make_url(copied_from).database or ""
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
         with self.connect() as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(name))
+            connection.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
         try:
-            address = self.server.set(database=name.as_string().strip('"'))
-            yield address.render_as_string(hide_password=False)
+            yield self.server.set(database=name).render_as_string(hide_password=False)
         finally:
             with self.connect() as connection:
-                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+                connection.execute(drop)
 
     def connect(self) -> psycopg.Connection[Any]:
         """To the server's own database; each statement by itself."""
