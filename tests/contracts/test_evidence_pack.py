@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.platform.postgres import Postgres
 from core.payment import commands as c
 from evidence import pack as packs
 from evidence import verify_evidence as v
@@ -130,24 +132,28 @@ def test_without_its_replay_proof_a_pack_says_so_and_can_not_be_verified(house: 
 
 
 # EP-05
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
 def test_the_same_as_of_gives_the_same_bytes_in_another_read_model(
-    house: House, tmp_path: Path
+    house: House, tmp_path: Path, database: str, request: pytest.FixtureRequest
 ) -> None:
     names = house.world.mixed()
     house.all()
-    other = House(tmp_path / "other")
-    other.world.mixed()
-    for _ in range(3):
-        other.project()  # in other batches, and the checkpoints last
-    other.checkpoint()
-    other.project()
-    try:
+    with ExitStack() as stack:
+        url = None
+        if database == "postgres":
+            server: Postgres = request.getfixturevalue("postgres")
+            url = stack.enter_context(server.database())
+        other = House(tmp_path / "other", url)
+        stack.callback(other.close)
+        other.world.mixed()
+        for _ in range(3):
+            other.project()  # in other batches, and the checkpoints last
+        other.checkpoint()
+        other.project()
         for payment in names.values():
             as_of, content = house.desk.build(payment, None, proof=True)
             assert other.desk.build(payment, as_of, proof=True) == (as_of, content)
             assert other.desk.view(payment) == house.desk.view(payment)
-    finally:
-        other.close()
 
 
 # EP-05
