@@ -849,7 +849,7 @@ def first_difference(expected: Json, found: Json, place: str) -> tuple[str, str]
 def read_keys(content: bytes) -> dict[str, Ed25519PublicKey]:
     """Public keys by id from a PEM file or a keyring. Raises ValueError."""
     try:
-        if b"-----BEGIN" in content:
+        if content.startswith(b"-----BEGIN"):
             listed = [load_pem_public_key(content)]
         else:
             entries = json.loads(content)["keys"]
