@@ -8,6 +8,8 @@ from typing import Final
 
 import msgspec
 
+from adapters.readmodel.texts import from_stored, to_stored
+
 CHARACTERS_MAX: Final = 2_000  # three ids of 256 characters, escaped and in base64
 _INTEGER_LIMIT: Final = 2**63
 
@@ -15,12 +17,14 @@ Key = tuple[int | str, ...]
 
 
 def to_cursor(list_name: str, key: Key) -> str:
-    packed = msgspec.json.encode([list_name, *key])
+    parts = [to_stored(part) if isinstance(part, str) else part for part in key]
+    packed = msgspec.json.encode([list_name, *parts])
     return base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
 
 
 def from_cursor(list_name: str, kinds: tuple[type, ...], cursor: str) -> Key:
-    """The key of a cursor that `to_cursor` made for the same list; ValueError for anything else."""
+    """The key of a cursor that `to_cursor` made for the same list, its texts as they are stored;
+    ValueError for anything else."""
     if len(cursor) > CHARACTERS_MAX:
         raise ValueError("the cursor is broken")
     try:
@@ -34,4 +38,4 @@ def from_cursor(list_name: str, kinds: tuple[type, ...], cursor: str) -> Key:
         raise ValueError("the cursor is broken")
     if any(isinstance(part, int) and not -_INTEGER_LIMIT <= part < _INTEGER_LIMIT for part in key):
         raise ValueError("the cursor is broken")
-    return tuple(key)
+    return tuple(to_stored(from_stored(part)) if isinstance(part, str) else part for part in key)

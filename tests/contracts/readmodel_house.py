@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 from adapters.readmodel import rows
+from adapters.readmodel.model import Model
+from adapters.readmodel.ports import Page
+from adapters.readmodel.reader import DatabaseReader
 
 NOW_MS = 1_790_000_000_000
 JOURNAL = "npp.payment.events.v1"
@@ -206,3 +210,26 @@ def moved(before: int, after: int, partition: int = 0, topic: str = JOURNAL) -> 
 def ids(page_items: list[Any]) -> list[str]:
     """The payments of rows, in their order."""
     return [row.payment_intent_id for row in page_items]
+
+
+def given(model: Model, **parts: list[Any]) -> DatabaseReader:
+    """A reader of a model with these rows."""
+    batch = rows.Batch()
+    for name, part in parts.items():
+        setattr(batch, name, part)
+    model.writer(1).apply(batch)
+    return model.reader()
+
+
+def walked(page: Callable[[int, str | None], Page], limit: int) -> list[Any]:
+    """All items of a list, page by page."""
+    found: list[Any] = []
+    cursor: str | None = None
+    for _ in range(1_000):
+        answer = page(limit, cursor)
+        assert len(answer.items) <= limit
+        found += answer.items
+        cursor = answer.next
+        if cursor is None:
+            return found
+    raise AssertionError("the list has no end")
