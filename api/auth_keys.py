@@ -30,6 +30,7 @@ WAIT_S_MAX: Final = 3.0  # for another's asking
 KEYS_COUNT_MAX: Final = 100
 FILE_BYTES_MAX: Final = 262_144
 RSA_BITS_MIN: Final = 2_048
+BITS_OF_A_CHARACTER: Final = 6  # of base64url
 KEY_ID_CHARACTERS_MAX: Final = 200
 LOCAL_KEY_PREFIX: Final = "local-"  # of the demo's own issuer: refused in production
 
@@ -182,6 +183,9 @@ def trusted(listed: Mapping[str, Any]) -> TrustedKey | None:
     named = listed.get("alg")
     if named is not None:
         algorithms = algorithms & {named}
+    modulus = listed.get("n", "")
+    if kind == "RSA" and len(modulus) * BITS_OF_A_CHARACTER < RSA_BITS_MIN:
+        return None
     try:
         key = import_key({name: v for name, v in listed.items() if name in _MEMBERS})
     except (JoseError, ValueError, TypeError, KeyError):

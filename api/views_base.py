@@ -7,6 +7,7 @@ schemas from these structs.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -14,10 +15,12 @@ import msgspec
 from core.values import Parties
 
 MS_PER_S: Final = 1_000
+TIMES_COUNT_MAX: Final = 16_384  # written out and remembered: the same few are asked for
 JSON: Final = "application/json"
 _encode: Final = msgspec.json.Encoder().encode
 
 
+@lru_cache(TIMES_COUNT_MAX)
 def iso(at_ms: int) -> str:
     """Epoch milliseconds as people and machines read them."""
     stamp = datetime.fromtimestamp(at_ms / MS_PER_S, UTC)

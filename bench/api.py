@@ -1,0 +1,186 @@
+"""How fast the API answers a GET by id, beside the simplest FastAPI route of the same size.
+
+Both are served by uvicorn in a process of their own and asked in turns by one loader, in one run:
+`python -m bench.api`. `perCpuSecond` is of the server's own CPU time, and does not depend on what
+else the machine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import multiprocessing
+import os
+import socket
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import uvicorn
+from fastapi import FastAPI
+
+from app.wiring import GC_THRESHOLDS
+
+CONNECTIONS: Final = 8
+ROUNDS: Final = 5
+START_S_MAX: Final = 300.0  # on a machine that does much else
+PAYMENTS: Final = 200
+LOOPBACK: Final = "127.0.0.1"
+
+Asked = tuple[list[str], str, int]  # paths, token, bytes of an answer
+
+
+def product(folder: str, port: int, ready: Any) -> None:
+    """The API over a SQLite read model of real histories."""
+    from tests.contracts.api_house import ApiHouse
+
+    house = ApiHouse(Path(folder))
+    ids = [house.house.world.settled(f"bench-{number}") for number in range(PAYMENTS)]
+    house.house.project()
+    paths = [f"/api/payments/{each}" for each in ids]
+    size = len(house.get(paths[0], "operator").content)
+    gc.freeze()  # as `npp run api` does
+    gc.set_threshold(*GC_THRESHOLDS)
+    ready.put((paths, house.token("operator"), size))
+    _serve(house.app, port)
+
+
+def simplest(size: int, port: int, _: Any) -> None:
+    """One route, no sign-in, no database: an answer of the same size."""
+    app = FastAPI()
+    answer = {"a": "x" * (size - 8)}
+
+    @app.get("/api/payments/{payment_id}")
+    async def payment(payment_id: str) -> dict[str, str]:
+        return answer
+
+    _serve(app, port)
+
+
+def _serve(app: Any, port: int) -> None:
+    uvicorn.run(app, host=LOOPBACK, port=port, log_config=None, access_log=False)
+
+
+async def load(port: int, paths: list[str], token: str, seconds: float) -> list[float]:
+    """Seconds of each request, over CONNECTIONS connections that ask without a pause."""
+    times: list[float] = []
+    until = time.perf_counter() + seconds
+
+    async def one(number: int) -> None:
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        at = number
+        while time.perf_counter() < until:
+            path = paths[at % len(paths)]
+            at += CONNECTIONS
+            begun = time.perf_counter()
+            writer.write(
+                f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\n"
+                f"Authorization: Bearer {token}\r\n\r\n".encode()
+            )
+            head = await reader.readuntil(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(head.decode())
+            length = next(
+                int(line.split(b":")[1])
+                for line in head.split(b"\r\n")
+                if line.lower().startswith(b"content-length")
+            )
+            await reader.readexactly(length)
+            times.append(time.perf_counter() - begun)
+        writer.close()
+
+    await asyncio.gather(*(one(number) for number in range(CONNECTIONS)))
+    return times
+
+
+def _port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _await_open(port: int) -> None:
+    until = time.perf_counter() + START_S_MAX
+    while time.perf_counter() < until:
+        with socket.socket() as probe:
+            if probe.connect_ex((LOOPBACK, port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError("the server did not start")
+
+
+def measure(seconds: float) -> dict[str, Any]:
+    """Requests a second and latencies of both, the median of ROUNDS rounds in turns."""
+    context = multiprocessing.get_context("spawn")
+    started: list[Any] = []
+    ready = context.Queue()
+
+    def start(target: Callable[..., None], what: Any) -> int:
+        port = _port()
+        process = context.Process(target=target, args=(what, port, ready), daemon=True)
+        process.start()
+        started.append(process)
+        return port
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            product_port = start(product, folder)
+            asked: Asked = ready.get(timeout=START_S_MAX)
+            simple_port = start(simplest, asked[2])
+            both = (("product", product_port, started[0]), ("simplest", simple_port, started[1]))
+            found: dict[str, list[list[float]]] = {"simplest": [], "product": []}
+            used = dict.fromkeys(found, 0.0)
+            for _, port, _ in both:
+                _await_open(port)
+                asyncio.run(load(port, asked[0], asked[1], 1.0))  # warm
+            for _ in range(ROUNDS):
+                for name, port, process in both:
+                    before = cpu_seconds(process.pid)
+                    found[name].append(asyncio.run(load(port, asked[0], asked[1], seconds)))
+                    used[name] += cpu_seconds(process.pid) - before
+        finally:
+            for process in started:
+                process.terminate()
+                process.join(10)
+    return {name: figures(found[name], seconds, used[name]) for name in found} | {
+        "answerBytes": asked[2]
+    }
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def figures(rounds: list[list[float]], seconds: float, used_s: float) -> dict[str, float]:
+    """Rate and percentiles, the median round's."""
+    rates = [len(times) / seconds for times in rounds]
+    p99 = [sorted(times)[int(len(times) * 0.99)] for times in rounds]
+    p50 = [statistics.median(times) for times in rounds]
+    return {
+        "perSecond": round(statistics.median(rates)),
+        "perCpuSecond": round(sum(map(len, rounds)) / used_s),
+        "p50Ms": round(statistics.median(p50) * 1_000, 2),
+        "p99Ms": round(statistics.median(p99) * 1_000, 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each round")
+    result = measure(parser.parse_args().seconds)
+    for name in ("perSecond", "perCpuSecond"):
+        share = result["product"][name] / result["simplest"][name]
+        result[f"share{name[0].upper()}{name[1:]}"] = round(share, 2)
+    print(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())
+
+
+if __name__ == "__main__":
+    main()
