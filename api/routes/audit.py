@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
+import msgspec
 from fastapi import Query
 from starlette.responses import Response
 
 from adapters.readmodel import rows
-from adapters.readmodel.ports import AuditFilter
+from adapters.readmodel.ports import AuditFilter, Reader
 from api import views_lists
 from api.auth import Use
 from api.guard import router as guarded
@@ -16,6 +17,8 @@ from api.params import LIMIT, Cursor, From, Limit, To, gives, in_thread, json_an
 from api.routes.queues import OfPayment
 
 router = guarded()
+
+EVENTS_COUNT_MAX: Final = 8  # of one command, looked at for its approval
 
 
 @router.get(
@@ -44,6 +47,29 @@ async def audit(
         since=time_of(since, "from"),
         until=time_of(until, "to"),
     )
-    found = await in_thread(lambda: page(lambda: services.reader.audit(wanted, limit, cursor)))
-    items = [views_lists.audit(row) for row in found.items if isinstance(row, rows.AuditRow)]
-    return json_answer(views_lists.AuditList(items, found.next))
+
+    def work() -> views_lists.AuditList:
+        found = page(lambda: services.reader.audit(wanted, limit, cursor))
+        items = [
+            views_lists.audit(with_approval(services.reader, row))
+            for row in found.items
+            if isinstance(row, rows.AuditRow)
+        ]
+        return views_lists.AuditList(items, found.next)
+
+    return json_answer(await in_thread(work))
+
+
+def with_approval(reader: Reader, row: rows.AuditRow) -> rows.AuditRow:
+    """The approval that the engine took, where the command named none: its events say which."""
+    if (
+        row.approval_id
+        or row.result != "ACCEPTED"
+        or not (row.payment_intent_id and row.command_id)
+    ):
+        return row
+    after = (row.from_sequence or 1) - 1
+    for event in reader.events(row.payment_intent_id, after, EVENTS_COUNT_MAX):
+        if event.command_id == row.command_id and event.approval_id is not None:
+            return msgspec.structs.replace(row, approval_id=event.approval_id)
+    return row

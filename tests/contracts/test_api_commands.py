@@ -78,6 +78,16 @@ def test_a_cancellation_in_the_runbooks_words(house: ApiHouse) -> None:
     assert (entry.operator_id, entry.reason, entry.result) == ("olga", body["reason"], "ACCEPTED")
 
 
+def test_the_audit_log_names_the_approval_that_was_taken(house: ApiHouse) -> None:
+    """AUD-01: the runbook's bodies name none; the engine took the one that fits."""
+    payment = house.failed("k1")
+    approval = house.approved(payment, "RETRY")
+    house.act("olga", payment, "retry", RETRY)
+    items = house.get("audra", f"/api/audit?paymentIntentId={payment}").json()["items"]
+    retried = next(e for e in items if e["reason"] == RETRY["reason"])
+    assert (retried["approvalId"], retried["result"]) == (approval, "ACCEPTED")
+
+
 def test_mark_failed_in_the_runbooks_words_needs_a_senior(house: ApiHouse) -> None:
     """API-07, MF-03, SEC-02."""
     payment = house.sent("k1")
