@@ -43,7 +43,9 @@ ADVICE: Final = {
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One call as it goes out. `query` values are strings, `body` is JSON or nothing."""
+    """One call as it goes out. `query` values are strings; `body` is JSON, or bytes of it as they
+    are, or nothing.
+    """
 
     method: str
     path: str
@@ -110,7 +112,7 @@ class Api:
         headers = dict(call.headers)
         content = None
         if call.body is not None:
-            content = orjson.dumps(call.body)
+            content = call.body if isinstance(call.body, bytes) else orjson.dumps(call.body)
             headers["Content-Type"] = "application/json"
         try:
             answer = self._http.request(

@@ -23,6 +23,7 @@ from app.commands import (
     control,
     demo,
     doctor,
+    evidence,
     incident,
     payment,
     payments,
@@ -53,6 +54,7 @@ app.add_typer(control.rules, name="rules")
 app.add_typer(replay.app, name="replay")
 app.add_typer(payment.app, name="payment")
 app.add_typer(approval.app, name="approval")
+app.add_typer(evidence.app, name="evidence")
 app.add_typer(incident.app, name="incident")
 app.add_typer(api_control.app, name="control")
 for module in (payments, api_actions, api_queues, control, redrive, config, doctor, demo, token):

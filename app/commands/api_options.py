@@ -91,11 +91,13 @@ def open_api(operator: str = "", roles: Sequence[str] = ()) -> Api:
     return Api(environment.settings.api_url, token_of(environment, operator, roles))
 
 
-def print_curl(call: Call, output: str = "") -> None:
-    """The curl line, with the address of the settings, or $NPP_API_URL when none is set."""
+def print_curl(call: Call, output: str = "", data: str = "") -> None:
+    """The curl line, with the address of the settings, or $NPP_API_URL when none is set; `data`
+    is a further argument as it stands.
+    """
     url = settings.load().settings.api_url or "$NPP_API_URL"
     sys.stdout.write(curl_of(url, call, output=output).replace("'$NPP_API_URL", "$NPP_API_URL'"))
-    sys.stdout.write("\n")
+    sys.stdout.write(f" {data}\n" if data else "\n")
 
 
 def fetch(call: Call, *, json: bool, curl: bool) -> Reply | None:
