@@ -25,14 +25,14 @@ NAMED_MAX: Final = 5
 
 
 class ApiAccount:
-    """Everything is read in the constructor but the API's answers."""
+    """Commands and outcomes are read in the constructor, the rest when it is compared."""
 
     def __init__(self, cluster: Cluster, api: Api, tend: Callable[[], object]) -> None:
         """`tend` is called while the API is waited for."""
         self._cluster = cluster
         self._api = api
         self._tend = tend
-        self.lifecycle = dict(_lifecycle(cluster))
+        self.lifecycle: dict[str, PaymentLifecycle] = {}
         self.commands = dict(_commands(cluster))
         self.outcomes = dict(_outcomes(cluster))
 
@@ -57,6 +57,7 @@ class ApiAccount:
 
     def _payments(self) -> list[str]:
         """I9: each payment in the API's list as the lifecycle topic has it."""
+        self.lifecycle = dict(_lifecycle(self._cluster))
         shown = {item["paymentIntentId"]: item for item in self._list("/api/payments")}
         wrong = [
             f"{name}: the API shows {_of_api(shown[name])}, the lifecycle topic {_of_topic(record)}"

@@ -124,17 +124,13 @@ def test_live_updates_arrive_and_go_on_from_where_they_were(house: House) -> Non
 
 
 def read_until(answer: httpx.Response, word: str, never: str = "\0") -> str:
-    """The last id of the stream once an event has this word."""
-    last = ""
+    """The id of the first message with this word, which ends with an empty line."""
+    last, found = "", False
     for line in answer.iter_lines():
         if line.startswith("id:"):
             last = line[3:].strip()
         assert never not in line
-        if word in line:
-            for rest in answer.iter_lines():
-                if rest.startswith("id:"):
-                    last = rest[3:].strip()
-                if not rest:
-                    break
+        found = found or word in line
+        if found and not line:
             return last
     raise AssertionError(f"the stream ended without {word}")

@@ -1,0 +1,203 @@
+"""docs/operators.md is true: every line of it is run in order, and every answer is as it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.values import external_ref, payment_intent_id
+from tests.acceptance.house import ACCEPT, ROOT, SETTLE, SILENT, WAIT_SECONDS, House, rejects
+
+pytestmark = pytest.mark.kafka
+
+PAGE = ROOT / "docs" / "operators.md"
+PART = re.compile(
+    r"<!-- (?P<order>situation|wait|keep): (?P<what>\S+) -->"
+    r"|```sh\n(?P<sh>.*?)```"
+    r"|```(?P<kind>json|text) (?P<status>\d{3})\n(?P<answer>.*?)```",
+    re.S,
+)
+ELLIPSIS = "…"
+CURL_SECONDS_MAX = 60
+CALLS_MIN = 30
+
+
+def alike(shown: Any, real: Any) -> bool:
+    """Whether a shortened value of the page fits the real one: … stands for anything."""
+    if shown == ELLIPSIS:
+        return True
+    if isinstance(shown, dict):
+        return isinstance(real, dict) and all(
+            name == ELLIPSIS or (name in real and alike(value, real[name]))
+            for name, value in shown.items()
+        )
+    if isinstance(shown, list):
+        if not isinstance(real, list):
+            return False
+        more = bool(shown) and shown[-1] == ELLIPSIS
+        wanted = shown[:-1] if more else shown
+        return (len(real) >= len(wanted) if more else len(real) == len(wanted)) and all(
+            alike(one, other) for one, other in zip(wanted, real, strict=False)
+        )
+    if isinstance(shown, str) and ELLIPSIS in shown:
+        pattern = ".*".join(re.escape(part) for part in shown.split(ELLIPSIS))
+        return isinstance(real, str) and re.fullmatch(pattern, real, re.S) is not None
+    return type(shown) is type(real) and bool(shown == real)
+
+
+@pytest.mark.parametrize(
+    ("shown", "real", "fits"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}, True),
+        ({"a": 1}, {"a": 2}, False),
+        ({"a": True}, {"a": 1}, False),
+        ("pi_…", "pi_abc", True),
+        ("pi_…", "xx_abc", False),
+        (["…"], [], True),
+        ([{"a": 1}], [{"a": 1}, {"a": 2}], False),
+        (None, "", False),
+    ],
+)
+def test_the_comparison_itself_can_fail(shown: Any, real: Any, fits: bool) -> None:
+    assert alike(shown, real) is fits
+
+
+class Reader:
+    """Somebody who pastes the page line by line."""
+
+    def __init__(self, house: House, folder: Path) -> None:
+        self.house, self.folder = house, folder
+        tokens = {role.upper(): token for role, token in house.stage.tokens().items()}
+        second = house.stage.token("demo-admin-2", "admin")
+        self.variables = {**tokens, "SECOND_ADMIN": second, "NPP_API_URL": house.url}
+        self.last: Any = None
+        self.calls = 0
+
+    def read(self, page: str) -> None:
+        command = ""
+        for part in PART.finditer(page):
+            if part["order"]:
+                getattr(self, part["order"])(part["what"])
+            elif part["sh"]:
+                command = part["sh"].strip()
+                if command.startswith("npp "):
+                    self.house.npp(*shlex.split(command)[1:])
+            elif part["kind"] == "text":
+                assert self.run(command)[0] == int(part["status"]), command
+                assert (self.folder / part["answer"].strip()).stat().st_size > 0
+            else:
+                self.expect(command, int(part["status"]), json.loads(part["answer"]))
+
+    def expect(self, command: str, status: int, shown: Any) -> None:
+        """A POST is as the page says at once; a GET within some seconds."""
+        until = time.monotonic() + (0 if "-X POST" in command else WAIT_SECONDS)
+        while True:
+            found, text = self.run(command)
+            real = json.loads(text)
+            if found == status and alike(shown, real):
+                self.last = real
+                return
+            assert time.monotonic() < until, f"{command}\n{found} {text}\nthe page says {shown}"
+            time.sleep(0.1)
+
+    def run(self, command: str) -> tuple[int, str]:
+        """Status and body of a curl line, run by a shell."""
+        assert command.startswith("curl ")
+        self.calls += 1
+        done = subprocess.run(
+            ["bash", "-euc", command.replace("curl ", "curl -w '\\n%{http_code}' ", 1)],
+            env={**os.environ, **self.variables},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=CURL_SECONDS_MAX,
+            check=True,
+        )
+        body, _, status = done.stdout.rpartition("\n")
+        return int(status), body
+
+    # -- what the page's hidden words ask for -----------------------------------------------------
+
+    def situation(self, name: str) -> None:
+        key = self.house.key()
+        payment = payment_intent_id("api-client", key)
+        steps = {"failed": [rejects("AB05")], "late": [ACCEPT, rejects("AB08", 300)]}
+        sunny = name in ("settled", "key")
+        self.house.script(external_ref(payment, 2), [ACCEPT, SETTLE])
+        self.house.create([ACCEPT, SETTLE] if sunny else steps.get(name, SILENT), key=key)
+        wanted: dict[str, dict[str, Any]] = {
+            "settled": {"state": "SETTLED", "funds": "CAPTURED"},
+            "key": {"state": "SETTLED"},
+            "failed": {"state": "FAILED", "funds": "RELEASED"},
+            "late": {"state": "FAILED", "funds": "RELEASED"},
+            "sent": {"state": "SENT"},
+            "stuck": {"state": "SENT", "overdue": "ATTENTION"},
+        }
+        self.house.until(payment, **wanted[name])
+        self.variables |= {"payment": payment, "key": key}
+
+    def wait(self, _: str) -> None:
+        """Resolve refers a request to a person within a moment."""
+        payment = self.variables["payment"]
+        self.house.soon(lambda: self.house.status(payment, "apr_001") == "REFERRED")
+
+    def keep(self, what: str) -> None:
+        name, _, field = what.partition("=")
+        self.variables[name] = str(self.last[field])
+
+
+def test_every_line_of_the_page_can_be_pasted_and_answers_as_shown(
+    house: House, tmp_path: Path
+) -> None:
+    """DEP-08: the runbook's procedures with this system's real answers."""
+    reader = Reader(house, tmp_path)
+    try:
+        reader.read(PAGE.read_text(encoding="utf-8"))
+    finally:
+        resume_all(house)
+    assert reader.calls >= CALLS_MIN
+
+
+def test_the_runbooks_calls_are_on_the_page_unchanged() -> None:
+    """DEP-08: method, path and the fields of the bodies as the runbook prints them."""
+    text = PAGE.read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in re.findall(r"```sh\n(.*?)```", text, re.S) if "curl" in line]
+    wanted: list[tuple[str, str, Callable[[dict[str, Any]], bool]]] = [
+        ("GET", "/api/payments/$payment", lambda _: True),
+        ("GET", "/api/payments/$payment/events", lambda _: True),
+        ("GET", "/api/payments?idempotencyKey=", lambda _: True),
+        ("POST", "/retry", lambda b: set(b) == {"attemptId", "reason"}),
+        ("POST", "/cancel", lambda b: set(b) == {"reason", "operatorId", "customerId"}),
+        ("POST", "/mark-failed", lambda b: set(b) == {"reason", "details", "operatorId"}),
+        ("POST", "/evidence-pack", lambda b: {"format", "includeReplayProof"} <= set(b)),
+        ("GET", "/evidence-pack/download", lambda _: True),
+        ("POST", "/evidence-pack/verify", lambda b: b == {}),
+    ]
+    for method, path, fits in wanted:
+        found = [
+            line for line in lines if path in line and (method == "POST") == ("-X POST" in line)
+        ]
+        assert any(fits(body_of(line)) for line in found), (method, path)
+
+
+def body_of(line: str) -> dict[str, Any]:
+    words = shlex.split(line)
+    return dict(json.loads(words[words.index("-d") + 1])) if "-d" in words else {}
+
+
+def resume_all(house: House) -> None:
+    """Whatever happened above, nothing stays stopped."""
+    for stop in house.get("/api/control")["stops"]:
+        path = f"/api/control/stops/{stop['stopId']}/resume-requests"
+        house.npp("replay", "verify", "--publish")
+        asked = house.ask("adm_1", "POST", path, {"reason": "after the page"}).json()
+        house.ask("adm_2", "POST", f"{path}/{asked['offset']}/confirm")
