@@ -61,6 +61,9 @@ class PostgresStore:
     def current(self) -> int:
         return self._numbers()[0]
 
+    def replaced(self, generation: int, cursor: Cursor) -> bool:
+        return self._read(cursor)[0] > generation
+
     def generations(self) -> list[int]:
         found = self._pointer.all(SCHEMAS)
         return sorted(int(name.rpartition("_")[2]) for (name,) in found)

@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import PoolProxiedConnection
 
@@ -70,6 +69,7 @@ class Session:
         except self._error as error:
             if self.engine.dialect.is_disconnect(error, connection, None):  # type: ignore[arg-type]
                 connection.invalidate(error)
+                self.engine.dispose()  # the idle ones are as broken
             if isinstance(error, self._trouble):
                 raise down(error) from error
             raise
@@ -96,5 +96,5 @@ class Session:
             return self.engine.raw_connection()
         except PoolTimeout as error:
             raise ReadModelDown("every connection to the read model is in use") from error
-        except DBAPIError as error:
-            raise down(error.orig or error) from error
+        except self._error as error:  # raw ones come as the driver's own
+            raise down(error) from error

@@ -48,6 +48,9 @@ class SqliteStore:
     def current(self) -> int:
         return self._pointer().current
 
+    def replaced(self, generation: int, _cursor: Cursor) -> bool:
+        return self._pointer().current > generation
+
     def generations(self) -> list[int]:
         return sorted(int(file.stem.split("-")[1]) for file in self.folder.glob("generation-*.db"))
 

@@ -26,6 +26,9 @@ class Store(Protocol):
     def current(self) -> int:
         """The generation that readers read. Raises ReadModelDown."""
 
+    def replaced(self, generation: int, cursor: Cursor, /) -> bool:
+        """Whether a newer one has become the current one, seen from its writing transaction."""
+
     def generations(self) -> list[int]:
         """All that exist, the current one among them."""
 

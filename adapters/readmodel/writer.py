@@ -77,7 +77,7 @@ class DatabaseWriter:
 
     def apply(self, batch: rows.Batch) -> None:
         with self._store.transaction(self._session, self.generation) as cursor:
-            if self._store.current() > self.generation:
+            if self._store.replaced(self.generation, cursor):
                 raise Fenced(f"generation {self.generation} has been replaced")
             self._move(cursor, batch.moved)
             self._count(cursor, batch.payments)

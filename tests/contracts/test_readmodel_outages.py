@@ -1,0 +1,145 @@
+"""What the read model says when its database is away, slow or locked: ReadModelDown within a bound,
+no hidden retry, and it works again by itself afterwards (issue 4, read model).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from adapters.readmodel import postgres as postgres_store
+from adapters.readmodel import rows, store
+from adapters.readmodel.model import default_url, open_model
+from adapters.readmodel.ports import ReadModelDown
+from app.platform.postgres import OwnServer, Postgres
+from engine.clock import SystemClock
+from tests.contracts.readmodel_house import JOURNAL, moved, payment
+
+BOUND_S = 20.0  # the bounds themselves are 3 to 10 seconds; this machine may be busy
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[OwnServer]:
+    with OwnServer(tmp_path / "server") as server:
+        yield server
+
+
+def test_a_killed_server_is_down_at_once_and_loses_nothing_that_was_applied(
+    own_server: OwnServer,
+) -> None:
+    model = open_model(str(own_server.running.server.render_as_string(hide_password=False)))
+    writer, reader = model.writer(), model.reader()
+    writer.apply(rows.Batch(moved=[moved(0, 1)], payments=[payment(1)]))
+    assert reader.payment("pi_0001") == payment(1)
+    own_server.kill()
+    started = SystemClock().monotonic_s()
+    for _ in range(2):
+        with pytest.raises(ReadModelDown, match="does not answer"):
+            reader.payment("pi_0001")
+        with pytest.raises(ReadModelDown):
+            writer.apply(rows.Batch(moved=[moved(1, 2)]))
+    with pytest.raises(ReadModelDown):
+        model.current()
+    assert SystemClock().monotonic_s() - started < BOUND_S
+    own_server.start()
+    assert reader.payment("pi_0001") == payment(1)
+    writer.apply(rows.Batch(moved=[moved(1, 2)]))
+    assert dict(reader.projected()) == {(JOURNAL, 0): 2}
+    model.close()
+
+
+def test_an_ended_connection_is_down_once_and_the_next_question_is_answered(
+    postgres: Postgres,
+) -> None:
+    with postgres.database() as url:
+        model = open_model(url)
+        writer, reader = model.writer(), model.reader()
+        writer.apply(rows.Batch(payments=[payment(1)]))
+        assert reader.payment("pi_0001") == payment(1)
+        with postgres.connect() as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                (make_url(url).database,),
+            )
+        with pytest.raises(ReadModelDown):
+            reader.payment("pi_0001")
+        assert reader.payment("pi_0001") == payment(1)
+        with pytest.raises(ReadModelDown):
+            writer.apply(rows.Batch(payments=[payment(2)]))
+        writer.apply(rows.Batch(payments=[payment(2)]))
+        assert reader.payment("pi_0002") == payment(2)
+        model.close()
+
+
+def test_a_statement_that_takes_too_long_is_ended(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_store, "READ_TIMEOUT_MS", 300)
+    with postgres.database() as url:
+        model = open_model(url)
+        model.writer().apply(rows.Batch(payments=[payment(1)]))
+        reader = model.reader()
+        assert reader.payment("pi_0001") == payment(1)
+        plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(plain) as other:
+            other.execute("LOCK TABLE npp_readmodel_1.payments IN ACCESS EXCLUSIVE MODE")
+            with pytest.raises(ReadModelDown, match="timeout"):
+                reader.payment("pi_0001")
+        assert reader.payment("pi_0001") == payment(1)
+        model.close()
+
+
+def test_no_reader_can_write(postgres: Postgres, tmp_path: Path) -> None:
+    with postgres.database() as url:
+        for address in (url, default_url(tmp_path)):
+            model = open_model(address)
+            model.writer().apply(rows.Batch(payments=[payment(1)]))
+            session = model.reader()._current()
+            with pytest.raises(Exception, match=r"read-?only"):
+                session.one("DELETE FROM payments RETURNING 1")
+            assert model.reader().payment("pi_0001") == payment(1)
+            model.close()
+
+
+def test_a_locked_file_is_down_after_a_bounded_wait_and_readers_do_not_care(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.readmodel.sqlite.LOCK_TIMEOUT_MS", 200)
+    model = open_model(default_url(tmp_path))
+    writer, reader = model.writer(), model.reader()
+    writer.apply(rows.Batch(payments=[payment(1)]))
+    other = sqlite3.connect(next((tmp_path / "readmodel").glob("*.db")), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(ReadModelDown, match="locked"):
+        writer.apply(rows.Batch(payments=[payment(2)]))
+    assert reader.payment("pi_0001") == payment(1)
+    other.execute("ROLLBACK")
+    writer.apply(rows.Batch(payments=[payment(2)]))
+    assert reader.payment("pi_0002") == payment(2)
+    other.close()
+
+
+def test_more_threads_than_connections_are_all_answered(postgres: Postgres, tmp_path: Path) -> None:
+    with postgres.database() as url:
+        for address in (url, default_url(tmp_path)):
+            model = open_model(address)
+            model.writer().apply(rows.Batch(payments=[payment(1)]))
+            reader = model.reader()
+            answers: list[object] = []
+
+            def ask(reader=reader, answers=answers) -> None:  # type: ignore[no-untyped-def]
+                answers.extend(reader.payment("pi_0001") for _ in range(50))
+
+            threads = [threading.Thread(target=ask) for _ in range(2 * store.POOL_SIZE)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(60)
+            assert answers == [payment(1)] * (50 * len(threads))
+            model.close()
