@@ -26,6 +26,7 @@ KOREAN: Final = ("HYSMyeongJo-Medium", "cp949")
 EAST_ASIAN: Final = (CHINESE, JAPANESE, KOREAN)
 FIRST_EAST_ASIAN: Final = 0x2E80  # CJK radicals; below it Noto Sans or a code point
 BEYOND_BMP: Final = 0x10000
+LATIN_1_LAST: Final = "\u00ff"
 KANA: Final = range(0x3040, 0x3100)
 CHARACTERS_KEPT_MAX: Final = 65_536
 
@@ -57,8 +58,8 @@ class Type:
         return runs
 
     def plain(self, text: str) -> bool:
-        """Whether Noto Sans has all of it, as it is of nearly every text."""
-        return text.isascii() and text.isprintable()
+        """Whether it is printable Latin-1, which Noto Sans has, as nearly every text is."""
+        return text.isprintable() and (text.isascii() or max(text) <= LATIN_1_LAST)
 
     def missing(self, text: str) -> Iterator[str]:
         """The characters of the text that are printed as code points."""

@@ -17,6 +17,7 @@ from core.values import Parties, Party, payment_intent_id
 from engine.reader import LogRecord
 from evidence.checkpoints import Range, Sealed, build, seal
 from evidence.keys import Keyring
+from evidence.merkle import LeafData
 from processors import topology as t
 from processors.projection import Lookups
 from processors.projection_batch import Projection
@@ -124,6 +125,14 @@ class House:
                 self._last[partition] = sealed
                 self.log.append(t.CHECKPOINTS, partition, b"", sealed.raw)
                 touched.clear()
+
+    def checkpoint_among(self, others: Sequence[LeafData]) -> None:
+        """As `checkpoint`, with other payments in every range."""
+        self.publish()
+        for touched in self._touched.values():
+            for leaf in others:
+                touched.touch(leaf.payment_intent_id, leaf.sequence, leaf.hash)
+        self.checkpoint()
 
     def project(self) -> None:
         """Fold what the read model does not have yet."""

@@ -1,0 +1,121 @@
+"""Speed of evidence packs of a payment with 100 events, among 10,000 others under its checkpoint.
+
+python -m bench.evidence [--database sqlite|postgres] [--json]: the last line is one JSON object.
+A real read model, folded from events that the product decided; no broker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+from app.platform.postgres import open_postgres
+from evidence import verify_evidence as verifier
+from evidence.merkle import LeafData
+from evidence.pack import public_keys
+from tests.contracts.evidence_house import House
+
+EVENTS: Final = 100
+NEIGHBOURS: Final = 10_000
+RUNS: Final = 20
+REPORTS_MAX: Final = 400
+
+
+class WithNeighbours:
+    """The reader, with the leaves of many other payments in each checkpoint's range."""
+
+    def __init__(self, reader: Any, leaves: list[LeafData]) -> None:
+        self._reader = reader
+        self._leaves = [(each.payment_intent_id, each.sequence, each.hash) for each in leaves]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    def leaves(self, *where: int) -> list[tuple[str, int, bytes]]:
+        return [*self._reader.leaves(*where), *self._leaves]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.evidence", description=__doc__)
+    parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
+    parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="npp-bench-") as folder, ExitStack() as stack:
+        url = None
+        if options.database == "postgres":
+            server = stack.enter_context(open_postgres(Path(folder) / "server"))
+            url = stack.enter_context(server.database())
+        house = House(Path(folder) / "readmodel", url)
+        stack.callback(house.close)
+        result = measure(house)
+    result["database"] = options.database
+    for name, value in result.items():
+        print(f"{name:28} {value}", file=sys.stderr)
+    if options.json:
+        print(json.dumps(result))
+    return 0
+
+
+def measure(house: House) -> dict[str, Any]:
+    """Milliseconds of each thing: median and worst of RUNS, after one to warm up."""
+    payment = long_payment(house)
+    others = [LeafData(f"pi_{n:026d}", 7, n.to_bytes(32, "big")) for n in range(NEIGHBOURS)]
+    house.checkpoint_among(others)
+    house.project()
+    desk: Any = house.desk
+    desk._reader = WithNeighbours(house.reader, others)
+    _, content = desk.build(payment, None, proof=True)
+    keys = public_keys(house.ring)
+    answer = verifier.verify(content, keys)
+    assert answer["verified"], answer
+    result: dict[str, Any] = {
+        "events": answer["events"],
+        "jsonBytes": len(content),
+        "pdfBytes": len(desk.pdf(content)),
+    }
+    for name, work in (
+        ("json", lambda: desk.build(payment, None, proof=True)),
+        ("pdf", lambda: desk.pdf(content)),
+        ("verifyOffline", lambda: verifier.verify(content, keys)),
+    ):
+        for what, figure in timed(work).items():
+            result[name + what] = figure
+    return result
+
+
+def long_payment(house: House) -> str:
+    """A payment with EVENTS events: the rail gives its status again and again."""
+    payment = house.create("long", "Ada Lovelace", "invoice 7")
+    for number in range(REPORTS_MAX):
+        if len(house.world.values(payment)) >= EVENTS:
+            return payment
+        house.world.report(payment, "STATUS", code=f"PD{number:02d}")
+    raise AssertionError(f"only {len(house.world.values(payment))} events")
+
+
+def timed(work: Callable[[], object]) -> dict[str, float]:
+    """Wall time, and the processor time of this process: on a busy machine they part."""
+    work()
+    taken, cpu = [], []
+    for _ in range(RUNS):
+        begun, begun_cpu = time.perf_counter(), time.process_time()
+        work()
+        taken.append((time.perf_counter() - begun) * 1_000)
+        cpu.append((time.process_time() - begun_cpu) * 1_000)
+    return {
+        "MsMedian": round(statistics.median(taken), 1),
+        "MsMax": round(max(taken), 1),
+        "CpuMsMedian": round(statistics.median(cpu), 1),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
