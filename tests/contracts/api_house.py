@@ -130,9 +130,13 @@ class ApiHouse:
         return self.http.post(path, content=content, headers=given)
 
 
-def mixed_house(folder: Path) -> tuple[ApiHouse, dict[str, str]]:
-    """A house with some of everything, and its payments by name."""
+def mixed_house(folder: Path, nasty: str = "") -> tuple[ApiHouse, dict[str, str]]:
+    """A house with some of everything, and its payments by name; `nasty` is what the payer of one
+    of them wrote."""
     house = ApiHouse(folder)
     names = house.house.world.mixed()
+    if nasty:
+        names["nasty"] = house.house.create("nasty", nasty.strip(), nasty)
+        house.house.world.settle()
     house.house.all()
     return house, names
