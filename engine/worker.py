@@ -38,10 +38,12 @@ from engine.watch import Health, Phase
 Name = tuple[str, int]
 Handler = Callable[[InputRecord], Sequence[Outgoing]]
 POLL_COUNT: Final = 200
-POLL_WAIT_S: Final = 0.02
+POLL_WAIT_S: Final = 0.1  # a record that comes ends the wait
+ASKED_POLL_WAIT_S: Final = 0.02  # where lanes may ask meanwhile whether a partition is ours
+ANSWER_EVERY_S: Final = 0.01  # one commit answers all who asked since the last
 COMMIT_EVERY_S: Final = 0.2
 PUBLISH_PAUSE_S: Final = 0.5
-FRESH_WAIT_S: Final = 5.0
+FRESH_WAIT_S: Final = 0.05  # then the lane serves somebody else
 COMMITTED_S_MAX: Final = 10.0
 STILL_OURS_S: Final = 15.0  # a commit by the polling thread, and a rebalance before it
 LEAVE_S_MAX: Final = 5.0
@@ -49,7 +51,7 @@ LEAVE_S_MAX: Final = 5.0
 
 class TryAgain(Exception):
     """Raised by a handler: the outside world does not answer; the same record again after
-    `pause_s`."""
+    `pause_s`, and until then the thread serves others."""
 
     def __init__(self, reason: str, pause_s: float = 1.0) -> None:
         super().__init__(reason)
@@ -64,6 +66,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     topics: tuple[str, ...]
     control_topic: str
     instance_id: str | None = None  # a killed instance that has one takes its place again at once
+    # The handler itself begins nothing under STOP: it is called all the same, for what may go on.
+    handler_obeys_stop: bool = False
     lanes: int = LANES_COUNT
     records_max: int = RECORDS_MAX
     bytes_max: int = BYTES_MAX
@@ -139,6 +143,8 @@ class Worker:
         self._lane = threading.local()  # of a lane's thread: the generation of its record
         self._paused = False
         self._committed_s = 0.0
+        self._answered_s = 0.0
+        self._poll_wait_s = POLL_WAIT_S if observe is None else ASKED_POLL_WAIT_S
         self._stop_reason: str | None = None
         self._reset_scout: dict[int, int] | None = None
         self._control = ControlReader(settings.connection, settings.control_topic, clock)
@@ -149,6 +155,7 @@ class Worker:
             self._scout = Scout(settings.connection, settings.topics[0], clock, observe)
         self._lanes = Lanes(
             self._work,
+            clock,
             threads=settings.lanes,
             records_max=settings.records_max,
             bytes_max=settings.bytes_max,
@@ -254,8 +261,9 @@ class Worker:
         self._health.wait(
             Phase.STOPPED if self._stop_reason else Phase.RUNNING, self._stop_reason or ""
         )
-        self._pause_or_resume(self._stop_reason is not None or self._lanes.full())
-        for message in call(Step.READ, self._consumer.consume, POLL_COUNT, POLL_WAIT_S):
+        self._pause_or_resume(self._held() or self._lanes.full())
+        self._lanes.release_due()
+        for message in self._poll():
             error = message.error()
             if error is None:
                 self._take(message)
@@ -264,11 +272,24 @@ class Worker:
         if self._reset_scout is not None and self._scout is not None:
             self._scout.assign(self._reset_scout)
             self._reset_scout = None
-        self._answer_questions()
         now_s = self._clock.monotonic_s()
+        if self._questions and now_s - self._answered_s >= ANSWER_EVERY_S:
+            self._answer_questions()
+            self._answered_s = now_s
         if now_s - self._committed_s >= COMMIT_EVERY_S:
             self._committed_s = now_s
             self._commit()
+
+    def _held(self) -> bool:
+        """Whether STOP keeps records from the handler."""
+        return self._stop_reason is not None and not self._settings.handler_obeys_stop
+
+    def _poll(self) -> list[Message]:
+        """The next record as soon as it comes, and all that are there with it."""
+        first = call(Step.READ, self._consumer.poll, self._poll_wait_s)
+        if first is None:
+            return []
+        return [first, *call(Step.READ, self._consumer.consume, POLL_COUNT, 0)]
 
     def _answer_questions(self) -> None:
         """One commit answers every lane that waits in `still_ours`: the consumer is used by this
@@ -325,7 +346,7 @@ class Worker:
                 return  # revoked while it was on its way
             progress.started(record.offset)
             self._highest[name] = record.offset + 1
-        self._lanes.put(record)
+        self._lanes.put(record, self._generation)
 
     def _leave(self) -> None:
         """Leave the group at once: a static member does so by unsubscribing, not by closing."""
@@ -401,31 +422,24 @@ class Worker:
 
     # -- a lane's thread ---------------------------------------------------------------------------
 
-    def _work(self, record: InputRecord) -> None:
-        name = (record.topic, record.partition)
-        generation = self._generation
-        while not self._stopping.is_set():
-            if self._stop_reason is not None:
-                self._stopping.wait(PUBLISH_PAUSE_S)
-                continue
-            if generation != self._generation:
-                return
-            if self._scout is not None and not self._scout.wait_fresh(
-                record.partition, FRESH_WAIT_S
-            ):
-                continue
-            self._lane.generation = generation
-            try:
-                answers = self._handler(record)
-                self._publisher.publish_all(answers)
-            except TryAgain as error:
-                self._stopping.wait(error.pause_s)
-                continue
-            except NotConfirmed:
-                self._stopping.wait(PUBLISH_PAUSE_S)
-                continue
-            self._finish(name, record.offset)
-            return
+    def _work(self, record: InputRecord, generation: int) -> float | None:
+        """One try; seconds until the next, or None when it is done or no longer ours."""
+        if self._stopping.is_set() or generation != self._generation:
+            return None
+        if self._held():
+            return PUBLISH_PAUSE_S
+        if self._scout is not None and not self._scout.wait_fresh(record.partition, 0.0):
+            return FRESH_WAIT_S
+        self._lane.generation = generation
+        try:
+            answers = self._handler(record)
+            self._publisher.publish_all(answers)
+        except TryAgain as error:
+            return error.pause_s
+        except NotConfirmed:
+            return PUBLISH_PAUSE_S
+        self._finish((record.topic, record.partition), record.offset)
+        return None
 
     def _finish(self, name: Name, offset: int) -> None:
         with self._lock:

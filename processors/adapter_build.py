@@ -98,7 +98,11 @@ def build_rail(parts: Parts, rail: Rail) -> Worker:
         clock=parts.clock,
     )
     worker = Worker(
-        _settings(parts, "npp-rail", topology.RAIL_SUBMISSIONS, lanes=RAIL_LANES),
+        msgspec.structs.replace(
+            _settings(parts, "npp-rail", topology.RAIL_SUBMISSIONS),
+            lanes=RAIL_LANES,
+            handler_obeys_stop=True,  # withdraws and enquiries are answered under STOP
+        ),
         handler,
         parts.publisher,
         parts.control,
@@ -214,12 +218,11 @@ def _worker(parts: Parts, group: str, topic: str, handler: Handler) -> Worker:
     )
 
 
-def _settings(parts: Parts, group: str, topic: str, *, lanes: int = 16) -> WorkerSettings:
+def _settings(parts: Parts, group: str, topic: str) -> WorkerSettings:
     return WorkerSettings(
         connection=parts.connection,
         group=group,
         instance_id=parts.instance_id,
         topics=(topic,),
         control_topic=topology.CONTROL,
-        lanes=lanes,
     )
