@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import httpx
 import structlog
 
 from adapters import ports
+from adapters.gateway import Gateway
 from adapters.http_call import DETAILS_CHARACTERS_MAX, HttpAnswer, call
 from adapters.ports import FundsAnswer
 from core.payment.instructions import DepositsRequest
@@ -29,10 +29,10 @@ REFUSALS: Final = frozenset({400, 402, 404, 409, 422})  # Deposits Core's own no
 
 
 class HttpDepositsCore:
-    """`DepositsCore` over HTTP. One client, shared by all lanes' threads."""
+    """`DepositsCore` over HTTP. One gateway, shared by all lanes' threads."""
 
-    def __init__(self, *, client: httpx.Client, clock: Clock) -> None:
-        self._client = client
+    def __init__(self, *, gateway: Gateway, clock: Clock) -> None:
+        self._gateway = gateway
         self._clock = clock
 
     def perform(self, request: DepositsRequest, parties: Parties | None) -> FundsAnswer:
@@ -41,7 +41,7 @@ class HttpDepositsCore:
         if path is None:
             now = self._clock.now_ms()
             return FundsAnswer(ports.REFUSED, now, now, "NOT_SENT", code="UNKNOWN_OPERATION")
-        answer = call(self._client, self._clock, "POST", path, body_of(request, parties))
+        answer = call(self._gateway, self._clock, "POST", path, body_of(request, parties))
         outcome = _outcome(answer, request)
         log.info(
             "deposits request",

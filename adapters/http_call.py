@@ -1,24 +1,16 @@
-"""One bounded HTTP call with its technical result. Knows no payment; raises nothing for the peer.
-
-The body read is bounded in bytes and the whole call in time, whatever the peer trickles.
-"""
+"""One HTTP call with its technical result. Knows no payment; raises nothing for the peer."""
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Mapping
 from typing import Any, Final
 
-import httpx
 import msgspec
 
+from adapters.gateway import ConnectError, Gateway, TooLongError
 from engine.clock import Clock
 
-CONNECT_TIMEOUT_SECONDS: Final = 2.0
-READ_TIMEOUT_SECONDS: Final = 5.0
-POOL_TIMEOUT_SECONDS: Final = 5.0
-CALL_SECONDS_MAX: Final = 10.0  # of one call: connect, send, read, whatever the peer trickles
-BODY_BYTES_MAX: Final = 65_536
-CONNECTIONS_MAX: Final = 64
 TEXT_CHARACTERS_MAX: Final = 64
 DETAILS_CHARACTERS_MAX: Final = 1_000
 WHOLE_MAX: Final = 10**15
@@ -51,40 +43,19 @@ class HttpAnswer(msgspec.Struct, frozen=True):
         return self.body is not None and self.body.get(name) is not None
 
 
-def make_client(base_url: str, *, token: str | None = None) -> httpx.Client:
-    """A client with every wait bounded. Proxies of the environment are not used."""
-    return httpx.Client(
-        base_url=base_url,
-        headers={"authorization": f"Bearer {token}"} if token else None,
-        timeout=httpx.Timeout(
-            connect=CONNECT_TIMEOUT_SECONDS,
-            read=READ_TIMEOUT_SECONDS,
-            write=READ_TIMEOUT_SECONDS,
-            pool=POOL_TIMEOUT_SECONDS,
-        ),
-        limits=httpx.Limits(
-            max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX
-        ),
-        follow_redirects=False,
-        trust_env=False,
-    )
-
-
 def call(
-    client: httpx.Client, clock: Clock, method: str, path: str, body: Mapping[str, Any] | None
+    gateway: Gateway, clock: Clock, method: str, path: str, body: Mapping[str, Any] | None
 ) -> HttpAnswer:
     """Send, and read what comes. Never raises for the peer or the network."""
     asked_at = clock.now_ms()
-    begun_s = clock.monotonic_s()
+    content = None if body is None else msgspec.json.encode(body)
     try:
-        with client.stream(method, path, json=body) as response:
-            raw = _read(response, clock, begun_s + CALL_SECONDS_MAX)
-            status = response.status_code
-    except httpx.ConnectError:
+        status, raw = gateway.exchange(method, path, content, clock)
+    except ConnectError:
         return HttpAnswer(0, None, "CONNECT_FAILED", asked_at, clock.now_ms())
-    except (httpx.TimeoutException, _TooLongError):
+    except (TimeoutError, TooLongError):
         return HttpAnswer(0, None, "TIMEOUT", asked_at, clock.now_ms())
-    except (httpx.HTTPError, httpx.StreamError):
+    except (OSError, http.client.HTTPException):
         return HttpAnswer(0, None, "BROKEN", asked_at, clock.now_ms())
     answered_at = clock.now_ms()
     try:
@@ -95,18 +66,3 @@ def call(
             return HttpAnswer(status, None, "UNREADABLE", asked_at, answered_at)
     found = decoded if isinstance(decoded, dict) else None
     return HttpAnswer(status, found, f"HTTP_{status}", asked_at, answered_at)
-
-
-class _TooLongError(Exception):
-    """The peer takes longer, or sends more, than a call may."""
-
-
-def _read(response: httpx.Response, clock: Clock, deadline_s: float) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    for chunk in response.iter_bytes():
-        size += len(chunk)
-        if size > BODY_BYTES_MAX or clock.monotonic_s() > deadline_s:
-            raise _TooLongError
-        chunks.append(chunk)
-    return b"".join(chunks)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import httpx
 import structlog
 
 from adapters import ports
+from adapters.gateway import Gateway
 from adapters.http_call import call
 from adapters.ports import NotifyAnswer
 from core.payment.instructions import CustomerNotification
@@ -17,8 +17,8 @@ log = structlog.get_logger("adapters.notifications_http")
 class HttpNotifier:
     """`Notifier` over HTTP. The service words the message from kind, state and moneyOutcome."""
 
-    def __init__(self, *, client: httpx.Client, clock: Clock) -> None:
-        self._client = client
+    def __init__(self, *, gateway: Gateway, clock: Clock) -> None:
+        self._gateway = gateway
         self._clock = clock
 
     def notify(self, notification: CustomerNotification) -> NotifyAnswer:
@@ -35,7 +35,7 @@ class HttpNotifier:
             "currency": notification.currency,
             "customerId": notification.customer_id,
         }
-        answer = call(self._client, self._clock, "POST", "/notifications", body)
+        answer = call(self._gateway, self._clock, "POST", "/notifications", body)
         result = answer.text("result")
         known = (
             answer.status in (200, 201)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import httpx
 import structlog
 
 from adapters import ports
+from adapters.gateway import Gateway
 from adapters.http_call import DETAILS_CHARACTERS_MAX, HttpAnswer, call
 from adapters.ports import RecallAnswer, StatusAnswer, SubmitAnswer
 from core.payment.instructions import RailInstruction
@@ -37,17 +37,17 @@ RECALLS: Final = {
 
 
 class HttpRail:
-    """`Rail` over HTTP. One client, shared by all lanes' threads."""
+    """`Rail` over HTTP. One gateway, shared by all lanes' threads."""
 
-    def __init__(self, *, client: httpx.Client, clock: Clock, name: str = "npp-gateway") -> None:
+    def __init__(self, *, gateway: Gateway, clock: Clock, name: str = "npp-gateway") -> None:
         self.name = name
-        self._client = client
+        self._gateway = gateway
         self._clock = clock
 
     def submit(self, instruction: RailInstruction, parties: Parties) -> SubmitAnswer:
         """POST /payments. Only an answer of the gateway's own form is anything but UNCLEAR."""
         answer = call(
-            self._client, self._clock, "POST", "/payments", submission(instruction, parties)
+            self._gateway, self._clock, "POST", "/payments", submission(instruction, parties)
         )
         outcome = _submit_outcome(answer, instruction.external_ref)
         _log("rail submission", instruction.external_ref, answer, outcome)
@@ -64,7 +64,7 @@ class HttpRail:
 
     def status(self, external_ref: str) -> StatusAnswer:
         """GET /payments/{externalRef}. A 404 without the gateway's own body is NO_ANSWER."""
-        answer = call(self._client, self._clock, "GET", f"/payments/{external_ref}", None)
+        answer = call(self._gateway, self._clock, "GET", f"/payments/{external_ref}", None)
         status = answer.text("status") if _is_of(answer, external_ref) else None
         expected = 404 if status == ports.UNKNOWN else 200
         if status not in STATUSES or answer.status != expected or _is_garbled(answer):
@@ -88,7 +88,7 @@ class HttpRail:
     def recall(self, external_ref: str, *, number: int) -> RecallAnswer:
         """POST /payments/{externalRef}/recalls, idempotent by `number`."""
         answer = call(
-            self._client,
+            self._gateway,
             self._clock,
             "POST",
             f"/payments/{external_ref}/recalls",

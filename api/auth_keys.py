@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import msgspec
 import structlog
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
 
-from adapters.http_call import call, make_client
+from adapters.gateway import Gateway
+from adapters.http_call import call
 from api.auth import KeysDown
 from engine.clock import Clock
 
@@ -56,10 +56,10 @@ Read = Callable[[], Mapping[str, Any] | None]
 
 def from_address(url: str, clock: Clock) -> Read:
     """Asks for the key set; None when there is no good answer. Bounded in bytes and time."""
-    client: httpx.Client = make_client("")
+    gateway = Gateway(url)
 
     def read() -> Mapping[str, Any] | None:
-        answer = call(client, clock, "GET", url, None)
+        answer = call(gateway, clock, "GET", "", None)
         return answer.body if answer.status == 200 else None
 
     return read

@@ -15,7 +15,7 @@ import structlog
 
 import adapters
 from adapters.deposits_http import HttpDepositsCore
-from adapters.http_call import make_client
+from adapters.gateway import Gateway
 from adapters.notifications_http import HttpNotifier
 from adapters.rail_http import HttpRail
 from adapters.resolve import RulesRefusedError, load_policy
@@ -149,8 +149,8 @@ class AdaptersProcess:
 
     def _rail(self) -> Runs:
         settings = self._room.settings
-        client = make_client(_given(settings.rail_url, "NPP_RAIL_URL"))
-        rail = HttpRail(client=client, clock=self._room.clock, name=RAIL_NAME)
+        gateway = Gateway(_given(settings.rail_url, "NPP_RAIL_URL"))
+        rail = HttpRail(gateway=gateway, clock=self._room.clock, name=RAIL_NAME)
         parts = self._parts("rail")
         secret = settings.webhook_secret
         if secret is None and settings.profile is Profile.PRODUCTION:
@@ -173,7 +173,7 @@ class AdaptersProcess:
 
     def _deposits(self) -> Runs:
         url = _given(self._room.settings.deposits_url, "NPP_DEPOSITS_URL")
-        core = HttpDepositsCore(client=make_client(url), clock=self._room.clock)
+        core = HttpDepositsCore(gateway=Gateway(url), clock=self._room.clock)
         return build_deposits(self._parts("deposits"), core)
 
     def _resolve(self) -> Runs:
@@ -188,7 +188,7 @@ class AdaptersProcess:
 
     def _notifications(self) -> Runs:
         url = _given(self._room.settings.notifications_url, "NPP_NOTIFICATIONS_URL")
-        notifier = HttpNotifier(client=make_client(url), clock=self._room.clock)
+        notifier = HttpNotifier(gateway=Gateway(url), clock=self._room.clock)
         return build_notifications(self._parts("notifications"), notifier)
 
     def _redriver(self) -> Runs:

@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 from starlette.applications import Starlette
 
-from adapters.http_call import make_client
 from core.header import InstructionHeader
 from core.payment.instructions import (
     ApprovalRequest,
@@ -37,7 +36,7 @@ def serving(app: Starlette) -> Iterator[httpx.Client]:
     """The application on a free port, and a client to it."""
     server = WebhookServer(app, host="127.0.0.1", port=0, clock=CLOCK)
     server.start()
-    client = make_client(f"http://127.0.0.1:{server.port}")
+    client = httpx.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False)
     try:
         yield client
     finally:

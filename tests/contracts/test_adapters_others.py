@@ -12,6 +12,7 @@ import pytest
 
 from adapters import ports
 from adapters.deposits_http import HttpDepositsCore
+from adapters.gateway import Gateway
 from adapters.notifications_http import HttpNotifier
 from adapters.resolve import DEFAULT_RULES, RULES_DIR, RulesRefusedError, load_policy
 from adapters.simulators.base import Journal
@@ -40,7 +41,11 @@ def client() -> Iterator[httpx.Client]:
 @pytest.fixture
 def core(client: httpx.Client) -> HttpDepositsCore:
     client.post("/scripts", json={"for": "*", "steps": []})
-    return HttpDepositsCore(client=client, clock=CLOCK)
+    return core_of(client)
+
+
+def core_of(client: httpx.Client) -> HttpDepositsCore:
+    return HttpDepositsCore(gateway=Gateway(str(client.base_url)), clock=CLOCK)
 
 
 def script(client: httpx.Client, *steps: dict[str, object]) -> None:
@@ -85,9 +90,13 @@ def test_a_declined_hold_a_refusal_and_silence_are_three_things(
 def test_a_restarted_ledger_knows_what_it_moved(tmp_path: Path) -> None:
     path = tmp_path / "deposits.jsonl"
     with serving(DepositsSimulator(clock=CLOCK, journal=Journal(path)).app()) as first:
-        hold = HttpDepositsCore(client=first, clock=CLOCK).perform(funds(6, "HOLD"), PARTIES)
+        hold = HttpDepositsCore(gateway=Gateway(str(first.base_url)), clock=CLOCK).perform(
+            funds(6, "HOLD"), PARTIES
+        )
     with serving(DepositsSimulator(clock=CLOCK, journal=Journal(path)).app()) as second:
-        again = HttpDepositsCore(client=second, clock=CLOCK).perform(funds(6, "HOLD"), PARTIES)
+        again = HttpDepositsCore(gateway=Gateway(str(second.base_url)), clock=CLOCK).perform(
+            funds(6, "HOLD"), PARTIES
+        )
         assert again.hold_ref == hold.hold_ref
         assert len(second.get("/ledger").json()["holds"]) == 1
 
@@ -136,7 +145,7 @@ def test_a_check_that_hits_declines_with_its_reason(tmp_path: Path, rule: str, r
 def test_a_customer_is_told_once_however_often_it_is_asked() -> None:
     simulator = NotificationsSimulator(clock=CLOCK)
     with serving(simulator.app()) as client:
-        notifier = HttpNotifier(client=client, clock=CLOCK)
+        notifier = HttpNotifier(gateway=Gateway(str(client.base_url)), clock=CLOCK)
         first, second = notifier.notify(notification()), notifier.notify(notification())
         assert first.outcome == ports.DELIVERED
         assert first.delivered_at == second.delivered_at

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from adapters import gateway as http_gateway
 from adapters import ports
 from adapters.rail_http import HttpRail
 from adapters.simulators.rail import RailSimulator
@@ -18,7 +19,7 @@ class Gateway:
     def __init__(self, simulator: RailSimulator, client: httpx.Client) -> None:
         self.simulator = simulator
         self.client = client
-        self.rail = HttpRail(client=client, clock=CLOCK)
+        self.rail = HttpRail(gateway=http_gateway.Gateway(str(client.base_url)), clock=CLOCK)
 
     def script(self, *steps: dict[str, object], name: str = "*") -> None:
         answer = self.client.post("/scripts", json={"for": name, "steps": list(steps)})
@@ -89,7 +90,7 @@ def test_a_not_found_page_of_somebody_else_is_no_answer(gateway: Gateway) -> Non
 
 
 def test_nobody_listening_is_unclear_and_never_raises() -> None:
-    rail = HttpRail(client=httpx.Client(base_url="http://127.0.0.1:9"), clock=CLOCK)
+    rail = HttpRail(gateway=http_gateway.Gateway("http://127.0.0.1:9"), clock=CLOCK)
     assert rail.submit(submit(8), PARTIES).technical_result == "CONNECT_FAILED"
     assert rail.status("N1").status == ports.NO_ANSWER
     assert rail.recall("N1", number=1).outcome == ports.NO_ANSWER

@@ -10,7 +10,7 @@ import httpx
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapters.http_call import make_client
+from adapters.gateway import Gateway
 from adapters.ports import RecallAnswer, StatusAnswer, SubmitAnswer
 from adapters.rail_http import HttpRail
 from adapters.simulators.rail import RailSimulator
@@ -154,7 +154,9 @@ class Served:
     def __init__(self) -> None:
         self._server = WebhookServer(self, host="127.0.0.1", port=0, clock=SystemClock())
         self._server.start()
-        self.client: httpx.Client = make_client(f"http://127.0.0.1:{self._server.port}")
+        base_url = f"http://127.0.0.1:{self._server.port}"
+        self.client = httpx.Client(base_url=base_url, trust_env=False)
+        self.gateway = Gateway(base_url)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -163,6 +165,7 @@ class Served:
 
     def close(self) -> None:
         self.client.close()
+        self.gateway.close()
         self._server.stop()
 
 
@@ -176,6 +179,7 @@ class House:
         self.simulator.scripts.put({"for": "*", "steps": [{"kind": "NOTHING"}]})
         served.app = self.simulator.app()
         self.client = served.client
+        self.gateway = served.gateway
         self.committed = 0
         self.stopped: str | None = None
         self.fresh = True
@@ -230,7 +234,7 @@ class Instance:
             self.look_ahead()
         metrics = AdapterMetrics(CollectorRegistry())
         desk = RailDesk(
-            rail=FusedRail(HttpRail(client=house.client, clock=house.clock), fuse),
+            rail=FusedRail(HttpRail(gateway=house.gateway, clock=house.clock), fuse),
             record=self.record,
             ahead=self.withdrawn,
             ownership=house.ownership,

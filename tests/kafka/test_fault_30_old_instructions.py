@@ -15,7 +15,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Produc
 from confluent_kafka.admin import AdminClient, NewTopic
 from prometheus_client import CollectorRegistry
 
-from adapters.http_call import make_client
+from adapters.gateway import Gateway
 from adapters.rail_http import HttpRail
 from adapters.simulators.rail import RailSimulator
 from app.platform.broker import Cluster
@@ -116,7 +116,7 @@ class Rig:
             metrics=AdapterMetrics(CollectorRegistry()),
             quarantine_partitions=1,
         )
-        return build_rail(parts, HttpRail(client=self.client, clock=CLOCK))
+        return build_rail(parts, HttpRail(gateway=Gateway(str(self.client.base_url)), clock=CLOCK))
 
     def committed(self) -> int:
         """The group's offset; -1 without one, or while its coordinator is not there yet."""
@@ -194,7 +194,7 @@ def rig(fresh_cluster: Callable[..., Cluster], tmp_path: Path) -> Iterator[Rig]:
     simulator.scripts.put({"for": "*", "steps": [{"kind": "NOTHING"}]})
     server = WebhookServer(simulator.app(), host="127.0.0.1", port=0, clock=CLOCK)
     server.start()
-    client = make_client(f"http://127.0.0.1:{server.port}")
+    client = httpx.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False)
     made = Rig(fresh_cluster(), client, simulator)
     try:
         yield made
