@@ -208,7 +208,7 @@ class Cluster:
         return file.read_text().strip()
 
     def _format(self, index: int, cluster_id: str) -> None:
-        command = [*self._base, "kafka.tools.StorageTool", "format", "-t", cluster_id]
+        command = [*self._base, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}"]
         command += ["-c", str(self._properties_file(index))]
         for user, password in self.users.items():
             command += ["--add-scram", f"SCRAM-SHA-256=[name={user},password={password}]"]
