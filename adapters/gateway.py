@@ -42,7 +42,8 @@ class Gateway:
             raise ValueError("is no http:// or https:// address")
         self._host = parts.hostname
         self._port = parts.port
-        self._path = parts.path.rstrip("/") + (f"?{parts.query}" if parts.query else "")
+        self._base = parts.path.rstrip("/")
+        self._whole = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._headers = {"accept": "application/json"}
         if token:
@@ -54,7 +55,7 @@ class Gateway:
     def exchange(
         self, method: str, path: str, content: bytes | None, clock: Clock
     ) -> tuple[int, bytes]:
-        """Status and body. Raises ConnectError, TooLongError, TimeoutError, OSError and
+        """Status and body; an empty `path` is the address itself. Raises ConnectError, TooLongError, TimeoutError, OSError and
         http.client.HTTPException; after any but the first the peer may have taken the request."""
         deadline_s = clock.monotonic_s() + CALL_SECONDS_MAX
         if not self._slots.acquire(timeout=POOL_TIMEOUT_SECONDS):
@@ -92,7 +93,8 @@ class Gateway:
         headers = self._headers
         if content is not None:
             headers = {**headers, "content-type": "application/json"}
-        connection.request(method, (self._path + path) or "/", body=content, headers=headers)
+        target = self._base + path if path else self._whole
+        connection.request(method, target, body=content, headers=headers)
         response = connection.getresponse()
         chunks: list[bytes] = []
         size = 0
