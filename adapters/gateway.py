@@ -55,8 +55,11 @@ class Gateway:
     def exchange(
         self, method: str, path: str, content: bytes | None, clock: Clock
     ) -> tuple[int, bytes]:
-        """Status and body; an empty `path` is the address itself. Raises ConnectError, TooLongError, TimeoutError, OSError and
-        http.client.HTTPException; after any but the first the peer may have taken the request."""
+        """Status and body; an empty `path` is the address itself.
+
+        Raises ConnectError, TooLongError, TimeoutError, OSError and http.client.HTTPException;
+        after any but the first the peer may have taken the request.
+        """
         deadline_s = clock.monotonic_s() + CALL_SECONDS_MAX
         if not self._slots.acquire(timeout=POOL_TIMEOUT_SECONDS):
             raise ConnectError("all connections are in use")
