@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from adapters.readmodel import rows
-from adapters.readmodel.model import Model
+from adapters.readmodel.model import Model, open_model
 from adapters.readmodel.ports import AuditFilter
 from core import records
 from core.payment import state as payment_state
@@ -54,8 +54,9 @@ def clock() -> HeldClock:
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Iterator[Model]:
-    made = model_in(tmp_path)
+def model(empty_url: str) -> Iterator[Model]:
+    """Over SQLite and over PostgreSQL."""
+    made = open_model(empty_url)
     yield made
     made.close()
 

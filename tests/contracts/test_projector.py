@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from adapters.readmodel import rows
-from adapters.readmodel.model import Model
+from adapters.readmodel.model import Model, open_model
 from adapters.readmodel.ports import Fenced, ReadModelDown
 from adapters.readmodel.writer import DatabaseWriter
 from core import records
@@ -55,8 +54,9 @@ def clock() -> HeldClock:
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Iterator[Model]:
-    made = model_in(tmp_path)
+def model(empty_url: str) -> Iterator[Model]:
+    """Over SQLite and over PostgreSQL."""
+    made = open_model(empty_url)
     yield made
     made.close()
 
