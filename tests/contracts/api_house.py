@@ -130,10 +130,12 @@ class ApiHouse:
         return self.http.post(path, content=content, headers=given)
 
 
-def mixed_house(folder: Path, nasty: str = "") -> tuple[ApiHouse, dict[str, str]]:
+def mixed_house(
+    folder: Path, nasty: str = "", settings: ApiSettings | None = None
+) -> tuple[ApiHouse, dict[str, str]]:
     """A house with some of everything, and its payments by name; `nasty` is what the payer of one
     of them wrote."""
-    house = ApiHouse(folder)
+    house = ApiHouse(folder, settings)
     names = house.house.world.mixed()
     if nasty:
         names["nasty"] = house.house.create("nasty", nasty.strip(), nasty)

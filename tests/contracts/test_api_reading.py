@@ -109,7 +109,7 @@ def test_a_list_by_pages_is_the_whole_list_once(made: Made, path: str) -> None:
         if page["next"] is None:
             break
         cursor = {"cursor": page["next"]}
-    identity = [name for name in ("paymentIntentId", "approvalId", "conflictId", "offset")]
+    identity = ("paymentIntentId", "approvalId", "conflictId", "offset")
     keys = [[each.get(name) for name in identity] for each in whole["items"]]
     assert [[each.get(name) for name in identity] for each in found] == keys
 
