@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     NewTopic,
@@ -25,6 +25,7 @@ from app.platform.registry import Registry
 from bench.client_loop import SCRATCH
 from bench.load import Load
 from bench.process import Process
+from engine.groups import GroupAdmin
 from schemas import catalogue
 from schemas.codec import Codec
 from schemas.setup import Options, open_codec
@@ -120,11 +121,11 @@ class Bench:
     def wait_drained(self, topic: str) -> None:
         """Until the processor has committed all of `topic`. Raises RuntimeError after a time."""
         ends = self.ends(topic)
-        asked = [ConsumerGroupTopicPartitions(GROUP, [TopicPartition(topic, n) for n in ends])]
+        groups = GroupAdmin({"bootstrap.servers": self.bootstrap})
         deadline = time.monotonic() + DRAIN_WAIT_SECONDS
         while time.monotonic() < deadline:
-            got = self.admin.list_consumer_group_offsets(asked)[GROUP].result().topic_partitions
-            if got is not None and all(tp.offset >= ends[tp.partition] for tp in got):
+            got = groups.committed(GROUP)
+            if all(got.get((topic, n), -1) >= end for n, end in ends.items()):
                 return
             time.sleep(LOOK_EVERY_SECONDS)
         raise RuntimeError(f"{topic} was not drained in {DRAIN_WAIT_SECONDS} s")

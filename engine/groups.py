@@ -4,14 +4,15 @@ is in it. For the command line's doctor and recovery; the loop does not use it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource
 
 from engine.clock import Clock, SystemClock
-from engine.errors import Step, call, call_until
+from engine.errors import Step, call, call_until, classify
 
 REQUEST_S: Final = 10.0
 DEADLINE_S: Final = 30.0
@@ -22,19 +23,17 @@ class GroupAdmin:
     """One cluster's groups. Every call waits at most DEADLINE_S and raises Exit then."""
 
     def __init__(self, connection: Mapping[str, Any], clock: Clock | None = None) -> None:
+        self._connection = connection
         self._admin = AdminClient({**connection})
         self._clock = clock or SystemClock()
 
     def committed(self, group: str) -> dict[Name, int]:
         """Committed offsets of a group by (topic, partition); empty when it has none."""
-        asked = [ConsumerGroupTopicPartitions(group)]
-
-        def ask() -> Any:
-            answers = self._admin.list_consumer_group_offsets(asked, request_timeout=REQUEST_S)
-            return answers[group].result()
-
-        answer = self._until(ask)
-        return {(p.topic, p.partition): p.offset for p in answer.topic_partitions if p.offset >= 0}
+        topics = self._until(lambda: self._admin.list_topics(timeout=REQUEST_S)).topics
+        places = [TopicPartition(t, n) for t, known in topics.items() for n in known.partitions]
+        with self._outsider(group) as consumer:
+            found = self._until(lambda: consumer.committed(places, timeout=REQUEST_S))
+        return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
 
     def members(self, group: str) -> int:
         """How many members a group has; 0 when nobody is in it or it is not known."""
@@ -51,9 +50,32 @@ class GroupAdmin:
             TopicPartition(topic, number, offset, metadata)
             for (topic, number), offset in offsets.items()
         ]
-        wanted = [ConsumerGroupTopicPartitions(group, places)]
-        futures = self._admin.alter_consumer_group_offsets(wanted, request_timeout=REQUEST_S)
-        call(Step.WORK, futures[group].result)
+        with self._outsider(group) as consumer:
+            done = call(Step.WORK, consumer.commit, offsets=places, asynchronous=False)
+        for place in done or ():
+            if place.error is not None:
+                raise classify(place.error, Step.WORK)
+
+    @contextmanager
+    def _outsider(self, group: str) -> Iterator[Consumer]:
+        """A consumer that never joins the group. The admin client's own calls for a group's offsets
+        take the process with them (librdkafka follows a null pointer) when the group's coordinator
+        is just moving or loading.
+        """
+        consumer = Consumer(
+            {
+                "log_level": 4,
+                **self._connection,
+                "group.id": group,
+                "enable.auto.commit": False,
+                # As it stands, not waiting for a transaction that may be committing.
+                "isolation.level": "read_uncommitted",
+            }
+        )
+        try:
+            yield consumer
+        finally:
+            consumer.close()
 
     def broker_setting(self, name: str) -> str | None:
         """A setting of the first broker, e.g. offsets.retention.minutes; None when unknown."""

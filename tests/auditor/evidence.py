@@ -12,7 +12,6 @@ from typing import Any
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     Message,
     TopicPartition,
@@ -148,7 +147,7 @@ def read_kafka(
         rail=_json(rail_ledger) if rail_ledger else None,
         deposits=_json(deposits_ledger) if deposits_ledger else None,
         stable=stable,
-        positions=_positions(admin, partitions),
+        positions=_positions(common, partitions),
         keys=keys or {},
     )
 
@@ -208,12 +207,21 @@ def _record(message: Message) -> Record:
     return Record(topic, partition, offset, message.key(), message.value(), tuple(headers))
 
 
-def _positions(admin: AdminClient, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+def _positions(
+    common: dict[str, Any], partitions: list[tuple[str, int]]
+) -> dict[tuple[str, int], int]:
+    """Asked by a consumer that never joins: the admin client's call may crash in librdkafka."""
     asked = [TopicPartition(t, n) for t, n in partitions if t in INPUTS]
-    answers = admin.list_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(GROUP, asked)], request_timeout=CALL_SECONDS_MAX
-    )
-    found = answers[GROUP].result().topic_partitions
+    consumer = Consumer(
+        {
+            **common, "group.id": GROUP, "enable.auto.commit": False,
+            "isolation.level": "read_uncommitted",
+        }
+    )  # fmt: skip
+    try:
+        found = consumer.committed(asked, timeout=CALL_SECONDS_MAX)
+    finally:
+        consumer.close()
     return {(tp.topic, tp.partition): tp.offset for tp in found}
 
 

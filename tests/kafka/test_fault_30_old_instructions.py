@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from prometheus_client import CollectorRegistry
 
@@ -25,6 +25,7 @@ from core.payment.commands import RailReport
 from core.payment.instructions import RailInstruction
 from core.values import external_ref, payment_intent_id
 from engine.clock import SystemClock
+from engine.groups import GroupAdmin
 from engine.publisher import Publisher
 from engine.reader import LogEnds, LogRecord, read_all
 from engine.topics import TopicAdmin
@@ -44,7 +45,6 @@ from tests.kafka.harness import rounds
 PAYMENTS = 30
 WITHDRAWN_EVERY = 5  # each fifth payment is withdrawn before the adapter reads its instruction
 SETTLE_SECONDS_MAX = 60.0
-ASK_SECONDS = 3.0
 CLOCK = SystemClock()
 CODEC = static_codec()
 GROUP = "npp-rail"
@@ -120,13 +120,8 @@ class Rig:
 
     def committed(self) -> int:
         """The group's offset; -1 without one, or while its coordinator is not there yet."""
-        asked = [ConsumerGroupTopicPartitions(GROUP)]
-        answer = self.admin.list_consumer_group_offsets(asked, request_timeout=ASK_SECONDS)
-        try:
-            found = answer[GROUP].result().topic_partitions or []
-        except KafkaException:
-            return -1
-        return next((p.offset for p in found if p.topic == topology.RAIL_SUBMISSIONS), -1)
+        name = (topology.RAIL_SUBMISSIONS, 0)
+        return GroupAdmin(self.connection, CLOCK).committed(GROUP).get(name, -1)
 
     def end(self) -> int:
         name = (topology.RAIL_SUBMISSIONS, 0)
