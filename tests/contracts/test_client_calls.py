@@ -1,0 +1,32 @@
+"""Calls of the client library that nobody makes, because they can take the process with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = (
+    "adapters",
+    "api",
+    "app",
+    "bench",
+    "core",
+    "engine",
+    "evidence",
+    "processors",
+    "schemas",
+)
+
+
+@pytest.mark.parametrize("name", ["list_consumer_group_offsets", "alter_consumer_group_offsets"])
+def test_a_groups_offsets_are_never_asked_of_the_admin_client(name: str) -> None:
+    """librdkafka 2.16 follows a null pointer when the coordinator is moving: engine/groups.py."""
+    using = [
+        str(file.relative_to(ROOT))
+        for package in PACKAGES
+        for file in (ROOT / package).rglob("*.py")
+        if name in file.read_text(encoding="utf-8")
+    ]
+    assert using == []
