@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from api.auth_local import LOCAL_AUDIENCE, LOCAL_ISSUER, MINUTES_DEFAULT, MINUTES_MAX, LocalIssuer
 from app import settings
 from app.exits import usage
 from app.output import console, print_json
 from engine.clock import SystemClock
+
+MINUTES: Final = 480
 
 
 def register(app: typer.Typer) -> None:
@@ -25,13 +26,15 @@ def token(
     client: Annotated[
         str | None, typer.Option(help="Client id of a submitter; NPP_API_CLIENTS has its source.")
     ] = None,
-    minutes: Annotated[int, typer.Option(min=1, max=MINUTES_MAX)] = MINUTES_DEFAULT,
+    minutes: Annotated[int, typer.Option(min=1, help="Life; a day at most.")] = MINUTES,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Issue a token from the local key; demo and test only, production refuses it.
 
     In production tokens come from the organisation's own issuer (NPP_JWKS).
     """
+    from api.auth_local import LOCAL_AUDIENCE, LOCAL_ISSUER, LocalIssuer  # slow to import
+
     environment = settings.load()
     environment.require_not_production("Issuing tokens from a local key")
     found = environment.settings
