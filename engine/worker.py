@@ -30,12 +30,12 @@ from engine.errors import (
 from engine.groupmeta import parse
 from engine.lanes import BYTES_MAX, LANES_COUNT, RECORDS_MAX, Lanes
 from engine.ports import ControlState, InputRecord
+from engine.progress import Name, Progress, Question
 from engine.publisher import NotConfirmed, Outgoing, Publisher
 from engine.reader import LogRecord, headers_of
 from engine.scout import Scout
 from engine.watch import Health, Phase
 
-Name = tuple[str, int]
 Handler = Callable[[InputRecord], Sequence[Outgoing]]
 POLL_COUNT: Final = 200
 POLL_WAIT_S: Final = 0.1  # a record that comes ends the wait
@@ -77,38 +77,6 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     shutdown_s_max: float = 15.0
 
 
-class _Progress:
-    """Which records of one partition are done; commits reach up to the first that is not."""
-
-    __slots__ = ("committed", "done", "next")
-
-    def __init__(self) -> None:
-        self.next: dict[int, None] = {}  # offsets under way, in order
-        self.done = -1  # everything below may be committed; -1: nothing yet
-        self.committed = -1
-
-    def started(self, offset: int) -> None:
-        self.next[offset] = None
-        if self.done < 0:
-            self.done = offset
-
-    def finished(self, offset: int, highest: int) -> None:
-        self.next.pop(offset, None)
-        self.done = next(iter(self.next), highest)
-
-
-class _Question:
-    """A lane that waits to be told whether a partition is still its own."""
-
-    __slots__ = ("answer", "answered", "generation", "name")
-
-    def __init__(self, name: Name, generation: int) -> None:
-        self.name = name
-        self.generation = generation
-        self.answered = threading.Event()
-        self.answer = False
-
-
 class Worker:
     """One instance of one adapter. `run` returns after `request_stop`, or raises what a handler or
     Kafka gave."""
@@ -135,11 +103,11 @@ class Worker:
         self._health = health
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._progress: dict[Name, _Progress] = {}
+        self._progress: dict[Name, Progress] = {}
         self._highest: dict[Name, int] = {}
         self._generation = 0
         self._answering = False
-        self._questions: list[_Question] = []
+        self._questions: list[Question] = []
         self._lane = threading.local()  # of a lane's thread: the generation of its record
         self._paused = False
         self._committed_s = 0.0
@@ -242,7 +210,7 @@ class Worker:
         """
         if getattr(self._lane, "generation", None) != self._generation:
             return False
-        question = _Question((topic, partition), self._generation)
+        question = Question((topic, partition), self._generation)
         with self._lock:
             if not self._answering:
                 return False  # partitions are being given away, or the worker ends
@@ -391,7 +359,7 @@ class Worker:
         with self._lock:
             self._generation += 1
             self._answering = True
-            self._progress = {(p.topic, p.partition): _Progress() for p in partitions}
+            self._progress = {(p.topic, p.partition): Progress() for p in partitions}
             self._highest = {}
         self._paused = False
         self._health.partitions = tuple(sorted({p.partition for p in partitions}))
