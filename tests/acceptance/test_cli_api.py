@@ -1,0 +1,135 @@
+"""The command line over the API: what people do over HTTP they do from the terminal too."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import Any, NamedTuple
+
+import pytest
+
+from app.cli import run_cli
+from tests.acceptance.house import ACCEPT, SETTLE, SILENT, House
+
+pytestmark = pytest.mark.kafka
+
+
+class Said(NamedTuple):
+    """What a command wrote, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Npp:
+    """`npp` as in the demo's folder, inside this process."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
+
+    def __call__(self, *words: str) -> Said:
+        self._capture.readouterr()
+        code = run_cli(list(words))
+        out, err = self._capture.readouterr()
+        return Said(code, out, err)
+
+    def json(self, *words: str) -> Any:
+        said = self(*words, "--json")
+        assert said.code == 0, said
+        return json.loads(said.out)
+
+
+@pytest.fixture
+def npp(house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Npp:
+    """Nothing of our own environment is left; the house's npp.env is found by its folder."""
+    for name in [name for name in os.environ if name.startswith("NPP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NPP_DATA_DIR", str(house.stage.data))
+    return Npp(capsys)
+
+
+def test_a_payment_is_cancelled_from_the_terminal_by_two_persons(house: House, npp: Npp) -> None:
+    """Request, approve, cancel with --as; the outcome in JSON; refused actions exit 1."""
+    payment = house.create(SILENT)
+    house.until(payment, state="SENT")
+    words = ("--as", "ann", "--reason", "customer called", "--json")
+    refused = npp("payment", "cancel", payment, *words)
+    assert refused.code == 1
+    assert '"rule":"APPROVAL_MISSING"' in refused.out
+
+    asked = npp.json("approval", "request", payment, "--action", "CANCEL", *words[:-1])
+    assert (asked["result"], asked["approvalId"]) == ("ACCEPTED", "apr_001")
+    house.soon(lambda: house.status(payment, "apr_001") == "REFERRED")
+    alone = npp("approve", payment, "apr_001", "--as", "Ann", "--reason", "r")
+    assert alone.code == 1
+    assert "SELF_APPROVAL" in alone.err
+    second = npp("approve", payment, "apr_001", "--as", "bob", "--reason", "agreed")
+    assert second.code == 0, second
+    done = npp.json("cancel", payment, *words[:-1], "--customer", "cust_1")
+    assert (done["result"], done["state"]) == ("ACCEPTED", "FAILED")
+    shown = npp.json("payment", "show", payment)
+    assert (shown["state"], shown["reason"]) == ("FAILED", "CANCELLED")
+
+
+def test_everything_that_is_listed_over_http_is_listed_in_the_terminal(
+    house: House, npp: Npp
+) -> None:
+    """Each with --json, and as a table that names what it shows."""
+    payment = house.create([ACCEPT, SETTLE])
+    house.until(payment, state="SETTLED")
+    for words in (
+        ("payment", "list", "--state", "SETTLED"),
+        ("payment", "events", payment),
+        ("payment", "outcomes", payment),
+        ("payment", "search", payment),
+        ("approval", "list"),
+        ("conflict", "list", "--all"),
+        ("attention",),
+        ("quarantine", "list"),
+        ("quarantine", "redrives"),
+    ):
+        assert "items" in npp.json(*words), words
+        assert npp(*words).out
+    assert "items" in npp.json("audit", "--payment", payment)
+    assert npp.json("payment", "event-store", payment)["inEventStore"] is True
+    assert "counts" in npp.json("incident", "summary")
+    assert npp("incident", "summary").out
+    assert npp.json("control", "show")["running"] is True
+    watched = npp("payment", "watch", payment).out
+    assert "PaymentSettled" in watched
+
+
+def test_the_exit_code_says_what_happened(house: House, npp: Npp) -> None:
+    """4 not found, 2 a wrong body or no sign-in, 3 no API."""
+    unknown = "pi_" + "a" * 26
+    assert npp("payment", "show", unknown).code == 4
+    payment = house.create(SILENT)
+    house.until(payment, state="SENT")
+    wrong = ("mark-failed", payment, "--reason", "CANCELLED", "--details", "d", "--as", "snr")
+    assert npp(*wrong).code == 2
+    assert npp("payment", "show", "pi_short").code == 2
+
+
+def test_the_curl_line_that_is_printed_does_the_same(house: House, npp: Npp) -> None:
+    """--curl calls nothing, names no token, and gives the same answer when it is pasted."""
+    payment = house.create([ACCEPT, SETTLE])
+    house.until(payment, state="SETTLED", funds="CAPTURED")
+    words = ("--action", "REVERSE", "--reason", 'it\'s a "test" of $HOME', "--curl")
+    line = npp("approval", "request", payment, *words).out
+    assert "$NPP_API_TOKEN" in line
+    assert "OperatorActionRequested" not in house.types(payment)
+    token = house.token("snr_1")
+    assert token not in line
+    done = subprocess.run(
+        ["bash", "-euc", line],
+        env={**os.environ, "NPP_API_TOKEN": token},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert '"ACCEPTED"' in done.stdout, done.stdout
+    approval = house.get("/api/approvals", paymentIntentId=payment)["items"][0]
+    assert approval["reason"] == 'it\'s a "test" of $HOME'
