@@ -127,9 +127,12 @@ SELECT result, code, rule, sentence, from_sequence, to_sequence FROM outcomes
 WHERE command_id = :command_id AND cause_partition = :partition AND cause_offset = :offset
 
 -- name: checkpoint_over
-SELECT {checkpoints} FROM checkpoints
-WHERE partition = :partition AND from_offset <= :offset
-ORDER BY from_offset DESC LIMIT 1
+-- After `npp recover` a later checkpoint covers again what void ones covered: the last one counts.
+SELECT {checkpoints} FROM (
+    SELECT * FROM checkpoints WHERE partition = :partition AND from_offset <= :offset
+    ORDER BY from_offset DESC, number DESC LIMIT 64
+) AS newest
+WHERE to_offset >= :offset ORDER BY number DESC LIMIT 1
 
 -- name: leaves
 SELECT payment_intent_id, sequence, hash FROM events

@@ -269,6 +269,20 @@ def test_the_checkpoint_over_an_offset_is_the_one_whose_range_has_it(read_model:
     assert reader.checkpoint_over(2, 0) is None
 
 
+def test_a_checkpoint_that_covers_void_ones_again_is_the_one_over_their_offsets(
+    read_model: Model,
+) -> None:
+    known = [
+        rows.CheckpointRow(0, 1, 0, 9, 0, b"a"),
+        rows.CheckpointRow(0, 2, 10, 19, 1, b"void"),
+        rows.CheckpointRow(0, 3, 20, 29, 2, b"void too"),
+        rows.CheckpointRow(0, 4, 10, 24, 3, b"again, behind a lost tail"),
+    ]
+    reader = given(read_model, checkpoints=known)
+    found = [reader.checkpoint_over(0, offset) for offset in (9, 10, 19, 20, 24)]
+    assert found == [known[0], *[known[3]] * 4]
+
+
 def test_leaves_are_each_payments_last_event_in_the_range_by_id(read_model: Model) -> None:
     known = [
         event(2, 1, 0),
