@@ -71,6 +71,7 @@ class KafkaCommands:
         self._waiting = threading.BoundedSemaphore(WAITERS_MAX)
         self._pending: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
+        self._unwritable: str | None = None
 
     def start(self) -> None:
         """Begin to follow. Raises Exit when the topics can not be read."""
@@ -84,7 +85,7 @@ class KafkaCommands:
 
     def not_ready(self) -> str | None:
         """Why commands should go to another instance, or None. A STOP is no such reason."""
-        return self._control.unreadable() or self._tail.failure()
+        return self._control.unreadable() or self._tail.failure() or self._unwritable
 
     # -- commands --------------------------------------------------------------------------------
 
@@ -165,7 +166,13 @@ class KafkaCommands:
     def _publish(self, topic: str, payment_id: str, value: bytes) -> None:
         key = payment_id.encode()
         partition = partition_of(key, self._partitions)
-        publish(self._publisher, topic, key, value, partition)
+        try:
+            publish(self._publisher, topic, key, value, partition)
+        except NotTaken as error:
+            if isinstance(error.__cause__, EngineError):  # no waiting cures it
+                self._unwritable = f"commands can not be written: {error.__cause__.code}"
+            raise
+        self._unwritable = None
 
     def _heard(self, _: InputHeader, future: Future[Heard], until_s: float) -> Heard | None:
         try:

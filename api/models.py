@@ -30,7 +30,8 @@ Offset = Annotated[int, Field(ge=0, le=INT64_MAX)]
 
 class Act(Body):
     """Of every gated action. `operatorId`, when given, must be the caller's own id; without
-    `approvalId` the oldest approval that fits is used."""
+    `approvalId` the oldest approval that fits is used. A header Idempotency-Key is not looked at:
+    the same action again is recognised by what it asks for, and gives the first result."""
 
     operatorId: Identifier | None = None
     approvalId: Identifier | None = None

@@ -242,6 +242,21 @@ def test_an_approval_of_one_reason_does_not_open_another(house: ApiHouse) -> Non
     assert problem(answer)[2] == "APPROVAL_OTHER_PARAMETERS"
 
 
+def test_an_approval_of_one_attempt_does_not_open_the_next(house: ApiHouse) -> None:
+    """AP-04: sue's was given for att_001, and att_002 has failed since."""
+    payment = house.failed("k1")
+    approval = house.approved(payment, "RETRY", by="sue")
+    house.approved(payment, "RETRY")
+    assert house.act("olga", payment, "retry", RETRY).status_code == 200
+    house.work()
+    house.answer_checks()
+    house.report(payment, "REJECTED", "AB03")
+    body = {"attemptId": "att_003", "reason": "mine", "approvalId": approval}
+    answer = house.act("sue", payment, "retry", body)
+    assert problem(answer)[2] == "APPROVAL_OTHER_ATTEMPT"
+    assert (answer.json()["expected"], answer.json()["actual"]) == ("1", "2")
+
+
 def test_two_approvers_at_once_decide_once(house: ApiHouse) -> None:
     """AP-03: one decision joins the history, the other hears of it."""
     payment = house.failed("k1")
@@ -279,6 +294,48 @@ def test_fifty_posts_of_one_action_at_once_have_one_effect(house: ApiHouse) -> N
     assert (results.count("ACCEPTED"), results.count("DUPLICATE")) == (1, 49)
     assert len({str(a.json()["events"]) for a in answers}) == 1
     assert house.world.event_names(payment).count("PaymentAttemptCreated") == 2
+
+
+TEXT = "O'Brien <b>x</b> \u202e=1+1 ☕ \r\n; DROP TABLE payments --"
+
+
+@pytest.mark.parametrize(
+    ("person", "path", "body", "fields"),
+    [
+        ("olga", "retry", {"attemptId": "att_007", "reason": TEXT},
+         {"attempt_id": "att_007", "reason": TEXT}),
+        ("olga", "cancel", {"reason": TEXT, "customerId": "cust_12345"},
+         {"reason": TEXT, "customer_id": "cust_12345"}),
+        ("sue", "mark-failed", {"reason": "RAIL", "details": TEXT},
+         {"reason": "RAIL", "details": TEXT}),
+        ("sue", "expire", {"reason": TEXT}, {"reason": TEXT}),
+        ("sue", "release", {"attemptId": "att_002", "reason": TEXT},
+         {"attempt": 2, "reason": TEXT}),
+        ("sue", "reverse", {"attemptId": "att_001", "reason": TEXT},
+         {"attempt": 1, "reason": TEXT}),
+        ("sue", "conflicts/cnf_001/resolve",
+         {"attemptId": "att_001", "verdict": "NOT_PAID", "details": TEXT},
+         {"conflict_id": "cnf_001", "attempt": 1, "verdict": "NOT_PAID", "details": TEXT}),
+        ("ada", "resume-processing", {"requestedBy": "adam", "reason": TEXT},
+         {"requested_by": "adam", "reason": TEXT}),
+        ("olga", "approvals", {"action": "CANCEL", "reason": TEXT, "attemptId": "att_001"},
+         {"action": "CANCEL", "reason": TEXT, "attempt": 1}),
+        ("anna", "approvals/apr_004/approve", {"reason": TEXT},
+         {"approval_id": "apr_004", "verdict": "APPROVED", "reason": TEXT}),
+        ("anna", "approvals/apr_004/reject", {"reason": TEXT},
+         {"approval_id": "apr_004", "verdict": "REJECTED", "reason": TEXT}),
+    ],
+)  # fmt: skip
+def test_each_action_is_one_command_with_its_words_untouched(
+    house: ApiHouse, person: str, path: str, body: object, fields: dict[str, object]
+) -> None:
+    """API-05, API-06, API-07, OP-15: whatever is written in free text stands there byte-equal."""
+    payment = house.sent("k1")
+    answer = house.act(person, payment, path, body)
+    assert answer.status_code in (200, 403, 409), answer.text
+    (command,) = house.written(topology.OPERATOR_COMMANDS)
+    assert {name: getattr(command, name) for name in fields} == fields
+    assert command.operator.operator_id == person
 
 
 # --- late, stopped, away --------------------------------------------------------------------------
