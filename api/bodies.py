@@ -16,8 +16,14 @@ DEPTH_COUNT_MAX: Final = 8
 TEXT_CHARACTERS_MAX: Final = 1_000  # free text (domain: formats)
 ID_CHARACTERS_MAX: Final = 100
 
-Text = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_CHARACTERS_MAX)]
-Identifier = Annotated[str, StringConstraints(min_length=1, max_length=ID_CHARACTERS_MAX)]
+NO_NUL: Final = r"^[^\x00]*$"
+
+Text = Annotated[
+    str, StringConstraints(min_length=1, max_length=TEXT_CHARACTERS_MAX, pattern=NO_NUL)
+]
+Identifier = Annotated[
+    str, StringConstraints(min_length=1, max_length=ID_CHARACTERS_MAX, pattern=NO_NUL)
+]
 
 
 class Body(BaseModel):
@@ -67,7 +73,11 @@ def _constant(_text: str) -> Any:
     raise invalid("body", "holds a number that JSON does not have")
 
 
-def _float(text: str) -> float:
+def _float(text: str) -> float | int:
+    """1.0 is a whole number in JSON, and stays one without a float's rounding."""
+    whole, _, fraction = text.partition(".")
+    if fraction and not fraction.strip("0"):
+        return int(whole)
     value = float(text)
     if not math.isfinite(value):
         raise invalid("body", "holds a number out of range")

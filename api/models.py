@@ -15,6 +15,7 @@ from api.bodies import Body, Identifier, Text
 from core.values import Action
 
 INT64_MAX: Final = 2**63 - 1
+EXACT_MAX: Final = 2**53 - 1  # beyond it not every reader of JSON keeps a number exact
 PARTY_CHARACTERS_MAX: Final = 256  # of a name or a PayID; the rule set's own limits are below
 OFFSETS_COUNT_MAX: Final = 100  # of one redrive asked for over HTTP
 
@@ -25,7 +26,7 @@ Time = (
     | Annotated[int, Field(ge=0, le=INT64_MAX, description="Epoch milliseconds.")]
 )
 PartyText = Annotated[str, StringConstraints(max_length=PARTY_CHARACTERS_MAX)]
-Offset = Annotated[int, Field(ge=0, le=INT64_MAX)]
+Offset = Annotated[int, Field(ge=0, le=EXACT_MAX)]
 
 
 class Act(Body):

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from adapters.readmodel.ports import Page
+from api.bodies import NO_NUL
 from api.problems import invalid
 from api.views_base import JSON, encode
 
@@ -18,24 +19,30 @@ LIMIT: Final = 50
 LIMIT_MAX: Final = 200
 CURSOR_CHARACTERS_MAX: Final = 1_000
 WORD_CHARACTERS_MAX: Final = 256
-TIME_CHARACTERS_MAX: Final = 40
+TIME: Final = (
+    r"^([0-9]{1,15}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2}))$"
+)
 MS_PER_S: Final = 1_000
 TIME_MS_MAX: Final = 253_402_300_799_999  # the end of the year 9999
 T = TypeVar("T")
 
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Items of a page at most.")]
 Cursor = Annotated[
-    str | None, Query(max_length=CURSOR_CHARACTERS_MAX, description="`next` of the page before.")
+    str | None,
+    Query(
+        max_length=CURSOR_CHARACTERS_MAX, pattern=NO_NUL, description="`next` of the page before."
+    ),
 ]
-Word = Annotated[str | None, Query(min_length=1, max_length=WORD_CHARACTERS_MAX)]
+Word = Annotated[str | None, Query(min_length=1, max_length=WORD_CHARACTERS_MAX, pattern=NO_NUL)]
 _TIME: Final = "ISO 8601 with its zone, or epoch milliseconds"
 From = Annotated[
     str | None,
-    Query(alias="from", max_length=TIME_CHARACTERS_MAX, description=f"At or after; {_TIME}."),
+    Query(alias="from", pattern=TIME, description=f"At or after; {_TIME}."),
 ]
 To = Annotated[
     str | None,
-    Query(alias="to", max_length=TIME_CHARACTERS_MAX, description=f"Before; {_TIME}."),
+    Query(alias="to", pattern=TIME, description=f"Before; {_TIME}."),
 ]
 
 

@@ -12,6 +12,7 @@ from adapters.readmodel import rows
 from adapters.readmodel.ports import AuditFilter, Reader
 from api import views_lists
 from api.auth import Use
+from api.bodies import NO_NUL
 from api.guard import router as guarded
 from api.params import LIMIT, Cursor, From, Limit, To, gives, in_thread, json_answer, page, time_of
 from api.routes.queues import OfPayment
@@ -30,10 +31,10 @@ EVENTS_COUNT_MAX: Final = 8  # of one command, looked at for its approval
 async def audit(
     services: Use,
     operator_id: Annotated[
-        str | None, Query(alias="operatorId", min_length=1, max_length=128)
+        str | None, Query(alias="operatorId", min_length=1, max_length=128, pattern=NO_NUL)
     ] = None,
     payment_intent_id: OfPayment = None,
-    action: Annotated[str | None, Query(min_length=1, max_length=100)] = None,
+    action: Annotated[str | None, Query(min_length=1, max_length=100, pattern=NO_NUL)] = None,
     since: From = None,
     until: To = None,
     limit: Limit = LIMIT,

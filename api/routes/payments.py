@@ -12,6 +12,7 @@ from adapters.readmodel.ports import PaymentFilter
 from adapters.readmodel.rows import PaymentRow
 from api import views, views_events, views_lists, views_outcomes
 from api.auth import Caller, Use, own_source, sees_personal
+from api.bodies import NO_NUL
 from api.guard import router as guarded
 from api.params import (
     LIMIT,
@@ -107,7 +108,7 @@ async def visible(
 async def payments(
     services: Use,
     idempotency_key: Annotated[
-        str | None, Query(alias="idempotencyKey", min_length=1, max_length=256)
+        str | None, Query(alias="idempotencyKey", min_length=1, max_length=256, pattern=NO_NUL)
     ] = None,
     source: Word = None,
     state: State | None = None,

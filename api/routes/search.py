@@ -9,6 +9,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from api.auth import Use
+from api.bodies import NO_NUL
 from api.guard import router as guarded
 from api.params import gives, in_thread, json_answer
 from api.paths import PAYMENT_ID
@@ -36,6 +37,7 @@ async def search(
         Query(
             min_length=1,
             max_length=300,
+            pattern=NO_NUL,
             description="Payment id, end-to-end id, externalRef, UETR, rail message or transaction "
             "id, idempotency key, or topic/partition/offset.",
         ),

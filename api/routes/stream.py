@@ -27,7 +27,7 @@ EVENT_STREAM = "text/event-stream"
         200: {
             "description": "Events `ready`, `event` (data: StreamEvent), `reset`, `dropped`, "
             "`signed-out`, `closing`; comments as heartbeats. Each id may be given back.",
-            "content": {EVENT_STREAM: {"schema": {"type": "string"}}},
+            "content": {EVENT_STREAM: {"schema": {}}},
         }
     },
 )
