@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ FILE = Path(v.__file__)
 FLIPS = 200
 SEED = 20_261_122
 SCHEMA_LEAVES = 30
+LEAVES = 250  # of some 700; make test-release takes all
 FORGER = signing_key_from_seed(b"f" * 32)
 KEYS = public_keys(keyring())
 
@@ -128,6 +130,8 @@ def test_no_single_value_of_a_pack_can_be_changed_unnoticed(house: House) -> Non
     chosen = random.Random(SEED).sample(schema, SCHEMA_LEAVES)
     rest = sorted(set(paths) - set(schema), key=str)
     assert len(rest) > 500
+    if not os.environ.get("NPP_TEST_RELEASE"):
+        rest = random.Random(SEED).sample(rest, LEAVES)
     assert pack["operatorActions"]["notExecuted"]
     for path in rest + chosen:
         inside, key = at(pack, path[:-1]), path[-1]
