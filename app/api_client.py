@@ -168,21 +168,22 @@ class Api:
         )
 
 
-def curl_of(url: str, call: Call, *, output: str = "") -> str:
-    """The line that does the same in a shell; the token stays in $NPP_API_TOKEN."""
+def curl_of(url: str, call: Call) -> str:
+    """The line that does the same in a shell; the token stays in $NPP_API_TOKEN, and `url` may be
+    a variable too.
+    """
     address = url.rstrip("/") + call.path
     if call.query:
         address += "?" + urlencode(call.query)
     words = ["curl", "-sS"]
     if call.method != "GET":
         words += ["-X", call.method]
-    parts = [shlex.join([*words, address]), '-H "Authorization: Bearer $NPP_API_TOKEN"']
+    quoted = f'"{address}"' if url.startswith("$") else shlex.quote(address)
+    parts = [*words, quoted, '-H "Authorization: Bearer $NPP_API_TOKEN"']
     parts += [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in call.headers]
     if call.body is not None:
         parts.append("-H 'Content-Type: application/json'")
         parts.append(f"-d {shlex.quote(orjson.dumps(call.body).decode())}")
-    if output:
-        parts.append(f"-o {shlex.quote(output)}")
     return " ".join(parts)
 
 

@@ -96,7 +96,7 @@ def print_curl(call: Call, output: str = "", data: str = "") -> None:
     is a further argument as it stands.
     """
     url = settings.load().settings.api_url or "$NPP_API_URL"
-    sys.stdout.write(curl_of(url, call, output=output).replace("'$NPP_API_URL", "$NPP_API_URL'"))
+    sys.stdout.write(curl_of(url, call).replace("'$NPP_API_URL", "$NPP_API_URL'"))
     sys.stdout.write(f" {data}\n" if data else "\n")
 
 

@@ -214,11 +214,12 @@ class _Demo:
             return
         out = self._display.line
         out(f"The API is at {ready['api']} (OpenAPI at /openapi.json). Tokens, for eight hours:")
+        out(f"export NPP_API_URL={ready['api']}")
         for role, token in ready["tokens"].items():
             out(f"export {role.upper()}={token}")
         out("Try:")
         for role, call in TRY:
-            out(curl_of(ready["api"], call).replace("NPP_API_TOKEN", role.upper()))
+            out(curl_of("$NPP_API_URL", call).replace("NPP_API_TOKEN", role.upper()))
 
     def _ask_the_api(self, cluster: Cluster) -> list[str]:
         """What the API says, held against Kafka; differences in words."""
