@@ -8,37 +8,33 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from adapters.readmodel import rows
-from core.header import EventHeader
 from core.payment import events as e
 from core.payment import state as payment_state
 from core.payment.corrupt import CorruptHistory
 from core.payment.deadlines import next_deadline
 from core.payment.evolve import evolve
-from core.payment.state import Payment
 from core.rules import Rules
 from core.values import ZERO_HASH
 from processors import minutes
 from processors.minutes import Figures, Latency
+from processors.projection_rows import (
+    JournalEvent,
+    Standing,
+    approval_row,
+    conflict_row,
+    event_row,
+    identifiers_of,
+    payment_row,
+)
 
 STATES_KEPT_MAX: Final = 10_000  # payments held decoded, about 6 kB each
 BUCKETS_KEPT_MAX: Final = 10_000  # minutes held: an hour of 160 partitions
-REQUESTED: Final = "REQUESTED"
-DECIDED: Final = frozenset({"APPROVED", "REJECTED"})
-
-
-class JournalEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event with its bytes and where it stands."""
-
-    partition: int
-    offset: int
-    raw: bytes
-    event: e.Event
 
 
 class Lookups(msgspec.Struct, frozen=True):
@@ -48,17 +44,6 @@ class Lookups(msgspec.Struct, frozen=True):
     approvals_of: Callable[[Sequence[str]], Sequence[rows.ApprovalRow]]
     conflicts_of: Callable[[Sequence[str]], Sequence[rows.ConflictRow]]
     minutes: Callable[[Sequence[tuple[int, int]]], Mapping[tuple[int, int], bytes]]
-
-
-class Standing(msgspec.Struct):
-    """A payment as folded so far, and its rows that hold more than the packed state."""
-
-    payment: Payment
-    head: bytes
-    partition: int
-    attention_since: int | None
-    approvals: dict[str, rows.ApprovalRow]
-    conflicts: dict[str, rows.ConflictRow]
 
 
 Stuck = tuple[str, str]  # state, and ATTENTION or ESCALATED
@@ -236,70 +221,6 @@ class EventFold:
             ) from None
 
 
-def payment_row(standing: Standing) -> rows.PaymentRow:
-    """The payment's row."""
-    payment = standing.payment
-    return rows.PaymentRow(
-        payment_intent_id=payment.payment_intent_id,
-        source=payment.source,
-        idempotency_key=payment.idempotency_key,
-        state=payment.state,
-        reason=payment.reason,
-        money_outcome=payment_state.money_outcome(payment),
-        amount=payment.amount,
-        currency=payment.currency,
-        attempt=len(payment.attempts),
-        external_ref=payment_state.current_external_ref(payment),
-        funds=payment_state.current_funds(payment),
-        sequence=payment.sequence,
-        head_hash=standing.head,
-        created_at=payment.created_at,
-        decided_at=payment.decided_at,
-        last_lifecycle_event=payment.last_lifecycle_event,
-        overdue=payment_state.overdue(payment),
-        open_conflicts=payment_state.open_conflicts(payment),
-        needs_attention=standing.attention_since is not None,
-        attention_since=standing.attention_since,
-        waiting_for_person=payment_state.waiting_for_person(payment),
-        parked=payment.parked,
-        end_to_end_id=payment.end_to_end_id,
-        service=payment.service,
-        uetr=payment.uetr,
-        customer_id=payment.customer_id,
-        rule_set=payment.rule_set,
-        partition=standing.partition,
-        snapshot=payment_state.pack(payment),
-    )
-
-
-def event_row(
-    each: JournalEvent, header: EventHeader, from_state: str | None, digest: bytes
-) -> rows.EventRow:
-    """The event's row, its bytes included."""
-    cause = header.cause
-    return rows.EventRow(
-        header.payment_intent_id,
-        header.sequence,
-        each.partition,
-        each.offset,
-        type(each.event).__name__,
-        header.decided_at,
-        from_state,
-        header.state_after,
-        header.attempt,
-        cause.topic,
-        cause.partition,
-        cause.offset,
-        cause.command_id,
-        header.approval_id,
-        digest,
-        each.raw,
-    )
-
-
-# -- approvals, conflicts, identifiers ---
-
-
 def _collect(
     standing: Standing,
     event: e.Event,
@@ -319,78 +240,6 @@ def _collect(
         conflicts[name, conflict.conflict_id] = conflict
     for kind, value in identifiers_of(event):
         identifiers.append(rows.IdentifierRow(kind, value, name))
-
-
-def identifiers_of(event: e.Event) -> Iterable[tuple[str, str]]:
-    """(kind, value) of everything in this event that a payment can be found by."""
-    if type(event) is e.PaymentAttemptCreated:
-        yield "externalRef", event.external_ref
-        return
-    message_id = getattr(event, "rail_message_id", None)
-    if message_id:
-        yield "railMessageId", message_id
-    transaction_id = getattr(event, "transaction_id", None)
-    if transaction_id:
-        yield "transactionId", transaction_id
-
-
-def approval_row(standing: Standing, event: e.Event, approval_id: str) -> rows.ApprovalRow:
-    """The approval after `event`, whose state `evolve` has just worked out."""
-    header = event.header
-    if isinstance(event, e.OperatorActionRequested):
-        return rows.ApprovalRow(
-            payment_intent_id=header.payment_intent_id,
-            approval_id=approval_id,
-            action=event.action,
-            attempt=header.attempt,
-            phase=event.phase,
-            requester=event.requester,
-            text=event.text,
-            status=REQUESTED,
-            requested_at=header.decided_at,
-            expires_at=event.expires_at,
-            decided_at=None,
-            decided_by=None,
-            failure_reason=event.failure_reason,
-            conflict_id=event.conflict_id,
-            verdict=event.verdict,
-            amount=event.amount,
-        )
-    before = standing.approvals.get(approval_id)
-    now = next((a for a in standing.payment.approvals if a.id == approval_id), None)
-    if before is None or now is None:
-        raise CorruptHistory(f"no approval {approval_id} at sequence {header.sequence}")
-    if isinstance(event, e.OperatorActionApproved | e.OperatorActionRejected):
-        return msgspec.structs.replace(
-            before,
-            status=now.status,
-            expires_at=now.expires_at,
-            decided_at=header.decided_at,
-            decided_by=event.decided_by,
-        )
-    return msgspec.structs.replace(before, status=now.status)
-
-
-def conflict_row(
-    standing: Standing, event: e.ReconciliationRequired | e.ReconciliationResolved
-) -> rows.ConflictRow:
-    """The conflict after `event`."""
-    header = event.header
-    if isinstance(event, e.ReconciliationRequired):
-        return rows.ConflictRow(
-            payment_intent_id=header.payment_intent_id,
-            conflict_id=event.conflict_id,
-            kind=event.kind,
-            attempt=header.attempt,
-            detail=event.detail,
-            opened_at=header.decided_at,
-            resolved_at=None,
-            verdict=None,
-        )
-    before = standing.conflicts.get(event.conflict_id)
-    if before is None:
-        raise CorruptHistory(f"no conflict {event.conflict_id} at sequence {header.sequence}")
-    return msgspec.structs.replace(before, resolved_at=header.decided_at, verdict=event.verdict)
 
 
 def _place(each: JournalEvent) -> str:

@@ -17,7 +17,8 @@ from core.rules import Rules
 from engine.reader import LogRecord
 from processors import projection_records as make
 from processors import topology as t
-from processors.projection import Changes, EventFold, JournalEvent, Lookups
+from processors.projection import Changes, EventFold, Lookups
+from processors.projection_rows import JournalEvent
 from schemas.codec import Codec
 from schemas.errors import Undecodable
 

@@ -26,6 +26,7 @@ READ_COUNT: Final = 1_000  # records of one transaction: 200 ms at 5,000 a secon
 MARKERS_EVERY_S: Final = 1.0  # offsets that moved without a record are written this often
 CONTROL_PAGE: Final = 1_000
 FROM_THE_START: Final = frozenset({EVENTS, CONTROL, CHECKPOINTS})  # kept for ever
+OFFSETS_LOST: Final = "OFFSETS_LOST"  # the engine's word for a position that is off the log
 LOG_START_LOST: Final = "LOG_START_LOST"
 LOG_TAIL_LOST: Final = "LOG_TAIL_LOST"
 PARTITIONS_CHANGED: Final = "PARTITIONS_CHANGED"
@@ -192,7 +193,12 @@ class Feed:
         return self._write(self._pending)
 
     def _take(self, wait_s: float) -> Reading:
-        reading = self._source.read(READ_COUNT, wait_s)
+        try:
+            reading = self._source.read(READ_COUNT, wait_s)
+        except Exit as end:
+            if end.code == OFFSETS_LOST:
+                raise Exit(LOG_START_LOST, f"{end.detail}: {REBUILD}") from end
+            raise
         self._progress.read(reading)
         if reading.records or reading.ends or self._source.heard():
             self._progress.heard()

@@ -18,7 +18,7 @@ from core.payment import state as payment_state
 from core.payment.corrupt import CorruptHistory
 from engine.clock import HeldClock
 from engine.reader import LogRecord
-from processors import minutes, quarantine
+from processors import minutes, projection, quarantine
 from processors import topology as t
 from processors.minutes import Figures
 from tests.contracts.clean_history import Outside
@@ -97,6 +97,22 @@ def test_where_the_log_is_cut_into_batches_makes_no_difference(
         model.close()
     assert dumps[1] == dumps[0]
     assert dumps[2] == dumps[0]
+
+
+def test_payments_and_minutes_that_are_not_held_any_more_are_taken_up_again(
+    one: Outside, tmp_path: Path, clock: HeldClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the fold holds is bounded, and makes no difference."""
+    dumps = []
+    for states, buckets in ((10_000, 10_000), (2, 1)):
+        monkeypatch.setattr(projection, "STATES_KEPT_MAX", states)
+        monkeypatch.setattr(projection, "BUCKETS_KEPT_MAX", buckets)
+        model = model_in(tmp_path / str(states))
+        feed = project(source_of(log_of(one), seed=4), model, one.codec, clock)
+        assert len(feed.projection.events.buckets) <= buckets
+        dumps.append(dump(model))
+        model.close()
+    assert dumps[0] == dumps[1]
 
 
 def test_every_record_of_the_log_has_its_row_with_its_bytes(
