@@ -137,7 +137,7 @@ class Reason(Body):
     reason: Text
 
 
-class Redrive(Body):
+class QuarantinedRecords(Body):
     """Quarantined records of one partition. `paymentIntentId` (or an externalRef) assigns
     unmatched reports to that payment."""
 
@@ -146,5 +146,5 @@ class Redrive(Body):
     paymentIntentId: Identifier | None = None
 
 
-class RequestRedrive(Redrive):
+class RequestRedrive(QuarantinedRecords):
     reason: Text

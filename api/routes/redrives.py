@@ -97,7 +97,7 @@ class Redrives(BaseModel):
 
 
 @router.post(f"{QUARANTINE}/preview", summary="What a redrive would publish, and where")
-async def preview_redrive(who: Caller, use: Use, asked: models.Redrive) -> Preview:
+async def preview_redrive(who: Caller, use: Use, asked: models.QuarantinedRecords) -> Preview:
     """By the redriver's own rules; nothing is done."""
 
     def work() -> Preview:
@@ -139,7 +139,7 @@ def list_redrives(use: Use, limit: Limit = LIMIT_DEFAULT, cursor: Cursor = None)
 
 
 def _request(
-    use: Services, who: Principal, asked: models.Redrive, reason: str, request_id: str
+    use: Services, who: Principal, asked: models.QuarantinedRecords, reason: str, request_id: str
 ) -> records.RedriveRequested:
     return records.RedriveRequested(
         request_id=request_id,
