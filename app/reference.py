@@ -13,6 +13,7 @@ from typing import Any, Final
 import typer
 from prometheus_client import CollectorRegistry
 
+from api.metrics import ApiMetrics
 from app.exits import ExitCode
 from app.markdown import page, table
 from app.reference_states import state_machine_page
@@ -71,6 +72,7 @@ def metrics() -> str:
         ("npp run adapters", (AdapterMetrics,)),
         ("npp run verifier", (VerifierMetrics,)),
         ("npp run projector", (ProjectorMetrics,)),
+        ("npp run api", (ApiMetrics,)),
     )
     for process, classes in makers:
         registry = CollectorRegistry()
