@@ -12,7 +12,7 @@ from adapters.readmodel.ports import AuditFilter, Page, PaymentFilter, Writer
 from core import rules
 from core.payment import commands as c
 from core.rules import Rules
-from engine.clock import HeldClock
+from engine.clock import Clock, HeldClock
 from engine.reader import LogRecord
 from engine.topics_reader import Place, Reading
 from processors import topology as t
@@ -106,7 +106,7 @@ class Skips:
 
 
 def feed_of(
-    source: MemorySource, writer: Writer, codec: Codec, clock: HeldClock, skips: Skips | None = None
+    source: MemorySource, writer: Writer, codec: Codec, clock: Clock, skips: Skips | None = None
 ) -> Feed:
     return Feed(
         source=source,
