@@ -51,7 +51,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="npp-bench-") as folder, ExitStack() as stack:
         url = None
         if options.database == "postgres":
-            server = stack.enter_context(open_postgres(Path(folder) / "server"))
+            server = stack.enter_context(open_postgres())
             url = stack.enter_context(server.database())
         house = House(Path(folder) / "readmodel", url)
         stack.callback(house.close)

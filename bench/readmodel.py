@@ -133,7 +133,7 @@ def opened(database: str, folder: Path) -> Iterator[Model]:
         yield open_model(default_url(folder))
         return
     tuned = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
-    with open_postgres(folder / "server", tuned) as server, server.database() as url:
+    with open_postgres(tuned) as server, server.database() as url:
         model = open_model(url)
         yield model
         model.close()

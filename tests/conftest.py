@@ -1,7 +1,8 @@
 """Session-wide fixtures: one real Kafka, schema registry and PostgreSQL, started when first asked
 for.
 
-A test that asks for Kafka or a registry gets the mark `kafka`, and the broker-free floors leave it out.
+A test that asks for Kafka or a registry gets the mark `kafka`, and the broker-free floors leave it
+out.
 """
 
 from __future__ import annotations
@@ -62,12 +63,10 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     """The session's PostgreSQL, shared: `database()` gives one of one's own."""
-    folder = tmp_path_factory.mktemp("postgres")
-    with open_postgres(folder / "server") as running:
+    with open_postgres() as running:
         yield running
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

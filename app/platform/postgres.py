@@ -81,14 +81,14 @@ class Postgres:
 
 
 @contextmanager
-def open_postgres(folder: Path, settings: Mapping[str, str] = FORGETFUL) -> Iterator[Postgres]:
+def open_postgres(settings: Mapping[str, str] = FORGETFUL) -> Iterator[Postgres]:
     """The one named by NPP_PG_DSN; else a server started from the system's packages or from the
     wheel, ended with the block. Raises NoPostgres.
     """
     if dsn := os.environ.get(DSN_VARIABLE):
         yield Postgres(make_url(dsn).set(drivername=DRIVER), DSN_VARIABLE)
         return
-    with OwnServer(folder, settings) as server:
+    with OwnServer(settings) as server:
         yield server.running
 
 
@@ -110,17 +110,16 @@ def binaries() -> tuple[Path, str]:
 
 
 class OwnServer:
-    """Made anew in a folder, on a free loopback port, without passwords. Dies with the thread that
-    starts it, however that ends."""
+    """Made anew on a free loopback port, without passwords, and gone afterwards. Dies with the
+    thread that starts it, however that ends.
+
+    It has a temporary folder of its own: the user that runs it for root may not enter others, and
+    pytest closes its folders again whenever another session begins.
+    """
 
     def __init__(
-        self,
-        folder: Path,
-        settings: Mapping[str, str] = FORGETFUL,
-        *,
-        clock: Clock | None = None,
+        self, settings: Mapping[str, str] = FORGETFUL, *, clock: Clock | None = None
     ) -> None:
-        self._folder = folder
         self._settings = settings
         self._clock = clock or SystemClock()
         self._bin, self.kind = binaries()
@@ -129,16 +128,18 @@ class OwnServer:
         self._child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> OwnServer:
-        self._make()
+        self._folder = Path(tempfile.mkdtemp(prefix="npp-postgres-"))
         try:
+            self._make()
             self.start()
         except BaseException:
-            self.stop()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
     def running(self) -> Postgres:
@@ -197,7 +198,6 @@ class OwnServer:
         return self._folder / "postgres.log"
 
     def _make(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
         if self._user is not None:
             os.chown(self._folder, self._user.pw_uid, self._user.pw_gid)
             self._make_reachable()
@@ -218,12 +218,7 @@ class OwnServer:
             raise NoPostgres(f"initdb of the {self.kind} PostgreSQL failed: {tail_of(self._log)}")
 
     def _make_reachable(self) -> None:
-        """Another user can not enter root's folders: temporary ones above ours are opened for
-        passing through, and programs it can not reach are copied."""
-        temporary = Path(tempfile.gettempdir()).resolve()
-        for above in self._folder.resolve().parents:
-            if temporary in above.parents:
-                above.chmod(above.stat().st_mode | 0o011)
+        """Programs in folders that the other user can not enter are copied."""
         try:
             subprocess.run(
                 [str(self._bin / "postgres"), "--version"],

@@ -25,9 +25,9 @@ BOUND_S = 20.0  # the bounds themselves are 3 to 10 seconds; this machine may be
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[OwnServer]:
+def own_server() -> Iterator[OwnServer]:
     # What is committed is written, as in production; only the disk itself is not waited for.
-    with OwnServer(tmp_path / "server", {"fsync": "off"}) as server:
+    with OwnServer({"fsync": "off"}) as server:
         yield server
 
 
