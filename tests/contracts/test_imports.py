@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("schemas", "core", "engine", "processors", "adapters", "evidence", "app")
+ROOMS = ("schemas", "core", "engine", "processors", "adapters", "evidence", "api", "app")
 CORE_BANS = {
     "time",
     "random",
