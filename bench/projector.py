@@ -30,7 +30,7 @@ from tests.contracts import projection_house as house
 from tests.contracts.clean_history import PARTITIONS, Outside
 
 PAYMENTS: Final = 3_000
-FETCHED: Final = 200  # records of one partition that come at once
+FETCHED: Final = 1_000  # records of one partition that come at once
 
 
 class Log(house.MemorySource):
