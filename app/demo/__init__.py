@@ -1,11 +1,14 @@
 """`npp demo`: the whole product on one machine, under a load that is not all sunny, with proof.
 
-stage    what runs: Kafka, registry, simulators, processors, publisher, as child processes
-watcher  what Kafka says while it runs
-people   operators who request, approve, cancel, retry and resolve
-chaos    kill -9 at random
-table    what is shown meanwhile
-account  what is true at the end, measured anew from Kafka and the simulators' ledgers
+stage        what runs: Kafka, registry, and the programs as child processes; tokens
+programs     those programs: simulators, processors, API, publisher; ports and environment
+watcher      what Kafka says while it runs
+people       operators who request, approve, cancel, retry and resolve
+office       the API as they use it, a few calls at a time
+chaos        kill -9 at random
+table        what is shown meanwhile
+account      what is true at the end, measured anew from Kafka and the simulators' ledgers
+api_account  what the API says at the end, held against Kafka
 """
 
 from __future__ import annotations
