@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Final
@@ -92,12 +93,12 @@ def open_api(operator: str = "", roles: Sequence[str] = ()) -> Api:
 
 
 def print_curl(call: Call, output: str = "", data: str = "") -> None:
-    """The curl line, with the address of the settings, or $NPP_API_URL when none is set; `data`
-    is a further argument as it stands.
+    """The curl line, with the address of the settings, or $NPP_API_URL when none is set; `output`
+    is the file that the answer goes to, `data` a further argument as it stands.
     """
     url = settings.load().settings.api_url or "$NPP_API_URL"
-    sys.stdout.write(curl_of(url, call).replace("'$NPP_API_URL", "$NPP_API_URL'"))
-    sys.stdout.write(f" {data}\n" if data else "\n")
+    words = [curl_of(url, call), data, f"-o {shlex.quote(output)}" if output else ""]
+    sys.stdout.write(" ".join(word for word in words if word) + "\n")
 
 
 def fetch(call: Call, *, json: bool, curl: bool) -> Reply | None:
