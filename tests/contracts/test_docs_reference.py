@@ -50,5 +50,6 @@ def test_no_metric_has_a_label_that_could_name_a_payment_or_a_person() -> None:
         for label in line.split("|")[3].strip().split(", ")
     }
     allowed = {"-", "adapter", "alarm", "code", "kind", "operation", "outcome", "phase", "reason"}
-    allowed |= {"level", "result", "rule", "source", "state", "topic", "type"}
+    allowed |= {"level", "method", "result", "route", "rule", "source", "state", "status", "topic"}
+    allowed |= {"type"}
     assert labels <= allowed
