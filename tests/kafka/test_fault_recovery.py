@@ -16,6 +16,8 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from app import settings
+from app.cluster import Cluster as CommandLine
 from app.platform.broker import Cluster
 from tests.auditor.evidence import EVENTS, GROUP, LIFECYCLE, QUARANTINE
 from tests.kafka.harness import House
@@ -140,9 +142,9 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 
 def open_stops(house: House) -> list[str]:
-    """Ids of the stops that are open, as the doctor names them."""
-    said = house.npp("doctor", check=False).stdout
-    return sorted(set(re.findall(r"stopped by .*\((\S+-LOG_TAIL_LOST-\S+)\)", said)))
+    """Ids of the stops that are open."""
+    with CommandLine(settings.load(house.env)) as client:
+        return sorted(stop.stop_id for stop in client.control()[0].stops())
 
 
 def told_of(house: House) -> set[str | None]:
@@ -165,6 +167,7 @@ def signed_all(verifier: Process) -> bool:
     )
 
 
+@pytest.mark.timeout(600)  # some twenty processes one after the other
 @pytest.mark.parametrize("also_lifecycle", [False, True], ids=["journal", "journal and lifecycle"])
 def test_row_13_a_lost_tail_halts_stops_and_goes_on_by_two_persons(
     own: tuple[Cluster, House], also_lifecycle: bool
