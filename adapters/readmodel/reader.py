@@ -148,8 +148,7 @@ class DatabaseReader:
         return self._page(lists.AUDIT_LIST, lists.audit_conditions(wanted), limit, cursor)
 
     def checkpoint_over(self, partition: int, offset: int) -> rows.CheckpointRow | None:
-        found = self._row("checkpoint_over", rows.CheckpointRow, partition=partition, offset=offset)
-        return found if found is not None and offset <= found.to_offset else None
+        return self._row("checkpoint_over", rows.CheckpointRow, partition=partition, offset=offset)
 
     def leaves(
         self, partition: int, from_offset: int, to_offset: int

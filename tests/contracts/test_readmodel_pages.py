@@ -10,10 +10,11 @@ import random
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
 import pytest
 
 from adapters.readmodel import rows
-from adapters.readmodel.lists import ROWS_MAX
+from adapters.readmodel.lists import ROWS_MAX, payment_conditions
 from adapters.readmodel.model import Model
 from adapters.readmodel.ports import AuditFilter, Page, PaymentFilter, Reader
 from tests.contracts.readmodel_house import (
@@ -107,6 +108,26 @@ def test_payments_are_listed_newest_first_under_every_filter(read_model: Model, 
         expected = [row for row in newest if fits(row, wanted)]
         found = walked(partial(reader.payments, wanted), limit)
         assert found == expected, name
+
+
+@pytest.mark.parametrize(
+    ("counts", "first"),
+    [
+        ({"state:FAILED": 5, "source:branch": 9, "attention": 7}, "payments.state = "),
+        ({"state:FAILED": 5, "source:branch": 2, "attention": 7}, "payments.source = "),
+        ({"state:FAILED": 5, "source:branch": 9, "attention": 1}, "needs_attention"),
+        ({"state:FAILED": 5, "attention": 1}, "payments.source = "),
+    ],
+)
+def test_a_list_is_read_by_the_condition_that_the_fewest_payments_fulfil(
+    counts: dict[str, int], first: str
+) -> None:
+    wanted = PaymentFilter(state="FAILED", source="branch", needs_attention=True)
+    by_index, *by_row = map(str, payment_conditions(wanted, counts))
+    assert by_index.startswith(first)
+    assert all("||" in condition or "CASE" in condition for condition in by_row)
+    one_key = msgspec.structs.replace(wanted, idempotency_key="k")
+    assert str(payment_conditions(one_key, counts)[0]).startswith("payments.idempotency_key = ")
 
 
 def test_pages_neither_skip_nor_repeat_while_payments_are_added(read_model: Model) -> None:
