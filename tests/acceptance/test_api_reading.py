@@ -103,6 +103,7 @@ def test_a_key_finds_one_payment_or_none(house: House) -> None:
     """API-09, IDM-01, S3 step 1: a single payment for a known key, an empty list for another."""
     key = house.key()
     payment = house.create([ACCEPT, SETTLE], key=key)
+    house.until(payment, state="SETTLED", funds="CAPTURED")
     found = house.get("/api/payments", idempotencyKey=key)["items"]
     assert [each["paymentIntentId"] for each in found] == [payment]
     assert found[0]["source"] == "api-client"

@@ -101,7 +101,7 @@ def test_a_demo_that_stays_is_found_by_other_commands_and_ends_cleanly(tmp_path:
             return answer.stdout
 
         payment = run("publish", "--key", "by-hand", "--amount", "12.50").strip()
-        _await(lambda: '"state": "SETTLED"' in run("show", payment, "--json"), demo, log)
+        _await(lambda: _settled(run, payment), demo, log)
         shown = json.loads(run("show", payment, "--json"))
         assert [event["header"]["sequence"] for event in shown["events"]] == list(
             range(1, shown["sequence"] + 1)
@@ -114,6 +114,14 @@ def test_a_demo_that_stays_is_found_by_other_commands_and_ends_cleanly(tmp_path:
         code = demo.wait(END_SECONDS_MAX)
     assert code == 0, log.read_text()[-3000:]
     assert not (data / "npp.env").exists()
+
+
+def _settled(run: Callable[..., str], payment: str) -> bool:
+    """False as well while it is not on the log."""
+    try:
+        return '"state": "SETTLED"' in run("show", payment, "--json")
+    except subprocess.CalledProcessError:
+        return False
 
 
 def _stop_and_resume(run: Callable[..., str]) -> None:
@@ -130,9 +138,16 @@ def _stop_and_resume(run: Callable[..., str]) -> None:
         run("resume", "--confirm", "--as", "ANN")
     run("resume", "--confirm", "--as", "bob")
     until = time.monotonic() + 60
-    while '"atRest": true' not in run("show", payment, "--json"):  # settled, or refused by the rail
+    while not _at_rest(run, payment):  # settled, or refused by the rail
         assert time.monotonic() < until
         time.sleep(1)
+
+
+def _at_rest(run: Callable[..., str], payment: str) -> bool:
+    try:
+        return '"atRest": true' in run("show", payment, "--json")
+    except subprocess.CalledProcessError:
+        return False
 
 
 def _await(true: Callable[[], bool], demo: subprocess.Popen[bytes], log: Path) -> None:

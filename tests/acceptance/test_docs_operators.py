@@ -28,6 +28,7 @@ PART = re.compile(
 )
 ELLIPSIS = "…"
 CURL_SECONDS_MAX = 60
+CONTROL_SECONDS = 2  # the API's view of the control topic is a second old at most
 CALLS_MIN = 30
 
 
@@ -91,6 +92,7 @@ class Reader:
                 command = part["sh"].strip()
                 if command.startswith("npp "):
                     self.house.npp(*shlex.split(command)[1:])
+                    time.sleep(CONTROL_SECONDS)
             elif part["kind"] == "text":
                 assert self.run(command)[0] == int(part["status"]), command
                 assert (self.folder / part["answer"].strip()).stat().st_size > 0
