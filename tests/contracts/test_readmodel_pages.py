@@ -99,15 +99,14 @@ def many_payments() -> list[rows.PaymentRow]:
     return found
 
 
-@pytest.mark.parametrize("limit", [1, 3, 40, 200])
-def test_payments_are_listed_newest_first_under_every_filter(read_model: Model, limit: int) -> None:
+def test_payments_are_listed_newest_first_under_every_filter(read_model: Model) -> None:
     known = many_payments()
     reader = given(read_model, payments=known)
     newest = sorted(known, key=lambda row: (row.created_at, row.payment_intent_id), reverse=True)
-    for name, wanted in FILTERS.items():
-        expected = [row for row in newest if fits(row, wanted)]
-        found = walked(partial(reader.payments, wanted), limit)
-        assert found == expected, name
+    for limit in (1, 3, 40, 200):
+        for name, wanted in FILTERS.items():
+            expected = [row for row in newest if fits(row, wanted)]
+            assert walked(partial(reader.payments, wanted), limit) == expected, (name, limit)
 
 
 @pytest.mark.parametrize(
@@ -204,10 +203,11 @@ BROKEN = (
 )
 
 
-@pytest.mark.parametrize("cursor", BROKEN)
-def test_a_broken_cursor_is_refused(read_model: Model, cursor: str) -> None:
-    with pytest.raises(ValueError, match="cursor"):
-        read_model.reader().payments(PaymentFilter(), 5, cursor)
+def test_a_broken_cursor_is_refused(read_model: Model) -> None:
+    reader = read_model.reader()
+    for cursor in BROKEN:
+        with pytest.raises(ValueError, match="cursor"):
+            reader.payments(PaymentFilter(), 5, cursor)
 
 
 def test_a_cursor_belongs_to_its_own_list(read_model: Model) -> None:
@@ -238,17 +238,23 @@ def test_a_forged_cursor_changes_where_a_list_goes_on_and_nothing_else(read_mode
     assert reader.payments(PaymentFilter(), 50, forged("payments", -(2**63), "")).items == []
 
 
-@pytest.mark.parametrize("limit", [0, -1, ROWS_MAX + 1, 2**70])
-def test_a_limit_out_of_bounds_is_refused(read_model: Model, limit: int) -> None:
+def test_a_limit_out_of_bounds_is_refused(read_model: Model) -> None:
     reader = read_model.reader()
-    asked: list[Callable[[], object]] = [
-        *(lambda listed=listed: listed(reader, limit, None) for listed in LISTS.values()),
-        lambda: reader.events("pi_0001", 0, limit),
-        lambda: reader.events_since({0: 0}, limit, None),
-        lambda: reader.outcomes("pi_0001", limit),
-        lambda: reader.find("x", limit),
-        lambda: reader.control(-1, limit),
+    asked: list[Callable[[int], object]] = [
+        *(partial(_first_page, listed, reader) for listed in LISTS.values()),
+        lambda limit: reader.events("pi_0001", 0, limit),
+        lambda limit: reader.events_since({0: 0}, limit, None),
+        lambda limit: reader.outcomes("pi_0001", limit),
+        lambda limit: reader.find("x", limit),
+        lambda limit: reader.control(-1, limit),
     ]
-    for ask in asked:
-        with pytest.raises(ValueError, match="limit"):
-            ask()
+    for limit in (0, -1, ROWS_MAX + 1, 2**70):
+        for ask in asked:
+            with pytest.raises(ValueError, match="limit"):
+                ask(limit)
+
+
+def _first_page(
+    listed: Callable[[Reader, int, str | None], Page], reader: Reader, limit: int
+) -> Page:
+    return listed(reader, limit, None)
