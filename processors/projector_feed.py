@@ -195,9 +195,9 @@ class Feed:
     def _take(self, wait_s: float) -> Reading:
         try:
             reading = self._source.read(READ_COUNT, wait_s)
-        except Exit as end:
-            if end.code == OFFSETS_LOST:
-                raise Exit(LOG_START_LOST, f"{end.detail}: {REBUILD}") from end
+        except Exit as error:
+            if error.code == OFFSETS_LOST:
+                raise Exit(LOG_START_LOST, f"{error.detail}: {REBUILD}") from error
             raise
         self._progress.read(reading)
         if reading.records or reading.ends or self._source.heard():
