@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
-from adapters.gateway import ConnectError, Gateway, TooLongError
+from adapters.gateway import BrokenError, ConnectError, Gateway, TooLongError
 from engine.clock import Clock
 
 TEXT_CHARACTERS_MAX: Final = 64
@@ -55,7 +54,7 @@ def call(
         return HttpAnswer(0, None, "CONNECT_FAILED", asked_at, clock.now_ms())
     except (TimeoutError, TooLongError):
         return HttpAnswer(0, None, "TIMEOUT", asked_at, clock.now_ms())
-    except (OSError, http.client.HTTPException):
+    except BrokenError:
         return HttpAnswer(0, None, "BROKEN", asked_at, clock.now_ms())
     answered_at = clock.now_ms()
     try:

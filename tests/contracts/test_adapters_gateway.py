@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from adapters import gateway
 from adapters.gateway import BODY_BYTES_MAX, Gateway
@@ -95,21 +103,28 @@ def test_a_chunked_answer_is_whole() -> None:
         (OK + b'{"a": 1]', "UNREADABLE"),
         (b"HTTP/1.1 503 no\r\ncontent-length: 2\r\n\r\nno", "HTTP_503"),
         (
+            b"HTTP/1.1 503 no\r\nretry-after: 0\r\ncontent-length: 0\r\n\r\n",
+            "HTTP_503",
+        ),
+        (
             b"HTTP/1.1 301 x\r\nlocation: /x\r\ncontent-length: 0\r\n\r\n",
             "HTTP_301",
         ),
+        (OK.replace(b"8", b"8, 9") + BODY, "BROKEN"),
+        (b'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\n{"a"\r\nxx\r\n', "BROKEN"),
         (
             b"HTTP/1.1 200 OK\r\ncontent-length: 70000\r\n\r\n" + b" " * (BODY_BYTES_MAX + 1_000),
             "TIMEOUT",
         ),
     ],
 )
-def test_a_bad_answer_is_a_technical_result_and_its_connection_is_given_up(
+def test_a_bad_answer_is_a_technical_result_and_nothing_is_sent_twice(
     answer: bytes | None, result: str
 ) -> None:
-    with peer(answer, OK + BODY) as (_, client):
+    with peer(answer, OK + BODY) as (made, client):
         found = get(client)
         assert (found.technical_result, found.body) == (result, None)
+        assert len(made.requests) == 1
 
 
 def test_nobody_there_and_silence_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +136,181 @@ def test_nobody_there_and_silence_are_told_apart(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_peer_that_trickles_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway, "CALL_SECONDS_MAX", 0.0)
-    with peer(OK + BODY) as (_, client):
+    monkeypatch.setattr(gateway, "CALL_SECONDS_MAX", 0.2)
+    monkeypatch.setattr(gateway, "READ_TIMEOUT_SECONDS", 2.0)
+
+    def trickle(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 200\r\n\r\n")
+        for _ in range(200):  # ten seconds, were it let
+            connection.sendall(b" ")
+            time.sleep(0.05)
+
+    with answering(trickle) as port:
+        began = time.monotonic()
+        assert get(Gateway(f"http://127.0.0.1:{port}")).technical_result == "TIMEOUT"
+        assert time.monotonic() - began < 5.0
+
+
+def test_an_oversized_answer_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "CONNECTIONS_MAX", 1)
+    monkeypatch.setattr(gateway, "POOL_TIMEOUT_SECONDS", 0.2)
+    large = b"HTTP/1.1 200 OK\r\ncontent-length: 90000\r\n\r\n" + b" " * 90_000
+
+    with peer(large, OK + BODY) as (made, client):
         assert get(client).technical_result == "TIMEOUT"
+        assert get(client).technical_result == "HTTP_200"
+        assert made.connections == 2
+
+
+def test_a_peer_that_closed_while_idle_is_asked_over_a_new_connection() -> None:
+    closed = threading.Event()
+
+    def once(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(OK + BODY)
+        connection.close()
+        closed.set()
+
+    with answering(once) as port:
+        client = Gateway(f"http://127.0.0.1:{port}")
+        for _ in range(3):
+            closed.clear()
+            assert get(client).technical_result == "HTTP_200"
+            assert closed.wait(5.0)
+            time.sleep(0.05)  # its end reaches us
+        client.close()
+
+
+def test_a_kept_connection_that_breaks_under_a_call_is_never_told_as_not_sent() -> None:
+    def then_silent(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(OK + BODY)
+        connection.recv(65_536)  # takes the second request, and goes
+
+    with answering(then_silent) as port:
+        client = Gateway(f"http://127.0.0.1:{port}")
+        assert get(client).technical_result == "HTTP_200"
+        body = {"amount": 1}
+        assert call(client, CLOCK, "POST", "/payments", body).technical_result == "BROKEN"
+        client.close()
+
+
+def test_a_call_that_finds_no_free_connection_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "CONNECTIONS_MAX", 1)
+    monkeypatch.setattr(gateway, "POOL_TIMEOUT_SECONDS", 0.1)
+    asked, release = threading.Event(), threading.Event()
+
+    def slow(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        asked.set()
+        release.wait(5.0)
+        connection.sendall(OK + BODY)
+
+    with answering(slow) as port:
+        client = Gateway(f"http://127.0.0.1:{port}")
+        first = threading.Thread(target=get, args=(client,))
+        first.start()
+        assert asked.wait(5.0)
+        assert get(client).technical_result == "CONNECT_FAILED"
+        release.set()
+        first.join(5.0)
+        assert get(client).technical_result == "HTTP_200"
+        client.close()
+
+
+def test_a_closed_gateway_sends_nothing() -> None:
+    with peer(OK + BODY) as (made, client):
+        client.close()
+        assert get(client).technical_result == "CONNECT_FAILED"
+        assert made.requests == []
+
+
+def test_only_a_certificate_that_the_system_trusts_for_this_host_gets_a_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, other = certificate(tmp_path, "localhost"), certificate(tmp_path, "other.test")
+    for served, trusted, result in (
+        (good, good, "HTTP_200"),
+        (good, other, "CONNECT_FAILED"),  # nobody trusted signed it
+        (other, other, "CONNECT_FAILED"),  # it is somebody else's
+    ):
+        requests: list[bytes] = []
+        monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+        with answering(partial(over_tls, served, requests)) as port:
+            client = Gateway(f"https://localhost:{port}")
+            assert get(client).technical_result == result
+            client.close()
+        assert len(requests) == (1 if result == "HTTP_200" else 0)
+
+
+def test_a_handshake_that_fails_or_hangs_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "CONNECT_TIMEOUT_SECONDS", 0.3)
+    for reply in (b"HTTP/1.1 400 no\r\n\r\n", b""):
+
+        def no_tls(connection: socket.socket, reply: bytes = reply) -> None:
+            connection.recv(65_536)
+            if reply:
+                connection.sendall(reply)
+            else:
+                connection.settimeout(5.0)
+                connection.recv(65_536)  # until the caller gives up
+
+        with answering(no_tls) as port:
+            assert get(Gateway(f"https://localhost:{port}")).technical_result == "CONNECT_FAILED"
+
+
+@contextmanager
+def answering(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A port on which `serve` has each connection, one after the other."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection, suppress(OSError):
+                    serve(connection)
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield listener.getsockname()[1]
+
+
+def over_tls(pem: Path, requests: list[bytes], connection: socket.socket) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    with context.wrap_socket(connection, server_side=True) as tls:
+        if request := tls.recv(65_536):
+            requests.append(request)
+            tls.sendall(OK + BODY)
+
+
+def certificate(folder: Path, host: str) -> Path:
+    """A self-signed certificate for `host` and its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / f"{host}.pem"
+    file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    return file
