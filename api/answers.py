@@ -20,7 +20,7 @@ from api.commands import NO_LIMIT, WAITERS_MAX
 from api.params import gives, json_answer
 from api.problems import Problem
 from api.services import Answer, Principal, Services
-from api.views_base import iso
+from api.views_base import iso, iso_or_none
 from api.views_commands import DoneView, LateView
 from core import refusals
 from core.records import Outcome
@@ -111,7 +111,7 @@ def respond(
         command_id=answer.command_id,
         payment_intent_id=payment_intent_id,
         result=PENDING,
-        not_after=None if answer.not_after == NO_LIMIT else answer.not_after,
+        not_after=iso_or_none(answer.not_after),
         outcome=place,
     )
     response = json_answer(late, 202)

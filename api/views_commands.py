@@ -32,11 +32,11 @@ class DoneView(View):
 
 
 class LateView(View):
-    """The outcome is not known yet. Until `notAfter` (epoch ms) the command can still be decided,
-    later it is rejected; null: a creation, which has no such time and is safe to ask again."""
+    """The outcome is not known yet. Until `notAfter` the command can still be decided, later it
+    is rejected; null: a creation, which has no such time and is safe to ask again."""
 
     command_id: str
     payment_intent_id: str
     result: str
-    not_after: int | None
+    not_after: str | None
     outcome: str

@@ -44,12 +44,12 @@ class OutcomeList(View):
 
 
 class PendingView(View):
-    """No outcome is known yet. Until `notAfter` (epoch ms) it can still happen, later it is
-    rejected; null: a creation, which has no such time."""
+    """No outcome is known yet. Until `notAfter` it can still happen, later it is rejected; null:
+    a creation, which has no such time."""
 
     command_id: str
     result: str
-    not_after: int | None
+    not_after: str | None
     outcome: str
 
 

@@ -13,6 +13,7 @@ from api.paths import CommandId
 from api.problems import not_found
 from api.routes.queues import OfPayment
 from api.services import Principal, Services
+from api.views_base import iso_or_none
 from api.views_outcomes import OutcomeView, PendingView
 from core.header import InputHeader
 
@@ -49,7 +50,8 @@ def _outcome(
     not_after = services.commands.pending(command_id)
     if not_after is None:
         raise _unknown()
-    return PendingView(command_id, "PENDING", not_after or None, f"/api/outcomes/{command_id}")
+    place = f"/api/outcomes/{command_id}"
+    return PendingView(command_id, "PENDING", iso_or_none(not_after), place)
 
 
 def _check_own(principal: Principal, services: Services, payment_intent_id: str) -> None:

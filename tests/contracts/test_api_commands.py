@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,10 @@ def house(tmp_path: Path) -> Iterator[ApiHouse]:
     made = ApiHouse(tmp_path)
     yield made
     made.close()
+
+
+def _epoch_ms(stamp: str) -> int:
+    return round(datetime.fromisoformat(stamp).timestamp() * 1000)
 
 
 def _any() -> AuditFilter:
@@ -350,7 +356,9 @@ def test_a_late_outcome_is_a_202_with_where_to_look(house: ApiHouse) -> None:
     assert late.status_code == 202
     said = late.json()
     assert late.headers["Location"] == said["outcome"] == f"/api/outcomes/{said['commandId']}"
-    assert said["notAfter"] == house.written(topology.OPERATOR_COMMANDS)[-1].operator.not_after
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", said["notAfter"])
+    asked = house.written(topology.OPERATOR_COMMANDS)[-1].operator.not_after
+    assert _epoch_ms(said["notAfter"]) == asked
     pending = house.get("vera", said["outcome"])
     assert (pending.status_code, pending.json()["notAfter"]) == (202, said["notAfter"])
     house.log.stalled = False
