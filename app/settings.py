@@ -95,7 +95,9 @@ class Settings(BaseSettings):
     keyring: Path | None = Field(
         None, description="verifier's keyring; default <data_dir>/verifier/keyring.json"
     )
-    read_model_url: str = Field("", description="sqlite or postgresql address; default data_dir")
+    read_model_url: SecretStr | None = Field(
+        None, description="sqlite or postgresql address; default data_dir"
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     crash_at: str = Field("", description="test profile only: POINT:N, where to kill itself")
     shutdown_seconds: float = Field(25.0, gt=0, le=300, description="SIGTERM to exit at most")
@@ -264,7 +266,9 @@ def shown(environment: Environment) -> dict[str, str]:
     rows: dict[str, str] = {}
     for name in Settings.model_fields:
         value = getattr(environment.settings, name)
-        if isinstance(value, SecretStr):
+        if name == "read_model_url" and isinstance(value, SecretStr):
+            rows[PREFIX + name.upper()] = _database(value)
+        elif isinstance(value, SecretStr):
             rows[PREFIX + name.upper()] = REDACTED
         else:
             rows[PREFIX + name.upper()] = "" if value is None else str(value)
@@ -272,6 +276,16 @@ def shown(environment: Environment) -> dict[str, str]:
         secret = any(part in option for part in SECRET_OPTIONS)
         rows[KAFKA_PREFIX + option.upper().replace(".", "_")] = REDACTED if secret else value
     return rows
+
+
+def _database(url: SecretStr) -> str:
+    """Where the database is, without its password."""
+    from adapters.readmodel import address  # only here: a driver takes its time to load
+
+    try:
+        return address.shown(url.get_secret_value())
+    except ValueError:
+        return REDACTED
 
 
 def read_env_file(path: Path) -> dict[str, str]:

@@ -29,7 +29,8 @@ log = structlog.get_logger("npp.wiring")
 def read_model(environment: Environment, clock: Clock) -> Model:
     """The read model of NPP_READ_MODEL_URL. Raises Problem for an address that is none."""
     settings = environment.settings
-    url = settings.read_model_url or default_url(settings.data_dir)
+    given = settings.read_model_url
+    url = given.get_secret_value() if given else default_url(settings.data_dir)
     try:
         return open_model(url, clock=clock, journal=topology.EVENTS)
     except ValueError as error:

@@ -7,8 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy.engine import make_url
-
+from adapters.readmodel import address
 from adapters.readmodel.ports import ReadModelDown
 from adapters.readmodel.postgres import PostgresStore
 from adapters.readmodel.reader import FOLLOW_S, DatabaseReader
@@ -38,10 +37,11 @@ def default_url(data_dir: Path) -> str:
 def open_model(url: str, *, clock: Clock | None = None, journal: str = JOURNAL) -> Model:
     """`sqlite:///<folder>` or `postgresql+psycopg://…`. Nothing is asked of the database yet.
 
-    `journal` is the topic of the events. Raises ValueError for another kind of database.
+    `journal` is the topic of the events. Raises ValueError for another kind of database; no error
+    repeats the address, which may hold a password.
     """
     clock = clock or SystemClock()
-    parsed = make_url(url)
+    parsed = address.parsed(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         return Model(SqliteStore(Path(parsed.database), clock), clock, journal)
     if parsed.drivername == POSTGRES:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
 from pathlib import Path
 
 import pytest
 import structlog
 
+from adapters.readmodel.ports import ReadModelDown
 from app import logs, settings
 from app.exits import ExitCode, Problem
+from app.wiring_projector import read_model
 from core.payment.commands import CreatePayment
 from core.rules import Limits, Windows
+from engine.clock import SystemClock
 
 REACH = {"NPP_BOOTSTRAP_SERVERS": "kafka:9092", "NPP_SCHEMA_REGISTRY_URL": "http://registry:8080/"}
 
@@ -63,6 +67,71 @@ def test_secrets_are_not_shown() -> None:
     assert "sesame" not in json.dumps(shown)
     assert shown["NPP_KAFKA_SASL_PASSWORD"] == settings.REDACTED
     assert "sesame" not in repr(environment.settings)
+
+
+DATABASE = "postgresql+psycopg://npp:open%40sesame@db.bank:5433/npp?sslmode=require"
+
+
+@pytest.mark.parametrize(
+    ("url", "seen"),
+    [
+        (DATABASE, "postgresql+psycopg://npp:***@db.bank:5433/npp?sslmode=require"),
+        (
+            "postgresql+psycopg://npp@db/npp?sslpassword=sesame&password=sesame",
+            "postgresql+psycopg://npp@db/npp?password=not-shown&sslpassword=not-shown",
+        ),
+        ("postgresql+psycopg://npp:ses/a?me#sesame@db/npp", "postgresql+psycopg://npp:***@db/npp"),
+        ("sqlite:////var/lib/npp/readmodel", "sqlite:////var/lib/npp/readmodel"),
+        ("postgresql+psycopg://npp:open@sesame@db/npp", settings.REDACTED),
+        ("postgresql+psycopg://npp:sesame", settings.REDACTED),
+        ("sesame", settings.REDACTED),
+    ],
+)
+def test_the_read_models_address_is_shown_without_its_password(url: str, seen: str) -> None:
+    """Server, user and database stay visible."""
+    environment = settings.load(REACH | {"NPP_READ_MODEL_URL": url})
+    shown = settings.shown(environment)
+    assert shown["NPP_READ_MODEL_URL"] == seen
+    assert "sesame" not in json.dumps(shown) + repr(environment.settings)
+    assert settings.shown(settings.load(REACH))["NPP_READ_MODEL_URL"] == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://npp:open@sesame@db/npp",
+        "postgresql+psycopg://npp:sesame",
+        "mysql://npp:sesame@db/npp",
+        "sesame",
+    ],
+)
+def test_an_address_that_is_refused_is_not_repeated(url: str) -> None:
+    environment = settings.load(REACH | {"NPP_READ_MODEL_URL": url})
+    with pytest.raises(Problem) as refused:
+        read_model(environment, SystemClock())
+    said = "".join(traceback.format_exception(refused.value))
+    assert "NPP_READ_MODEL_URL" in refused.value.what
+    assert "sesame" not in said + refused.value.what + str(refused.value.do)
+
+
+@pytest.mark.parametrize("place", ["127.0.0.1:1", "nowhere.invalid"])
+def test_a_database_that_does_not_answer_is_named_without_its_password(
+    place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"postgresql+psycopg://npp:open%40sesame@{place}/npp"
+    environment = settings.load(REACH | {"NPP_READ_MODEL_URL": url, "NPP_LOG_LEVEL": "DEBUG"})
+    model = read_model(environment, SystemClock())
+    before = logging.getLogger().handlers
+    try:
+        logs.set_up("DEBUG", process="projector", instance="p-1")
+        with pytest.raises(ReadModelDown, match="does not answer") as down:
+            model.current()
+        structlog.get_logger("npp.test").error("down", why=str(down.value), exc_info=down.value)
+    finally:
+        logging.getLogger().handlers = before
+        structlog.reset_defaults()
+    said = "".join(traceback.format_exception(down.value))
+    assert "sesame" not in said + capsys.readouterr().err
 
 
 def test_production_is_the_default_and_requires_an_instance_id() -> None:
