@@ -6,6 +6,7 @@ It commits nothing and belongs to nobody. `read_all` ends at the ends captured w
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -152,8 +153,22 @@ class LogEnds:
         """Offsets by (topic, partition); asks again until QUERY_DEADLINE_S. Raises Exit then."""
         deadline_s = self._clock.monotonic_s() + QUERY_DEADLINE_S
         return call_until(
-            self._clock, deadline_s, Step.READ, self._query, partitions, spec, isolation
+            self._clock, deadline_s, Step.READ, self._asked, partitions, spec, isolation
         )
+
+    def _asked(
+        self, partitions: Sequence[tuple[str, int]], spec: OffsetSpec, isolation: IsolationLevel
+    ) -> dict[tuple[str, int], int]:
+        try:
+            return call(Step.READ, self._query, partitions, spec, isolation)
+        except Retry:
+            self._find_leaders()
+            raise
+
+    def _find_leaders(self) -> None:
+        """Look all leaders up anew: the client itself goes on asking an old one, or with an old
+        epoch, for minutes. Raises any of the four meanings."""
+        call(Step.READ, self._admin.list_topics, timeout=ONCE_S)
 
     def _query(
         self,
@@ -219,6 +234,8 @@ class LogEnds:
             try:
                 return call(Step.READ, _results, asked)
             except Retry:
+                with contextlib.suppress(Retry):  # this is asked again as often as it takes
+                    self._find_leaders()
                 asked = self._futures(partitions, isolation)
                 return None
 
