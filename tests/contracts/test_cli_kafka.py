@@ -88,9 +88,7 @@ def _nothing_runs(run: Run) -> None:
     code, text = run("show", PAYMENT_OF_KEY_1)
     assert code == ExitCode.NOT_FOUND
     assert "npp run payments" in text
-    code, text = run(
-        "cancel", PAYMENT_OF_KEY_1, "--as", "ann", "--reason", "changed", "--wait", "1"
-    )
+    code, text = run("cancel", PAYMENT_OF_KEY_1, "--as", "ann", "--reason", "changed")
     assert code == ExitCode.UNKNOWN
     assert "can still happen" in text
     code, text = run("replay", "verify", "--json")

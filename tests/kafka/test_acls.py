@@ -234,7 +234,6 @@ def test_every_principal_takes_exactly_its_own_transactional_ids(locked: Cluster
         ("api", "npp.resolve.decisions.v1"),
         ("api", "npp.payment.events.v1"),
         ("payments", "npp.payment.checkpoints.v1"),
-        ("payments", "npp.control.v1"),
         ("rail-adapter", "npp.payment.events.v1"),
         ("rail-callback", "npp.rail.submitted.v1"),
         ("resolve", "npp.payment.operator-commands.v1"),
@@ -258,7 +257,8 @@ def test_the_doors_that_must_be_shut_are_shut(locked: Cluster, principal: str, t
     ("topic", "writers"),
     [
         ("npp.payment.events.v1", {"payments"}),
-        ("npp.payment.lifecycle.v1", {"payments"}),
+        ("npp.payment.lifecycle.v1", {"payments", "admin"}),  # admin: `npp recover`, decision 11
+        ("npp.control.v1", {"api", "admin", "verifier", "redriver", "payments"}),
         ("npp.payment.outcomes.v1", {"payments"}),
         ("npp.payment.checkpoints.v1", {"verifier"}),
         ("npp.rail.reports.v1", {"rail-adapter", "rail-callback", "redriver"}),

@@ -10,23 +10,23 @@ from typing import Any
 import pytest
 from httpx import Response
 
+from app.platform.broker import Cluster
 from processors import topology
 from tests.kafka.api_house import ACCEPTED, ApiHouse, refusal, until
-from tests.kafka_source import Kafka
 
 RETRY = {"attemptId": "att_002", "reason": "Resolve approved retry after rail timeout"}
 
 
 @pytest.fixture(scope="module")
-def standing(
-    kafka: Kafka, registry: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ApiHouse]:
-    made = ApiHouse(kafka.bootstrap, registry, tmp_path_factory.mktemp("api"))
-    try:
-        made.start_all()
-        yield made
-    finally:
-        made.close()
+def standing(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiHouse]:
+    """On a Kafka of its own: the auditor of the fault rows knows its own simulators' books only."""
+    with Cluster(tmp_path_factory.mktemp("kafka"), heap_mb=256) as kafka:
+        made = ApiHouse(kafka.bootstrap, registry, tmp_path_factory.mktemp("api"))
+        try:
+            made.start_all()
+            yield made
+        finally:
+            made.close()
 
 
 @pytest.fixture
