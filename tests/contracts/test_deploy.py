@@ -10,10 +10,15 @@ from typing import Any, Final
 import pytest
 import typer
 import yaml
+from sqlalchemy.engine import make_url
 
+from adapters.readmodel.model import POSTGRES
 from app import settings
 from app.cli import app
-from app.settings import DEFAULT_METRICS_PORT, DEFAULT_WEBHOOK_PORT, Profile
+from app.commands import run
+from app.settings import DEFAULT_API_PORT, DEFAULT_METRICS_PORT, DEFAULT_WEBHOOK_PORT, Profile
+from app.wiring_adapters import KINDS
+from app.wiring_api import clients
 from schemas import catalogue
 
 ROOT: Final = Path(__file__).parents[2]
@@ -89,8 +94,8 @@ def test_users_are_principals_and_each_process_is_its_own() -> None:
     """SEC-04: nobody but the one-shot job comes as the super user."""
     users = set(re.findall(r"user_([\w-]+)=", LOGIN))
     declared = set(catalogue.load().principals)
-    later = {"api", "projector", "upstream"}
-    assert users == (declared - later) | {SUPER_USER}
+    elsewhere = {"upstream"}
+    assert users == (declared - elsewhere) | {SUPER_USER}
     assert KAFKA["KAFKA_SUPER_USERS"] == f"User:{SUPER_USER}"
     assert KAFKA["KAFKA_ALLOW_EVERYONE_IF_NO_ACL_FOUND"] == "false"
     assert "StandardAuthorizer" in KAFKA["KAFKA_AUTHORIZER_CLASS_NAME"]
@@ -103,6 +108,8 @@ def test_users_are_principals_and_each_process_is_its_own() -> None:
         "notifications": "notifications",
         "redriver": "redriver",
         "verifier": "verifier",
+        "projector": "projector",
+        "api": "api",
     }
     found = {n: s["environment"]["NPP_KAFKA_SASL_USERNAME"] for n, s in RUNNING.items()}
     assert found == expected
@@ -142,6 +149,49 @@ def test_the_webhook_is_reachable_and_signed() -> None:
     assert rail["ports"] == [f"127.0.0.1:{loaded.webhook_port}:{loaded.webhook_port}"]
 
 
+def test_every_process_that_can_be_run_has_a_service() -> None:
+    """Else an alert that asks whether it runs stands red from the first minute."""
+    command: Any = typer.main.get_command(run.app)
+    assert all(service["command"][0] == "run" for service in RUNNING.values())
+    assert {service["command"][1] for service in RUNNING.values()} == set(command.commands)
+    adapters = {s["command"][3] for s in RUNNING.values() if s["command"][1] == "adapters"}
+    assert adapters == set(KINDS)
+
+
+def test_projector_and_api_have_one_database_and_its_password_is_in_no_address() -> None:
+    database = SERVICES["read-model"]
+    given = database["environment"]
+    for name in ("projector", "api"):
+        service = environment(RUNNING[name])
+        url = make_url(service["NPP_READ_MODEL_URL"])
+        assert (url.drivername, url.host, url.password) == (POSTGRES, "read-model", None)
+        assert (url.username, url.database) == (given["POSTGRES_USER"], given["POSTGRES_DB"])
+        assert RUNNING[name]["environment"]["PGPASSWORD"] == given["POSTGRES_PASSWORD"]
+        assert RUNNING[name]["depends_on"]["read-model"] == {"condition": "service_healthy"}
+        assert RUNNING[name]["depends_on"]["topics"] == RUNNING["rail"]["depends_on"]["topics"]
+    others = [n for n, s in RUNNING.items() if "PGPASSWORD" in s["environment"]]
+    assert sorted(others) == ["api", "projector"]
+    assert "pg_isready" in database["healthcheck"]["test"]
+    assert "ports" not in database
+
+
+def test_the_api_is_reachable_signs_people_in_and_knows_the_verifiers_public_keys() -> None:
+    api = RUNNING["api"]
+    given = environment(api) | {"NPP_API_CLIENTS": "till=api-client"}
+    loaded = settings.load(given)
+    found = loaded.settings
+    assert found.api_host == "0.0.0.0"
+    assert api["ports"] == [f"127.0.0.1:{found.api_port}:{found.api_port}"]
+    assert "" not in (found.jwks, found.token_issuer, found.token_audience)
+    assert "" not in (found.api_hosts, found.api_proxies)
+    assert clients(loaded) == {"till": "api-client"}
+    assert found.keyring == Path("/var/lib/npp-verifier/verifier/keyring.json")
+    assert "verifier:/var/lib/npp-verifier:ro" in api["volumes"]
+    assert "verifier:/var/lib/npp" in RUNNING["verifier"]["volumes"]
+    assert "/var/lib/npp-verifier" in DOCKERFILE
+    assert environment(RUNNING["verifier"])["NPP_SIGNING_KEY"].startswith("/run/secrets/")
+
+
 def test_prometheus_asks_every_process_at_its_port() -> None:
     text = (DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
     jobs = yaml.safe_load(text)["scrape_configs"]
@@ -175,7 +225,9 @@ def test_the_build_leaves_out_nothing_that_the_image_copies() -> None:
 def test_the_images_variables_and_ports_are_the_products() -> None:
     known = {f"NPP_{name.upper()}" for name in settings.Settings.model_fields}
     assert set(re.findall(r"\bNPP_[A-Z_]+", DOCKERFILE)) <= known
-    assert f"EXPOSE {DEFAULT_METRICS_PORT} {DEFAULT_WEBHOOK_PORT}" in DOCKERFILE
+    assert (
+        f"EXPOSE {DEFAULT_METRICS_PORT} {DEFAULT_WEBHOOK_PORT} {DEFAULT_API_PORT}\n" in DOCKERFILE
+    )
     assert "USER npp" in DOCKERFILE
     assert "/livez" in DOCKERFILE
 
