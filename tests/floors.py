@@ -83,12 +83,13 @@ OPERATORS = Floor(
     ),
 )
 REPLAY = Floor("replay", 60, (pytest("tests/replay"),))
+# Two at a time, each file with one Kafka: these tests wait more than they work.
 KAFKA = Floor(
     "kafka",
-    480,
+    600,
     (
         pytest(
-            *("-m", "kafka", "tests"),
+            *("-n2", "--dist", "loadfile", "-m", "kafka", "tests"),
             *(f"--ignore=tests/{name}" for name in ("core", "replay", "acceptance")),
         ),
     ),

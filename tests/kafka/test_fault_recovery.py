@@ -32,6 +32,8 @@ CONTROL_BATCH = 0x20
 AGAIN = r"2 outcomes: \['(DUPLICATE|REJECTED|NO_EFFECT)', '(DUPLICATE|REJECTED|NO_EFFECT)'\]"
 # and what was instructed then may not be instructed again: the payment's time is over meanwhile.
 VANISHED = r".*(without its event: torn|on one side only: torn|never committed)"
+# Where the state went with the journal, nobody knows that it was sent: people are told, see below.
+FORGOTTEN = r".*(the rail settled what is called NOT_PAID|the history has not heard)"
 UNMATCHED = b"UNMATCHED"
 SETTLE_SECONDS_MAX = 60.0
 EMPTY_SECONDS_MAX = 40.0
@@ -62,7 +64,15 @@ def recover(house: House, *partitions: int) -> str:
     alone = house.npp("recover", "--confirm", request[0], "--as", "Alice ", check=False)
     assert alone.returncode == REFUSED
     assert "second person" in alone.stderr
-    return house.npp("recover", "--confirm", request[0], "--as", "bob").stdout
+    deadline = time.monotonic() + EMPTY_SECONDS_MAX
+    while True:
+        done = house.npp("recover", "--confirm", request[0], "--as", "bob", check=False)
+        if done.returncode == 0:
+            return done.stdout
+        # A process that ended at its start is a member until its session ends.
+        assert "Payments processors are running" in done.stderr, done.stderr
+        assert time.monotonic() < deadline
+        time.sleep(1.0)
 
 
 def test_row_16_lost_offsets_stop_the_start_and_two_persons_recover_them(house: House) -> None:
@@ -222,8 +232,9 @@ def test_row_13_a_lost_tail_halts_stops_and_goes_on_by_two_persons(
     until(lambda: signed_all(verifier), "the verifier does not sign on")
     assert open_stops(house) == []
     house.automatic_stops = 2
-    report = house.judge(allow=f"{AGAIN}|{VANISHED}")
-    vanished = {e.payment for e in report.violations if re.fullmatch(VANISHED, e.sentence)}
+    gone = f"{VANISHED}|{FORGOTTEN}" if also_lifecycle else VANISHED
+    report = house.judge(allow=f"{AGAIN}|{gone}")
+    vanished = {e.payment for e in report.violations if re.fullmatch(gone, e.sentence)}
     assert vanished <= told_of(house), "the rail has what nobody is told of"
     assert report.counters["settled twice"] == 0
     assert report.counters["void checkpoints"] > 0, "NV: no checkpoint covered what was lost"
