@@ -32,7 +32,7 @@ START_S_MAX: Final = 300.0  # on a machine that does much else
 PAYMENTS: Final = 200
 LOOPBACK: Final = "127.0.0.1"
 
-Asked = tuple[list[str], str, int]  # paths, token, bytes of an answer
+Asked = tuple[list[str], list[str], int]  # paths, token, bytes of an answer
 
 
 def product(folder: str, port: int, ready: Any) -> None:
@@ -46,7 +46,9 @@ def product(folder: str, port: int, ready: Any) -> None:
     size = len(house.get(paths[0], "operator").content)
     gc.freeze()  # as `npp run api` does
     gc.set_threshold(*GC_THRESHOLDS)
-    ready.put((paths, house.token("operator"), size))
+    # A person each: one alone may not ask as much as this.
+    tokens = [house.token("operator", subject=f"ops_{number}") for number in range(CONNECTIONS)]
+    ready.put((paths, tokens, size))
     _serve(house.app, port)
 
 
@@ -66,7 +68,7 @@ def _serve(app: Any, port: int) -> None:
     uvicorn.run(app, host=LOOPBACK, port=port, log_config=None, access_log=False)
 
 
-async def load(port: int, paths: list[str], token: str, seconds: float) -> list[float]:
+async def load(port: int, paths: list[str], tokens: list[str], seconds: float) -> list[float]:
     """Seconds of each request, over CONNECTIONS connections that ask without a pause."""
     times: list[float] = []
     until = time.perf_counter() + seconds
@@ -80,7 +82,7 @@ async def load(port: int, paths: list[str], token: str, seconds: float) -> list[
             begun = time.perf_counter()
             writer.write(
                 f"GET {path} HTTP/1.1\r\nHost: {LOOPBACK}\r\n"
-                f"Authorization: Bearer {token}\r\n\r\n".encode()
+                f"Authorization: Bearer {tokens[number]}\r\n\r\n".encode()
             )
             head = await reader.readuntil(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 200"):
