@@ -221,10 +221,18 @@ class House:
         assert answer.is_success, answer.text
 
     def rail_now(self, payment: str, *steps: dict[str, Any], attempt: int = 1) -> None:
-        """Let these happen to a reference that the rail has."""
+        """Let these happen to a reference, once the rail has it.
+
+        SENT is decided before the instruction has reached the rail.
+        """
         body = {"for": external_ref(payment, attempt), "steps": list(steps)}
-        answer = self.http.post(f"{self.stage.url('rail')}/steps", json=body)
-        assert answer.is_success, answer.text
+
+        def happens() -> bool:
+            answer = self.http.post(f"{self.stage.url('rail')}/steps", json=body)
+            assert answer.is_success or answer.status_code == 404, answer.text
+            return answer.is_success
+
+        self.soon(happens, what=f"{body['for']} at the rail")
 
     def rail_entry(self, payment: str, attempt: int = 1) -> dict[str, Any] | None:
         return self.stage.rail_entry(external_ref(payment, attempt))
