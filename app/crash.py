@@ -24,8 +24,8 @@ BETWEEN: Final = frozenset(
     {
         "after_poll",
         "after_decide",
-        "after_produce",
         "after_send_offsets",
+        "after_produce",
         "before_commit",
         "after_commit",
         "during_restore",

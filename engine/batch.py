@@ -94,7 +94,7 @@ class Overlay:
 class BatchRun:
     """One pass over a list of records, already in decision order.
 
-    decide → (produce, send offsets, commit: the caller's) → applied | dropped
+    decide → (send offsets, produce, commit: the caller's) → applied | dropped
     """
 
     __slots__ = ("_app", "_states", "_taken", "held", "next_offsets", "overlay", "records")

@@ -169,9 +169,9 @@ class Driver:
             self._held_until_ms = self.clock.now_ms() + HELD_RETRY_MS
         if run.is_empty():
             return -1
+        self._crash("after_send_offsets")
         run.overlay.find_last_kept()
         self._crash("after_produce")
-        self._crash("after_send_offsets")
         self._crash("before_commit")
         acknowledged = self._commit(run)
         self._crash("commit_sent")

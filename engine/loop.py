@@ -1,6 +1,6 @@
 """The consume-decide-produce loop: one transaction per batch, all partitions of the process in it.
 
-    poll ─▶ decide ─▶ begin, produce, send offsets, commit ─▶ apply to memory and store
+    poll ─▶ decide ─▶ begin, send offsets, produce, commit ─▶ apply to memory and store
              ▲                   │ Abort: same batch again, halved when it goes on
              └───────────────────┤ Rebuild: new producer, the nonce in the offsets decides
                                  ▼ LostMembership: drop, read again from what is committed
@@ -225,13 +225,15 @@ class Loop:
         marks_s = [started_s, self._clock.monotonic_s()]
         try:
             producer.begin()
+            # First the offsets: the client asks for them every few milliseconds until the last
+            # transaction's markers are written, but lets partitions wait 20 ms (decision 12).
+            producer.send_offsets(offsets, self._consumer.metadata_for_commit())
+            marks_s.append(self._clock.monotonic_s())
+            self._crash("after_send_offsets")
             overlay.find_last_kept()
             producer.produce(overlay.outputs, overlay.last_kept)
             marks_s.append(self._clock.monotonic_s())
             self._crash("after_produce")
-            producer.send_offsets(offsets, self._consumer.metadata_for_commit())
-            marks_s.append(self._clock.monotonic_s())
-            self._crash("after_send_offsets")
             self._crash("before_commit")
             producer.commit()
             self._crash("commit_sent")

@@ -26,7 +26,7 @@ TRANSACTION_OUTCOMES: Final = (
     "unknown_committed",
     "unknown_aborted",
 )
-BATCH_PHASES: Final = ("decide", "produce", "offsets", "commit", "store")
+BATCH_PHASES: Final = ("decide", "offsets", "produce", "commit", "store")
 PHASES: Final = ("poll", *BATCH_PHASES)
 PARTITION_STATES: Final = ("running", "restoring", "halted")
 ALARMS: Final = ("LOG_TAIL_LOST", "STATE_DIFFERS", "STORE_DISCARDED", "CLOCK_OFF")

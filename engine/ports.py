@@ -160,6 +160,6 @@ CrashPoint = Callable[[str], None]
 """Called with the name of each step of a batch; tests kill the process or raise in it. Default:
 does nothing.
 
-Names: after_poll, after_decide, after_produce, after_send_offsets, before_commit, commit_sent,
+Names: after_poll, after_decide, after_send_offsets, after_produce, before_commit, commit_sent,
 after_commit, during_restore.
 """

@@ -24,8 +24,8 @@ from tests.driver.engine_toy import (
 POINTS = (
     "after_poll",
     "after_decide",
-    "after_produce",
     "after_send_offsets",
+    "after_produce",
     "before_commit",
     "commit_sent",
     "after_commit",

@@ -20,8 +20,8 @@ from tests.driver.payments_world import CODEC, World, create_payment
 POINTS = (
     "after_poll",
     "after_decide",
-    "after_produce",
     "after_send_offsets",
+    "after_produce",
     "before_commit",
     "commit_sent",
     "after_commit",

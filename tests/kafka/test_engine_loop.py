@@ -49,8 +49,8 @@ def test_killed_again_and_again_every_input_is_counted_once(toy: Rig) -> None:
     [
         "after_poll",
         "after_decide",
-        "after_produce",
         "after_send_offsets",
+        "after_produce",
         "before_commit",
         "commit_sent",
         "after_commit",

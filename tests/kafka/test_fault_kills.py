@@ -16,7 +16,7 @@ ROUNDS = len(rounds(30))
 SIGKILLED = -9
 END_TXN = re.compile(r"(Sent EndTxnRequest|Received EndTxnResponse)")
 POINTS = (
-    "after_poll", "after_decide", "after_produce", "after_send_offsets", "before_commit",
+    "after_poll", "after_decide", "after_send_offsets", "after_produce", "before_commit",
     "commit_sent", "after_commit", "during_restore",
 )  # fmt: skip
 
