@@ -78,7 +78,7 @@ class TransactionalProducer:
             "linger.ms": 1,
             "compression.type": "lz4",
             "message.max.bytes": MESSAGE_BYTES_MAX,
-            "retry.backoff.ms": 2,  # what send_offsets waits while the last transaction is completed
+            "retry.backoff.ms": 2,  # of send_offsets, while the last transaction is completed
             "queue.buffering.max.messages": QUEUE_MESSAGES_MAX,
             "queue.buffering.max.kbytes": QUEUE_KBYTES_MAX,
             "error_cb": self._on_error,
