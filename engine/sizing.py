@@ -7,14 +7,17 @@ from typing import Final
 
 COUNT_MIN: Final = 500
 COUNT_MAX: Final = 10_000
-GROW_BELOW_MS: Final = 50.0
+GROW_BELOW_MS: Final = 75.0
 SHRINK_ABOVE_MS: Final = 100.0
 BYTES_MAX: Final = 16 * 1024 * 1024
 FEW: Final = COUNT_MIN // 2
 
 
 class BatchSizer:
-    """Doubles while the queue is full and the batch is quick, halves when it is slow or heavy."""
+    """Grows by half while the queue is full and the batch is quick, halves when it is slow or heavy.
+
+    The two bounds are a step apart, so that a steady backlog settles between them.
+    """
 
     def __init__(self) -> None:
         self.count = COUNT_MIN
@@ -32,4 +35,4 @@ class BatchSizer:
         if took_ms > SHRINK_ABOVE_MS or polled_bytes > BYTES_MAX:
             self.count = max(COUNT_MIN, self.count // 2)
         elif polled >= self.count and took_ms < GROW_BELOW_MS:
-            self.count = min(COUNT_MAX, self.count * 2)
+            self.count = min(COUNT_MAX, self.count * 3 // 2)

@@ -305,7 +305,7 @@ def test_a_partition_that_waits_for_its_answers_does_not_hold_up_the_others() ->
 
 
 def test_batches_grow_with_a_backlog_and_shrink_when_they_are_slow() -> None:
-    """From 500 to 10,000: doubled while full and quick, halved when slow or heavy."""
+    """From 500 to 10,000: half as many more while full and quick, halved when slow or heavy."""
     sizer = BatchSizer()
     for _ in range(10):
         sizer.note(sizer.count, 1, 10.0)
