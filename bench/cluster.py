@@ -20,7 +20,7 @@ from confluent_kafka.admin import (
 
 from app.platform.broker import Cluster
 from app.platform.children import free_ports
-from app.platform.java import JVM_STEADY
+from app.platform.java import JVM_COMPILED
 from app.platform.registry import Registry
 from bench.client_loop import SCRATCH
 from bench.load import Load
@@ -135,7 +135,7 @@ class Bench:
 def running(folder: Path) -> Iterator[Bench]:
     """Start it all, and end it."""
     registry = Registry(folder / "registry")
-    with Cluster(folder / "kafka", heap_mb=HEAP_MB, jvm=JVM_STEADY) as kafka:
+    with Cluster(folder / "kafka", heap_mb=HEAP_MB, jvm=JVM_COMPILED) as kafka:
         registry.start()
         try:
             yield Bench(folder, kafka.bootstrap, registry.url)
