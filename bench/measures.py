@@ -88,13 +88,15 @@ def client_loop(bench: Bench, inputs: int) -> dict[str, Any]:
     return result
 
 
-def latency(bench: Bench, process: Process, run: str, seconds: float) -> dict[str, Any]:
-    """Milliseconds from publishing an input to reading its first event committed, at 2,000 inputs a
-    second of all six stages at once; and the processor's share of a core meanwhile.
+def latency(
+    bench: Bench, process: Process, run: str, seconds: float, rate: int = RATE_PER_SECOND
+) -> dict[str, Any]:
+    """Milliseconds from publishing an input to reading its first event committed, at `rate` inputs
+    a second of all six stages at once; and the processor's share of a core meanwhile.
 
     Each payment's inputs come seconds apart. The time in which not all stages run is not measured.
     """
-    paced = _paced(bench, run, seconds)
+    paced = _paced(bench, run, seconds, rate)
     reader = _journal_reader(bench)
     sent: dict[Place, float] = {}
     arrived: dict[Place, float] = {}
@@ -132,9 +134,9 @@ def latency(bench: Bench, process: Process, run: str, seconds: float) -> dict[st
     return {"endToEndMillisAt2000": figures, "cpuShareAt2000": round(share, 3)}
 
 
-def _paced(bench: Bench, run: str, seconds: float) -> list[tuple[float, bool, Input]]:
+def _paced(bench: Bench, run: str, seconds: float, rate: int) -> list[tuple[float, bool, Input]]:
     """(second at which it is due, whether all stages run then, input), in order."""
-    payments_per_second = RATE_PER_SECOND / len(STAGES)
+    payments_per_second = rate / len(STAGES)
     lag = int(payments_per_second * STAGE_LAG_SECONDS)
     last = lag * (len(STAGES) - 1)
     count = int(payments_per_second * seconds) + last
