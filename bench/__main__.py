@@ -58,7 +58,7 @@ def measure(bench: Bench, quick: bool, known: int) -> dict[str, Any]:
         process.wait_ready()
         say("warm-up of broker and processor")
         measures.throughput(bench, process, "warm", payments // 10, say)
-        measures.latency(bench, process, "warm-paced", WARM_SECONDS, WARM_RATE)
+        measures.warm_up(bench, process, "warm-paced", WARM_SECONDS, WARM_RATE)
         say(f"throughput, {payments:,} payments through 6 inputs each")
         few = measures.throughput(bench, process, "few", payments, say)
         say("latency at 2,000 inputs a second")

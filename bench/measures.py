@@ -88,13 +88,35 @@ def client_loop(bench: Bench, inputs: int) -> dict[str, Any]:
     return result
 
 
-def latency(
-    bench: Bench, process: Process, run: str, seconds: float, rate: int = RATE_PER_SECOND
-) -> dict[str, Any]:
-    """Milliseconds from publishing an input to reading its first event committed, at `rate` inputs
-    a second of all six stages at once; and the processor's share of a core meanwhile.
+def warm_up(bench: Bench, process: Process, run: str, seconds: float, rate: int) -> None:
+    """The paced load, unjudged: a cold broker may be so slow that an answer overtakes its
+    question.
+    """
+    _pace(bench, process, run, seconds, rate)
+
+
+def latency(bench: Bench, process: Process, run: str, seconds: float) -> dict[str, Any]:
+    """Milliseconds from publishing an input to reading its first event committed, at 2,000 inputs a
+    second of all six stages at once; and the processor's share of a core meanwhile.
 
     Each payment's inputs come seconds apart. The time in which not all stages run is not measured.
+    Raises RuntimeError when an input has no event.
+    """
+    sent, arrived, share = _pace(bench, process, run, seconds, RATE_PER_SECOND)
+    if missing := sent.keys() - arrived.keys():
+        topics = dict(Counter(topic for topic, _, _ in missing))
+        raise RuntimeError(f"of {len(sent)} inputs have no event: {topics}")
+    millis = sorted((arrived[place] - at) * 1000 for place, at in sent.items())
+    picked = {"p50": 0.50, "p99": 0.99, "p999": 0.999}
+    figures = {name: round(millis[int(q * (len(millis) - 1))], 1) for name, q in picked.items()}
+    return {"endToEndMillisAt2000": figures, "cpuShareAt2000": round(share, 3)}
+
+
+def _pace(
+    bench: Bench, process: Process, run: str, seconds: float, rate: int
+) -> tuple[dict[Place, float], dict[Place, float], float]:
+    """When each measured input was published, when its first event was read, and the processor's
+    share of a core.
     """
     paced = _paced(bench, run, seconds, rate)
     reader = _journal_reader(bench)
@@ -125,13 +147,7 @@ def latency(
     while sent.keys() - arrived.keys() and time.monotonic() < deadline:
         note(reader.consume(10_000, TICK_SECONDS))
     reader.close()
-    if missing := sent.keys() - arrived.keys():
-        topics = dict(Counter(topic for topic, _, _ in missing))
-        raise RuntimeError(f"of {len(sent)} inputs have no event: {topics}")
-    millis = sorted((arrived[place] - at) * 1000 for place, at in sent.items())
-    picked = {"p50": 0.50, "p99": 0.99, "p999": 0.999}
-    figures = {name: round(millis[int(q * (len(millis) - 1))], 1) for name, q in picked.items()}
-    return {"endToEndMillisAt2000": figures, "cpuShareAt2000": round(share, 3)}
+    return sent, arrived, share
 
 
 def _paced(bench: Bench, run: str, seconds: float, rate: int) -> list[tuple[float, bool, Input]]:
