@@ -208,6 +208,18 @@ class RecoverConfirmed(msgspec.Struct, frozen=True):
     checkpoints: tuple[int, ...] = ()
 
 
+class UnparkRequested(msgspec.Struct, frozen=True):
+    """Take a parked payment up again. `sequence` is the payment's last event, which parked it: a
+    request serves that parking and no later one. Another person's ResumeProcessing carries it out.
+    """
+
+    payment_intent_id: str
+    sequence: int
+    reason: str
+    requested_at: int
+    actor: str
+
+
 # --- proof ----------------------------------------------------------------------------------------
 
 
@@ -312,4 +324,5 @@ CONTROL_RECORDS: tuple[type[msgspec.Struct], ...] = (
     RedriveDone,
     RecoverRequested,
     RecoverConfirmed,
+    UnparkRequested,
 )

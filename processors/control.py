@@ -48,6 +48,7 @@ class Control:
         self._resumes: dict[int, records.ResumeRequested] = {}
         self._redrives: dict[str, records.RedriveRequested] = {}
         self._recovers: dict[str, records.RecoverRequested] = {}
+        self._unparks: dict[tuple[str, int], records.UnparkRequested] = {}
         self.redrives_confirmed: dict[str, tuple[records.RedriveRequested, str]] = {}
         self.redrives_done: dict[str, records.RedriveDone] = {}
         self.recoveries: dict[str, records.RecoverConfirmed] = {}
@@ -151,6 +152,9 @@ class Control:
                 _remember(self._recovers, request_id, record)
             case records.RecoverConfirmed():
                 self._confirm_recover(offset, record)
+            case records.UnparkRequested(payment_intent_id=payment_id, sequence=sequence):
+                if (payment_id, sequence) not in self._unparks:
+                    _remember(self._unparks, (payment_id, sequence), record)
             case _:
                 log.warning("control_record_skipped", offset=offset, type=type(record).__name__)
 
@@ -243,6 +247,10 @@ class Control:
     def resume_requested(self, offset: int) -> records.ResumeRequested | None:
         """The request to resume at this control offset."""
         return self._resumes.get(offset)
+
+    def unpark_request(self, payment_id: str, sequence: int) -> records.UnparkRequested | None:
+        """The first request to take up the payment that its event `sequence` has parked."""
+        return self._unparks.get((payment_id, sequence))
 
     def redrive_request(self, request_id: str) -> records.RedriveRequested | None:
         """The request to redrive with this id."""

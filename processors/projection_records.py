@@ -188,6 +188,7 @@ _CONTROL_ACTIONS: Final[dict[type, str]] = {
     records.RedriveConfirmed: "CONFIRM_REDRIVE",
     records.RecoverRequested: "REQUEST_RECOVER",
     records.RecoverConfirmed: "CONFIRM_RECOVER",
+    records.UnparkRequested: "REQUEST_RESUME_PROCESSING",
 }
 
 
