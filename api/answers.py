@@ -197,5 +197,9 @@ def _set_aside(answer: Answer, payment_intent_id: str, place: str) -> Problem:
     }
     if answer.quarantined == quarantine.PARKED:
         return problems.refused(refuse(refusals.PAYMENT_PARKED), audited=True, **named)
+    if answer.quarantined == quarantine.UNMATCHED:  # of operators' commands ResumeProcessing only
+        problem = "the processor does not know the request yet"
+        refusal = refuse(refusals.UNPARK_NOT_POSSIBLE, problem=problem)
+        return problems.refused(refusal, audited=True, **named)
     sentence = "The command could not be read and was set aside: nothing was done."
     return Problem(500, "INTERNAL", "COMMAND_SET_ASIDE", sentence, audited=True, **named)

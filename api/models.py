@@ -78,12 +78,18 @@ class Resolve(Act):
     details: Text
 
 
-class ResumePayment(Body):
-    """`requestedBy` is the first person; the caller is the second."""
+class RequestResume(Body):
+    """The first of two persons asks to take a parked payment up."""
 
-    requestedBy: Identifier
     reason: Text
     operatorId: Identifier | None = None
+
+
+class ResumePayment(RequestResume):
+    """The caller is the second person. Who the first one is stands in the control topic;
+    `requestedBy`, when given, must be that person."""
+
+    requestedBy: Identifier | None = None
 
 
 class RequestApproval(Body):

@@ -34,6 +34,7 @@ from app.commands import (
     schemas,
     token,
     topics,
+    unpark,
 )
 from app.exits import ExitCode, Problem
 from engine.errors import EngineError
@@ -57,7 +58,9 @@ app.add_typer(approval.app, name="approval")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(incident.app, name="incident")
 app.add_typer(api_control.app, name="control")
-for module in (payments, api_actions, api_queues, control, redrive, config, doctor, demo, token):
+for module in (
+    payments, api_actions, api_queues, unpark, control, redrive, config, doctor, demo, token,
+):  # fmt: skip
     module.register(app)
 
 

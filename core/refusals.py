@@ -275,6 +275,11 @@ RESUME_NOT_POSSIBLE = _policy(
     "Stop {stop} is not resumed: {problem}.",
     "A replay has to pass after the stop began; then one person requests and another confirms.",
 )
+UNPARK_NOT_POSSIBLE = _policy(
+    "UNPARK_NOT_POSSIBLE",
+    "The payment is not taken up: {problem}.",
+    "One person requests it by their own sign-in, then another confirms.",
+)
 REDRIVE_NOT_POSSIBLE = _policy(
     "REDRIVE_NOT_POSSIBLE",
     "Nothing is redriven: {problem}.",

@@ -24,7 +24,7 @@ from core.payment.evolve import evolve
 from core.payment.state import Payment
 from core.records import STATE_VERSION, Outcome, PaymentLifecycle
 from core.rules import Rules
-from core.values import ZERO_HASH
+from core.values import ZERO_HASH, same_person
 from engine.partitioner import partition_of
 from engine.ports import Batch, DependencyDown, EngineTopology, InputRecord
 from processors import quarantine, topology
@@ -178,9 +178,20 @@ class PaymentsApplication:
                 batch, record, quarantine.PARKED, "the payment is parked until it is resumed"
             )
             return
+        if known is not None and known.payment.parked and not self._asked_for(command, known):
+            self._quarantine(batch, record, quarantine.UNMATCHED, "nobody asked to take it up")
+            return
         context = self._context(record, cause, known)
         decision = decide(None if known is None else known.payment, command, context)
         self._apply(batch, record, command, known, context, decision)
+
+    def _asked_for(self, command: commands.ResumeProcessing, known: Known) -> bool:
+        """Whether the control topic has the first person's own request for this parking. Not a
+        refusal with an outcome, since a replay decides without the control topic.
+        """
+        payment = known.payment
+        asked = self._control.unpark_request(payment.payment_intent_id, payment.sequence)
+        return asked is not None and same_person(asked.actor, command.requested_by)
 
     def on_defect(self, batch: Batch, record: InputRecord, error: BaseException) -> None:
         """Park the payment: its history says so, this input and each later one go to quarantine, in

@@ -159,22 +159,6 @@ async def resolve_reconciliation(
     return await act(request, who, use, payment_intent_id, asked, make)
 
 
-@router.post(f"{PAYMENT}/resume-processing", summary="Take a parked payment up", **answers.TAKEN)
-async def resume_processing(
-    request: Request,
-    who: Caller,
-    use: Use,
-    payment_intent_id: PaymentId,
-    asked: models.ResumePayment,
-) -> Response:
-    """After the defect is mended; the caller is the second of two persons."""
-
-    def make(header: InputHeader, operator: OperatorHeader) -> commands.ResumeProcessing:
-        return commands.ResumeProcessing(header, operator, asked.requestedBy, asked.reason)
-
-    return await act(request, who, use, payment_intent_id, asked, make)
-
-
 def number_of(attempt_id: str) -> int:
     """2 of att_002; the body's model has checked the form."""
     return int(attempt_id[-3:])

@@ -43,6 +43,7 @@ CONTROL_KINDS: Final = {
     "RecoverRequested": "RECOVER_REQUESTED",
     "RecoverConfirmed": "RECOVERED",
     "RuleSetActivated": "RULE_SET",
+    "UnparkRequested": "UNPARK_REQUESTED",
 }
 
 

@@ -16,7 +16,6 @@ from app import settings
 from app.api_client import Api, Call, Refused
 from app.cluster import Cluster, command_id
 from app.commands.api_options import (
-    ADMIN,
     ActAs,
     Curl,
     Json,
@@ -104,7 +103,7 @@ def request(
     )
     wish = Wish(payment, "approvals", asked, commands.RequestApproval)
     senior = action in (Action.MARK_FAILED, Action.RESOLVE_RECONCILIATION, Action.EXPIRE)
-    _act(wish, operator, role or (SENIOR if senior else OPERATOR), json=json, curl=curl)
+    act(wish, operator, role or (SENIOR if senior else OPERATOR), json=json, curl=curl)
 
 
 def approve(
@@ -118,7 +117,7 @@ def approve(
 ) -> None:
     """Approve a request that Resolve has referred to a person; not one's own."""
     wish = _decision(payment, approval, "approve", "APPROVED", reason)
-    _act(wish, operator, role or APPROVER, json=json, curl=curl)
+    act(wish, operator, role or APPROVER, json=json, curl=curl)
 
 
 def reject(
@@ -132,7 +131,7 @@ def reject(
 ) -> None:
     """Reject a request that Resolve has referred to a person."""
     wish = _decision(payment, approval, "reject", "REJECTED", reason)
-    _act(wish, operator, role or APPROVER, json=json, curl=curl)
+    act(wish, operator, role or APPROVER, json=json, curl=curl)
 
 
 def retry(
@@ -151,7 +150,7 @@ def retry(
     name = attempt or _next_attempt(payment, operator, role or OPERATOR)
     asked = body(attempt_id=name, reason=reason, approval_id=approval)
     wish = Wish(payment, "retry", asked, commands.RetryPayment)
-    _act(wish, operator, role or OPERATOR, json=json, curl=curl)
+    act(wish, operator, role or OPERATOR, json=json, curl=curl)
 
 
 def cancel(
@@ -167,7 +166,7 @@ def cancel(
     """Cancel a payment that is CREATED, AUTHORISED or SENT; needs an approval CANCEL."""
     asked = body(reason=reason, customer_id=customer, approval_id=approval)
     wish = Wish(payment, "cancel", asked, commands.CancelPayment)
-    _act(wish, operator, role or OPERATOR, json=json, curl=curl)
+    act(wish, operator, role or OPERATOR, json=json, curl=curl)
 
 
 def mark_failed(
@@ -183,7 +182,7 @@ def mark_failed(
     """Mark a SENT or ACKNOWLEDGED payment as failed; non-payment stays uncertain until enquired."""
     asked = body(reason=reason, details=details, approval_id=approval)
     wish = Wish(payment, "mark-failed", asked, commands.MarkPaymentFailed)
-    _act(wish, operator, role or SENIOR, json=json, curl=curl)
+    act(wish, operator, role or SENIOR, json=json, curl=curl)
 
 
 def expire(
@@ -199,7 +198,7 @@ def expire(
     wish = Wish(
         payment, "expire", body(reason=reason, approval_id=approval), commands.ExpirePayment
     )
-    _act(wish, operator, role or SENIOR, json=json, curl=curl)
+    act(wish, operator, role or SENIOR, json=json, curl=curl)
 
 
 def resolve(
@@ -220,7 +219,7 @@ def resolve(
     asked = body(attempt_id=attempt, verdict=verdict, details=details, approval_id=approval)
     path, named = f"conflicts/{conflict}/resolve", {"conflict_id": conflict}
     wish = Wish(payment, path, asked, commands.ResolveReconciliation, named)
-    _act(wish, operator, role or SENIOR, json=json, curl=curl)
+    act(wish, operator, role or SENIOR, json=json, curl=curl)
 
 
 def release(
@@ -236,7 +235,7 @@ def release(
     """Release a deferred hold before non-payment is certain; needs an approval RELEASE_EARLY."""
     asked = body(attempt_id=attempt, reason=reason, approval_id=approval)
     wish = Wish(payment, "release", asked, commands.ReleaseFunds)
-    _act(wish, operator, role or SENIOR, json=json, curl=curl)
+    act(wish, operator, role or SENIOR, json=json, curl=curl)
 
 
 def reverse(
@@ -252,22 +251,7 @@ def reverse(
     """Reverse captured funds; needs an approval REVERSE."""
     asked = body(attempt_id=attempt, reason=reason, approval_id=approval)
     wish = Wish(payment, "reverse", asked, commands.ReverseCapture)
-    _act(wish, operator, role or SENIOR, json=json, curl=curl)
-
-
-def unpark(
-    payment: PaymentArgument,
-    requested_by: Annotated[str, typer.Option(help="The first person, who asked for it.")],
-    reason: Why,
-    operator: ActAs = "",
-    role: Role = None,
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
-    """Take a parked payment up again, after the defect is mended; two persons."""
-    asked = body(requested_by=requested_by, reason=reason)
-    wish = Wish(payment, "resume-processing", asked, commands.ResumeProcessing)
-    _act(wish, operator, role or ADMIN, json=json, curl=curl)
+    act(wish, operator, role or SENIOR, json=json, curl=curl)
 
 
 OF_PAYMENT: Final[dict[str, Callable[..., None]]] = {
@@ -277,7 +261,6 @@ OF_PAYMENT: Final[dict[str, Callable[..., None]]] = {
     "expire": expire,
     "release": release,
     "reverse": reverse,
-    "unpark": unpark,
 }
 OF_APPROVAL: Final[dict[str, Callable[..., None]]] = {
     "request": request,
@@ -301,7 +284,7 @@ def _decision(payment: str, approval: str, word: str, verdict: str, reason: str)
     return Wish(payment, path, body(reason=reason), commands.DecideApproval, named)
 
 
-def _act(
+def act(
     wish: Wish, operator: str, roles: list[str] | tuple[str, ...], *, json: bool, curl: bool
 ) -> None:
     """Do it, show the outcome, end with its exit code."""

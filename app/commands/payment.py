@@ -29,6 +29,7 @@ from app.commands.api_options import (
     told,
 )
 from app.commands.payments import cents, party
+from app.commands.unpark import unpark
 from app.exits import ExitCode, Problem
 from app.output import console, print_json
 from core.values import CURRENCY
@@ -234,3 +235,4 @@ def _of_payment(payment: str, path: str, *, json: bool, curl: bool) -> Reply | N
 
 for _name, _function in api_actions.OF_PAYMENT.items():
     app.command(_name)(_function)
+app.command()(unpark)

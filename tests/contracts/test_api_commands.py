@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from adapters.readmodel.ports import AuditFilter
+from core.header import InputHeader, OperatorHeader
+from core.payment import commands
 from processors import topology
 from tests.contracts.api_command_house import ApiHouse, problem
 
@@ -322,8 +324,6 @@ TEXT = "O'Brien <b>x</b> \u202e=1+1 ☕ \r\n; DROP TABLE payments --"
         ("sue", "conflicts/cnf_001/resolve",
          {"attemptId": "att_001", "verdict": "NOT_PAID", "details": TEXT},
          {"conflict_id": "cnf_001", "attempt": 1, "verdict": "NOT_PAID", "details": TEXT}),
-        ("ada", "resume-processing", {"requestedBy": "adam", "reason": TEXT},
-         {"requested_by": "adam", "reason": TEXT}),
         ("olga", "approvals", {"action": "CANCEL", "reason": TEXT, "attemptId": "att_001"},
          {"action": "CANCEL", "reason": TEXT, "attempt": 1}),
         ("anna", "approvals/apr_004/approve", {"reason": TEXT},
@@ -408,6 +408,56 @@ def test_a_command_that_kafka_does_not_confirm_is_no_answer(house: ApiHouse) -> 
     )  # fmt: skip
 
 
+MENDED = {"reason": TEXT}
+
+
+def test_two_persons_by_their_own_sign_in_take_a_parked_payment_up(house: ApiHouse) -> None:
+    """SEC-02, OP-15: the first person is whom the control topic names, not the second one's body;
+    free text stands in both records byte-equal."""
+    payment = house.failed("k1")
+    house.park(payment)
+    house.project()
+    named = {"requestedBy": "adam", **MENDED}
+    assert problem(house.act("ada", payment, "resume-processing", named)) == (
+        403, "POLICY_REJECTED", "UNPARK_NOT_POSSIBLE",
+    )  # fmt: skip
+    asked = house.act("adam", payment, "resume-requests", MENDED).json()
+    assert (asked["requestedBy"], asked["duplicate"], asked["reason"]) == ("adam", False, TEXT)
+    again = house.act("ada", payment, "resume-requests", MENDED).json()
+    assert (again["requestedBy"], again["duplicate"]) == ("adam", True)
+    for body in (MENDED, {"requestedBy": "ada", **MENDED}, {"operatorId": "ada", **MENDED}):
+        assert house.act("adam", payment, "resume-processing", body).status_code == 403
+    wrong = house.act("ada", payment, "resume-processing", {"requestedBy": "oskar", **MENDED})
+    assert problem(wrong)[2] == "UNPARK_NOT_POSSIBLE"
+    assert "ProcessingResumed" not in house.world.event_names(payment)
+    resumed = house.act("ada", payment, "resume-processing", named)
+    assert resumed.json()["result"] == "ACCEPTED", resumed.text
+    (command,) = house.written(topology.OPERATOR_COMMANDS)[-1:]
+    assert (command.requested_by, command.operator.operator_id) == ("adam", "ada")
+    assert command.reason == TEXT
+    assert problem(house.act("ada", payment, "resume-processing", named))[2] == "STATE_PRECONDITION"
+
+
+def test_a_request_serves_one_parking_and_the_processor_asks_for_it_too(house: ApiHouse) -> None:
+    """SEC-02: parked anew, it takes two persons anew; a command past the API changes nothing."""
+    payment = house.failed("k1")
+    for first, second in (("adam", "ada"), ("ada", "adam")):
+        house.park(payment)
+        house.project()
+        early = house.act(second, payment, "resume-processing", MENDED)
+        assert problem(early)[2] == "UNPARK_NOT_POSSIBLE"
+        header = InputHeader(payment)
+        operator = OperatorHeader("ada", ("admin",), "t", house.clock.now_ms() + 60_000)
+        forged = commands.ResumeProcessing(header, operator, "adam", "mended")
+        house.world.pipe(topology.OPERATOR_COMMANDS, forged)
+        house.world.driver.run()
+        assert house.world.known(payment).payment.parked
+        assert house.act(first, payment, "resume-requests", MENDED).status_code == 200
+        done = house.act(second, payment, "resume-processing", MENDED)
+        assert done.json()["result"] == "ACCEPTED", done.text
+        assert not house.world.known(payment).payment.parked
+
+
 def test_a_parked_payments_command_is_set_aside_and_says_so(house: ApiHouse) -> None:
     """ERR-05: quarantined, not decided; two persons resume, then it may be asked again."""
     payment = house.failed("k1")
@@ -415,10 +465,8 @@ def test_a_parked_payments_command_is_set_aside_and_says_so(house: ApiHouse) -> 
     answer = house.act("olga", payment, "retry", RETRY)
     assert problem(answer) == (403, "POLICY_REJECTED", "PAYMENT_PARKED")
     assert answer.json()["result"] == "QUARANTINED"
-    body = {"requestedBy": "adam", "reason": "mended"}
-    alone = house.act("adam", payment, "resume-processing", body)
-    assert problem(alone)[2] == "SELF_APPROVAL"
-    resumed = house.act("ada", payment, "resume-processing", body)
+    assert house.act("adam", payment, "resume-requests", MENDED).status_code == 200
+    resumed = house.act("ada", payment, "resume-processing", MENDED)
     assert resumed.json()["result"] == "ACCEPTED"
     house.approved(payment, "RETRY")
     assert house.act("olga", payment, "retry", RETRY).json()["result"] == "ACCEPTED"
