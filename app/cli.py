@@ -7,10 +7,12 @@ registry or a gateway does not answer · 4 not found · 5 no answer in time, it 
 
 from __future__ import annotations
 
+import functools
 import sys
-from typing import Final
+from typing import Any, Final
 
 import typer
+import typer.main
 from rich.console import Console
 
 from app import logs
@@ -64,6 +66,12 @@ for module in (
     module.register(app)
 
 
+@functools.cache
+def parser() -> Any:
+    """The parser of every command, built once for a process."""
+    return typer.main.get_command(app)
+
+
 def main() -> None:
     """Entry point: run a command, and say problems as people can use them."""
     sys.exit(run_cli(sys.argv[1:]))
@@ -73,7 +81,7 @@ def run_cli(arguments: list[str]) -> int:
     """The exit code of `npp` with these arguments; nothing but a defect raises."""
     logs.for_commands()
     try:
-        result = app(args=arguments, standalone_mode=False)
+        result = parser()(args=arguments, standalone_mode=False)
     except Problem as problem:
         say(problem)
         return int(problem.code)

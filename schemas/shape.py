@@ -5,6 +5,7 @@ A schema may be an older version: a field it lacks is not written and takes the 
 
 from __future__ import annotations
 
+import functools
 import types
 import typing
 from collections.abc import Iterator
@@ -104,8 +105,8 @@ class _Walk:
         if name != struct.__name__:
             self.differences.append(f"struct {struct.__name__} is called {name} in the schema")
         self.named[name] = schema
-        hints = typing.get_type_hints(struct)
-        attributes = {camel_case(each.name): each for each in msgspec.structs.fields(struct)}
+        hints, of_struct = _declared(struct)
+        attributes = dict(of_struct)
         fields = []
         for entry in schema["fields"]:
             attribute = attributes.pop(entry["name"], None)
@@ -155,6 +156,15 @@ class _Walk:
             self.named[schema["name"]] = schema
             return Field(name, attribute, kind, optional, size=int(schema["size"]))
         return Field(name, attribute, kind, optional)
+
+
+@functools.cache
+def _declared(
+    struct: type[msgspec.Struct],
+) -> tuple[dict[str, Any], dict[str, msgspec.structs.FieldInfo]]:
+    """Types by attribute, and fields by their names in schemas; read, never changed."""
+    fields = {camel_case(each.name): each for each in msgspec.structs.fields(struct)}
+    return typing.get_type_hints(struct), fields
 
 
 def _without_none(hint: Any) -> tuple[bool, Any]:
