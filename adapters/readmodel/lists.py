@@ -11,7 +11,15 @@ from sqlalchemy.sql.elements import TextClause
 
 from adapters.readmodel.cursors import Key, from_cursor, to_cursor
 from adapters.readmodel.ports import AuditFilter, PaymentFilter
-from adapters.readmodel.tables import APPROVALS, AUDIT, CONFLICTS, PAYMENTS, QUARANTINE
+from adapters.readmodel.tables import (
+    APPROVALS,
+    AUDIT,
+    CONFLICTS,
+    OUTCOMES,
+    PAYMENTS,
+    QUARANTINE,
+    VIOLATED,
+)
 from adapters.readmodel.texts import to_stored
 
 ROWS_MAX: Final = 10_000  # in one answer; the API asks for 200 at most
@@ -89,6 +97,14 @@ CONFLICT_LIST: Final = Listing(
     (int, str, str),
     lambda row: (row.opened_at, row.payment_intent_id, row.conflict_id),
     newest_first=False,
+)
+VIOLATION_LIST: Final = Listing(
+    "violations",
+    OUTCOMES,
+    (OUTCOMES.c.decided_at, OUTCOMES.c.partition, OUTCOMES.c.offset),
+    (int, int, int),
+    lambda row: (row.decided_at, row.partition, row.offset),
+    newest_first=True,
 )
 QUARANTINE_LIST: Final = Listing(
     "quarantine",
@@ -186,6 +202,10 @@ def audit_conditions(wanted: AuditFilter) -> list[Condition]:
         "action": wanted.action,
     }
     return narrowed(AUDIT, given) + within(AUDIT.c.at, wanted.since, wanted.until)
+
+
+def violation_conditions(since: int, until: int) -> list[Condition]:
+    return [text(VIOLATED), *within(OUTCOMES.c.decided_at, since, until)]
 
 
 def approval_conditions(

@@ -107,6 +107,10 @@ class Reader(Protocol):
 
     def outcome_of(self, command_id: str) -> rows.OutcomeRow | None: ...
 
+    def violations(self, since: int, until: int, limit: int, cursor: str | None) -> Page:
+        """OutcomeRows of inputs that were refused because they would break an invariant, of
+        whatever origin, decided from `since` to `until` (exclusive)."""
+
     def find(self, value: str, limit: int) -> list[tuple[str, str]]:
         """(kind, paymentIntentId) of everything known under this identifier, exactly or by its
         case-insensitive form where the kind has one (externalRef, UETR)."""

@@ -104,6 +104,10 @@ class DatabaseReader:
     def outcome_of(self, command_id: str) -> rows.OutcomeRow | None:
         return self._row("outcome_of", rows.OutcomeRow, command_id=command_id)
 
+    def violations(self, since: int, until: int, limit: int, cursor: str | None) -> Page:
+        conditions = lists.violation_conditions(since, until)
+        return self._page(lists.VIOLATION_LIST, conditions, limit, cursor)
+
     def find(self, value: str, limit: int) -> list[tuple[str, str]]:
         asked = {
             "value": to_stored(value),

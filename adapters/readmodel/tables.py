@@ -239,6 +239,14 @@ OUTCOMES: Final = Table(
 )
 Index("outcomes_payment", OUTCOMES.c.payment_intent_id, OUTCOMES.c.partition, OUTCOMES.c.offset)
 Index("outcomes_command", OUTCOMES.c.command_id, **_only_where("command_id IS NOT NULL"))
+VIOLATED: Final = "code = 'INVARIANT_VIOLATION'"  # as `core.refusals` says it
+Index(
+    "outcomes_violations",
+    OUTCOMES.c.decided_at,
+    OUTCOMES.c.partition,
+    OUTCOMES.c.offset,
+    **_only_where(VIOLATED),
+)
 
 QUARANTINE: Final = Table(
     "quarantine",

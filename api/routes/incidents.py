@@ -21,9 +21,9 @@ from api.problems import invalid
 from api.services import Services
 from api.views_base import iso
 from core import refusals
-from core.records import ProcessingStopped
+from core.records import ProcessingStopped, UnparkRequested
 from engine.clock import MS_PER_S
-from processors import topology
+from processors import quarantine, topology
 from schemas.errors import Undecodable
 
 router = guarded()
@@ -48,12 +48,14 @@ CONTROL_KINDS: Final = {
 
 
 class Fired(BaseModel):
-    """One thing that happened."""
+    """One thing that happened. `violation`: an invariant was broken, or somebody asked for what
+    would have broken one."""
 
     at: str
     kind: str = Field(examples=["CONFLICT"])
     detail: str
     paymentIntentId: str | None = None  # noqa: N815 names on the wire, here and below
+    violation: bool = False
 
 
 class LastEvent(BaseModel):
@@ -87,11 +89,12 @@ class LeftOff(BaseModel):
 
 
 class IncidentSummary(BaseModel):
-    """`counts` by kind over everything that was found, shown or not."""
+    """`counts` by kind and `violations` of invariants: of all that was found, shown or not."""
 
     since: str = Field(serialization_alias="from")
     until: str = Field(serialization_alias="to")
     counts: dict[str, int]
+    violations: int
     fired: list[Fired]
     payments: list[Concerned]
     leftOff: LeftOff  # noqa: N815
@@ -103,8 +106,10 @@ class IncidentSummary(BaseModel):
     summary="What fired in a span of time, payments concerned, their last events",
 )
 def incident_summary(use: Use, since: From = None, until: To = None) -> IncidentSummary:
-    """Stops, quarantine, conflicts, parked and overdue payments, broken invariants. `to` is
-    exclusive; without times it is the last hour."""
+    """Stops, quarantine, conflicts, parked and overdue payments. `violation` marks every broken
+    invariant: refused inputs of whatever origin, conflicts, automatic stops (a failed proof, a lost
+    log tail) and what a defect or a history that does not fit has parked. `to` is exclusive;
+    without times it is the last hour."""
     end = time_of(until, "to")
     end = use.clock.now_ms() + 1 if end is None else end
     begin = time_of(since, "from")
@@ -123,6 +128,7 @@ def incident_summary(use: Use, since: From = None, until: To = None) -> Incident
         since=iso(begin),
         until=iso(end),
         counts=dict(sorted(Counter(each.kind for each in fired).items())),
+        violations=sum(each.violation for each in fired),
         fired=fired[-FIRED_MAX:],
         payments=[each for each in found if each is not None],
         leftOff=LeftOff(
@@ -148,7 +154,8 @@ class _Look:
         yield from self._quarantine()
         yield from self._conflicts()
         yield from self._attention()
-        yield from self._refusals()
+        yield from self._violations()
+        yield from self._refused_at_the_edge()
 
     def _within(self, at: int | None) -> bool:
         return at is not None and self._since <= at < self._until
@@ -171,22 +178,30 @@ class _Look:
             for row in found:
                 kind = CONTROL_KINDS.get(row.type)
                 if kind is not None and self._within(row.at):
-                    yield Fired(at=iso(row.at), kind=kind, detail=self._control_words(row))
+                    yield self._of_control(kind, row)
             if len(found) < PAGE_COUNT:
                 return
             after = found[-1].offset
         self.unread.add("control")
 
-    def _control_words(self, row: rows.ControlRow) -> str:
+    def _of_control(self, kind: str, row: rows.ControlRow) -> Fired:
         words = f"{row.type} by {row.actor or 'nobody'}"
         try:
             record = self._use.codec.decode(topology.CONTROL, row.raw)
         except Undecodable:
-            return words
+            return Fired(at=iso(row.at), kind=kind, detail=words)
+        automatic = isinstance(record, ProcessingStopped) and record.automatic
         if isinstance(record, ProcessingStopped):
-            words = f"{words}, {'automatic' if record.automatic else 'by hand'}, {record.stop_id}"
+            words = f"{words}, {'automatic' if automatic else 'by hand'}, {record.stop_id}"
         reason = getattr(record, "reason", None)
-        return f"{words}: {reason}" if isinstance(reason, str) else words
+        payment_id = record.payment_intent_id if isinstance(record, UnparkRequested) else None
+        return Fired(
+            at=iso(row.at),
+            kind=kind,
+            detail=f"{words}: {reason}" if isinstance(reason, str) else words,
+            paymentIntentId=payment_id,
+            violation=automatic,
+        )
 
     def _quarantine(self) -> Iterator[Fired]:
         def ask(cursor: str | None) -> Page:
@@ -199,9 +214,10 @@ class _Look:
                 place = f"{row.origin_topic}[{row.origin_partition}]@{row.origin_offset}"
                 yield Fired(
                     at=iso(row.at),
-                    kind="PARKED_INPUT" if row.reason == "PARKED" else "QUARANTINED",
+                    kind="PARKED_INPUT" if row.reason == quarantine.PARKED else "QUARANTINED",
                     detail=f"{row.reason} at {place}: {row.detail}",
                     paymentIntentId=row.payment_intent_id,
+                    violation=row.reason == quarantine.PARKED,
                 )
 
     def _conflicts(self) -> Iterator[Fired]:
@@ -215,6 +231,7 @@ class _Look:
                     kind="CONFLICT",
                     detail=f"{row.conflict_id} {row.kind}: {row.detail}",
                     paymentIntentId=row.payment_intent_id,
+                    violation=True,
                 )
             if self._within(row.resolved_at):
                 yield Fired(
@@ -243,23 +260,44 @@ class _Look:
                     words = f"{row.state}, money {row.money_outcome}, funds {row.funds}"
                     detail = f"{words}, {row.overdue}" if row.overdue else words
                     yield Fired(
-                        at=iso(at), kind=kind, detail=detail, paymentIntentId=row.payment_intent_id
+                        at=iso(at),
+                        kind=kind,
+                        detail=detail,
+                        paymentIntentId=row.payment_intent_id,
+                        violation=row.parked,
                     )
 
-    def _refusals(self) -> Iterator[Fired]:
-        """Operators' commands that broke an invariant."""
+    def _violations(self) -> Iterator[Fired]:
+        """Inputs that would have broken an invariant: operators', upstreams' and everybody's."""
+
+        def ask(cursor: str | None) -> Page:
+            return self._reader.violations(self._since, self._until, PAGE_COUNT, cursor)
+
+        for row in self._pages("violations", ask):
+            place = f"{row.cause_topic}[{row.cause_partition}]@{row.cause_offset}"
+            yield Fired(
+                at=iso(row.decided_at),
+                kind=refusals.INVARIANT_VIOLATION,
+                detail=f"{row.rule}: {row.input_type} at {place}: {row.sentence}",
+                paymentIntentId=row.payment_intent_id or None,
+                violation=True,
+            )
+
+    def _refused_at_the_edge(self) -> Iterator[Fired]:
+        """What the API itself refused for an invariant: it became no input."""
         wanted = AuditFilter(since=self._since, until=self._until)
 
         def ask(cursor: str | None) -> Page:
             return self._reader.audit(wanted, PAGE_COUNT, cursor)
 
         for row in self._pages("audit", ask):
-            if row.code == refusals.INVARIANT_VIOLATION:
+            if row.code == refusals.INVARIANT_VIOLATION and row.command_id is None:
                 yield Fired(
                     at=iso(row.at),
                     kind=refusals.INVARIANT_VIOLATION,
-                    detail=f"{row.action} by {row.operator_id}: {row.rule}",
+                    detail=f"{row.rule}: {row.action} by {row.operator_id}",
                     paymentIntentId=row.payment_intent_id,
+                    violation=True,
                 )
 
 

@@ -36,8 +36,10 @@ def summary(
     out = console()
     out.print(f"{found['from']} to {found['to']}")
     show_fields({"fired": found["counts"]}, [f"fired.{name}" for name in found["counts"]])
+    out.print(f"violations of invariants (marked !): {found['violations']}")
     for each in found["fired"]:
-        out.print(f"{each['at']}  {each['kind']:<20} {each['detail']}", markup=False)
+        mark = "!" if each["violation"] else " "
+        out.print(f"{each['at']} {mark} {each['kind']:<20} {each['detail']}", markup=False)
     for each in found["payments"]:
         last = each.get("lastEvent") or {}
         words = (each["paymentIntentId"], each["state"], each["moneyOutcome"], last.get("type"))

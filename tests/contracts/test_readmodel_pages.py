@@ -24,6 +24,7 @@ from tests.contracts.readmodel_house import (
     conflict,
     given,
     ids,
+    outcome,
     payment,
     quarantined,
     walked,
@@ -168,6 +169,7 @@ LISTS: dict[str, Callable[[Reader, int, str | None], Page]] = {
     "conflicts": lambda reader, n, cursor: reader.conflicts(None, False, n, cursor),
     "quarantine": lambda reader, n, cursor: reader.quarantine(None, None, n, cursor),
     "audit": lambda reader, n, cursor: reader.audit(AuditFilter(), n, cursor),
+    "violations": lambda reader, n, cursor: reader.violations(0, 2**62, n, cursor),
 }
 
 
@@ -218,6 +220,7 @@ def test_a_cursor_belongs_to_its_own_list(read_model: Model) -> None:
         conflicts=[conflict(n) for n in range(3)],
         quarantine=[quarantined(n) for n in range(3)],
         audit=[audit(n) for n in range(3)],
+        outcomes=[outcome(n, code="INVARIANT_VIOLATION") for n in range(3)],
     )
     for name, listed in LISTS.items():
         cursor = listed(reader, 1, None).next

@@ -111,6 +111,18 @@ def test_outcomes_come_in_log_order_and_the_first_of_a_command_is_its_outcome(
     assert reader.outcome_of("cmd-9") is None
 
 
+def test_violations_are_the_refused_inputs_of_a_span_newest_first(read_model: Model) -> None:
+    """ESC-04: of whatever origin, by decision time, nothing that was refused for another reason."""
+    broken = {"result": "REJECTED", "code": "INVARIANT_VIOLATION"}
+    upstream = {"cause_topic": "npp.payment.commands.v1", "command_id": None, **broken}
+    known = [outcome(at, **(broken if at % 2 else upstream)) for at in range(1, 9)]
+    others = [outcome(20 + at, result="REJECTED", code="POLICY_REJECTED") for at in range(1, 9)]
+    reader = given(read_model, outcomes=[*others, outcome(40), *known])
+    found = walked(partial(reader.violations, NOW_MS + 2, NOW_MS + 8), 2)
+    assert found == [row for row in reversed(known) if 2 <= row.offset < 8]
+    assert walked(partial(reader.violations, 0, NOW_MS), 2) == []
+
+
 def test_a_payment_is_found_by_each_of_its_identifiers(read_model: Model) -> None:
     uetr = "97ED4827-7b6f-4491-a06f-b548d5a7512d"
     reader = given(

@@ -245,6 +245,12 @@ def create_outcomes() -> None:
         "outcomes_command", "outcomes", ["command_id"], **only_where("command_id IS NOT NULL")
     )
     op.create_index("outcomes_payment", "outcomes", ["payment_intent_id", "partition", "offset"])
+    op.create_index(
+        "outcomes_violations",
+        "outcomes",
+        ["decided_at", "partition", "offset"],
+        **only_where("code = 'INVARIANT_VIOLATION'"),
+    )
 
 
 def create_payments() -> None:
