@@ -26,7 +26,8 @@ class Context(msgspec.Struct, frozen=True):
     `sources` are those the input's topic may carry (empty: not an upstream topic). `origin` says
     what kind of topic
     the input came from: upstream, operator, rail, deposits, resolve, notified or timer.
-    `open_parties` raises ValueError when the sealed bytes can not be read.
+    `open_parties` raises ValueError when the sealed bytes can not be read. `found`: references of
+    instructions to pay whose events a lost log tail took (core.payment.found).
     """
 
     now_ms: int
@@ -35,6 +36,7 @@ class Context(msgspec.Struct, frozen=True):
     origin: str
     sources: frozenset[str]
     open_parties: Callable[[Sealed], Parties]
+    found: frozenset[str] = frozenset()
 
 
 class Refusal(msgspec.Struct, frozen=True):

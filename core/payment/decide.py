@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
-from core.decider import Context, Decision
+from core.decider import Accepted, Context, Decision, NoEffect
 from core.payment import commands as c
 from core.payment import (
     decide_approvals,
@@ -20,8 +20,12 @@ from core.payment import (
     decide_reconcile,
     decide_timer,
     decide_upstream,
+    found,
 )
+from core.payment.deadlines import with_deadline
 from core.payment.decide_other import suspend
+from core.payment.finish import finish
+from core.payment.instruct import instructions
 from core.payment.state import Payment
 from core.refusals import FIELD_INVALID, PARKED, WRONG_TOPIC, no_effect, refuse
 
@@ -52,6 +56,29 @@ def decide(state: Payment | None, command: c.Input, context: Context) -> Decisio
     """What becomes of one input. Raises only on a defect: the payment is then parked by
     `suspend`.
     """
+    decision = _decide(state, command, context)
+    if not context.found or state is None:
+        return decision
+    number = found.forgotten(state, decision, context)
+    return decision if number is None else _decide_found(state, number, command, context)
+
+
+def _decide_found(state: Payment, number: int, command: c.Input, context: Context) -> Decision:
+    """It would call an attempt unpaid for certain whose instruction was found: first the conflict,
+    and then what the input still does.
+    """
+    draft = found.contradict(state, number, command, context)
+    decision = _decide(with_deadline(draft.state, context.rules), command, context)
+    if type(decision) is NoEffect:
+        return finish(draft)  # a timer: nothing waits for it any more
+    if type(decision) is not Accepted:
+        return decision  # a person's or upstream's command is refused: a conflict is open
+    events = [*draft.events, *decision.events]
+    work = instructions(state, events, decision.state)
+    return Accepted(events, decision.state, work)
+
+
+def _decide(state: Payment | None, command: c.Input, context: Context) -> Decision:
     kind = type(command)
     origin = ORIGINS.get(kind)
     if origin is not None and origin != context.origin:

@@ -8,7 +8,7 @@ from typing import Final
 
 from core.decider import Context, Decision, Duplicate, Refusal, Unmatched
 from core.header import Actor
-from core.payment import checks, rail_effects
+from core.payment import checks, found, rail_effects
 from core.payment.commands import RailReport
 from core.payment.draft import Draft, decided_at
 from core.payment.evolve_beside import note_kind
@@ -66,6 +66,8 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
         state.payment_intent_id, number
     ):
         return refuse(ID_MISMATCH, detail="externalRef belongs to another payment")
+    if number > len(state.attempts) and command.external_ref.upper() in context.found:
+        return found.report_of_unmade(state, number, command, context)
     if not 0 < number <= len(state.attempts):
         return Unmatched("a rail report for an attempt that was never made")
     attempt = state.attempts[number - 1]

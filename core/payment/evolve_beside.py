@@ -9,11 +9,13 @@ from core.payment.evolve_lifecycle import use_approval
 from core.payment.remember import (
     conflict_key,
     content_of,
+    found_key,
     own_attempt,
     remember_report,
     remember_result,
     result_key,
 )
+from core.payment.report_table import SUBMISSION_FOUND
 from core.payment.state import (
     APPROVALS_REMEMBERED_MAX,
     CONFLICTS_HEARD_MAX,
@@ -138,6 +140,8 @@ def reconciliation_required(
 ) -> None:
     new.conflicts_made += 1
     new.decision_remembered = True
+    if event.kind == SUBMISSION_FOUND and event.external_ref is not None:
+        remember_result(new, found_key(event.external_ref, event.report_kind))
     listed = sum(1 for c in new.conflicts if c.verdict is None)
     if listed >= CONFLICTS_LISTED_MAX:
         new.conflicts_unlisted += 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from core.payment.corrupt import CorruptHistory
 from core.payment.state import Attempt, Payment, Remembered
+from core.values import attempt_of_external_ref
 
 # Reports of which only the last is kept; of all others the first.
 LAST_ONLY = frozenset({"STATUS", "RECEIVED"})
@@ -61,6 +62,11 @@ def content_of(new: Payment, code: str | None, amount: int | None, currency: str
 def conflict_key(attempt: int, kind: str | None, content: str) -> str:
     """What stands for the report behind a conflict that is only counted."""
     return f"{attempt}:{kind}:{content}"
+
+
+def found_key(reference: str, report_kind: str | None) -> str:
+    """Natural key of a conflict about an instruction that a lost log tail left behind."""
+    return result_key("F", f"{attempt_of_external_ref(reference)}:{report_kind or ''}")
 
 
 def result_key(letter: str, subject: int | str) -> str:

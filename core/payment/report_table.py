@@ -87,6 +87,8 @@ REPORT_TABLE: Final[dict[tuple[str, str], str]] = {
     for state, word in zip(STATES, row, strict=True)
 }
 
+SUBMISSION_FOUND: Final = "SUBMISSION_FOUND"  # by a recovery, not by the table
+
 # Why a report contradicts the record, by the report's kind and the state it finds.
 CONFLICT_KINDS: Final[dict[str, str]] = {
     "AMOUNT_DIFFERS": "The report names another amount or currency than the payment's.",
@@ -105,5 +107,6 @@ CONFLICT_KINDS: Final[dict[str, str]] = {
     "CONTRADICTORY_END": "The rail ended the attempt in two ways.",
     "SUBMISSION_CONTRADICTED": "Our adapter both submitted and did not submit the attempt.",
     "RECALL_CONTRADICTED": "The rail both accepted and refused the recall.",
+    SUBMISSION_FOUND: "An instruction to pay stands, but its event was lost with the log's tail.",
     "FUNDS_CONTRADICTION": "Deposits Core's answers contradict each other or what was asked.",
 }
