@@ -199,6 +199,9 @@ class RecoverRequested(msgspec.Struct, frozen=True):
 class RecoverConfirmed(msgspec.Struct, frozen=True):
     """A second person agreed; written last. `journal_ends[i]` is the end of partition i's journal,
     -1 when it is not recovered; `checkpoints[i]` the number of its last checkpoint, 0 for none.
+
+    A record without `journal_ends` comes before that last one and only lists `submissions`:
+    references of instructions to pay that stand on the log without their event.
     """
 
     request_id: str
@@ -206,6 +209,7 @@ class RecoverConfirmed(msgspec.Struct, frozen=True):
     actor: str
     journal_ends: tuple[int, ...] = ()
     checkpoints: tuple[int, ...] = ()
+    submissions: tuple[str, ...] = ()
 
 
 class UnparkRequested(msgspec.Struct, frozen=True):

@@ -52,6 +52,7 @@ class Control:
         self.redrives_confirmed: dict[str, tuple[records.RedriveRequested, str]] = {}
         self.redrives_done: dict[str, records.RedriveDone] = {}
         self.recoveries: dict[str, records.RecoverConfirmed] = {}
+        self.found: frozenset[str] = frozenset()  # by recoveries; see core.payment.found
 
     # -- what the engine asks --------------------------------------------------------------------
 
@@ -276,7 +277,9 @@ class Control:
                 "recover_refused", offset=offset, request_id=confirmed.request_id, why=refusal
             )
             return
-        self.recoveries[confirmed.request_id] = confirmed
+        self.found |= frozenset(confirmed.submissions)
+        if confirmed.journal_ends:
+            self.recoveries[confirmed.request_id] = confirmed
 
     def recover_request(self, request_id: str) -> records.RecoverRequested | None:
         """The request of that id."""
@@ -291,6 +294,8 @@ class Control:
             return "the person who asked can not confirm: a second person has to"
         if confirmed.request_id in self.recoveries:
             return "it was confirmed already: ask again"
+        if confirmed.submissions and not (confirmed.journal_ends or confirmed.checkpoints):
+            return None
         if not 0 < len(confirmed.journal_ends) == len(confirmed.checkpoints):
             return "it does not say where the journal ended"
         asked = set(request.partitions)

@@ -85,8 +85,12 @@ def control_of(log: ReplayLog, codec: Codec) -> Control:
     return control
 
 
-def environment_of(log: ReplayLog, settings: Settings, topics: tuple[str, ...]) -> Environment:
-    """What decisions read beside inputs and states: cluster and source maps, from control."""
+def environment_of(
+    log: ReplayLog, settings: Settings, topics: tuple[str, ...], found: frozenset[str]
+) -> Environment:
+    """What decisions read beside inputs and states: cluster and source maps, from control, and
+    what recoveries found.
+    """
     cluster_id, maps = "", []
     ends = log.ends([(CONTROL, 0)]) if log.partitions([CONTROL])[CONTROL] else {}
     for record in log.read(CONTROL, {0: (0, ends.get((CONTROL, 0), 0))}):
@@ -109,6 +113,7 @@ def environment_of(log: ReplayLog, settings: Settings, topics: tuple[str, ...]) 
         topics=topics,
         source_maps=tuple(maps),
         open_parties=settings.open_parties,
+        found=found,
     )
 
 
@@ -121,9 +126,8 @@ class _Job:
         self._foreign_records: list[Failure] = []
         self._reading = Reading(log, topics, settings.progress)
         self._accounting: Accounting | None = None
-        self._prover = Prover(
-            environment_of(log, settings, topics), report, settings.limit, clock, self._account
-        )
+        environment = environment_of(log, settings, topics, self._control.found)
+        self._prover = Prover(environment, report, settings.limit, clock, self._account)
 
     def run(self) -> None:
         """Partition group after partition group."""

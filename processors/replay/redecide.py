@@ -66,6 +66,7 @@ class Environment(msgspec.Struct, frozen=True):
     topics: tuple[str, ...]
     source_maps: tuple[SourceMap, ...]  # in the order of the control topic
     open_parties: Callable[[Sealed], Parties]
+    found: frozenset[str] = frozenset()  # by recoveries: see core.payment.found
 
     def sources(self, topic: str, decided_at: int) -> frozenset[str]:
         """The sources `topic` could carry when a decision was made."""
@@ -312,6 +313,7 @@ class PaymentRedecider:
             origin=ORIGINS.get(topic, "upstream"),
             sources=environment.sources(topic, decided_at),
             open_parties=environment.open_parties,
+            found=environment.found,
         )
         try:
             return decide(state, command, context)

@@ -126,7 +126,7 @@ def check_checkpoints(case: Case) -> None:
     lost = [
         (fields["journalEnds"], fields["checkpoints"])
         for _, name, fields in case.decoded(CONTROL, "I3")
-        if name == "RecoverConfirmed"
+        if name == "RecoverConfirmed" and fields["journalEnds"]
     ]
     chains: dict[int, list[tuple[Record, dict[str, Any]]]] = defaultdict(list)
     for record, name, fields in case.decoded(CHECKPOINTS, "I3"):

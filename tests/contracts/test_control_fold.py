@@ -112,3 +112,29 @@ def test_nothing_else_lets_it_go_on(records: tuple[object, ...]) -> None:
 def test_a_request_to_recover_serves_once() -> None:
     later = RecoverConfirmed("rec_1", 99, "bob", (-1, 2), (0, 9))
     assert folded(ASKED, AGREED, later).grounds(1) == (Ground(7, 3),)
+
+
+FOUND = RecoverConfirmed("rec_1", 49, "bob", submissions=("N1", "N2"))
+
+
+def test_what_a_recovery_found_is_known_before_it_is_confirmed_and_after() -> None:
+    control = folded(ASKED, FOUND)
+    assert control.found == {"N1", "N2"}
+    assert control.grounds(1) == ()
+    more = RecoverConfirmed("rec_1", 49, "bob", submissions=("N3",))
+    control = folded(ASKED, FOUND, more, AGREED)
+    assert control.found == {"N1", "N2", "N3"}
+    assert control.grounds(1) == (Ground(7, 3),)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        (FOUND,),
+        (ASKED, RecoverConfirmed("rec_1", 49, "Ann ", submissions=("N1",))),
+        (ASKED, AGREED, FOUND),
+    ],
+    ids=["not asked", "one person", "confirmed already"],
+)
+def test_nobody_else_says_what_was_found(records: tuple[object, ...]) -> None:
+    assert folded(*records).found == frozenset()
