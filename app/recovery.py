@@ -2,7 +2,8 @@
 
 For when the group's offsets are lost or the log's tail is. Each input is read again from the first
 one that nothing records: behind the largest recorded one when only offsets are lost, before it when
-events have vanished. The lifecycle topic is brought back to what the journal says.
+events have vanished. The lifecycle topic is brought back to what the journal says, and what the
+rail may have without the journal knowing is found (app.recovered_submissions).
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ import msgspec
 from app import rule_files
 from app.cluster import Cluster
 from app.exits import ExitCode, Problem
+from app.recovered_submissions import AT_THE_RAIL, Submissions, report_of
+from core.payment.commands import CreatePayment
 from core.payment.corrupt import CorruptHistory
-from core.records import Checkpoint, PaymentLifecycle, RecoverRequested
+from core.payment.events import PaymentSentToRail
+from core.records import Checkpoint, PaymentLifecycle, RecoverConfirmed, RecoverRequested
 from engine.groups import GroupAdmin
 from engine.publisher import NotConfirmed, Outgoing
 from engine.reader import LogRecord, read_all
@@ -33,6 +37,7 @@ METADATA: Final = "recovered"
 ACCEPTED: Final = "ACCEPTED"  # beside its events; without them it accounts for nothing
 REBUILT_AT_ONCE_COUNT: Final = 10_000  # payments whose whole histories are held together
 CHECKPOINTS_READ_COUNT: Final = 100  # the last of a partition is among its last records
+FOUND_AT_ONCE_COUNT: Final = 10_000  # references in one control record: 310 kB
 NOT_RECOVERED: Final = -1
 Name = tuple[str, int]
 
@@ -46,11 +51,15 @@ class Recovery(msgspec.Struct):
     checkpoints: tuple[int, ...]
     rebuilt: list[Outgoing] = []  # lifecycle records as the journal has them
     not_foldable: list[str] = []
+    found: list[str] = []  # instructions to pay whose events the journal has lost
+    reports: list[Outgoing] = []  # of those among them that nothing makes again
 
     def lines(self) -> list[str]:
         """For people."""
         said = [f"{topic}[{number}] → {at}" for (topic, number), at in self.offsets.items()]
         said.append(f"lifecycle records put back: {len(self.rebuilt)}")
+        said.append(f"instructions to pay without their event: {len(self.found)}")
+        said.append(f"of them reported, since nothing makes them again: {len(self.reports)}")
         said += [f"{payment} can not be folded: its next input parks it" for payment in
                  self.not_foldable]  # fmt: skip
         return said
@@ -72,6 +81,7 @@ def work_out(cluster: Cluster, request: RecoverRequested) -> Recovery:
         raise Problem(f"There is no partition {wrong[0]}: there are {count}.", code=ExitCode.USAGE)
     ends = cluster.ends.high([(topology.EVENTS, number) for number in numbers])
     seen = _Seen(cluster, numbers)
+    seen.read_submissions()
     seen.read_journal()
     seen.read_outcomes()
     seen.read_quarantine()
@@ -83,16 +93,25 @@ def work_out(cluster: Cluster, request: RecoverRequested) -> Recovery:
         checkpoints=tuple(_last_checkpoint(cluster, n) for n in range(count)),
     )
     seen.rebuild_lifecycle(recovery)
+    seen.say_found(recovery, request.request_id)
     return recovery
 
 
-def carry_out(cluster: Cluster, recovery: Recovery) -> None:
-    """Write the lifecycle records and the offsets. May be repeated. Raises Problem."""
+def carry_out(cluster: Cluster, recovery: Recovery, request_id: str, confirmed_by: str) -> None:
+    """Write the lifecycle records, what was found, and the offsets. May be repeated.
+
+    Raises Problem. The confirmation itself comes after all of it.
+    """
     try:
-        for start in range(0, len(recovery.rebuilt), REBUILT_AT_ONCE_COUNT):
-            cluster.publisher.publish_all(recovery.rebuilt[start : start + REBUILT_AT_ONCE_COUNT])
+        for outgoing in (recovery.rebuilt, recovery.reports):
+            for start in range(0, len(outgoing), REBUILT_AT_ONCE_COUNT):
+                cluster.publisher.publish_all(outgoing[start : start + REBUILT_AT_ONCE_COUNT])
     except NotConfirmed as error:
         raise Problem(f"Kafka did not confirm a record: {error}", do="Confirm again.") from error
+    for start in range(0, len(recovery.found), FOUND_AT_ONCE_COUNT):
+        found = tuple(recovery.found[start : start + FOUND_AT_ONCE_COUNT])
+        now = cluster.clock.now_ms()
+        cluster.publish_control(RecoverConfirmed(request_id, now, confirmed_by, submissions=found))
     GroupAdmin(cluster.connection, cluster.clock).set_offsets(GROUP, recovery.offsets, METADATA)
 
 
@@ -106,6 +125,7 @@ class _Seen:
         self._index = {topic: index for index, topic in enumerate(self._inputs)}
         self._accounts = {number: Accounts(self._inputs) for number in numbers}
         self._heads: dict[bytes, bytes] = {}  # 130 bytes a payment
+        self._submissions = Submissions(frozenset(numbers), cluster.partitions(topology.EVENTS))
 
     def _mark(self, topic: str, partition: int, offset: int, flag: int) -> None:
         account, index = self._accounts.get(partition), self._index.get(topic)
@@ -130,13 +150,30 @@ class _Seen:
                 do="`npp replay verify` says more. Do not start anything.",
             ) from error
 
+    def read_submissions(self) -> None:
+        """Every attempt that the rail was to have, or has by its adapter's own record."""
+        for at in self._records(topology.RAIL_SUBMISSIONS, None):
+            instruction = self._decoded(at)
+            if instruction.kind == "SUBMIT":  # type: ignore[attr-defined]
+                self._submissions.stands(instruction.external_ref)  # type: ignore[attr-defined]
+        for at in self._records(topology.RAIL_SUBMITTED, None):
+            if at.value is not None:
+                submission = self._decoded(at)
+                if submission.phase in AT_THE_RAIL:  # type: ignore[attr-defined]
+                    self._submissions.stands(submission.external_ref)  # type: ignore[attr-defined]
+
     def read_journal(self) -> None:
-        """Every event's cause, and the hash of each payment's last event."""
+        """Every event's cause, the hash of each payment's last event, and what was sent."""
         for at in self._records(topology.EVENTS, self._numbers):
-            cause = self._decoded(at).header.cause  # type: ignore[attr-defined]
+            event = self._decoded(at)
+            header = event.header  # type: ignore[attr-defined]
+            cause = header.cause
             self._mark(cause.topic, cause.partition, cause.offset, accounts.EVENTS)
             if at.key is not None:
                 self._heads[at.key] = hashlib.sha256(at.value or b"").digest()
+                self._submissions.made(at.key, header.attempt)
+            if isinstance(event, PaymentSentToRail):
+                self._submissions.sent(event.external_ref)
 
     def read_outcomes(self) -> None:
         """Every outcome's cause; ACCEPTED speaks of events and does not stand for them."""
@@ -157,9 +194,23 @@ class _Seen:
 
     def read_inputs(self) -> None:
         """Which offsets are inputs at all: markers take offsets too."""
+        wanted = self._submissions.keys()
         for index, topic in enumerate(self._inputs):
+            creates = CreatePayment in catalogue.load().topic(topic).record_types()
             for at in self._records(topic, self._numbers):
                 self._accounts[at.partition].mark(index, at.offset, accounts.INPUT)
+                if creates and at.key in wanted:
+                    self._submissions.will_be_created(at.key)
+
+    def say_found(self, recovery: Recovery, request_id: str) -> None:
+        """What the rail may have without the journal knowing, and reports of what is lost."""
+        recovery.found = self._submissions.found()
+        topic, now = topology.RAIL_REPORTS, self._cluster.clock.now_ms()
+        for reference in self._submissions.unmade(self._heads):
+            report = report_of(reference, request_id, now)
+            key = report.header.payment_intent_id.encode()
+            value = self._cluster.codec.encode(topic, report)
+            recovery.reports.append(Outgoing(topic, key, value))
 
     def offsets(self) -> dict[Name, int]:
         """The first input of each topic and partition that nothing records."""

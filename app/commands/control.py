@@ -202,7 +202,7 @@ def _confirm_recovery(cluster: Cluster, operator: str, request_id: str) -> None:
     if refusal is not None:
         raise Problem(f"{request_id} is not carried out: {refusal}.")
     recovery = work_out(cluster, request)
-    carry_out(cluster, recovery)
+    carry_out(cluster, recovery, request_id, operator)
     cluster.publish_control(
         RecoverConfirmed(
             request_id,
