@@ -6,6 +6,7 @@ also after a failure; the exit code is 1 if any failed. The last line counts pas
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -46,6 +47,8 @@ def pytest(*args: str) -> tuple[str, ...]:
     return ("pytest", "-q", "--no-header", *args)
 
 
+# Each process of a floor imports this plugin if let: two seconds for a tool that one floor uses.
+LEAN = ("-p", "no:schemathesis")
 NO_BROKER = ("-m", "not kafka")
 STATIC = Floor(
     "static",
@@ -53,7 +56,7 @@ STATIC = Floor(
     (
         ("ruff", "format", "--check", "--quiet", "."),
         ("ruff", "check", "--quiet", "."),
-        ("mypy", "--no-error-summary", "."),
+        ("mypy", "--num-workers", "2", "--no-error-summary", "."),
         ("lint-imports", "--no-logo"),
     ),
 )
@@ -65,8 +68,7 @@ CORE = Floor(
     45,
     (
         pytest(
-            "-n2",
-            *NO_BROKER,
+            *("-n2", *LEAN, *NO_BROKER),
             *("tests/core", "tests/contracts", "tests/driver"),
             *(f"--ignore-glob={ROOT / files}" for files in OPERATORS_FILES),
         ),
@@ -82,19 +84,33 @@ OPERATORS = Floor(
         ),
     ),
 )
-REPLAY = Floor("replay", 60, (pytest("tests/replay"),))
+REPLAY = Floor("replay", 60, (pytest(*LEAN, "tests/replay"),))
+# The longest files of the Kafka floor, longest first: so both workers end together.
+LONG_FIRST = (
+    *("fault_recovery", "fault_kills", "engine_loop", "fault_inputs", "platform", "fault_group"),
+    *("projector", "api_actions", "acls_product", "acls", "fault_rail", "engine_worker"),
+)
+
+
+def kafka_files() -> list[str]:
+    """The files of the Kafka floor in the order in which they are begun."""
+    first = [ROOT / f"tests/kafka/test_{name}.py" for name in LONG_FIRST]
+    rest = sorted(set(ROOT.glob("tests/kafka/test_*.py")) - set(first))
+    return [str(each.relative_to(ROOT)) for each in (*first, *rest)]
+
+
 # Two at a time, each file with one Kafka: these tests wait more than they work.
 KAFKA = Floor(
     "kafka",
     600,
     (
         pytest(
-            *("-n2", "--dist", "loadfile", "-m", "kafka", "tests"),
-            *(f"--ignore=tests/{name}" for name in ("core", "replay", "acceptance")),
+            *("-n2", "--dist", "loadfile", "--no-loadscope-reorder", *LEAN, "-m", "kafka"),
+            *(*kafka_files(), "tests/contracts", "tests/driver"),
         ),
     ),
 )
-ACCEPTANCE = Floor("acceptance", 360, (pytest("tests/acceptance"),))
+ACCEPTANCE = Floor("acceptance", 360, (pytest(*LEAN, "tests/acceptance"),))
 
 PLANS = {
     "check": (STATIC, CORE),
@@ -119,8 +135,10 @@ def run(command: Sequence[str]) -> Result:
     """Run one command with its output shown; a command other than pytest counts as failed only."""
     path = [str(BIN / command[0]), *command[1:]]
     closing = ""
+    # What is started again and again is compiled once.
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     with subprocess.Popen(
-        path, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        path, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as child:
         assert child.stdout is not None
         for line in child.stdout:
