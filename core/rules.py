@@ -19,6 +19,7 @@ PROFILES: Final = frozenset({"production", "demo"})
 DEFAULT_TABLE: Final = "default"
 # What every unknown code means (domain: failure reasons).
 UNKNOWN_CODE_REASON: Final = FailureReason.RAIL.value
+UNKNOWN_TABLE_ENDING: Final = "/unknown"  # of codeTable, where no sourced row maps the code
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,13 +85,12 @@ class RulesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Meaning(msgspec.Struct, frozen=True):
     """A rail code read through its adapter's table. `table` names table and version, as in the
-    event.
+    event, and says when no sourced row of it maps the code.
     """
 
     reason: str
     retry_safe: bool
     non_payment_certain: bool
-    known: bool
     table: str
 
 
@@ -125,7 +125,7 @@ def parse(raw: bytes) -> Rules:
     _check(file)
     meanings = {name: _meanings(name, table) for name, table in file.tables.items()}
     unknown = {
-        name: Meaning(UNKNOWN_CODE_REASON, False, False, False, _label(name, table))
+        name: Meaning(UNKNOWN_CODE_REASON, False, False, _unknown(_label(name, table)))
         for name, table in file.tables.items()
     }
     return Rules(
@@ -150,8 +150,7 @@ def _meanings(name: str, table: CodeTable) -> dict[str, Meaning]:
             reason=row.reason if sourced else UNKNOWN_CODE_REASON,
             retry_safe=row.retry_safe and sourced,
             non_payment_certain=row.non_payment_certain and sourced,
-            known=sourced,
-            table=label,
+            table=label if sourced else _unknown(label),
         )
         for code in row.codes:
             if code in found:
@@ -162,6 +161,10 @@ def _meanings(name: str, table: CodeTable) -> dict[str, Meaning]:
 
 def _label(name: str, table: CodeTable) -> str:
     return f"{name}@{table.version}"
+
+
+def _unknown(label: str) -> str:
+    return label + UNKNOWN_TABLE_ENDING
 
 
 def _check(file: RulesFile) -> None:

@@ -10,15 +10,14 @@ from prometheus_client import CollectorRegistry, Counter
 
 from core.payment.commands import INPUTS
 from core.payment.events import EVENTS
+from core.rules import UNKNOWN_TABLE_ENDING
 
 RESULTS = ("ACCEPTED", "DUPLICATE", "REJECTED", "NO_EFFECT", "UNMATCHED")
 QUARANTINE_REASONS = ("UNDECODABLE", "MISROUTED", "UNMATCHED", "PARKED")
 
 
 class PaymentsMetrics:
-    """No payment id and no free text in a label; every label set that can be known starts at zero.
-    No payment id and no free text in a label; every label set that can be known starts at zero.
-    """
+    """No payment id and no free text in a label; every label set that is known starts at zero."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._inputs = Counter(
@@ -87,7 +86,7 @@ class PaymentsMetrics:
             self.unknown_codes += (
                 event.code is not None
                 and event.code_table is not None
-                and event.code_table.endswith("/unknown")
+                and event.code_table.endswith(UNKNOWN_TABLE_ENDING)
             )
 
     def quarantined(self, reason: str) -> None:

@@ -81,6 +81,7 @@ def breaches(path: str, source: str) -> list[str]:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_no_module_of_a_room_breaks_an_import_rule(room: str) -> None:
+    """DEP-03 among them: core imports no Kafka, HTTP, clock or randomness."""
     paths = [path for path in modules() if path.startswith(f"{room}/")]
     assert paths, f"no module in {room}"
     assert [text for path in paths for text in breaches(path, (ROOT / path).read_text())] == []

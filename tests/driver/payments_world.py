@@ -93,9 +93,7 @@ class World:
     # -- the outside -----------------------------------------------------------------------------
 
     def answer_once(self) -> int:
-        """Answer every instruction that is new: policy passes, funds are there, the rail settles.
-        Answer every instruction that is new: policy passes, funds are there, the rail settles.
-        """
+        """Answer what is newly asked: policy passes, funds are there, the rail settles."""
         answered = 0
         for topic in (topology.RESOLVE_REQUESTS, topology.DEPOSITS_REQUESTS):
             for record in self.driver.take(topic):

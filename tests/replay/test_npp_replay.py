@@ -38,6 +38,7 @@ def _proven(world: World) -> None:
 
 
 def test_should_deterministically_rebuild_SETTLED_state_from_events() -> None:  # noqa: N802
+    """RP-01."""
     world = World()
     payment = world.settled("key-1")
     state = _rebuilt(world, payment)
@@ -49,6 +50,7 @@ def test_should_deterministically_rebuild_SETTLED_state_from_events() -> None:  
 
 
 def test_should_replay_multiple_times_with_identical_results() -> None:
+    """RP-02."""
     world = World()
     names = world.mixed()
     for payment in names.values():
@@ -65,6 +67,7 @@ def test_should_replay_multiple_times_with_identical_results() -> None:
 
 
 def test_should_deterministically_rebuild_FAILED_state_from_events() -> None:  # noqa: N802
+    """RP-03."""
     world = World()
     payment = world.failed("key-1", "AC01")
     state = _rebuilt(world, payment)
@@ -74,6 +77,7 @@ def test_should_deterministically_rebuild_FAILED_state_from_events() -> None:  #
 
 
 def test_should_deterministically_rebuild_state_after_retry() -> None:
+    """RP-04."""
     world = World()
     payment = world.retried("key-1")
     state = _rebuilt(world, payment)
@@ -84,6 +88,7 @@ def test_should_deterministically_rebuild_state_after_retry() -> None:
 
 
 def test_should_deterministically_rebuild_state_after_cancellation() -> None:
+    """RP-05."""
     world = World()
     payment = world.cancelled("key-1")
     state = _rebuilt(world, payment)
@@ -94,6 +99,7 @@ def test_should_deterministically_rebuild_state_after_cancellation() -> None:
 
 
 def test_should_produce_same_state_regardless_of_replay_order() -> None:
+    """RP-06."""
     world = World()
     names = world.mixed()
     for seed in range(20):
@@ -109,6 +115,7 @@ def test_should_produce_same_state_regardless_of_replay_order() -> None:
 
 
 def test_should_rebuild_intermediate_state_from_partial_event_log() -> None:
+    """RP-07."""
     world = World()
     payment = world.settled("key-1")
     values = world.values(payment)
