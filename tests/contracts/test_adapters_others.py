@@ -106,6 +106,7 @@ def test_a_restarted_ledger_knows_what_it_moved(tmp_path: Path) -> None:
 def test_the_default_rules_wait_for_a_person_for_every_gated_action(
     action: Action, phase: str
 ) -> None:
+    """AP-07: the rules come from a YAML file; these ones wait for a human approver."""
     decision = load_policy(DEFAULT_RULES, profile="production").approve(
         approval(action, phase), now_ms=1
     )
@@ -115,6 +116,7 @@ def test_the_default_rules_wait_for_a_person_for_every_gated_action(
 
 
 def test_rules_that_approve_by_themselves_refuse_production() -> None:
+    """AP-07: and these decide by themselves, outside production."""
     assert load_policy(RULES_DIR / "demo.yaml", profile="demo")
     with pytest.raises(RulesRefusedError, match="production"):
         load_policy(RULES_DIR / "demo.yaml", profile="production")

@@ -260,7 +260,7 @@ def check_money(payment: Payment) -> None:
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_any_sequence_of_inputs_keeps_the_laws_and_never_settles_twice(data: st.DataObject) -> None:
-    """D3, SM-01, SM-15, IDM-04, INT-06: whatever comes, in whatever order."""
+    """D3, SM-01, SM-15, EV-02, IDM-04, INT-06: whatever comes, in whatever order."""
     walk = Walk(data.draw)
     times = data.draw(
         st.sampled_from(
