@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from adapters.readmodel import rows
 from adapters.readmodel.ports import AuditFilter, Reader
+from api.evidence_grounds import Grounds
 from api.evidence_log import EvidenceLog
 from api.evidence_online import Online
 from evidence import pack as packs
@@ -51,6 +52,7 @@ class EvidenceDesk:
         self._schemas = schemas
         self._keyring = keyring
         self._log = log
+        self._grounds = Grounds(reader, codec)
 
     # -- api.services.Evidence -------------------------------------------------------------------
 
@@ -135,10 +137,11 @@ class EvidenceDesk:
         self, events: list[rows.EventRow], number: int | None
     ) -> rows.CheckpointRow | None:
         """The last checkpoint (or that number) in whose range the payment's last event is one of
-        these events. Raises ValueError when that number is none of them.
+        these events. Raises ValueError when that number is none of them. A void one covers
+        nothing: after `npp recover` its events are as those that no checkpoint covers yet.
         """
         partition = events[0].partition
-        if number == 0 or self._reader.checkpoint_over(partition, events[0].offset) is None:
+        if number == 0 or self._grounds.checkpoint_over(partition, events[0].offset) is None:
             if number:
                 raise ValueError(f"checkpoint {number} does not cover these events")
             return None
@@ -146,7 +149,7 @@ class EvidenceDesk:
         beyond = following[0].offset if following else None
         left = list(events)
         while left:
-            found = self._reader.checkpoint_over(partition, left[-1].offset)
+            found = self._grounds.checkpoint_over(partition, left[-1].offset)
             if found is None:
                 left.pop()
                 continue

@@ -70,7 +70,11 @@ class Ground(msgspec.Struct, frozen=True):
 
     def voids(self, checkpoint: Checkpoint) -> bool:
         """True for a checkpoint over events that have vanished: nothing can give its root."""
-        return checkpoint.number <= self.checkpoint and checkpoint.to_offset >= self.journal_end
+        return self.voids_range(checkpoint.number, checkpoint.to_offset)
+
+    def voids_range(self, number: int, to_offset: int) -> bool:
+        """The same of the checkpoint with this number and end."""
+        return number <= self.checkpoint and to_offset >= self.journal_end
 
 
 def is_void(checkpoint: Checkpoint, grounds: Sequence[Ground]) -> bool:

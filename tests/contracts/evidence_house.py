@@ -31,7 +31,8 @@ from tests.auditor.wire import sha256
 from tests.contracts.clean_history import AMOUNT, SOURCE
 from tests.replay.world import VERIFIER_KEY, World, rules_of
 
-TOPICS = (t.EVENTS, t.OUTCOMES, t.OPERATOR_COMMANDS, t.CHECKPOINTS)
+PUBLISHED = (t.CONTROL, t.EVENTS, t.OUTCOMES, t.OPERATOR_COMMANDS)
+TOPICS = (*PUBLISHED, t.CHECKPOINTS)
 
 
 @lru_cache
@@ -100,7 +101,7 @@ class House:
 
     def publish(self) -> None:
         """Everything the world has written since, on the log."""
-        for topic in (t.EVENTS, t.OUTCOMES, t.OPERATOR_COMMANDS):
+        for topic in PUBLISHED:
             found = self.world.driver.committed(topic)
             for record in found[self._taken.get(topic, 0) :]:
                 self.log.records.setdefault((topic, record.partition), []).append(record)
