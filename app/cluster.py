@@ -25,7 +25,7 @@ from processors.control import Control
 from schemas import catalogue
 from schemas.codec import Codec
 from schemas.errors import IdsChanged, RegistryDown, Undecodable
-from schemas.registry import Incompatible
+from schemas.registry import HttpRegistry, Incompatible
 from schemas.setup import NotRegistered, Options, open_codec
 
 COMMAND_ID_BYTES: Final = 8
@@ -243,12 +243,10 @@ def command_id() -> str:
 
 def open_registry_codec(environment: Environment, *, may_register: bool = False) -> Codec:
     """The codec over the registry. Raises Problem in words for what is wrong with it."""
-    settings = environment.settings
-    user_info = settings.schema_registry_user_info
     options = Options(
         monotonic_seconds=SystemClock().monotonic_s,
         register=may_register,
-        user_info=None if user_info is None else user_info.get_secret_value(),
+        user_info=_user_info(environment),
     )
     lock = environment.ids_lock()
     try:
@@ -272,6 +270,16 @@ def open_registry_codec(environment: Environment, *, may_register: bool = False)
             means="Records on the log would be read with the wrong schemas; nothing is started.",
             do="Restore the registry's data, or point NPP_SCHEMA_REGISTRY_URL at the right one.",
         ) from error
+
+
+def open_registry(environment: Environment) -> HttpRegistry:
+    """The registry by itself: a look-up raises RegistryDown when it does not answer."""
+    return HttpRegistry(environment.registry_url(), user_info=_user_info(environment))
+
+
+def _user_info(environment: Environment) -> str | None:
+    found = environment.settings.schema_registry_user_info
+    return None if found is None else found.get_secret_value()
 
 
 def registry_down(environment: Environment, error: Exception) -> Problem:

@@ -29,6 +29,7 @@ from api.evidence_log import KafkaEvidenceLog
 from api.journal import KafkaJournal
 from api.outcome_tail import OutcomeTail
 from api.services import Services
+from app.cluster import open_registry
 from app.exits import ExitCode, usage
 from app.settings import Environment, Profile
 from app.wiring import GC_THRESHOLDS, WATCHDOG_S_MAX, Room
@@ -121,7 +122,7 @@ def _evidence(room: Room, reader: Reader, keyring: LiveKeyring) -> EvidenceDesk:
     return EvidenceDesk(
         reader=reader,
         codec=room.codec,
-        schemas=WrittenSchemas(fingerprints),
+        schemas=WrittenSchemas(fingerprints, open_registry(room.environment)),
         keyring=keyring.now,
         log=KafkaEvidenceLog(room.connection, room.clock),
     )

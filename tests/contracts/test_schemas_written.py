@@ -1,0 +1,73 @@
+"""Schemas by the id in the bytes: shipped ones ask nobody, others ask the registry once."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.payment.events import PaymentSettled
+from schemas import definitions
+from schemas.errors import Undecodable
+from schemas.registry import StaticRegistry
+from schemas.shape import Json
+from schemas.written import ASKED_COUNT_MAX, WrittenSchemas
+
+SHIPPED = definitions.all_versions(PaymentSettled.__name__)[-1]
+NEWER: Json = {
+    "type": "record",
+    "name": "PaymentSettled",
+    "namespace": "au.npp.orchestrator.v1",
+    "fields": [{"name": "ofALaterRelease", "type": "string"}],
+}
+
+
+class Asked(StaticRegistry):
+    """Counts how often it is asked for a schema."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def by_id(self, schema_id: int) -> Json | None:
+        self.count += 1
+        return super().by_id(schema_id)
+
+
+def test_a_schema_that_ships_with_the_code_asks_nobody() -> None:
+    registry = Asked()
+    written = WrittenSchemas({7: definitions.fingerprint(SHIPPED)}, registry)
+    assert written.schema(7) == SHIPPED
+    assert registry.count == 0
+
+
+def test_another_one_is_asked_for_once() -> None:
+    """EP-08: a pack of records that a newer release has written can be made."""
+    registry = Asked()
+    known = registry.register("topic-value", NEWER)
+    written = WrittenSchemas({}, registry)
+    assert [written.schema(known) for _ in range(3)] == [NEWER] * 3
+    assert registry.count == 1
+
+
+def test_what_is_pinned_to_other_content_is_refused() -> None:
+    registry = Asked()
+    known = registry.register("topic-value", NEWER)
+    with pytest.raises(Undecodable):
+        WrittenSchemas({known: "00" * 32}, registry).schema(known)
+
+
+def test_what_nobody_knows_is_refused_until_it_is_registered() -> None:
+    registry = Asked()
+    written = WrittenSchemas({}, registry)
+    with pytest.raises(Undecodable):
+        written.schema(1)
+    registry.register("topic-value", NEWER)
+    assert written.schema(1) == NEWER
+
+
+def test_what_was_asked_for_is_kept_within_bounds() -> None:
+    registry = Asked()
+    written = WrittenSchemas({}, registry)
+    for number in range(ASKED_COUNT_MAX + 1):
+        known = registry.register("topic-value", {**NEWER, "doc": str(number)})
+        written.schema(known)
+    assert len(written._asked) <= ASKED_COUNT_MAX
