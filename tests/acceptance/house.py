@@ -24,7 +24,7 @@ from app.demo.stage import Stage
 from core.values import external_ref, payment_intent_id
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0  # of whatever comes about by itself, on a loaded machine
 LOOK_SECONDS = 0.05
 NPP_SECONDS_MAX = 60.0
 ROLE_OF = {

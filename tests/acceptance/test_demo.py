@@ -24,7 +24,8 @@ FIELDS = {
 ROLES = {"viewer", "operator", "senior_operator", "approver", "auditor", "admin"}
 STATES = {"CREATED", "AUTHORISED", "SENT", "ACKNOWLEDGED", "SETTLED", "FAILED", "EXPIRED"}
 DEMO_SECONDS_MAX = 280
-END_SECONDS_MAX = 40
+END_SECONDS_MAX = 60
+CONTROL_SECONDS = 4  # the control topic is read each second
 
 
 def clean_environment() -> dict[str, str]:
@@ -127,7 +128,7 @@ def _settled(run: Callable[..., str], payment: str) -> bool:
 def _stop_and_resume(run: Callable[..., str]) -> None:
     """STOP holds a new payment back until two persons and a published replay end it."""
     run("stop", "--reason", "drill", "--as", "ann")
-    time.sleep(2)  # the control topic is read each second
+    time.sleep(CONTROL_SECONDS)
     payment = run("publish", "--key", "held-back", "--amount", "1.00").strip()
     time.sleep(2)
     with pytest.raises(subprocess.CalledProcessError):

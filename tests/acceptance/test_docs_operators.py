@@ -28,7 +28,7 @@ PART = re.compile(
 )
 ELLIPSIS = "…"
 CURL_SECONDS_MAX = 60
-CONTROL_SECONDS = 2  # the API's view of the control topic is a second old at most
+CONTROL_SECONDS = 4  # the API reads the control topic each second
 CALLS_MIN = 30
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from app.platform.children import Child, end_child, kill_child, tail_of
 
-CRASH_SECONDS_MAX = 45.0
-HTTP_SECONDS_MAX = 5.0
+CRASH_SECONDS_MAX = 60.0
+HTTP_SECONDS_MAX = 30.0
+LOOK_SECONDS_MAX = 5.0  # of a question that is asked again
 
 
 @dataclass
@@ -65,15 +66,15 @@ class Process:
         return sum(v for n, v in self.metrics().items() if re.split(r"[{ ]", n)[0] == name)
 
 
-def get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=HTTP_SECONDS_MAX) as answer:
+def get(url: str, seconds: float = HTTP_SECONDS_MAX) -> bytes:
+    with urllib.request.urlopen(url, timeout=seconds) as answer:
         raw: bytes = answer.read()
         return raw
 
 
 def answers(url: str) -> bool:
     try:
-        get(url)
+        get(url, LOOK_SECONDS_MAX)
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
     return True

@@ -8,7 +8,7 @@ import time
 
 from app.platform.broker import Cluster
 from tests.kafka.harness import House, rounds
-from tests.kafka.processes import Process
+from tests.kafka.processes import CRASH_SECONDS_MAX, Process
 from tests.kafka.rest import committed_offsets
 
 KILLS = len(rounds(300, ci=10))
@@ -118,7 +118,7 @@ def test_row_2_with_end_txn_sent_and_unanswered_both_ends_are_handled(
 
 def wait_for_commit(house: House, before: dict[tuple[str, int], int]) -> None:
     """The broker carries out what it was sent while it was paused."""
-    deadline = time.monotonic() + 20.0
+    deadline = time.monotonic() + CRASH_SECONDS_MAX
     while committed_offsets(house.bootstrap) == before:
         assert time.monotonic() < deadline, "NV: the broker did not carry EndTxn out"
         time.sleep(0.2)

@@ -140,7 +140,7 @@ def test_with_scram_a_user_may_do_what_an_acl_allows_and_nothing_else(
         done.result(CLIENT_WAIT_SECONDS)
 
     def outcome_of(user: str) -> object:
-        producer = Producer({**cluster.client_config(user), "message.timeout.ms": 8000})
+        producer = Producer({**cluster.client_config(user), "message.timeout.ms": 30_000})
         outcome: list[object] = []
         producer.produce(
             "guarded",
@@ -195,7 +195,7 @@ def test_the_broker_ends_when_whoever_started_it_is_killed(tmp_path: Path) -> No
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     pid = int(ended.stdout)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + CLIENT_WAIT_SECONDS
     while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{pid}").exists()
