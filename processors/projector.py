@@ -1,13 +1,14 @@
 """`npp run projector`: the journal and what stands beside it, folded into the read model.
 
-One owner per database: offsets stand in the same transaction as the rows and move by
-compare-and-set, so a crash neither doubles nor skips and a second projector is fenced.
+One a database: the others stand by, alive and not ready, and one of them goes on when it ends.
+Offsets stand in the same transaction as the rows and move by compare-and-set, so a crash neither
+doubles nor skips, and who writes without the claim is fenced.
 
-    OPEN ──▶ read ──▶ fold ──▶ apply ──▶ read …
-      ▲                 │         ├ database down: the same batch again, not ready meanwhile
-      │                 │         ├ fenced, another generation is current ──▶ OPEN
-      │                 │         └ fenced otherwise ──▶ exit
-      └─ generation     └ history does not fit ──▶ HALTED until a person acts
+    STAND BY ─claim─▶ OPEN ──▶ read ──▶ fold ──▶ apply ──▶ read …
+      ▲                ▲                  │         ├ database down: the same batch again, not ready
+      └ claim is lost  └ generation       │         ├ fenced, another generation is current ──▶ OPEN
+                                          │         └ fenced otherwise ──▶ exit
+                                          └ history does not fit ──▶ HALTED until a person acts
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from adapters.readmodel.model import Model
 from adapters.readmodel.ports import Contradiction, Fenced, Reader, ReadModelDown
 from adapters.readmodel.reader import DatabaseReader
 from adapters.readmodel.rows import PaymentRow
+from adapters.readmodel.store import Claim
 from adapters.readmodel.writer import DatabaseWriter
 from core.payment.corrupt import CorruptHistory
 from core.rules import Rules
@@ -42,11 +44,13 @@ log = structlog.get_logger("npp.projector")
 READ_WAIT_S: Final = 0.01  # how long a lone record may wait for company
 HOUSEKEEPING_S: Final = 1.0
 DATABASE_PAUSE_S: Final = 0.5
+STAND_BY_PAUSE_S: Final = 0.5
 DEPENDENCY_DOWN_S_MAX: Final = 600.0  # then the supervisor starts it anew
 HALTED_PAUSE_S: Final = 0.5
 ATTENTION_PAGE: Final = 200
 ATTENTION_PAGES_MAX: Final = 5_000  # a million payments that need attention
 FENCED: Final = "READ_MODEL_FENCED"
+STANDS_BY: Final = "another projector fills this read model: this one waits until that ends"
 
 
 class Projector:
@@ -74,6 +78,8 @@ class Projector:
         self._generation = 0
         self._reader: DatabaseReader | None = None
         self._writer: DatabaseWriter | None = None
+        self._claim: Claim | None = None
+        self._claim_seen_s = float("-inf")
         self._checked_s = 0.0
         self._down_since_s: float | None = None
         self._stuck: dict[Stuck, int] = {}
@@ -88,14 +94,19 @@ class Projector:
     def run(self) -> None:
         """Project until `stop`.
 
-        Raises Exit when another projector has taken over, the log does not have what comes next,
-        or a dependency stays away for DEPENDENCY_DOWN_S_MAX.
+        Raises Exit when somebody without the claim writes the read model, the log does not have
+        what comes next, or a dependency stays away for DEPENDENCY_DOWN_S_MAX.
         """
         feed: Feed | None = None
         try:
             while not self._stop.is_set():
                 try:
+                    if not self._holds_claim():
+                        feed = None
                     if feed is None:
+                        if not self._take_claim():
+                            self._stand_by()
+                            continue
                         feed = self._open()
                     self._round(feed)
                     self._well()
@@ -108,6 +119,46 @@ class Projector:
                     self._halt(str(corrupt))
         finally:
             self._close()
+            self._let_go()
+
+    # -- one at a time ---------------------------------------------------------------------------
+
+    def _holds_claim(self) -> bool:
+        """Whether the claim is ours and was all the time; the database is asked once a second."""
+        if self._claim is None:
+            return False
+        now_s = self._clock.monotonic_s()
+        if now_s - self._claim_seen_s < HOUSEKEEPING_S:
+            return True
+        self._claim_seen_s = now_s
+        if self._claim.held():
+            return True
+        log.warning("projector lost its claim on the read model")
+        self._let_go()
+        return False
+
+    def _take_claim(self) -> bool:
+        if self._claim is None:
+            self._claim = self._model.claim()
+            self._claim_seen_s = self._clock.monotonic_s()
+        return self._claim is not None
+
+    def _let_go(self) -> None:
+        if self._claim is not None:
+            self._claim.close()
+        self._claim = None
+
+    def _stand_by(self) -> None:
+        """Another one works: alive, not ready, and no delay of ours, until that one ends."""
+        if self._health.reason != STANDS_BY:
+            log.warning("projector stands by", why=STANDS_BY)
+            self._close()
+            self.progress.opened(())
+        self._down_since_s = None
+        self.progress.heard()
+        self._health.wait(Phase.BLOCKED, STANDS_BY)
+        self._health.beat()
+        self._stop.wait(STAND_BY_PAUSE_S)
 
     # -- the round -------------------------------------------------------------------------------
 
@@ -208,17 +259,22 @@ class Projector:
             log.warning("projector waits", why=str(down))
         if now_s - self._down_since_s > DEPENDENCY_DOWN_S_MAX:
             raise Exit("DEPENDENCY_DOWN", str(down)) from down
+        self._claim_seen_s = float("-inf")
         self._metrics.waits.inc()
         self._health.wait(Phase.BLOCKED, str(down))
         self._health.beat()
         self._stop.wait(DATABASE_PAUSE_S)
 
     def _check_fence(self, fenced: Fenced) -> None:
-        """Return when there is another generation to go on in. Raises Exit when there is none."""
+        """Return when there is another generation to go on in, or another projector has the claim
+        now. Raises Exit when somebody writes without it."""
         try:
             current = self._model.current()
         except ReadModelDown as down:
             raise Exit(FENCED, f"{fenced}; {down}") from fenced
+        self._claim_seen_s = float("-inf")
+        if not self._holds_claim():
+            return
         if current == self._generation:
             raise Exit(FENCED, f"{fenced}. One projector a read model: this one ends.") from fenced
         log.warning("read model was rebuilt", before=self._generation, now=current)

@@ -14,7 +14,7 @@ from adapters.readmodel.reader import FOLLOW_S, DatabaseReader
 from adapters.readmodel.rows import Place
 from adapters.readmodel.session import Cursor, Session
 from adapters.readmodel.sqlite import SqliteStore
-from adapters.readmodel.store import Store
+from adapters.readmodel.store import Claim, Store
 from adapters.readmodel.writer import DatabaseWriter, offsets_in
 from engine.clock import Clock, SystemClock
 
@@ -64,6 +64,14 @@ class Model:
     def writer(self, generation: int | None = None) -> DatabaseWriter:
         """Of the current generation, which is made where there is none and brought up to date."""
         return DatabaseWriter(self.store, generation or self.store.prepare())
+
+    def claim(self) -> Claim | None:
+        """What the running projector holds, so that there is one; None when another holds it.
+
+        It keeps the second one quiet. What keeps rows right is the offsets' compare-and-set alone:
+        a rebuild writes its own generation without it. Raises ReadModelDown.
+        """
+        return self.store.claim()
 
     def current(self) -> int:
         """The generation that readers read; 0 when there is none."""

@@ -31,6 +31,23 @@ POINTER_CONNECTIONS: Final = 2
 # (LOCKS, generation) for its one writing transaction. They end with the transaction.
 LOCKS: Final = 0x4E5050
 
+# (PROJECTOR, 0) is the one projector's, for as long as its connection lives. A host that vanished
+# is noticed by the server after 10 s and three unanswered calls, 5 s apart.
+PROJECTOR: Final = LOCKS + 1
+CLAIM: Final = "SELECT pg_try_advisory_lock(%s, 0)"
+CLAIMED: Final = """
+    SELECT EXISTS (
+        SELECT FROM pg_locks
+        WHERE locktype = 'advisory' AND classid = %s AND objid = 0
+            AND pid = pg_backend_pid() AND granted
+    )
+"""
+NOTICED_IN_TIME: Final = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+
 MAKE_POINTER: Final = (
     "CREATE SCHEMA IF NOT EXISTS npp_readmodel",
     """
@@ -106,6 +123,19 @@ class PostgresStore:
     def any_of(self, values: list[str] | list[int]) -> object:
         return values
 
+    def claim(self) -> SessionClaim | None:
+        session = Session(self._engine("", 1, READ_TIMEOUT_MS, NOTICED_IN_TIME))
+        claim = SessionClaim(session)
+        try:
+            claimed: bool = session.one(CLAIM, (PROJECTOR,))[0]
+        except BaseException:
+            claim.close()
+            raise
+        if not claimed:
+            claim.close()
+            return None
+        return claim
+
     def close(self) -> None:
         """Closes the connections that are not in use."""
         self._pointer.engine.dispose()
@@ -156,6 +186,23 @@ class PostgresStore:
     def _read(self, cursor: Cursor) -> tuple[int, int]:
         cursor.execute(POINTER)
         return numbers(cursor.fetchone())
+
+
+class SessionClaim:
+    """A lock of one connection of its own: the server lets go of it when that ends."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def held(self) -> bool:
+        try:
+            held: bool = self._session.one(CLAIMED, (PROJECTOR,))[0]
+        except ReadModelDown:
+            return False
+        return held
+
+    def close(self) -> None:
+        self._session.engine.dispose()
 
 
 def numbers(row: Any) -> tuple[int, int]:

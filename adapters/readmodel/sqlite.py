@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -95,6 +95,17 @@ class SqliteStore:
     def transaction(self, session: Session, _generation: int) -> AbstractContextManager[Cursor]:
         return session.transaction(["BEGIN IMMEDIATE"])
 
+    def claim(self) -> FileClaim | None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "projector.lock"
+        file = path.open("wb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        return FileClaim(file, path)
+
     def close(self) -> None:
         """Nothing is held open."""
 
@@ -179,3 +190,20 @@ class SqliteStore:
                         raise ReadModelDown("another process changes the read model") from busy
                     self._clock.sleep(FOLDER_LOCK_POLL_S)
             yield
+
+
+class FileClaim:
+    """A locked file, which the kernel unlocks when the process ends, however it ends."""
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self._file = file
+        self._path = path
+
+    def held(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            return False  # the folder was taken away: another file would be locked there
+
+    def close(self) -> None:
+        self._file.close()

@@ -18,6 +18,16 @@ POOL_SIZE: Final = 16  # the API's worker threads that read at once
 POOL_WAIT_S: Final = 2.0
 
 
+class Claim(Protocol):
+    """The one projector's hold on a read model. It ends with the process at the latest."""
+
+    def held(self) -> bool:
+        """Whether it is still ours: a database that was away may have given it to another."""
+
+    def close(self) -> None:
+        """Let another projector have it."""
+
+
 class Store(Protocol):
     """Generations by number. Numbers only go up; 0 stands for none."""
 
@@ -53,6 +63,9 @@ class Store(Protocol):
     def transaction(self, session: Session, generation: int, /) -> AbstractContextManager[Cursor]:
         """The only writing transaction of a generation: committed at the end, undone by any error.
         Raises ReadModelDown."""
+
+    def claim(self) -> Claim | None:
+        """The hold that only one has at a time; None when another has it. Raises ReadModelDown."""
 
     def close(self) -> None: ...
 

@@ -7,18 +7,22 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
+import psycopg
 import pytest
 from prometheus_client import CollectorRegistry
+from sqlalchemy.engine import make_url
 
 from adapters.readmodel.model import Model, open_model
 from adapters.readmodel.ports import Fenced
+from adapters.readmodel.postgres import PROJECTOR
+from app.platform.postgres import Postgres
 from core import records
 from engine.clock import HeldClock, SystemClock
 from engine.errors import Exit
 from engine.reader import LogRecord
 from engine.watch import Health, Phase
 from processors import topology as t
-from processors.projector import FENCED, Projector, ProjectorProbes
+from processors.projector import FENCED, STANDS_BY, Projector, ProjectorProbes
 from processors.projector_feed import LOG_START_LOST, LOG_TAIL_LOST, PARTITIONS_CHANGED
 from processors.projector_metrics import ProjectorMetrics
 from processors.projector_rebuild import Rebuild
@@ -38,6 +42,10 @@ from tests.contracts.projection_house import (
 )
 
 SECONDS_MAX = 20.0
+END_ITS_CLAIM = """
+    SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = database
+    WHERE locktype = 'advisory' AND classid = %s AND datname = current_database()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +241,67 @@ def test_a_fenced_projector_ends_with_a_sentence(world: Outside, model: Model) -
     assert running.ended is not None
     assert running.ended.code == FENCED
     assert "another projector writes this read model" in running.ended.detail
+
+
+def test_a_second_projector_stands_by_and_goes_on_where_the_first_one_ends(
+    world: Outside, empty_url: str, expected: dict[str, Any]
+) -> None:
+    """DEP-04, one projector a read model: no crash, no fence, nothing doubled or skipped."""
+    log = log_of(world)
+    cut = len(log) // 2
+    models = [open_model(empty_url) for _ in range(2)]
+    sources = [source_of(log[:cut], seed=seed) for seed in range(2)]
+    first = Running(sources[0], models[0], world)
+    first.until(lambda: first.probes.ready()[0])
+    second = Running(sources[1], models[1], world)
+    second.until(lambda: second.health.reason == STANDS_BY)
+    for record in log[cut : cut + 5]:
+        for source in sources:
+            source.append(record)
+    first.until(lambda: first.probes.ready()[0])
+    assert (second.probes.live()[0], second.probes.ready()[0]) == (True, False)
+    assert second.metric("npp_projector_delay_seconds", topic=t.EVENTS) == 0
+    assert second.metric("npp_projector_generation") == 0
+    first.stop()
+    second.until(lambda: second.probes.ready()[0])
+    third = Running(source_of(log), models[0], world)
+    third.until(lambda: third.health.reason == STANDS_BY)
+    for record in log[cut + 5 :]:
+        sources[1].append(record)
+    second.until(lambda: dump(models[1]) == expected)
+    for running in (third, second):
+        running.stop()
+    assert (first.ended, second.ended, third.ended) == (None, None, None)
+    for model in models:
+        model.close()
+
+
+def test_who_has_lost_the_claim_stands_by_and_does_not_end(
+    world: Outside, postgres: Postgres, expected: dict[str, Any]
+) -> None:
+    """The server has ended the connection that held it, and another projector was quicker."""
+    log = log_of(world)
+    with postgres.database() as url:
+        model = open_model(url)
+        first = Running(source := source_of(log[:-40]), model, world)
+        first.until(lambda: first.probes.ready()[0])
+        assert model.claim() is None
+        other = None
+        plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(plain, autocommit=True) as server:
+            while other is None:
+                server.execute(END_ITS_CLAIM, [PROJECTOR])
+                other = model.claim()
+        project(source_of(log), model, world.codec, HeldClock(START_MS))
+        for record in log[-40:]:
+            source.append(record)
+        first.until(lambda: first.health.reason == STANDS_BY)
+        other.close()
+        first.until(lambda: first.probes.ready()[0])
+        assert dump(model) == expected
+        first.stop()
+        assert first.ended is None
+        model.close()
 
 
 def test_a_journal_that_does_not_fit_halts_it_in_its_place(world: Outside, model: Model) -> None:
