@@ -11,10 +11,9 @@ same effect).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Final
 
-import msgspec
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from engine.clock import Clock
@@ -28,15 +27,15 @@ from engine.errors import (
     is_end_of_partition,
 )
 from engine.groupmeta import parse
-from engine.lanes import BYTES_MAX, LANES_COUNT, RECORDS_MAX, Lanes
+from engine.lanes import Lanes
 from engine.ports import ControlState, InputRecord
 from engine.progress import Name, Progress, Question
-from engine.publisher import NotConfirmed, Outgoing, Publisher
+from engine.publisher import NotConfirmed, Publisher
 from engine.reader import LogRecord, headers_of
 from engine.scout import Scout
 from engine.watch import Health, Phase
+from engine.worker_settings import Handler, TryAgain, WorkerSettings
 
-Handler = Callable[[InputRecord], Sequence[Outgoing]]
 POLL_COUNT: Final = 200
 POLL_WAIT_S: Final = 0.1  # a record that comes ends the wait
 ASKED_POLL_WAIT_S: Final = 0.02  # where lanes may ask meanwhile whether a partition is ours
@@ -47,34 +46,6 @@ FRESH_WAIT_S: Final = 0.05  # then the lane serves somebody else
 COMMITTED_S_MAX: Final = 10.0
 STILL_OURS_S: Final = 15.0  # a commit by the polling thread, and a rebalance before it
 LEAVE_S_MAX: Final = 5.0
-
-
-class TryAgain(Exception):
-    """Raised by a handler: the outside world does not answer; the same record again after
-    `pause_s`, and until then the thread serves others."""
-
-    def __init__(self, reason: str, pause_s: float = 1.0) -> None:
-        super().__init__(reason)
-        self.pause_s = pause_s
-
-
-class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings of one worker; all waits and queues are bounded."""
-
-    connection: Mapping[str, Any]
-    group: str  # consumer group, e.g. npp-rail
-    topics: tuple[str, ...]
-    control_topic: str
-    instance_id: str | None = None  # a killed instance that has one takes its place again at once
-    # The handler itself begins nothing under STOP: it is called all the same, for what may go on.
-    handler_obeys_stop: bool = False
-    lanes: int = LANES_COUNT
-    records_max: int = RECORDS_MAX
-    bytes_max: int = BYTES_MAX
-    session_timeout_ms: int = 10_000
-    poll_interval_ms_max: int = 120_000
-    revoke_s_max: float = 10.0  # waiting for records under way before partitions are given away
-    shutdown_s_max: float = 15.0
 
 
 class Worker:
@@ -128,27 +99,7 @@ class Worker:
             records_max=settings.records_max,
             bytes_max=settings.bytes_max,
         )
-        member = settings.instance_id
-        self._consumer = Consumer(
-            {
-                **settings.connection,
-                "group.id": settings.group,
-                **({"group.instance.id": f"{settings.group}-{member}"} if member else {}),
-                "partition.assignment.strategy": "range",
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "auto.offset.reset": "earliest",
-                "enable.partition.eof": False,
-                "session.timeout.ms": settings.session_timeout_ms,
-                "heartbeat.interval.ms": settings.session_timeout_ms // 8,
-                "max.poll.interval.ms": settings.poll_interval_ms_max,
-                "queued.min.messages": 1_000,
-                "queued.max.messages.kbytes": 16 * 1024,
-                "fetch.queue.backoff.ms": 10,
-                "fetch.error.backoff.ms": 50,
-            }
-        )
+        self._consumer = Consumer(settings.consumer())
 
     def request_stop(self) -> None:
         """End after what is under way; safe from a signal handler."""

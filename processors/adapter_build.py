@@ -13,7 +13,8 @@ from adapters.ports import DepositsCore, Notifier, Rail, ResolvePolicy
 from engine.clock import Clock
 from engine.publisher import Publisher
 from engine.watch import Health
-from engine.worker import Handler, Worker, WorkerSettings
+from engine.worker import Worker
+from engine.worker_settings import Handler, WorkerSettings
 from processors import topology
 from processors.adapter_kafka import KafkaRecords, RedriverLoop
 from processors.adapter_metrics import AdapterMetrics

@@ -18,7 +18,7 @@ from engine.errors import Exit
 from engine.ports import InputRecord
 from engine.publisher import Outgoing
 from engine.reader import LogRecord
-from engine.worker import TryAgain
+from engine.worker_settings import TryAgain
 from processors import quarantine, topology
 from processors.adapter_metrics import AdapterMetrics
 from processors.adapter_ports import Codec, Publisher, Work
@@ -40,7 +40,7 @@ class Desk(Protocol):
 
 
 class InstructionHandler:
-    """`engine.worker.Handler` over a desk. It publishes by itself, so it returns no answers."""
+    """`engine.worker_settings.Handler` over a desk. It publishes by itself, so it returns no answers."""
 
     def __init__(
         self,

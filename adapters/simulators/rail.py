@@ -11,7 +11,6 @@ import hmac
 import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import httpx
@@ -22,11 +21,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from adapters import ports
-from adapters.rail_messages import decimal
 from adapters.simulators import base
 from adapters.simulators.base import BadRequestError, Journal, Scripts, json_body
 from adapters.simulators.rail_behaviour import drawn
 from adapters.simulators.rail_ledger import PendingStep, RailEntry, RailLedger
+from adapters.simulators.rail_words import TIMED_KINDS, callback, described
 from core.values import payment_id_of_external_ref
 from engine.clock import Clock, SystemClock
 
@@ -36,17 +35,6 @@ CALLBACK_TIMEOUT_SECONDS: Final = 10.0
 CALLBACKS_AT_ONCE_MAX: Final = 32
 HANG_MILLIS_MAX: Final = 120_000
 CONTENT_FIELDS: Final = ("amount", "currency", "service", "endToEndId", "debtor", "creditor")
-
-STATUS_OF_KIND: Final = {
-    "RECEIVED": "RCVD",
-    "PENDING": "PDNG",
-    "ACCEPTED": "ACCP",
-    "SETTLED": "ACSC",
-    "REJECTED": "RJCT",
-    "EXPIRED": "EXPD",
-}
-CANCELLATION_OF_KIND: Final = {"RECALL_ACCEPTED": "CNCL", "RECALL_REFUSED": "RJCR"}
-TIMED_KINDS: Final = frozenset({*STATUS_OF_KIND, *CANCELLATION_OF_KIND, "RETURNED"})
 
 
 class RailSimulator:
@@ -128,9 +116,9 @@ class RailSimulator:
         if trouble is not None:
             return await _fail(trouble)
         if entry.rejected is not None and _first(steps, "SYNC_REJECT") is not None:
-            return JSONResponse(self._describe(entry), status_code=422)
+            return JSONResponse(described(entry), status_code=422)
         status_code = 202 if entry.submitted == 1 else 200
-        return JSONResponse(self._describe(entry), status_code=status_code)
+        return JSONResponse(described(entry), status_code=status_code)
 
     def _take(
         self, ref: str, body: dict[str, Any], steps: list[dict[str, Any]], now: int
@@ -160,12 +148,12 @@ class RailSimulator:
         entry = self.ledger.entries.get(ref)
         if entry is None:
             return _unknown(ref)
-        described = self._describe(entry)
+        shown = described(entry)
         if step is not None and "status" in step:
             if step["status"] == ports.UNKNOWN:
                 return _unknown(ref)
-            described |= {k: step[k] for k in ("status", "code", "amount") if k in step}
-        return JSONResponse(described)
+            shown |= {k: step[k] for k in ("status", "code", "amount") if k in step}
+        return JSONResponse(shown)
 
     async def _recall(self, request: Request) -> Response:
         ref = request.path_params["ref"].upper()
@@ -176,15 +164,15 @@ class RailSimulator:
         answer = self._judge_recall(entry, step.get("answer"))
         self.ledger.recalls[ref] = answer
         self.ledger.keep(entry)
-        described = {**self._describe(entry), "recall": answer}
+        shown = {**described(entry), "recall": answer}
         after = step.get("afterMillis", 0)
         if answer == "PENDING":
-            return JSONResponse(described, status_code=202)
+            return JSONResponse(shown, status_code=202)
         if after:
             told = {"kind": f"RECALL_{answer}", "afterMillis": after}
             self._schedule(entry, [told], self._clock.now_ms())
-            return JSONResponse({**described, "recall": "PENDING"}, status_code=202)
-        return JSONResponse(described)
+            return JSONResponse({**shown, "recall": "PENDING"}, status_code=202)
+        return JSONResponse(shown)
 
     def _judge_recall(self, entry: RailEntry, scripted: str | None) -> str:
         """Money that was paid is not recalled, whatever a script says."""
@@ -273,7 +261,7 @@ class RailSimulator:
             number = entry.messages
             for repeat in range(int(step.get("repeat", 1))):
                 copy = repeat if step.get("newId") else 0
-                await self._tell(self._message(entry, step, f"{number}.{copy}"))
+                await self._tell(callback(entry, step, f"{number}.{copy}", self._clock.now_ms()))
         entry.pending = [each for each in entry.pending if each is not pending]
         self.ledger.keep(entry)
 
@@ -299,51 +287,6 @@ class RailSimulator:
                     pass  # heard or not, it is told again: that is what a rail does
             await asyncio.sleep(pause)
             pause = min(CALLBACK_PAUSE_SECONDS_MAX, pause * 2)
-
-    def _message(self, entry: RailEntry, step: dict[str, Any], number: str) -> dict[str, Any]:
-        kind, code = step["kind"], step.get("code")
-        amount = step.get("amount", step.get("ledgerAmount", entry.amount))
-        money = {"Ccy": step.get("currency", entry.currency), "Value": decimal(amount)}
-        message: dict[str, Any] = {
-            "MsgId": step.get("messageId", f"SIM{entry.external_ref}-{number}"),
-            "CreDtTm": datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC).isoformat(),
-            "OrgnlInstrId": step.get("externalRef", entry.external_ref),
-            "OrgnlTxId": entry.transaction_id,
-        }
-        reason = {"Cd": code, "AddtlInf": step.get("details")} if code else None
-        if kind == "RETURNED":
-            return {
-                **message,
-                "MsgType": "pacs.004",
-                "RtrRsnInf": reason,
-                "RtrdIntrBkSttlmAmt": money,
-            }
-        if kind in CANCELLATION_OF_KIND:
-            status = CANCELLATION_OF_KIND[kind]
-            return {**message, "MsgType": "camt.029", "CxlSts": status, "StsRsnInf": reason}
-        message |= {"MsgType": "pacs.002", "TxSts": STATUS_OF_KIND[kind], "StsRsnInf": reason}
-        if kind == "SETTLED" or "amount" in step:
-            message["IntrBkSttlmAmt"] = money
-        if kind in ("ACCEPTED", "SETTLED"):
-            message["AccptncDtTm"] = message["CreDtTm"]
-        return message
-
-    def _describe(self, entry: RailEntry) -> dict[str, Any]:
-        status = entry.status()
-        described: dict[str, Any] = {
-            "externalRef": entry.external_ref,
-            "railRef": entry.transaction_id,
-            "transactionId": entry.transaction_id,
-            "messageId": f"SIM{entry.external_ref}-ENQ-{status}",
-            "status": status,
-            "code": entry.rejected,
-            "currency": entry.currency,
-        }
-        if entry.settled_amount:
-            described["amount"] = entry.settled_amount
-        if entry.returned_amount:
-            described["returnedAmount"] = entry.returned_amount
-        return described
 
 
 def _reference(body: dict[str, Any]) -> str:

@@ -18,7 +18,8 @@ from engine.publisher import Outgoing, Publisher
 from engine.reader import LogRecord, read_all
 from engine.topics import TopicAdmin, TopicSpec
 from engine.watch import Health
-from engine.worker import Handler, TryAgain, Worker, WorkerSettings
+from engine.worker import Worker
+from engine.worker_settings import Handler, TryAgain, WorkerSettings
 from tests.driver.engine_toy import ADD, ANSWERS, CONTROL, ToyControl
 from tests.kafka.engine_rig import Rig, rig
 from tests.kafka_source import Kafka

@@ -1,0 +1,69 @@
+"""What the simulated rail says, in the words of docs/rail-gateway.md: callbacks and answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from adapters.rail_messages import decimal
+from adapters.simulators.rail_ledger import RailEntry
+
+STATUS_OF_KIND: Final = {
+    "RECEIVED": "RCVD",
+    "PENDING": "PDNG",
+    "ACCEPTED": "ACCP",
+    "SETTLED": "ACSC",
+    "REJECTED": "RJCT",
+    "EXPIRED": "EXPD",
+}
+CANCELLATION_OF_KIND: Final = {"RECALL_ACCEPTED": "CNCL", "RECALL_REFUSED": "RJCR"}
+TIMED_KINDS: Final = frozenset({*STATUS_OF_KIND, *CANCELLATION_OF_KIND, "RETURNED"})
+
+
+def callback(entry: RailEntry, step: dict[str, Any], number: str, now_ms: int) -> dict[str, Any]:
+    """A scripted step as the rail tells it; `number` tells a payment's messages apart."""
+    kind, code = step["kind"], step.get("code")
+    amount = step.get("amount", step.get("ledgerAmount", entry.amount))
+    money = {"Ccy": step.get("currency", entry.currency), "Value": decimal(amount)}
+    said: dict[str, Any] = {
+        "MsgId": step.get("messageId", f"SIM{entry.external_ref}-{number}"),
+        "CreDtTm": datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(),
+        "OrgnlInstrId": step.get("externalRef", entry.external_ref),
+        "OrgnlTxId": entry.transaction_id,
+    }
+    reason = {"Cd": code, "AddtlInf": step.get("details")} if code else None
+    if kind == "RETURNED":
+        return {
+            **said,
+            "MsgType": "pacs.004",
+            "RtrRsnInf": reason,
+            "RtrdIntrBkSttlmAmt": money,
+        }
+    if kind in CANCELLATION_OF_KIND:
+        status = CANCELLATION_OF_KIND[kind]
+        return {**said, "MsgType": "camt.029", "CxlSts": status, "StsRsnInf": reason}
+    said |= {"MsgType": "pacs.002", "TxSts": STATUS_OF_KIND[kind], "StsRsnInf": reason}
+    if kind == "SETTLED" or "amount" in step:
+        said["IntrBkSttlmAmt"] = money
+    if kind in ("ACCEPTED", "SETTLED"):
+        said["AccptncDtTm"] = said["CreDtTm"]
+    return said
+
+
+def described(entry: RailEntry) -> dict[str, Any]:
+    """A payment as the rail answers when it is asked."""
+    status = entry.status()
+    answer: dict[str, Any] = {
+        "externalRef": entry.external_ref,
+        "railRef": entry.transaction_id,
+        "transactionId": entry.transaction_id,
+        "messageId": f"SIM{entry.external_ref}-ENQ-{status}",
+        "status": status,
+        "code": entry.rejected,
+        "currency": entry.currency,
+    }
+    if entry.settled_amount:
+        answer["amount"] = entry.settled_amount
+    if entry.returned_amount:
+        answer["returnedAmount"] = entry.returned_amount
+    return answer
