@@ -40,7 +40,7 @@ class Desk(Protocol):
 
 
 class InstructionHandler:
-    """`engine.worker_settings.Handler` over a desk. It publishes by itself, so it returns no answers."""
+    """`engine.worker_settings.Handler` over a desk. It publishes itself and returns no answers."""
 
     def __init__(
         self,
