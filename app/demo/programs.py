@@ -12,7 +12,7 @@ from app.demo.options import Options
 from app.platform.children import free_ports
 from app.platform.supervisor import Program, Restart
 
-PUBLISHER: Final = Path(__file__).resolve().parents[2] / "examples" / "upstream_publisher.py"
+PUBLISHER: Final = "examples.upstream_publisher"
 SIMULATORS: Final = ("rail", "deposits", "notifications")
 PROCESSORS: Final = ("payments", "adapters", "verifier", "projector")
 API: Final = "api"
@@ -99,7 +99,7 @@ class Programs:
         """The upstream system, with the load of the options."""
         options = self._options
         command = (
-            *(sys.executable, str(PUBLISHER), "--json"),
+            *(sys.executable, "-m", PUBLISHER, "--json"),
             *("--payments", str(options.payments)),
             *("--rate", str(options.rate)),
             *("--seed", str(options.seed)),

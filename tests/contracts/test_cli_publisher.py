@@ -7,16 +7,20 @@ import random
 import sys
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
+
+import pytest
 
 from core.values import payment_intent_id
 from engine.partitioner import partition_of
-from examples import upstream_publisher as upstream
+from examples import upstream_load, upstream_publisher
 
 HOUSE = {"app", "core", "engine", "schemas", "processors", "adapters", "evidence", "tests"}
 
 
-def test_it_imports_nothing_of_ours() -> None:
-    tree = ast.parse(Path(upstream.__file__).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("module", [upstream_load, upstream_publisher])
+def test_it_imports_nothing_of_ours(module: ModuleType) -> None:
+    tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
     roots = {
         (node.module or "").split(".")[0]
         for node in ast.walk(tree)
@@ -29,29 +33,35 @@ def test_it_imports_nothing_of_ours() -> None:
         for alias in node.names
     }
     assert roots.isdisjoint(HOUSE)
-    assert roots <= {*sys.stdlib_module_names, "confluent_kafka", "fastavro"}
+    assert roots <= {*sys.stdlib_module_names, "confluent_kafka", "fastavro", "examples"}
 
 
 def test_its_ids_and_partitions_are_ours() -> None:
-    assert upstream.payment_intent_id("mobile-app", "key-0001") == "pi_pdkz22ub6ujnprx6nas575vbxy"
+    assert (
+        upstream_load.payment_intent_id("mobile-app", "key-0001") == "pi_pdkz22ub6ujnprx6nas575vbxy"
+    )
     draw = random.Random(7)
     for _ in range(500):
         source, key = f"s{draw.random()}", "k" * draw.randrange(1, 60) + "é"
         payment = payment_intent_id(source, key)
-        assert upstream.payment_intent_id(source, key) == payment
+        assert upstream_load.payment_intent_id(source, key) == payment
         count = draw.randrange(1, 100)
-        assert upstream.partition_of(payment.encode(), count) == partition_of(
+        assert upstream_load.partition_of(payment.encode(), count) == partition_of(
             payment.encode(), count
         )
 
 
 def test_a_load_has_every_mistake_and_its_expectation_adds_up() -> None:
-    kinds = Counter(upstream.plan(200, random.Random(1)))
+    kinds = Counter(upstream_publisher.plan(200, random.Random(1)))
     assert kinds["payment"] == 200
-    assert set(upstream.MISTAKES) <= set(kinds)
-    assert sum(upstream.expected(kinds).values()) == sum(kinds.values())
+    assert set(upstream_load.MISTAKES) <= set(kinds)
+    assert sum(upstream_publisher.expected(kinds).values()) == sum(kinds.values())
 
 
 def test_the_same_seed_plans_the_same_load() -> None:
-    assert upstream.plan(300, random.Random(5)) == upstream.plan(300, random.Random(5))
-    assert upstream.plan(300, random.Random(5)) != upstream.plan(300, random.Random(6))
+    assert upstream_publisher.plan(300, random.Random(5)) == upstream_publisher.plan(
+        300, random.Random(5)
+    )
+    assert upstream_publisher.plan(300, random.Random(5)) != upstream_publisher.plan(
+        300, random.Random(6)
+    )

@@ -26,7 +26,8 @@ from typing import Any
 from confluent_kafka import Producer
 
 from app.platform.children import end_child, free_ports, start_child, tail_of
-from examples import upstream_publisher as upstream
+from examples import upstream_load as upstream
+from examples.upstream_publisher import publish
 from tests.auditor import Evidence, Report, audit, read_kafka
 from tests.auditor.wire import Decoder
 from tests.kafka.processes import HTTP_SECONDS_MAX, Process, answers, get
@@ -191,7 +192,7 @@ class House:
         if sunny:
             report = self.publish_payments(payments)
         else:
-            report = upstream.publish(options)
+            report = publish(options)
             self.published.update(report["expected"])
             self.published["records"] += report["records"]
         return report

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from app.platform.broker import Cluster
-from examples import upstream_publisher as upstream
+from examples import upstream_load as upstream
 from tests.auditor.evidence import INPUTS
 from tests.kafka.harness import House, rounds
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from examples import upstream_publisher as upstream
+from examples import upstream_load as upstream
 from tests.kafka.harness import House, rounds
 
 STEP_MILLIS = 40
