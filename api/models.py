@@ -12,6 +12,8 @@ from typing import Annotated, Final
 from pydantic import Field, StringConstraints
 
 from api.bodies import Body, Identifier, Text
+from core.payment.decide_operator import MARK_FAILED_REASONS
+from core.payment.decide_reconcile import VERDICTS
 from core.values import Action
 
 INT64_MAX: Final = 2**63 - 1
@@ -25,6 +27,9 @@ Time = (
     Annotated[str, StringConstraints(max_length=40), Field(description="ISO 8601 with a zone.")]
     | Annotated[int, Field(ge=0, le=INT64_MAX, description="Epoch milliseconds.")]
 )
+# Listed for the document; that another word is refused, and how, is the engine's.
+MarkReason = Annotated[Identifier, Field(json_schema_extra={"enum": sorted(MARK_FAILED_REASONS)})]
+Verdict = Annotated[Identifier, Field(json_schema_extra={"enum": sorted(VERDICTS)})]
 PartyText = Annotated[str, StringConstraints(max_length=PARTY_CHARACTERS_MAX)]
 Offset = Annotated[int, Field(ge=0, le=EXACT_MAX)]
 
@@ -55,7 +60,7 @@ class Cancel(Act):
 class MarkFailed(Act):
     """`reason` is one of the failure reasons but CANCELLED and EXPIRED."""
 
-    reason: Identifier = Field(examples=["RAIL"])
+    reason: MarkReason = Field(examples=["RAIL"])
     details: Text = Field(examples=["NPP rail returned error code 503"])
 
 
@@ -71,10 +76,10 @@ class OfAttempt(Act):
 
 
 class Resolve(Act):
-    """`verdict` SETTLED_AFTER_ALL, NOT_PAID, RETURNED or AMOUNT_ACCEPTED, of one attempt."""
+    """`verdict` on one attempt of the payment."""
 
     attemptId: AttemptId
-    verdict: Identifier
+    verdict: Verdict
     details: Text
 
 
@@ -99,9 +104,9 @@ class RequestApproval(Body):
     action: Action = Field(strict=False)
     reason: Text
     attemptId: AttemptId | None = None
-    failureReason: Identifier | None = None
+    failureReason: MarkReason | None = None
     conflictId: Identifier | None = None
-    verdict: Identifier | None = None
+    verdict: Verdict | None = None
     amount: Cents | None = None
     operatorId: Identifier | None = None
 

@@ -14,7 +14,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 import api
-from api import problems
+from api import openapi_links, problems
 from api.access import ACCESS
 from api.problems import MEDIA_TYPE, Problem, ProblemDetails
 from api.views_base import View
@@ -89,6 +89,8 @@ def build(app: FastAPI) -> dict[str, Any]:
         if isinstance(route, APIRoute) and route.include_in_schema:
             for method in route.methods or ():
                 _complete(found["paths"][route.path_format][method.lower()], route, method)
+    operations = [each for methods in found["paths"].values() for each in methods.values()]
+    openapi_links.add({each["operationId"]: each for each in operations})
     return found
 
 

@@ -26,6 +26,15 @@ MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:npp:rule:"
 RETRY_AFTER_S: Final = 5  # after a 503: a stop or a database is not over in less
 
+ASK_AGAIN: Final = (
+    "Ask again after the seconds that Retry-After names: the same request again has no second "
+    "effect."
+)
+WHEN_STOPPED: Final = (
+    "Nothing was done. Ask again when processing goes on; GET /api/control says whether people "
+    "have stopped it."
+)
+
 STATUS: Final[dict[str, int]] = {
     refusals.VALIDATION_FAILED: 400,
     refusals.POLICY_REJECTED: 403,
@@ -156,18 +165,17 @@ def not_found(rule: str, sentence: str) -> Problem:
 
 def unavailable(rule: str, sentence: str) -> Problem:
     """503: asking again is safe."""
-    return Problem(503, "UNAVAILABLE", rule, sentence, headers={"Retry-After": str(RETRY_AFTER_S)})
+    return _not_now("UNAVAILABLE", rule, sentence, ASK_AGAIN)
 
 
 def stopped(sentence: str) -> Problem:
     """503 STOPPED: no command is taken."""
-    return Problem(
-        503,
-        "STOPPED",
-        "PROCESSING_STOPPED",
-        sentence,
-        headers={"Retry-After": str(RETRY_AFTER_S)},
-    )
+    return _not_now("STOPPED", "PROCESSING_STOPPED", sentence, WHEN_STOPPED)
+
+
+def _not_now(code: str, rule: str, sentence: str, advice: str) -> Problem:
+    headers = {"Retry-After": str(RETRY_AFTER_S)}
+    return Problem(503, code, rule, sentence, headers=headers, advice=advice)
 
 
 def answer(problem: Problem, request_id: str | None = None) -> Response:

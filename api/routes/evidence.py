@@ -145,8 +145,9 @@ async def evidence_pack_download(
     openapi_extra={
         "requestBody": {
             "required": False,
-            "content": {JSON: {"schema": {"type": "object"}}},
-            "description": "A pack exactly as it was downloaded; nothing: the payment in the log.",
+            "content": {JSON: {"schema": {}}},
+            "description": "A pack exactly as it was downloaded; nothing: the payment in the log. "
+            "What is no pack is no error here: the answer says that it is not verified, and why.",
         }
     },
     **gives(VerificationView),

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from adapters.readmodel.reader import DatabaseReader
 from api.access import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, SUBMITTER, VIEWER
-from api.app import create_app
+from api.app import ApiSettings, create_app
 from api.audit import KafkaAudit
 from api.auth_keys import KeySource, from_file
 from api.auth_local import LOCAL_AUDIENCE, LOCAL_ISSUER, LocalIssuer
@@ -160,7 +160,7 @@ class DriverControl:
 class ApiHouse:
     """One set-up: `post`, `get`, and what the log says of it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: ApiSettings | None = None) -> None:
         self.world = World()
         sources = (SOURCE, CLIENT_SOURCE)
         self.world.control.apply_record(
@@ -188,15 +188,15 @@ class ApiHouse:
         self.audit = KafkaAudit(publisher=publisher, codec=CODEC, clock=self.clock, partitions=1)
         self.issuer = LocalIssuer(folder / "keys", self.clock)
         keys = KeySource(from_file(self.issuer.jwks), self.clock, local_keys=True)
-        settings = TokenSettings(LOCAL_ISSUER, LOCAL_AUDIENCE)
+        tokens = Tokens(TokenSettings(LOCAL_ISSUER, LOCAL_AUDIENCE), keys, self.clock)
         unused: Any = None
         services = Services(
             reader=self.reader, commands=self.commands, audit=self.audit, evidence=unused,
             clock=self.clock, codec=CODEC, journal=unused, sources={CLIENT: CLIENT_SOURCE},
             keyring=unused, partitions=PARTITIONS,
         )  # fmt: skip
-        app = create_app(services, Tokens(settings, keys, self.clock))
-        self.http = TestClient(app, raise_server_exceptions=True)
+        self.app = create_app(services, tokens, settings)
+        self.http = TestClient(self.app, raise_server_exceptions=True)
 
     def close(self) -> None:
         self.http.close()
