@@ -14,6 +14,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from adapters.readmodel.model import Model
 from adapters.readmodel.ports import Reader, ReadModelDown
 from adapters.readmodel.sqlite import SqliteStore
 from api.app import ApiSettings, create_app
@@ -60,6 +61,8 @@ def run_api(environment: Environment) -> int:
     room = Room(environment, "api")
     sign_in = tokens(environment, room.clock)
     model = read_model(environment, room.clock)
+    if environment.settings.profile is Profile.PRODUCTION:
+        require_read_only(model)
     reader = model.reader()
     publisher = Publisher(room.connection, CLIENT_ID, room.clock)
     commands = _commands(room, reader, publisher)
@@ -143,6 +146,21 @@ def clients(environment: Environment) -> dict[str, str]:
             )
         found[client] = source
     return found
+
+
+def require_read_only(model: Model) -> None:
+    """In production the API's role in the database can only read. Raises Problem. A database that
+    does not answer is not asked again: without it there is nothing to write to."""
+    try:
+        writes = not isinstance(model.store, SqliteStore) and model.store.may_write()
+    except ReadModelDown as down:
+        log.warning("whether the API's database role can write is not known", why=str(down))
+        return
+    if writes:
+        raise usage(
+            "NPP_READ_MODEL_URL names a role that can write, which the API may not have.",
+            do="Give it npp_reader (deploy/read-model/reader.sql); the projector keeps its own.",
+        )
 
 
 def tokens(environment: Environment, clock: Clock) -> Tokens:

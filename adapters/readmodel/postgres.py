@@ -42,6 +42,10 @@ CLAIMED: Final = """
             AND pid = pg_backend_pid() AND granted
     )
 """
+MAY_WRITE: Final = """
+    SELECT has_database_privilege(current_database(), 'CREATE')
+        OR coalesce(has_table_privilege(to_regclass('npp_readmodel.pointer'), 'UPDATE'), false)
+"""
 NOTICED_IN_TIME: Final = {
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
@@ -122,6 +126,10 @@ class PostgresStore:
 
     def any_of(self, values: list[str] | list[int]) -> object:
         return values
+
+    def may_write(self) -> bool:
+        may: bool = self._pointer.one(MAY_WRITE)[0]
+        return may
 
     def claim(self) -> SessionClaim | None:
         session = Session(self._engine("", 1, READ_TIMEOUT_MS, NOTICED_IN_TIME))

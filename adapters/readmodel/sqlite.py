@@ -82,11 +82,12 @@ class SqliteStore:
             Path(f"{self._file(generation)}{ending}").unlink(missing_ok=True)
 
     def reading(self, generation: int) -> Engine:
-        return self._engine(generation, POOL_SIZE, CACHE_KB_READER, ["PRAGMA query_only = ON"])
+        return self._engine(generation, "ro", POOL_SIZE, CACHE_KB_READER, [])
 
     def writing(self, generation: int) -> Engine:
         return self._engine(
             generation,
+            "rw",
             1,
             CACHE_KB_WRITER,
             ["PRAGMA journal_mode = WAL", f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}"],
@@ -94,6 +95,9 @@ class SqliteStore:
 
     def transaction(self, session: Session, _generation: int) -> AbstractContextManager[Cursor]:
         return session.transaction(["BEGIN IMMEDIATE"])
+
+    def may_write(self) -> bool:
+        return os.access(self.folder, os.W_OK)
 
     def claim(self) -> FileClaim | None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -112,16 +116,18 @@ class SqliteStore:
     def any_of(self, values: list[str] | list[int]) -> object:
         return msgspec.json.encode(values).decode()
 
-    def _engine(self, generation: int, connections: int, cache_kb: int, more: list[str]) -> Engine:
+    def _engine(
+        self, generation: int, mode: str, connections: int, cache_kb: int, more: list[str]
+    ) -> Engine:
         file = self._file(generation)
         if not file.exists():
             raise ReadModelDown(f"generation {generation} of the read model is not there")
         engine = create_engine(
-            # Never made by opening it: a dropped one stays away.
+            # Never made by opening it (mode rwc): a dropped one stays away.
             URL.create(
                 "sqlite",
                 database=f"file:{quote(str(file))}",
-                query={"mode": "rw", "uri": "true"},
+                query={"mode": mode, "uri": "true"},
             ),
             paramstyle="named",
             pool_size=connections,

@@ -64,6 +64,10 @@ class Store(Protocol):
         """The only writing transaction of a generation: committed at the end, undone by any error.
         Raises ReadModelDown."""
 
+    def may_write(self) -> bool:
+        """Whether who connects has the right to write, whatever this process does. Raises
+        ReadModelDown."""
+
     def claim(self) -> Claim | None:
         """The hold that only one has at a time; None when another has it. Raises ReadModelDown."""
 

@@ -159,14 +159,22 @@ def test_every_process_that_can_be_run_has_a_service() -> None:
 
 
 def test_projector_and_api_have_one_database_and_its_password_is_in_no_address() -> None:
+    """And a role each: the API's is the one that can only read."""
     database = SERVICES["read-model"]
     given = database["environment"]
-    for name in ("projector", "api"):
+    roles = {
+        "projector": (given["POSTGRES_USER"], given["POSTGRES_PASSWORD"]),
+        "api": ("npp_reader", given["READER_PASSWORD"]),
+    }
+    assert given["POSTGRES_PASSWORD"] != given["READER_PASSWORD"]
+    for volume in database["volumes"][1:]:
+        assert (DEPLOY / volume.split(":")[0]).is_file()
+    for name, (user, password) in roles.items():
         service = environment(RUNNING[name])
         url = make_url(service["NPP_READ_MODEL_URL"])
         assert (url.drivername, url.host, url.password) == (POSTGRES, "read-model", None)
-        assert (url.username, url.database) == (given["POSTGRES_USER"], given["POSTGRES_DB"])
-        assert RUNNING[name]["environment"]["PGPASSWORD"] == given["POSTGRES_PASSWORD"]
+        assert (url.username, url.database) == (user, given["POSTGRES_DB"])
+        assert RUNNING[name]["environment"]["PGPASSWORD"] == password
         assert RUNNING[name]["depends_on"]["read-model"] == {"condition": "service_healthy"}
         assert RUNNING[name]["depends_on"]["topics"] == RUNNING["rail"]["depends_on"]["topics"]
     others = [n for n, s in RUNNING.items() if "PGPASSWORD" in s["environment"]]

@@ -17,10 +17,23 @@ from adapters.readmodel import postgres as postgres_store
 from adapters.readmodel import rows, store
 from adapters.readmodel.model import default_url, open_model
 from adapters.readmodel.ports import ReadModelDown
+from app.exits import Problem
 from app.platform.postgres import OwnServer, Postgres
+from app.wiring_api import require_read_only
 from engine.clock import SystemClock
 from tests.contracts.readmodel_house import JOURNAL, moved, payment
 
+READER_SQL = Path(__file__).parents[2].joinpath("deploy/read-model/reader.sql").read_text("utf-8")
+WRITES = (
+    "DELETE FROM payments",
+    "UPDATE offsets SET next = 0",
+    "INSERT INTO counts VALUES ('x', 1)",
+    "DROP TABLE payments",
+    "TRUNCATE npp_readmodel_1.events",
+    "UPDATE npp_readmodel.pointer SET current = 1",
+    "CREATE SCHEMA npp_readmodel_9",
+    "CREATE TABLE npp_readmodel.mine (x int)",
+)
 BOUND_S = 20.0  # the bounds themselves are 3 to 10 seconds; this machine may be busy
 
 
@@ -104,7 +117,63 @@ def test_no_reader_can_write(postgres: Postgres, tmp_path: Path) -> None:
             session = model.reader()._current()
             with pytest.raises(Exception, match=r"read-?only"):
                 session.one("DELETE FROM payments RETURNING 1")
+            if make_url(address).get_backend_name() == "sqlite":
+                with session.cursor() as cursor:
+                    cursor.execute("PRAGMA query_only = OFF")
+                    with pytest.raises(Exception, match="readonly"):
+                        cursor.execute("DELETE FROM payments RETURNING 1")
             assert model.reader().payment("pi_0001") == payment(1)
+            model.close()
+
+
+@pytest.fixture
+def reader_role(postgres: Postgres) -> Iterator[str]:
+    """The role of deploy/read-model/reader.sh, and its password."""
+    password = "read-only-1"
+    with postgres.connect() as server:
+        server.execute("DROP ROLE IF EXISTS npp_reader")
+        server.execute(f"CREATE ROLE npp_reader LOGIN PASSWORD '{password}'")
+        yield password
+        server.execute("DROP ROLE npp_reader")
+
+
+def test_the_apis_role_reads_every_generation_and_can_write_none(
+    postgres: Postgres, reader_role: str
+) -> None:
+    """SEC-04: also where it turns off what only keeps it from writing by mistake; generations of
+    before and after the grants."""
+    with postgres.database() as url:
+        own = open_model(url)
+        own.writer().apply(rows.Batch(payments=[payment(1)]))
+        plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(plain, autocommit=True) as projector:
+            projector.execute(READER_SQL)
+        api = open_model(
+            make_url(url)
+            .set(username="npp_reader", password=reader_role)
+            .render_as_string(hide_password=False)
+        )
+        assert api.reader().payment("pi_0001") == payment(1)
+        newer = own.new_generation()
+        own.writer(newer).apply(rows.Batch(payments=[payment(1), payment(2)]))
+        own.switch_to(newer)
+        reader = api.reader()
+        assert reader.payment("pi_0002") == payment(2)
+        for statement in WRITES:
+            with reader._current().cursor() as cursor:
+                cursor.execute("SET default_transaction_read_only = off")
+                with pytest.raises(Exception, match=r"permission denied|must be owner"):
+                    cursor.execute(statement)
+        for write in (api.writer, api.new_generation, lambda: api.switch_to(newer + 1)):
+            with pytest.raises(Exception, match=r"permission denied|read-only|is not there"):
+                write()
+        assert (own.store.may_write(), api.store.may_write()) == (True, False)
+        require_read_only(api)
+        with pytest.raises(Problem, match="can write"):
+            require_read_only(own)
+        assert reader.payment("pi_0001") == payment(1)
+        reader.close()
+        for model in (api, own):
             model.close()
 
 
