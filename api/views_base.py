@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import msgspec
 
+from adapters.readmodel.lists import CAN_EXPIRE, EXPIRED
 from core.values import Parties
+from engine.clock import MS_PER_S
 
-MS_PER_S: Final = 1_000
 TIMES_COUNT_MAX: Final = 16_384  # written out and remembered: the same few are asked for
 JSON: Final = "application/json"
 _encode: Final = msgspec.json.Encoder().encode
@@ -70,8 +71,7 @@ def parties(opened: Parties) -> PartiesView:
 
 def approval_status(status: str, expires_at: int, now_ms: int) -> str:
     """EXPIRED is no event: whoever looks compares with the time."""
-    waits = status in ("REQUESTED", "REFERRED", "APPROVED")
-    return "EXPIRED" if waits and expires_at <= now_ms else status
+    return EXPIRED if status in CAN_EXPIRE and expires_at <= now_ms else status
 
 
 def _party(side: Any) -> PartyView:

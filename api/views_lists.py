@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import orjson
@@ -15,8 +15,7 @@ from api.views_events import PlaceView
 from api.views_hints import Why, why_attention
 from core.payment.state import unpack
 from core.values import attempt_id
-
-MS_PER_S: Final = 1_000
+from engine.clock import MS_PER_S
 
 
 class PaymentList(View):
@@ -136,19 +135,10 @@ class HeaderView(View):
     value: str | None
 
 
-class QuarantineView(View):
+class QuarantineView(QuarantineItem):
     """A quarantined record with its bytes in base64; they may hold personal data, so only
     operator, senior_operator, auditor and admin see them (`masked`)."""
 
-    partition: int
-    offset: int
-    at: str
-    reason: str
-    detail: str
-    payment_intent_id: str | None
-    origin: PlaceView
-    value_bytes: int
-    redrive_id: str | None
     key: str | None
     value: str | None
     headers: list[HeaderView]
@@ -284,15 +274,7 @@ def quarantined(row: rows.QuarantineRow, *, with_bytes: bool) -> QuarantineView:
     item = quarantine_item(row)
     headers: list[tuple[str, bytes | None]] = msgspec.msgpack.decode(row.headers)
     return QuarantineView(
-        partition=item.partition,
-        offset=item.offset,
-        at=item.at,
-        reason=item.reason,
-        detail=item.detail,
-        payment_intent_id=item.payment_intent_id,
-        origin=item.origin,
-        value_bytes=item.value_bytes,
-        redrive_id=item.redrive_id,
+        **msgspec.structs.asdict(item),
         key=_base64(row.key) if with_bytes else None,
         value=_base64(row.value) if with_bytes else None,
         headers=[HeaderView(n, _base64(v)) for n, v in headers] if with_bytes else [],

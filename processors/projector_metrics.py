@@ -149,9 +149,7 @@ class ProjectorMetrics:
         for reason in FailureReason:
             for source in SOURCES:
                 self._failed.labels(reason.value, source)
-        for state in STUCK_STATES:
-            for level in LEVELS:
-                self._stuck.labels(state, level)
+        self.stuck({})
         self.counts({})
 
     def watch_delay(self, delay_s: Callable[[str], float]) -> None:

@@ -6,8 +6,10 @@ what it asks for, and gives the first result.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
+from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,7 +18,6 @@ from api.auth import Caller, Use, sees_personal
 from api.guard import router as guarded
 from api.paths import ConflictId, PaymentId
 from api.services import MakeCommand, Principal, Services
-from core.header import InputHeader, OperatorHeader
 from core.payment import commands
 from schemas.errors import Unencodable
 
@@ -24,111 +25,115 @@ router = guarded()
 PAYMENT = "/api/payments/{payment_intent_id}"
 
 
-async def act(
-    request: Request,
-    principal: Principal,
-    services: Services,
-    payment_intent_id: str,
-    asked: Any,
-    make: MakeCommand,
-) -> Response:
-    """Publish the command that `make` gives and answer with its outcome. Raises Problem."""
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """Who acts on which payment."""
 
-    def work() -> Response:
+    request: Request
+    principal: Principal
+    services: Services
+    payment_intent_id: str
+
+    async def act(self, asked: Any, make: MakeCommand) -> Response:
+        """Publish the command that `make` gives and answer with its outcome. Raises Problem."""
+        return await answers.in_command_thread(lambda: self._act(asked, make))
+
+    def check_operator(self, asked: Any) -> None:
+        """As `answers.check_operator`, of the body's own fields."""
         answers.check_operator(
-            request,
-            services,
-            principal,
+            self.request,
+            self.services,
+            self.principal,
             asked.operatorId,
-            payment_intent_id=payment_intent_id,
+            payment_intent_id=self.payment_intent_id,
             reason=asked.reason if hasattr(asked, "reason") else asked.details,
         )
+
+    def _act(self, asked: Any, make: MakeCommand) -> Response:
+        self.check_operator(asked)
         try:
-            answer = services.commands.operate(
-                principal,
-                payment_intent_id,
+            answer = self.services.commands.operate(
+                self.principal,
+                self.payment_intent_id,
                 make,
                 approval_id=getattr(asked, "approvalId", None),
-                traceparent=answers.traceparent(request),
+                traceparent=answers.traceparent(self.request),
             )
         except Unencodable:
             raise problems.invalid("body", "does not fit into a record") from None
-        personal = sees_personal(principal)
-        return answers.respond(services, payment_intent_id, answer, personal=personal)
+        personal = sees_personal(self.principal)
+        return answers.respond(self.services, self.payment_intent_id, answer, personal=personal)
 
-    return await answers.in_command_thread(work)
+
+async def _acting(request: Request, who: Caller, use: Use, payment_intent_id: PaymentId) -> Acting:
+    return Acting(request, who, use, payment_intent_id)
+
+
+OnPayment = Annotated[Acting, Depends(_acting)]
 
 
 @router.post(f"{PAYMENT}/retry", summary="Retry a failed payment", **answers.TAKEN)
-async def retry(
-    request: Request, who: Caller, use: Use, payment_intent_id: PaymentId, asked: models.Retry
-) -> Response:
+async def retry(on: OnPayment, asked: models.Retry) -> Response:
     """Makes the next attempt; needs an approval RETRY, or RETRY_UNCERTAIN."""
-
-    def make(header: InputHeader, operator: OperatorHeader) -> commands.RetryPayment:
-        return commands.RetryPayment(header, operator, asked.attemptId, asked.reason)
-
-    return await act(request, who, use, payment_intent_id, asked, make)
+    return await on.act(
+        asked,
+        lambda header, operator: commands.RetryPayment(
+            header, operator, asked.attemptId, asked.reason
+        ),
+    )
 
 
 @router.post(f"{PAYMENT}/cancel", summary="Cancel a payment", **answers.TAKEN)
-async def cancel(
-    request: Request, who: Caller, use: Use, payment_intent_id: PaymentId, asked: models.Cancel
-) -> Response:
+async def cancel(on: OnPayment, asked: models.Cancel) -> Response:
     """In CREATED, AUTHORISED or SENT; needs an approval CANCEL."""
-
-    def make(header: InputHeader, operator: OperatorHeader) -> commands.CancelPayment:
-        return commands.CancelPayment(header, operator, asked.reason, asked.customerId)
-
-    return await act(request, who, use, payment_intent_id, asked, make)
+    return await on.act(
+        asked,
+        lambda header, operator: commands.CancelPayment(
+            header, operator, asked.reason, asked.customerId
+        ),
+    )
 
 
 @router.post(f"{PAYMENT}/mark-failed", summary="Mark a payment failed", **answers.TAKEN)
-async def mark_failed(
-    request: Request, who: Caller, use: Use, payment_intent_id: PaymentId, asked: models.MarkFailed
-) -> Response:
+async def mark_failed(on: OnPayment, asked: models.MarkFailed) -> Response:
     """In SENT or ACKNOWLEDGED; needs an approval MARK_FAILED with this reason."""
-
-    def make(header: InputHeader, operator: OperatorHeader) -> commands.MarkPaymentFailed:
-        return commands.MarkPaymentFailed(header, operator, asked.reason, asked.details)
-
-    return await act(request, who, use, payment_intent_id, asked, make)
+    return await on.act(
+        asked,
+        lambda header, operator: commands.MarkPaymentFailed(
+            header, operator, asked.reason, asked.details
+        ),
+    )
 
 
 @router.post(f"{PAYMENT}/expire", summary="Expire a payment", **answers.TAKEN)
-async def expire(
-    request: Request, who: Caller, use: Use, payment_intent_id: PaymentId, asked: models.Expire
-) -> Response:
+async def expire(on: OnPayment, asked: models.Expire) -> Response:
     """In AUTHORISED; from SENT on it needs an approval EXPIRE."""
-
-    def make(header: InputHeader, operator: OperatorHeader) -> commands.ExpirePayment:
-        return commands.ExpirePayment(header, operator, asked.reason)
-
-    return await act(request, who, use, payment_intent_id, asked, make)
+    return await on.act(
+        asked,
+        lambda header, operator: commands.ExpirePayment(header, operator, asked.reason),
+    )
 
 
 @router.post(f"{PAYMENT}/release", summary="Release a deferred hold", **answers.TAKEN)
-async def release_early(
-    request: Request, who: Caller, use: Use, payment_intent_id: PaymentId, asked: models.OfAttempt
-) -> Response:
+async def release_early(on: OnPayment, asked: models.OfAttempt) -> Response:
     """Before non-payment is certain; needs an approval RELEASE_EARLY."""
-
-    def make(header: InputHeader, operator: OperatorHeader) -> commands.ReleaseFunds:
-        return commands.ReleaseFunds(header, operator, number_of(asked.attemptId), asked.reason)
-
-    return await act(request, who, use, payment_intent_id, asked, make)
+    return await on.act(
+        asked,
+        lambda header, operator: commands.ReleaseFunds(
+            header, operator, number_of(asked.attemptId), asked.reason
+        ),
+    )
 
 
 @router.post(f"{PAYMENT}/reverse", summary="Reverse captured funds", **answers.TAKEN)
-async def reverse(
-    request: Request, who: Caller, use: Use, payment_intent_id: PaymentId, asked: models.OfAttempt
-) -> Response:
+async def reverse(on: OnPayment, asked: models.OfAttempt) -> Response:
     """Needs an approval REVERSE."""
-
-    def make(header: InputHeader, operator: OperatorHeader) -> commands.ReverseCapture:
-        return commands.ReverseCapture(header, operator, number_of(asked.attemptId), asked.reason)
-
-    return await act(request, who, use, payment_intent_id, asked, make)
+    return await on.act(
+        asked,
+        lambda header, operator: commands.ReverseCapture(
+            header, operator, number_of(asked.attemptId), asked.reason
+        ),
+    )
 
 
 @router.post(
@@ -137,26 +142,15 @@ async def reverse(
     **answers.TAKEN,
 )
 async def resolve_reconciliation(
-    request: Request,
-    who: Caller,
-    use: Use,
-    payment_intent_id: PaymentId,
-    conflict_id: ConflictId,
-    asked: models.Resolve,
+    on: OnPayment, conflict_id: ConflictId, asked: models.Resolve
 ) -> Response:
     """Needs an approval RESOLVE_RECONCILIATION of the same conflict and verdict."""
-
-    def make(header: InputHeader, operator: OperatorHeader) -> commands.ResolveReconciliation:
-        return commands.ResolveReconciliation(
-            header,
-            operator,
-            conflict_id,
-            number_of(asked.attemptId),
-            asked.verdict,
-            asked.details,
-        )
-
-    return await act(request, who, use, payment_intent_id, asked, make)
+    return await on.act(
+        asked,
+        lambda header, operator: commands.ResolveReconciliation(
+            header, operator, conflict_id, number_of(asked.attemptId), asked.verdict, asked.details
+        ),
+    )
 
 
 def number_of(attempt_id: str) -> int:

@@ -6,19 +6,15 @@ The first person is whom the control topic names, never whom the second person's
 from __future__ import annotations
 
 from pydantic import BaseModel, Field
-from starlette.requests import Request
 from starlette.responses import Response
 
 from adapters.readmodel.rows import PaymentRow
 from api import answers, models, problems
-from api.auth import Caller, Use
 from api.guard import router as guarded
-from api.paths import PaymentId
-from api.routes.actions import PAYMENT, act
+from api.routes.actions import PAYMENT, OnPayment
 from api.services import Principal, Services
 from api.views_base import iso
 from core import refusals
-from core.header import InputHeader, OperatorHeader
 from core.payment.commands import ResumeProcessing
 from core.records import UnparkRequested
 from core.refusals import refuse
@@ -40,26 +36,18 @@ class UnparkRequest(BaseModel):
 
 
 @router.post(f"{PAYMENT}/resume-requests", summary="Ask to take a parked payment up")
-async def request_resume_processing(
-    request: Request,
-    who: Caller,
-    use: Use,
-    payment_intent_id: PaymentId,
-    asked: models.RequestResume,
-) -> UnparkRequest:
+async def request_resume_processing(on: OnPayment, asked: models.RequestResume) -> UnparkRequest:
     """After the defect is mended. The first request stands: asking again shows it."""
 
     def work() -> UnparkRequest:
-        answers.check_operator(
-            request, use, who, asked.operatorId,
-            payment_intent_id=payment_intent_id, reason=asked.reason,
-        )  # fmt: skip
-        row = _parked(use, payment_intent_id)
-        known = use.commands.control().unpark_request(payment_intent_id, row.sequence)
+        on.check_operator(asked)
+        use, payment_id = on.services, on.payment_intent_id
+        row = _parked(use, payment_id)
+        known = use.commands.control().unpark_request(payment_id, row.sequence)
         if known is not None:
             return _shown(known, duplicate=True)
-        now = use.clock.now_ms()
-        record = UnparkRequested(payment_intent_id, row.sequence, asked.reason, now, who.id)
+        now, actor = use.clock.now_ms(), on.principal.id
+        record = UnparkRequested(payment_id, row.sequence, asked.reason, now, actor)
         use.commands.write_control(record)
         return _shown(record, duplicate=False)
 
@@ -67,22 +55,15 @@ async def request_resume_processing(
 
 
 @router.post(f"{PAYMENT}/resume-processing", summary="Take a parked payment up", **answers.TAKEN)
-async def resume_processing(
-    request: Request,
-    who: Caller,
-    use: Use,
-    payment_intent_id: PaymentId,
-    asked: models.ResumePayment,
-) -> Response:
+async def resume_processing(on: OnPayment, asked: models.ResumePayment) -> Response:
     """The caller is the second of two persons; the first one has requested it."""
     first = await answers.in_command_thread(
-        lambda: _first_person(use, who, payment_intent_id, asked.requestedBy)
+        lambda: _first_person(on.services, on.principal, on.payment_intent_id, asked.requestedBy)
     )
-
-    def make(header: InputHeader, operator: OperatorHeader) -> ResumeProcessing:
-        return ResumeProcessing(header, operator, first, asked.reason)
-
-    return await act(request, who, use, payment_intent_id, asked, make)
+    return await on.act(
+        asked,
+        lambda header, operator: ResumeProcessing(header, operator, first, asked.reason),
+    )
 
 
 def _first_person(use: Services, who: Principal, payment_id: str, named: str | None) -> str:
