@@ -11,8 +11,10 @@ from prometheus_client import CollectorRegistry, Counter
 from core.payment.commands import INPUTS
 from core.payment.events import EVENTS
 from core.rules import UNKNOWN_TABLE_ENDING
+from core.values import attempt_id
 
 RESULTS = ("ACCEPTED", "DUPLICATE", "REJECTED", "NO_EFFECT", "UNMATCHED")
+FIRST_ATTEMPT = attempt_id(1)
 QUARANTINE_REASONS = ("UNDECODABLE", "MISROUTED", "UNMATCHED", "PARKED")
 
 
@@ -52,6 +54,11 @@ class PaymentsMetrics:
             "Payments that failed after their acknowledgement.",
             registry=registry,
         )
+        self._retry_failures = Counter(
+            "npp_retry_failures",
+            "Attempts from the second on that failed.",
+            registry=registry,
+        )
         self._unknown_codes = Counter(
             "npp_unknown_rail_codes",
             "Failures with a rail code that no table row maps.",
@@ -83,6 +90,7 @@ class PaymentsMetrics:
             self._conflict_counts[event.kind] = self._conflict_counts.get(event.kind, 0) + 1
         elif name == "PaymentFailed":
             self.late += event.late_failure
+            self.retry_failures += event.attempt_id != FIRST_ATTEMPT
             self.unknown_codes += (
                 event.code is not None
                 and event.code_table is not None
@@ -105,6 +113,7 @@ class PaymentsMetrics:
         for kind, count in self._conflict_counts.items():
             self._conflicts.labels(kind).inc(count)
         self._late.inc(self.late)
+        self._retry_failures.inc(self.retry_failures)
         self._unknown_codes.inc(self.unknown_codes)
         self._parked.inc(self.parked)
         self.abort()
@@ -117,5 +126,6 @@ class PaymentsMetrics:
         self._quarantine_counts: dict[str, int] = {}
         self._conflict_counts: dict[str, int] = {}
         self.late = 0
+        self.retry_failures = 0
         self.unknown_codes = 0
         self.parked = 0

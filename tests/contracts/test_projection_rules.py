@@ -14,8 +14,10 @@ from prometheus_client import CollectorRegistry
 
 from engine.metrics import catalogue
 from processors.minutes import LEAST_COUNT
+from processors.payments_metrics import PaymentsMetrics
 from processors.projector_metrics import ProjectorMetrics
 from processors.projector_progress import READY_DELAY_S_MAX
+from processors.verifier import VerifierMetrics
 
 ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = ROOT / "deploy" / "prometheus" / "rules"
@@ -36,7 +38,8 @@ def test_an_alert_asks_metrics_that_exist_and_says_how_bad_and_whom_to_call(name
     """MET-12: severity, level, runbook section, contact."""
     rule = ALERTS[name]
     registry = CollectorRegistry()
-    ProjectorMetrics(registry)
+    for kind in (ProjectorMetrics, PaymentsMetrics, VerifierMetrics):
+        kind(registry)
     known = {metric.name for metric in catalogue(registry)}
     assert set(METRIC.findall(rule["expr"])) <= known
     assert rule["labels"]["severity"] in {"warning", "critical"}
