@@ -37,6 +37,17 @@ def _is(entry: Any, action: str) -> bool:
     return action in entry.action.lower() and entry.command_id is not None
 
 
+ALMOST_MS = 30_000  # more than what the house itself spends while it waits
+
+
+def _almost_over(house: ApiHouse, payment: str) -> None:
+    """The time at which the payment's approval has less than ALMOST_MS left."""
+    (listed,) = house.get("vera", f"/api/approvals?paymentIntentId={payment}").json()["items"]
+    left = _epoch_ms(listed["expiresAt"]) - house.clock.now_ms()
+    assert left > 10 * 60_000
+    house.world.driver.advance(left - ALMOST_MS // 2)
+
+
 RETRY = {"attemptId": "att_002", "reason": "Resolve approved retry after rail timeout"}
 
 
@@ -263,6 +274,47 @@ def test_an_approval_of_one_attempt_does_not_open_the_next(house: ApiHouse) -> N
     answer = house.act("sue", payment, "retry", body)
     assert problem(answer)[2] == "APPROVAL_OTHER_ATTEMPT"
     assert (answer.json()["expected"], answer.json()["actual"]) == ("1", "2")
+
+
+def test_an_approval_not_decided_in_time_is_over(house: ApiHouse) -> None:
+    """AP-01, AP-04, fault row 25: decidable until its hour is over; then the list says EXPIRED,
+    the approver and the requester are told so, and a new request opens the action."""
+    payments = [house.failed("in time"), house.failed("too late")]
+    asked = {"action": "RETRY", "reason": "please"}
+    for payment in payments:
+        assert house.act("olga", payment, "approvals", asked).json()["approvalId"] == "apr_001"
+    _almost_over(house, payments[0])
+    path, body = "approvals/apr_001/approve", {"reason": "looks right"}
+    assert house.act("anna", payments[0], path, body).status_code == 200
+    house.world.driver.advance(ALMOST_MS)
+    late = house.act("anna", payments[1], path, body)
+    assert problem(late) == (403, "POLICY_REJECTED", "APPROVAL_EXPIRED")
+    listed = house.get("vera", f"/api/approvals?paymentIntentId={payments[1]}").json()["items"]
+    assert [each["status"] for each in listed] == ["EXPIRED"]
+    named = {**RETRY, "approvalId": "apr_001"}
+    assert problem(house.act("olga", payments[1], "retry", named))[2] == "APPROVAL_EXPIRED"
+    again = house.approved(payments[1], "RETRY")
+    assert again == "apr_002"
+    assert house.act("olga", payments[1], "retry", RETRY).status_code == 200
+
+
+def test_an_approval_not_used_in_time_opens_nothing(house: ApiHouse) -> None:
+    """AP-01, AP-04: usable until its quarter of an hour is over, at the engine's time; nothing has
+    happened, whoever asks, named or not."""
+    payments = [house.failed("in time"), house.failed("too late")]
+    for payment in payments:
+        house.approved(payment, "RETRY")
+    _almost_over(house, payments[0])
+    assert house.act("olga", payments[0], "retry", RETRY).status_code == 200
+    house.world.driver.advance(ALMOST_MS)
+    named = house.act("olga", payments[1], "retry", {**RETRY, "approvalId": "apr_001"})
+    assert problem(named) == (403, "POLICY_REJECTED", "APPROVAL_EXPIRED")
+    unnamed = house.act("olga", payments[1], "retry", RETRY)
+    assert problem(unnamed)[2] in ("APPROVAL_EXPIRED", "APPROVAL_MISSING")
+    house.project()
+    shown = house.get("vera", f"/api/payments/{payments[1]}").json()
+    assert (shown["state"], shown["attemptId"]) == ("FAILED", "att_001")
+    assert [each["status"] for each in shown["approvals"]] == ["EXPIRED"]
 
 
 def test_two_approvers_at_once_decide_once(house: ApiHouse) -> None:
