@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
-from httpx2 import Response
 
 from api.access import ROLES
 from api.app import ApiSettings, create_app
@@ -23,6 +22,7 @@ from processors import topology as t
 from tests.contracts.clean_history import PARTITIONS, SOURCE
 from tests.contracts.evidence_house import House
 
+Response = Any  # the test client's, whichever library it is made of
 CLIENT = "till-7"
 OTHER_CLIENT = "kiosk-1"
 
