@@ -73,7 +73,7 @@ def verified(house: House, content: bytes) -> dict[str, Any]:
 
 
 def test_under_a_void_checkpoint_a_pack_says_that_nothing_is_signed_yet(house: House) -> None:
-    """EP-08, OP-33: as for a payment that is newer than the last checkpoint."""
+    """EP-08: as for a payment that is newer than the last checkpoint."""
     payment = lost_tail(house)
     with pytest.raises(Tampered):
         house.desk.build(payment, None, proof=True)

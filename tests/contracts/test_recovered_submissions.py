@@ -23,7 +23,7 @@ def stands(*references: str) -> Submissions:
 
 
 def test_an_instruction_whose_event_the_journal_has_is_not_found() -> None:
-    """OP-33: where nothing of the journal is lost, nothing is found."""
+    """Where nothing of the journal is lost, nothing is found."""
     submissions = stands(FIRST, SECOND)
     submissions.sent(FIRST)
     assert submissions.found() == [SECOND]
