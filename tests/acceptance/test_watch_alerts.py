@@ -1,0 +1,94 @@
+"""What must not pass unnoticed: retries that fail again, retention that was shortened."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+)
+
+from core.values import external_ref
+from processors import topology
+from tests.acceptance.house import ACCEPT, ROOT, SETTLE, House, rejects
+
+pytestmark = pytest.mark.kafka
+
+RULES = ROOT / "deploy" / "prometheus" / "rules" / "npp.yml"
+KAFKA_SECONDS_MAX = 20.0
+WEEK_MS = 7 * 24 * 3600 * 1000
+
+
+def alert(name: str) -> dict[str, Any]:
+    """A shipped alert."""
+    groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    return next(rule for group in groups for rule in group["rules"] if rule.get("alert") == name)
+
+
+def measured(house: House, program: str, expression: str) -> float:
+    """What a process shows of the first metric that an alert looks at, over all its labels."""
+    found = re.search(r"npp_\w+", expression)
+    assert found is not None
+    url = house.stage.programs.ready_url(program).replace("/readyz", "/metrics")
+    lines = house.http.get(url).text.splitlines()
+    mine = [line for line in lines if re.split(r"[{ ]", line)[0] == found[0]]
+    assert mine, found[0]
+    return sum(float(line.rpartition(" ")[2]) for line in mine)
+
+
+def test_a_retry_that_fails_again_raises_an_alert_for_engineering(house: House) -> None:
+    """RT-05, RT-06: what the shipped alert looks at goes up at the second attempt's failure, not
+    at the first's nor at a retry that settles."""
+    rule = alert("RetryFailedAgain")
+    assert "engineering@" in rule["annotations"]["contact"]
+    before = measured(house, "payments", rule["expr"])
+    good, bad = house.create([rejects("AB05")]), house.create([rejects("AB05")])
+    for payment, steps in ((good, [ACCEPT, SETTLE]), (bad, [rejects("AB05")])):
+        house.until(payment, state="FAILED", funds="RELEASED")
+        house.script(external_ref(payment, 2), steps)
+    assert measured(house, "payments", rule["expr"]) == before
+    for payment in (good, bad):
+        house.approved("ops_1", payment, "RETRY")
+        house.done("ops_1", payment, "retry", {"attemptId": "att_002", "reason": "again"})
+    house.until(good, state="SETTLED")
+    house.until(bad, state="FAILED", attemptId="att_002")
+    house.soon(lambda: measured(house, "payments", rule["expr"]) == before + 1, what="the alert")
+    assert house.types(bad).count("PaymentFailed") == 2
+
+
+@pytest.mark.parametrize(
+    "topic", [topology.EVENTS, topology.AUDIT], ids=["the journal", "the audit log"]
+)
+def test_a_live_setting_that_removes_records_too_early_is_found_and_mended(
+    house: House, topic: str
+) -> None:
+    """RET-01: `npp doctor` ends with a failure naming topic and setting; `npp topics apply` puts
+    the declared one back."""
+    set_retention(house, topic, WEEK_MS)
+    try:
+        seen = house.npp("doctor", check=False)
+        assert seen.returncode != 0, seen.stdout
+        named = [line for line in seen.stdout.splitlines() if topic in line]
+        assert any("retention.ms" in line or str(WEEK_MS) in line for line in named), seen.stdout
+    finally:
+        house.npp("topics", "apply")
+    drift = house.npp_json("topics", "drift")["differences"]
+    assert [each for each in drift if topic in each["name"]] == []
+
+
+def set_retention(house: House, topic: str, milliseconds: int) -> None:
+    admin = AdminClient({"bootstrap.servers": house.bootstrap})
+    entry = ConfigEntry(
+        "retention.ms",
+        str(milliseconds),
+        incremental_operation=AlterConfigOpType.SET,
+    )
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(KAFKA_SECONDS_MAX)
