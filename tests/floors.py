@@ -110,7 +110,10 @@ KAFKA = Floor(
         ),
     ),
 )
-ACCEPTANCE = Floor("acceptance", 360, (pytest(*LEAN, "tests/acceptance"),))
+# The demos beside the tests that share one house.
+ACCEPTANCE = Floor(
+    "acceptance", 300, (pytest("-n2", "--dist", "loadscope", *LEAN, "tests/acceptance"),)
+)
 
 PLANS = {
     "check": (STATIC, CORE),
