@@ -143,15 +143,22 @@ def headers_of(message: Message) -> Headers:
 class LogEnds:
     """Asks the brokers where partitions begin and end."""
 
-    def __init__(self, connection: Mapping[str, Any], clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        connection: Mapping[str, Any],
+        clock: Clock | None = None,
+        deadline_s: float = QUERY_DEADLINE_S,
+    ) -> None:
+        """`deadline_s`: how long a question is asked again."""
         self._admin = AdminClient({"log_level": 4, **connection})
         self._clock = clock or SystemClock()
+        self._deadline_s = deadline_s
 
     def query(
         self, partitions: Sequence[tuple[str, int]], spec: OffsetSpec, isolation: IsolationLevel
     ) -> dict[tuple[str, int], int]:
-        """Offsets by (topic, partition); asks again until QUERY_DEADLINE_S. Raises Exit then."""
-        deadline_s = self._clock.monotonic_s() + QUERY_DEADLINE_S
+        """Offsets by (topic, partition); asks again until the deadline. Raises Exit then."""
+        deadline_s = self._clock.monotonic_s() + self._deadline_s
         return call_until(
             self._clock, deadline_s, Step.READ, self._asked, partitions, spec, isolation
         )
@@ -160,7 +167,14 @@ class LogEnds:
         self, partitions: Sequence[tuple[str, int]], spec: OffsetSpec, isolation: IsolationLevel
     ) -> dict[tuple[str, int], int]:
         try:
-            return call(Step.READ, self._query, partitions, spec, isolation)
+            return call(
+                Step.READ,
+                self._query,
+                partitions,
+                spec,
+                isolation,
+                min(QUERY_S, self._deadline_s),
+            )
         except Retry:
             self._find_leaders()
             raise
@@ -200,13 +214,22 @@ class LogEnds:
 
     def high_once(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """High watermarks, asked once and quickly. Raises any of the four meanings."""
-        latest, isolation = _latest(), IsolationLevel.READ_UNCOMMITTED
-        return call(Step.READ, self._query, partitions, latest, isolation, ONCE_S)
+        return self._once(partitions, IsolationLevel.READ_UNCOMMITTED)
 
     def stable_once(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Last stable offsets, asked once and quickly. Raises any of the four meanings."""
-        latest, isolation = _latest(), IsolationLevel.READ_COMMITTED
-        return call(Step.READ, self._query, partitions, latest, isolation, ONCE_S)
+        return self._once(partitions, IsolationLevel.READ_COMMITTED)
+
+    def _once(
+        self, partitions: Sequence[tuple[str, int]], isolation: IsolationLevel
+    ) -> dict[tuple[str, int], int]:
+        """Not asked again here; but whoever asks next asks today's leaders."""
+        try:
+            return call(Step.READ, self._query, partitions, _latest(), isolation, ONCE_S)
+        except Retry:
+            with contextlib.suppress(Retry):
+                self._find_leaders()
+            raise
 
     def ask_high(
         self, partitions: Sequence[tuple[str, int]]
