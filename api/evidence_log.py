@@ -18,6 +18,7 @@ READ_WAIT_S: Final = 0.2
 GAP_RECORDS_MAX: Final = 20_000  # read through; beyond, a new position is cheaper
 KNOWN_S_MAX: Final = 20.0
 LATER_S_MAX: Final = 5.0
+ENDS_S_MAX: Final = 5.0  # a person waits, and holds a thread
 LATER_RECORDS_MAX: Final = 500_000
 
 
@@ -45,7 +46,7 @@ class KafkaEvidenceLog:
     def __init__(self, connection: Mapping[str, Any], clock: Clock) -> None:
         self._connection = connection
         self._clock = clock
-        self._ends = LogEnds(connection, clock)
+        self._ends = LogEnds(connection, clock, ENDS_S_MAX)
 
     def at(self, topic: str, partition: int, offsets: Sequence[int]) -> Mapping[int, LogRecord]:
         if not offsets:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from adapters.readmodel.ports import Reader, ReadModelDown
-from api.evidence_log import KafkaEvidenceLog
+from api.evidence_log import ENDS_S_MAX, KafkaEvidenceLog
 from core.payment.events import PaymentIntentCreated
 from engine.clock import Clock
 from engine.partitioner import partition_of
@@ -41,7 +41,7 @@ class KafkaJournal:
         self._clock = clock
         self._places = [(EVENTS, n) for n in range(partitions)]
         self._log = KafkaEvidenceLog(connection, clock)
-        self._ends = LogEnds(connection, clock)
+        self._ends = LogEnds(connection, clock, ENDS_S_MAX)
         self._known: tuple[float, Mapping[int, int]] = (float("-inf"), {})
 
     def ends(self) -> Mapping[int, int]:
