@@ -14,7 +14,7 @@ FEW: Final = COUNT_MIN // 2
 
 
 class BatchSizer:
-    """Grows by half while the queue is full and the batch is quick, halves when it is slow or heavy.
+    """Grows by half while the queue is full and the batch quick; halves when it is slow or heavy.
 
     The two bounds are a step apart, so that a steady backlog settles between them.
     """

@@ -206,9 +206,7 @@ class Case:
             origin = ORIGIN.get(type(command), "upstream" if operator is None else "operator")
         self.offset += 1
         cause = Cause("cluster", f"npp.{origin}", 0, self.offset, bytes(32), "cmd")
-        return Context(
-            self.now, cause, self.rules, origin, self.sources, open_parties, self.found
-        )
+        return Context(self.now, cause, self.rules, origin, self.sources, open_parties, self.found)
 
     def give(self, command: Any, origin: str | None = None) -> Decision:
         before = None if self.state is None else pack(self.state)
