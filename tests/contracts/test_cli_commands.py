@@ -150,3 +150,22 @@ def test_every_declared_topic_has_its_partitions_in_both_profiles() -> None:
         assert len(specs) == len(topics.topics)
         assert specs["npp.payment.events.v1"].partitions == payments
         assert specs["npp.payment.events.v1"].config["retention.ms"] == "-1"
+
+
+def test_an_unparking_is_asked_for_or_confirmed_and_says_which_call_that_is(
+    nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SEC-02; the runbook's `--requested-by` alone still means the second person."""
+    unpark = ["unpark", PAYMENT, "--reason", "mended", "--curl"]
+    for wrong in ([], ["--request", "--confirm"], ["--request", "--requested-by", "bob"]):
+        assert run_cli([*unpark, *wrong]) == ExitCode.USAGE
+    capsys.readouterr()
+    for words, path, names in (
+        (["--request"], "resume-requests", False),
+        (["--confirm"], "resume-processing", False),
+        (["--requested-by", "bob"], "resume-processing", True),
+    ):
+        assert run_cli([*unpark, *words]) == 0
+        line = capsys.readouterr().out
+        assert f"/api/payments/{PAYMENT}/{path}" in line
+        assert ("bob" in line) is names
