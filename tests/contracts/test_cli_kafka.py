@@ -8,18 +8,30 @@ from pathlib import Path
 
 import pytest
 
+from app import settings
 from app.cli import run_cli
+from app.cluster import Cluster
 from app.exits import ExitCode
-from app.platform.broker import Cluster
+from app.platform import broker
 from app.platform.registry import Registry
+from core.payment.commands import ResumeProcessing
+from core.records import STATE_VERSION, PaymentLifecycle
+from processors import topology
 
 Run = Callable[..., tuple[int, str]]
 PAYMENT_OF_KEY_1 = "pi_ahb55bwmim6rmilttbb4g5otqe"  # mobile-app, k1
+PARKED_RECORD = PaymentLifecycle(
+    at_rest=True, deadline=None, payment_intent_id=PAYMENT_OF_KEY_1, state_version=STATE_VERSION,
+    sequence=4, head_hash=bytes(32), last_lifecycle_event="PaymentAuthorised", state="AUTHORISED",
+    money_outcome="OPEN", reason=None, attempt=1, external_ref=None, amount=1_250, currency="AUD",
+    funds="NONE", open_conflicts=0, overdue=None, waiting_for_person=True, rule_set=9001,
+    decided_at=1, snapshot=b"",
+)  # fmt: skip
 
 
 @pytest.fixture
 def run(
-    fresh_cluster: Callable[..., Cluster],
+    fresh_cluster: Callable[..., broker.Cluster],
     fresh_registry: Registry,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -71,6 +83,7 @@ def test_an_empty_cluster_becomes_ready_step_by_step_and_each_step_may_be_repeat
     _nothing_runs(run)
     _stop_is_not_ended_unproven(run)
     _changed_ids_stop_everything(run, tmp_path)
+    _an_unparking_names_who_asked_for_it(run)
 
 
 def _rules_only_rise(run: Run) -> None:
@@ -120,3 +133,27 @@ def _changed_ids_stop_everything(run: Run, tmp_path: Path) -> None:
     lock.write_text(good)
     assert code == ExitCode.FAILED
     assert "other ids" in text
+
+
+def _an_unparking_names_who_asked_for_it(run: Run) -> None:
+    """SEC-02: the command carries the first person of the control topic, whoever is named."""
+    of_bob = ("--as", "bob", "--reason", "mended")
+    of_ann = ("--as", "ann", "--reason", "mended")
+    unpark = ("unpark", PAYMENT_OF_KEY_1)
+    assert run(*unpark, "--request", *of_bob)[0] == ExitCode.NOT_FOUND
+    with Cluster(settings.load()) as cluster:
+        partition = cluster.partition(PAYMENT_OF_KEY_1)
+        cluster.publish(topology.LIFECYCLE, partition, PAYMENT_OF_KEY_1, PARKED_RECORD)
+    code, text = run(*unpark, "--requested-by", "bob", *of_ann)
+    assert code == ExitCode.FAILED
+    assert "Nobody has requested" in text
+    code, text = run(*unpark, "--request", *of_bob)
+    assert code == 0, text
+    code, text = run(*unpark, "--requested-by", "carl", *of_ann)
+    assert code == ExitCode.FAILED
+    assert "Not carl but bob requested" in text
+    assert run(*unpark, "--confirm", *of_ann)[0] == ExitCode.UNKNOWN  # nobody decides
+    with Cluster(settings.load()) as cluster:
+        written = [e.record for e in cluster.read(topology.OPERATOR_COMMANDS, partition)]
+    asked = [each for each in written if isinstance(each, ResumeProcessing)]
+    assert [(each.requested_by, each.operator.operator_id) for each in asked] == [("bob", "ann")]
