@@ -24,7 +24,9 @@ from engine.clock import SystemClock
 
 CLOCK = SystemClock()
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n"
+LAST = OK[:-2] + b"connection: close\r\n\r\n"  # nobody keeps this connection
 BODY = b'{"a": 1}'
+WAIT_SECONDS_MAX = 30.0
 
 
 class Peer:
@@ -204,17 +206,17 @@ def test_a_call_that_finds_no_free_connection_was_not_sent(monkeypatch: pytest.M
     def slow(connection: socket.socket) -> None:
         connection.recv(65_536)
         asked.set()
-        release.wait(5.0)
-        connection.sendall(OK + BODY)
+        release.wait(WAIT_SECONDS_MAX)
+        connection.sendall(LAST + BODY)
 
     with answering(slow) as port:
         client = Gateway(f"http://127.0.0.1:{port}")
         first = threading.Thread(target=get, args=(client,))
         first.start()
-        assert asked.wait(5.0)
+        assert asked.wait(WAIT_SECONDS_MAX)
         assert get(client).technical_result == "CONNECT_FAILED"
         release.set()
-        first.join(5.0)
+        first.join(WAIT_SECONDS_MAX)
         assert get(client).technical_result == "HTTP_200"
         client.close()
 
