@@ -47,8 +47,6 @@ def pytest(*args: str) -> tuple[str, ...]:
     return ("pytest", "-q", "--no-header", *args)
 
 
-# Each process of a floor imports this plugin if let: two seconds for a tool that one floor uses.
-LEAN = ("-p", "no:schemathesis")
 NO_BROKER = ("-m", "not kafka")
 STATIC = Floor(
     "static",
@@ -68,7 +66,7 @@ CORE = Floor(
     45,
     (
         pytest(
-            *("-n2", *LEAN, *NO_BROKER),
+            *("-n2", *NO_BROKER),
             *("tests/core", "tests/contracts", "tests/driver"),
             *(f"--ignore-glob={ROOT / files}" for files in OPERATORS_FILES),
         ),
@@ -84,7 +82,7 @@ OPERATORS = Floor(
         ),
     ),
 )
-REPLAY = Floor("replay", 60, (pytest(*LEAN, "tests/replay"),))
+REPLAY = Floor("replay", 60, (pytest("tests/replay"),))
 # The longest files of the Kafka floor, longest first: so both workers end together.
 LONG_FIRST = (
     *("fault_recovery", "fault_kills", "engine_loop", "fault_inputs", "platform", "fault_group"),
@@ -105,15 +103,13 @@ KAFKA = Floor(
     600,
     (
         pytest(
-            *("-n2", "--dist", "loadfile", "--no-loadscope-reorder", *LEAN, "-m", "kafka"),
+            *("-n2", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "kafka"),
             *(*kafka_files(), "tests/contracts", "tests/driver"),
         ),
     ),
 )
 # The demos beside the tests that share one house.
-ACCEPTANCE = Floor(
-    "acceptance", 300, (pytest("-n2", "--dist", "loadscope", *LEAN, "tests/acceptance"),)
-)
+ACCEPTANCE = Floor("acceptance", 300, (pytest("-n2", "--dist", "loadscope", "tests/acceptance"),))
 
 PLANS = {
     "check": (STATIC, CORE),
