@@ -18,7 +18,7 @@ from api.auth import Use
 from api.guard import router as guarded
 from api.params import From, To, time_of
 from api.problems import invalid
-from api.services import Services
+from api.services import Services, Stopped
 from api.views_base import iso
 from core import refusals
 from core.records import ProcessingStopped, UnparkRequested
@@ -148,6 +148,7 @@ class _Look:
         self._since = since
         self._until = until
         self.unread: set[str] = set()
+        self._stops: set[str] = set()  # that the read model has
 
     def everything(self) -> Iterator[Fired]:
         yield from self._control()
@@ -180,9 +181,28 @@ class _Look:
                 if kind is not None and self._within(row.at):
                     yield self._of_control(kind, row)
             if len(found) < PAGE_COUNT:
-                return
+                break
             after = found[-1].offset
-        self.unread.add("control")
+        else:
+            self.unread.add("control")
+        yield from self._unprojected_stops()
+
+    def _unprojected_stops(self) -> Iterator[Fired]:
+        """Stops that the read model does not have: it halts itself where a history does not fit,
+        which is when they matter most."""
+        try:
+            stops = self._use.commands.control().stops()
+        except Stopped:
+            self.unread.add("control")
+            return
+        for stop in stops:
+            if stop.stop_id not in self._stops and self._within(stop.stopped_at):
+                yield Fired(
+                    at=iso(stop.stopped_at),
+                    kind="STOP",
+                    detail=f"{_stop_words(stop)}: {stop.reason}",
+                    violation=stop.automatic,
+                )
 
     def _of_control(self, kind: str, row: rows.ControlRow) -> Fired:
         words = f"{row.type} by {row.actor or 'nobody'}"
@@ -192,7 +212,8 @@ class _Look:
             return Fired(at=iso(row.at), kind=kind, detail=words)
         automatic = isinstance(record, ProcessingStopped) and record.automatic
         if isinstance(record, ProcessingStopped):
-            words = f"{words}, {'automatic' if automatic else 'by hand'}, {record.stop_id}"
+            self._stops.add(record.stop_id)
+            words = _stop_words(record)
         reason = getattr(record, "reason", None)
         payment_id = record.payment_intent_id if isinstance(record, UnparkRequested) else None
         return Fired(
@@ -299,6 +320,11 @@ class _Look:
                     paymentIntentId=row.payment_intent_id,
                     violation=True,
                 )
+
+
+def _stop_words(stop: ProcessingStopped) -> str:
+    how = "automatic" if stop.automatic else "by hand"
+    return f"ProcessingStopped by {stop.actor}, {how}, {stop.stop_id}"
 
 
 def _concerned(reader: Reader, payment_id: str, kinds: list[str]) -> Concerned | None:

@@ -78,6 +78,23 @@ def test_a_conflict_a_parked_payment_and_an_automatic_stop_are_violations(house:
     assert {each["paymentIntentId"] for each in found} == {contradicted, parked, None}
 
 
+def test_a_stop_that_the_read_model_has_not_got_is_listed_and_later_not_twice(
+    house: ApiHouse,
+) -> None:
+    """ESC-02, SEC-03: what stops the projector too is in the summary at once."""
+    house.work()
+    now = house.clock.now_ms()
+    house.commands.write_control(
+        records.ProcessingStopped("stp_1", "unauthorised state mutation", True, now, "verifier")
+    )
+    said = house.get("vera", SUMMARY).json()
+    (before,) = said["fired"]
+    assert (before["kind"], before["violation"], said["violations"]) == ("STOP", True, 1)
+    assert "stp_1: unauthorised state mutation" in before["detail"]
+    after, count = fired(house)
+    assert (after, count) == ([before], 1)
+
+
 def test_what_policy_or_shape_refuses_is_no_violation(house: ApiHouse) -> None:
     """ERR-01: the other three codes are everyday answers."""
     payment = house.failed("k1")
