@@ -266,7 +266,9 @@ def problem_of(error: Exception) -> Problem | None:
         return stopped(str(error) or "Processing is stopped.")
     if isinstance(error, NotTaken):
         return unavailable(
-            "NOT_CONFIRMED", "The log did not confirm the request; asking again is safe."
+            "NOT_CONFIRMED",
+            "The log did not confirm the request in time: it may still take effect. Asking again "
+            "is safe.",
         )
     if isinstance(error, ReadModelDown):
         return unavailable("READ_MODEL_DOWN", "The read model does not answer; ask again later.")

@@ -269,7 +269,10 @@ def test_a_foreign_write_to_the_journal_stops_everything_and_raises_the_alert(
         found = house.get("vera", "/api/control").json()["stops"]
         return [each for each in found if each["automatic"]] or None
 
-    assert payment in until(stops)[0]["reason"]
+    (stop,) = until(stops)
+    assert payment in stop["reason"]
+    summary = house.get("vera", "/api/incidents/summary").json()["fired"]
+    assert any(each["violation"] and stop["stopId"] in each["detail"] for each in summary)
     assert house.get("vera", f"/api/payments/{payment}").json()["state"] == "ACKNOWLEDGED"
     refused = house.act("olga", payment, "retry", RETRY)
     assert refusal(refused)[:2] == (503, "STOPPED")
