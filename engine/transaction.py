@@ -51,6 +51,7 @@ class TransactionSettings(msgspec.Struct, frozen=True):
     """Times of the transactional producer; every one bounds a wait."""
 
     timeout_ms: int = 10_000
+    flush_s: float = 5.0  # until every record is acknowledged: nothing has been ended yet
     end_s: float = 5.0  # waiting for one commit or abort
     send_offsets_s: float = 5.0
     slow_ms: int = 1_000  # an end slower than this is doubtful even when it answered
@@ -174,10 +175,23 @@ class TransactionalProducer:
         it.
         """
         self._expect(Status.OPEN)
+        self._flush()
         started_s = self._clock.monotonic_s()
         self._guard(Step.END, self._current().commit_transaction, self._settings.end_s)
         self._check_end("commit", started_s)
         return self._acknowledged
+
+    def _flush(self) -> None:
+        """Until every record is acknowledged or has failed, so that what can be doubtful about the
+        end is the end alone. Raises Abort."""
+        try:
+            left = call(Step.WORK, self._current().flush, self._settings.flush_s)
+        except Fenced:
+            self._doubt_if_late()
+            raise
+        if left:
+            self._doubt_if_late()
+            raise Abort("_TIMED_OUT", f"{left} records are not acknowledged")
 
     def abort(self) -> None:
         """Take everything back. Raises Rebuild when the end is unknown or was slow."""

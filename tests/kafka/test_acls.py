@@ -240,7 +240,7 @@ def test_every_principal_takes_exactly_its_own_transactional_ids(locked: Cluster
         ("verifier", "npp.payment.events.v1"),
         ("redriver", "npp.payment.events.v1"),
         ("admin", "npp.payment.events.v1"),
-        ("admin", "npp.rail.reports.v1"),
+        ("admin", "npp.deposits.results.v1"),
         ("replay", "npp.control.v1"),
     ],
 )
@@ -261,7 +261,8 @@ def test_the_doors_that_must_be_shut_are_shut(locked: Cluster, principal: str, t
         ("npp.control.v1", {"api", "admin", "verifier", "redriver", "payments"}),
         ("npp.payment.outcomes.v1", {"payments"}),
         ("npp.payment.checkpoints.v1", {"verifier"}),
-        ("npp.rail.reports.v1", {"rail-adapter", "rail-callback", "redriver"}),
+        # admin: `npp recover` reports instructions whose events are lost, decision 11
+        ("npp.rail.reports.v1", {"rail-adapter", "rail-callback", "redriver", "admin"}),
         ("npp.resolve.decisions.v1", {"resolve", "redriver"}),
         ("npp.deposits.results.v1", {"deposits-adapter", "redriver"}),
         ("npp.payment.operator-commands.v1", {"api", "redriver"}),
