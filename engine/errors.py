@@ -138,6 +138,12 @@ def call(step: Step, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
         return function(*args, **kwargs)
     except KafkaException as exception:
         raise classify(_error_of(exception), step) from exception
+    except SystemError as exception:
+        # The client raises a fatal error between two callbacks and calls the second all the same.
+        cause = exception.__cause__
+        if not isinstance(cause, KafkaException):
+            raise
+        raise classify(_error_of(cause), step) from exception
 
 
 def call_until(

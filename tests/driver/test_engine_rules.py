@@ -300,6 +300,19 @@ def test_a_partition_that_waits_for_its_answers_does_not_hold_up_the_others() ->
     assert gate.open_for({0: 100, 1: 101}, positions, 101) == {1: 101}
 
 
+def test_a_fatal_error_that_the_client_hides_in_a_system_error_keeps_its_meaning() -> None:
+    """Seen in `flush`: the fence came between two callbacks. Any other SystemError stays one."""
+
+    def flush(cause: BaseException | None) -> None:
+        raise SystemError("returned a result with an exception set") from cause
+
+    fenced = KafkaException(KafkaError(KafkaError._FENCED, "fenced", fatal=True))
+    with pytest.raises(Fenced):
+        call(Step.WORK, flush, fenced)
+    with pytest.raises(SystemError):
+        call(Step.WORK, flush, None)
+
+
 # -- sizing and fairness
 # -------------------------------------------------------------------------------
 
