@@ -25,7 +25,8 @@ class Step(enum.Enum):
     """Which call failed: the same code means different things at different steps."""
 
     INIT = "init"  # init_transactions
-    WORK = "work"  # begin, produce, send_offsets: the transaction has not been ended yet
+    WORK = "work"  # begin, produce, flush: the transaction has not been ended yet
+    OFFSETS = "offsets"  # send_offsets: as above, but nobody counts a request that got lost
     END = "end"  # commit or abort: after an error nobody knows
     READ = "read"  # consumer calls, metadata, watermarks
 
@@ -104,6 +105,17 @@ _MEMBERSHIP: Final = frozenset(
         KafkaError._ASSIGNMENT_LOST,
     }
 )
+# The group's coordinator does not know in which transaction of this producer a late request for
+# offsets was made: it could join the next one.
+_NO_ANSWER: Final = frozenset(
+    {
+        KafkaError._TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+        KafkaError._TRANSPORT,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NETWORK_EXCEPTION,
+    }
+)
 _OFFSETS_LOST: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 
@@ -119,8 +131,10 @@ def classify(error: KafkaError, step: Step) -> EngineError:
         return Exit("OFFSETS_LOST", detail)
     if code == KafkaError.FENCED_INSTANCE_ID:
         return Fenced(name, detail)
-    if code in _MEMBERSHIP and step is Step.WORK and not error.fatal():
+    if code in _MEMBERSHIP and step in (Step.WORK, Step.OFFSETS) and not error.fatal():
         return LostMembership(name, detail)
+    if code in _NO_ANSWER and step is Step.OFFSETS:
+        return Rebuild(name, detail)
     if step is Step.READ or step is Step.INIT:
         # Nothing is open: whatever is not forbidden is tried again until the caller's deadline.
         return Rebuild(name, detail) if error.fatal() else Retry(name, detail)

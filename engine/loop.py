@@ -22,6 +22,7 @@ from engine.consumer import GroupConsumer, Name
 from engine.control import ControlReader
 from engine.errors import Abort, EngineError, Exit, Fenced, LostMembership, Rebuild, Retry
 from engine.heard import Ends, HeardGate
+from engine.held import Held
 from engine.metrics import EngineMetrics
 from engine.ports import Application, ControlState, CrashPoint, InputRecord
 from engine.priority import PriorityPause
@@ -36,7 +37,6 @@ from engine.watch import Health, Phase
 
 ATTEMPTS_MAX: Final = 200  # of one polled batch, halving included: 2 * 14 levels * a few, then EXIT
 ABORT_PAUSE_S: Final = 0.05
-DEPENDENCY_PAUSE_S: Final = 1.0
 STOPPED_WAIT_S: Final = 0.1
 BLOCKED_WAIT_S: Final = 0.5
 OBSERVE_EVERY_S: Final = 5.0
@@ -86,8 +86,7 @@ class Loop:
         self._sizer = BatchSizer()
         self._states: dict[int, PartitionStates] = {}
         self._positions: dict[Name, int] = {}
-        self._held: dict[int, list[InputRecord]] = {}
-        self._held_until_s = 0.0
+        self._held = Held(clock)
         self._fetching_paused = False
         self._observed_s = 0.0
         self._asked: tuple[Callable[[], Ends | None], Callable[[], Ends | None]] | None = None
@@ -188,6 +187,7 @@ class Loop:
             if not work:
                 return True
             part, aborts = work.pop()
+            part = self._held.let_pass(part)
             started_s = self._clock.monotonic_s()
             run = BatchRun(self._app, self._states)
             run.decide(part, refused)
@@ -297,18 +297,15 @@ class Loop:
 
     def _hold(self, run: BatchRun) -> None:
         """Keep what could not be read yet; its partitions fetch nothing meanwhile."""
-        for number, records in run.held.items():
-            self._held[number] = records
+        self._held.add(run.held)
+        for number in run.held:
             self._consumer.pause(self._names(number))
-            self._held_until_s = self._clock.monotonic_s() + DEPENDENCY_PAUSE_S
 
     def _held_records(self) -> list[InputRecord]:
-        if not self._held or self._clock.monotonic_s() < self._held_until_s:
-            return []
-        held, self._held = self._held, {}
-        for number in held:
+        due = self._held.take_due()
+        for number in due:
             self._consumer.resume(self._names(number))
-        return [record for records in held.values() for record in records]
+        return [record for records in due.values() for record in records]
 
     def _names(self, number: int) -> list[Name]:
         return [(topic, number) for topic in self._topology.inputs]
@@ -323,7 +320,8 @@ class Loop:
 
     def _take(self, assigned: list[Name] | None) -> None:
         """A rebalance has happened: serve exactly what is assigned now."""
-        self._states, self._positions, self._held = {}, {}, {}
+        self._states, self._positions = {}, {}
+        self._held.forget()
         self._gate.reset()
         self._priority.reset()
         self._fetching_paused = False
@@ -349,7 +347,8 @@ class Loop:
         committed."""
         self._consumer.fetch_nothing()
         self._consumer.give_back(list(self._positions))
-        self._states, self._positions, self._held = {}, {}, {}
+        self._states, self._positions = {}, {}
+        self._held.forget()
 
     def _obey(self, reason: str | None) -> None:
         """STOP pauses every input at the batch boundary; no timers, no batches until it is

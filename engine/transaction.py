@@ -155,13 +155,17 @@ class TransactionalProducer:
         raise Abort("_QUEUE_FULL", "the client's queue did not drain")
 
     def send_offsets(self, offsets: Mapping[TopicPartitionKey, int], group_metadata: Any) -> None:
-        """Add the inputs' next offsets, each with the nonce as its metadata."""
+        """Add the inputs' next offsets, each with the nonce as its metadata.
+
+        Raises LostMembership or Abort when they were refused, Rebuild when nobody knows: a request
+        that is still on its way could join the next transaction.
+        """
         self._expect(Status.OPEN)
         if not offsets:
             raise WrongOrder("a transaction without an offset could not be resolved by its nonce")
         positions = [TopicPartition(t, p, o, self.nonce) for (t, p), o in offsets.items()]
         self._guard(
-            Step.WORK,
+            Step.OFFSETS,
             self._current().send_offsets_to_transaction,
             positions,
             group_metadata,

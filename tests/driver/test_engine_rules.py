@@ -33,8 +33,10 @@ from engine.errors import (
 )
 from engine.groupmeta import GroupMetadata, UnknownFormat, parse
 from engine.heard import HeardGate
+from engine.held import DEPENDENCY_PAUSE_S, Held
 from engine.metrics import ALARMS, TRANSACTION_OUTCOMES, EngineMetrics, catalogue
 from engine.partitioner import murmur2, partition_of
+from engine.ports import InputRecord
 from engine.priority import PriorityPause
 from engine.sizing import COUNT_MAX, COUNT_MIN, FEW, BatchSizer
 from engine.timers import REPEAT_MS, Timers
@@ -92,6 +94,10 @@ def test_any_other_format_of_group_metadata_is_refused(raw: object) -> None:
         (KafkaError(KafkaError._TIMED_OUT, retriable=True), Step.END, Rebuild),
         (KafkaError(KafkaError._TIMED_OUT, retriable=True), Step.INIT, Retry),
         (KafkaError(KafkaError._TIMED_OUT, retriable=True), Step.WORK, Abort),
+        (KafkaError(KafkaError._TIMED_OUT, retriable=True), Step.OFFSETS, Rebuild),
+        (KafkaError(KafkaError._TRANSPORT), Step.OFFSETS, Rebuild),
+        (KafkaError(KafkaError.ILLEGAL_GENERATION), Step.OFFSETS, LostMembership),
+        (KafkaError(KafkaError.NOT_COORDINATOR), Step.OFFSETS, Abort),
         (KafkaError(KafkaError._TRANSPORT), Step.READ, Retry),
         (KafkaError(KafkaError.NOT_COORDINATOR, txn_requires_abort=True), Step.END, Abort),
         (KafkaError(KafkaError.PRODUCER_FENCED, fatal=True), Step.END, Fenced),
@@ -404,3 +410,33 @@ def test_access_rules_give_each_principal_what_it_must_do_and_nothing_else() -> 
     assert AclSpec("payments", "transactional_id", "npp-payments-", "WRITE", True) in rules
     assert {r.principal for r in rules} == {"payments"}
     assert not any(r.name == "*" for r in rules)
+
+
+# -- what waits for something outside
+# ----------------------------------------------------------------------------------
+
+
+def _at(partition: int, offset: int) -> InputRecord:
+    return InputRecord("add", partition, offset, 0, b"k", b"add", [], 0)
+
+
+def test_what_comes_after_a_waiting_record_of_its_partition_waits_behind_it() -> None:
+    """A batch that was halved must not decide its second half around what its first half holds."""
+    clock = HeldClock(0)
+    held = Held(clock)
+    held.add({1: [_at(1, 4), _at(1, 5)]})
+    assert held.let_pass([_at(0, 9), _at(1, 6), _at(1, 7)]) == [_at(0, 9)]
+    assert held.take_due() == {}
+    clock.sleep(DEPENDENCY_PAUSE_S)
+    assert held.take_due() == {1: [_at(1, 4), _at(1, 5), _at(1, 6), _at(1, 7)]}
+    assert held.let_pass([_at(1, 8)]) == [_at(1, 8)]
+
+
+def test_a_new_assignment_forgets_what_waited() -> None:
+    """It is read again from what is committed, by whoever owns the partition then."""
+    clock = HeldClock(0)
+    held = Held(clock)
+    held.add({1: [_at(1, 4)]})
+    held.forget()
+    clock.sleep(DEPENDENCY_PAUSE_S)
+    assert (held.take_due(), len(held), 1 in held) == ({}, 0, False)
