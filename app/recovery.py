@@ -26,7 +26,7 @@ from engine.groups import GroupAdmin
 from engine.publisher import NotConfirmed, Outgoing
 from engine.reader import LogRecord, read_all
 from processors import quarantine, topology
-from processors.payments import lifecycle_record
+from processors.payments_packing import lifecycle_record
 from processors.replay import accounts, fold
 from processors.replay.accounts import Accounts
 from schemas import catalogue

@@ -88,7 +88,7 @@ class Application(Protocol):
 
     def on_defect(self, batch: Batch, record: InputRecord, error: BaseException) -> None:
         """`decide` raised (or the record alone can not be produced): park the key, quarantine the
-        record."""
+        record. The key's state may be what can not be read; this must not raise."""
 
     def emit_timer(
         self, batch: Batch, partition: int, key: str, state: Any, deadline_ms: int
@@ -108,7 +108,10 @@ class Application(Protocol):
         """True when nothing is outstanding: the engine then keeps the state on disk only."""
 
     def packed_hints(self, packed: bytes) -> tuple[bool, int | None]:
-        """(at_rest, deadline_ms) of packed bytes, cheaply: used for every record of a restore."""
+        """(at_rest, deadline_ms) of packed bytes, cheaply: used for every record of a restore.
+
+        Raises ValueError for bytes that are no state.
+        """
 
     def check_tail(
         self,
@@ -117,11 +120,11 @@ class Application(Protocol):
         get_packed: Callable[[str], bytes | None],
     ) -> list[str]:
         """Compare the journal's tail (offset, key, value; each key's last record) with the restored
-        states; keys that differ."""
+        states; keys that differ or can not be read."""
 
     def rebuild(self, partition: int, key: str, history: Sequence[bytes]) -> bytes | None:
         """Packed state folded from the key's whole journal history (used for keys `check_tail`
-        names)."""
+        names); None for no history. Raises ValueError when it can not be folded."""
 
     def after_commit(self, decided: int) -> None:
         """The batch is committed: update the application's metrics, once per batch."""

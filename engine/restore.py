@@ -125,7 +125,7 @@ def _read_some(
         state = by_number.get(number)
         if state is None:
             continue
-        pairs = [(r.key.decode(), r.value) for r in records if r.key is not None]
+        pairs = [(r.key.decode(errors="replace"), r.value) for r in records if r.key is not None]
         state.load(pairs, records[-1].offset + 1, now_ms)
         moved = True
         crash("during_restore")

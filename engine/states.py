@@ -31,6 +31,7 @@ class PartitionStates:
         "number",
         "state_offset",
         "timers",
+        "unreadable",
         "written_at_ms",
     )
 
@@ -41,6 +42,8 @@ class PartitionStates:
         self._objects: dict[str, Any] = {}
         self.number = number
         self.timers = Timers()
+        # Keys whose record on the state topic is not a state: to be folded anew from the journal.
+        self.unreadable: set[str] = set()
         meta = store.meta()
         self.state_offset = meta.state_offset if meta else 0
         self.journal_offset = meta.journal_offset if meta else 0
@@ -111,12 +114,16 @@ class PartitionStates:
     def load(
         self, records: Iterable[tuple[str, bytes | None]], state_offset: int, now_ms: int
     ) -> None:
-        """Records of the state topic, in order, read during a restore; None forgets the key."""
-        hints, packed_states, set_timer = self._app.packed_hints, self._packed, self.timers.set
+        """Records of the state topic, in order, read during a restore; None forgets the key.
+
+        One that is not a state is kept as it is and named in `unreadable`: a foreign hand's trouble
+        with one key is not its neighbours'.
+        """
+        packed_states, set_timer = self._packed, self.timers.set
         last = dict(records)
         changes: list[Change] = []
         for key, packed in last.items():
-            at_rest, deadline_ms = (True, None) if packed is None else hints(packed)
+            at_rest, deadline_ms = (True, None) if packed is None else self._hints(key, packed)
             if at_rest or packed is None:
                 packed_states.pop(key, None)
             else:
@@ -126,6 +133,15 @@ class PartitionStates:
             changes.append(Change(key, packed, at_rest))
         self.state_offset = state_offset
         self._write(changes, now_ms)
+
+    def _hints(self, key: str, packed: bytes) -> tuple[bool, int | None]:
+        try:
+            hints = self._app.packed_hints(packed)
+        except ValueError:
+            self.unreadable.add(key)
+            return False, None
+        self.unreadable.discard(key)
+        return hints
 
     def note_journal(self, offset: int, now_ms: int) -> None:
         """The journal has been compared with the states up to here."""
@@ -142,6 +158,7 @@ class PartitionStates:
         self._packed.clear()
         self._objects.clear()
         self.timers = Timers()
+        self.unreadable.clear()
         self.state_offset = 0
         self.journal_offset = 0
 

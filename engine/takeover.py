@@ -21,7 +21,7 @@ from engine.clock import Clock
 from engine.consumer import GroupConsumer, Name
 from engine.control import UNREADABLE, ControlReader
 from engine.metrics import EngineMetrics
-from engine.ports import Application, ControlState, CrashPoint
+from engine.ports import Application, ControlState, CrashPoint, DependencyDown
 from engine.reader import LogEnds, LogRecord, read_all
 from engine.restore import Interrupted, LogTailLost, Watermarks, prepare, restore
 from engine.settings import Alarm, EngineSettings
@@ -130,6 +130,8 @@ class Takeover:
             states = self._restore(numbers, marks, consumer)
         except Interrupted:
             return None
+        except DependencyDown as down:  # a state of another version, whose schema must be asked for
+            raise Blocked(str(down)) from down
         if start.to_initialise:
             consumer.initialise(start.to_initialise)
         if consumer.epoch != self.epoch:
@@ -212,6 +214,11 @@ class Takeover:
             {n: marks[topology.journal, n] for n in fresh},
             keep_alive,
         )
+        for number in fresh:
+            if unreadable := states[number].unreadable:
+                self._rebuild(
+                    states[number], sorted(unreadable), marks[topology.journal, number], keep_alive
+                )
         return states
 
     def _open(self, number: int) -> PartitionStates:
@@ -282,27 +289,43 @@ class Takeover:
         for number, state in states.items():
             tail = tails.pop(number)
             if tail:
-                for key in self._app.check_tail(number, list(tail.values()), state.get_packed):
-                    self._rebuild(state, key, journals[number])
+                wrong = self._app.check_tail(number, list(tail.values()), state.get_packed)
+                if wrong:
+                    self._rebuild(state, wrong, journals[number], keep_alive)
             if journals[number].high != state.journal_offset:
                 state.note_journal(journals[number].high, self._clock.now_ms())
             if not keep_alive():
                 raise Interrupted
 
-    def _rebuild(self, states: PartitionStates, key: str, journal: Watermarks) -> None:
-        raw = key.encode()
-        history = [
-            record.value
-            for batch in self._journal({states.number: journal.low}, {states.number: journal.high})
-            for record in batch
-            if record.key == raw and record.value is not None
-        ]
-        packed = self._app.rebuild(states.number, key, history)
-        self._raise_alarm(
-            STATE_DIFFERS, states.number, f"state of {key} folded anew from the journal"
-        )
-        if packed is not None:
-            states.replace(key, packed, self._clock.now_ms())
+    def _rebuild(
+        self,
+        states: PartitionStates,
+        keys: Sequence[str],
+        journal: Watermarks,
+        keep_alive: Callable[[], bool],
+    ) -> None:
+        """Fold these anew from the whole journal, read once for all of them. A history that can not
+        be folded leaves its key as it is: the application parks it at its next input.
+
+        Raises Interrupted.
+        """
+        histories: dict[bytes, list[bytes]] = {key.encode(): [] for key in keys}
+        for batch in self._journal({states.number: journal.low}, {states.number: journal.high}):
+            for record in batch:
+                if record.key in histories and record.value is not None:
+                    histories[record.key].append(record.value)
+            if not keep_alive():
+                raise Interrupted
+        for key in keys:
+            try:
+                packed = self._app.rebuild(states.number, key, histories[key.encode()])
+            except ValueError as error:
+                sentence = f"state of {key} differs, and its history can not be folded: {error}"
+            else:
+                sentence = f"state of {key} folded anew from the journal"
+                if packed is not None:
+                    states.replace(key, packed, self._clock.now_ms())
+            self._raise_alarm(STATE_DIFFERS, states.number, sentence)
 
     def _journal(
         self, start: Mapping[int, int], ends: Mapping[int, int]

@@ -11,18 +11,15 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
 import structlog
 
 from core.decider import Accepted, Context, Decision, Duplicate, NoEffect, Refusal, Unmatched
 from core.header import Cause, InputHeader, OperatorHeader
 from core.payment import commands, instructions
 from core.payment import state as payment_state
-from core.payment.deadlines import with_deadline
 from core.payment.decide import decide, suspend
-from core.payment.evolve import evolve
 from core.payment.state import Payment
-from core.records import STATE_VERSION, Outcome, PaymentLifecycle
+from core.records import Outcome
 from core.rules import Rules
 from core.values import ZERO_HASH, same_person
 from engine.partitioner import partition_of
@@ -30,10 +27,10 @@ from engine.ports import Batch, DependencyDown, EngineTopology, InputRecord
 from processors import quarantine, topology
 from processors.control import Control
 from processors.payments_metrics import PaymentsMetrics
+from processors.payments_packing import Known, Packing, lifecycle_record
 from schemas.codec import Codec
 from schemas.errors import RegistryDown, Undecodable
 from schemas.parties import open_parties
-from schemas.peek import lifecycle_hints
 
 log = structlog.get_logger("npp.payments")
 
@@ -101,13 +98,6 @@ def engine_topology(partitions: int, *, extra_inputs: tuple[str, ...] = ()) -> E
     )
 
 
-class Known(msgspec.Struct, gc=False):
-    """A payment and the hash of its last event's raw value."""
-
-    payment: Payment
-    head: bytes
-
-
 class PaymentsApplication:
     """See engine.ports.Application. `rules_of(number)` raises KeyError for a rule set this release
     does not carry.
@@ -131,6 +121,7 @@ class PaymentsApplication:
         self._cluster_id = cluster_id
         self._work_partitions = dict(work_partitions)
         self._metrics = metrics
+        self._packing = Packing(codec, topology, rules_of)
 
     # -- deciding --------------------------------------------------------------------------------
 
@@ -202,9 +193,7 @@ class PaymentsApplication:
             "payment_parked", topic=record.topic, partition=record.partition, offset=record.offset,
             error=type(error).__name__, exc_info=error,
         )  # fmt: skip
-        known: Known | None = None
-        if record.key is not None and record.value is not None:
-            known = batch.get(record.partition, record.key.decode("utf-8", "replace"))
+        known = self._readable(batch, record)
         if known is not None and not known.payment.parked and record.value is not None:
             cause = self._cause(
                 record, record.value, InputHeader(payment_intent_id=known.payment.payment_intent_id)
@@ -214,6 +203,16 @@ class PaymentsApplication:
             self._append(batch, record.partition, known.payment.payment_intent_id, known, accepted)
         self._metrics.parked += 1
         self._quarantine(batch, record, quarantine.PARKED, detail)
+
+    def _readable(self, batch: Batch, record: InputRecord) -> Known | None:
+        """The payment's state, or None where there is none or where it is the defect itself."""
+        if record.key is None or record.value is None:
+            return None
+        try:
+            known: Known | None = batch.get(record.partition, record.key.decode("utf-8", "replace"))
+        except ValueError:
+            return None
+        return known
 
     def emit_timer(
         self, batch: Batch, partition: int, key: str, state: Known, deadline_ms: int
@@ -407,10 +406,7 @@ class PaymentsApplication:
     # -- packed state ----------------------------------------------------------------------------
 
     def unpack(self, packed: bytes) -> Known:
-        record = self._codec.decode(self.topology.state, packed, None)
-        if type(record) is not PaymentLifecycle:
-            raise ValueError("not a lifecycle record")
-        return Known(payment_state.unpack(record.snapshot), record.head_hash)
+        return self._packing.unpack(packed)
 
     def deadline_ms(self, state: Known) -> int | None:
         return state.payment.deadline
@@ -419,7 +415,7 @@ class PaymentsApplication:
         return payment_state.at_rest(state.payment)
 
     def packed_hints(self, packed: bytes) -> tuple[bool, int | None]:
-        return lifecycle_hints(packed)
+        return self._packing.hints(packed)
 
     def check_tail(
         self,
@@ -427,33 +423,10 @@ class PaymentsApplication:
         records: Sequence[tuple[int, bytes, bytes]],
         get_packed: Callable[[str], bytes | None],
     ) -> list[str]:
-        """Payments whose last event in the journal's tail is not the head that the restored state
-        names.
-        """
-        last: dict[str, bytes] = {}
-        for _, key, value in records:
-            last[key.decode()] = value
-        differing = []
-        for payment_id, value in last.items():
-            packed = get_packed(payment_id)
-            if packed is None or self.unpack(packed).head != hashlib.sha256(value).digest():
-                differing.append(payment_id)
-        return differing
+        return self._packing.differing(records, get_packed)
 
     def rebuild(self, partition: int, key: str, history: Sequence[bytes]) -> bytes | None:
-        """The lifecycle record folded from the whole history of one payment. Raises CorruptHistory
-        on a gap.
-        """
-        payment: Payment | None = None
-        head = ZERO_HASH
-        for raw in history:
-            event = self._codec.decode(self.topology.journal, raw, None)
-            payment = evolve(payment, event)
-            head = hashlib.sha256(raw).digest()
-        if payment is None:
-            return None
-        payment = with_deadline(payment, self._rules_of(payment.rule_set))
-        return self._codec.encode(self.topology.state, lifecycle_record(payment, head))
+        return self._packing.folded(history)
 
     # -- figures ---------------------------------------------------------------------------------
 
@@ -462,30 +435,3 @@ class PaymentsApplication:
 
     def after_abort(self) -> None:
         self._metrics.abort()
-
-
-def lifecycle_record(payment: Payment, head: bytes) -> PaymentLifecycle:
-    """What the compacted topic says of a payment: by name for others, and packed for the engine."""
-    return PaymentLifecycle(
-        at_rest=payment_state.at_rest(payment),
-        deadline=payment.deadline,
-        payment_intent_id=payment.payment_intent_id,
-        state_version=STATE_VERSION,
-        sequence=payment.sequence,
-        head_hash=head,
-        last_lifecycle_event=payment.last_lifecycle_event,
-        state=payment.state,
-        money_outcome=payment_state.money_outcome(payment),
-        reason=payment.reason,
-        attempt=len(payment.attempts),
-        external_ref=payment_state.current_external_ref(payment),
-        amount=payment.amount,
-        currency=payment.currency,
-        funds=payment_state.current_funds(payment),
-        open_conflicts=payment_state.open_conflicts(payment),
-        overdue=payment_state.overdue(payment),
-        waiting_for_person=payment_state.waiting_for_person(payment),
-        rule_set=payment.rule_set,
-        decided_at=payment.decided_at,
-        snapshot=payment_state.pack(payment),
-    )

@@ -19,7 +19,7 @@ from core.payment.state import Payment
 from core.records import STATE_VERSION, PaymentLifecycle
 from core.rules import Rules
 from evidence.chain import event_hash, require_complete
-from processors.payments import lifecycle_record
+from processors.payments_packing import lifecycle_record
 from processors.replay.buckets import Entry, History
 from processors.replay.report import Failure
 from processors.topology import EVENTS, LIFECYCLE

@@ -23,7 +23,7 @@ from api.evidence_log import Later
 from api.limits import LimitSettings, Rate
 from engine.reader import LogRecord
 from processors import topology
-from processors.payments import Known
+from processors.payments_packing import Known
 from schemas.written import WrittenSchemas
 from tests.contracts.api_command_house import CLIENT, ApiHouse
 from tests.contracts.api_house import Journal

@@ -51,6 +51,14 @@ def topology(partitions: int, application: str = "toy") -> EngineTopology:
     )
 
 
+def read(packed: bytes) -> Count:
+    """Raises ValueError."""
+    try:
+        return msgspec.msgpack.decode(packed, type=Count)
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from error
+
+
 class Toy:
     """See ports.Application."""
 
@@ -62,7 +70,6 @@ class Toy:
         self._journal = self.topology.journal
         self._quarantine = self.topology.quarantine
         self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(Count).decode
         self.committed = 0
         self.aborted = 0
 
@@ -123,7 +130,7 @@ class Toy:
         batch.emit(self.topology.timers, partition, key.encode(), b"due:%d" % deadline_ms)
 
     def unpack(self, packed: bytes) -> Any:
-        return self._decode(packed)
+        return read(packed)
 
     def deadline_ms(self, state: Any) -> int | None:
         found: int | None = state.deadline_ms
@@ -133,7 +140,7 @@ class Toy:
         return bool(state.rest)
 
     def packed_hints(self, packed: bytes) -> tuple[bool, int | None]:
-        state = self._decode(packed)
+        state = read(packed)
         return state.rest, state.deadline_ms
 
     def check_tail(
@@ -149,12 +156,18 @@ class Toy:
         wrong = []
         for name, sequence in last.items():
             packed = get_packed(name)
-            if packed is None or self._decode(packed).sequence != sequence:
+            try:
+                differs = packed is None or read(packed).sequence != sequence
+            except ValueError:
+                differs = True
+            if differs:
                 wrong.append(name)
         return wrong
 
     def rebuild(self, partition: int, key: str, history: Sequence[bytes]) -> bytes | None:
         lines = [msgspec.json.decode(value) for value in history if value.startswith(b"{")]
+        if not lines:
+            raise ValueError("nothing that could be folded")
         return self._encode(Count(key, len(lines), None, lines[-1]["value"] == "rest"))
 
     def after_commit(self, decided: int) -> None:

@@ -17,8 +17,9 @@ from core.values import Parties, Party, funds_ref, payment_intent_id
 from engine.driver import Driver
 from processors import topology
 from processors.control import Control
-from processors.payments import Known, PaymentsApplication, engine_topology
+from processors.payments import PaymentsApplication, engine_topology
 from processors.payments_metrics import PaymentsMetrics
+from processors.payments_packing import Known
 from schemas.codec import Codec
 from schemas.parties import seal
 from schemas.setup import static_codec

@@ -12,10 +12,10 @@ import pytest
 from core.header import InputHeader
 from core.payment import commands
 from core.rules import Rules
-from core.values import ZERO_HASH, State
+from core.values import ZERO_HASH, State, external_ref
 from engine.driver import Crashed, Driver
 from processors import quarantine, topology
-from tests.driver.payments_world import CODEC, World, create_payment
+from tests.driver.payments_world import AMOUNT, CODEC, World, create_payment
 
 POINTS = (
     "after_poll",
@@ -236,3 +236,47 @@ def journal(driver: Driver) -> list[tuple[int, bytes | None, bytes | None]]:
 
 def lifecycle(driver: Driver) -> dict[bytes | None, bytes | None]:
     return {r.key: r.value for r in driver.committed(topology.LIFECYCLE)}
+
+
+def test_a_state_that_can_not_be_read_is_that_payments_trouble_alone() -> None:
+    """D§5, SEC-03: its inputs wait in quarantine as PARKED, each with its bytes; others go on."""
+    world = World()
+    forged, other = world.create("forged"), world.create("other")
+    world.settle_all()
+    for payment in (forged, other):
+        reference = external_ref(payment, 1)
+        report = commands.RailReport(
+            InputHeader(payment), reference, "RETURNED", "default", code="FOCR", amount=AMOUNT,
+            currency="AUD", rail_message_id=f"ret-{reference}",
+        )  # fmt: skip
+        if payment == forged:
+            world.driver.pipe(topology.LIFECYCLE, payment.encode(), b"no state")
+            world.driver.lose_disk()
+            world.driver.restart()
+        world.pipe(topology.RAIL_REPORTS, report)
+    world.driver.run()
+    parked = world.driver.committed(topology.QUARANTINE)
+    assert [r.key for r in parked] == [forged.encode()]
+    assert dict(parked[0].headers)[quarantine.REASON] == b"PARKED"
+    assert world.known(other).payment.attempts[0].outcome == "RETURNED"
+
+
+def test_a_state_that_can_not_be_read_is_folded_from_its_history() -> None:
+    """The journal is the truth: what it folds to is the record that was overwritten; a history with
+    a hole is not guessed."""
+    world = World()
+    payment = world.create("folded")
+    world.settle_all()
+    app, raw = world._application(), payment.encode()
+    states = [r.value or b"" for r in world.driver.committed(topology.LIFECYCLE) if r.key == raw]
+    written = states[-1]
+    history = [r.value or b"" for r in world.driver.committed(topology.EVENTS) if r.key == raw]
+    assert app.rebuild(0, payment, history) == written
+    assert app.rebuild(0, payment, []) is None
+    with pytest.raises(ValueError, match="sequence"):
+        app.rebuild(0, payment, [*history[:3], *history[4:]])
+    with pytest.raises(ValueError, match="read"):
+        app.packed_hints(b"no state")
+    head = (0, raw, history[-1])
+    assert app.check_tail(0, [head], lambda _: b"no state") == [payment]
+    assert app.check_tail(0, [head], lambda _: written) == []

@@ -278,6 +278,30 @@ def test_a_state_that_differs_from_the_journal_is_folded_anew(toy: Rig) -> None:
     toy.check_counted_once(90)
 
 
+def test_states_that_can_not_be_read_are_folded_anew_and_hold_up_nobody(toy: Rig) -> None:
+    """SEC-03: what a foreign hand wrote to the state topic is alarmed and folded from the journal;
+    a key without a history, and one that is no text, stay what they are."""
+    process = toy.start()
+    toy.send(60, keys=3)
+    toy.wait_for(60)
+    process.terminate()
+    assert process.wait(30) == 0
+    known = next(r for r in toy.records(STATE) if r.key is not None)
+    forger = Producer(toy.connection)
+    for key in (known.key, b"nobody", b"\xff\xfe"):
+        forger.produce(toy.topic(STATE), b"\xc1 no state", key, known.partition)
+    forger.flush(10)
+    for old in (toy.folder / "data").rglob("*"):
+        if old.is_file():
+            old.unlink()
+    toy.start()
+    toy.until(lambda: "history can not be folded" in toy.log(), "what has no history is named")
+    toy.until(lambda: "folded anew from the journal" in toy.log(), "what has one is folded anew")
+    toy.send(30, keys=3)
+    toy.wait_for(90)
+    toy.check_counted_once(90)
+
+
 def test_a_wrong_partition_count_stops_the_start(toy: Rig) -> None:
     """Row 19, OP-33: more partitions would send known keys to partitions that do not know them."""
     from confluent_kafka.admin import AdminClient, NewPartitions
