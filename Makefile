@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env fetch demo check test test-release replay-test bench lock lock-jars clean
+.PHONY: help env fetch promtool demo check test test-release replay-test bench lock lock-jars clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -26,16 +26,22 @@ env: .venv/.ok ## the virtual environment, from hash-locked packages
 fetch: .venv/.ok ## Kafka and the schema registry, verified against requirements/jars.lock
 	@$(BIN)/python -m app.platform.fetch
 
+promtool: ## Prometheus's rule checker, by apt where this user may install; else its tests are skipped and say so
+	@command -v promtool >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	  { apt-get install -y -qq --no-install-recommends prometheus >/dev/null 2>&1 || \
+	    { apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends prometheus >/dev/null; }; }; } || \
+	  echo "make: promtool is not here: install Prometheus (Debian, Ubuntu: apt-get install prometheus) and the alert rules' own tests run too" >&2
+
 demo: fetch ## the whole product on this machine; options in ARGS="--once --payments 5000 --chaos"
 	@$(BIN)/npp demo $(ARGS)
 
 check: .venv/.ok ## format, lint, types, import rules, tests without a broker; under a minute
 	@$(BIN)/python -m tests.floors check
 
-test: fetch ## everything CI runs: check, driver, kafka, acceptance, with the seconds of each
+test: fetch promtool ## everything CI runs: check, driver, kafka, acceptance, with the seconds of each
 	@$(BIN)/python -m tests.floors test
 
-test-release: fetch ## as test, with the full counts; hours
+test-release: fetch promtool ## as test, with the full counts; hours
 	@NPP_TEST_RELEASE=1 $(BIN)/python -m tests.floors test
 
 replay-test: fetch ## the runbook's seven replay tests, each by name
