@@ -23,6 +23,7 @@ from engine.metrics import ALARMS, EngineMetrics, catalogue
 from processors.adapter_metrics import AdapterMetrics
 from processors.payments_metrics import PaymentsMetrics
 from processors.projector_metrics import ProjectorMetrics
+from processors.retention import RetentionMetrics
 from processors.verifier import PROBLEM_KINDS, VerifierMetrics
 from schemas import catalogue as topics_catalogue
 
@@ -70,7 +71,7 @@ def metrics() -> str:
     makers: tuple[tuple[str, tuple[Callable[[CollectorRegistry], object], ...]], ...] = (
         ("npp run payments", (EngineMetrics, PaymentsMetrics)),
         ("npp run adapters", (AdapterMetrics,)),
-        ("npp run verifier", (VerifierMetrics,)),
+        ("npp run verifier", (VerifierMetrics, RetentionMetrics)),
         ("npp run projector", (ProjectorMetrics,)),
         ("npp run api", (ApiMetrics,)),
     )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from engine.topics import Access, AclSpec, TopicSpec, access_rules
 from schemas.catalogue import TopicsFile
+
+RETENTION_KEYS: Final = ("cleanup.policy", "retention.bytes", "retention.ms")
 
 
 def topic_specs(topics: TopicsFile, profile: str) -> list[TopicSpec]:
@@ -19,6 +23,21 @@ def topic_specs(topics: TopicsFile, profile: str) -> list[TopicSpec]:
     ]
 
 
+def kept_specs(topics: TopicsFile, profile: str) -> list[TopicSpec]:
+    """What is kept for years, with the configuration alone that says how long."""
+    kept = {topic.name for topic in topics.kept_for_years()}
+    return [
+        TopicSpec(
+            spec.name,
+            spec.partitions,
+            spec.replication,
+            {key: spec.config[key] for key in RETENTION_KEYS},
+        )
+        for spec in topic_specs(topics, profile)
+        if spec.name in kept
+    ]
+
+
 def acl_specs(topics: TopicsFile) -> list[AclSpec]:
     """The least rules under which each principal can do what topics.yaml says."""
     accesses = []
@@ -30,6 +49,9 @@ def acl_specs(topics: TopicsFile) -> list[AclSpec]:
                 consumes=tuple(t.name for t in topics.topics if name in t.consumers),
                 groups=principal.groups,
                 transactional_ids=principal.transactional_ids,
+                looks_at=tuple(t.name for t in topics.kept_for_years())
+                if principal.watches_retention
+                else (),
                 admin=principal.admin,
             )
         )

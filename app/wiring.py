@@ -19,6 +19,7 @@ from app.control_records import EVENT_SCHEMA_VERSION
 from app.crash import crash_point
 from app.exits import ExitCode
 from app.settings import Environment, Profile
+from app.topic_specs import kept_specs
 from core.records import STATE_VERSION, Checkpoint, ProcessingStopped
 from core.rules import Rules
 from engine.clock import Clock, SystemClock
@@ -32,6 +33,7 @@ from engine.publisher import NotConfirmed, Publisher
 from engine.reader import LogEnds, read_all
 from engine.settings import Alarm, EngineSettings
 from engine.takeover import LOG_TAIL_LOST
+from engine.topics import TopicAdmin
 from engine.watch import Health, start_watchdog, stop_on_signals
 from evidence.checkpoints import is_void
 from evidence.keys import key_and_keyring, write_keyring
@@ -39,6 +41,7 @@ from processors import topology
 from processors.control import Control
 from processors.payments import INPUTS, INSTRUCTION_TOPICS, PaymentsApplication, engine_topology
 from processors.payments_metrics import PaymentsMetrics
+from processors.retention import RetentionMetrics, RetentionWatch
 from processors.verifier import Verifier, VerifierMetrics
 from processors.verifier_kafka import KafkaVerifierLog
 from processors.verifier_store import DiskStore
@@ -222,6 +225,12 @@ def run_verifier(environment: Environment) -> int:
         write_keyring(folder / "keyring.json", keyring)
     store = DiskStore(folder / "heads")
     journal = KafkaVerifierLog(room.connection, room.clock)
+    watch = RetentionWatch(
+        TopicAdmin(room.connection, room.clock),
+        kept_specs(room.topics, environment.topics_profile()),
+        room.clock,
+        RetentionMetrics(room.registry),
+    )
     verifier = Verifier(
         journal=journal,
         codec=codec,
@@ -231,6 +240,7 @@ def run_verifier(environment: Environment) -> int:
         clock=room.clock,
         metrics=VerifierMetrics(room.registry),
         partition_of=partition_of,
+        meanwhile=watch.look_if_due,
     )
     server = room.serve_health(VerifierProbes(verifier))
     stop_on_signals(verifier.stop, room.settings.shutdown_seconds)

@@ -60,6 +60,7 @@ class Access(msgspec.Struct, frozen=True):
     consumes: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     transactional_ids: tuple[str, ...] = ()  # prefixes
+    looks_at: tuple[str, ...] = ()  # topics whose configuration it reads
     admin: bool = False  # topics, access rules and groups of the cluster
 
 
@@ -88,6 +89,7 @@ def access_rules(accesses: Iterable[Access]) -> list[AclSpec]:
         rules |= {AclSpec(a.principal, "topic", t, "WRITE") for t in a.produces}
         rules |= {AclSpec(a.principal, "topic", t, "READ") for t in a.consumes}
         rules |= {AclSpec(a.principal, "topic", t, "DESCRIBE") for t in (*a.produces, *a.consumes)}
+        rules |= {AclSpec(a.principal, "topic", t, "DESCRIBE_CONFIGS") for t in a.looks_at}
         rules |= {AclSpec(a.principal, "group", g, "READ") for g in a.groups}
         if a.consumes:
             # The client looks for its group's coordinator even when it reads without one.
@@ -144,13 +146,19 @@ class TopicAdmin:
                 differences.append(
                     Difference("replication", spec.name, str(spec.replication), str(copies))
                 )
-        present = [s for s in topics if s.name in found]
-        for spec, config in zip(present, self._configs([s.name for s in present]), strict=True):
+        differences += self.config_drift([s for s in topics if s.name in found])
+        return differences + (self._rule_drift(rules) if rules is not None else [])
+
+    def config_drift(self, topics: Sequence[TopicSpec]) -> list[Difference]:
+        """Where the configuration of topics that are there is not the declared one; asks for
+        nothing else. Raises Abort or Retry when the cluster does not say."""
+        differences = []
+        for spec, config in zip(topics, self._configs([s.name for s in topics]), strict=True):
             for key, wanted in sorted(spec.config.items()):
                 if config.get(key) != wanted:
                     name = f"{spec.name} {key}"
                     differences.append(Difference("config", name, wanted, str(config.get(key))))
-        return differences + (self._rule_drift(rules) if rules is not None else [])
+        return differences
 
     def plan(
         self, topics: Sequence[TopicSpec], rules: Sequence[AclSpec] | None = None

@@ -145,6 +145,7 @@ class Verifier:
         clock: Clock,
         metrics: VerifierMetrics,
         partition_of: Callable[[bytes, int], int],
+        meanwhile: Callable[[], None] = lambda: None,
         interval_s: float = CHECKPOINT_INTERVAL_S,
         events_max: int = CHECKPOINT_EVENTS_MAX,
     ) -> None:
@@ -156,6 +157,7 @@ class Verifier:
         self._clock = clock
         self._metrics = metrics
         self._partition_of = partition_of
+        self._meanwhile = meanwhile  # called between steps: what else this process watches
         self._interval_s = interval_s
         self._events_max = events_max
         self._partitions: dict[int, PartitionVerifier] = {}
@@ -183,6 +185,7 @@ class Verifier:
             try:
                 self.open()
                 while not self._stop.is_set():
+                    self._meanwhile()
                     self.step(POLL_WAIT_S)
                     reopens = 0
                 self.sign_round()

@@ -16,6 +16,7 @@ from confluent_kafka.admin import (
 
 from core.values import external_ref
 from processors import topology
+from processors.retention import LOOK_EVERY_S
 from tests.acceptance.house import ACCEPT, ROOT, SETTLE, House, rejects
 
 pytestmark = pytest.mark.kafka
@@ -80,6 +81,20 @@ def test_a_live_setting_that_removes_records_too_early_is_found_and_mended(
         house.npp("topics", "apply")
     drift = house.npp_json("topics", "drift")["differences"]
     assert [each for each in drift if topic in each["name"]] == []
+
+
+def test_a_shortened_retention_raises_an_alert_by_itself(house: House) -> None:
+    """RET-01: what the shipped alert looks at goes up while nobody asks, and back when it is put
+    right."""
+    rule = alert("RetentionShortened")
+    assert "compliance@" in rule["annotations"]["contact"]
+    assert measured(house, "verifier", rule["expr"]) == 0
+    set_retention(house, topology.EVENTS, WEEK_MS)
+    try:
+        house.soon(lambda: measured(house, "verifier", rule["expr"]) == 1, LOOK_EVERY_S + 30)
+    finally:
+        house.npp("topics", "apply")
+    house.soon(lambda: measured(house, "verifier", rule["expr"]) == 0, LOOK_EVERY_S + 30)
 
 
 def set_retention(house: House, topic: str, milliseconds: int) -> None:

@@ -18,6 +18,7 @@ from processors.minutes import LEAST_COUNT
 from processors.payments_metrics import PaymentsMetrics
 from processors.projector_metrics import ProjectorMetrics
 from processors.projector_progress import READY_DELAY_S_MAX
+from processors.retention import RetentionMetrics
 from processors.verifier import VerifierMetrics
 
 ROOT: Final = Path(__file__).parents[2]
@@ -39,7 +40,7 @@ def test_an_alert_asks_metrics_that_exist_and_says_how_bad_and_whom_to_call(name
     """MET-12: severity, level, runbook section, contact."""
     rule = ALERTS[name]
     registry = CollectorRegistry()
-    for kind in (ProjectorMetrics, PaymentsMetrics, VerifierMetrics):
+    for kind in (ProjectorMetrics, PaymentsMetrics, VerifierMetrics, RetentionMetrics):
         kind(registry)
     known = {metric.name for metric in catalogue(registry)}
     assert set(METRIC.findall(rule["expr"])) <= known

@@ -26,9 +26,9 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from app.platform.broker import Cluster
-from app.topic_specs import acl_specs, topic_specs
+from app.topic_specs import acl_specs, kept_specs, topic_specs
 from engine.clock import SystemClock
-from engine.errors import Exit
+from engine.errors import EngineError, Exit
 from engine.publisher import Publisher
 from engine.topics import TopicAdmin
 from engine.transaction import TransactionalProducer, TransactionSettings
@@ -306,6 +306,19 @@ def test_admin_finds_no_difference_and_says_which_rule_is_too_many(locked: Clust
     fewer = [r for r in acl_specs(TOPICS) if (r.principal, r.operation) != ("api", "WRITE")]
     found = topics.drift([], fewer)
     assert {(d.kind, d.name.split()[0]) for d in found} == {("acl_extra", "api")}
+
+
+@pytest.mark.parametrize("principal", PRINCIPALS)
+def test_the_verifier_and_admin_alone_read_how_long_records_are_kept(
+    locked: Cluster, principal: str
+) -> None:
+    """RET-01: the watch sees every setting under its own principal, and nobody else does."""
+    topics = TopicAdmin(locked.client_config(principal))
+    if principal in ("verifier", "admin"):
+        assert topics.config_drift(kept_specs(TOPICS, "embedded")) == []
+    else:
+        with pytest.raises(EngineError, match="TOPIC_AUTHORIZATION_FAILED"):
+            topics.config_drift(kept_specs(TOPICS, "embedded"))
 
 
 def test_without_a_password_nobody_comes_in(locked: Cluster) -> None:

@@ -1,0 +1,88 @@
+"""What the retention watch says of the brokers' live settings (RET-01)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry
+
+from app.topic_specs import RETENTION_KEYS, kept_specs
+from engine.clock import HeldClock
+from engine.errors import Abort
+from engine.topics import Difference, TopicSpec
+from processors.retention import LOOK_EVERY_S, RetentionMetrics, RetentionWatch
+from schemas import catalogue
+
+START_MS = 1_800_000_000_000
+SHORTENED = Difference("config", "npp.payment.events.v1 retention.ms", "-1", "604800000")
+
+
+class Brokers:
+    """Says what it is told to say; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.found: list[Difference] = []
+        self.down = False
+        self.asked: list[list[str]] = []
+
+    def config_drift(self, topics: Sequence[TopicSpec]) -> list[Difference]:
+        self.asked.append([each.name for each in topics])
+        if self.down:
+            raise Abort("_TIMED_OUT", "nobody answers")
+        return self.found
+
+
+class House:
+    """A watch over these brokers and the registry that it is seen in."""
+
+    def __init__(self) -> None:
+        self.brokers = Brokers()
+        self.clock = HeldClock(START_MS)
+        self.registry = CollectorRegistry()
+        self.kept = kept_specs(catalogue.load(), "production")
+        metrics = RetentionMetrics(self.registry)
+        self.watch = RetentionWatch(self.brokers, self.kept, self.clock, metrics)
+
+    def seen(self) -> tuple[float | None, float | None]:
+        """(contradictions, seconds at which they were looked for)."""
+        names = ("npp_retention_contradictions", "npp_retention_last_look_seconds")
+        contradictions, looked_at = map(self.registry.get_sample_value, names)
+        return contradictions, looked_at
+
+
+def test_what_is_kept_is_the_journal_its_inputs_and_the_audit_log() -> None:
+    """The topics that the runbook's Compliance & Audit names, by the three settings that remove
+    records, none of them by size."""
+    kept = {each.name: each.config for each in kept_specs(catalogue.load(), "production")}
+    needed = {"npp.payment.events.v1", "npp.operator.audit.v1", "npp.payment.outcomes.v1"}
+    inputs = {topic.name for topic in catalogue.load().inputs()}
+    assert needed | inputs <= kept.keys()
+    assert {tuple(config) for config in kept.values()} == {RETENTION_KEYS}
+    assert {config["retention.bytes"] for config in kept.values()} == {"-1"}
+    assert "npp.rail.submissions.v1" not in kept
+
+
+def test_a_shortened_retention_is_counted_and_the_count_goes_back() -> None:
+    """At the start, and once a minute; what was put right is no longer counted."""
+    house = House()
+    house.brokers.found = [SHORTENED]
+    house.watch.look_if_due()
+    house.watch.look_if_due()
+    assert house.seen() == (1, START_MS / 1000)
+    assert house.brokers.asked == [[each.name for each in house.kept]]
+    house.brokers.found = []
+    house.clock.sleep(LOOK_EVERY_S)
+    house.watch.look_if_due()
+    assert house.seen() == (0, START_MS / 1000 + LOOK_EVERY_S)
+
+
+def test_a_cluster_that_does_not_say_keeps_the_last_answer_and_its_age() -> None:
+    """Nothing is called good that was not seen; the alert on the last look's age speaks up."""
+    house = House()
+    house.brokers.found = [SHORTENED]
+    house.watch.look_if_due()
+    house.brokers.down = True
+    house.clock.sleep(LOOK_EVERY_S)
+    house.watch.look_if_due()
+    assert house.seen() == (1, START_MS / 1000)
+    assert len(house.brokers.asked) == 2
