@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-import httpx
+import aiohttp
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -60,7 +60,7 @@ class RailSimulator:
         self._http_tries: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._sending = asyncio.Semaphore(CALLBACKS_AT_ONCE_MAX)
-        self._client: httpx.AsyncClient | None = None
+        self._client: aiohttp.ClientSession | None = None
 
     def app(self) -> Starlette:
         """The HTTP application; its lifespan starts what a restart left pending."""
@@ -82,7 +82,11 @@ class RailSimulator:
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        async with httpx.AsyncClient(timeout=CALLBACK_TIMEOUT_SECONDS, trust_env=False) as client:
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CALLBACKS_AT_ONCE_MAX),
+            timeout=aiohttp.ClientTimeout(total=CALLBACK_TIMEOUT_SECONDS),
+            auto_decompress=False,
+        ) as client:
             self._client = client
             for entry in self.ledger.entries.values():
                 for pending in list(entry.pending):
@@ -277,13 +281,13 @@ class RailSimulator:
         for _ in range(CALLBACK_TRIES_MAX):
             if self.callback_url is not None and self._client is not None:
                 try:
-                    async with self._sending:
-                        answer = await self._client.post(
-                            self.callback_url, content=raw, headers=headers
-                        )
-                    if answer.is_success:
-                        return
-                except httpx.HTTPError:
+                    async with (
+                        self._sending,
+                        self._client.post(self.callback_url, data=raw, headers=headers) as answer,
+                    ):
+                        if answer.ok:
+                            return
+                except (aiohttp.ClientError, TimeoutError):
                     pass  # heard or not, it is told again: that is what a rail does
             await asyncio.sleep(pause)
             pause = min(CALLBACK_PAUSE_SECONDS_MAX, pause * 2)
