@@ -34,8 +34,13 @@ NOT_AFTER_S: Final = 60.0  # a command decided later is rejected COMMAND_EXPIRED
 CONFIRM_S_MAX: Final = 5.0
 OUTCOME_WAIT_S: Final = 10.0
 PROJECTED_WAIT_S_MAX: Final = 2.0
+# Looks into the read model come at first in a quick row and then less often: what takes long takes
+# long for many at once, and their looks would take the time that it needs.
 PROJECTED_POLL_S: Final = 0.005
+PROJECTED_POLL_S_MAX: Final = 0.02
 CREATED_POLL_S: Final = 0.02
+CREATED_POLL_S_MAX: Final = 0.15
+POLL_GROWTH: Final = 1.5
 CONTROL_SEEN_S_MAX: Final = 3.0
 WAITERS_MAX: Final = 200
 PENDING_MAX: Final = 10_000  # commands without a known outcome that are remembered
@@ -184,10 +189,12 @@ class KafkaCommands:
         self, header: InputHeader, future: Future[Heard], until_s: float
     ) -> Heard | None:
         """An accepted creation has no outcome record: its first event says whose it is."""
+        pause_s = CREATED_POLL_S
         while self._clock.monotonic_s() < until_s:
             try:
-                return future.result(CREATED_POLL_S)
+                return future.result(pause_s)
             except NotYet:
+                pause_s = min(CREATED_POLL_S_MAX, pause_s * POLL_GROWTH)
                 created = created_by(self._reader, self._codec, header)
                 if created is not None:
                     return Heard(outcome=created)
@@ -198,6 +205,7 @@ class KafkaCommands:
         if outcome.to_sequence == 0:
             return True
         until_s = self._clock.monotonic_s() + PROJECTED_WAIT_S_MAX
+        pause_s = PROJECTED_POLL_S
         while True:
             try:
                 row = self._reader.payment(outcome.payment_intent_id)
@@ -207,7 +215,8 @@ class KafkaCommands:
                 return True
             if self._clock.monotonic_s() >= until_s:
                 return False
-            self._clock.sleep(PROJECTED_POLL_S)
+            self._clock.sleep(pause_s)
+            pause_s = min(PROJECTED_POLL_S_MAX, pause_s * POLL_GROWTH)
 
     def _remember(self, command_id: str, not_after: int) -> None:
         with self._lock:

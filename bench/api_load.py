@@ -23,13 +23,14 @@ import urllib3
 from app.demo.options import Options
 from app.demo.programs import API, SUBMITTER_CLIENT
 from app.demo.stage import Stage
+from app.platform.java import JVM_COMPILED
 
 AT_ONCE_MAX = 64
 CALL_SECONDS_MAX = 30.0
 NOTHING: Mapping[str, str] = {}
 SETTLE_SECONDS_MAX = 60.0
 LOOK_SECONDS = 0.2
-WARM_UP_CALLS = 50
+WARM_SECONDS = 20.0  # of each kind of call, unjudged: a broker in production is compiled
 BODY = {
     "amount": 1250,
     "currency": "AUD",
@@ -116,8 +117,10 @@ def measure(stage: Stage, rate: float, seconds: float) -> dict[str, Any]:
     url = stage.url(API)
     shop = Caller(url, stage.token("bench", "submitter", client_id=SUBMITTER_CLIENT))
     senior = Caller(url, stage.token("snr_bench", "senior_operator"))
-    for number in range(WARM_UP_CALLS):
-        shop.create(f"warm-{number}")
+    warm_keys = [f"warm-{number}" for number in range(int(rate * WARM_SECONDS))]
+    _, warm = at_rate(rate, warm_keys, shop.create)
+    settle(senior, warm)
+    at_rate(rate, warm, senior.request)
     keys = [f"bench-{number}" for number in range(int(rate * seconds))]
     created, payments = at_rate(rate, keys, shop.create)
     begun = time.time()
@@ -162,7 +165,7 @@ def main() -> None:
             seed=1,
             behaviour="sunny",
         )
-        with Stage(options) as stage:
+        with Stage(options, jvm=JVM_COMPILED) as stage:
             cluster = stage.start_platform()
             stage.start_programs()
             try:

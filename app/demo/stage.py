@@ -30,6 +30,7 @@ from app.demo.programs import (
 )
 from app.exits import ExitCode, Problem, usage
 from app.platform import broker, registry
+from app.platform.java import JVM_FAST_START
 from app.platform.supervisor import Ended, Status, Supervisor
 from app.settings import ENV_FILE, Environment
 from app.topic_specs import topic_specs
@@ -50,8 +51,10 @@ LEDGER_SECONDS: Final = 20.0
 class Stage:
     """The running demo. Use as a context manager: leaving it ends everything."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, jvm: tuple[str, ...] = JVM_FAST_START) -> None:
+        """`jvm`: how Kafka's Java runs; the default is the quickest to be there."""
         self.options = options
+        self._jvm = jvm
         self.data = options.data.absolute()
         self.clock = SystemClock()
         self._lock: TextIO | None = None
@@ -81,7 +84,7 @@ class Stage:
 
     def start_platform(self) -> Cluster:
         """Kafka and the registry, with topics, schemas and control records; the way to them."""
-        self._kafka = broker.Cluster(self.data / "kafka", heap_mb=KAFKA_HEAP_MB)
+        self._kafka = broker.Cluster(self.data / "kafka", heap_mb=KAFKA_HEAP_MB, jvm=self._jvm)
         self._registry = registry.Registry(self.data / "registry")
         try:
             with ThreadPoolExecutor(2) as both:
