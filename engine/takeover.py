@@ -214,7 +214,7 @@ class Takeover:
             {n: marks[topology.journal, n] for n in fresh},
             keep_alive,
         )
-        for number in fresh:
+        for number in numbers:  # not the fresh ones alone: a rebalance may have come in between
             if unreadable := states[number].unreadable:
                 self._rebuild(
                     states[number], sorted(unreadable), marks[topology.journal, number], keep_alive
@@ -322,9 +322,12 @@ class Takeover:
             except ValueError as error:
                 sentence = f"state of {key} differs, and its history can not be folded: {error}"
             else:
-                sentence = f"state of {key} folded anew from the journal"
-                if packed is not None:
+                if packed is None:
+                    sentence = f"state of {key} differs, and the journal has no event of it"
+                else:
                     states.replace(key, packed, self._clock.now_ms())
+                    sentence = f"state of {key} folded anew from the journal"
+            states.unreadable.discard(key)  # tried once: the journal says no more at the next time
             self._raise_alarm(STATE_DIFFERS, states.number, sentence)
 
     def _journal(
