@@ -7,6 +7,7 @@ fetching empty.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from engine.assignment import INIT_METADATA, Committed
 from engine.clock import Clock
 from engine.errors import (
+    ConsumerLost,
+    Exit,
     LostMembership,
     Retry,
     Step,
@@ -24,6 +27,7 @@ from engine.errors import (
     is_end_of_partition,
 )
 from engine.groupmeta import parse
+from engine.lifeline import UNREACHABLE, Lifeline, Renewals, close_aside
 from engine.settings import EngineSettings
 
 Name = tuple[str, int]
@@ -43,31 +47,32 @@ class GroupConsumer:
         self._assigned: list[Name] | None = None  # assigned by the group, not yet taken by the loop
         self.epoch = 0  # rises with every rebalance callback
         self.rebalances = 0
-        self._consumer = Consumer(
-            {
-                **settings.connection,
-                "group.id": f"npp-{application}",
-                # A killed instance takes its place again at once, without a rebalance. See `leave`.
-                "group.instance.id": settings.transactional_id(application),
-                "partition.assignment.strategy": "range",
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "auto.offset.reset": "error",
-                "enable.partition.eof": True,
-                "session.timeout.ms": settings.session_timeout_ms,
-                "heartbeat.interval.ms": settings.session_timeout_ms // 8,
-                "max.poll.interval.ms": settings.poll_interval_ms_max,
-                # Of the whole client queue, not of each partition: beyond it nothing at all is
-                # fetched.
-                "queued.min.messages": settings.queued_messages_min,
-                "max.partition.fetch.bytes": settings.partition_fetch_bytes,
-                "queued.max.messages.kbytes": settings.queued_kbytes_max,
-                "fetch.queue.backoff.ms": 5,
-                "fetch.error.backoff.ms": 50,
-                "fetch.wait.max.ms": 100,
-            }
-        )
+        self._lifeline = Lifeline(clock)
+        self._renewals = Renewals(clock)
+        self._config = {
+            **settings.connection,
+            "group.id": f"npp-{application}",
+            # A killed instance takes its place again at once, without a rebalance. See `leave`.
+            "group.instance.id": settings.transactional_id(application),
+            "partition.assignment.strategy": "range",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "session.timeout.ms": settings.session_timeout_ms,
+            "heartbeat.interval.ms": settings.session_timeout_ms // 8,
+            "max.poll.interval.ms": settings.poll_interval_ms_max,
+            # Of the whole client queue, not of each partition: beyond it nothing at all is
+            # fetched.
+            "queued.min.messages": settings.queued_messages_min,
+            "max.partition.fetch.bytes": settings.partition_fetch_bytes,
+            "queued.max.messages.kbytes": settings.queued_kbytes_max,
+            "fetch.queue.backoff.ms": 5,
+            "fetch.error.backoff.ms": 50,
+            "fetch.wait.max.ms": 100,
+        }
+        self._consumer = Consumer(self._config)
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -80,9 +85,23 @@ class GroupConsumer:
             on_lost=self._on_gone,
         )
 
+    def renew(self, error: ConsumerLost) -> None:
+        """Join the group anew with another client, after `error`: nothing is assigned until then.
+
+        Raises Exit when that came too often.
+        """
+        if error.code != UNREACHABLE:
+            self._renewals.note(error)
+        lost, self._consumer = self._consumer, Consumer(self._config)
+        self.epoch += 1
+        self._assigned = None
+        self._lifeline.heard()
+        self.subscribe()
+        close_aside(lost)
+
     def poll(self, count: int, wait_s: float) -> tuple[list[Message], dict[Name, int]]:
         """Records and the offsets of partitions that came to their end. Rebalances happen in
-        here."""
+        here. Raises ConsumerLost and Exit."""
         before = self.epoch
         records: list[Message] = []
         ends: dict[Name, int] = {}
@@ -95,11 +114,19 @@ class GroupConsumer:
             else:
                 check_message_error(error)
         if self.epoch != before:
-            return (
-                [],
-                {},
-            )  # polled for an assignment that is no more: read again from what is committed
+            # Polled for an assignment that is no more: read again from what is committed.
+            self._lifeline.heard()
+            return [], {}
+        if records or ends:
+            self._lifeline.heard()
+        else:
+            self._check_reached()
         return records, ends
+
+    def _check_reached(self) -> None:
+        """Raises ConsumerLost when no broker has answered this client for long."""
+        if self._lifeline.lost(self._consumer.list_topics, self._inputs[0]):
+            raise ConsumerLost(UNREACHABLE, "no broker answers this client any more")
 
     def take_assigned(self) -> list[Name] | None:
         """What the group has assigned and nobody has taken yet."""
@@ -134,17 +161,26 @@ class GroupConsumer:
         call(Step.READ, self._consumer.resume, [TopicPartition(t, p) for t, p in names])
 
     def committed(self, names: Sequence[Name]) -> dict[Name, Committed]:
-        """Committed offsets with metadata; open transactions are waited for. Raises Exit at the
-        deadline."""
+        """Committed offsets with metadata; open transactions are waited for. Raises ConsumerLost at
+        the deadline."""
         if not names:
             return {}
         deadline_s = self._clock.monotonic_s() + self._settings.committed_s
-        return call_until(self._clock, deadline_s, Step.READ, self._committed, names)
+        try:
+            return call_until(self._clock, deadline_s, Step.READ, self._committed, names)
+        except Exit as error:
+            if not isinstance(error.__cause__, Retry):
+                raise
+            raise ConsumerLost(error.code, error.detail) from error
 
     def _committed(self, names: Sequence[Name]) -> dict[Name, Committed]:
-        answer = self._consumer.committed(
-            [TopicPartition(t, p) for t, p in names], COMMITTED_WAIT_S
-        )
+        places = [TopicPartition(t, p) for t, p in names]
+        try:
+            answer = call(Step.READ, self._consumer.committed, places, COMMITTED_WAIT_S)
+        except Retry:
+            self._check_reached()
+            raise
+        self._lifeline.heard()
         for position in answer:
             if position.error is not None:
                 raise Retry(position.error.name(), position.error.str())
@@ -179,23 +215,23 @@ class GroupConsumer:
 
         A static member does not leave by closing; unsubscribing makes it do so.
         """
-        call(Step.READ, self._consumer.unsubscribe)
-        deadline_s = self._clock.monotonic_s() + LEAVE_S_MAX
-        while self.is_member() and self._clock.monotonic_s() < deadline_s:
-            self.poll(1, 0.05)
-        self._consumer.close()
-
-    def close(self) -> None:
-        """Close without leaving: the member's place is kept until its session ends."""
-        self._consumer.close()
+        with contextlib.suppress(ConsumerLost):  # then its session's end has to do
+            call(Step.READ, self._consumer.unsubscribe)
+            deadline_s = self._clock.monotonic_s() + LEAVE_S_MAX
+            while self.is_member() and self._clock.monotonic_s() < deadline_s:
+                self.poll(1, 0.05)
+        close_aside(self._consumer)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            return
         self.epoch += 1
         self.rebalances += 1
         self._assigned = [(p.topic, p.partition) for p in partitions]
         consumer.assign([])
 
     def _on_gone(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self.epoch += 1
-        self._assigned = None
+        if consumer is self._consumer:  # else one that was replaced is being closed
+            self.epoch += 1
+            self._assigned = None
         consumer.unassign()

@@ -2,7 +2,8 @@
 
 RETRY: the same call again, until a deadline. ABORT: abort the transaction and run the same batch
 again. REBUILD: nobody knows how the transaction ended; new producer, then what is committed
-decides. EXIT: this process must end (fenced by a newer instance, not allowed, offsets lost).
+decides. CONSUMER_LOST: a new consumer, then what is committed decides. EXIT: this process must end
+(fenced by a newer instance, not allowed, offsets lost).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Step(enum.Enum):
 
 
 class EngineError(Exception):
-    """Base of the four meanings; `code` is the client's error name, `detail` is for the log."""
+    """Base of the five meanings; `code` is the client's error name, `detail` is for the log."""
 
     def __init__(self, code: str, detail: str = "") -> None:
         super().__init__(f"{code}: {detail}" if detail else code)
@@ -59,6 +60,11 @@ class LostMembership(Abort):
 
 class Rebuild(EngineError):
     """The end of the transaction is unknown, or this producer is no longer of use."""
+
+
+class ConsumerLost(EngineError):
+    """This consumer is of no more use: its place in the group was taken, the client has failed for
+    good, or it does not reach the brokers any more."""
 
 
 class Exit(EngineError):
@@ -130,7 +136,12 @@ def classify(error: KafkaError, step: Step) -> EngineError:
     if code in _OFFSETS_LOST:
         return Exit("OFFSETS_LOST", detail)
     if code == KafkaError.FENCED_INSTANCE_ID:
-        return Fenced(name, detail)
+        # Not a twin's doing alone: a client that was cut off for a session's length fences itself,
+        # by a late heartbeat without its member id. A twin shows by how often it comes.
+        lost = LostMembership if step in (Step.WORK, Step.OFFSETS) else ConsumerLost
+        return lost(name, detail)
+    if step is Step.READ and (error.fatal() or code == KafkaError._FATAL):
+        return ConsumerLost(name, detail)
     if code in _MEMBERSHIP and step in (Step.WORK, Step.OFFSETS) and not error.fatal():
         return LostMembership(name, detail)
     if code in _NO_ANSWER and step is Step.OFFSETS:
@@ -147,7 +158,7 @@ def classify(error: KafkaError, step: Step) -> EngineError:
 
 
 def call(step: Step, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Make one client call; raises one of the four meanings instead of KafkaException."""
+    """Make one client call; raises one of the five meanings instead of KafkaException."""
     try:
         return function(*args, **kwargs)
     except KafkaException as exception:
@@ -182,13 +193,11 @@ def call_until(
 
 
 def check_message_error(error: KafkaError) -> None:
-    """An error delivered in place of a record. Raises Exit for what no waiting can cure; else
-    returns."""
+    """An error delivered in place of a record. Raises Exit or ConsumerLost for what no waiting can
+    cure; else returns."""
     meaning = classify(error, Step.READ)
-    if isinstance(meaning, Exit):
+    if isinstance(meaning, (Exit, ConsumerLost)):
         raise meaning
-    if error.fatal():
-        raise Exit(error.name(), error.str())
 
 
 def is_end_of_partition(error: KafkaError) -> bool:

@@ -4,6 +4,7 @@
              ▲                   │ Abort: same batch again, halved when it goes on
              └───────────────────┤ Rebuild: new producer, the nonce in the offsets decides
                                  ▼ LostMembership: drop, read again from what is committed
+                                   ConsumerLost: the same, with a new consumer
 
 Nothing stays open across `poll`. Only the thread that calls `run` touches Kafka's group, the states
 and the application.
@@ -11,6 +12,7 @@ and the application.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -20,7 +22,16 @@ from engine.batch import ABORTS_BEFORE_HALVING, BatchRun, again, in_decision_ord
 from engine.clock import MS_PER_S, Clock
 from engine.consumer import GroupConsumer, Name
 from engine.control import ControlReader
-from engine.errors import Abort, EngineError, Exit, Fenced, LostMembership, Rebuild, Retry
+from engine.errors import (
+    Abort,
+    ConsumerLost,
+    EngineError,
+    Exit,
+    Fenced,
+    LostMembership,
+    Rebuild,
+    Retry,
+)
 from engine.heard import Ends, HeardGate
 from engine.held import Held
 from engine.metrics import EngineMetrics
@@ -40,6 +51,8 @@ ABORT_PAUSE_S: Final = 0.05
 STOPPED_WAIT_S: Final = 0.1
 BLOCKED_WAIT_S: Final = 0.5
 OBSERVE_EVERY_S: Final = 5.0
+
+_log = logging.getLogger(__name__)
 
 
 class Loop:
@@ -103,7 +116,10 @@ class Loop:
             self._producer.init()
             self._consumer.subscribe()
             while not self._stopping:
-                self._step()
+                try:
+                    self._step()
+                except ConsumerLost as error:
+                    self._renew(error)
             self._health.phase = Phase.STOPPING
             if self._producer.status is Status.OPEN:
                 self._producer.abort()
@@ -199,6 +215,9 @@ class Loop:
                 run.dropped()
                 self._rewind()
                 return False
+            except ConsumerLost:
+                run.dropped()
+                raise
             except Abort as error:
                 run.dropped()
                 refused = error if error.by_content and len(part) == 1 else None
@@ -341,6 +360,16 @@ class Loop:
             return
         if taken is not None:
             self._states, self._positions = taken
+
+    def _renew(self, error: ConsumerLost) -> None:
+        """Another consumer takes this one's place; everything is taken again from what is
+        committed. Raises Exit when that came too often."""
+        _log.warning("engine's consumer is replaced: %s", error)
+        self._metrics.consumer_lost()
+        if self._producer.status is Status.OPEN:
+            self._abort()
+        self._consumer.renew(error)
+        self._take(None)
 
     def _rewind(self) -> None:
         """What was polled is forgotten; the same assignment is taken again from what is

@@ -107,6 +107,12 @@ class EngineMetrics:
         self._fenced = Counter(
             "npp_engine_fenced", "Times a newer instance took this one's place.", registry=r
         )
+        self._consumers_lost = Counter(
+            "npp_engine_consumers_lost",
+            "Times the consumer was replaced: its place was taken, it had failed, or "
+            "it reached no broker.",
+            registry=r,
+        )
         self._rebalances = Gauge(
             "npp_engine_rebalances", "Rebalances this process has seen.", registry=r
         )
@@ -196,6 +202,10 @@ class EngineMetrics:
     def fenced(self) -> None:
         """A newer instance has taken over."""
         self._fenced.inc()
+
+    def consumer_lost(self) -> None:
+        """The group's consumer is replaced."""
+        self._consumers_lost.inc()
 
     def rebalances(self, count: int) -> None:
         """Rebalances so far."""

@@ -9,6 +9,7 @@ in the record.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -18,6 +19,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from engine.clock import Clock, SystemClock
 from engine.errors import EngineError, Exit, Step, call, call_until
+from engine.lifeline import Lifeline
 from engine.partitioner import partition_of
 from engine.ports import Headers
 
@@ -26,8 +28,11 @@ METADATA_S: Final = 5.0
 METADATA_DEADLINE_S: Final = 30.0
 POLL_S: Final = 0.05
 JOIN_S_MAX: Final = 10.0  # on a busy machine a thread may wait long for its turn
+PURGED_S_MAX: Final = 1.0
 QUEUE_MESSAGES_MAX: Final = 100_000
 QUEUE_KBYTES_MAX: Final = 128 * 1024
+
+_log = logging.getLogger(__name__)
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -70,6 +75,16 @@ class _Pending:
         self.placed: list[Placed | None] = [None] * count
 
 
+class _Client:
+    """A client and how many of its records are not answered yet."""
+
+    __slots__ = ("producer", "under_way")
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.producer = Producer(config)
+        self.under_way = 0
+
+
 class Publisher:
     """Safe for several threads. One background thread serves the acknowledgements."""
 
@@ -77,19 +92,19 @@ class Publisher:
         self, connection: Mapping[str, Any], client_id: str, clock: Clock | None = None
     ) -> None:
         self._clock = clock or SystemClock()
-        self._producer = Producer(
-            {
-                **connection,
-                "client.id": client_id,
-                "acks": "all",
-                "enable.idempotence": True,
-                "linger.ms": 1,
-                "compression.type": "lz4",
-                "queue.buffering.max.messages": QUEUE_MESSAGES_MAX,
-                "queue.buffering.max.kbytes": QUEUE_KBYTES_MAX,
-                "message.timeout.ms": int(CONFIRM_S * 1000),
-            }
-        )
+        self._config = {
+            **connection,
+            "client.id": client_id,
+            "acks": "all",
+            "enable.idempotence": True,
+            "linger.ms": 1,
+            "compression.type": "lz4",
+            "queue.buffering.max.messages": QUEUE_MESSAGES_MAX,
+            "queue.buffering.max.kbytes": QUEUE_KBYTES_MAX,
+            "message.timeout.ms": int(CONFIRM_S * 1000),
+        }
+        self._client = _Client(self._config)
+        self._lifeline = Lifeline(self._clock)
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
         self._closing = False
@@ -147,7 +162,7 @@ class Publisher:
                 self._clock,
                 deadline_s,
                 Step.READ,
-                self._producer.list_topics,
+                self._client.producer.list_topics,
                 topic,
                 timeout=METADATA_S,
             ).topics[topic]
@@ -158,13 +173,13 @@ class Publisher:
 
     def close(self, timeout_s: float = CONFIRM_S) -> int:
         """Wait for what is on its way; gives the number of records that were not acknowledged."""
-        left = self._producer.flush(timeout_s)
+        left = self._client.producer.flush(timeout_s)
         self._closing = True
         self._thread.join(JOIN_S_MAX)
         if self._thread.is_alive():
             return left  # closing a client under its poll takes the process with it
         with contextlib.suppress(EngineError):  # a forbidden client says so once more
-            call(Step.WORK, self._producer.close)
+            call(Step.WORK, self._client.producer.close)
         return left
 
     def _send(self, record: Outgoing, pending: _Pending, index: int, deadline_s: float) -> None:
@@ -175,14 +190,20 @@ class Publisher:
 
         headers: Any = record.headers or None
 
-        def report(error: KafkaError | None, message: Message) -> None:
-            self._reported(pending, index, error, message)
-
         while True:
+            client = self._client
+
+            def report(
+                error: KafkaError | None, message: Message, client: _Client = client
+            ) -> None:
+                self._reported(client, pending, index, error, message)
+
             try:
+                with self._lock:
+                    client.under_way += 1
                 call(
                     Step.WORK,
-                    self._producer.produce,
+                    client.producer.produce,
                     record.topic,
                     record.value,
                     record.key,
@@ -191,18 +212,29 @@ class Publisher:
                     headers=headers,
                 )
                 return
-            except BufferError:
+            except (BufferError, EngineError) as error:
+                with self._lock:
+                    client.under_way -= 1
+                if isinstance(error, EngineError):
+                    raise
                 if self._clock.monotonic_s() >= deadline_s:
                     raise NotConfirmed("QUEUE_FULL", "the client's queue did not drain") from None
                 self._clock.sleep(POLL_S)
 
     def _reported(
-        self, pending: _Pending, index: int, error: KafkaError | None, message: Message
+        self,
+        client: _Client,
+        pending: _Pending,
+        index: int,
+        error: KafkaError | None,
+        message: Message,
     ) -> None:
         with self._lock:
+            client.under_way -= 1
             if error is not None:
                 pending.error = error
             else:
+                self._lifeline.heard()
                 pending.placed[index] = Placed(
                     message.topic() or "",
                     message.partition() or 0,
@@ -216,7 +248,20 @@ class Publisher:
     def _serve(self) -> None:
         while not self._closing:
             try:
-                call(Step.WORK, self._producer.poll, POLL_S)
+                call(Step.WORK, self._client.producer.poll, POLL_S)
+                if not self._client.under_way:
+                    self._lifeline.heard()  # nobody waits for an answer
+                elif self._lifeline.lost(self._client.producer.list_topics):
+                    self._renew()
             except EngineError as error:
                 self._failure = error
                 return
+
+    def _renew(self) -> None:
+        """Another client takes this one's place. Whoever waits hears that nothing is confirmed, and
+        publishes again under the same identity."""
+        _log.warning("publisher's client is replaced: no broker answers it any more")
+        lost, self._client = self._client.producer, _Client(self._config)
+        self._lifeline.heard()
+        lost.purge()
+        call(Step.WORK, lost.flush, PURGED_S_MAX)

@@ -24,6 +24,7 @@ from engine.errors import (
     check_message_error,
     is_end_of_partition,
 )
+from engine.lifeline import LOST_AFTER_S, Lifeline, close_aside
 from engine.ports import Headers
 
 READ_COUNT: Final = 10_000
@@ -66,28 +67,36 @@ class PartitionReader:
         For one that ends at a known end, `extra` is TO_AN_END.
         """
         self._topic = topic
-        self._consumer = Consumer(
-            {
-                **connection,
-                "group.id": _GROUP,
-                "isolation.level": isolation,
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "auto.offset.reset": "error",
-                "enable.partition.eof": True,
-                "fetch.queue.backoff.ms": 10,
-                "fetch.error.backoff.ms": 50,
-                "fetch.max.bytes": 32 * 1024 * 1024,
-                "max.partition.fetch.bytes": 8 * 1024 * 1024,
-                "queued.max.messages.kbytes": 64 * 1024,
-                **(extra or {}),
-            }
-        )
-        self._active = {n: TopicPartition(topic, n, offset) for n, offset in start.items()}
-        call(Step.READ, self._consumer.assign, list(self._active.values()))
+        self._config = {
+            **connection,
+            "group.id": _GROUP,
+            "isolation.level": isolation,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "fetch.queue.backoff.ms": 10,
+            "fetch.error.backoff.ms": 50,
+            "fetch.max.bytes": 32 * 1024 * 1024,
+            "max.partition.fetch.bytes": 8 * 1024 * 1024,
+            "queued.max.messages.kbytes": 64 * 1024,
+            **(extra or {}),
+        }
+        self._next = dict(start)
+        self._lifeline = Lifeline(SystemClock())
+        self._consumer = self._assigned()
+
+    def _assigned(self) -> Consumer:
+        consumer = Consumer(self._config)
+        places = [TopicPartition(self._topic, n, offset) for n, offset in self._next.items()]
+        call(Step.READ, consumer.assign, places)
+        return consumer
 
     def read(self, count: int, wait_s: float) -> tuple[dict[int, list[LogRecord]], dict[int, int]]:
-        """Records by partition in order, and for partitions that came to their end that offset."""
+        """Records by partition in order, and for partitions that came to their end that offset.
+
+        A client that does not reach the brokers any more is replaced; an end may come again then.
+        """
         batches: dict[int, list[LogRecord]] = {}
         ends: dict[int, int] = {}
         for message in call(Step.READ, self._consumer.consume, count, wait_s):
@@ -104,12 +113,19 @@ class PartitionReader:
                 batches[record.partition] = [record]
             else:
                 batch.append(record)
+        for number in self._next.keys() & batches.keys():
+            self._next[number] = batches[number][-1].offset + 1
+        if batches or ends:
+            self._lifeline.heard()
+        elif self._lifeline.lost(self._consumer.list_topics, self._topic):
+            close_aside(self._consumer)
+            self._consumer = self._assigned()
+            self._lifeline.heard()
         return batches, ends
 
     def stop(self, partition: int) -> None:
         """No more of this partition."""
-        position = self._active.pop(partition, None)
-        if position is not None:
+        if self._next.pop(partition, None) is not None:
             call(
                 Step.READ,
                 self._consumer.incremental_unassign,
@@ -150,9 +166,12 @@ class LogEnds:
         deadline_s: float = QUERY_DEADLINE_S,
     ) -> None:
         """`deadline_s`: how long a question is asked again."""
-        self._admin = AdminClient({"log_level": 4, **connection})
+        self._connection = {"log_level": 4, **connection}
+        self._admin = AdminClient(self._connection)
         self._clock = clock or SystemClock()
         self._deadline_s = deadline_s
+        self._unanswered_s: float | None = None
+        self._replaced: AdminClient | None = None
 
     def query(
         self, partitions: Sequence[tuple[str, int]], spec: OffsetSpec, isolation: IsolationLevel
@@ -181,8 +200,20 @@ class LogEnds:
 
     def _find_leaders(self) -> None:
         """Look all leaders up anew: the client itself goes on asking an old one, or with an old
-        epoch, for minutes. Raises any of the four meanings."""
-        call(Step.READ, self._admin.list_topics, timeout=ONCE_S)
+        epoch, for minutes. A client whom nobody has answered for LOST_AFTER_S is replaced.
+
+        Raises any of the five meanings."""
+        now_s = self._clock.monotonic_s()
+        try:
+            call(Step.READ, self._admin.list_topics, timeout=ONCE_S)
+            self._unanswered_s = None
+        except Retry:
+            self._unanswered_s = self._unanswered_s or now_s
+            if now_s - self._unanswered_s >= LOST_AFTER_S:
+                # The old one ends what is still asked of it.
+                self._replaced, self._admin = self._admin, AdminClient(self._connection)
+                self._unanswered_s = None
+            raise
 
     def _query(
         self,
@@ -213,11 +244,11 @@ class LogEnds:
         return self.query(partitions, _latest(), IsolationLevel.READ_COMMITTED)
 
     def high_once(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """High watermarks, asked once and quickly. Raises any of the four meanings."""
+        """High watermarks, asked once and quickly. Raises any of the five meanings."""
         return self._once(partitions, IsolationLevel.READ_UNCOMMITTED)
 
     def stable_once(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """Last stable offsets, asked once and quickly. Raises any of the four meanings."""
+        """Last stable offsets, asked once and quickly. Raises any of the five meanings."""
         return self._once(partitions, IsolationLevel.READ_COMMITTED)
 
     def _once(

@@ -31,7 +31,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     queued_messages_min: int = 10_000  # fetched ahead: about one large batch
     partition_fetch_bytes: int = 256 * 1024
     queued_kbytes_max: int = 32 * 1024
-    committed_s: float = 60.0  # asking the group for its offsets
+    committed_s: float = 30.0  # asking the group: longer than a transaction stays open and is ended
     store_age_ms_max: int = 24 * 3600 * 1000  # the state topic's delete.retention.ms
     tail_records_max: int = 10_000
     # Where journals must reach at least (the end of each partition's last signed checkpoint); those

@@ -77,6 +77,7 @@ class Takeover:
         self._store = store
         self._crash = crash
         self._kept: dict[int, PartitionStates] = {}
+        self._unchecked: set[int] = set()  # kept, but not yet compared with the journal's tail
         self._alarmed: set[tuple[str, int | None]] = set()
         self.epoch = 0  # of the rebalance last acted upon
 
@@ -171,6 +172,7 @@ class Takeover:
         fresh = [n for n in numbers if n not in self._kept]
         for number in fresh:
             self._kept[number] = self._open(number)
+        self._unchecked = (self._unchecked & set(numbers)) | set(fresh)
         states = {n: self._kept[n] for n in numbers}
         self._health.wait(Phase.RESTORING, "")
         self._metrics.partitions(0, len(numbers), 0)
@@ -209,12 +211,14 @@ class Takeover:
             keep_alive,
             self._crash,
         )
+        # Not the fresh ones alone here: a rebalance may have come in between.
         self._check_tails(
-            {n: states[n] for n in fresh},
-            {n: marks[topology.journal, n] for n in fresh},
+            {n: states[n] for n in self._unchecked},
+            {n: marks[topology.journal, n] for n in self._unchecked},
             keep_alive,
         )
-        for number in numbers:  # not the fresh ones alone: a rebalance may have come in between
+        self._unchecked.clear()
+        for number in numbers:
             if unreadable := states[number].unreadable:
                 self._rebuild(
                     states[number], sorted(unreadable), marks[topology.journal, number], keep_alive
@@ -348,10 +352,6 @@ class Takeover:
         if (name, partition) in self._alarmed and name != STATE_DIFFERS:
             return
         self._alarmed.add((name, partition))
-        _log.critical(
-            "engine alarm %s",
-            name,
-            extra={"alarm": name, "partition": partition, "detail": sentence},
-        )
+        _log.critical("engine alarm %s: partition %s: %s", name, partition, sentence)
         self._metrics.alarm(name)
         self._alarm(name, partition, sentence)

@@ -11,7 +11,9 @@ from typing import Any, Final
 import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
+from engine.clock import SystemClock
 from engine.errors import Step, call, check_message_error, is_end_of_partition
+from engine.lifeline import Lifeline, close_aside
 from engine.reader import LogRecord, to_log_record
 
 _GROUP: Final = "npp-reader"  # the client wants a name; nothing is ever committed under it
@@ -33,27 +35,35 @@ class TopicsReader:
         self, connection: Mapping[str, Any], start: Mapping[Place, int], *, queued_kb: int
     ) -> None:
         """`start`: first offset by place; `queued_kb` bounds what is fetched ahead."""
-        self._consumer = Consumer(
-            {
-                **connection,
-                "group.id": _GROUP,
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "auto.offset.reset": "error",
-                "enable.partition.eof": True,
-                "fetch.queue.backoff.ms": 10,
-                "fetch.error.backoff.ms": 50,
-                "fetch.max.bytes": 32 * 1024 * 1024,
-                "max.partition.fetch.bytes": 4 * 1024 * 1024,
-                "queued.max.messages.kbytes": queued_kb,
-            }
-        )
-        places = [TopicPartition(topic, n, offset) for (topic, n), offset in start.items()]
-        call(Step.READ, self._consumer.assign, places)
+        self._config = {
+            **connection,
+            "group.id": _GROUP,
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "fetch.queue.backoff.ms": 10,
+            "fetch.error.backoff.ms": 50,
+            "fetch.max.bytes": 32 * 1024 * 1024,
+            "max.partition.fetch.bytes": 4 * 1024 * 1024,
+            "queued.max.messages.kbytes": queued_kb,
+        }
+        self._next = dict(start)
+        self._lifeline = Lifeline(SystemClock())
+        self._consumer = self._assigned()
+
+    def _assigned(self) -> Consumer:
+        consumer = Consumer(self._config)
+        places = [TopicPartition(topic, n, offset) for (topic, n), offset in self._next.items()]
+        call(Step.READ, consumer.assign, places)
+        return consumer
 
     def read(self, count: int, wait_s: float) -> Reading:
-        """At most `count` records. Raises Exit when a position is no longer on the log."""
+        """At most `count` records. Raises Exit when a position is no longer on the log.
+
+        A client that does not reach the brokers any more is replaced; an end may come again then.
+        """
         records: dict[Place, list[LogRecord]] = {}
         ends: dict[Place, int] = {}
         for message in call(Step.READ, self._consumer.consume, count, wait_s):
@@ -72,6 +82,14 @@ class TopicsReader:
                 records[place] = [record]
             else:
                 held.append(record)
+        for place, read in records.items():
+            self._next[place] = read[-1].offset + 1
+        if records or ends:
+            self._lifeline.heard()
+        elif self._lifeline.lost(self._consumer.list_topics, next(iter(self._next), (None,))[0]):
+            close_aside(self._consumer)
+            self._consumer = self._assigned()
+            self._lifeline.heard()
         return Reading(records, ends)
 
     def close(self) -> None:

@@ -15,6 +15,8 @@ from __future__ import annotations
 import contextlib
 import enum
 import secrets
+import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -29,6 +31,7 @@ MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024  # the topic's own limit decides; the
 QUEUE_MESSAGES_MAX: Final = 500_000
 QUEUE_KBYTES_MAX: Final = 512 * 1024
 NONCE_BYTES: Final = 12
+PURGED_S_MAX: Final = 1.0
 QUEUE_FULL_WAIT_S: Final = 0.05
 QUEUE_FULL_RETRIES_MAX: Final = 100  # 5 s, half the transaction's timeout
 
@@ -220,13 +223,21 @@ class TransactionalProducer:
         self.init()
 
     def destroy(self) -> None:
-        """Let the client go without waiting for what is in its queue."""
+        """Let the client go without waiting for what is in its queue, or for a broker.
+
+        Not by `Producer.close`: that aborts an open transaction first and waits for it without a
+        limit, and an abort that a hanging broker has swallowed never ends. Without a reference the
+        client is destroyed, and what it left open is ended by the next `init`.
+        """
         producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.purge()
-            with contextlib.suppress(EngineError):  # a fenced or forbidden client says so once more
-                call(Step.END, producer.close)
         self._status = Status.CLOSED
+        if producer is None:
+            return
+        producer.purge()
+        with contextlib.suppress(EngineError):  # a fenced or forbidden client says so once more
+            call(Step.END, producer.flush, PURGED_S_MAX)  # its callbacks, so that they are freed
+        _forget_locals(sys.exception())
+        del producer
 
     def acknowledged(self) -> dict[TopicPartitionKey, int]:
         """Offsets acknowledged so far in the transaction begun last."""
@@ -305,6 +316,13 @@ class TransactionalProducer:
     def _expect(self, status: Status) -> None:
         if self._status is not status:
             raise WrongOrder(f"{self._status.value} where {status.value} is needed")
+
+
+def _forget_locals(error: BaseException | None) -> None:
+    """Drop what the ended calls behind an error still hold: a client among them would live on."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _hand_over(produce: Any, outputs: Sequence[Output], start: int, report: Any) -> int:

@@ -57,7 +57,7 @@ class Health:
     def wait(self, phase: Phase, reason: str) -> None:
         """Note the phase and why."""
         if phase is not self.phase or reason != self.reason:
-            _log.info("engine is %s", phase.value, extra={"phase": phase.value, "reason": reason})
+            _log.info("engine is %s%s", phase.value, f": {reason}" if reason else "")
         self.phase, self.reason = phase, reason
 
     def ready(self) -> bool:
@@ -74,7 +74,7 @@ def start_watchdog(
     def watch() -> None:
         while not stop.wait(CHECK_EVERY_S):
             if health.age_s() > progress_s_max:
-                _log.critical("no progress: ending the process", extra={"seconds": health.age_s()})
+                _log.critical("no progress for %.0f s: ending the process", health.age_s())
                 end(EXIT_HANGING)
                 return
 

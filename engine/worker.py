@@ -10,6 +10,8 @@ same effect).
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -19,8 +21,10 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from engine.clock import Clock
 from engine.control import ControlReader
 from engine.errors import (
+    ConsumerLost,
     EngineError,
     Exit,
+    Retry,
     Step,
     call,
     check_message_error,
@@ -28,6 +32,7 @@ from engine.errors import (
 )
 from engine.groupmeta import parse
 from engine.lanes import Lanes
+from engine.lifeline import UNREACHABLE, Lifeline, Renewals, close_aside
 from engine.ports import ControlState, InputRecord
 from engine.progress import Name, Progress, Question
 from engine.publisher import NotConfirmed, Publisher
@@ -46,6 +51,8 @@ FRESH_WAIT_S: Final = 0.05  # then the lane serves somebody else
 COMMITTED_S_MAX: Final = 10.0
 STILL_OURS_S: Final = 15.0  # a commit by the polling thread, and a rebalance before it
 LEAVE_S_MAX: Final = 5.0
+
+_log = logging.getLogger(__name__)
 
 
 class Worker:
@@ -85,7 +92,6 @@ class Worker:
         self._answered_s = 0.0
         self._poll_wait_s = POLL_WAIT_S if observe is None else ASKED_POLL_WAIT_S
         self._stop_reason: str | None = None
-        self._reset_scout: dict[int, int] | None = None
         self._control = ControlReader(settings.connection, settings.control_topic, clock)
         self._scout: Scout | None = None
         if observe is not None:
@@ -100,6 +106,9 @@ class Worker:
             bytes_max=settings.bytes_max,
         )
         self._consumer = Consumer(settings.consumer())
+        self._lifeline = Lifeline(clock)
+        self._renewals = Renewals(clock)
+        self._assigned: list[TopicPartition] | None = None  # the scout has not been told yet
 
     def request_stop(self) -> None:
         """End after what is under way; safe from a signal handler."""
@@ -107,23 +116,19 @@ class Worker:
 
     def run(self) -> None:
         """Serve until asked to stop; then wait for what is under way, commit and leave the
-        group."""
+        group. Raises Exit for what it can not cure."""
         self._control.start()
         if self._scout is not None:
             self._scout.start()
         try:
             if not self._control.read_to_end(self._control_state):
                 raise Exit("CONTROL_UNREADABLE", "the control topic could not be read to its end")
-            call(
-                Step.READ,
-                self._consumer.subscribe,
-                list(self._settings.topics),
-                on_assign=self._on_assign,
-                on_revoke=self._on_revoke,
-                on_lost=self._on_lost,
-            )
+            self._subscribe()
             while not self._stopping.is_set():
-                self._step()
+                try:
+                    self._step()
+                except ConsumerLost as error:
+                    self._renew(error)
             self._health.wait(Phase.STOPPING, "")
             self._refuse_questions()
             self._lanes.drop_waiting()
@@ -133,7 +138,7 @@ class Worker:
         finally:
             self._stopping.set()
             self._lanes.close()
-            self._consumer.close()
+            close_aside(self._consumer)
             if self._scout is not None:
                 self._scout.close()
             self._control.close()
@@ -188,9 +193,8 @@ class Worker:
                 self._take(message)
             elif not is_end_of_partition(error):
                 check_message_error(error)
-        if self._reset_scout is not None and self._scout is not None:
-            self._scout.assign(self._reset_scout)
-            self._reset_scout = None
+        if self._assigned is not None and self._scout is not None:
+            self._start_scout(self._scout, self._assigned)
         now_s = self._clock.monotonic_s()
         if self._questions and now_s - self._answered_s >= ANSWER_EVERY_S:
             self._answer_questions()
@@ -207,8 +211,43 @@ class Worker:
         """The next record as soon as it comes, and all that are there with it."""
         first = call(Step.READ, self._consumer.poll, self._poll_wait_s)
         if first is None:
+            if self._lifeline.lost(self._consumer.list_topics, self._settings.topics[0]):
+                raise ConsumerLost(UNREACHABLE, "no broker answers this client any more")
             return []
+        if first.error() is None:
+            self._lifeline.heard()
         return [first, *call(Step.READ, self._consumer.consume, POLL_COUNT, 0)]
+
+    def _subscribe(self) -> None:
+        call(
+            Step.READ,
+            self._consumer.subscribe,
+            list(self._settings.topics),
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
+    def _renew(self, error: ConsumerLost) -> None:
+        """Another consumer takes this one's place. What is under way ends, uncommitted: it comes
+        again. Raises Exit when that came too often."""
+        _log.warning("consumer of %s is replaced: %s", self._settings.group, error)
+        if error.code != UNREACHABLE:
+            self._renewals.note(error)
+        self._forget()
+        lost, self._consumer = self._consumer, Consumer(self._settings.consumer())
+        self._lifeline.heard()
+        self._subscribe()
+        close_aside(lost)
+
+    def _start_scout(self, scout: Scout, assigned: list[TopicPartition]) -> None:
+        """Tell it where to read from, once the group says; until then nothing is fresh."""
+        try:
+            committed = call(Step.READ, self._consumer.committed, assigned, COMMITTED_S_MAX)
+        except Retry:
+            return  # asked again at the next step
+        self._assigned = None
+        scout.assign({p.partition: max(0, p.offset) for p in committed})
 
     def _answer_questions(self) -> None:
         """One commit answers every lane that waits in `still_ours`: the consumer is used by this
@@ -269,10 +308,11 @@ class Worker:
 
     def _leave(self) -> None:
         """Leave the group at once: a static member does so by unsubscribing, not by closing."""
-        call(Step.READ, self._consumer.unsubscribe)
-        deadline_s = self._clock.monotonic_s() + LEAVE_S_MAX
-        while self._progress and self._clock.monotonic_s() < deadline_s:
-            call(Step.READ, self._consumer.consume, 1, POLL_WAIT_S)
+        with contextlib.suppress(ConsumerLost):  # then its session's end has to do
+            call(Step.READ, self._consumer.unsubscribe)
+            deadline_s = self._clock.monotonic_s() + LEAVE_S_MAX
+            while self._progress and self._clock.monotonic_s() < deadline_s:
+                call(Step.READ, self._consumer.consume, 1, POLL_WAIT_S)
 
     def _pause_or_resume(self, pause: bool) -> None:
         if pause == self._paused:
@@ -307,6 +347,8 @@ class Worker:
     # -- rebalances, inside consume ----------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            return  # one that was replaced is being closed
         with self._lock:
             self._generation += 1
             self._answering = True
@@ -315,29 +357,34 @@ class Worker:
         self._paused = False
         self._health.partitions = tuple(sorted({p.partition for p in partitions}))
         consumer.assign(partitions)
-        if self._scout is not None:
-            committed = call(Step.READ, consumer.committed, partitions, COMMITTED_S_MAX)
-            self._reset_scout = {p.partition: max(0, p.offset) for p in committed}
+        self._assigned = list(partitions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Let what is under way end and commit it, so that the next owner does not repeat it."""
-        self._refuse_questions()
-        self._lanes.drop_waiting()
-        self._lanes.wait_idle(self._settings.revoke_s_max)
-        self._commit()
+        if consumer is self._consumer:
+            self._refuse_questions()
+            self._lanes.drop_waiting()
+            self._lanes.wait_idle(self._settings.revoke_s_max)
+            self._commit()
         self._on_lost(consumer, partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if consumer is self._consumer:
+            self._forget()
+        consumer.unassign()
+
+    def _forget(self) -> None:
+        """Nothing is ours any more."""
         self._refuse_questions()
         self._lanes.drop_waiting()
         with self._lock:
             self._generation += 1
             self._progress = {}
             self._highest = {}
+        self._assigned = None
         self._health.partitions = ()
         if self._scout is not None:
             self._scout.assign({})
-        consumer.unassign()
 
     # -- a lane's thread ---------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from engine.clock import HeldClock
 from engine.control import UNREADABLE, ControlReader
 from engine.errors import (
     Abort,
+    ConsumerLost,
     Exit,
     Fenced,
     LostMembership,
@@ -103,7 +104,10 @@ def test_any_other_format_of_group_metadata_is_refused(raw: object) -> None:
         (KafkaError(KafkaError.PRODUCER_FENCED, fatal=True), Step.END, Fenced),
         (KafkaError(KafkaError._FENCED, fatal=True), Step.WORK, Fenced),
         (KafkaError(KafkaError.INVALID_PRODUCER_EPOCH), Step.INIT, Fenced),
-        (KafkaError(KafkaError.FENCED_INSTANCE_ID, fatal=True), Step.READ, Fenced),
+        (KafkaError(KafkaError.FENCED_INSTANCE_ID, fatal=True), Step.READ, ConsumerLost),
+        (KafkaError(KafkaError.FENCED_INSTANCE_ID), Step.OFFSETS, LostMembership),
+        (KafkaError(KafkaError._FATAL), Step.READ, ConsumerLost),
+        (KafkaError(KafkaError.INCONSISTENT_GROUP_PROTOCOL, fatal=True), Step.READ, Exit),
         (KafkaError(KafkaError._GAPLESS_GUARANTEE, fatal=True), Step.WORK, Rebuild),
         (KafkaError(KafkaError.ILLEGAL_GENERATION), Step.WORK, LostMembership),
         (KafkaError(KafkaError.UNKNOWN_MEMBER_ID), Step.WORK, LostMembership),
@@ -115,7 +119,7 @@ def test_any_other_format_of_group_metadata_is_refused(raw: object) -> None:
 def test_each_client_error_has_one_meaning_at_each_step(
     error: KafkaError, step: Step, meaning: type[Exception]
 ) -> None:
-    """RETRY, ABORT, REBUILD and EXIT; an unknown end is never an abort."""
+    """RETRY, ABORT, REBUILD, CONSUMER_LOST and EXIT; an unknown end is never an abort."""
     assert type(classify(error, step)) is meaning
 
 
@@ -148,10 +152,13 @@ def test_what_is_no_client_error_passes_through_a_call() -> None:
         call(Step.READ, lambda: 1 // 0)
 
 
-def test_a_fatal_consumer_error_ends_the_process_and_a_broken_connection_does_not() -> None:
-    """Errors that are delivered in place of records."""
+def test_a_fatal_consumer_error_costs_the_consumer_and_a_broken_connection_does_not() -> None:
+    """Errors that are delivered in place of records; the client delivers a fatal one unmarked."""
+    for fatal in (True, False):
+        with pytest.raises(ConsumerLost):
+            check_message_error(KafkaError(KafkaError._FATAL, fatal=fatal))
     with pytest.raises(Exit):
-        check_message_error(KafkaError(KafkaError._FATAL, fatal=True))
+        check_message_error(KafkaError(KafkaError.INCONSISTENT_GROUP_PROTOCOL))
     check_message_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer
 
 from engine.partitioner import partition_of
 from engine.reader import LogRecord, read_all
@@ -95,6 +95,23 @@ class Rig:
     def log(self, instance: str = "one") -> str:
         """What an instance has said so far."""
         return (self.folder / f"{instance}.log").read_text()
+
+    def take_place(self, member: str, topics: list[str]) -> Consumer:
+        """A consumer that takes a member's place in the group, once it has been given something;
+        the caller closes it."""
+        consumer = Consumer(
+            {
+                **self.connection, "group.id": f"npp-{self.application}",
+                "group.instance.id": member, "partition.assignment.strategy": "range",
+                "enable.auto.commit": False, "session.timeout.ms": 6_000,
+            }
+        )  # fmt: skip
+        consumer.subscribe([self.topic(name) for name in topics])
+        deadline = time.monotonic() + WAIT_S
+        while not consumer.assignment():
+            assert time.monotonic() < deadline, "NV: the thief was given nothing"
+            consumer.poll(0.05)
+        return consumer
 
     def records(self, name: str) -> list[LogRecord]:
         """Committed records of a topic."""

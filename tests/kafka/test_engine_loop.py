@@ -9,11 +9,13 @@ import signal
 import time
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from engine.lifeline import RENEWALS_MAX
 from tests.driver.engine_toy import ADD, ANSWERS, JOURNAL, QUARANTINE, STATE
 from tests.kafka.engine_rig import Rig, rig
 from tests.kafka_source import Kafka
@@ -211,6 +213,45 @@ def test_a_process_whose_transactional_id_is_taken_ends_as_fenced(toy: Rig) -> N
     toy.start()
     toy.wait_for(100)
     toy.check_counted_once(100)
+
+
+def replaced(toy: Rig, times: int) -> bool:
+    """Whether the consumer was lost so often."""
+    return toy.log().count("consumer is replaced") >= times
+
+
+def test_a_member_whose_place_was_taken_joins_again_and_counts_everything_once(toy: Rig) -> None:
+    """Row 10: a client that was cut off for a session's length is fenced by its own late heartbeat.
+    It is of no more use, and says so once: deaf for ever would be alive and without work."""
+    process = toy.start()
+    toy.send(50)
+    toy.wait_for(50)
+    thief = toy.take_place(f"npp-{toy.application}-one", [ADD, ANSWERS])
+    toy.send(50)
+    toy.until(partial(replaced, toy, 1), "it is fenced")
+    thief.close()
+    toy.wait_for(100)
+    toy.send(50)
+    toy.wait_for(150)
+    assert "FENCED_INSTANCE_ID" in toy.log() or "_FATAL" in toy.log()
+    process.terminate()
+    assert process.wait(30) == 0
+    toy.check_counted_once(150)
+
+
+def test_of_two_processes_that_fight_over_a_place_one_ends(toy: Rig) -> None:
+    """An instance id that was given twice: the fight has an end, and nothing is counted twice."""
+    process = toy.start()
+    toy.send(50)
+    toy.wait_for(50)
+    for times in range(1, RENEWALS_MAX + 2):
+        assert process.poll() is None, toy.log()
+        thief = toy.take_place(f"npp-{toy.application}-one", [ADD, ANSWERS])
+        toy.until(partial(replaced, toy, times), "it is fenced")
+        thief.close()
+    assert process.wait(60) == 3
+    assert "CONSUMER_LOST" in toy.log()
+    toy.check_counted_once(50)
 
 
 def test_a_zombie_that_wakes_up_after_its_session_counts_nothing_twice(toy: Rig) -> None:

@@ -48,6 +48,7 @@ class Running:
                 control_topic=toy.topic(CONTROL),
                 records_max=50,
                 session_timeout_ms=6_000,
+                instance_id="one",
             ),
             handler,
             self.publisher,
@@ -113,6 +114,22 @@ def test_a_record_whose_outside_does_not_answer_is_tried_again_and_holds_its_key
     running.stop()
     assert len(tries) >= 1
     assert len(set(tries)) == 1
+
+
+def test_a_worker_whose_place_was_taken_joins_again_and_skips_nothing(
+    toy: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row 10: fenced by its own late heartbeat, a client is of no more use; another one goes on,
+    and what the scout must have read stays the gate."""
+    running = Running(toy, lambda record: answer(toy, record), observe=lambda record: None)
+    toy.send(20)
+    toy.until(lambda: len(answers(toy)) == 20, "all are answered", WAIT_S)
+    thief = toy.take_place(f"npp-{toy.application}-one", [ADD])
+    toy.until(lambda: "is replaced" in caplog.text, "it is fenced", WAIT_S)
+    thief.close()
+    toy.send(20)
+    toy.until(lambda: len({r.value for r in answers(toy)}) == 40, "all are answered", WAIT_S)
+    running.stop()
 
 
 def test_a_stop_on_control_holds_the_handlers(toy: Rig) -> None:
