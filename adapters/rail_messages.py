@@ -67,6 +67,9 @@ class RailMessage(msgspec.Struct, frozen=True):
     RtrdIntrBkSttlmAmt: Amount | None = None
 
 
+_decode: Final = msgspec.json.Decoder(RailMessage).decode
+
+
 class UnreadableMessageError(ValueError):
     """The bytes are no message of the gateway: for people, without its content."""
 
@@ -74,7 +77,7 @@ class UnreadableMessageError(ValueError):
 def parse(raw: bytes) -> RailMessage:
     """Read a callback's body. Raises UnreadableMessageError."""
     try:
-        return msgspec.json.decode(raw, type=RailMessage)
+        return _decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnreadableMessageError(f"no rail message: {type(error).__name__}") from error
 

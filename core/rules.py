@@ -116,6 +116,10 @@ class Rules(msgspec.Struct, frozen=True):
         return found or self.unknown[table]
 
 
+# msgspec builds a type's tables at its first use, and two threads that do so at once crash.
+_PREPARED: Final = msgspec.json.Decoder(RulesFile)
+
+
 def parse(raw: bytes) -> Rules:
     """Rules from the bytes of their file. Raises ValueError for what cannot be right."""
     try:

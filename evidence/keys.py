@@ -79,6 +79,9 @@ class KeyringFile(msgspec.Struct, frozen=True):
     schemas: tuple[SchemaStatement, ...] = ()
 
 
+_decode_file: Final = msgspec.json.Decoder(KeyringFile).decode
+
+
 class Keyring:
     """Public keys by id. Nothing is ever taken out of it."""
 
@@ -210,7 +213,7 @@ def read_keyring(path: Path) -> Keyring:
     if path.stat().st_size > KEYRING_BYTES_MAX:
         raise KeyFileError(f"{path.name} is larger than {KEYRING_BYTES_MAX} bytes")
     try:
-        file = msgspec.json.decode(path.read_bytes(), type=KeyringFile)
+        file = _decode_file(path.read_bytes())
         return Keyring(file.keys, file.schemas)
     except (msgspec.DecodeError, ValueError) as error:
         raise KeyFileError(f"{path.name}: {error}") from error

@@ -31,6 +31,9 @@ class Mark(msgspec.Struct, frozen=True):
     raw: bytes
 
 
+_decode_mark: Final = msgspec.msgpack.Decoder(Mark).decode
+
+
 class VerifierStore(Protocol):
     """Heads by partition and payment, consistent with the partition's mark."""
 
@@ -74,7 +77,7 @@ class DiskStore:
 
     def mark(self, partition: int) -> Mark | None:
         raw = self._db.get(_MARK + _number(partition))
-        return None if raw is None else msgspec.msgpack.decode(raw, type=Mark)
+        return None if raw is None else _decode_mark(raw)
 
     def get(self, partition: int, payment: str) -> Head | None:
         key = _number(partition) + payment.encode()

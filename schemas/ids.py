@@ -69,6 +69,9 @@ class _LockFile(msgspec.Struct, frozen=True):
     ids: dict[str, _Locked]
 
 
+_decode_file: Final = msgspec.json.Decoder(_LockFile).decode
+
+
 def pinned(path: Path, versions: Iterable[Version], registry: Registry) -> Registered | None:
     """The ids as the lock at `path` has them, when it has all `versions` and the registry still has
     every locked schema under its id; None when not, and looking everything up tells why.
@@ -137,7 +140,7 @@ def _read(path: Path) -> dict[str, _Locked]:
     if not path.exists():
         return {}
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_LockFile).ids
+        return _decode_file(path.read_bytes()).ids
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise IdsChanged(f"{path} can not be read: {error}") from error
 

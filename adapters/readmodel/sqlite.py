@@ -35,6 +35,9 @@ class Pointer(msgspec.Struct, frozen=True):
     last: int = 0
 
 
+_decode_pointer: Final = msgspec.json.Decoder(Pointer).decode
+
+
 class SqliteStore:
     """A folder of generations."""
 
@@ -167,7 +170,7 @@ class SqliteStore:
 
     def _pointer(self) -> Pointer:
         try:
-            return msgspec.json.decode(self._pointer_file.read_bytes(), type=Pointer)
+            return _decode_pointer(self._pointer_file.read_bytes())
         except FileNotFoundError:
             return Pointer()
         except (OSError, msgspec.DecodeError) as error:

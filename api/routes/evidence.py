@@ -287,12 +287,15 @@ def _view(payment: str, as_of: str, pack: bytes, form: Format, *, proof: bool) -
         include_replay_proof=proof,
         file=f"evidence_pack_{payment}.{str(form).lower()}",
         download=f"{place}/download?{urlencode(asked)}",
-        statement=msgspec.json.decode(pack, type=_Said).statement,
+        statement=_decode_said(pack).statement,
     )
 
 
 class _Said(msgspec.Struct):
     statement: dict[str, Any]
+
+
+_decode_said: Final = msgspec.json.Decoder(_Said).decode
 
 
 def _file(name: str, content: bytes, media_type: str) -> Response:

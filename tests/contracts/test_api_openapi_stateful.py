@@ -59,7 +59,7 @@ COME_ABOUT = {
     ("createPayment", 200), ("payment", 200), ("paymentEvents", 200), ("paymentOutcomes", 200),
     ("paymentEventStore", 200), ("outcome", 200), ("requestApproval", 200), ("approve", 200),
     ("reject", 200), ("makeEvidencePack", 200), ("downloadEvidencePack", 200),
-    ("verifyEvidencePack", 200), ("retry", 403), ("cancel", 403),
+    ("verifyEvidencePack", 200), ("retry", 403), ("cancel", 403), ("retry", 200), ("cancel", 200),
 }  # fmt: skip
 
 

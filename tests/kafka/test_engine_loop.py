@@ -200,6 +200,27 @@ def test_a_record_that_can_not_be_produced_is_found_and_parked_alone(toy: Rig) -
     toy.check_counted_once(200)
 
 
+def test_an_input_that_raises_is_parked_alone_and_its_like_are_counted(toy: Rig) -> None:
+    """D§5: what it gave is taken back, its bytes stand in quarantine, its key and its partition go
+    on, also after a restart."""
+    process = toy.start()
+    toy.send(50)
+    for _ in range(2):
+        toy.send(1, value=b"boom")
+        toy.send(50)
+    toy.wait_for(150)
+    process.kill()
+    process.wait()
+    toy.start()
+    toy.send(50)
+    toy.wait_for(200)
+    parked = toy.records(QUARANTINE)
+    assert [(r.value, dict(r.headers)["reason"]) for r in parked] == [
+        (b"boom", b"RuntimeError")
+    ] * 2
+    toy.check_counted_once(200)
+
+
 def test_a_process_whose_transactional_id_is_taken_ends_as_fenced(toy: Rig) -> None:
     """Row 5: it does not take the id back, and what it had in hand is counted by its successor."""
     process = toy.start()
