@@ -2,6 +2,8 @@
 
 Latencies count from the moment the call was due, so that a slow answer is not hidden by calls that
 were not made. Creations wait for the read model, operator commands for their outcome and for it.
+`creations` have the adapters and the simulated outside at work on the same cores, each payment to
+its end; `creationsAlone` come after these have ended.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 import urllib3
 
 from app.demo.options import Options
-from app.demo.programs import API, SUBMITTER_CLIENT
+from app.demo.programs import API, SIMULATORS, SUBMITTER_CLIENT
 from app.demo.stage import Stage
 from app.platform.java import JVM_COMPILED
 
@@ -30,7 +32,7 @@ CALL_SECONDS_MAX = 30.0
 NOTHING: Mapping[str, str] = {}
 SETTLE_SECONDS_MAX = 60.0
 LOOK_SECONDS = 0.2
-WARM_SECONDS = 20.0  # of each kind of call, unjudged: a broker in production is compiled
+WARM_SECONDS = 40.0  # of each kind of call, unjudged: a broker in production is compiled
 BODY = {
     "amount": 1250,
     "currency": "AUD",
@@ -127,7 +129,7 @@ def measure(stage: Stage, rate: float, seconds: float) -> dict[str, Any]:
     settle(senior, payments)
     commands, _ = at_rate(rate, payments, senior.request)
     reads, _ = at_rate(rate * 4, payments, senior.show)
-    return {
+    figures = {
         "rate": rate,
         "creations": created,
         "commands": commands,
@@ -135,6 +137,12 @@ def measure(stage: Stage, rate: float, seconds: float) -> dict[str, Any]:
         "endToEndMillis": end_to_end(senior, payments),
         "seconds": round(time.time() - begun, 1),
     }
+    for name in ("adapters", *SIMULATORS):
+        stage.supervisor.end(name)
+    alone, _ = at_rate(
+        rate, [f"alone-{number}" for number in range(int(rate * seconds))], shop.create
+    )
+    return {**figures, "creationsAlone": alone}
 
 
 def end_to_end(caller: Caller, payments: Sequence[str]) -> dict[str, int]:
