@@ -18,6 +18,7 @@ import msgspec
 
 from adapters.readmodel.ports import Reader, ReadModelDown
 from api.control_fold import ControlFold
+from api.movement import Movement
 from api.outcome_tail import Heard, OutcomeTail
 from api.services import Answer, MakeCommand, NotTaken, Principal, Stopped
 from core.header import InputHeader, OperatorHeader
@@ -34,13 +35,7 @@ NOT_AFTER_S: Final = 60.0  # a command decided later is rejected COMMAND_EXPIRED
 CONFIRM_S_MAX: Final = 5.0
 OUTCOME_WAIT_S: Final = 10.0
 PROJECTED_WAIT_S_MAX: Final = 2.0
-# Looks into the read model come at first in a quick row and then less often: what takes long takes
-# long for many at once, and their looks would take the time that it needs.
-PROJECTED_POLL_S: Final = 0.005
-PROJECTED_POLL_S_MAX: Final = 0.02
-CREATED_POLL_S: Final = 0.02
-CREATED_POLL_S_MAX: Final = 0.15
-POLL_GROWTH: Final = 1.5
+LOOK_S_MAX: Final = 0.25  # between two looks into a read model that says nothing
 CONTROL_SEEN_S_MAX: Final = 3.0
 WAITERS_MAX: Final = 200
 PENDING_MAX: Final = 10_000  # commands without a known outcome that are remembered
@@ -73,6 +68,7 @@ class KafkaCommands:
         self._control = control
         self._partitions = partitions
         self._wait_s = wait_s
+        self._movement = Movement(reader)
         self._waiting = threading.BoundedSemaphore(WAITERS_MAX)
         self._pending: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
@@ -85,6 +81,7 @@ class KafkaCommands:
 
     def close(self) -> None:
         """Stop following; the publisher is its owner's to close."""
+        self._movement.close()
         self._tail.close()
         self._control.close()
 
@@ -169,10 +166,9 @@ class KafkaCommands:
             self._waiting.release()
 
     def _publish(self, topic: str, payment_id: str, value: bytes) -> None:
-        key = payment_id.encode()
-        partition = partition_of(key, self._partitions)
+        partition = self._partition_of(payment_id)
         try:
-            publish(self._publisher, topic, key, value, partition)
+            publish(self._publisher, topic, payment_id.encode(), value, partition)
         except NotTaken as error:
             if isinstance(error.__cause__, EngineError):  # no waiting cures it
                 self._unwritable = f"commands can not be written: {error.__cause__.code}"
@@ -189,34 +185,41 @@ class KafkaCommands:
         self, header: InputHeader, future: Future[Heard], until_s: float
     ) -> Heard | None:
         """An accepted creation has no outcome record: its first event says whose it is."""
-        pause_s = CREATED_POLL_S
-        while self._clock.monotonic_s() < until_s:
-            try:
-                return future.result(pause_s)
-            except NotYet:
-                pause_s = min(CREATED_POLL_S_MAX, pause_s * POLL_GROWTH)
+        with self._movement.of(self._partition_of(header.payment_intent_id)) as moved:
+            future.add_done_callback(lambda _: moved.set())
+            while True:
+                moved.clear()
+                if future.done():
+                    return future.result()
                 created = created_by(self._reader, self._codec, header)
                 if created is not None:
                     return Heard(outcome=created)
-        return None
+                left_s = until_s - self._clock.monotonic_s()
+                if left_s <= 0:
+                    return None
+                moved.wait(min(left_s, LOOK_S_MAX))
 
     def _projected(self, outcome: Outcome) -> bool:
         """Whether the read model shows the outcome's last event, in time."""
         if outcome.to_sequence == 0:
             return True
         until_s = self._clock.monotonic_s() + PROJECTED_WAIT_S_MAX
-        pause_s = PROJECTED_POLL_S
-        while True:
-            try:
-                row = self._reader.payment(outcome.payment_intent_id)
-            except ReadModelDown:
-                return False
-            if row is not None and row.sequence >= outcome.to_sequence:
-                return True
-            if self._clock.monotonic_s() >= until_s:
-                return False
-            self._clock.sleep(pause_s)
-            pause_s = min(PROJECTED_POLL_S_MAX, pause_s * POLL_GROWTH)
+        with self._movement.of(self._partition_of(outcome.payment_intent_id)) as moved:
+            while True:
+                moved.clear()
+                try:
+                    row = self._reader.payment(outcome.payment_intent_id)
+                except ReadModelDown:
+                    return False
+                if row is not None and row.sequence >= outcome.to_sequence:
+                    return True
+                left_s = until_s - self._clock.monotonic_s()
+                if left_s <= 0:
+                    return False
+                moved.wait(min(left_s, LOOK_S_MAX))
+
+    def _partition_of(self, payment_id: str) -> int:
+        return partition_of(payment_id.encode(), self._partitions)
 
     def _remember(self, command_id: str, not_after: int) -> None:
         with self._lock:

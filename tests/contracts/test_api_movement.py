@@ -1,0 +1,100 @@
+"""Who waits for the read model is told when it moves, and nobody looks while nobody waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from adapters.readmodel.ports import ReadModelDown
+from api.movement import LOOK_S, Movement
+from processors import topology
+
+SECONDS_MAX = 5.0
+QUIET_SECONDS = 20 * LOOK_S
+
+
+class Offsets:
+    """The part of a Reader that is asked here."""
+
+    def __init__(self) -> None:
+        self.now = {(topology.EVENTS, 0): 3, (topology.EVENTS, 1): 5, (topology.OUTCOMES, 1): 1}
+        self.looks = 0
+        self.down = False
+
+    def projected(self) -> dict[tuple[str, int], int]:
+        self.looks += 1
+        if self.down:
+            raise ReadModelDown("away")
+        return dict(self.now)
+
+
+@pytest.fixture
+def model() -> Offsets:
+    return Offsets()
+
+
+@pytest.fixture
+def movement(model: Offsets) -> Iterator[Movement]:
+    reader: Any = model
+    made = Movement(reader)
+    yield made
+    made.close()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS_MAX
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(LOOK_S)
+
+
+def test_only_who_waits_for_the_partition_that_moved_is_told(
+    model: Offsets, movement: Movement
+) -> None:
+    with movement.of(0) as other, movement.of(1) as first, movement.of(1) as second:
+        until(lambda: model.looks > 2)
+        for each in (other, first, second):
+            each.clear()
+        model.now[topology.OUTCOMES, 1] += 1  # not an event
+        assert not first.wait(QUIET_SECONDS)
+        model.now[topology.EVENTS, 1] += 2
+        assert first.wait(SECONDS_MAX)
+        assert second.wait(SECONDS_MAX)
+        assert not other.wait(QUIET_SECONDS)
+
+
+def test_nobody_looks_while_nobody_waits(model: Offsets, movement: Movement) -> None:
+    with movement.of(0):
+        until(lambda: model.looks > 2)
+    time.sleep(2 * LOOK_S)
+    looks = model.looks
+    time.sleep(QUIET_SECONDS)
+    assert model.looks == looks
+    with movement.of(1):
+        until(lambda: model.looks > looks)
+
+
+def test_what_moved_before_anybody_waited_is_told_at_the_first_look(
+    model: Offsets, movement: Movement
+) -> None:
+    """A waiter looks first and waits then: what came between the two must not be missed."""
+    with movement.of(0):
+        until(lambda: model.looks > 2)
+    model.now[topology.EVENTS, 1] += 1
+    with movement.of(1) as moved:
+        assert moved.wait(SECONDS_MAX)
+
+
+def test_everybody_is_told_when_the_read_model_is_away(model: Offsets, movement: Movement) -> None:
+    """They find out by themselves, and are told again when it is back."""
+    with movement.of(0) as moved:
+        until(lambda: model.looks > 2)
+        moved.clear()
+        model.down = True
+        assert moved.wait(SECONDS_MAX)
+        moved.clear()
+        model.down = False
+        assert moved.wait(SECONDS_MAX)
