@@ -38,11 +38,13 @@ class Lifeline:
     def heard(self) -> None:
         """The client has an answer."""
         self._heard_s = self._asked_s = self._clock.monotonic_s()
+        self._unanswered = 0
 
     def lost(self, ask: Callable[..., Any], *arguments: Any) -> bool:
         """True when silence has lasted LOST_AFTER_S and `ask(*arguments, timeout=)`, a question
-        that any broker answers, had no answer either. Waits ANSWER_S_MAX at most, every
-        ASK_AFTER_S. Raises Exit when asking is forbidden."""
+        that any broker answers, had no answer more than once: a process that stood still itself
+        asks again first. Waits ANSWER_S_MAX at most, every ASK_AFTER_S. Raises Exit when asking is
+        forbidden."""
         now_s = self._clock.monotonic_s()
         if now_s - self._asked_s < ASK_AFTER_S:
             return False
@@ -52,7 +54,8 @@ class Lifeline:
         except Exit:
             raise
         except EngineError:
-            return now_s - self._heard_s >= LOST_AFTER_S
+            self._unanswered += 1
+            return self._unanswered > 1 and now_s - self._heard_s >= LOST_AFTER_S
         self.heard()
         return False
 

@@ -64,6 +64,17 @@ def test_a_client_that_hears_nothing_asks_and_is_lost_only_without_an_answer() -
     assert not line.lost(cluster.answer)
 
 
+def test_a_process_that_stood_still_asks_twice() -> None:
+    """Silence while nobody listened says nothing about the client."""
+    clock, cluster = HeldClock(0), Cluster()
+    line = Lifeline(clock)
+    cluster.error = KafkaError._TRANSPORT
+    after(clock, 10 * LOST_AFTER_S)
+    assert not line.lost(cluster.answer)
+    after(clock, ASK_AFTER_S)
+    assert line.lost(cluster.answer)
+
+
 def test_a_client_that_may_not_ask_ends_the_process() -> None:
     """No waiting and no other client cures it."""
     clock, cluster = HeldClock(0), Cluster()
