@@ -35,7 +35,16 @@ ONCE_S: Final = 2.0
 QUERY_DEADLINE_S: Final = 60.0
 NO_PROGRESS_S_MAX: Final = 60.0
 TO_AN_END: Final = {"fetch.wait.max.ms": FETCH_WAIT_MS}
-_GROUP: Final = "npp-reader"  # the client wants a name; nothing is ever committed under it
+READING: Final = {  # what every reader of ours has in common
+    "group.id": "npp-reader",  # the client wants a name; nothing is ever committed under it
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "enable.partition.eof": True,
+    "fetch.queue.backoff.ms": 10,
+    "fetch.error.backoff.ms": 50,
+    "fetch.max.bytes": 32 * 1024 * 1024,
+}
 
 
 class LogRecord(msgspec.Struct, frozen=True, gc=False):
@@ -69,15 +78,8 @@ class PartitionReader:
         self._topic = topic
         self._config = {
             **connection,
-            "group.id": _GROUP,
+            **READING,
             "isolation.level": isolation,
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "error",
-            "enable.partition.eof": True,
-            "fetch.queue.backoff.ms": 10,
-            "fetch.error.backoff.ms": 50,
-            "fetch.max.bytes": 32 * 1024 * 1024,
             "max.partition.fetch.bytes": 8 * 1024 * 1024,
             "queued.max.messages.kbytes": 64 * 1024,
             **(extra or {}),

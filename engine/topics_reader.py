@@ -6,7 +6,7 @@ It commits nothing and belongs to nobody; whoever reads keeps the offsets.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from confluent_kafka import Consumer, TopicPartition
@@ -14,9 +14,7 @@ from confluent_kafka import Consumer, TopicPartition
 from engine.clock import SystemClock
 from engine.errors import Step, call, check_message_error, is_end_of_partition
 from engine.lifeline import Lifeline, close_aside
-from engine.reader import LogRecord, to_log_record
-
-_GROUP: Final = "npp-reader"  # the client wants a name; nothing is ever committed under it
+from engine.reader import READING, LogRecord, to_log_record
 
 Place = tuple[str, int]  # topic, partition
 
@@ -37,15 +35,8 @@ class TopicsReader:
         """`start`: first offset by place; `queued_kb` bounds what is fetched ahead."""
         self._config = {
             **connection,
-            "group.id": _GROUP,
+            **READING,
             "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "error",
-            "enable.partition.eof": True,
-            "fetch.queue.backoff.ms": 10,
-            "fetch.error.backoff.ms": 50,
-            "fetch.max.bytes": 32 * 1024 * 1024,
             "max.partition.fetch.bytes": 4 * 1024 * 1024,
             "queued.max.messages.kbytes": queued_kb,
         }
