@@ -30,7 +30,7 @@ from app.demo.programs import (
 )
 from app.exits import ExitCode, Problem, usage
 from app.platform import broker, registry
-from app.platform.java import JVM_FAST_START
+from app.platform.java import JVM_FAST_START, Jvm
 from app.platform.supervisor import Ended, Status, Supervisor
 from app.settings import ENV_FILE, Environment
 from app.topic_specs import topic_specs
@@ -51,7 +51,7 @@ LEDGER_SECONDS: Final = 20.0
 class Stage:
     """The running demo. Use as a context manager: leaving it ends everything."""
 
-    def __init__(self, options: Options, jvm: tuple[str, ...] = JVM_FAST_START) -> None:
+    def __init__(self, options: Options, jvm: Jvm = JVM_FAST_START) -> None:
         """`jvm`: how Kafka's Java runs; the default is the quickest to be there."""
         self.options = options
         self._jvm = jvm

@@ -25,7 +25,7 @@ from app.platform.children import (
     tail_of,
 )
 from app.platform.fetch import FetchError, Say, ensure_platform, say_on_stderr
-from app.platform.java import JVM_FAST_START, JVM_STEADY, JavaMissingError, find_java
+from app.platform.java import JVM_FAST_START, JVM_STEADY, JavaMissingError, Jvm, find_java
 from engine.clock import Clock, SystemClock
 
 START_WAIT_SECONDS = 60.0
@@ -59,7 +59,7 @@ class Cluster:
     advertised: Mapping[int, int] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
     heap_mb: int = 512
-    jvm: tuple[str, ...] = JVM_FAST_START
+    jvm: Jvm = JVM_FAST_START
     clock: Clock = field(default_factory=SystemClock, repr=False)
 
     def __post_init__(self) -> None:
@@ -175,9 +175,11 @@ class Cluster:
         self.data.mkdir(parents=True, exist_ok=True)
         log4j = self.data / "log4j2.yaml"
         log4j.write_text(LOG4J)
-        heap = (f"-Xmx{self.heap_mb}m", f"-Xms{min(self.heap_mb, 128)}m")
         logging = f"-Dlog4j2.configurationFile={log4j}"
-        self._base = [find_java(), *heap, *self.jvm, logging, "-cp", f"{libs}/*"]
+        self._base = [
+            *(find_java(), *self.jvm.arguments(self.heap_mb)),
+            *(logging, "-cp", f"{libs}/*"),
+        ]
         quorum = ",".join(
             f"{index + 1}@127.0.0.1:{port}" for index, port in enumerate(self._controller_ports)
         )

@@ -11,18 +11,38 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 JAVA_MAJOR_MIN = 17
 VERSION_WAIT_SECONDS = 30
 
 # The first compiler alone: on two cores the second one takes a core for minutes while it warms up,
 # and the processors wait for it (p99 at 2,000 inputs/s: 1,380 ms against 200 ms).
-JVM_QUICK_COMPILER = "-XX:TieredStopAtLevel=1"
-# Tests start many brokers for a short while; a demo runs one for some minutes; a measurement warms
-# one up until it is compiled, as a broker in production is.
-JVM_FAST_START = ("-XX:+UseSerialGC", JVM_QUICK_COMPILER)
-JVM_COMPILED = ("-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20")
-JVM_STEADY = (*JVM_COMPILED, JVM_QUICK_COMPILER)
+_QUICK_COMPILER = "-XX:TieredStopAtLevel=1"
+
+
+@dataclass(frozen=True)
+class Jvm:
+    """How a Java process is run."""
+
+    options: tuple[str, ...]
+    whole_heap: bool = False  # taken at the start: a heap that must grow is collected in full first
+
+    def arguments(self, heap_mb: int) -> list[str]:
+        """The command line's part, for a heap of at most `heap_mb`."""
+        least_mb = heap_mb if self.whole_heap else min(heap_mb, _HEAP_START_MB)
+        return [f"-Xmx{heap_mb}m", f"-Xms{least_mb}m", *self.options]
+
+
+_HEAP_START_MB = 128
+# A broker's garbage is young. The parallel collector has the cheapest barriers, and with half of
+# a fixed heap for the young it stops everything for 5 ms every few seconds; G1 did so for 12.
+_STEADY_COLLECTOR = ("-XX:+UseParallelGC", "-XX:NewRatio=1", "-XX:-UseAdaptiveSizePolicy")
+# Tests start many brokers for a short while, and a demo runs one for some minutes; a measurement
+# warms one up until it is compiled, as a broker in production is.
+JVM_FAST_START = Jvm(("-XX:+UseSerialGC", _QUICK_COMPILER))
+JVM_COMPILED = Jvm(_STEADY_COLLECTOR, whole_heap=True)
+JVM_STEADY = Jvm((*_STEADY_COLLECTOR, _QUICK_COMPILER), whole_heap=True)
 
 
 class JavaMissingError(RuntimeError):

@@ -73,7 +73,7 @@ class Registry:
         except (FetchError, JavaMissingError) as error:
             raise RegistryError(str(error)) from error
         runner = next(home.glob("*-runner.jar"))
-        command = [java, f"-Xmx{self.heap_mb}m", *JVM_FAST_START, "-jar", str(runner)]
+        command = [java, *JVM_FAST_START.arguments(self.heap_mb), "-jar", str(runner)]
         env = {"QUARKUS_HTTP_HOST": "127.0.0.1", "QUARKUS_HTTP_PORT": str(self.port)}
         self._child = start_child(command, log_file=self.log_file, env=env, cwd=home)
         try:
