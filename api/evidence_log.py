@@ -11,7 +11,8 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from engine.clock import Clock
-from engine.reader import LogEnds, LogRecord, PartitionReader
+from engine.reader import LogEnds, PartitionReader
+from engine.records import LogRecord
 
 READ_COUNT: Final = 10_000
 READ_WAIT_S: Final = 0.2

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from adapters.readmodel.ports import Reader
 from api.evidence_log import EvidenceLog
 from core.payment import commands
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from evidence import verify_evidence as v
 from evidence.pack import Tampered
 from processors.projection_records import command_row

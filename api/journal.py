@@ -12,7 +12,8 @@ from api.evidence_log import ENDS_S_MAX, KafkaEvidenceLog
 from core.payment.events import PaymentIntentCreated
 from engine.clock import Clock
 from engine.partitioner import partition_of
-from engine.reader import LogEnds, LogRecord, PartitionReader
+from engine.reader import LogEnds, PartitionReader
+from engine.records import LogRecord
 from processors.topology import EVENTS
 from schemas.codec import Codec
 from schemas.errors import Undecodable

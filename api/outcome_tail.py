@@ -15,7 +15,8 @@ import structlog
 
 from core.records import Outcome
 from engine.errors import EngineError
-from engine.reader import LogEnds, LogRecord
+from engine.reader import LogEnds
+from engine.records import LogRecord
 from engine.topics_reader import Place, TopicsReader
 from processors import quarantine, topology
 from schemas.codec import Codec

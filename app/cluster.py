@@ -19,7 +19,8 @@ from core.records import Outcome, PaymentLifecycle
 from engine.clock import SystemClock
 from engine.partitioner import partition_of
 from engine.publisher import NotConfirmed, Placed, Publisher
-from engine.reader import LogEnds, LogRecord, PartitionReader, read_all
+from engine.reader import LogEnds, PartitionReader, read_all
+from engine.records import LogRecord
 from processors import quarantine, topology
 from processors.control import Control
 from schemas import catalogue

@@ -24,7 +24,8 @@ from core.payment.events import PaymentSentToRail
 from core.records import Checkpoint, PaymentLifecycle, RecoverConfirmed, RecoverRequested
 from engine.groups import GroupAdmin
 from engine.publisher import NotConfirmed, Outgoing
-from engine.reader import LogRecord, read_all
+from engine.reader import read_all
+from engine.records import LogRecord
 from processors import quarantine, topology
 from processors.payments_packing import lifecycle_record
 from processors.replay import accounts, fold

@@ -23,7 +23,7 @@ import structlog
 from adapters.readmodel.model import default_url, open_model
 from app.platform.postgres import open_postgres
 from engine.clock import SystemClock
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from engine.topics_reader import Place, Reading
 from processors import topology as t
 from tests.contracts import projection_house as house

@@ -18,7 +18,7 @@ from engine.clock import HeldClock
 from engine.heard import Ends, HeardGate
 from engine.partitioner import partition_of
 from engine.ports import Application, ControlState, Headers, InputRecord
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from engine.states import PartitionStates
 from engine.store import MemoryPartitionStore
 

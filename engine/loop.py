@@ -13,10 +13,7 @@ and the application.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
 from typing import Final
-
-from confluent_kafka import Message
 
 from engine.batch import ABORTS_BEFORE_HALVING, BatchRun, again, in_decision_order, no_crash
 from engine.clock import MS_PER_S, Clock
@@ -32,12 +29,14 @@ from engine.errors import (
     Rebuild,
     Retry,
 )
-from engine.heard import Ends, HeardGate
+from engine.heard import HeardGate
 from engine.held import Held
+from engine.lag import Lag
 from engine.metrics import EngineMetrics
 from engine.ports import Application, ControlState, CrashPoint, InputRecord
 from engine.priority import PriorityPause
-from engine.reader import LogEnds, headers_of
+from engine.reader import LogEnds
+from engine.records import to_input_record
 from engine.settings import Alarm, EngineSettings
 from engine.sizing import BatchSizer
 from engine.states import PartitionStates
@@ -50,7 +49,6 @@ ATTEMPTS_MAX: Final = 200  # of one polled batch, halving included: 2 * 14 level
 ABORT_PAUSE_S: Final = 0.05
 STOPPED_WAIT_S: Final = 0.1
 BLOCKED_WAIT_S: Final = 0.5
-OBSERVE_EVERY_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -96,13 +94,12 @@ class Loop:
         )
         self._gate = HeardGate(topology.heard_before_timers, self._ends.ask_high)
         self._priority = PriorityPause(topology, self._ends.ask_stable)
+        self._lag = Lag(topology.journal, self._ends, metrics)
         self._sizer = BatchSizer()
         self._states: dict[int, PartitionStates] = {}
         self._positions: dict[Name, int] = {}
         self._held = Held(clock)
         self._fetching_paused = False
-        self._observed_s = 0.0
-        self._asked: tuple[Callable[[], Ends | None], Callable[[], Ends | None]] | None = None
 
     def request_stop(self) -> None:
         """End after the batch in hand; safe from a signal handler."""
@@ -158,7 +155,8 @@ class Loop:
             if messages:
                 self._rewind()  # fetched before the pause: they wait in their topics
             return
-        records = self._to_records(messages)
+        now_ms = self._clock.now_ms()
+        records = [to_input_record(message, now_ms) for message in messages]
         work = records + self._held_records()
         self._crash("after_poll")
         if self._process(in_decision_order(work, self._topology.inputs)):
@@ -169,28 +167,7 @@ class Loop:
         if messages:
             self._metrics.polled(len(messages), polled_s - started_s)
         self._balance(len(messages))
-        self._observe(done_s)
-
-    def _to_records(self, messages: Sequence[Message]) -> list[InputRecord]:
-        now_ms = self._clock.now_ms()
-        records = []
-        for m in messages:
-            topic, partition, offset = m.topic(), m.partition(), m.offset()
-            if topic is None or partition is None or offset is None:
-                raise Exit("BAD_RECORD", "the client gave a record without a place")
-            records.append(
-                InputRecord(
-                    topic,
-                    partition,
-                    offset,
-                    m.timestamp()[1],
-                    m.key(),
-                    m.value(),
-                    headers_of(m),
-                    now_ms,
-                )
-            )
-        return records
+        self._lag.observe(done_s, self._positions, self._states)
 
     # -- a batch -----------------------------------------------------------------------------------
 
@@ -345,6 +322,7 @@ class Loop:
         self._priority.reset()
         self._fetching_paused = False
         self._takeover.epoch = self._consumer.epoch
+        self._metrics.rebalances(self._consumer.rebalances)
         if assigned is None:
             self._takeover.released()
             return
@@ -408,17 +386,3 @@ class Loop:
         if change is not None:
             names = self._priority.low_names(self._positions)
             (self._consumer.pause if change else self._consumer.resume)(names)
-
-    def _observe(self, now_s: float) -> None:
-        """Figures that need a look at the log: asked now and then, never waited for."""
-        if self._asked is not None:
-            high, stable = self._asked[0](), self._asked[1]()
-            if high is not None and stable is not None:
-                self._metrics.observe_ends(self._positions, high, stable)
-                self._asked = None
-        elif now_s - self._observed_s >= OBSERVE_EVERY_S:
-            self._observed_s = now_s
-            self._metrics.observe_states(self._states)
-            self._metrics.rebalances(self._consumer.rebalances)
-            names = [*self._positions, *((self._topology.journal, n) for n in self._states)]
-            self._asked = (self._ends.ask_high(names), self._ends.ask_stable(names))

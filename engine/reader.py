@@ -10,8 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
-from confluent_kafka import Consumer, IsolationLevel, Message, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from engine.clock import Clock, SystemClock
@@ -25,7 +24,7 @@ from engine.errors import (
     is_end_of_partition,
 )
 from engine.lifeline import LOST_AFTER_S, Lifeline, close_aside
-from engine.ports import Headers
+from engine.records import LogRecord, to_log_record
 
 READ_COUNT: Final = 10_000
 READ_WAIT_S: Final = 0.02
@@ -45,18 +44,6 @@ READING: Final = {  # what every reader of ours has in common
     "fetch.error.backoff.ms": 50,
     "fetch.max.bytes": 32 * 1024 * 1024,
 }
-
-
-class LogRecord(msgspec.Struct, frozen=True, gc=False):
-    """One record as it stands on the log."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
 
 
 class PartitionReader:
@@ -137,25 +124,6 @@ class PartitionReader:
     def close(self) -> None:
         """Give the client back."""
         self._consumer.close()
-
-
-def to_log_record(message: Message) -> LogRecord:
-    """The client's message as a value."""
-    return LogRecord(
-        message.topic() or "",
-        _int(message.partition()),
-        _int(message.offset()),
-        message.timestamp()[1],
-        message.key(),
-        message.value(),
-        headers_of(message),
-    )
-
-
-def headers_of(message: Message) -> Headers:
-    """Headers untouched, in order."""
-    headers: Any = message.headers()
-    return headers or []
 
 
 class LogEnds:

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from engine.clock import Clock
 from engine.errors import EngineError, Exit
-from engine.reader import LogEnds, LogRecord, PartitionReader
+from engine.reader import LogEnds, PartitionReader
+from engine.records import LogRecord
 
 FRESH_S_MAX: Final = 1.0
 CYCLE_S: Final = 0.25

@@ -22,7 +22,8 @@ from engine.consumer import GroupConsumer, Name
 from engine.control import UNREADABLE, ControlReader
 from engine.metrics import EngineMetrics
 from engine.ports import Application, ControlState, CrashPoint, DependencyDown
-from engine.reader import LogEnds, LogRecord, read_all
+from engine.reader import LogEnds, read_all
+from engine.records import LogRecord
 from engine.restore import Interrupted, LogTailLost, Watermarks, prepare, restore
 from engine.settings import Alarm, EngineSettings
 from engine.states import PartitionStates

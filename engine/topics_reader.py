@@ -14,7 +14,8 @@ from confluent_kafka import Consumer, TopicPartition
 from engine.clock import SystemClock
 from engine.errors import Step, call, check_message_error, is_end_of_partition
 from engine.lifeline import Lifeline, close_aside
-from engine.reader import READING, LogRecord, to_log_record
+from engine.reader import READING
+from engine.records import LogRecord, to_log_record
 
 Place = tuple[str, int]  # topic, partition
 

@@ -34,9 +34,9 @@ from engine.groupmeta import parse
 from engine.lanes import Lanes
 from engine.lifeline import UNREACHABLE, Lifeline, Renewals, close_aside
 from engine.ports import ControlState, InputRecord
-from engine.progress import Name, Progress, Question
+from engine.progress import Name, Progress, Questions
 from engine.publisher import NotConfirmed, Publisher
-from engine.reader import LogRecord, headers_of
+from engine.records import LogRecord, to_input_record
 from engine.scout import Scout
 from engine.watch import Health, Phase
 from engine.worker_settings import Handler, TryAgain, WorkerSettings
@@ -84,8 +84,7 @@ class Worker:
         self._progress: dict[Name, Progress] = {}
         self._highest: dict[Name, int] = {}
         self._generation = 0
-        self._answering = False
-        self._questions: list[Question] = []
+        self._questions = Questions()
         self._lane = threading.local()  # of a lane's thread: the generation of its record
         self._paused = False
         self._committed_s = 0.0
@@ -130,7 +129,7 @@ class Worker:
                 except ConsumerLost as error:
                     self._renew(error)
             self._health.wait(Phase.STOPPING, "")
-            self._refuse_questions()
+            self._questions.refuse()
             self._lanes.drop_waiting()
             self._lanes.wait_idle(self._settings.shutdown_s_max)
             self._commit()
@@ -166,13 +165,7 @@ class Worker:
         """
         if getattr(self._lane, "generation", None) != self._generation:
             return False
-        question = Question((topic, partition), self._generation)
-        with self._lock:
-            if not self._answering:
-                return False  # partitions are being given away, or the worker ends
-            self._questions.append(question)
-        question.answered.wait(STILL_OURS_S)
-        return question.answer
+        return self._questions.ask((topic, partition), self._generation, STILL_OURS_S)
 
     # -- the polling thread ------------------------------------------------------------------------
 
@@ -252,8 +245,8 @@ class Worker:
     def _answer_questions(self) -> None:
         """One commit answers every lane that waits in `still_ours`: the consumer is used by this
         thread alone, since a second one would wait for a consume that is always under way."""
+        questions = self._questions.take()
         with self._lock:
-            questions, self._questions = self._questions, []
             offsets = {
                 q.name: self._progress[q.name].done
                 for q in questions
@@ -278,25 +271,8 @@ class Worker:
             return set()
         return {(p.topic, p.partition) for p in done or () if p.error is None}
 
-    def _refuse_questions(self) -> None:
-        """Nobody is told that a partition is ours while it is being given away."""
-        with self._lock:
-            self._answering = False
-            questions, self._questions = self._questions, []
-        for question in questions:
-            question.answered.set()
-
     def _take(self, message: Message) -> None:
-        record = InputRecord(
-            message.topic() or "",
-            message.partition() or 0,
-            message.offset() or 0,
-            message.timestamp()[1],
-            message.key(),
-            message.value(),
-            headers_of(message),
-            self._clock.now_ms(),
-        )
+        record = to_input_record(message, self._clock.now_ms())
         name = (record.topic, record.partition)
         with self._lock:
             progress = self._progress.get(name)
@@ -351,9 +327,9 @@ class Worker:
             return  # one that was replaced is being closed
         with self._lock:
             self._generation += 1
-            self._answering = True
             self._progress = {(p.topic, p.partition): Progress() for p in partitions}
             self._highest = {}
+        self._questions.open()
         self._paused = False
         self._health.partitions = tuple(sorted({p.partition for p in partitions}))
         consumer.assign(partitions)
@@ -362,7 +338,7 @@ class Worker:
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Let what is under way end and commit it, so that the next owner does not repeat it."""
         if consumer is self._consumer:
-            self._refuse_questions()
+            self._questions.refuse()
             self._lanes.drop_waiting()
             self._lanes.wait_idle(self._settings.revoke_s_max)
             self._commit()
@@ -375,7 +351,7 @@ class Worker:
 
     def _forget(self) -> None:
         """Nothing is ours any more."""
-        self._refuse_questions()
+        self._questions.refuse()
         self._lanes.drop_waiting()
         with self._lock:
             self._generation += 1

@@ -12,7 +12,8 @@ from engine.clock import Clock
 from engine.control import ControlReader
 from engine.errors import Exit
 from engine.publisher import NotConfirmed
-from engine.reader import LogEnds, LogRecord, read_all
+from engine.reader import LogEnds, read_all
+from engine.records import LogRecord
 from engine.watch import Health, Phase
 from processors import topology
 from processors.control import Control

@@ -17,7 +17,7 @@ from engine.clock import Clock
 from engine.errors import Exit
 from engine.ports import InputRecord
 from engine.publisher import Outgoing
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from engine.worker_settings import TryAgain
 from processors import quarantine, topology
 from processors.adapter_metrics import AdapterMetrics

@@ -24,7 +24,7 @@ from core.rules import Rules
 from core.values import ZERO_HASH, same_person
 from engine.partitioner import partition_of
 from engine.ports import Batch, DependencyDown, EngineTopology, InputRecord
-from processors import quarantine, topology
+from processors import payments_outcomes, quarantine, topology
 from processors.control import Control
 from processors.payments_metrics import PaymentsMetrics
 from processors.payments_packing import Known, Packing, lifecycle_record
@@ -65,8 +65,6 @@ INSTRUCTION_TOPICS: Final[dict[type, str]] = {
     instructions.ApprovalRequest: topology.RESOLVE_REQUESTS,
     instructions.CustomerNotification: topology.NOTIFICATIONS,
 }
-
-RESULT_SENTENCE_MAX: Final = 1_000  # characters of an outcome's sentence
 
 
 def engine_topology(partitions: int, *, extra_inputs: tuple[str, ...] = ()) -> EngineTopology:
@@ -313,47 +311,11 @@ class PaymentsApplication:
         payment: Payment | None,
         decision: Accepted | Duplicate | Refusal | NoEffect,
     ) -> None:
-        last = 0 if payment is None else payment.sequence
-        code = rule = sentence = difference = expected = actual = None
-        first_sequence = last_sequence = last
-        match decision:
-            case Accepted():
-                result = "ACCEPTED"
-                first_sequence = decision.events[0].header.sequence
-            case Duplicate():
-                result = "DUPLICATE"
-                first_sequence, last_sequence = decision.from_sequence, decision.to_sequence
-            case Refusal():
-                result = "REJECTED"
-                code, rule, difference = decision.code, decision.rule, decision.first_difference
-                sentence, expected, actual = decision.sentence, decision.expected, decision.actual
-            case NoEffect():
-                result, rule, sentence = "NO_EFFECT", decision.rule, decision.sentence
+        payment_id = record.key.decode() if record.key else ""
+        outcome = payments_outcomes.of_decision(payment_id, name, context, payment, decision)
         if type(decision) is not Accepted:
-            self._metrics.input(name, result, code or "", rule or "")
-        outcome = Outcome(
-            payment_intent_id=record.key.decode() if record.key else "",
-            cause=context.cause,
-            input_type=name,
-            result=result,
-            code=code,
-            rule=rule,
-            sentence=None if sentence is None else sentence[:RESULT_SENTENCE_MAX],
-            first_difference=difference,
-            decided_at=context.now_ms
-            if payment is None
-            else max(context.now_ms, payment.decided_at),
-            rule_set=context.rules.number,
-            from_sequence=first_sequence,
-            to_sequence=last_sequence,
-            state=None if payment is None else str(payment.state),
-            money_outcome=None if payment is None else str(payment_state.money_outcome(payment)),
-            expected=expected,
-            actual=actual,
-        )
-        self._emit_work(
-            batch, topology.OUTCOMES, record, self._codec.encode(topology.OUTCOMES, outcome)
-        )
+            self._metrics.input(name, outcome.result, outcome.code or "", outcome.rule or "")
+        self._emit_outcome(batch, record, outcome)
 
     # -- what is not decided ---------------------------------------------------------------------
 
@@ -361,24 +323,9 @@ class PaymentsApplication:
         self, batch: Batch, record: InputRecord, command: Any, cause: Cause, why: str
     ) -> None:
         in_force = self._control.rule_set
-        outcome = Outcome(
-            payment_intent_id=command.header.payment_intent_id,
-            cause=cause,
-            input_type=type(command).__name__,
-            result="MISROUTED",
-            code="VALIDATION_FAILED",
-            rule="MISROUTED",
-            sentence=f"{why}; nothing was decided, the record is kept in quarantine",
-            first_difference=None,
-            decided_at=record.polled_at_ms,
-            rule_set=0 if in_force is None else in_force.number,
-            from_sequence=0,
-            to_sequence=0,
-            state=None,
-            money_outcome=None,
-        )
-        self._emit_work(
-            batch, topology.OUTCOMES, record, self._codec.encode(topology.OUTCOMES, outcome)
+        number = 0 if in_force is None else in_force.number
+        self._emit_outcome(
+            batch, record, payments_outcomes.misrouted(command, cause, record, number, why)
         )
         self._quarantine(batch, record, quarantine.MISROUTED, why)
 
@@ -400,8 +347,10 @@ class PaymentsApplication:
         partition = record.partition % self._work_partitions[topology.QUARANTINE]
         batch.emit(topology.QUARANTINE, partition, record.key, record.value, headers)
 
-    def _emit_work(self, batch: Batch, topic: str, record: InputRecord, value: bytes) -> None:
-        batch.emit(topic, record.partition % self._work_partitions[topic], record.key, value)
+    def _emit_outcome(self, batch: Batch, record: InputRecord, outcome: Outcome) -> None:
+        topic = topology.OUTCOMES
+        partition = record.partition % self._work_partitions[topic]
+        batch.emit(topic, partition, record.key, self._codec.encode(topic, outcome))
 
     # -- packed state ----------------------------------------------------------------------------
 

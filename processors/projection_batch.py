@@ -14,7 +14,7 @@ from core.payment import commands as c
 from core.payment.corrupt import CorruptHistory
 from core.payment.events import EVENTS as EVENT_TYPES
 from core.rules import Rules
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from processors import projection_records as make
 from processors import topology as t
 from processors.projection import Changes, EventFold, Lookups

@@ -17,7 +17,7 @@ from core import records
 from core.header import OperatorHeader
 from core.payment import commands as c
 from core.values import Action, payment_id_of_external_ref, same_person
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from processors import quarantine
 from processors.control import PERSONS_SEEN_MAX, Control
 

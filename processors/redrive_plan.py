@@ -25,7 +25,7 @@ from core.values import (
 )
 from engine.clock import Clock
 from engine.ports import Headers
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from processors import quarantine, topology
 from processors.adapter_ports import Codec
 from processors.rail_webhook import ORIGIN as CALLBACK

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from core.records import Checkpoint, ProcessingStopped
 from engine.clock import MS_PER_S, Clock
 from engine.errors import Abort, Exit, Rebuild
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from evidence import chain, checkpoints
 from evidence.chain import Break
 from evidence.checkpoints import Sealed

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from engine.clock import Clock
 from engine.errors import Abort, EngineError, Exit, Rebuild
-from engine.reader import LogEnds, LogRecord, PartitionReader, read_all
+from engine.reader import LogEnds, PartitionReader, read_all
+from engine.records import LogRecord
 from engine.transaction import Status, TransactionalProducer, TransactionSettings
 from processors.topology import CHECKPOINTS, CONTROL, EVENTS
 from processors.verifier import Publication

@@ -23,7 +23,7 @@ from api.views_base import iso
 from core import records, refusals
 from core.refusals import refuse
 from core.values import same_person
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from processors import topology
 from processors.redrive_plan import Planned, RedrivePlan, RefusedError
 from schemas import catalogue

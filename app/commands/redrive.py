@@ -14,7 +14,8 @@ from app.exits import ExitCode, Problem, usage
 from app.output import console, print_json, time_of
 from core.records import RedriveConfirmed, RedriveRequested
 from core.values import same_person
-from engine.reader import LogRecord, read_all
+from engine.reader import read_all
+from engine.records import LogRecord
 from processors import quarantine, topology
 
 ID_BYTES: Final = 4

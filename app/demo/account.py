@@ -16,7 +16,8 @@ from app.demo.watcher import UPSTREAM, percentile
 from core.payment import events
 from core.records import Outcome, PaymentLifecycle
 from core.values import State
-from engine.reader import LogRecord, read_all
+from engine.reader import read_all
+from engine.records import LogRecord
 from processors import quarantine, topology
 from processors.replay import Report
 from schemas.errors import Undecodable

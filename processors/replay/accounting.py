@@ -7,7 +7,7 @@ from typing import Final
 
 from core.payment.events import Event, ProcessingSuspended
 from core.records import Outcome
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from processors import quarantine
 from processors.replay import accounts
 from processors.replay.accounts import Accounts

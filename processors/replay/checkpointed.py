@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from core.records import Checkpoint
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from evidence import checkpoints
 from evidence.chain import Link, event_hash
 from evidence.checkpoints import CheckpointChain, CheckpointProblem, Ground, Range, Sealed

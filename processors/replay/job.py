@@ -16,7 +16,7 @@ from core.records import Checkpoint, ClusterRecorded, SourceMapActivated
 from core.values import Parties, Sealed
 from engine.clock import Clock, SystemClock
 from engine.partitioner import partition_of
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from evidence.chain import FOREIGN_EVENT, Link, read_link
 from evidence.keys import Keyring
 from processors.control import Control

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from engine.clock import Clock
 from engine.ports import Headers
-from engine.reader import LogEnds, LogRecord, read_all
+from engine.reader import LogEnds, read_all
+from engine.records import LogRecord
 
 Place = tuple[str, int]  # topic and partition
 Ranges = Mapping[int, tuple[int, int]]  # partition to (first offset, offset to end before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from processors.replay.buckets import Entry
 from processors.replay.log import Place, ReplayLog
 from processors.topology import CHECKPOINTS, CONTROL, EVENTS, LIFECYCLE, OUTCOMES, QUARANTINE

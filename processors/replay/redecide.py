@@ -24,7 +24,8 @@ from core.records import Outcome
 from core.rules import Rules
 from core.values import Parties, Sealed
 from evidence.chain import ZERO_HASH
-from processors.payments import ORIGINS, RESULT_SENTENCE_MAX
+from processors.payments import ORIGINS
+from processors.payments_outcomes import SENTENCE_MAX
 from processors.replay.buckets import Entry, History
 from processors.replay.fold import Folded, RulesOf, first_difference
 from processors.replay.report import Failure, Strength
@@ -376,7 +377,7 @@ def _outcome_difference(decision: Decision, state: Payment | None, recorded: Out
         case _:
             return f"decided again it gives {_name(decision)}"
     if again["sentence"] is not None:
-        again["sentence"] = again["sentence"][:RESULT_SENTENCE_MAX]
+        again["sentence"] = again["sentence"][:SENTENCE_MAX]
     for field in OUTCOME_FIELDS:
         difference = first_difference(again[field], getattr(recorded, field), field)
         if difference is not None:

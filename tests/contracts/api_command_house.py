@@ -30,7 +30,7 @@ from core.payment import commands, instructions
 from core.records import OperatorAudit, Outcome
 from engine.clock import HeldClock, SystemClock
 from engine.publisher import NotConfirmed, Placed
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from processors import quarantine, topology
 from processors.control import Control
 from schemas.errors import Undecodable

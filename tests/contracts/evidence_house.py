@@ -14,7 +14,7 @@ from api.evidence_desk import EvidenceDesk
 from api.evidence_log import Later
 from core.payment import commands as c
 from core.values import Parties, Party, payment_intent_id
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from evidence.checkpoints import Range, Sealed, build, seal
 from evidence.keys import Keyring
 from evidence.merkle import LeafData

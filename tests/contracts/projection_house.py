@@ -13,7 +13,7 @@ from core import rules
 from core.payment import commands as c
 from core.rules import Rules
 from engine.clock import Clock, HeldClock
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from engine.topics_reader import Place, Reading
 from processors import topology as t
 from processors.projection_batch import TOPICS

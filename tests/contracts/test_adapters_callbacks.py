@@ -17,7 +17,7 @@ from core.records import RedriveConfirmed, RedriveDone, RedriveRequested
 from core.values import external_ref
 from engine.clock import HeldClock
 from engine.publisher import NotConfirmed
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from processors import quarantine, topology
 from processors.adapter_metrics import AdapterMetrics
 from processors.control import Control

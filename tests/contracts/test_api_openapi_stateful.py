@@ -21,7 +21,7 @@ from api.app import ApiSettings
 from api.evidence_desk import EvidenceDesk
 from api.evidence_log import Later
 from api.limits import LimitSettings, Rate
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from processors import topology
 from processors.payments_packing import Known
 from schemas.written import WrittenSchemas

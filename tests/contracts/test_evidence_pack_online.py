@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from core.payment import commands as c
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from processors import topology as t
 from tests.contracts.evidence_house import House
 

@@ -17,7 +17,7 @@ from core import records
 from core.payment import state as payment_state
 from core.payment.corrupt import CorruptHistory
 from engine.clock import HeldClock
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from processors import minutes, projection, quarantine
 from processors import topology as t
 from processors.minutes import Figures

@@ -19,7 +19,7 @@ from app.platform.postgres import Postgres
 from core import records
 from engine.clock import HeldClock, SystemClock
 from engine.errors import Exit
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from engine.watch import Health, Phase
 from processors import topology as t
 from processors.projector import FENCED, STANDS_BY, Projector, ProjectorProbes

@@ -20,7 +20,7 @@ from core.payment.instructions import RailInstruction
 from core.values import Parties, Party, external_ref, payment_intent_id
 from engine.clock import HeldClock, SystemClock
 from engine.ports import Headers, InputRecord
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from engine.worker_settings import TryAgain
 from processors import topology
 from processors.adapter_metrics import AdapterMetrics

@@ -15,7 +15,8 @@ from engine.clock import SystemClock
 from engine.partitioner import partition_of
 from engine.ports import InputRecord
 from engine.publisher import Outgoing, Publisher
-from engine.reader import LogRecord, read_all
+from engine.reader import read_all
+from engine.records import LogRecord
 from engine.topics import TopicAdmin, TopicSpec
 from engine.watch import Health
 from engine.worker import Worker

@@ -27,7 +27,8 @@ from core.values import external_ref, payment_intent_id
 from engine.clock import SystemClock
 from engine.groups import GroupAdmin
 from engine.publisher import Publisher
-from engine.reader import LogEnds, LogRecord, read_all
+from engine.reader import LogEnds, read_all
+from engine.records import LogRecord
 from engine.topics import TopicAdmin
 from engine.watch import Health
 from engine.worker import Worker

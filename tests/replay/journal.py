@@ -11,7 +11,7 @@ from core.payment.events import CustomerNotified
 from core.values import ZERO_HASH, payment_intent_id
 from engine.errors import Exit, Rebuild
 from engine.partitioner import partition_of
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from evidence.chain import read_link
 from processors.topology import CHECKPOINTS, CONTROL, EVENTS
 from processors.verifier import Publication

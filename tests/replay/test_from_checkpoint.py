@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from core.records import PaymentLifecycle
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from evidence.chain import event_hash, read_link
 from evidence.checkpoints import Range, Sealed, build, seal
 from processors import topology as t

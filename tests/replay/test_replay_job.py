@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from core.records import PaymentLifecycle
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from evidence.chain import event_hash
 from evidence.checkpoints import Range, Sealed, build, seal
 from evidence.keys import signing_key_from_seed

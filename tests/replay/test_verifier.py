@@ -12,7 +12,7 @@ from core.records import Checkpoint, ProcessingStopped, RecoverConfirmed, Recove
 from engine.clock import HeldClock
 from engine.errors import Exit
 from engine.partitioner import partition_of
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from evidence.chain import event_hash
 from evidence.checkpoints import CheckpointChain, Range, Sealed, build, seal
 from evidence.keys import Keyring, SigningKey, signing_key_from_seed

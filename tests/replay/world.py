@@ -10,7 +10,7 @@ from core.payment import commands as c
 from core.rules import Rules, parse
 from core.values import payment_intent_id
 from engine.partitioner import partition_of
-from engine.reader import LogRecord
+from engine.records import LogRecord
 from evidence.keys import Keyring, signing_key_from_seed
 from processors import topology as t
 from processors.replay import Limit, MemoryLog, Report, Settings, verify

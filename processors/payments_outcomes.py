@@ -1,0 +1,78 @@
+"""The one outcome of an input that gave no event, or that a person waits for."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from core.decider import Accepted, Context, Duplicate, NoEffect, Refusal
+from core.header import Cause
+from core.payment import state as payment_state
+from core.payment.state import Payment
+from core.records import Outcome
+from engine.ports import InputRecord
+
+SENTENCE_MAX: Final = 1_000  # characters
+
+
+def of_decision(
+    payment_id: str,
+    name: str,
+    context: Context,
+    payment: Payment | None,
+    decision: Accepted | Duplicate | Refusal | NoEffect,
+) -> Outcome:
+    """What was decided of the input type `name`; `payment` as it is afterwards."""
+    last = 0 if payment is None else payment.sequence
+    code = rule = sentence = difference = expected = actual = None
+    first_sequence = last_sequence = last
+    match decision:
+        case Accepted():
+            result = "ACCEPTED"
+            first_sequence = decision.events[0].header.sequence
+        case Duplicate():
+            result = "DUPLICATE"
+            first_sequence, last_sequence = decision.from_sequence, decision.to_sequence
+        case Refusal():
+            result = "REJECTED"
+            code, rule, difference = decision.code, decision.rule, decision.first_difference
+            sentence, expected, actual = decision.sentence, decision.expected, decision.actual
+        case NoEffect():
+            result, rule, sentence = "NO_EFFECT", decision.rule, decision.sentence
+    return Outcome(
+        payment_intent_id=payment_id,
+        cause=context.cause,
+        input_type=name,
+        result=result,
+        code=code,
+        rule=rule,
+        sentence=None if sentence is None else sentence[:SENTENCE_MAX],
+        first_difference=difference,
+        decided_at=context.now_ms if payment is None else max(context.now_ms, payment.decided_at),
+        rule_set=context.rules.number,
+        from_sequence=first_sequence,
+        to_sequence=last_sequence,
+        state=None if payment is None else str(payment.state),
+        money_outcome=None if payment is None else str(payment_state.money_outcome(payment)),
+        expected=expected,
+        actual=actual,
+    )
+
+
+def misrouted(command: Any, cause: Cause, record: InputRecord, rule_set: int, why: str) -> Outcome:
+    """Nothing was decided: the record stands where its payment is not."""
+    return Outcome(
+        payment_intent_id=command.header.payment_intent_id,
+        cause=cause,
+        input_type=type(command).__name__,
+        result="MISROUTED",
+        code="VALIDATION_FAILED",
+        rule="MISROUTED",
+        sentence=f"{why}; nothing was decided, the record is kept in quarantine",
+        first_difference=None,
+        decided_at=record.polled_at_ms,
+        rule_set=rule_set,
+        from_sequence=0,
+        to_sequence=0,
+        state=None,
+        money_outcome=None,
+    )
