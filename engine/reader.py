@@ -347,7 +347,13 @@ def read_all(
 
 
 def _results(futures: Mapping[TopicPartition, Any]) -> dict[tuple[str, int], int]:
-    return {(tp.topic, tp.partition): f.result().offset for tp, f in futures.items()}
+    """Raises Retry for an answer without an offset: while a partition's leader is not known, as
+    after an outage, the client gives -1001 and no error."""
+    found = {(tp.topic, tp.partition): f.result().offset for tp, f in futures.items()}
+    if missing := [name for name, offset in found.items() if offset < 0]:
+        topic, number = missing[0]
+        raise Retry("NO_OFFSET", f"{len(missing)} without an offset, {topic} {number} among them")
+    return found
 
 
 def _int(value: int | None) -> int:
