@@ -19,6 +19,7 @@ RATE = 30.0
 BACK_SECONDS_MAX = 90.0
 
 
+@pytest.mark.timeout(120 + len(PAUSES) * (SECONDS_MAX + 2 * BACK_SECONDS_MAX))
 def test_row_10_a_broker_that_hangs_and_comes_back_costs_no_payment(
     own: tuple[Cluster, House], monkeypatch: pytest.MonkeyPatch
 ) -> None:
