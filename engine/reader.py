@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from confluent_kafka import Consumer, IsolationLevel, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from engine.clock import Clock, SystemClock
@@ -33,6 +33,9 @@ QUERY_S: Final = 10.0
 ONCE_S: Final = 2.0
 QUERY_DEADLINE_S: Final = 60.0
 NO_PROGRESS_S_MAX: Final = 60.0
+_NOT_THERE: Final = frozenset(
+    {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED}
+)
 TO_AN_END: Final = {"fetch.wait.max.ms": FETCH_WAIT_MS}
 READING: Final = {  # what every reader of ours has in common
     "group.id": "npp-reader",  # the client wants a name; nothing is ever committed under it
@@ -278,10 +281,19 @@ class LogEnds:
     def partition_counts(self, topics: Sequence[str]) -> dict[str, int]:
         """Partitions by topic; 0 for one that is not there."""
         deadline_s = self._clock.monotonic_s() + QUERY_DEADLINE_S
-        known = call_until(
-            self._clock, deadline_s, Step.READ, self._admin.list_topics, timeout=QUERY_S
-        ).topics
-        return {t: len(known[t].partitions) if t in known else 0 for t in topics}
+        return call_until(self._clock, deadline_s, Step.READ, self._counts, topics)
+
+    def _counts(self, topics: Sequence[str]) -> dict[str, int]:
+        """Raises Retry for a description without brokers or of a topic that is not ready: after an
+        outage the client may give one, and nothing would be read of what is there."""
+        known = self._admin.list_topics(timeout=QUERY_S)
+        if not known.brokers:
+            raise Retry("NO_BROKERS", "the cluster's description names no broker")
+        found = {t: known.topics[t] for t in topics if t in known.topics}
+        for name, topic in found.items():
+            if topic.error is not None and topic.error.code() not in _NOT_THERE:
+                raise Retry(topic.error.name(), f"{name}: {topic.error.str()}")
+        return {t: len(found[t].partitions) if t in found else 0 for t in topics}
 
     def cluster_id(self) -> str:
         """The cluster's own id."""
