@@ -5,7 +5,6 @@ real core, and asks each of them without sign-in first.
 from __future__ import annotations
 
 import dataclasses
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from api.app import ApiSettings
 from api.evidence_desk import EvidenceDesk
 from api.evidence_log import Later
 from api.limits import LimitSettings, Rate
+from api.routes import payments
 from engine.records import LogRecord
 from processors import topology
 from processors.payments_packing import Known
@@ -31,13 +31,14 @@ from tests.contracts.evidence_house import fingerprints, keyring
 from tests.driver.payments_world import CODEC
 
 SCENARIOS_COUNT = 8
+WALKS_MAX = 5  # which calls a walk comes to also hangs on ids that are new each time
 STEPS_COUNT = 40
 WIDE = Rate(per_s=1e6, burst=1e6)
 QUICK = hypothesis.settings(
     max_examples=SCENARIOS_COUNT,
     stateful_step_count=STEPS_COUNT,
     deadline=None,
-    derandomize=True,
+    database=None,
     suppress_health_check=list(hypothesis.HealthCheck),
     phases=[hypothesis.Phase.generate],
 )
@@ -81,7 +82,10 @@ class DriverEvidence:
 
 
 @pytest.fixture
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiHouse]:
+def house(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ApiHouse]:
+    monkeypatch.setattr(payments, "WAIT_S_MAX", 0.1)  # for a sequence that never comes
     made = ApiHouse(tmp_path_factory.mktemp("api"), ApiSettings(LimitSettings(WIDE, WIDE, WIDE)))
     ring = keyring()
     schemas = WrittenSchemas(fingerprints())
@@ -160,7 +164,7 @@ def test_the_walk_along_the_links_keeps_to_the_document_signed_in_and_not(house:
                 assert said["sequence"] >= versions.get(said["paymentIntentId"], 0)
                 versions[said["paymentIntentId"]] = said["sequence"]
             if response.status_code == 200 and name == "createPayment":
-                go_on(house, response.json()["paymentIntentId"])
+                go_on(house, response.json()["paymentIntentId"], seen[name, 200] % 2 == 1)
 
         def validate_response(self, response: Any, case: Any, *_: Any, **kwargs: Any) -> None:
             excluded = []
@@ -170,7 +174,10 @@ def test_the_walk_along_the_links_keeps_to_the_document_signed_in_and_not(house:
                 response, excluded_checks=excluded, transport_kwargs=kwargs, recorder=self.recorder
             )
 
-    Walk.run(settings=QUICK)
+    for number in range(WALKS_MAX):
+        hypothesis.seed(number)(Walk).run(settings=QUICK)
+        if not COME_ABOUT - set(seen):
+            break
     assert not COME_ABOUT - set(seen), seen
 
 
@@ -185,8 +192,8 @@ def commands_on(house: ApiHouse) -> int:
     return sum(len(driver.committed(topic)) for topic in topics)
 
 
-def go_on(house: ApiHouse, payment: str) -> None:
+def go_on(house: ApiHouse, payment: str, refused: bool) -> None:
     """The created payment is sent; of every second one the rail says no."""
     house.answer_checks()
-    if zlib.crc32(payment.encode()) % 2 and state_of(house, payment) == "SENT":
+    if refused and state_of(house, payment) == "SENT":
         house.report(payment, "REJECTED", "AB03")

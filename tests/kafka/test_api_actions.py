@@ -119,6 +119,7 @@ def test_fifty_posts_of_one_action_have_one_effect(house: ApiHouse) -> None:
     assert {a.status_code for a in answers} == {200}
     results = [a.json()["result"] for a in answers]
     assert (results.count("ACCEPTED"), results.count("DUPLICATE")) == (1, 49)
+    house.shown(payment, lambda p: p["state"] == "ACKNOWLEDGED")  # the rail has had the instruction
     assert house.events(payment).count("PaymentAttemptCreated") == 2
     assert len(house.ledger_of(payment)) == 2
 
