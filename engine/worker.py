@@ -163,9 +163,11 @@ class Worker:
         handler's record was polled; so the next owner reads all that was confirmed before. False
         also when the coordinator does not answer. Raises Exit.
         """
-        if getattr(self._lane, "generation", None) != self._generation:
+        generation: int | None = getattr(self._lane, "generation", None)
+        if generation is None or generation != self._generation:
             return False
-        return self._questions.ask((topic, partition), self._generation, STILL_OURS_S)
+        # By the record's own generation: another may begin before the question is taken.
+        return self._questions.ask((topic, partition), generation, STILL_OURS_S)
 
     # -- the polling thread ------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from tests.kafka.harness import House, rounds
 PAUSES = rounds(30)
 SECONDS_MIN, SECONDS_MAX = 20.0, 90.0
 PATIENCE_SECONDS = 60.0  # so long a process waits for Kafka before it ends, to be started again
+LAST_CALL_SECONDS = 6.0  # a call that is under way then ends
 PAYMENTS = 150
 RATE = 30.0
 BACK_SECONDS_MAX = 90.0
@@ -60,7 +61,7 @@ def start_again(house: House) -> None:
         "adapters-1": house.start_adapters,
         "verifier-1": house.start_verifier,
     }
-    time.sleep(PATIENCE_SECONDS / 10)  # who is about to end does so
+    time.sleep(LAST_CALL_SECONDS)
     for process in list(house.processes):
         if not process.ended_by_us and not process.alive():
             assert process.exited() == ExitCode.UNREACHABLE, process.name
