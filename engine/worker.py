@@ -335,6 +335,7 @@ class Worker:
         self._paused = False
         self._health.partitions = tuple(sorted({p.partition for p in partitions}))
         consumer.assign(partitions)
+        consumer.resume(partitions)  # the client keeps a pause from before they were taken away
         self._assigned = list(partitions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -38,7 +38,8 @@ ENDS_WELL = """
 import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 print("ready")
-time.sleep(60)
+while True:
+    time.sleep(0.05)  # one long sleep could begin between the signal and its handler
 """
 COUNTS = """
 import signal, sys, time

@@ -61,7 +61,7 @@ class Rest:
                 logs = "\n".join(
                     f"{p.name}: {tail_of(p.log, 1_500)}" for p in self._house.processes
                 )
-                raise AssertionError(f"not at rest after {seconds} s: {moving}\n{logs}")
+                raise AssertionError(f"{logs}\nnot at rest after {seconds} s: {moving}")
             time.sleep(POLL_SECONDS)
 
     def states(self) -> Counter[str]:

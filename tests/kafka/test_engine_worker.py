@@ -18,7 +18,7 @@ from engine.publisher import Outgoing, Publisher
 from engine.reader import read_all
 from engine.records import LogRecord
 from engine.topics import TopicAdmin, TopicSpec
-from engine.watch import Health
+from engine.watch import Health, Phase
 from engine.worker import Worker
 from engine.worker_settings import Handler, TryAgain, WorkerSettings
 from tests.driver.engine_toy import ADD, ANSWERS, CONTROL, ToyControl
@@ -38,8 +38,11 @@ def toy(kafka: Kafka, tmp_path: Path) -> Iterator[Rig]:
 class Running:
     """A worker in a thread of this process."""
 
-    def __init__(self, toy: Rig, handler: Handler, observe: object = None) -> None:
+    def __init__(
+        self, toy: Rig, handler: Handler, observe: object = None, instance: str = "one"
+    ) -> None:
         clock = SystemClock()
+        self.health = Health(clock)
         self.publisher = Publisher(toy.connection, "test", clock)
         self.worker = Worker(
             WorkerSettings(
@@ -49,13 +52,13 @@ class Running:
                 control_topic=toy.topic(CONTROL),
                 records_max=50,
                 session_timeout_ms=6_000,
-                instance_id="one",
+                instance_id=instance,
             ),
             handler,
             self.publisher,
             ToyControl(),
             clock,
-            Health(clock),
+            self.health,
             observe=observe,  # type: ignore[arg-type]
         )
         self.thread = threading.Thread(target=self.worker.run, daemon=True)
@@ -143,6 +146,24 @@ def test_a_stop_on_control_holds_the_handlers(toy: Rig) -> None:
     toy.control(b"go")
     toy.until(lambda: len(answers(toy)) == 10, "all are answered", WAIT_S)
     running.stop()
+
+
+def test_a_partition_that_comes_back_after_a_stop_is_read(toy: Rig) -> None:
+    """JOB-03: the client keeps a partition's pause until it has it again; the worker may not."""
+    every = tuple(range(toy.partitions))
+    toy.control(b"stop")
+    first = Running(toy, lambda record: answer(toy, record))
+    toy.until(lambda: first.health.partitions == every, "the first has all", WAIT_S)
+    time.sleep(1)  # by now it has paused them
+    second = Running(toy, lambda record: answer(toy, record), instance="two")
+    toy.until(lambda: second.health.partitions != (), "the second has some", WAIT_S)
+    toy.control(b"go")
+    toy.until(lambda: first.health.phase is Phase.RUNNING, "the stop is lifted", WAIT_S)
+    second.stop()
+    toy.until(lambda: first.health.partitions == every, "the first has all again", WAIT_S)
+    toy.send(30)
+    toy.until(lambda: len(answers(toy)) == 30, "all are answered", WAIT_S)
+    first.stop()
 
 
 def test_a_handler_runs_only_when_what_stands_behind_its_record_was_observed(toy: Rig) -> None:

@@ -18,6 +18,7 @@ LAST_CALL_SECONDS = 6.0  # a call that is under way then ends
 PAYMENTS = 150
 RATE = 30.0
 BACK_SECONDS_MAX = 90.0
+LOOKS_MAX = 20  # between two inputs none may wait
 
 
 @pytest.mark.timeout(120 + len(PAUSES) * (SECONDS_MAX + 2 * BACK_SECONDS_MAX))
@@ -36,7 +37,7 @@ def test_row_10_a_broker_that_hangs_and_comes_back_costs_no_payment(
         seconds = house.random.uniform(SECONDS_MIN, SECONDS_MAX) if number else SECONDS_MIN
         join = house.in_background(PAYMENTS, RATE)
         time.sleep(house.random.uniform(1.0, 3.0))
-        assert house.waiting() > 0, "NV: no inputs were waiting when it was paused"
+        assert any(house.waiting() for _ in range(LOOKS_MAX)), "NV: no inputs were ever waiting"
         cluster.pause()
         try:
             time.sleep(seconds)
