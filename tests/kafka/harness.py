@@ -289,6 +289,13 @@ class House:
         self._rest.wait(seconds)
         return self._rest
 
+    def signed(self, verifier: Process, seconds: float = REST_SECONDS_MAX) -> None:
+        """Wait until the verifier has signed a checkpoint."""
+        deadline = time.monotonic() + seconds
+        while not verifier.metrics()["npp_verifier_checkpoints_total"]:
+            assert time.monotonic() < deadline, f"it signed nothing:\n{tail_of(verifier.log)}"
+            time.sleep(POLL_SECONDS)
+
     def forget_rest(self) -> None:
         """The log is not the one that was followed any more."""
         if self._rest is not None:

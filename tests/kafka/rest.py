@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 COMMITTED_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.2
+SILENCE_SECONDS_MAX = 10.0
 QUIET_POLLS = 3  # so many looks in a row without a change
 
 
@@ -33,15 +34,8 @@ class Rest:
     def __init__(self, house: House) -> None:
         self._house = house
         self._heads: dict[str, dict[str, Any]] = {}
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": house.bootstrap, "group.id": "rest-never-commits",
-                "isolation.level": "read_committed", "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-            }
-        )  # fmt: skip
-        count = house.partitions(LIFECYCLE)
-        self._consumer.assign([TopicPartition(LIFECYCLE, n, 0) for n in range(count)])
+        self._next = dict.fromkeys(range(house.partitions(LIFECYCLE)), 0)
+        self._consumer = self._open()
         self._schemas: dict[int, dict[str, Any]] = {}
         self._decoder = Decoder(self._schemas)
 
@@ -73,11 +67,31 @@ class Rest:
     def head(self, payment: str) -> dict[str, Any]:
         return self._heads[payment]
 
+    def _open(self) -> Consumer:
+        """A consumer that goes on where the last one was."""
+        self._heard = time.monotonic()
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self._house.bootstrap, "group.id": "rest-never-commits",
+                "isolation.level": "read_committed", "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            }
+        )  # fmt: skip
+        consumer.assign([TopicPartition(LIFECYCLE, n, at) for n, at in self._next.items()])
+        return consumer
+
     def _follow(self) -> int:
         messages = self._consumer.consume(10_000, 0.1)
+        if messages:
+            self._heard = time.monotonic()
+        elif time.monotonic() - self._heard > SILENCE_SECONDS_MAX:
+            # A client that was opened while the broker woke up may know nobody (decision 13).
+            self._consumer.close()
+            self._consumer = self._open()
         for message in messages:
             if message.error() is not None:
                 raise AssertionError(message.error())
+            self._next[message.partition() or 0] = (message.offset() or 0) + 1
             if message.value() is None:  # taken back by a recovery
                 self._heads.pop((message.key() or b"").decode(), None)
                 continue

@@ -10,6 +10,7 @@ from app.exits import ExitCode
 from app.platform.broker import Cluster
 from examples import upstream_publisher
 from tests.kafka.harness import House, rounds
+from tests.kafka.processes import Process
 
 PAUSES = rounds(30)
 SECONDS_MIN, SECONDS_MAX = 20.0, 90.0
@@ -48,6 +49,7 @@ def test_row_10_a_broker_that_hangs_and_comes_back_costs_no_payment(
             start_again(house)
         house.at_rest(BACK_SECONDS_MAX)
         doubtful += rebuilt(house)
+    house.signed(running(house, "verifier-1"), BACK_SECONDS_MAX)
     report, moved = house.outcome_of_run()
     assert doubtful >= len(PAUSES) // 2 + 1, "NV: no transaction was under way"
     assert moved["PaymentIntentCreated"] >= PAYMENTS // 2 * len(PAUSES)
@@ -71,5 +73,10 @@ def start_again(house: House) -> None:
 
 def rebuilt(house: House) -> float:
     """Transactions of the running payments processor whose end was doubtful."""
-    running = next(p for p in house.processes if p.name == "payments-1" and p.alive())
-    return running.metrics()['npp_engine_transactions_total{outcome="rebuild"}']
+    return running(house, "payments-1").metrics()[
+        'npp_engine_transactions_total{outcome="rebuild"}'
+    ]
+
+
+def running(house: House, name: str) -> Process:
+    return next(p for p in house.processes if p.name == name and p.alive())
