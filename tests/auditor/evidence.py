@@ -7,12 +7,14 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import (
     Consumer,
     IsolationLevel,
+    KafkaException,
     Message,
     TopicPartition,
 )
@@ -46,6 +48,10 @@ OTHERS = (
 GROUP = "npp-payments"
 READ_SECONDS_MAX = 60.0
 CALL_SECONDS_MAX = 20.0
+ASK_AGAIN_SECONDS = 0.2
+FUTURE_SECONDS_MAX = 60.0  # the client itself answers within CALL_SECONDS_MAX
+
+T = TypeVar("T")
 
 Place = tuple[str, int, int]  # topic, partition, offset
 
@@ -122,15 +128,10 @@ def read_kafka(
 ) -> Evidence:
     """Everything, twice: as read_committed and as read_uncommitted sees it. Joins no group."""
     common: dict[str, Any] = {"bootstrap.servers": bootstrap, **(config or {})}
-    admin = AdminClient(common)
-    known = admin.list_topics(timeout=CALL_SECONDS_MAX).topics
-    partitions = [
-        (topic, n)
-        for topic in (*INPUTS, *OTHERS)
-        if topic in known
-        for n in known[topic].partitions
-    ]
-    stable = _ends(admin, partitions)
+    partitions = places(common, (*INPUTS, *OTHERS))
+    decided = ends(common, partitions, IsolationLevel.READ_COMMITTED)
+    written = ends(common, partitions, IsolationLevel.READ_UNCOMMITTED)
+    stable = {each: (decided[each], written[each]) for each in partitions}
     committed = _read(common, partitions, stable, "read_committed")
     everything = _read(common, partitions, stable, "read_uncommitted")
     seen = {record.place for record in committed}
@@ -147,21 +148,62 @@ def read_kafka(
         rail=_json(rail_ledger) if rail_ledger else None,
         deposits=_json(deposits_ledger) if deposits_ledger else None,
         stable=stable,
-        positions=_positions(common, partitions),
+        positions=positions(common, [each for each in partitions if each[0] in INPUTS]),
         keys=keys or {},
     )
 
 
-def _ends(
-    admin: AdminClient, partitions: list[tuple[str, int]]
-) -> dict[tuple[str, int], tuple[int, int]]:
-    ends = []
-    for level in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED):
+class Unanswered(Exception):
+    """The client had no answer and said so without an error."""
+
+
+def answered(question: Callable[[], T]) -> T:
+    """Asked again for CALL_SECONDS_MAX: a broker that comes up may not know yet who leads what."""
+    deadline = time.monotonic() + CALL_SECONDS_MAX
+    while True:
+        try:
+            return question()
+        except (KafkaException, Unanswered):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(ASK_AGAIN_SECONDS)
+
+
+def places(common: dict[str, Any], topics: Sequence[str]) -> list[tuple[str, int]]:
+    """Every partition of those of the topics that exist."""
+
+    def ask() -> list[tuple[str, int]]:
+        known = AdminClient(common).list_topics(timeout=CALL_SECONDS_MAX)
+        there = {t: known.topics[t].partitions for t in topics if t in known.topics}
+        if not known.brokers or not all(there.values()):
+            raise Unanswered("the cluster's description is not complete")
+        return [(topic, n) for topic, numbers in there.items() for n in numbers]
+
+    return answered(ask)
+
+
+def ends(
+    common: dict[str, Any], partitions: Sequence[tuple[str, int]], level: IsolationLevel
+) -> dict[tuple[str, int], int]:
+    """The next offset of each partition, or at READ_COMMITTED its last stable one."""
+
+    def ask() -> dict[tuple[str, int], int]:
         newest: Any = OffsetSpec.latest  # ships without types
-        asked = {TopicPartition(t, n): newest() for t, n in partitions}
-        answers = admin.list_offsets(asked, isolation_level=level, request_timeout=CALL_SECONDS_MAX)
-        ends.append({(tp.topic, tp.partition): f.result().offset for tp, f in answers.items()})
-    return {each: (ends[0][each], ends[1][each]) for each in partitions}
+        admin = AdminClient(common)  # to be kept: its futures end with it, unanswered
+        futures = admin.list_offsets(
+            {TopicPartition(t, n): newest() for t, n in partitions},
+            isolation_level=level,
+            request_timeout=CALL_SECONDS_MAX,
+        )
+        found = {
+            (tp.topic, tp.partition): f.result(FUTURE_SECONDS_MAX).offset
+            for tp, f in futures.items()
+        }
+        if any(offset < 0 for offset in found.values()):  # so it says that a leader is unknown
+            raise Unanswered(f"no end: {found}")
+        return found
+
+    return answered(ask)
 
 
 def _read(
@@ -207,22 +249,33 @@ def _record(message: Message) -> Record:
     return Record(topic, partition, offset, message.key(), message.value(), tuple(headers))
 
 
-def _positions(
-    common: dict[str, Any], partitions: list[tuple[str, int]]
+def positions(
+    common: dict[str, Any], partitions: Sequence[tuple[str, int]]
 ) -> dict[tuple[str, int], int]:
-    """Asked by a consumer that never joins: the admin client's call may crash in librdkafka."""
-    asked = [TopicPartition(t, n) for t, n in partitions if t in INPUTS]
-    consumer = Consumer(
-        {
-            **common, "group.id": GROUP, "enable.auto.commit": False,
-            "isolation.level": "read_uncommitted",
-        }
-    )  # fmt: skip
-    try:
-        found = consumer.committed(asked, timeout=CALL_SECONDS_MAX)
-    finally:
-        consumer.close()
-    return {(tp.topic, tp.partition): tp.offset for tp in found}
+    """The processor's committed offsets, negative where there is none.
+
+    Asked by a consumer that never joins: the admin client's call crashes in librdkafka (a null
+    pointer) when the coordinator is just loading, and the tests kill brokers.
+    """
+
+    def ask() -> dict[tuple[str, int], int]:
+        consumer = Consumer(
+            {
+                **common, "group.id": GROUP, "enable.auto.commit": False,
+                "isolation.level": "read_uncommitted",
+            }
+        )  # fmt: skip
+        try:
+            asked = [TopicPartition(*each) for each in partitions]
+            found = consumer.committed(asked, timeout=CALL_SECONDS_MAX)
+        finally:
+            consumer.close()
+        for tp in found:
+            if tp.error is not None:
+                raise KafkaException(tp.error)
+        return {(tp.topic, tp.partition): tp.offset for tp in found}
+
+    return answered(ask)
 
 
 def _json(url: str) -> Any:

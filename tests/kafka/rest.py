@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import (
@@ -12,17 +13,15 @@ from confluent_kafka import (
     IsolationLevel,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from app.platform.children import tail_of
-from tests.auditor.evidence import GROUP, INPUTS, LIFECYCLE
+from tests.auditor.evidence import INPUTS, LIFECYCLE, ends, places, positions
 from tests.auditor.wire import Decoder
-from tests.kafka.processes import HTTP_SECONDS_MAX, get
+from tests.kafka.processes import get
 
 if TYPE_CHECKING:
     from tests.kafka.harness import House
 
-COMMITTED_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.2
 SILENCE_SECONDS_MAX = 10.0
 QUIET_POLLS = 3  # so many looks in a row without a change
@@ -121,33 +120,14 @@ class Rest:
 
 
 def committed_offsets(bootstrap: str) -> dict[tuple[str, int], int]:
-    """The group's committed offset of each input partition that has one.
-
-    By a consumer that never joins: the admin client's call for it crashes in librdkafka (a null
-    pointer) when the coordinator is just loading, and these tests kill brokers.
-    """
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap, "group.id": GROUP, "enable.auto.commit": False,
-            "isolation.level": "read_uncommitted",
-        }
-    )  # fmt: skip
-    try:
-        known = consumer.list_topics(timeout=HTTP_SECONDS_MAX).topics
-        places = [TopicPartition(t, n) for t in INPUTS if t in known for n in known[t].partitions]
-        found = consumer.committed(places, timeout=COMMITTED_SECONDS_MAX)
-    finally:
-        consumer.close()
-    return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
+    """The payments processor's committed offset of each input partition that has one."""
+    common = {"bootstrap.servers": bootstrap}
+    found = positions(common, places(common, INPUTS))
+    return {place: offset for place, offset in found.items() if offset >= 0}
 
 
-def end_offsets(bootstrap: str, places: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+def end_offsets(
+    bootstrap: str, partitions: Sequence[tuple[str, int]]
+) -> dict[tuple[str, int], int]:
     """Last stable offsets."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    newest: Any = OffsetSpec.latest  # ships without types
-    answers = admin.list_offsets(
-        {TopicPartition(*place): newest() for place in places},
-        isolation_level=IsolationLevel.READ_COMMITTED,
-        request_timeout=HTTP_SECONDS_MAX,
-    )
-    return {(tp.topic, tp.partition): f.result().offset for tp, f in answers.items()}
+    return ends({"bootstrap.servers": bootstrap}, partitions, IsolationLevel.READ_COMMITTED)
