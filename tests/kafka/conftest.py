@@ -34,6 +34,7 @@ def standing_house(
 @pytest.fixture
 def house(standing_house: House) -> Iterator[House]:
     """The shared set-up with no payments processor running, before and after."""
+    standing_house.catch_up()
     try:
         yield standing_house
     finally:
