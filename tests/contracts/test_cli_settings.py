@@ -121,15 +121,10 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(
     url = f"postgresql+psycopg://npp:open%40sesame@{place}/npp"
     environment = settings.load(REACH | {"NPP_READ_MODEL_URL": url, "NPP_LOG_LEVEL": "DEBUG"})
     model = read_model(environment, SystemClock())
-    before = logging.getLogger().handlers
-    try:
-        logs.set_up("DEBUG", process="projector", instance="p-1")
-        with pytest.raises(ReadModelDown, match="does not answer") as down:
-            model.current()
-        structlog.get_logger("npp.test").error("down", why=str(down.value), exc_info=down.value)
-    finally:
-        logging.getLogger().handlers = before
-        structlog.reset_defaults()
+    logs.set_up("DEBUG", process="projector", instance="p-1")
+    with pytest.raises(ReadModelDown, match="does not answer") as down:
+        model.current()
+    structlog.get_logger("npp.test").error("down", why=str(down.value), exc_info=down.value)
     said = "".join(traceback.format_exception(down.value))
     assert "sesame" not in said + capsys.readouterr().err
 
@@ -169,21 +164,16 @@ def test_a_running_demo_is_found_from_its_folder_and_the_environment_wins(tmp_pa
 def test_logs_hide_party_details_secrets_and_the_texts_of_exceptions(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    before = logging.getLogger().handlers
+    logs.set_up("INFO", process="payments", instance="p-1")
+    log = structlog.get_logger("npp.test")
+    log.info("one", parties={"debtor": "x"}, nested={"account_number": "12345678", "n": 1})
+    log.info("two", command=CreatePayment.__struct_fields__, raw=b"12345678")
     try:
-        logs.set_up("INFO", process="payments", instance="p-1")
-        log = structlog.get_logger("npp.test")
-        log.info("one", parties={"debtor": "x"}, nested={"account_number": "12345678", "n": 1})
-        log.info("two", command=CreatePayment.__struct_fields__, raw=b"12345678")
-        try:
-            raise ValueError("account 12345678 is bad")
-        except ValueError as error:
-            log.critical("three", exc_info=error)
-            logging.getLogger("library").exception("four")
-        lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    finally:
-        logging.getLogger().handlers = before
-        structlog.reset_defaults()
+        raise ValueError("account 12345678 is bad")
+    except ValueError as error:
+        log.critical("three", exc_info=error)
+        logging.getLogger("library").exception("four")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["event"] for line in lines] == ["one", "two", "three", "four"]
     assert "12345678" not in json.dumps(lines)
     assert lines[0]["parties"] == logs.HIDDEN
