@@ -330,8 +330,7 @@ class House:
         return report, moved
 
     def catch_up(self) -> None:
-        """What another set-up has put on the same log since the last judgement is not counted in
-        the next one."""
+        """What a test has put on the log and not had judged is not counted as the next one's."""
         names = [(EVENTS, n) for n in range(self.partitions(EVENTS))]
         if end_offsets(self.bootstrap, names) != self._judged:
             self.judge(drained=False)
