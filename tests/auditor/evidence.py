@@ -49,6 +49,7 @@ GROUP = "npp-payments"
 READ_SECONDS_MAX = 60.0
 CALL_SECONDS_MAX = 20.0
 ASK_AGAIN_SECONDS = 0.2
+OPEN_SECONDS_MAX = 20.0  # a transaction lives 10 s and is aborted a second later; L allows 60
 FUTURE_SECONDS_MAX = 60.0  # the client itself answers within CALL_SECONDS_MAX
 
 T = TypeVar("T")
@@ -129,9 +130,7 @@ def read_kafka(
     """Everything, twice: as read_committed and as read_uncommitted sees it. Joins no group."""
     common: dict[str, Any] = {"bootstrap.servers": bootstrap, **(config or {})}
     partitions = places(common, (*INPUTS, *OTHERS))
-    decided = ends(common, partitions, IsolationLevel.READ_COMMITTED)
-    written = ends(common, partitions, IsolationLevel.READ_UNCOMMITTED)
-    stable = {each: (decided[each], written[each]) for each in partitions}
+    stable = settled(common, partitions)
     committed = _read(common, partitions, stable, "read_committed")
     everything = _read(common, partitions, stable, "read_uncommitted")
     seen = {record.place for record in committed}
@@ -204,6 +203,24 @@ def ends(
         return found
 
     return answered(ask)
+
+
+def settled(
+    common: dict[str, Any], partitions: Sequence[tuple[str, int]]
+) -> dict[tuple[str, int], tuple[int, int]]:
+    """(last stable offset, high watermark) of each partition: equal unless a transaction hangs.
+
+    The verifier signs while the auditor looks. So the high watermark is asked first, and a
+    transaction that was open then has OPEN_SECONDS_MAX to end before it counts as hanging.
+    """
+    written = ends(common, partitions, IsolationLevel.READ_UNCOMMITTED)
+    deadline = time.monotonic() + OPEN_SECONDS_MAX
+    while True:
+        decided = ends(common, partitions, IsolationLevel.READ_COMMITTED)
+        hanging = any(decided[each] < written[each] for each in partitions)
+        if not hanging or time.monotonic() > deadline:
+            return {each: (decided[each], max(decided[each], written[each])) for each in partitions}
+        time.sleep(ASK_AGAIN_SECONDS)
 
 
 def _read(

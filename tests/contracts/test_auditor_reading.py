@@ -16,7 +16,10 @@ from confluent_kafka import (
 )
 
 from tests.auditor import evidence
-from tests.auditor.evidence import EVENTS, Unanswered, ends, places, positions
+from tests.auditor.accounting import check_liveness
+from tests.auditor.auditor import Case
+from tests.auditor.evidence import EVENTS, Evidence, Unanswered, ends, places, positions, settled
+from tests.auditor.wire import Decoder
 
 PLACE = (EVENTS, 0)
 LEVEL = IsolationLevel.READ_COMMITTED
@@ -28,6 +31,7 @@ class Client:
 
     hollow = 1
     asked = 0
+    stable = [7]  # what each question for a last stable offset is told; the last one for ever
 
     def __init__(self, config: Any) -> None:
         type(self).asked += 1
@@ -37,9 +41,14 @@ class Client:
         topic = SimpleNamespace(partitions={0: None} if self.asked > 2 * self.hollow else {})
         return SimpleNamespace(brokers={1: None} if self._knows else {}, topics={EVENTS: topic})
 
-    def list_offsets(self, wanted: Any, **_: Any) -> dict[TopicPartition, Future[Any]]:
+    def list_offsets(
+        self, wanted: Any, isolation_level: IsolationLevel, **_: Any
+    ) -> dict[TopicPartition, Future[Any]]:
         answer: Future[Any] = Future()
-        answer.set_result(SimpleNamespace(offset=7 if self._knows else OFFSET_INVALID))
+        offset = 7
+        if isolation_level is LEVEL and self._knows:
+            offset = self.stable.pop(0) if len(self.stable) > 1 else self.stable[0]
+        answer.set_result(SimpleNamespace(offset=offset if self._knows else OFFSET_INVALID))
         return dict.fromkeys(wanted, answer)
 
     def committed(self, asked: Any, timeout: float) -> list[Any]:
@@ -60,6 +69,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> type[Client]:
     monkeypatch.setattr(evidence, "Consumer", made)
     monkeypatch.setattr(evidence, "ASK_AGAIN_SECONDS", 0.0)
     monkeypatch.setattr(evidence, "CALL_SECONDS_MAX", 0.2)
+    monkeypatch.setattr(evidence, "OPEN_SECONDS_MAX", 0.2)
     return made
 
 
@@ -86,3 +96,28 @@ def test_what_is_never_told_is_an_error_and_nothing_empty(client: type[Client]) 
         places({}, [EVENTS])
     with pytest.raises(KafkaException, match="NOT_COORDINATOR"):
         positions({}, [PLACE])
+
+
+def hangs(stable: dict[tuple[str, int], tuple[int, int]]) -> bool:
+    """What invariant L says of these ends."""
+    looked = Evidence(records={}, schemas={}, stable=stable)
+    case = Case(looked, Decoder({}), drained=True)
+    check_liveness(case)
+    return bool(case.violations)
+
+
+@pytest.mark.parametrize("told", [[7], [5, 5, 7], [5, 9], [9]])
+def test_a_transaction_that_ends_while_the_auditor_looks_does_not_hang(
+    client: type[Client], told: list[int]
+) -> None:
+    client.stable = list(told)
+    stable = settled({}, [PLACE])
+    assert stable == {PLACE: (told[-1], told[-1])}
+    assert not hangs(stable)
+
+
+def test_a_transaction_that_stays_open_hangs(client: type[Client]) -> None:
+    client.stable = [5]
+    stable = settled({}, [PLACE])
+    assert stable == {PLACE: (5, 7)}
+    assert hangs(stable)
