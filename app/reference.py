@@ -21,6 +21,7 @@ from app.settings import KAFKA_PASS_THROUGH, PREFIX, Settings
 from core import refusals
 from engine.metrics import ALARMS, EngineMetrics, catalogue
 from processors.adapter_metrics import AdapterMetrics
+from processors.hanging import HangingMetrics
 from processors.payments_metrics import PaymentsMetrics
 from processors.projector_metrics import ProjectorMetrics
 from processors.retention import RetentionMetrics
@@ -71,7 +72,7 @@ def metrics() -> str:
     makers: tuple[tuple[str, tuple[Callable[[CollectorRegistry], object], ...]], ...] = (
         ("npp run payments", (EngineMetrics, PaymentsMetrics)),
         ("npp run adapters", (AdapterMetrics,)),
-        ("npp run verifier", (VerifierMetrics, RetentionMetrics)),
+        ("npp run verifier", (VerifierMetrics, RetentionMetrics, HangingMetrics)),
         ("npp run projector", (ProjectorMetrics,)),
         ("npp run api", (ApiMetrics,)),
     )

@@ -39,6 +39,7 @@ from evidence.checkpoints import is_void
 from evidence.keys import key_and_keyring, write_keyring
 from processors import topology
 from processors.control import Control
+from processors.hanging import HangingMetrics, HangingWatch
 from processors.payments import INPUTS, INSTRUCTION_TOPICS, PaymentsApplication, engine_topology
 from processors.payments_metrics import PaymentsMetrics
 from processors.retention import RetentionMetrics, RetentionWatch
@@ -56,6 +57,7 @@ CHECKPOINTS_READ_MAX: Final = 100  # the last of a partition is among its last r
 # Decisions make many small values and no cycles: look for these seldom, or a large heap of open
 # payments is walked again and again (it shows in the latency's tail).
 GC_THRESHOLDS: Final = (50_000, 50, 1_000)
+WATCH_S_MAX: Final = 10.0  # the verifier's looks at the cluster: it has its own work
 WATCHDOG_S_MAX: Final = 150.0  # longer than any bounded wait inside one step
 
 
@@ -225,12 +227,23 @@ def run_verifier(environment: Environment) -> int:
         write_keyring(folder / "keyring.json", keyring)
     store = DiskStore(folder / "heads")
     journal = KafkaVerifierLog(room.connection, room.clock)
-    watch = RetentionWatch(
+    retention = RetentionWatch(
         TopicAdmin(room.connection, room.clock),
         kept_specs(room.topics, environment.topics_profile()),
         room.clock,
         RetentionMetrics(room.registry),
     )
+    hanging = HangingWatch(
+        LogEnds(room.connection, room.clock, WATCH_S_MAX),
+        [(topology.EVENTS, number) for number in range(room.counts[topology.EVENTS])],
+        room.clock,
+        HangingMetrics(room.registry),
+    )
+
+    def watch() -> None:
+        retention.look_if_due()
+        hanging.look_if_due()
+
     verifier = Verifier(
         journal=journal,
         codec=codec,
@@ -240,7 +253,7 @@ def run_verifier(environment: Environment) -> int:
         clock=room.clock,
         metrics=VerifierMetrics(room.registry),
         partition_of=partition_of,
-        meanwhile=watch.look_if_due,
+        meanwhile=watch,
     )
     server = room.serve_health(VerifierProbes(verifier))
     stop_on_signals(verifier.stop, room.settings.shutdown_seconds)

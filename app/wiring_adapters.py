@@ -34,7 +34,7 @@ from processors.adapter_build import (
     build_resolve,
     build_webhook,
 )
-from processors.adapter_metrics import AdapterMetrics
+from processors.adapter_metrics import ADAPTERS, AdapterMetrics
 from processors.rail_webhook import WebhookServer
 from schemas.parties import open_parties
 
@@ -134,6 +134,8 @@ class AdaptersProcess:
     def _parts(self, name: str) -> Parts:
         room = self._room
         health = self._healths[name] = Health(room.clock)
+        if name in ADAPTERS:
+            self._metrics.watch(name, lambda: health.standing_s)
         return Parts(
             connection=room.connection,
             instance_id=room.instance,

@@ -134,6 +134,13 @@ class EngineMetrics:
             ["topic"],
             registry=r,
         )
+        self._standing = Gauge(
+            "npp_engine_standing_seconds",
+            "For how long decided records have waited before a partition that does not move, by "
+            "input topic; the longest of its partitions.",
+            ["topic"],
+            registry=r,
+        )
         self._end_to_end = BatchHistogram(
             "npp_engine_end_to_end_seconds",
             "From an input's append to the commit of its decision.",
@@ -171,9 +178,11 @@ class EngineMetrics:
         self._watchdog.set_function(age_s)  # type: ignore[arg-type]
 
     def start_topics(self, topology: EngineTopology) -> None:
-        """Every input's lag starts at 0."""
+        """Every input's lag and standing start at 0."""
+        self._inputs = topology.inputs
         for topic in topology.inputs:
             self._lag.labels(topic).set(0)
+            self._standing.labels(topic).set(0)
         for topic in (*topology.inputs, topology.journal):
             self._stable_lag.labels(topic).set(0)
 
@@ -255,6 +264,14 @@ class EngineMetrics:
             self._lag.labels(topic).set(count)
         for topic, count in behind.items():
             self._stable_lag.labels(topic).set(count)
+
+    def observe_standing(self, seconds: Mapping[tuple[str, int], float]) -> None:
+        """The longest of each topic; topics without a partition that stands go back to 0."""
+        longest = dict.fromkeys(self._inputs, 0.0)
+        for (topic, _), stood in seconds.items():
+            longest[topic] = max(longest[topic], stood)
+        for topic, stood in longest.items():
+            self._standing.labels(topic).set(stood)
 
 
 class Described(NamedTuple):

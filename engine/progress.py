@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Mapping
 
 Name = tuple[str, int]  # topic and partition
 
@@ -10,21 +11,91 @@ Name = tuple[str, int]  # topic and partition
 class Progress:
     """Which records of one partition are done; commits reach up to the first that is not."""
 
-    __slots__ = ("committed", "done", "next")
+    __slots__ = ("committed", "done", "highest", "next")
 
     def __init__(self) -> None:
         self.next: dict[int, None] = {}  # offsets under way, in order
+        self.highest = -1  # everything below has been read
         self.done = -1  # everything below may be committed; -1: nothing yet
         self.committed = -1
 
     def started(self, offset: int) -> None:
         self.next[offset] = None
+        self.highest = offset + 1
         if self.done < 0:
             self.done = offset
 
-    def finished(self, offset: int, highest: int) -> None:
-        self.next.pop(offset, None)
-        self.done = next(iter(self.next), highest)
+    def finished(self, offset: int) -> None:
+        if offset in self.next:
+            del self.next[offset]
+            self.done = next(iter(self.next), self.highest)
+
+    def read_to(self, end: int) -> None:
+        """No record is left before `end`: what stands there are markers of transactions."""
+        self.highest = max(self.highest, end)
+        if not self.next:
+            self.done = self.highest
+
+
+class Places:
+    """The partitions that are assigned and how far each is; lanes and the polling thread share
+    it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._progress: dict[Name, Progress] = {}
+
+    def assign(self, names: Iterable[Name]) -> None:
+        """These and no others, of which nothing is known yet."""
+        with self._lock:
+            self._progress = {name: Progress() for name in names}
+
+    def names(self) -> list[Name]:
+        return list(self._progress)
+
+    def started(self, name: Name, offset: int) -> bool:
+        """A record has been polled; False when its partition was revoked while it was on its
+        way."""
+        with self._lock:
+            progress = self._progress.get(name)
+            if progress is not None:
+                progress.started(offset)
+            return progress is not None
+
+    def finished(self, name: Name, offset: int) -> None:
+        with self._lock:
+            if name in self._progress:
+                self._progress[name].finished(offset)
+
+    def read_to(self, ends: Mapping[Name, int]) -> None:
+        """Partitions that the client has given to us up to their ends."""
+        with self._lock:
+            for name in ends.keys() & self._progress.keys():
+                self._progress[name].read_to(ends[name])
+
+    def done(self) -> dict[Name, int]:
+        """How far everything is done; -1 where nothing has come yet."""
+        with self._lock:
+            return {name: progress.done for name, progress in self._progress.items()}
+
+    def idle(self) -> set[Name]:
+        """Where nothing is under way."""
+        with self._lock:
+            return {name for name, progress in self._progress.items() if not progress.next}
+
+    def uncommitted(self) -> dict[Name, int]:
+        """What a commit would move."""
+        with self._lock:
+            return {
+                name: p.done
+                for name, p in self._progress.items()
+                if p.done >= 0 and p.done != p.committed
+            }
+
+    def committed(self, offsets: Mapping[Name, int]) -> None:
+        with self._lock:
+            for name in offsets.keys() & self._progress.keys():
+                self._progress[name].committed = offsets[name]
 
 
 class Question:

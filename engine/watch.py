@@ -45,6 +45,7 @@ class Health:
         self.reason = ""
         self.partitions: tuple[int, ...] = ()
         self.progress = RestoreProgress()
+        self.standing_s = 0.0  # of a worker: for how long some record waits that could be done
 
     def beat(self) -> None:
         """The loop has made progress."""

@@ -34,10 +34,12 @@ from engine.groupmeta import parse
 from engine.lanes import Lanes
 from engine.lifeline import UNREACHABLE, Lifeline, Renewals, close_aside
 from engine.ports import ControlState, InputRecord
-from engine.progress import Name, Progress, Questions
+from engine.progress import Name, Places, Questions
 from engine.publisher import NotConfirmed, Publisher
+from engine.reader import LogEnds
 from engine.records import LogRecord, to_input_record
 from engine.scout import Scout
+from engine.standing import Hearing
 from engine.watch import Health, Phase
 from engine.worker_settings import Handler, TryAgain, WorkerSettings
 
@@ -51,6 +53,7 @@ FRESH_WAIT_S: Final = 0.05  # then the lane serves somebody else
 COMMITTED_S_MAX: Final = 10.0
 STILL_OURS_S: Final = 15.0  # a commit by the polling thread, and a rebalance before it
 LEAVE_S_MAX: Final = 5.0
+DEAF: Final = "DEAF"
 
 _log = logging.getLogger(__name__)
 
@@ -80,9 +83,7 @@ class Worker:
         self._clock = clock
         self._health = health
         self._stopping = threading.Event()
-        self._lock = threading.Lock()
-        self._progress: dict[Name, Progress] = {}
-        self._highest: dict[Name, int] = {}
+        self._places = Places()
         self._generation = 0
         self._questions = Questions()
         self._lane = threading.local()  # of a lane's thread: the generation of its record
@@ -106,6 +107,7 @@ class Worker:
         )
         self._consumer = Consumer(settings.consumer())
         self._lifeline = Lifeline(clock)
+        self._hearing = Hearing(LogEnds(settings.connection, clock), clock)
         self._renewals = Renewals(clock)
         self._assigned: list[TopicPartition] | None = None  # the scout has not been told yet
 
@@ -182,12 +184,8 @@ class Worker:
         )
         self._pause_or_resume(self._held() or self._lanes.full())
         self._lanes.release_due()
-        for message in self._poll():
-            error = message.error()
-            if error is None:
-                self._take(message)
-            elif not is_end_of_partition(error):
-                check_message_error(error)
+        self._take_all()
+        self._listen()
         if self._assigned is not None and self._scout is not None:
             self._start_scout(self._scout, self._assigned)
         now_s = self._clock.monotonic_s()
@@ -201,6 +199,29 @@ class Worker:
     def _held(self) -> bool:
         """Whether STOP keeps records from the handler."""
         return self._stop_reason is not None and not self._settings.handler_obeys_stop
+
+    def _take_all(self) -> None:
+        """What the client gives: records to their lanes, ends to the places."""
+        before = self._generation
+        ends: dict[Name, int] = {}
+        for message in self._poll():
+            error = message.error()
+            if error is None:
+                self._take(message)
+            elif is_end_of_partition(error):
+                ends[message.topic() or "", message.partition() or 0] = message.offset() or 0
+            else:
+                check_message_error(error)
+        if self._generation == before:  # else they may be of an assignment that is no more
+            self._places.read_to(ends)
+
+    def _listen(self) -> None:
+        """Raises ConsumerLost when a partition is not given to us though records lie there."""
+        self._health.standing_s = self._hearing.look(self._places.done())
+        if self._paused:
+            self._hearing.not_reading()
+        elif deaf := self._hearing.deaf(self._places.idle()):
+            raise ConsumerLost(DEAF, f"{deaf[0]} {deaf[1]} has records that do not come")
 
     def _poll(self) -> list[Message]:
         """The next record as soon as it comes, and all that are there with it."""
@@ -227,7 +248,7 @@ class Worker:
         """Another consumer takes this one's place. What is under way ends, uncommitted: it comes
         again. Raises Exit when that came too often."""
         _log.warning("consumer of %s is replaced: %s", self._settings.group, error)
-        if error.code != UNREACHABLE:
+        if error.code not in (UNREACHABLE, DEAF):
             self._renewals.note(error)
         self._forget()
         lost, self._consumer = self._consumer, Consumer(self._settings.consumer())
@@ -248,12 +269,9 @@ class Worker:
         """One commit answers every lane that waits in `still_ours`: the consumer is used by this
         thread alone, since a second one would wait for a consume that is always under way."""
         questions = self._questions.take()
-        with self._lock:
-            offsets = {
-                q.name: self._progress[q.name].done
-                for q in questions
-                if q.name in self._progress and self._progress[q.name].done >= 0
-            }
+        asked = {question.name for question in questions}
+        done = self._places.done()
+        offsets = {name: done[name] for name in asked & done.keys() if done[name] >= 0}
         confirmed = self._confirmed(offsets) if offsets else set()
         for question in questions:
             same = question.generation == self._generation
@@ -275,39 +293,28 @@ class Worker:
 
     def _take(self, message: Message) -> None:
         record = to_input_record(message, self._clock.now_ms())
-        name = (record.topic, record.partition)
-        with self._lock:
-            progress = self._progress.get(name)
-            if progress is None:
-                return  # revoked while it was on its way
-            progress.started(record.offset)
-            self._highest[name] = record.offset + 1
-        self._lanes.put(record, self._generation)
+        if self._places.started((record.topic, record.partition), record.offset):
+            self._lanes.put(record, self._generation)
 
     def _leave(self) -> None:
         """Leave the group at once: a static member does so by unsubscribing, not by closing."""
         with contextlib.suppress(ConsumerLost):  # then its session's end has to do
             call(Step.READ, self._consumer.unsubscribe)
             deadline_s = self._clock.monotonic_s() + LEAVE_S_MAX
-            while self._progress and self._clock.monotonic_s() < deadline_s:
+            while self._places.names() and self._clock.monotonic_s() < deadline_s:
                 call(Step.READ, self._consumer.consume, 1, POLL_WAIT_S)
 
     def _pause_or_resume(self, pause: bool) -> None:
         if pause == self._paused:
             return
-        positions = [TopicPartition(t, p) for t, p in self._progress]
+        positions = [TopicPartition(t, p) for t, p in self._places.names()]
         call(Step.READ, self._consumer.pause if pause else self._consumer.resume, positions)
         self._paused = pause
 
     def _commit(self) -> None:
         """Commit what is done. A refused commit is no harm: the records come again to whoever has
         them now."""
-        with self._lock:
-            ready = {
-                name: p.done
-                for name, p in self._progress.items()
-                if p.done >= 0 and p.done != p.committed
-            }
+        ready = self._places.uncommitted()
         if not ready:
             return
         offsets = [TopicPartition(t, p, offset) for (t, p), offset in ready.items()]
@@ -317,20 +324,16 @@ class Worker:
             raise
         except EngineError:
             return
-        with self._lock:
-            for name, offset in ready.items():
-                if name in self._progress:
-                    self._progress[name].committed = offset
+        self._places.committed(ready)
 
     # -- rebalances, inside consume ----------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if consumer is not self._consumer:
             return  # one that was replaced is being closed
-        with self._lock:
-            self._generation += 1
-            self._progress = {(p.topic, p.partition): Progress() for p in partitions}
-            self._highest = {}
+        self._generation += 1
+        self._places.assign([(p.topic, p.partition) for p in partitions])
+        self._hearing.not_reading()
         self._questions.open()
         self._paused = False
         self._health.partitions = tuple(sorted({p.partition for p in partitions}))
@@ -356,10 +359,8 @@ class Worker:
         """Nothing is ours any more."""
         self._questions.refuse()
         self._lanes.drop_waiting()
-        with self._lock:
-            self._generation += 1
-            self._progress = {}
-            self._highest = {}
+        self._generation += 1
+        self._places.assign([])
         self._assigned = None
         self._health.partitions = ()
         if self._scout is not None:
@@ -383,11 +384,5 @@ class Worker:
             return error.pause_s
         except NotConfirmed:
             return PUBLISH_PAUSE_S
-        self._finish((record.topic, record.partition), record.offset)
+        self._places.finished((record.topic, record.partition), record.offset)
         return None
-
-    def _finish(self, name: Name, offset: int) -> None:
-        with self._lock:
-            progress = self._progress.get(name)
-            if progress is not None and offset in progress.next:
-                progress.finished(offset, self._highest[name])

@@ -53,7 +53,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest",
-            "enable.partition.eof": False,
+            "enable.partition.eof": True,
             "session.timeout.ms": self.session_timeout_ms,
             "heartbeat.interval.ms": self.session_timeout_ms // 8,
             "max.poll.interval.ms": self.poll_interval_ms_max,

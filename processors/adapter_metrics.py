@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -51,6 +52,13 @@ class AdapterMetrics:
             ["adapter"],
             registry=registry,
         )
+        self.standing = Gauge(
+            "npp_adapter_standing_seconds",
+            "For how long instructions have waited before a partition that does not move, the "
+            "longest of its partitions",
+            ["adapter"],
+            registry=registry,
+        )
         self.redriven = Counter(
             "npp_redriven_records", "Quarantined records put back", registry=registry
         )
@@ -58,6 +66,10 @@ class AdapterMetrics:
             self.held.labels(adapter).set(0)
         for result in ("reported", "unmatched", "undecodable", "too_large", "denied", "not_taken"):
             self.callbacks.labels(result).inc(0)
+
+    def watch(self, adapter: str, standing_s: Callable[[], float]) -> None:
+        """`standing_s` is asked when the metric is scraped."""
+        self.standing.labels(adapter).set_function(standing_s)
 
     def called(self, adapter: str, operation: str, outcome: str, millis: int) -> None:
         """Count one call and its duration in milliseconds."""

@@ -27,6 +27,8 @@ OFFSETS_RETENTION_MINUTES_MIN: Final = 43_200  # 30 days: longer than any outage
 CLOCK_DIFFERENCE_MS_MAX: Final = 60_000
 CLOCK_DIFFERENCE_MS_GOOD: Final = 1_000
 PAYMENTS_GROUP: Final = "npp-payments"
+TRANSACTION_S_MAX: Final = 15.0  # ours are aborted by the broker after 10 s
+LOOK_AGAIN_S: Final = 0.5
 
 Level = Literal["ok", "warning", "failed"]
 
@@ -47,7 +49,7 @@ def register(app: typer.Typer) -> None:
 def doctor(
     as_one_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Check settings, broker, topics, access, schemas, control records, offsets, clock and lag.
+    """Check settings, broker, topics, access, schemas, control, clock, offsets, transactions.
 
     Exit 1 when a check failed, 3 when the broker does not answer.
     """
@@ -188,17 +190,53 @@ def check_offsets(environment: Environment) -> Iterator[Finding]:
             "offsets", level, f"offsets.retention.minutes is {minutes}",
             f"at least {OFFSETS_RETENTION_MINUTES_MIN}: a sleeping group must find its place",
         )  # fmt: skip
-    committed = groups.committed(PAYMENTS_GROUP)
-    if not committed:
-        yield Finding("offsets", "ok", "no payments processor has run yet")
-        return
-    inputs = {topic.name for topic in catalogue.load().inputs()}
-    names = [name for name in committed if name[0] in inputs]
-    ends = cluster.ends.stable(names)
-    lag = sum(max(0, ends[name] - committed[name]) for name in names)
-    members = groups.members(PAYMENTS_GROUP)
-    level = "warning" if members == 0 else "ok"
-    yield Finding("offsets", level, f"{members} payments processors, {lag} records to read")
+    ends = cluster.ends
+    for group, names in _groups().items():
+        committed = {n: at for n, at in groups.committed(group).items() if n[0] in names}
+        if not committed:
+            yield Finding("offsets", "ok", f"{group} has not run yet")
+            continue
+        stable = ends.stable(list(committed))
+        lag = sum(max(0, stable[name] - at) for name, at in committed.items())
+        members = groups.members(group)
+        level = "ok" if members else "warning"
+        do = "" if members else "nobody reads: start the process"
+        yield Finding("offsets", level, f"{group}: {members} members, {lag} records to read", do)
+
+
+def _groups() -> dict[str, set[str]]:
+    """Consumer groups and what they read: the inputs, or an adapter's instructions."""
+    topics = catalogue.load()
+    return {
+        group: {
+            t.name for t in topics.topics if name in t.consumers and t.role in ("input", "output")
+        }
+        for name, principal in topics.principals.items()
+        for group in principal.groups
+    }
+
+
+def check_transactions(environment: Environment) -> Iterator[Finding]:
+    """A transaction that is older than any may be hangs: the broker does not abort it."""
+    cluster = Cluster(environment)
+    counts = cluster.ends.partition_counts([topic.name for topic in catalogue.load().topics])
+    names = [(topic, number) for topic, count in counts.items() for number in range(count)]
+    high, stable = cluster.ends.high(names), cluster.ends.stable(names)
+    left = {name: at for name, at in stable.items() if at < high[name]}
+    deadline_s = cluster.clock.monotonic_s() + TRANSACTION_S_MAX
+    while left and cluster.clock.monotonic_s() < deadline_s:
+        cluster.clock.sleep(LOOK_AGAIN_S)
+        stable = cluster.ends.stable(list(left))
+        left = {name: at for name, at in left.items() if stable[name] == at}
+    for (topic, number), at in sorted(left.items()):
+        yield Finding(
+            "transactions", "failed",
+            f"{topic} {number}: open at offset {at} for over {TRANSACTION_S_MAX:.0f} s, "
+            "nothing after it is read",
+            "kafka-transactions.sh find-hanging, then abort: docs/runbook.md, Standing still",
+        )  # fmt: skip
+    if not left:
+        yield Finding("transactions", "ok", "none hangs")
 
 
 CHECKS: Final = (
@@ -210,4 +248,5 @@ CHECKS: Final = (
     check_control,
     check_clock,
     check_offsets,
+    check_transactions,
 )

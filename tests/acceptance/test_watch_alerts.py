@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from confluent_kafka import Producer
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -95,6 +96,40 @@ def test_a_shortened_retention_raises_an_alert_by_itself(house: House) -> None:
     finally:
         house.npp("topics", "apply")
     house.soon(lambda: measured(house, "verifier", rule["expr"]) == 0, LOOK_EVERY_S + 30)
+
+
+def test_a_transaction_that_stays_open_raises_an_alert_by_itself(house: House) -> None:
+    """JOB-03: what the shipped alert looks at grows while the journal can not be read on, and goes
+    back when the transaction has ended."""
+    rule = alert("TransactionHangs")
+    assert measured(house, "verifier", rule["expr"]) == 0
+    config: dict[str, Any] = {
+        "bootstrap.servers": house.bootstrap, "transactional.id": "hangs",
+        "transaction.timeout.ms": 300_000,
+    }  # fmt: skip
+    producer = Producer(config)
+    producer.init_transactions(KAFKA_SECONDS_MAX)
+    producer.begin_transaction()
+    producer.produce(topology.EVENTS, b"x", b"k", 0)
+    assert producer.flush(KAFKA_SECONDS_MAX) == 0
+    try:
+        house.soon(lambda: measured(house, "verifier", rule["expr"]) > 0)
+    finally:
+        producer.abort_transaction(KAFKA_SECONDS_MAX)
+    house.soon(lambda: measured(house, "verifier", rule["expr"]) == 0)
+
+
+@pytest.mark.parametrize(
+    ("program", "name"), [("payments", "InputsStandStill"), ("adapters", "AdapterStandsStill")]
+)
+def test_what_stands_still_is_measured_in_every_process_that_reads(
+    house: House, program: str, name: str
+) -> None:
+    """JOB-03: at rest nothing stands."""
+    rule = alert(name)
+    assert "engineering@" in rule["annotations"]["contact"]
+    house.until(house.create([ACCEPT, SETTLE]), state="SETTLED")
+    house.soon(lambda: measured(house, program, rule["expr"]) == 0)
 
 
 def set_retention(house: House, topic: str, milliseconds: int) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from app import settings
 from app.cli import run_cli
 from app.cluster import Cluster
+from app.commands import doctor
 from app.exits import ExitCode
 from app.platform import broker
 from app.platform.registry import Registry
@@ -19,6 +24,7 @@ from core.records import STATE_VERSION, PaymentLifecycle
 from processors import topology
 
 Run = Callable[..., tuple[int, str]]
+KAFKA_S_MAX = 30.0
 PAYMENT_OF_KEY_1 = "pi_ahb55bwmim6rmilttbb4g5otqe"  # mobile-app, k1
 PARKED_RECORD = PaymentLifecycle(
     at_rest=True, deadline=None, payment_intent_id=PAYMENT_OF_KEY_1, state_version=STATE_VERSION,
@@ -42,6 +48,7 @@ def run(
     monkeypatch.setenv("NPP_SCHEMA_REGISTRY_URL", fresh_registry.url)
     monkeypatch.setenv("NPP_PROFILE", "test")
     monkeypatch.setenv("NPP_DATA_DIR", str(tmp_path / "npp"))
+    monkeypatch.setattr(doctor, "TRANSACTION_S_MAX", 4.0)
 
     def call(*words: str) -> tuple[int, str]:
         code = run_cli(list(words))
@@ -78,7 +85,10 @@ def test_an_empty_cluster_becomes_ready_step_by_step_and_each_step_may_be_repeat
     code, text = run("doctor")
     assert code == 0, text
     assert "rule set 9001 is in force" in text
+    assert "npp-rail has not run yet" in text
+    assert "none hangs" in text
 
+    _a_transaction_that_hangs_is_named(run)
     _rules_only_rise(run)
     _nothing_runs(run)
     _stop_is_not_ended_unproven(run)
@@ -91,6 +101,29 @@ def _rules_only_rise(run: Run) -> None:
     assert code == ExitCode.USAGE
     assert "Numbers only rise" in text
     assert "in force already" in run("rules", "activate", "9001", "--as", "ann")[1]
+
+
+def _a_transaction_that_hangs_is_named(run: Run) -> None:
+    """Open for longer than the broker lets ours be; one that ends while it is looked at is well."""
+    config: dict[str, Any] = {
+        "bootstrap.servers": os.environ["NPP_BOOTSTRAP_SERVERS"], "transactional.id": "hangs",
+        "transaction.timeout.ms": 300_000,
+    }  # fmt: skip
+    producer = Producer(config)
+    producer.init_transactions(KAFKA_S_MAX)
+    producer.begin_transaction()
+    producer.produce(topology.EVENTS, b"x", b"k", 2)
+    assert producer.flush(KAFKA_S_MAX) == 0
+    ending = threading.Timer(doctor.TRANSACTION_S_MAX / 2, producer.abort_transaction)
+    code, text = run("doctor")
+    assert code == ExitCode.FAILED
+    line = next(line for line in text.splitlines() if line.startswith("FAILED"))
+    assert f"{topology.EVENTS} 2: open at offset 0" in " ".join(text.split())
+    assert "transactions" in line
+    assert "find-hanging" in text
+    ending.start()
+    assert run("doctor")[0] == 0
+    ending.join()
 
 
 def _nothing_runs(run: Run) -> None:

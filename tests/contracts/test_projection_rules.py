@@ -13,7 +13,9 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from engine.metrics import catalogue
+from engine.metrics import EngineMetrics, catalogue
+from processors.adapter_metrics import AdapterMetrics
+from processors.hanging import HangingMetrics
 from processors.minutes import LEAST_COUNT
 from processors.payments_metrics import PaymentsMetrics
 from processors.projector_metrics import ProjectorMetrics
@@ -26,6 +28,15 @@ FOLDER: Final = ROOT / "deploy" / "prometheus" / "rules"
 RULES: Final[dict[str, Any]] = yaml.safe_load((FOLDER / "npp.yml").read_text(encoding="utf-8"))
 ALERTS: Final = {rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"]}
 METRIC: Final = re.compile(r"\bnpp_[a-z_]+\b")
+KINDS: Final = (
+    AdapterMetrics,
+    EngineMetrics,
+    HangingMetrics,
+    PaymentsMetrics,
+    ProjectorMetrics,
+    RetentionMetrics,
+    VerifierMetrics,
+)
 PROMTOOL_SECONDS_MAX: Final = 60
 
 
@@ -40,7 +51,7 @@ def test_an_alert_asks_metrics_that_exist_and_says_how_bad_and_whom_to_call(name
     """MET-12: severity, level, runbook section, contact."""
     rule = ALERTS[name]
     registry = CollectorRegistry()
-    for kind in (ProjectorMetrics, PaymentsMetrics, VerifierMetrics, RetentionMetrics):
+    for kind in KINDS:
         kind(registry)
     known = {metric.name for metric in catalogue(registry)}
     assert set(METRIC.findall(rule["expr"])) <= known

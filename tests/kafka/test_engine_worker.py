@@ -10,12 +10,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from confluent_kafka import Producer
 
+from engine import standing
 from engine.clock import SystemClock
+from engine.groups import GroupAdmin
 from engine.partitioner import partition_of
 from engine.ports import InputRecord
 from engine.publisher import Outgoing, Publisher
-from engine.reader import read_all
+from engine.reader import LogEnds, read_all
 from engine.records import LogRecord
 from engine.topics import TopicAdmin, TopicSpec
 from engine.watch import Health, Phase
@@ -164,6 +167,46 @@ def test_a_partition_that_comes_back_after_a_stop_is_read(toy: Rig) -> None:
     toy.send(30)
     toy.until(lambda: len(answers(toy)) == 30, "all are answered", WAIT_S)
     first.stop()
+
+
+def test_a_partition_that_the_client_does_not_give_is_read_by_another(
+    toy: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """JOB-03: whatever made the client deaf (here a pause that the worker knows nothing of), the
+    records that lie there are missed, and another client takes its place."""
+    for name, seconds in (("LOOK_EVERY_S", 0.5), ("ELAPSED_S_MAX", 1.0), ("DEAF_AFTER_S", 3.0)):
+        monkeypatch.setattr(standing, name, seconds)
+    running = Running(toy, lambda record: answer(toy, record))
+    toy.send(20)
+    toy.until(lambda: len(answers(toy)) == 20, "all are answered", WAIT_S)
+    assert "is replaced" not in caplog.text
+    consumer = running.worker._consumer
+    consumer.pause(consumer.assignment())
+    toy.send(20)
+    toy.until(lambda: running.health.standing_s > 0, "it is seen to stand", WAIT_S)
+    toy.until(lambda: len({r.value for r in answers(toy)}) == 40, "all are answered", WAIT_S)
+    assert "has records that do not come" in caplog.text
+    toy.until(lambda: running.health.standing_s == 0, "nothing stands any more", WAIT_S)
+    running.stop()
+
+
+def test_what_is_committed_reaches_the_end_of_a_log_that_transactions_write(toy: Rig) -> None:
+    """Markers and aborted records are nothing that is left to read, for any tool that looks."""
+    running = Running(toy, lambda record: answer(toy, record))
+    producer = Producer({**toy.connection, "transactional.id": f"{toy.application}-one"})
+    producer.init_transactions(WAIT_S)
+    for end in (producer.commit_transaction, producer.abort_transaction):
+        producer.begin_transaction()
+        for number in range(toy.partitions):
+            producer.produce(toy.topic(ADD), b"add", b"key", number)
+        assert producer.flush(WAIT_S) == 0
+        end(WAIT_S)
+    ends = LogEnds(toy.connection).stable([(toy.topic(ADD), n) for n in range(toy.partitions)])
+    assert set(ends.values()) == {4}  # two records and two markers
+    groups = GroupAdmin(toy.connection)
+    toy.until(lambda: groups.committed(f"npp-{toy.application}") == ends, "committed", WAIT_S)
+    assert len(answers(toy)) == toy.partitions
+    running.stop()
 
 
 def test_a_handler_runs_only_when_what_stands_behind_its_record_was_observed(toy: Rig) -> None:
