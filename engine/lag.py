@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from engine.heard import Ends
 from engine.metrics import EngineMetrics
 from engine.reader import LogEnds
-from engine.standing import ELAPSED_S_MAX, LOOK_EVERY_S, Standing
+from engine.standing import Standing
 from engine.states import PartitionStates
+
+OBSERVE_EVERY_S: Final = 5.0
 
 
 class Lag:
@@ -32,11 +35,12 @@ class Lag:
         if self._asked is not None:
             high, stable = self._asked[0](), self._asked[1]()
             if high is not None and stable is not None:
-                self._standing.look(positions, stable, min(now_s - self._looked_s, ELAPSED_S_MAX))
+                elapsed_s = min(now_s - self._looked_s, 2 * OBSERVE_EVERY_S)
+                self._standing.look(positions, stable, elapsed_s)
                 self._looked_s, self._asked = now_s, None
                 self._metrics.observe_ends(positions, high, stable)
                 self._metrics.observe_standing(self._standing.seconds)
-        elif now_s - self._observed_s >= LOOK_EVERY_S:
+        elif now_s - self._observed_s >= OBSERVE_EVERY_S:
             self._observed_s = now_s
             self._metrics.observe_states(states)
             names = [*positions, *((self._journal, number) for number in states)]

@@ -14,9 +14,9 @@ from engine.heard import Ends
 from engine.reader import LogEnds
 
 Name = tuple[str, int]  # topic and partition
-LOOK_EVERY_S: Final = 5.0
+LOOK_EVERY_S: Final = 2.0
 ELAPSED_S_MAX: Final = 2 * LOOK_EVERY_S  # of one look: nobody was seen to stand meanwhile
-DEAF_AFTER_S: Final = 30.0
+DEAF_AFTER_S: Final = 10.0
 
 
 class Standing:

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
 from engine.clock import Clock
 from engine.control import ControlReader
@@ -50,7 +50,7 @@ ANSWER_EVERY_S: Final = 0.01  # one commit answers all who asked since the last
 COMMIT_EVERY_S: Final = 0.2
 PUBLISH_PAUSE_S: Final = 0.5
 FRESH_WAIT_S: Final = 0.05  # then the lane serves somebody else
-COMMITTED_S_MAX: Final = 10.0
+COMMITTED_S_MAX: Final = 5.0
 STILL_OURS_S: Final = 15.0  # a commit by the polling thread, and a rebalance before it
 LEAVE_S_MAX: Final = 5.0
 DEAF: Final = "DEAF"
@@ -109,7 +109,7 @@ class Worker:
         self._lifeline = Lifeline(clock)
         self._hearing = Hearing(LogEnds(settings.connection, clock), clock)
         self._renewals = Renewals(clock)
-        self._assigned: list[TopicPartition] | None = None  # the scout has not been told yet
+        self._assigned: list[TopicPartition] | None = None  # by the group; not read yet
 
     def request_stop(self) -> None:
         """End after what is under way; safe from a signal handler."""
@@ -186,8 +186,8 @@ class Worker:
         self._lanes.release_due()
         self._take_all()
         self._listen()
-        if self._assigned is not None and self._scout is not None:
-            self._start_scout(self._scout, self._assigned)
+        if self._assigned is not None:
+            self._begin(self._assigned)
         now_s = self._clock.monotonic_s()
         if self._questions and now_s - self._answered_s >= ANSWER_EVERY_S:
             self._answer_questions()
@@ -256,14 +256,27 @@ class Worker:
         self._subscribe()
         close_aside(lost)
 
-    def _start_scout(self, scout: Scout, assigned: list[TopicPartition]) -> None:
-        """Tell it where to read from, once the group says; until then nothing is fresh."""
+    def _begin(self, assigned: list[TopicPartition]) -> None:
+        """Read what was assigned, once the group says from where; nothing is fresh before.
+
+        The client's own question is lost when a coordinator that wakes up refuses it: it would
+        read nothing, and say nothing, until the next rebalance (decision 13).
+        """
         try:
             committed = call(Step.READ, self._consumer.committed, assigned, COMMITTED_S_MAX)
         except Retry:
             return  # asked again at the next step
-        self._assigned = None
-        scout.assign({p.partition: max(0, p.offset) for p in committed})
+        if any(place.error is not None for place in committed):
+            return
+        for place in committed:
+            place.offset = place.offset if place.offset >= 0 else OFFSET_BEGINNING
+        call(Step.READ, self._consumer.assign, committed)
+        # The client keeps a pause from before they were taken away.
+        call(Step.READ, self._consumer.resume, committed)
+        self._assigned, self._paused = None, False
+        self._hearing.not_reading()
+        if self._scout is not None:
+            self._scout.assign({place.partition: max(0, place.offset) for place in committed})
 
     def _answer_questions(self) -> None:
         """One commit answers every lane that waits in `still_ours`: the consumer is used by this
@@ -335,10 +348,8 @@ class Worker:
         self._places.assign([(p.topic, p.partition) for p in partitions])
         self._hearing.not_reading()
         self._questions.open()
-        self._paused = False
         self._health.partitions = tuple(sorted({p.partition for p in partitions}))
-        consumer.assign(partitions)
-        consumer.resume(partitions)  # the client keeps a pause from before they were taken away
+        consumer.assign([])
         self._assigned = list(partitions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -15,10 +15,11 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from engine.clock import Clock
 from engine.errors import EngineError
-from engine.standing import ELAPSED_S_MAX, LOOK_EVERY_S, Standing
+from engine.standing import Standing
 
 log = structlog.get_logger("npp.hanging")
 
+LOOK_EVERY_S: Final = 5.0
 HANGING_AFTER_S: Final = 60.0  # the processors' transactions end within 10 s
 
 Name = tuple[str, int]  # topic and partition
@@ -74,7 +75,7 @@ class HangingWatch:
             log.warning("transactions_not_seen", error=str(error))
             return
         before = self._standing.longest()
-        self._standing.look(stable, high, min(elapsed_s, ELAPSED_S_MAX))
+        self._standing.look(stable, high, min(elapsed_s, 2 * LOOK_EVERY_S))
         self._metrics.open.set(self._standing.longest())
         if before < HANGING_AFTER_S <= self._standing.longest():
             for (topic, partition), seconds in self._standing.seconds.items():

@@ -15,7 +15,7 @@ from engine.clock import Clock
 READY_SECONDS: Final = (1.0, 6.0)  # how long a victim works before it is killed
 LOOK_EVERY_SECONDS: Final = 0.5
 KILLS_MIN: Final = 3  # a short load ends before: then a few kills follow it
-KILLS_WAIT_SECONDS_MAX: Final = 60.0  # for them
+KILLS_WAIT_SECONDS_MAX: Final = 150.0  # for them
 VICTIMS: Final = ("payments", "payments", "adapters", "adapters", "verifier", "projector", "api")
 
 

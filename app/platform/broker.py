@@ -21,6 +21,7 @@ from app.platform.children import (
     end_child,
     free_ports,
     kill_child,
+    pause_child,
     start_child,
     tail_of,
 )
@@ -128,7 +129,7 @@ class Cluster:
 
     def pause(self, index: int = 0) -> None:
         """SIGSTOP one node: its connections stay open and nothing answers."""
-        self._running(index).send_signal(signal.SIGSTOP)
+        pause_child(self._running(index))
 
     def unpause(self, index: int = 0) -> None:
         self._running(index).send_signal(signal.SIGCONT)

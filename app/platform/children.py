@@ -12,19 +12,23 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 PORTS = range(15_000, 32_000)
-PORT_TRIES = 200
+PART_PORTS = 1_000
 
 LEASH = Path(__file__).with_name("leash.py")
 KILL_WAIT_SECONDS = 10.0  # SIGKILL is certain; only the kernel's cleaning up is waited for
+STOPPED_POLL_SECONDS = 0.001
 
 # The kernel ties a child to the thread that started it, so one thread that lives as long as this
 # process starts them all. No thread exists before the first start.
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="start-children")
+
+_given: set[int] = set()  # by this process, which may not have bound them yet
 
 Child = subprocess.Popen[bytes]
 
@@ -61,6 +65,16 @@ def kill_child(child: Child) -> int:
     return child.wait(KILL_WAIT_SECONDS)
 
 
+def pause_child(child: Child) -> None:
+    """SIGSTOP, and wait until every thread of it stands still: till then it may go on answering."""
+    child.send_signal(signal.SIGSTOP)
+    deadline = time.monotonic() + KILL_WAIT_SECONDS
+    while os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT | os.WNOHANG) is None:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"process {child.pid} does not stand still")
+        time.sleep(STOPPED_POLL_SECONDS)
+
+
 def end_child(child: Child, grace_seconds: float) -> int:
     """SIGTERM, SIGKILL when the grace is over; returns the exit code. Safe on an ended child."""
     ask_to_end(child)
@@ -87,18 +101,27 @@ def free_ports(count: int) -> list[int]:
 
     Below the range the kernel takes outgoing ports from: a client that keeps asking for a killed
     server's port could otherwise be given that very port, and the server would not come back.
+    None is given out twice by this process, and processes that were started one after the other
+    take from different parts of the range: a port is bound long after it was found.
     """
+    part = os.getpid() % (len(PORTS) // PART_PORTS)
+    own = PORTS[part * PART_PORTS : (part + 1) * PART_PORTS]
     found: list[int] = []
-    for port in random.sample(PORTS, k=PORT_TRIES):
+    for port in random.sample(own, k=len(own)):
+        if len(found) == count:
+            break
+        if port in _given:
+            continue
         with socket.socket() as one:
             try:
                 one.bind(("127.0.0.1", port))
             except OSError:
                 continue
         found.append(port)
-        if len(found) == count:
-            return found
-    raise OSError(f"no {count} free ports among {PORT_TRIES} of {PORTS.start}..{PORTS.stop - 1}")
+    if len(found) < count:
+        raise OSError(f"no {count} free ports in {own.start}..{own.stop - 1}")
+    _given.update(found)
+    return found
 
 
 def tail_of(log_file: Path, bytes_max: int = 4000) -> str:

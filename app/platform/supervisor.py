@@ -24,6 +24,7 @@ from app.platform.children import (
     await_end,
     end_child,
     kill_child,
+    pause_child,
     start_child,
     tail_of,
 )
@@ -164,7 +165,7 @@ class Supervisor:
 
     def pause(self, name: str) -> None:
         """SIGSTOP one child."""
-        self._of(name).running().send_signal(signal.SIGSTOP)
+        pause_child(self._of(name).running())
 
     def unpause(self, name: str) -> None:
         self._of(name).running().send_signal(signal.SIGCONT)

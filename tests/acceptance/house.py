@@ -110,7 +110,7 @@ class House:
             method,
             self.url + path,
             json=body,
-            params={name.rstrip("_"): value for name, value in query.items()},
+            params={name.rstrip("_"): value for name, value in query.items()} or None,
             headers=given,
         )
 
@@ -137,7 +137,18 @@ class House:
         """An action that must be accepted."""
         answer = self.act(who, payment, path, body)
         assert answer.status_code == 200, answer.text
-        return dict(answer.json())
+        return self.projected(who, answer.json())
+
+    def projected(self, who: str, done: dict[str, Any]) -> dict[str, Any]:
+        """An outcome with its events. The API waits 2 s for the read model to have them, and then
+        says that it has not: they can be read where the answer says.
+        """
+
+        def again() -> dict[str, Any] | None:
+            found = self.get(done["outcome"], who)
+            return found if found["projected"] else None
+
+        return done if done.get("projected", True) else dict(self.soon(again, what="projected"))
 
     # -- payments -----------------------------------------------------------------------------
 
@@ -200,12 +211,13 @@ class House:
         """An approval asked for and referred to a person; its id."""
         asked = {"action": action, "reason": "house", **more}
         approval = str(self.done(who, payment, "approvals", asked)["approvalId"])
-        self.soon(lambda: self.status(payment, approval) != "REQUESTED", what=f"{approval} waits")
+        waits = ("", "REQUESTED")
+        self.soon(lambda: self.status(payment, approval) not in waits, what=f"{approval} waits")
         return approval
 
     def status(self, payment: str, approval: str) -> str:
         items = self.get("/api/approvals", paymentIntentId=payment)["items"]
-        return str(next(each["status"] for each in items if each["approvalId"] == approval))
+        return str(next((e["status"] for e in items if e["approvalId"] == approval), ""))
 
     def approved(self, who: str, payment: str, action: str, **more: Any) -> str:
         """As `requested`, approved by a second person."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -22,6 +23,7 @@ def test_a_stop_holds_everything_but_reading_until_two_persons_end_it(house: Hou
     stop_id = stop.json()["stopId"]
     path = f"/api/control/stops/{stop_id}/resume-requests"
     try:
+        house.soon(lambda: phase(house, "payments") == "stopped", what="the processor obeys")
         refused = house.act("ops_1", payment, "cancel", {"reason": "r"})
         assert refused.status_code == 503
         assert refused.json()["code"] == "STOPPED"
@@ -53,6 +55,11 @@ def test_a_stop_holds_everything_but_reading_until_two_persons_end_it(house: Hou
         return stop_id in text or "drill" in text
 
     house.soon(audited, what="stop and resumption in the audit log")
+
+
+def phase(house: House, program: str) -> str:
+    """What a process says of itself; each reads the control topic for itself."""
+    return str(house.http.get(house.stage.programs.ready_url(program)).json()["phase"])
 
 
 def good(answer: httpx.Response) -> Any:
@@ -114,19 +121,21 @@ def test_live_updates_arrive_and_go_on_from_where_they_were(house: House) -> Non
     with house.http.stream("GET", url, headers=headers, params=query, timeout=20) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = answer.iter_lines()
+        read_until(lines, "event: ready")  # from here on nothing is missed
         house.rail_now(payment, ACCEPT)
-        first = read_until(answer, "PaymentAcknowledged")
+        first = read_until(lines, "PaymentAcknowledged")
     house.rail_now(payment, SETTLE)
     house.until(payment, state="SETTLED")
     more = headers | {"Last-Event-ID": first}
     with house.http.stream("GET", url, headers=more, params=query, timeout=20) as answer:
-        assert read_until(answer, "PaymentSettled", never="PaymentAcknowledged")
+        assert read_until(answer.iter_lines(), "PaymentSettled", never="PaymentAcknowledged")
 
 
-def read_until(answer: httpx.Response, word: str, never: str = "\0") -> str:
+def read_until(lines: Iterator[str], word: str, never: str = "\0") -> str:
     """The id of the first message with this word, which ends with an empty line."""
     last, found = "", False
-    for line in answer.iter_lines():
+    for line in lines:
         if line.startswith("id:"):
             last = line[3:].strip()
         assert never not in line

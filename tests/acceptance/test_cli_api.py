@@ -26,7 +26,8 @@ class Said(NamedTuple):
 class Npp:
     """`npp` as in the demo's folder, inside this process."""
 
-    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, house: House, capture: pytest.CaptureFixture[str]) -> None:
+        self._house = house
         self._capture = capture
 
     def __call__(self, *words: str) -> Said:
@@ -38,7 +39,8 @@ class Npp:
     def json(self, *words: str) -> Any:
         said = self(*words, "--json")
         assert said.code == 0, said
-        return json.loads(said.out)
+        found = json.loads(said.out)
+        return self._house.projected("ops_1", found) if "projected" in found else found
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def npp(house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     for name in [name for name in os.environ if name.startswith("NPP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NPP_DATA_DIR", str(house.stage.data))
-    return Npp(capsys)
+    return Npp(house, capsys)
 
 
 def test_a_payment_is_cancelled_from_the_terminal_by_two_persons(house: House, npp: Npp) -> None:

@@ -42,7 +42,7 @@ def npp(*words: str) -> list[str]:
 
 @pytest.mark.timeout(DEMO_SECONDS_MAX + 20)
 def test_a_demo_under_kills_reconciles_and_its_json_says_so(tmp_path: Path) -> None:
-    options = ("--once", "--chaos", "--json", "--payments", "80", "--rate", "40")
+    options = ("--once", "--chaos", "--json", "--payments", "160", "--rate", "60")
     answer = subprocess.run(
         npp("demo", *options, "--data", str(tmp_path / "demo")),
         capture_output=True,
@@ -72,7 +72,7 @@ def test_a_demo_under_kills_reconciles_and_its_json_says_so(tmp_path: Path) -> N
 def _reconciles(figures: dict[str, Any]) -> None:
     became = ("accepted", "duplicates", "rejected", "quarantined")
     assert figures["published"] == sum(figures[name] for name in became)
-    assert sum(figures["states"].values()) == 80
+    assert sum(figures["states"].values()) == 160
     assert figures["states"]["SETTLED"] > 40
     assert figures["settledTwice"] == 0
     assert figures["unaccountedInputs"] == 0

@@ -105,6 +105,8 @@ class Reader:
         while True:
             found, text = self.run(command)
             real = json.loads(text)
+            if isinstance(real, dict):
+                real = self.house.projected(self.variables["OPERATOR"], real)
             if found == status and alike(shown, real):
                 self.last = real
                 return
@@ -142,7 +144,7 @@ class Reader:
             "failed": {"state": "FAILED", "funds": "RELEASED"},
             "late": {"state": "FAILED", "funds": "RELEASED"},
             "sent": {"state": "SENT"},
-            "stuck": {"state": "SENT", "overdue": "ATTENTION"},
+            "stuck": {"state": "SENT", "needsAttention": True},
         }
         self.house.until(payment, **wanted[name])
         self.variables |= {"payment": payment, "key": key}

@@ -89,7 +89,8 @@ def test_a_shortened_retention_raises_an_alert_by_itself(house: House) -> None:
     right."""
     rule = alert("RetentionShortened")
     assert "compliance@" in rule["annotations"]["contact"]
-    assert measured(house, "verifier", rule["expr"]) == 0
+    # The verifier may just have seen what another test has shortened for a moment.
+    house.soon(lambda: measured(house, "verifier", rule["expr"]) == 0, LOOK_EVERY_S + 30)
     set_retention(house, topology.EVENTS, WEEK_MS)
     try:
         house.soon(lambda: measured(house, "verifier", rule["expr"]) == 1, LOOK_EVERY_S + 30)
@@ -102,7 +103,7 @@ def test_a_transaction_that_stays_open_raises_an_alert_by_itself(house: House) -
     """JOB-03: what the shipped alert looks at grows while the journal can not be read on, and goes
     back when the transaction has ended."""
     rule = alert("TransactionHangs")
-    assert measured(house, "verifier", rule["expr"]) == 0
+    house.soon(lambda: measured(house, "verifier", rule["expr"]) == 0)
     config: dict[str, Any] = {
         "bootstrap.servers": house.bootstrap, "transactional.id": "hangs",
         "transaction.timeout.ms": 300_000,

@@ -30,13 +30,14 @@ SUBMITTED = "npp.rail.submitted.v1"
 DEPOSITS_REQUESTS = "npp.deposits.requests.v1"
 CONTROL = "npp.control.v1"
 OPERATOR_COMMANDS = "npp.payment.operator-commands.v1"
+TIMERS = "npp.payment.timers.v1"
 INPUTS = (
     "npp.resolve.decisions.v1",
     OPERATOR_COMMANDS,
     "npp.rail.reports.v1",
     "npp.deposits.results.v1",
     "npp.customer.notified.v1",
-    "npp.payment.timers.v1",
+    TIMERS,
     "npp.payment.commands.v1",
     "npp.payment.commands.batch.v1",
     "npp.payment.commands.api.v1",

@@ -119,7 +119,7 @@ def test_the_ledger_never_settles_what_it_rejected(gateway: Gateway) -> None:
 
 def test_a_recall_that_is_accepted_ends_the_payment_unpaid(gateway: Gateway) -> None:
     instruction = submit(11)
-    gateway.script({"kind": "SETTLED", "afterMillis": 300, "message": False})
+    gateway.script({"kind": "SETTLED", "afterMillis": 2_000, "message": False})
     gateway.rail.submit(instruction, PARTIES)
     answer = gateway.rail.recall(instruction.external_ref, number=1)
     assert answer.outcome == ports.RECALL_ACCEPTED

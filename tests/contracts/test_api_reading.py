@@ -234,10 +234,10 @@ def test_reading_waits_for_a_sequence_that_is_on_its_way(tmp_path: Path) -> None
     house = ApiHouse(tmp_path)
     payment = house.house.world.settled("soon")
     timer = threading.Timer(0.3, house.house.project)
+    path = f"/api/payments/{payment}"
+    assert house.get(path).status_code == 404
     timer.start()
     try:
-        path = f"/api/payments/{payment}"
-        assert house.get(path).status_code == 404
         assert house.get(path, minSequence=11).json()["sequence"] == 11
         assert house.get(path, minSequence=12).json()["sequence"] == 11
     finally:

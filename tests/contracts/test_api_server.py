@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.platform.children import free_ports
 from tests.contracts.api_house import ApiHouse
 
 START_S_MAX = 120.0
@@ -36,16 +36,9 @@ def main(folder: str, port: str) -> None:
     server.run()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.mark.slow
 def test_sigterm_ends_open_streams_and_the_process_with_0(tmp_path: Path) -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     child = subprocess.Popen(
         [sys.executable, "-m", __name__, str(tmp_path), str(port)],
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},

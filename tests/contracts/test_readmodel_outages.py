@@ -15,13 +15,14 @@ from sqlalchemy.engine import make_url
 
 from adapters.readmodel import postgres as postgres_store
 from adapters.readmodel import rows, store
+from adapters.readmodel import sqlite as sqlite_store
 from adapters.readmodel.model import default_url, open_model
 from adapters.readmodel.ports import ReadModelDown
 from app.exits import Problem
 from app.platform.postgres import OwnServer, Postgres
 from app.wiring_api import require_read_only
-from engine.clock import SystemClock
-from tests.contracts.readmodel_house import JOURNAL, moved, payment
+from engine.clock import HeldClock, SystemClock
+from tests.contracts.readmodel_house import JOURNAL, NOW_MS, moved, payment
 
 READER_SQL = Path(__file__).parents[2].joinpath("deploy/read-model/reader.sql").read_text("utf-8")
 WRITES = (
@@ -47,7 +48,9 @@ def own_server() -> Iterator[OwnServer]:
 def test_a_killed_server_is_down_at_once_and_loses_nothing_that_was_applied(
     own_server: OwnServer,
 ) -> None:
-    model = open_model(str(own_server.running.server.render_as_string(hide_password=False)))
+    url = str(own_server.running.server.render_as_string(hide_password=False))
+    # With a held clock the reader does not look for a new generation, over another connection.
+    model = open_model(url, clock=HeldClock(NOW_MS))
     writer, reader = model.writer(), model.reader()
     writer.apply(rows.Batch(moved=[moved(0, 1)], payments=[payment(1)]))
     assert reader.payment("pi_0001") == payment(1)
@@ -72,7 +75,7 @@ def test_an_ended_connection_is_down_once_and_the_next_question_is_answered(
     postgres: Postgres,
 ) -> None:
     with postgres.database() as url:
-        model = open_model(url)
+        model = open_model(url, clock=HeldClock(NOW_MS))  # as above
         writer, reader = model.writer(), model.reader()
         writer.apply(rows.Batch(payments=[payment(1)]))
         assert reader.payment("pi_0001") == payment(1)
@@ -94,10 +97,12 @@ def test_an_ended_connection_is_down_once_and_the_next_question_is_answered(
 def test_a_statement_that_takes_too_long_is_ended(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_store, "READ_TIMEOUT_MS", 300)
     with postgres.database() as url:
+        first = open_model(url)
+        first.writer().apply(rows.Batch(payments=[payment(1)]))
+        first.close()
+        monkeypatch.setattr(postgres_store, "READ_TIMEOUT_MS", 1_500)  # of what is read only
         model = open_model(url)
-        model.writer().apply(rows.Batch(payments=[payment(1)]))
         reader = model.reader()
         assert reader.payment("pi_0001") == payment(1)
         plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
@@ -195,7 +200,11 @@ def test_a_locked_file_is_down_after_a_bounded_wait_and_readers_do_not_care(
     other.close()
 
 
-def test_more_threads_than_connections_are_all_answered(postgres: Postgres, tmp_path: Path) -> None:
+def test_more_threads_than_connections_are_all_answered(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in (postgres_store, sqlite_store):  # a connection is not given in order of asking
+        monkeypatch.setattr(kind, "POOL_WAIT_S", 30.0)
     with postgres.database() as url:
         for address in (url, default_url(tmp_path)):
             model = open_model(address)

@@ -12,6 +12,7 @@ from engine.errors import Abort
 from engine.progress import Places
 from engine.standing import DEAF_AFTER_S, ELAPSED_S_MAX, LOOK_EVERY_S, Hearing, Standing
 from processors.hanging import HANGING_AFTER_S, HangingMetrics, HangingWatch
+from processors.hanging import LOOK_EVERY_S as WATCH_EVERY_S
 
 P0, P1 = ("t", 0), ("t", 1)
 Name = tuple[str, int]
@@ -188,7 +189,7 @@ def test_transactions_that_follow_each_other_do_not_hang() -> None:
     house = Watched()
     for at in range(0, 100, 2):
         house.log.ends[P0], house.log.marks = at, {P0: at + 2, P1: 0}
-        assert house.passes(LOOK_EVERY_S) == 0.0
+        assert house.passes(WATCH_EVERY_S) == 0.0
 
 
 def test_a_cluster_that_does_not_say_keeps_the_last_answer_about_transactions() -> None:

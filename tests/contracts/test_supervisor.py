@@ -152,7 +152,7 @@ def test_ending_all_gives_each_exit_code_and_kills_the_deaf(tmp_path: Path) -> N
         for name in ("good", "deaf"):
             wait_for(lambda name=name: "ready" in supervisor.log_tail(name))  # type: ignore[misc]
         wait_for(lambda: "hello" in supervisor.log_tail("plain"))
-        codes = supervisor.end_all(1.0)
+        codes = supervisor.end_all(4.0)
         assert codes == {"good": 0, "deaf": -signal.SIGKILL, "plain": -signal.SIGTERM}
         assert supervisor.end_all() == {}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -44,16 +46,26 @@ def house(standing_house: House) -> Iterator[House]:
 
 
 @pytest.fixture
-def own(
+def make_own(
     fresh_cluster: Callable[..., Cluster], registry: str, tmp_path: Path
-) -> Iterator[tuple[Cluster, House]]:
-    """A Kafka that may be taken away, and a whole set-up on it."""
-    cluster = fresh_cluster(heap_mb=384)
-    house = House(cluster.bootstrap, registry, tmp_path / "house")
-    try:
-        house.apply()
-        house.start_simulators()
-        house.ready(*house.processes, house.start_adapters())
-        yield cluster, house
-    finally:
-        house.close()
+) -> Iterator[Callable[[], tuple[Cluster, House]]]:
+    """Makes a Kafka that may be taken away, and a whole set-up on it."""
+    with ExitStack() as ends:
+        numbers = itertools.count(1)
+
+        def make() -> tuple[Cluster, House]:
+            cluster = fresh_cluster(heap_mb=384)
+            house = House(cluster.bootstrap, registry, tmp_path / f"house{next(numbers)}")
+            ends.callback(house.close)
+            house.apply()
+            house.start_simulators()
+            house.ready(*house.processes, house.start_adapters())
+            return cluster, house
+
+        yield make
+
+
+@pytest.fixture
+def own(make_own: Callable[[], tuple[Cluster, House]]) -> tuple[Cluster, House]:
+    """One of them."""
+    return make_own()

@@ -27,7 +27,7 @@ from confluent_kafka import Producer
 
 from app.platform.children import end_child, free_ports, start_child, tail_of
 from examples import upstream_load as upstream
-from examples.upstream_publisher import publish
+from examples import upstream_publisher
 from tests.auditor import Evidence, Report, audit, read_kafka
 from tests.auditor.evidence import EVENTS
 from tests.auditor.wire import Decoder
@@ -194,7 +194,7 @@ class House:
         if sunny:
             report = self.publish_payments(payments)
         else:
-            report = publish(options)
+            report = upstream_publisher.publish(options)
             self.published.update(report["expected"])
             self.published["records"] += report["records"]
         return report
@@ -213,7 +213,7 @@ class House:
         thread.start()
 
         def join() -> None:
-            thread.join(REST_SECONDS_MAX + payments / max(rate, 1.0))
+            thread.join(upstream_publisher.FLUSH_SECONDS_MAX + payments / max(rate, 1.0))
             assert not thread.is_alive(), "the publisher did not end"
             if failed:
                 raise failed[0]
@@ -261,6 +261,9 @@ class House:
             known = self.producer().list_topics(timeout=HTTP_SECONDS_MAX).topics
             self._counts = {name: len(each.partitions) for name, each in known.items()}
         return self._counts[topic]
+
+    def places(self, topic: str) -> list[tuple[str, int]]:
+        return [(topic, number) for number in range(self.partitions(topic))]
 
     # -- the outside ------------------------------------------------------------------------------
 
@@ -331,8 +334,7 @@ class House:
 
     def catch_up(self) -> None:
         """What a test has put on the log and not had judged is not counted as the next one's."""
-        names = [(EVENTS, n) for n in range(self.partitions(EVENTS))]
-        if end_offsets(self.bootstrap, names) != self._judged:
+        if end_offsets(self.bootstrap, self.places(EVENTS)) != self._judged:
             self.judge(drained=False)
 
     def judge(self, *, drained: bool = True, allow: str = NOTHING) -> Report:

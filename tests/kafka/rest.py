@@ -15,7 +15,7 @@ from confluent_kafka import (
 )
 
 from app.platform.children import tail_of
-from tests.auditor.evidence import INPUTS, LIFECYCLE, ends, places, positions
+from tests.auditor.evidence import INPUTS, LIFECYCLE, TIMERS, ends, places, positions
 from tests.auditor.wire import Decoder
 from tests.kafka.processes import get
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.2
 SILENCE_SECONDS_MAX = 10.0
+ANSWERED = tuple(topic for topic in INPUTS if topic != TIMERS)
 QUIET_POLLS = 3  # so many looks in a row without a change
 
 
@@ -116,7 +117,18 @@ class Rest:
         if moving:
             return moving[:5]
         pending = sum(entry["stepsPending"] for entry in self._house.ledger()["payments"])
-        return [f"{pending} messages of the rail are out"] if pending else []
+        if pending:
+            return [f"{pending} messages of the rail are out"]
+        return [f"{topic} {number} has inputs" for topic, number in self._waiting()]
+
+    def _waiting(self) -> list[tuple[str, int]]:
+        """Inputs that are not decided. Timers are left out: the markers of the transactions that
+        write them stand beyond the last committed offset.
+        """
+        places = [place for topic in ANSWERED for place in self._house.places(topic)]
+        found = committed_offsets(self._house.bootstrap)
+        ends = end_offsets(self._house.bootstrap, places)
+        return [place for place in places if found.get(place, 0) < ends[place]]
 
 
 def committed_offsets(bootstrap: str) -> dict[tuple[str, int], int]:

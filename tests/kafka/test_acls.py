@@ -250,7 +250,7 @@ def test_the_doors_that_must_be_shut_are_shut(locked: Cluster, principal: str, t
     with ExitStack() as ends:
         ends.callback(publisher.close, 1.0)
         with pytest.raises(Exception, match="AUTHORIZATION_FAILED"):
-            publisher.publish(topic, b"k", b"x", partition=0, timeout_s=5.0)
+            publisher.publish(topic, b"k", b"x", partition=0)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_the_engines_own_producers_work_under_the_rules(locked: Cluster) -> None
     producer.init()
     producer.begin()
     producer.produce([("npp.payment.events.v1", b"x", b"k", 0, None)], {})
-    producer.abort()
+    producer.abort_or_rebuild()  # a slow end is a doubtful one
     producer.destroy()
 
 

@@ -11,6 +11,7 @@ import pytest
 from httpx import Response
 
 from app.platform.broker import Cluster
+from app.platform.children import pause_child
 from processors import topology
 from tests.kafka.api_house import ACCEPTED, ApiHouse, refusal, until
 
@@ -130,7 +131,7 @@ def test_row_24_an_api_killed_before_its_answer_leaves_the_command(house: ApiHou
     payment = house.failed()
     house.approved(payment, "RETRY")
     before = len(house.records(topology.OPERATOR_COMMANDS))
-    os.kill(house.payments.child.pid, signal.SIGSTOP)
+    pause_child(house.payments.child)
     try:
         lost = house.in_thread(lambda: house.act("olga", payment, "retry", RETRY))
         until(lambda: len(house.records(topology.OPERATOR_COMMANDS)) > before or None)
@@ -151,7 +152,7 @@ def test_a_late_outcome_is_202_and_can_be_read_later(house: ApiHouse) -> None:
     """OP-10: while nobody decides; then the outcome stands where the answer said."""
     payment = house.failed()
     house.approved(payment, "RETRY")
-    os.kill(house.payments.child.pid, signal.SIGSTOP)
+    pause_child(house.payments.child)
     try:
         late = house.act("olga", payment, "retry", RETRY)
     finally:

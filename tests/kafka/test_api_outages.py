@@ -112,9 +112,14 @@ class OutageHouse(ApiHouse):
         """Reading goes on for who is known."""
         assert self.get("vera", "/api/summary").status_code == 200  # it asks Kafka for the delay
         for path in ("/api/session", f"/api/payments/{payment}", "/api/payments"):
-            began = time.monotonic()
-            assert self.get("vera", path).status_code == 200
-            assert time.monotonic() - began < QUICK_SECONDS_MAX, path
+            took = []
+            for _ in range(2):  # who waits for Kafka is slow each time, a busy machine is not
+                began = time.monotonic()
+                assert self.get("vera", path).status_code == 200
+                took.append(time.monotonic() - began)
+                if took[-1] < QUICK_SECONDS_MAX:
+                    break
+            assert min(took) < QUICK_SECONDS_MAX, path
 
 
 @pytest.fixture(scope="module")

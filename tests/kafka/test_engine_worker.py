@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
-from engine import standing
+from engine import standing, worker
 from engine.clock import SystemClock
 from engine.groups import GroupAdmin
 from engine.partitioner import partition_of
@@ -169,6 +169,33 @@ def test_a_partition_that_comes_back_after_a_stop_is_read(toy: Rig) -> None:
     first.stop()
 
 
+def test_it_reads_from_the_committed_offsets_that_it_has_asked_for_itself(
+    toy: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 10: the client's own question for them is lost when a coordinator that wakes up refuses
+    it, and a partition that is assigned without an offset is then never read."""
+    begun: list[TopicPartition] = []
+
+    class Watched(Consumer):
+        def assign(self, partitions: list[TopicPartition]) -> None:
+            begun.extend(partitions)
+            super().assign(partitions)
+
+    monkeypatch.setattr(worker, "Consumer", Watched)
+    toy.send(30)
+    first = Running(toy, lambda record: answer(toy, record))
+    toy.until(lambda: len(answers(toy)) == 30, "all are answered", WAIT_S)
+    first.stop()
+    assert {p.offset for p in begun} == {OFFSET_BEGINNING}
+    begun.clear()
+    toy.send(30)
+    second = Running(toy, lambda record: answer(toy, record))
+    toy.until(lambda: len(answers(toy)) == 60, "all are answered", WAIT_S)
+    second.stop()
+    assert len(begun) == toy.partitions
+    assert sum(p.offset for p in begun) == 30
+
+
 def test_a_partition_that_the_client_does_not_give_is_read_by_another(
     toy: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -201,9 +228,9 @@ def test_what_is_committed_reaches_the_end_of_a_log_that_transactions_write(toy:
             producer.produce(toy.topic(ADD), b"add", b"key", number)
         assert producer.flush(WAIT_S) == 0
         end(WAIT_S)
-    ends = LogEnds(toy.connection).stable([(toy.topic(ADD), n) for n in range(toy.partitions)])
-    assert set(ends.values()) == {4}  # two records and two markers
-    groups = GroupAdmin(toy.connection)
+    ends = {(toy.topic(ADD), n): 4 for n in range(toy.partitions)}  # two records, two markers
+    log, groups = LogEnds(toy.connection), GroupAdmin(toy.connection)
+    toy.until(lambda: log.stable(list(ends)) == ends, "both have ended", WAIT_S)
     toy.until(lambda: groups.committed(f"npp-{toy.application}") == ends, "committed", WAIT_S)
     assert len(answers(toy)) == toy.partitions
     running.stop()
@@ -270,4 +297,5 @@ def test_topics_are_planned_applied_and_compared(toy: Rig) -> None:
         ("config", True),
     ]
     assert [d.kind for d in admin.apply([other])] == ["config"]
-    assert [d.kind for d in admin.drift([other])] == ["partitions"]
+    # The controller has it; the broker that is asked hears of it a moment later.
+    toy.until(lambda: [d.kind for d in admin.drift([other])] == ["partitions"], "put right", WAIT_S)

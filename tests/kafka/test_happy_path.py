@@ -5,13 +5,14 @@ from __future__ import annotations
 from tests.kafka.harness import House
 
 PAYMENTS = 150
+RATE = 30.0  # a second
 
 
 def test_a_load_with_every_mistake_reconciles(house: House) -> None:
     """SM-07, ERR-04, ERR-05, EV-06, IDM-01..03: each record of the publisher has its one fate."""
     process = house.start_payments()
     house.ready(process)
-    report = house.publish(PAYMENTS)
+    report = house.publish(PAYMENTS, RATE)
     expected = report["expected"]
     found, moved = house.outcome_of_run()
     process.stop()

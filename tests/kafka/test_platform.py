@@ -10,11 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -138,6 +140,15 @@ def test_with_scram_a_user_may_do_what_an_acl_allows_and_nothing_else(
     admin = AdminClient(cluster.client_config())
     for done in admin.create_acls([allow]).values():
         done.result(CLIENT_WAIT_SECONDS)
+    every: Any = AclBindingFilter  # its types do not know that None stands for all
+    rules = every(
+        *(ResourceType.ANY, None, ResourcePatternType.ANY, None, None),
+        *(AclOperation.ANY, AclPermissionType.ANY),
+    )
+    deadline = time.monotonic() + CLIENT_WAIT_SECONDS
+    while not admin.describe_acls(rules).result(CLIENT_WAIT_SECONDS):
+        assert time.monotonic() < deadline, "the broker does not hear of the rule"
+        time.sleep(0.05)
 
     def outcome_of(user: str) -> object:
         producer = Producer({**cluster.client_config(user), "message.timeout.ms": 30_000})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from engine.transaction import Status, TransactionalProducer, TransactionSetting
 
 TOPIC = "t"
 SHORT = TransactionSettings(end_s=0.5)
-LET_GO_SECONDS_MAX = 3.0
+LET_GO_SECONDS_MAX = 15.0  # the opposite is never
 HANG_SECONDS_MAX = 60.0
 
 
@@ -30,6 +31,7 @@ def test_a_client_whose_kafka_hangs_is_let_go_at_once_and_is_gone(
     kafka = fresh_cluster()
     admin = AdminClient(kafka.client_config())
     admin.create_topics([NewTopic(TOPIC, 1, 1)])[TOPIC].result()
+    gc.collect()  # clients of earlier tests that hang in circles of references
     before = client_threads()
     producer = TransactionalProducer(kafka.client_config(), "npp-hang-1", SystemClock(), SHORT)
     producer.init()
