@@ -12,10 +12,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from engine.clock import SystemClock
 
 PORTS = range(15_000, 32_000)
 PART_PORTS = 1_000
@@ -67,12 +68,13 @@ def kill_child(child: Child) -> int:
 
 def pause_child(child: Child) -> None:
     """SIGSTOP, and wait until every thread of it stands still: till then it may go on answering."""
+    clock = SystemClock()
     child.send_signal(signal.SIGSTOP)
-    deadline = time.monotonic() + KILL_WAIT_SECONDS
+    deadline_s = clock.monotonic_s() + KILL_WAIT_SECONDS
     while os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT | os.WNOHANG) is None:
-        if time.monotonic() > deadline:
+        if clock.monotonic_s() > deadline_s:
             raise TimeoutError(f"process {child.pid} does not stand still")
-        time.sleep(STOPPED_POLL_SECONDS)
+        clock.sleep(STOPPED_POLL_SECONDS)
 
 
 def end_child(child: Child, grace_seconds: float) -> int:
