@@ -27,7 +27,7 @@ from engine.errors import (
     is_end_of_partition,
 )
 from engine.groupmeta import parse
-from engine.lifeline import UNREACHABLE, Lifeline, Renewals, close_aside
+from engine.lifeline import UNREACHABLE, Lifeline, Membership, Renewals, close_aside
 from engine.settings import EngineSettings
 
 Name = tuple[str, int]
@@ -48,6 +48,7 @@ class GroupConsumer:
         self.epoch = 0  # rises with every rebalance callback
         self.rebalances = 0
         self._lifeline = Lifeline(clock)
+        self._membership = Membership(clock)
         self._renewals = Renewals(clock)
         self._config = {
             **settings.connection,
@@ -90,18 +91,19 @@ class GroupConsumer:
 
         Raises Exit when that came too often.
         """
-        if error.code != UNREACHABLE:
-            self._renewals.note(error)
+        self._renewals.note(error)
         lost, self._consumer = self._consumer, Consumer(self._config)
         self.epoch += 1
         self._assigned = None
         self._lifeline.heard()
+        self._membership.renewed()
         self.subscribe()
         close_aside(lost)
 
     def poll(self, count: int, wait_s: float) -> tuple[list[Message], dict[Name, int]]:
         """Records and the offsets of partitions that came to their end. Rebalances happen in
         here. Raises ConsumerLost and Exit."""
+        self._membership.check(self._consumer)
         before = self.epoch
         records: list[Message] = []
         ends: dict[Name, int] = {}

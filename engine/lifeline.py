@@ -17,13 +17,19 @@ from typing import Any, Final
 from confluent_kafka import Consumer
 
 from engine.clock import Clock
-from engine.errors import EngineError, Exit, Step, call
+from engine.errors import ConsumerLost, EngineError, Exit, Step, call
+from engine.groupmeta import parse
 
 ASK_AFTER_S: Final = 5.0  # of silence, and again so long after each question
 ANSWER_S_MAX: Final = 0.5
 LOST_AFTER_S: Final = 15.0
 CLOSE_S_MAX: Final = 5.0
 UNREACHABLE: Final = "UNREACHABLE"
+NOT_JOINED: Final = "NOT_JOINED"
+DEAF: Final = "DEAF"
+SEEN_LATE: Final = frozenset({UNREACHABLE, NOT_JOINED, DEAF})
+LOOK_EVERY_S: Final = 1.0
+JOIN_S_MAX: Final = 45.0  # a member that is slow to give its partitions up holds the others up
 RENEWALS_MAX: Final = 3
 RENEWALS_S: Final = 120.0
 
@@ -60,6 +66,35 @@ class Lifeline:
         return False
 
 
+class Membership:
+    """Whether a consumer is in its group. One that subscribed and never joins says nothing of it:
+    it polls, reaches the brokers, and is given no partition."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.renewed()
+
+    def renewed(self) -> None:
+        """Another consumer has subscribed."""
+        self._looked_s = self._clock.monotonic_s()
+        self._missing_s = 0.0
+
+    def check(self, consumer: Consumer) -> float:
+        """For how many seconds it has been seen not to be a member; looks at most once in
+        LOOK_EVERY_S. Raises ConsumerLost after JOIN_S_MAX."""
+        now_s = self._clock.monotonic_s()
+        elapsed_s = now_s - self._looked_s
+        if elapsed_s >= LOOK_EVERY_S:
+            self._looked_s = now_s
+            if parse(consumer.consumer_group_metadata()).is_member:
+                self._missing_s = 0.0
+            else:  # a process that stood still itself has seen nothing meanwhile
+                self._missing_s += min(elapsed_s, 2 * LOOK_EVERY_S)
+        if self._missing_s >= JOIN_S_MAX:
+            raise ConsumerLost(NOT_JOINED, f"not in its group for {self._missing_s:.0f} s")
+        return self._missing_s
+
+
 class Renewals:
     """Bounds how often a consumer whose place was taken takes it back: two processes that have one
     instance id would take it from each other for ever."""
@@ -69,7 +104,10 @@ class Renewals:
         self._at_s: deque[float] = deque(maxlen=RENEWALS_MAX)
 
     def note(self, error: EngineError) -> None:
-        """One more, for this reason. Raises Exit beyond RENEWALS_MAX within RENEWALS_S."""
+        """One more, for this reason. Raises Exit beyond RENEWALS_MAX within RENEWALS_S. What takes
+        its time to be seen does not count: it says nothing of another process."""
+        if error.code in SEEN_LATE:
+            return
         now_s = self._clock.monotonic_s()
         if len(self._at_s) == RENEWALS_MAX and now_s - self._at_s[0] < RENEWALS_S:
             raise Exit(

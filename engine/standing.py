@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from engine.clock import Clock
+from engine.errors import ConsumerLost
 from engine.heard import Ends
+from engine.lifeline import DEAF
+from engine.progress import Name, Places
 from engine.reader import LogEnds
 
-Name = tuple[str, int]  # topic and partition
 LOOK_EVERY_S: Final = 2.0
 ELAPSED_S_MAX: Final = 2 * LOOK_EVERY_S  # of one look: nobody was seen to stand meanwhile
 DEAF_AFTER_S: Final = 10.0
@@ -55,10 +57,30 @@ class Hearing:
         self._looked_s = self._reading_s = clock.monotonic_s()
         self._asked: Callable[[], Ends | None] | None = None
 
-    def look(self, positions: Mapping[Name, int]) -> float:
-        """Note the answer that has come, or ask again when it is time. The seconds for which some
-        place has stood. Raises Exit."""
+    def check(self, places: Places, *, reading: bool) -> float:
+        """The seconds for which some place has stood; `reading`: the consumer is not paused.
+
+        Raises ConsumerLost when a place with nothing under way was not given a record for
+        DEAF_AFTER_S though one was there and it was read all the time; Exit when asking is
+        forbidden.
+        """
         now_s = self._clock.monotonic_s()
+        self._look(now_s, places.done())
+        if not reading:
+            self.not_reading()
+        elif now_s - self._reading_s >= DEAF_AFTER_S:
+            idle = places.idle()
+            for (topic, number), stood_s in self._standing.seconds.items():
+                if stood_s >= DEAF_AFTER_S and (topic, number) in idle:
+                    raise ConsumerLost(DEAF, f"{topic} {number} has records that do not come")
+        return self._standing.longest()
+
+    def not_reading(self) -> None:
+        """The consumer is paused, or has just got its partitions: nothing is expected of it."""
+        self._reading_s = self._clock.monotonic_s()
+
+    def _look(self, now_s: float, positions: Mapping[Name, int]) -> None:
+        """Note the answer that has come, or ask again when it is time."""
         if self._asked is not None:
             stable = self._asked()
             if stable is not None:
@@ -67,16 +89,3 @@ class Hearing:
                 self._looked_s, self._asked = now_s, None
         elif positions and now_s - self._looked_s >= LOOK_EVERY_S:
             self._asked = self._ends.ask_stable(list(positions))
-        return self._standing.longest()
-
-    def not_reading(self) -> None:
-        """The consumer is paused, or has just got its partitions: nothing is expected of it."""
-        self._reading_s = self._clock.monotonic_s()
-
-    def deaf(self, idle: set[Name]) -> Name | None:
-        """A place of those where nothing is under way that was not given a record for DEAF_AFTER_S,
-        though one was there."""
-        if self._clock.monotonic_s() - self._reading_s < DEAF_AFTER_S:
-            return None
-        stood = self._standing.seconds.items()
-        return next((n for n, s in stood if s >= DEAF_AFTER_S and n in idle), None)

@@ -32,7 +32,7 @@ from engine.errors import (
 )
 from engine.groupmeta import parse
 from engine.lanes import Lanes
-from engine.lifeline import UNREACHABLE, Lifeline, Renewals, close_aside
+from engine.lifeline import UNREACHABLE, Lifeline, Membership, Renewals, close_aside
 from engine.ports import ControlState, InputRecord
 from engine.progress import Name, Places, Questions
 from engine.publisher import NotConfirmed, Publisher
@@ -53,7 +53,6 @@ FRESH_WAIT_S: Final = 0.05  # then the lane serves somebody else
 COMMITTED_S_MAX: Final = 5.0
 STILL_OURS_S: Final = 15.0  # a commit by the polling thread, and a rebalance before it
 LEAVE_S_MAX: Final = 5.0
-DEAF: Final = "DEAF"
 
 _log = logging.getLogger(__name__)
 
@@ -108,6 +107,7 @@ class Worker:
         self._consumer = Consumer(settings.consumer())
         self._lifeline = Lifeline(clock)
         self._hearing = Hearing(LogEnds(settings.connection, clock), clock)
+        self._membership = Membership(clock)
         self._renewals = Renewals(clock)
         self._assigned: list[TopicPartition] | None = None  # by the group; not read yet
 
@@ -216,12 +216,11 @@ class Worker:
             self._places.read_to(ends)
 
     def _listen(self) -> None:
-        """Raises ConsumerLost when a partition is not given to us though records lie there."""
-        self._health.standing_s = self._hearing.look(self._places.done())
-        if self._paused:
-            self._hearing.not_reading()
-        elif deaf := self._hearing.deaf(self._places.idle()):
-            raise ConsumerLost(DEAF, f"{deaf[0]} {deaf[1]} has records that do not come")
+        """Raises ConsumerLost when a partition is not given to us though records lie there, or we
+        are not in the group."""
+        missing_s = self._membership.check(self._consumer)
+        standing_s = self._hearing.check(self._places, reading=not self._paused)
+        self._health.standing_s = max(missing_s, standing_s)
 
     def _poll(self) -> list[Message]:
         """The next record as soon as it comes, and all that are there with it."""
@@ -248,11 +247,11 @@ class Worker:
         """Another consumer takes this one's place. What is under way ends, uncommitted: it comes
         again. Raises Exit when that came too often."""
         _log.warning("consumer of %s is replaced: %s", self._settings.group, error)
-        if error.code not in (UNREACHABLE, DEAF):
-            self._renewals.note(error)
+        self._renewals.note(error)
         self._forget()
         lost, self._consumer = self._consumer, Consumer(self._settings.consumer())
         self._lifeline.heard()
+        self._membership.renewed()
         self._subscribe()
         close_aside(lost)
 

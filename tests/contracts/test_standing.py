@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from engine.clock import HeldClock
-from engine.errors import Abort
+from engine.errors import Abort, ConsumerLost
 from engine.progress import Places
 from engine.standing import DEAF_AFTER_S, ELAPSED_S_MAX, LOOK_EVERY_S, Hearing, Standing
 from processors.hanging import HANGING_AFTER_S, HangingMetrics, HangingWatch
@@ -87,65 +87,69 @@ def test_an_end_moves_a_place_past_markers_but_never_past_what_is_under_way() ->
 
 
 class Ear:
-    """A hearing over this log, looked at as a worker does."""
+    """A hearing over this log, asked as a worker does."""
 
-    def __init__(self) -> None:
+    def __init__(self, *names: Name) -> None:
         self.log = Log()
         self.clock = HeldClock(0)
+        self.places = Places()
+        self.places.assign(names)
         self.hearing = Hearing(self.log, self.clock)  # type: ignore[arg-type]
 
-    def passes(self, seconds: float, positions: Mapping[Name, int], *, reads: bool = True) -> float:
-        """Step after step for so long; the longest standing at the end."""
+    def passes(self, seconds: float, *, reading: bool = True) -> float:
+        """Step after step for so long; the longest standing at the end. Raises ConsumerLost."""
         for _ in range(round(seconds)):
             self.clock.sleep(1.0)
-            stood = self.hearing.look(positions)
-            if not reads:
-                self.hearing.not_reading()
+            stood = self.hearing.check(self.places, reading=reading)
         return stood
+
+    def deaf_after(self, seconds: float) -> float:
+        """The seconds that pass until it is; fails when it is not within `seconds`."""
+        began_s = self.clock.monotonic_s()
+        with pytest.raises(ConsumerLost, match="do not come"):
+            self.passes(seconds)
+        return self.clock.monotonic_s() - began_s
 
 
 def test_a_consumer_that_is_given_nothing_though_records_lie_there_is_deaf() -> None:
     """JOB-03."""
-    ear = Ear()
+    ear = Ear(P0, P1)
     ear.log.ends = {P0: 5, P1: 8}
-    positions = {P0: 5, P1: 3}
-    ear.passes(DEAF_AFTER_S, positions)
-    assert ear.hearing.deaf({P0, P1}) is None
-    stood = ear.passes(2 * LOOK_EVERY_S + 4, positions)
-    assert stood >= DEAF_AFTER_S
-    assert ear.hearing.deaf({P0, P1}) == P1
-    assert ear.hearing.deaf({P0}) is None  # a record that hangs in a lane is another matter
+    ear.places.read_to({P0: 5, P1: 3})
+    assert DEAF_AFTER_S <= ear.deaf_after(60) <= DEAF_AFTER_S + 3 * LOOK_EVERY_S
+
+
+def test_a_record_that_hangs_shows_as_standing_and_is_no_deafness() -> None:
+    ear = Ear(P0)
+    ear.log.ends = {P0: 8}
+    ear.places.started(P0, 3)
+    assert ear.passes(60) >= 60 - 3 * LOOK_EVERY_S
 
 
 def test_a_pause_that_ends_is_given_time() -> None:
     """STOP or full lanes: what stood meanwhile was meant to, and shows as standing all the same."""
-    ear = Ear()
+    ear = Ear(P1)
     ear.log.ends[P1] = 8
-    assert ear.passes(100, {P1: 3}, reads=False) >= DEAF_AFTER_S
-    assert ear.hearing.deaf({P1}) is None
-    ear.passes(DEAF_AFTER_S - 1, {P1: 3})
-    assert ear.hearing.deaf({P1}) is None
-    ear.passes(1, {P1: 3})
-    assert ear.hearing.deaf({P1}) == P1
+    ear.places.read_to({P1: 3})
+    assert ear.passes(60, reading=False) >= 60 - 3 * LOOK_EVERY_S
+    assert ear.deaf_after(60) == DEAF_AFTER_S
 
 
 def test_a_partition_that_never_said_where_it_is_counts_too() -> None:
-    """Even an empty one says where its end is; one that was paused in the client does not."""
-    ear = Ear()
-    ear.passes(DEAF_AFTER_S + 2 * LOOK_EVERY_S + 4, {P0: -1})
-    assert ear.hearing.deaf({P0}) == P0
+    """Even an empty one says where its end is; one that the client does not read does not."""
+    assert Ear(P0).deaf_after(60) >= DEAF_AFTER_S
 
 
 def test_an_outage_is_no_deafness() -> None:
     """While nobody answers nothing is known; the time until the answer does not count whole."""
-    ear = Ear()
+    ear = Ear(P0)
     ear.log.ends[P0] = 9
-    ear.passes(2 * LOOK_EVERY_S, {P0: 3})
+    ear.places.read_to({P0: 3})
+    ear.passes(2 * LOOK_EVERY_S)
     ear.log.silent = True
-    ear.passes(300, {P0: 3})
+    ear.passes(300)
     ear.log.silent = False
-    assert ear.passes(2, {P0: 3}) <= ELAPSED_S_MAX
-    assert ear.hearing.deaf({P0}) is None
+    assert ear.passes(2) <= 2 * LOOK_EVERY_S + ELAPSED_S_MAX
 
 
 # -- HangingWatch ----------------------------------------------------------------------------------

@@ -14,10 +14,14 @@ from engine.clock import HeldClock
 from engine.errors import ConsumerLost, Exit
 from engine.lifeline import (
     ASK_AFTER_S,
+    JOIN_S_MAX,
+    LOOK_EVERY_S,
     LOST_AFTER_S,
     RENEWALS_MAX,
     RENEWALS_S,
+    SEEN_LATE,
     Lifeline,
+    Membership,
     Renewals,
 )
 from engine.publisher import NotConfirmed, Publisher
@@ -40,6 +44,53 @@ class Cluster:
 
 def after(clock: HeldClock, seconds: float) -> None:
     clock.sleep(seconds)
+
+
+class Member:
+    """A consumer that is in its group, or is not."""
+
+    def __init__(self) -> None:
+        self.generation = 3
+        self.asked = 0
+
+    def consumer_group_metadata(self) -> bytes:
+        self.asked += 1
+        member = b"me" if self.generation >= 0 else b""
+        return b"CGMDv2:" + self.generation.to_bytes(4, "little", signed=True) + b"g\0%s\0" % member
+
+
+def test_a_consumer_that_never_joins_its_group_is_lost() -> None:
+    """JOB-03: it polls and reaches the brokers, and no partition is given to it. A member without
+    one is well, and a rebalance takes its time."""
+    clock, member = HeldClock(0), Member()
+    membership = Membership(clock)
+    consumer: Any = member
+    for _ in range(100):
+        after(clock, LOOK_EVERY_S)
+        assert membership.check(consumer) == 0.0
+    member.generation = -1
+    for second in range(1, int(JOIN_S_MAX)):
+        after(clock, LOOK_EVERY_S)
+        assert membership.check(consumer) == second
+        assert membership.check(consumer) == second  # not at every turn
+    assert member.asked == 100 + int(JOIN_S_MAX) - 1
+    after(clock, LOOK_EVERY_S)
+    with pytest.raises(ConsumerLost, match="not in its group for 45 s"):
+        membership.check(consumer)
+    membership.renewed()
+    assert membership.check(consumer) == 0.0
+    after(clock, 600.0)  # it stood still itself
+    assert membership.check(consumer) == 2 * LOOK_EVERY_S
+    member.generation = 4
+    after(clock, LOOK_EVERY_S)
+    assert membership.check(consumer) == 0.0
+
+
+@pytest.mark.parametrize("code", sorted(SEEN_LATE))
+def test_what_takes_its_time_to_be_seen_may_come_as_often_as_it_likes(code: str) -> None:
+    renewals = Renewals(HeldClock(0))
+    for _ in range(10 * RENEWALS_MAX):
+        renewals.note(ConsumerLost(code, "again"))
 
 
 def test_a_client_that_hears_nothing_asks_and_is_lost_only_without_an_answer() -> None:
