@@ -8,7 +8,6 @@ from typing import Final
 from engine.heard import Ends
 from engine.metrics import EngineMetrics
 from engine.reader import LogEnds
-from engine.standing import Standing
 from engine.states import PartitionStates
 
 OBSERVE_EVERY_S: Final = 5.0
@@ -21,8 +20,7 @@ class Lag:
         self._journal = journal
         self._ends = ends
         self._metrics = metrics
-        self._observed_s = self._looked_s = 0.0
-        self._standing = Standing()
+        self._observed_s = 0.0
         self._asked: tuple[Callable[[], Ends | None], Callable[[], Ends | None]] | None = None
 
     def observe(
@@ -30,18 +28,17 @@ class Lag:
         now_s: float,
         positions: Mapping[tuple[str, int], int],
         states: Mapping[int, PartitionStates],
+        standing_s: Mapping[tuple[str, int], float],
     ) -> None:
         """Note the answers that have come, or ask again when it is time."""
         if self._asked is not None:
             high, stable = self._asked[0](), self._asked[1]()
             if high is not None and stable is not None:
-                elapsed_s = min(now_s - self._looked_s, 2 * OBSERVE_EVERY_S)
-                self._standing.look(positions, stable, elapsed_s)
-                self._looked_s, self._asked = now_s, None
                 self._metrics.observe_ends(positions, high, stable)
-                self._metrics.observe_standing(self._standing.seconds)
+                self._asked = None
         elif now_s - self._observed_s >= OBSERVE_EVERY_S:
             self._observed_s = now_s
             self._metrics.observe_states(states)
+            self._metrics.observe_standing(standing_s)
             names = [*positions, *((self._journal, number) for number in states)]
             self._asked = (self._ends.ask_high(names), self._ends.ask_stable(names))

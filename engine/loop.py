@@ -39,6 +39,7 @@ from engine.reader import LogEnds
 from engine.records import to_input_record
 from engine.settings import Alarm, EngineSettings
 from engine.sizing import BatchSizer
+from engine.standing import Hearing
 from engine.states import PartitionStates
 from engine.store import Store
 from engine.takeover import Blocked, Takeover
@@ -95,6 +96,7 @@ class Loop:
         self._gate = HeardGate(topology.heard_before_timers, self._ends.ask_high)
         self._priority = PriorityPause(topology, self._ends.ask_stable)
         self._lag = Lag(topology.journal, self._ends, metrics)
+        self._hearing = Hearing(self._ends, clock)
         self._sizer = BatchSizer()
         self._states: dict[int, PartitionStates] = {}
         self._positions: dict[Name, int] = {}
@@ -166,8 +168,11 @@ class Loop:
         self._sizer.note(len(messages), size, (done_s - polled_s) * MS_PER_S)
         if messages:
             self._metrics.polled(len(messages), polled_s - started_s)
-        self._balance(len(messages))
-        self._lag.observe(done_s, self._positions, self._states)
+        backlog = len(messages) >= self._sizer.count // 2
+        self._balance(backlog)
+        reading = not (backlog or self._held or self._priority.paused)
+        self._hearing.check(self._positions, lambda: self._positions, reading=reading)
+        self._lag.observe(done_s, self._positions, self._states, self._hearing.seconds)
 
     # -- a batch -----------------------------------------------------------------------------------
 
@@ -320,6 +325,7 @@ class Loop:
         self._held.forget()
         self._gate.reset()
         self._priority.reset()
+        self._hearing.not_reading()
         self._fetching_paused = False
         self._takeover.epoch = self._consumer.epoch
         self._metrics.rebalances(self._consumer.rebalances)
@@ -370,19 +376,18 @@ class Loop:
         elif self._fetching_paused:
             self._consumer.resume(self._positions)
             self._priority.reset()
+            self._hearing.not_reading()
             self._fetching_paused = False
             for number in self._held:
                 self._consumer.pause(self._names(number))
         if reason is None:
             self._health.wait(Phase.RUNNING, "")
 
-    def _balance(self, polled: int) -> None:
+    def _balance(self, backlog: bool) -> None:
         """While answers and operators' commands are unread, command partitions are paused."""
         if not self._positions or self._held:
             return
-        change = self._priority.decide(
-            polled >= self._sizer.count // 2, self._positions, self._clock.monotonic_s()
-        )
+        change = self._priority.decide(backlog, self._positions, self._clock.monotonic_s())
         if change is not None:
             names = self._priority.low_names(self._positions)
             (self._consumer.pause if change else self._consumer.resume)(names)

@@ -27,12 +27,12 @@ class PriorityPause:
         self._low = frozenset(topology.low_priority)
         self._ask = ask
         self._answer: Callable[[], Ends | None] | None = None
-        self._paused = False
+        self.paused = False
         self._resumed_s = float("-inf")
 
     def reset(self) -> None:
         """A new assignment, or all was resumed: nothing is paused."""
-        self._paused = False
+        self.paused = False
         self._answer = None
 
     def low_names(self, positions: Mapping[Name, int]) -> list[Name]:
@@ -42,7 +42,7 @@ class PriorityPause:
     def decide(self, backlog: bool, positions: Mapping[Name, int], now_s: float) -> bool | None:
         """True: pause now, False: resume now, None: leave it. Asks only when it may matter."""
         if self._answer is None:
-            if self._paused or (backlog and now_s - self._resumed_s >= SHARE_S):
+            if self.paused or (backlog and now_s - self._resumed_s >= SHARE_S):
                 self._answer = self._ask([n for n in positions if n[0] not in self._low])
             return None
         ends = self._answer()
@@ -50,9 +50,9 @@ class PriorityPause:
             return None
         self._answer = None
         unread = any(positions[name] < end for name, end in ends.items() if name in positions)
-        if unread == self._paused:
+        if unread == self.paused:
             return None
-        self._paused = unread
+        self.paused = unread
         if not unread:
             self._resumed_s = now_s
         return unread

@@ -6,16 +6,16 @@ a process that waits for what never comes. All are silent while the topic grows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Final
 
 from engine.clock import Clock
 from engine.errors import ConsumerLost
 from engine.heard import Ends
 from engine.lifeline import DEAF
-from engine.progress import Name, Places
 from engine.reader import LogEnds
 
+Name = tuple[str, int]  # topic and partition
 LOOK_EVERY_S: Final = 2.0
 ELAPSED_S_MAX: Final = 2 * LOOK_EVERY_S  # of one look: nobody was seen to stand meanwhile
 DEAF_AFTER_S: Final = 10.0
@@ -57,26 +57,33 @@ class Hearing:
         self._looked_s = self._reading_s = clock.monotonic_s()
         self._asked: Callable[[], Ends | None] | None = None
 
-    def check(self, places: Places, *, reading: bool) -> float:
-        """The seconds for which some place has stood; `reading`: the consumer is not paused.
+    @property
+    def seconds(self) -> Mapping[Name, float]:
+        """For how long places have stood; those alone before which something lies."""
+        return self._standing.seconds
 
-        Raises ConsumerLost when a place with nothing under way was not given a record for
-        DEAF_AFTER_S though one was there and it was read all the time; Exit when asking is
-        forbidden.
+    def check(
+        self, positions: Mapping[Name, int], idle: Callable[[], Container[Name]], *, reading: bool
+    ) -> float:
+        """The seconds for which some place has stood. `positions` as in Standing; `idle`: places
+        with nothing under way; `reading`: whatever lies before them should come at once, since
+        nothing is paused and no backlog is worked off.
+
+        Raises ConsumerLost when an idle place was not given a record for DEAF_AFTER_S though one
+        was there and all was read; Exit when asking is forbidden.
         """
         now_s = self._clock.monotonic_s()
-        self._look(now_s, places.done())
+        self._look(now_s, positions)
         if not reading:
             self.not_reading()
         elif now_s - self._reading_s >= DEAF_AFTER_S:
-            idle = places.idle()
-            for (topic, number), stood_s in self._standing.seconds.items():
-                if stood_s >= DEAF_AFTER_S and (topic, number) in idle:
+            for (topic, number), stood_s in self.seconds.items():
+                if stood_s >= DEAF_AFTER_S and (topic, number) in idle():
                     raise ConsumerLost(DEAF, f"{topic} {number} has records that do not come")
         return self._standing.longest()
 
     def not_reading(self) -> None:
-        """The consumer is paused, or has just got its partitions: nothing is expected of it."""
+        """Something is paused, or was just assigned: nothing is expected."""
         self._reading_s = self._clock.monotonic_s()
 
     def _look(self, now_s: float, positions: Mapping[Name, int]) -> None:

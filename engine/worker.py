@@ -184,8 +184,7 @@ class Worker:
         )
         self._pause_or_resume(self._held() or self._lanes.full())
         self._lanes.release_due()
-        self._take_all()
-        self._listen()
+        self._listen(self._take_all() >= POLL_COUNT)
         if self._assigned is not None:
             self._begin(self._assigned)
         now_s = self._clock.monotonic_s()
@@ -200,11 +199,12 @@ class Worker:
         """Whether STOP keeps records from the handler."""
         return self._stop_reason is not None and not self._settings.handler_obeys_stop
 
-    def _take_all(self) -> None:
-        """What the client gives: records to their lanes, ends to the places."""
+    def _take_all(self) -> int:
+        """What the client gives: records to their lanes, ends to the places. How many came."""
         before = self._generation
         ends: dict[Name, int] = {}
-        for message in self._poll():
+        messages = self._poll()
+        for message in messages:
             error = message.error()
             if error is None:
                 self._take(message)
@@ -214,12 +214,14 @@ class Worker:
                 check_message_error(error)
         if self._generation == before:  # else they may be of an assignment that is no more
             self._places.read_to(ends)
+        return len(messages)
 
-    def _listen(self) -> None:
+    def _listen(self, backlog: bool) -> None:
         """Raises ConsumerLost when a partition is not given to us though records lie there, or we
         are not in the group."""
         missing_s = self._membership.check(self._consumer)
-        standing_s = self._hearing.check(self._places, reading=not self._paused)
+        reading = not self._paused and not backlog
+        standing_s = self._hearing.check(self._places.done(), self._places.idle, reading=reading)
         self._health.standing_s = max(missing_s, standing_s)
 
     def _poll(self) -> list[Message]:

@@ -100,7 +100,7 @@ class Ear:
         """Step after step for so long; the longest standing at the end. Raises ConsumerLost."""
         for _ in range(round(seconds)):
             self.clock.sleep(1.0)
-            stood = self.hearing.check(self.places, reading=reading)
+            stood = self.hearing.check(self.places.done(), self.places.idle, reading=reading)
         return stood
 
     def deaf_after(self, seconds: float) -> float:

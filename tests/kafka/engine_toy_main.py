@@ -59,6 +59,13 @@ def _kill_soon() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def deafen(loop: Loop) -> None:
+    """One partition is not given to the loop any more, and nobody has told it."""
+    consumer = loop._consumer._consumer
+    consumer.pause(consumer.assignment()[:1])
+    print(json.dumps({"deaf": str(consumer.assignment()[0])}), flush=True)
+
+
 def main() -> int:
     bootstrap, instance, data, partitions, application = sys.argv[1:6]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
@@ -89,6 +96,7 @@ def main() -> int:
             alarm,
             crash_from_environment(),
         )
+        signal.signal(signal.SIGUSR1, lambda *_: deafen(loop))
         stop_on_signals(loop.request_stop, 20.0)
         start_watchdog(health, 120.0)
         loop.run()

@@ -144,6 +144,22 @@ def test_a_stop_holds_within_a_second_and_nothing_is_lost_by_it(toy: Rig) -> Non
     toy.check_counted_once(300)
 
 
+def test_a_partition_that_the_client_does_not_give_is_read_by_another(toy: Rig) -> None:
+    """Row 10, JOB-03: whatever made the client deaf for one partition (here a pause that the loop
+    knows nothing of), the records that lie there are missed, and another client takes its place."""
+    process = toy.start()
+    toy.send(100)
+    toy.wait_for(100)
+    process.send_signal(signal.SIGUSR1)
+    toy.until(lambda: '"deaf"' in toy.log(), "it is deaf")
+    for _ in range(6):
+        toy.send(100)  # the others go on
+        time.sleep(1.0)
+    toy.wait_for(700)
+    assert "has records that do not come" in toy.log()
+    toy.check_counted_once(700)
+
+
 def test_an_answer_is_decided_within_a_second_behind_a_hundred_thousand_commands(toy: Rig) -> None:
     """Row 29: queued commands do not hold up an operator's record."""
     toy.start()
