@@ -177,9 +177,11 @@ class Cluster:
         log4j = self.data / "log4j2.yaml"
         log4j.write_text(LOG4J)
         logging = f"-Dlog4j2.configurationFile={log4j}"
+        temporary = self.data / "tmp"  # a killed node leaves libraries that it has unpacked there
+        temporary.mkdir(exist_ok=True)
         self._base = [
             *(find_java(), *self.jvm.arguments(self.heap_mb)),
-            *(logging, "-cp", f"{libs}/*"),
+            *(logging, f"-Djava.io.tmpdir={temporary}", "-cp", f"{libs}/*"),
         ]
         quorum = ",".join(
             f"{index + 1}@127.0.0.1:{port}" for index, port in enumerate(self._controller_ports)
