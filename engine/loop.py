@@ -325,7 +325,7 @@ class Loop:
         self._held.forget()
         self._gate.reset()
         self._priority.reset()
-        self._hearing.not_reading()
+        self._hearing.begin()
         self._fetching_paused = False
         self._takeover.epoch = self._consumer.epoch
         self._metrics.rebalances(self._consumer.rebalances)
@@ -344,6 +344,7 @@ class Loop:
             return
         if taken is not None:
             self._states, self._positions = taken
+            self._hearing.begin()
 
     def _renew(self, error: ConsumerLost) -> None:
         """Another consumer takes this one's place; everything is taken again from what is

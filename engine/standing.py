@@ -53,9 +53,15 @@ class Hearing:
     def __init__(self, ends: LogEnds, clock: Clock) -> None:
         self._ends = ends
         self._clock = clock
-        self._standing = Standing()
-        self._looked_s = self._reading_s = clock.monotonic_s()
         self._asked: Callable[[], Ends | None] | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Places were taken, perhaps the same anew after a long restore: nothing is known of
+        them."""
+        self._standing = Standing()
+        self._asked = None
+        self._looked_s = self._reading_s = self._clock.monotonic_s()
 
     @property
     def seconds(self) -> Mapping[Name, float]:
@@ -83,7 +89,7 @@ class Hearing:
         return self._standing.longest()
 
     def not_reading(self) -> None:
-        """Something is paused, or was just assigned: nothing is expected."""
+        """Something is paused: nothing is expected."""
         self._reading_s = self._clock.monotonic_s()
 
     def _look(self, now_s: float, positions: Mapping[Name, int]) -> None:

@@ -275,7 +275,7 @@ class Worker:
         # The client keeps a pause from before they were taken away.
         call(Step.READ, self._consumer.resume, committed)
         self._assigned, self._paused = None, False
-        self._hearing.not_reading()
+        self._hearing.begin()
         if self._scout is not None:
             self._scout.assign({place.partition: max(0, place.offset) for place in committed})
 
@@ -347,7 +347,7 @@ class Worker:
             return  # one that was replaced is being closed
         self._generation += 1
         self._places.assign([(p.topic, p.partition) for p in partitions])
-        self._hearing.not_reading()
+        self._hearing.begin()
         self._questions.open()
         self._health.partitions = tuple(sorted({p.partition for p in partitions}))
         consumer.assign([])

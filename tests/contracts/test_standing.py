@@ -140,6 +140,17 @@ def test_a_partition_that_never_said_where_it_is_counts_too() -> None:
     assert Ear(P0).deaf_after(60) >= DEAF_AFTER_S
 
 
+def test_the_same_places_taken_anew_are_given_time_after_a_long_restore() -> None:
+    """Else a client that replaced a deaf one would be called deaf at once, again and again."""
+    ear = Ear(P0)
+    ear.log.ends[P0] = 9
+    ear.places.read_to({P0: 3})
+    ear.deaf_after(60)
+    ear.clock.sleep(120.0)  # the restore: nobody looks
+    ear.hearing.begin()
+    assert ear.deaf_after(60) >= DEAF_AFTER_S
+
+
 def test_an_outage_is_no_deafness() -> None:
     """While nobody answers nothing is known; the time until the answer does not count whole."""
     ear = Ear(P0)
