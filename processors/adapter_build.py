@@ -14,7 +14,7 @@ from engine.clock import Clock
 from engine.publisher import Publisher
 from engine.watch import Health
 from engine.worker import Worker
-from engine.worker_settings import Handler, WorkerSettings
+from engine.worker_settings import WorkerSettings
 from processors import topology
 from processors.adapter_kafka import KafkaRecords, RedriverLoop
 from processors.adapter_metrics import AdapterMetrics
@@ -138,8 +138,9 @@ def build_deposits(parts: Parts, deposits: DepositsCore) -> Worker:
         stopped=_never,
         metrics=parts.metrics,
     )
-    handler = _handler(parts, "deposits", desk)
-    return _worker(parts, "npp-deposits", topology.DEPOSITS_REQUESTS, handler)
+    late = _Late()
+    handler = _handler(parts, "deposits", desk, late)
+    return _worker(parts, "npp-deposits", topology.DEPOSITS_REQUESTS, handler, late)
 
 
 def build_resolve(parts: Parts, policy: ResolvePolicy) -> Worker:
@@ -153,8 +154,9 @@ def build_resolve(parts: Parts, policy: ResolvePolicy) -> Worker:
         stopped=_never,
         metrics=parts.metrics,
     )
-    handler = _handler(parts, "resolve", desk)
-    return _worker(parts, "npp-resolve", topology.RESOLVE_REQUESTS, handler)
+    late = _Late()
+    handler = _handler(parts, "resolve", desk, late)
+    return _worker(parts, "npp-resolve", topology.RESOLVE_REQUESTS, handler, late)
 
 
 def build_notifications(parts: Parts, notifier: Notifier) -> Worker:
@@ -167,8 +169,9 @@ def build_notifications(parts: Parts, notifier: Notifier) -> Worker:
         stopped=_never,
         metrics=parts.metrics,
     )
-    handler = _handler(parts, "notifications", desk)
-    return _worker(parts, "npp-notifications", topology.NOTIFICATIONS, handler)
+    late = _Late()
+    handler = _handler(parts, "notifications", desk, late)
+    return _worker(parts, "npp-notifications", topology.NOTIFICATIONS, handler, late)
 
 
 def build_redriver(parts: Parts, *, adapter: str, origins: Collection[str]) -> RedriverLoop:
@@ -197,7 +200,7 @@ def _never() -> str | None:
     return None
 
 
-def _handler(parts: Parts, adapter: str, desk: Any) -> InstructionHandler:
+def _handler(parts: Parts, adapter: str, desk: Any, late: _Late) -> InstructionHandler:
     return InstructionHandler(
         adapter=adapter,
         desk=desk,
@@ -205,11 +208,14 @@ def _handler(parts: Parts, adapter: str, desk: Any) -> InstructionHandler:
         publisher=parts.publisher,
         quarantine_partitions=parts.quarantine_partitions,
         metrics=parts.metrics,
+        generation=late.generation,
     )
 
 
-def _worker(parts: Parts, group: str, topic: str, handler: Handler) -> Worker:
-    return Worker(
+def _worker(
+    parts: Parts, group: str, topic: str, handler: InstructionHandler, late: _Late
+) -> Worker:
+    late.worker = Worker(
         _settings(parts, group, topic),
         handler,
         parts.publisher,
@@ -217,6 +223,7 @@ def _worker(parts: Parts, group: str, topic: str, handler: Handler) -> Worker:
         parts.clock,
         parts.health,
     )
+    return late.worker
 
 
 def _settings(parts: Parts, group: str, topic: str) -> WorkerSettings:

@@ -51,40 +51,61 @@ class InstructionHandler:
         publisher: Publisher,
         quarantine_partitions: int,
         metrics: AdapterMetrics,
+        generation: Callable[[], int],
     ) -> None:
+        """`generation` rises with every change of what is assigned."""
         self._adapter = adapter
         self._desk = desk
         self._codec = codec
         self._publisher = publisher
         self._quarantine_partitions = quarantine_partitions
         self._metrics = metrics
+        self._generation_now = generation
         self._under_way: dict[tuple[str, int, int], Work] = {}
+        self._under_way_generation = -1
         self._lock = threading.Lock()
 
     def __call__(self, record: InputRecord) -> Sequence[Outgoing]:
         """Raises TryAgain; NotConfirmed and Exit go up to the worker."""
         place = (record.topic, record.partition, record.offset)
-        with self._lock:
-            work = self._under_way.get(place)
+        work = self._known(place)
         if work is None:
             work = self._read(record)
             if work is None:
                 return ()
             with self._lock:
                 self._under_way[place] = work
-                self._metrics.held.labels(self._adapter).set(len(self._under_way))
+                self._count()
         again_s = self._desk.handle(work)
         if again_s is not None:
             raise TryAgain(f"{self._adapter} waits", again_s)
-        with self._lock:
-            del self._under_way[place]
-            self._metrics.held.labels(self._adapter).set(len(self._under_way))
+        self._done(place, work)
         return ()
 
-    def forget(self) -> None:
-        """Partitions changed hands: what was under way is read again."""
+    def _known(self, place: tuple[str, int, int]) -> Work | None:
+        """The instruction when it was begun already, by this assignment.
+
+        What an earlier assignment began is forgotten: its records are read again, by whoever has
+        their partitions now.
+        """
         with self._lock:
-            self._under_way.clear()
+            generation = self._generation_now()
+            if generation != self._under_way_generation:
+                self._under_way_generation = generation
+                self._under_way.clear()
+                self._count()
+            return self._under_way.get(place)
+
+    def _done(self, place: tuple[str, int, int], work: Work) -> None:
+        """It need not be there any more: the assignment may have changed during the call, and the
+        same record may have been read again since."""
+        with self._lock:
+            if self._under_way.get(place) is work:
+                del self._under_way[place]
+                self._count()
+
+    def _count(self) -> None:
+        self._metrics.held.labels(self._adapter).set(len(self._under_way))
 
     def work_of(self, record: InputRecord, instruction: Any) -> Work:
         """An instruction as work; the rail's handler adds what it knows of it."""
@@ -217,10 +238,10 @@ class RailHandler(InstructionHandler):
             publisher=publisher,
             quarantine_partitions=quarantine_partitions,
             metrics=metrics,
+            generation=generation,
         )
         self._record = record
         self._reader = reader
-        self._generation_now = generation
         self._clock = clock
         self._generation = -1
         self._ends: dict[int, int] = {}
@@ -246,7 +267,6 @@ class RailHandler(InstructionHandler):
             if generation != self._generation:
                 self._record.clear()
                 self._ends.clear()
-                self.forget()
                 self._generation = generation
             if partition in self._ends:
                 return
