@@ -92,6 +92,8 @@ _ROWS: Final[dict[str, dict[str, str]]] = {
     "ResolveReconciliation": dict.fromkeys(STATES, CONFLICT_NOT_OPEN.name),
     "ReleaseFunds": _deferred(),
     "ReverseCapture": _captured(),
+    "DebitFunds": dict.fromkeys(STATES, FUNDS_PRECONDITION.name),
+    "RepeatFundsRequest": dict.fromkeys(STATES, FUNDS_PRECONDITION.name),
     "RequestApproval": dict.fromkeys(STATES, PEOPLE),
     "DecideApproval": dict.fromkeys(STATES, PEOPLE),
     "ResumeProcessing": dict.fromkeys(STATES, STATE_PRECONDITION.name),

@@ -75,6 +75,7 @@ class Action(StrEnum):
     RESOLVE_RECONCILIATION = "RESOLVE_RECONCILIATION"
     RELEASE_EARLY = "RELEASE_EARLY"
     REVERSE = "REVERSE"
+    DEBIT_AGAIN = "DEBIT_AGAIN"
 
 
 class FundsOperation(StrEnum):

@@ -45,6 +45,8 @@ _OPERATOR_COMMANDS: Final = (
     c.ResolveReconciliation,
     c.ReleaseFunds,
     c.ReverseCapture,
+    c.DebitFunds,
+    c.RepeatFundsRequest,
     c.DecideApproval,
     c.ResumeProcessing,
 )

@@ -36,6 +36,8 @@ _ACTIONS: Final[dict[type, str]] = {
     c.ResolveReconciliation: Action.RESOLVE_RECONCILIATION.value,
     c.ReleaseFunds: Action.RELEASE_EARLY.value,
     c.ReverseCapture: Action.REVERSE.value,
+    c.DebitFunds: Action.DEBIT_AGAIN.value,
+    c.RepeatFundsRequest: "REPEAT_FUNDS_REQUEST",
     c.ResumeProcessing: "RESUME_PROCESSING",
 }
 _DECISIONS: Final = {"APPROVED": "APPROVE", "REJECTED": "REJECT"}

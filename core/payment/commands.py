@@ -77,6 +77,7 @@ class ResolveReconciliation(msgspec.Struct, frozen=True):
     attempt: int
     verdict: str
     details: str
+    amount: int | None = None  # RETURNED states what came back
 
 
 class ReleaseFunds(msgspec.Struct, frozen=True):
@@ -92,6 +93,25 @@ class ReverseCapture(msgspec.Struct, frozen=True):
     header: InputHeader
     operator: OperatorHeader
     attempt: int
+    reason: str
+
+
+class DebitFunds(msgspec.Struct, frozen=True):
+    """Debit the customer for a second settlement of the payment (action DEBIT_AGAIN)."""
+
+    header: InputHeader
+    operator: OperatorHeader
+    attempt: int
+    reason: str
+
+
+class RepeatFundsRequest(msgspec.Struct, frozen=True):
+    """Ask Deposits Core again for what it refused, under the operation's next number."""
+
+    header: InputHeader
+    operator: OperatorHeader
+    attempt: int
+    operation: str
     reason: str
 
 
@@ -151,8 +171,12 @@ class RailReport(msgspec.Struct, frozen=True):
 
 
 class DepositsResult(msgspec.Struct, frozen=True, gc=False):
-    """`result` HELD, DECLINED, CAPTURED, RELEASED, DEBITED, REVERSED, CREDITED or FAILED, for one
-    funds reference.
+    """Deposits Core's answer for one funds reference.
+
+    `result` HELD, CAPTURED, RELEASED, DEBITED, REVERSED or CREDITED: done. DECLINED: the account
+    does not allow the hold. REFUSED: certain not to have happened. NEVER_HELD: the hold that a
+    RELEASE names was never carried out and never will be. FAILED: no readable answer; it may have
+    happened.
     """
 
     header: InputHeader
@@ -218,6 +242,8 @@ OperatorCommand = (
     | ResolveReconciliation
     | ReleaseFunds
     | ReverseCapture
+    | DebitFunds
+    | RepeatFundsRequest
     | DecideApproval
     | ResumeProcessing
 )
@@ -234,6 +260,8 @@ INPUTS: tuple[type[msgspec.Struct], ...] = (
     ResolveReconciliation,
     ReleaseFunds,
     ReverseCapture,
+    DebitFunds,
+    RepeatFundsRequest,
     DecideApproval,
     ResumeProcessing,
     RailReport,

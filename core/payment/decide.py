@@ -47,6 +47,8 @@ ORIGINS: Final[dict[type, str]] = {
     c.ResolveReconciliation: "operator",
     c.ReleaseFunds: "operator",
     c.ReverseCapture: "operator",
+    c.DebitFunds: "operator",
+    c.RepeatFundsRequest: "operator",
     c.DecideApproval: "operator",
     c.ResumeProcessing: "operator",
 }
@@ -118,6 +120,10 @@ def _decide(state: Payment | None, command: c.Input, context: Context) -> Decisi
             return decide_reconcile.release_early(state, command, context)
         case c.ReverseCapture():
             return decide_reconcile.reverse_capture(state, command, context)
+        case c.DebitFunds():
+            return decide_reconcile.debit_again(state, command, context)
+        case c.RepeatFundsRequest():
+            return decide_reconcile.repeat_request(state, command, context)
         case c.ResumeProcessing():
             return decide_other.resume(state, command, context)
         case _:

@@ -14,7 +14,7 @@ from core.payment.decide_operator import (
     RETRY_STATES,
 )
 from core.payment.decide_policy import append_decision, find_approval
-from core.payment.decide_reconcile import VERDICTS, captured_amount, find_conflict
+from core.payment.decide_reconcile import VERDICTS, captured_amount, find_conflict, second_debit
 from core.payment.draft import Draft, decided_at
 from core.payment.finish import finish
 from core.payment.state import Payment, range_of
@@ -191,6 +191,8 @@ def bound_amount(state: Payment, command: RequestApproval, attempt: int) -> int:
         return state.amount if conflict is None else conflict.amount or state.amount
     if command.action == Action.REVERSE and 0 < attempt <= len(state.attempts):
         return captured_amount(state.attempts[attempt - 1])
+    if command.action == Action.DEBIT_AGAIN and 0 < attempt <= len(state.attempts):
+        return second_debit(state, state.attempts[attempt - 1])
     return state.amount
 
 
@@ -211,6 +213,9 @@ def _precondition(state: Payment, command: RequestApproval, attempt: int) -> Ref
     mine = state.attempts[attempt - 1]
     if command.action == Action.RELEASE_EARLY:
         good, expected = mine.funds == "RELEASE_DEFERRED", "RELEASE_DEFERRED"
+    elif command.action == Action.DEBIT_AGAIN:
+        good = second_debit(state, mine) > 0
+        expected = "a second settlement that was not debited"
     else:
         good, expected = captured_amount(mine) > 0, "CAPTURED"
     if good:

@@ -8,13 +8,19 @@ from core.decider import Context, Decision, Duplicate, Refusal
 from core.header import Actor, OperatorHeader
 from core.payment import checks, gate
 from core.payment import events as e
-from core.payment.commands import ReleaseFunds, ResolveReconciliation, ReverseCapture
+from core.payment.commands import (
+    DebitFunds,
+    ReleaseFunds,
+    RepeatFundsRequest,
+    ResolveReconciliation,
+    ReverseCapture,
+)
 from core.payment.draft import Draft, decided_at
 from core.payment.finish import finish
 from core.payment.flow_funds import held_back, request
 from core.payment.gate import Wanted
 from core.payment.remember import result_key
-from core.payment.state import UNSENT, Attempt, Conflict, Payment, open_conflicts, range_of
+from core.payment.state import UNSENT, Ask, Attempt, Conflict, Payment, open_conflicts, range_of
 from core.refusals import (
     CONFLICT_NOT_OPEN,
     CONFLICT_OPEN,
@@ -184,6 +190,97 @@ def reverse_capture(state: Payment | None, command: ReverseCapture, context: Con
     draft = _draft(state, context, command.header.traceparent, operator, now)
     request(draft, attempt, FundsOperation.REVERSE, amount, approval_id=approval.id)
     return finish(draft)
+
+
+def debit_again(state: Payment | None, command: DebitFunds, context: Context) -> Decision:
+    """Debit the customer for a second settlement of the payment: gated (ruling 5)."""
+    operator = command.operator
+    limit = context.rules.limits.free_text_characters_max
+    refusal = checks.needed_text("reason", command.reason, limit) or gate.admission(
+        operator, gate.ROLES_OF_ACTION[Action.DEBIT_AGAIN]
+    )
+    if refusal is not None:
+        return refusal
+    if state is None:
+        return refuse(NOT_FOUND)
+    done = state.results.get(result_key("D", command.attempt))
+    if done is not None:
+        return Duplicate(*range_of(state, done))
+    now = decided_at(state, context.now_ms)
+    refusal = gate.too_late(operator, now)
+    if refusal is not None:
+        return refusal
+    if not 0 < command.attempt <= len(state.attempts):
+        return refuse(NO_SUCH_ATTEMPT, attempt=command.attempt)
+    attempt = state.attempts[command.attempt - 1]
+    amount = second_debit(state, attempt)
+    if amount <= 0:
+        return refuse(
+            FUNDS_PRECONDITION,
+            attempt=attempt.number,
+            expected="a second settlement that was not debited",
+            actual=attempt.funds,
+        )
+    approval = gate.find(state, operator, Wanted(Action.DEBIT_AGAIN, attempt.number, amount), now)
+    if isinstance(approval, Refusal):
+        return approval
+
+    draft = _draft(state, context, command.header.traceparent, operator, now)
+    request(draft, attempt, FundsOperation.DEBIT_FORCED, amount, approval_id=approval.id)
+    return finish(draft)
+
+
+def repeat_request(
+    state: Payment | None, command: RepeatFundsRequest, context: Context
+) -> Decision:
+    """A person asks Deposits Core again for what it refused: the operation's next number."""
+    operator = command.operator
+    limit = context.rules.limits.free_text_characters_max
+    refusal = checks.needed_text("reason", command.reason, limit)
+    if refusal is None and command.operation not in FundsOperation.__members__:
+        refusal = refuse(FIELD_INVALID, field="operation", problem="is not one of Deposits Core's")
+    refusal = refusal or gate.admission(operator, gate.REPEATERS)
+    if refusal is not None:
+        return refusal
+    if state is None:
+        return refuse(NOT_FOUND)
+    now = decided_at(state, context.now_ms)
+    refusal = gate.too_late(operator, now)
+    if refusal is not None:
+        return refusal
+    if not 0 < command.attempt <= len(state.attempts):
+        return refuse(NO_SUCH_ATTEMPT, attempt=command.attempt)
+    attempt = state.attempts[command.attempt - 1]
+    refused = refused_ask(attempt, command.operation)
+    if refused is None:
+        return refuse(
+            FUNDS_PRECONDITION,
+            attempt=attempt.number,
+            expected=f"{command.operation} refused",
+            actual=attempt.funds,
+        )
+
+    draft = _draft(state, context, command.header.traceparent, operator, now)
+    request(draft, attempt, command.operation, refused.amount)
+    return finish(draft)
+
+
+def second_debit(state: Payment, attempt: Attempt) -> int:
+    """What the rail settled a second time and nobody has debited yet, in cents."""
+    others = any(a.outcome == "PAID" for a in state.attempts if a is not attempt)
+    if attempt.outcome != "PAID" or not others:
+        return 0
+    taken = attempt.captured + attempt.debited - attempt.reversed - attempt.credited
+    return attempt.settled - attempt.waived - taken
+
+
+def refused_ask(attempt: Attempt, operation: str) -> Ask | None:
+    """The latest instruction of this operation, when Deposits Core refused it."""
+    latest = None
+    for ask in attempt.asks:
+        if ask.operation == operation:
+            latest = ask
+    return latest if latest is not None and latest.status == "REFUSED" else None
 
 
 def captured_amount(attempt: Attempt) -> int:

@@ -138,7 +138,11 @@ class PolicyChecked(msgspec.Struct, frozen=True, gc=False):
 
 
 class FundsRequested(msgspec.Struct, frozen=True, gc=False):
-    """`repeat` counts how often the same reference was asked before: 0 for the first time."""
+    """`repeat` counts how often the same reference was asked before: 0 for the first time.
+
+    `not_after` (HOLD): Deposits Core never carries it out after that. `hold_funds_ref` (RELEASE):
+    the HOLD that was not answered.
+    """
 
     header: EventHeader
     operation: str
@@ -146,14 +150,19 @@ class FundsRequested(msgspec.Struct, frozen=True, gc=False):
     amount: int
     currency: str
     repeat: int
+    not_after: int | None = None
+    hold_funds_ref: str | None = None
 
 
 class FundsRequestFailed(msgspec.Struct, frozen=True, gc=False):
+    """`result` REFUSED: certain not to have happened; FAILED: no readable answer, it may have."""
+
     header: EventHeader
     operation: str
     funds_ref: str
     code: str | None
     details: str | None
+    result: str = "FAILED"
 
 
 class FundsHeld(msgspec.Struct, frozen=True, gc=False):
@@ -339,8 +348,11 @@ class NonPaymentConfirmed(msgspec.Struct, frozen=True, gc=False):
 
 
 class RecallRequested(msgspec.Struct, frozen=True, gc=False):
+    """`code`: what the adapter's ALREADY_SUBMITTED rests on (ruling 3)."""
+
     header: EventHeader
     external_ref: str
+    code: str | None = None
 
 
 class RecallAnswered(msgspec.Struct, frozen=True, gc=False):
@@ -379,6 +391,10 @@ class ReconciliationResolved(msgspec.Struct, frozen=True, gc=False):
 
 
 class PaymentReturned(msgspec.Struct, frozen=True, gc=False):
+    """`amount` as reported: one return, or the total so far when it has no message id or comes
+    `via_enquiry`. `total`: what has come back, this report included (ruling 13).
+    """
+
     header: EventHeader
     external_ref: str
     amount: int
@@ -386,6 +402,8 @@ class PaymentReturned(msgspec.Struct, frozen=True, gc=False):
     code: str | None
     rail_message_id: str | None
     assigned_from: AssignedFrom | None = None
+    via_enquiry: bool = False
+    total: int = 0
 
 
 class CustomerNotificationRequested(msgspec.Struct, frozen=True, gc=False):

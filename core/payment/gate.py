@@ -41,7 +41,9 @@ ROLES_OF_ACTION: Final[dict[str, frozenset[str]]] = {
     Action.RESOLVE_RECONCILIATION: _SENIORS,
     Action.RELEASE_EARLY: _SENIORS,
     Action.REVERSE: _SENIORS,
+    Action.DEBIT_AGAIN: _SENIORS,
 }
+REPEATERS: Final = _SENIORS  # may have Deposits Core asked again for what it refused
 APPROVERS: Final = frozenset({"approver"})
 ADMINS: Final = frozenset({"admin"})
 

@@ -35,7 +35,9 @@ class DepositsRequest(msgspec.Struct, frozen=True, gc=False):
     """operation HOLD, CAPTURE, RELEASE, DEBIT_FORCED, REVERSE or CREDIT. `hold_ref` when one is
     known.
 
-    `parties` is given for HOLD only: Deposits Core needs the debtor's account.
+    `parties` is given for HOLD only: Deposits Core needs the debtor's account. `not_after`, too:
+    Deposits Core never carries a hold out after it. `hold_funds_ref` is given for the RELEASE of a
+    hold that was not answered: it names that HOLD.
     """
 
     header: InstructionHeader
@@ -47,6 +49,8 @@ class DepositsRequest(msgspec.Struct, frozen=True, gc=False):
     hold_ref: str | None = None
     parties: Sealed | None = None
     repeat: int = 0
+    not_after: int | None = None
+    hold_funds_ref: str | None = None
 
 
 class PolicyCheckRequest(msgspec.Struct, frozen=True, gc=False):
