@@ -19,6 +19,7 @@ EXTERNAL_REF_LENGTH: Final = 30  # "N", 26 characters, three digits; NPP allows 
 FUNDS_REF_LENGTH: Final = 33  # the external reference, a letter, two digits
 ATTEMPTS_MAX: Final = 20
 CURRENCY: Final = "AUD"
+CENTS_PER_UNIT: Final = 100
 ZERO_HASH: Final = bytes(32)
 
 # Lower-case base32, two characters at a time: four times as fast as the standard library's.
@@ -176,6 +177,16 @@ def funds_ref(payment_id: str, attempt: int, operation: str, number: int = 1) ->
     reference.
     """
     return f"{external_ref(payment_id, attempt)}{FUNDS_LETTER[operation]}{number:02d}"
+
+
+def format_amount(cents: int, currency: str) -> str:
+    """An amount as people read it: 1858 and AUD is `AUD 18.58`, 123456789 is `AUD 1,234,567.89`.
+
+    The only place that does it: minor units never reach a person as a bare number. `cents` are
+    hundredths whatever the currency says, since that is how the adapters read amounts.
+    """
+    whole, rest = divmod(abs(cents), CENTS_PER_UNIT)
+    return f"{currency} {'-' if cents < 0 else ''}{whole:,}.{rest:02d}"
 
 
 def same_person(a: str, b: str) -> bool:
