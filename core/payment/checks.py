@@ -112,18 +112,18 @@ def account_constraint(field: str, party: Party) -> Refusal | None:
 
 def pay_id_constraint(pay_id_type: str, pay_id: str) -> Refusal | None:
     """TELI `+61-412345678`, EMAL lower case up to 256, AUBN 9 or 11 digits, ORGN text."""
-    good = (
-        len(pay_id) <= PAY_ID_CHARACTERS_MAX and text_problem(pay_id, PAY_ID_CHARACTERS_MAX) is None
-    )
+    problem = text_problem(pay_id, PAY_ID_CHARACTERS_MAX)
+    if problem is not None:
+        return refuse(NPP_CONSTRAINT, field="PayID", problem=f"it {problem}")
     match pay_id_type:
         case "TELI":
-            good = good and _TELI.fullmatch(pay_id) is not None
+            good = _TELI.fullmatch(pay_id) is not None
         case "EMAL":
-            good = good and _EMAL.fullmatch(pay_id) is not None and pay_id == pay_id.lower()
+            good = _EMAL.fullmatch(pay_id) is not None and pay_id == pay_id.lower()
         case "AUBN":
-            good = good and _AUBN.fullmatch(pay_id) is not None
+            good = _AUBN.fullmatch(pay_id) is not None
         case "ORGN":
-            good = good and bool(pay_id.strip())
+            good = bool(pay_id.strip())
         case _:
             return refuse(
                 NPP_CONSTRAINT, field="PayID type", problem="it is not TELI, EMAL, AUBN or ORGN"

@@ -26,6 +26,7 @@ from core.payment.deadlines import with_deadline
 from core.payment.decide_other import suspend
 from core.payment.finish import finish
 from core.payment.instruct import instructions
+from core.payment.limits import over_limit
 from core.payment.state import Payment
 from core.refusals import FIELD_INVALID, PARKED, WRONG_TOPIC, no_effect, refuse
 
@@ -85,6 +86,9 @@ def _decide(state: Payment | None, command: c.Input, context: Context) -> Decisi
     origin = ORIGINS.get(kind)
     if origin is not None and origin != context.origin:
         return refuse(WRONG_TOPIC, what=kind.__name__, where=context.origin)
+    refusal = over_limit(command, context.rules.limits)
+    if refusal is not None:
+        return refusal
     if state is not None and state.parked and kind is not c.ResumeProcessing:
         return no_effect(PARKED)
     match command:

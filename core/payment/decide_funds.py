@@ -6,7 +6,6 @@ from typing import Final
 
 from core.decider import Context, Decision, Duplicate, Refusal, Unmatched
 from core.header import Actor, EventHeader
-from core.payment import checks
 from core.payment import events as e
 from core.payment.commands import DepositsResult
 from core.payment.decide_policy import fail_unsent
@@ -44,7 +43,7 @@ CONFLICT_KIND: Final = "FUNDS_CONTRADICTION"
 
 def deposits_result(state: Payment | None, command: DepositsResult, context: Context) -> Decision:
     """One answer for one funds reference (domain: money and funds)."""
-    refusal = _shape(command, context)
+    refusal = _shape(command)
     if refusal is not None:
         return refusal
     if state is None:
@@ -100,7 +99,7 @@ def deposits_result(state: Payment | None, command: DepositsResult, context: Con
     return finish(draft)
 
 
-def _shape(command: DepositsResult, context: Context) -> Refusal | None:
+def _shape(command: DepositsResult) -> Refusal | None:
     operation, result = command.operation, command.result
     done = _DONE.get(operation)
     if done is None:
@@ -116,12 +115,7 @@ def _shape(command: DepositsResult, context: Context) -> Refusal | None:
         return refuse(FIELD_INVALID, field="fundsRef", problem=f"is no reference of a {operation}")
     if result == "HELD" and not command.hold_ref:
         return refuse(FIELD_MISSING, field="holdRef")
-    if command.code is None and command.details is None:
-        return None
-    limit = context.rules.limits.free_text_characters_max
-    return checks.optional_text("code", command.code, limit) or checks.optional_text(
-        "details", command.details, limit
-    )
+    return None
 
 
 def _same_answer(ask: Ask, command: DepositsResult) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 
 from core.decider import Context, Decision, Duplicate, Refusal, Unmatched
 from core.header import Actor
-from core.payment import checks, found, rail_effects
+from core.payment import found, rail_effects
 from core.payment.commands import RailReport
 from core.payment.draft import Draft, decided_at
 from core.payment.evolve_beside import note_kind
@@ -37,7 +37,6 @@ from core.refusals import (
     NOT_ASKED,
     NOT_SENT,
     NOTES_FULL,
-    NPP_CONSTRAINT,
     RESEND_REJECTED,
     Quiet,
     no_effect,
@@ -47,7 +46,6 @@ from core.rules import Rules
 from core.values import State, attempt_of_external_ref, external_ref
 
 _KINDS: Final = frozenset(KINDS)
-_CODE_CHARACTERS_MAX: Final = 35
 _DENIALS: Final = frozenset({"WITHDRAWN", "NOT_SUBMITTED"})
 _PAID: Final = frozenset({"PAID", "RETURNED"})
 
@@ -56,7 +54,7 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
     """Apply, DUPLICATE, NO_EFFECT or a conflict; never a refusal for the state (domain:
     ruling 5).
     """
-    refusal = _shape(command, context)
+    refusal = _shape(command)
     if refusal is not None:
         return refusal
     if state is None:
@@ -345,7 +343,7 @@ def _remembered_from(attempt: Attempt, kind: str) -> int:
     return 1
 
 
-def _shape(command: RailReport, context: Context) -> Refusal | None:
+def _shape(command: RailReport) -> Refusal | None:
     if command.kind not in _KINDS:
         return refuse(FIELD_INVALID, field="kind", problem="is no kind of report")
     if attempt_of_external_ref(command.external_ref) is None:
@@ -354,17 +352,4 @@ def _shape(command: RailReport, context: Context) -> Refusal | None:
         return refuse(FIELD_INVALID, field="amount", problem="is not above zero")
     if not command.adapter:
         return refuse(FIELD_MISSING, field="adapter")
-    limits = context.rules.limits
-    reference = command.transaction_id
-    if reference is not None and len(reference) > limits.transaction_id_characters_max:
-        return refuse(NPP_CONSTRAINT, field="transactionId", problem="it is too long")
-    return (
-        checks.optional_text("adapter", command.adapter, checks.ID_CHARACTERS_MAX)
-        or checks.optional_text("code", command.code, _CODE_CHARACTERS_MAX)
-        or checks.optional_text("railMessageId", command.rail_message_id, checks.ID_CHARACTERS_MAX)
-        or checks.optional_text("transactionId", reference, checks.ID_CHARACTERS_MAX)
-        or checks.optional_text(
-            "technicalResult", command.technical_result, checks.ID_CHARACTERS_MAX
-        )
-        or checks.optional_text("details", command.details, limits.free_text_characters_max)
-    )
+    return None

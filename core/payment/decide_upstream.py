@@ -40,7 +40,7 @@ def create(state: Payment | None, command: CreatePayment, context: Context) -> D
     """One key of one source is one payment (domain: identity); the same content again is the first
     result.
     """
-    refusal = _shape(command, context)
+    refusal = _shape(command)
     if refusal is not None:
         return refusal
     try:
@@ -171,30 +171,25 @@ def _account(party: Party) -> tuple[str | None, str | None, str | None, str | No
     return party.bsb, party.account, party.pay_id_type, party.pay_id
 
 
-def _shape(command: CreatePayment, context: Context) -> Refusal | None:
-    limits = context.rules.limits
+def _shape(command: CreatePayment) -> Refusal | None:
     source, key = command.source, command.idempotency_key
     if not source or not key:
         return refuse(FIELD_MISSING, field="idempotencyKey" if source else "source")
-    problem = checks.text_problem(source, limits.source_characters_max)
-    if problem is not None:
-        return refuse(FIELD_INVALID, field="source", problem=problem)
-    problem = checks.text_problem(key, limits.idempotency_key_characters_max)
-    if problem is not None:
-        return refuse(FIELD_INVALID, field="idempotencyKey", problem=problem)
     if payment_intent_id(source, key) != command.header.payment_intent_id:
         return refuse(ID_MISMATCH, detail="paymentIntentId is not that of source and key")
     if not command.end_to_end_id:
         return refuse(FIELD_MISSING, field="endToEndId")
     if command.service not in checks.SERVICES:
         return refuse(FIELD_INVALID, field="service", problem="is not x2p1 or sct")
-    return checks.optional_text("customerId", command.customer_id, checks.ID_CHARACTERS_MAX)
+    return None
 
 
 def _party_shapes(parties: Parties, context: Context) -> Refusal | None:
     limits = context.rules.limits
-    return checks.debtor_shape(parties.debtor, limits) or checks.creditor_shape(
-        parties.creditor, limits
+    return (
+        checks.debtor_shape(parties.debtor, limits)
+        or checks.creditor_shape(parties.creditor, limits)
+        or checks.optional_text("remittance", parties.remittance, limits.remittance_characters_max)
     )
 
 
@@ -211,13 +206,6 @@ def _invariants(command: CreatePayment, parties: Parties, context: Context) -> R
     )
     if refusal is not None:
         return refusal
-    problem = checks.text_problem(command.end_to_end_id, limits.end_to_end_id_characters_max)
-    if problem is not None:
-        return refuse(NPP_CONSTRAINT, field="endToEndId", problem=f"it {problem}")
-    if parties.remittance is not None:
-        problem = checks.text_problem(parties.remittance, limits.remittance_characters_max)
-        if problem is not None:
-            return refuse(NPP_CONSTRAINT, field="remittance", problem=f"it {problem}")
     if command.uetr is not None and not checks.is_uetr(command.uetr):
         return refuse(NPP_CONSTRAINT, field="UETR", problem="it is no UUID")
     return _times(command, context)

@@ -123,7 +123,7 @@ CREATES: list[tuple[str, dict[str, Any], Any]] = [
     ("negative", {"amount": -1}, r.AMOUNT_NOT_POSITIVE),
     ("not AUD", {"currency": "NZD"}, r.CURRENCY_NOT_AUD),
     ("over the limit", {"amount": 100_000_001}, r.AMOUNT_OVER_LIMIT),
-    ("long endToEndId", {"end_to_end_id": "e" * 36}, r.NPP_CONSTRAINT),
+    ("long endToEndId", {"end_to_end_id": "e" * 36}, r.FIELD_INVALID),
     ("bad UETR", {"uetr": "not-a-uuid"}, r.NPP_CONSTRAINT),
     (
         "too far ahead",
