@@ -8,9 +8,10 @@ import structlog
 
 from adapters import ports
 from adapters.gateway import Gateway
-from adapters.http_call import DETAILS_CHARACTERS_MAX, HttpAnswer, call
+from adapters.http_call import HttpAnswer, call, readable
 from adapters.ports import FundsAnswer
 from core.payment.instructions import DepositsRequest
+from core.payment.limits import OUTSIDE_ID_CHARACTERS_MAX
 from core.values import FundsOperation, Parties
 from engine.clock import Clock
 
@@ -24,6 +25,8 @@ PATHS: Final[dict[str, str]] = {
     FundsOperation.REVERSE: "/reversals",
     FundsOperation.CREDIT: "/credits",
 }
+# Kept whole; an answer with a longer one is unreadable.
+TEXTS: Final = dict.fromkeys(("holdRef", "ledgerRef", "code"), OUTSIDE_ID_CHARACTERS_MAX)
 DECLINES: Final = frozenset({402, 422})
 REFUSALS: Final = frozenset({400, 402, 404, 409, 422})  # Deposits Core's own no, with its code
 
@@ -41,7 +44,8 @@ class HttpDepositsCore:
         if path is None:
             now = self._clock.now_ms()
             return FundsAnswer(ports.REFUSED, now, now, "NOT_SENT", code="UNKNOWN_OPERATION")
-        answer = call(self._gateway, self._clock, "POST", path, body_of(request, parties))
+        body = body_of(request, parties)
+        answer = readable(call(self._gateway, self._clock, "POST", path, body), TEXTS)
         outcome = _outcome(answer, request)
         log.info(
             "deposits request",
@@ -62,7 +66,7 @@ class HttpDepositsCore:
             ledger_ref=answer.text("ledgerRef"),
             verified_at=answer.whole("verifiedAt"),
             code=None if outcome == ports.DONE else answer.text("code"),
-            details=answer.text("details", DETAILS_CHARACTERS_MAX),
+            details=answer.free_text("details"),
         )
 
 

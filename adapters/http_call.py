@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from adapters.gateway import BrokenError, ConnectError, Gateway, TooLongError
 from engine.clock import Clock
 
-TEXT_CHARACTERS_MAX: Final = 64
+log = structlog.get_logger("adapters.http_call")
+
+UNREADABLE: Final = "UNREADABLE"
 DETAILS_CHARACTERS_MAX: Final = 1_000
 WHOLE_MAX: Final = 10**15
 
@@ -27,10 +30,15 @@ class HttpAnswer(msgspec.Struct, frozen=True):
     asked_at: int
     answered_at: int
 
-    def text(self, name: str, characters_max: int = TEXT_CHARACTERS_MAX) -> str | None:
-        """A string field of the body, cut at `characters_max` and without NUL, or None."""
+    def text(self, name: str) -> str | None:
+        """A string field of the body as it stands, or None. `readable` bounds it before."""
         value = self.body.get(name) if self.body else None
-        return value.replace("\0", "")[:characters_max] if isinstance(value, str) else None
+        return value if isinstance(value, str) and value else None
+
+    def free_text(self, name: str) -> str | None:
+        """Words for people: cut at DETAILS_CHARACTERS_MAX and without NUL, or None."""
+        value = self.text(name)
+        return None if value is None else value.replace("\0", "")[:DETAILS_CHARACTERS_MAX]
 
     def whole(self, name: str) -> int | None:
         """A positive integer field of the body, or None; a float or a boolean is no integer."""
@@ -40,6 +48,39 @@ class HttpAnswer(msgspec.Struct, frozen=True):
     def has(self, name: str) -> bool:
         """Whether the body says anything under this name."""
         return self.body is not None and self.body.get(name) is not None
+
+
+def readable(
+    answer: HttpAnswer, texts: Mapping[str, int], wholes: Collection[str] = ()
+) -> HttpAnswer:
+    """The answer itself, or one without a body when it can not be read; then its technical result
+    is UNREADABLE, and the log names the field.
+
+    `texts`: the most characters of ids and codes by their field; `wholes`: fields of amounts and
+    times. An id that is cut is another id, and an amount that can not be read must not pass for
+    "the amount that was asked": such an answer counts as none, and is asked for again.
+    """
+    for name, most in texts.items():
+        if answer.has(name) and (problem := _text_problem(answer.body, name, most)):
+            return _refused(answer, name, problem)
+    for name in wholes:
+        if answer.has(name) and answer.whole(name) is None:
+            return _refused(answer, name, "is no positive whole number")
+    return answer
+
+
+def _text_problem(body: Mapping[str, Any] | None, name: str, most: int) -> str | None:
+    value = None if body is None else body[name]
+    if not isinstance(value, str):
+        return "is no text"
+    if len(value) > most:
+        return f"has {len(value)} characters, at most {most} are kept"
+    return "holds NUL" if "\0" in value else None
+
+
+def _refused(answer: HttpAnswer, name: str, problem: str) -> HttpAnswer:
+    log.error("answer can not be read and counts as none", field=name, problem=problem)
+    return HttpAnswer(answer.status, None, UNREADABLE, answer.asked_at, answer.answered_at)
 
 
 def call(
@@ -62,6 +103,6 @@ def call(
     except (msgspec.DecodeError, UnicodeDecodeError):
         decoded = None
         if status < 400:
-            return HttpAnswer(status, None, "UNREADABLE", asked_at, answered_at)
+            return HttpAnswer(status, None, UNREADABLE, asked_at, answered_at)
     found = decoded if isinstance(decoded, dict) else None
     return HttpAnswer(status, found, f"HTTP_{status}", asked_at, answered_at)

@@ -6,8 +6,9 @@ import structlog
 
 from adapters import ports
 from adapters.gateway import Gateway
-from adapters.http_call import call
+from adapters.http_call import call, readable
 from adapters.ports import NotifyAnswer
+from core.payment.checks import ID_CHARACTERS_MAX
 from core.payment.instructions import CustomerNotification
 from engine.clock import Clock
 
@@ -36,6 +37,7 @@ class HttpNotifier:
             "customerId": notification.customer_id,
         }
         answer = call(self._gateway, self._clock, "POST", "/notifications", body)
+        answer = readable(answer, {"channel": ID_CHARACTERS_MAX})
         result = answer.text("result")
         known = (
             answer.status in (200, 201)

@@ -12,6 +12,7 @@ import msgspec
 
 from core.header import InputHeader
 from core.payment.commands import AssignedFrom, RailReport
+from core.payment.limits import CODE_CHARACTERS_MAX, OUTSIDE_ID_CHARACTERS_MAX
 from core.values import payment_id_of_external_ref
 
 # ISO 20022 ExternalPaymentTransactionStatus1Code -> what it says of the attempt.
@@ -34,15 +35,16 @@ KIND_OF_CANCELLATION: Final[dict[str, str]] = {
     "PDCR": "STATUS",
 }
 TEXT_CHARACTERS_MAX: Final = 1_000
-ID_CHARACTERS_MAX: Final = 64
-CODE_CHARACTERS_MAX: Final = 35
 _REFERENCE: Final = re.compile(r"[Nn][A-Za-z2-7]{26}[0-9]{3}", re.ASCII)
 _CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
 _AMOUNT: Final = re.compile(r"[0-9]{1,13}(\.[0-9]{1,2})?", re.ASCII)
 
 
 class StatusReason(msgspec.Struct, frozen=True):
+    """A reason: `Cd` of an ISO code set, or the bank's own `Prtry`. Both are codes."""
+
     Cd: str | None = None
+    Prtry: str | None = None
     AddtlInf: str | None = None
 
 
@@ -95,8 +97,10 @@ def report_of(
 
     A person may assign it to `payment_intent_id` and `external_ref`. A status that the table does
     not know becomes STATUS with that status as its code, which changes nothing. Raises
-    UnreadableMessageError for an amount or a type that can not be read.
+    UnreadableMessageError for an amount or a type that can not be read, and for an id or a code
+    that is too long: cut short it would be another one.
     """
+    _check(message)
     reference = external_ref or message.OrgnlInstrId
     if not _REFERENCE.fullmatch(reference):
         return None
@@ -104,8 +108,8 @@ def report_of(
     if payment_id is None:
         return None
     kind, code, amount = _meaning(message)
-    if len(message.MsgId) > ID_CHARACTERS_MAX or "\0" in message.MsgId:
-        raise UnreadableMessageError("MsgId is too long")
+    if code is not None:
+        _check_text("a code", code, CODE_CHARACTERS_MAX)
     if amount is not None and not _CURRENCY.fullmatch(amount.Ccy):
         raise UnreadableMessageError("a currency is not three capital letters")
     reason = message.RtrRsnInf or message.StsRsnInf
@@ -114,13 +118,13 @@ def report_of(
         external_ref=reference.upper(),
         kind=kind,
         adapter=adapter,
-        code=_text(code, CODE_CHARACTERS_MAX),
+        code=code or None,
         amount=None if amount is None else cents(amount.Value),
         currency=None if amount is None else amount.Ccy,
         # One message id stands for one kind and content; what changes nothing needs none.
         rail_message_id=message.MsgId if kind not in ("STATUS", "RECEIVED") else None,
-        transaction_id=_text(message.OrgnlTxId, CODE_CHARACTERS_MAX),
-        details=None if reason is None else _text(reason.AddtlInf, TEXT_CHARACTERS_MAX),
+        transaction_id=message.OrgnlTxId or None,
+        details=None if reason is None else _free_text(reason.AddtlInf),
         assigned_from=assigned_from,
     )
 
@@ -130,20 +134,47 @@ def _meaning(message: RailMessage) -> tuple[str, str | None, Amount | None]:
         case "pacs.002":
             status = message.TxSts or ""
             kind = KIND_OF_STATUS.get(status, "STATUS")
-            code = message.StsRsnInf.Cd if message.StsRsnInf else None
+            code = _code(message.StsRsnInf)
             if kind == "STATUS":
                 code = status
             return kind, code, message.IntrBkSttlmAmt
         case "pacs.004":
-            code = message.RtrRsnInf.Cd if message.RtrRsnInf else None
+            code = _code(message.RtrRsnInf)
             return "RETURNED", code, message.RtrdIntrBkSttlmAmt
         case "camt.029":
             status = message.CxlSts or ""
             kind = KIND_OF_CANCELLATION.get(status, "STATUS")
-            code = message.StsRsnInf.Cd if message.StsRsnInf else None
+            code = _code(message.StsRsnInf)
             return kind, status if kind == "STATUS" else code, None
         case _:
             raise UnreadableMessageError("MsgType is not pacs.002, pacs.004 or camt.029")
+
+
+def _code(reason: StatusReason | None) -> str | None:
+    """The reason's one code. Raises UnreadableMessageError for two, of which ISO 20022 knows
+    nothing.
+    """
+    if reason is None:
+        return None
+    if reason.Cd and reason.Prtry:
+        raise UnreadableMessageError("a reason has both Cd and Prtry")
+    return reason.Cd or reason.Prtry
+
+
+def _check(message: RailMessage) -> None:
+    """Raises UnreadableMessageError for an id that is not kept whole."""
+    if not message.MsgId:
+        raise UnreadableMessageError("MsgId is empty")
+    _check_text("MsgId", message.MsgId, OUTSIDE_ID_CHARACTERS_MAX)
+    _check_text("OrgnlInstrId", message.OrgnlInstrId, OUTSIDE_ID_CHARACTERS_MAX)
+    _check_text("OrgnlTxId", message.OrgnlTxId or "", OUTSIDE_ID_CHARACTERS_MAX)
+
+
+def _check_text(name: str, value: str, most: int) -> None:
+    if len(value) > most:
+        raise UnreadableMessageError(f"{name} has {len(value)} characters, at most {most} are kept")
+    if "\0" in value:
+        raise UnreadableMessageError(f"{name} holds NUL")
 
 
 def cents(value: str) -> int:
@@ -162,6 +193,6 @@ def decimal(amount: int) -> str:
     return f"{amount // 100}.{amount % 100:02d}"
 
 
-def _text(value: str | None, characters_max: int) -> str | None:
-    """Text, bounded and without NUL; lone surrogates never get past JSON decoding."""
-    return None if value is None else value.replace("\0", "")[:characters_max]
+def _free_text(value: str | None) -> str | None:
+    """Words for people: bounded and without NUL; lone surrogates never get past JSON decoding."""
+    return None if value is None else value.replace("\0", "")[:TEXT_CHARACTERS_MAX]

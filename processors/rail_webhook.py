@@ -103,7 +103,7 @@ class RailWebhook:
             self._quarantine(raw, None, quarantine.UNDECODABLE, str(error), received_at)
             return self._ended(202, "undecodable", None, received_at)
         if report is None:
-            key = message.OrgnlInstrId.encode()[:64]
+            key = message.OrgnlInstrId.encode()  # parse bounds it
             detail = "OrgnlInstrId is no reference of ours"
             self._quarantine(raw, key, quarantine.UNMATCHED, detail, received_at)
             return self._ended(202, "unmatched", None, received_at)

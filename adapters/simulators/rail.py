@@ -25,7 +25,7 @@ from adapters.simulators import base
 from adapters.simulators.base import BadRequestError, Journal, Scripts, json_body
 from adapters.simulators.rail_behaviour import drawn
 from adapters.simulators.rail_ledger import PendingStep, RailEntry, RailLedger
-from adapters.simulators.rail_words import TIMED_KINDS, callback, described
+from adapters.simulators.rail_words import TIMED_KINDS, callback, described, scripted
 from core.values import payment_id_of_external_ref
 from engine.clock import Clock, SystemClock
 
@@ -34,6 +34,7 @@ CALLBACK_PAUSE_SECONDS_MAX: Final = 2.0
 CALLBACK_TIMEOUT_SECONDS: Final = 10.0
 CALLBACKS_AT_ONCE_MAX: Final = 32
 HANG_MILLIS_MAX: Final = 120_000
+TRIES_MAX: Final = 1_000_000  # of a step without `times`: for ever
 CONTENT_FIELDS: Final = ("amount", "currency", "service", "endToEndId", "debtor", "creditor")
 
 
@@ -57,7 +58,7 @@ class RailSimulator:
         self._clock = clock
         self._seed = seed
         self._behaviour = behaviour
-        self._http_tries: dict[str, int] = {}
+        self._tries: dict[tuple[str, str], int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._sending = asyncio.Semaphore(CALLBACKS_AT_ONCE_MAX)
         self._client: aiohttp.ClientSession | None = None
@@ -122,7 +123,8 @@ class RailSimulator:
         if entry.rejected is not None and _first(steps, "SYNC_REJECT") is not None:
             return JSONResponse(described(entry), status_code=422)
         status_code = 202 if entry.submitted == 1 else 200
-        return JSONResponse(described(entry), status_code=status_code)
+        answer = scripted(described(entry), _first(steps, "ANSWER"))
+        return JSONResponse(answer, status_code=status_code)
 
     def _take(
         self, ref: str, body: dict[str, Any], steps: list[dict[str, Any]], now: int
@@ -146,29 +148,33 @@ class RailSimulator:
     async def _status(self, request: Request) -> Response:
         ref = request.path_params["ref"].upper()
         self.ledger.count_enquiry(ref)
-        step = _first(self._steps_of(ref), "ENQUIRY")
+        step = self._turn(ref, self._steps_of(ref), ("ENQUIRY",))
         if step is not None and (step.get("hang") or "httpStatus" in step):
+            return await _fail({"status": step.get("httpStatus", 503), **step})
+        entry = self.ledger.entries.get(ref)
+        said = None if step is None else step.get("status")
+        if said == ports.UNKNOWN or (said is None and entry is None):
+            return _unknown(ref)
+        shown = {"externalRef": ref} if entry is None else described(entry)
+        if step is not None:
+            shown |= {k: step[k] for k in ("status", "code", "amount") if k in step}
+        return JSONResponse(scripted(shown, step))
+
+    async def _recall(self, request: Request) -> Response:
+        ref = request.path_params["ref"].upper()
+        step = self._turn(ref, self._steps_of(ref), ("RECALL",)) or {"kind": "RECALL"}
+        if step.get("hang") or "httpStatus" in step:
             return await _fail({"status": step.get("httpStatus", 503), **step})
         entry = self.ledger.entries.get(ref)
         if entry is None:
             return _unknown(ref)
-        shown = described(entry)
-        if step is not None and "status" in step:
-            if step["status"] == ports.UNKNOWN:
-                return _unknown(ref)
-            shown |= {k: step[k] for k in ("status", "code", "amount") if k in step}
-        return JSONResponse(shown)
-
-    async def _recall(self, request: Request) -> Response:
-        ref = request.path_params["ref"].upper()
-        entry = self.ledger.entries.get(ref)
-        if entry is None:
-            return _unknown(ref)
-        step = _first(self._steps_of(ref), "RECALL") or {"kind": "RECALL"}
-        answer = self._judge_recall(entry, step.get("answer"))
+        if step.get("ledger", True):
+            answer = self._judge_recall(entry, step.get("answer"))
+        else:
+            answer = step.get("answer", "ACCEPTED")  # words only: the money goes its own way
         self.ledger.recalls[ref] = answer
         self.ledger.keep(entry)
-        shown = {**described(entry), "recall": answer}
+        shown = scripted({**described(entry), "recall": answer}, step)
         after = step.get("afterMillis", 0)
         if answer == "PENDING":
             return JSONResponse(shown, status_code=202)
@@ -227,12 +233,18 @@ class RailSimulator:
 
     def _trouble(self, ref: str, steps: list[dict[str, Any]]) -> dict[str, Any] | None:
         """The HTTP or HANG step that this try runs into, or None."""
-        tried = self._http_tries[ref] = self._http_tries.get(ref, 0) + 1
+        return self._turn(ref, steps, ("HTTP", "HANG"), times=1)
+
+    def _turn(
+        self, ref: str, steps: list[dict[str, Any]], kinds: tuple[str, ...], times: int = TRIES_MAX
+    ) -> dict[str, Any] | None:
+        """The step of these kinds whose turn this try is: each has `times` tries, in order."""
+        tried = self._tries[ref, kinds[0]] = self._tries.get((ref, kinds[0]), 0) + 1
         before = 0
         for step in steps:
-            if step["kind"] not in ("HTTP", "HANG"):
+            if step["kind"] not in kinds:
                 continue
-            before += step.get("times", 1)
+            before += step.get("times", times)
             if tried <= before:
                 return step
         return None
@@ -258,7 +270,10 @@ class RailSimulator:
             entry.pending = [each for each in entry.pending if each is not pending]
             return  # it was called back before it happened
         if step.get("ledger", True):
-            entry.apply(step["kind"], amount=step.get("ledgerAmount"), code=step.get("code"))
+            moved = step.get("amount") if step["kind"] == "RETURNED" else None
+            moved = step.get("ledgerAmount", moved)
+            code = step.get("code", step.get("prtry"))
+            entry.apply(step["kind"], amount=moved, code=code)
             self.ledger.keep(entry)
         if step.get("message", True):
             entry.messages += 1

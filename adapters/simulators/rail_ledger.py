@@ -73,8 +73,9 @@ class RailEntry(msgspec.Struct):
                 self.rejected = code or "MS03"
             case "EXPIRED" if not self.settled_amount and not self.ended_unpaid():
                 self.expired = True
-            case "RETURNED" if self.settled_amount:
-                self.returned_amount = self.settled_amount if amount is None else amount
+            case "RETURNED":
+                left = self.settled_amount - self.returned_amount
+                self.returned_amount += left if amount is None else min(left, amount)
             case _:
                 return
 

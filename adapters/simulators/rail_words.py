@@ -22,32 +22,43 @@ TIMED_KINDS: Final = frozenset({*STATUS_OF_KIND, *CANCELLATION_OF_KIND, "RETURNE
 
 def callback(entry: RailEntry, step: dict[str, Any], number: str, now_ms: int) -> dict[str, Any]:
     """A scripted step as the rail tells it; `number` tells a payment's messages apart."""
-    kind, code = step["kind"], step.get("code")
-    amount = step.get("amount", step.get("ledgerAmount", entry.amount))
-    money = {"Ccy": step.get("currency", entry.currency), "Value": decimal(amount)}
+    kind = step["kind"]
     said: dict[str, Any] = {
         "MsgId": step.get("messageId", f"SIM{entry.external_ref}-{number}"),
         "CreDtTm": datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(),
         "OrgnlInstrId": step.get("externalRef", entry.external_ref),
-        "OrgnlTxId": entry.transaction_id,
+        "OrgnlTxId": step.get("transactionId", entry.transaction_id),
     }
-    reason = {"Cd": code, "AddtlInf": step.get("details")} if code else None
+    if "padBytes" in step:
+        said["SplmtryData"] = "x" * step["padBytes"]
+    reason = _reason(step)
     if kind == "RETURNED":
-        return {
-            **said,
-            "MsgType": "pacs.004",
-            "RtrRsnInf": reason,
-            "RtrdIntrBkSttlmAmt": money,
-        }
+        said |= {"MsgType": "pacs.004", "RtrRsnInf": reason}
+        return said | _money("RtrdIntrBkSttlmAmt", entry, step)
     if kind in CANCELLATION_OF_KIND:
         status = CANCELLATION_OF_KIND[kind]
         return {**said, "MsgType": "camt.029", "CxlSts": status, "StsRsnInf": reason}
     said |= {"MsgType": "pacs.002", "TxSts": STATUS_OF_KIND[kind], "StsRsnInf": reason}
     if kind == "SETTLED" or "amount" in step:
-        said["IntrBkSttlmAmt"] = money
+        said |= _money("IntrBkSttlmAmt", entry, step)
     if kind in ("ACCEPTED", "SETTLED"):
         said["AccptncDtTm"] = said["CreDtTm"]
     return said
+
+
+def _reason(step: dict[str, Any]) -> dict[str, Any] | None:
+    """`code` is an ISO code, `prtry` the bank's own."""
+    given = {"Cd": step.get("code"), "Prtry": step.get("prtry"), "AddtlInf": step.get("details")}
+    found = {name: value for name, value in given.items() if value is not None}
+    return found or None
+
+
+def _money(name: str, entry: RailEntry, step: dict[str, Any]) -> dict[str, Any]:
+    """The amount of a message; a step whose `amount` is null makes one that names none."""
+    amount = step.get("amount", step.get("ledgerAmount", entry.amount))
+    if amount is None:
+        return {}
+    return {name: {"Ccy": step.get("currency", entry.currency), "Value": decimal(amount)}}
 
 
 def described(entry: RailEntry) -> dict[str, Any]:
@@ -67,3 +78,9 @@ def described(entry: RailEntry) -> dict[str, Any]:
     if entry.returned_amount:
         answer["returnedAmount"] = entry.returned_amount
     return answer
+
+
+def scripted(answer: dict[str, Any], step: dict[str, Any] | None) -> dict[str, Any]:
+    """The answer with the step's `fields` in it; a field that is null is left out."""
+    changed = {**answer, **({} if step is None else step.get("fields", {}))}
+    return {name: value for name, value in changed.items() if value is not None}

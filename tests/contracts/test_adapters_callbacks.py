@@ -76,6 +76,14 @@ def reports(log: MemoryLog) -> list[RailReport]:
         ({"MsgType": "camt.029", "CxlSts": "CNCL"}, "RECALL_ACCEPTED", None),
         ({"MsgType": "camt.029", "CxlSts": "RJCR"}, "RECALL_REFUSED", None),
         ({"MsgType": "pacs.004", "RtrRsnInf": {"Cd": "AC04"}}, "RETURNED", "AC04"),
+        ({"TxSts": "RJCT", "StsRsnInf": {"Prtry": "BANK-Z9"}}, "REJECTED", "BANK-Z9"),
+        ({"TxSts": "RJCT", "StsRsnInf": {"Prtry": "P" * 35}}, "REJECTED", "P" * 35),
+        ({"MsgType": "pacs.004", "RtrRsnInf": {"Prtry": "Z9"}}, "RETURNED", "Z9"),
+        (
+            {"MsgType": "camt.029", "CxlSts": "RJCR", "StsRsnInf": {"Prtry": "Z9"}},
+            "RECALL_REFUSED",
+            "Z9",
+        ),
     ],
 )
 def test_each_message_of_the_rail_becomes_its_report(
@@ -86,6 +94,24 @@ def test_each_message_of_the_rail_becomes_its_report(
     assert (report.kind, report.code, report.external_ref) == (kind, code, REF)
     assert report.header.payment_intent_id == payment(1)
     assert log.of(topology.RAIL_REPORTS)[0].key == payment(1).encode()
+
+
+UETR = "eb6305c9-1f7f-49de-aed0-16487c27b42d"
+
+
+@pytest.mark.parametrize("whole", [UETR, "i" * 140])
+def test_the_ids_of_a_callback_are_kept_whole(log: MemoryLog, whole: str) -> None:
+    """Finding 8: a cut id is another id; 140 characters are kept, a UETR's 36 among them."""
+    webhook(log).callback(message(MsgId=whole, OrgnlTxId=whole))
+    (report,) = reports(log)
+    assert (report.rail_message_id, report.transaction_id) == (whole, whole)
+
+
+def test_a_return_that_states_no_amount_is_reported_without_one(log: MemoryLog) -> None:
+    """Finding 7: nobody makes up how much was returned."""
+    webhook(log).callback(message(MsgType="pacs.004", RtrRsnInf={"Cd": "AC04"}))
+    (report,) = reports(log)
+    assert (report.kind, report.amount, report.via_enquiry) == ("RETURNED", None, False)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +129,15 @@ def test_an_amount_is_read_in_whole_cents(log: MemoryLog, value: str, expected: 
         (b"{", quarantine.UNDECODABLE),
         (b"\xff\xfe", quarantine.UNDECODABLE),
         (message(MsgType="pain.001"), quarantine.UNDECODABLE),
-        (message(MsgId="x" * 200), quarantine.UNDECODABLE),
+        (message(MsgId="x" * 141), quarantine.UNDECODABLE),
+        (message(MsgId=""), quarantine.UNDECODABLE),
+        (message(MsgId="a\0b"), quarantine.UNDECODABLE),
+        (message(OrgnlTxId="x" * 141), quarantine.UNDECODABLE),
+        (message(OrgnlInstrId="x" * 141), quarantine.UNDECODABLE),
+        (message(TxSts="RJCT", StsRsnInf={"Cd": "C" * 36}), quarantine.UNDECODABLE),
+        (message(TxSts="RJCT", StsRsnInf={"Prtry": "C" * 36}), quarantine.UNDECODABLE),
+        (message(TxSts="RJCT", StsRsnInf={"Cd": "AC04", "Prtry": "Z"}), quarantine.UNDECODABLE),
+        (message(TxSts="Z" * 36), quarantine.UNDECODABLE),
         (message(IntrBkSttlmAmt={"Ccy": "AUD", "Value": "1.234"}), quarantine.UNDECODABLE),
         (message(IntrBkSttlmAmt={"Ccy": "AUD", "Value": "0"}), quarantine.UNDECODABLE),
     ],

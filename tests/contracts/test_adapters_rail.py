@@ -136,6 +136,97 @@ def test_a_settled_payment_is_not_recalled_whatever_the_script_says(gateway: Gat
     assert answer.outcome == ports.RECALL_REFUSED
 
 
+UETR = "eb6305c9-1f7f-49de-aed0-16487c27b42d"  # 36 characters, one more than NPP's own ids
+
+
+@pytest.mark.parametrize("name", ["railRef", "messageId", "transactionId"])
+@pytest.mark.parametrize("whole", [UETR, "i" * 140])
+def test_an_id_of_the_rail_comes_back_whole(gateway: Gateway, name: str, whole: str) -> None:
+    """Finding 8: a cut id is another id; 140 characters are kept, a UETR's 36 among them."""
+    instruction = submit(20)
+    fields = {name: whole}
+    gateway.script({"kind": "ANSWER", "fields": fields}, {"kind": "ENQUIRY", "fields": fields})
+    submitted = gateway.rail.submit(instruction, PARTIES)
+    asked = gateway.rail.status(instruction.external_ref)
+    said = {"railRef": asked.rail_ref, "messageId": asked.message_id}
+    assert {**said, "transactionId": asked.transaction_id}[name] == whole
+    if name == "railRef":
+        assert submitted.rail_ref == whole
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"railRef": "i" * 141},
+        {"messageId": "i" * 141},
+        {"transactionId": "i" * 141},
+        {"code": "C" * 36},
+        {"currency": "AUDX"},
+        {"railRef": 7},
+        {"messageId": "a\0b"},
+        {"amount": "123.45"},
+        {"returnedAmount": 1.5},
+    ],
+)
+def test_an_answer_with_what_is_not_kept_whole_is_no_answer(
+    gateway: Gateway, fields: dict[str, object]
+) -> None:
+    """Finding 8: too long or unreadable, it counts as no answer and says so, never cut short."""
+    instruction = submit(21)
+    gateway.script(
+        {"kind": "ANSWER", "fields": fields},
+        {"kind": "ENQUIRY", "fields": fields},
+        {"kind": "RECALL", "ledger": False, "fields": fields},
+    )
+    submitted = gateway.rail.submit(instruction, PARTIES)
+    asked = gateway.rail.status(instruction.external_ref)
+    recalled = gateway.rail.recall(instruction.external_ref, number=1)
+    assert (submitted.outcome, submitted.technical_result) == (ports.UNCLEAR, "UNREADABLE")
+    assert (asked.status, asked.technical_result) == (ports.NO_ANSWER, "UNREADABLE")
+    assert (recalled.outcome, recalled.technical_result) == (ports.NO_ANSWER, "UNREADABLE")
+    assert (asked.rail_ref, asked.amount, asked.message_id) == (None, None, None)
+
+
+def test_a_return_that_states_no_amount_has_none(gateway: Gateway) -> None:
+    """Finding 7: an answer RETURNED without returnedAmount is given on without one."""
+    instruction = submit(22)
+    gateway.script({"kind": "ENQUIRY", "status": "RETURNED", "fields": {"returnedAmount": None}})
+    gateway.rail.submit(instruction, PARTIES)
+    answer = gateway.rail.status(instruction.external_ref)
+    assert (answer.status, answer.returned_amount) == (ports.RETURNED, None)
+
+
+def test_partial_returns_add_up_in_the_rails_ledger(gateway: Gateway) -> None:
+    """The simulated rail returns part by part, and never more than it settled."""
+    instruction = submit(23)
+    steps: list[dict[str, object]] = [{"kind": "SETTLED", "message": False}]
+    steps += [
+        {"kind": "RETURNED", "amount": amount, "afterMillis": after, "message": False}
+        for amount, after in ((5_000, 20), (3_000, 40), (99_999, 60))
+    ]
+    gateway.script(*steps)
+    gateway.rail.submit(instruction, PARTIES)
+    wait_for(lambda: gateway.ledger(instruction.external_ref)["stepsPending"] == 0)
+    assert gateway.ledger(instruction.external_ref)["returnedAmount"] == 12_345
+    assert gateway.rail.status(instruction.external_ref).returned_amount == 12_345
+
+
+def test_the_rail_contradicts_itself_answer_by_answer(gateway: Gateway) -> None:
+    """Each scripted enquiry has its own turns, then the ledger's truth; a recall may lie."""
+    instruction = submit(24)
+    gateway.script(
+        {"kind": "ENQUIRY", "status": "UNKNOWN", "times": 1},
+        {"kind": "ENQUIRY", "status": "REJECTED", "code": "AC04", "times": 2},
+        {"kind": "RECALL", "answer": "ACCEPTED", "ledger": False},
+        {"kind": "SETTLED", "afterMillis": 60_000, "message": False},
+    )
+    gateway.rail.submit(instruction, PARTIES)
+    said = [gateway.rail.status(instruction.external_ref).status for _ in range(4)]
+    assert said == [ports.UNKNOWN, ports.REJECTED, ports.REJECTED, ports.RECEIVED]
+    assert gateway.rail.recall(instruction.external_ref, number=1).outcome == ports.RECALL_ACCEPTED
+    assert gateway.ledger(instruction.external_ref)["recalled"] is False
+
+
 def test_drawn_behaviour_is_the_same_for_the_same_seed_and_reference() -> None:
     references = [submit(n).external_ref for n in range(200)]
     once = [drawn(7, ref, "mixed") for ref in references]
