@@ -41,7 +41,7 @@ QUARANTINE_REASONS: Final = (
     ),
     (
         "MISROUTED",
-        "No key, a key that is not the body's payment, one that is too long, or the wrong partition.",
+        "No key, a key that is not the body's payment or is too long, or the wrong partition.",
         "The sender",
     ),
     (
