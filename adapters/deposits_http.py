@@ -7,11 +7,11 @@ from typing import Any, Final
 import structlog
 
 from adapters import ports
+from adapters.deposits_answers import END_HOLD, HOLD, question_of, read
 from adapters.gateway import Gateway
-from adapters.http_call import HttpAnswer, call, readable
+from adapters.http_call import call
 from adapters.ports import FundsAnswer
 from core.payment.instructions import DepositsRequest
-from core.payment.limits import OUTSIDE_ID_CHARACTERS_MAX
 from core.values import FundsOperation, Parties
 from engine.clock import Clock
 
@@ -25,10 +25,6 @@ PATHS: Final[dict[str, str]] = {
     FundsOperation.REVERSE: "/reversals",
     FundsOperation.CREDIT: "/credits",
 }
-# Kept whole; an answer with a longer one is unreadable.
-TEXTS: Final = dict.fromkeys(("holdRef", "ledgerRef", "code"), OUTSIDE_ID_CHARACTERS_MAX)
-DECLINES: Final = frozenset({402, 422})
-REFUSALS: Final = frozenset({400, 402, 404, 409, 422})  # Deposits Core's own no, with its code
 
 
 class HttpDepositsCore:
@@ -39,35 +35,25 @@ class HttpDepositsCore:
         self._clock = clock
 
     def perform(self, request: DepositsRequest, parties: Parties | None) -> FundsAnswer:
-        """POST the operation. An answer without the same fundsRef is SILENT."""
+        """POST the operation; `adapters.deposits_answers` says what the answer means."""
         path = PATHS.get(request.operation)
         if path is None:
             now = self._clock.now_ms()
             return FundsAnswer(ports.REFUSED, now, now, "NOT_SENT", code="UNKNOWN_OPERATION")
-        body = body_of(request, parties)
-        answer = readable(call(self._gateway, self._clock, "POST", path, body), TEXTS)
-        outcome = _outcome(answer, request)
+        wire = call(self._gateway, self._clock, "POST", path, body_of(request, parties))
+        answer = read(request, wire)
         log.info(
             "deposits request",
             funds_ref=request.funds_ref,
             operation=request.operation,
             at=answer.asked_at,
             latency_ms=answer.answered_at - answer.asked_at,
-            result=outcome,
+            result=answer.outcome,
             technical_result=answer.technical_result,
-            code=answer.text("code"),
+            code=answer.code,
+            why=answer.details if answer.outcome == ports.UNREADABLE else None,
         )
-        return FundsAnswer(
-            outcome=outcome,
-            asked_at=answer.asked_at,
-            answered_at=answer.answered_at,
-            technical_result=answer.technical_result,
-            hold_ref=answer.text("holdRef"),
-            ledger_ref=answer.text("ledgerRef"),
-            verified_at=answer.whole("verifiedAt"),
-            code=None if outcome == ports.DONE else answer.text("code"),
-            details=answer.free_text("details"),
-        )
+        return answer
 
 
 def body_of(request: DepositsRequest, parties: Parties | None) -> dict[str, Any]:
@@ -77,21 +63,16 @@ def body_of(request: DepositsRequest, parties: Parties | None) -> dict[str, Any]
         "paymentIntentId": request.header.payment_intent_id,
         "amount": request.amount,
         "currency": request.currency,
-        "holdRef": request.hold_ref,
     }
-    if request.operation == FundsOperation.HOLD and parties is not None:
-        debtor = parties.debtor
-        body["debtor"] = {"name": debtor.name, "bsb": debtor.bsb, "account": debtor.account}
+    question = question_of(request)
+    if question == HOLD:
+        body["notAfter"] = request.not_after
+        if parties is not None:
+            debtor = parties.debtor
+            body["debtor"] = {"name": debtor.name, "bsb": debtor.bsb, "account": debtor.account}
+    elif question == END_HOLD:
+        body["holdFundsRef"] = request.hold_funds_ref
+        body["notAfter"] = request.not_after
+    else:
+        body["holdRef"] = request.hold_ref
     return body
-
-
-def _outcome(answer: HttpAnswer, request: DepositsRequest) -> str:
-    if answer.text("fundsRef") != request.funds_ref:
-        return ports.SILENT
-    is_hold = request.operation == FundsOperation.HOLD
-    if answer.status in (200, 201):
-        # A hold that can not be named can not be captured: it is asked again.
-        return ports.SILENT if is_hold and not answer.text("holdRef") else ports.DONE
-    if answer.status in REFUSALS and answer.text("code"):
-        return ports.DECLINED if is_hold and answer.status in DECLINES else ports.REFUSED
-    return ports.SILENT

@@ -110,12 +110,23 @@ class Rail(Protocol):
 
 DONE: Final = "DONE"
 DECLINED: Final = "DECLINED"  # a HOLD that the account does not allow
-REFUSED: Final = "REFUSED"  # Deposits Core answered, and said no
-SILENT: Final = "SILENT"  # nothing readable came: it may or may not have been done
+REFUSED: Final = "REFUSED"  # Deposits Core's certain no: it did not, and will not, carry this out
+NEVER_HELD: Final = "NEVER_HELD"  # the HOLD that a RELEASE names was not, and will not be, done
+PENDING: Final = "PENDING"  # Deposits Core does not know yet: asked again
+SILENT: Final = "SILENT"  # no answer of Deposits Core: it may or may not have been done
+UNREADABLE: Final = "UNREADABLE"  # an answer that says nothing certain; `details` say why
+
+FUNDS_OUTCOMES: Final = (DONE, DECLINED, REFUSED, NEVER_HELD, PENDING, SILENT, UNREADABLE)
+
+HOLD_GONE: Final = "HOLD_GONE"  # code of a refused CAPTURE or RELEASE: the hold does not exist
+NEVER_HELD_MARGIN_MS: Final = 5_000  # from the HOLD's notAfter until NEVER_HELD is final
 
 
 class FundsAnswer(msgspec.Struct, frozen=True):
-    """One try. `outcome` DONE, DECLINED or REFUSED (with `code`), or SILENT."""
+    """One try. `outcome` is one of FUNDS_OUTCOMES; DECLINED and REFUSED carry a `code`.
+
+    `amount` (cents) is what Deposits Core says it moved, None when it names none. Ids are whole.
+    """
 
     outcome: str
     asked_at: int
@@ -123,6 +134,7 @@ class FundsAnswer(msgspec.Struct, frozen=True):
     technical_result: str
     hold_ref: str | None = None
     ledger_ref: str | None = None
+    amount: int | None = None
     verified_at: int | None = None
     code: str | None = None
     details: str | None = None
@@ -132,8 +144,11 @@ class DepositsCore(Protocol):
     """The ledger of customers' accounts.
 
     `perform` is idempotent by `funds_ref`: the same reference again gives the first answer and
-    moves nothing. `parties` is there for HOLD only (the debtor's account). Bounded in time, raises
-    nothing for what Deposits Core does.
+    moves nothing. `parties` is there for HOLD only (the debtor's account). A HOLD is never carried
+    out after its `not_after`. A RELEASE that has no `hold_ref` names the HOLD by `hold_funds_ref`:
+    from then on that HOLD is not carried out any more; DONE names its hold, and NEVER_HELD comes
+    no earlier than `not_after` + NEVER_HELD_MARGIN_MS. PENDING, SILENT and UNREADABLE say nothing
+    about the money. Bounded in time, raises nothing for what Deposits Core does.
     """
 
     def perform(self, request: DepositsRequest, parties: Parties | None) -> FundsAnswer: ...

@@ -26,7 +26,7 @@ from processors.adapter_worker import (
     WorkerOwnership,
 )
 from processors.control import Control
-from processors.deposits import DepositsDesk
+from processors.deposits import DepositsAdapter
 from processors.notifications import NotificationsDesk
 from processors.rail import RailDesk
 from processors.rail_record import SubmissionRecord
@@ -129,7 +129,7 @@ def build_webhook(parts: Parts, *, adapter: str, secret: bytes | None) -> RailWe
 
 def build_deposits(parts: Parts, deposits: DepositsCore) -> Worker:
     """The deposits adapter: group npp-deposits over npp.deposits.requests.v1."""
-    desk = DepositsDesk(
+    desk = DepositsAdapter(
         deposits=deposits,
         publisher=parts.publisher,
         codec=parts.codec,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -70,6 +70,21 @@ class AdapterMetrics:
     def watch(self, adapter: str, standing_s: Callable[[], float]) -> None:
         """`standing_s` is asked when the metric is scraped."""
         self.standing.labels(adapter).set_function(standing_s)
+
+    def start_at_zero(
+        self,
+        adapter: str,
+        *,
+        operations: Iterable[str],
+        outcomes: Sequence[str],
+        kinds: Iterable[str],
+    ) -> None:
+        """What an adapter can count is there from the start, so that a first one is a rise."""
+        for operation in operations:
+            for outcome in outcomes:
+                self.calls.labels(adapter, operation, outcome).inc(0)
+        for kind in kinds:
+            self.reports.labels(adapter, kind).inc(0)
 
     def called(self, adapter: str, operation: str, outcome: str, millis: int) -> None:
         """Count one call and its duration in milliseconds."""

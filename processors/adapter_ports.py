@@ -71,7 +71,8 @@ class Work(msgspec.Struct):
     """One instruction on its way through a lane.
 
     `limit_ms`: never submitted from then on. `is_old`: it stood on the topic before this process
-    took the partition, so an earlier run may have handled it.
+    took the partition, so an earlier run may have handled it. `begun_s`: the first try, by the
+    monotonic clock.
     """
 
     record: InputRecord
@@ -79,3 +80,4 @@ class Work(msgspec.Struct):
     limit_ms: int = 0
     is_old: bool = False
     tries: int = 0
+    begun_s: float = 0.0

@@ -1,7 +1,7 @@
 """The deposits adapter: one funds instruction to Deposits Core, its answer to the payment.
 
-Refused and silent are kept apart: a refusal is Deposits Core's word and is told at once, silence is
-asked again with the same reference and then told as FAILED/NO_ANSWER, which the payment repeats.
+REFUSED is Deposits Core's certain no and is told at once. Whatever is not certain is asked again
+with the same reference, then told as FAILED (NO_ANSWER, UNREADABLE_ANSWER): the payment repeats it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
 import structlog
 
 from adapters import ports
@@ -28,8 +29,10 @@ TRIES_MAX: Final = 6
 PAUSE_S_FIRST: Final = 0.2
 PAUSE_S_MAX: Final = 5.0
 STOPPED_S: Final = 0.25
+TRIES_S_MAX: Final = 20.0  # no try begins later; with the last call's 10 s told within 30 s
 CODE_NO_ANSWER: Final = "NO_ANSWER"
-CODE_UNREADABLE: Final = "UNREADABLE_PARTIES"
+CODE_UNREADABLE_ANSWER: Final = "UNREADABLE_ANSWER"
+CODE_UNREADABLE_PARTIES: Final = "UNREADABLE_PARTIES"
 
 RESULT_OF: Final[dict[str, str]] = {
     FundsOperation.HOLD: "HELD",
@@ -39,9 +42,11 @@ RESULT_OF: Final[dict[str, str]] = {
     FundsOperation.REVERSE: "REVERSED",
     FundsOperation.CREDIT: "CREDITED",
 }
+RESULTS: Final = (*RESULT_OF.values(), "DECLINED", "REFUSED", "NEVER_HELD", "FAILED")
+TOO_EARLY: Final = "NEVER_HELD was said before the hold's notAfter and the margin had passed"
 
 
-class DepositsDesk:
+class DepositsAdapter:
     """`handle` gives the seconds until the request is tried again, or None when it is done."""
 
     def __init__(
@@ -62,6 +67,9 @@ class DepositsDesk:
         self._clock = clock
         self._stopped = stopped
         self._metrics = metrics
+        metrics.start_at_zero(
+            "deposits", operations=RESULT_OF, outcomes=ports.FUNDS_OUTCOMES, kinds=RESULTS
+        )
 
     def handle(self, work: Work) -> float | None:
         """One try. Under STOP nothing is asked. Raises NotConfirmed when Kafka takes no result."""
@@ -73,30 +81,47 @@ class DepositsDesk:
             try:
                 parties = self._open_parties(request.parties)
             except ValueError:
-                self._report(request, "FAILED", None, CODE_UNREADABLE)
+                self._report(request, "FAILED", None, CODE_UNREADABLE_PARTIES)
                 return None
-        answer = self._deposits.perform(request, parties)
-        millis = answer.answered_at - answer.asked_at
-        operation = request.operation if request.operation in RESULT_OF else "other"
-        self._metrics.called("deposits", operation, answer.outcome, millis)
+        if work.tries == 0:
+            work.begun_s = self._clock.monotonic_s()
+        answer = self._ask(request, parties)
         match answer.outcome:
             case ports.DONE:
                 self._report(request, RESULT_OF[request.operation], answer, None)
-            case ports.DECLINED:
-                self._report(request, "DECLINED", answer, answer.code)
-            case ports.REFUSED:
-                self._report(request, "FAILED", answer, answer.code)
+            case ports.DECLINED | ports.REFUSED | ports.NEVER_HELD:
+                self._report(request, answer.outcome, answer, answer.code)
             case _:
                 work.tries += 1
-                if work.tries < TRIES_MAX:
-                    return min(PAUSE_S_MAX, PAUSE_S_FIRST * float(2**work.tries))
-                self._report(request, "FAILED", answer, CODE_NO_ANSWER)
+                pause_s = min(PAUSE_S_MAX, PAUSE_S_FIRST * float(2**work.tries))
+                tried_s = self._clock.monotonic_s() - work.begun_s
+                if work.tries < TRIES_MAX and tried_s + pause_s <= TRIES_S_MAX:
+                    return pause_s
+                unreadable = answer.outcome == ports.UNREADABLE
+                code = CODE_UNREADABLE_ANSWER if unreadable else CODE_NO_ANSWER
+                self._report(request, "FAILED", answer, code)
         return None
+
+    def _ask(self, request: DepositsRequest, parties: Parties | None) -> FundsAnswer:
+        answer = self._deposits.perform(request, parties)
+        if answer.outcome == ports.NEVER_HELD and request.not_after is not None:
+            final_at = request.not_after + ports.NEVER_HELD_MARGIN_MS
+            if answer.answered_at < final_at:
+                # The HOLD may still be on its way: only from then on is this an answer.
+                answer = msgspec.structs.replace(answer, outcome=ports.PENDING, details=TOO_EARLY)
+        operation = request.operation if request.operation in RESULT_OF else "other"
+        millis = answer.answered_at - answer.asked_at
+        self._metrics.called("deposits", operation, answer.outcome, millis)
+        return answer
 
     def _report(
         self, request: DepositsRequest, result: str, answer: FundsAnswer | None, code: str | None
     ) -> None:
+        """Publish the result. Its amount is the one that Deposits Core names, when it names one: if
+        it is another than asked, the payment has to see it.
+        """
         payment_id = request.header.payment_intent_id
+        named = None if answer is None else answer.amount
         report = DepositsResult(
             header=InputHeader(
                 payment_intent_id=payment_id,
@@ -106,7 +131,7 @@ class DepositsDesk:
             funds_ref=request.funds_ref,
             operation=request.operation,
             result=result,
-            amount=request.amount,
+            amount=request.amount if named is None else named,
             hold_ref=None if answer is None else answer.hold_ref,
             ledger_ref=None if answer is None else answer.ledger_ref,
             verified_at=None if answer is None else answer.verified_at,

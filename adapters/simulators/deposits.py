@@ -6,7 +6,6 @@ python -m adapters.simulators.deposits --port 8083
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 from typing import Any, Final
 
@@ -18,6 +17,13 @@ from starlette.routing import Route
 
 from adapters.simulators import base
 from adapters.simulators.base import BadRequestError, Journal, Scripts, json_body
+from adapters.simulators.deposits_ledger import (
+    Asked,
+    DepositsLedger,
+    FundsEntry,
+    described,
+    status_of,
+)
 from core.values import FUNDS_REF_LENGTH
 from engine.clock import Clock, SystemClock
 
@@ -30,41 +36,32 @@ OPERATIONS: Final = {
     "credits": "CREDIT",
 }
 HANG_MILLIS_MAX: Final = 120_000
+UNDER_WAY_MAX: Final = 100_000
 EXTERNAL_REF_CHARACTERS: Final = FUNDS_REF_LENGTH - 3
 DECLINES_OF_1000: Final = 20  # under `mixed`: holds refused for want of money
 STUMBLES_OF_1000: Final = 30  # under `mixed`: first tries that fail on the wire
 
+# Scripted steps. Those of ONCE apply to one try unless `times` says more, the others to each.
+ONCE: Final = frozenset({"HTTP", "HANG", "PROXY", "REPEAT"})
+KINDS: Final = ONCE | {"DONE", "REFUSE", "DELAY", "DOWN", "SAY", "EXPIRE"}
 
-class FundsEntry(msgspec.Struct):
-    """One reference and what became of it, once and for all. Amount in cents."""
-
-    funds_ref: str
-    operation: str
-    payment_intent_id: str
-    amount: int
-    currency: str
-    done: bool
-    code: str | None
-    hold_ref: str | None
-    ledger_ref: str
-    at: int
-    asked: int = 0
+Step = dict[str, Any]
 
 
-class Hold(msgspec.Struct):
-    """What is left of a hold. held = captured + released + still held, never negative."""
+class Delivery(msgspec.Struct, frozen=True):
+    """A request in a proxy: Deposits Core gets it at `due_ms`. `anyway`: and carries a HOLD out
+    although its time has passed or its release came first.
+    """
 
-    amount: int
-    captured: int = 0
-    released: int = 0
-    reversed: int = 0  # of what was captured
-
-    def left(self) -> int:
-        return self.amount - self.captured - self.released
+    due_ms: int
+    asked: Asked
+    anyway: bool
 
 
 class DepositsSimulator:
-    """Moves its ledger once per reference, and gives the first answer again."""
+    """Moves its ledger once per reference, and gives the first answer again, unless a script wants
+    otherwise. What is due by the clock happens before the next request is looked at.
+    """
 
     def __init__(
         self,
@@ -74,20 +71,13 @@ class DepositsSimulator:
         behaviour: str = "sunny",
         journal: Journal | None = None,
     ) -> None:
-        self.entries: dict[str, FundsEntry] = {}
-        self.holds: dict[str, Hold] = {}
+        self.ledger = DepositsLedger(journal or Journal(None))
         self.scripts = Scripts()
         self._clock = clock
         self._seed = seed
         self._behaviour = behaviour
         self._tries: dict[str, int] = {}
-        self._journal = journal or Journal(None)
-        for raw in self._journal.load().values():
-            entry = msgspec.convert(raw, FundsEntry)
-            self.entries[entry.funds_ref] = entry
-        for entry in sorted(self.entries.values(), key=lambda each: each.at):
-            if entry.done:
-                self._move(entry)
+        self._under_way: list[Delivery] = []
 
     def app(self) -> Starlette:
         """The HTTP application."""
@@ -98,113 +88,100 @@ class DepositsSimulator:
             routes=[
                 *operations,
                 Route("/funds/{ref}", self._state, methods=["GET"]),
-                Route("/ledger", self._ledger, methods=["GET"]),
+                Route("/ledger", self._show_ledger, methods=["GET"]),
                 Route("/scripts", self._put_script, methods=["POST"]),
                 Route("/livez", _livez, methods=["GET"]),
             ],
             exception_handlers={BadRequestError: base.bad_request},
         )
 
+    # -- requests ----------------------------------------------------------------------------------
+
     async def _operate(self, request: Request) -> Response:
-        operation = OPERATIONS[request.url.path.strip("/")]
-        body = await json_body(request)
-        ref = _reference(body)
-        step = self._step(ref, operation, body.get("paymentIntentId"))
-        if step is not None and step["kind"] in ("HTTP", "HANG") and not step.get("taken"):
-            return await _fail(step)
-        entry = self.entries.get(ref)
-        if entry is not None and (entry.operation, entry.amount) != (operation, body["amount"]):
-            answer = {"fundsRef": ref, "code": "REFERENCE_REUSED"}
-            return JSONResponse(answer, status_code=409)
-        if entry is None:
-            if step is not None and step["kind"] == "DELAY":
+        asked = _asked(OPERATIONS[request.url.path.strip("/")], await json_body(request))
+        self._catch_up()
+        steps = self._steps_of(asked)
+        step = self._step(asked, steps)
+        kind = None if step is None else step["kind"]
+        if step is not None:
+            if kind in ("HTTP", "HANG", "DOWN") and not step.get("taken"):
+                return await _fail(step)
+            if kind == "PROXY":
+                self._deliver_later(asked, step)
+                return await _fail({"status": 504, **step})
+            if kind == "REPEAT":
+                self._deliver_later(asked, step)
+            if kind == "DELAY":
                 await asyncio.sleep(min(HANG_MILLIS_MAX, step.get("afterMillis", 0)) / 1000)
-            entry = self._decide(ref, operation, body, step)
-        entry.asked += 1
-        self._journal.append(ref, msgspec.to_builtins(entry))
-        if step is not None and step["kind"] in ("HTTP", "HANG"):
+            if kind == "SAY" and not step.get("taken", True):
+                return _said(step, {"fundsRef": asked.funds_ref}, 200)
+        entry = self._perform(asked, steps, step)
+        if step is not None and kind in ("HTTP", "HANG"):
             return await _fail(step)
-        status_code = 422 if not entry.done else 201 if entry.asked == 1 else 200
-        return JSONResponse(_describe(entry), status_code=status_code)
+        if entry is None:
+            answer = {"fundsRef": asked.funds_ref, "code": "NOT_YET_KNOWN"}
+            return JSONResponse(answer, status_code=202)
+        if step is not None and kind == "SAY":
+            return _said(step, described(entry), status_of(entry))
+        return JSONResponse(described(entry), status_code=status_of(entry))
 
-    def _decide(
-        self, ref: str, operation: str, body: dict[str, Any], step: dict[str, Any] | None
-    ) -> FundsEntry:
-        """The one decision about this reference. No waiting between the check and the move."""
-        number = hashlib.sha256(ref.encode()).hexdigest()[:16].upper()
-        hold_ref = f"HLD{number}" if operation == "HOLD" else self._hold_of(ref, body)
-        entry = FundsEntry(
-            funds_ref=ref,
-            operation=operation,
-            payment_intent_id=str(body.get("paymentIntentId", "")),
-            amount=body["amount"],
-            currency=str(body.get("currency")),
-            done=False,
-            code=step.get("code", "REFUSED") if step and step["kind"] == "REFUSE" else None,
-            hold_ref=hold_ref,
-            ledger_ref=f"LED{number}",
-            at=self._clock.now_ms(),
+    def _perform(self, asked: Asked, steps: list[Step], step: Step | None) -> FundsEntry | None:
+        now = self._clock.now_ms()
+        refused = step is not None and step["kind"] == "REFUSE"
+        return self.ledger.perform(
+            asked,
+            now,
+            refusal=step.get("code", "REFUSED") if step is not None and refused else None,
+            expires_at=next(
+                (now + each["afterMillis"] for each in steps if each["kind"] == "EXPIRE"), None
+            ),
         )
-        if entry.code is None:
-            entry.code = self._obstacle(entry)
-        if entry.code is None:
-            entry.done = True
-            self._move(entry)
-        self.entries[ref] = entry
-        return entry
 
-    def _hold_of(self, ref: str, body: dict[str, Any]) -> str | None:
-        """The hold named in the request, else that of the same payment with something left."""
-        given = body.get("holdRef")
-        if isinstance(given, str):
-            return given
-        payment = body.get("paymentIntentId")
-        for entry in reversed(self.entries.values()):
-            if entry.operation == "HOLD" and entry.done and entry.payment_intent_id == payment:
-                return entry.hold_ref
-        return None
+    def _deliver_later(self, asked: Asked, step: Step) -> None:
+        if len(self._under_way) >= UNDER_WAY_MAX:
+            raise BadRequestError("too many requests are under way")
+        due_ms = self._clock.now_ms() + step.get("afterMillis", 0)
+        self._under_way.append(Delivery(due_ms, asked, bool(step.get("anyway"))))
 
-    def _obstacle(self, entry: FundsEntry) -> str | None:
-        hold = self.holds.get(entry.hold_ref or "")
-        match entry.operation:
-            case "CAPTURE" | "RELEASE":
-                if hold is None:
-                    return "NO_SUCH_HOLD"
-                return "HOLD_TOO_SMALL" if entry.amount > hold.left() else None
-            case "REVERSE":
-                captured = 0 if hold is None else hold.captured - hold.reversed
-                return "NOTHING_CAPTURED" if entry.amount > captured else None
-            case _:
-                return None
+    def _catch_up(self) -> None:
+        """What is due by the clock: requests that a proxy delivers now, holds that expire."""
+        now = self._clock.now_ms()
+        due = [each for each in self._under_way if each.due_ms <= now]
+        self._under_way = [each for each in self._under_way if each.due_ms > now]
+        for delivery in sorted(due, key=lambda each: each.due_ms):
+            asked = delivery.asked
+            if delivery.anyway and asked.operation == "HOLD":
+                self.ledger.hold_against_the_contract(asked, delivery.due_ms)
+            else:
+                self.ledger.perform(asked, delivery.due_ms, refusal=None, expires_at=None)
+        self.ledger.expire(now)
 
-    def _move(self, entry: FundsEntry) -> None:
-        if entry.operation == "HOLD" and entry.hold_ref is not None:
-            self.holds[entry.hold_ref] = Hold(amount=entry.amount)
-        hold = self.holds.get(entry.hold_ref or "")
-        if entry.operation == "CAPTURE" and hold is not None:
-            hold.captured += entry.amount
-        if entry.operation == "RELEASE" and hold is not None:
-            hold.released += entry.amount
-        if entry.operation == "REVERSE" and hold is not None:
-            hold.reversed += entry.amount
+    # -- scripts -----------------------------------------------------------------------------------
 
-    def _step(self, ref: str, operation: str, payment_id: object) -> dict[str, Any] | None:
-        """The first scripted step for this operation that still applies to this try."""
-        tried = self._tries[ref] = self._tries.get(ref, 0) + 1
-        name = payment_id if isinstance(payment_id, str) else None
-        steps = self.scripts.find(ref, ref[:EXTERNAL_REF_CHARACTERS], name)
+    def _steps_of(self, asked: Asked) -> list[Step]:
+        ref = asked.funds_ref
+        steps = self.scripts.find(ref, ref[:EXTERNAL_REF_CHARACTERS], asked.payment_intent_id)
         if steps is None:
-            steps = self._drawn(ref, operation)
+            steps = self._drawn(ref, asked.operation)
+        return [s for s in steps if s.get("operation", asked.operation) == asked.operation]
+
+    def _step(self, asked: Asked, steps: list[Step]) -> Step | None:
+        """The first scripted step that still applies to this try."""
+        now = self._clock.now_ms()
+        for step in steps:
+            if step["kind"] == "DOWN" and now < step["untilMs"]:
+                return step
+        tried = self._tries[asked.funds_ref] = self._tries.get(asked.funds_ref, 0) + 1
         before = 0
         for step in steps:
-            if step.get("operation", operation) != operation:
+            if step["kind"] in ("DOWN", "EXPIRE"):
                 continue
-            before += step.get("times", 1 if step["kind"] in ("HTTP", "HANG") else 1_000_000)
+            before += step.get("times", 1 if step["kind"] in ONCE else 1_000_000)
             if tried <= before:
                 return step
         return None
 
-    def _drawn(self, ref: str, operation: str) -> list[dict[str, Any]]:
+    def _drawn(self, ref: str, operation: str) -> list[Step]:
         if self._behaviour == "sunny":
             return []
         draw = random.Random(f"{self._seed}:{ref}")
@@ -214,57 +191,72 @@ class DepositsSimulator:
             return [{"kind": "REFUSE", "code": "INSUFFICIENT_FUNDS"}]
         return []
 
+    async def _put_script(self, request: Request) -> Response:
+        """docs/deposits-gateway.md has the kinds."""
+        body = await json_body(request)
+        steps = body.get("steps")
+        check = Scripts()
+        check.put(body)
+        for step in steps if isinstance(steps, list) else []:
+            if step["kind"] not in KINDS:
+                raise BadRequestError(f"{step['kind']} is none of {', '.join(sorted(KINDS))}")
+            if step["kind"] == "DOWN":
+                for_millis = step.get("forMillis")
+                if type(for_millis) is not int or for_millis < 0:
+                    raise BadRequestError("forMillis is a whole number")
+                step["untilMs"] = self._clock.now_ms() + for_millis
+            if step["kind"] == "EXPIRE":
+                step.setdefault("afterMillis", 0)
+        self.scripts.put(body)
+        return JSONResponse({"ok": True})
+
+    # -- what tests and the demo ask ---------------------------------------------------------------
+
     async def _state(self, request: Request) -> Response:
-        entry = self.entries.get(request.path_params["ref"].upper())
+        self._catch_up()
+        entry = self.ledger.entries.get(request.path_params["ref"].upper())
         if entry is None:
             answer = {"fundsRef": request.path_params["ref"], "code": "UNKNOWN"}
             return JSONResponse(answer, status_code=404)
-        return JSONResponse(_describe(entry))
+        return JSONResponse(described(entry))
 
-    async def _ledger(self, _: Request) -> Response:
-        return JSONResponse(
-            {
-                "entries": [_describe(entry) for entry in self.entries.values()],
-                "holds": {
-                    ref: {**msgspec.structs.asdict(hold), "left": hold.left()}
-                    for ref, hold in self.holds.items()
-                },
-            }
-        )
-
-    async def _put_script(self, request: Request) -> Response:
-        """Kinds: REFUSE {code}, HTTP {status, times, taken}, HANG {millis, taken}, DELAY, DONE."""
-        self.scripts.put(await json_body(request))
-        return JSONResponse({"ok": True})
+    async def _show_ledger(self, _: Request) -> Response:
+        self._catch_up()
+        return JSONResponse(self.ledger.as_json())
 
 
-def _reference(body: dict[str, Any]) -> str:
+def _asked(operation: str, body: dict[str, Any]) -> Asked:
     ref, amount = body.get("fundsRef"), body.get("amount")
     if not isinstance(ref, str) or len(ref) != FUNDS_REF_LENGTH:
         raise BadRequestError(f"fundsRef is a text of {FUNDS_REF_LENGTH} characters")
     if type(amount) is not int or amount <= 0:
         raise BadRequestError("amount is positive cents")
-    return ref
+    not_after = body.get("notAfter")
+    if not_after is not None and type(not_after) is not int:
+        raise BadRequestError("notAfter is epoch milliseconds")
+    hold_ref, hold_funds_ref = body.get("holdRef"), body.get("holdFundsRef")
+    return Asked(
+        funds_ref=ref,
+        operation=operation,
+        payment_intent_id=str(body.get("paymentIntentId", "")),
+        amount=amount,
+        currency=str(body.get("currency")),
+        hold_ref=hold_ref if isinstance(hold_ref, str) else None,
+        hold_funds_ref=hold_funds_ref if isinstance(hold_funds_ref, str) else None,
+        not_after=not_after,
+    )
 
 
-def _describe(entry: FundsEntry) -> dict[str, Any]:
-    return {
-        "fundsRef": entry.funds_ref,
-        "operation": entry.operation,
-        "paymentIntentId": entry.payment_intent_id,
-        "amount": entry.amount,
-        "currency": entry.currency,
-        "done": entry.done,
-        "code": entry.code,
-        "holdRef": entry.hold_ref,
-        "ledgerRef": entry.ledger_ref,
-        "verifiedAt": entry.at,
-        "asked": entry.asked,
-    }
+def _said(step: Step, honest: dict[str, Any], status: int) -> Response:
+    """What a script lets Deposits Core say, whatever it did: `raw`, or `fields` over the truth."""
+    status_code = int(step.get("status", status))
+    if "raw" in step:
+        return Response(str(step["raw"]), status_code=status_code)
+    return JSONResponse({**honest, **step.get("fields", {})}, status_code=status_code)
 
 
-async def _fail(step: dict[str, Any]) -> Response:
-    if step["kind"] == "HANG":
+async def _fail(step: Step) -> Response:
+    if step["kind"] == "HANG" or "millis" in step:
         await asyncio.sleep(min(HANG_MILLIS_MAX, int(step.get("millis", 30_000))) / 1000)
     return Response("upstream trouble", status_code=int(step.get("status", 503)))
 

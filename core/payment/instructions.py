@@ -35,9 +35,10 @@ class DepositsRequest(msgspec.Struct, frozen=True, gc=False):
     """operation HOLD, CAPTURE, RELEASE, DEBIT_FORCED, REVERSE or CREDIT. `hold_ref` when one is
     known.
 
-    `parties` is given for HOLD only: Deposits Core needs the debtor's account. `not_after`, too:
-    Deposits Core never carries a hold out after it. `hold_funds_ref` is given for the RELEASE of a
-    hold that was not answered: it names that HOLD.
+    `parties` is given for HOLD only: Deposits Core needs the debtor's account. `not_after` of a
+    HOLD: Deposits Core never carries it out after it. `hold_funds_ref` is given for the RELEASE of
+    a hold that was not answered: it names that HOLD, and `not_after` is that HOLD's, since Deposits
+    Core may never have seen it and says NEVER_HELD only later.
     """
 
     header: InstructionHeader

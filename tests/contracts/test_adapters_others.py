@@ -1,104 +1,29 @@
-"""Deposits Core, Resolve and notifications: their ports' contracts (INT-05 to INT-09)."""
+"""Resolve and notifications: their ports' contracts (INT-06 to INT-09)."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from adapters import ports
-from adapters.deposits_http import HttpDepositsCore
 from adapters.gateway import Gateway
 from adapters.notifications_http import HttpNotifier
 from adapters.resolve import DEFAULT_RULES, RULES_DIR, RulesRefusedError, load_policy
-from adapters.simulators.base import Journal
-from adapters.simulators.deposits import DepositsSimulator
 from adapters.simulators.notifications import NotificationsSimulator
 from core.values import Action
 from tests.contracts.adapter_house import (
     CLOCK,
     PARTIES,
     approval,
-    funds,
     notification,
     policy_check,
     serving,
 )
 
 PHASES = ("BEFORE_SENT", "SENT", "ACKNOWLEDGED", "SETTLED", "FAILED", "EXPIRED")
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[httpx.Client]:
-    with serving(DepositsSimulator(clock=CLOCK).app()) as made:
-        yield made
-
-
-@pytest.fixture
-def core(client: httpx.Client) -> HttpDepositsCore:
-    client.post("/scripts", json={"for": "*", "steps": []})
-    return core_of(client)
-
-
-def core_of(client: httpx.Client) -> HttpDepositsCore:
-    return HttpDepositsCore(gateway=Gateway(str(client.base_url)), clock=CLOCK)
-
-
-def script(client: httpx.Client, *steps: dict[str, object]) -> None:
-    client.post("/scripts", json={"for": "*", "steps": list(steps)})
-
-
-def test_money_moves_once_per_reference(client: httpx.Client, core: HttpDepositsCore) -> None:
-    hold = core.perform(funds(1, "HOLD"), PARTIES)
-    assert hold.outcome == ports.DONE
-    assert core.perform(funds(1, "HOLD"), PARTIES).hold_ref == hold.hold_ref
-    for _ in range(3):
-        assert core.perform(funds(1, "CAPTURE", hold.hold_ref), None).outcome == ports.DONE
-    held = client.get("/ledger").json()["holds"][hold.hold_ref]
-    assert (held["amount"], held["captured"], held["released"], held["left"]) == (
-        12_345, 12_345, 0, 0,
-    )  # fmt: skip
-
-
-def test_what_was_captured_can_not_be_released(core: HttpDepositsCore) -> None:
-    hold = core.perform(funds(2, "HOLD"), PARTIES)
-    core.perform(funds(2, "CAPTURE", hold.hold_ref), None)
-    answer = core.perform(funds(2, "RELEASE", hold.hold_ref), None)
-    assert (answer.outcome, answer.code) == (ports.REFUSED, "HOLD_TOO_SMALL")
-
-
-def test_a_declined_hold_a_refusal_and_silence_are_three_things(
-    client: httpx.Client, core: HttpDepositsCore
-) -> None:
-    script(client, {"kind": "REFUSE", "code": "INSUFFICIENT_FUNDS"})
-    declined = core.perform(funds(3, "HOLD"), PARTIES)
-    assert (declined.outcome, declined.code) == (ports.DECLINED, "INSUFFICIENT_FUNDS")
-    script(client)
-    refused = core.perform(funds(4, "CAPTURE", "HLDNONE"), None)
-    assert (refused.outcome, refused.code) == (ports.REFUSED, "NO_SUCH_HOLD")
-    script(client, {"kind": "HTTP", "status": 503, "taken": True})
-    silent = core.perform(funds(5, "HOLD"), PARTIES)
-    assert (silent.outcome, silent.technical_result) == (ports.SILENT, "HTTP_503")
-    script(client)
-    assert core.perform(funds(5, "HOLD"), PARTIES).outcome == ports.DONE
-
-
-def test_a_restarted_ledger_knows_what_it_moved(tmp_path: Path) -> None:
-    path = tmp_path / "deposits.jsonl"
-    with serving(DepositsSimulator(clock=CLOCK, journal=Journal(path)).app()) as first:
-        hold = HttpDepositsCore(gateway=Gateway(str(first.base_url)), clock=CLOCK).perform(
-            funds(6, "HOLD"), PARTIES
-        )
-    with serving(DepositsSimulator(clock=CLOCK, journal=Journal(path)).app()) as second:
-        again = HttpDepositsCore(gateway=Gateway(str(second.base_url)), clock=CLOCK).perform(
-            funds(6, "HOLD"), PARTIES
-        )
-        assert again.hold_ref == hold.hold_ref
-        assert len(second.get("/ledger").json()["holds"]) == 1
 
 
 @pytest.mark.parametrize("action", list(Action))

@@ -27,7 +27,7 @@ for each in threads: each.join()
 """
 # Read once, by the thread that starts the process.
 READ_AT_THE_START = {
-    "adapters/resolve.py", "adapters/simulators/deposits.py",
+    "adapters/resolve.py", "adapters/simulators/deposits_ledger.py",
     "adapters/simulators/notifications.py", "adapters/simulators/rail_ledger.py",
     "app/commands/payments.py", "schemas/catalogue.py",
 }  # fmt: skip
