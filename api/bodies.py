@@ -11,10 +11,10 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from api.problems import Problem, invalid
+from core.payment.checks import ID_CHARACTERS_MAX
 
 DEPTH_COUNT_MAX: Final = 8
 TEXT_CHARACTERS_MAX: Final = 1_000  # free text (domain: formats)
-ID_CHARACTERS_MAX: Final = 100
 
 NO_NUL: Final = r"^[^\x00]*$"
 

@@ -235,10 +235,12 @@ _WORDS: Final = {
     "model_attributes_type": "is not an object",
     "json_invalid": "is not valid JSON",
     "string_too_short": "is too short",
-    "string_too_long": "is too long",
     "string_pattern_mismatch": "does not have the required form",
-    "too_long": "has too many elements",
     "too_short": "has too few elements",
+}
+_LONGER: Final = {
+    "string_too_long": "is longer than {} characters",
+    "too_long": "has more than {} elements",
 }
 _BOUNDS: Final = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
@@ -248,6 +250,8 @@ def _problem(error: Any) -> str:
     if kind in _WORDS:
         return _WORDS[kind]
     context = error.get("ctx") or {}
+    if kind in _LONGER:
+        return _LONGER[kind].format(context["max_length"])
     for name, words in _BOUNDS.items():
         if name in context:
             return f"must be {words} {context[name]}"

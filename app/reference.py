@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from api.metrics import ApiMetrics
 from app.exits import ExitCode
 from app.markdown import page, table
+from app.reference_limits import limits_page
 from app.reference_states import state_machine_page
 from app.settings import KAFKA_PASS_THROUGH, PREFIX, Settings
 from core import refusals
@@ -35,12 +36,12 @@ HELP_WIDTH_MAX: Final = 300
 QUARANTINE_REASONS: Final = (
     (
         "UNDECODABLE",
-        "It can not be read by any schema it may have.",
+        "No schema reads it, or it is larger than its topic takes.",
         "The sender; then engineering",
     ),
     (
         "MISROUTED",
-        "No key, a key that is not the body's payment, or the wrong partition.",
+        "No key, a key that is not the body's payment or is too long, or the wrong partition.",
         "The sender",
     ),
     (
@@ -303,6 +304,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "metrics.md": metrics,
     "errors.md": errors,
     "state-machine.md": state_machine_page,
+    "limits.md": limits_page,
     "topics.md": topics,
     "settings.md": settings_page,
     "cli.md": cli,

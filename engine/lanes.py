@@ -1,9 +1,18 @@
-"""Bounded lanes: a pool of threads, one lane per key, in order per key, bounded in count and bytes.
+"""Bounded lanes: a pool of threads works on records side by side, bounded in count and bytes.
 
 Only for work that waits for the outside world. The caller owns offsets; a lane only calls back when
 a record is done. A record that must come again later gives its thread back until then.
 
-    put ──▶ waiting ──▶ ready ──▶ under way ──done──▶ (next of the key)
+A lane is a name and a rank. Four rules, and no others:
+
+1. Of one lane one record at a time, in the order in which they came; one that sleeps holds its own
+   lane only.
+2. Of one name one lane at a time: what must never be at work together has one name.
+3. Among lanes that are ready the lowest rank goes first; of one rank the one ready longest.
+4. At most `room[r]` threads are at work of rank r and above together, so that slow calls of a
+   high rank leave threads to the lower ones.
+
+    put ──▶ waiting ──▶ ready ──▶ under way ──done──▶ (next of the lane, and lanes of its name)
                ▲                      │ again in … s
                └──release_due── asleep ◀
 """
@@ -11,11 +20,10 @@ a record is done. A record that must come again later gives its thread back unti
 from __future__ import annotations
 
 import heapq
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from engine.clock import Clock
 from engine.ports import InputRecord
@@ -32,6 +40,21 @@ again, or None when it is done."""
 _Item = tuple[InputRecord, int]
 
 
+class Lane(NamedTuple):
+    """Where a record waits. Rank 0 goes first."""
+
+    name: bytes
+    rank: int = 0
+
+
+LaneOf = Callable[[InputRecord], Lane]
+
+
+def lane_of_key(record: InputRecord) -> Lane:
+    """One lane per key, all of one rank."""
+    return Lane(record.key if record.key is not None else b"")
+
+
 class Lanes:
     """Hands records to threads. `work` must end by itself; what it raises ends the worker."""
 
@@ -41,22 +64,33 @@ class Lanes:
         clock: Clock,
         *,
         threads: int = LANES_COUNT,
+        room: tuple[int, ...] = (),
         records_max: int = RECORDS_MAX,
         bytes_max: int = BYTES_MAX,
     ) -> None:
+        """`room`: threads by rank (rule 4), one for each rank there is; without it there is rank 0
+        alone, with all threads. Raises ValueError when a rank has more room than the one before.
+        """
+        self._room = room or (threads,)
+        if list(self._room) != sorted(self._room, reverse=True) or self._room[-1] < 1:
+            raise ValueError("room falls from rank to rank and is never 0")
         self._work = work
         self._clock = clock
         self._records_max = records_max
         self._bytes_max = bytes_max
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
-        self._waiting: dict[bytes, deque[_Item]] = {}
-        self._taken: set[bytes] = set()  # keys that are ready, under way or asleep
-        self._asleep: list[tuple[float, int, bytes]] = []  # by the time they are due
+        self._wake = threading.Condition(self._lock)  # one thread wakes for one lane
+        self._waiting: dict[Lane, deque[_Item]] = {}
+        self._ready: tuple[deque[Lane], ...] = tuple(deque() for _ in self._room)
+        self._queued: set[Lane] = set()  # ready, behind their name, or asleep
+        self._behind: dict[bytes, list[Lane]] = {}  # ready but for another lane of their name
+        self._asleep: list[tuple[float, int, Lane]] = []  # by the time they are due
+        self._at_work: dict[bytes, Lane] = {}  # by name
+        self._at_work_of = [0] * len(self._room)  # threads by rank
         self._naps = 0
         self._drops = 0
-        # One thread wakes for one key: a condition would wake all of them for each record.
-        self._ready: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._closed = False
         self._count = 0
         self._bytes = 0
         self.failure: BaseException | None = None
@@ -67,16 +101,14 @@ class Lanes:
         for thread in self._threads:
             thread.start()
 
-    def put(self, record: InputRecord, generation: int) -> None:
-        """Queue a record behind those of its key. The bound is the caller's to keep (`full`)."""
-        lane = record.key if record.key is not None else b""
+    def put(self, record: InputRecord, generation: int, lane: Lane) -> None:
+        """Queue a record at the end of its lane. The bound is the caller's to keep (`full`)."""
         with self._lock:
             self._waiting.setdefault(lane, deque()).append((record, generation))
             self._count += 1
             self._bytes += _size(record)
-            if lane not in self._taken:
-                self._taken.add(lane)
-                self._ready.put(lane)
+            if lane not in self._queued and self._at_work.get(lane.name) != lane:
+                self._make_ready(lane)
 
     def full(self) -> bool:
         """No more should be read for now."""
@@ -93,7 +125,7 @@ class Lanes:
         now_s = self._clock.monotonic_s()
         with self._lock:
             while self._asleep and self._asleep[0][0] <= now_s:
-                self._ready.put(heapq.heappop(self._asleep)[2])
+                self._make_ready(heapq.heappop(self._asleep)[2])
 
     def drop_waiting(self) -> None:
         """Forget what is not under way at this moment; what is goes on, and does not come again."""
@@ -102,9 +134,11 @@ class Lanes:
             for items in self._waiting.values():
                 self._count -= len(items)
                 self._bytes -= sum(_size(record) for record, _ in items)
+            for ready in self._ready:
+                ready.clear()
             self._waiting.clear()
-            for _, _, lane in self._asleep:
-                self._taken.discard(lane)
+            self._queued.clear()
+            self._behind.clear()
             self._asleep.clear()
             self._idle.notify_all()
 
@@ -116,20 +150,23 @@ class Lanes:
     def close(self) -> None:
         """End the threads; records not started are forgotten."""
         self.drop_waiting()
-        for _ in self._threads:
-            self._ready.put(None)
+        with self._lock:
+            self._closed = True
+            self._wake.notify_all()
         for thread in self._threads:
             thread.join(JOIN_S_MAX / len(self._threads))
 
+    def _make_ready(self, lane: Lane) -> None:
+        self._queued.add(lane)
+        self._ready[lane.rank].append(lane)
+        self._wake.notify()
+
     def _run(self) -> None:
         while True:
-            lane = self._ready.get()
-            if lane is None:
-                return
-            taken = self._first_of(lane)
+            taken = self._take()
             if taken is None:
-                continue
-            item, drops = taken
+                return
+            lane, item, drops = taken
             again_s: float | None = None
             try:
                 again_s = self._work(*item)
@@ -137,31 +174,54 @@ class Lanes:
                 self.failure = self.failure or error
             self._worked(lane, item, again_s, drops)
 
-    def _first_of(self, lane: bytes) -> tuple[_Item, int] | None:
+    def _take(self) -> tuple[Lane, _Item, int] | None:
+        """The next record, waited for; None when the lanes are closed."""
         with self._lock:
-            items = self._waiting.get(lane)
-            if not items:
-                self._taken.discard(lane)  # dropped meanwhile
-                return None
-            return items.popleft(), self._drops
+            while not self._closed:
+                lane = self._next()
+                if lane is not None:
+                    self._queued.discard(lane)
+                    self._at_work[lane.name] = lane
+                    self._at_work_of[lane.rank] += 1
+                    return lane, self._waiting[lane].popleft(), self._drops
+                self._wake.wait()
+            return None
 
-    def _worked(self, lane: bytes, item: _Item, again_s: float | None, drops: int) -> None:
+    def _next(self) -> Lane | None:
+        """Rules 2 to 4: the lane that goes first, or None while none may."""
+        for rank, ready in enumerate(self._ready):
+            if sum(self._at_work_of[rank:]) >= self._room[rank]:
+                return None
+            while ready:
+                lane = ready.popleft()
+                if lane.name not in self._at_work:
+                    return lane
+                self._behind.setdefault(lane.name, []).append(lane)
+        return None
+
+    def _worked(self, lane: Lane, item: _Item, again_s: float | None, drops: int) -> None:
         with self._lock:
+            del self._at_work[lane.name]
+            self._at_work_of[lane.rank] -= 1
+            for other in self._behind.pop(lane.name, ()):
+                self._make_ready(other)
             if again_s is not None and drops == self._drops:
                 self._waiting.setdefault(lane, deque()).appendleft(item)
                 due_s = self._clock.monotonic_s() + again_s
                 self._naps += 1
+                self._queued.add(lane)
                 heapq.heappush(self._asleep, (due_s, self._naps, lane))
-                return
-            self._count -= 1
-            self._bytes -= _size(item[0])
-            if self._waiting.get(lane):
-                self._ready.put(lane)
             else:
-                self._waiting.pop(lane, None)
-                self._taken.discard(lane)
-            if self._count == 0:
-                self._idle.notify_all()
+                self._count -= 1
+                self._bytes -= _size(item[0])
+                if self._waiting.get(lane):
+                    self._make_ready(lane)
+                else:
+                    self._waiting.pop(lane, None)
+                if self._count == 0:
+                    self._idle.notify_all()
+            if any(self._ready):
+                self._wake.notify()  # this thread's place may be room for another rank
 
 
 def _size(record: InputRecord) -> int:

@@ -1,8 +1,7 @@
-"""At-least-once worker for adapters: bounded lanes by key, answers confirmed before offsets are
-committed.
+"""At-least-once worker for adapters: bounded lanes, answers confirmed before offsets are committed.
 
-    poll ─▶ lanes (one per key, in order) ─▶ handler ─▶ publish, confirmed ─▶ done ─▶ commit up to
-    the first not done
+    poll ─▶ lanes (engine.lanes: one per key, in order, unless the settings say otherwise)
+         ─▶ handler ─▶ publish, confirmed ─▶ done ─▶ commit up to the first not done
 
 A crash repeats what was not committed: the handler and its answers must stand that (same identity,
 same effect).
@@ -49,7 +48,6 @@ ASKED_POLL_WAIT_S: Final = 0.02  # where lanes may ask meanwhile whether a parti
 ANSWER_EVERY_S: Final = 0.01  # one commit answers all who asked since the last
 COMMIT_EVERY_S: Final = 0.2
 PUBLISH_PAUSE_S: Final = 0.5
-FRESH_WAIT_S: Final = 0.05  # then the lane serves somebody else
 COMMITTED_S_MAX: Final = 5.0
 STILL_OURS_S: Final = 15.0  # a commit by the polling thread, and a rebalance before it
 LEAVE_S_MAX: Final = 5.0
@@ -72,9 +70,8 @@ class Worker:
         *,
         observe: Callable[[LogRecord], None] | None = None,
     ) -> None:
-        """With `observe` a scout reads ahead, and `handler` is called only when its partition has
-        been read up to an end at most 1 s old (one topic only). `observe` runs in another thread
-        than the handler."""
+        """With `observe` a scout reads ahead of the handler, in a thread of its own, and `is_fresh`
+        says how far (one topic only)."""
         self._settings = settings
         self._handler = handler
         self._publisher = publisher
@@ -101,6 +98,7 @@ class Worker:
             self._work,
             clock,
             threads=settings.lanes,
+            room=settings.lane_room,
             records_max=settings.records_max,
             bytes_max=settings.bytes_max,
         )
@@ -147,7 +145,7 @@ class Worker:
     # -- what a handler may ask, in its own thread -------------------------------------------------
 
     def is_fresh(self, partition: int) -> bool:
-        """Whether the scout has read this partition up to an end at most 1 s old."""
+        """Whether the scout has read this partition up to an end at most 1 s old. Raises Exit."""
         return self._scout is None or self._scout.wait_fresh(partition, 0.0)
 
     def stopped(self) -> str | None:
@@ -157,6 +155,10 @@ class Worker:
     def generation(self) -> int:
         """Rises with every change of what is assigned."""
         return self._generation
+
+    def unfinished(self) -> int:
+        """Records that were read and are not done."""
+        return self._lanes.count()
 
     def still_ours(self, topic: str, partition: int) -> bool:
         """Ask the group's coordinator, by a commit of what is done, whether the partition is ours.
@@ -308,7 +310,7 @@ class Worker:
     def _take(self, message: Message) -> None:
         record = to_input_record(message, self._clock.now_ms())
         if self._places.started((record.topic, record.partition), record.offset):
-            self._lanes.put(record, self._generation)
+            self._lanes.put(record, self._generation, self._settings.lane_of(record))
 
     def _leave(self) -> None:
         """Leave the group at once: a static member does so by unsubscribing, not by closing."""
@@ -386,8 +388,6 @@ class Worker:
             return None
         if self._held():
             return PUBLISH_PAUSE_S
-        if self._scout is not None and not self._scout.wait_fresh(record.partition, 0.0):
-            return FRESH_WAIT_S
         self._lane.generation = generation
         try:
             answers = self._handler(record)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from engine.lanes import BYTES_MAX, LANES_COUNT, RECORDS_MAX
+from engine.lanes import BYTES_MAX, LANES_COUNT, RECORDS_MAX, LaneOf, lane_of_key
 from engine.ports import InputRecord
 from engine.publisher import Outgoing
 
@@ -33,7 +33,9 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     instance_id: str | None = None  # a killed instance that has one takes its place again at once
     # The handler itself begins nothing under STOP: it is called all the same, for what may go on.
     handler_obeys_stop: bool = False
-    lanes: int = LANES_COUNT
+    lanes: int = LANES_COUNT  # threads
+    lane_of: LaneOf = lane_of_key
+    lane_room: tuple[int, ...] = ()  # threads by rank (engine.lanes, rule 4)
     records_max: int = RECORDS_MAX
     bytes_max: int = BYTES_MAX
     session_timeout_ms: int = 10_000

@@ -18,10 +18,11 @@ from core.header import Cause, InputHeader, OperatorHeader
 from core.payment import commands, instructions
 from core.payment import state as payment_state
 from core.payment.decide import decide, suspend
+from core.payment.limits import command_id_of
 from core.payment.state import Payment
 from core.records import Outcome
 from core.rules import Rules
-from core.values import ZERO_HASH, same_person
+from core.values import PAYMENT_ID_LENGTH, ZERO_HASH, same_person
 from engine.partitioner import partition_of
 from engine.ports import Batch, DependencyDown, EngineTopology, InputRecord
 from processors import payments_outcomes, quarantine, topology
@@ -139,6 +140,10 @@ class PaymentsApplication:
         payment_id = header.payment_intent_id
         cause = self._cause(record, value, header)
         key = record.key
+        if len(payment_id) > PAYMENT_ID_LENGTH:
+            why = f"paymentIntentId is longer than {PAYMENT_ID_LENGTH} characters"
+            self._misrouted(batch, record, command, cause, why)
+            return
         if key is None or key != payment_id.encode():
             self._misrouted(
                 batch,
@@ -249,7 +254,7 @@ class PaymentsApplication:
             record.partition,
             record.offset,
             hashlib.sha256(value).digest(),
-            header.command_id,
+            command_id_of(header),
         )
 
     def _apply(
@@ -350,7 +355,8 @@ class PaymentsApplication:
     def _emit_outcome(self, batch: Batch, record: InputRecord, outcome: Outcome) -> None:
         topic = topology.OUTCOMES
         partition = record.partition % self._work_partitions[topic]
-        batch.emit(topic, partition, record.key, self._codec.encode(topic, outcome))
+        key = payments_outcomes.key_of(record.key)
+        batch.emit(topic, partition, key, self._codec.encode(topic, outcome))
 
     # -- packed state ----------------------------------------------------------------------------
 

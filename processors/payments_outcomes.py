@@ -9,9 +9,18 @@ from core.header import Cause
 from core.payment import state as payment_state
 from core.payment.state import Payment
 from core.records import Outcome
+from core.values import PAYMENT_ID_LENGTH
 from engine.ports import InputRecord
 
 SENTENCE_MAX: Final = 1_000  # characters
+KEY_BYTES_MAX: Final = 4 * PAYMENT_ID_LENGTH  # of an outcome: as an input's, or none
+
+
+def key_of(key: bytes | None) -> bytes | None:
+    """The input's own key, by which its sender finds the outcome; none where it is too long to be
+    a payment's.
+    """
+    return key if key is None or len(key) <= KEY_BYTES_MAX else None
 
 
 def of_decision(
@@ -59,9 +68,14 @@ def of_decision(
 
 
 def misrouted(command: Any, cause: Cause, record: InputRecord, rule_set: int, why: str) -> Outcome:
-    """Nothing was decided: the record stands where its payment is not."""
+    """Nothing was decided: the record stands where its payment is not, or names what can be none.
+
+    An id that is too long for one is left out: cut short it would be another, and whole it would
+    make an outcome larger than its topic takes. The cause names the record.
+    """
+    named = command.header.payment_intent_id
     return Outcome(
-        payment_intent_id=command.header.payment_intent_id,
+        payment_intent_id=named if len(named) <= PAYMENT_ID_LENGTH else "",
         cause=cause,
         input_type=type(command).__name__,
         result="MISROUTED",

@@ -17,6 +17,7 @@ from core.payment import commands, events, instructions
 
 TOPICS_YAML: Final = Path(__file__).resolve().parent.parent / "topics.yaml"
 FILE_BYTES_MAX: Final = 1_000_000
+MESSAGE_BYTES_MAX: Final = "max.message.bytes"
 AUDIT_RETENTION_MS: Final = 7 * 365 * 24 * 3600 * 1000  # the audit log's seven years
 
 RecordType = type[msgspec.Struct]
@@ -133,6 +134,11 @@ class TopicsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             config["retention.bytes"] = "-1"  # nor is anything removed for its size
         config.update(topic.config)
         return config
+
+    def record_bytes_max(self, name: str) -> int:
+        """The largest record that topic `name` takes. Raises KeyError when it is not declared."""
+        own = self.topic(name).config
+        return int(own.get(MESSAGE_BYTES_MAX, self.defaults[MESSAGE_BYTES_MAX]))
 
     def source_topics(self) -> dict[str, tuple[str, ...]]:
         """Command topic → the sources it may carry; what SourceMapActivated is made from."""

@@ -6,7 +6,7 @@ Reading has three outcomes: the record; `Undecodable`, for ever; `RegistryDown`,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -54,32 +54,19 @@ class Filling(Protocol):
         """
 
 
-class Limits(msgspec.Struct, frozen=True):
-    """What a record may measure at most: bytes of a value and of a field, items of an array."""
-
-    value_bytes: int
-    field_bytes: int
-    items: int
-
-
-# Free text is at most 1,000 characters of up to 4 bytes; party details stay well below that.
-INPUT_LIMITS: Final = Limits(value_bytes=32_768, field_bytes=4_096, items=64)
-# What the house writes itself; topics take records of 1 MiB (topics.yaml).
-OWN_LIMITS: Final = Limits(value_bytes=1_048_576, field_bytes=1_048_576, items=100_000)
-
-
 class TopicCodec(msgspec.Struct, frozen=True):
-    """What one topic carries: encoders by struct, readers by the five bytes before the datum."""
+    """What one topic carries: encoders by struct, readers by the five bytes before the datum.
+
+    `value_bytes` is the largest record that the topic takes. Within it everything is read, so that
+    an over-long field is answered by core and not set aside without a word (domain: errors).
+    """
 
     name: str
-    limits: Limits
     encoders: Mapping[type, Encoder]
     encoders_by_id: Mapping[tuple[type, int], Encoder]
     decoders: Mapping[bytes, Decoder]
     ids: Mapping[str, int]
-    with_arrays: frozenset[type]
     value_bytes: int
-    field_bytes: int
 
 
 class Foreign(Protocol):
@@ -114,14 +101,11 @@ class SchemaCodec:
         if len(value) > own.value_bytes:
             raise Undecodable(f"more than {own.value_bytes} bytes")
         try:
-            record = decoder(value, at)
+            return decoder(value, at)
         except IndexError:
             raise Undecodable("truncated") from None
         except UnicodeDecodeError:
             raise Undecodable("text that is not UTF-8") from None
-        if len(value) > own.field_bytes or type(record) in own.with_arrays:
-            check_limits(record, own.limits)
-        return record
 
     def _slowly(
         self, own: TopicCodec, value: bytes | None, headers: Headers | None
@@ -145,25 +129,4 @@ def _encoded(own: TopicCodec, encoder: Encoder, record: msgspec.Struct) -> bytes
         raise Unencodable(f"{type(record).__name__}: {type(error).__name__}") from error
     if len(value) > own.value_bytes:
         raise Unencodable(f"{type(record).__name__}: more than {own.value_bytes} bytes")
-    if len(value) > own.field_bytes or type(record) in own.with_arrays:
-        try:
-            check_limits(record, own.limits)
-        except Undecodable as error:
-            raise Unencodable(f"{type(record).__name__}: {error.reason}") from None
     return value
-
-
-def check_limits(record: msgspec.Struct, limits: Limits) -> None:
-    """Raises Undecodable naming the field that is over-long. Records are at most three deep."""
-    for field in record.__struct_fields__:
-        value = getattr(record, field)
-        if isinstance(value, msgspec.Struct):
-            check_limits(value, limits)
-        elif isinstance(value, str):
-            if 4 * len(value) > limits.field_bytes and len(value.encode()) > limits.field_bytes:
-                raise Undecodable(f"field {field} has more than {limits.field_bytes} bytes")
-        elif isinstance(value, bytes):
-            if len(value) > limits.field_bytes:
-                raise Undecodable(f"field {field} has more than {limits.field_bytes} bytes")
-        elif isinstance(value, tuple) and len(value) > limits.items:
-            raise Undecodable(f"field {field} has more than {limits.items} items")

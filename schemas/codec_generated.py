@@ -19,6 +19,9 @@ LONG_MIN: Final = -(2**63)
 LONG_MAX: Final = 2**63 - 1
 INT_MIN: Final = -(2**31)
 INT_MAX: Final = 2**31 - 1
+# Of one array: a megabyte of empty texts is a third of a second of work, a batch of them minutes.
+# Far above what core takes (64) and what a recovery writes at once (5,000).
+ITEMS_MAX: Final = 10_000
 VARINT_SHIFT_MAX: Final = 63  # ten groups of seven bits; the tenth holds one
 VARINTS_KEPT: Final = 4096  # lengths and small numbers
 # Larger ones come in runs: a batch has few decision times, an input's offset stands in each of its
@@ -146,9 +149,16 @@ def read_array(data: bytes, at: int, read_item: Callable[[bytes, int], Any]) -> 
         count, at = read_block(data, at)
         if count == 0:
             return tuple(items), at
+        check_items(len(items) + count)
         for _ in range(count):
             item, at = read_item(data, at)
             items.append(item)
+
+
+def check_items(count: int) -> None:
+    """Raises Undecodable for an array, over all its blocks, that nobody of ours writes."""
+    if count > ITEMS_MAX:
+        raise Undecodable(f"an array of more than {ITEMS_MAX} items")
 
 
 def read_string(data: bytes, at: int) -> tuple[str, int]:

@@ -14,7 +14,6 @@ from schemas.errors import Undecodable
 from schemas.shape import shape_of
 
 SCHEME: Final = "avro.1"
-PARTIES_BYTES_MAX: Final = 4_096
 
 _SHAPE: Final = shape_of(Parties, definitions.current("Parties"))
 _encode: Final = GeneratedFilling().encoder(_SHAPE, b"")
@@ -22,19 +21,16 @@ _decode: Final = GeneratedFilling().decoder(_SHAPE)
 
 
 def seal(parties: Parties) -> Sealed:
-    """`parties` as they travel. Raises ValueError when they hold no valid text or are too long."""
-    content = _encode(parties)
-    if len(content) > PARTIES_BYTES_MAX:
-        raise ValueError(f"party details of more than {PARTIES_BYTES_MAX} bytes")
-    return Sealed(SCHEME, None, content)
+    """`parties` as they travel. Raises ValueError when they hold no valid text. How long each text
+    may be is core's to say.
+    """
+    return Sealed(SCHEME, None, _encode(parties))
 
 
 def open_parties(sealed: Sealed) -> Parties:
     """The details in `sealed`. Raises ValueError, without content, when they can not be read."""
     if sealed.scheme != SCHEME or sealed.key_id is not None:
         raise ValueError("party details sealed by an unknown scheme")
-    if len(sealed.bytes) > PARTIES_BYTES_MAX:
-        raise ValueError(f"party details of more than {PARTIES_BYTES_MAX} bytes")
     try:
         parties: Parties = _decode(sealed.bytes, 0)
     except (Undecodable, IndexError, UnicodeDecodeError):

@@ -11,8 +11,6 @@ import msgspec
 from schemas import catalogue, definitions, wire
 from schemas.catalogue import RECORD_BY_NAME, Topic, TopicsFile
 from schemas.codec import (
-    INPUT_LIMITS,
-    OWN_LIMITS,
     Codec,
     Decoder,
     Encoder,
@@ -24,7 +22,7 @@ from schemas.codec_generated import GeneratedFilling
 from schemas.foreign import ForeignReader, decoder_of
 from schemas.ids import LOOK_UPS_AT_ONCE, Registered, Version, check_lock, pinned
 from schemas.registry import HttpRegistry, Registry, StaticRegistry
-from schemas.shape import full_name, has_array, shape_of
+from schemas.shape import full_name, shape_of
 
 
 class NotRegistered(Exception):
@@ -112,7 +110,7 @@ def build(
     """The functions for everything that is registered."""
     filling = filling or GeneratedFilling()
     by_topic = {
-        topic.name: _topic_codec(topic, registered, filling)
+        topic.name: _topic_codec(topic, topics.record_bytes_max(topic.name), registered, filling)
         for topic in topics.topics
         if topic.record_names()
     }
@@ -132,12 +130,13 @@ def _versions(topics: TopicsFile) -> Iterator[Version]:
             yield Version(topic.name, name, where, schema)
 
 
-def _topic_codec(topic: Topic, registered: Registered, filling: Filling) -> TopicCodec:
+def _topic_codec(
+    topic: Topic, value_bytes: int, registered: Registered, filling: Filling
+) -> TopicCodec:
     encoders: dict[type, Encoder] = {}
     by_id: dict[tuple[type, int], Encoder] = {}
     decoders: dict[bytes, Decoder] = {}
     ids: dict[str, int] = {}
-    with_arrays = set()
     for entry in registered.on_topic(topic.name):
         struct = RECORD_BY_NAME[entry.record]
         shape = shape_of(struct, entry.schema)
@@ -147,17 +146,4 @@ def _topic_codec(topic: Topic, registered: Registered, filling: Filling) -> Topi
         decoders[prefix] = decoder_of(entry.record, entry.schema, filling)
         encoders[struct] = encoder  # versions come oldest first: the current one stays
         ids[entry.record] = entry.schema_id
-        if has_array(shape):
-            with_arrays.add(struct)
-    limits = INPUT_LIMITS if topic.role == "input" else OWN_LIMITS
-    return TopicCodec(
-        topic.name,
-        limits,
-        encoders,
-        by_id,
-        decoders,
-        ids,
-        frozenset(with_arrays),
-        limits.value_bytes,
-        limits.field_bytes,
-    )
+    return TopicCodec(topic.name, encoders, by_id, decoders, ids, value_bytes)

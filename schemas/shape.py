@@ -85,14 +85,6 @@ def unwritten(shape: Shape) -> Iterator[str]:
             yield from unwritten(field.record)
 
 
-def has_array(shape: Shape) -> bool:
-    """Whether a record of this shape holds an array anywhere."""
-    return any(
-        each.kind == "array" or (each.record is not None and has_array(each.record))
-        for each in shape.fields
-    )
-
-
 class _Walk:
     """One walk over a struct and its schema, side by side."""
 

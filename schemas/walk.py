@@ -13,6 +13,7 @@ from schemas.shape import Json
 
 DEPTH_MAX: Final = 16
 NODES_MAX: Final = 2_000
+VISITS_MAX: Final = 100_000  # values in one datum: a tenth of a second; ours have fewer than 100
 FIXED_BYTES: Final = {"boolean": 1, "float": 4, "double": 8}
 
 
@@ -95,9 +96,13 @@ class _DatumCheck:
     def __init__(self, value: bytes) -> None:
         self.value = value
         self.named: dict[str, Json] = {}
+        self.visits = 0
 
     def visit(self, schema: Json, at: int) -> int:
         """Offset after the datum of `schema` that begins at `at`."""
+        self.visits += 1
+        if self.visits > VISITS_MAX:
+            raise Undecodable(f"more than {VISITS_MAX} values in one record")
         if at > len(self.value):
             raise Undecodable("truncated")
         if isinstance(schema, list):

@@ -19,6 +19,7 @@ from core.payment import state as payment_state
 from core.payment.deadlines import with_deadline
 from core.payment.decide import decide
 from core.payment.events import ProcessingResumed, ProcessingSuspended
+from core.payment.limits import command_id_of
 from core.payment.state import Payment
 from core.records import Outcome
 from core.rules import Rules
@@ -308,7 +309,7 @@ class PaymentRedecider:
                 cause.partition,
                 entry.offset,
                 cause.input_hash,
-                command.header.command_id,
+                command_id_of(command.header),
             ),
             rules=environment.rules(rule_set),
             origin=ORIGINS.get(topic, "upstream"),

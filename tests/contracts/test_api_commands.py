@@ -171,6 +171,26 @@ def test_a_body_that_is_not_valid_names_the_field_and_publishes_nothing(
     assert (entry.payment_intent_id, entry.code) == (payment, "VALIDATION_FAILED")
 
 
+@pytest.mark.parametrize(
+    ("action", "body", "sentence"),
+    [
+        ("retry", {**RETRY, "reason": "x" * 1_001}, "reason is longer than 1000 characters."),
+        (
+            "cancel",
+            {"reason": "why", "customerId": "c" * 4_097},
+            "customerId is longer than 128 characters.",
+        ),
+    ],
+)
+def test_a_text_that_is_too_long_is_refused_with_its_limit(
+    house: ApiHouse, action: str, body: object, sentence: str
+) -> None:
+    """Finding 18: the API names field and limit, the same limit as the engine."""
+    answer = house.act("olga", house.failed("k1"), action, body)
+    assert problem(answer) == (400, "VALIDATION_FAILED", "FIELD_INVALID")
+    assert answer.json()["sentence"] == sentence
+
+
 def test_an_unknown_payment_is_not_found(house: ApiHouse) -> None:
     """API-02: by the engine for an id that could be, at the edge for one that can not."""
     unknown = house.act("olga", "pi_" + "a" * 26, "retry", RETRY)

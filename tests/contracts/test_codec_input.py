@@ -13,8 +13,8 @@ from core.payment.commands import CancelPayment, CreatePayment, ExpirePayment, R
 from core.records import RuleSetActivated
 from core.values import Sealed
 from schemas import catalogue, definitions
-from schemas.codec import INPUT_LIMITS, Codec
-from schemas.codec_generated import GeneratedFilling, zigzag
+from schemas.codec import Codec
+from schemas.codec_generated import ITEMS_MAX, GeneratedFilling, zigzag
 from schemas.errors import RegistryDown, Undecodable, Unencodable
 from schemas.foreign import REFUSAL_KEPT_SECONDS
 from schemas.registry import StaticRegistry, guid_of
@@ -139,32 +139,65 @@ def around(limit: int) -> list[tuple[int, bool]]:
     return [(limit - 1, True), (limit, True), (limit + 1, False)]
 
 
-@pytest.mark.parametrize(("size", "good"), around(INPUT_LIMITS.field_bytes))
-def test_a_text_or_bytes_field_of_an_input_has_a_limit(size: int, good: bool) -> None:
+@pytest.mark.parametrize("size", [4_097, 40_000, 900_000])
+def test_every_text_that_the_topic_takes_is_read_whatever_core_says_of_it(size: int) -> None:
+    """Finding 18: the decoder's own bounds are far above every limit that core names."""
     for record in (
-        msgspec.structs.replace(CREATE, end_to_end_id="x" * size),
+        msgspec.structs.replace(CREATE, idempotency_key="x" * size),
         msgspec.structs.replace(CREATE, parties=Sealed("avro.1", None, bytes(size))),
-        msgspec.structs.replace(CREATE, customer_id="é" * (size // 2) + "x" * (size % 2)),
+        msgspec.structs.replace(CREATE, customer_id="é" * (size // 2)),
     ):
-        check_both_ways(COMMANDS, record, good)
+        assert CODEC.decode(COMMANDS, unlimited(COMMANDS, record)) == record
 
 
-@pytest.mark.parametrize(("count", "good"), around(INPUT_LIMITS.items))
-def test_an_array_of_an_input_has_a_limit(count: int, good: bool) -> None:
-    operator = msgspec.structs.replace(CANCEL.operator, roles=("r",) * count)
-    check_both_ways(OPERATORS, msgspec.structs.replace(CANCEL, operator=operator), good)
+@pytest.mark.parametrize(("count", "good"), around(ITEMS_MAX))
+def test_an_array_has_a_limit_over_all_its_blocks(count: int, good: bool) -> None:
+    """Finding 18: an array of empty texts must not cost a second for each record."""
+    operator = msgspec.structs.replace(CANCEL.operator, roles=("",) * count)
+    record = msgspec.structs.replace(CANCEL, operator=operator)
+    value = unlimited(OPERATORS, record)
+    in_blocks = value.replace(
+        zigzag(count) + bytes(count), zigzag(1) + bytes(1) + zigzag(count - 1) + bytes(count - 1)
+    )
+    assert len(in_blocks) > len(value)
+    for written in (value, in_blocks):
+        if good:
+            assert CODEC.decode(OPERATORS, written) == record
+        else:
+            with pytest.raises(Undecodable, match=f"more than {ITEMS_MAX} items"):
+                CODEC.decode(OPERATORS, written)
+
+
+def test_a_record_of_many_values_is_not_read_by_a_foreign_schema() -> None:
+    """Finding 18: 10,000 items of 1,000 empty fields are 10,000,000 steps of work."""
+    item = {"type": "record", "name": "Item",
+            "fields": [{"name": f"f{n}", "type": "null"} for n in range(500)]
+            + [{"name": "end", "type": "boolean"}]}  # fmt: skip
+    extra = {"name": "more", "type": {"type": "array", "items": item}, "default": []}
+    together = Set()
+    newer = changed("CreatePayment", fields=[*fields_of("CreatePayment"), extra])
+    number = together.foreign(newer)
+    value = prefix(number) + together.codec.encode(COMMANDS, CREATE)[5:]
+    assert together.codec.decode(COMMANDS, value + zigzag(2) + bytes(2) + b"\0") == CREATE
+    with pytest.raises(Undecodable, match="values in one record"):
+        together.codec.decode(COMMANDS, value + zigzag(9_000) + bytes(9_000) + b"\0")
 
 
 @pytest.mark.parametrize(("extra", "good"), [(-1, True), (0, True), (1, False)])
-def test_the_value_of_an_input_has_a_limit(extra: int, good: bool) -> None:
-    fill = "x" * INPUT_LIMITS.field_bytes
-    report = RailReport(
-        InputHeader(fill, fill, 0, fill), fill, fill, fill, fill, None, None, "y" * 1_000, "z" * 100
-    )
-    missing = INPUT_LIMITS.value_bytes + extra - len(unlimited(REPORTS, report))
-    report = msgspec.structs.replace(report, rail_message_id="y" * (1_000 + missing))
-    assert len(unlimited(REPORTS, report)) == INPUT_LIMITS.value_bytes + extra
+def test_the_largest_record_is_the_one_that_the_topic_takes(extra: int, good: bool) -> None:
+    """Finding 18: topics.yaml, max.message.bytes, says how large."""
+    largest = TOPICS.record_bytes_max(REPORTS)
+    assert largest == int(TOPICS.configuration(REPORTS, "production")["max.message.bytes"])
+    report = RailReport(InputHeader("pi_x"), "N", "SETTLED", "npp", details="y" * 100_000)
+    missing = largest + extra - len(unlimited(REPORTS, report))
+    report = msgspec.structs.replace(report, details="y" * (100_000 + missing))
+    assert len(unlimited(REPORTS, report)) == largest + extra
     check_both_ways(REPORTS, report, good)
+
+
+def test_a_topic_that_takes_larger_records_has_a_larger_limit() -> None:
+    """The topic's own setting counts before the default."""
+    assert TOPICS.record_bytes_max("npp.payment.quarantine.v1") == 2_097_152
 
 
 def unlimited(topic: str, record: msgspec.Struct) -> bytes:

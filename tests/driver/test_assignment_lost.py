@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from engine.clock import HeldClock, SystemClock
-from engine.lanes import Lanes
+from engine.lanes import Lanes, lane_of_key
 from engine.ports import InputRecord
 from engine.worker_settings import TryAgain
 from processors.adapter_metrics import AdapterMetrics
@@ -102,7 +102,7 @@ def test_a_lane_at_work_survives_the_loss_of_its_assignment(
 
     lanes = Lanes(work, SystemClock(), threads=2)
     try:
-        lanes.put(first, 1)
+        lanes.put(first, 1, lane_of_key(first))
         assert adapter.desk.inside.wait(WAIT_S)
         lanes.drop_waiting()
         adapter.generation = 3

@@ -1,4 +1,4 @@
-"""Lanes: order per key, threads that do not wait, and what a rebalance forgets."""
+"""Lanes: order per lane, rank before arrival, waiting without a thread, and what is forgotten."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from engine.clock import HeldClock, SystemClock
-from engine.lanes import Lanes
+from engine.lanes import Lane, Lanes, lane_of_key
 from engine.ports import InputRecord
 
 WAIT_S = 10.0
@@ -19,11 +19,18 @@ def record(key: bytes, offset: int) -> InputRecord:
     return InputRecord("topic", 0, offset, 0, key, b"value", [], 0)
 
 
+def put(made: Lanes, each: InputRecord, generation: int = 1, rank: int = 0) -> None:
+    made.put(each, generation, Lane(lane_of_key(each).name, rank))
+
+
 @contextmanager
 def lanes(
-    work: Callable[[InputRecord, int], float | None], clock: HeldClock, threads: int
+    work: Callable[[InputRecord, int], float | None],
+    clock: HeldClock,
+    threads: int,
+    room: tuple[int, ...] = (),
 ) -> Iterator[Lanes]:
-    made = Lanes(work, clock, threads=threads)
+    made = Lanes(work, clock, threads=threads, room=room)
     try:
         yield made
     finally:
@@ -44,7 +51,7 @@ def test_each_key_keeps_its_order_whatever_number_of_threads(clock: HeldClock) -
 
     with lanes(work, clock, 8) as made:
         for offset in range(2_000):
-            made.put(record(b"key-%d" % (offset % 7), offset), 1)
+            put(made, record(b"key-%d" % (offset % 7), offset), 1)
         assert made.wait_idle(WAIT_S)
     assert sorted(offset for offsets in done.values() for offset in offsets) == list(range(2_000))
     assert all(offsets == sorted(offsets) for offsets in done.values())
@@ -63,7 +70,7 @@ def test_a_record_that_comes_again_later_holds_its_key_and_no_thread(clock: Held
 
     with lanes(work, clock, 1) as made:
         for offset, key in enumerate([b"slow", b"slow", b"quick", b"quick"]):
-            made.put(record(key, offset), 1)
+            put(made, record(key, offset), 1)
         _until(lambda: len(done) == 2)
         assert done == [(b"quick", 2), (b"quick", 3)]
         made.release_due()
@@ -87,15 +94,132 @@ def test_what_is_dropped_never_comes_again_even_if_it_was_under_way(clock: HeldC
         return None
 
     with lanes(work, clock, 2) as made:
-        made.put(record(b"key", 0), 1)
-        made.put(record(b"key", 1), 1)
+        put(made, record(b"key", 0), 1)
+        put(made, record(b"key", 1), 1)
         assert begun.wait(WAIT_S)
         made.drop_waiting()
-        made.put(record(b"key", 0), 2)
+        put(made, record(b"key", 0), 2)
         go_on.set()
         assert made.wait_idle(WAIT_S)
         assert made.count() == 0
     assert seen == [(0, 1), (0, 2)]
+
+
+class Held:
+    """Work that waits until it is let go, name by name; notes what began and how much at once."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[bytes, int]] = []
+        self.at_once: dict[bytes, int] = {}
+        self.most_at_once = 0
+        self.go_on: dict[bytes, threading.Event] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, each: InputRecord, _: int) -> float | None:
+        name = each.key or b""
+        with self._lock:
+            self.begun.append((name, each.offset))
+            self.at_once[name] = self.at_once.get(name, 0) + 1
+            self.most_at_once = max(self.most_at_once, self.at_once[name])
+            gate = self.go_on.get(name)
+        assert gate is None or gate.wait(WAIT_S)
+        with self._lock:
+            self.at_once[name] -= 1
+        return None
+
+
+def test_a_lower_rank_goes_before_all_that_waits(clock: HeldClock) -> None:
+    """Ruling 8: within a name, and among names, what is ready at a lower rank goes first."""
+    held = Held()
+    held.go_on[b"busy"] = threading.Event()
+    with lanes(held, clock, 1, room=(1, 1, 1)) as made:
+        put(made, record(b"busy", 0))
+        _until(lambda: held.begun == [(b"busy", 0)])
+        for offset, (name, rank) in enumerate(
+            [(b"a", 2), (b"a", 2), (b"b", 2), (b"b", 1), (b"a", 0)], start=1
+        ):
+            put(made, record(name, offset), rank=rank)
+        held.go_on[b"busy"].set()
+        assert made.wait_idle(WAIT_S)
+    assert [offset for _, offset in held.begun[1:]] == [5, 4, 1, 3, 2]
+
+
+def test_lanes_of_one_name_are_never_at_work_together(clock: HeldClock) -> None:
+    """Ruling 8: SUBMIT and WITHDRAW of one reference never run at once, whatever their order."""
+    held = Held()
+    with lanes(held, clock, 8, room=(8, 8, 8)) as made:
+        for offset in range(3_000):
+            put(made, record(b"key-%d" % (offset % 5), offset), rank=offset % 3)
+        assert made.wait_idle(WAIT_S)
+    assert held.most_at_once == 1
+    assert len(held.begun) == 3_000
+
+
+def test_a_record_that_sleeps_holds_its_own_lane_only(clock: HeldClock) -> None:
+    """Ruling 8: an attempt that sleeps holds up neither its withdrawal nor an enquiry."""
+    slept: list[int] = []
+    done: list[int] = []
+
+    def work(each: InputRecord, _: int) -> float | None:
+        if each.offset == 0 and not slept:
+            slept.append(0)
+            return 5.0
+        done.append(each.offset)
+        return None
+
+    with lanes(work, clock, 2, room=(2, 2)) as made:
+        put(made, record(b"key", 0), rank=1)
+        _until(lambda: slept == [0])
+        put(made, record(b"key", 1), rank=1)
+        put(made, record(b"key", 2), rank=0)
+        _until(lambda: done == [2])
+        clock.advance(5_000)
+        made.release_due()
+        assert made.wait_idle(WAIT_S)
+    assert done == [2, 0, 1]
+
+
+def test_slow_calls_of_a_high_rank_leave_threads_to_the_lower_ones(clock: HeldClock) -> None:
+    """Finding 9: enquiries to a rail that hangs do not take the threads of a recall."""
+    held = Held()
+    names = [b"slow-%d" % n for n in range(6)]
+    held.go_on = {name: threading.Event() for name in names}
+    with lanes(held, clock, 4, room=(4, 3, 2)) as made:
+        for offset, name in enumerate(names):
+            put(made, record(name, offset), rank=2)
+        _until(lambda: len(held.begun) == 2)
+        put(made, record(b"quick", 6), rank=1)
+        put(made, record(b"quick", 7), rank=0)
+        _until(lambda: len(held.begun) == 4)
+        assert sorted(offset for _, offset in held.begun) == [0, 1, 6, 7]
+        for gate in held.go_on.values():
+            gate.set()
+        assert made.wait_idle(WAIT_S)
+    assert len(held.begun) == 8
+
+
+def test_room_that_grows_from_rank_to_rank_is_refused(clock: HeldClock) -> None:
+    """A high rank with more room than a low one would take the low one's threads."""
+    for room in ((1, 2), (1, 0)):
+        with pytest.raises(ValueError, match="room falls"):
+            Lanes(lambda _, __: None, clock, threads=2, room=room)
+
+
+def test_lanes_dropped_while_their_name_is_at_work_come_again(clock: HeldClock) -> None:
+    """A rebalance forgets what waits behind a name; what is put after it is worked on."""
+    held = Held()
+    held.go_on[b"key"] = threading.Event()
+    with lanes(held, clock, 2, room=(2, 2)) as made:
+        put(made, record(b"key", 0), rank=1)
+        _until(lambda: held.begun == [(b"key", 0)])
+        put(made, record(b"key", 1), rank=0)
+        put(made, record(b"key", 2), rank=1)
+        made.drop_waiting()
+        put(made, record(b"key", 3), generation=2, rank=0)
+        put(made, record(b"key", 4), generation=2, rank=1)
+        held.go_on[b"key"].set()
+        assert made.wait_idle(WAIT_S)
+    assert [offset for _, offset in held.begun] == [0, 3, 4]
 
 
 def _until(holds: Callable[[], bool]) -> None:
