@@ -67,7 +67,7 @@ CORE = Floor(
     (
         pytest(
             *("-n2", *NO_BROKER),
-            *("tests/core", "tests/contracts", "tests/driver"),
+            *("tests/core", "tests/contracts", "tests/driver", "tests/model"),
             *(f"--ignore-glob={ROOT / files}" for files in OPERATORS_FILES),
         ),
     ),

@@ -1,0 +1,330 @@
+"""Laws of the funds (domain §3): what may be asked of Deposits Core, and what must add up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from core.payment.commands import DepositsResult, TimerDue
+from tests.model.book import Ask, Book, Hold
+from tests.model.step import Step, Truth
+from tests.model.vocabulary import (
+    DONE_OF,
+    GIVING,
+    HOLD_REPEAT_MS,
+    TAKING,
+    attempt_of,
+    reference,
+)
+
+LETTERS = {
+    "HOLD": "H", "CAPTURE": "C", "RELEASE": "R", "DEBIT_FORCED": "D", "REVERSE": "V", "CREDIT": "K",
+}  # fmt: skip
+
+
+def asked(step: Step, book: Book, event: Any) -> Iterator[str]:
+    """One fundsRef is one instruction; a new one is made only when nothing like it is open."""
+    number = attempt_of(event.funds_ref)
+    prefix = f"{reference(number or 0)}{LETTERS.get(event.operation, '?')}"
+    if len(event.funds_ref) != 33 or not event.funds_ref.startswith(prefix):
+        yield f"{event.operation} has the reference {event.funds_ref}"
+    if book.attempt(number or 0) is None:
+        yield f"{event.funds_ref} names no attempt"
+        return
+    if event.amount <= 0 or event.currency != book.currency:
+        yield f"{event.operation} of {event.amount} {event.currency}"
+    known = book.asks.get(event.funds_ref)
+    if known is not None:
+        if (known.operation, known.amount) != (event.operation, event.amount):
+            yield f"{event.funds_ref} was {known.operation} of {known.amount}, not {event.amount}"
+        if not known.open:
+            yield f"{event.funds_ref} is asked again although it was answered {known.status}"
+        return
+    yield from _NEW[event.operation](step, book, event, number or 0)
+
+
+def hold_has_end(step: Step, book: Book, event: Any) -> Iterator[str]:
+    """Domain §3: a HOLD carries notAfter, after which Deposits Core never carries it out."""
+    if event.operation != "HOLD":
+        return
+    if event.not_after is None:
+        yield "a HOLD without notAfter"
+    elif event.not_after < event.header.decided_at:
+        yield f"a HOLD asked {event.header.decided_at - event.not_after} ms after its notAfter"
+
+
+def _new_hold(step: Step, book: Book, event: Any, number: int) -> Iterator[str]:
+    if event.amount != book.amount:
+        yield f"a hold of {event.amount} for a payment of {book.amount}"
+    if book.open_asks("HOLD", attempt=number):
+        yield "two HOLDs of one attempt are open"
+    if any(h.attempt == number and h.left for h in book.holds):
+        yield f"a second hold for attempt {number}"
+    current = book.current
+    if number != current.number or current.ended:
+        yield f"a hold for attempt {number}, which is {book.tries[number - 1].state}"
+
+
+def _new_capture(step: Step, book: Book, event: Any, number: int) -> Iterator[str]:
+    yield from _taking(step, book, event, number)
+    mine = _hold_told(step, book, event)
+    if mine is None:
+        yield "a CAPTURE of a hold that is not known"
+        return
+    if mine.attempt != number:
+        yield f"a CAPTURE for attempt {number} of the hold of attempt {mine.attempt}"
+    if event.amount > mine.left:
+        yield f"a CAPTURE of {event.amount} of {mine.left} held"
+    if book.asks_of(mine):
+        yield f"a CAPTURE of a hold with an open {book.asks_of(mine)[0].operation}"
+    if book.captures or book.open_asks("CAPTURE"):
+        yield "a second CAPTURE of one payment"
+
+
+def _new_release(step: Step, book: Book, event: Any, number: int) -> Iterator[str]:
+    named = event.hold_funds_ref
+    if named is not None:
+        ask = book.asks.get(named)
+        if ask is None or ask.operation != "HOLD":
+            yield f"a RELEASE names {named}, which is no HOLD"
+        elif book.open_asks("RELEASE", attempt=number):
+            yield f"two RELEASEs are open for {named}"
+        elif not book.tries[ask.attempt - 1].ended:
+            yield f"the unanswered HOLD of attempt {ask.attempt} is ended before its attempt is"
+        return
+    mine = _hold_told(step, book, event)
+    if mine is None:
+        yield "a RELEASE of a hold that is not known"
+        return
+    if any(ask.operation == "RELEASE" for ask in book.asks_of(mine)):
+        yield "two RELEASEs of one hold are open"
+    rest = mine.left - sum(a.amount for a in book.asks_of(mine) if a.operation == "CAPTURE")
+    if event.amount != rest:
+        yield f"a RELEASE of {event.amount}, {rest} is left of the hold"
+    used = book.approvals.get(event.header.approval_id or "")
+    if used is not None and used.action == "RELEASE_EARLY":
+        return
+    if book.open_conflicts():
+        yield f"a hold is released while {book.open_conflicts()[0].identity} is open"
+    owner = book.tries[mine.attempt - 1]
+    if owner.may_settle:
+        yield f"the hold of attempt {owner.number} is released; the attempt may still settle"
+    for each in book.tries:
+        if each is not owner and each.may_settle:
+            yield f"the hold of attempt {owner.number} is released; {each.number} is not resolved"
+        if each.settled and book.net(each.number) < each.bears and not _second(book, each.number):
+            yield f"a hold is released although attempt {each.number} was not debited"
+
+
+def _new_debit(step: Step, book: Book, event: Any, number: int) -> Iterator[str]:
+    yield from _taking(step, book, event, number)
+    usable = [
+        hold
+        for hold in book.holds
+        if hold.left > 0 and not book.asks_of(hold) and not book.tries[hold.attempt - 1].may_settle
+    ]
+    if usable and not book.captures and not _second(book, number):
+        yield f"a forced debit while a hold of attempt {usable[0].attempt} could pay"
+
+
+def _taking(step: Step, book: Book, event: Any, number: int) -> Iterator[str]:
+    mine = book.tries[number - 1]
+    if not mine.settled:
+        yield f"{event.operation} for attempt {number}, which is not settled"
+    if book.open_asks(*TAKING, attempt=number):
+        yield f"two taking requests of attempt {number} are open"
+    if book.net(number) + event.amount > mine.bears:
+        yield f"{event.operation} of {event.amount}: {book.net(number)} of {mine.bears} is taken"
+    if _second(book, number):
+        used = book.approvals.get(event.header.approval_id or "")
+        again = any(
+            a.operation == "DEBIT_FORCED" and a.attempt == number and a.status == "REFUSED"
+            for a in book.asks.values()
+        )
+        if (used is None or used.action != "DEBIT_AGAIN") and not again:
+            yield f"attempt {number} is the second settlement; its debit has no approval"
+
+
+def _second(book: Book, number: int) -> bool:
+    mine = book.tries[number - 1]
+    return any(
+        each.paid_order and each.paid_order < mine.paid_order
+        for each in book.tries
+        if each is not mine
+    )
+
+
+def _new_giving(step: Step, book: Book, event: Any, number: int) -> Iterator[str]:
+    mine = book.tries[number - 1]
+    if book.open_asks(*GIVING, attempt=number):
+        yield f"two requests that give back the money of attempt {number} are open"
+    used = book.approvals.get(event.header.approval_id or "")
+    waived = event.amount if used is not None and used.action == "REVERSE" else 0
+    taken = book.taken.get(number, 0)
+    given = book.given.get(number, 0) + book.giving(number)
+    if given + event.amount > taken:
+        yield f"{event.operation} of {event.amount}: {given} of {taken} taken is given back"
+    due = max(0, mine.settled - max(mine.returned, mine.waived + waived))
+    if taken - given - event.amount < due:
+        yield f"{event.operation} of {event.amount} leaves less than the {due} that is due"
+
+
+_NEW: dict[str, Any] = {
+    "HOLD": _new_hold,
+    "CAPTURE": _new_capture,
+    "RELEASE": _new_release,
+    "DEBIT_FORCED": _new_debit,
+    "REVERSE": _new_giving,
+    "CREDIT": _new_giving,
+}
+
+
+def _hold_told(step: Step, book: Book, event: Any) -> Hold | None:
+    for each in step.instructions:
+        if type(each).__name__ == "DepositsRequest" and each.funds_ref == event.funds_ref:
+            return book.hold_of(Ask(event.funds_ref, "", 0, 0, 0, hold_ref=each.hold_ref))
+    return None
+
+
+def moved(step: Step, book: Book, event: Any) -> Iterator[str]:
+    """Money moves once per request, by the amount that was asked for."""
+    ask = book.asks.get(event.funds_ref)
+    if ask is None:
+        yield f"{type(event).__name__} without a request {event.funds_ref}"
+        return
+    if event.amount != ask.amount and type(event).__name__ != "FundsReleased":
+        yield f"{type(event).__name__} of {event.amount}, asked was {ask.amount}"
+    if ask.status == "DONE":
+        yield f"{type(event).__name__} of {event.funds_ref}, which was done"
+
+
+def transferred(step: Step, book: Book, event: Any) -> Iterator[str]:
+    """A hold with an open request is not transferred; nor one whose attempt may still settle."""
+    mine = [h for h in book.holds if h.reference == event.hold_ref and h.left > 0]
+    if not mine:
+        yield f"{event.hold_ref} is not held"
+        return
+    hold = mine[0]
+    if hold.attempt != event.from_attempt:
+        yield f"the hold belongs to attempt {hold.attempt}, not {event.from_attempt}"
+        return
+    if book.asks_of(hold):
+        yield f"a hold with an open {book.asks_of(hold)[0].operation} is transferred"
+    owner, target = book.tries[hold.attempt - 1], book.attempt(event.to_attempt)
+    if target is None:
+        yield f"a hold goes to attempt {event.to_attempt}, which does not exist"
+    elif target.settled and owner.may_settle:
+        yield f"the hold of attempt {owner.number}, which may still settle, pays another"
+
+
+def answer_taken(step: Step, book: Book) -> Iterator[str]:
+    """Domain §3: what Deposits Core says of an open request is never dropped."""
+    result = step.command
+    if type(result) is not DepositsResult or step.accepted:
+        return
+    ask = book.asks.get(result.funds_ref)
+    if ask is None or not ask.open or ask.operation != result.operation:
+        return
+    if result.amount != ask.amount:
+        return
+    done = result.result == DONE_OF[ask.operation]
+    if done or result.result in {"REFUSED", "NEVER_HELD"}:
+        yield f"{result.result} of the open {ask.operation} had no effect: {step.decision}"
+
+
+def given_back(step: Step, book: Book) -> Iterator[str]:
+    """Given back never exceeds taken; a hold is never used beyond its amount."""
+    for number, given in book.given.items():
+        if given > book.taken.get(number, 0):
+            yield f"{given} given back of {book.taken.get(number, 0)} (attempt {number})"
+    for hold in book.holds:
+        if hold.captured + hold.released > hold.amount:
+            yield f"{hold.captured} captured and {hold.released} released of {hold.amount}"
+
+
+def exposure(step: Step, book: Book) -> Iterator[str]:
+    """Debited and held never exceeds what has settled and what may still settle."""
+    if not step.accepted or book.open_conflicts():
+        return
+    refused = book.refused_asks()
+    if refused:
+        return
+    held = sum(_blocked(book, hold) for hold in book.holds)
+    named = {ask.hold_funds_ref for ask in book.open_asks("RELEASE")}
+    held += sum(ask.amount for ask in book.open_asks("HOLD") if ask.funds_ref not in named)
+    debited = 0
+    for each in book.tries:
+        net = book.net(each.number)
+        waiting = bool(book.open_asks(*TAKING, *GIVING, attempt=each.number))
+        debited += min(net, each.bears) if waiting else net
+    settled = sum(each.bears for each in book.tries)
+    may = book.amount * sum(each.may_settle for each in book.tries)
+    if debited + held > settled + may:
+        yield f"{debited} debited, {held} held; {settled} settled and {may} may still settle"
+
+
+def _blocked(book: Book, hold: Hold) -> int:
+    """What stays blocked of a hold once every open request about it is carried out."""
+    if any(a.operation == "RELEASE" for a in book.asks_of(hold)):
+        return 0
+    return hold.left - sum(a.amount for a in book.asks_of(hold))
+
+
+def waits(step: Step, book: Book) -> Iterator[str]:
+    """An open request is asked again without end: the payment has a deadline for it."""
+    if not step.accepted or book.parked or not book.open_asks():
+        return
+    if step.after is not None and step.after.deadline is None:
+        yield f"{book.open_asks()[0].operation} is open, and the payment waits for no time"
+
+
+def hold_repeated(book: Book, now: int) -> Iterator[str]:
+    """A HOLD is repeated at least every 30 s within the payment's window."""
+    if book.state is None or book.current.ended or book.parked:
+        return
+    for ask in book.open_asks("HOLD"):
+        if now - ask.asked_at > HOLD_REPEAT_MS:
+            yield f"HOLD {ask.funds_ref} was last asked {now - ask.asked_at} ms ago"
+
+
+def adds_up(book: Book) -> Iterator[str]:
+    """With nothing open and nothing refused, what is debited is what the customer bears."""
+    if book.open_conflicts() or book.open_asks() or book.refused_asks():
+        return
+    for each in book.tries:
+        net = book.net(each.number)
+        allowed = {each.bears, 0} if _second(book, each.number) else {each.bears}
+        if net not in allowed:
+            yield f"attempt {each.number}: {net} is debited, {each.bears} is due"
+
+
+def settled_up(step: Step, book: Book) -> Iterator[str]:
+    """As `adds_up`, after each accepted input."""
+    if step.accepted and book.state is not None and not book.parked:
+        yield from adds_up(book)
+
+
+def nothing_held(book: Book, truth: Truth | None = None) -> Iterator[str]:
+    """A payment at rest holds nothing, asks nothing, and every attempt is resolved."""
+    for hold in book.holds:
+        if hold.left:
+            yield f"{hold.left} of attempt {hold.attempt} is still held"
+    for ask in book.open_asks():
+        yield f"{ask.operation} {ask.funds_ref} is not answered"
+    for ask in book.refused_asks():
+        yield f"{ask.operation} {ask.funds_ref} was refused ({ask.code}) and nobody asked again"
+    for each in book.tries:
+        if not each.ended or each.may_settle:
+            yield f"attempt {each.number} is {each.state} and may still settle"
+        elif book.net(each.number) != each.bears:
+            yield f"attempt {each.number}: {book.net(each.number)} debited, {each.bears} due"
+    if book.open_conflicts():
+        yield f"{book.open_conflicts()[0].identity} is open"
+
+
+def timer_ends_early(step: Step, book: Book) -> Iterator[str]:
+    """A timer acts only when its time has come (domain §8)."""
+    if type(step.command) is not TimerDue or not step.accepted:
+        return
+    if step.before is None or step.command.deadline != step.before.deadline:
+        yield "a timer acted that the payment did not wait for"

@@ -1,0 +1,205 @@
+"""Plays the moves of one sequence: gives each input to `decide` and each step to the judge."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.decider import Accepted, Context, NoEffect
+from core.payment.commands import TimerDue
+from core.payment.decide import decide
+from core.payment.state import pack
+from tests.model.judge import Judge
+from tests.model.step import Step, Violation
+from tests.model.vocabulary import (
+    SOURCE,
+    START,
+    STATE_BYTES_MAX,
+    Move,
+    cause,
+    head,
+    open_parties,
+    origin_of,
+    reference,
+    rules,
+)
+from tests.model.world import World
+
+TIMERS_AT_ONCE_MAX = 400  # more due timers in one go would never end
+SOURCES = frozenset({SOURCE})
+
+
+class Stop(Exception):
+    """A law was broken; the sequence ends here."""
+
+
+@dataclass
+class Play:
+    """One payment, its outside and its judge."""
+
+    world: World = field(default_factory=World)
+    state: Any = None
+    packed: bytes = b""
+    now: int = START
+    offset: int = 0
+    inputs: int = 0
+    found: frozenset[str] = frozenset()
+    without: frozenset[str] = frozenset()  # laws that are left out, to look behind them
+    violations: list[Violation] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.judge = Judge(self.world.truth, self.without)
+        self.world.now = self.now
+
+    def run(self, moves: list[Move]) -> list[Violation]:
+        """Play the moves until the first broken law."""
+        try:
+            for move in moves:
+                self.play(move)
+        except Stop:
+            pass
+        return self.violations
+
+    def play(self, move: Move) -> None:
+        """Play one move. Raises Stop when a law is broken."""
+        match move.name:
+            case "later":
+                self.wait(move.args["ms"], late=move.args.get("late", False))
+            case "lose":
+                self.lose(move.args["inputs"], move.args["order"])
+            case "repeat":
+                for _ in range(move.args["times"]):
+                    for name, args in move.args["moves"]:
+                        self.play(Move(name, _numbered(args, self.inputs)))
+            case _:
+                for command, origin in self.world.play(move):
+                    self.give(command, origin)
+
+    def break_law(self, law: str, detail: str) -> None:
+        """Raises Stop, unless the law is left out."""
+        if law in self.without:
+            return
+        self.violations.append(Violation(law, detail))
+        raise Stop
+
+    # -- one input ----------------------------------------------------------------------------
+
+    def context(self, origin: str) -> Context:
+        self.offset += 1
+        return Context(
+            self.now, cause(origin, self.offset), rules(), origin, SOURCES, open_parties, self.found
+        )
+
+    def give(self, command: Any, origin: str | None = None) -> Any:
+        """Decide one input, judge it, and give it once more: that must change nothing."""
+        origin = origin or origin_of(command)
+        decision = self._decide(command, origin)
+        if type(decision) is Accepted:
+            again = self._decide(command, origin)
+            if type(again) is Accepted:
+                names = [type(event).__name__ for event in again.events]
+                self.break_law("twice", f"{type(command).__name__} was done twice: {names}")
+        return decision
+
+    def _decide(self, command: Any, origin: str) -> Any:
+        self.inputs += 1
+        context, before = self.context(origin), self.state
+        try:
+            decision = decide(before, command, context)
+        except Exception as error:  # noqa: BLE001 - whatever it raises is the finding
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            self.break_law("raises", f"{type(error).__name__}: {error} ({where.name})")
+            return NoEffect("RAISED", str(error))
+        if before is not None and pack(before) != self.packed:
+            self.break_law("mutates", f"{type(command).__name__} changed the state it was given")
+        after = decision.state if isinstance(decision, Accepted) else before
+        step = Step(command, origin, context, decision, before, after)
+        self.steps.append(step)
+        found = self.judge.step(step)
+        if isinstance(decision, Accepted):
+            self.state, self.packed = after, pack(after)
+            if len(self.packed) > STATE_BYTES_MAX:
+                self.break_law("state_bounded", f"the packed state has {len(self.packed)} bytes")
+            self.world.learned(decision.events)
+            for instruction in decision.instructions:
+                self.world.receive(instruction)
+        if found:
+            self.violations += found
+            raise Stop
+        return decision
+
+    # -- time ---------------------------------------------------------------------------------
+
+    def wait(self, milliseconds: int, *, late: bool) -> None:
+        """The clock goes on; timers come at their time, or all at the end when `late`."""
+        target = self.now + milliseconds
+        if late:
+            self._set(target)
+        for _ in range(TIMERS_AT_ONCE_MAX):
+            state = self.state
+            if state is None or state.deadline is None or state.deadline > target:
+                break
+            self._set(max(self.now, state.deadline))
+            before = self.state
+            self.give(TimerDue(head(), state.deadline_kind, state.deadline), "timer")
+            if self.state is before:
+                self.break_law("timer", f"{state.deadline_kind} is due and changes nothing")
+        else:
+            self.break_law("timer", "timers without end")
+        self._set(target)
+        found = self.judge.waited(self.now)
+        if found:
+            self.violations += found
+            raise Stop
+
+    def _set(self, now: int) -> None:
+        self.now = max(self.now, now)
+        self.world.now = self.now
+
+    # -- a lost log tail ----------------------------------------------------------------------
+
+    def lose(self, inputs: int, order: int) -> None:
+        """The last inputs' events are lost; a recovery names what was instructed; they come again.
+
+        `order` 0: as they came; otherwise the reports come first.
+        """
+        kept = self.steps[: max(0, len(self.steps) - inputs)]
+        lost = self.steps[len(kept) :]
+        if not lost or not kept or kept[-1].after is None:
+            return
+        submitted = {
+            reference(event.header.attempt)
+            for step in lost
+            for event in step.made("PaymentSentToRail")
+        }
+        self.found = self.found | submitted
+        self.judge = Judge(self.world.truth, self.without)
+        self.steps = []
+        for step in kept:
+            self.judge.step(step)
+            self.steps.append(step)
+        self.state = kept[-1].after
+        self.packed = pack(self.state)
+        self._set(self.now + 1_000)
+        again = [step for step in lost if step.name != "TimerDue"]
+        if order:
+            again.sort(key=lambda step: step.origin == "operator")
+        for step in again:
+            self._decide(step.command, step.origin)
+        for ref in sorted(submitted):
+            self._unmade(ref)
+
+    def _unmade(self, ref: str) -> None:
+        """`npp recover` itself reports what nothing makes again."""
+        numbers = [each.number for each in self.judge.book.tries]
+        if any(reference(number) == ref for number in numbers):
+            return
+        report = self.world.rail.report(int(ref[27:]), "ALREADY_SUBMITTED", "SUBMITTED")
+        self._decide(report, "rail")
+
+
+def _numbered(args: dict[str, Any], number: int) -> dict[str, Any]:
+    """Values that stand as "#" are made new each time."""
+    return {k: f"N{number}" if v == "#" else v for k, v in args.items()}

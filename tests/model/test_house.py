@@ -1,0 +1,80 @@
+"""The model itself: it is independent, repeatable, and its sequences shrink."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.model.__main__ import main
+from tests.model.runner import one, seeds_of
+from tests.model.shrink import shrink
+from tests.model.vocabulary import Move, dump, load
+
+HERE = Path(__file__).parent
+# What the model may know of core: words of messages, the rules file, and the door.
+ALLOWED = {
+    "core.decider",
+    "core.header",
+    "core.payment.commands",
+    "core.payment.events",
+    "core.payment.instructions",
+    "core.rules",
+    "core.values",
+}
+DOORS = {
+    "core.payment.decide": {"decide"},
+    "core.payment.state": {"at_rest", "money_outcome", "pack", "waiting_for_person"},
+}
+
+
+def model_files() -> list[Path]:
+    return [file for file in sorted(HERE.glob("*.py")) if not file.name.startswith("test_")]
+
+
+@pytest.mark.parametrize("file", model_files(), ids=lambda file: file.name)
+def test_the_model_knows_nothing_of_core_but_its_words(file: Path) -> None:
+    """A model that used core's own rules would agree with its defects."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            assert not [name.name for name in node.names if name.name.split(".")[0] == "core"]
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("core"):
+            continue
+        names = {name.name for name in node.names}
+        module = node.module or ""
+        whole = {f"{module}.{name}" for name in names}
+        allowed = module in ALLOWED or whole <= ALLOWED or names <= DOORS.get(module, set())
+        assert allowed, f"{file.name} imports {sorted(names)} of {module}"
+
+
+def test_a_sequence_is_the_same_every_time() -> None:
+    """A failure can be repeated by its seed and number alone."""
+    own = seeds_of(7, 3, 1)[0]
+    first, again = one(own), one(own)
+    assert dump(first[1]) == dump(again[1])
+    assert first[0].violations == again[0].violations
+    assert [step.decision for step in first[0].steps] == [step.decision for step in again[0].steps]
+
+
+def test_sequences_of_one_seed_do_not_depend_on_how_many_run() -> None:
+    assert seeds_of(1, 0, 10)[4] == seeds_of(1, 4, 1)[0]
+
+
+def test_moves_are_written_down_completely() -> None:
+    moves = one(seeds_of(3, 0, 1)[0])[1]
+    assert dump(load(dump(moves))) == dump(moves)
+
+
+def test_a_sequence_shrinks_to_the_moves_that_matter() -> None:
+    moves = [Move("m", {"n": n}) for n in range(40)]
+    left = shrink(moves, lambda part: {3, 31} <= {move.args["n"] for move in part})
+    assert [move.args["n"] for move in left] == [3, 31]
+
+
+def test_the_command_line_prints_its_counts_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--sequences", "3", "--seed", "5", "--json", "--processes", "1"])
+    said = json.loads(capsys.readouterr().out)
+    assert list(said) == ["sequences", "inputs", "violations", "seed"]
+    assert said["seed"] == 5

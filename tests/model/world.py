@@ -1,0 +1,406 @@
+"""The outside of a payment: what the moves of a sequence do there, and the inputs that come of it.
+
+Moves are written down completely (vocabulary), so that playing them is the same every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from core.payment import commands as c
+from core.payment.instructions import (
+    ApprovalRequest,
+    CustomerNotification,
+    DepositsRequest,
+    PolicyCheckRequest,
+    RailInstruction,
+)
+from tests.model.deposits import Bank
+from tests.model.rail import Rail, Submission, gives_certainty
+from tests.model.step import Truth
+from tests.model.vocabulary import (
+    AMOUNT,
+    FOR_EVER,
+    KEY,
+    SEALED,
+    SOURCE,
+    Move,
+    attempt_of,
+    by,
+    head,
+    reference,
+)
+
+Inputs = Iterator[tuple[Any, str | None]]  # each with an origin, or the usual one
+
+
+class World:
+    """Rail, Deposits Core, Resolve and everybody's mail. `state` is core's, for its deadline."""
+
+    def __init__(self) -> None:
+        self.rail = Rail()
+        self.bank = Bank()
+        self.truth = Truth(self.rail)
+        self.now = 0
+        self.mail: list[Any] = []  # written by the outside, not yet delivered
+        self.delivered: list[Any] = []
+        self.checks: list[PolicyCheckRequest] = []
+        self.requests: list[ApprovalRequest] = []
+        self.notifications: list[CustomerNotification] = []
+        self.attempts = 1
+        self.last: Any = None  # the last input, to be given again
+
+    # -- what core says -----------------------------------------------------------------------
+
+    def receive(self, instruction: Any) -> None:
+        match instruction:
+            case RailInstruction():
+                if instruction.kind == "SUBMIT":
+                    self.truth.excused.discard(instruction.attempt)
+                self.rail.receive(instruction)
+            case DepositsRequest():
+                self.bank.receive(instruction)
+            case PolicyCheckRequest():
+                self.checks.append(instruction)
+            case ApprovalRequest():
+                self.requests.append(instruction)
+            case CustomerNotification():
+                self.notifications.append(instruction)
+
+    def learned(self, events: list[Any]) -> None:
+        """The outside hears of new attempts by the history."""
+        for event in events:
+            if type(event).__name__ == "PaymentAttemptCreated":
+                self.attempts = max(self.attempts, event.header.attempt)
+
+    # -- moves --------------------------------------------------------------------------------
+
+    def play(self, move: Move) -> Inputs:
+        """The inputs that a move makes, one after the other."""
+        yield from _MOVES[move.name](self, move.args)
+
+    def attempt(self, selector: Any) -> int:
+        """`selector` 0 is the current attempt, -1 the one before, above 0 that number."""
+        number = int(selector)
+        return number if number > 0 else max(1, self.attempts + number)
+
+    def post(self, message: Any, how: str) -> Inputs:
+        """Deliver now, later, twice, or never."""
+        if message is None:
+            return
+        if how == "later":
+            self.mail.append(message)
+        if how in {"now", "twice"}:
+            yield from self.deliver(message)
+        if how == "twice":
+            yield from self.deliver(message)
+
+    def deliver(self, message: Any) -> Inputs:
+        if type(message) is c.RailReport:
+            self._judge_lie(message)
+        self.delivered.append(message)
+        yield message, None
+
+    def _judge_lie(self, report: c.RailReport) -> None:
+        number = attempt_of(report.external_ref)
+        mine = self.rail.submissions.get(number or 0)
+        if mine is not None and gives_certainty(report) and mine.may_settle(self.now):
+            self.truth.excused.add(mine.attempt)
+
+
+def _pick(items: list[Any], index: int) -> Any:
+    """The item at `index`, from the end when negative; None when there is none."""
+    if not items:
+        return None
+    return items[index % len(items)] if index >= 0 else items[-((-index - 1) % len(items)) - 1]
+
+
+# -- upstream, time, policy ------------------------------------------------------------------
+
+
+def _create(world: World, args: dict[str, Any]) -> Inputs:
+    fields: dict[str, Any] = {
+        "header": head(), "source": SOURCE, "idempotency_key": KEY, "amount": AMOUNT,
+        "currency": "AUD", "parties": SEALED, "end_to_end_id": "E2E-1", "service": "x2p1",
+    }  # fmt: skip
+    changes = dict(args)
+    for name in ("requested_execution_time", "expires_at"):
+        if changes.get(name) is not None:
+            changes[name] += world.now
+    yield c.CreatePayment(**(fields | changes)), "upstream"
+
+
+def _expire(world: World, args: dict[str, Any]) -> Inputs:
+    yield c.ExpirePayment(head(), None, "too late"), "upstream"
+
+
+def _policy(world: World, args: dict[str, Any]) -> Inputs:
+    check = _pick(world.checks, args["which"])
+    if check is None:
+        return
+    verdict = args["verdict"]
+    reason = args.get("reason", "FRAUD") if verdict == "DECLINED" else None
+    message = c.PolicyVerdict(
+        head(), check.policy_ref, verdict, check.phase, ("limits",), "1", reason
+    )
+    yield from world.post(message, args["how"])
+
+
+def _stray_policy(world: World, args: dict[str, Any]) -> Inputs:
+    ref = f"{reference(world.attempt(args['attempt']))}P{args['number']:02d}"
+    yield c.PolicyVerdict(head(), ref, args["verdict"], args["phase"], (), "1", "FRAUD"), None
+
+
+def _timer_odd(world: World, args: dict[str, Any]) -> Inputs:
+    yield c.TimerDue(head(), args["kind"], world.now + args["ms"]), None
+
+
+def _notified(world: World, args: dict[str, Any]) -> Inputs:
+    asked = _pick(world.notifications, args["which"])
+    if asked is not None:
+        yield c.NotificationResult(head(), asked.notification_id, asked.kind, args["result"]), None
+
+
+# -- the rail --------------------------------------------------------------------------------
+
+
+def _submit(world: World, args: dict[str, Any]) -> Inputs:
+    world.rail.submit(world.attempt(args["attempt"]), args["how"], world.now)
+    yield from ()
+
+
+def _rail_move(world: World, args: dict[str, Any]) -> Inputs:
+    number = world.attempt(args["attempt"])
+    report = world.rail.move(number, args["status"], args.get("code"))
+    yield from world.post(report, args["how"])
+
+
+def _rail_settle(world: World, args: dict[str, Any]) -> Inputs:
+    number = world.attempt(args["attempt"])
+    report = world.rail.settle(number, AMOUNT + args.get("off", 0))
+    if report is not None and args.get("silent_amount"):
+        report = world.rail.report(number, "SETTLED", message_id=report.rail_message_id)
+    yield from world.post(report, args["how"])
+
+
+def _rail_return(world: World, args: dict[str, Any]) -> Inputs:
+    number = world.attempt(args["attempt"])
+    report = world.rail.give_back(number, args["amount"])
+    yield from world.post(report, args["how"])
+
+
+def _rail_answer(world: World, args: dict[str, Any]) -> Inputs:
+    asked = _pick(world.rail.instructions, args["which"])
+    if asked is not None:
+        report = world.rail.answer(asked, world.now, accept_recall=args.get("accept", True))
+        yield from world.post(report, args["how"])
+
+
+def _rail_enquiry(world: World, args: dict[str, Any]) -> Inputs:
+    report = world.rail.enquire(world.attempt(args["attempt"]), world.now)
+    yield from world.post(report, args["how"])
+
+
+def _rail_record(world: World, args: dict[str, Any]) -> Inputs:
+    number = world.attempt(args["attempt"])
+    mine = world.rail.submissions.setdefault(number, Submission(number, 0))
+    mine.incomplete = True
+    yield from ()
+
+
+def _rail_says(world: World, args: dict[str, Any]) -> Inputs:
+    """Whatever the move says, true or not."""
+    number = world.attempt(args["attempt"])
+    report = c.RailReport(
+        head(),
+        args.get("ref") or reference(number),
+        args["kind"],
+        args.get("adapter", "simulator"),
+        args.get("code"),
+        args.get("amount"),
+        args.get("currency"),
+        args.get("id"),
+        via_enquiry=args.get("via", False),
+        adapter_stopped=args.get("stopped", False),
+    )
+    yield from world.deliver(report)
+
+
+# -- mail ------------------------------------------------------------------------------------
+
+
+def _post(world: World, args: dict[str, Any]) -> Inputs:
+    message = _pick(world.mail, args["which"])
+    if message is not None:
+        world.mail.remove(message)
+        yield from world.deliver(message)
+
+
+def _again(world: World, args: dict[str, Any]) -> Inputs:
+    message = _pick(world.delivered, args["which"])
+    if message is not None:
+        yield from world.deliver(message)
+
+
+# -- Deposits Core ---------------------------------------------------------------------------
+
+
+def _bank(world: World, args: dict[str, Any]) -> Inputs:
+    """Deposits Core takes up a request: does it, does it silently, loses it, or refuses it."""
+    request = _pick(world.bank.requests, args["which"])
+    if request is None:
+        return
+    match args["mode"]:
+        case "do":
+            answer = world.bank.handle(request, world.now)
+        case "do_silently":
+            world.bank.handle(request, world.now)
+            answer = world.bank.silence(request)
+        case "lose":
+            answer = world.bank.silence(request)
+        case _:
+            code = "DECLINED" if args["mode"] == "decline" else args.get("code", "LIMIT")
+            if code == "DECLINED" and request.operation != "HOLD":
+                code = "LIMIT"
+            answer = world.bank.refuse(request, code)
+    yield from world.post(answer, args["how"])
+
+
+def _bank_expires(world: World, args: dict[str, Any]) -> Inputs:
+    world.bank.expire_hold(args["which"])
+    yield from ()
+
+
+def _bank_says(world: World, args: dict[str, Any]) -> Inputs:
+    """Whatever the move says; from then on the ledger proves nothing."""
+    request = _pick(world.bank.requests, args["which"])
+    if request is None:
+        return
+    world.bank.lied = True
+    hold = f"hold-{request.funds_ref}" if args.get("hold") else None
+    yield from world.deliver(
+        c.DepositsResult(
+            head(),
+            args.get("ref") or request.funds_ref,
+            args.get("operation") or request.operation,
+            args["result"],
+            request.amount + args.get("off", 0),
+            hold_ref=hold,
+            code=args.get("code"),
+        )
+    )
+
+
+# -- people and Resolve ----------------------------------------------------------------------
+
+
+def _ask(world: World, args: dict[str, Any]) -> Inputs:
+    fields: dict[str, Any] = {
+        k: args[k] for k in ("failure_reason", "verdict", "amount") if k in args
+    }
+    if "conflict" in args:
+        fields["conflict_id"] = f"cnf_{args['conflict']:03d}"
+    attempt = args.get("attempt")
+    number = None if attempt is None else world.attempt(attempt)
+    yield (
+        c.RequestApproval(
+            head(), by(args["who"]), args["action"], "please", attempt=number, **fields
+        ),
+        None,
+    )
+
+
+def _approval(world: World, args: dict[str, Any]) -> str:
+    asked = _pick(world.requests, args["which"])
+    return "apr_999" if asked is None else str(asked.approval_id)
+
+
+def _resolve(world: World, args: dict[str, Any]) -> Inputs:
+    message = c.ApprovalDecision(
+        head(), _approval(world, args), args["verdict"], args.get("who", "policy"), ("rule 1",), "7"
+    )
+    yield from world.post(message, args["how"])
+
+
+def _person(world: World, args: dict[str, Any]) -> Inputs:
+    yield (
+        c.DecideApproval(head(), by(args["who"]), _approval(world, args), args["verdict"], "seen"),
+        None,
+    )
+
+
+def _act(world: World, args: dict[str, Any]) -> Inputs:
+    """An operator's action. The approval is named only when the move says so."""
+    late = args.get("late")
+    approval = _approval(world, {"which": args["named"]}) if "named" in args else None
+    operator = by(
+        args["who"],
+        not_after=FOR_EVER if late is None else world.now - late,
+        approval=approval,
+    )
+    number = world.attempt(args.get("attempt", 0))
+    match args["action"]:
+        case "RETRY":
+            wanted = args.get("number") or world.attempts + 1
+            yield c.RetryPayment(head(), operator, f"att_{wanted:03d}", "again"), None
+        case "CANCEL":
+            yield c.CancelPayment(head(), operator, "customer asked", args.get("customer")), None
+        case "MARK_FAILED":
+            yield c.MarkPaymentFailed(head(), operator, args["failure_reason"], "error 503"), None
+        case "EXPIRE":
+            yield c.ExpirePayment(head(), operator, "too late"), "operator"
+        case "RESOLVE_RECONCILIATION":
+            _judge_verdict(world, number, args["verdict"])
+            yield (
+                c.ResolveReconciliation(
+                    head(), operator, f"cnf_{args['conflict']:03d}", number, args["verdict"],
+                    "bank confirmed", args.get("amount"),
+                ),
+                None,
+            )  # fmt: skip
+        case "RELEASE_EARLY":
+            yield c.ReleaseFunds(head(), operator, number, "customer waits"), None
+        case "REVERSE":
+            yield c.ReverseCapture(head(), operator, number, "posted twice"), None
+        case "DEBIT_AGAIN":
+            yield c.DebitFunds(head(), operator, number, "paid twice"), None
+        case "REPEAT":
+            operation = args["operation"]
+            yield c.RepeatFundsRequest(head(), operator, number, operation, "again"), None
+        case other:
+            raise ValueError(f"no action {other}")
+
+
+def _judge_verdict(world: World, number: int, verdict: str) -> None:
+    """A person who says NOT_PAID of what the rail may still settle is to blame, not core."""
+    mine = world.rail.submissions.get(number)
+    if verdict == "NOT_PAID" and mine is not None and mine.may_settle(world.now):
+        world.truth.excused.add(number)
+
+
+_MOVES: dict[str, Callable[[World, dict[str, Any]], Inputs]] = {
+    "create": _create,
+    "expire": _expire,
+    "policy": _policy,
+    "stray_policy": _stray_policy,
+    "timer_odd": _timer_odd,
+    "notified": _notified,
+    "submit": _submit,
+    "rail_move": _rail_move,
+    "rail_settle": _rail_settle,
+    "rail_return": _rail_return,
+    "rail_answer": _rail_answer,
+    "rail_enquiry": _rail_enquiry,
+    "rail_record": _rail_record,
+    "rail_says": _rail_says,
+    "post": _post,
+    "again": _again,
+    "bank": _bank,
+    "bank_expires": _bank_expires,
+    "bank_says": _bank_says,
+    "ask": _ask,
+    "resolve": _resolve,
+    "person": _person,
+    "act": _act,
+}
