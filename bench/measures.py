@@ -198,9 +198,7 @@ def _noting(sent: dict[Place, float], at: float) -> Callable[[Any, Message], Non
 
 
 def replay(bench: Bench) -> dict[str, Any]:
-    """Events per second of fold, chain and re-decide over the whole log, by the command people
-    use.
-    """
+    """Events per second of all strengths over the whole log, by the command people use."""
     started = time.monotonic()
     bench.npp("replay", "verify", "--json")
     seconds = time.monotonic() - started

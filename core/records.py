@@ -155,6 +155,8 @@ class ProofPassed(msgspec.Struct, frozen=True):
     offsets: tuple[int, ...]
     passed_at: int
     actor: str
+    identity: bool = False
+    money: bool = False
 
 
 class RedriveRequested(msgspec.Struct, frozen=True):

@@ -70,6 +70,8 @@ class ProofView(View):
     fold: bool
     chain: bool
     redecide: bool
+    identity: bool
+    money: bool
     offsets: list[int]
     passed_at: str
     actor: str
@@ -174,6 +176,8 @@ def _proof(found: Control) -> ProofView | None:
         proof.fold,
         proof.chain,
         proof.redecide,
+        proof.identity,
+        proof.money,
         list(proof.offsets),
         iso(proof.passed_at),
         proof.actor,

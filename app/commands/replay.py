@@ -23,6 +23,7 @@ from schemas import catalogue
 from schemas.parties import open_parties
 
 DEFAULT_ACTOR: Final = "replay"
+FAILURES_SHOWN_MAX: Final = 5  # of each strength; --json lists up to 100
 app = typer.Typer(help="Replay the log and prove it.", no_args_is_help=True)
 
 
@@ -61,11 +62,12 @@ def verify_command(
     operator: Annotated[str, typer.Option("--as", help="Who publishes.")] = DEFAULT_ACTOR,
     json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
 ) -> None:
-    """Prove the log: fold, chain, re-decide, identity. Exit 1 names the first difference.
+    """Prove the log: fold, chain, re-decide, identity, money. Exit 1 names the first difference.
 
     fold: events give the state of the lifecycle topic. chain: hashes and signatures hold.
     redecide: the inputs give the recorded events again, byte for byte, and every input is
-    accounted for. Reads only; instructs nobody.
+    accounted for. identity: one payment for each source and idempotency key. money: what was
+    held, taken and given back adds up to what was settled. Reads only; instructs nobody.
     """
     left_out = tuple(without or ())
     for each in left_out:
@@ -204,6 +206,8 @@ def publish_proof(cluster: Cluster, report: Report, actor: str) -> None:
             fold="fold" in passed,
             chain="chain" in passed,
             redecide="redecide" in passed,
+            identity="identity" in passed,
+            money="money" in passed,
             offsets=tuple(report.offsets),
             passed_at=cluster.clock.now_ms(),
             actor=actor,
@@ -216,7 +220,7 @@ def publish_proof(cluster: Cluster, report: Report, actor: str) -> None:
 
 
 def print_report(report: Report) -> None:
-    """One line a strength, then the first difference."""
+    """One line a strength with its first failures, then the first difference of all."""
     out = console()
     for each in report.strengths():
         shown: dict[str, Any] = each.to_dict()
@@ -224,6 +228,8 @@ def print_report(report: Report) -> None:
             f"{each.name:<9} {each.verdict:<14} {shown['checked']} checked, "
             f"{each.failure_count} failures"
         )
+        for failure in each.failures[:FAILURES_SHOWN_MAX]:
+            out.print(f"{'':<9} {failure.sentence()}")
         for reason, count in shown["notCheckable"].items():
             out.print(f"{'':<9} not checkable: {reason} ({count})")
     if report.base is not None:
@@ -239,8 +245,8 @@ def print_report(report: Report) -> None:
     if report.view is not None:
         view = report.view
         out.print(f"payment   {view.state}, money {view.money_outcome}, event {view.sequence}")
-    failure = report.first_failure
-    if failure is None:
+    first = report.first_failure
+    if first is None:
         out.print(f"PASSED in {report.seconds:.1f} s")
     else:
-        out.print(f"FAILED: {failure.sentence()}")
+        out.print(f"FAILED: {first.sentence()}")

@@ -177,7 +177,7 @@ def judge(
         "unaccountedInputs": unaccounted,
         "replay": {
             name: getattr(report, name).verdict == "passed"
-            for name in ("fold", "chain", "redecide")
+            for name in ("fold", "chain", "redecide", "identity", "money")
         },
         "endToEndMillis": {
             "p50": percentile(end_to_end, 0.50),

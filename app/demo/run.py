@@ -34,7 +34,7 @@ REST_SECONDS_MAX: Final = 240.0  # after the load: enquiries, timers and people 
 LOAD_SECONDS_MORE: Final = 300.0  # beyond what the rate says, for a slow machine
 NAMED_MAX: Final = 10
 PROOF_AFTER_SECONDS: Final = 10.0
-STRENGTHS: Final = ("fold", "chain", "redecide")
+STRENGTHS: Final = ("fold", "chain", "redecide", "identity", "money")
 TRY: Final = (  # with whose token, and what
     (VIEWER, Call("GET", "/api/summary")),
     (VIEWER, Call("GET", "/api/payments", (("state", "FAILED"), ("limit", "5")))),

@@ -1,4 +1,7 @@
-"""Replay: prove a log by fold, chain and re-decide. `verify` is the job, `rebuild` one payment."""
+"""Replay: prove a log by fold, chain, re-decide, identity and money.
+
+`verify` is the job, `rebuild` one payment.
+"""
 
 from __future__ import annotations
 

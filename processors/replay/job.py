@@ -1,4 +1,4 @@
-"""The replay job: fold, chain and re-decide over a whole log or one payment.
+"""The replay job: fold, chain, re-decide, identity and money over a whole log or one payment.
 
 Read-only and without a consumer group: it instructs nobody, writes nothing and counts in no live
 metric. Memory is bounded: some partitions at a time, grouped by payment, spilled to disk.

@@ -8,13 +8,15 @@ from typing import Final
 import msgspec
 
 from core.payment import state as payment_state
-from core.payment.events import Event, PaymentIntentCreated
+from core.payment.events import Event
 from core.payment.state import Payment
-from core.values import external_ref, payment_intent_id
+from core.values import external_ref
 from engine.clock import Clock
 from evidence.chain import FOREIGN_EVENT, Break, ChainChecker, MemoryHeads
+from processors.replay import identity
 from processors.replay.buckets import Entry, History
 from processors.replay.fold import Folded, compare_lifecycle, fold
+from processors.replay.money import Money
 from processors.replay.redecide import Environment, PaymentRedecider
 from processors.replay.report import Failure, PaymentView, Report
 from processors.topology import EVENTS, LIFECYCLE
@@ -84,12 +86,15 @@ class Prover:
         return None
 
     def _is_excused(self, history: History, partition: int, found: Report) -> bool:
-        """A payment left out by name; or one with a broken history that ends before the base.
+        """A payment left out by name; one with a broken history that ends before the base; or one
+        whose money or identity was wrong before the base.
 
         Where only its lifecycle record differs, nothing excuses it: decisions rest on that.
         """
         report = self._report
         if history.key.decode("utf-8", "replace") in report.without:
+            return True
+        if report.base is not None and self._is_old_money(partition, found):
             return True
         if not history.events or not report.is_past(partition, history.events[-1].offset):
             return False
@@ -98,6 +103,13 @@ class Prover:
             for each in (found.chain, found.fold)
             for failure in each.failures
         )
+
+    def _is_old_money(self, partition: int, found: Report) -> bool:
+        """Nothing is wrong but money or identity, at events that lie before the base."""
+        if found.chain.failure_count or found.fold.failure_count:
+            return False
+        failures = [*found.identity.failures, *found.money.failures]
+        return all(self._report.is_past(partition, failure.offset) for failure in failures)
 
     def _prove(self, history: History, partition: int, known: int | None, report: Report) -> int:
         seconds = self._clock.monotonic_s
@@ -115,7 +127,6 @@ class Prover:
             self._mark(entry)
         cut = self._cut(history, folded)
         self._fold(history, folded, partition, cut, known, report)
-        self._identity(folded, history, partition, report)
         folded_s = seconds()
         report.fold.seconds += folded_s - started_s
         limited = cut < len(folded.events)
@@ -130,7 +141,13 @@ class Prover:
             redecider.run(report.redecide)
         else:
             report.redecide.skip(NO_FOLD)
-        report.redecide.seconds += seconds() - chained_s
+        decided_s = seconds()
+        report.redecide.seconds += decided_s - chained_s
+        self._identity(folded, history, partition, report)
+        identified_s = seconds()
+        report.identity.seconds += identified_s - decided_s
+        self._money(folded, history, partition, cut, report)
+        report.money.seconds += seconds() - identified_s
         return len(folded.events)
 
     def _mark(self, entry: Entry) -> None:
@@ -257,26 +274,50 @@ class Prover:
             last_event=type(folded.events[cut - 1]).__name__,
         )
 
-    # -- identity ----------------------------------------------------------------------------------
+    # -- identity and money ------------------------------------------------------------------------
 
     def _identity(self, folded: Folded, history: History, partition: int, report: Report) -> None:
-        """The id is computed from source and key: while every payment has its own computed id, no
-        two can have come of one source and key (IDM-05).
-        """
-        if not folded.events:
-            return
         result = report.identity
         result.payments += 1
+        result.events += len(folded.events)
         result.checked += 1
-        created = folded.events[0]
-        if not isinstance(created, PaymentIntentCreated):
-            return
-        computed = payment_intent_id(created.source, created.idempotency_key)
-        if computed != created.header.payment_intent_id:
-            result.fail(
-                Failure(
-                    IDENTITY, created.header.payment_intent_id, 1, EVENTS, partition,
-                    history.events[0].offset,
-                    f"its source and idempotency key are those of payment {computed}",
-                )
-            )  # fmt: skip
+        for sequence, difference in identity.problems(history.key, folded.events):
+            result.fail(_failure(IDENTITY, history, partition, sequence, difference))
+
+    def _money(
+        self, folded: Folded, history: History, partition: int, cut: int, report: Report
+    ) -> None:
+        """Judged from the first event on, also from a checkpoint on: sums have no other start."""
+        result = report.money
+        result.payments += 1
+        result.events += cut
+        limited = cut < len(folded.events)
+        if folded.failure is not None and not limited:
+            result.skip(NO_FOLD)
+        else:
+            result.checked += 1
+        whole = not limited and folded.failure is None
+        at_rest = whole and self._said_at_rest(history, cut)
+        for found in Money().check(folded.events[:cut], whole=whole, at_rest=at_rest):
+            result.fail(_failure(found.kind, history, partition, found.sequence, found.sentence))
+
+    def _said_at_rest(self, history: History, sequence: int) -> bool:
+        """Whether the lifecycle record says, of this sequence, that nothing is outstanding."""
+        if history.lifecycle is None:
+            return False
+        try:
+            record = self._environment.codec.decode(
+                LIFECYCLE, history.lifecycle.value, history.lifecycle.headers
+            )
+        except Undecodable:
+            return False  # fold names it
+        return bool(record.sequence == sequence and record.at_rest)
+
+
+def _failure(
+    kind: str, history: History, partition: int, sequence: int, difference: str
+) -> Failure:
+    return Failure(
+        kind, history.key.decode("utf-8", "replace"), sequence, EVENTS, partition,
+        history.events[sequence - 1].offset, difference,
+    )  # fmt: skip

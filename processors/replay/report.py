@@ -43,7 +43,7 @@ class Failure(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Strength:
-    """The result of one strength: fold, chain, re-decide or identity."""
+    """The result of one strength: fold, chain, re-decide, identity or money."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -143,6 +143,7 @@ class Report:
         self.chain = Strength("chain")
         self.redecide = Strength("redecide")
         self.identity = Strength("identity")
+        self.money = Strength("money")
         self.inputs = InputCounts()
         self.states: dict[str, int] = {}
         self.view: PaymentView | None = None
@@ -176,7 +177,7 @@ class Report:
 
     def strengths(self) -> tuple[Strength, ...]:
         """In the order in which people read them."""
-        return (self.fold, self.chain, self.redecide, self.identity)
+        return (self.fold, self.chain, self.redecide, self.identity, self.money)
 
     def merge(self, other: Report) -> None:
         """Add what was found of one payment."""

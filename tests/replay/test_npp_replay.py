@@ -32,7 +32,7 @@ def _proven(world: World) -> None:
     report = replay(world, world.log())
     assert report.passed, report.first_failure and report.first_failure.sentence()
     assert {each.name: each.verdict for each in report.strengths()} == dict.fromkeys(
-        ("fold", "chain", "redecide", "identity"), "passed"
+        ("fold", "chain", "redecide", "identity", "money"), "passed"
     )
     assert report.inputs.unaccounted == report.inputs.pending == 0
 
@@ -60,7 +60,7 @@ def test_should_replay_multiple_times_with_identical_results() -> None:
     reports = [replay(world, log).to_dict() for _ in range(3)]
     for report in reports:
         report.pop("seconds")
-        for name in ("fold", "chain", "redecide", "identity"):
+        for name in ("fold", "chain", "redecide", "identity", "money"):
             report[name].pop("seconds")
     assert reports[0] == reports[1] == reports[2]
     assert reports[0]["passed"]

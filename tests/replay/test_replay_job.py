@@ -23,7 +23,7 @@ from schemas.parties import open_parties
 from tests.contracts.clean_history import PARTITIONS
 from tests.replay.world import VERIFIER_KEY, World, place, replay, rules_of
 
-STRENGTHS = ("fold", "chain", "redecide", "identity")
+STRENGTHS = ("fold", "chain", "redecide", "identity", "money")
 
 
 @pytest.fixture(scope="module")
