@@ -10,6 +10,7 @@ import structlog
 
 from adapters.gateway import BrokenError, ConnectError, Gateway, TooLongError
 from engine.clock import Clock
+from schemas.strict_json import UnreadableJson, read_json
 
 log = structlog.get_logger("adapters.http_call")
 
@@ -99,8 +100,9 @@ def call(
         return HttpAnswer(0, None, "BROKEN", asked_at, clock.now_ms())
     answered_at = clock.now_ms()
     try:
-        decoded = msgspec.json.decode(raw) if raw else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        decoded = read_json(raw) if raw else None
+    except UnreadableJson as error:
+        log.warning("answer is no json", status=status, problem=str(error))
         decoded = None
         if status < 400:
             return HttpAnswer(status, None, UNREADABLE, asked_at, answered_at)

@@ -14,6 +14,7 @@ from core.header import InputHeader
 from core.payment.commands import AssignedFrom, RailReport
 from core.payment.limits import CODE_CHARACTERS_MAX, OUTSIDE_ID_CHARACTERS_MAX
 from core.values import payment_id_of_external_ref
+from schemas.strict_json import UnreadableJson, json_reader
 
 # ISO 20022 ExternalPaymentTransactionStatus1Code -> what it says of the attempt.
 # ACCEPTED is "the payee's side accepted"; what only says that the message arrived changes nothing.
@@ -69,7 +70,7 @@ class RailMessage(msgspec.Struct, frozen=True):
     RtrdIntrBkSttlmAmt: Amount | None = None
 
 
-_decode: Final = msgspec.json.Decoder(RailMessage).decode
+_read: Final = json_reader(RailMessage)
 
 
 class UnreadableMessageError(ValueError):
@@ -79,9 +80,9 @@ class UnreadableMessageError(ValueError):
 def parse(raw: bytes) -> RailMessage:
     """Read a callback's body. Raises UnreadableMessageError."""
     try:
-        return _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UnreadableMessageError(f"no rail message: {type(error).__name__}") from error
+        return _read(raw)
+    except UnreadableJson as error:
+        raise UnreadableMessageError(f"no rail message: {error}") from error
 
 
 def report_of(

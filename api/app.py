@@ -79,6 +79,7 @@ def create_app(services: Services, auth: SignIn, settings: ApiSettings | None = 
     app.state.streams = Streams(services.reader, services.clock, services.partitions)
     app.state.sign_in_threads = CapacityLimiter(SIGN_IN_THREADS_MAX)
     app.state.limits = Limits(settings.limits, services.clock)
+    metrics.watch_malformed_keys(auth.malformed_keys)
     metrics.watch_streams(lambda: app.state.streams.count)
     for router in routers():
         for route in router.routes:

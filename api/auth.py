@@ -39,6 +39,9 @@ class SignIn(Protocol):
     def verify(self, token: str) -> Principal:
         """May ask the key server: call it from a worker thread. Raises NotSignedIn, KeysDown."""
 
+    def malformed_keys(self) -> int:
+        """How many of the issuer's keys cannot be read and are left out."""
+
 
 async def caller(request: Request) -> Principal:
     """Who calls, signed in and with a role that may call this."""

@@ -16,10 +16,10 @@ import structlog
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
 
-from adapters.gateway import Gateway
-from adapters.http_call import call
+from adapters.gateway import BrokenError, ConnectError, Gateway, TooLongError
 from api.auth import KeysDown
 from engine.clock import Clock
+from schemas.strict_json import UnreadableJson, read_json
 
 log = structlog.get_logger("npp.api.keys")
 
@@ -29,6 +29,7 @@ STALE_S_MAX: Final = 3_600.0  # known keys go on this long while the server is d
 WAIT_S_MAX: Final = 3.0  # for another's asking
 KEYS_COUNT_MAX: Final = 100
 FILE_BYTES_MAX: Final = 262_144
+HTTP_OK: Final = 200
 RSA_BITS_MIN: Final = 2_048
 BITS_OF_A_CHARACTER: Final = 6  # of base64url
 KEY_ID_CHARACTERS_MAX: Final = 200
@@ -59,8 +60,11 @@ def from_address(url: str, clock: Clock) -> Read:
     gateway = Gateway(url)
 
     def read() -> Mapping[str, Any] | None:
-        answer = call(gateway, clock, "GET", "", None)
-        return answer.body if answer.status == 200 else None
+        try:
+            status, content = gateway.exchange("GET", "", None, clock)
+        except (ConnectError, TimeoutError, TooLongError, BrokenError):
+            return None
+        return key_set(content) if status == HTTP_OK else None
 
     return read
 
@@ -71,12 +75,37 @@ def from_file(path: Path) -> Read:
     def read() -> Mapping[str, Any] | None:
         try:
             with path.open("rb") as file:
-                found = msgspec.json.decode(file.read(FILE_BYTES_MAX + 1))
-        except (OSError, msgspec.DecodeError):
+                content = file.read(FILE_BYTES_MAX + 1)
+        except OSError:
             return None
-        return found if isinstance(found, dict) else None
+        return key_set(content)
 
     return read
+
+
+class _KeySet(msgspec.Struct, frozen=True):
+    keys: list[msgspec.Raw]
+
+
+_decode_set: Final = msgspec.json.Decoder(_KeySet).decode
+
+
+def key_set(content: bytes) -> Mapping[str, Any] | None:
+    """The key set in these bytes, its members each read by itself: None stands for one that cannot
+    be read, and what stands beside `keys` is not looked at. None when it is no key set.
+    """
+    try:
+        listed = _decode_set(content).keys
+    except (ValueError, RecursionError):  # msgspec's own errors are ValueErrors
+        return None
+    return {"keys": [_member(bytes(raw)) for raw in listed[: KEYS_COUNT_MAX + 1]]}
+
+
+def _member(raw: bytes) -> Any:
+    try:
+        return read_json(raw)
+    except UnreadableJson:
+        return None
 
 
 class KeySource:
@@ -91,6 +120,7 @@ class KeySource:
         self._asked_at: float | None = None
         self._asking = threading.Lock()
         self.generation = 0  # rises when a key set was taken
+        self.malformed = 0  # members of the key set that cannot be read; the others count
 
     def current(self) -> bool:
         """Whether what is known may be used without asking."""
@@ -154,42 +184,64 @@ class KeySource:
             self._asking.release()
 
     def _parse(self, found: Mapping[str, Any]) -> dict[str, TrustedKey] | None:
-        """The usable keys; None when it is no key set. Symmetric and weak keys are left out."""
+        """The usable keys; None when it is no key set. A member that is of another kind, symmetric,
+        weak or malformed is left out and hides no other (RFC 7517, section 5).
+        """
         listed = found.get("keys")
         if not isinstance(listed, list) or len(listed) > KEYS_COUNT_MAX:
             return None
         keys: dict[str, TrustedKey] = {}
-        for each in listed:
-            key_id = each.get("kid") if isinstance(each, dict) else None
-            if not isinstance(key_id, str) or not 0 < len(key_id) <= KEY_ID_CHARACTERS_MAX:
-                continue
-            if key_id.startswith(LOCAL_KEY_PREFIX) and not self._local_keys:
-                log.critical("the key set holds a key of the demo's issuer; it is left out")
-                continue
-            key = trusted(each)
-            if key is not None and key_id not in keys:
-                keys[key_id] = key
+        malformed = 0
+        for place, each in enumerate(listed):
+            try:
+                self._take(each, keys)
+            except MalformedKey as error:
+                malformed += 1
+                log.warning(
+                    "a member of the issuer's key set cannot be read and is left out; the others "
+                    "count: tell the issuer",
+                    place=place,
+                    problem=str(error),
+                )
+        self.malformed = malformed
         return keys
+
+    def _take(self, each: Any, keys: dict[str, TrustedKey]) -> None:
+        """Put one member's key by its id. Raises MalformedKey."""
+        if not isinstance(each, dict):
+            raise MalformedKey("it is no JSON object")
+        key_id = _text(each, "kid")
+        if key_id is None or not 0 < len(key_id) <= KEY_ID_CHARACTERS_MAX:
+            return
+        if key_id.startswith(LOCAL_KEY_PREFIX) and not self._local_keys:
+            log.critical("the key set holds a key of the demo's issuer; it is left out")
+            return
+        key = trusted(each)
+        if key is not None and key_id not in keys:
+            keys[key_id] = key
+
+
+class MalformedKey(ValueError):
+    """A member of a key set that is no JSON Web Key. The sentence holds nothing of the key."""
 
 
 def trusted(listed: Mapping[str, Any]) -> TrustedKey | None:
-    """A listed public key, if it is of a kind that is allowed here."""
-    kind, curve = listed.get("kty"), listed.get("crv")
-    if not isinstance(kind, str) or not isinstance(curve, str | None):
+    """A listed public key, if it is of a kind that is allowed here. Raises MalformedKey."""
+    algorithms = ALGORITHMS.get((_text(listed, "kty") or "", _text(listed, "crv")))
+    use, named = _text(listed, "use"), _text(listed, "alg")
+    if algorithms is None or "d" in listed or use not in (None, "sig"):
         return None
-    algorithms = ALGORITHMS.get((kind, curve))
-    if algorithms is None or "d" in listed or listed.get("use", "sig") != "sig":
-        return None
-    named = listed.get("alg")
     if named is not None:
         algorithms = algorithms & {named}
-    modulus = listed.get("n", "")
-    if kind == "RSA" and len(modulus) * BITS_OF_A_CHARACTER < RSA_BITS_MIN:
+    members: dict[str, str | list[str]] = {
+        name: value for name in _MEMBERS if (value := _text(listed, name)) is not None
+    }
+    if "n" in members and len(members["n"]) * BITS_OF_A_CHARACTER < RSA_BITS_MIN:
         return None
     try:
-        key = import_key({name: v for name, v in listed.items() if name in _MEMBERS})
-    except (JoseError, ValueError, TypeError, KeyError):
-        return None
+        key = import_key(members)
+    except (JoseError, ValueError, TypeError, KeyError) as error:
+        raise MalformedKey(f"its key is none ({type(error).__name__})") from None
     if not isinstance(key, PublicKey) or not algorithms:
         return None
     if isinstance(key, RSAKey) and key.raw_value.key_size < RSA_BITS_MIN:
@@ -197,4 +249,11 @@ def trusted(listed: Mapping[str, Any]) -> TrustedKey | None:
     return TrustedKey(key, algorithms)
 
 
-_MEMBERS: Final = frozenset({"kty", "crv", "x", "y", "n", "e"})
+_MEMBERS: Final = ("kty", "crv", "x", "y", "n", "e")
+
+
+def _text(listed: Mapping[str, Any], name: str) -> str | None:
+    value = listed.get(name)
+    if value is not None and not isinstance(value, str):
+        raise MalformedKey(f"its {name} is no text")
+    return value

@@ -107,6 +107,10 @@ class Tokens:
                 self._verified.popitem(last=False)
         return principal
 
+    def malformed_keys(self) -> int:
+        """Members of the issuer's key set that cannot be read and are left out."""
+        return self._keys.malformed
+
     def ready(self) -> str | None:
         """Why nobody can sign in now, or None."""
         return self._keys.state()

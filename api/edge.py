@@ -99,7 +99,7 @@ class Edge:
             if host not in self._hosts and host.rpartition(":")[0] not in self._hosts:
                 return Problem(421, "NOT_FOUND", "OTHER_HOST", "This host name is not served here.")
         length = given.get(b"content-length", b"0")
-        if length.isdigit() and int(length[:19]) > _bytes_max(scope):
+        if length.isascii() and length.isdigit() and int(length[:19]) > _bytes_max(scope):
             return problems.problem_of(HTTPException(413))
         return None
 

@@ -34,6 +34,11 @@ class ApiMetrics:
         self._streams = Gauge(
             "npp_api_streams_open", "Live event streams that are open", registry=registry
         )
+        self._malformed_keys = Gauge(
+            "npp_api_malformed_keys",
+            "Members of the token issuer's key set that cannot be read and are left out",
+            registry=registry,
+        )
         self._delay = Gauge(
             "npp_api_read_model_delay_seconds",
             "For how long the read model is seen to miss journal records",
@@ -58,6 +63,10 @@ class ApiMetrics:
     def delay(self, seconds: float) -> None:
         """The read model's delay as last seen."""
         self._delay.set(seconds)
+
+    def watch_malformed_keys(self, count: Callable[[], int]) -> None:
+        """Where the number of malformed members of the issuer's key set comes from."""
+        self._malformed_keys.set_function(count)
 
     def watch_streams(self, count: Callable[[], int]) -> None:
         """Where the number of open streams comes from."""

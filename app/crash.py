@@ -16,6 +16,7 @@ from typing import Final
 
 from app.exits import usage
 from app.settings import Environment, Profile
+from core.values import ascii_digits
 from engine.batch import no_crash
 from engine.clock import SystemClock
 from engine.ports import CrashPoint
@@ -54,7 +55,7 @@ def crash_point(environment: Environment) -> CrashPoint:
     if environment.settings.profile is not Profile.TEST:
         raise usage("NPP_CRASH_AT is for the test profile only.", do="Unset it.")
     point, _, number = given.partition(":")
-    if point not in POINTS or not number.isdigit() or number == "0":
+    if point not in POINTS or not ascii_digits(number) or number == "0":
         raise usage(f"NPP_CRASH_AT={given} names no step.", do=f"POINT:N, {sorted(POINTS)}")
     if point in BETWEEN:
         return _between(point, int(number))

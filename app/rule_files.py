@@ -9,6 +9,7 @@ from typing import Final
 import core.rules
 from app.exits import usage
 from core.rules import Rules, parse
+from core.values import ascii_digits
 
 FOLDER: Final = Path(core.rules.__file__).parent / "rules"
 FILE_BYTES_MAX: Final = 1_000_000
@@ -31,7 +32,7 @@ def rules_of(number: int) -> Rules:
 
 def carried() -> list[int]:
     """Numbers of the rule sets in this release."""
-    return sorted(int(file.stem) for file in FOLDER.glob("*.yaml") if file.stem.isdigit())
+    return sorted(int(file.stem) for file in FOLDER.glob("*.yaml") if ascii_digits(file.stem))
 
 
 def chosen(number: int, profile: str) -> Rules:

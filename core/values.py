@@ -160,8 +160,9 @@ def payment_id_of_external_ref(reference: str) -> str | None:
     """
     if (
         len(reference) != EXTERNAL_REF_LENGTH
+        or not reference.isascii()
         or reference[0] not in "Nn"
-        or not reference[27:].isdigit()
+        or not ascii_digits(reference[27:])
     ):
         return None
     return PAYMENT_ID_PREFIX + reference[1:27].lower()
@@ -187,6 +188,14 @@ def format_amount(cents: int, currency: str) -> str:
     """
     whole, rest = divmod(abs(cents), CENTS_PER_UNIT)
     return f"{currency} {'-' if cents < 0 else ''}{whole:,}.{rest:02d}"
+
+
+def ascii_digits(text: str) -> bool:
+    """Whether `text` is digits 0 to 9 and nothing else, so that int() reads what a person sees.
+
+    `isdigit` alone says yes to "²", for which int() raises, and to "٣", which int() takes for 3.
+    """
+    return text.isascii() and text.isdigit()
 
 
 def same_person(a: str, b: str) -> bool:

@@ -25,6 +25,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from schemas.strict_json import json_reader
+
 KEY_ID_PREFIX: Final = "ed25519-"
 KEY_ID_HEX_CHARACTERS: Final = 16
 PUBLIC_KEY_BYTES: Final = 32
@@ -79,7 +81,7 @@ class KeyringFile(msgspec.Struct, frozen=True):
     schemas: tuple[SchemaStatement, ...] = ()
 
 
-_decode_file: Final = msgspec.json.Decoder(KeyringFile).decode
+_read_file: Final = json_reader(KeyringFile)
 
 
 class Keyring:
@@ -213,9 +215,9 @@ def read_keyring(path: Path) -> Keyring:
     if path.stat().st_size > KEYRING_BYTES_MAX:
         raise KeyFileError(f"{path.name} is larger than {KEYRING_BYTES_MAX} bytes")
     try:
-        file = _decode_file(path.read_bytes())
+        file = _read_file(path.read_bytes())
         return Keyring(file.keys, file.schemas)
-    except (msgspec.DecodeError, ValueError) as error:
+    except ValueError as error:
         raise KeyFileError(f"{path.name}: {error}") from error
 
 

@@ -97,7 +97,7 @@ def unpack(packed: bytes) -> Figures:
     """Figures from their packed bytes. Raises ValueError when they can not be read."""
     try:
         return _decoder.decode(packed)
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # msgspec's own, or text that is no UTF-8
         raise ValueError(f"the minute's figures cannot be read: {error}") from error
 
 

@@ -28,6 +28,7 @@ V = TypeVar("V")
 ANSWERS_KEPT: Final = 1_024
 REFUSAL_KEPT_SECONDS: Final = 60.0  # an id that is unknown now may be registered later
 SCHEMA_CHARACTERS_MAX: Final = 200_000
+TOO_LARGE: Final = "a schema that is nested too deep or too large"
 
 
 def decoder_of(record: str, schema: Json, filling: Filling) -> Decoder:
@@ -82,8 +83,12 @@ class ForeignReader:
         )
         if schema is None:
             raise Undecodable("unknown schema id" if by_id else "unknown schema GUID")
-        if len(definitions.canonical(schema)) > SCHEMA_CHARACTERS_MAX:
-            raise Undecodable("a schema that is nested too deep or too large")
+        try:
+            characters = len(definitions.canonical(schema))
+        except RecursionError:
+            raise Undecodable(TOO_LARGE) from None
+        if characters > SCHEMA_CHARACTERS_MAX:
+            raise Undecodable(TOO_LARGE)
         if not isinstance(schema, dict) or schema.get("type") != "record":
             raise Undecodable("a schema that is no record")
         return self._reader_of(topic, schema)

@@ -14,10 +14,12 @@ from typing import Final
 
 import msgspec
 
+from core.values import ascii_digits
 from schemas import definitions
 from schemas.errors import IdsChanged
 from schemas.registry import Registry
 from schemas.shape import Json
+from schemas.strict_json import UnreadableJson, json_reader
 
 LOOK_UPS_AT_ONCE: Final = 4  # more only wait for each other on the registry's side
 
@@ -69,7 +71,7 @@ class _LockFile(msgspec.Struct, frozen=True):
     ids: dict[str, _Locked]
 
 
-_decode_file: Final = msgspec.json.Decoder(_LockFile).decode
+_read_file: Final = json_reader(_LockFile)
 
 
 def pinned(path: Path, versions: Iterable[Version], registry: Registry) -> Registered | None:
@@ -140,9 +142,13 @@ def _read(path: Path) -> dict[str, _Locked]:
     if not path.exists():
         return {}
     try:
-        return _decode_file(path.read_bytes()).ids
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise IdsChanged(f"{path} can not be read: {error}") from error
+        file = _read_file(path.read_bytes())
+    except UnreadableJson as error:
+        raise IdsChanged(f"{path} cannot be read: {error}") from error
+    for text in file.ids:
+        if not ascii_digits(text):
+            raise IdsChanged(f"{path} cannot be read: {text!a} is no schema id")
+    return file.ids
 
 
 def _write(path: Path, ids: dict[str, _Locked]) -> None:

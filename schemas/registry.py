@@ -8,11 +8,11 @@ from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 import httpx
-import msgspec
 
 from schemas import definitions
-from schemas.errors import RegistryDown
+from schemas.errors import RegistryDown, Undecodable
 from schemas.shape import Json
+from schemas.strict_json import UnreadableJson, read_json
 
 REQUEST_TIMEOUT_SECONDS: Final = 3.0
 TRIES_MAX: Final = 2  # a second one finds a connection that was closed while it was idle
@@ -128,9 +128,9 @@ class HttpRegistry:
         if status >= 300:
             raise RegistryDown(f"registry answers {status}")
         try:
-            answer = msgspec.json.decode(response.content)
-        except msgspec.DecodeError as error:
-            raise RegistryDown("registry answers what is no JSON: is the URL right?") from error
+            answer = read_json(response.content)
+        except UnreadableJson as error:
+            raise RegistryDown(f"registry answers what {error}: is the URL right?") from error
         if not isinstance(answer, dict):
             raise RegistryDown("registry answers what is no object: is the URL right?")
         return answer
@@ -209,7 +209,10 @@ def _avro(schema: Json) -> Json:
 def _parsed(found: dict[str, Any] | None) -> Json | None:
     if found is None:
         return None
+    text = found.get("schema")
+    if not isinstance(text, str):
+        raise RegistryDown("registry answers without a schema: is the URL right?")
     try:
-        return json.loads(found["schema"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise RegistryDown("registry answers without a readable schema") from error
+        return read_json(text.encode())
+    except UnreadableJson as error:  # for ever: waiting would stand before this record for good
+        raise Undecodable(f"a schema of which {error}") from None

@@ -22,7 +22,10 @@ def check_schema(schema: Json) -> None:
 
     An array of items without bytes (null, empty records) makes five bytes fifty million items.
     """
-    _SchemaCheck().visit(schema, (), 0)
+    try:
+        _SchemaCheck().visit(schema, (), 0)
+    except (KeyError, TypeError, AttributeError):  # parts that are missing, or of another type
+        raise Undecodable("a schema that is none") from None
 
 
 class _SchemaCheck:
@@ -67,7 +70,10 @@ class _SchemaCheck:
             return 1
         if kind == "fixed":
             self.named[str(schema["name"]).rpartition(".")[2]] = schema
-            return int(schema["size"])
+            size = schema["size"]
+            if type(size) is not int or size < 0:
+                raise Undecodable("a schema that is none")
+            return size
         if kind == "enum":
             self.named[str(schema["name"]).rpartition(".")[2]] = schema
             return 1

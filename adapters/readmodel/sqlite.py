@@ -21,6 +21,7 @@ from adapters.readmodel.session import Cursor, Session, down
 from adapters.readmodel.statements import Statements
 from adapters.readmodel.store import LOCK_TIMEOUT_MS, POOL_SIZE, POOL_WAIT_S
 from engine.clock import MS_PER_S, Clock
+from schemas.strict_json import UnreadableJson, json_reader
 
 CACHE_KB_WRITER: Final = 65_536
 CACHE_KB_READER: Final = 8_192
@@ -35,7 +36,7 @@ class Pointer(msgspec.Struct, frozen=True):
     last: int = 0
 
 
-_decode_pointer: Final = msgspec.json.Decoder(Pointer).decode
+_read_pointer: Final = json_reader(Pointer)
 
 
 class SqliteStore:
@@ -170,10 +171,10 @@ class SqliteStore:
 
     def _pointer(self) -> Pointer:
         try:
-            return _decode_pointer(self._pointer_file.read_bytes())
+            return _read_pointer(self._pointer_file.read_bytes())
         except FileNotFoundError:
             return Pointer()
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, UnreadableJson) as error:
             raise down(error) from error
 
     def _point(self, pointer: Pointer) -> None:

@@ -34,10 +34,10 @@ STRUCTS: Final[dict[str, type[msgspec.Struct]]] = {
     "minutes": rows.MinuteRow,
 }
 
-_NAMED: Final = re.compile(r"^-- name: (\w+)\n((?:--.*\n)*)", re.MULTILINE)
-_PARAMETER: Final = re.compile(r"(?<![:\w]):([a-z_]+)")
-_ANY: Final = re.compile(r"\{=any (\w+)\}")
-_COLUMNS: Final = re.compile(r"\{(\w+)\}")
+_NAMED: Final = re.compile(r"^-- name: (\w+)\n((?:--.*\n)*)", re.MULTILINE | re.ASCII)
+_PARAMETER: Final = re.compile(r"(?<![:\w]):([a-z_]+)", re.ASCII)
+_ANY: Final = re.compile(r"\{=any (\w+)\}", re.ASCII)
+_COLUMNS: Final = re.compile(r"\{(\w+)\}", re.ASCII)
 
 Values = Sequence[Any]
 

@@ -18,6 +18,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from schemas.strict_json import UnreadableJson, read_json
+
 PRODUCTION: Final = "production"
 EXIT_REFUSED: Final = 78  # EX_CONFIG of sysexits.h
 BODY_BYTES_MAX: Final = 262_144
@@ -55,9 +57,9 @@ async def json_body(request: Request) -> dict[str, Any]:
             raise BadRequestError("the body is too large")
         chunks.append(chunk)
     try:
-        body = msgspec.json.decode(b"".join(chunks))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequestError("the body is no JSON") from error
+        body = read_json(b"".join(chunks))
+    except UnreadableJson as error:
+        raise BadRequestError(f"the body cannot be read: {error}") from error
     if not isinstance(body, dict):
         raise BadRequestError("the body is no JSON object")
     return body
@@ -127,8 +129,8 @@ class Journal:
             return found
         for line in self._path.read_bytes().splitlines():
             try:
-                entry = msgspec.json.decode(line)
-            except msgspec.DecodeError:
+                entry = read_json(line)
+            except UnreadableJson:
                 continue
             found[entry["ref"]] = entry["entry"]
         return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -20,13 +20,15 @@ from app.output import as_json, console, money, print_json, time_of
 from core.header import InputHeader
 from core.payment.commands import CreatePayment
 from core.records import Outcome, PaymentLifecycle
-from core.values import CURRENCY, Parties, Party, payment_intent_id
+from core.values import CENTS_PER_UNIT, CURRENCY, Parties, Party, payment_intent_id
 from engine.partitioner import partition_of
 from engine.reader import PartitionReader
 from processors import topology
 from schemas import catalogue
 from schemas.parties import seal
+from schemas.strict_json import UnreadableJson, json_reader
 
+AMOUNT: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,2})?", re.ASCII)
 LINES_MAX: Final = 1_000_000
 TAIL_WAIT_SECONDS: Final = 0.5
 READ_COUNT: Final = 1_000
@@ -61,6 +63,9 @@ class Line(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     customer_id: str | None = None
     requested_execution_time: int | None = None
     expires_at: int | None = None
+
+
+_read_line: Final = json_reader(Line)
 
 
 def register(app: typer.Typer) -> None:
@@ -169,8 +174,8 @@ def _read_lines(file: Path) -> list[Line]:
         if not text.strip():
             continue
         try:
-            lines.append(msgspec.json.decode(text, type=Line))
-        except msgspec.MsgspecError as error:
+            lines.append(_read_line(text))
+        except UnreadableJson as error:
             raise usage(f"{file}, line {number}: {error}", do="`npp publish --help`") from error
     return lines
 
@@ -184,12 +189,10 @@ def _bytes_of(file: Path) -> bytes:
 
 def cents(text: str) -> int:
     """Dollars and cents as integer cents, without a float. Raises Problem."""
-    try:
-        value = Decimal(text) * 100
-        if value.is_finite() and value == value.to_integral_value():
-            return int(value)
-    except InvalidOperation:
-        pass
+    if AMOUNT.fullmatch(text):
+        whole, _, fraction = text.removeprefix("-").partition(".")
+        amount = int(whole) * CENTS_PER_UNIT + int(fraction.ljust(2, "0"))
+        return -amount if text.startswith("-") else amount  # refused by the engine, with its rule
     raise usage(f"--amount {text!r} is no amount.", do="Dollars and cents: --amount 12.50")
 
 

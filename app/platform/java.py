@@ -61,7 +61,7 @@ def java_major(executable: str) -> int:
         )
     except (OSError, subprocess.TimeoutExpired):
         return 0
-    found = re.search(r'version "(\d+)', answer.stderr)
+    found = re.search(r'version "([0-9]+)', answer.stderr)
     return int(found[1]) if found else 0
 
 

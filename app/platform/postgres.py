@@ -25,6 +25,7 @@ from psycopg import sql
 from sqlalchemy.engine import URL, make_url
 
 from app.platform.children import await_end, free_ports, tail_of
+from core.values import ascii_digits
 from engine.clock import Clock, SystemClock
 
 DSN_VARIABLE: Final = "NPP_PG_DSN"  # a server that runs already, by a role that may make databases
@@ -255,7 +256,7 @@ class OwnServer:
 
 
 def _version(name: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in name.split(".") if part.isdigit())
+    return tuple(int(part) for part in name.split(".") if ascii_digits(part))
 
 
 def _unprivileged() -> pwd.struct_passwd:

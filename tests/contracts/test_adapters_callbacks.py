@@ -128,6 +128,8 @@ def test_an_amount_is_read_in_whole_cents(log: MemoryLog, value: str, expected: 
         (message(OrgnlInstrId="OTHERBANK-1"), quarantine.UNMATCHED),
         (b"{", quarantine.UNDECODABLE),
         (b"\xff\xfe", quarantine.UNDECODABLE),
+        (message(MsgId="\u00e4").replace(b"\xc3\xa4", b"\xe4"), quarantine.UNDECODABLE),
+        (b"[" * 16_000, quarantine.UNDECODABLE),
         (message(MsgType="pain.001"), quarantine.UNDECODABLE),
         (message(MsgId="x" * 141), quarantine.UNDECODABLE),
         (message(MsgId=""), quarantine.UNDECODABLE),
@@ -149,6 +151,17 @@ def test_what_is_none_of_ours_is_quarantined_with_its_bytes(
     (record,) = log.of(topology.QUARANTINE)
     assert record.value == raw
     assert quarantine.parse(record.headers).reason == reason
+    assert log.of(topology.RAIL_REPORTS) == []
+
+
+def test_a_callback_that_gives_a_key_twice_is_quarantined_naming_the_key(log: MemoryLog) -> None:
+    """Finding 19: which of two statuses is meant nobody can say."""
+    raw = message(TxSts="ACSC").replace(b"{", b'{"TxSts": "RJCT", ', 1)
+    assert webhook(log).callback(raw)[0] == 202
+    (record,) = log.of(topology.QUARANTINE)
+    found = quarantine.parse(record.headers)
+    assert found.reason == quarantine.UNDECODABLE
+    assert "the key 'TxSts' is given twice" in found.detail
     assert log.of(topology.RAIL_REPORTS) == []
 
 

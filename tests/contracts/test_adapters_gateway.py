@@ -103,6 +103,9 @@ def test_a_chunked_answer_is_whole() -> None:
         (b"no http at all\r\n\r\n", "BROKEN"),
         (OK.replace(b"8", b"9") + BODY, "BROKEN"),  # one byte is missing when it closes
         (OK + b'{"a": 1]', "UNREADABLE"),
+        (OK.replace(b"8", b"9") + b'{"a":"\xe4"}'[:9], "UNREADABLE"),
+        (OK.replace(b"8", b"13") + b'{"a":1,"a":2}', "UNREADABLE"),
+        (OK.replace(b"8", b"60000") + b"[" * 60_000, "UNREADABLE"),
         (b"HTTP/1.1 503 no\r\ncontent-length: 2\r\n\r\nno", "HTTP_503"),
         (
             b"HTTP/1.1 503 no\r\nretry-after: 0\r\ncontent-length: 0\r\n\r\n",

@@ -306,6 +306,72 @@ def test_what_is_no_key_set_changes_nothing(found: Any) -> None:
     assert sign_in.verify(signed(HEADER, good(jti="t-2"))).id == "ops_001"
 
 
+GOOD = listed(KEY, "k1")
+ODD: dict[str, tuple[list[Any], int]] = {
+    "another kind": ([{"kty": "AKP", "alg": "ML-DSA-65", "pub": "AAAA", "kid": "pq"}], 0),
+    "no kid": ([{"kty": "RSA", "n": "AQAB", "e": "AQAB"}], 0),
+    "for encryption": ([{**GOOD, "use": "enc"}], 0),
+    "short": ([{"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "r"}], 0),
+    "nulls": ([{**GOOD, "kid": "z", "alg": None, "use": None}], 0),
+    "odd members that are not used": ([{**GOOD, "x5c": ["junk"], "key_ops": 5}], 0),
+    "no objects": (["x", None, 5, []], 4),
+    "n is null": ([{"kty": "RSA", "n": None, "e": "AQAB", "kid": "r"}], 1),
+    "n is a number": ([{"kty": "RSA", "n": 65537, "e": "AQAB", "kid": "r"}], 1),
+    "n is a list": ([{"kty": "RSA", "n": ["A"] * 600, "e": "AQAB", "kid": "r"}], 1),
+    "alg is a list": ([{**GOOD, "kid": "z", "alg": ["EdDSA"]}], 1),
+    "alg is an object": ([{**GOOD, "kid": "z", "alg": {}}], 1),
+    "kid is a number": ([{**GOOD, "kid": 7}], 1),
+    "kty is a list": ([{**GOOD, "kid": "z", "kty": ["OKP"]}], 1),
+    "no point": ([{"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA", "kid": "e"}], 1),
+    "x is a number": ([{"kty": "EC", "crv": "P-256", "x": 1, "y": 2, "kid": "e"}], 1),
+    "x is no base64": ([{**GOOD, "kid": "b", "x": "***"}], 1),
+}
+
+
+@pytest.mark.parametrize(("odd", "malformed"), ODD.values(), ids=ODD)
+def test_one_member_of_a_key_set_never_hides_the_good_ones(
+    tmp_path: Path, odd: list[Any], malformed: int
+) -> None:
+    """Finding 19, RFC 7517 section 5: it is left out, logged and counted."""
+    file = tmp_path / "jwks.json"
+    file.write_text(json.dumps({"keys": [*odd, GOOD]}))
+    sign_in = tokens(from_file(file))
+    assert sign_in.verify(OK).id == "ops_001"
+    assert sign_in.malformed_keys() == malformed
+
+
+@pytest.mark.parametrize(
+    ("content", "malformed"),
+    [
+        (b'{"keys": [%s], "org": "B\xe4nk"}', 0),
+        (b'{"org": "B\xe4nk", "keys": [{"kid": "\xe4"}, %s]}', 1),
+        (b'{"keys": [{"kid": "a", "kid": "b"}, %s]}', 1),
+        (b'{"keys": [' + b"[" * 500 + b"]" * 500 + b", %s]}", 1),
+    ],
+)
+def test_bytes_that_are_no_text_cost_at_most_their_own_member(
+    tmp_path: Path, content: bytes, malformed: int
+) -> None:
+    """Finding 19: a key set file that is not UTF-8 throughout."""
+    file = tmp_path / "jwks.json"
+    file.write_bytes(content % json.dumps(GOOD).encode())
+    sign_in = tokens(from_file(file))
+    assert sign_in.verify(OK).id == "ops_001"
+    assert sign_in.malformed_keys() == malformed
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"{", b"[" * 100_000, b'{"keys": 1}', b""])
+def test_a_file_that_is_no_key_set_changes_nothing(tmp_path: Path, content: bytes) -> None:
+    """Finding 19: known keys go on; nobody gets a 500."""
+    file, clock = tmp_path / "jwks.json", HeldClock(NOW_MS)
+    file.write_text(json.dumps(JWKS))
+    sign_in = tokens(from_file(file), clock)
+    sign_in.verify(OK)
+    file.write_bytes(content)
+    clock.advance(int(REFRESH_S * 1_000) + 1)
+    assert sign_in.verify(signed(HEADER, good(jti="t-2"))).id == "ops_001"
+
+
 def test_a_private_or_symmetric_key_in_the_set_is_not_taken() -> None:
     assert trusted(KEY.as_dict(private=True)) is None
     assert trusted({"kty": "oct", "k": "c2VjcmV0"}) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import typer.main
 
@@ -121,6 +123,34 @@ def test_the_demo_rule_set_is_refused_in_production(
     nowhere.setenv("NPP_PROFILE", "production")
     assert run_cli(["rules", "activate", "9001", "--as", "a"]) == ExitCode.USAGE
     assert "9001" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b'{"idempotencyKey": "k", "amount": 1, "amount": 100}', "key 'amount' is given twice"),
+        (b'{"idempotencyKey": "k", "debtor": {"bsb": "1", "bsb": "2"}}', "key 'bsb' is given"),
+        (b'{"idempotencyKey": "\xe4"}', "not UTF-8"),
+        (b"[" * 60_000, "nested too deep"),
+        (b"{", "not valid JSON"),
+        (b'{"idempotencyKey": 1}', "another form"),
+    ],
+)
+def test_a_line_that_can_not_be_read_is_refused_with_its_number_and_why(
+    nowhere: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    line: bytes,
+    says: str,
+) -> None:
+    """Finding 19: a key given twice is refused and named; no traceback for what is no text."""
+    file = tmp_path / "payments.jsonl"
+    file.write_bytes(b"\n" + line + b"\n")
+    nowhere.setenv("NPP_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    assert run_cli(["publish", "--file", str(file)]) == ExitCode.USAGE
+    said = " ".join(capsys.readouterr().err.split())
+    assert "line 2" in said
+    assert says in said
 
 
 def test_amounts_become_cents_without_a_float() -> None:

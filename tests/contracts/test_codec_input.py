@@ -61,12 +61,13 @@ class CountingRegistry(StaticRegistry):
         super().__init__()
         self.asked = 0
         self.down = False
+        self.answers: Any = None  # instead of what is registered
 
     def by_id(self, schema_id: int) -> Any:
         self.asked += 1
         if self.down:
             raise RegistryDown("registry: refused")
-        return super().by_id(schema_id)
+        return self.answers or super().by_id(schema_id)
 
 
 def changed(record: str, /, **changes: Any) -> Any:
@@ -273,6 +274,12 @@ def test_a_count_of_items_that_the_value_can_not_hold_allocates_nothing() -> Non
         ({"fields": [{"name": "a", "type": f"{NAMESPACE}.CreatePayment"}]}, "recursive"),
         ({"fields": [{"name": "a", "type": []}]}, "empty union"),
         ({"fields": [{"name": "a", "type": "decimal"}]}, "unknown type"),
+        ({"fields": [{"name": "a", "type": {"type": "fixed", "name": "F", "size": "²"}}]}, "none"),
+        ({"fields": [{"name": "a", "type": {"type": "fixed", "name": "F", "size": -1}}]}, "none"),
+        ({"fields": [{"name": "a", "type": {"type": "fixed", "size": 1}}]}, "none"),
+        ({"fields": [{"name": "a"}]}, "none"),
+        ({"fields": ["a"]}, "none"),
+        ({"fields": None}, "none"),
         ({"fields": []}, "can not be read as ours"),
         ({"name": "CreatePaymentX"}, "does not belong"),
         ({"namespace": "else.where"}, "does not belong"),
@@ -295,6 +302,17 @@ def test_a_schema_nested_beyond_all_measure_is_refused() -> None:
     number = together.foreign(changed("CreatePayment", fields=[*fields_of("CreatePayment"), extra]))
     with pytest.raises(Undecodable, match="nested too deep"):
         together.codec.decode(COMMANDS, prefix(number) + b"\0")
+
+
+def test_a_schema_that_is_nested_past_the_interpreter_s_own_limit_is_refused() -> None:
+    """Finding 19: RecursionError is no end of the process."""
+    deep: Any = "string"
+    for _ in range(5_000):
+        deep = [deep]
+    together = Set()
+    together.registry.answers = deep
+    with pytest.raises(Undecodable, match="nested too deep"):
+        together.codec.decode(COMMANDS, prefix(4_711) + b"\0")
 
 
 def test_a_newer_compatible_schema_is_read_as_ours_and_asked_for_once() -> None:

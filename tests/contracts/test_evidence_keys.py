@@ -46,6 +46,17 @@ def test_a_file_that_is_no_key_says_so(tmp_path: Path) -> None:
         read_signing_key(path)
 
 
+@pytest.mark.parametrize(
+    "content", [b"\xff", b"{", b'{"version": 1, "keys": [], "keys": []}', b"[" * 60_000]
+)
+def test_a_keyring_that_can_not_be_read_says_so(tmp_path: Path, content: bytes) -> None:
+    """Finding 19: one error, whatever is wrong in the file."""
+    path = tmp_path / "keyring.json"
+    path.write_bytes(content)
+    with pytest.raises(KeyFileError, match=r"keyring\.json"):
+        read_keyring(path)
+
+
 def test_old_keys_stay_listed_and_go_on_verifying_what_they_signed(tmp_path: Path) -> None:
     path = tmp_path / "keyring.json"
     keyring = Keyring()

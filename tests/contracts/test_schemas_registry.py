@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import uuid
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from core.header import InputHeader
 from core.payment.commands import TimerDue
 from schemas import catalogue, definitions
-from schemas.errors import IdsChanged, RegistryDown
+from schemas.errors import IdsChanged, RegistryDown, Undecodable
 from schemas.registry import HttpRegistry, Incompatible, Registry, StaticRegistry
 from schemas.setup import NotRegistered, Options, look_up_all, open_codec, register_all
 
@@ -144,6 +146,44 @@ def test_a_registry_that_refuses_connections_or_is_silent_is_down() -> None:
         open_codec(registry, TOPICS, None, Options(lambda: 0.0))
 
 
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b'{"schema": "\xe4"}', RegistryDown),
+        (b"[" * 60_000, RegistryDown),
+        (b"no JSON", RegistryDown),
+        (b"[]", RegistryDown),
+        (b'{"id": 1}', RegistryDown),
+        (json.dumps({"schema": "[" * 60_000}).encode(), Undecodable),
+        (json.dumps({"schema": '{"type": "record", "type": "enum"}'}).encode(), Undecodable),
+    ],
+)
+def test_an_answer_of_the_registry_that_can_not_be_read_is_no_crash(
+    body: bytes, error: type[Exception]
+) -> None:
+    """Finding 19: an unreadable answer is waited for, an unreadable schema is for ever."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        registry = HttpRegistry(f"http://127.0.0.1:{server.server_address[1]}", tries=1)
+        with pytest.raises(error):
+            registry.by_id(1)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 # --- ids.lock ------------------------------------------------------------------------------------
 
 
@@ -247,8 +287,19 @@ def test_an_id_of_an_older_schema_must_still_be_that_schema(tmp_path: Path) -> N
         opened(taken, lock)
 
 
-def test_a_lock_that_can_not_be_read_stops_the_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"version": 1',
+        b'{"version": 1, "ids": {"1": {"fingerprint": "\xe4", "subjects": []}}}',
+        '{"version": 1, "ids": {"²": {"fingerprint": "x", "subjects": ["s"]}}}'.encode(),
+        b'{"version": 1, "ids": {"1_0": {"fingerprint": "x", "subjects": ["s"]}}}',
+        b'{"version": 1, "ids": {}, "ids": {}}',
+    ],
+)
+def test_a_lock_that_can_not_be_read_stops_the_start(tmp_path: Path, content: bytes) -> None:
+    """Findings 16 and 19: said with the file's name, whatever is wrong in it."""
     lock = tmp_path / "ids.lock"
-    lock.write_text('{"version": 1')
-    with pytest.raises(IdsChanged, match="can not be read"):
+    lock.write_bytes(content)
+    with pytest.raises(IdsChanged, match="cannot be read"):
         opened(StaticRegistry(), lock)

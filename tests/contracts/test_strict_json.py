@@ -1,0 +1,113 @@
+"""The one reader of JSON that others wrote, and that nobody reads it otherwise."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from schemas.strict_json import KEY_CHARACTERS_MAX, UnreadableJson, json_reader, read_json
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("core", "schemas", "engine", "adapters", "processors", "api", "app", "evidence")
+
+
+class Point(msgspec.Struct):
+    x: int
+    name: str = ""
+
+
+UNREADABLE: list[tuple[bytes, str]] = [
+    (b'{"x": 1, "x": 2}', "the key 'x' is given twice"),
+    (b'{"a": {"b": [{"c": 1, "c": 1}]}}', "the key 'c' is given twice"),
+    (b'{"x": 1, "\\u0078": 2}', "the key 'x' is given twice"),
+    (b'{"x": "\xff"}', "it is not UTF-8"),
+    (b'{"other": "\xe4"}', "it is not UTF-8"),
+    (b"[" * 60_000, "it is nested too deep"),
+    (b'{"a":' * 60_000, "it is nested too deep"),
+    (b"", "it is not valid JSON"),
+    (b"{", "it is not valid JSON"),
+    (b"\xef\xbb\xbf{}", "it is not valid JSON"),
+    (b"NaN", "it is not valid JSON"),
+    (b'{"x": Infinity}', "it is not valid JSON"),
+    (b'"\\ud800"', "it is not valid JSON"),
+    (b"1" * 5_000, "it is not valid JSON"),
+    (b"{} {}", "it is not valid JSON"),
+    (b"{'x': 1}", "it is not valid JSON"),
+]
+
+
+@pytest.mark.parametrize(("content", "sentence"), UNREADABLE, ids=range(len(UNREADABLE)))
+def test_what_is_no_strict_json_is_one_error(content: bytes, sentence: str) -> None:
+    """Finding 19: one error whatever is wrong, and a key given twice is named."""
+    for read in (read_json, json_reader(Point), json_reader(dict[str, Any])):
+        with pytest.raises(UnreadableJson) as error:
+            read(content)
+        assert str(error.value) == sentence
+
+
+def test_a_value_of_another_form_is_the_same_error_and_names_the_place() -> None:
+    """Finding 19: the place, not the value."""
+    for content in (b'{"x": "secret"}', b'["secret"]', b'{"x": 1e99}', b"{}"):
+        with pytest.raises(UnreadableJson, match="another form") as error:
+            json_reader(Point)(content)
+        assert "secret" not in str(error.value)
+
+
+def test_a_named_key_is_bounded_and_inert() -> None:
+    """Finding 19: what is said of a key can not fill a log or move a terminal's cursor."""
+    name = "\\u001b[2J" + "k" * 5_000
+    with pytest.raises(UnreadableJson) as error:
+        read_json(b'{"' + name.encode() + b'": 1, "' + name.encode() + b'": 1}')
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < KEY_CHARACTERS_MAX + 60
+
+
+def test_good_json_is_read_as_its_kind() -> None:
+    """Finding 19: strictness costs nothing that is good."""
+    read = json_reader(Point)
+    assert read(b'{"x": 1, "name": "\xc3\xa4", "more": [1.5, null]}') == Point(1, "ä")
+    assert read_json(b'[{"a": 1}, {"a": 2}]') == [{"a": 1}, {"a": 2}]
+    assert read_json(b'"\\ud83d\\ude00"') == "😀"
+
+
+# Who may read JSON otherwise, and why.
+OTHERWISE = {
+    "schemas/strict_json.py": "it is the one",
+    "core/rules.py": "prepares its types; what it reads is YAML that comes with the code",
+    "schemas/definitions.py": "our own .avsc files, which come with the code",
+    "api/bodies.py": "request bodies: as strict, and names the field in the answer",
+    "api/auth_keys.py": "a key set: one member that can not be read must not hide the others",
+    "api/auth_local.py": "the demo issuer's own key file",
+    "api/routes/evidence.py": "a pack that was just made",
+    "api/views_lists.py": "what we wrote ourselves; shown as text when it can not be read",
+    "adapters/readmodel/cursors.py": "any failure is a broken cursor",
+    "evidence/verify_evidence.py": "stands alone; as strict, and asks for the canonical text",
+    "evidence/pack_pdf.py": "a pack that was just made, or verified",
+    "app/api_client.py": "our own API's answers; what can not be read is no answer",
+    "app/demo/stage.py": "lines of our own processes",
+}
+
+
+def _readers(path: Path) -> bool:
+    """Whether a file reads JSON by a function of json, orjson or msgspec.json."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and node.attr in ("loads", "load", "decode", "Decoder"):
+            owner = ast.unparse(node.value)
+            if owner in ("json", "orjson", "msgspec.json"):
+                return True
+    return False
+
+
+def test_nobody_else_reads_json_that_others_wrote() -> None:
+    """Finding 19: every reader that caught too little is found, and the next one too."""
+    found = {
+        str(path.relative_to(ROOT))
+        for room in ROOMS
+        for path in sorted((ROOT / room).rglob("*.py"))
+        if _readers(path)
+    }
+    assert found == set(OTHERWISE)
