@@ -171,6 +171,32 @@ class ResolvePolicy(Protocol):
     def approve(self, request: ApprovalRequest, *, now_ms: int) -> ApprovalDecision: ...
 
 
+class Said(msgspec.Struct, frozen=True):
+    """One answer of Resolve, `after_ms` after it was asked."""
+
+    decision: PolicyVerdict | ApprovalDecision
+    after_ms: int = 0
+
+
+class Resolve(Protocol):
+    """Answers the questions of npp.resolve.requests.v1.
+
+    `ask` gives what it says of one question, in order of time; nothing at all is silence. None: it
+    could not be asked, and has to be asked again. `parties` is there for policy checks. Raises
+    nothing for what Resolve does.
+    """
+
+    version: str
+
+    def ask(
+        self,
+        question: PolicyCheckRequest | ApprovalRequest,
+        parties: Parties | None,
+        *,
+        now_ms: int,
+    ) -> tuple[Said, ...] | None: ...
+
+
 # --- customer notifications -----------------------------------------------------------------------
 
 DELIVERED: Final = "DELIVERED"

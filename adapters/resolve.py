@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, assert_never
 
 import msgspec
 import yaml
 
+from adapters.ports import ResolvePolicy, Said
 from core.header import InputHeader
 from core.payment.commands import ApprovalDecision, PolicyVerdict
 from core.payment.instructions import ApprovalRequest, PolicyCheckRequest
@@ -127,6 +128,32 @@ class YamlPolicy:
             policy_version=self.version,
             reason=because,
         )
+
+
+class InBoxResolve:
+    """`Resolve` by a policy: one answer to each question, at once."""
+
+    def __init__(self, policy: ResolvePolicy) -> None:
+        self._policy = policy
+        self.version = policy.version
+
+    def ask(
+        self,
+        question: PolicyCheckRequest | ApprovalRequest,
+        parties: Parties | None,
+        *,
+        now_ms: int,
+    ) -> tuple[Said, ...]:
+        """Raises ValueError for a policy check without parties: who is paid has to be known."""
+        match question:
+            case ApprovalRequest():
+                return (Said(self._policy.approve(question, now_ms=now_ms)),)
+            case PolicyCheckRequest():
+                if parties is None:
+                    raise ValueError("a policy check needs the parties")
+                return (Said(self._policy.check(question, parties, now_ms=now_ms)),)
+            case never:
+                assert_never(never)
 
 
 def load_policy(path: Path, *, profile: str) -> YamlPolicy:

@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     deposits_url: str = Field("", description="Deposits Core")
     notifications_url: str = Field("", description="the customer notification service")
     resolve_rules: Path | None = Field(None, description="rules of the in-box Resolve, YAML")
+    resolve_simulator_url: str = Field(
+        "", description="demo and test: scripts what Resolve says; production refuses it"
+    )
     webhook_host: str = Field("127.0.0.1", description="address the rail's callbacks come to")
     webhook_port: int = Field(DEFAULT_WEBHOOK_PORT, ge=0, le=65535, description="port of it")
     webhook_secret: SecretStr | None = Field(None, description="signs the rail's callbacks")
@@ -110,7 +113,12 @@ class Settings(BaseSettings):
         return value.upper()
 
     @field_validator(
-        "schema_registry_url", "rail_url", "deposits_url", "notifications_url", "api_url"
+        "schema_registry_url",
+        "rail_url",
+        "deposits_url",
+        "notifications_url",
+        "resolve_simulator_url",
+        "api_url",
     )
     @classmethod
     def _http(cls, value: str) -> str:

@@ -17,11 +17,14 @@ import adapters
 from adapters.deposits_http import HttpDepositsCore
 from adapters.gateway import Gateway
 from adapters.notifications_http import HttpNotifier
+from adapters.ports import Resolve
 from adapters.rail_http import HttpRail
-from adapters.resolve import RulesRefusedError, load_policy
+from adapters.resolve import InBoxResolve, RulesRefusedError, load_policy
+from adapters.resolve_scripted import ScriptedResolve
 from app.exits import ExitCode, usage
-from app.settings import Environment, Profile
+from app.settings import Environment, Profile, Settings
 from app.wiring import WATCHDOG_S_MAX, Room
+from engine.clock import Clock
 from engine.publisher import Publisher
 from engine.watch import Health, start_watchdog, stop_on_signals
 from processors import topology
@@ -179,14 +182,8 @@ class AdaptersProcess:
         return build_deposits(self._parts("deposits"), core)
 
     def _resolve(self) -> Runs:
-        settings = self._room.settings
-        demo = settings.profile is not Profile.PRODUCTION
-        path = settings.resolve_rules or RULES / ("demo.yaml" if demo else "default.yaml")
-        try:
-            policy = load_policy(path, profile=settings.profile)
-        except (RulesRefusedError, OSError) as error:
-            raise usage(str(error), do="NPP_RESOLVE_RULES names the file.") from error
-        return build_resolve(self._parts("resolve"), policy)
+        resolve = resolve_of(self._room.settings, self._room.clock)
+        return build_resolve(self._parts("resolve"), resolve)
 
     def _notifications(self) -> Runs:
         url = _given(self._room.settings.notifications_url, "NPP_NOTIFICATIONS_URL")
@@ -200,6 +197,27 @@ class AdaptersProcess:
             adapter=RAIL_NAME,
             origins=[name for name in origins if name != topology.CONTROL],
         )
+
+
+def resolve_of(settings: Settings, clock: Clock) -> Resolve:
+    """The Resolve of these settings. Raises Problem for rules, or a simulator, that the profile
+    refuses.
+    """
+    demo = settings.profile is not Profile.PRODUCTION
+    path = settings.resolve_rules or RULES / ("demo.yaml" if demo else "default.yaml")
+    try:
+        policy = load_policy(path, profile=settings.profile)
+    except (RulesRefusedError, OSError) as error:
+        raise usage(str(error), do="NPP_RESOLVE_RULES names the file.") from error
+    simulator = settings.resolve_simulator_url
+    if not simulator:
+        return InBoxResolve(policy)
+    if not demo:
+        raise usage(
+            "NPP_RESOLVE_SIMULATOR_URL is set; the production profile refuses simulators.",
+            do="Unset it: a script could approve what needs a person.",
+        )
+    return ScriptedResolve(policy=policy, gateway=Gateway(simulator), clock=clock)
 
 
 class AdapterProbes:

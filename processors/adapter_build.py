@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.ports import DepositsCore, Notifier, Rail, ResolvePolicy
+from adapters.ports import DepositsCore, Notifier, Rail, Resolve
 from engine.clock import Clock
 from engine.publisher import Publisher
 from engine.watch import Health
@@ -32,7 +32,7 @@ from processors.rail import RailDesk
 from processors.rail_record import SubmissionRecord
 from processors.rail_webhook import RailWebhook
 from processors.redriver import Redriver
-from processors.resolve import ResolveDesk
+from processors.resolve import ResolveAdapter
 
 RAIL_LANES: Final = 32  # submissions side by side; one hanging call holds one of them
 
@@ -143,10 +143,10 @@ def build_deposits(parts: Parts, deposits: DepositsCore) -> Worker:
     return _worker(parts, "npp-deposits", topology.DEPOSITS_REQUESTS, handler, late)
 
 
-def build_resolve(parts: Parts, policy: ResolvePolicy) -> Worker:
-    """The in-box Resolve: group npp-resolve over npp.resolve.requests.v1."""
-    desk = ResolveDesk(
-        policy=policy,
+def build_resolve(parts: Parts, resolve: Resolve) -> Worker:
+    """Our own Resolve: group npp-resolve over npp.resolve.requests.v1."""
+    desk = ResolveAdapter(
+        resolve=resolve,
         publisher=parts.publisher,
         codec=parts.codec,
         open_parties=parts.open_parties,

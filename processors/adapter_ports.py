@@ -72,7 +72,7 @@ class Work(msgspec.Struct):
 
     `limit_ms`: never submitted from then on. `is_old`: it stood on the topic before this process
     took the partition, so an earlier run may have handled it. `begun_s`: the first try, by the
-    monotonic clock.
+    monotonic clock. `plan`: what an adapter that answers in steps has still to do.
     """
 
     record: InputRecord
@@ -81,3 +81,4 @@ class Work(msgspec.Struct):
     is_old: bool = False
     tries: int = 0
     begun_s: float = 0.0
+    plan: list[Any] | None = None

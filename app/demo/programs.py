@@ -13,7 +13,7 @@ from app.platform.children import free_ports
 from app.platform.supervisor import Program, Restart
 
 PUBLISHER: Final = "examples.upstream_publisher"
-SIMULATORS: Final = ("rail", "deposits", "notifications")
+SIMULATORS: Final = ("rail", "deposits", "notifications", "resolve")
 PROCESSORS: Final = ("payments", "adapters", "verifier", "projector")
 API: Final = "api"
 PUBLISHER_NAME: Final = "upstream"
@@ -66,6 +66,7 @@ class Programs:
                 "NPP_RAIL_URL": self.url("rail"),
                 "NPP_DEPOSITS_URL": self.url("deposits"),
                 "NPP_NOTIFICATIONS_URL": self.url("notifications"),
+                "NPP_RESOLVE_SIMULATOR_URL": self.url("resolve"),
                 "NPP_WEBHOOK_PORT": str(self._ports["webhook"]),
                 "NPP_API_URL": self.url(API),
                 "NPP_API_CLIENTS": f"{SUBMITTER_CLIENT}={SUBMITTER_SOURCE}",

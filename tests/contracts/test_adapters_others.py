@@ -11,8 +11,18 @@ import pytest
 from adapters import ports
 from adapters.gateway import Gateway
 from adapters.notifications_http import HttpNotifier
-from adapters.resolve import DEFAULT_RULES, RULES_DIR, RulesRefusedError, load_policy
+from adapters.resolve import (
+    DEFAULT_RULES,
+    RULES_DIR,
+    InBoxResolve,
+    RulesRefusedError,
+    load_policy,
+)
+from adapters.resolve_scripted import ScriptedResolve
 from adapters.simulators.notifications import NotificationsSimulator
+from app.exits import Problem
+from app.settings import load
+from app.wiring_adapters import resolve_of
 from core.values import Action
 from tests.contracts.adapter_house import (
     CLOCK,
@@ -47,6 +57,20 @@ def test_rules_that_approve_by_themselves_refuse_production() -> None:
         load_policy(RULES_DIR / "demo.yaml", profile="production")
 
 
+def test_production_refuses_a_scripted_resolve_and_rules_that_approve() -> None:
+    """AP-07, issue 10: outside production the simulator scripts Resolve, in it nobody does."""
+    scripted = {"NPP_RESOLVE_SIMULATOR_URL": "http://127.0.0.1:1"}
+    approving = {"NPP_RESOLVE_RULES": str(RULES_DIR / "demo.yaml")}
+    kinds = [
+        type(resolve_of(load({"NPP_PROFILE": "demo"} | more).settings, CLOCK))
+        for more in ({}, scripted, approving)
+    ]
+    assert kinds == [InBoxResolve, ScriptedResolve, InBoxResolve]
+    for more in (scripted, approving):
+        with pytest.raises(Problem, match="production profile"):
+            resolve_of(load({"NPP_PROFILE": "production"} | more).settings, CLOCK)
+
+
 @pytest.mark.parametrize(
     ("rule", "reason"),
     [
@@ -79,7 +103,7 @@ def test_a_customer_is_told_once_however_often_it_is_asked() -> None:
         assert len(client.get("/ledger").json()["notifications"]) == 1
 
 
-@pytest.mark.parametrize("name", ["rail", "deposits", "notifications"])
+@pytest.mark.parametrize("name", ["rail", "deposits", "notifications", "resolve"])
 def test_a_simulator_refuses_the_production_profile_with_a_sentence(name: str) -> None:
     command = [sys.executable, "-m", f"adapters.simulators.{name}", "--port", "1"]
     ended = subprocess.run(
