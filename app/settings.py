@@ -18,6 +18,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.exits import Problem, usage
+from schemas import catalogue
 
 PREFIX: Final = "NPP_"
 KAFKA_PREFIX: Final = "NPP_KAFKA_"
@@ -166,6 +167,7 @@ class Environment:
             "bootstrap.servers": self.settings.bootstrap_servers,
             "log_level": "3",
             "socket.connection.setup.timeout.ms": "5000",
+            **catalogue.load().client_options(),
             **self.kafka,
         }
 

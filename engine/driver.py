@@ -15,6 +15,7 @@ from typing import Final
 
 from engine.batch import BatchRun, in_decision_order
 from engine.clock import HeldClock
+from engine.errors import Abort, Exit
 from engine.heard import Ends, HeardGate
 from engine.partitioner import partition_of
 from engine.ports import Application, ControlState, Headers, InputRecord
@@ -43,13 +44,15 @@ class Driver:
         start_ms: int = START_MS,
         batch_count: int = 500,
         seed: int | None = None,
+        topic_bytes_max: Callable[[str], int] | None = None,
     ) -> None:
         """`application` is called at every (re)start. With `seed` the size of each batch is drawn
-        at random."""
+        at random. A record of more than `topic_bytes_max(topic)` bytes is refused, as by Kafka."""
         self.clock = HeldClock(start_ms)
         self._application = application
         self._control = control
         self._batch_count = batch_count
+        self._topic_bytes_max = topic_bytes_max
         self._random = random.Random(seed) if seed is not None else None
         self._log: dict[tuple[str, int], list[LogRecord]] = defaultdict(list)
         self._committed: dict[tuple[str, int], int] = defaultdict(int)
@@ -160,12 +163,18 @@ class Driver:
         to do."""
         polled = self._poll()
         self._crash("after_poll")
+        return self._step(in_decision_order(polled, self.app.topology.inputs), None)
+
+    def _step(self, records: list[InputRecord], refused: Abort | None) -> int:
         run = BatchRun(self.app, self._states)
-        run.decide(in_decision_order(polled, self.app.topology.inputs))
+        run.decide(records, refused)
         self._add_timers(run)
         self._crash("after_decide")
-        for number, records in run.held.items():
-            self._held[number] = records
+        if too_large := self._refused(run):
+            run.dropped()
+            return self._step_again(records, refused, too_large)
+        for number, held in run.held.items():
+            self._held[number] = held
             self._held_until_ms = self.clock.now_ms() + HELD_RETRY_MS
         if run.is_empty():
             return -1
@@ -178,7 +187,32 @@ class Driver:
         self._crash("after_commit")
         run.applied(acknowledged, self.clock.now_ms())
         self._positions.update(run.next_offsets)
-        return len(run.next_offsets and polled)
+        return len(run.next_offsets and records)
+
+    def _step_again(self, records: list[InputRecord], before: Abort | None, refused: Abort) -> int:
+        """As the loop: record by record, and the fallback for one that is refused by itself."""
+        if len(records) > 1:
+            decided = 0
+            for record in records:
+                if record.partition in self._held:
+                    self._held[record.partition].append(record)
+                else:
+                    decided += max(0, self._step([record], None))
+            return decided
+        if before is not None or not records:
+            raise Exit("CANNOT_PRODUCE", refused.detail)
+        return self._step(records, refused)
+
+    def _refused(self, run: BatchRun) -> Abort | None:
+        """What Kafka would say of the first record that its topic does not take, or None."""
+        if self._topic_bytes_max is None:
+            return None
+        for topic, value, key, _, headers in run.overlay.outputs:
+            size = len(value or b"") + len(key or b"")
+            size += sum(len(name.encode()) + len(content or b"") for name, content in headers or ())
+            if size > self._topic_bytes_max(topic):
+                return Abort("MSG_SIZE_TOO_LARGE", f"{topic}: {size} bytes", by_content=True)
+        return None
 
     def _poll(self) -> list[InputRecord]:
         """Up to a batch of unread inputs; partitions whose records are held wait their time."""

@@ -157,6 +157,12 @@ def classify(error: KafkaError, step: Step) -> EngineError:
     return Abort(name, detail, by_content=code in _CONTENT)
 
 
+def refuses_content(error: KafkaError) -> bool:
+    """Whether a record was refused for what it is: it is certainly not in the log, and publishing
+    the same again changes nothing."""
+    return error.code() in _CONTENT
+
+
 def call(step: Step, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Make one client call; raises one of the five meanings instead of KafkaException."""
     try:

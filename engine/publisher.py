@@ -18,10 +18,11 @@ import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
 from engine.clock import Clock, SystemClock
-from engine.errors import EngineError, Exit, Step, call, call_until
+from engine.errors import Abort, EngineError, Exit, Step, call, call_until, refuses_content
 from engine.lifeline import Lifeline
 from engine.partitioner import partition_of
 from engine.ports import Headers
+from engine.producing import producing
 
 CONFIRM_S: Final = 30.0
 METADATA_S: Final = 5.0
@@ -63,6 +64,11 @@ class NotConfirmed(Exception):
         self.code = code
 
 
+class Refused(NotConfirmed):
+    """The record is certainly not in the log and never will be: it is refused for what it is, as
+    too large. Publishing it again changes nothing."""
+
+
 class _Pending:
     """One call's records on their way."""
 
@@ -93,12 +99,8 @@ class Publisher:
     ) -> None:
         self._clock = clock or SystemClock()
         self._config = {
-            **connection,
+            **producing(connection),
             "client.id": client_id,
-            "acks": "all",
-            "enable.idempotence": True,
-            "linger.ms": 1,
-            "compression.type": "lz4",
             "queue.buffering.max.messages": QUEUE_MESSAGES_MAX,
             "queue.buffering.max.kbytes": QUEUE_KBYTES_MAX,
             "message.timeout.ms": int(CONFIRM_S * 1000),
@@ -122,7 +124,7 @@ class Publisher:
         headers: Headers | None = None,
         timeout_s: float = CONFIRM_S,
     ) -> Placed:
-        """One record, confirmed. Raises NotConfirmed or Exit (not allowed)."""
+        """One record, confirmed. Raises NotConfirmed, Refused among them, or Exit (not allowed)."""
         return self.publish_all(
             [Outgoing(topic, key, value, partition, headers or [])], timeout_s=timeout_s
         )[0]
@@ -141,7 +143,8 @@ class Publisher:
         if not self._wait(pending, deadline_s):
             raise NotConfirmed("TIMED_OUT", f"not acknowledged within {timeout_s:g} s")
         if pending.error is not None:
-            raise NotConfirmed(pending.error.name(), pending.error.str())
+            kind = Refused if refuses_content(pending.error) else NotConfirmed
+            raise kind(pending.error.name(), pending.error.str())
         return [placed for placed in pending.placed if placed is not None]
 
     def _wait(self, pending: _Pending, deadline_s: float) -> bool:
@@ -215,6 +218,8 @@ class Publisher:
             except (BufferError, EngineError) as error:
                 with self._lock:
                     client.under_way -= 1
+                if isinstance(error, Abort) and error.by_content:
+                    raise Refused(error.code, error.detail) from error
                 if isinstance(error, EngineError):
                     raise
                 if self._clock.monotonic_s() >= deadline_s:

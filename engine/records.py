@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from operator import methodcaller
+from typing import Any, Final
 
 import msgspec
 from confluent_kafka import Message
 
 from engine.errors import Exit
 from engine.ports import Headers, InputRecord
+
+# Stands for headers of which one has a name that is not UTF-8: the client cannot give them.
+UNREADABLE_HEADER: Final = "npp-unreadable-headers"
+UNREADABLE_HEADERS: Final = "the name of one of its headers is not UTF-8"
+
+
+# Not `message.headers()`: the interpreter calls a method that it has often called without looking
+# whether it has failed, and the failure would come up anywhere later.
+_headers: Final = methodcaller("headers")
 
 
 class LogRecord(msgspec.Struct, frozen=True, gc=False):
@@ -56,6 +66,20 @@ def place_of(message: Message) -> tuple[str, int, int]:
 
 
 def headers_of(message: Message) -> Headers:
-    """Headers untouched, in order."""
-    headers: Any = message.headers()
+    """Headers untouched, in order; UNREADABLE_HEADER alone for headers that the client cannot give:
+    one record must not end every process that reads it."""
+    try:
+        headers: Any = _headers(message)
+    except SystemError as error:
+        # The client decodes the names and overlooks that one is not UTF-8. Never asked again: the
+        # list that it keeps then holds no object where the name should be.
+        if not isinstance(error.__cause__, UnicodeDecodeError):
+            raise
+        return [(UNREADABLE_HEADER, None)]
     return headers or []
+
+
+def has_unreadable_headers(headers: Headers | None) -> bool:
+    """Whether a header's name could not be read; such a record can neither be decoded nor copied
+    untouched."""
+    return any(name == UNREADABLE_HEADER for name, _ in headers or ())

@@ -26,8 +26,8 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message, Prod
 from engine.batch import Output, TopicPartitionKey
 from engine.clock import MS_PER_S, Clock
 from engine.errors import Abort, EngineError, Exit, Fenced, Rebuild, Step, call, call_until
+from engine.producing import producing
 
-MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024  # the topic's own limit decides; the client's is wider
 QUEUE_MESSAGES_MAX: Final = 500_000
 QUEUE_KBYTES_MAX: Final = 512 * 1024
 NONCE_BYTES: Final = 12
@@ -74,14 +74,9 @@ class TransactionalProducer:
         self._clock = clock
         self._settings = settings
         self._config = {
-            **connection,
+            **producing(connection),
             "transactional.id": transactional_id,
             "transaction.timeout.ms": settings.timeout_ms,
-            "acks": "all",
-            "enable.idempotence": True,
-            "linger.ms": 1,
-            "compression.type": "lz4",
-            "message.max.bytes": MESSAGE_BYTES_MAX,
             "retry.backoff.ms": 2,  # of send_offsets, while the last transaction is completed
             "queue.buffering.max.messages": QUEUE_MESSAGES_MAX,
             "queue.buffering.max.kbytes": QUEUE_KBYTES_MAX,

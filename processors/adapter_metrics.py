@@ -46,6 +46,12 @@ class AdapterMetrics:
             ["adapter", "reason"],
             registry=registry,
         )
+        self.by_reference = Counter(
+            "npp_adapter_quarantined_by_reference",
+            "Records and callbacks too large to copy, put into quarantine by reference, by adapter",
+            ["adapter"],
+            registry=registry,
+        )
         self.held = Gauge(
             "npp_adapter_instructions_held",
             "Instructions read and not done",
@@ -64,6 +70,7 @@ class AdapterMetrics:
         )
         for adapter in ADAPTERS:
             self.held.labels(adapter).set(0)
+            self.by_reference.labels(adapter).inc(0)
         for result in ("reported", "unmatched", "undecodable", "too_large", "denied", "not_taken"):
             self.callbacks.labels(result).inc(0)
 

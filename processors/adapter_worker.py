@@ -16,8 +16,8 @@ from core.records import RailSubmission
 from engine.clock import Clock
 from engine.errors import Exit
 from engine.ports import InputRecord
-from engine.publisher import Outgoing
-from engine.records import LogRecord
+from engine.publisher import Outgoing, Refused
+from engine.records import UNREADABLE_HEADERS, LogRecord, has_unreadable_headers
 from engine.worker_settings import TryAgain
 from processors import quarantine, topology
 from processors.adapter_metrics import AdapterMetrics
@@ -115,6 +115,9 @@ class InstructionHandler:
         if record.value is None:
             self._quarantine(record, "the record has no value")
             return None
+        if has_unreadable_headers(record.headers):
+            self._quarantine(record, UNREADABLE_HEADERS)
+            return None
         try:
             instruction = self._codec.decode(record.topic, record.value, record.headers)
         except Undecodable as error:
@@ -132,23 +135,15 @@ class InstructionHandler:
     def _quarantine(
         self, record: InputRecord, detail: str, reason: str = quarantine.UNDECODABLE
     ) -> None:
-        headers = quarantine.headers(
-            reason,
-            detail,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            timestamp_ms=record.timestamp_ms,
-            original=record.headers,
-        )
-        self._publisher.publish(
-            topology.QUARANTINE,
-            record.key,
-            record.value,
-            partition=record.partition % self._quarantine_partitions,
-            headers=headers,
-        )
+        """Whole where it fits, else by reference: also where Kafka refuses the whole copy."""
+        copy = quarantine.copy_of(record, reason, detail)
+        try:
+            self._publish(record, copy)
+        except Refused:
+            copy = quarantine.reference_to(record, reason, detail)
+            self._publish(record, copy)
         self._metrics.quarantined.labels(self._adapter, reason).inc()
+        self._metrics.by_reference.labels(self._adapter).inc(copy.by_reference)
         log.error(
             "instruction quarantined",
             adapter=self._adapter,
@@ -156,6 +151,16 @@ class InstructionHandler:
             detail=detail,
             partition=record.partition,
             offset=record.offset,
+            by_reference=copy.by_reference,
+        )
+
+    def _publish(self, record: InputRecord, copy: quarantine.Copy) -> None:
+        self._publisher.publish(
+            topology.QUARANTINE,
+            copy.key,
+            copy.value,
+            partition=record.partition % self._quarantine_partitions,
+            headers=copy.headers,
         )
 
 

@@ -23,8 +23,10 @@ from core.payment.state import Payment
 from core.records import Outcome
 from core.rules import Rules
 from core.values import PAYMENT_ID_LENGTH, ZERO_HASH, same_person
+from engine.errors import EngineError
 from engine.partitioner import partition_of
 from engine.ports import Batch, DependencyDown, EngineTopology, InputRecord
+from engine.records import UNREADABLE_HEADERS, has_unreadable_headers
 from processors import payments_outcomes, quarantine, topology
 from processors.control import Control
 from processors.payments_metrics import PaymentsMetrics
@@ -126,8 +128,9 @@ class PaymentsApplication:
 
     def decide(self, batch: Batch, record: InputRecord) -> None:
         value = record.value
-        if value is None:
-            self._quarantine(batch, record, quarantine.UNDECODABLE, "the record has no value")
+        if value is None or has_unreadable_headers(record.headers):
+            why = "the record has no value" if value is None else UNREADABLE_HEADERS
+            self._quarantine(batch, record, quarantine.UNDECODABLE, why)
             return
         try:
             command = self._codec.decode(record.topic, value, record.headers)
@@ -145,23 +148,13 @@ class PaymentsApplication:
             self._misrouted(batch, record, command, cause, why)
             return
         if key is None or key != payment_id.encode():
-            self._misrouted(
-                batch,
-                record,
-                command,
-                cause,
-                "the record's key is not the paymentIntentId of its body",
-            )
+            why = "the record's key is not the paymentIntentId of its body"
+            self._misrouted(batch, record, command, cause, why)
             return
         known: Known | None = batch.get(record.partition, payment_id)
         if known is None and partition_of(key, self.topology.partitions) != record.partition:
-            self._misrouted(
-                batch,
-                record,
-                command,
-                cause,
-                "the record stands in another partition than its key's",
-            )
+            why = "the record stands in another partition than its key's"
+            self._misrouted(batch, record, command, cause, why)
             return
         if (
             known is not None
@@ -189,9 +182,14 @@ class PaymentsApplication:
 
     def on_defect(self, batch: Batch, record: InputRecord, error: BaseException) -> None:
         """Park the payment: its history says so, this input and each later one go to quarantine, in
-        order.
+        order. What this input gave and Kafka refused as too large is not given again: then the
+        input goes to quarantine by reference, and parks nothing when it can not be read.
         """
         detail = f"{type(error).__name__}: {error}"
+        refused = isinstance(error, EngineError)
+        if refused and (reason := self._no_input(record)) is not None:
+            self._refer_to(batch, record, reason, detail)
+            return
         log.critical(
             "payment_parked", topic=record.topic, partition=record.partition, offset=record.offset,
             error=type(error).__name__, exc_info=error,
@@ -205,7 +203,18 @@ class PaymentsApplication:
             accepted = suspend(known.payment, context, type(error).__name__)
             self._append(batch, record.partition, known.payment.payment_intent_id, known, accepted)
         self._metrics.parked += 1
-        self._quarantine(batch, record, quarantine.PARKED, detail)
+        keep = self._refer_to if refused else self._quarantine
+        keep(batch, record, quarantine.PARKED, detail)
+
+    def _no_input(self, record: InputRecord) -> str | None:
+        """Why the record is no input of its key's payment, as a reason of quarantine, or None."""
+        try:
+            command = self._codec.decode(record.topic, record.value, record.headers)
+        except (Undecodable, RegistryDown):
+            return quarantine.UNDECODABLE
+        if record.key != command.header.payment_intent_id.encode():
+            return quarantine.MISROUTED
+        return None
 
     def _readable(self, batch: Batch, record: InputRecord) -> Known | None:
         """The payment's state, or None where there is none or where it is the defect itself."""
@@ -335,22 +344,20 @@ class PaymentsApplication:
         self._quarantine(batch, record, quarantine.MISROUTED, why)
 
     def _quarantine(self, batch: Batch, record: InputRecord, reason: str, detail: str) -> None:
-        self._metrics.quarantined(reason)
+        self._keep(batch, record, reason, quarantine.copy_of(record, reason, detail))
+
+    def _refer_to(self, batch: Batch, record: InputRecord, reason: str, detail: str) -> None:
+        """By reference: for where a whole copy may be what Kafka has refused."""
+        self._keep(batch, record, reason, quarantine.reference_to(record, reason, detail))
+
+    def _keep(self, batch: Batch, record: InputRecord, reason: str, copy: quarantine.Copy) -> None:
+        self._metrics.quarantined(reason, by_reference=copy.by_reference)
         log.warning(
             "record_quarantined", reason=reason, topic=record.topic, partition=record.partition,
-            offset=record.offset,
+            offset=record.offset, by_reference=copy.by_reference,
         )  # fmt: skip
-        headers = quarantine.headers(
-            reason,
-            detail,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            timestamp_ms=record.timestamp_ms,
-            original=record.headers,
-        )
         partition = record.partition % self._work_partitions[topology.QUARANTINE]
-        batch.emit(topology.QUARANTINE, partition, record.key, record.value, headers)
+        batch.emit(topology.QUARANTINE, partition, copy.key, copy.value, copy.headers)
 
     def _emit_outcome(self, batch: Batch, record: InputRecord, outcome: Outcome) -> None:
         topic = topology.OUTCOMES

@@ -43,6 +43,11 @@ class PaymentsMetrics:
             ["reason"],
             registry=registry,
         )
+        self._by_reference = Counter(
+            "npp_quarantined_by_reference",
+            "Records too large to copy, put into quarantine by reference.",
+            registry=registry,
+        )
         self._conflicts = Counter(
             "npp_conflicts_opened",
             "Conflicts with what is recorded, by kind.",
@@ -97,8 +102,9 @@ class PaymentsMetrics:
                 and event.code_table.endswith(UNKNOWN_TABLE_ENDING)
             )
 
-    def quarantined(self, reason: str) -> None:
+    def quarantined(self, reason: str, *, by_reference: bool = False) -> None:
         self._quarantine_counts[reason] = self._quarantine_counts.get(reason, 0) + 1
+        self.by_reference += by_reference
 
     def commit(self) -> None:
         """The batch is committed: show what it did."""
@@ -112,6 +118,7 @@ class PaymentsMetrics:
             self._quarantined.labels(reason).inc(count)
         for kind, count in self._conflict_counts.items():
             self._conflicts.labels(kind).inc(count)
+        self._by_reference.inc(self.by_reference)
         self._late.inc(self.late)
         self._retry_failures.inc(self.retry_failures)
         self._unknown_codes.inc(self.unknown_codes)
@@ -125,6 +132,7 @@ class PaymentsMetrics:
         self._event_counts: dict[str, int] = {}
         self._quarantine_counts: dict[str, int] = {}
         self._conflict_counts: dict[str, int] = {}
+        self.by_reference = 0
         self.late = 0
         self.retry_failures = 0
         self.unknown_codes = 0

@@ -25,6 +25,7 @@ from core.payment.commands import RailReport
 from engine.clock import Clock
 from engine.errors import EngineError
 from engine.publisher import NotConfirmed
+from engine.records import LogRecord
 from processors import quarantine, topology
 from processors.adapter_metrics import AdapterMetrics
 from processors.adapter_ports import Codec, Publisher
@@ -118,13 +119,14 @@ class RailWebhook:
     def _quarantine(
         self, raw: bytes, key: bytes | None, reason: str, detail: str, received_at: int
     ) -> None:
-        headers = quarantine.headers(
-            reason, detail, topic=ORIGIN, partition=0, offset=-1, timestamp_ms=received_at
-        )
+        callback = LogRecord(ORIGIN, 0, -1, received_at, key, raw, [])
+        copy = quarantine.copy_of(callback, reason, detail)
         self._publisher.publish(
-            topology.QUARANTINE, key, raw, partition=0, headers=headers, timeout_s=CONFIRM_S
-        )
+            topology.QUARANTINE, copy.key, copy.value, partition=0, headers=copy.headers,
+            timeout_s=CONFIRM_S,
+        )  # fmt: skip
         self._metrics.quarantined.labels("rail", reason).inc()
+        self._metrics.by_reference.labels("rail").inc(copy.by_reference)
 
     def _ended(
         self, status: int, result: str, report: RailReport | None, received_at: int

@@ -17,7 +17,7 @@ from core.payment import commands, events, instructions
 
 TOPICS_YAML: Final = Path(__file__).resolve().parent.parent / "topics.yaml"
 FILE_BYTES_MAX: Final = 1_000_000
-MESSAGE_BYTES_MAX: Final = "max.message.bytes"
+TOPIC_BYTES: Final = "max.message.bytes"  # of a batch as it is stored, so mostly compressed
 AUDIT_RETENTION_MS: Final = 7 * 365 * 24 * 3600 * 1000  # the audit log's seven years
 
 RecordType = type[msgspec.Struct]
@@ -93,6 +93,7 @@ class TopicsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int
     profiles: dict[str, Profile]
     defaults: dict[str, str]
+    producer_bytes_max: int  # of one record before compression, for every producer of ours
     source_map: int
     topics: tuple[Topic, ...]
     principals: dict[str, Principal]
@@ -136,9 +137,13 @@ class TopicsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return config
 
     def record_bytes_max(self, name: str) -> int:
-        """The largest record that topic `name` takes. Raises KeyError when it is not declared."""
-        own = self.topic(name).config
-        return int(own.get(MESSAGE_BYTES_MAX, self.defaults[MESSAGE_BYTES_MAX]))
+        """The largest batch that topic `name` takes, as it is stored: so also the largest record
+        that is not compressed. Raises KeyError when the topic is not declared."""
+        return int({**self.defaults, **self.topic(name).config}[TOPIC_BYTES])
+
+    def client_options(self) -> dict[str, str]:
+        """librdkafka's options that every client of ours has beside how to reach the cluster."""
+        return {"message.max.bytes": str(self.producer_bytes_max)}
 
     def source_topics(self) -> dict[str, tuple[str, ...]]:
         """Command topic → the sources it may carry; what SourceMapActivated is made from."""
@@ -186,3 +191,10 @@ def _topic_contradictions(file: TopicsFile, topic: Topic) -> Iterator[str]:
             yield f"topic {topic.name}: there is no principal {principal}"
     if topic.cleanup == "delete" and topic.retention_ms is None:
         yield f"topic {topic.name} is deleted after a time, so it needs retention_ms"
+    try:
+        fits = file.record_bytes_max(topic.name) < file.producer_bytes_max
+    except (KeyError, ValueError):
+        yield f"topic {topic.name}: {TOPIC_BYTES} is not given as a number"
+    else:
+        if not fits:
+            yield f"topic {topic.name}: its {TOPIC_BYTES} is not below producer_bytes_max"

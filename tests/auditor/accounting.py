@@ -15,6 +15,7 @@ from tests.auditor.evidence import (
     OPERATOR_COMMANDS,
     OUTCOMES,
     QUARANTINE,
+    UNREADABLE,
     Place,
     Record,
 )
@@ -76,7 +77,9 @@ def _outcomes(case: Case, inputs: dict[Place, Record]) -> dict[Place, list[dict[
 def _quarantined(case: Case, inputs: dict[Place, Record]) -> dict[Place, list[str]]:
     found: dict[Place, list[str]] = defaultdict(list)
     for record in case.topic(QUARANTINE):
-        headers = {name: (value or b"").decode() for name, value in record.headers}
+        by_reference = record.headers[:1] == (("npp-copy", b"REFERENCE"),)
+        own = record.headers[: 12 if by_reference else 6]
+        headers = {name: (value or b"").decode() for name, value in own}
         place = (
             headers.get("npp-origin-topic", ""),
             int(headers.get("npp-origin-partition", "-1")),
@@ -89,11 +92,32 @@ def _quarantined(case: Case, inputs: dict[Place, Record]) -> dict[Place, list[st
         origin = inputs.get(place)
         if origin is None:
             case.found("I1", f"{place} is quarantined and does not exist", None, record.place)
+        elif by_reference:
+            case.counters["quarantined by reference"] += 1
+            if not _refers_to(headers, record, origin):
+                case.found("I1", "the reference is not to these bytes", None, record.place)
         elif (origin.key, origin.value) != (record.key, record.value):
             case.found("I1", "the quarantined bytes are not those of the input", None, record.place)
         elif tuple(record.headers[6:]) != origin.headers:
             case.found("I1", "the input's headers were not kept", None, record.place)
     return found
+
+
+def _refers_to(headers: dict[str, str], record: Record, origin: Record) -> bool:
+    """Sizes, SHA-256 and the first KiB of key and value are the original's."""
+    value, key = origin.value, origin.key
+    sizes = [len(name.encode()) + len(content or b"") for name, content in origin.headers]
+    readable = UNREADABLE not in origin.headers
+    return (
+        int(headers["npp-original-value-bytes"]) == (-1 if value is None else len(value))
+        and headers["npp-original-value-sha256"] == sha256(value or b"").hex()
+        and int(headers["npp-original-key-bytes"]) == (-1 if key is None else len(key))
+        and int(headers["npp-original-headers-count"]) == (len(sizes) if readable else -1)
+        and int(headers["npp-original-headers-bytes"]) == (sum(sizes) if readable else -1)
+        and record.value == (None if value is None else value[:1024])
+        and record.key == (None if key is None else key[:1024])
+        and len(record.headers) == 12
+    )
 
 
 def _one_outcome(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import time
 import urllib.error
 import urllib.request
@@ -24,6 +25,7 @@ EVENTS = "npp.payment.events.v1"
 LIFECYCLE = "npp.payment.lifecycle.v1"
 OUTCOMES = "npp.payment.outcomes.v1"
 QUARANTINE = "npp.payment.quarantine.v1"
+UNREADABLE = ("(headers that cannot be read)", None)
 CHECKPOINTS = "npp.payment.checkpoints.v1"
 SUBMISSIONS = "npp.rail.submissions.v1"
 SUBMITTED = "npp.rail.submitted.v1"
@@ -263,7 +265,10 @@ def _record(message: Message) -> Record:
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     if topic is None or partition is None or offset is None:
         raise RuntimeError("a message without a place")
-    headers: Any = message.headers() or ()
+    try:
+        headers: Any = operator.methodcaller("headers")(message) or ()
+    except SystemError:  # a header's name is not UTF-8: no client of this language can give it
+        headers = (UNREADABLE,)
     return Record(topic, partition, offset, message.key(), message.value(), tuple(headers))
 
 

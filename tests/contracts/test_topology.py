@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from processors import payments, topology
+import pytest
+
+from app.settings import load
+from engine.producing import MESSAGE_BYTES_MAX, producing
+from engine.reader import READING
+from processors import payments, quarantine, topology
 from schemas import catalogue
 
 NAMES = {value for name, value in vars(topology).items() if name.isupper()}
@@ -32,3 +37,39 @@ def test_only_command_topics_carry_sources() -> None:
 def test_each_instruction_goes_to_a_topic_that_carries_it() -> None:
     for record, topic in payments.INSTRUCTION_TOPICS.items():
         assert record in catalogue.load().topic(topic).record_types()
+
+
+def test_one_limit_of_size_for_all_producers_above_every_topics() -> None:
+    """Finding 13: the transaction could write what no publisher could put back. One limit, from
+    topics.yaml, so that a record's fate is decided by its topic alone."""
+    topics = catalogue.load()
+    options = load({"NPP_BOOTSTRAP_SERVERS": "localhost:1", "NPP_PROFILE": "test"}).connection()
+
+    assert options["message.max.bytes"] == str(topics.producer_bytes_max)
+    assert producing(options)["message.max.bytes"] == str(topics.producer_bytes_max)
+    assert topics.producer_bytes_max == MESSAGE_BYTES_MAX, "where a connection does not name it"
+    assert all(topics.record_bytes_max(t.name) < MESSAGE_BYTES_MAX for t in topics.topics)
+    assert int(str(READING["fetch.max.bytes"])) >= MESSAGE_BYTES_MAX, (
+        "else the client refuses to start"
+    )
+
+
+def test_a_topic_that_takes_more_than_a_producer_gives_is_refused() -> None:
+    """Finding 13: the one limit stays above every topic's when somebody raises a topic's."""
+    text = catalogue.TOPICS_YAML.read_text(encoding="utf-8")
+    raised = text.replace('max.message.bytes: "2097152"', 'max.message.bytes: "33554432"')
+    assert raised != text
+    with pytest.raises(catalogue.CatalogueError, match=topology.QUARANTINE):
+        catalogue.parse(raised)
+
+
+def test_a_whole_copy_fits_the_quarantine_topic_and_so_does_the_largest_input() -> None:
+    """Finding 12: a copy's bound is the topic's, and what a topic takes uncompressed is copied."""
+    topics = catalogue.load()
+    most = topics.record_bytes_max(topology.QUARANTINE)
+    own_headers = 10 * 100 + 4 * quarantine.DETAIL_CHARACTERS_MAX
+
+    assert most >= quarantine.COPY_BYTES_MAX + 100, "a batch of one record has 61 bytes beside it"
+    inputs = (t.name for t in topics.topics if t.role in ("input", "output"))
+    largest = max(topics.record_bytes_max(name) for name in inputs if name != topology.QUARANTINE)
+    assert largest + own_headers <= quarantine.COPY_BYTES_MAX

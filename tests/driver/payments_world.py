@@ -20,6 +20,7 @@ from processors.control import Control
 from processors.payments import PaymentsApplication, engine_topology
 from processors.payments_metrics import PaymentsMetrics
 from processors.payments_packing import Known
+from schemas import catalogue
 from schemas.codec import Codec
 from schemas.parties import seal
 from schemas.setup import static_codec
@@ -46,7 +47,13 @@ def load_rules() -> Rules:
 class World:
     """A driver with the payments processor; `rules_of` can be exchanged to break it."""
 
-    def __init__(self, *, seed: int | None = None, batch_count: int = 500) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int | None = None,
+        batch_count: int = 500,
+        topic_bytes_max: Callable[[str], int] | None = None,
+    ) -> None:
         self.rules = load_rules()
         self.rules_of: Callable[[int], Rules] = lambda number: self.rules
         self.control = Control(CODEC.decode)
@@ -56,7 +63,13 @@ class World:
         )
         mapped = ((topology.COMMANDS,), (SOURCE,))
         self.control.apply_record(2, records.SourceMapActivated(1, *mapped, 0, "test"))
-        self.driver = Driver(self._application, self.control, seed=seed, batch_count=batch_count)
+        self.driver = Driver(
+            self._application,
+            self.control,
+            seed=seed,
+            batch_count=batch_count,
+            topic_bytes_max=topic_bytes_max or catalogue.load().record_bytes_max,
+        )
 
     def _application(self) -> PaymentsApplication:
         work = (

@@ -13,6 +13,7 @@ from app.platform.broker import Cluster
 from examples import upstream_load as upstream
 from tests.auditor.evidence import INPUTS
 from tests.kafka.harness import House, rounds
+from tests.kafka.raw_producer import produce_with_header
 
 MAX_MESSAGE_BYTES = 1_048_576  # topics.yaml, max.message.bytes
 BATCH_OVERHEAD_BYTES = 200  # record batch, key and varints around one value
@@ -95,6 +96,73 @@ def test_row_17_poison_of_every_kind_is_kept_and_the_partition_moves_on(
     assert shown - quarantined == kept, "the metric says so too"
     assert moved["CreatePayment REJECTED"] == len(over)
     assert moved["PaymentIntentCreated"] == 10 + len(fitting)
+
+
+def larger_than_its_topic(load: upstream.Load) -> list[tuple[str, dict[str, Any]]]:
+    """Records that stand on a topic of 1 MiB by their compression, and cannot be copied whole."""
+    draw = load.draw
+    good = load.payment()
+    return [
+        ("gzip", {"value": bytes(5 * 1024 * 1024)}),
+        ("gzip", {"value": bytes(64 * 1024 * 1024)}),
+        ("lz4", {"value": (good.value or b"")[:5] + bytes(8 * 1024 * 1024)}),
+        ("zstd", {"value": bytes(draw.choices(b"abcd", k=3_000_000))}),
+        ("zstd", {"value": bytes(draw.choices(b"ab", k=4_000_000))}),
+        ("gzip", {"key": bytes(5 * 1024 * 1024), "value": b"x"}),
+        ("gzip", {"key": bytes(3 * 1024 * 1024), "value": good.value}),
+        ("gzip", {"value": b"x", "headers": [("h" * 1_000, bytes(4 * 1024 * 1024))]}),
+        ("gzip", {"value": None, "headers": [(f"h{n}", bytes(600)) for n in range(5_000)]}),
+    ]
+
+
+@pytest.mark.parametrize("again", rounds(20))
+def test_row_17_what_unpacks_to_more_than_its_topic_takes_stops_nobody(
+    house: House, again: int
+) -> None:
+    """Finding 12: 5 KiB on the wire stopped all payments, at every start; so did a header whose
+    name is not UTF-8. Each such record is quarantined by reference, and every payment behind it
+    goes on, also after a restart."""
+    process = house.start_payments()
+    house.ready(process)
+    load = house.load()
+    key = load.payment().key
+    bad = larger_than_its_topic(load)
+    failures: list[str] = []
+
+    def report(error: Any, _: Any) -> None:
+        if error:
+            failures.append(str(error))
+
+    for topic in INPUTS:
+        for compression, record in bad if topic == upstream.APP_TOPIC else bad[:1]:
+            wide = {"compression.type": compression, "message.max.bytes": 100_000_000}
+            producer = house.producer(**wide, **{"batch.num.messages": 1})
+            producer.produce(
+                topic, **{"key": key, **record}, partition=house.partitions(topic) - 1,
+                on_delivery=report,
+            )  # fmt: skip
+            assert not producer.flush(30.0)
+    assert not failures, failures[:3]
+    good = load.payment()
+    produce_with_header(
+        house.bootstrap, upstream.APP_TOPIC, 0, good.key or b"", good.value or b"", b"\xff\xfe"
+    )
+    records = house.partitions(upstream.APP_TOPIC) * 4
+    house.publish(records, sunny=True)
+    house.at_rest()
+    process.kill()
+    process = house.start_payments()
+    house.publish(records, sunny=True)
+    _, moved = house.outcome_of_run()
+    shown = process.metrics()
+    process.stop()
+
+    count = len(bad) + len(INPUTS) - 1 + 1
+    assert moved["quarantined by reference"] == count
+    assert moved["quarantined"] == count
+    assert moved["outcome MISROUTED"] == 1, "the one that can be read has an outcome too"
+    assert moved["PaymentIntentCreated"] == moved["rail settled"] == 2 * records
+    assert "npp_quarantined_by_reference_total" in shown
 
 
 @pytest.mark.parametrize("again", rounds(10))
