@@ -43,6 +43,8 @@ ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("POST", f"{_PAYMENT}/expire"): SENIORS,
     ("POST", f"{_PAYMENT}/release"): SENIORS,
     ("POST", f"{_PAYMENT}/reverse"): SENIORS,
+    ("POST", f"{_PAYMENT}/debit"): SENIORS,
+    ("POST", f"{_PAYMENT}/funds/repeat"): SENIORS,
     ("POST", f"{_PAYMENT}/conflicts/{{conflict_id}}/resolve"): SENIORS,
     ("POST", f"{_PAYMENT}/resume-requests"): ADMINS,
     ("POST", f"{_PAYMENT}/resume-processing"): ADMINS,

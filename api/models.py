@@ -9,19 +9,44 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from api.bodies import Body, Identifier, Text
 from core.payment.decide_operator import MARK_FAILED_REASONS
 from core.payment.decide_reconcile import VERDICTS
-from core.values import Action
+from core.values import Action, FundsOperation, attempt_id, attempt_number
 
 INT64_MAX: Final = 2**63 - 1
 EXACT_MAX: Final = 2**53 - 1  # beyond it not every reader of JSON keeps a number exact
 PARTY_CHARACTERS_MAX: Final = 256  # of a name or a PayID; the rule set's own limits are below
 OFFSETS_COUNT_MAX: Final = 100  # of one redrive asked for over HTTP
 
-AttemptId = Annotated[str, StringConstraints(pattern=r"^att_[0-9]{3}$")]
+
+def _attempt_id(given: object) -> object:
+    """att_001 of `att_001`, `1` and 1; what is neither a text nor a number is said by its type."""
+    text = str(given) if type(given) is int else given
+    if not isinstance(text, str):
+        return given
+    number = attempt_number(text)
+    if number is None:
+        raise PydanticCustomError("attempt_id", "no attempt")
+    return attempt_id(number)
+
+
+AttemptId = Annotated[
+    str,
+    BeforeValidator(_attempt_id),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": "^(att_)?([1-9][0-9]{0,2}|0[1-9][0-9]?|00[1-9])$"},
+                {"type": "integer", "minimum": 1, "maximum": 999},
+            ],
+            "description": "An attempt: `att_001`, or its number, as text or number.",
+        }
+    ),
+]
 Cents = Annotated[int, Field(ge=-INT64_MAX, le=INT64_MAX, description="Integer cents.")]
 Time = (
     Annotated[str, StringConstraints(max_length=40), Field(description="ISO 8601 with a zone.")]
@@ -69,18 +94,30 @@ class Expire(Act):
 
 
 class OfAttempt(Act):
-    """Release of a hold, or reversal of a capture: of one attempt's funds."""
+    """Release of a hold, reversal of a capture, or the debit for a second settlement: of one
+    attempt's funds."""
 
     attemptId: AttemptId
     reason: Text
 
 
+class RepeatFunds(Body):
+    """Deposits Core is asked again for what it refused: the operation of one attempt."""
+
+    attemptId: AttemptId
+    operation: FundsOperation = Field(strict=False, examples=["CAPTURE"])
+    reason: Text
+    operatorId: Identifier | None = None
+
+
 class Resolve(Act):
-    """`verdict` on one attempt of the payment."""
+    """`verdict` on one attempt of the payment. `amount` (cents) belongs to RETURNED: how much came
+    back, as it was approved."""
 
     attemptId: AttemptId
     verdict: Verdict
     details: Text
+    amount: Cents | None = None
 
 
 class RequestResume(Body):

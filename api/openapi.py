@@ -26,7 +26,8 @@ GENERATED: Final = ("HTTPValidationError", "ValidationError")
 DESCRIPTION: Final = (
     "Payments over the New Payments Platform: look at them, act on them with approvals, prove "
     "their history. Refusals are problem details (RFC 9457) with `code`, `rule` and `sentence`. "
-    "Times are ISO 8601 in UTC with milliseconds, amounts integer cents. Lists are `{items, next}`;"
+    "Times are ISO 8601 in UTC with milliseconds, amounts integer cents, "
+    "with `amountText` (`AUD 12.50`) beside them for people. Lists are `{items, next}`;"
     " `next` is given back as `cursor`."
 )
 COMMON: Final[dict[str, str]] = {

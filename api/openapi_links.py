@@ -18,13 +18,14 @@ _FIRST_CONFLICT: Final = {"conflict_id": "$response.body#/items/0/conflictId"}
 
 # Every gated action on a payment; its answer is one view for all of them.
 ACTIONS: Final = (
-    *("retry", "cancel", "markFailed", "expire", "releaseEarly", "reverse"),
+    *("retry", "cancel", "markFailed", "expire", "releaseEarly", "reverse", "debit", "repeatFunds"),
     *("resolveReconciliation", "resumeProcessing", "requestApproval", "approve", "reject"),
 )
 _READS: Final = ("payment", "paymentEvents", "paymentOutcomes", "paymentEventStore")
 _PACKS: Final = ("makeEvidencePack", "downloadEvidencePack", "verifyEvidencePack")
 _BY_ID: Final = (
-    *("retry", "cancel", "markFailed", "expire", "releaseEarly", "reverse", "requestApproval"),
+    *("retry", "cancel", "markFailed", "expire", "releaseEarly", "reverse", "debit", "repeatFunds"),
+    "requestApproval",
 )
 
 Parameters = Mapping[str, str]

@@ -235,6 +235,7 @@ _WORDS: Final = {
     "model_attributes_type": "is not an object",
     "json_invalid": "is not valid JSON",
     "string_too_short": "is too short",
+    "attempt_id": "is no attempt: 1 or att_001",
     "string_pattern_mismatch": "does not have the required form",
     "too_short": "has too few elements",
 }

@@ -15,6 +15,7 @@ from api.services import Services
 from api.views_base import (
     PartiesView,
     View,
+    amount_text,
     approval_status,
     encode,
     iso,
@@ -77,6 +78,8 @@ class OpenConflictView(View):
     kind: str
     attempt_id: str
     amount: int | None
+    currency: str | None
+    amount_text: str | None
 
 
 class PaymentApprovalView(View):
@@ -117,6 +120,7 @@ class PaymentBrief(View):
     money_outcome: str
     amount: int
     currency: str
+    amount_text: str | None
     attempt_id: str
     external_ref: str | None
     funds: str
@@ -147,6 +151,7 @@ class PaymentView(View):
     money_outcome: str
     amount: int
     currency: str
+    amount_text: str | None
     attempt_id: str
     external_ref: str | None
     funds: str
@@ -196,6 +201,7 @@ def brief(row: PaymentRow) -> PaymentBrief:
         money_outcome=row.money_outcome,
         amount=row.amount,
         currency=row.currency,
+        amount_text=amount_text(row.amount, row.currency),
         attempt_id=attempt_id(row.attempt),
         external_ref=row.external_ref,
         funds=row.funds,
@@ -228,6 +234,7 @@ def payment(row: PaymentRow, *, now_ms: int, personal: bool) -> PaymentView:
         money_outcome=row.money_outcome,
         amount=row.amount,
         currency=row.currency,
+        amount_text=amount_text(row.amount, row.currency),
         attempt_id=attempt_id(current.number),
         external_ref=row.external_ref,
         funds=row.funds,
@@ -275,7 +282,14 @@ def _waiting(found: states.Payment, now_ms: int) -> WaitingView | None:
 
 def _conflicts(found: states.Payment) -> list[OpenConflictView]:
     return [
-        OpenConflictView(each.id, each.kind, attempt_id(each.attempt), each.amount)
+        OpenConflictView(
+            each.id,
+            each.kind,
+            attempt_id(each.attempt),
+            each.amount,
+            each.currency,
+            amount_text(each.amount, each.currency),
+        )
         for each in found.conflicts
         if each.verdict is None
     ]

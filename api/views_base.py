@@ -1,7 +1,7 @@
 """The base of what people are shown: camel-case structs that are the JSON, and times.
 
-Times are ISO 8601 in UTC with milliseconds, amounts integer cents. The OpenAPI document has its
-schemas from these structs.
+Times are ISO 8601 in UTC with milliseconds, amounts integer cents; `amountText` beside one is for
+people. The OpenAPI document has its schemas from these structs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from adapters.readmodel.lists import CAN_EXPIRE, EXPIRED
-from core.values import Parties
+from core.values import CURRENCY, Parties, format_amount
 from engine.clock import MS_PER_S
 
 TIMES_COUNT_MAX: Final = 16_384  # written out and remembered: the same few are asked for
@@ -31,6 +31,11 @@ def iso(at_ms: int) -> str:
 def iso_or_none(at_ms: int | None) -> str | None:
     """As `iso`; 0 and None are no times."""
     return iso(at_ms) if at_ms else None
+
+
+def amount_text(cents: int | None, currency: str | None = None) -> str | None:
+    """An amount as a person reads it, `AUD 18.58`; None of None."""
+    return None if cents is None else format_amount(cents, currency or CURRENCY)
 
 
 def encode(view: Any) -> bytes:

@@ -13,6 +13,7 @@ from core.payment.decide_operator import (
     MARK_FAILED_STATES,
     RETRY_STATES,
 )
+from core.payment.decide_reconcile import refused_ask, second_debit
 from core.payment.state import (
     ENDED,
     Ask,
@@ -21,6 +22,7 @@ from core.payment.state import (
     certain_for_all,
     open_conflicts,
 )
+from core.values import FundsOperation
 
 Why = str
 
@@ -92,7 +94,16 @@ def next_actions(state: Payment) -> list[str]:
         found.append("RELEASE_EARLY")
     if any(attempt.funds == "CAPTURED" for attempt in state.attempts):
         found.append("REVERSE")
+    if any(second_debit(state, attempt) > 0 for attempt in state.attempts):
+        found.append("DEBIT_AGAIN")
+    if any(_refused(attempt) for attempt in state.attempts):
+        found.append("REPEAT_FUNDS_REQUEST")
     return found
+
+
+def _refused(attempt: Attempt) -> bool:
+    """Whether Deposits Core refused for certain what a person can have asked again."""
+    return any(refused_ask(attempt, operation) is not None for operation in FundsOperation)
 
 
 def _of_attempt(attempt: Attempt) -> list[Why]:

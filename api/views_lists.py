@@ -10,7 +10,7 @@ import orjson
 
 from adapters.readmodel import rows
 from api.views import PaymentBrief, brief
-from api.views_base import View, approval_status, iso, iso_or_none
+from api.views_base import View, amount_text, approval_status, iso, iso_or_none
 from api.views_events import PlaceView
 from api.views_hints import Why, why_attention
 from core.payment.state import unpack
@@ -47,6 +47,7 @@ class ApprovalView(View):
     conflict_id: str | None
     verdict: str | None
     amount: int | None
+    amount_text: str | None
 
 
 class ApprovalList(View):
@@ -86,6 +87,7 @@ class AttentionItem(View):
     money_outcome: str
     amount: int
     currency: str
+    amount_text: str | None
     attempt_id: str
     external_ref: str | None
     funds: str
@@ -184,6 +186,7 @@ class FoundView(View):
     state: str | None
     money_outcome: str | None
     amount: int | None
+    amount_text: str | None
 
 
 class FoundList(View):
@@ -214,6 +217,7 @@ def approval(row: rows.ApprovalRow, now_ms: int) -> ApprovalView:
         conflict_id=row.conflict_id,
         verdict=row.verdict,
         amount=row.amount,
+        amount_text=amount_text(row.amount),
     )
 
 
@@ -241,6 +245,7 @@ def attention(row: rows.PaymentRow, now_ms: int) -> AttentionItem:
         money_outcome=row.money_outcome,
         amount=row.amount,
         currency=row.currency,
+        amount_text=amount_text(row.amount, row.currency),
         attempt_id=item.attempt_id,
         external_ref=row.external_ref,
         funds=row.funds,

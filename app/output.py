@@ -14,7 +14,6 @@ from rich.console import Console
 from core.values import Sealed
 
 HIDDEN_FIELDS: Final = frozenset({"customer_id", "snapshot"})
-CENTS_PER_DOLLAR: Final = 100
 PIPE_COLUMNS: Final = 220
 
 
@@ -64,8 +63,3 @@ def time_of(epoch_ms: int | None) -> str:
         return ""
     stamp = datetime.fromtimestamp(epoch_ms / 1000, UTC)
     return stamp.strftime("%Y-%m-%d %H:%M:%S.") + f"{epoch_ms % 1000:03d}Z"
-
-
-def money(cents: int, currency: str) -> str:
-    """An amount for people."""
-    return f"{cents // CENTS_PER_DOLLAR:,}.{cents % CENTS_PER_DOLLAR:02d} {currency}"

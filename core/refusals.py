@@ -203,7 +203,7 @@ AMOUNT_NOT_POSITIVE = _invariant(
     "AMOUNT_NOT_POSITIVE", "The amount is not above zero.", "Send a positive amount in cents."
 )
 AMOUNT_OVER_LIMIT = _invariant(
-    "AMOUNT_OVER_LIMIT", "The amount is over the limit of {limit} cents.", "Send a smaller payment."
+    "AMOUNT_OVER_LIMIT", "The amount is over the limit of {limit}.", "Send a smaller payment."
 )
 CURRENCY_NOT_AUD = _invariant("CURRENCY_NOT_AUD", "The currency is not AUD.", "Pay in AUD.")
 NPP_CONSTRAINT = _invariant(

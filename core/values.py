@@ -18,6 +18,7 @@ PAYMENT_ID_LENGTH: Final = 29  # "pi_" and 26 base32 characters of 16 bytes
 EXTERNAL_REF_LENGTH: Final = 30  # "N", 26 characters, three digits; NPP allows 35
 FUNDS_REF_LENGTH: Final = 33  # the external reference, a letter, two digits
 ATTEMPTS_MAX: Final = 20
+ATTEMPT_DIGITS: Final = 3
 CURRENCY: Final = "AUD"
 CENTS_PER_UNIT: Final = 100
 ZERO_HASH: Final = bytes(32)
@@ -147,6 +148,18 @@ def payment_intent_id(source: str, idempotency_key: str) -> str:
 def attempt_id(number: int) -> str:
     """Name of the attempt: att_001, att_002, …"""
     return f"att_{number:03d}"
+
+
+def attempt_number(text: str) -> int | None:
+    """The attempt that a person names: 1 of `1` and of `att_001`; None when it is no attempt's.
+
+    The one parser of what comes from a command line or over HTTP. On Kafka an attempt is a number,
+    or its name `att_001`.
+    """
+    digits = text.removeprefix("att_")
+    if not 0 < len(digits) <= ATTEMPT_DIGITS or not ascii_digits(digits):
+        return None
+    return int(digits) or None
 
 
 def external_ref(payment_id: str, attempt: int) -> str:

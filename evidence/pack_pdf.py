@@ -18,6 +18,7 @@ from typing import Any, Final
 from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen.canvas import Canvas
 
+from core.values import CURRENCY, format_amount
 from evidence.pack_type import SANS, Type
 from evidence.verify_evidence import VIEW_FORMAT
 
@@ -35,7 +36,10 @@ TIMES: Final = frozenset(
     }
 )  # fmt: skip
 AMOUNTS: Final = frozenset(
-    {"amount", "settled", "held", "captured", "released", "debited", "reversed", "credited"}
+    {
+        *("amount", "settled", "held", "captured", "released", "debited", "reversed", "credited"),
+        *("waived", "returned", "total"),
+    }
 )
 EMPTY: Final[tuple[object, ...]] = (None, [], {}, "")
 
@@ -83,7 +87,7 @@ class _Document:
             self._line(sentence)
         self._line(
             "The proof is the JSON file with the SHA-256 below; this document is for reading. "
-            "Times are UTC, amounts dollars and cents; empty fields are left out."
+            "Times are UTC; empty fields are left out."
         )
         self._content()
         self._end_notes()
@@ -237,29 +241,33 @@ class _Document:
         self._canvas.showPage()
 
 
-def flat(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Names and values of nested content, in a fixed order; empty ones are left out."""
+def flat(values: Any, name: str = "", currency: str = CURRENCY) -> Iterator[tuple[str, str]]:
+    """Names and values of nested content, in a fixed order; empty ones are left out. Amounts are in
+    the `currency` that stands beside or around them.
+    """
     if isinstance(values, dict):
+        beside = values.get("currency")
+        currency = beside if isinstance(beside, str) and beside else currency
         for key, value in values.items():
-            yield from flat(value, f"{name}.{key}" if name else key)
+            yield from flat(value, f"{name}.{key}" if name else key, currency)
     elif isinstance(values, list):
         if all(isinstance(each, str) for each in values):
             if values:
                 yield name, ", ".join(values)
             return
         for index, value in enumerate(values):
-            yield from flat(value, f"{name}[{index + 1}]")
+            yield from flat(value, f"{name}[{index + 1}]", currency)
     elif values not in EMPTY:
-        yield name, _shown(name.rpartition(".")[2], values)
+        yield name, _shown(name.rpartition(".")[2], values, currency)
 
 
-def _shown(name: str, value: Any) -> str:
+def _shown(name: str, value: Any, currency: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int) and name in TIMES:
         return time_of(value)
     if isinstance(value, int) and name in AMOUNTS:
-        return f"{'-' if value < 0 else ''}{abs(value) // 100:,}.{abs(value) % 100:02d}"
+        return format_amount(value, currency)
     return str(value)
 
 

@@ -19,6 +19,7 @@ from api.guard import router as guarded
 from api.paths import ConflictId, PaymentId
 from api.services import MakeCommand, Principal, Services
 from core.payment import commands
+from core.values import attempt_number
 from schemas.errors import Unencodable
 
 router = guarded()
@@ -136,6 +137,30 @@ async def reverse(on: OnPayment, asked: models.OfAttempt) -> Response:
     )
 
 
+@router.post(f"{PAYMENT}/debit", summary="Debit for a second settlement", **answers.TAKEN)
+async def debit(on: OnPayment, asked: models.OfAttempt) -> Response:
+    """The rail settled the payment twice, and the second settlement was found true: debits the
+    customer for it. Needs an approval DEBIT_AGAIN of its own."""
+    return await on.act(
+        asked,
+        lambda header, operator: commands.DebitFunds(
+            header, operator, number_of(asked.attemptId), asked.reason
+        ),
+    )
+
+
+@router.post(f"{PAYMENT}/funds/repeat", summary="Ask Deposits Core again", **answers.TAKEN)
+async def repeat_funds(on: OnPayment, asked: models.RepeatFunds) -> Response:
+    """For what it refused for certain; silence is repeated by the system itself. No approval: the
+    operation was decided before, and moves the same money once."""
+    return await on.act(
+        asked,
+        lambda header, operator: commands.RepeatFundsRequest(
+            header, operator, number_of(asked.attemptId), str(asked.operation), asked.reason
+        ),
+    )
+
+
 @router.post(
     f"{PAYMENT}/conflicts/{{conflict_id}}/resolve",
     summary="Resolve a conflict",
@@ -148,11 +173,19 @@ async def resolve_reconciliation(
     return await on.act(
         asked,
         lambda header, operator: commands.ResolveReconciliation(
-            header, operator, conflict_id, number_of(asked.attemptId), asked.verdict, asked.details
+            header,
+            operator,
+            conflict_id,
+            number_of(asked.attemptId),
+            asked.verdict,
+            asked.details,
+            asked.amount,
         ),
     )
 
 
 def number_of(attempt_id: str) -> int:
-    """2 of att_002; the body's model has checked the form."""
-    return int(attempt_id[-3:])
+    """2 of att_002; the body's model has made it of that form."""
+    number = attempt_number(attempt_id)
+    assert number is not None
+    return number

@@ -14,6 +14,7 @@ from api.guard import router as guarded
 from api.params import gives, in_thread, json_answer
 from api.paths import PAYMENT_ID
 from api.services import Services
+from api.views_base import amount_text
 from api.views_lists import FoundList, FoundView
 from core.values import payment_id_of_external_ref
 
@@ -67,6 +68,13 @@ def _find(services: Services, text: str) -> list[FoundView]:
         known = reader.payment(payment_id)
         if known is not None:
             views.append(
-                FoundView(kind, payment_id, known.state, known.money_outcome, known.amount)
+                FoundView(
+                    kind,
+                    payment_id,
+                    known.state,
+                    known.money_outcome,
+                    known.amount,
+                    amount_text(known.amount, known.currency),
+                )
             )
     return views[:FOUND_COUNT_MAX]

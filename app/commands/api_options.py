@@ -15,11 +15,13 @@ from rich.table import Table
 from app import settings
 from app.api_client import Api, Call, Refused, Reply, curl_of
 from app.exits import ExitCode, Problem, usage
-from app.output import console, money, print_json, time_of
+from app.output import console, print_json, time_of
 from app.settings import Environment
+from core.values import CURRENCY, format_amount
 from engine.clock import SystemClock
 
 PAYMENT_ID: Final = re.compile(r"pi_[a-z2-7]{26}")
+AMOUNTS: Final = frozenset({"amount"})  # fields in cents
 TIMES: Final = re.compile(r"(At|Since|Until|After|Time)$")
 
 PaymentArgument = Annotated[str, typer.Argument(help="paymentIntentId, pi_…", show_default=False)]
@@ -182,6 +184,7 @@ def show_fields(value: dict[str, Any], names: Iterable[str]) -> None:
 
 def cell(item: Any, name: str) -> str:
     """One field for people; "" when it is not there."""
+    currency = item.get("currency") if isinstance(item, dict) else None
     for part in name.split("."):
         item = item.get(part) if isinstance(item, dict) else None
     if item is None:
@@ -190,8 +193,8 @@ def cell(item: Any, name: str) -> str:
         return "yes" if item else "no"
     if isinstance(item, int) and TIMES.search(name):
         return time_of(item)
-    if isinstance(item, int) and name == "amount":
-        return money(item, "AUD")
+    if isinstance(item, int) and name in AMOUNTS:
+        return format_amount(item, currency or CURRENCY)
     if isinstance(item, list):
         return ", ".join(str(each) for each in item)
     return str(item)

@@ -28,8 +28,8 @@ from app.commands.api_options import (
     show_outcome,
     told,
 )
-from app.commands.payments import cents, party
 from app.commands.unpark import unpark
+from app.commands.words import cents, party
 from app.exits import ExitCode, Problem
 from app.output import console, print_json
 from core.values import CURRENCY

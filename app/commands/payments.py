@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -15,12 +14,13 @@ from rich.table import Table
 from app import settings
 from app.cluster import Cluster, Entry, command_id
 from app.commands.api_options import PAYMENT_ID, PaymentArgument
+from app.commands.words import cents, party
 from app.exits import ExitCode, Problem, usage
-from app.output import as_json, console, money, print_json, time_of
+from app.output import as_json, console, print_json, time_of
 from core.header import InputHeader
 from core.payment.commands import CreatePayment
 from core.records import Outcome, PaymentLifecycle
-from core.values import CENTS_PER_UNIT, CURRENCY, Parties, Party, payment_intent_id
+from core.values import CURRENCY, Parties, Party, format_amount, payment_intent_id
 from engine.partitioner import partition_of
 from engine.reader import PartitionReader
 from processors import topology
@@ -28,7 +28,6 @@ from schemas import catalogue
 from schemas.parties import seal
 from schemas.strict_json import UnreadableJson, json_reader
 
-AMOUNT: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,2})?", re.ASCII)
 LINES_MAX: Final = 1_000_000
 TAIL_WAIT_SECONDS: Final = 0.5
 READ_COUNT: Final = 1_000
@@ -187,25 +186,6 @@ def _bytes_of(file: Path) -> bytes:
         raise usage(f"{file} can not be read: {error.strerror}") from error
 
 
-def cents(text: str) -> int:
-    """Dollars and cents as integer cents, without a float. Raises Problem."""
-    if AMOUNT.fullmatch(text):
-        whole, _, fraction = text.removeprefix("-").partition(".")
-        amount = int(whole) * CENTS_PER_UNIT + int(fraction.ljust(2, "0"))
-        return -amount if text.startswith("-") else amount  # refused by the engine, with its rule
-    raise usage(f"--amount {text!r} is no amount.", do="Dollars and cents: --amount 12.50")
-
-
-def party(text: str) -> dict[str, Any]:
-    parts = text.split("/", 2)
-    if len(parts) != 3:
-        raise usage(f"{text!r} is no party.", do="NAME/BSB/ACCOUNT, or NAME/TYPE/PAYID.")
-    name, second, third = parts
-    if second in ("TELI", "EMAL", "AUBN", "ORGN"):
-        return {"name": name, "payIdType": second, "payId": third}
-    return {"name": name, "bsb": second, "account": third}
-
-
 def _snake(party: dict[str, Any]) -> dict[str, Any]:
     names = {"payIdType": "pay_id_type", "payId": "pay_id"}
     return {names.get(name, name): value for name, value in party.items()}
@@ -268,7 +248,7 @@ def _print_head(known: PaymentLifecycle) -> None:
         ("payment", known.payment_intent_id),
         ("state", f"{known.state}{reason}"),
         ("money", known.money_outcome),
-        ("amount", money(known.amount, known.currency)),
+        ("amount", format_amount(known.amount, known.currency)),
         ("funds", known.funds),
         ("attempt", f"{known.attempt}  {known.external_ref or ''}"),
         ("open conflicts", str(known.open_conflicts)),

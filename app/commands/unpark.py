@@ -12,7 +12,7 @@ import typer
 
 from app import settings
 from app.cluster import Cluster
-from app.commands.api_actions import Wish, act
+from app.commands.acting import PaymentAct, act
 from app.commands.api_options import (
     ADMIN,
     ActAs,
@@ -67,8 +67,8 @@ def unpark(
     else:
         first = _first_person(environment, payment, requested_by) if by_hand else requested_by
         asked = body(requested_by=first, reason=reason)
-        wish = Wish(payment, "resume-processing", asked, commands.ResumeProcessing)
-        act(wish, operator, role or ADMIN, json=json, curl=curl)
+        wanted = PaymentAct(payment, "resume-processing", asked, commands.ResumeProcessing)
+        act(wanted, operator, role or ADMIN, json=json, curl=curl)
 
 
 def _request(environment: Environment, payment: str, operator: str, reason: str) -> None:

@@ -31,7 +31,15 @@ from core.refusals import (
     refuse,
 )
 from core.transitions import FINAL
-from core.values import CURRENCY, Parties, Party, State, attempt_id, payment_intent_id
+from core.values import (
+    CURRENCY,
+    Parties,
+    Party,
+    State,
+    attempt_id,
+    format_amount,
+    payment_intent_id,
+)
 
 _HOUR_MS = 3_600_000
 
@@ -200,7 +208,8 @@ def _invariants(command: CreatePayment, parties: Parties, context: Context) -> R
     if command.currency != CURRENCY:
         return refuse(CURRENCY_NOT_AUD)
     if command.amount > limits.amount_cents_max:
-        return refuse(AMOUNT_OVER_LIMIT, limit=limits.amount_cents_max)
+        limit = format_amount(limits.amount_cents_max, CURRENCY)
+        return refuse(AMOUNT_OVER_LIMIT, limit=limit)
     refusal = checks.account_constraint("debtor", parties.debtor) or checks.account_constraint(
         "creditor", parties.creditor
     )

@@ -26,7 +26,7 @@ from core.refusals import (
     MISSING_ROLE,
     refuse,
 )
-from core.values import Action, State, same_person
+from core.values import Action, State, format_amount, same_person
 
 _OPERATORS: Final = frozenset({"operator", "senior_operator"})
 _SENIORS: Final = frozenset({"senior_operator"})
@@ -148,7 +148,12 @@ def _lack(
                 APPROVAL_OTHER_PARAMETERS,
                 approval=name,
                 field=field,
-                expected=str(given),
-                actual=str(needed),
+                expected=_parameter(given, state),
+                actual=_parameter(needed, state),
             )
     return None
+
+
+def _parameter(value: str | int | None, state: Payment) -> str:
+    """A parameter as a sentence names it; the one that is a number is an amount."""
+    return format_amount(value, state.currency) if isinstance(value, int) else str(value)

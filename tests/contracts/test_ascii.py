@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.commands.payments import cents
+from app.commands.words import cents
 from app.exits import Problem
 from core.values import ascii_digits
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 
 import pytest
 import typer.main
 
 from app.cli import app, run_cli
-from app.commands.payments import cents
+from app.commands.words import cents
 from app.exits import ExitCode, Problem
 from app.topic_specs import acl_specs, topic_specs
 from schemas import catalogue
@@ -160,6 +162,51 @@ def test_amounts_become_cents_without_a_float() -> None:
     for wrong in ("", "1.005", "twelve", "NaN", "Infinity"):
         with pytest.raises(Problem):
             cents(wrong)
+
+
+ACTIONS: list[tuple[list[str], str, dict[str, object]]] = [
+    (["retry", PAYMENT, "--reason", "r", "--attempt", "2"], "retry", {"attemptId": "att_002"}),
+    (["release", PAYMENT, "--reason", "r", "--attempt", "1"], "release", {"attemptId": "att_001"}),
+    (["reverse", PAYMENT, "--reason", "r", "--attempt", "att_003"], "reverse",
+     {"attemptId": "att_003"}),
+    (["debit", PAYMENT, "--reason", "r", "--attempt", "2"], "debit", {"attemptId": "att_002"}),
+    (["repeat-funds", PAYMENT, "--reason", "r", "--operation", "CAPTURE"], "funds/repeat",
+     {"attemptId": "att_001", "operation": "CAPTURE"}),
+    (["request", PAYMENT, "--reason", "r", "--action", "DEBIT_AGAIN", "--attempt", "02"],
+     "approvals", {"action": "DEBIT_AGAIN", "attemptId": "att_002"}),
+    (["request", PAYMENT, "--reason", "r", "--action", "RESOLVE_RECONCILIATION", "--conflict",
+      "cnf_001", "--verdict", "RETURNED", "--amount", "50.00"], "approvals",
+     {"verdict": "RETURNED", "amount": 5000}),
+    (["resolve", PAYMENT, "cnf_001", "--verdict", "RETURNED", "--details", "d", "--attempt", "1",
+      "--amount", "50.00"], "conflicts/cnf_001/resolve",
+     {"attemptId": "att_001", "verdict": "RETURNED", "amount": 5000}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "path", "body"), ACTIONS, ids=lambda each: str(each)[:40])
+def test_an_action_names_its_attempt_by_number_or_name_and_amounts_in_dollars(
+    nowhere: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    path: str,
+    body: dict[str, object],
+) -> None:
+    """Issue 10, finding 10: `npp resolve --attempt 1` is what the docs print."""
+    assert run_cli([*words, "--curl"]) == ExitCode.OK
+    line = shlex.split(capsys.readouterr().out)
+    assert line[line.index("POST") + 1].endswith(f"/{path}")
+    given = json.loads(line[line.index("-d") + 1])
+    assert {name: given[name] for name in body} == body
+
+
+@pytest.mark.parametrize("attempt", ["0", "²", "att_", "one", "1000", "-1", "1 "])
+def test_what_names_no_attempt_is_usage(
+    nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], attempt: str
+) -> None:
+    """Issue 10, findings 10 and 16."""
+    words = ["reverse", PAYMENT, "--reason", "r", "--attempt", attempt, "--curl"]
+    assert run_cli(words) == ExitCode.USAGE
+    assert "1 or att_001" in capsys.readouterr().err
 
 
 def test_access_rules_let_nobody_but_the_processor_write_the_journal() -> None:
