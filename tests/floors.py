@@ -68,6 +68,7 @@ CORE = Floor(
         pytest(
             *("-n2", *NO_BROKER),
             *("tests/core", "tests/contracts", "tests/driver", "tests/model"),
+            "tests/histories/test_recorder.py",
             *(f"--ignore-glob={ROOT / files}" for files in OPERATORS_FILES),
         ),
     ),
@@ -82,7 +83,7 @@ OPERATORS = Floor(
         ),
     ),
 )
-REPLAY = Floor("replay", 60, (pytest("tests/replay"),))
+REPLAY = Floor("replay", 120, (pytest("tests/replay", "tests/histories/test_histories.py"),))
 # The longest files of the Kafka floor, longest first: so both workers end together.
 LONG_FIRST = (
     *("fault_recovery", "fault_kills", "engine_loop", "fault_inputs", "platform", "fault_group"),

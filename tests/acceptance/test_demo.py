@@ -59,7 +59,7 @@ def test_a_demo_under_kills_reconciles_and_its_json_says_so(tmp_path: Path) -> N
     figures = json.loads(answer.stdout.splitlines()[-1])
     assert set(figures) == FIELDS
     assert set(figures["states"]) == STATES
-    assert set(figures["replay"]) == {"fold", "chain", "redecide"}
+    assert set(figures["replay"]) == {"fold", "chain", "redecide", "identity", "money"}
     assert set(figures["endToEndMillis"]) == {"p50", "p99"}
     _reconciles(figures)
     assert figures["kills"] >= 3
@@ -110,6 +110,7 @@ def test_a_demo_that_stays_is_found_by_other_commands_and_ends_cleanly(tmp_path:
         assert shown["moneyOutcome"] == "PAID"
         assert "12345678" not in json.dumps(shown)  # the account of `npp publish`'s debtor
         _stop_and_resume(run)
+        _recorded(data, tmp_path / "histories")
     finally:
         demo.send_signal(signal.SIGINT)
         code = demo.wait(END_SECONDS_MAX)
@@ -142,6 +143,19 @@ def _stop_and_resume(run: Callable[..., str]) -> None:
     while not _at_rest(run, payment):  # settled, or refused by the rail
         assert time.monotonic() < until
         time.sleep(1)
+
+
+def _recorded(data: Path, folder: Path) -> None:
+    """Issue 10: one command records the whole log of a running demo, and its proof passes."""
+    folder.mkdir()
+    for words in (("record", "demo", "--data", str(data), "--to", str(folder)), ("check",)):
+        where = () if words[0] == "record" else ("--in", str(folder))
+        command = [sys.executable, "-m", "tests.histories", *words, *where]
+        answer = subprocess.run(
+            command, capture_output=True, text=True, env=clean_environment(), check=False
+        )
+        assert answer.returncode == 0, answer.stderr[-4000:]
+    assert [each.name for each in folder.iterdir()] == ["demo.history.xz"]
 
 
 def _at_rest(run: Callable[..., str], payment: str) -> bool:

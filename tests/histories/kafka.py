@@ -1,0 +1,105 @@
+"""A history read from a running cluster, as `npp` finds it: settings, registry, keyring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from app import settings
+from app.cluster import Cluster, open_registry
+from app.commands.replay import keyring_of
+from engine.reader import read_all
+from engine.records import LogRecord
+from processors import topology as t
+from processors.replay.log import Place
+from schemas import catalogue, setup, wire
+from schemas.errors import Undecodable
+from schemas.registry import Registry
+from tests.histories.file import TOPICS, Recording, Schema, recording
+
+QUIET_SECONDS: Final = 5.0  # nothing was written for so long, before and while it was read
+TRIES_MAX: Final = 60  # five minutes: a demo's load is long over then
+MOVING: Final = frozenset({t.CHECKPOINTS, t.CONTROL})  # written at rest too, and harmless
+
+
+class NotQuiet(Exception):
+    """The log does not come to rest: its topics would not fit together."""
+
+
+def record(name: str, data_dir: Path, say: Callable[[str], None]) -> Recording:
+    """The log of the demo that runs in `data_dir`. Raises NotQuiet, Problem."""
+    environment = settings.load({"NPP_DATA_DIR": str(data_dir)})
+    with Cluster(environment) as cluster:
+        counts = cluster.ends.partition_counts(TOPICS)
+        log = _at_rest(cluster, counts, say)
+        registry = open_registry(environment)
+        keyring = keyring_of(environment.settings.data_dir / "verifier" / "keyring.json")
+        listed = () if keyring is None else keyring.listed()
+        return recording(
+            name,
+            f"the log of a {name} run",
+            log,
+            schemas=_schemas(registry, log),
+            counts=counts,
+            keys=[bytes.fromhex(each.public_key) for each in listed],
+        )
+
+
+def _at_rest(
+    cluster: Cluster, counts: dict[str, int], say: Callable[[str], None]
+) -> dict[Place, list[LogRecord]]:
+    """Every record, read while nothing was written."""
+    places = [(topic, n) for topic in TOPICS for n in range(counts[topic])]
+    before = cluster.ends.high(places)
+    for _ in range(TRIES_MAX):
+        cluster.clock.sleep(QUIET_SECONDS)
+        log = {place: _read(cluster, place, before[place]) for place in places}
+        after = cluster.ends.high(places)
+        moved = sorted({topic for topic, n in places if after[topic, n] != before[topic, n]})
+        if not set(moved) - MOVING:
+            return log
+        say(f"not at rest yet: {', '.join(moved)}")
+        before = after
+    raise NotQuiet(
+        "The log does not come to rest. Wait until the demo says that everything is at rest and "
+        "proven, then record again."
+    )
+
+
+def _read(cluster: Cluster, place: Place, end: int) -> list[LogRecord]:
+    topic, number = place
+    return [
+        record
+        for batch in read_all(
+            cluster.connection, topic, partitions=[number], ends={number: end}, clock=cluster.clock
+        )
+        for record in batch
+    ]
+
+
+def _schemas(registry: Registry, log: dict[Place, list[LogRecord]]) -> list[Schema]:
+    """Those of today's code under the registry's ids, and whatever else the bytes name."""
+    known = {
+        each.schema_id: each.schema
+        for each in setup.look_up_all(registry, catalogue.load()).entries
+    }
+    named = {
+        number
+        for records in log.values()
+        for record in records
+        if (number := _named(record)) is not None
+    }
+    for number in sorted(named - known.keys()):
+        schema = registry.by_id(number)
+        if schema is not None:
+            known[number] = schema
+    return [Schema(number, schema) for number, schema in sorted(known.items())]
+
+
+def _named(record: LogRecord) -> int | None:
+    try:
+        name, _ = wire.split(record.value, record.headers)
+    except Undecodable:
+        return None
+    return name if isinstance(name, int) else None
