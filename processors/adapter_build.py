@@ -5,7 +5,7 @@ but Kafka clients.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -19,22 +19,25 @@ from processors import topology
 from processors.adapter_kafka import KafkaRecords, RedriverLoop
 from processors.adapter_metrics import AdapterMetrics
 from processors.adapter_ports import Codec, OpenParties
-from processors.adapter_worker import (
-    InstructionHandler,
-    RailHandler,
-    Withdrawn,
-    WorkerOwnership,
-)
+from processors.adapter_worker import InstructionHandler
 from processors.control import Control
 from processors.deposits import DepositsAdapter
 from processors.notifications import NotificationsDesk
 from processors.rail import RailDesk
 from processors.rail_record import SubmissionRecord
 from processors.rail_webhook import RailWebhook
+from processors.rail_worker import (
+    CROWDED_RECORDS,
+    LANES,
+    RECORDS_MAX,
+    ROOM,
+    RailHandler,
+    Withdrawn,
+    WorkerOwnership,
+)
+from processors.rail_writer import RailWriter
 from processors.redriver import Redriver
 from processors.resolve import ResolveAdapter
-
-RAIL_LANES: Final = 32  # submissions side by side; one hanging call holds one of them
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,22 +72,33 @@ class _Late:
     def generation(self) -> int:
         return self.worker.generation()
 
+    def crowded(self) -> bool:
+        return self.worker.unfinished() > CROWDED_RECORDS
+
 
 def build_rail(parts: Parts, rail: Rail) -> Worker:
     """The rail adapter: group npp-rail over npp.rail.submissions.v1, with its own record."""
     late = _Late()
-    withdrawn = Withdrawn(codec=parts.codec, is_fresh=late.is_fresh)
+    withdrawn = Withdrawn(codec=parts.codec, is_fresh=late.is_fresh, clock=parts.clock)
     record = SubmissionRecord()
+    writer = RailWriter(
+        rail=rail,
+        record=record,
+        ownership=WorkerOwnership(late.still_ours),
+        publisher=parts.publisher,
+        codec=parts.codec,
+        clock=parts.clock,
+        metrics=parts.metrics,
+    )
     desk = RailDesk(
         rail=rail,
         record=record,
         ahead=withdrawn,
-        ownership=WorkerOwnership(late.still_ours),
-        publisher=parts.publisher,
-        codec=parts.codec,
+        writer=writer,
         open_parties=parts.open_parties,
         clock=parts.clock,
         stopped=late.stopped,
+        crowded=late.crowded,
         metrics=parts.metrics,
     )
     handler = RailHandler(
@@ -101,7 +115,10 @@ def build_rail(parts: Parts, rail: Rail) -> Worker:
     worker = Worker(
         msgspec.structs.replace(
             _settings(parts, "npp-rail", topology.RAIL_SUBMISSIONS),
-            lanes=RAIL_LANES,
+            lanes=LANES,
+            lane_of=handler.lane_of,
+            lane_room=ROOM,
+            records_max=RECORDS_MAX,
             handler_obeys_stop=True,  # withdraws and enquiries are answered under STOP
         ),
         handler,

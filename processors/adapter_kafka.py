@@ -26,24 +26,22 @@ REDRIVE_EVERY_S: Final = 0.5
 
 
 class KafkaRecords:
-    """`processors.adapter_worker.RecordReader`, and `processors.redrive_plan.ReadRecord`."""
+    """`processors.rail_worker.RecordReader`, and `processors.redrive_plan.ReadRecord`."""
 
     def __init__(self, connection: Mapping[str, Any], clock: Clock) -> None:
         self._connection = connection
         self._clock = clock
         self._ends = LogEnds(connection, clock)
 
-    def submissions(self, partition: int, since_ms: int) -> Iterable[LogRecord]:
-        """The own record's partition; records appended before `since_ms` are left out."""
+    def submissions(self, partition: int) -> Iterable[LogRecord]:
+        """The own record's partition, from the first that is still there."""
         for batch in read_all(
             self._connection,
             topology.RAIL_SUBMITTED,
             partitions=[partition],
             clock=self._clock,
         ):
-            for record in batch:
-                if record.timestamp_ms >= since_ms:
-                    yield record
+            yield from batch
 
     def submissions_end(self, partition: int) -> int:
         """Next offset to be written to the submissions topic."""

@@ -61,10 +61,7 @@ class LookAhead(Protocol):
         """The partition has been read to an end offset at most 1 s old."""
 
     def is_withdrawn(self, external_ref: str) -> bool:
-        """A withdraw of this reference was read."""
-
-    def forget(self, external_ref: str) -> None:
-        """The withdraw is being handled."""
+        """A withdraw of this reference was read. It stays so until submitBefore has passed."""
 
 
 class Work(msgspec.Struct):

@@ -4,7 +4,7 @@ HTTP. An instance can be killed at each of its effects; the simulator's ledger i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import httpx
 from prometheus_client import CollectorRegistry
@@ -17,22 +17,27 @@ from adapters.simulators.rail import RailSimulator
 from core.header import InstructionHeader
 from core.payment.commands import RailReport
 from core.payment.instructions import RailInstruction
+from core.records import RailSubmission
 from core.values import Parties, Party, external_ref, payment_intent_id
 from engine.clock import HeldClock, SystemClock
+from engine.lanes import Lane
 from engine.ports import Headers, InputRecord
 from engine.records import LogRecord
 from engine.worker_settings import TryAgain
 from processors import topology
 from processors.adapter_metrics import AdapterMetrics
-from processors.adapter_worker import RailHandler, Withdrawn
 from processors.rail import RailDesk
 from processors.rail_record import SubmissionRecord
 from processors.rail_webhook import WebhookServer
+from processors.rail_worker import RailHandler, Withdrawn
+from processors.rail_writer import RailWriter
 from schemas.parties import open_parties, seal
 from schemas.setup import static_codec
 
 NOW_MS = 1_780_000_000_000
 WINDOW_MS = 60_000
+HOUR_MS = 3_600_000
+NOWHERE = "http://127.0.0.1:9"  # nobody listens there
 STEPS_MAX = 2_000
 PARTIES = Parties(
     debtor=Party(name="A", bsb="062000", account="12345678"),
@@ -102,10 +107,10 @@ class MemoryLog:
     def of(self, topic: str) -> list[LogRecord]:
         return self.topics.setdefault(topic, [])
 
-    # processors.adapter_worker.RecordReader
+    # processors.rail_worker.RecordReader
 
-    def submissions(self, partition: int, since_ms: int) -> Iterable[LogRecord]:
-        return [r for r in self.of(topology.RAIL_SUBMITTED) if r.timestamp_ms >= since_ms]
+    def submissions(self, partition: int) -> Iterable[LogRecord]:
+        return list(self.of(topology.RAIL_SUBMITTED))
 
     def submissions_end(self, partition: int) -> int:
         return len(self.of(topology.RAIL_SUBMISSIONS))
@@ -114,35 +119,43 @@ class MemoryLog:
 class FusedRail:
     """The HTTP rail; the process may die before the request leaves, and before its answer."""
 
-    def __init__(self, rail: HttpRail, fuse: Fuse) -> None:
-        self.name = rail.name
-        self._rail = rail
+    def __init__(self, house: House, fuse: Fuse) -> None:
+        self._there = HttpRail(gateway=house.gateway, clock=house.clock)
+        self._nowhere = HttpRail(gateway=Gateway(NOWHERE), clock=house.clock)
+        self.name = self._there.name
+        self._house = house
         self._fuse = fuse
+
+    def _rail(self) -> HttpRail:
+        return self._nowhere if self._house.refuses_connections else self._there
 
     def submit(self, instruction: RailInstruction, parties: Parties) -> SubmitAnswer:
         self._fuse.before()
-        answer = self._rail.submit(instruction, parties)
+        answer = self._rail().submit(instruction, parties)
         self._fuse.after()
         return answer
 
     def status(self, external_ref: str) -> StatusAnswer:
         self._fuse.before()
-        answer = self._rail.status(external_ref)
+        answer = self._rail().status(external_ref)
         self._fuse.after()
         return answer
 
     def recall(self, external_ref: str, *, number: int) -> RecallAnswer:
         self._fuse.before()
-        return self._rail.recall(external_ref, number=number)
+        return self._rail().recall(external_ref, number=number)
 
 
 class Ownership:
-    """`ours` false: another instance has the partition."""
+    """`ours` false: another instance has the partition. An answer `takes_ms`."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: HeldClock) -> None:
         self.ours = True
+        self.takes_ms = 0
+        self._clock = clock
 
     def confirm(self, partition: int) -> bool:
+        self._clock.advance(self.takes_ms)
         return self.ours
 
 
@@ -170,11 +183,16 @@ class Served:
 
 
 class House:
-    """One simulated rail, one log, and instances that come and go."""
+    """One simulated rail, one log, and instances that come and go.
+
+    The own record holds a submission of an hour ago, so it reaches back to today's instructions.
+    """
 
     def __init__(self, served: Served) -> None:
-        self.clock = HeldClock(NOW_MS)
+        self.clock = HeldClock(NOW_MS - HOUR_MS)
         self.log = MemoryLog(self.clock)
+        self.record_of(external_ref(payment_intent_id("mobile-app", "elder"), 1), "SUBMITTED")
+        self.clock.advance(HOUR_MS)
         self.simulator = RailSimulator(clock=self.clock)
         self.simulator.scripts.put({"for": "*", "steps": [{"kind": "NOTHING"}]})
         served.app = self.simulator.app()
@@ -183,7 +201,9 @@ class House:
         self.committed = 0
         self.stopped: str | None = None
         self.fresh = True
-        self.ownership = Ownership()
+        self.crowded = False
+        self.refuses_connections = False  # the rail
+        self.ownership = Ownership(self.clock)
 
     def instruct(self, kind: str, *, attempt: int = 1, number: int = 1, window: int = WINDOW_MS,
                  payment: str = PAYMENT, key: bytes | None = None) -> None:  # fmt: skip
@@ -204,6 +224,14 @@ class House:
         topic = topology.RAIL_SUBMISSIONS
         self.log.append(topic, key or payment.encode(), CODEC.encode(topic, instruction))
 
+    def record_of(self, reference: str, *phases: str, tries: int = 1) -> None:
+        """Append to the own record, as an instance before would have."""
+        for phase in phases:
+            now = self.clock.now_ms()
+            written = RailSubmission(reference, PAYMENT, phase, now + WINDOW_MS, now, tries)
+            topic = topology.RAIL_SUBMITTED
+            self.log.append(topic, reference.encode(), CODEC.encode(topic, written))
+
     def instance(self, fuse: Fuse | None = None, *, ahead: bool = True) -> Instance:
         """A new process. With `ahead` its scout reads the topic to its end."""
         return Instance(self, fuse or Fuse(), ahead)
@@ -214,6 +242,17 @@ class House:
 
     def kinds(self) -> list[str]:
         return [report.kind for report in self.reports()]
+
+    def said(self) -> list[tuple[str, str | None]]:
+        """Kind and code of each report."""
+        return [(report.kind, report.code) for report in self.reports()]
+
+    def script(self, *steps: Mapping[str, object], reference: str = REFERENCE) -> None:
+        self.simulator.scripts.put({"for": reference, "steps": list(steps)})
+
+    def asked(self, reference: str = REFERENCE) -> int:
+        """How many enquiries about a reference reached the rail."""
+        return self.simulator.ledger.enquiries.get(reference, 0)
 
     def submitted(self, reference: str = REFERENCE) -> int:
         """How many submissions of a reference reached the rail's ledger."""
@@ -227,22 +266,33 @@ class Instance:
     def __init__(self, house: House, fuse: Fuse, ahead: bool) -> None:
         self.house = house
         self.fuse = fuse
+        self.done: set[int] = set()  # offsets
+        self.generation = 1  # of the assignment
         house.log.fuse = fuse
         self.record = SubmissionRecord()
-        self.withdrawn = Withdrawn(codec=CODEC, is_fresh=lambda _: house.fresh)
+        self.withdrawn = Withdrawn(codec=CODEC, is_fresh=lambda _: house.fresh, clock=house.clock)
         if ahead:
             self.look_ahead()
         metrics = AdapterMetrics(CollectorRegistry())
-        desk = RailDesk(
-            rail=FusedRail(HttpRail(gateway=house.gateway, clock=house.clock), fuse),
+        rail = FusedRail(house, fuse)
+        writer = RailWriter(
+            rail=rail,
             record=self.record,
-            ahead=self.withdrawn,
             ownership=house.ownership,
             publisher=house.log,
             codec=CODEC,
+            clock=house.clock,
+            metrics=metrics,
+        )
+        desk = RailDesk(
+            rail=rail,
+            record=self.record,
+            ahead=self.withdrawn,
+            writer=writer,
             open_parties=open_parties,
             clock=house.clock,
             stopped=lambda: house.stopped,
+            crowded=lambda: house.crowded,
             metrics=metrics,
         )
         self.handler = RailHandler(
@@ -253,7 +303,7 @@ class Instance:
             metrics=metrics,
             record=self.record,
             reader=house.log,
-            generation=lambda: 1,
+            generation=lambda: self.generation,
             clock=house.clock,
         )
 
@@ -265,29 +315,53 @@ class Instance:
         """Take the partition now: what is appended from here on is new."""
         self.handler._restore(0)
 
+    def poll(self, offset: int) -> None:
+        """Read an instruction into its lane, which `run` does by itself."""
+        record = self.house.log.of(topology.RAIL_SUBMISSIONS)[offset]
+        self.handler.lane_of(polled(record, self.house.clock))
+
     def try_once(self, offset: int) -> float | None:
         """One call of the handler; the seconds it asks to wait, or None when it is done."""
         record = self.house.log.of(topology.RAIL_SUBMISSIONS)[offset]
         try:
-            self.handler(_polled(record, self.house.clock))
+            self.handler(polled(record, self.house.clock))
         except TryAgain as error:
             return error.pause_s
+        self.done.add(offset)
+        while self.house.committed in self.done:
+            self.house.committed += 1
         return None
 
     def run(self) -> None:
-        """Handle everything from the committed offset to the end, waiting as asked."""
-        while self.house.committed < len(self.house.log.of(topology.RAIL_SUBMISSIONS)):
-            for _ in range(STEPS_MAX):
-                again_s = self.try_once(self.house.committed)
-                if again_s is None:
-                    break
-                self.house.clock.sleep(again_s)
-            else:
-                raise AssertionError("an instruction never ends")
-            self.house.committed += 1
+        """Handle everything from the committed offset to the end as the lanes would with one
+        thread: the lowest rank first, waiting as asked. Offsets pass only what is done.
+        """
+        lanes: dict[Lane, list[int]] = {}
+        due_ms: dict[int, int] = {}
+        for _ in range(STEPS_MAX):
+            records = self.house.log.of(topology.RAIL_SUBMISSIONS)
+            seen = {offset for offsets in lanes.values() for offset in offsets} | self.done
+            for offset in sorted(set(range(self.house.committed, len(records))) - seen):
+                lane = self.handler.lane_of(polled(records[offset], self.house.clock))
+                lanes.setdefault(lane, []).append(offset)
+            heads = [(lane.rank, offsets[0], lane) for lane, offsets in lanes.items() if offsets]
+            if not heads:
+                return
+            now = self.house.clock.now_ms()
+            ready = [head for head in heads if due_ms.get(head[1], 0) <= now]
+            if not ready:
+                self.house.clock.sleep((min(due_ms[offset] for _, offset, _ in heads) - now) / 1000)
+                continue
+            _, offset, lane = min(ready)
+            again_s = self.try_once(offset)
+            if again_s is not None:
+                due_ms[offset] = self.house.clock.now_ms() + max(1, round(again_s * 1000))
+                continue
+            lanes[lane].remove(offset)
+        raise AssertionError("an instruction never ends")
 
 
-def _polled(record: LogRecord, clock: HeldClock) -> InputRecord:
+def polled(record: LogRecord, clock: HeldClock) -> InputRecord:
     return InputRecord(
         record.topic,
         record.partition,

@@ -15,8 +15,9 @@ from engine.ports import InputRecord
 from engine.worker_settings import TryAgain
 from processors.adapter_metrics import AdapterMetrics
 from processors.adapter_ports import Work
-from processors.adapter_worker import InstructionHandler, RailHandler
+from processors.adapter_worker import InstructionHandler
 from processors.rail_record import SubmissionRecord
+from processors.rail_worker import RailHandler
 from tests.driver.rail_house import CODEC, House, MemoryLog, Served
 
 WAIT_S = 10.0
