@@ -47,10 +47,11 @@ class Ask:
     status: str = "OPEN"  # OPEN, DONE, REFUSED, DECLINED, NEVER_HELD
     code: str | None = None
     approval: str | None = None
+    moot: bool = False  # a RELEASE by name of a HOLD that was refused: it may be asked or not
 
     @property
     def open(self) -> bool:
-        return self.status == "OPEN"
+        return self.status == "OPEN" and not self.moot
 
 
 @dataclass
@@ -62,6 +63,7 @@ class Try:
     sent: int = 0  # how often PaymentSentToRail was written
     submit_before: int = 0
     found: bool = False  # a recovery found its instruction
+    reported: bool = False  # the rail spoke of it before it was sent, whatever it said
     reason: str | None = None
     retry_safe: bool = False
     claimed: bool = False  # core says that non-payment is certain
@@ -76,12 +78,9 @@ class Try:
     return_ids: dict[str, int] = field(default_factory=dict)
     return_total: int = 0
     return_verdicts: int = 0
+    returned: int = 0
     waived: int = 0
     risk_taken: bool = False  # a person approved a retry although it was uncertain
-
-    @property
-    def returned(self) -> int:
-        return max(sum(self.return_ids.values()) + self.return_verdicts, self.return_total)
 
     @property
     def bears(self) -> int:
@@ -94,10 +93,8 @@ class Try:
 
     @property
     def may_settle(self) -> bool:
-        """Not paid, not unpaid for certain, and either sent or still on its way to be sent."""
-        if self.settled or self.claimed:
-            return False
-        return self.sent > 0 or self.found or self.state in LIVE
+        """Not paid, and either not ended or not unpaid for certain."""
+        return not self.settled and (self.state in LIVE or not self.claimed)
 
 
 @dataclass
@@ -197,8 +194,10 @@ class Book:
             return True
         if ask.operation in {"RELEASE", "CAPTURE"}:
             mine = self.hold_of(ask)
+            named = self.asks.get(ask.hold_funds_ref or "")
             if ask.operation == "RELEASE":
-                return mine is None or mine.left == 0
+                unanswered = named is not None and named.open
+                return not unanswered and (mine is None or mine.left == 0)
         each = self.attempt(ask.attempt)
         if each is None:
             return True
@@ -213,6 +212,11 @@ class Book:
             if ask.hold_funds_ref is not None and hold.funds_ref == ask.hold_funds_ref:
                 return hold
         return None
+
+    def approved(self, ask: Ask, action: str) -> bool:
+        """Whether a request was made by an approval of this action."""
+        used = self.approvals.get(ask.approval or "")
+        return used is not None and used.action == action
 
     def asks_of(self, hold: Hold) -> list[Ask]:
         """Open requests that speak of a hold."""
@@ -254,15 +258,23 @@ class Book:
     def answered(self, result: DepositsResult) -> None:
         """An accepted answer that closes a request without an event of its own for it."""
         ask = self.asks.get(result.funds_ref)
-        if ask is None or not ask.open or result.operation != ask.operation:
+        if ask is None or ask.status != "OPEN" or result.operation != ask.operation:
             return
         if result.result in {"REFUSED", "DECLINED", "NEVER_HELD"}:
             ask.status, ask.code = result.result, result.code
         if result.result == "NEVER_HELD" and ask.hold_funds_ref in self.asks:
             self.asks[ask.hold_funds_ref].status = "NEVER_HELD"
+        if ask.operation == "HOLD" and ask.status != "OPEN":
+            self.named(ask.funds_ref, moot=True)
         mine = self.hold_of(ask)
         if result.result == "REFUSED" and result.code == "HOLD_GONE" and mine is not None:
             mine.gone = True
+
+    def named(self, hold: str, *, moot: bool) -> None:
+        """Whether anything is left to be ended by the RELEASE that names this HOLD."""
+        for each in self.asks.values():
+            if each.hold_funds_ref == hold:
+                each.moot = moot
 
     # -- adding up ----------------------------------------------------------------------------
 
@@ -370,8 +382,9 @@ def _requested(book: Book, event: e.FundsRequested) -> None:
     )
     used = book.approvals.get(event.header.approval_id or "")
     mine = book.attempt(attempt_of(event.funds_ref) or 0)
-    if event.operation == "REVERSE" and mine is not None and used is not None:
-        mine.waived += event.amount if used.action == "REVERSE" else 0
+    by_person = used is not None and used.action == "REVERSE"
+    if event.operation == "REVERSE" and mine is not None and by_person:
+        mine.waived = max(mine.waived, mine.returned) + event.amount
 
 
 def _answered(book: Book, funds_ref: str, status: str, code: str | None = None) -> Ask | None:
@@ -381,8 +394,15 @@ def _answered(book: Book, funds_ref: str, status: str, code: str | None = None) 
     return ask
 
 
+def _request_failed(book: Book, event: e.FundsRequestFailed) -> None:
+    ask = book.asks.get(event.funds_ref)
+    if ask is not None and event.result == "REFUSED" and ask.status != "DONE":
+        ask.status, ask.code = "REFUSED", event.code
+
+
 def _held(book: Book, event: e.FundsHeld) -> None:
     _answered(book, event.funds_ref, "DONE")
+    book.named(event.funds_ref, moot=False)
     owner = attempt_of(event.funds_ref) or event.header.attempt
     book.holds.append(Hold(event.funds_ref, event.hold_ref, owner, event.amount))
 
@@ -486,10 +506,8 @@ def _resolved(book: Book, event: e.ReconciliationResolved) -> None:
             if not mine.settled:
                 book.pay(mine.number, book.amount)
         case "AMOUNT_ACCEPTED":
-            if event.amount is not None:
-                book.pay(mine.number, event.amount)
-            elif conflict is not None and conflict.amount is not None:
-                book.pay(mine.number, conflict.amount)
+            if conflict is not None and conflict.report_kind == "SETTLED":
+                book.pay(mine.number, conflict.amount or book.amount)
         case "NOT_PAID":
             mine.settled, mine.paid_order = 0, 0
             mine.claimed = True
@@ -498,6 +516,7 @@ def _resolved(book: Book, event: e.ReconciliationResolved) -> None:
             if not mine.settled:
                 book.pay(mine.number, book.amount)
             mine.return_verdicts += event.amount or 0
+            mine.returned += event.amount or 0
         case _:
             if conflict is not None and conflict.report_kind is not None:
                 mine.evidence.discard(conflict.report_kind)
@@ -509,6 +528,7 @@ def _returned(book: Book, event: e.PaymentReturned) -> None:
         mine.return_ids[event.rail_message_id] = event.amount
     else:
         mine.return_total = max(mine.return_total, event.amount)
+    mine.returned = event.total
 
 
 def _suspended(book: Book, event: e.ProcessingSuspended) -> None:
@@ -522,6 +542,7 @@ def _resumed(book: Book, event: e.ProcessingResumed) -> None:
 _BESIDE: dict[str, Any] = {
     "PolicyChecked": _policy,
     "FundsRequested": _requested,
+    "FundsRequestFailed": _request_failed,
     "FundsHeld": _held,
     "FundsHoldDeclined": _declined,
     "FundsCaptured": _captured,

@@ -65,7 +65,31 @@ TEMPERS = (
     Temper("people", 44, 2, 0, 10, 2, False),
     Temper("everything", 55, 5, 3, 5, 3, False),
     Temper("clock", 34, 1, 0, 2, 10, False),
+    Temper("flood", 30, 1, 0, 2, 2, False),
 )
+WEIGHTS = (10, 10, 10, 10, 10, 14, 8, 1)
+
+
+FLOOD_TIMES = 300  # about 600 inputs
+FLOODS: tuple[Moves, ...] = (
+    [Move("rail_says", {"attempt": 0, "kind": "STATUS", "code": "#", "id": "#"})],
+    [Move("rail_says", {"attempt": 0, "kind": "STATUS", "code": "#", "via": True})],
+    [Move("rail_says", {"attempt": 0, "kind": "RECEIVED", "id": "#"})],
+    [Move("rail_says", {"attempt": 0, "kind": "REJECTED", "code": "DUPL", "via": True})],
+    [Move("rail_says", {"attempt": 0, "kind": "REJECTED", "code": "AM05", "id": "#"})],
+    [Move("rail_says", {"attempt": 0, "kind": "REJECTED", "code": "#", "id": "#"})],
+    [Move("rail_says", {"attempt": 0, "kind": "SETTLED", "amount": "+", "id": "#"})],
+    [Move("rail_says", {"attempt": 0, "kind": "RETURNED", "amount": 1, "id": "#"})],
+    [Move("rail_says", {"attempt": 0, "kind": "ACCEPTED", "currency": "#", "id": "#"})],
+    [
+        Move("ask", {"action": "CANCEL", "who": SENIOR}),
+        Move("resolve", {"which": -1, "verdict": "REJECTED", "how": "now"}),
+    ],
+    [Move("bank_says", {"which": -1, "result": "FAILED", "code": "#"})],
+    [Move("bank_says", {"which": -1, "result": "REFUSED", "code": "#"}),
+     Move("act", {"action": "REPEAT", "who": SENIOR, "operation": "CREDIT"})],
+    [Move("later", {"ms": DAY})],
+)  # fmt: skip
 
 
 class Generator:
@@ -73,7 +97,7 @@ class Generator:
 
     def __init__(self, rng: Random, play: Play) -> None:
         self.rng, self.play = rng, play
-        self.temper = rng.choice(TEMPERS)
+        self.temper = rng.choices(TEMPERS, WEIGHTS)[0]
         self.serial = 0
 
     @property
@@ -85,6 +109,9 @@ class Generator:
         rng, temper = self.rng, self.temper
         if self.play.state is None and rng.random() < 0.85:
             return [self._create()]
+        if temper.name == "flood" and rng.random() < 0.06:
+            flood = [[name, args] for name, args in rng.choice(FLOODS)]
+            return [Move("repeat", {"times": FLOOD_TIMES, "moves": flood})]
         natural, lies = 12, temper.rail_lies
         kinds: list[tuple[int, Callable[[], Moves]]] = [
             (natural, self._natural),
@@ -436,4 +463,7 @@ class Generator:
         conflicts = self.book.open_conflicts()
         if not conflicts:
             return [self._wait()]
-        return self._approved("RESOLVE_RECONCILIATION", self._params("RESOLVE_RECONCILIATION"))
+        moves = self._approved("RESOLVE_RECONCILIATION", self._params("RESOLVE_RECONCILIATION"))
+        if self.rng.random() < 0.25:
+            return [Move("probe", {"which": self.rng.randrange(len(conflicts))}), *moves]
+        return moves

@@ -104,6 +104,8 @@ class Judge:
                 each.found = True
         for law in BEFORE:
             found += [Violation(law.__name__, text) for text in law(step, book)]
+        if step.accepted and type(step.command) is DepositsResult:
+            book.answered(step.command)
         for event in step.events:
             name = type(event).__name__
             for event_law in (*EVERY_EVENT, *EVENT_LAWS.get(name, ())):
@@ -120,8 +122,6 @@ class Judge:
             if type(instruction) is DepositsRequest:
                 book.instructed(instruction)
         if step.accepted:
-            if type(step.command) is DepositsResult:
-                book.answered(step.command)
             first, last = step.events[0].header.sequence, step.events[-1].header.sequence
             self.seen.setdefault(key, []).append((first, last))
         take_in(book, step)

@@ -188,7 +188,8 @@ def known_input(step: Step, book: Book) -> Iterator[str]:
     if not step.seen or not step.accepted:
         return
     if type(command) is RailReport:
-        if command.rail_message_id is not None and command.kind not in {"STATUS", "RECEIVED"}:
+        one = command.rail_message_id is not None and not command.via_enquiry
+        if one and command.kind not in {"STATUS", "RECEIVED"}:
             yield f"{command.kind} {command.rail_message_id} appended a second time"
     elif type(command) is DepositsResult:
         if command.result in {"CAPTURED", "DEBITED", "REVERSED", "CREDITED", "RELEASED"}:

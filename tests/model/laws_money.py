@@ -7,6 +7,7 @@ from typing import Any
 
 from core.payment.commands import DepositsResult, TimerDue
 from tests.model.book import Ask, Book, Hold
+from tests.model.laws_history import well_formed
 from tests.model.step import Step, Truth
 from tests.model.vocabulary import (
     DONE_OF,
@@ -37,7 +38,7 @@ def asked(step: Step, book: Book, event: Any) -> Iterator[str]:
     if known is not None:
         if (known.operation, known.amount) != (event.operation, event.amount):
             yield f"{event.funds_ref} was {known.operation} of {known.amount}, not {event.amount}"
-        if not known.open:
+        if known.status != "OPEN":
             yield f"{event.funds_ref} is asked again although it was answered {known.status}"
         return
     yield from _NEW[event.operation](step, book, event, number or 0)
@@ -102,9 +103,10 @@ def _new_release(step: Step, book: Book, event: Any, number: int) -> Iterator[st
     if event.amount != rest:
         yield f"a RELEASE of {event.amount}, {rest} is left of the hold"
     used = book.approvals.get(event.header.approval_id or "")
-    if used is not None and used.action == "RELEASE_EARLY":
-        return
-    if book.open_conflicts():
+    again = [a for a in book.asks.values() if book.approved(a, "RELEASE_EARLY")]
+    if (used is not None and used.action == "RELEASE_EARLY") or again:
+        return  # a person approved it; asked again when it was refused
+    if book.open_conflicts() and step.name != "RepeatFundsRequest":
         yield f"a hold is released while {book.open_conflicts()[0].identity} is open"
     owner = book.tries[mine.attempt - 1]
     if owner.may_settle:
@@ -112,7 +114,8 @@ def _new_release(step: Step, book: Book, event: Any, number: int) -> Iterator[st
     for each in book.tries:
         if each is not owner and each.may_settle:
             yield f"the hold of attempt {owner.number} is released; {each.number} is not resolved"
-        if each.settled and book.net(each.number) < each.bears and not _second(book, each.number):
+        owed = book.net(each.number) < each.bears and not _second(book, each.number)
+        if each.settled and owed and not book.captures:
             yield f"a hold is released although attempt {each.number} was not debited"
 
 
@@ -138,7 +141,7 @@ def _taking(step: Step, book: Book, event: Any, number: int) -> Iterator[str]:
     if _second(book, number):
         used = book.approvals.get(event.header.approval_id or "")
         again = any(
-            a.operation == "DEBIT_FORCED" and a.attempt == number and a.status == "REFUSED"
+            a.operation in TAKING and a.attempt == number and a.status == "REFUSED"
             for a in book.asks.values()
         )
         if (used is None or used.action != "DEBIT_AGAIN") and not again:
@@ -159,12 +162,14 @@ def _new_giving(step: Step, book: Book, event: Any, number: int) -> Iterator[str
     if book.open_asks(*GIVING, attempt=number):
         yield f"two requests that give back the money of attempt {number} are open"
     used = book.approvals.get(event.header.approval_id or "")
-    waived = event.amount if used is not None and used.action == "REVERSE" else 0
+    waived = mine.waived
+    if used is not None and used.action == "REVERSE":
+        waived = max(mine.waived, mine.returned) + event.amount
     taken = book.taken.get(number, 0)
     given = book.given.get(number, 0) + book.giving(number)
     if given + event.amount > taken:
         yield f"{event.operation} of {event.amount}: {given} of {taken} taken is given back"
-    due = max(0, mine.settled - max(mine.returned, mine.waived + waived))
+    due = max(0, mine.settled - max(mine.returned, waived))
     if taken - given - event.amount < due:
         yield f"{event.operation} of {event.amount} leaves less than the {due} that is due"
 
@@ -225,7 +230,7 @@ def answer_taken(step: Step, book: Book) -> Iterator[str]:
     ask = book.asks.get(result.funds_ref)
     if ask is None or not ask.open or ask.operation != result.operation:
         return
-    if result.amount != ask.amount:
+    if result.amount != ask.amount or not well_formed(result):
         return
     done = result.result == DONE_OF[ask.operation]
     if done or result.result in {"REFUSED", "NEVER_HELD"}:
@@ -244,18 +249,17 @@ def given_back(step: Step, book: Book) -> Iterator[str]:
 
 def exposure(step: Step, book: Book) -> Iterator[str]:
     """Debited and held never exceeds what has settled and what may still settle."""
-    if not step.accepted or book.open_conflicts():
+    if not step.accepted or book.open_conflicts() or book.refused_asks():
         return
-    refused = book.refused_asks()
-    if refused:
-        return
+    if book.open_asks(*TAKING):
+        return  # a hold that is no longer needed is released once the money is taken
     held = sum(_blocked(book, hold) for hold in book.holds)
     named = {ask.hold_funds_ref for ask in book.open_asks("RELEASE")}
     held += sum(ask.amount for ask in book.open_asks("HOLD") if ask.funds_ref not in named)
     debited = 0
     for each in book.tries:
         net = book.net(each.number)
-        waiting = bool(book.open_asks(*TAKING, *GIVING, attempt=each.number))
+        waiting = bool(book.open_asks(*TAKING, *GIVING, "RELEASE", attempt=each.number))
         debited += min(net, each.bears) if waiting else net
     settled = sum(each.bears for each in book.tries)
     may = book.amount * sum(each.may_settle for each in book.tries)
@@ -265,15 +269,15 @@ def exposure(step: Step, book: Book) -> Iterator[str]:
 
 def _blocked(book: Book, hold: Hold) -> int:
     """What stays blocked of a hold once every open request about it is carried out."""
-    if any(a.operation == "RELEASE" for a in book.asks_of(hold)):
-        return 0
-    return hold.left - sum(a.amount for a in book.asks_of(hold))
+    return 0 if book.asks_of(hold) else hold.left
 
 
 def waits(step: Step, book: Book) -> Iterator[str]:
     """An open request is asked again without end: the payment has a deadline for it."""
-    if not step.accepted or book.parked or not book.open_asks():
+    if not step.accepted or book.parked or not book.open_asks() or book.refused_asks():
         return
+    if book.open_conflicts() and book.current.ended:
+        return  # whether the hold is ended or pays is for the person to say
     if step.after is not None and step.after.deadline is None:
         yield f"{book.open_asks()[0].operation} is open, and the payment waits for no time"
 

@@ -11,6 +11,7 @@ from core.payment.commands import TimerDue
 from core.payment.decide import decide
 from core.payment.state import pack
 from tests.model.judge import Judge
+from tests.model.probe import verdicts
 from tests.model.step import Step, Violation
 from tests.model.vocabulary import (
     SOURCE,
@@ -69,6 +70,8 @@ class Play:
                 self.wait(move.args["ms"], late=move.args.get("late", False))
             case "lose":
                 self.lose(move.args["inputs"], move.args["order"])
+            case "probe":
+                self.probe(move.args["which"])
             case "repeat":
                 for _ in range(move.args["times"]):
                     for name, args in move.args["moves"]:
@@ -129,6 +132,16 @@ class Play:
             self.violations += found
             raise Stop
         return decision
+
+    def probe(self, which: int) -> None:
+        """Which verdicts an open conflict takes; the payment does not notice."""
+        conflicts = self.judge.book.open_conflicts()
+        if not conflicts:
+            return
+        conflict = conflicts[which % len(conflicts)]
+        context = self.context("operator")
+        for text in verdicts(self.state, context, self.judge.book, conflict):
+            self.break_law("verdict_matrix", text)
 
     # -- time ---------------------------------------------------------------------------------
 
@@ -201,5 +214,6 @@ class Play:
 
 
 def _numbered(args: dict[str, Any], number: int) -> dict[str, Any]:
-    """Values that stand as "#" are made new each time."""
-    return {k: f"N{number}" if v == "#" else v for k, v in args.items()}
+    """A value "#" is a new word each time, "+" a new amount."""
+    new = {"#": f"N{number}", "+": number + 1}
+    return {k: new.get(v, v) if isinstance(v, str) else v for k, v in args.items()}

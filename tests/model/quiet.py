@@ -8,13 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 from core.decider import Accepted, Duplicate, Refusal
+from core.payment.commands import RailReport
 from core.payment.state import at_rest
 from tests.model import laws_money
 from tests.model.book import Conflict
 from tests.model.play import Play
-from tests.model.vocabulary import AMOUNT, APPROVER, LIVE, SENIOR, Move
+from tests.model.vocabulary import AMOUNT, APPROVER, DONE_OF, LIVE, SENIOR, Move
 
 ROUNDS_MAX = 300
+AGAIN_MAX = 40  # conflicts of one kind, each ended by a verdict
 
 
 class Quiet:
@@ -55,7 +57,7 @@ class Quiet:
         before = self.play.state
         for work in (self._mail, self._rail, self._bank, self._policy, self._approvals):
             work()
-        for work in (self._conflicts, self._refused, self._second_debits):
+        for work in (self._conflicts, self._refused, self._second_debits, self._overdue):
             work()
         return self.play.state is not before
 
@@ -70,6 +72,10 @@ class Quiet:
         world = self.play.world
         while world.mail:
             self._give(world.mail.pop(0))
+        lost, world.lost = world.lost, []
+        for message in lost:  # the gateway sends a callback until it is taken
+            if type(message) is RailReport and message.rail_message_id is not None:
+                self._give(message)
 
     def _rail(self) -> None:
         world = self.play.world
@@ -100,9 +106,13 @@ class Quiet:
 
     def _bank(self) -> None:
         world, book = self.play.world, self.play.judge.book
-        for ask in list(book.open_asks()):
+        for ask in [each for each in book.asks.values() if each.status == "OPEN"]:
             request = next(r for r in world.bank.requests if r.funds_ref == ask.funds_ref)
-            self._give(world.bank.handle(request, world.now))
+            if world.bank.lied:  # its ledger means nothing any more; it says yes to everything
+                hold = f"hold-{request.hold_funds_ref or request.funds_ref}"
+                self._give(world.bank.result(request, DONE_OF[request.operation], hold=hold))
+            else:
+                self._give(world.bank.handle(request, world.now))
 
     def _policy(self) -> None:
         world, book = self.play.world, self.play.judge.book
@@ -149,8 +159,9 @@ class Quiet:
         for conflict in list(play.judge.book.open_conflicts()):
             if conflict.verdict is not None:
                 continue
-            self.tried[conflict.identity] = self.tried.get(conflict.identity, 0) + 1
-            if self.tried[conflict.identity] > 3:
+            kind = f"{conflict.kind} {conflict.attempt}"
+            self.tried[kind] = self.tried.get(kind, 0) + 1
+            if self.tried[kind] > AGAIN_MAX:
                 play.break_law("liveness", f"no verdict ends {conflict.kind}: {self._why()}")
             refusals = []
             for verdict, amount in self._verdicts(conflict):
@@ -182,11 +193,13 @@ class Quiet:
         truth = play.world.rail.of(conflict.attempt)
         mine = play.judge.book.tries[conflict.attempt - 1]
         left = truth.returned - mine.returned
+        if conflict.kind.startswith("FUNDS_"):
+            return [("REPORT_WRONG", None), ("AMOUNT_ACCEPTED", None)]
         if conflict.report_kind == "RETURNED":
-            if mine.settled and left > 0:
-                return [("RETURNED", left), ("REPORT_WRONG", None)]
+            if truth.settled and left > 0:
+                return [("RETURNED", left), ("SETTLED_AFTER_ALL", None), ("REPORT_WRONG", None)]
             return [("REPORT_WRONG", None), ("RETURNED", 1), ("NOT_PAID", None)]
-        if truth.settled and truth.settled != AMOUNT:
+        if truth.settled and truth.settled != (mine.settled or AMOUNT):
             return [("AMOUNT_ACCEPTED", None), ("REPORT_WRONG", None), ("NOT_PAID", None)]
         if truth.settled:
             return [("SETTLED_AFTER_ALL", None), ("REPORT_WRONG", None)]
@@ -209,6 +222,15 @@ class Quiet:
         for each in book.tries:
             if each.settled and book.net(each.number) < each.bears and each.paid_order > 1:
                 self._gated("DEBIT_AGAIN", {"attempt": each.number})
+
+    def _overdue(self) -> None:
+        """An attempt that the rail will never pay is marked failed by a person."""
+        play = self.play
+        book = play.judge.book
+        mine = play.world.rail.of(book.current.number)
+        sent = book.state in {"SENT", "ACKNOWLEDGED"} and play.now > mine.submit_before
+        if sent and not mine.may_settle(play.now) and not book.open_conflicts():
+            self._gated("MARK_FAILED", {"failure_reason": "TIMEOUT"})
 
     def _rested(self, *, honest: bool) -> None:
         """At rest: what the outside's ledgers say, when nobody lied."""

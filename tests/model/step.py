@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from core.decider import Accepted, Context, Decision
+from core.decider import Accepted, Context, Decision, Refusal
 from core.payment.commands import RailReport
 from tests.model.book import Book, Try
 from tests.model.rail import Rail
@@ -66,9 +66,11 @@ STRONG = frozenset({"REJECTED", "RECALL_ACCEPTED", "VERDICT"})
 def take_in(book: Book, step: Step) -> None:
     """Grounds of certainty and evidence of a rail report (ruling 3), once it was decided."""
     report = step.command
-    if type(report) is not RailReport:
+    if type(report) is not RailReport or type(step.decision) is Refusal:
         return
     mine = book.attempt(attempt_of(report.external_ref) or 0)
+    if mine is not None and mine.sent == 0:
+        mine.reported = True
     if mine is None or (mine.sent == 0 and not mine.found):
         return
     proof = evidence_of(report)
@@ -101,7 +103,7 @@ def ground_of(report: RailReport, mine: Try, now: int) -> str | None:
                 return None
             return "REJECTED" if meaning.non_payment_certain or report.via_enquiry else None
         case "EXPIRED":
-            return "REJECTED" if meaning.non_payment_certain else None
+            return "REJECTED" if meaning.non_payment_certain or report.via_enquiry else None
         case "RECALL_ACCEPTED":
             return "RECALL_ACCEPTED"
         case "WITHDRAWN" | "NOT_SUBMITTED":

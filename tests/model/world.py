@@ -44,6 +44,7 @@ class World:
         self.truth = Truth(self.rail)
         self.now = 0
         self.mail: list[Any] = []  # written by the outside, not yet delivered
+        self.lost: list[Any] = []  # only a rail that sends again delivers these
         self.delivered: list[Any] = []
         self.checks: list[PolicyCheckRequest] = []
         self.requests: list[ApprovalRequest] = []
@@ -91,6 +92,8 @@ class World:
             return
         if how == "later":
             self.mail.append(message)
+        if how == "never":
+            self.lost.append(message)
         if how in {"now", "twice"}:
             yield from self.deliver(message)
         if how == "twice":

@@ -1,0 +1,80 @@
+"""Asks, beside the sequence, which verdicts an open conflict takes: nothing of it is kept.
+
+Ruling 5: each verdict that is accepted must fit, and at least one must be accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from core.decider import Accepted, Context, Refusal
+from core.payment.commands import (
+    ApprovalDecision,
+    DecideApproval,
+    RequestApproval,
+    ResolveReconciliation,
+)
+from core.payment.decide import decide
+from tests.model.book import Book, Conflict
+from tests.model.laws_rail import unfit
+from tests.model.vocabulary import APPROVER, SENIOR, VERDICTS, by, head
+
+LIMITS = frozenset({"LIMIT_REACHED"})
+
+
+def verdicts(state: Any, context: Context, book: Book, conflict: Conflict) -> Iterator[str]:
+    """What is wrong with the verdicts that `conflict` takes now."""
+    refusals: dict[str, str] = {}
+    for verdict in VERDICTS:
+        amount = returned_amount(book, conflict) if verdict == "RETURNED" else None
+        decision = _give(state, context, conflict, verdict, amount)
+        if type(decision) is Accepted:
+            why = unfit(book, conflict, conflict.attempt, verdict, amount)
+            if why is not None:
+                yield f"{verdict} of {conflict.kind} ({conflict.report_kind}) is accepted: {why}"
+        else:
+            refusals[verdict] = decision.rule if type(decision) is Refusal else str(decision)
+    limit = LIMITS & set(refusals.values())
+    if len(refusals) == len(VERDICTS) and not limit:
+        mine = book.tries[conflict.attempt - 1]
+        yield f"none fits {conflict.kind} ({conflict.report_kind}) in {mine.state}: {refusals}"
+
+
+def returned_amount(book: Book, conflict: Conflict) -> int:
+    """What may have come back of the attempt: all that was not yet told."""
+    mine = book.tries[conflict.attempt - 1]
+    return max(1, (mine.settled or book.amount) - mine.returned)
+
+
+def _give(
+    state: Any, context: Context, conflict: Conflict, verdict: str, amount: int | None
+) -> Any:
+    """Ask, refer, approve, resolve; the decision of the first that is not accepted, or the last."""
+    ask = RequestApproval(
+        head(), by(SENIOR), "RESOLVE_RECONCILIATION", "probe", attempt=conflict.attempt,
+        conflict_id=conflict.identity, verdict=verdict, amount=amount,
+    )  # fmt: skip
+    asked = decide(state, ask, _from(context, "operator"))
+    if type(asked) is not Accepted:
+        return asked
+    identity = next(i.approval_id for i in asked.instructions if hasattr(i, "approval_id"))
+    referred = ApprovalDecision(head(), identity, "REFERRED", "policy", (), "7")
+    decision = decide(asked.state, referred, _from(context, "resolve"))
+    if type(decision) is not Accepted:
+        return decision
+    approved = DecideApproval(head(), by(APPROVER), identity, "APPROVED", "seen")
+    decision = decide(decision.state, approved, _from(context, "operator"))
+    if type(decision) is not Accepted:
+        return decision
+    resolve = ResolveReconciliation(
+        head(), by(SENIOR), conflict.identity, conflict.attempt, verdict, "probe", amount
+    )
+    return decide(decision.state, resolve, _from(context, "operator"))
+
+
+def _from(context: Context, origin: str) -> Context:
+    return Context(
+        context.now_ms, context.cause, context.rules, origin, context.sources,
+        context.open_parties, context.found,
+    )  # fmt: skip
