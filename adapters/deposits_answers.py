@@ -142,7 +142,7 @@ def _done(request: DepositsRequest, answer: HttpAnswer, body: Mapping[str, Any])
         _check_echo(body, "holdRef", request.hold_ref)
     hold_ref = _text(body, "holdRef")
     if hold_ref is None and question_of(request) in (HOLD, END_HOLD):
-        raise _UnreadableError("holdRef is missing: a hold without a name can not be captured")
+        raise _UnreadableError("holdRef is missing: a hold without a name cannot be captured")
     return _answered(
         answer,
         ports.DONE,
@@ -180,7 +180,7 @@ def _text(body: Mapping[str, Any], name: str) -> str | None:
 
 
 def _whole(body: Mapping[str, Any], name: str) -> int | None:
-    """Cents or epoch ms. What can not be read must not pass for "what was asked"."""
+    """Cents or epoch ms. What cannot be read must not pass for "what was asked"."""
     value = body.get(name)
     if value is None or (type(value) is int and 0 < value <= WHOLE_MAX):
         return value

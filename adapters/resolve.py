@@ -80,7 +80,7 @@ class RulesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RulesRefusedError(ValueError):
-    """The rules can not be read, or may not be used under this profile; the sentence says why."""
+    """The rules cannot be read, or may not be used under this profile; the sentence says why."""
 
 
 class YamlPolicy:

@@ -43,7 +43,7 @@ class ScriptedResolve:
         *,
         now_ms: int,
     ) -> tuple[Said, ...] | None:
-        """None while the simulator can not be reached: Resolve is down."""
+        """None while the simulator cannot be reached: Resolve is down."""
         honest = self._rules.ask(question, parties, now_ms=now_ms)[0].decision
         body = {
             "paymentIntentId": question.header.payment_intent_id,

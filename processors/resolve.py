@@ -109,7 +109,7 @@ class ResolveAdapter:
         )
 
     def _unreadable(self, request: PolicyCheckRequest, now_ms: int) -> PolicyVerdict:
-        """Who would be paid can not be read, so nobody is."""
+        """Who would be paid cannot be read, so nobody is."""
         return PolicyVerdict(
             header=InputHeader(payment_intent_id=request.header.payment_intent_id, sent_at=now_ms),
             policy_ref=request.policy_ref,

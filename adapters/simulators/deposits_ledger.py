@@ -83,7 +83,6 @@ class DepositsLedger:
             else:
                 self.entries[name] = msgspec.convert(raw, FundsEntry)
         for entry in sorted(self.entries.values(), key=lambda each: each.at):
-            self.expire(entry.at)
             if entry.done:
                 self._move(entry)
 

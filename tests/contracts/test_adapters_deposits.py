@@ -161,7 +161,9 @@ def test_a_hold_that_was_carried_out_is_released_by_its_reference(house: House) 
     assert (answer.outcome, answer.hold_ref, answer.amount) == (
         ports.DONE, held.hold_ref, AMOUNT,
     )  # fmt: skip
-    assert house.left() == 0
+    house.ask(hold(19))
+    more = house.ask(msgspec.structs.replace(end_hold(19), amount=1))
+    assert (more.amount, house.left()) == (AMOUNT, 0)
 
 
 def test_a_declined_hold_is_never_held(house: House) -> None:
@@ -379,6 +381,8 @@ def test_an_answer_that_is_not_certain_is_unreadable_and_says_why(
         (404, b'{"error":"no route"}', ports.SILENT),
         (400, b"", ports.SILENT),
         (502, b"<html>", ports.SILENT),
+        (502, b'{"fundsRef":"another","code":"X"}', ports.SILENT),
+        (200, b'{"fundsRef":"a","fundsRef":"b"}', ports.UNREADABLE),
     ],
 )
 def test_what_is_not_deposits_cores_word_refuses_nothing(
@@ -443,7 +447,7 @@ def test_the_simulator_can_expire_a_hold_by_itself(house: House) -> None:
 
 
 def test_the_simulator_can_hang_a_hold_in_a_proxy_and_deliver_it_later(house: House) -> None:
-    """Issue 10: the caller hears nothing, the hold is there later."""
+    """Issue 10: the caller gets no answer, the hold is there later."""
     house.script({"kind": "PROXY", "afterMillis": 5_000, "times": 2})
     assert house.ask(hold(31)).outcome == ports.SILENT
     assert house.left() == 0

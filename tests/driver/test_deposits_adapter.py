@@ -166,6 +166,7 @@ def test_never_held_before_its_time_is_not_believed() -> None:
     late.clock.advance(final_at - NOW_MS)
     assert [(r.result, r.code) for r in early.do(end_hold())] == [("FAILED", "NO_ANSWER")]
     assert [r.result for r in late.do(end_hold())] == ["NEVER_HELD"]
+    assert len(late.core.asked) == 1
     assert early.count(
         "npp_adapter_calls_total", adapter="deposits", operation="RELEASE", outcome=ports.PENDING
     ) == 6  # fmt: skip
