@@ -34,13 +34,16 @@ def _attempt_id(given: object) -> object:
     return attempt_id(number)
 
 
+_NUMBER: Final = "[1-9][0-9]{0,2}|0[1-9][0-9]?|00[1-9]"  # not zero
+_NAME: Final = "att_([1-9][0-9]{2}|0[1-9][0-9]|00[1-9])"
+
 AttemptId = Annotated[
     str,
     BeforeValidator(_attempt_id),
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string", "pattern": "^(att_)?([1-9][0-9]{0,2}|0[1-9][0-9]?|00[1-9])$"},
+                {"type": "string", "pattern": f"^({_NUMBER}|{_NAME})$"},
                 {"type": "integer", "minimum": 1, "maximum": 999},
             ],
             "description": "An attempt: `att_001`, or its number, as text or number.",

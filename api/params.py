@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from adapters.readmodel.ports import Page
 from api.bodies import NO_NUL
+from api.paths import PLAIN
 from api.problems import invalid
 from api.views_base import JSON, encode
 
@@ -27,7 +28,7 @@ MS_PER_S: Final = 1_000
 TIME_MS_MAX: Final = 253_402_300_799_999  # the end of the year 9999
 T = TypeVar("T")
 
-Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Items of a page at most.")]
+Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Items of a page at most."), PLAIN]
 Cursor = Annotated[
     str | None,
     Query(

@@ -1,10 +1,26 @@
-"""Path parameters, by pattern: what does not have the form of an id is never looked up."""
+"""Path parameters, by pattern: what does not have the form of an id is never looked up. A number is
+digits 0 to 9 and nothing else.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
 from fastapi import Path
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+
+from core.values import ascii_digits
+
+
+def _plain(given: object) -> object:
+    if isinstance(given, str) and not ascii_digits(given):
+        raise PydanticCustomError("int_parsing", "no plain digits")
+    return given
+
+
+# A whole number of path or query; without it 1_0 is 10, and +1 and " 1" are 1.
+PLAIN: Final = BeforeValidator(_plain)
 
 PAYMENT_ID: Final = "pi_[a-z2-7]{26}"
 
@@ -17,5 +33,5 @@ ConflictId = Annotated[str, Path(pattern="^cnf_[0-9]{3,9}$", examples=["cnf_001"
 CommandId = Annotated[str, Path(pattern="^[A-Za-z0-9._:-]{1,100}$")]
 StopId = Annotated[str, Path(pattern="^[A-Za-z0-9._:-]{1,100}$")]
 RequestId = Annotated[str, Path(pattern="^[A-Za-z0-9._:-]{1,100}$")]
-Partition = Annotated[int, Path(ge=0, le=2**31 - 1)]
-Offset = Annotated[int, Path(ge=0, le=2**53 - 1)]
+Partition = Annotated[int, Path(ge=0, le=2**31 - 1), PLAIN]
+Offset = Annotated[int, Path(ge=0, le=2**53 - 1), PLAIN]

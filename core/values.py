@@ -157,7 +157,8 @@ def attempt_number(text: str) -> int | None:
     or its name `att_001`.
     """
     digits = text.removeprefix("att_")
-    if not 0 < len(digits) <= ATTEMPT_DIGITS or not ascii_digits(digits):
+    least = 1 if digits == text else ATTEMPT_DIGITS
+    if not least <= len(digits) <= ATTEMPT_DIGITS or not ascii_digits(digits):
         return None
     return int(digits) or None
 

@@ -15,7 +15,7 @@ from api import models, problems
 from api.answers import in_command_thread
 from api.auth import Caller, Use
 from api.guard import router as guarded
-from api.paths import StopId
+from api.paths import PLAIN, StopId
 from api.services import Principal, Services
 from api.views_base import iso
 from core import refusals
@@ -26,7 +26,9 @@ from processors.control import Control
 router = guarded()
 
 ID_BYTES: Final = 8
-RequestOffset = Annotated[int, Path(ge=0, le=2**63 - 1, description="As the request answered.")]
+RequestOffset = Annotated[
+    int, Path(ge=0, le=2**63 - 1, description="As the request answered."), PLAIN
+]
 
 
 class Stop(BaseModel):

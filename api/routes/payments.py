@@ -27,7 +27,7 @@ from api.params import (
     page,
     time_of,
 )
-from api.paths import PaymentId
+from api.paths import PLAIN, PaymentId
 from api.problems import Problem, invalid, payment_not_found, unavailable
 from api.services import Principal, Services
 from api.views_base import View
@@ -47,8 +47,9 @@ SEQUENCE_MAX: Final = 2**31 - 1
 MinSequence = Annotated[
     int | None,
     Query(ge=1, le=SEQUENCE_MAX, description="Wait, 2 s at most, until it is that far."),
+    PLAIN,
 ]
-EventLimit = Annotated[int, Query(ge=1, le=EVENTS_COUNT_MAX, description="Events at most.")]
+EventLimit = Annotated[int, Query(ge=1, le=EVENTS_COUNT_MAX, description="Events at most."), PLAIN]
 
 
 class StoredView(View):

@@ -17,7 +17,7 @@ from api import models, problems
 from api.answers import in_command_thread
 from api.auth import Caller, Use
 from api.guard import router as guarded
-from api.paths import RequestId
+from api.paths import PLAIN, RequestId
 from api.services import Principal, Services
 from api.views_base import iso
 from core import records, refusals
@@ -40,7 +40,7 @@ CONTROL_ROWS_MAX: Final = 200  # read at once
 PAGES_MAX: Final = 500
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 200
-Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX)]
+Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX), PLAIN]
 Cursor = Annotated[str | None, Query(pattern="^[0-9]{1,18}$")]
 
 REQUESTED: Final = "REQUESTED"
