@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from api.bodies import Body, Identifier, Text
 from core.payment.decide_operator import MARK_FAILED_REASONS
-from core.payment.decide_reconcile import VERDICTS
+from core.payment.verdicts import VERDICTS
 from core.values import Action, FundsOperation, attempt_id, attempt_number
 
 INT64_MAX: Final = 2**63 - 1

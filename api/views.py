@@ -25,7 +25,7 @@ from api.views_base import (
 from api.views_events import event
 from api.views_hints import Why, next_actions, waiting_for, why_attention
 from core.payment import state as states
-from core.payment.flow_funds import held_back
+from core.payment.funds import held_cents
 from core.values import attempt_id, external_ref
 from schemas.parties import open_parties
 
@@ -238,7 +238,7 @@ def payment(row: PaymentRow, *, now_ms: int, personal: bool) -> PaymentView:
         attempt_id=attempt_id(current.number),
         external_ref=row.external_ref,
         funds=row.funds,
-        funds_held=held_back(current) > 0,
+        funds_held=held_cents(current) > 0,
         funds_released=current.funds == "RELEASED",
         funds_release_deferred=current.funds == "RELEASE_DEFERRED",
         created_at=iso(row.created_at),
@@ -330,13 +330,13 @@ def _attempt(row: PaymentRow, each: states.Attempt) -> AttemptView:
         policy=each.policy,
         funds=FundsView(
             state=each.funds,
-            held=held_back(each),
+            held=held_cents(each),
             captured=each.captured,
             released=each.released,
             debited=each.debited,
             reversed=each.reversed,
             credited=each.credited,
-            is_held=held_back(each) > 0,
+            is_held=held_cents(each) > 0,
             is_released=each.funds == "RELEASED",
             release_deferred=each.funds == "RELEASE_DEFERRED",
         ),

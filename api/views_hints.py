@@ -13,16 +13,16 @@ from core.payment.decide_operator import (
     MARK_FAILED_STATES,
     RETRY_STATES,
 )
-from core.payment.decide_reconcile import refused_ask, second_debit
+from core.payment.funds import UNANSWERED, needs_debit_approval, waits_for_repeat
 from core.payment.state import (
     ENDED,
-    Ask,
     Attempt,
     Payment,
     certain_for_all,
+    funds_attention,
     open_conflicts,
+    resend_rejected,
 )
-from core.values import FundsOperation
 
 Why = str
 
@@ -66,7 +66,7 @@ def waiting_for(state: Payment, now_ms: int) -> str | None:
         return "APPROVAL"
     if state.state not in ENDED and attempt.policy == "REQUESTED":
         return "POLICY"
-    if any(ask.status == "REQUESTED" for each in state.attempts for ask in each.asks):
+    if any(ask.status in UNANSWERED for each in state.attempts for ask in each.asks):
         return "DEPOSITS"
     if state.deadline_kind is None:
         return None
@@ -94,32 +94,24 @@ def next_actions(state: Payment) -> list[str]:
         found.append("RELEASE_EARLY")
     if any(attempt.funds == "CAPTURED" for attempt in state.attempts):
         found.append("REVERSE")
-    if any(second_debit(state, attempt) > 0 for attempt in state.attempts):
+    if any(needs_debit_approval(state, attempt) for attempt in state.attempts):
         found.append("DEBIT_AGAIN")
-    if any(_refused(attempt) for attempt in state.attempts):
+    if any(waits_for_repeat(attempt) is not None for attempt in state.attempts):
         found.append("REPEAT_FUNDS_REQUEST")
     return found
-
-
-def _refused(attempt: Attempt) -> bool:
-    """Whether Deposits Core refused for certain what a person can have asked again."""
-    return any(refused_ask(attempt, operation) is not None for operation in FundsOperation)
 
 
 def _of_attempt(attempt: Attempt) -> list[Why]:
     found: list[Why] = []
     if attempt.overdue is not None:
         found.append(OVERDUE_WHY.get(attempt.overdue, "OVERDUE"))
-    if attempt.resend_rejected:
+    if resend_rejected(attempt):
         found.append(RESEND_REJECTED)
-    found.extend(why for why in map(_of_ask, attempt.asks) if why is not None)
+    if waits_for_repeat(attempt) is not None:
+        found.append(FUNDS_REFUSED)
+    if any(funds_attention(ask) for ask in attempt.asks):
+        found.append(FUNDS_SILENT)
     return found
-
-
-def _of_ask(ask: Ask) -> Why | None:
-    if ask.status == "FAILED":
-        return FUNDS_REFUSED
-    return FUNDS_SILENT if ask.repeat and ask.status == "REQUESTED" else None
 
 
 def _referred(state: Payment, now_ms: int) -> bool:

@@ -112,7 +112,7 @@ CONFLICT_NOT_OPEN = _policy(
 )
 FUNDS_PRECONDITION = _policy(
     "FUNDS_PRECONDITION",
-    "The action needs funds {expected}; attempt {attempt} has {actual}.",
+    "The funds of attempt {attempt} do not allow it: needed is {expected}, found {actual}.",
     "Look at the payment's funds.",
 )
 NO_SUCH_ATTEMPT = _policy(
@@ -254,6 +254,11 @@ VERDICT_NOT_APPLICABLE = _invariant(
     "The verdict {verdict} does not fit: {problem}.",
     "Look at the conflict and choose a verdict that fits.",
 )
+ATTEMPT_NOT_CURRENT = _policy(
+    "ATTEMPT_NOT_CURRENT",
+    "The action is for the current attempt {expected}, not for {actual}.",
+    "Leave the attempt out, or name the current one.",
+)
 LIMIT_REACHED = _invariant(
     "LIMIT_REACHED", "There are {count} {what} already, the most there may be.", "Ask engineering."
 )
@@ -294,6 +299,9 @@ NOT_SENT = Quiet("NOT_SENT", "The attempt has not been sent.")
 NOT_ASKED = Quiet("NOT_ASKED", "The rail answers what was not asked.")
 RESEND_REJECTED = Quiet("RESEND_REJECTED", "The rail rejected our own resend, which is known.")
 NOTES_FULL = Quiet("NOTES_FULL", "The payment has as many notes as it may have.")
+CONFLICTS_FULL = Quiet(
+    "CONFLICTS_FULL", "The payment has as many open conflicts as are told apart; it waits already."
+)
 ANSWER_SUPERSEDED = Quiet("ANSWER_SUPERSEDED", "A later answer of Deposits Core stands already.")
 VERDICT_SUPERSEDED = Quiet("VERDICT_SUPERSEDED", "The policy check was decided already.")
 TOO_LATE_FOR_CHECK = Quiet("TOO_LATE_FOR_CHECK", "The attempt does not wait for a policy check.")

@@ -28,6 +28,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     amount_cents_max: int
     attempts_max: int
     approvals_open_max: int
+    approvals_max: int
     notes_max: int
     source_characters_max: int
     idempotency_key_characters_max: int
@@ -39,8 +40,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Windows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Milliseconds. The two lists are waits before the next try, in order; used up, a person is
-    needed.
+    """Milliseconds. The two lists are waits before the next try, in order. Enquiries end with the
+    list, and a conflict asks a person; requests to Deposits Core go on with its last wait.
     """
 
     execution_ahead_ms_max: int
@@ -51,6 +52,7 @@ class Windows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     overdue_escalation_ms: int
     enquiry_waits_ms: tuple[int, ...]
     funds_repeat_waits_ms: tuple[int, ...]
+    hold_repeat_ms_max: int
     approval_request_ms: int
     approval_ms: int
     freeze_ms_max: int
@@ -81,6 +83,7 @@ class RulesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tables: dict[str, CodeTable]
     resend_rejected_codes: tuple[str, ...]
     status_unknown_codes: tuple[str, ...]
+    status_known_codes: tuple[str, ...]
 
 
 class Meaning(msgspec.Struct, frozen=True):
@@ -106,6 +109,7 @@ class Rules(msgspec.Struct, frozen=True):
     unknown: dict[str, Meaning]
     resend_rejected_codes: frozenset[str]
     status_unknown_codes: frozenset[str]
+    status_known_codes: frozenset[str]
 
     def meaning(self, adapter: str, code: str | None) -> Meaning:
         """What `code` means when `adapter` reports it; an adapter without a table uses the default
@@ -142,6 +146,7 @@ def parse(raw: bytes) -> Rules:
         unknown=unknown,
         resend_rejected_codes=frozenset(file.resend_rejected_codes),
         status_unknown_codes=frozenset(file.status_unknown_codes),
+        status_known_codes=frozenset(file.status_known_codes),
     )
 
 
@@ -193,6 +198,7 @@ def _check(file: RulesFile) -> None:
         windows.approval_request_ms,
         windows.approval_ms,
         windows.freeze_ms_max,
+        windows.hold_repeat_ms_max,
         file.limits.amount_cents_max,
         *windows.enquiry_waits_ms,
         *windows.funds_repeat_waits_ms,

@@ -23,8 +23,8 @@ from app.commands.api_options import (
 )
 from app.commands.words import attempt_named, cents
 from core.payment import commands
-from core.payment.decide_reconcile import VERDICTS
 from core.payment.gate import ROLES_OF_ACTION
+from core.payment.verdicts import VERDICTS
 from core.values import Action, FundsOperation
 
 OPERATOR: Final = ("operator",)

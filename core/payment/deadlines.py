@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.payment.state import ENDED, Ask, Attempt, Payment, open_conflicts
+from core.payment.funds import UNANSWERED
+from core.payment.state import ENDED, UNSENT, Ask, Attempt, Payment, open_conflicts
 from core.rules import Rules, Windows
 from core.values import State
 
@@ -19,6 +20,7 @@ SEND: Final = "SEND"
 OVERDUE: Final = "OVERDUE"
 ENQUIRY: Final = "ENQUIRY"
 FUNDS_REPEAT: Final = "FUNDS_REPEAT"
+APPROVAL: Final = "APPROVAL"
 KINDS: Final = (
     CREATED_WINDOW,
     AUTHORISED_WINDOW,
@@ -27,7 +29,9 @@ KINDS: Final = (
     OVERDUE,
     ENQUIRY,
     FUNDS_REPEAT,
+    APPROVAL,
 )
+WAITS_FOR_DECISION: Final = frozenset({"REQUESTED", "REFERRED"})
 
 _CREATED: Final = State.CREATED.value
 _AUTHORISED: Final = State.AUTHORISED.value
@@ -50,14 +54,17 @@ def next_deadline(state: Payment, rules: Rules) -> tuple[int | None, str | None]
     elif now in (_CREATED, _AUTHORISED) and not open_conflicts(state):
         best, kind = _unsent(state, windows)
     for attempt in state.attempts:
-        at = next_enquiry_at(attempt, windows)
+        at = next_enquiry_at(state, attempt, windows)
         if at is not None and (best is None or at < best):
             best, kind = at, ENQUIRY
         for ask in attempt.asks:
-            if ask.status != "DONE":
-                at = next_repeat_at(ask, windows)
+            if ask.status in UNANSWERED:
+                at = next_repeat_at(attempt, ask, windows)
                 if at is not None and (best is None or at < best):
                     best, kind = at, FUNDS_REPEAT
+    for approval in state.approvals:
+        if approval.status in WAITS_FOR_DECISION and (best is None or approval.expires_at < best):
+            best, kind = approval.expires_at, APPROVAL
     return best, kind
 
 
@@ -70,13 +77,13 @@ def with_deadline(state: Payment, rules: Rules) -> Payment:
     return new
 
 
-def next_enquiry_at(attempt: Attempt, windows: Windows) -> int | None:
+def next_enquiry_at(state: Payment, attempt: Attempt, windows: Windows) -> int | None:
     """When the rail is asked (again) what became of the attempt; 0 is at once, None is never by
-    itself.
+    itself. At the time that follows the last enquiry, a person is asked instead.
 
     Asked for when overdue, and after an end that does not say for certain that nothing was paid.
     """
-    if not attempt.sent_at:
+    if not attempt.sent_at and not attempt.rail_had_it:
         return None
     if attempt.state in ENDED:
         if attempt.certain or attempt.outcome is not None:
@@ -88,23 +95,33 @@ def next_enquiry_at(attempt: Attempt, windows: Windows) -> int | None:
     if done == 0:
         # A withdraw is under way: its answer may make the enquiry needless.
         return attempt.ended_at + waits[0] if attempt.withdraw else 0
-    if done > len(waits):
-        return None
-    return attempt.enquiry_at + waits[done - 1]
+    if done > len(waits) and _is_contradicted(state, attempt):
+        return None  # a person has it already
+    return attempt.enquiry_at + waits[min(done, len(waits)) - 1]
 
 
-def next_repeat_at(ask: Ask, windows: Windows) -> int | None:
-    """When a silent or refused instruction to Deposits Core is given again, with the same
-    reference.
+def enquiries_used_up(attempt: Attempt, windows: Windows) -> bool:
+    """Whether the rail was asked as often as it is asked since the last change (ruling 3)."""
+    return attempt.enquiry_round > len(windows.enquiry_waits_ms)
+
+
+def _is_contradicted(state: Payment, attempt: Attempt) -> bool:
+    if state.conflicts_unlisted:
+        return True
+    return any(c.verdict is None and c.attempt == attempt.number for c in state.conflicts)
+
+
+def next_repeat_at(attempt: Attempt, ask: Ask, windows: Windows) -> int | None:
+    """When a request that Deposits Core has not answered is made again, with the same reference:
+    with growing pauses and no last try. A HOLD only while its attempt waits for it.
     """
-    if ask.status != "REQUESTED" and ask.status != "FAILED":
-        return None
-    if ask.operation == "HOLD":
-        return None  # the windows end a payment that waits for its hold
     waits = windows.funds_repeat_waits_ms
-    if ask.repeat >= len(waits):
-        return None
-    return ask.asked_at + waits[ask.repeat]
+    wait = waits[min(ask.repeat, len(waits) - 1)]
+    if ask.operation == "HOLD":
+        if attempt.state not in UNSENT or attempt.outcome is not None:
+            return None
+        wait = min(wait, windows.hold_repeat_ms_max)
+    return ask.asked_at + wait
 
 
 def send_allowed_at(state: Payment) -> int:
@@ -117,7 +134,27 @@ def authorised_window_end(state: Payment, windows: Windows) -> int:
     requestedExecutionTime.
     """
     start = max(state.attempts[-1].started_at, state.requested_execution_time or 0)
-    return start + windows.authorised_ms
+    return _not_while_frozen(state, start + windows.authorised_ms, windows)
+
+
+def hold_window_end(state: Payment, windows: Windows) -> int:
+    """Until when a hold can serve the current attempt: its window, or the payment's own expiry."""
+    end = _window_end(state, windows)
+    return end if state.expires_at is None else min(end, state.expires_at)
+
+
+def _window_end(state: Payment, windows: Windows) -> int:
+    if state.state == _CREATED:
+        return _not_while_frozen(state, state.created_at + windows.created_ms, windows)
+    return authorised_window_end(state, windows)
+
+
+def _not_while_frozen(state: Payment, end: int, windows: Windows) -> int:
+    """While a send is frozen no window runs out; it ends submit_ms after the freeze at the earliest
+    (ruling 8).
+    """
+    frozen_until = state.attempts[-1].frozen_until
+    return end if frozen_until is None else max(end, frozen_until + windows.submit_ms)
 
 
 def overdue_since(attempt: Attempt) -> int:
@@ -135,10 +172,8 @@ def _overdue_at(attempt: Attempt, windows: Windows) -> int | None:
 
 def _unsent(state: Payment, windows: Windows) -> tuple[int, str]:
     attempt = state.attempts[-1]
-    if state.state == _CREATED:
-        best, kind = state.created_at + windows.created_ms, CREATED_WINDOW
-    else:
-        best, kind = authorised_window_end(state, windows), AUTHORISED_WINDOW
+    best = _window_end(state, windows)
+    kind = CREATED_WINDOW if state.state == _CREATED else AUTHORISED_WINDOW
     expires = state.expires_at
     if expires is not None and expires <= best:
         best, kind = expires, EXPIRES_AT

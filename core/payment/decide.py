@@ -73,6 +73,7 @@ def _decide_found(state: Payment, number: int, command: c.Input, context: Contex
     draft = found.contradict(state, number, command, context)
     decision = _decide(with_deadline(draft.state, context.rules), command, context)
     if type(decision) is NoEffect:
+        found.ask_the_rail(draft, number)
         return finish(draft)  # a timer: nothing waits for it any more
     if type(decision) is not Accepted:
         return decision  # a person's or upstream's command is refused: a conflict is open

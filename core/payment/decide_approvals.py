@@ -7,6 +7,7 @@ from core.header import Actor
 from core.payment import checks, gate
 from core.payment import events as e
 from core.payment.commands import DecideApproval, RequestApproval
+from core.payment.deadlines import WAITS_FOR_DECISION
 from core.payment.decide_operator import (
     CANCEL_STATES,
     MARK_FAILED_REASONS,
@@ -14,7 +15,16 @@ from core.payment.decide_operator import (
     RETRY_STATES,
 )
 from core.payment.decide_policy import append_decision, find_approval
-from core.payment.decide_reconcile import VERDICTS, captured_amount, find_conflict, second_debit
+from core.payment.decide_reconcile import (
+    captured_amount,
+    does_not_fit,
+    find_conflict,
+    funds_precondition,
+    is_open,
+    second_debit,
+    verdict_amount,
+    verdict_shape,
+)
 from core.payment.draft import Draft, decided_at
 from core.payment.finish import finish
 from core.payment.state import Payment, range_of
@@ -22,10 +32,10 @@ from core.refusals import (
     APPROVAL_DECIDED,
     APPROVAL_EXPIRED,
     APPROVAL_NOT_FOUND,
+    ATTEMPT_NOT_CURRENT,
     CONFLICT_NOT_OPEN,
     FIELD_INVALID,
     FIELD_MISSING,
-    FUNDS_PRECONDITION,
     LIMIT_REACHED,
     NO_SUCH_ATTEMPT,
     NOT_FOUND,
@@ -34,7 +44,7 @@ from core.refusals import (
     STATE_PRECONDITION,
     refuse,
 )
-from core.values import Action, same_person
+from core.values import Action, attempt_id, same_person
 
 # The states in which asking for each action makes sense; the others look at conflicts and funds.
 _STATES_OF_ACTION: dict[str, tuple[str, ...]] = {
@@ -44,6 +54,10 @@ _STATES_OF_ACTION: dict[str, tuple[str, ...]] = {
     Action.MARK_FAILED: MARK_FAILED_STATES,
     Action.EXPIRE: MARK_FAILED_STATES,
 }
+# Actions that give money back or take it, by the funds of one attempt.
+FUNDS_ACTIONS = frozenset(
+    {Action.RELEASE_EARLY.value, Action.REVERSE.value, Action.DEBIT_AGAIN.value}
+)
 _RETRIES = frozenset({Action.RETRY.value, Action.RETRY_UNCERTAIN.value})
 
 
@@ -82,6 +96,8 @@ def request(state: Payment | None, command: RequestApproval, context: Context) -
     opened = sum(1 for known in state.approvals if gate.is_open(known, now))
     if opened >= context.rules.limits.approvals_open_max:
         return refuse(LIMIT_REACHED, count=opened, what="open approvals")
+    if state.approvals_made >= context.rules.limits.approvals_max:
+        return refuse(LIMIT_REACHED, count=state.approvals_made, what="approvals")
 
     windows = context.rules.windows
     expires_at = now + windows.approval_request_ms
@@ -142,14 +158,20 @@ def decide_approval(state: Payment | None, command: DecideApproval, context: Con
     name = command.approval_id
     if approval is None:
         return refuse(APPROVAL_NOT_FOUND, approval=name)
-    if approval.status not in ("REQUESTED", "REFERRED"):
-        return refuse(APPROVAL_DECIDED, approval=name, actual=approval.status)
-    if approval.expires_at <= now:
+    if approval.status == "EXPIRED" or (
+        approval.status in WAITS_FOR_DECISION and approval.expires_at <= now
+    ):
         return refuse(APPROVAL_EXPIRED, approval=name)
+    if approval.status not in WAITS_FOR_DECISION:
+        return refuse(APPROVAL_DECIDED, approval=name, actual=approval.status)
     if approval.status != "REFERRED":
         return refuse(NOT_REFERRED, approval=name, expected="REFERRED", actual=approval.status)
     if same_person(operator.operator_id, approval.requester):
         return refuse(SELF_APPROVAL)
+    if command.verdict == "APPROVED" and approval.action in FUNDS_ACTIONS:
+        refusal = funds_precondition(state, approval.action, approval.attempt)
+        if refusal is not None:
+            return refusal
 
     draft = Draft(
         state,
@@ -188,7 +210,7 @@ def bound_amount(state: Payment, command: RequestApproval, attempt: int) -> int:
     """What the action would move: the conflict's, the captured, else the payment's amount."""
     if command.action == Action.RESOLVE_RECONCILIATION:
         conflict = find_conflict(state, command.conflict_id)
-        return state.amount if conflict is None else conflict.amount or state.amount
+        return verdict_amount(state, conflict, command.verdict or "", command.amount)
     if command.action == Action.REVERSE and 0 < attempt <= len(state.attempts):
         return captured_amount(state.attempts[attempt - 1])
     if command.action == Action.DEBIT_AGAIN and 0 < attempt <= len(state.attempts):
@@ -201,26 +223,18 @@ def _precondition(state: Payment, command: RequestApproval, attempt: int) -> Ref
         return refuse(NO_SUCH_ATTEMPT, attempt=attempt)
     states = _STATES_OF_ACTION.get(command.action)
     if states is not None:
-        if state.state in states:
-            return None
-        return refuse(STATE_PRECONDITION, expected=" or ".join(states), actual=state.state)
+        if state.state not in states:
+            return refuse(STATE_PRECONDITION, expected=" or ".join(states), actual=state.state)
+        if attempt != len(state.attempts):
+            current, named = attempt_id(len(state.attempts)), attempt_id(attempt)
+            return refuse(ATTEMPT_NOT_CURRENT, expected=current, actual=named)
+        return None
     if command.action == Action.RESOLVE_RECONCILIATION:
-        conflict = find_conflict(state, command.conflict_id)
-        closed = conflict is not None and conflict.verdict is not None
-        if closed or (conflict is None and not state.conflicts_unlisted):
-            return refuse(CONFLICT_NOT_OPEN, conflict=command.conflict_id)
-        return None
-    mine = state.attempts[attempt - 1]
-    if command.action == Action.RELEASE_EARLY:
-        good, expected = mine.funds == "RELEASE_DEFERRED", "RELEASE_DEFERRED"
-    elif command.action == Action.DEBIT_AGAIN:
-        good = second_debit(state, mine) > 0
-        expected = "a second settlement that was not debited"
-    else:
-        good, expected = captured_amount(mine) > 0, "CAPTURED"
-    if good:
-        return None
-    return refuse(FUNDS_PRECONDITION, attempt=attempt, expected=expected, actual=mine.funds)
+        conflict_id, verdict = command.conflict_id or "", command.verdict or ""
+        if not is_open(state, conflict_id):
+            return refuse(CONFLICT_NOT_OPEN, conflict=conflict_id)
+        return does_not_fit(state, conflict_id, attempt, verdict, command.amount)
+    return funds_precondition(state, command.action, attempt)
 
 
 def _shape(command: RequestApproval, context: Context) -> Refusal | None:
@@ -243,8 +257,9 @@ def _shape(command: RequestApproval, context: Context) -> Refusal | None:
     if resolves:
         if not command.conflict_id:
             return refuse(FIELD_MISSING, field="conflictId")
-        if command.verdict not in VERDICTS:
-            return refuse(FIELD_INVALID, field="verdict", problem="is no verdict")
+        refusal = verdict_shape(command.verdict, command.amount)
+        if refusal is not None:
+            return refusal
         return checks.optional_text("conflictId", command.conflict_id, checks.ID_CHARACTERS_MAX)
     if command.conflict_id is not None or command.verdict is not None:
         return refuse(

@@ -1,4 +1,11 @@
-"""Deposits Core's answers. They are never refused for the state they find."""
+"""Deposits Core's answers. They are never refused for the state they find.
+
+done (HELD, CAPTURED …)   the money moved; the same again is a duplicate, another amount a conflict
+DECLINED                  the account does not allow the hold
+REFUSED                   certain not to have happened; a hold that is gone counts as released
+NEVER_HELD                the hold that a RELEASE names was never carried out
+FAILED                    no readable answer: it may have happened, and is asked for again
+"""
 
 from __future__ import annotations
 
@@ -12,9 +19,22 @@ from core.payment.decide_policy import fail_unsent
 from core.payment.draft import Draft, decided_at
 from core.payment.evolve_funds import ask_index
 from core.payment.finish import finish
-from core.payment.state import UNSENT, Ask, Attempt, Payment, range_of
+from core.payment.flow_funds import hold_reference
+from core.payment.funds import UNANSWERED, held_cents
+from core.payment.remember import conflict_key, content_of
+from core.payment.report_table import FUNDS_CONTRADICTION
+from core.payment.state import (
+    CONFLICTS_OPEN_MAX,
+    UNSENT,
+    Ask,
+    Attempt,
+    Payment,
+    open_conflicts,
+    range_of,
+)
 from core.refusals import (
     ANSWER_SUPERSEDED,
+    CONFLICTS_FULL,
     FIELD_INVALID,
     FIELD_MISSING,
     ID_MISMATCH,
@@ -27,6 +47,7 @@ from core.values import (
     FailureReason,
     attempt_of_external_ref,
     external_ref,
+    format_amount,
 )
 
 _DONE: Final[dict[str, str]] = {
@@ -37,8 +58,21 @@ _DONE: Final[dict[str, str]] = {
     "REVERSE": "REVERSED",
     "CREDIT": "CREDITED",
 }
+# Answers by which nothing moved, and the operations that each belongs to.
+_NOT_DONE: Final[dict[str, frozenset[str]]] = {
+    "FAILED": frozenset(_DONE),
+    "REFUSED": frozenset(_DONE),
+    "DECLINED": frozenset({"HOLD"}),
+    "NEVER_HELD": frozenset({"RELEASE"}),
+}
 _ACTOR: Final = Actor("deposits", "deposits-core")
-CONFLICT_KIND: Final = "FUNDS_CONTRADICTION"
+HOLD_GONE: Final = "HOLD_GONE"  # code of a refusal: the hold expired or was released by itself
+NEVER_HELD: Final = "NEVER_HELD"
+
+# What an answer does to the request it answers.
+_APPLY: Final = "APPLY"
+_CONTRADICT: Final = "CONTRADICT"
+_SUPERSEDED: Final = "SUPERSEDED"
 
 
 def deposits_result(state: Payment | None, command: DepositsResult, context: Context) -> Decision:
@@ -61,14 +95,16 @@ def deposits_result(state: Payment | None, command: DepositsResult, context: Con
     if index is None:
         return Unmatched("an answer of Deposits Core to what was not asked")
     ask = attempt.asks[index]
-    result = command.result
     if _same_answer(ask, command):
         return Duplicate(*range_of(state, ask.answered_from))
     known = _known_conflict(state, attempt, command)
     if known is not None:
         return Duplicate(*range_of(state, known))
-    if result == "FAILED" and ask.status in ("DONE", "DECLINED"):
+    word = _effect(attempt, ask, command)
+    if word == _SUPERSEDED:
         return no_effect(ANSWER_SUPERSEDED)
+    if word == _CONTRADICT and open_conflicts(state) >= CONFLICTS_OPEN_MAX:
+        return no_effect(CONFLICTS_FULL)
 
     draft = Draft(
         state,
@@ -78,25 +114,24 @@ def deposits_result(state: Payment | None, command: DepositsResult, context: Con
         command.header.traceparent,
         decided_at(state, context.now_ms),
     )
-    if ask.status == "DONE" or (
-        result not in ("DECLINED", "FAILED") and command.amount != ask.amount
-    ):
+    if word == _CONTRADICT:
         _contradiction(draft, attempt, ask, command)
-    elif result == "DECLINED":
-        _declined(draft, attempt, command)
-    elif result == "FAILED":
-        draft.append(
-            e.FundsRequestFailed(
-                draft.header(attempt.number),
-                command.operation,
-                reference,
-                command.code,
-                command.details,
-            )
-        )
-    else:
-        _done(draft, attempt, command)
+        return finish(draft)
+    match command.result:
+        case "DECLINED":
+            _declined(draft, attempt, command)
+        case "NEVER_HELD":
+            _never_held(draft, attempt, ask, command)
+        case "REFUSED" if command.code == HOLD_GONE and command.operation in _ENDS_HOLD:
+            _hold_gone(draft, attempt, ask, command)
+        case "REFUSED" | "FAILED":
+            _not_done(draft, attempt, command)
+        case _:
+            _done(draft, attempt, ask, command)
     return finish(draft)
+
+
+_ENDS_HOLD: Final = frozenset({"CAPTURE", "RELEASE"})
 
 
 def _shape(command: DepositsResult) -> Refusal | None:
@@ -104,7 +139,7 @@ def _shape(command: DepositsResult) -> Refusal | None:
     done = _DONE.get(operation)
     if done is None:
         return refuse(FIELD_INVALID, field="operation", problem="is not one of Deposits Core's")
-    if result != done and result != "FAILED" and not (operation == "HOLD" and result == "DECLINED"):
+    if result != done and operation not in _NOT_DONE.get(result, frozenset()):
         return refuse(FIELD_INVALID, field="result", problem=f"is no answer to {operation}")
     reference = command.funds_ref
     if (
@@ -120,23 +155,58 @@ def _shape(command: DepositsResult) -> Refusal | None:
 
 def _same_answer(ask: Ask, command: DepositsResult) -> bool:
     result, status = command.result, ask.status
-    if result == "FAILED":
-        return status == "FAILED"
-    if result == "DECLINED":
-        return status == "DECLINED"
+    if result in _NOT_DONE:
+        return status == result
     return status == "DONE" and command.amount == ask.amount
 
 
+def _effect(attempt: Attempt, ask: Ask, command: DepositsResult) -> str:
+    """Whether the answer applies, comes too late to matter, or contradicts the record."""
+    result, status = command.result, ask.status
+    waits = status in UNANSWERED
+    if result == "FAILED":
+        return _APPLY if waits else _SUPERSEDED
+    if result in _NOT_DONE:
+        if status == "DONE":
+            # A hold that was released, or never stood: nothing is held either way.
+            return _SUPERSEDED if result == NEVER_HELD else _CONTRADICT
+        return _APPLY if waits else _SUPERSEDED
+    if command.operation == "RELEASE":
+        return _release_effect(attempt, ask, command)
+    if command.amount != ask.amount or status == "DONE":
+        return _CONTRADICT
+    # A hold that stands after all is taken as it is, and ended when nobody waits for it.
+    return _APPLY if waits or command.operation == "HOLD" else _CONTRADICT
+
+
+def _release_effect(attempt: Attempt, ask: Ask, command: DepositsResult) -> str:
+    """A release by name may find a hold that was never reported, of whatever amount."""
+    if ask.status == "DONE":
+        return _CONTRADICT
+    if ask.hold_number and not _hold_stands(attempt, ask):
+        return _APPLY
+    fits = command.amount == ask.amount and held_cents(attempt) >= command.amount
+    return _APPLY if fits and ask.status in UNANSWERED else _CONTRADICT
+
+
+def _hold_stands(attempt: Attempt, release: Ask) -> bool:
+    """Whether the HOLD that a release names has been reported HELD."""
+    index = ask_index(attempt, "HOLD", release.hold_number)
+    return index is not None and attempt.asks[index].status == "DONE"
+
+
 def _known_conflict(state: Payment, attempt: Attempt, command: DepositsResult) -> int | None:
+    kind = _report_kind(command)
+    content = content_of(state, command.code, command.amount, state.currency)
     for conflict in state.conflicts:
         if (
-            conflict.kind == CONFLICT_KIND
+            conflict.kind == FUNDS_CONTRADICTION
             and conflict.attempt == attempt.number
-            and conflict.report_kind == _report_kind(command)
-            and conflict.amount == command.amount
+            and conflict.report_kind == kind
+            and conflict.content == content
         ):
             return conflict.from_sequence
-    return None
+    return state.conflicts_unlisted_keys.get(conflict_key(attempt.number, kind, content))
 
 
 def _report_kind(command: DepositsResult) -> str:
@@ -144,20 +214,21 @@ def _report_kind(command: DepositsResult) -> str:
 
 
 def _contradiction(draft: Draft, attempt: Attempt, ask: Ask, command: DepositsResult) -> None:
-    """Another amount than asked, or a refusal after a success: money is not where the
-    record says.
+    """Another amount than asked, a refusal after a success, or a success after a refusal: money is
+    not where the record says.
     """
+    currency = draft.state.currency
     draft.append(
         e.ReconciliationRequired(
             draft.header(attempt.number),
             f"cnf_{draft.state.conflicts_made + 1:03d}",
-            CONFLICT_KIND,
+            FUNDS_CONTRADICTION,
             command.funds_ref[:30],
-            f"{command.funds_ref}: {command.result} {command.amount}, "
-            f"asked {ask.amount}, recorded {ask.status}",
+            f"{command.funds_ref}: {command.result} {format_amount(command.amount, currency)}, "
+            f"asked {format_amount(ask.amount, currency)}, recorded {ask.status}",
             command.code,
             command.amount,
-            draft.state.currency,
+            currency,
             None,
             None,
             _report_kind(command),
@@ -166,9 +237,7 @@ def _contradiction(draft: Draft, attempt: Attempt, ask: Ask, command: DepositsRe
 
 
 def _declined(draft: Draft, attempt: Attempt, command: DepositsResult) -> None:
-    """A declined hold ends an attempt that waits for it: INSUFFICIENT_FUNDS (domain: money and
-    funds).
-    """
+    """A declined hold ends an attempt that waits for it: INSUFFICIENT_FUNDS."""
     draft.append(
         e.FundsHoldDeclined(
             draft.header(attempt.number), command.funds_ref, command.code, command.details
@@ -185,24 +254,62 @@ def _declined(draft: Draft, attempt: Attempt, command: DepositsResult) -> None:
         )
 
 
-def _done(draft: Draft, attempt: Attempt, command: DepositsResult) -> None:
+def _not_done(draft: Draft, attempt: Attempt, command: DepositsResult) -> None:
+    draft.append(
+        e.FundsRequestFailed(
+            draft.header(attempt.number),
+            command.operation,
+            command.funds_ref,
+            command.code,
+            command.details,
+            "FAILED" if command.result == "FAILED" else "REFUSED",
+        )
+    )
+
+
+def _never_held(draft: Draft, attempt: Attempt, ask: Ask, command: DepositsResult) -> None:
+    """No hold stands: the release that names it has nothing to do. Said of a hold that was reported
+    HELD, it is a refusal, and the hold is released by its own reference.
+    """
+    if not ask.hold_number or _hold_stands(attempt, ask):
+        _not_done(draft, attempt, command)
+    else:
+        _no_hold(draft, attempt, ask, NEVER_HELD, command.details)
+
+
+def _hold_gone(draft: Draft, attempt: Attempt, ask: Ask, command: DepositsResult) -> None:
+    """Deposits Core ended the hold by itself: a release has nothing to do any more, and a capture
+    has nothing to take from. What the customer owes is debited by force.
+    """
+    if command.operation == "CAPTURE":
+        _not_done(draft, attempt, command)
+        gone = held_cents(attempt)
+    elif ask.hold_number and not _hold_stands(attempt, ask):
+        _no_hold(draft, attempt, ask, HOLD_GONE, command.details)
+        return
+    else:
+        gone = min(ask.amount, held_cents(attempt))
+    draft.append(e.FundsReleased(draft.header(attempt.number), command.funds_ref, gone, None))
+
+
+def _no_hold(draft: Draft, attempt: Attempt, ask: Ask, code: str, details: str | None) -> None:
+    reference = hold_reference(draft.payment_id, attempt, ask.hold_number) or ""
+    draft.append(e.FundsHoldDeclined(draft.header(attempt.number), reference, code, details))
+
+
+def _done(draft: Draft, attempt: Attempt, ask: Ask, command: DepositsResult) -> None:
     header: EventHeader = draft.header(attempt.number)
     reference, amount, ledger = command.funds_ref, command.amount, command.ledger_ref
     match command.operation:
         case "HOLD":
-            draft.append(
-                e.FundsHeld(
-                    header,
-                    reference,
-                    command.hold_ref or "",
-                    amount,
-                    command.verified_at or draft.now,
-                    ledger,
-                )
-            )
+            _held(draft, attempt, reference, command)
         case "CAPTURE":
             draft.append(e.FundsCaptured(header, reference, amount, ledger))
         case "RELEASE":
+            if ask.hold_number and not _hold_stands(attempt, ask):
+                hold = hold_reference(draft.payment_id, attempt, ask.hold_number) or ""
+                _held(draft, attempt, hold, command)
+            header = draft.header(attempt.number)
             draft.append(e.FundsReleased(header, reference, amount, ledger))
         case "DEBIT_FORCED":
             draft.append(e.FundsDebitForced(header, reference, amount, ledger))
@@ -210,3 +317,17 @@ def _done(draft: Draft, attempt: Attempt, command: DepositsResult) -> None:
             draft.append(e.FundsReversed(header, reference, amount, ledger))
         case _:
             draft.append(e.FundsCredited(header, reference, amount, ledger))
+
+
+def _held(draft: Draft, attempt: Attempt, reference: str, command: DepositsResult) -> None:
+    """A hold without a reference of Deposits Core's own is named by ours."""
+    draft.append(
+        e.FundsHeld(
+            draft.header(attempt.number),
+            reference,
+            command.hold_ref or reference,
+            command.amount,
+            command.verified_at or draft.now,
+            command.ledger_ref,
+        )
+    )

@@ -20,7 +20,8 @@ from core.payment.commands import (
 from core.payment.draft import Draft, decided_at
 from core.payment.finish import finish
 from core.payment.flow import request_notification
-from core.payment.flow_funds import held_back
+from core.payment.flow_funds import transfer
+from core.payment.funds import UNANSWERED, held_cents, unanswered
 from core.payment.gate import Wanted
 from core.payment.remember import result_key
 from core.payment.state import (
@@ -30,6 +31,7 @@ from core.payment.state import (
     certain_for_all,
     open_conflicts,
     range_of,
+    was_never_submitted,
 )
 from core.refusals import (
     ALREADY_PAID,
@@ -38,6 +40,7 @@ from core.refusals import (
     CUSTOMER_MISMATCH,
     DUPLICATE_ATTEMPT,
     FIELD_INVALID,
+    FUNDS_PRECONDITION,
     LIMIT_REACHED,
     NOT_FOUND,
     RETRY_UNCERTAIN,
@@ -48,6 +51,7 @@ from core.refusals import (
 from core.values import (
     Action,
     FailureReason,
+    FundsOperation,
     State,
     attempt_id,
     external_ref,
@@ -60,7 +64,7 @@ EXPIRE_STATES: Final = ("AUTHORISED", "SENT", "ACKNOWLEDGED")
 # Any reason of the table but the two that would be back doors (ruling 10).
 MARK_FAILED_REASONS: Final = frozenset(FailureReason.__members__) - {"CANCELLED", "EXPIRED"}
 _SAFE: Final = frozenset({FailureReason.RAIL.value, FailureReason.TIMEOUT.value})
-_TRANSFERABLE: Final = frozenset({"HELD", "RELEASE_DEFERRED"})
+_HOLDING: Final = frozenset({FundsOperation.HOLD.value, FundsOperation.RELEASE.value})
 
 
 def retry(state: Payment | None, command: RetryPayment, context: Context) -> Decision:
@@ -80,7 +84,9 @@ def retry(state: Payment | None, command: RetryPayment, context: Context) -> Dec
     if state is None:
         return refuse(NOT_FOUND)
     now = decided_at(state, context.now_ms)
-    refusal = gate.too_late(operator, now) or _precondition(state, RETRY_STATES)
+    refusal = (
+        gate.too_late(operator, now) or _precondition(state, RETRY_STATES) or _hold_not_ended(state)
+    )
     if refusal is not None:
         return refusal
     approval = _retry_approval(state, operator, now)
@@ -228,7 +234,7 @@ def expire(
             ),
             attempt_id(number),
             "operator",
-            attempt.certain or not attempt.sent_at,
+            attempt.certain or was_never_submitted(attempt),
             command.reason,
             None,
             None,
@@ -259,7 +265,7 @@ def _fail(
             attempt_id(attempt.number),
             "operator",
             retry_safe,
-            attempt.certain or not attempt.sent_at,
+            attempt.certain or was_never_submitted(attempt),
             attempt.state == State.ACKNOWLEDGED,
             text,
             details,
@@ -279,6 +285,22 @@ def _precondition(state: Payment, states: tuple[str, ...]) -> Refusal | None:
         return refuse(STATE_PRECONDITION, expected=" or ".join(states), actual=state.state)
     conflicts = open_conflicts(state)
     return refuse(CONFLICT_OPEN, count=conflicts) if conflicts else None
+
+
+def _hold_not_ended(state: Payment) -> Refusal | None:
+    """Whether an earlier hold or its release is unanswered: the customer's own blocked money could
+    decline the new hold (ruling 2).
+    """
+    for attempt in state.attempts:
+        for ask in attempt.asks:
+            if ask.operation in _HOLDING and ask.status in UNANSWERED:
+                return refuse(
+                    FUNDS_PRECONDITION,
+                    attempt=attempt.number,
+                    expected="every hold and release answered",
+                    actual=f"{ask.operation} not answered",
+                )
+    return None
 
 
 def _retry_approval(state: Payment, operator: OperatorHeader, now: int) -> Approval | Refusal:
@@ -327,16 +349,8 @@ def _take_over_hold(draft: Draft, number: int) -> None:
     """A hold not yet released serves the new attempt; else the flow asks for one anew."""
     state = draft.state
     for earlier in state.attempts[:-1]:
-        if earlier.funds in _TRANSFERABLE and held_back(earlier) == state.amount:
-            draft.append(
-                e.FundsHoldTransferred(
-                    draft.header(number),
-                    earlier.number,
-                    number,
-                    earlier.hold_ref or "",
-                    state.amount,
-                )
-            )
+        if held_cents(earlier) == state.amount and unanswered(earlier) is None:
+            transfer(draft, earlier, state.attempts[number - 1])
             return
 
 

@@ -7,10 +7,11 @@ from core.header import Actor
 from core.payment import checks
 from core.payment import events as e
 from core.payment.commands import ApprovalDecision, PolicyVerdict
+from core.payment.deadlines import WAITS_FOR_DECISION
 from core.payment.draft import Draft, decided_at
 from core.payment.finish import finish
 from core.payment.flow import policy_ref
-from core.payment.state import UNSENT, Approval, Payment, range_of
+from core.payment.state import UNSENT, Approval, Payment, range_of, was_never_submitted
 from core.refusals import (
     APPROVAL_CLOSED,
     APPROVAL_UNKNOWN,
@@ -85,8 +86,8 @@ def fail_unsent(
     code: str | None = None,
     details: str | None = None,
 ) -> None:
-    """End an attempt that was never sent: non-payment of it is certain. Only TIMEOUT is safe to
-    retry.
+    """End an attempt that was not sent: non-payment of it is certain, unless the rail has it
+    all the same. Only TIMEOUT is safe to retry.
     """
     draft.append(
         e.PaymentFailed(
@@ -94,7 +95,7 @@ def fail_unsent(
             attempt_id(number),
             source,
             reason == FailureReason.TIMEOUT.value,
-            True,
+            was_never_submitted(draft.state.attempts[number - 1]),
             False,
             None,
             details,
@@ -135,7 +136,7 @@ def approval_decision(
     if approval.decision == verdict and not approval.by_person:
         return Duplicate(*range_of(state, approval.decided_from))
     now = decided_at(state, context.now_ms)
-    if approval.status not in ("REQUESTED", "REFERRED") or approval.expires_at <= now:
+    if approval.status not in WAITS_FOR_DECISION or approval.expires_at <= now:
         return no_effect(APPROVAL_CLOSED)
     if verdict == "APPROVED" and same_person(command.decided_by, approval.requester):
         return no_effect(APPROVER_IS_REQUESTER)

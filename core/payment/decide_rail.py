@@ -13,12 +13,15 @@ from core.payment.commands import RailReport
 from core.payment.draft import Draft, decided_at
 from core.payment.evolve_beside import note_kind
 from core.payment.finish import finish
-from core.payment.remember import conflict_key, content_of
+from core.payment.funds import returned_cents
+from core.payment.remember import conflict_key, content_of, digest
 from core.payment.report_table import (
-    ACKNOWLEDGE,
+    AMOUNT_DIFFERS,
     CONFIRM,
     CONFLICT,
+    CURRENCY_DIFFERS,
     DUPLICATE,
+    FAIL,
     KINDS,
     NO_EFFECT,
     NOTE,
@@ -26,11 +29,24 @@ from core.payment.report_table import (
     RECALL_ANSWER,
     REPORT_TABLE,
     RETURN,
+    RETURN_AMOUNT_MISSING,
+    RETURN_EXCEEDS_SETTLED,
+    RETURNS_TOO_MANY,
     SETTLE,
 )
-from core.payment.state import ENDED, UNSENT, Attempt, Payment, range_of
+from core.payment.state import (
+    CONFLICTS_OPEN_MAX,
+    ENDED,
+    RETURNS_MAX,
+    UNSENT,
+    Attempt,
+    Payment,
+    open_conflicts,
+    range_of,
+)
 from core.refusals import (
     CHANGES_NOTHING,
+    CONFLICTS_FULL,
     FIELD_INVALID,
     FIELD_MISSING,
     ID_MISMATCH,
@@ -48,6 +64,18 @@ from core.values import State, attempt_of_external_ref, external_ref
 _KINDS: Final = frozenset(KINDS)
 _DENIALS: Final = frozenset({"WITHDRAWN", "NOT_SUBMITTED"})
 _PAID: Final = frozenset({"PAID", "RETURNED"})
+_CLEARED: Final = frozenset({"ACCEPTED", "SETTLED"})
+SUBMISSION_CONTRADICTED: Final = "SUBMISSION_CONTRADICTED"
+SUBMITTED: Final = "SUBMITTED"  # code of ALREADY_SUBMITTED: by the adapter's own record
+# The reports that each verdict agrees with.
+_AGREES: Final[dict[str, frozenset[str]]] = {
+    "SETTLED_AFTER_ALL": _CLEARED,
+    "AMOUNT_ACCEPTED": _CLEARED,
+    "RETURNED": frozenset({"RETURNED"}),
+    "NOT_PAID": frozenset(
+        {"REJECTED", "EXPIRED", "WITHDRAWN", "NOT_SUBMITTED", "RECALL_ACCEPTED", "STATUS"}
+    ),
+}
 
 
 def rail_report(state: Payment | None, command: RailReport, context: Context) -> Decision:
@@ -71,19 +99,26 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
     attempt = state.attempts[number - 1]
     now = decided_at(state, context.now_ms)
     rules = context.rules
-
-    conclusive = says_never_submitted(attempt, command, rules, now) or answers_enquiry(
-        attempt, command, rules
-    )
-    if not conclusive:
-        known = _done_before(state, attempt, command)
-        if known is not None:
-            return known
-    word, why = _effect(state, attempt, command, rules, conclusive)
+    known = _same_conflict(state, attempt, command)
+    if known is not None:
+        return Duplicate(*range_of(state, known))
+    if command.kind == "RETURNED":
+        word, why = _return_effect(state, attempt, command)
+    else:
+        conclusive = answers_enquiry(attempt, command, rules) or says_never_submitted(
+            attempt, command, rules, now
+        )
+        if not conclusive:
+            known = _same_report(state, attempt, command)
+            if known is not None:
+                return Duplicate(*range_of(state, known))
+        word, why = _effect(state, attempt, command, rules, conclusive)
     if word == NO_EFFECT:
         return no_effect(why)  # type: ignore[arg-type]  # NO_EFFECT comes with its Quiet
     if word == DUPLICATE:
         return Duplicate(*range_of(state, _remembered_from(attempt, command.kind)))
+    if word == CONFLICT and open_conflicts(state) >= CONFLICTS_OPEN_MAX:
+        return no_effect(CONFLICTS_FULL)
 
     draft = Draft(
         state,
@@ -105,16 +140,39 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
         case "CONFIRM":
             rail_effects.confirm(draft, attempt, command)
         case "RECALL":
-            rail_effects.recall(draft, attempt)
+            rail_effects.recall(draft, attempt, command)
         case "RECALL_ANSWER":
             rail_effects.recall_answer(draft, attempt, command)
         case "RETURN":
             rail_effects.give_back(draft, attempt, command)
         case "NOTE":
-            rail_effects.note(draft, attempt, command)
+            has_it = rail_has_it(command, rules)
+            rail_effects.note(draft, attempt, command, rail_has_it=has_it)
         case _:
             rail_effects.conflict(draft, attempt, command, str(why))
     return finish(draft)
+
+
+def may_have_been_submitted(attempt: Attempt) -> bool:
+    """It was sent, or the rail has it all the same: a lost log tail, or a stray report."""
+    return attempt.sent_at > 0 or attempt.rail_had_it
+
+
+def rail_has_it(command: RailReport, rules: Rules) -> bool:
+    """Whether the report is evidence that the rail has the attempt: its own word, or our adapter's
+    record SUBMITTED. It outweighs "unknown" (ruling 3).
+    """
+    match command.kind:
+        case "RECEIVED":
+            return True
+        case "REJECTED":
+            return command.code in rules.resend_rejected_codes
+        case "STATUS":
+            return command.code in rules.status_known_codes
+        case "ALREADY_SUBMITTED":
+            return command.code == SUBMITTED
+        case _:
+            return False
 
 
 def says_never_submitted(attempt: Attempt, command: RailReport, rules: Rules, now: int) -> bool:
@@ -126,7 +184,7 @@ def says_never_submitted(attempt: Attempt, command: RailReport, rules: Rules, no
         and command.via_enquiry
         and command.adapter_stopped
         and command.code in rules.status_unknown_codes
-        and attempt.sent_at > 0
+        and may_have_been_submitted(attempt)
         and not attempt.acknowledged_at
         and not attempt.certain
         and attempt.outcome is None
@@ -136,62 +194,86 @@ def says_never_submitted(attempt: Attempt, command: RailReport, rules: Rules, no
 
 
 def answers_enquiry(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
-    """The rail's own denial, asked for: it makes an end certain that was not, heard before
-    or not.
+    """The rail's own denial, asked for: it makes an end certain that was not, reported before or
+    not.
     """
     return (
         command.via_enquiry
         and command.kind in ("REJECTED", "EXPIRED")
         and command.code not in rules.resend_rejected_codes
         and attempt.state in ENDED
-        and attempt.sent_at > 0
+        and may_have_been_submitted(attempt)
         and not attempt.certain
         and attempt.outcome is None
         and not _ends_otherwise(attempt, command)
     )
 
 
-def _done_before(state: Payment, attempt: Attempt, command: RailReport) -> Duplicate | None:
-    """Whether this report, or one with the same content, was heard before (domain: identity)."""
+def _same_conflict(state: Payment, attempt: Attempt, command: RailReport) -> int | None:
+    """The first sequence of the conflict that this report would open again (ruling 5).
+
+    The same contradiction is the same conflict while that is open, or when its verdict agrees with
+    the report. Otherwise only the same message id is: an enquiry's answer, or another id, is news.
+    """
     kind = command.kind
     content = content_of(state, command.code, command.amount, command.currency)
-    message_id = command.rail_message_id
+    message_id = None
     for conflict in state.conflicts:
         if (
-            conflict.attempt == attempt.number
-            and conflict.report_kind == kind
-            and conflict.content == content
-            and (
-                conflict.message_id == message_id
-                or (
-                    conflict.kind != "SAME_MESSAGE_OTHER_CONTENT"
-                    and (conflict.verdict is None or attempt.ended_at)
-                )
-            )
+            conflict.attempt != attempt.number
+            or conflict.report_kind != kind
+            or conflict.content != content
         ):
-            return Duplicate(*range_of(state, conflict.from_sequence))
-    if state.conflicts_heard:
-        heard = state.conflicts_heard.get(conflict_key(attempt.number, kind, content))
-        if heard is not None:
-            return Duplicate(*range_of(state, heard))
-    if _other_amount(state, attempt, command):
+            continue
+        message_id = message_id or digest(command.rail_message_id)
+        same_id = conflict.message_id == message_id
+        by_id = kind == "RETURNED" or conflict.kind == "SAME_MESSAGE_OTHER_CONTENT"
+        if by_id and not same_id:
+            continue  # another return, or another message
+        if conflict.verdict is None or kind in _AGREES.get(conflict.verdict, ()):
+            return conflict.from_sequence
+        if same_id and message_id is not None and not command.via_enquiry:
+            return conflict.from_sequence
+    if state.conflicts_unlisted_keys and state.conflicts_unlisted:
+        return state.conflicts_unlisted_keys.get(conflict_key(attempt.number, kind, content))
+    return None
+
+
+def _same_report(state: Payment, attempt: Attempt, command: RailReport) -> int | None:
+    """The first sequence of the report that says the same (domain: identity)."""
+    kind = command.kind
+    if _other_money(state, attempt, command) is not None:
         return None
+    if attempt.outcome == "NOT_PAID" and kind in _CLEARED:
+        # A verdict denied what was reported: said again, it is a duplicate by its id alone.
+        return None if command.via_enquiry else _by_id(attempt, command)
+    content = content_of(state, command.code, command.amount, command.currency)
     noted = note_kind(kind)
     for known in attempt.reports:
         same = known.content is None or known.content == content
         if (known.kind == kind or known.kind == noted) and same:
-            if message_id is not None and _same_id_elsewhere(state, attempt, command, content):
+            if _same_id_elsewhere(state, attempt, command, content):
                 return None
-            return Duplicate(*range_of(state, known.from_sequence))
+            return known.from_sequence
+    return None
+
+
+def _by_id(attempt: Attempt, command: RailReport) -> int | None:
+    message_id = digest(command.rail_message_id)
+    for known in attempt.reports:
+        if known.kind == command.kind and known.message_id == message_id is not None:
+            return known.from_sequence
     return None
 
 
 def _same_id_elsewhere(state: Payment, attempt: Attempt, command: RailReport, content: str) -> bool:
     """Whether the rail's message id stands for another kind or content already."""
-    message_id = command.rail_message_id
+    message_id = digest(command.rail_message_id)
+    if message_id is None:
+        return False
     kind = command.kind
     for known in attempt.reports:
-        if known.message_id == message_id and known.message_id is not None:
+        if known.message_id == message_id:
             other = known.kind != kind and known.kind != note_kind(kind)
             if other or (known.content is not None and known.content != content):
                 return True
@@ -210,60 +292,113 @@ def _effect(
     happens.
     """
     kind = command.kind
+    differs = _other_money(state, attempt, command)
+    if differs is not None:
+        return CONFLICT, differs
     content = content_of(state, command.code, command.amount, command.currency)
-    named = command.rail_message_id is not None and not conclusive
-    if named and _same_id_elsewhere(state, attempt, command, content):
+    if not conclusive and _same_id_elsewhere(state, attempt, command, content):
         return CONFLICT, "SAME_MESSAGE_OTHER_CONTENT"
-    if _other_amount(state, attempt, command):
-        return CONFLICT, "AMOUNT_DIFFERS"
     if conclusive:
-        return CONFIRM, ""
+        contradicts = kind == "STATUS" and attempt.rail_had_it
+        return (CONFLICT, SUBMISSION_CONTRADICTED) if contradicts else (CONFIRM, "")
+    if attempt.never_submitted and attempt.certain and rail_has_it(command, rules):
+        return CONFLICT, SUBMISSION_CONTRADICTED
     if kind == "REJECTED" and command.code in rules.resend_rejected_codes:
-        if attempt.state in UNSENT:
-            return NO_EFFECT, NOT_SENT
-        known = attempt.certain or attempt.outcome is not None
-        return (NO_EFFECT, RESEND_REJECTED) if known else (NOTE, "")
+        return _resend_rejected(state, attempt, rules)
     word = REPORT_TABLE[kind, attempt.state]
     if word == CONFLICT:
         return _conflict_of(state, attempt, kind)
+    if word == NOTE:
+        return _note(state, rules)
+    if word == DUPLICATE and attempt.outcome == "NOT_PAID" and kind in _CLEARED:
+        return CONFLICT, "REPORTED_AFTER_NOT_PAID"
+    if word == FAIL and kind in _DENIALS and attempt.rail_had_it:
+        return CONFLICT, SUBMISSION_CONTRADICTED
     if attempt.state in ENDED:
-        return _after_end(attempt, command, rules, word)
-    if word == NOTE and state.notes >= rules.limits.notes_max:
-        return NO_EFFECT, NOTES_FULL
+        return _after_end(state, attempt, command, rules, word)
     if word == SETTLE and _paid_elsewhere(state, attempt):
         return CONFLICT, "DOUBLE_SETTLEMENT"
-    if word in (SETTLE, ACKNOWLEDGE) and attempt.certain:
-        return CONFLICT, "HEARD_AFTER_NOT_PAID"
     if word == NO_EFFECT:
+        if rail_has_it(command, rules) and attempt.sent_at and not attempt.rail_had_it:
+            return _note(state, rules)
         return NO_EFFECT, NOT_SENT if attempt.state in UNSENT else NOT_ASKED
     return word, ""
 
 
+def _note(state: Payment, rules: Rules) -> tuple[str, str | Quiet]:
+    return (NO_EFFECT, NOTES_FULL) if state.notes >= rules.limits.notes_max else (NOTE, "")
+
+
+def _resend_rejected(state: Payment, attempt: Attempt, rules: Rules) -> tuple[str, str | Quiet]:
+    """AM05, DUPL: our own resend was rejected, which changes no state (ruling 11)."""
+    if attempt.state in UNSENT:
+        return NO_EFFECT, NOT_SENT
+    known = attempt.certain or attempt.outcome is not None
+    return (NO_EFFECT, RESEND_REJECTED) if known else _note(state, rules)
+
+
+def _return_effect(
+    state: Payment, attempt: Attempt, command: RailReport
+) -> tuple[str, str | Quiet]:
+    """Money that came back (ruling 13): by its id one return, else the total so far."""
+    if command.currency is not None and command.currency != state.currency:
+        return CONFLICT, CURRENCY_DIFFERS
+    if attempt.state in UNSENT:
+        return CONFLICT, "REPORT_BEFORE_SEND"
+    if not attempt.settled:
+        return CONFLICT, "RETURNED_BEFORE_SETTLED"
+    amount = command.amount
+    if amount is None:
+        return CONFLICT, RETURN_AMOUNT_MISSING
+    name = digest(command.rail_message_id)
+    if command.via_enquiry or name is None:
+        if amount <= returned_cents(attempt):
+            return DUPLICATE, ""
+        return (CONFLICT, RETURN_EXCEEDS_SETTLED) if amount > attempt.settled else (RETURN, "")
+    if name in attempt.returns:
+        content = content_of(state, command.code, amount, command.currency)
+        if _same_id_elsewhere(state, attempt, command, content):
+            return CONFLICT, "SAME_MESSAGE_OTHER_CONTENT"
+        return DUPLICATE, ""
+    told_apart = sum(len(each.returns) for each in state.attempts)
+    if attempt.returns_sum + amount > attempt.settled:
+        return CONFLICT, RETURN_EXCEEDS_SETTLED
+    if told_apart >= RETURNS_MAX:
+        return CONFLICT, RETURNS_TOO_MANY
+    raises = attempt.returns_sum + amount > attempt.returns_total
+    # A total was reported before: its id is remembered, so that the next one adds up.
+    return (RETURN, "") if raises else (NOTE, "")
+
+
 def _after_end(
-    attempt: Attempt, command: RailReport, rules: Rules, word: str
+    state: Payment, attempt: Attempt, command: RailReport, rules: Rules, word: str
 ) -> tuple[str, str | Quiet]:
     """What an attempt that has failed or expired still learns."""
     kind = command.kind
-    heard = {known.kind for known in attempt.reports}
     if word == CONFIRM:
         if attempt.outcome in _PAID:
             return CONFLICT, "REJECTED_AFTER_SETTLED"
         if _ends_otherwise(attempt, command):
             return CONFLICT, "CONTRADICTORY_END"
-        if kind in _DENIALS and "ALREADY_SUBMITTED" in heard:
-            return CONFLICT, "SUBMISSION_CONTRADICTED"
-        return (CONFIRM, "") if _confirms(attempt, command, rules) else (NO_EFFECT, CHANGES_NOTHING)
+        if not _confirms(attempt, command, rules):
+            return NO_EFFECT, CHANGES_NOTHING
+        if kind in _DENIALS and attempt.rail_had_it:
+            return CONFLICT, SUBMISSION_CONTRADICTED
+        return CONFIRM, ""
     if word == RECALL:
-        if heard & _DENIALS:
-            return CONFLICT, "SUBMISSION_CONTRADICTED"
         if not attempt.withdraw or attempt.certain or attempt.outcome is not None:
+            if command.code == SUBMITTED and not attempt.rail_had_it and attempt.sent_at:
+                return _note(state, rules)
             return NO_EFFECT, NOT_ASKED
         return RECALL, ""
     if word == RECALL_ANSWER:
+        answers = {known.kind for known in attempt.reports}
         if kind == "RECALL_ACCEPTED" and attempt.outcome in _PAID:
             return CONFLICT, "REJECTED_AFTER_SETTLED"
-        if kind == "RECALL_REFUSED" and "RECALL_ACCEPTED" in heard:
+        if kind == "RECALL_REFUSED" and "RECALL_ACCEPTED" in answers:
             return CONFLICT, "RECALL_CONTRADICTED"
+        if kind == "RECALL_REFUSED" and attempt.recall and attempt.never_submitted:
+            return CONFLICT, SUBMISSION_CONTRADICTED
         if attempt.certain or attempt.outcome is not None:
             return NO_EFFECT, CHANGES_NOTHING
         if kind == "RECALL_REFUSED" and attempt.recall != "REQUESTED":
@@ -304,21 +439,17 @@ def _conflict_of(state: Payment, attempt: Attempt, kind: str) -> tuple[str, str 
     if attempt.state in UNSENT:
         return CONFLICT, "REPORT_BEFORE_SEND"
     if attempt.state in ENDED:
-        if kind == "ACCEPTED" and attempt.acknowledged_at:
+        if kind == "ACCEPTED" and attempt.acknowledged_at and attempt.outcome != "NOT_PAID":
             return DUPLICATE, ""
-        if attempt.outcome == "PAID" and kind == "RETURNED":
-            return RETURN, ""
-        if attempt.outcome in _PAID and kind in ("ACCEPTED", "SETTLED"):
+        if attempt.outcome in _PAID and kind in _CLEARED:
             return NO_EFFECT, CHANGES_NOTHING
         if kind == "ACCEPTED":
             return CONFLICT, f"ACKNOWLEDGED_AFTER_{attempt.state}"
-        if kind == "SETTLED":
-            twice = _paid_elsewhere(state, attempt)
-            return CONFLICT, "DOUBLE_SETTLEMENT" if twice else f"SETTLED_AFTER_{attempt.state}"
-        return CONFLICT, "RETURNED_BEFORE_SETTLED"
-    if kind == "RETURNED":
-        return CONFLICT, "RETURNED_BEFORE_SETTLED"
+        twice = _paid_elsewhere(state, attempt)
+        return CONFLICT, "DOUBLE_SETTLEMENT" if twice else f"SETTLED_AFTER_{attempt.state}"
     if attempt.state == State.SETTLED:
+        if attempt.outcome == "NOT_PAID":
+            return NO_EFFECT, CHANGES_NOTHING  # a verdict said so already
         return CONFLICT, "REJECTED_AFTER_SETTLED"
     if kind == "RECALL_ACCEPTED":
         return CONFLICT, "RECALLED_UNASKED"
@@ -329,11 +460,14 @@ def _paid_elsewhere(state: Payment, attempt: Attempt) -> bool:
     return any(a.outcome in _PAID and a.number != attempt.number for a in state.attempts)
 
 
-def _other_amount(state: Payment, attempt: Attempt, command: RailReport) -> bool:
+def _other_money(state: Payment, attempt: Attempt, command: RailReport) -> str | None:
+    """The conflict kind of a report that names another currency or amount, or None."""
     if command.currency is not None and command.currency != state.currency:
-        return True
+        return CURRENCY_DIFFERS
     expected = attempt.settled or state.amount
-    return command.amount is not None and command.amount != expected
+    if command.amount is not None and command.amount != expected:
+        return AMOUNT_DIFFERS
+    return None
 
 
 def _remembered_from(attempt: Attempt, kind: str) -> int:

@@ -1,4 +1,6 @@
-"""A person's verdict on a conflict, and the two gated funds actions: early release and reversal."""
+"""A person's verdict on a conflict, and the gated funds actions: early release, reversal, a second
+debit. Beside them the one that needs no approval: asking Deposits Core again for what it refused.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from typing import Final
 
 from core.decider import Context, Decision, Duplicate, Refusal
 from core.header import Actor, OperatorHeader
-from core.payment import checks, gate
+from core.payment import checks, gate, verdicts
 from core.payment import events as e
 from core.payment.commands import (
     DebitFunds,
@@ -15,17 +17,39 @@ from core.payment.commands import (
     ResolveReconciliation,
     ReverseCapture,
 )
+from core.payment.deadlines import hold_window_end
 from core.payment.draft import Draft, decided_at
 from core.payment.finish import finish
-from core.payment.flow_funds import held_back, request
+from core.payment.flow import enquire
+from core.payment.flow_funds import can_capture, hold_reference, request
+from core.payment.funds import (
+    REQUESTS_MAX,
+    borne_cents,
+    held_cents,
+    latest,
+    needs_debit_approval,
+    taken_cents,
+    unanswered,
+)
 from core.payment.gate import Wanted
 from core.payment.remember import result_key
-from core.payment.state import UNSENT, Ask, Attempt, Conflict, Payment, open_conflicts, range_of
+from core.payment.report_table import FUNDS_CONTRADICTION
+from core.payment.state import (
+    UNSENT,
+    Attempt,
+    Conflict,
+    Payment,
+    open_conflicts,
+    range_of,
+    was_never_submitted,
+)
 from core.refusals import (
     CONFLICT_NOT_OPEN,
     CONFLICT_OPEN,
     FIELD_INVALID,
+    FIELD_MISSING,
     FUNDS_PRECONDITION,
+    LIMIT_REACHED,
     NO_SUCH_ATTEMPT,
     NOT_FOUND,
     VERDICT_NOT_APPLICABLE,
@@ -33,17 +57,18 @@ from core.refusals import (
 )
 from core.transitions import FINAL
 from core.values import (
-    CURRENCY,
     Action,
     FailureReason,
     FundsOperation,
     State,
     attempt_id,
     external_ref,
+    format_amount,
 )
 
-VERDICTS: Final = frozenset({"SETTLED_AFTER_ALL", "NOT_PAID", "RETURNED", "AMOUNT_ACCEPTED"})
-_NO_REVERSE: Final = frozenset({"CAPTURE_REQUESTED", "REVERSE_REQUESTED", "CREDIT_REQUESTED"})
+_MOVED_MONEY: Final = frozenset(
+    {verdicts.SETTLED_AFTER_ALL, verdicts.AMOUNT_ACCEPTED, verdicts.RETURNED}
+)
 
 
 def resolve(state: Payment | None, command: ResolveReconciliation, context: Context) -> Decision:
@@ -53,8 +78,7 @@ def resolve(state: Payment | None, command: ResolveReconciliation, context: Cont
     operator = command.operator
     limit = context.rules.limits.free_text_characters_max
     refusal = checks.needed_text("details", command.details, limit)
-    if refusal is None and command.verdict not in VERDICTS:
-        refusal = refuse(FIELD_INVALID, field="verdict", problem="is no verdict")
+    refusal = refusal or verdict_shape(command.verdict, command.amount)
     refusal = refusal or gate.admission(
         operator, gate.ROLES_OF_ACTION[Action.RESOLVE_RECONCILIATION]
     )
@@ -70,12 +94,17 @@ def resolve(state: Payment | None, command: ResolveReconciliation, context: Cont
     refusal = gate.too_late(operator, now)
     if refusal is not None:
         return refusal
-    conflict = find_conflict(state, command.conflict_id)
-    if not _is_open(state, conflict, command.conflict_id):
+    if not is_open(state, command.conflict_id):
         return refuse(CONFLICT_NOT_OPEN, conflict=command.conflict_id)
     if not 0 < command.attempt <= len(state.attempts):
         return refuse(NO_SUCH_ATTEMPT, attempt=command.attempt)
-    amount = state.amount if conflict is None else conflict.amount or state.amount
+    refusal = does_not_fit(
+        state, command.conflict_id, command.attempt, command.verdict, command.amount
+    )
+    if refusal is not None:
+        return refusal
+    conflict = find_conflict(state, command.conflict_id)
+    amount = verdict_amount(state, conflict, command.verdict, command.amount)
     wanted = Wanted(
         Action.RESOLVE_RECONCILIATION,
         command.attempt,
@@ -86,25 +115,68 @@ def resolve(state: Payment | None, command: ResolveReconciliation, context: Cont
     approval = gate.find(state, operator, wanted, now)
     if isinstance(approval, Refusal):
         return approval
-    problem = _does_not_fit(state, conflict, command)
-    if problem is not None:
-        return refuse(VERDICT_NOT_APPLICABLE, verdict=command.verdict, problem=problem)
 
     draft = _draft(state, context, command.header.traceparent, operator, now)
-    accepted = command.verdict == "AMOUNT_ACCEPTED"
+    states_amount = command.verdict in (verdicts.AMOUNT_ACCEPTED, verdicts.RETURNED)
     draft.append(
         e.ReconciliationResolved(
             draft.header(command.attempt, approval_id=approval.id),
             command.conflict_id,
             command.verdict,
             command.details,
-            amount if accepted else None,
+            amount if states_amount else None,
         )
     )
-    funds_only = conflict is not None and conflict.kind == "FUNDS_CONTRADICTION"
-    if command.verdict != "NOT_PAID" and not funds_only:
-        _paid_after_all(draft, command, amount if accepted else state.amount)
+    if conflict is None or conflict.kind != FUNDS_CONTRADICTION:
+        _follow(draft, command, amount)
     return finish(draft)
+
+
+def verdict_shape(verdict: str | None, amount: int | None) -> Refusal | None:
+    """RETURNED states what came back, and no other verdict states an amount."""
+    if verdict not in verdicts.VERDICTS:
+        return refuse(FIELD_INVALID, field="verdict", problem="is no verdict")
+    if verdict == verdicts.RETURNED and amount is None:
+        return refuse(FIELD_MISSING, field="amount")
+    if amount is not None and amount <= 0:
+        return refuse(FIELD_INVALID, field="amount", problem="is not above zero")
+    return None
+
+
+def does_not_fit(
+    state: Payment, conflict_id: str, attempt: int, verdict: str, amount: int | None
+) -> Refusal | None:
+    """Whether the verdict is none of those that fit this conflict (the third matrix)."""
+    conflict = find_conflict(state, conflict_id)
+    problem = verdicts.problem(state, conflict, verdict)
+    if conflict is not None and conflict.attempt != attempt:
+        problem = f"the conflict is about {attempt_id(conflict.attempt)}"
+    if problem is None and verdict == verdicts.RETURNED:
+        most = verdicts.returnable_cents(state, state.attempts[attempt - 1])
+        if (amount or 0) > most:
+            problem = f"at most {format_amount(most, state.currency)} can have come back"
+    if problem is None and conflict is not None and amount is not None:
+        expected = verdict_amount(state, conflict, verdict, amount)
+        if amount != expected:
+            problem = f"its amount is {format_amount(expected, state.currency)}"
+    if problem is None:
+        return None
+    return refuse(VERDICT_NOT_APPLICABLE, verdict=verdict, problem=problem)
+
+
+def verdict_amount(
+    state: Payment, conflict: Conflict | None, verdict: str, stated: int | None
+) -> int:
+    """What a verdict's approval is bound to: what came back, the rail's amount, or what the attempt
+    settles.
+    """
+    if verdict == verdicts.RETURNED and stated is not None:
+        return stated
+    if conflict is None:
+        return state.amount
+    if verdict == verdicts.AMOUNT_ACCEPTED:
+        return conflict.amount or state.amount
+    return state.attempts[conflict.attempt - 1].settled or state.amount
 
 
 def release_early(state: Payment | None, command: ReleaseFunds, context: Context) -> Decision:
@@ -122,22 +194,15 @@ def release_early(state: Payment | None, command: ReleaseFunds, context: Context
     if done is not None:
         return Duplicate(*range_of(state, done))
     now = decided_at(state, context.now_ms)
-    refusal = gate.too_late(operator, now)
+    refusal = gate.too_late(operator, now) or funds_precondition(
+        state, Action.RELEASE_EARLY, command.attempt
+    )
     if refusal is not None:
         return refusal
-    if not 0 < command.attempt <= len(state.attempts):
-        return refuse(NO_SUCH_ATTEMPT, attempt=command.attempt)
-    attempt = state.attempts[command.attempt - 1]
-    if attempt.funds != "RELEASE_DEFERRED":
-        return refuse(
-            FUNDS_PRECONDITION,
-            attempt=attempt.number,
-            expected="RELEASE_DEFERRED",
-            actual=attempt.funds,
-        )
     conflicts = open_conflicts(state)
     if conflicts:
         return refuse(CONFLICT_OPEN, count=conflicts)
+    attempt = state.attempts[command.attempt - 1]
     wanted = Wanted(Action.RELEASE_EARLY, attempt.number, state.amount)
     approval = gate.find(state, operator, wanted, now)
     if isinstance(approval, Refusal):
@@ -148,7 +213,7 @@ def release_early(state: Payment | None, command: ReleaseFunds, context: Context
         draft,
         attempt,
         FundsOperation.RELEASE,
-        held_back(attempt),
+        held_cents(attempt),
         approval_id=approval.id,
     )
     return finish(draft)
@@ -169,20 +234,13 @@ def reverse_capture(state: Payment | None, command: ReverseCapture, context: Con
     if done is not None:
         return Duplicate(*range_of(state, done))
     now = decided_at(state, context.now_ms)
-    refusal = gate.too_late(operator, now)
+    refusal = gate.too_late(operator, now) or funds_precondition(
+        state, Action.REVERSE, command.attempt
+    )
     if refusal is not None:
         return refusal
-    if not 0 < command.attempt <= len(state.attempts):
-        return refuse(NO_SUCH_ATTEMPT, attempt=command.attempt)
     attempt = state.attempts[command.attempt - 1]
     amount = captured_amount(attempt)
-    if amount <= 0 or attempt.funds in _NO_REVERSE:
-        return refuse(
-            FUNDS_PRECONDITION,
-            attempt=attempt.number,
-            expected="CAPTURED",
-            actual=attempt.funds,
-        )
     approval = gate.find(state, operator, Wanted(Action.REVERSE, attempt.number, amount), now)
     if isinstance(approval, Refusal):
         return approval
@@ -207,33 +265,35 @@ def debit_again(state: Payment | None, command: DebitFunds, context: Context) ->
     if done is not None:
         return Duplicate(*range_of(state, done))
     now = decided_at(state, context.now_ms)
-    refusal = gate.too_late(operator, now)
+    refusal = gate.too_late(operator, now) or funds_precondition(
+        state, Action.DEBIT_AGAIN, command.attempt
+    )
     if refusal is not None:
         return refusal
-    if not 0 < command.attempt <= len(state.attempts):
-        return refuse(NO_SUCH_ATTEMPT, attempt=command.attempt)
+    conflicts = open_conflicts(state)
+    if conflicts:
+        return refuse(CONFLICT_OPEN, count=conflicts)
     attempt = state.attempts[command.attempt - 1]
     amount = second_debit(state, attempt)
-    if amount <= 0:
-        return refuse(
-            FUNDS_PRECONDITION,
-            attempt=attempt.number,
-            expected="a second settlement that was not debited",
-            actual=attempt.funds,
-        )
     approval = gate.find(state, operator, Wanted(Action.DEBIT_AGAIN, attempt.number, amount), now)
     if isinstance(approval, Refusal):
         return approval
 
     draft = _draft(state, context, command.header.traceparent, operator, now)
-    request(draft, attempt, FundsOperation.DEBIT_FORCED, amount, approval_id=approval.id)
+    if can_capture(state, attempt):
+        operation, amount = FundsOperation.CAPTURE, min(amount, held_cents(attempt))
+    else:
+        operation = FundsOperation.DEBIT_FORCED
+    request(draft, attempt, operation, amount, approval_id=approval.id)
     return finish(draft)
 
 
 def repeat_request(
     state: Payment | None, command: RepeatFundsRequest, context: Context
 ) -> Decision:
-    """A person asks Deposits Core again for what it refused: the operation's next number."""
+    """A person asks Deposits Core again for what it refused: the operation's next number, for what
+    is needed now. It moves no money that the record does not call for, so it needs no approval.
+    """
     operator = command.operator
     limit = context.rules.limits.free_text_characters_max
     refusal = checks.needed_text("reason", command.reason, limit)
@@ -251,42 +311,95 @@ def repeat_request(
     if not 0 < command.attempt <= len(state.attempts):
         return refuse(NO_SUCH_ATTEMPT, attempt=command.attempt)
     attempt = state.attempts[command.attempt - 1]
-    refused = refused_ask(attempt, command.operation)
-    if refused is None:
+    operation = command.operation
+    refused = latest(attempt, operation)
+    amount = _needed_now(state, attempt, operation)
+    if refused is None or refused.status != "REFUSED" or amount <= 0:
         return refuse(
             FUNDS_PRECONDITION,
             attempt=attempt.number,
-            expected=f"{command.operation} refused",
+            expected=f"a {operation} that was refused and is still needed",
             actual=attempt.funds,
         )
+    if refused.number >= REQUESTS_MAX:
+        return refuse(LIMIT_REACHED, count=refused.number, what=f"requests of {operation}")
 
     draft = _draft(state, context, command.header.traceparent, operator, now)
-    request(draft, attempt, command.operation, refused.amount)
+    is_hold = operation == FundsOperation.HOLD
+    by_name = refused.hold_number if held_cents(attempt) <= 0 else 0
+    request(
+        draft,
+        attempt,
+        operation,
+        amount,
+        by_person=True,
+        not_after=hold_window_end(state, context.rules.windows) if is_hold else None,
+        hold_funds_ref=hold_reference(draft.payment_id, attempt, by_name),
+    )
     return finish(draft)
 
 
-def second_debit(state: Payment, attempt: Attempt) -> int:
-    """What the rail settled a second time and nobody has debited yet, in cents."""
-    others = any(a.outcome == "PAID" for a in state.attempts if a is not attempt)
-    if attempt.outcome != "PAID" or not others:
+def _needed_now(state: Payment, attempt: Attempt, operation: str) -> int:
+    """What the operation would have to move now, in cents: 0 when it is not needed, or when another
+    request of the attempt waits for its answer.
+    """
+    waits = unanswered(attempt)
+    if operation == FundsOperation.RELEASE:
+        if waits is None:
+            return held_cents(attempt)
+        return waits.amount if waits.operation == FundsOperation.HOLD else 0  # by name
+    if waits is not None:
         return 0
-    taken = attempt.captured + attempt.debited - attempt.reversed - attempt.credited
-    return attempt.settled - attempt.waived - taken
+    due = borne_cents(attempt) - taken_cents(attempt)
+    match operation:
+        case FundsOperation.HOLD:
+            waiting = attempt.state in UNSENT and held_cents(attempt) <= 0
+            return state.amount if waiting else 0
+        case FundsOperation.CAPTURE:
+            return min(due, held_cents(attempt)) if can_capture(state, attempt) else 0
+        case FundsOperation.DEBIT_FORCED:
+            return 0 if held_cents(attempt) else due
+        case FundsOperation.REVERSE:
+            return min(-due, attempt.captured - attempt.reversed)
+        case _:
+            return -due
 
 
-def refused_ask(attempt: Attempt, operation: str) -> Ask | None:
-    """The latest instruction of this operation, when Deposits Core refused it."""
-    latest = None
-    for ask in attempt.asks:
-        if ask.operation == operation:
-            latest = ask
-    return latest if latest is not None and latest.status == "REFUSED" else None
+def funds_precondition(state: Payment, action: str, number: int) -> Refusal | None:
+    """What the funds of the named attempt must be for a gated funds action. While a request of the
+    attempt waits for its answer, no other is made or approved.
+    """
+    if not 0 < number <= len(state.attempts):
+        return refuse(NO_SUCH_ATTEMPT, attempt=number)
+    attempt = state.attempts[number - 1]
+    match action:
+        case Action.RELEASE_EARLY:
+            good, expected = attempt.funds == "RELEASE_DEFERRED", "RELEASE_DEFERRED"
+        case Action.REVERSE:
+            good, expected = captured_amount(attempt) > 0, "CAPTURED"
+        case _:
+            releases = held_cents(attempt) > 0 and not can_capture(state, attempt)
+            good = second_debit(state, attempt) > 0 and not releases
+            expected = "a second settlement that is not debited, with nothing held"
+    waits = unanswered(attempt)
+    if good and waits is None:
+        return None
+    actual = attempt.funds if waits is None else f"{waits.operation} not answered"
+    return refuse(FUNDS_PRECONDITION, attempt=number, expected=expected, actual=actual)
+
+
+def second_debit(state: Payment, attempt: Attempt) -> int:
+    """What a second settlement would take from the customer, in cents; 0 when it needs no
+    approval.
+    """
+    if not needs_debit_approval(state, attempt):
+        return 0
+    return max(0, borne_cents(attempt) - taken_cents(attempt))
 
 
 def captured_amount(attempt: Attempt) -> int:
     """What is captured and not given back yet, in cents."""
-    taken = attempt.captured + attempt.debited - attempt.reversed - attempt.credited
-    return min(taken, attempt.captured - attempt.reversed)
+    return min(taken_cents(attempt), attempt.captured - attempt.reversed)
 
 
 def find_conflict(state: Payment, conflict_id: str | None) -> Conflict | None:
@@ -296,8 +409,9 @@ def find_conflict(state: Payment, conflict_id: str | None) -> Conflict | None:
     return None
 
 
-def _is_open(state: Payment, conflict: Conflict | None, conflict_id: str) -> bool:
+def is_open(state: Payment, conflict_id: str | None) -> bool:
     """A listed one that is open; or one that is only counted: made, not listed, not resolved."""
+    conflict = find_conflict(state, conflict_id)
     if conflict is not None:
         return conflict.verdict is None
     made = {f"cnf_{n:03d}" for n in range(1, state.conflicts_made + 1)}
@@ -305,23 +419,14 @@ def _is_open(state: Payment, conflict: Conflict | None, conflict_id: str) -> boo
     return state.conflicts_unlisted > 0 and conflict_id in made and not resolved
 
 
-def _does_not_fit(
-    state: Payment, conflict: Conflict | None, command: ResolveReconciliation
-) -> str | None:
-    accepted = command.verdict == "AMOUNT_ACCEPTED"
-    if conflict is None:
-        return "the conflict was only counted, its amount is not known" if accepted else None
-    if conflict.attempt != command.attempt:
-        return f"the conflict is about attempt {conflict.attempt}"
-    if conflict.kind == "FUNDS_CONTRADICTION":
-        return None if accepted else "a contradiction of Deposits Core takes AMOUNT_ACCEPTED only"
-    if not accepted:
-        return None
-    if conflict.kind != "AMOUNT_DIFFERS" or conflict.report_kind != "SETTLED":
-        return "the conflict is not about a settlement of another amount"
-    if conflict.amount is None or conflict.currency not in (None, CURRENCY):
-        return "the rail named no amount in AUD"
-    return None
+def _follow(draft: Draft, command: ResolveReconciliation, amount: int) -> None:
+    """What the verdict brings about beside the conflict's end."""
+    attempt = draft.state.attempts[command.attempt - 1]
+    if command.verdict == verdicts.REPORT_WRONG:
+        enquire(draft, attempt, "a report was wrong")
+    elif command.verdict in _MOVED_MONEY:
+        accepted = command.verdict == verdicts.AMOUNT_ACCEPTED
+        _paid_after_all(draft, command, amount if accepted else attempt.settled)
 
 
 def _paid_after_all(draft: Draft, command: ResolveReconciliation, amount: int) -> None:
@@ -370,17 +475,16 @@ def _settle(draft: Draft, attempt: Attempt, conflict_id: str, amount: int) -> No
 
 
 def _end(draft: Draft, attempt: Attempt) -> None:
-    """End an unsent attempt for certain; a sent one is withdrawn, and its fate is enquired
-    about.
+    """End an unsent attempt, for certain unless it is the one that was paid; a sent one is
+    withdrawn, and its fate is enquired about.
     """
-    unsent = attempt.state in UNSENT
     draft.append(
         e.PaymentFailed(
             draft.header(attempt.number, State.FAILED.value, reason=FailureReason.CANCELLED.value),
             attempt_id(attempt.number),
             "system",
             False,
-            unsent or attempt.certain,
+            attempt.outcome is None and (attempt.certain or was_never_submitted(attempt)),
             attempt.state == State.ACKNOWLEDGED,
             None,
             None,

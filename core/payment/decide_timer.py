@@ -10,11 +10,12 @@ from core.payment import deadlines
 from core.payment import events as e
 from core.payment.commands import TimerDue
 from core.payment.decide_policy import fail_unsent
-from core.payment.draft import Draft, decided_at
+from core.payment.draft import SYSTEM, Draft, decided_at
 from core.payment.finish import finish
-from core.payment.flow import enquire, outstanding
+from core.payment.flow import ask_for_fate, outstanding
 from core.payment.flow_funds import repeat
-from core.payment.state import Ask, Attempt, Payment
+from core.payment.funds import UNANSWERED
+from core.payment.state import Ask, Attempt, Payment, was_never_submitted
 from core.refusals import TIMER_STALE, no_effect
 from core.values import FailureReason, State, attempt_id
 
@@ -45,6 +46,8 @@ def timer_due(state: Payment | None, command: TimerDue, context: Context) -> Dec
             _enquire(draft)
         case deadlines.FUNDS_REPEAT:
             _repeat(draft)
+        case deadlines.APPROVAL:
+            _expire_approval(draft)
         case _:
             outstanding(draft)  # SEND: nothing but time held it back
             if not draft.events:
@@ -64,7 +67,7 @@ def _expire(draft: Draft, attempt: Attempt) -> None:
             draft.header(attempt.number, State.EXPIRED.value, reason=State.EXPIRED.value),
             attempt_id(attempt.number),
             "system",
-            True,
+            was_never_submitted(attempt),
             None,
             None,
             None,
@@ -73,6 +76,26 @@ def _expire(draft: Draft, attempt: Attempt) -> None:
             None,
         )
     )
+
+
+def _expire_approval(draft: Draft) -> None:
+    """Nobody decided in time: the request ends, and with it the freeze and the waiting."""
+    for approval in draft.state.approvals:
+        if (
+            approval.status in deadlines.WAITS_FOR_DECISION
+            and approval.expires_at == draft.state.deadline
+        ):
+            draft.append(
+                e.OperatorActionRejected(
+                    draft.header(approval.attempt, approval_id=approval.id, actor=SYSTEM),
+                    approval.action,
+                    SYSTEM.id,
+                    ("approval expired",),
+                    f"rules {draft.rules.number}",
+                    "nobody decided within the time that a request has",
+                )
+            )
+            return
 
 
 def _overdue(draft: Draft, attempt: Attempt, deadline: int) -> None:
@@ -89,11 +112,11 @@ def _enquire(draft: Draft) -> None:
     windows = draft.rules.windows
     due: tuple[int, Attempt] | None = None
     for attempt in draft.state.attempts:
-        at = deadlines.next_enquiry_at(attempt, windows)
+        at = deadlines.next_enquiry_at(draft.state, attempt, windows)
         if at is not None and (due is None or at < due[0]):
             due = at, attempt
     if due is not None:
-        enquire(draft, due[1], "overdue" if due[1].overdue else "uncertain")
+        ask_for_fate(draft, due[1])
 
 
 def _repeat(draft: Draft) -> None:
@@ -101,7 +124,9 @@ def _repeat(draft: Draft) -> None:
     due: tuple[int, Attempt, Ask] | None = None
     for attempt in draft.state.attempts:
         for ask in attempt.asks:
-            at = deadlines.next_repeat_at(ask, windows)
+            if ask.status not in UNANSWERED:
+                continue
+            at = deadlines.next_repeat_at(attempt, ask, windows)
             if at is not None and (due is None or at < due[0]):
                 due = at, attempt, ask
     if due is not None:

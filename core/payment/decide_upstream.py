@@ -10,7 +10,13 @@ from core.payment.commands import CreatePayment, ExpirePayment
 from core.payment.draft import Draft, decided_at
 from core.payment.finish import finish
 from core.payment.remember import result_key
-from core.payment.state import UNSENT, Payment, open_conflicts, range_of
+from core.payment.state import (
+    UNSENT,
+    Payment,
+    open_conflicts,
+    range_of,
+    was_never_submitted,
+)
 from core.refusals import (
     AMOUNT_NOT_POSITIVE,
     AMOUNT_OVER_LIMIT,
@@ -138,7 +144,7 @@ def expire(state: Payment | None, command: ExpirePayment, context: Context) -> D
             draft.header(number, State.EXPIRED.value, reason=State.EXPIRED.value),
             attempt_id(number),
             "upstream",
-            True,
+            was_never_submitted(state.attempts[-1]),
             command.reason,
             None,
             None,

@@ -311,6 +311,10 @@ class RailEnquiryRequested(msgspec.Struct, frozen=True, gc=False):
 
 
 class RailStatusReported(msgspec.Struct, frozen=True, gc=False):
+    """A note. `rail_has_it`: the rail, or our own record SUBMITTED, says that the rail has the
+    attempt (ruling 3).
+    """
+
     header: EventHeader
     external_ref: str
     kind: str
@@ -327,6 +331,7 @@ class RailStatusReported(msgspec.Struct, frozen=True, gc=False):
     via_enquiry: bool
     adapter_stopped: bool
     assigned_from: AssignedFrom | None
+    rail_has_it: bool = False
 
 
 class NonPaymentConfirmed(msgspec.Struct, frozen=True, gc=False):

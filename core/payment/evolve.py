@@ -17,7 +17,8 @@ from core.payment import evolve_beside as beside
 from core.payment import evolve_funds as funds
 from core.payment import evolve_lifecycle as lifecycle
 from core.payment.corrupt import CorruptHistory
-from core.payment.state import Payment
+from core.payment.remember import without_unnamed_ends
+from core.payment.state import ENDS_KEPT, Payment
 from core.transitions import LIFECYCLE_EVENT_NAMES, target_of
 
 __all__ = ["CorruptHistory", "evolve"]
@@ -76,7 +77,8 @@ def _begin_decision(new: Payment, header: EventHeader) -> None:
     if cause.offset == new.decision_offset and mark == new.decision_topic:
         return
     if new.decision_remembered:
-        new.ends = {**new.ends, new.decision_from: new.sequence}
+        ends = {**new.ends, new.decision_from: new.sequence}
+        new.ends = ends if len(ends) % ENDS_KEPT else without_unnamed_ends(new, ends)
     new.decision_from = header.sequence
     new.decision_topic = mark
     new.decision_offset = cause.offset

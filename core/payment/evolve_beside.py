@@ -5,27 +5,32 @@ from __future__ import annotations
 from core.header import EventHeader
 from core.payment import events as e
 from core.payment.corrupt import CorruptHistory
-from core.payment.evolve_lifecycle import use_approval
+from core.payment.evolve_lifecycle import NEVER_SUBMITTED, use_approval
+from core.payment.funds import returned_cents
 from core.payment.remember import (
     conflict_key,
     content_of,
+    digest,
     found_key,
     own_attempt,
     remember_report,
     remember_result,
     result_key,
 )
-from core.payment.report_table import SUBMISSION_FOUND
+from core.payment.report_table import FUNDS_CONTRADICTION, SUBMISSION_FOUND
 from core.payment.state import (
     APPROVALS_REMEMBERED_MAX,
-    CONFLICTS_HEARD_MAX,
     CONFLICTS_LISTED_MAX,
+    CONFLICTS_OPEN_MAX,
     CONFLICTS_REMEMBERED_MAX,
+    ENDED,
     Approval,
+    Attempt,
     Conflict,
     Notification,
     Payment,
 )
+from core.values import attempt_of_external_ref
 
 
 def policy_checked(new: Payment, event: e.PolicyChecked, header: EventHeader) -> None:
@@ -81,10 +86,14 @@ def action_approved(new: Payment, event: e.OperatorActionApproved, header: Event
 
 
 def action_rejected(new: Payment, event: e.OperatorActionRejected, header: EventHeader) -> None:
-    approval = _decide(new, header, "REJECTED", event.decided_by)
+    # The system rejects what nobody decided in time.
+    status = "EXPIRED" if header.actor.kind == "system" else "REJECTED"
+    approval = _decide(new, header, status, event.decided_by)
     for attempt in new.attempts:
         if attempt.frozen_by == approval.id and attempt.frozen_until is not None:
-            own_attempt(new, attempt.number).frozen_until = None
+            # Not forgotten: the window ends at the earliest a while after it (ruling 8).
+            frozen_until = min(attempt.frozen_until, header.decided_at)
+            own_attempt(new, attempt.number).frozen_until = frozen_until
 
 
 def overdue(new: Payment, event: e.PaymentOverdue, header: EventHeader) -> None:
@@ -99,11 +108,19 @@ def enquiry_requested(new: Payment, event: e.RailEnquiryRequested, header: Event
 
 
 def status_reported(new: Payment, event: e.RailStatusReported, header: EventHeader) -> None:
-    """A note. A rejection noted here is the rejection of our own resend: it moves nothing."""
+    """A note. A rejection noted here is the rejection of our own resend; a return, one that raises
+    nothing. On an attempt under way, the rail's word that it has it takes certainty back.
+    """
     mine = own_attempt(new, header.attempt)
     new.notes += 1
     if event.kind == "REJECTED":
         mine.resend_rejected = True
+    if event.rail_has_it:
+        mine.rail_had_it = True
+        if mine.state not in ENDED:
+            mine.certain = mine.never_submitted = False
+    if event.kind == "RETURNED":
+        _add_return(mine, event.amount or 0, event.rail_message_id, via_enquiry=event.via_enquiry)
     content = content_of(new, event.code, event.amount, event.currency)
     remember_report(new, mine, note_kind(event.kind), event.rail_message_id, content)
 
@@ -116,6 +133,7 @@ def note_kind(kind: str) -> str:
 def non_payment_confirmed(new: Payment, event: e.NonPaymentConfirmed, header: EventHeader) -> None:
     mine = own_attempt(new, header.attempt)
     mine.certain = True
+    mine.never_submitted = event.by in NEVER_SUBMITTED
     mine.retry_safe = mine.retry_safe and event.retry_safe
     content = content_of(new, event.code, None, None)
     remember_report(new, mine, event.by, event.rail_message_id, content)
@@ -124,12 +142,15 @@ def non_payment_confirmed(new: Payment, event: e.NonPaymentConfirmed, header: Ev
 def recall_requested(new: Payment, event: e.RecallRequested, header: EventHeader) -> None:
     mine = own_attempt(new, header.attempt)
     mine.recall = "REQUESTED"
+    if event.code == "SUBMITTED":
+        mine.rail_had_it = True
     remember_report(new, mine, "ALREADY_SUBMITTED", None, None)
 
 
 def recall_answered(new: Payment, event: e.RecallAnswered, header: EventHeader) -> None:
     mine = own_attempt(new, header.attempt)
     mine.recall = "ACCEPTED" if event.accepted else "REFUSED"
+    mine.rail_had_it = True
     kind = f"RECALL_{mine.recall}"
     content = content_of(new, event.code, None, None)
     remember_report(new, mine, kind, event.rail_message_id, content)
@@ -142,21 +163,23 @@ def reconciliation_required(
     new.decision_remembered = True
     if event.kind == SUBMISSION_FOUND and event.external_ref is not None:
         remember_result(new, found_key(event.external_ref, event.report_kind))
+        if attempt_of_external_ref(event.external_ref) == header.attempt:
+            own_attempt(new, header.attempt).rail_had_it = True
+    content = content_of(new, event.code, event.amount, event.currency)
     listed = sum(1 for c in new.conflicts if c.verdict is None)
     if listed >= CONFLICTS_LISTED_MAX:
         new.conflicts_unlisted += 1
-        content = content_of(new, event.code, event.amount, event.currency)
-        heard = [*new.conflicts_heard.items()][-(CONFLICTS_HEARD_MAX - 1) :]
+        keys = [*new.conflicts_unlisted_keys.items()][-(CONFLICTS_OPEN_MAX - 1) :]
         key = conflict_key(header.attempt, event.report_kind, content)
-        new.conflicts_heard = {**dict(heard), key: new.decision_from}
+        new.conflicts_unlisted_keys = {**dict(keys), key: new.decision_from}
         return
     conflict = Conflict(
         id=event.conflict_id,
         kind=event.kind,
         attempt=header.attempt,
         report_kind=event.report_kind,
-        content=content_of(new, event.code, event.amount, event.currency),
-        message_id=event.rail_message_id,
+        content=content,
+        message_id=digest(event.rail_message_id),
         amount=event.amount,
         currency=event.currency,
         from_sequence=new.decision_from,
@@ -170,26 +193,31 @@ def reconciliation_resolved(
     kind = _close_conflict(new, event)
     remember_result(new, result_key("Q", f"{event.conflict_id}:{header.attempt}:{event.verdict}"))
     use_approval(new, header)
-    if kind == "FUNDS_CONTRADICTION":
+    if kind == FUNDS_CONTRADICTION:
         return  # the books are put right outside; the payment's fate is not in question
     mine = own_attempt(new, header.attempt)
     match event.verdict:
         case "NOT_PAID":
             mine.certain = True
-            if mine.ended_at:
-                mine.outcome = "NOT_PAID"
+            mine.outcome = "NOT_PAID"
         case "SETTLED_AFTER_ALL" | "AMOUNT_ACCEPTED":
-            mine.outcome = "PAID"
-            mine.settled = event.amount or mine.settled or new.amount
+            _paid(new, mine, event.amount or mine.settled or new.amount)
         case "RETURNED":
-            mine.outcome = "RETURNED"
+            _paid(new, mine, mine.settled or new.amount)
+            mine.returns_total = returned_cents(mine) + (event.amount or 0)
+        case "REPORT_WRONG":
+            mine.enquiry_round = 0
         case _:
             raise CorruptHistory(f"verdict {event.verdict}")
+    if mine.outcome == "PAID" and 0 < mine.settled <= returned_cents(mine):
+        mine.outcome = "RETURNED"
 
 
 def returned(new: Payment, event: e.PaymentReturned, header: EventHeader) -> None:
     mine = own_attempt(new, header.attempt)
-    mine.outcome = "RETURNED"
+    _add_return(mine, event.amount, event.rail_message_id, via_enquiry=event.via_enquiry)
+    if mine.outcome == "PAID" and mine.settled <= returned_cents(mine):
+        mine.outcome = "RETURNED"
     content = content_of(new, event.code, event.amount, event.currency)
     remember_report(new, mine, "RETURNED", event.rail_message_id, content)
 
@@ -217,6 +245,28 @@ def notified(new: Payment, event: e.CustomerNotified, header: EventHeader) -> No
     raise CorruptHistory(f"no notification {event.notification_id}")
 
 
+def _paid(new: Payment, mine: Attempt, settled: int) -> None:
+    """A person says that the rail moved money. When another attempt is paid too, this is a second
+    settlement, whose debit needs an approval of its own (ruling 5).
+    """
+    others = any(a.outcome == "PAID" and a.number != mine.number for a in new.attempts)
+    if others and mine.outcome != "PAID":
+        mine.second_settlement = True
+    mine.outcome = "PAID"
+    mine.settled = settled
+    mine.certain = mine.never_submitted = False
+
+
+def _add_return(mine: Attempt, amount: int, message_id: str | None, *, via_enquiry: bool) -> None:
+    """One return by its id, or the total so far (ruling 13)."""
+    name = digest(message_id)
+    if via_enquiry or name is None:
+        mine.returns_total = max(mine.returns_total, amount)
+    else:
+        mine.returns_sum += amount
+        mine.returns = [*mine.returns, name]
+
+
 def _close_conflict(new: Payment, event: e.ReconciliationResolved) -> str | None:
     """The kind of the conflict that is closed; None for one that was only counted."""
     for index, known in enumerate(new.conflicts):
@@ -241,7 +291,11 @@ def _without_oldest_closed(conflicts: list[Conflict]) -> list[Conflict]:
 
 def _without_oldest_ended(new: Payment) -> list[Approval]:
     now = new.decided_at
-    ended = [a for a in new.approvals if a.status in ("USED", "REJECTED") or a.expires_at <= now]
+    ended = [
+        a
+        for a in new.approvals
+        if a.status in ("USED", "REJECTED", "EXPIRED") or a.expires_at <= now
+    ]
     if len(ended) < APPROVALS_REMEMBERED_MAX:
         return new.approvals
     return [a for a in new.approvals if a is not ended[0]]

@@ -10,6 +10,7 @@ from core.header import EventHeader
 from core.payment import events as e
 from core.payment.corrupt import CorruptHistory
 from core.payment.evolve_lifecycle import use_approval
+from core.payment.funds import UNANSWERED
 from core.payment.remember import own_attempt, remember_result, result_key
 from core.payment.state import Ask, Attempt, Payment
 from core.values import FUNDS_LETTER
@@ -22,6 +23,15 @@ _STEM: Final[dict[str, str]] = {
     "REVERSE": "REVERSE",
     "CREDIT": "CREDIT",
 }
+# Natural keys of what a person's approval allowed.
+_APPROVED_LETTER: Final[dict[str, str]] = {
+    "RELEASE": "L",
+    "REVERSE": "V",
+    "CAPTURE": "D",
+    "DEBIT_FORCED": "D",
+}
+# Deposits Core's words that no hold stands: never carried out, or gone by itself.
+NO_HOLD_CODES: Final = frozenset({"NEVER_HELD", "HOLD_GONE"})
 _OPERATION_OF_LETTER: Final[dict[str, str]] = {letter: op for op, letter in FUNDS_LETTER.items()}
 
 
@@ -34,7 +44,16 @@ def requested(new: Payment, event: e.FundsRequested, header: EventHeader) -> Non
     if index is None:
         if event.repeat:
             raise CorruptHistory(f"{event.funds_ref} was repeated but never asked")
-        ask = Ask(operation, number, event.amount, "REQUESTED", header.decided_at)
+        by_name = 0 if event.hold_funds_ref is None else int(event.hold_funds_ref[31:])
+        ask = Ask(
+            operation,
+            number,
+            event.amount,
+            "REQUESTED",
+            header.decided_at,
+            not_after=event.not_after or 0,
+            hold_number=by_name,
+        )
         mine.asks = [*mine.asks, ask]
     else:
         ask = mine.asks[index].__copy__()
@@ -43,31 +62,40 @@ def requested(new: Payment, event: e.FundsRequested, header: EventHeader) -> Non
         ask.repeat = event.repeat
         mine.asks = [*mine.asks[:index], ask, *mine.asks[index + 1 :]]
     if header.approval_id is not None:
-        letter = "L" if operation == "RELEASE" else "V"
         if operation == "REVERSE":
             mine.waived += event.amount
-        remember_result(new, result_key(letter, header.attempt))
+        elif operation != "RELEASE":
+            mine.debit_approved = True
+        remember_result(new, result_key(_APPROVED_LETTER[operation], header.attempt))
         use_approval(new, header)
 
 
 def request_failed(new: Payment, event: e.FundsRequestFailed, header: EventHeader) -> None:
     mine = own_attempt(new, header.attempt)
-    _answer(new, mine, event.funds_ref, "FAILED")
+    _answer(new, mine, event.funds_ref, event.result)
     mine.funds = f"{_STEM[event.operation]}_FAILED"
 
 
 def held(new: Payment, event: e.FundsHeld, header: EventHeader) -> None:
     mine = own_attempt(new, header.attempt)
     _answer(new, mine, event.funds_ref, "DONE")
-    mine.funds = "HELD"
+    if not any(a.hold_number and a.status in UNANSWERED for a in mine.asks):
+        mine.funds = "HELD"  # else its release by name is under way
     mine.hold_ref = event.hold_ref
     mine.held += event.amount
 
 
 def hold_declined(new: Payment, event: e.FundsHoldDeclined, header: EventHeader) -> None:
+    """Declined, or never carried out: then the release that names the hold has nothing to do."""
     mine = own_attempt(new, header.attempt)
     _answer(new, mine, event.funds_ref, "DECLINED")
     mine.funds = "HOLD_DECLINED"
+    if event.code not in NO_HOLD_CODES:
+        return
+    number = int(event.funds_ref[31:])
+    for ask in mine.asks:
+        if ask.hold_number == number and ask.status in UNANSWERED:
+            _answer(new, mine, f"{event.funds_ref[:30]}R{ask.number:02d}", "NEVER_HELD")
 
 
 def captured(new: Payment, event: e.FundsCaptured, header: EventHeader) -> None:
@@ -78,8 +106,10 @@ def captured(new: Payment, event: e.FundsCaptured, header: EventHeader) -> None:
 
 
 def released(new: Payment, event: e.FundsReleased, header: EventHeader) -> None:
+    """By a release, or found when its capture was refused: the hold is gone."""
     mine = own_attempt(new, header.attempt)
-    _answer(new, mine, event.funds_ref, "DONE")
+    if event.funds_ref[30] == FUNDS_LETTER["RELEASE"]:
+        _answer(new, mine, event.funds_ref, "DONE")
     mine.released += event.amount
     mine.funds = _settled_funds(mine) or "RELEASED"
 
@@ -110,7 +140,7 @@ def release_deferred(new: Payment, event: e.FundsReleaseDeferred, header: EventH
 
 
 def hold_transferred(new: Payment, event: e.FundsHoldTransferred, header: EventHeader) -> None:
-    """The later attempt takes the hold over: its sums and reference move with it."""
+    """Another attempt takes the hold over: its sums and reference move with it."""
     giver = own_attempt(new, event.from_attempt)
     taker = own_attempt(new, event.to_attempt)
     giver.held -= event.amount

@@ -17,6 +17,9 @@ from core.payment.remember import (
 from core.payment.state import Approval, Attempt, Payment
 from core.values import State
 
+# Reports by which our adapter, or the rail's "unknown", says that nothing was ever submitted.
+NEVER_SUBMITTED = frozenset({"WITHDRAWN", "NOT_SUBMITTED", "STATUS"})
+
 
 def created(event: e.PaymentIntentCreated, mark: int) -> Payment:
     header = event.header
@@ -73,12 +76,16 @@ def sent(new: Payment, event: e.PaymentSentToRail, header: EventHeader) -> None:
     mine.state = new.state
     mine.sent_at = header.decided_at
     mine.submit_before = event.submit_before
+    # Certainty is about submissions already made: this one begins uncertain (ruling 3).
+    mine.certain = mine.never_submitted = False
 
 
 def acknowledged(new: Payment, event: e.PaymentAcknowledged, header: EventHeader) -> None:
     mine = _current(new, header)
     mine.state = new.state
     mine.acknowledged_at = header.decided_at
+    mine.rail_had_it = True
+    mine.certain = mine.never_submitted = False
     mine.overdue = None
     mine.enquiry_round = 0
     content = None if event.implied else content_of(new, event.code, None, None)
@@ -93,6 +100,7 @@ def settled(new: Payment, event: e.PaymentSettled, header: EventHeader) -> None:
     mine.overdue = None
     mine.enquiry_round = 0
     mine.settled = event.amount
+    mine.certain = mine.never_submitted = False
     if mine.outcome != "RETURNED":  # by the verdict that this settlement belongs to
         mine.outcome = "PAID"
     if event.conflict_id is None:
@@ -111,9 +119,14 @@ def failed(new: Payment, event: e.PaymentFailed, header: EventHeader) -> None:
         remember_report(new, mine, event.report_kind, event.rail_message_id, content)
     mine.late_failure = event.late_failure
     mine.retry_safe = event.retry_safe
-    mine.withdraw = bool(mine.sent_at) and header.reason == "CANCELLED" and event.source != "rail"
+    submitted = bool(mine.sent_at) or mine.rail_had_it
+    mine.withdraw = submitted and header.reason == "CANCELLED" and event.source != "rail"
     mine.ended_by_enquiry = event.via_enquiry
     _end(new, mine, header, event.source, event.non_payment_certain)
+    if event.report_kind in NEVER_SUBMITTED:
+        mine.never_submitted = True
+    elif event.source == "rail":
+        mine.rail_had_it = True
     if event.source == "operator":
         if header.reason == "CANCELLED":
             remember_result(new, result_key("C", f"{header.attempt}:{event.customer_id or ''}"))
@@ -129,6 +142,8 @@ def expired(new: Payment, event: e.PaymentExpired, header: EventHeader) -> None:
         remember_report(new, mine, "EXPIRED", event.rail_message_id, content)
     _end(new, mine, header, event.source, event.non_payment_certain)
     mine.ended_by_enquiry = event.via_enquiry
+    if event.source == "rail":
+        mine.rail_had_it = True
     if event.source in ("operator", "upstream"):
         remember_result(new, result_key("E", header.attempt))
         use_approval(new, header)

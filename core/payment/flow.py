@@ -7,9 +7,11 @@ from __future__ import annotations
 from typing import Final
 
 from core.payment import events as e
-from core.payment.deadlines import next_enquiry_at, send_allowed_at
+from core.payment.deadlines import enquiries_used_up, next_enquiry_at, send_allowed_at
 from core.payment.draft import SYSTEM, Draft
 from core.payment.flow_funds import funds_step
+from core.payment.funds import held_cents
+from core.payment.report_table import FATE_UNKNOWN
 from core.payment.state import ENDED, Attempt, money_outcome, open_conflicts
 from core.values import MoneyOutcome, State, attempt_id, external_ref
 
@@ -49,10 +51,10 @@ def _step(draft: Draft) -> bool:
     for each in state.attempts:
         if funds_step(draft, each):
             return True
-        if each.sent_at and (each.overdue is not None or each.state in ENDED):
-            at = next_enquiry_at(each, draft.rules.windows)
+        if each.overdue is not None or each.state in ENDED:
+            at = next_enquiry_at(state, each, draft.rules.windows)
             if at is not None and at <= draft.now:
-                enquire(draft, each, "overdue" if each.overdue else "uncertain")
+                ask_for_fate(draft, each)
                 return True
     return now == _FAILED and not attempt.notified and _notify_end(draft, attempt)
 
@@ -64,6 +66,7 @@ def may_send(draft: Draft, attempt: Attempt) -> bool:
     state = draft.state
     return (
         attempt.funds == "HELD"
+        and held_cents(attempt) == state.amount
         and attempt.policy == "PASSED"
         and send_allowed_at(state) <= draft.now
         and (state.expires_at is None or draft.now < state.expires_at)
@@ -122,6 +125,34 @@ def enquire(draft: Draft, attempt: Attempt, why: str) -> None:
             external_ref(draft.payment_id, attempt.number),
             why,
             attempt.enquiries + 1,
+        )
+    )
+
+
+def ask_for_fate(draft: Draft, attempt: Attempt) -> None:
+    """Ask the rail, or a person when the rail was asked as often as it is asked (ruling 3)."""
+    if enquiries_used_up(attempt, draft.rules.windows):
+        fate_unknown(draft, attempt)
+    else:
+        enquire(draft, attempt, "overdue" if attempt.overdue else "uncertain")
+
+
+def fate_unknown(draft: Draft, attempt: Attempt) -> None:
+    state = draft.state
+    draft.append(
+        e.ReconciliationRequired(
+            draft.header(attempt.number, actor=SYSTEM),
+            f"cnf_{state.conflicts_made + 1:03d}",
+            FATE_UNKNOWN,
+            external_ref(draft.payment_id, attempt.number),
+            f"asked {attempt.enquiries} times, the rail did not say what became of "
+            f"{attempt_id(attempt.number)}, which is {attempt.state}",
+            None,
+            None,
+            None,
+            None,
+            None,
+            None,
         )
     )
 

@@ -1,52 +1,57 @@
-"""What Deposits Core is asked next for one attempt, from the attempt's sums and fate alone."""
+"""What Deposits Core is asked next for one attempt, from the state alone (domain: money and funds).
+
+At most one request of an attempt waits for its answer, so no money is given back or taken twice.
+The one exception: an ended attempt whose HOLD was not answered asks for its RELEASE by name.
+"""
 
 from __future__ import annotations
 
 from core.payment import events as e
+from core.payment.deadlines import hold_window_end
 from core.payment.draft import SYSTEM, Draft
-from core.payment.state import (
-    ENDED,
-    UNSENT,
-    Ask,
-    Attempt,
-    Payment,
-    certain_for_all,
-    open_conflicts,
+from core.payment.funds import (
+    borne_cents,
+    can_release,
+    can_settle,
+    held_cents,
+    latest,
+    may_request,
+    needs_debit_approval,
+    taken_cents,
+    unanswered,
 )
+from core.payment.state import UNSENT, Ask, Attempt, Payment, open_conflicts
+from core.transitions import FINAL
 from core.values import FundsOperation, funds_ref
 
 
 def funds_step(draft: Draft, attempt: Attempt) -> bool:
-    """Ask for, or defer, at most one thing; True when something was appended (domain: money and
-    funds).
-    """
-    if _waits(attempt):
-        return False
-    left = attempt.held - attempt.captured - attempt.released
-    outcome = attempt.outcome
-    if outcome == "PAID":
-        return _paid(draft, attempt, left)
-    if outcome == "RETURNED":
-        return _returned(draft, attempt, left)
-    if outcome == "NOT_PAID":
-        return _give_back(draft, attempt) or _let_go(draft, attempt, left)
-    if attempt.state in ENDED:
-        return left > 0 and _let_go(draft, attempt, left)
-    if attempt.funds == "NONE" and attempt.state in UNSENT:
-        request(draft, attempt, FundsOperation.HOLD, draft.state.amount)
+    """Ask for, or defer, at most one thing; True when something was appended."""
+    waits = unanswered(attempt)
+    if waits is not None:
+        return _release_by_name(draft, attempt, waits)
+    if attempt.state in UNSENT and attempt.outcome is None:
+        if attempt.asks or attempt.held:
+            return False
+        request_hold(draft, attempt)
         return True
-    return False
+    due = borne_cents(attempt) - taken_cents(attempt)
+    if due > 0 and needs_debit_approval(draft.state, attempt):
+        return _release_uncapturable(draft, attempt)
+    if due > 0:
+        return _release_uncapturable(draft, attempt) or _take(draft, attempt, due)
+    if due < 0 and _give_back(draft, attempt, -due):
+        return True
+    held = held_cents(attempt)
+    if held <= 0 or (attempt.state not in FINAL and attempt.outcome is None):
+        return False  # the hold waits for what the rail will say
+    return _release_or_defer(draft, attempt, held)
 
 
-def _waits(attempt: Attempt) -> bool:
-    """An answer is awaited, or a refused instruction will be repeated; a refused hold is
-    given up.
-    """
-    for ask in attempt.asks:
-        status = ask.status
-        if status == "REQUESTED" or (status == "FAILED" and ask.operation != "HOLD"):
-            return True
-    return False
+def request_hold(draft: Draft, attempt: Attempt) -> None:
+    """Deposits Core never carries it out after the window in which it can serve the attempt."""
+    not_after = hold_window_end(draft.state, draft.rules.windows)
+    request(draft, attempt, FundsOperation.HOLD, draft.state.amount, not_after=not_after)
 
 
 def request(
@@ -56,12 +61,15 @@ def request(
     amount: int,
     *,
     approval_id: str | None = None,
+    by_person: bool = False,
+    not_after: int | None = None,
+    hold_funds_ref: str | None = None,
 ) -> None:
-    """A new instruction with the next number of its kind. One that a person's approval allows is
-    the person's.
+    """A new request with the next number of its operation, the system's own unless a person made
+    it.
     """
     number = 1 + sum(1 for ask in attempt.asks if ask.operation == operation)
-    actor = SYSTEM if approval_id is None else None
+    actor = None if by_person or approval_id is not None else SYSTEM
     draft.append(
         e.FundsRequested(
             draft.header(attempt.number, approval_id=approval_id, actor=actor),
@@ -70,12 +78,14 @@ def request(
             amount,
             draft.state.currency,
             0,
+            not_after,
+            hold_funds_ref,
         )
     )
 
 
 def repeat(draft: Draft, attempt: Attempt, ask: Ask) -> None:
-    """The same instruction again, under the same reference."""
+    """The same request again, under the same reference."""
     draft.append(
         e.FundsRequested(
             draft.header(attempt.number, actor=SYSTEM),
@@ -84,86 +94,132 @@ def repeat(draft: Draft, attempt: Attempt, ask: Ask) -> None:
             ask.amount,
             draft.state.currency,
             ask.repeat + 1,
+            ask.not_after or None,
+            hold_reference(draft.payment_id, attempt, ask.hold_number),
         )
     )
 
 
-def held_back(attempt: Attempt) -> int:
-    """What is still held for the attempt, in cents."""
-    return attempt.held - attempt.captured - attempt.released
+def hold_reference(payment_id: str, attempt: Attempt, number: int) -> str | None:
+    """The fundsRef of the attempt's HOLD `number`, or None for 0."""
+    return funds_ref(payment_id, attempt.number, FundsOperation.HOLD, number) if number else None
 
 
-def _taken(attempt: Attempt) -> int:
-    """What the customer has paid so far for this attempt, in cents."""
-    return attempt.captured + attempt.debited - attempt.reversed - attempt.credited
-
-
-def _paid(draft: Draft, attempt: Attempt, left: int) -> bool:
-    """Capture once per payment; what no hold covers any more is debited; what is too much goes
-    back.
+def _release_by_name(draft: Draft, attempt: Attempt, waits: Ask) -> bool:
+    """An attempt that ended, or is paid, before its HOLD was answered: nobody waits for the hold
+    any more, and it must not stand. The release names it until it is answered.
     """
-    due = attempt.settled - attempt.waived - _taken(attempt)
-    if due > 0:
-        if left > 0 and not _captured_somewhere(draft.state):
-            request(draft, attempt, FundsOperation.CAPTURE, min(due, left))
-        else:
-            request(draft, attempt, FundsOperation.DEBIT_FORCED, due)
-        return True
-    if due < 0:
-        request(draft, attempt, FundsOperation.CREDIT, -due)
-        return True
-    return _let_rest_go(draft, attempt, left)
-
-
-def _returned(draft: Draft, attempt: Attempt, left: int) -> bool:
-    """The money came back to the bank: so it does to the customer, once."""
-    taken = _taken(attempt)
-    if taken > 0:
-        request(draft, attempt, FundsOperation.CREDIT, taken)
-        return True
-    return _let_rest_go(draft, attempt, left)
-
-
-def _let_rest_go(draft: Draft, attempt: Attempt, left: int) -> bool:
-    if left <= 0 or open_conflicts(draft.state):
+    if waits.operation != FundsOperation.HOLD:
         return False
-    request(draft, attempt, FundsOperation.RELEASE, left)
+    if attempt.state in UNSENT and attempt.outcome is None:
+        return False
+    if any(ask.hold_number == waits.number for ask in attempt.asks):
+        return False  # asked already; refused, it waits for a person
+    if open_conflicts(draft.state):
+        return False
+    request(
+        draft,
+        attempt,
+        FundsOperation.RELEASE,
+        waits.amount,
+        hold_funds_ref=hold_reference(draft.payment_id, attempt, waits.number),
+    )
     return True
 
 
-def _give_back(draft: Draft, attempt: Attempt) -> bool:
-    """A verdict says nothing was paid: what was captured is reversed, what was debited is
+def _take(draft: Draft, attempt: Attempt, due: int) -> bool:
+    """A settlement takes its money from a hold first: its own, then that of an attempt that can no
+    longer settle. Only without one is the customer debited by force. Captured once per payment.
+    """
+    state = draft.state
+    held = held_cents(attempt)
+    if can_capture(state, attempt):
+        return _request_if_allowed(draft, attempt, FundsOperation.CAPTURE, min(due, held))
+    if held > 0:
+        return False  # it is released first: the customer's money is not blocked and taken at once
+    if not _captured(state):
+        for other in state.attempts:
+            if other.number == attempt.number or can_settle(other) or other.outcome == "PAID":
+                continue
+            waits = unanswered(other)
+            if waits is not None and waits.operation in _HOLDING:
+                return False  # that hold will be ended: what it covers is not debited beside it
+            if waits is None and held_cents(other) > 0:
+                transfer(draft, other, attempt)
+                return True
+    return _request_if_allowed(draft, attempt, FundsOperation.DEBIT_FORCED, due)
+
+
+_HOLDING = frozenset({"HOLD", "RELEASE"})
+
+
+def can_capture(state: Payment, attempt: Attempt) -> bool:
+    """Whether the attempt's own hold can be captured: once per payment."""
+    return held_cents(attempt) > 0 and not _captured(state)
+
+
+def _release_uncapturable(draft: Draft, attempt: Attempt) -> bool:
+    """What is still held when the payment was captured already can never be captured."""
+    held = held_cents(attempt)
+    if held <= 0 or can_capture(draft.state, attempt):
+        return False
+    return _request_if_allowed(draft, attempt, FundsOperation.RELEASE, held)
+
+
+def transfer(draft: Draft, giver: Attempt, taker: Attempt) -> None:
+    """Another attempt takes over what is held for this one: no request, the hold stays as it is."""
+    draft.append(
+        e.FundsHoldTransferred(
+            draft.header(taker.number),
+            giver.number,
+            taker.number,
+            giver.hold_ref or "",
+            held_cents(giver),
+        )
+    )
+
+
+def _give_back(draft: Draft, attempt: Attempt, amount: int) -> bool:
+    """More was taken than the customer bears: a verdict's captured money is reversed, all else
     credited.
     """
-    taken = _taken(attempt)
-    if taken <= 0:
-        return False
-    captured = min(taken, attempt.captured - attempt.reversed)
-    if captured > 0:
-        request(draft, attempt, FundsOperation.REVERSE, captured)
+    captured = attempt.captured - attempt.reversed
+    if attempt.outcome == "NOT_PAID" and captured > 0:
+        operation, amount = FundsOperation.REVERSE, min(amount, captured)
     else:
-        request(draft, attempt, FundsOperation.CREDIT, taken)
-    return True
+        operation = FundsOperation.CREDIT
+    return _request_if_allowed(draft, attempt, operation, amount)
 
 
-def _let_go(draft: Draft, attempt: Attempt, left: int) -> bool:
-    """Release once non-payment is certain for every attempt and nothing contradicts it; until then
+def _release_or_defer(draft: Draft, attempt: Attempt, held: int) -> bool:
+    """Release once the hold serves no settlement any more and nothing contradicts it; until then
     defer.
     """
-    if left <= 0:
-        return False
     if open_conflicts(draft.state):
         why = "a conflict is open"
-    elif not certain_for_all(draft.state):
-        why = "non-payment is not certain for every attempt"
+    elif can_release(draft.state, attempt):
+        return _request_if_allowed(draft, attempt, FundsOperation.RELEASE, held)
+    elif can_settle(attempt):
+        why = "non-payment is not certain"
     else:
-        request(draft, attempt, FundsOperation.RELEASE, left)
-        return True
-    if attempt.funds != "HELD":
+        why = "another attempt is not resolved"
+    if attempt.funds != "HELD" or attempt.outcome in ("PAID", "RETURNED"):
         return False
-    draft.append(e.FundsReleaseDeferred(draft.header(attempt.number, actor=SYSTEM), left, why))
+    draft.append(e.FundsReleaseDeferred(draft.header(attempt.number, actor=SYSTEM), held, why))
     return True
 
 
-def _captured_somewhere(state: Payment) -> bool:
-    return any(ask.operation == "CAPTURE" for attempt in state.attempts for ask in attempt.asks)
+def _request_if_allowed(draft: Draft, attempt: Attempt, operation: str, amount: int) -> bool:
+    if not may_request(attempt, operation):
+        return False
+    request(draft, attempt, operation, amount)
+    return True
+
+
+def _captured(state: Payment) -> bool:
+    """Whether a capture was made or is asked for anywhere; one that was refused is none."""
+    for attempt in state.attempts:
+        last = latest(attempt, FundsOperation.CAPTURE)
+        if attempt.captured or (last is not None and last.status != "REFUSED"):
+            return True
+    return False

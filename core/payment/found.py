@@ -17,7 +17,8 @@ from core.payment.finish import finish
 from core.payment.flow import enquire
 from core.payment.remember import found_key
 from core.payment.report_table import SUBMISSION_FOUND
-from core.payment.state import Payment, range_of
+from core.payment.state import RECOVERED_MAX, Payment, range_of
+from core.refusals import CONFLICTS_FULL, no_effect
 from core.values import attempt_id, external_ref
 
 _ENDS: Final = (e.PaymentFailed, e.PaymentExpired)
@@ -43,7 +44,7 @@ def forgotten(before: Payment, decision: Decision, context: Context) -> int | No
 
 
 def contradict(state: Payment, number: int, command: c.Input, context: Context) -> Draft:
-    """A conflict about the attempt, and a question to the rail; what the input does comes next."""
+    """A conflict about the attempt; what the input does comes next."""
     now = decided_at(state, context.now_ms)
     if isinstance(command, c.TimerDue):
         now = max(now, command.deadline)
@@ -52,8 +53,12 @@ def contradict(state: Payment, number: int, command: c.Input, context: Context) 
     reference = external_ref(state.payment_intent_id, number)
     detail = f"an instruction for {attempt_id(number)} stands, its event was lost"
     _require(draft, number, reference, detail, None)
-    enquire(draft, draft.state.attempts[number - 1], "submission found")
     return draft
+
+
+def ask_the_rail(draft: Draft, number: int) -> None:
+    """Where the input ends nothing any more; an end asks by itself, since it is not certain."""
+    enquire(draft, draft.state.attempts[number - 1], "submission found")
 
 
 def report_of_unmade(
@@ -66,6 +71,8 @@ def report_of_unmade(
     done = state.results.get(found_key(reference, command.kind))
     if done is not None:
         return Duplicate(*range_of(state, done))
+    if sum(1 for key in state.results if key[0] == "F") >= RECOVERED_MAX:
+        return no_effect(CONFLICTS_FULL)
     now = decided_at(state, context.now_ms)
     actor = Actor("rail", command.adapter)
     traceparent = command.header.traceparent

@@ -125,9 +125,11 @@ def _deposits(after: Payment, event: e.FundsRequested) -> i.DepositsRequest:
         header.attempt,
         event.amount,
         event.currency,
-        after.attempts[header.attempt - 1].hold_ref,
+        None if event.hold_funds_ref else after.attempts[header.attempt - 1].hold_ref,
         after.parties if event.operation == "HOLD" else None,
         event.repeat,
+        event.not_after,
+        event.hold_funds_ref,
     )
 
 

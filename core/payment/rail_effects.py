@@ -8,8 +8,9 @@ from core.payment import events as e
 from core.payment.commands import RailReport
 from core.payment.draft import SYSTEM, Draft
 from core.payment.flow import enquire
+from core.payment.funds import returned_cents
 from core.payment.state import Attempt
-from core.values import FailureReason, State, attempt_id, external_ref
+from core.values import FailureReason, State, attempt_id, external_ref, format_amount
 
 _ACKNOWLEDGED: Final = State.ACKNOWLEDGED.value
 _SETTLED: Final = State.SETTLED.value
@@ -51,7 +52,7 @@ def fail(draft: Draft, attempt: Attempt, report: RailReport) -> None:
     else:
         meaning = draft.rules.meaning(report.adapter, report.code)
         reason, retry_safe, table = meaning.reason, meaning.retry_safe, meaning.table
-        certain = meaning.non_payment_certain or report.via_enquiry or attempt.certain
+        certain = meaning.non_payment_certain or report.via_enquiry
     draft.append(
         e.PaymentFailed(
             draft.header(attempt.number, _FAILED, reason=reason),
@@ -80,7 +81,7 @@ def expire(draft: Draft, attempt: Attempt, report: RailReport) -> None:
             draft.header(attempt.number, _EXPIRED, reason=_EXPIRED),
             attempt_id(attempt.number),
             "rail",
-            meaning.non_payment_certain or report.via_enquiry or attempt.certain,
+            meaning.non_payment_certain or report.via_enquiry,
             report.details,
             report.code,
             meaning.table,
@@ -100,11 +101,13 @@ def confirm(draft: Draft, attempt: Attempt, report: RailReport) -> None:
     _confirmed(draft, attempt, report, retry_safe=retry_safe, table=table)
 
 
-def recall(draft: Draft, attempt: Attempt) -> None:
+def recall(draft: Draft, attempt: Attempt, report: RailReport) -> None:
+    """The withdraw came too late, or may have: `code` says what that rests on (ruling 8)."""
     draft.append(
         e.RecallRequested(
             draft.header(attempt.number, actor=SYSTEM),
             external_ref(draft.payment_id, attempt.number),
+            report.code,
         )
     )
 
@@ -130,21 +133,30 @@ def recall_answer(draft: Draft, attempt: Attempt, report: RailReport) -> None:
 
 def give_back(draft: Draft, attempt: Attempt, report: RailReport) -> None:
     """A return after settlement: linked; the state stays (ruling 13)."""
+    amount = report.amount or 0  # judged before: a return without an amount is a conflict
+    if report.via_enquiry or report.rail_message_id is None:
+        total = amount
+    else:
+        total = attempt.returns_sum + amount
     draft.append(
         e.PaymentReturned(
             draft.header(attempt.number),
             external_ref(draft.payment_id, attempt.number),
-            attempt.settled if report.amount is None else report.amount,
+            amount,
             report.currency or draft.state.currency,
             report.code,
             report.rail_message_id,
             report.assigned_from,
+            report.via_enquiry,
+            max(total, returned_cents(attempt)),
         )
     )
 
 
-def note(draft: Draft, attempt: Attempt, report: RailReport) -> None:
-    """Recorded and no more; a rejection of our own resend is enquired about at once (ruling 11)."""
+def note(draft: Draft, attempt: Attempt, report: RailReport, *, rail_has_it: bool) -> None:
+    """Recorded and no more; the first rejection of our own resend is enquired about at once
+    (ruling 11).
+    """
     draft.append(
         e.RailStatusReported(
             draft.header(attempt.number),
@@ -163,9 +175,10 @@ def note(draft: Draft, attempt: Attempt, report: RailReport) -> None:
             report.via_enquiry,
             report.adapter_stopped,
             report.assigned_from,
+            rail_has_it,
         )
     )
-    if report.kind == "REJECTED":
+    if report.kind == "REJECTED" and not attempt.resend_rejected:
         enquire(draft, draft.state.attempts[attempt.number - 1], "resend rejected")
 
 
@@ -176,7 +189,7 @@ def conflict(draft: Draft, attempt: Attempt, report: RailReport, kind: str) -> N
     if report.code is not None:
         said += f" {report.code}"
     if report.amount is not None:
-        said += f" of {report.amount} {report.currency or state.currency}"
+        said += f" of {format_amount(report.amount, report.currency or state.currency)}"
     draft.append(
         e.ReconciliationRequired(
             draft.header(attempt.number),

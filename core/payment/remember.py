@@ -5,12 +5,14 @@ Natural keys of accepted results are short, since they stand in every packed sta
 
 from __future__ import annotations
 
+import hashlib
+
 from core.payment.corrupt import CorruptHistory
 from core.payment.state import Attempt, Payment, Remembered
 from core.values import attempt_of_external_ref
 
-# Reports of which only the last is kept; of all others the first.
-LAST_ONLY = frozenset({"STATUS", "RECEIVED"})
+# Reports of which only the last is kept; of all others the first. NOTED: our own resend rejected.
+LAST_ONLY = frozenset({"STATUS", "RECEIVED", "NOTED"})
 
 
 def own_attempt(new: Payment, number: int) -> Attempt:
@@ -38,7 +40,7 @@ def remember_report(
 ) -> None:
     """Keep the first report of this kind (the last, for STATUS and RECEIVED)."""
     new.decision_remembered = True
-    memory = Remembered(kind, message_id, content, new.decision_from)
+    memory = Remembered(kind, digest(message_id), content, new.decision_from)
     for index, known in enumerate(attempt.reports):
         if known.kind == kind:
             if kind in LAST_ONLY:
@@ -59,9 +61,17 @@ def content_of(new: Payment, code: str | None, amount: int | None, currency: str
     return f"{code or ''}|{amount}|{currency}"
 
 
-def conflict_key(attempt: int, kind: str | None, content: str) -> str:
+def digest(outside_id: str | None) -> bytes | None:
+    """16 bytes of SHA-256 that stand for an id of the outside: its length is not ours to bound."""
+    if outside_id is None:
+        return None
+    return hashlib.sha256(outside_id.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def conflict_key(attempt: int, kind: str | None, content: str) -> bytes:
     """What stands for the report behind a conflict that is only counted."""
-    return f"{attempt}:{kind}:{content}"
+    text = f"{attempt}:{kind}:{content}"
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def found_key(reference: str, report_kind: str | None) -> str:
@@ -72,3 +82,17 @@ def found_key(reference: str, report_kind: str | None) -> str:
 def result_key(letter: str, subject: int | str) -> str:
     """Natural key of an accepted action: its letter and its attempt, conflict or parameters."""
     return f"{letter}{subject}"
+
+
+def without_unnamed_ends(new: Payment, ends: dict[int, int]) -> dict[int, int]:
+    """The ends of those decisions that some memory of the payment still names."""
+    named = {1, *new.results.values(), *new.conflicts_unlisted_keys.values()}
+    named.update(conflict.from_sequence for conflict in new.conflicts)
+    named.update(note.from_sequence for note in new.notifications)
+    for approval in new.approvals:
+        named.update((approval.requested_from, approval.decided_from))
+    for attempt in new.attempts:
+        named.add(attempt.policy_from)
+        named.update(report.from_sequence for report in attempt.reports)
+        named.update(ask.answered_from for ask in attempt.asks)
+    return {first: last for first, last in ends.items() if first in named}

@@ -87,11 +87,20 @@ REPORT_TABLE: Final[dict[tuple[str, str], str]] = {
     for state, word in zip(STATES, row, strict=True)
 }
 
-SUBMISSION_FOUND: Final = "SUBMISSION_FOUND"  # by a recovery, not by the table
+# Conflict kinds that other rules than the table's name.
+SUBMISSION_FOUND: Final = "SUBMISSION_FOUND"  # by a recovery
+FATE_UNKNOWN: Final = "FATE_UNKNOWN"  # by the last enquiry's timer
+FUNDS_CONTRADICTION: Final = "FUNDS_CONTRADICTION"  # by Deposits Core
+AMOUNT_DIFFERS: Final = "AMOUNT_DIFFERS"
+CURRENCY_DIFFERS: Final = "CURRENCY_DIFFERS"
+RETURN_AMOUNT_MISSING: Final = "RETURN_AMOUNT_MISSING"
+RETURN_EXCEEDS_SETTLED: Final = "RETURN_EXCEEDS_SETTLED"
+RETURNS_TOO_MANY: Final = "RETURNS_TOO_MANY"
 
 # Why a report contradicts the record, by the report's kind and the state it finds.
 CONFLICT_KINDS: Final[dict[str, str]] = {
-    "AMOUNT_DIFFERS": "The report names another amount or currency than the payment's.",
+    AMOUNT_DIFFERS: "The report names another amount than the payment's.",
+    CURRENCY_DIFFERS: "The report names another currency than the payment's.",
     "SAME_MESSAGE_OTHER_CONTENT": "The rail used one message id for two different contents.",
     "DOUBLE_SETTLEMENT": "A second settlement of a payment that another attempt has paid.",
     "REPORT_BEFORE_SEND": "The rail speaks of an attempt that was never sent.",
@@ -99,14 +108,18 @@ CONFLICT_KINDS: Final[dict[str, str]] = {
     "SETTLED_AFTER_EXPIRED": "The rail settled an attempt that had expired.",
     "ACKNOWLEDGED_AFTER_FAILED": "The rail acknowledged an attempt that had failed.",
     "ACKNOWLEDGED_AFTER_EXPIRED": "The rail acknowledged an attempt that had expired.",
-    "HEARD_AFTER_NOT_PAID": "The rail has an attempt of which non-payment was confirmed.",
+    "REPORTED_AFTER_NOT_PAID": "The rail has what a person's verdict called not paid.",
     "REJECTED_AFTER_SETTLED": "The rail denies what it had settled.",
     "RETURNED_BEFORE_SETTLED": "The rail returned what was never settled.",
+    RETURN_AMOUNT_MISSING: "The rail returned money and did not say how much.",
+    RETURN_EXCEEDS_SETTLED: "More came back than was settled.",
+    RETURNS_TOO_MANY: "There are more returns than are told apart by their ids.",
     "RECALLED_UNASKED": "The rail says that it recalled what was not recalled.",
     "NOT_SUBMITTED_AFTER_ACKNOWLEDGED": "Our adapter denies submitting what the rail acknowledged.",
     "CONTRADICTORY_END": "The rail ended the attempt in two ways.",
-    "SUBMISSION_CONTRADICTED": "Our adapter both submitted and did not submit the attempt.",
+    "SUBMISSION_CONTRADICTED": "The rail had an attempt that was never submitted, or is unknown.",
     "RECALL_CONTRADICTED": "The rail both accepted and refused the recall.",
     SUBMISSION_FOUND: "An instruction to pay stands, but its event was lost with the log's tail.",
-    "FUNDS_CONTRADICTION": "Deposits Core's answers contradict each other or what was asked.",
+    FATE_UNKNOWN: "The rail did not say what became of the attempt, however often it was asked.",
+    FUNDS_CONTRADICTION: "Deposits Core's answers contradict each other or what was asked.",
 }

@@ -11,30 +11,23 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
+from core.payment import funds
 from core.transitions import FINAL
 from core.values import MoneyOutcome, Sealed, State, external_ref
 
+# Every list, map and counter has a limit, so that the packed state stays under PACKED_BYTES_MAX
+# after any sequence of inputs (engine: rules).
+PACKED_BYTES_MAX: Final = 65_536
 CONFLICTS_LISTED_MAX: Final = 16  # open ones beyond are counted, not listed
+CONFLICTS_OPEN_MAX: Final = 64  # beyond, a contradiction has no effect but on a metric
 CONFLICTS_REMEMBERED_MAX: Final = 16  # resolved ones, so that their reports stay duplicates
-CONFLICTS_HEARD_MAX: Final = 64  # unlisted ones whose reports stay duplicates
-APPROVALS_REMEMBERED_MAX: Final = 32  # ended ones, so that their answers stay duplicates
+APPROVALS_REMEMBERED_MAX: Final = 8  # ended ones, so that their answers stay duplicates
+RETURNS_MAX: Final = 64  # returns of one payment that are told apart by their ids
+RECOVERED_MAX: Final = 64  # conflicts about attempts that a recovered history lacks
+ENDS_KEPT: Final = 64  # from here on, ends of decisions that nothing names are dropped
 
 ENDED: Final = frozenset({State.FAILED.value, State.EXPIRED.value})
 UNSENT: Final = frozenset({State.CREATED.value, State.AUTHORISED.value})
-# Funds sub-states in which nothing is asked of Deposits Core and nothing is held.
-FUNDS_FINAL: Final = frozenset(
-    {
-        "NONE",
-        "HOLD_DECLINED",
-        "HOLD_FAILED",
-        "TRANSFERRED",
-        "CAPTURED",
-        "RELEASED",
-        "DEBITED",
-        "REVERSED",
-        "CREDITED",
-    }
-)
 
 
 class Packed(msgspec.Struct, array_like=True, gc=False):
@@ -46,7 +39,9 @@ class Packed(msgspec.Struct, array_like=True, gc=False):
 
 
 class Ask(Packed):
-    """One instruction to Deposits Core. `status` REQUESTED, FAILED, DONE or DECLINED."""
+    """One request to Deposits Core. `status` REQUESTED or FAILED (no readable answer): it waits for
+    its answer; DONE, DECLINED (a hold), REFUSED, NEVER_HELD (a release).
+    """
 
     operation: str
     number: int
@@ -55,6 +50,8 @@ class Ask(Packed):
     asked_at: int
     repeat: int = 0
     answered_from: int = 0  # sequence of the last answer
+    not_after: int = 0  # HOLD: Deposits Core never carries it out after this
+    hold_number: int = 0  # RELEASE of a hold that was not answered: the number of that HOLD
 
 
 class Remembered(Packed):
@@ -63,7 +60,7 @@ class Remembered(Packed):
     """
 
     kind: str
-    message_id: str | None
+    message_id: bytes | None  # core.payment.remember.digest
     content: str | None  # None: implied by another report, any consistent content is the same
     from_sequence: int
 
@@ -91,6 +88,13 @@ class Attempt(Packed):
     reversed: int = 0
     credited: int = 0
     waived: int = 0  # reversed on a person's request: not taken again
+    returns_sum: int = 0  # over the ids in `returns`
+    returns_total: int = (
+        0  # the highest total that an enquiry, a report without id or a verdict said
+    )
+    returns: list[bytes] = []  # core.payment.remember.digest of each return's id
+    second_settlement: bool = False  # its debit needs an approval of its own
+    debit_approved: bool = False
     asks: list[Ask] = []
     # the rail
     sent_at: int = 0
@@ -102,16 +106,17 @@ class Attempt(Packed):
     enquiry_at: int = 0
     overdue: str | None = None  # ATTENTION, ESCALATED
     resend_rejected: bool = False
+    rail_had_it: bool = (
+        False  # by its own word, a found submission or our record SUBMITTED (ruling 3)
+    )
+    never_submitted: bool = False  # so said our adapter, or the rail's "unknown" (ruling 3)
     # the end
     ended_at: int = 0
     ended_by: str | None = None  # rail, operator, upstream, system
     ended_by_enquiry: bool = False
-    rejected: bool = (
-        False  # ended by the rail's own rejection, whose code says not paid for certain
-    )
     reason: str | None = None
     retry_safe: bool = False
-    certain: bool = False  # non-payment is certain
+    certain: bool = False  # non-payment of what was submitted so far is certain (ruling 3)
     late_failure: bool = False
     withdraw: bool = False
     recall: str | None = None  # REQUESTED, ACCEPTED, REFUSED
@@ -121,7 +126,9 @@ class Attempt(Packed):
 
 
 class Approval(Packed):
-    """`status` REQUESTED, REFERRED, APPROVED, REJECTED or USED; bound to all that stands here."""
+    """`status` REQUESTED, REFERRED, APPROVED, REJECTED, EXPIRED (nobody decided in time) or USED;
+    bound to all that stands here.
+    """
 
     id: str
     action: str
@@ -149,7 +156,7 @@ class Conflict(Packed):
     attempt: int
     report_kind: str | None
     content: str
-    message_id: str | None
+    message_id: bytes | None  # core.payment.remember.digest
     amount: int | None
     currency: str | None
     from_sequence: int
@@ -203,7 +210,7 @@ class Payment(Packed):
     conflicts: list[Conflict] = []
     conflicts_made: int = 0
     conflicts_unlisted: int = 0
-    conflicts_heard: dict[str, int] = {}  # reports behind the unlisted ones -> first sequence
+    conflicts_unlisted_keys: dict[bytes, int] = {}  # reports behind the unlisted ones -> sequence
     notifications: list[Notification] = []
     notes: int = 0
     # what was done before: natural key -> first sequence; first -> last sequence of that decision
@@ -247,6 +254,13 @@ def open_conflicts(state: Payment) -> int:
     return state.conflicts_unlisted + sum(1 for c in state.conflicts if c.verdict is None)
 
 
+def was_never_submitted(attempt: Attempt) -> bool:
+    """Whether the attempt was not sent and nothing says that the rail has it all the same: then its
+    end is certain (ruling 3).
+    """
+    return not attempt.sent_at and not attempt.rail_had_it
+
+
 def certain_for_all(state: Payment) -> bool:
     """Whether non-payment is certain for every attempt that has ended (domain: certainty)."""
     for attempt in state.attempts:
@@ -284,22 +298,22 @@ def money_outcome(state: Payment) -> str:
 
 
 def at_rest(state: Payment) -> bool:
-    """Whether nothing is outstanding: state and funds final, money certain, no conflict, no
-    timer.
+    """Whether nothing is outstanding: nothing is held, asked for, contradicted or waited for, by
+    time or by people.
     """
     if state.state not in FINAL or state.deadline is not None or state.parked:
         return False
     for attempt in state.attempts:
-        if attempt.funds not in FUNDS_FINAL:
+        if funds.held_cents(attempt) or funds.unanswered(attempt) is not None:
             return False
-        if attempt.state in ENDED and not attempt.certain and attempt.outcome is None:
+        if not funds.is_resolved(state, attempt):
             return False
     return not open_conflicts(state)
 
 
 def waiting_for_person(state: Payment) -> bool:
-    """Whether only a person takes it further: parked, a conflict, a referred approval, or answers
-    used up.
+    """Whether only a person takes it further: parked, a conflict, a referred approval, a second
+    debit, or what Deposits Core refused.
     """
     if state.parked or open_conflicts(state):
         return True
@@ -309,18 +323,29 @@ def waiting_for_person(state: Payment) -> bool:
 
 
 def needs_attention(state: Payment) -> bool:
-    """Whether operators should look: overdue, a rejected resend, refused or repeated funds work, or
-    a person's turn.
+    """Whether operators should look: overdue, a rejected resend, funds work that is refused,
+    repeated or forced, or a person's turn. It ends when its reason does.
     """
     for attempt in state.attempts:
-        if attempt.overdue is not None or attempt.resend_rejected:
+        if attempt.overdue is not None or resend_rejected(attempt):
             return True
-        if any(
-            ask.status == "FAILED" or (ask.repeat and ask.status == "REQUESTED")
-            for ask in attempt.asks
-        ):
+        if funds.waits_for_repeat(attempt) is not None:
+            return True
+        if any(funds_attention(ask) for ask in attempt.asks):
             return True
     return waiting_for_person(state)
+
+
+def resend_rejected(attempt: Attempt) -> bool:
+    """Whether the rail rejected our own resend and the attempt's fate is still open (ruling 11)."""
+    return attempt.resend_rejected and attempt.outcome is None and not attempt.certain
+
+
+def funds_attention(ask: Ask) -> bool:
+    """Whether a request to Deposits Core is unanswered or takes money by force."""
+    if ask.status == "FAILED":
+        return True
+    return ask.status == "REQUESTED" and (ask.repeat > 0 or ask.operation == "DEBIT_FORCED")
 
 
 def current_funds(state: Payment) -> str:

@@ -294,9 +294,10 @@ class ApiHouse:
         self.work()
 
     def failed(self, key: str) -> str:
-        """A payment that the rail rejected, retry-safe and for certain."""
+        """A payment that the rail rejected, retry-safe and for certain, its hold released."""
         payment = self.sent(key)
         self.report(payment, "REJECTED", "AB03")
+        self.answer_checks()
         assert self.world.known(payment).payment.state == "FAILED"
         return payment
 

@@ -294,6 +294,7 @@ def test_an_approval_of_one_attempt_does_not_open_the_next(house: ApiHouse) -> N
     house.work()
     house.answer_checks()
     house.report(payment, "REJECTED", "AB03")
+    house.answer_checks()
     body = {"attemptId": "att_003", "reason": "mine", "approvalId": approval}
     answer = house.act("sue", payment, "retry", body)
     assert problem(answer)[2] == "APPROVAL_OTHER_ATTEMPT"

@@ -47,6 +47,7 @@ def test_an_upstreams_and_an_operators_violation_are_both_listed_once(house: Api
     house.world.create("k1", amount=99_999)
     unsafe = house.sent("k2")
     house.report(unsafe, "REJECTED", "AC04")
+    house.answer_checks()
     house.approved(unsafe, "RETRY")
     assert problem(house.act("olga", unsafe, "retry", RETRY))[1] == "INVARIANT_VIOLATION"
     found, count = fired(house)

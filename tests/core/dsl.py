@@ -161,8 +161,12 @@ def expire(person: str | None = None) -> c.ExpirePayment:
     return c.ExpirePayment(head(), None if person is None else by(person), "too late")
 
 
-def resolve(verdict: str, conflict: str = "cnf_001", attempt: int = 1) -> c.ResolveReconciliation:
-    return c.ResolveReconciliation(head(), by(SENIOR), conflict, attempt, verdict, "bank confirmed")
+def resolve(
+    verdict: str, conflict: str = "cnf_001", attempt: int = 1, amount: int | None = None
+) -> c.ResolveReconciliation:
+    return c.ResolveReconciliation(
+        head(), by(SENIOR), conflict, attempt, verdict, "bank confirmed", amount
+    )
 
 
 def approved(action: str, number: int = 1, **changes: Any) -> list[Any]:
@@ -178,6 +182,7 @@ ACKNOWLEDGED = [*SENT, rail("ACCEPTED")]
 SETTLED = [*ACKNOWLEDGED, rail("SETTLED", amount=AMOUNT, currency="AUD")]
 CAPTURED = [*SETTLED, deposits("CAPTURE", "CAPTURED")]
 FAILED_SAFE = [*SENT, rail("REJECTED", "AB08")]
+RETRYABLE = [*FAILED_SAFE, deposits("RELEASE", "RELEASED")]  # a retry waits for the release
 MARKED = [*SENT, *approved("MARK_FAILED", failure_reason="RAIL"), mark_failed()]
 CANCELLED = [*SENT, *approved("CANCEL"), cancel()]
 
@@ -300,6 +305,15 @@ class Case:
         assert payment.deadline_kind is not None
         self.now = max(self.now, payment.deadline)
         return self.when(c.TimerDue(head(), payment.deadline_kind, payment.deadline))
+
+    def timer_until(self, kind: str) -> Case:
+        """Deadlines of other kinds (repeats, enquiries) come first; the last one is of `kind`."""
+        for _ in range(100):
+            due = self.payment.deadline_kind
+            self.timer()
+            if due == kind:
+                return self
+        raise AssertionError(f"no deadline of kind {kind} came")
 
     @property
     def payment(self) -> Payment:

@@ -23,15 +23,17 @@ def found(*commands: Any, reference: str = d.REF) -> Case:
 
 def test_a_window_that_passes_opens_a_conflict_and_asks_the_rail_instead_of_ending_it() -> None:
     """D1.3: the rail may have it, whatever the recovered history says."""
-    case = found(d.create(), d.policy()).timer().then(FOUND, "RailEnquiryRequested")
+    case = found(d.create(), d.policy()).timer_until("CREATED_WINDOW")
+    case.then(FOUND, "RailEnquiryRequested")
     case.asks("ENQUIRE").stands("CREATED", "CONTRADICTED")
-    assert case.payment.deadline is None, "no timer ends it while the conflict is open"
+    assert case.payment.deadline_kind == "FUNDS_REPEAT", "no timer ends it in a conflict"
     case.given(d.enquiry("SETTLED")).stands("CREATED", "CONTRADICTED")
     assert open_conflicts(case.payment) == 2
 
 
 def test_its_own_expiry_ends_nothing_either() -> None:
-    case = found(d.create(expires_at=d.START + d.MINUTE), d.policy()).timer()
+    case = found(d.create(expires_at=d.START + d.MINUTE), d.policy())
+    case.timer_until("EXPIRES_AT")
     case.then(FOUND, "RailEnquiryRequested").stands("CREATED", "CONTRADICTED")
 
 
@@ -54,8 +56,9 @@ def test_an_answer_that_is_another_one_now_ends_it_under_an_open_conflict(
     before: list[Any], answer: Any, last: str
 ) -> None:
     """D1.3: the hold was captured long ago, so it is refused now; that is no word of the rail."""
-    case = found(*before).when(answer).then(FOUND, "RailEnquiryRequested", last, "PaymentFailed")
+    case = found(*before).when(answer).then(FOUND, last, "PaymentFailed", "RailEnquiryRequested")
     case.stands("FAILED", "CONTRADICTED")
+    assert not case.payment.attempt.certain, "a submission was found (ruling 3)"
 
 
 def test_a_cancel_and_an_expiry_before_sent_are_refused() -> None:
@@ -76,10 +79,15 @@ def test_a_hold_stays_while_the_conflict_is_open_and_a_verdict_lets_it_go() -> N
 
 
 def test_a_verdict_is_not_asked_for_twice() -> None:
-    """A person has said that nothing was paid: then the window ends the attempt as ever."""
-    case = found(d.create(), d.policy()).timer()
-    case.given(*d.approved("RESOLVE_RECONCILIATION", conflict_id="cnf_001", verdict="NOT_PAID"))
-    case.given(d.resolve("NOT_PAID")).timer().stands("FAILED", "NOT_PAID")
+    """A person has judged it once: then the window ends the attempt, but never for certain (ruling
+    3), and the rail is asked.
+    """
+    case = found(d.create(), d.policy()).timer_until("CREATED_WINDOW")
+    judged = d.approved("RESOLVE_RECONCILIATION", conflict_id="cnf_001", verdict="REPORT_WRONG")
+    case.given(*judged).when(d.resolve("REPORT_WRONG"))
+    case.then("ReconciliationResolved", "RailEnquiryRequested")
+    case.timer_until("CREATED_WINDOW").stands("FAILED", "UNCERTAIN")
+    case.when(d.enquiry("REJECTED", "AB08")).stands("FAILED", "NOT_PAID")
 
 
 def test_a_settlement_heard_before_and_judged_opens_no_second_conflict() -> None:
@@ -108,4 +116,4 @@ def test_a_report_for_an_attempt_that_nobody_found_stays_unmatched() -> None:
 
 
 def test_without_a_recovery_a_window_ends_the_payment_as_ever() -> None:
-    given(d.create(), d.policy()).timer().stands("FAILED", "NOT_PAID")
+    given(d.create(), d.policy()).timer_until("CREATED_WINDOW").stands("FAILED", "NOT_PAID")

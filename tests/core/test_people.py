@@ -38,11 +38,16 @@ def test_a_safe_and_certain_failure_is_retried_once() -> None:
 
 
 RETRIES: list[tuple[str, list[Any], Any, r.Rule]] = [
-    ("unsafe reason", [*d.SENT, d.rail("REJECTED", "AC01")], d.retry(), r.RETRY_UNSAFE),
+    (
+        "unsafe reason",
+        [*d.SENT, d.rail("REJECTED", "AC01"), d.deposits("RELEASE", "RELEASED")],
+        d.retry(),
+        r.RETRY_UNSAFE,
+    ),
     ("unknown code", [*d.SENT, d.rail("REJECTED", "ZZ99")], d.retry(), r.RETRY_UNSAFE),
     ("uncertain", d.MARKED, d.retry(), r.RETRY_UNCERTAIN),
-    ("third first", d.FAILED_SAFE, d.retry(3), r.ATTEMPT_OUT_OF_ORDER),
-    ("first again", d.FAILED_SAFE, d.retry(1), r.DUPLICATE_ATTEMPT),
+    ("third first", d.RETRYABLE, d.retry(3), r.ATTEMPT_OUT_OF_ORDER),
+    ("first again", d.RETRYABLE, d.retry(1), r.DUPLICATE_ATTEMPT),
     ("cancelled", d.CANCELLED, d.retry(), r.RETRY_UNSAFE),
 ]
 
@@ -60,7 +65,8 @@ def test_an_approval_opens_no_invariant(
 
 def test_a_payment_that_was_never_authorised_is_not_retried() -> None:
     """OP-06: FAILED(TIMEOUT) in CREATED is retry-safe by its reason and still skips no check."""
-    case = given(d.create()).timer().stands("FAILED", "NOT_PAID")
+    case = given(d.create()).timer_until("CREATED_WINDOW").stands("FAILED", "NOT_PAID")
+    case.given(d.deposits("RELEASE", "NEVER_HELD"))
     case.given(*d.approved("RETRY")).when(d.retry()).refuses(r.RETRY_UNSAFE)
 
 
@@ -68,7 +74,9 @@ def test_the_worse_of_the_operators_and_the_rails_reason_counts() -> None:
     """D1.2: the operator said RAIL, the rail says the account does not exist."""
     case = given(*d.MARKED).when(d.rail("REJECTED", "AC04"))
     case.then("NonPaymentConfirmed", "FundsRequested:RELEASE", "CustomerNotificationRequested")
-    case.given(*d.approved("RETRY", 2)).when(d.retry()).refuses(r.RETRY_UNSAFE)
+    case.given(d.deposits("RELEASE", "RELEASED"), *d.approved("RETRY", 2)).when(d.retry()).refuses(
+        r.RETRY_UNSAFE
+    )
 
 
 def test_only_a_person_opens_an_uncertain_retry_and_the_hold_is_taken_over() -> None:
@@ -222,8 +230,8 @@ def test_an_approval_works_once_and_expires_by_decision_time() -> None:
     """AP-04, OP-28."""
     case = given(*d.SENT, *d.approved("MARK_FAILED", failure_reason="RAIL"))
     case.later(15 * d.MINUTE).when(d.mark_failed()).refuses(r.APPROVAL_EXPIRED)
-    used = given(*d.MARKED, d.rail("NOT_SUBMITTED"), *d.approved("RETRY", 2), d.retry())
-    used.given(d.deposits("RELEASE", "RELEASED"), d.held(2), d.policy(attempt=2))
+    used = given(*d.MARKED, d.rail("NOT_SUBMITTED"), d.deposits("RELEASE", "RELEASED"))
+    used.given(*d.approved("RETRY", 2), d.retry(), d.held(2), d.policy(attempt=2))
     used.when(d.mark_failed()).refuses(r.APPROVAL_USED)
 
 
@@ -250,9 +258,10 @@ def test_the_same_open_request_is_a_duplicate_and_seventeen_are_too_many() -> No
 
 def test_the_twenty_first_attempt_is_refused() -> None:
     """D2."""
-    case = given(*d.FAILED_SAFE)
+    case = given(*d.RETRYABLE)
     for number in range(2, 21):
         case.given(*d.approved("RETRY", number - 1), d.retry(number))
         case.given(d.held(number), d.policy(attempt=number))
         case.given(d.rail("REJECTED", "AB08", attempt=number))
+        case.given(d.deposits("RELEASE", "RELEASED", attempt=number))
     case.given(*d.approved("RETRY", 20)).when(d.retry(21)).refuses(r.LIMIT_REACHED)

@@ -88,7 +88,7 @@ def test_each_report_does_in_each_state_what_the_matrix_says(kind: str, state: s
     """SM-06, D1.5: plain reports with a known code, after nothing that says more."""
     case = d.given(*REACHED[state])
     code = {"REJECTED": "AC01", "EXPIRED": "MD20"}.get(kind)
-    case.when(d.rail(kind, code))
+    case.when(d.rail(kind, code, amount=d.AMOUNT if kind == "RETURNED" else None))
     word = matrices.REPORT_MATRIX[kind, state]
     decision = case.decision
     made = [type(x).__name__ for x in decision.events] if isinstance(decision, Accepted) else []

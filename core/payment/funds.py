@@ -1,0 +1,135 @@
+"""One attempt's money: sums and questions, from the state alone (domain: money and funds).
+
+    held      = what Deposits Core holds for the attempt and has neither captured nor released
+    taken     = captured + debited by force - given back (reversed, credited)
+    borne     = what the customer owes for the attempt: what the rail settled, less what came back
+    resolved  = unpaid for certain, or paid and its money taken, or returned and given back
+
+The invariant behind every decision: taken + held never exceeds what has settled plus what may still
+settle. All amounts are integer cents.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from core.payment.state import Ask, Attempt, Payment
+
+UNANSWERED: Final = frozenset({"REQUESTED", "FAILED"})  # FAILED: no readable answer yet
+REQUESTS_MAX: Final = 99  # of one operation for one attempt: its number has two digits
+_ENDED: Final = frozenset({"FAILED", "EXPIRED"})
+_UNSENT: Final = frozenset({"CREATED", "AUTHORISED"})
+
+
+def held_cents(attempt: Attempt) -> int:
+    """What is still held for the attempt."""
+    return attempt.held - attempt.captured - attempt.released
+
+
+def taken_cents(attempt: Attempt) -> int:
+    """What the customer has paid so far for this attempt."""
+    return attempt.captured + attempt.debited - attempt.reversed - attempt.credited
+
+
+def returned_cents(attempt: Attempt) -> int:
+    """What the rail has returned: the sum over return ids, or the highest total heard (ruling
+    13).
+    """
+    return max(attempt.returns_sum, attempt.returns_total)
+
+
+def borne_cents(attempt: Attempt) -> int:
+    """What the customer bears for the attempt (ruling 13)."""
+    if attempt.outcome != "PAID" and attempt.outcome != "RETURNED":
+        return 0
+    return max(0, attempt.settled - max(returned_cents(attempt), attempt.waived))
+
+
+def unanswered(attempt: Attempt) -> Ask | None:
+    """The first request that waits for Deposits Core's answer."""
+    for ask in attempt.asks:
+        if ask.status in UNANSWERED:
+            return ask
+    return None
+
+
+def latest(attempt: Attempt, operation: str) -> Ask | None:
+    """The latest request of one operation."""
+    found = None
+    for ask in attempt.asks:
+        if ask.operation == operation:
+            found = ask
+    return found
+
+
+def may_request(attempt: Attempt, operation: str) -> bool:
+    """Whether the flow may make the operation's next request by itself: what was refused waits for
+    a person, who can ask again. A release by name is different: once the hold is known to stand, it
+    is released by its own reference.
+    """
+    last = latest(attempt, operation)
+    if last is None:
+        return True
+    if last.status == "REFUSED" and not (last.hold_number and held_cents(attempt) > 0):
+        return False
+    return last.number < REQUESTS_MAX
+
+
+def can_settle(attempt: Attempt) -> bool:
+    """Whether the rail may still settle the attempt: it is under way, or ended uncertainly."""
+    if attempt.outcome is not None:
+        return False
+    return attempt.state not in _ENDED or not attempt.certain
+
+
+def needs_debit_approval(state: Payment, attempt: Attempt) -> bool:
+    """Whether this is a second settlement whose debit no person has approved (ruling 5)."""
+    if not attempt.second_settlement or attempt.debit_approved or attempt.outcome != "PAID":
+        return False
+    for other in state.attempts:
+        if other.outcome == "PAID" and other.number != attempt.number:
+            counts = not other.second_settlement or other.debit_approved
+            if counts or other.number < attempt.number:
+                return True
+    return False
+
+
+def is_resolved(state: Payment, attempt: Attempt) -> bool:
+    """Whether nothing more will be taken or given back for the attempt, whatever the rail says."""
+    outcome = attempt.outcome
+    if outcome is None:
+        return attempt.state in _ENDED and attempt.certain
+    if outcome == "PAID" and needs_debit_approval(state, attempt):
+        return False
+    return taken_cents(attempt) == borne_cents(attempt)
+
+
+def can_release(state: Payment, attempt: Attempt) -> bool:
+    """Whether the attempt's own hold serves no settlement any more: it can no longer settle, or its
+    money is taken, and every other attempt is resolved.
+    """
+    if can_settle(attempt) or (attempt.outcome is not None and not is_resolved(state, attempt)):
+        return False
+    for other in state.attempts:
+        if other.number != attempt.number and not is_resolved(state, other):
+            return False
+    return True
+
+
+def waits_for_repeat(attempt: Attempt) -> Ask | None:
+    """A request that Deposits Core refused although it is still needed: a person can ask again."""
+    due = borne_cents(attempt) - taken_cents(attempt)
+    needed = {
+        "HOLD": attempt.state in _UNSENT and not attempt.held,
+        "CAPTURE": due > 0,
+        "DEBIT_FORCED": due > 0,
+        "REVERSE": due < 0,
+        "CREDIT": due < 0,
+        "RELEASE": held_cents(attempt) > 0,
+    }
+    for operation, is_needed in needed.items():
+        last = latest(attempt, operation) if is_needed else None
+        if last is not None and last.status == "REFUSED":
+            return last
+    return None
