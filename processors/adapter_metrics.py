@@ -10,6 +10,16 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 CALL_SECONDS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ADAPTERS: Final = ("rail", "deposits", "resolve", "notifications")
 
+CALLBACK_RESULTS: Final = (
+    "reported",
+    "unmatched",
+    "undecodable",
+    "too_large",
+    "denied",
+    "incomplete",
+    "not_taken",
+)
+
 
 class AdapterMetrics:
     """One set per process; `registry` is the process's own."""
@@ -71,7 +81,7 @@ class AdapterMetrics:
         for adapter in ADAPTERS:
             self.held.labels(adapter).set(0)
             self.by_reference.labels(adapter).inc(0)
-        for result in ("reported", "unmatched", "undecodable", "too_large", "denied", "not_taken"):
+        for result in CALLBACK_RESULTS:
             self.callbacks.labels(result).inc(0)
 
     def watch(self, adapter: str, standing_s: Callable[[], float]) -> None:

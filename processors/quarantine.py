@@ -136,12 +136,15 @@ def copy_of(record: LogRecord | InputRecord, reason: str, detail: str) -> Copy:
     return Copy(record.key, record.value, whole)
 
 
-def reference_to(record: LogRecord | InputRecord, reason: str, detail: str) -> Copy:
+def reference_to(
+    record: LogRecord | InputRecord, reason: str, detail: str, found: Reference | None = None
+) -> Copy:
     """The record by reference, at most a few KiB whatever it is: for where a copy was refused.
 
-    Raises ValueError for a reason that is not one of REASONS.
+    `found`: of the original, when `record` holds no more than its beginning. Raises ValueError for
+    a reason that is not one of REASONS.
     """
-    found = reference_of(record)
+    found = found or reference_of(record)
     own: Headers = [
         (COPY, BY_REFERENCE),
         *_own(record, reason, detail),

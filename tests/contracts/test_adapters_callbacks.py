@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -35,13 +37,15 @@ class BrokenLog(MemoryLog):
         raise NotConfirmed("TIMED_OUT")
 
 
-def webhook(log: MemoryLog, secret: bytes | None = None) -> RailWebhook:
+def webhook(
+    log: MemoryLog, secret: bytes | None = None, registry: CollectorRegistry | None = None
+) -> RailWebhook:
     return RailWebhook(
         publisher=log,
         codec=CODEC,
         clock=log.clock,
         adapter="npp-gateway",
-        metrics=AdapterMetrics(CollectorRegistry()),
+        metrics=AdapterMetrics(registry or CollectorRegistry()),
         secret=secret,
     )
 
@@ -180,6 +184,91 @@ def test_an_unsigned_callback_is_denied_and_a_signed_one_is_taken(log: MemoryLog
     assert len(reports(log)) == 1
 
 
+def padded(size: int) -> bytes:
+    """A settlement of exactly this many bytes."""
+    return message(SplmtryData="x" * (size - len(message(SplmtryData=""))))
+
+
+def counted(registry: CollectorRegistry) -> dict[str, float]:
+    """How many callbacks ended in each way, those that did."""
+    samples = [s for m in registry.collect() for s in m.samples]
+    total = {s.labels["result"]: s.value for s in samples if s.name == "npp_rail_callbacks_total"}
+    return {result: value for result, value in total.items() if value}
+
+
+@pytest.mark.parametrize("size", [16_385, BODY_BYTES_MAX])
+def test_a_large_callback_is_read_as_any_other(log: MemoryLog, size: int) -> None:
+    """Finding 18: a settlement of 16 KiB vanished with a 413; one of 1 MiB is applied."""
+    assert webhook(log).callback(padded(size)) == (202, "reported")
+    assert [report.kind for report in reports(log)] == ["SETTLED"]
+
+
+def test_a_callback_beyond_the_bound_is_kept_by_reference(log: MemoryLog) -> None:
+    """Finding 18: its size, SHA-256 and first KiB stand in quarantine, and it is counted."""
+    raw = padded(BODY_BYTES_MAX + 1)
+    registry = CollectorRegistry()
+    made = webhook(log, registry=registry)
+    with serving(made.app()) as hook:
+        answer = hook.post("/callbacks/rail", content=raw)
+    assert (answer.status_code, answer.json()) == (202, {"result": "too_large"})
+    (record,) = log.of(topology.QUARANTINE)
+    why = quarantine.parse(record.headers)
+    assert why.reference is not None
+    assert why.reference.value_bytes == len(raw)
+    assert why.reference.value_sha256 == hashlib.sha256(raw).digest()
+    assert record.value == raw[: quarantine.EXCERPT_BYTES]
+    assert (why.reason, why.topic, why.offset) == (quarantine.UNDECODABLE, "callbacks/rail", -1)
+    assert str(len(raw)) in why.detail
+    assert counted(registry) == {"too_large": 1}
+    assert reports(log) == []
+
+
+def test_a_large_callback_is_signed_as_any_other(log: MemoryLog) -> None:
+    """Whoever has no secret fills no quarantine; the signature is of all of the body."""
+    raw = padded(BODY_BYTES_MAX + 100_000)
+    good = hmac.new(b"secret", raw, hashlib.sha256).hexdigest()
+    registry = CollectorRegistry()
+    with serving(webhook(log, b"secret", registry).app()) as hook:
+        path = "/callbacks/rail"
+        denied = hook.post(path, content=raw, headers={"npp-signature": "0" * 64})
+        taken = hook.post(path, content=raw, headers={"npp-signature": good})
+    assert (denied.status_code, taken.status_code) == (401, 202)
+    assert len(log.of(topology.QUARANTINE)) == 1
+    assert counted(registry) == {"denied": 1, "too_large": 1}
+
+
+def test_a_body_that_does_not_come_in_time_is_told_so(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that trickles holds no memory for ever."""
+    monkeypatch.setattr("processors.rail_webhook.BODY_S_MAX", 0.2)
+
+    def trickle() -> Iterator[bytes]:
+        yield b"{"
+        time.sleep(0.6)
+        yield b"}"
+
+    registry = CollectorRegistry()
+    with serving(webhook(log, registry=registry).app()) as hook:
+        answer = hook.post("/callbacks/rail", content=trickle())
+    assert answer.status_code == 408
+    assert counted(registry) == {"incomplete": 1}
+
+
+def test_bodies_that_fill_the_memory_are_sent_again_later(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All bodies together are bounded; what they held is given back, refused or not."""
+    monkeypatch.setattr("processors.rail_webhook.BODIES_BYTES_MAX", 20_000)
+    with serving(webhook(log).app()) as hook:
+        answers = [
+            hook.post("/callbacks/rail", content=padded(size)).status_code
+            for size in (20_001, 19_000, 20_001, 19_000)
+        ]
+    assert answers == [503, 202, 503, 202]
+    assert len(reports(log)) == 2
+
+
 def test_the_simulated_rail_calls_back_until_it_is_heard(log: MemoryLog) -> None:
     simulator = RailSimulator(clock=CLOCK)
     broken = BrokenLog(HeldClock(NOW_MS))
@@ -188,8 +277,6 @@ def test_the_simulated_rail_calls_back_until_it_is_heard(log: MemoryLog) -> None
         serving(webhook(log).app()) as hook,
         serving(webhook(broken).app()) as deaf,
     ):
-        too_large = hook.post("/callbacks/rail", content=b"x" * (BODY_BYTES_MAX + 1))
-        assert too_large.status_code == 413
         simulator.callback_url = f"{deaf.base_url}/callbacks/rail"
         instruction = submit(1)
         assert rail.post("/payments", json=submission(instruction, PARTIES)).status_code == 202
