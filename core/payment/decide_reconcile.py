@@ -325,7 +325,9 @@ def repeat_request(
         return refuse(LIMIT_REACHED, count=refused.number, what=f"requests of {operation}")
 
     draft = _draft(state, context, command.header.traceparent, operator, now)
-    is_hold = operation == FundsOperation.HOLD
+    not_after = None
+    if operation == FundsOperation.HOLD:
+        not_after = hold_window_end(state, context.rules.windows)
     by_name = refused.hold_number if held_cents(attempt) <= 0 else 0
     request(
         draft,
@@ -333,7 +335,7 @@ def repeat_request(
         operation,
         amount,
         by_person=True,
-        not_after=hold_window_end(state, context.rules.windows) if is_hold else None,
+        not_after=(refused.not_after or None) if by_name else not_after,
         hold_funds_ref=hold_reference(draft.payment_id, attempt, by_name),
     )
     return finish(draft)

@@ -141,7 +141,7 @@ class FundsRequested(msgspec.Struct, frozen=True, gc=False):
     """`repeat` counts how often the same reference was asked before: 0 for the first time.
 
     `not_after` (HOLD): Deposits Core never carries it out after that. `hold_funds_ref` (RELEASE):
-    the HOLD that was not answered.
+    the HOLD that was not answered, and `not_after` is that HOLD's.
     """
 
     header: EventHeader

@@ -107,7 +107,8 @@ def hold_reference(payment_id: str, attempt: Attempt, number: int) -> str | None
 
 def _release_by_name(draft: Draft, attempt: Attempt, waits: Ask) -> bool:
     """An attempt that ended, or is paid, before its HOLD was answered: nobody waits for the hold
-    any more, and it must not stand. The release names it until it is answered.
+    any more, and it must not stand. The release names it, and until when it may be carried out,
+    until it is answered.
     """
     if waits.operation != FundsOperation.HOLD:
         return False
@@ -122,6 +123,7 @@ def _release_by_name(draft: Draft, attempt: Attempt, waits: Ask) -> bool:
         attempt,
         FundsOperation.RELEASE,
         waits.amount,
+        not_after=waits.not_after or None,
         hold_funds_ref=hold_reference(draft.payment_id, attempt, waits.number),
     )
     return True
