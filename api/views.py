@@ -14,6 +14,7 @@ from adapters.readmodel.rows import EventRow, PaymentRow
 from api.services import Services
 from api.views_base import (
     PartiesView,
+    VerdictView,
     View,
     amount_text,
     approval_status,
@@ -21,6 +22,7 @@ from api.views_base import (
     iso,
     iso_or_none,
     parties,
+    verdicts,
 )
 from api.views_events import event
 from api.views_hints import Why, next_actions, waiting_for, why_attention
@@ -72,7 +74,8 @@ class AttemptView(View):
 
 
 class OpenConflictView(View):
-    """An open conflict of the payment; until it is resolved nothing is sent."""
+    """An open conflict of the payment; until it is resolved nothing is sent. `verdicts` are those
+    that fit, each with its consequence; any other is refused VERDICT_NOT_APPLICABLE."""
 
     conflict_id: str
     kind: str
@@ -80,6 +83,7 @@ class OpenConflictView(View):
     amount: int | None
     currency: str | None
     amount_text: str | None
+    verdicts: list[VerdictView]
 
 
 class PaymentApprovalView(View):
@@ -289,6 +293,7 @@ def _conflicts(found: states.Payment) -> list[OpenConflictView]:
             each.amount,
             each.currency,
             amount_text(each.amount, each.currency),
+            verdicts(found, each),
         )
         for each in found.conflicts
         if each.verdict is None

@@ -13,6 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from adapters.readmodel.lists import CAN_EXPIRE, EXPIRED
+from core.payment.state import Conflict, Payment
+from core.payment.verdicts import fitting
 from core.values import CURRENCY, Parties, format_amount
 from engine.clock import MS_PER_S
 
@@ -45,6 +47,18 @@ def encode(view: Any) -> bytes:
 
 class View(msgspec.Struct, rename="camel", gc=False):
     """Base of what is answered."""
+
+
+class VerdictView(View):
+    """A verdict that fits the conflict now, and what follows from it for the money."""
+
+    verdict: str
+    consequence: str
+
+
+def verdicts(state: Payment, conflict: Conflict | None) -> list[VerdictView]:
+    """Those that fit, before anybody chooses; None stands for a conflict that was only counted."""
+    return [VerdictView(*each) for each in fitting(state, conflict)]
 
 
 class PartyView(View):

@@ -10,10 +10,19 @@ import orjson
 
 from adapters.readmodel import rows
 from api.views import PaymentBrief, brief
-from api.views_base import View, amount_text, approval_status, iso, iso_or_none
+from api.views_base import (
+    VerdictView,
+    View,
+    amount_text,
+    approval_status,
+    iso,
+    iso_or_none,
+    verdicts,
+)
 from api.views_events import PlaceView
 from api.views_hints import Why, why_attention
-from core.payment.state import unpack
+from core.payment.decide_reconcile import find_conflict
+from core.payment.state import Payment, unpack
 from core.values import attempt_id
 from engine.clock import MS_PER_S
 
@@ -58,7 +67,8 @@ class ApprovalList(View):
 
 
 class ConflictView(View):
-    """What contradicts the record; open while `verdict` is null."""
+    """What contradicts the record; open while `verdict` is null. Then `verdicts` are those that
+    fit, each with its consequence; any other is refused VERDICT_NOT_APPLICABLE."""
 
     payment_intent_id: str
     conflict_id: str
@@ -70,6 +80,10 @@ class ConflictView(View):
     resolved_at: str | None
     verdict: str | None
     open: bool
+    amount: int | None
+    currency: str | None
+    amount_text: str | None
+    verdicts: list[VerdictView]
 
 
 class ConflictList(View):
@@ -221,7 +235,11 @@ def approval(row: rows.ApprovalRow, now_ms: int) -> ApprovalView:
     )
 
 
-def conflict(row: rows.ConflictRow, now_ms: int) -> ConflictView:
+def conflict(row: rows.ConflictRow, state: Payment, now_ms: int) -> ConflictView:
+    """`state`: of the payment, as it is now."""
+    found = find_conflict(state, row.conflict_id)
+    amount = None if found is None else found.amount
+    currency = None if found is None else found.currency
     return ConflictView(
         payment_intent_id=row.payment_intent_id,
         conflict_id=row.conflict_id,
@@ -233,6 +251,10 @@ def conflict(row: rows.ConflictRow, now_ms: int) -> ConflictView:
         resolved_at=iso_or_none(row.resolved_at),
         verdict=row.verdict,
         open=row.verdict is None,
+        amount=amount,
+        currency=currency,
+        amount_text=amount_text(amount, currency),
+        verdicts=verdicts(state, found) if row.verdict is None else [],
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import yaml
 
 from app.markdown import page, table
+from core.payment.verdicts import VERDICT_TABLE
 from core.transitions import TRANSITIONS
 from core.transitions import __doc__ as state_machine
 from core.values import State
@@ -58,8 +59,34 @@ def state_machine_page() -> str:
         ],
         ["## Report × state", "", *_matrix(reports)],
         ["## Command × state", "", *_commands(commands)],
+        [
+            "## Verdict × conflict",
+            "",
+            (
+                "Which verdicts a conflict takes, by the state of the attempt it speaks of. Any "
+                "other is refused `VERDICT_NOT_APPLICABLE`. Of these, the report and the sums may "
+                "leave some out (a settlement of another amount is no `SETTLED_AFTER_ALL`, and "
+                "`RETURNED` needs something that can still come back): `npp conflict show` lists "
+                "those that fit now, each with its consequence."
+            ),
+            "",
+            *_verdicts(),
+        ],
     ]
     return page("State machine", *parts)
+
+
+def _verdicts() -> list[str]:
+    """One column for all states whose verdicts are the same for every kind of conflict."""
+    kinds = list(dict.fromkeys(kind for kind, _ in VERDICT_TABLE))
+    columns: dict[tuple[tuple[str, ...], ...], list[str]] = {}
+    for state in dict.fromkeys(state for _, state in VERDICT_TABLE):
+        columns.setdefault(tuple(VERDICT_TABLE[kind, state] for kind in kinds), []).append(state)
+    rows = [
+        (f"`{kind}`", *(", ".join(column[index]) for column in columns))
+        for index, kind in enumerate(kinds)
+    ]
+    return table(("conflict", *(", ".join(states) for states in columns.values())), rows)
 
 
 def _golden(name: str) -> Any:

@@ -8,11 +8,13 @@ from fastapi import Query
 from starlette.responses import Response
 
 from adapters.readmodel import rows
+from adapters.readmodel.ports import Page, Reader
 from api import views_lists
 from api.auth import Use
 from api.guard import router as guarded
 from api.params import LIMIT, Cursor, Limit, gives, in_thread, json_answer, page
 from api.paths import PAYMENT_ID
+from core.payment.state import Payment, unpack
 
 router = guarded()
 
@@ -62,16 +64,33 @@ async def conflicts(
     limit: Limit = LIMIT,
     cursor: Cursor = None,
 ) -> Response:
-    """While one is open its payment waits: nothing is sent, retried or released early."""
-    reader = services.reader
-    found = await in_thread(
-        lambda: page(lambda: reader.conflicts(payment_intent_id, open_only, limit, cursor))
-    )
+    """While one is open its payment waits: nothing is sent, retried or released early. The verdicts
+    that fit are listed with what follows from them."""
+
+    def ask() -> tuple[Page, dict[str, Payment]]:
+        found = page(lambda: services.reader.conflicts(payment_intent_id, open_only, limit, cursor))
+        return found, _states(services.reader, found)
+
+    found, states = await in_thread(ask)
     now = services.clock.now_ms()
     items = [
-        views_lists.conflict(row, now) for row in found.items if isinstance(row, rows.ConflictRow)
+        views_lists.conflict(row, states[row.payment_intent_id], now)
+        for row in found.items
+        if isinstance(row, rows.ConflictRow)
     ]
     return json_answer(views_lists.ConflictList(items, found.next))
+
+
+def _states(reader: Reader, found: Page) -> dict[str, Payment]:
+    """The present state of each payment of these conflicts: a page has 200 at most. A conflict's
+    row is written together with its payment's, which stays for ever.
+    """
+    states = {}
+    for name in {row.payment_intent_id for row in found.items if isinstance(row, rows.ConflictRow)}:
+        row = reader.payment(name)
+        assert row is not None
+        states[name] = unpack(row.snapshot)
+    return states
 
 
 @router.get(

@@ -177,7 +177,7 @@ def resolve(
     payment: PaymentArgument,
     conflict: Annotated[str, typer.Argument(help="conflict id, cnf_001")],
     verdict: Annotated[
-        str, typer.Option(help=f"{', '.join(sorted(VERDICTS))}; `npp conflict list` says which fit")
+        str, typer.Option(help=f"{', '.join(VERDICTS)}; `npp conflict show` says which fit")
     ],
     details: Annotated[str, typer.Option(help="What was found out, and how.")],
     operator: ActAs = "",

@@ -182,6 +182,12 @@ def show_fields(value: dict[str, Any], names: Iterable[str]) -> None:
     console().print(table)
 
 
+def show_verdicts(fitting: Iterable[dict[str, Any]]) -> None:
+    """The verdicts that fit a conflict, each with its consequence, one a line."""
+    for each in fitting:
+        console().print(f"  {each['verdict']:<18} {each['consequence']}", markup=False)
+
+
 def cell(item: Any, name: str) -> str:
     """One field for people; "" when it is not there."""
     currency = item.get("currency") if isinstance(item, dict) else None

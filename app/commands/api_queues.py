@@ -16,16 +16,20 @@ from app.commands.api_options import (
     Cursor,
     Json,
     Limit,
+    PaymentArgument,
     Role,
     Why,
     body,
+    check_payment,
     fetch,
     post_as_admin,
     query,
     show_fields,
     show_list,
+    show_verdicts,
 )
 from app.commands.redrive import list_from_kafka
+from app.exits import ExitCode, Problem
 
 conflicts = typer.Typer(help="Reports that contradict the record.", no_args_is_help=True)
 quarantine = typer.Typer(help="Records that could not be decided.", no_args_is_help=True)
@@ -54,14 +58,42 @@ def list_conflicts(
     """Conflicts, oldest first."""
     asked = query(payment_intent_id=payment, open=open_only, limit=limit, cursor=cursor)
     reply = fetch(Call("GET", "/api/conflicts", asked), json=json, curl=curl)
-    if reply is not None:
-        show_list(
-            reply,
-            (
-                *("paymentIntentId", "conflictId", "kind", "attemptId", "detail", "openedAt"),
-                *("resolvedAt", "verdict"),
-            ),
+    if reply is None:
+        return
+    for each in reply.body["items"]:
+        each["fit"] = ", ".join(fits["verdict"] for fits in each["verdicts"])
+    show_list(
+        reply,
+        (
+            *("paymentIntentId", "conflictId", "kind", "attemptId", "detail", "openedAt"),
+            *("resolvedAt", "verdict", "fit"),
+        ),
+    )
+
+
+@conflicts.command("show")
+def show_conflict(
+    payment: PaymentArgument,
+    conflict: Annotated[str, typer.Argument(help="Only this one, cnf_001.")] = "",
+    json: Json = False,
+    curl: Curl = False,
+) -> None:
+    """A payment's open conflicts, and what follows from each verdict that fits."""
+    check_payment(payment)
+    asked = query(payment_intent_id=payment, open=True)
+    reply = fetch(Call("GET", "/api/conflicts", asked), json=json, curl=curl)
+    if reply is None:
+        return
+    found = [each for each in reply.body["items"] if conflict in ("", each["conflictId"])]
+    if not found:
+        raise Problem(
+            f"{payment} has no such open conflict.",
+            do=f"npp conflict list --all --payment {payment}",
+            code=ExitCode.NOT_FOUND,
         )
+    for each in found:
+        show_fields(each, ("conflictId", "kind", "attemptId", "amount", "detail", "openedAt"))
+        show_verdicts(each["verdicts"])
 
 
 conflicts.command("resolve")(api_actions.resolve)

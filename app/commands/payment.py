@@ -26,6 +26,7 @@ from app.commands.api_options import (
     show_fields,
     show_list,
     show_outcome,
+    show_verdicts,
     told,
 )
 from app.commands.unpark import unpark
@@ -68,8 +69,12 @@ app = typer.Typer(
 def show(payment: PaymentArgument, json: Json = False, curl: Curl = False) -> None:
     """State, money, funds, attempt, reference and marks of one payment."""
     reply = _of_payment(payment, "", json=json, curl=curl)
-    if reply is not None:
-        show_fields(reply.body, HEAD)
+    if reply is None:
+        return
+    show_fields(reply.body, HEAD)
+    for each in reply.body["conflicts"]:
+        show_fields(each, ("conflictId", "kind", "attemptId", "amount"))
+        show_verdicts(each["verdicts"])
 
 
 @app.command("list")
