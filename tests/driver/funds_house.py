@@ -26,6 +26,7 @@ from processors.adapter_metrics import AdapterMetrics
 from processors.adapter_ports import Work
 from processors.adapter_worker import Desk
 from processors.deposits import DepositsAdapter
+from processors.replay.money import Money
 from processors.resolve import ResolveAdapter
 from schemas.parties import open_parties
 from tests.driver.payments_world import CODEC, World
@@ -196,6 +197,16 @@ class FundsHouse:
 
     def rests(self, payment_id: str) -> bool:
         return at_rest(self.payment(payment_id))
+
+    def money_findings(self) -> list[str]:
+        """What the replay's strength `money` finds in any payment's history."""
+        keys = {each.key for each in self.world.driver.committed(topology.EVENTS) if each.key}
+        found = []
+        for payment_id in sorted(key.decode() for key in keys):
+            history = self.world.history(payment_id)
+            rests = self.rests(payment_id)
+            found += [each.sentence for each in Money().check(history, at_rest=rests)]
+        return found
 
     def names(self, payment_id: str) -> list[str]:
         return self.world.event_names(payment_id)

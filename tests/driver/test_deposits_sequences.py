@@ -49,8 +49,11 @@ def served_rail() -> Iterator[Served]:
 
 
 @pytest.fixture
-def house(served: Served) -> FundsHouse:
-    return FundsHouse(served)
+def house(served: Served) -> Iterator[FundsHouse]:
+    """However a sequence ends, the replay finds nothing wrong with its money."""
+    made = FundsHouse(served)
+    yield made
+    assert made.money_findings() == []
 
 
 class DecliningResolve:
@@ -78,9 +81,11 @@ class DecliningResolve:
 
 
 @pytest.fixture
-def declining(served: Served) -> FundsHouse:
+def declining(served: Served) -> Iterator[FundsHouse]:
     """A house where a payment ends while its hold is under way."""
-    return FundsHouse(served, resolve=DecliningResolve())
+    made = FundsHouse(served, resolve=DecliningResolve())
+    yield made
+    assert made.money_findings() == []
 
 
 def settled(house: FundsHouse, key: str = "one") -> str:

@@ -80,7 +80,9 @@ class House(FundsHouse):
 @pytest.fixture
 def house(served: Served) -> Iterator[House]:
     with serving(ResolveSimulator().app()) as resolve:
-        yield House(served, resolve)
+        made = House(served, resolve)
+        yield made
+        assert made.money_findings() == []
 
 
 def test_a_decision_that_comes_twice_counts_once(house: House) -> None:
