@@ -151,6 +151,8 @@ class OutcomeTail:
     def _hear_quarantine(self, record: LogRecord) -> None:
         try:
             why = quarantine.parse(record.headers)
+            if why.reference is not None:
+                return  # not a command of ours: those are small
             command = self._codec.decode(why.topic, record.value, why.original)
         except (ValueError, KeyError, Undecodable):
             return  # not a command of ours: those can be read

@@ -25,6 +25,7 @@ from core.payment.decide_reconcile import find_conflict
 from core.payment.state import Payment, unpack
 from core.values import attempt_id
 from engine.clock import MS_PER_S
+from processors import quarantine
 
 
 class PaymentList(View):
@@ -124,7 +125,11 @@ class AttentionList(View):
 
 
 class QuarantineItem(View):
-    """A quarantined record. `origin.offset` -1: it never stood on a topic (a rail callback)."""
+    """A quarantined record. `origin.offset` -1: it never stood on a topic (a rail callback).
+
+    `byReference`: it is too large to copy, so only the first KiB of key and value stand here; the
+    original is at its origin. `valueBytes` is the whole value's length either way, `valueSha256`
+    (hex) the original's, null for a whole copy."""
 
     partition: int
     offset: int
@@ -134,6 +139,8 @@ class QuarantineItem(View):
     payment_intent_id: str | None
     origin: PlaceView
     value_bytes: int
+    by_reference: bool
+    value_sha256: str | None
     redrive_id: str | None
 
 
@@ -153,7 +160,8 @@ class HeaderView(View):
 
 class QuarantineView(QuarantineItem):
     """A quarantined record with its bytes in base64; they may hold personal data, so only
-    operator, senior_operator, auditor and admin see them (`masked`)."""
+    operator, senior_operator, auditor and admin see them (`masked`). With `byReference` they are
+    the first KiB, and `headers` are the quarantine's own alone."""
 
     key: str | None
     value: str | None
@@ -284,6 +292,8 @@ def attention(row: rows.PaymentRow, now_ms: int) -> AttentionItem:
 
 
 def quarantine_item(row: rows.QuarantineRow) -> QuarantineItem:
+    reference = _reference(row)
+    value_bytes = len(row.value or b"") if reference is None else max(0, reference.value_bytes)
     return QuarantineItem(
         partition=row.partition,
         offset=row.offset,
@@ -292,9 +302,20 @@ def quarantine_item(row: rows.QuarantineRow) -> QuarantineItem:
         detail=row.detail,
         payment_intent_id=row.payment_intent_id,
         origin=PlaceView(row.origin_topic, row.origin_partition, row.origin_offset),
-        value_bytes=len(row.value or b""),
+        value_bytes=value_bytes,
+        by_reference=reference is not None,
+        value_sha256=None if reference is None else reference.value_sha256.hex(),
         redrive_id=row.redrive_id,
     )
+
+
+def _reference(row: rows.QuarantineRow) -> quarantine.Reference | None:
+    """Of a record too large to copy; None for a whole copy, and for what is none of ours."""
+    headers = msgspec.msgpack.decode(row.headers, type=list[tuple[str, bytes | None]])
+    try:
+        return quarantine.parse(headers).reference
+    except ValueError:
+        return None
 
 
 def quarantined(row: rows.QuarantineRow, *, with_bytes: bool) -> QuarantineView:

@@ -18,7 +18,7 @@ from app.settings import Environment
 from core.records import Outcome, PaymentLifecycle
 from engine.clock import SystemClock
 from engine.partitioner import partition_of
-from engine.publisher import NotConfirmed, Placed, Publisher
+from engine.publisher import NotConfirmed, Placed, Publisher, Refused
 from engine.reader import LogEnds, PartitionReader, read_all
 from engine.records import LogRecord
 from processors import quarantine, topology
@@ -153,6 +153,12 @@ class Cluster:
         raw_key = None if key is None else key.encode()
         try:
             return self.publisher.publish(topic, raw_key, value, partition=partition)
+        except Refused as error:
+            raise Problem(
+                f"Kafka refuses the record: {error}",
+                means="It is not on the log. The same again is refused again.",
+                do="Make it smaller: shorter texts, fewer offsets or partitions at once.",
+            ) from error
         except NotConfirmed as error:
             raise Problem(
                 f"Kafka did not confirm the record: {error}",
@@ -210,6 +216,8 @@ class Cluster:
         """The reason, when this quarantined record is our command."""
         try:
             origin = quarantine.parse(at.headers)
+            if origin.reference is not None:
+                return None  # not a command of ours: those are small
             command = self.codec.decode(origin.topic, at.value or b"", origin.original)
         except (ValueError, KeyError, Undecodable):
             return None  # somebody else's rubbish

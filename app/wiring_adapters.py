@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import msgspec
 import structlog
 
 import adapters
@@ -25,6 +26,7 @@ from app.exits import ExitCode, usage
 from app.settings import Environment, Profile, Settings
 from app.wiring import WATCHDOG_S_MAX, Room
 from engine.clock import Clock
+from engine.producing import SMALLEST
 from engine.publisher import Publisher
 from engine.watch import Health, start_watchdog, stop_on_signals
 from processors import topology
@@ -75,6 +77,9 @@ class AdaptersProcess:
         self._publisher = Publisher(
             self._room.connection, f"npp-{self._room.instance}", self._room.clock
         )
+        self._redrives: Publisher | None = (
+            None  # a client of its own: it puts back what others made
+        )
         self._healths: dict[str, Health] = {}
         self._webhook: WebhookServer | None = None
         self._workers: dict[str, Runs] = {name: self._build(name) for name in kinds}
@@ -110,6 +115,8 @@ class AdaptersProcess:
         for thread in threads:
             thread.join(room.settings.shutdown_seconds)
         self._publisher.close()
+        if self._redrives is not None:
+            self._redrives.close()
         if server is not None:
             server.close()
         for name, error in self._failures.items():
@@ -191,9 +198,13 @@ class AdaptersProcess:
         return build_notifications(self._parts("notifications"), notifier)
 
     def _redriver(self) -> Runs:
-        origins = [t.name for t in self._room.topics.topics if "redriver" in t.producers]
+        room = self._room
+        origins = [t.name for t in room.topics.topics if "redriver" in t.producers]
+        self._redrives = Publisher(
+            room.connection, f"npp-{room.instance}-redriver", room.clock, compression=SMALLEST
+        )
         return build_redriver(
-            self._parts("redriver"),
+            msgspec.structs.replace(self._parts("redriver"), publisher=self._redrives),
             adapter=RAIL_NAME,
             origins=[name for name in origins if name != topology.CONTROL],
         )

@@ -8,6 +8,8 @@ from typing import Any, Final
 # Before compression, where the connection does not name it (topics.yaml, `producer_bytes_max`). Far
 # above every topic's limit: that one counts compressed bytes, and it alone decides what fits.
 MESSAGE_BYTES_MAX: Final = 32 * 1024 * 1024
+COMPRESSION: Final = "lz4"
+SMALLEST: Final = "zstd"  # for records that were squeezed below their topic's limit by others
 
 
 def producing(connection: Mapping[str, Any]) -> dict[str, Any]:
@@ -19,5 +21,5 @@ def producing(connection: Mapping[str, Any]) -> dict[str, Any]:
         "acks": "all",
         "enable.idempotence": True,
         "linger.ms": 1,
-        "compression.type": "lz4",
+        "compression.type": COMPRESSION,
     }

@@ -22,7 +22,7 @@ from engine.errors import Abort, EngineError, Exit, Step, call, call_until, refu
 from engine.lifeline import Lifeline
 from engine.partitioner import partition_of
 from engine.ports import Headers
-from engine.producing import producing
+from engine.producing import COMPRESSION, producing
 
 CONFIRM_S: Final = 30.0
 METADATA_S: Final = 5.0
@@ -95,12 +95,18 @@ class Publisher:
     """Safe for several threads. One background thread serves the acknowledgements."""
 
     def __init__(
-        self, connection: Mapping[str, Any], client_id: str, clock: Clock | None = None
+        self,
+        connection: Mapping[str, Any],
+        client_id: str,
+        clock: Clock | None = None,
+        *,
+        compression: str = COMPRESSION,
     ) -> None:
         self._clock = clock or SystemClock()
         self._config = {
             **producing(connection),
             "client.id": client_id,
+            "compression.type": compression,
             "queue.buffering.max.messages": QUEUE_MESSAGES_MAX,
             "queue.buffering.max.kbytes": QUEUE_KBYTES_MAX,
             "message.timeout.ms": int(CONFIRM_S * 1000),

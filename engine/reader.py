@@ -310,13 +310,14 @@ def read_all(
     partitions: Sequence[int] | None = None,
     isolation: str = "read_committed",
     clock: Clock | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> Iterator[list[LogRecord]]:
     """Batches of records of some or all partitions, each partition in offset order, up to the
     captured ends.
 
     `start` defaults to the first offset there is, `ends` to the high watermarks as they stand now.
-    Records at or past an end are not given. Raises Exit READ_STUCK when nothing moves for
-    NO_PROGRESS_S_MAX.
+    Records at or past an end are not given. `extra`: the client's options beside our own. Raises
+    Exit READ_STUCK when nothing moves for NO_PROGRESS_S_MAX.
     """
     clock = clock or SystemClock()
     log = LogEnds(connection, clock)
@@ -330,7 +331,8 @@ def read_all(
     position = {n: o for n, o in position.items() if o < until.get(n, 0)}
     if not position:
         return
-    reader = PartitionReader(connection, topic, position, isolation=isolation, extra=TO_AN_END)
+    options = {**TO_AN_END, **(extra or {})}
+    reader = PartitionReader(connection, topic, position, isolation=isolation, extra=options)
     moved_s = clock.monotonic_s()
     try:
         while position:

@@ -195,13 +195,14 @@ def build_redriver(parts: Parts, *, adapter: str, origins: Collection[str]) -> R
     """The redriver; `origins` are the topics whose declared producers it is among."""
     redriver = Redriver(
         control=parts.control,
-        read=KafkaRecords(parts.connection, parts.clock).quarantined,
+        records=KafkaRecords(parts.connection, parts.clock),
         publisher=parts.publisher,
         codec=parts.codec,
         clock=parts.clock,
         adapter=adapter,
         origins=origins,
         metrics=parts.metrics,
+        beat=parts.health.beat,
     )
     return RedriverLoop(
         connection=parts.connection,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -18,15 +18,18 @@ from engine.watch import Health, Phase
 from processors import topology
 from processors.control import Control
 from processors.redriver import Redriver
-from schemas.errors import RegistryDown
 
 log = structlog.get_logger("processors.adapter_kafka")
 
 REDRIVE_EVERY_S: Final = 0.5
+GAP_MAX: Final = 1_000  # offsets that are read past rather than asked for anew
+# A batch may unpack to a thousand times its size: few are fetched at once (one at least, always).
+QUARANTINE_FETCH: Final = {"max.partition.fetch.bytes": 256 * 1024}
+ORIGINAL_FETCH: Final = {"max.partition.fetch.bytes": 1_024}
 
 
 class KafkaRecords:
-    """`processors.rail_worker.RecordReader`, and `processors.redrive_plan.ReadRecord`."""
+    """`processors.rail_worker.RecordReader`, and `processors.redriver.QuarantineReader`."""
 
     def __init__(self, connection: Mapping[str, Any], clock: Clock) -> None:
         self._connection = connection
@@ -48,24 +51,45 @@ class KafkaRecords:
         name = (topology.RAIL_SUBMISSIONS, partition)
         return self._ends.high([name])[name]
 
-    def quarantined(self, partition: int, offset: int) -> LogRecord | None:
-        """One quarantined record, or None when none stands there."""
-        topic = topology.QUARANTINE
-        counts = self._ends.partition_counts([topic])
-        if not 0 <= partition < counts[topic] or offset < 0:
-            return None
-        for batch in read_all(
-            self._connection,
-            topic,
-            start={partition: offset},
-            ends={partition: offset + 1},
-            partitions=[partition],
-            clock=self._clock,
-        ):
-            for record in batch:
-                if record.offset == offset:
-                    return record
-        return None
+    def quarantined(self, partition: int, offsets: Sequence[int]) -> Iterator[LogRecord]:
+        """Those of these offsets, in order, that hold a quarantined record."""
+        yield from self._at(topology.QUARANTINE, partition, offsets, QUARANTINE_FETCH)
+
+    def original(self, topic: str, partition: int, offset: int) -> LogRecord | None:
+        """The record at this place, or None when none stands there (any more)."""
+        return next(self._at(topic, partition, [offset], ORIGINAL_FETCH), None)
+
+    def _at(
+        self, topic: str, partition: int, offsets: Sequence[int], fetch: Mapping[str, Any]
+    ) -> Iterator[LogRecord]:
+        if not 0 <= partition < self._ends.partition_counts([topic])[topic]:
+            return
+        name = (topic, partition)
+        end = self._ends.high([name])[name]
+        for near in _near([each for each in offsets if 0 <= each < end]):
+            wanted = set(near)
+            for batch in read_all(
+                self._connection,
+                topic,
+                start={partition: near[0]},
+                ends={partition: near[-1] + 1},
+                partitions=[partition],
+                clock=self._clock,
+                extra=fetch,
+            ):
+                yield from (record for record in batch if record.offset in wanted)
+
+
+def _near(offsets: Sequence[int]) -> Iterator[list[int]]:
+    """Runs of offsets that are read in one go."""
+    run: list[int] = []
+    for offset in offsets:
+        if run and offset - run[-1] > GAP_MAX:
+            yield run
+            run = []
+        run.append(offset)
+    if run:
+        yield run
 
 
 class RedriverLoop:
@@ -102,8 +126,8 @@ class RedriverLoop:
                 self._reader.drain(self._control)
                 try:
                     self._redriver.step()
-                except (NotConfirmed, RegistryDown) as error:
-                    log.warning("redrive waits", error=str(error))
+                except NotConfirmed as error:
+                    log.warning("kafka takes no RedriveDone", error=str(error))
                 self._stopping.wait(REDRIVE_EVERY_S)
         finally:
             self._reader.close()

@@ -223,7 +223,7 @@ class ControlFold:
         batch.control.append(
             rows.ControlRow(at.offset, type(record).__name__, when, actor, at.value or b"")
         )
-        if isinstance(record, records.RedriveDone) and record.refused is None:
+        if isinstance(record, records.RedriveDone):
             batch.redriven += self._redriven(record)
         action = _CONTROL_ACTIONS.get(type(record))
         if action is not None:
@@ -237,11 +237,15 @@ class ControlFold:
                 _keep(self._recovers, record.request_id, record)
 
     def _redriven(self, done: records.RedriveDone) -> list[tuple[int, int, str]]:
+        """What was put back: all of them; of a request refused on its way, the first."""
         request = self._redrives.get(done.request_id)
         if request is None:
             return []
         name = done.request_id
-        return [(request.partition, offset, name) for offset in sorted(set(request.offsets))]
+        offsets = sorted(set(request.offsets))
+        if done.refused is not None:
+            offsets = offsets[: max(0, done.redriven)]
+        return [(request.partition, offset, name) for offset in offsets]
 
     def _refusal(self, record: object) -> str | None:
         """Why those who obey pass over this confirmation, or None."""

@@ -54,6 +54,7 @@ COPY_BYTES_MAX: Final = 2_000_000
 EXCERPT_BYTES: Final = 1_024  # of the key and of the value that stand in a reference
 RECORD_BYTES: Final = 36  # of lengths and times in one record, at most
 HEADER_BYTES: Final = 10  # of the two lengths of one header, at most
+SIZE_MAX: Final = 2**48  # of anything that is referred to
 NONE: Final = -1  # bytes of a key or value that is null; headers that the client cannot read
 
 
@@ -190,6 +191,9 @@ def _parse_reference(given: Headers) -> Quarantined:
     reference = Reference(
         int(value_bytes), bytes.fromhex(digest), int(key_bytes), int(count), int(headers_bytes)
     )
+    numbers = (reference.value_bytes, reference.key_bytes, reference.headers_count)
+    if not all(NONE <= each <= SIZE_MAX for each in (*numbers, reference.headers_bytes)):
+        raise ValueError("the sizes in a reference are none")
     return _parse_own(given[1:end], [], reference)
 
 

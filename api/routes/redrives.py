@@ -6,6 +6,7 @@ The redriver carries a confirmed request out; what it would refuse is refused he
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -51,7 +52,9 @@ REFUSED: Final = "REFUSED"
 
 class Target(BaseModel):
     """What becomes of one quarantined record: which topic and partition it goes to, null when its
-    key decides. `bytes` is the value's length; the value itself is shown nowhere here."""
+    key decides. `bytes` is the whole value's length; the value itself is shown nowhere here. With
+    `byReference` the redriver reads the original when it puts it back, and refuses when it is gone.
+    """
 
     offset: int
     reason: str
@@ -60,6 +63,7 @@ class Target(BaseModel):
     key: str | None
     bytes: int
     assigned: bool
+    byReference: bool = False  # noqa: N815
 
 
 class Preview(BaseModel):
@@ -71,7 +75,7 @@ class Preview(BaseModel):
 
 class Redrive(BaseModel):
     """A request and what became of it. `status` REQUESTED, CONFIRMED, DONE or REFUSED (with why, by
-    the redriver)."""
+    the redriver; `redriven` of its records were put back before, in order)."""
 
     requestId: str  # noqa: N815 the names on the wire, here and below
     status: str
@@ -155,14 +159,15 @@ def _request(
 def _planned(use: Services, request: records.RedriveRequested, confirmer: str) -> list[Planned]:
     """What it would publish. Raises Problem when the redriver would refuse it."""
 
-    def read(partition: int, offset: int) -> LogRecord | None:
-        row = use.reader.quarantined(partition, offset)
-        if row is None:
-            return None
-        headers = msgspec.msgpack.decode(row.headers, type=list[tuple[str, bytes | None]])
-        return LogRecord(
-            topology.QUARANTINE, partition, offset, row.at, row.key, row.value, headers
-        )
+    def read(partition: int, offsets: Sequence[int]) -> Iterator[LogRecord]:
+        for offset in offsets:
+            row = use.reader.quarantined(partition, offset)
+            if row is None:
+                continue
+            headers = msgspec.msgpack.decode(row.headers, type=list[tuple[str, bytes | None]])
+            yield LogRecord(
+                topology.QUARANTINE, partition, offset, row.at, row.key, row.value, headers
+            )
 
     plan = RedrivePlan(
         read=read, codec=use.codec, clock=use.clock, adapter=ADAPTER, origins=origins()
@@ -191,8 +196,9 @@ def _target(planned: Planned, assigned: bool) -> Target:
         topic=planned.topic,
         partition=planned.partition,
         key=None if planned.key is None else planned.key.decode("utf-8", "replace"),
-        bytes=len(planned.value or b""),
+        bytes=planned.value_bytes,
         assigned=assigned,
+        byReference=planned.reference is not None,
     )
 
 

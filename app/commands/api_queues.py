@@ -172,7 +172,8 @@ def list_quarantine(
             reply,
             (
                 *("partition", "offset", "at", "reason", "detail", "paymentIntentId"),
-                *("origin.topic", "origin.partition", "origin.offset", "redriveId"),
+                *("origin.topic", "origin.partition", "origin.offset"),
+                *("valueBytes", "byReference", "redriveId"),
             ),
         )
 
@@ -184,7 +185,7 @@ def show_quarantined(
     json: Json = False,
     curl: Curl = False,
 ) -> None:
-    """One quarantined record with its bytes."""
+    """One quarantined record with its bytes; by reference, with their first KiB."""
     call = Call("GET", f"/api/quarantine/{partition}/{offset}")
     reply = fetch(call, json=json, curl=curl)
     if reply is not None:

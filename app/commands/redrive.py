@@ -19,6 +19,7 @@ from engine.records import LogRecord
 from processors import quarantine, topology
 
 ID_BYTES: Final = 4
+KEY_BYTES_SHOWN: Final = 64
 PANEL: Final = "Control"
 
 
@@ -48,18 +49,29 @@ def _print_record(at: LogRecord, reason: str, json: bool) -> None:
         return
     if reason and why.reason != reason:
         return
-    key = (at.key or b"").decode(errors="replace")
+    key = _key_text(at.key or b"")
+    size, digest = len(at.value or b""), None
+    if why.reference is not None:
+        size, digest = max(0, why.reference.value_bytes), why.reference.value_sha256.hex()
     if json:
         place = {"partition": at.partition, "offset": at.offset, "time": at.timestamp_ms}
         origin = {"topic": why.topic, "partition": why.partition, "offset": why.offset}
         row = {**place, "key": key, "reason": why.reason, "detail": why.detail, "origin": origin}
-        print_json(row, indent=False)
+        whole = {"valueBytes": size, "byReference": digest is not None, "valueSha256": digest}
+        print_json({**row, **whole}, indent=False)
         return
+    by_reference = "" if digest is None else f"  [by reference: {size:,} bytes, SHA-256 {digest}]"
     console().print(
         f"{at.partition}/{at.offset}  {time_of(at.timestamp_ms)}  {why.reason:<11} {key:<29} "
-        f"{why.topic}[{why.partition}]@{why.offset}  {why.detail}",
+        f"{why.topic}[{why.partition}]@{why.offset}  {why.detail}{by_reference}",
         markup=False,
     )
+
+
+def _key_text(key: bytes) -> str:
+    """A payment's id, or the beginning of what else stands there as a key."""
+    text = key[:KEY_BYTES_SHOWN].decode(errors="replace")
+    return text if len(key) <= KEY_BYTES_SHOWN else f"{text}… ({len(key):,} bytes)"
 
 
 def redrive(

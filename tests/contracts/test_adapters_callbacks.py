@@ -1,4 +1,4 @@
-"""The rail's webhook and the redriver: what reaches Kafka, and when the rail is answered."""
+"""The rail's webhook: what reaches Kafka, and when the rail is answered."""
 
 from __future__ import annotations
 
@@ -15,17 +15,12 @@ from prometheus_client import CollectorRegistry
 from adapters.rail_http import submission
 from adapters.simulators.rail import RailSimulator
 from core.payment.commands import RailReport
-from core.records import RedriveConfirmed, RedriveDone, RedriveRequested
 from core.values import external_ref
 from engine.clock import HeldClock
 from engine.publisher import NotConfirmed
-from engine.records import LogRecord
 from processors import quarantine, topology
 from processors.adapter_metrics import AdapterMetrics
-from processors.control import Control
 from processors.rail_webhook import BODY_BYTES_MAX, RailWebhook
-from processors.redrive_plan import HEADER_REDRIVEN
-from processors.redriver import Redriver
 from tests.contracts.adapter_house import CLOCK, PARTIES, payment, serving, submit, wait_for
 from tests.driver.rail_house import CODEC, NOW_MS, MemoryLog
 
@@ -284,86 +279,3 @@ def test_the_simulated_rail_calls_back_until_it_is_heard(log: MemoryLog) -> None
         simulator.callback_url = f"{hook.base_url}/callbacks/rail"
         kinds = wait_for(lambda: len(reports(log)) == 2 and {r.kind for r in reports(log)})
         assert kinds == {"ACCEPTED", "SETTLED"}
-
-
-# --- redriver -------------------------------------------------------------------------------------
-
-
-def redriven(log: MemoryLog, request: RedriveRequested, confirmed_by: str) -> RedriveDone | None:
-    """Two control records, then the redriver; its answer, or None when it gave none."""
-    control = Control(CODEC.decode)
-    control.apply_record(0, request)
-    confirmed = RedriveConfirmed(request.request_id, NOW_MS, confirmed_by)
-    control.apply_record(1, confirmed)
-    redriver = Redriver(
-        control=control,
-        read=lambda _, offset: _at(log.of(topology.QUARANTINE), offset),
-        publisher=log,
-        codec=CODEC,
-        clock=log.clock,
-        adapter="npp-gateway",
-        origins={topology.COMMANDS},
-        metrics=AdapterMetrics(CollectorRegistry()),
-    )
-    redriver.step()
-    redriver.step()
-    answers = log.of(topology.CONTROL)
-    assert len(answers) <= 1, "one request is answered once"
-    return CODEC.decode(topology.CONTROL, answers[0].value) if answers else None
-
-
-def _at(records: list[LogRecord], offset: int) -> LogRecord | None:
-    return records[offset] if offset < len(records) else None
-
-
-def asked(*offsets: int, payment_id: str | None = None) -> RedriveRequested:
-    return RedriveRequested("rdr-1", 0, offsets, "fixed", NOW_MS, "olga", payment_id)
-
-
-def quarantined(log: MemoryLog, topic: str, raw: bytes, reason: str) -> None:
-    headers = quarantine.headers(
-        reason, "why", topic=topic, partition=3, offset=7, timestamp_ms=1, original=[("a", b"b")]
-    )
-    log.append(topology.QUARANTINE, b"key", raw, headers)
-
-
-def test_raw_bytes_go_back_unchanged_with_their_headers(log: MemoryLog) -> None:
-    quarantined(log, topology.COMMANDS, b"\x00raw", quarantine.PARKED)
-    done = redriven(log, asked(0), "bert")
-    assert done is not None
-    assert (done.redriven, done.refused) == (1, None)
-    (record,) = log.of(topology.COMMANDS)
-    assert (record.key, record.value, record.headers[0]) == (b"key", b"\x00raw", ("a", b"b"))
-    assert record.headers[1][0] == HEADER_REDRIVEN
-
-
-def test_one_person_alone_redrives_nothing(log: MemoryLog) -> None:
-    quarantined(log, topology.COMMANDS, b"raw", quarantine.PARKED)
-    assert redriven(log, asked(0), " OLGA ") is None
-    assert log.of(topology.COMMANDS) == []
-
-
-@pytest.mark.parametrize("offset", [0, 1])
-def test_a_request_that_can_not_be_carried_out_whole_does_nothing(
-    log: MemoryLog, offset: int
-) -> None:
-    quarantined(log, topology.EVENTS, b"raw", quarantine.UNDECODABLE)
-    done = redriven(log, asked(offset), "bert")
-    assert done is not None
-    assert done.redriven == 0
-    assert done.refused
-
-
-def test_an_unmatched_callback_is_assigned_as_a_new_report(log: MemoryLog) -> None:
-    raw = message(OrgnlInstrId="OTHERBANK-1")
-    webhook(log).callback(raw)
-    done = redriven(log, asked(0, payment_id=payment(2)), "bert")
-    assert done is not None
-    assert done.refused is None
-    (report,) = reports(log)
-    assert (report.kind, report.header.payment_intent_id) == ("SETTLED", payment(2))
-    assert report.external_ref == external_ref(payment(2), 1)
-    origin = report.assigned_from
-    assert origin is not None
-    assert origin.sha256 == hashlib.sha256(raw).digest()
-    assert (origin.requested_by, origin.confirmed_by) == ("olga", "bert")

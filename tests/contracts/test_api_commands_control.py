@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,6 +115,42 @@ def test_a_redrive_is_previewed_asked_for_and_confirmed(house: ApiHouse) -> None
     assert (listed["status"], listed["redriven"]) == ("DONE", 1)
     assert house.post("adam", confirm).json()["status"] == "DONE"
     assert house.world.control.redrives_confirmed == {}
+
+
+ZEROS = bytes(3 * 1024 * 1024)
+
+
+def test_a_record_too_large_to_copy_is_shown_and_previewed_as_a_reference(house: ApiHouse) -> None:
+    """Finding 12, domain §5: size and SHA-256 of the original, its place, and the first KiB."""
+    house.world.driver.pipe(topology.COMMANDS, b"pi_x", ZEROS, [("h", b"1")], partition=2)
+    undecodable(house)
+    listed = house.get("vera", "/api/quarantine").json()["items"]
+    small, large = sorted(listed, key=lambda item: item["byReference"])
+    assert (large["byReference"], large["valueBytes"]) == (True, len(ZEROS))
+    assert large["valueSha256"] == hashlib.sha256(ZEROS).hexdigest()
+    assert large["origin"] == {"topic": topology.COMMANDS, "partition": 2, "offset": 0}
+    assert (small["byReference"], small["valueBytes"], small["valueSha256"]) == (False, 8, None)
+    shown = house.get("audra", f"/api/quarantine/0/{large['offset']}").json()
+    assert base64.b64decode(shown["value"]) == ZEROS[:1024]
+    chosen = {"partition": 0, "offsets": [large["offset"], small["offset"]]}
+    preview = house.post("ada", f"{REDRIVES}/preview", chosen).json()
+    shown = {r["offset"]: (r["bytes"], r["byReference"]) for r in preview["records"]}
+    assert shown == {large["offset"]: (len(ZEROS), True), small["offset"]: (8, False)}
+
+
+def test_a_redrive_refused_on_its_way_says_what_was_put_back(house: ApiHouse) -> None:
+    """Finding 13: people see that it has ended, why, and which records it did put back."""
+    undecodable(house)
+    undecodable(house)
+    chosen = {"partition": 0, "offsets": [0, 1], "reason": "mended"}
+    asked = house.post("ada", REDRIVES, chosen).json()["requestId"]
+    house.post("adam", f"{REDRIVES}/{asked}/confirm")
+    why = "1 of its records were put back, in order; then: too large"
+    house.commands.write_control(records.RedriveDone(asked, 1, why, 5))
+    (listed,) = house.get("vera", REDRIVES).json()["items"]
+    assert (listed["status"], listed["redriven"], listed["refused"]) == ("REFUSED", 1, why)
+    items = house.get("vera", "/api/quarantine").json()["items"]
+    assert {item["offset"]: item["redriveId"] for item in items} == {0: asked, 1: None}
 
 
 @pytest.mark.parametrize(

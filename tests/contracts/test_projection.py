@@ -283,6 +283,8 @@ POISON: tuple[list[tuple[str, bytes | None]], ...] = (
     quarantine.headers(
         quarantine.PARKED, "nul \0 and \x1a", topic="t\0", partition=1, offset=-1, timestamp_ms=0
     ),
+    [(quarantine.COPY, quarantine.BY_REFERENCE)],
+    [(quarantine.COPY, None), ("x", b"1")],
 )
 
 
