@@ -51,8 +51,10 @@ def next_deadline(state: Payment, rules: Rules) -> tuple[int | None, str | None]
         best, kind = _overdue_at(state.attempts[-1], windows), OVERDUE
         if best is None:
             kind = None
-    elif now in (_CREATED, _AUTHORISED) and not open_conflicts(state):
-        best, kind = _unsent(state, windows)
+    else:
+        unsent = _unsent(state, windows)
+        if unsent is not None:
+            best, kind = unsent
     for attempt in state.attempts:
         at = next_enquiry_at(state, attempt, windows)
         if at is not None and (best is None or at < best):
@@ -120,7 +122,8 @@ def next_repeat_at(attempt: Attempt, ask: Ask, windows: Windows) -> int | None:
     if ask.operation == "HOLD":
         if attempt.state not in UNSENT or attempt.outcome is not None:
             return None
-        wait = min(wait, windows.hold_repeat_ms_max)
+        at = ask.asked_at + min(wait, windows.hold_repeat_ms_max)
+        return at if at < ask.not_after else None  # after it, it is never carried out
     return ask.asked_at + wait
 
 
@@ -170,13 +173,24 @@ def _overdue_at(attempt: Attempt, windows: Windows) -> int | None:
     return None
 
 
-def _unsent(state: Payment, windows: Windows) -> tuple[int, str]:
-    attempt = state.attempts[-1]
+def window(state: Payment, windows: Windows) -> tuple[int, str] | None:
+    """Until when an unsent payment waits, and by which kind of deadline; None in a conflict."""
+    if state.state not in UNSENT or open_conflicts(state):
+        return None
     best = _window_end(state, windows)
     kind = CREATED_WINDOW if state.state == _CREATED else AUTHORISED_WINDOW
     expires = state.expires_at
     if expires is not None and expires <= best:
         best, kind = expires, EXPIRES_AT
+    return best, kind
+
+
+def _unsent(state: Payment, windows: Windows) -> tuple[int, str] | None:
+    ends = window(state, windows)
+    if ends is None:
+        return None
+    best, kind = ends
+    attempt = state.attempts[-1]
     if state.state == _AUTHORISED and attempt.funds == "HELD" and attempt.policy == "PASSED":
         at = send_allowed_at(state)
         if state.decided_at < at < best:

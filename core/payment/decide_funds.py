@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from core.decider import Context, Decision, Duplicate, Refusal, Unmatched
-from core.header import Actor, EventHeader
+from core.header import Actor, EventHeader, InputHeader
 from core.payment import events as e
 from core.payment.commands import DepositsResult
 from core.payment.decide_policy import fail_unsent
@@ -20,7 +20,7 @@ from core.payment.draft import Draft, decided_at
 from core.payment.evolve_funds import ask_index
 from core.payment.finish import finish
 from core.payment.flow_funds import hold_reference
-from core.payment.funds import UNANSWERED, held_cents
+from core.payment.funds import UNANSWERED, held_cents, taken_cents
 from core.payment.remember import conflict_key, content_of
 from core.payment.report_table import FUNDS_CONTRADICTION
 from core.payment.state import (
@@ -28,6 +28,7 @@ from core.payment.state import (
     UNSENT,
     Ask,
     Attempt,
+    Conflict,
     Payment,
     open_conflicts,
     range_of,
@@ -48,6 +49,7 @@ from core.values import (
     attempt_of_external_ref,
     external_ref,
     format_amount,
+    funds_ref,
 )
 
 _DONE: Final[dict[str, str]] = {
@@ -168,8 +170,11 @@ def _effect(attempt: Attempt, ask: Ask, command: DepositsResult) -> str:
         return _APPLY if waits else _SUPERSEDED
     if result in _NOT_DONE:
         if status == "DONE":
-            # A hold that was released, or never stood: nothing is held either way.
-            return _SUPERSEDED if result == NEVER_HELD else _CONTRADICT
+            # A hold that was released, never stood or is gone: nothing is held either way.
+            nothing_held = result == NEVER_HELD or (
+                command.operation == "RELEASE" and command.code == HOLD_GONE
+            )
+            return _SUPERSEDED if nothing_held else _CONTRADICT
         return _APPLY if waits else _SUPERSEDED
     if command.operation == "RELEASE":
         return _release_effect(attempt, ask, command)
@@ -180,12 +185,12 @@ def _effect(attempt: Attempt, ask: Ask, command: DepositsResult) -> str:
 
 
 def _release_effect(attempt: Attempt, ask: Ask, command: DepositsResult) -> str:
-    """A release by name may find a hold that was never reported, of whatever amount."""
-    if ask.status == "DONE":
+    """A release by name may find a hold that was never reported, also after NEVER_HELD."""
+    if ask.status == "DONE" or command.amount != ask.amount:
         return _CONTRADICT
     if ask.hold_number and not _hold_stands(attempt, ask):
         return _APPLY
-    fits = command.amount == ask.amount and held_cents(attempt) >= command.amount
+    fits = held_cents(attempt) >= command.amount
     return _APPLY if fits and ask.status in UNANSWERED else _CONTRADICT
 
 
@@ -210,7 +215,7 @@ def _known_conflict(state: Payment, attempt: Attempt, command: DepositsResult) -
 
 
 def _report_kind(command: DepositsResult) -> str:
-    return f"{command.operation}:{command.result}"
+    return f"{command.operation}:{command.result}:{command.funds_ref[30:]}"
 
 
 def _contradiction(draft: Draft, attempt: Attempt, ask: Ask, command: DepositsResult) -> None:
@@ -234,6 +239,36 @@ def _contradiction(draft: Draft, attempt: Attempt, ask: Ask, command: DepositsRe
             _report_kind(command),
         )
     )
+
+
+def acceptable(attempt: Attempt, conflict: Conflict) -> Ask | None:
+    """The request that a person can close with the amount that Deposits Core names, or None: it
+    still waits for its answer, and so much can have moved. A hold is not closed so: its reference
+    would be unknown.
+    """
+    operation, result, name = (conflict.report_kind or "::").split(":")
+    index = ask_index(attempt, operation, int(name[1:] or 0))
+    if index is None or operation == "HOLD" or result != _DONE[operation]:
+        return None
+    ask = attempt.asks[index]
+    most = {
+        "CAPTURE": held_cents(attempt),
+        "REVERSE": attempt.captured - attempt.reversed,
+        "CREDIT": taken_cents(attempt),
+    }
+    if operation == "RELEASE" and not (ask.hold_number and not _hold_stands(attempt, ask)):
+        most["RELEASE"] = held_cents(attempt)
+    amount = conflict.amount or 0
+    fits = 0 < amount <= most.get(operation, amount)
+    return ask if fits and ask.status in UNANSWERED else None
+
+
+def record_accepted(draft: Draft, attempt: Attempt, ask: Ask, amount: int) -> None:
+    """What Deposits Core did is taken as it says; what is still needed is asked for anew."""
+    reference = funds_ref(draft.payment_id, attempt.number, ask.operation, ask.number)
+    header = InputHeader(draft.payment_id)
+    done = DepositsResult(header, reference, ask.operation, _DONE[ask.operation], amount)
+    _done(draft, attempt, ask, done)
 
 
 def _declined(draft: Draft, attempt: Attempt, command: DepositsResult) -> None:
@@ -281,14 +316,12 @@ def _hold_gone(draft: Draft, attempt: Attempt, ask: Ask, command: DepositsResult
     """Deposits Core ended the hold by itself: a release has nothing to do any more, and a capture
     has nothing to take from. What the customer owes is debited by force.
     """
-    if command.operation == "CAPTURE":
-        _not_done(draft, attempt, command)
-        gone = held_cents(attempt)
-    elif ask.hold_number and not _hold_stands(attempt, ask):
+    if ask.hold_number and not _hold_stands(attempt, ask):
         _no_hold(draft, attempt, ask, HOLD_GONE, command.details)
         return
-    else:
-        gone = min(ask.amount, held_cents(attempt))
+    if command.operation == "CAPTURE":
+        _not_done(draft, attempt, command)
+    gone = held_cents(attempt)
     draft.append(e.FundsReleased(draft.header(attempt.number), command.funds_ref, gone, None))
 
 

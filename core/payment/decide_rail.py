@@ -65,8 +65,12 @@ _KINDS: Final = frozenset(KINDS)
 _DENIALS: Final = frozenset({"WITHDRAWN", "NOT_SUBMITTED"})
 _PAID: Final = frozenset({"PAID", "RETURNED"})
 _CLEARED: Final = frozenset({"ACCEPTED", "SETTLED"})
+_EVIDENCE: Final = frozenset(
+    {"RECEIVED", "ACCEPTED", "SETTLED", "RETURNED", "RECALL_ACCEPTED", "RECALL_REFUSED"}
+)
 SUBMISSION_CONTRADICTED: Final = "SUBMISSION_CONTRADICTED"
 SUBMITTED: Final = "SUBMITTED"  # code of ALREADY_SUBMITTED: by the adapter's own record
+_SAYS_PAID: Final = frozenset({"SETTLED_AFTER_ALL", "AMOUNT_ACCEPTED", "RETURNED"})
 # The reports that each verdict agrees with.
 _AGREES: Final[dict[str, frozenset[str]]] = {
     "SETTLED_AFTER_ALL": _CLEARED,
@@ -109,7 +113,7 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
             attempt, command, rules, now
         )
         if not conclusive:
-            known = _same_report(state, attempt, command)
+            known = _same_report(state, attempt, command, rules)
             if known is not None:
                 return Duplicate(*range_of(state, known))
         word, why = _effect(state, attempt, command, rules, conclusive)
@@ -146,8 +150,9 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
         case "RETURN":
             rail_effects.give_back(draft, attempt, command)
         case "NOTE":
-            has_it = rail_has_it(command, rules)
-            rail_effects.note(draft, attempt, command, rail_has_it=has_it)
+            has_it = rail_has_it(attempt, command, rules)
+            safe = not _worse_reason(attempt, command, rules)
+            rail_effects.note(draft, attempt, command, rail_has_it=has_it, retry_safe=safe)
         case _:
             rail_effects.conflict(draft, attempt, command, str(why))
     return finish(draft)
@@ -158,12 +163,25 @@ def may_have_been_submitted(attempt: Attempt) -> bool:
     return attempt.sent_at > 0 or attempt.rail_had_it
 
 
-def rail_has_it(command: RailReport, rules: Rules) -> bool:
-    """Whether the report is evidence that the rail has the attempt: its own word, or our adapter's
-    record SUBMITTED. It outweighs "unknown" (ruling 3).
+def rail_had_it(state: Payment, attempt: Attempt) -> bool:
+    """Whether there is evidence that the rail had the attempt: recorded, or in a conflict that no
+    person has judged yet (ruling 3).
     """
+    return attempt.rail_had_it or any(
+        c.verdict is None and c.attempt == attempt.number and c.report_kind in _EVIDENCE
+        for c in state.conflicts
+    )
+
+
+def rail_has_it(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
+    """Whether the report is evidence that the rail has the attempt: its own word, or our adapter's
+    record SUBMITTED. It outweighs "unknown". Evidence is about submissions made: of an attempt that
+    was neither sent nor found there is none (ruling 3).
+    """
+    if not may_have_been_submitted(attempt):
+        return False
     match command.kind:
-        case "RECEIVED":
+        case "RECEIVED" | "RECALL_ACCEPTED" | "RECALL_REFUSED":
             return True
         case "REJECTED":
             return command.code in rules.resend_rejected_codes
@@ -177,13 +195,14 @@ def rail_has_it(command: RailReport, rules: Rules) -> bool:
 
 def says_never_submitted(attempt: Attempt, command: RailReport, rules: Rules, now: int) -> bool:
     """An enquiry's "unknown" after submitBefore, from an adapter whose own record says it has
-    stopped (ruling 3).
+    stopped (ruling 3). Of an attempt under way it is only noted: what it says may still change.
     """
     return (
         command.kind == "STATUS"
         and command.via_enquiry
         and command.adapter_stopped
         and command.code in rules.status_unknown_codes
+        and attempt.state in ENDED
         and may_have_been_submitted(attempt)
         and not attempt.acknowledged_at
         and not attempt.certain
@@ -230,7 +249,7 @@ def _same_conflict(state: Payment, attempt: Attempt, command: RailReport) -> int
         by_id = kind == "RETURNED" or conflict.kind == "SAME_MESSAGE_OTHER_CONTENT"
         if by_id and not same_id:
             continue  # another return, or another message
-        if conflict.verdict is None or kind in _AGREES.get(conflict.verdict, ()):
+        if conflict.verdict is None or _agrees(attempt, conflict.verdict, kind):
             return conflict.from_sequence
         if same_id and message_id is not None and not command.via_enquiry:
             return conflict.from_sequence
@@ -239,20 +258,33 @@ def _same_conflict(state: Payment, attempt: Attempt, command: RailReport) -> int
     return None
 
 
-def _same_report(state: Payment, attempt: Attempt, command: RailReport) -> int | None:
+def _agrees(attempt: Attempt, verdict: str, kind: str) -> bool:
+    """Whether the verdict says what the report says, and no later verdict on the attempt says
+    otherwise.
+    """
+    if kind not in _AGREES.get(verdict, ()):
+        return False
+    return (attempt.outcome in _PAID) == (verdict in _SAYS_PAID)
+
+
+def _same_report(state: Payment, attempt: Attempt, command: RailReport, rules: Rules) -> int | None:
     """The first sequence of the report that says the same (domain: identity)."""
     kind = command.kind
     if _other_money(state, attempt, command) is not None:
         return None
+    if not attempt.rail_had_it and rail_has_it(attempt, command, rules):
+        return None  # the same words before the send were no evidence
     if attempt.outcome == "NOT_PAID" and kind in _CLEARED:
         # A verdict denied what was reported: said again, it is a duplicate by its id alone.
         return None if command.via_enquiry else _by_id(attempt, command)
     content = content_of(state, command.code, command.amount, command.currency)
     noted = note_kind(kind)
+    message_id = digest(command.rail_message_id)
     for known in attempt.reports:
         same = known.content is None or known.content == content
         if (known.kind == kind or known.kind == noted) and same:
-            if _same_id_elsewhere(state, attempt, command, content):
+            again = known.message_id is not None and known.message_id == message_id
+            if not again and _same_id_elsewhere(state, attempt, command, content):
                 return None
             return known.from_sequence
     return None
@@ -299,9 +331,9 @@ def _effect(
     if not conclusive and _same_id_elsewhere(state, attempt, command, content):
         return CONFLICT, "SAME_MESSAGE_OTHER_CONTENT"
     if conclusive:
-        contradicts = kind == "STATUS" and attempt.rail_had_it
+        contradicts = kind == "STATUS" and rail_had_it(state, attempt)
         return (CONFLICT, SUBMISSION_CONTRADICTED) if contradicts else (CONFIRM, "")
-    if attempt.never_submitted and attempt.certain and rail_has_it(command, rules):
+    if attempt.never_submitted and attempt.certain and rail_has_it(attempt, command, rules):
         return CONFLICT, SUBMISSION_CONTRADICTED
     if kind == "REJECTED" and command.code in rules.resend_rejected_codes:
         return _resend_rejected(state, attempt, rules)
@@ -312,14 +344,14 @@ def _effect(
         return _note(state, rules)
     if word == DUPLICATE and attempt.outcome == "NOT_PAID" and kind in _CLEARED:
         return CONFLICT, "REPORTED_AFTER_NOT_PAID"
-    if word == FAIL and kind in _DENIALS and attempt.rail_had_it:
+    if word == FAIL and kind in _DENIALS and rail_had_it(state, attempt):
         return CONFLICT, SUBMISSION_CONTRADICTED
     if attempt.state in ENDED:
         return _after_end(state, attempt, command, rules, word)
     if word == SETTLE and _paid_elsewhere(state, attempt):
         return CONFLICT, "DOUBLE_SETTLEMENT"
     if word == NO_EFFECT:
-        if rail_has_it(command, rules) and attempt.sent_at and not attempt.rail_had_it:
+        if rail_has_it(attempt, command, rules) and not attempt.rail_had_it:
             return _note(state, rules)
         return NO_EFFECT, NOT_SENT if attempt.state in UNSENT else NOT_ASKED
     return word, ""
@@ -347,6 +379,9 @@ def _return_effect(
         return CONFLICT, "REPORT_BEFORE_SEND"
     if not attempt.settled:
         return CONFLICT, "RETURNED_BEFORE_SETTLED"
+    content = content_of(state, command.code, command.amount, command.currency)
+    if not command.via_enquiry and _same_id_elsewhere(state, attempt, command, content):
+        return CONFLICT, "SAME_MESSAGE_OTHER_CONTENT"
     amount = command.amount
     if amount is None:
         return CONFLICT, RETURN_AMOUNT_MISSING
@@ -356,9 +391,6 @@ def _return_effect(
             return DUPLICATE, ""
         return (CONFLICT, RETURN_EXCEEDS_SETTLED) if amount > attempt.settled else (RETURN, "")
     if name in attempt.returns:
-        content = content_of(state, command.code, amount, command.currency)
-        if _same_id_elsewhere(state, attempt, command, content):
-            return CONFLICT, "SAME_MESSAGE_OTHER_CONTENT"
         return DUPLICATE, ""
     told_apart = sum(len(each.returns) for each in state.attempts)
     if attempt.returns_sum + amount > attempt.settled:
@@ -381,13 +413,14 @@ def _after_end(
         if _ends_otherwise(attempt, command):
             return CONFLICT, "CONTRADICTORY_END"
         if not _confirms(attempt, command, rules):
-            return NO_EFFECT, CHANGES_NOTHING
-        if kind in _DENIALS and attempt.rail_had_it:
+            worse = _worse_reason(attempt, command, rules)
+            return _note(state, rules) if worse else (NO_EFFECT, CHANGES_NOTHING)
+        if kind in _DENIALS and rail_had_it(state, attempt):
             return CONFLICT, SUBMISSION_CONTRADICTED
         return CONFIRM, ""
     if word == RECALL:
         if not attempt.withdraw or attempt.certain or attempt.outcome is not None:
-            if command.code == SUBMITTED and not attempt.rail_had_it and attempt.sent_at:
+            if rail_has_it(attempt, command, rules) and not attempt.rail_had_it:
                 return _note(state, rules)
             return NO_EFFECT, NOT_ASKED
         return RECALL, ""
@@ -397,12 +430,10 @@ def _after_end(
             return CONFLICT, "REJECTED_AFTER_SETTLED"
         if kind == "RECALL_REFUSED" and "RECALL_ACCEPTED" in answers:
             return CONFLICT, "RECALL_CONTRADICTED"
-        if kind == "RECALL_REFUSED" and attempt.recall and attempt.never_submitted:
-            return CONFLICT, SUBMISSION_CONTRADICTED
         if attempt.certain or attempt.outcome is not None:
             return NO_EFFECT, CHANGES_NOTHING
         if kind == "RECALL_REFUSED" and attempt.recall != "REQUESTED":
-            return NO_EFFECT, NOT_ASKED
+            return (NO_EFFECT, NOT_ASKED) if attempt.rail_had_it else _note(state, rules)
     return word, ""
 
 
@@ -418,6 +449,17 @@ def _ends_otherwise(attempt: Attempt, command: RailReport) -> bool:
     return expires or attempt.ended_by_enquiry or not command.via_enquiry
 
 
+def _worse_reason(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
+    """Whether the rail rejects for a reason that forbids the retry which the record would allow: it
+    counts, also where the code says nothing for certain (ruling 2).
+    """
+    if command.kind != "REJECTED" or command.code in rules.resend_rejected_codes:
+        return False
+    if not attempt.retry_safe or attempt.state not in ENDED:
+        return False
+    return not rules.meaning(command.adapter, command.code).retry_safe
+
+
 def _confirms(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
     """Whether a denial makes non-payment certain, or forbids a retry that the record would
     allow.
@@ -429,7 +471,8 @@ def _confirms(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
         return False
     if not attempt.certain:
         return True
-    return attempt.ended_by != "rail" and attempt.retry_safe and not meaning.retry_safe
+    by_rail = attempt.ended_by == "rail" and not attempt.never_submitted
+    return not by_rail and attempt.retry_safe and not meaning.retry_safe
 
 
 def _conflict_of(state: Payment, attempt: Attempt, kind: str) -> tuple[str, str | Quiet]:

@@ -18,6 +18,7 @@ from core.payment.commands import (
     ReverseCapture,
 )
 from core.payment.deadlines import hold_window_end
+from core.payment.decide_funds import acceptable, record_accepted
 from core.payment.draft import Draft, decided_at
 from core.payment.finish import finish
 from core.payment.flow import enquire
@@ -127,9 +128,18 @@ def resolve(state: Payment | None, command: ResolveReconciliation, context: Cont
             amount if states_amount else None,
         )
     )
-    if conflict is None or conflict.kind != FUNDS_CONTRADICTION:
-        _follow(draft, command, amount)
+    if conflict is not None and conflict.kind == FUNDS_CONTRADICTION:
+        _accept_funds(draft, conflict, command.verdict)
+    else:
+        _follow(draft, conflict, command, amount)
     return finish(draft)
+
+
+def _accept_funds(draft: Draft, conflict: Conflict, verdict: str) -> None:
+    attempt = draft.state.attempts[conflict.attempt - 1]
+    ask = acceptable(attempt, conflict)
+    if verdict == verdicts.AMOUNT_ACCEPTED and ask is not None:
+        record_accepted(draft, attempt, ask, conflict.amount or 0)
 
 
 def verdict_shape(verdict: str | None, amount: int | None) -> Refusal | None:
@@ -152,7 +162,7 @@ def does_not_fit(
     if conflict is not None and conflict.attempt != attempt:
         problem = f"the conflict is about {attempt_id(conflict.attempt)}"
     if problem is None and verdict == verdicts.RETURNED:
-        most = verdicts.returnable_cents(state, state.attempts[attempt - 1])
+        most = verdicts.returnable_cents(state.attempts[attempt - 1])
         if (amount or 0) > most:
             problem = f"at most {format_amount(most, state.currency)} can have come back"
     if problem is None and conflict is not None and amount is not None:
@@ -346,14 +356,14 @@ def _needed_now(state: Payment, attempt: Attempt, operation: str) -> int:
     request of the attempt waits for its answer.
     """
     waits = unanswered(attempt)
-    if operation == FundsOperation.RELEASE:
-        if waits is None:
-            return held_cents(attempt)
-        return waits.amount if waits.operation == FundsOperation.HOLD else 0  # by name
-    if waits is not None:
-        return 0
     due = borne_cents(attempt) - taken_cents(attempt)
+    if waits is not None:
+        by_name = operation == FundsOperation.RELEASE and waits.operation == FundsOperation.HOLD
+        return waits.amount if by_name else 0
     match operation:
+        case FundsOperation.RELEASE:
+            # A hold that a settlement takes its money from is not given up.
+            return 0 if due > 0 and can_capture(state, attempt) else held_cents(attempt)
         case FundsOperation.HOLD:
             waiting = attempt.state in UNSENT and held_cents(attempt) <= 0
             return state.amount if waiting else 0
@@ -421,14 +431,26 @@ def is_open(state: Payment, conflict_id: str | None) -> bool:
     return state.conflicts_unlisted > 0 and conflict_id in made and not resolved
 
 
-def _follow(draft: Draft, command: ResolveReconciliation, amount: int) -> None:
+def _follow(
+    draft: Draft, conflict: Conflict | None, command: ResolveReconciliation, amount: int
+) -> None:
     """What the verdict brings about beside the conflict's end."""
     attempt = draft.state.attempts[command.attempt - 1]
     if command.verdict == verdicts.REPORT_WRONG:
         enquire(draft, attempt, "a report was wrong")
-    elif command.verdict in _MOVED_MONEY:
+        return
+    if command.verdict in _MOVED_MONEY:
         accepted = command.verdict == verdicts.AMOUNT_ACCEPTED
         _paid_after_all(draft, command, amount if accepted else attempt.settled)
+    settles = command.verdict == verdicts.SETTLED_AFTER_ALL
+    if (
+        settles
+        and conflict is not None
+        and conflict.report_kind == "RETURNED"
+        and conflict.kind not in verdicts.RETURN_CONFLICTS
+    ):
+        # It settled and came back: the rail is asked how much, which then applies.
+        enquire(draft, draft.state.attempts[command.attempt - 1], "a return was reported")
 
 
 def _paid_after_all(draft: Draft, command: ResolveReconciliation, amount: int) -> None:

@@ -45,7 +45,9 @@ def timer_due(state: Payment | None, command: TimerDue, context: Context) -> Dec
         case deadlines.ENQUIRY:
             _enquire(draft)
         case deadlines.FUNDS_REPEAT:
-            _repeat(draft)
+            # Read so late that the window has passed, a hold is not asked for any more.
+            if not _window_passed(draft, attempt):
+                _repeat(draft)
         case deadlines.APPROVAL:
             _expire_approval(draft)
         case _:
@@ -55,6 +57,18 @@ def timer_due(state: Payment | None, command: TimerDue, context: Context) -> Dec
     if not draft.events:
         return no_effect(TIMER_STALE)
     return finish(draft)
+
+
+def _window_passed(draft: Draft, attempt: Attempt) -> bool:
+    """End an unsent payment whose window has passed; True when it did."""
+    ended = deadlines.window(draft.state, draft.rules.windows)
+    if ended is None or ended[0] > draft.now:
+        return False
+    if ended[1] == deadlines.EXPIRES_AT:
+        _expire(draft, attempt)
+    else:
+        fail_unsent(draft, attempt.number, FailureReason.TIMEOUT.value, "system")
+    return True
 
 
 def _expire(draft: Draft, attempt: Attempt) -> None:

@@ -312,7 +312,7 @@ class RailEnquiryRequested(msgspec.Struct, frozen=True, gc=False):
 
 class RailStatusReported(msgspec.Struct, frozen=True, gc=False):
     """A note. `rail_has_it`: the rail, or our own record SUBMITTED, says that the rail has the
-    attempt (ruling 3).
+    attempt (ruling 3). `retry_safe` false: the rail's reason forbids a retry (ruling 2).
     """
 
     header: EventHeader
@@ -332,6 +332,7 @@ class RailStatusReported(msgspec.Struct, frozen=True, gc=False):
     adapter_stopped: bool
     assigned_from: AssignedFrom | None
     rail_has_it: bool = False
+    retry_safe: bool = True
 
 
 class NonPaymentConfirmed(msgspec.Struct, frozen=True, gc=False):

@@ -23,7 +23,6 @@ from core.payment.state import (
     CONFLICTS_LISTED_MAX,
     CONFLICTS_OPEN_MAX,
     CONFLICTS_REMEMBERED_MAX,
-    ENDED,
     Approval,
     Attempt,
     Conflict,
@@ -109,16 +108,16 @@ def enquiry_requested(new: Payment, event: e.RailEnquiryRequested, header: Event
 
 def status_reported(new: Payment, event: e.RailStatusReported, header: EventHeader) -> None:
     """A note. A rejection noted here is the rejection of our own resend; a return, one that raises
-    nothing. On an attempt under way, the rail's word that it has it takes certainty back.
+    nothing.
     """
     mine = own_attempt(new, header.attempt)
     new.notes += 1
-    if event.kind == "REJECTED":
+    if not event.retry_safe:
+        mine.retry_safe = False
+    elif event.kind == "REJECTED":
         mine.resend_rejected = True
     if event.rail_has_it:
         mine.rail_had_it = True
-        if mine.state not in ENDED:
-            mine.certain = mine.never_submitted = False
     if event.kind == "RETURNED":
         _add_return(mine, event.amount or 0, event.rail_message_id, via_enquiry=event.via_enquiry)
     content = content_of(new, event.code, event.amount, event.currency)
@@ -200,6 +199,7 @@ def reconciliation_resolved(
         case "NOT_PAID":
             mine.certain = True
             mine.outcome = "NOT_PAID"
+            mine.settled = 0
         case "SETTLED_AFTER_ALL" | "AMOUNT_ACCEPTED":
             _paid(new, mine, event.amount or mine.settled or new.amount)
         case "RETURNED":

@@ -10,7 +10,7 @@ from core.header import EventHeader
 from core.payment import events as e
 from core.payment.corrupt import CorruptHistory
 from core.payment.evolve_lifecycle import use_approval
-from core.payment.funds import UNANSWERED
+from core.payment.funds import UNANSWERED, returned_cents
 from core.payment.remember import own_attempt, remember_result, result_key
 from core.payment.state import Ask, Attempt, Payment
 from core.values import FUNDS_LETTER
@@ -30,7 +30,7 @@ _APPROVED_LETTER: Final[dict[str, str]] = {
     "CAPTURE": "D",
     "DEBIT_FORCED": "D",
 }
-# Deposits Core's words that no hold stands: never carried out, or gone by itself.
+# Deposits Core's answers to a release that no hold stands: never carried out, or gone by itself.
 NO_HOLD_CODES: Final = frozenset({"NEVER_HELD", "HOLD_GONE"})
 _OPERATION_OF_LETTER: Final[dict[str, str]] = {letter: op for op, letter in FUNDS_LETTER.items()}
 
@@ -60,10 +60,12 @@ def requested(new: Payment, event: e.FundsRequested, header: EventHeader) -> Non
         ask.status = "REQUESTED"
         ask.asked_at = header.decided_at
         ask.repeat = event.repeat
+        ask.not_after = event.not_after or 0
         mine.asks = [*mine.asks[:index], ask, *mine.asks[index + 1 :]]
     if header.approval_id is not None:
         if operation == "REVERSE":
-            mine.waived += event.amount
+            # The rest that a person gives up, beside what the rail has returned (ruling 13).
+            mine.waived = max(returned_cents(mine), mine.waived) + event.amount
         elif operation != "RELEASE":
             mine.debit_approved = True
         remember_result(new, result_key(_APPROVED_LETTER[operation], header.attempt))
@@ -106,7 +108,7 @@ def captured(new: Payment, event: e.FundsCaptured, header: EventHeader) -> None:
 
 
 def released(new: Payment, event: e.FundsReleased, header: EventHeader) -> None:
-    """By a release, or found when its capture was refused: the hold is gone."""
+    """By a release; or found gone, when its capture was refused."""
     mine = own_attempt(new, header.attempt)
     if event.funds_ref[30] == FUNDS_LETTER["RELEASE"]:
         _answer(new, mine, event.funds_ref, "DONE")

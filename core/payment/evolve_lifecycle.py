@@ -85,7 +85,6 @@ def acknowledged(new: Payment, event: e.PaymentAcknowledged, header: EventHeader
     mine.state = new.state
     mine.acknowledged_at = header.decided_at
     mine.rail_had_it = True
-    mine.certain = mine.never_submitted = False
     mine.overdue = None
     mine.enquiry_round = 0
     content = None if event.implied else content_of(new, event.code, None, None)
@@ -100,7 +99,6 @@ def settled(new: Payment, event: e.PaymentSettled, header: EventHeader) -> None:
     mine.overdue = None
     mine.enquiry_round = 0
     mine.settled = event.amount
-    mine.certain = mine.never_submitted = False
     if mine.outcome != "RETURNED":  # by the verdict that this settlement belongs to
         mine.outcome = "PAID"
     if event.conflict_id is None:

@@ -10,6 +10,7 @@ from core.payment import events as e
 from core.payment.deadlines import hold_window_end
 from core.payment.draft import SYSTEM, Draft
 from core.payment.funds import (
+    blocking,
     borne_cents,
     can_release,
     can_settle,
@@ -27,14 +28,11 @@ from core.values import FundsOperation, funds_ref
 
 def funds_step(draft: Draft, attempt: Attempt) -> bool:
     """Ask for, or defer, at most one thing; True when something was appended."""
-    waits = unanswered(attempt)
+    waits = blocking(attempt)
     if waits is not None:
         return _release_by_name(draft, attempt, waits)
     if attempt.state in UNSENT and attempt.outcome is None:
-        if attempt.asks or attempt.held:
-            return False
-        request_hold(draft, attempt)
-        return True
+        return not attempt.asks and not attempt.held and _request_hold(draft, attempt)
     due = borne_cents(attempt) - taken_cents(attempt)
     if due > 0 and needs_debit_approval(draft.state, attempt):
         return _release_uncapturable(draft, attempt)
@@ -48,10 +46,15 @@ def funds_step(draft: Draft, attempt: Attempt) -> bool:
     return _release_or_defer(draft, attempt, held)
 
 
-def request_hold(draft: Draft, attempt: Attempt) -> None:
-    """Deposits Core never carries it out after the window in which it can serve the attempt."""
+def _request_hold(draft: Draft, attempt: Attempt) -> bool:
+    """Deposits Core never carries it out after the window in which it can serve the attempt: a
+    retry of a payment that has expired asks for none.
+    """
     not_after = hold_window_end(draft.state, draft.rules.windows)
+    if not_after <= draft.now:
+        return False
     request(draft, attempt, FundsOperation.HOLD, draft.state.amount, not_after=not_after)
+    return True
 
 
 def request(
@@ -85,7 +88,10 @@ def request(
 
 
 def repeat(draft: Draft, attempt: Attempt, ask: Ask) -> None:
-    """The same request again, under the same reference."""
+    """The same request again, under the same reference. A freeze moves a hold's notAfter."""
+    not_after = ask.not_after or None
+    if ask.operation == FundsOperation.HOLD:
+        not_after = max(ask.not_after, hold_window_end(draft.state, draft.rules.windows))
     draft.append(
         e.FundsRequested(
             draft.header(attempt.number, actor=SYSTEM),
@@ -94,7 +100,7 @@ def repeat(draft: Draft, attempt: Attempt, ask: Ask) -> None:
             ask.amount,
             draft.state.currency,
             ask.repeat + 1,
-            ask.not_after or None,
+            not_after,
             hold_reference(draft.payment_id, attempt, ask.hold_number),
         )
     )
@@ -163,7 +169,7 @@ def can_capture(state: Payment, attempt: Attempt) -> bool:
 def _release_uncapturable(draft: Draft, attempt: Attempt) -> bool:
     """What is still held when the payment was captured already can never be captured."""
     held = held_cents(attempt)
-    if held <= 0 or can_capture(draft.state, attempt):
+    if held <= 0 or can_capture(draft.state, attempt) or open_conflicts(draft.state):
         return False
     return _request_if_allowed(draft, attempt, FundsOperation.RELEASE, held)
 
@@ -185,6 +191,9 @@ def _give_back(draft: Draft, attempt: Attempt, amount: int) -> bool:
     """More was taken than the customer bears: a verdict's captured money is reversed, all else
     credited.
     """
+    for operation in (FundsOperation.REVERSE, FundsOperation.CREDIT):
+        if not may_request(attempt, operation):
+            return False  # refused: a person asks for the same again
     captured = attempt.captured - attempt.reversed
     if attempt.outcome == "NOT_PAID" and captured > 0:
         operation, amount = FundsOperation.REVERSE, min(amount, captured)

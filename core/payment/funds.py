@@ -54,6 +54,27 @@ def unanswered(attempt: Attempt) -> Ask | None:
     return None
 
 
+def blocking(attempt: Attempt) -> Ask | None:
+    """The first unanswered request that the next one has to wait for. A release by name of a hold
+    that was certainly not made does not block: nothing is held that it could give back.
+    """
+    for ask in attempt.asks:
+        if ask.status in UNANSWERED and not (
+            ask.hold_number and held_cents(attempt) <= 0 and _not_made(attempt, ask.hold_number)
+        ):
+            return ask
+    return None
+
+
+def _not_made(attempt: Attempt, hold_number: int) -> bool:
+    return any(
+        ask.operation == "HOLD"
+        and ask.number == hold_number
+        and ask.status in ("DECLINED", "REFUSED")
+        for ask in attempt.asks
+    )
+
+
 def latest(attempt: Attempt, operation: str) -> Ask | None:
     """The latest request of one operation."""
     found = None

@@ -153,7 +153,9 @@ def give_back(draft: Draft, attempt: Attempt, report: RailReport) -> None:
     )
 
 
-def note(draft: Draft, attempt: Attempt, report: RailReport, *, rail_has_it: bool) -> None:
+def note(
+    draft: Draft, attempt: Attempt, report: RailReport, *, rail_has_it: bool, retry_safe: bool
+) -> None:
     """Recorded and no more; the first rejection of our own resend is enquired about at once
     (ruling 11).
     """
@@ -176,9 +178,10 @@ def note(draft: Draft, attempt: Attempt, report: RailReport, *, rail_has_it: boo
             report.adapter_stopped,
             report.assigned_from,
             rail_has_it,
+            retry_safe,
         )
     )
-    if report.kind == "REJECTED" and not attempt.resend_rejected:
+    if report.kind == "REJECTED" and retry_safe and not attempt.resend_rejected:
         enquire(draft, draft.state.attempts[attempt.number - 1], "resend rejected")
 
 

@@ -72,8 +72,8 @@ _ROWS: Final[dict[str, tuple[str, ...]]] = {
     "RECALL_REFUSED": (
         NO_EFFECT,
         NO_EFFECT,
-        NO_EFFECT,
-        NO_EFFECT,
+        NOTE,
+        NOTE,
         NO_EFFECT,
         RECALL_ANSWER,
         RECALL_ANSWER,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from core.payment.decide_funds import acceptable
 from core.payment.funds import returned_cents
 from core.payment.report_table import (
     AMOUNT_DIFFERS,
@@ -40,40 +41,43 @@ _ENDED: Final = ("SETTLED", "FAILED", "EXPIRED")
 # NOT_PAID makes an ended attempt certain; on a live or unsent one REPORT_WRONG is the verdict.
 _PAID: Final = (SETTLED_AFTER_ALL, REPORT_WRONG)
 _PAID_OR_NOT: Final = (SETTLED_AFTER_ALL, NOT_PAID, REPORT_WRONG)
-_MOVED: Final = (SETTLED_AFTER_ALL, RETURNED, REPORT_WRONG)
 _MOVED_OR_NOT: Final = (SETTLED_AFTER_ALL, NOT_PAID, RETURNED, REPORT_WRONG)
 _AMOUNT: Final = (AMOUNT_ACCEPTED, REPORT_WRONG)
 _AMOUNT_OR_NOT: Final = (AMOUNT_ACCEPTED, NOT_PAID, REPORT_WRONG)
 _WRONG: Final = (REPORT_WRONG,)
 _WRONG_OR_NOT_PAID: Final = (NOT_PAID, REPORT_WRONG)
-_CAME_BACK: Final = (RETURNED, REPORT_WRONG)
-_BOOKS: Final = (AMOUNT_ACCEPTED,)
+# Here SETTLED_AFTER_ALL says that settlement and returns stand as they are recorded.
+_CAME_BACK: Final = (SETTLED_AFTER_ALL, RETURNED, REPORT_WRONG)
 
 _ROWS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]]] = {
     AMOUNT_DIFFERS: (_AMOUNT, _AMOUNT, _AMOUNT_OR_NOT),
     CURRENCY_DIFFERS: (_WRONG, _WRONG, _WRONG_OR_NOT_PAID),
     "SAME_MESSAGE_OTHER_CONTENT": (_PAID, _PAID, _PAID_OR_NOT),
-    "DOUBLE_SETTLEMENT": (_PAID, _MOVED, _MOVED_OR_NOT),
-    "REPORT_BEFORE_SEND": (_MOVED, _MOVED, _MOVED_OR_NOT),
-    "SETTLED_AFTER_FAILED": (_PAID, _MOVED, _MOVED_OR_NOT),
-    "SETTLED_AFTER_EXPIRED": (_PAID, _MOVED, _MOVED_OR_NOT),
+    "DOUBLE_SETTLEMENT": (_PAID, _PAID, _MOVED_OR_NOT),
+    "REPORT_BEFORE_SEND": (_PAID, _PAID, _MOVED_OR_NOT),
+    "SETTLED_AFTER_FAILED": (_PAID, _PAID, _MOVED_OR_NOT),
+    "SETTLED_AFTER_EXPIRED": (_PAID, _PAID, _MOVED_OR_NOT),
     "ACKNOWLEDGED_AFTER_FAILED": (_PAID, _PAID, _PAID_OR_NOT),
     "ACKNOWLEDGED_AFTER_EXPIRED": (_PAID, _PAID, _PAID_OR_NOT),
-    "REPORTED_AFTER_NOT_PAID": (_PAID, _MOVED, _MOVED_OR_NOT),
-    "REJECTED_AFTER_SETTLED": (_PAID, _MOVED, _MOVED_OR_NOT),
-    "RETURNED_BEFORE_SETTLED": (_MOVED, _MOVED, _MOVED_OR_NOT),
-    RETURN_AMOUNT_MISSING: (_CAME_BACK, _CAME_BACK, _CAME_BACK),
-    RETURN_EXCEEDS_SETTLED: (_CAME_BACK, _CAME_BACK, _CAME_BACK),
-    RETURNS_TOO_MANY: (_CAME_BACK, _CAME_BACK, _CAME_BACK),
-    "RECALLED_UNASKED": (_PAID, _MOVED, _MOVED_OR_NOT),
+    "REPORTED_AFTER_NOT_PAID": (_PAID, _PAID, _MOVED_OR_NOT),
+    "REJECTED_AFTER_SETTLED": (_PAID, _PAID, _MOVED_OR_NOT),
+    "RETURNED_BEFORE_SETTLED": (_PAID, _PAID, _MOVED_OR_NOT),
+    RETURN_AMOUNT_MISSING: (_PAID, _PAID, _CAME_BACK),
+    RETURN_EXCEEDS_SETTLED: (_PAID, _PAID, _CAME_BACK),
+    RETURNS_TOO_MANY: (_PAID, _PAID, _CAME_BACK),
+    "RECALLED_UNASKED": (_PAID, _PAID, _MOVED_OR_NOT),
     "NOT_SUBMITTED_AFTER_ACKNOWLEDGED": (_PAID, _PAID, _PAID_OR_NOT),
     "CONTRADICTORY_END": (_PAID, _PAID, _PAID_OR_NOT),
     "SUBMISSION_CONTRADICTED": (_PAID, _PAID, _PAID_OR_NOT),
     "RECALL_CONTRADICTED": (_PAID, _PAID, _PAID_OR_NOT),
-    SUBMISSION_FOUND: (_MOVED, _MOVED, _MOVED_OR_NOT),
-    FATE_UNKNOWN: (_PAID, _MOVED, _MOVED_OR_NOT),
-    FUNDS_CONTRADICTION: (_BOOKS, _BOOKS, _BOOKS),
+    SUBMISSION_FOUND: (_PAID, _PAID, _MOVED_OR_NOT),
+    FATE_UNKNOWN: (_PAID, _PAID, _MOVED_OR_NOT),
+    FUNDS_CONTRADICTION: (_AMOUNT, _AMOUNT, _AMOUNT),
 }
+
+RETURN_CONFLICTS: Final = frozenset(
+    {RETURN_AMOUNT_MISSING, RETURN_EXCEEDS_SETTLED, RETURNS_TOO_MANY}
+)
 
 # (conflict kind, state of its attempt) -> the verdicts that fit.
 VERDICT_TABLE: Final[dict[tuple[str, str], tuple[str, ...]]] = {
@@ -110,12 +114,15 @@ def problem(state: Payment, conflict: Conflict | None, verdict: str) -> str | No
     if verdict not in allowed:
         where = f"{conflict.kind} of an attempt that is {attempt.state}"
         return f"{where} takes {' or '.join(allowed)}"
+    if verdict == AMOUNT_ACCEPTED and conflict.kind == FUNDS_CONTRADICTION:
+        closes = acceptable(attempt, conflict) is not None
+        return None if closes else "no open request can have moved the amount: REPORT_WRONG"
     settles = conflict.report_kind == "SETTLED" and conflict.amount is not None
     if verdict == AMOUNT_ACCEPTED and conflict.kind == AMOUNT_DIFFERS and not settles:
         return "the report is not about a settlement of another amount"
     if verdict == SETTLED_AFTER_ALL and names_other_amount(state, attempt, conflict):
         return "the report names another amount"
-    if verdict == RETURNED and returnable_cents(state, attempt) <= 0:
+    if verdict == RETURNED and returnable_cents(attempt) <= 0:
         return "all that was settled has come back"
     return None
 
@@ -129,11 +136,9 @@ def names_other_amount(state: Payment, attempt: Attempt, conflict: Conflict) -> 
     return conflict.amount is not None and conflict.amount != (attempt.settled or state.amount)
 
 
-def returnable_cents(state: Payment, attempt: Attempt) -> int:
-    """At most so much can still come back: settled (the instruction's amount, where no settlement
-    is recorded) less returned.
-    """
-    return (attempt.settled or state.amount) - returned_cents(attempt)
+def returnable_cents(attempt: Attempt) -> int:
+    """At most so much can still come back: what was settled less what was returned."""
+    return attempt.settled - returned_cents(attempt)
 
 
 _CONSEQUENCES: Final[dict[str, str]] = {
@@ -147,12 +152,18 @@ _CONSEQUENCES: Final[dict[str, str]] = {
 
 def _consequence(state: Payment, attempt: Attempt, conflict: Conflict, verdict: str) -> str:
     """The sentence, with the amounts of this payment."""
+    if conflict.kind == FUNDS_CONTRADICTION and verdict == AMOUNT_ACCEPTED:
+        amount = format_amount(conflict.amount or 0, state.currency)
+        return f"{amount} is what Deposits Core moved; what is still needed is asked for anew."
     if conflict.kind == FUNDS_CONTRADICTION:
-        return "The conflict ends. Deposits Core's books are put right outside this system."
+        return "The conflict ends and changes nothing. Deposits Core's books are put right there."
     name = attempt_id(attempt.number)
     match verdict:
         case "SETTLED_AFTER_ALL":
             amount = format_amount(attempt.settled or state.amount, state.currency)
+            if conflict.kind in RETURN_CONFLICTS:
+                back = format_amount(returned_cents(attempt), state.currency)
+                return f"{name} settled {amount}, and {back} came back, as recorded: no more."
             others = any(a.outcome == "PAID" and a.number != attempt.number for a in state.attempts)
             if others and attempt.outcome != "PAID":
                 return (
@@ -164,7 +175,7 @@ def _consequence(state: Payment, attempt: Attempt, conflict: Conflict, verdict: 
             amount = format_amount(conflict.amount or 0, state.currency)
             return f"{amount} is what {name} settled: the customer bears it."
         case "RETURNED":
-            most = format_amount(returnable_cents(state, attempt), state.currency)
+            most = format_amount(returnable_cents(attempt), state.currency)
             return (
                 f"What the verdict states of {name}, at most {most}, came back and is given back."
             )

@@ -26,7 +26,7 @@ def test_a_window_that_passes_opens_a_conflict_and_asks_the_rail_instead_of_endi
     case = found(d.create(), d.policy()).timer_until("CREATED_WINDOW")
     case.then(FOUND, "RailEnquiryRequested")
     case.asks("ENQUIRE").stands("CREATED", "CONTRADICTED")
-    assert case.payment.deadline_kind == "FUNDS_REPEAT", "no timer ends it in a conflict"
+    assert case.payment.deadline is None, "no timer ends it in a conflict"
     case.given(d.enquiry("SETTLED")).stands("CREATED", "CONTRADICTED")
     assert open_conflicts(case.payment) == 2
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from core.decider import Accepted
 from core.payment import commands as c
 from core.payment import events as e
+from core.payment import funds
 from core.payment.deadlines import with_deadline
 from core.payment.evolve import evolve
 from core.payment.instructions import DepositsRequest, RailInstruction
@@ -36,14 +37,16 @@ KINDS = (
 )  # fmt: skip
 CODES = (None, "AB08", "AB05", "AC01", "ZZ99", "AM05", "MD20", "UNKNOWN")
 OPERATIONS = {
-    "HOLD": ("HELD", "DECLINED", "FAILED"), "CAPTURE": ("CAPTURED", "FAILED"),
-    "RELEASE": ("RELEASED", "FAILED"), "DEBIT_FORCED": ("DEBITED", "FAILED"),
-    "REVERSE": ("REVERSED", "FAILED"), "CREDIT": ("CREDITED", "FAILED"),
+    "HOLD": ("HELD", "DECLINED", "FAILED", "REFUSED"),
+    "CAPTURE": ("CAPTURED", "FAILED", "REFUSED"),
+    "RELEASE": ("RELEASED", "FAILED", "REFUSED", "NEVER_HELD"),
+    "DEBIT_FORCED": ("DEBITED", "FAILED", "REFUSED"),
+    "REVERSE": ("REVERSED", "FAILED", "REFUSED"), "CREDIT": ("CREDITED", "FAILED", "REFUSED"),
 }  # fmt: skip
 ACTIONS = (
     "RETRY", "RETRY_UNCERTAIN", "CANCEL", "MARK_FAILED", "EXPIRE", "RELEASE_EARLY", "REVERSE",
 )  # fmt: skip
-VERDICTS = ("SETTLED_AFTER_ALL", "NOT_PAID", "RETURNED", "AMOUNT_ACCEPTED")
+VERDICTS = ("SETTLED_AFTER_ALL", "NOT_PAID", "RETURNED", "AMOUNT_ACCEPTED", "REPORT_WRONG")
 ENDS = {"SETTLED", "FAILED", "EXPIRED"}
 
 
@@ -84,7 +87,7 @@ class Walk:
                 operation, self.one_of(*OPERATIONS[operation]), attempt=self.attempt()
             )
         ask = self.one_of(*self.asked[-3:])
-        result = OPERATIONS[ask.operation][self.one_of(0, 0, 0, 1)]
+        result = self.one_of(*OPERATIONS[ask.operation], OPERATIONS[ask.operation][0])
         return d.deposits(
             ask.operation,
             result,
@@ -120,12 +123,13 @@ class Walk:
             *[x for x in state.conflicts if x.verdict is None] or state.conflicts
         )
         verdict = self.one_of(*VERDICTS)
+        amount = self.one_of(d.AMOUNT, 5_000) if verdict == "RETURNED" else None
         return [
             *d.approved(
-                "RESOLVE_RECONCILIATION", state.approvals_made + 1,
-                conflict_id=conflict.id, verdict=verdict, attempt=conflict.attempt,
+                "RESOLVE_RECONCILIATION", state.approvals_made + 1, conflict_id=conflict.id,
+                verdict=verdict, attempt=conflict.attempt, amount=amount,
             ),
-            d.resolve(verdict, conflict.id, conflict.attempt),
+            d.resolve(verdict, conflict.id, conflict.attempt, amount),
         ]  # fmt: skip
 
     def inputs(self) -> list[Any]:
@@ -221,41 +225,58 @@ def check(walk: Walk) -> None:
 
 
 def answer_everything(walk: Walk) -> None:
-    """Deposits Core answers all it was asked, and what follows from its answers."""
-    done: set[str] = set()
-    for _ in range(60):
-        waiting = [x for x in walk.asked if x.funds_ref not in done]
-        if not waiting:
+    """Deposits Core does all that it is asked, people have it asked again for what it refused and
+    approve the debit of a second settlement, until the funds wait for nothing.
+    """
+    case = walk.case
+    for _ in range(120):
+        command = next_funds_input(case)
+        if command is None:
             return
-        ask = waiting[0]
-        done.add(ask.funds_ref)
-        result = OPERATIONS[ask.operation][0]
-        number = int(ask.funds_ref[31:])
-        decision = walk.case.give(
-            d.deposits(ask.operation, result, attempt=ask.attempt, number=number, amount=ask.amount)
-        )
-        if isinstance(decision, Accepted):
-            walk.asked += [x for x in decision.instructions if isinstance(x, DepositsRequest)]
+        for each in command:
+            case.give(each)
     raise AssertionError("the funds never come to an end")
 
 
+def next_funds_input(case: d.Case) -> list[Any] | None:
+    for attempt in case.payment.attempts:
+        for ask in attempt.asks:
+            if ask.status in ("REQUESTED", "FAILED"):
+                result = OPERATIONS[ask.operation][0]
+                name = {"attempt": attempt.number, "number": ask.number, "amount": ask.amount}
+                return [d.deposits(ask.operation, result, **name)]
+    if open_conflicts(case.payment):
+        return None
+    for attempt in case.payment.attempts:
+        refused = funds.waits_for_repeat(attempt)
+        if refused is not None and attempt.state in ENDS:
+            by, number = d.by(d.SENIOR), attempt.number
+            again = c.RepeatFundsRequest(d.head(), by, number, refused.operation, "again")
+            return [again]
+        if funds.needs_debit_approval(case.payment, attempt) and not funds.held_cents(attempt):
+            number = case.payment.approvals_made + 1
+            asked = d.approved("DEBIT_AGAIN", number, attempt=attempt.number)
+            return [*asked, c.DebitFunds(d.head(), d.by(d.SENIOR), attempt.number, "both")]
+    return None
+
+
 def check_money(payment: Payment) -> None:
-    """D3: what was taken is what the rail moved; what was held went somewhere."""
+    """D3: what was taken is what the customer bears; what was held went somewhere."""
     clear = not open_conflicts(payment)
     for attempt in payment.attempts:
         taken = attempt.captured + attempt.debited
         given_back = attempt.reversed + attempt.credited
         left = attempt.held - attempt.captured - attempt.released
-        if attempt.outcome == "PAID":
-            assert taken - given_back == attempt.settled - attempt.waived
-            assert left == 0 or not clear
-        elif attempt.outcome in ("NOT_PAID", "RETURNED") and attempt.ended_at:
+        assert given_back <= taken
+        if not clear:
+            continue
+        if attempt.outcome in ("PAID", "RETURNED"):
+            returned = max(attempt.returns_sum, attempt.returns_total)
+            borne = max(0, attempt.settled - max(returned, attempt.waived))
+            assert taken - given_back == borne
+        elif attempt.outcome == "NOT_PAID":
             assert taken == given_back
-        if (
-            attempt.state in ("FAILED", "EXPIRED")
-            and clear
-            and money_outcome(payment) == "NOT_PAID"
-        ):
+        if attempt.state in ENDS and money_outcome(payment) == "NOT_PAID":
             assert left == 0, "a certain end releases"
 
 

@@ -93,7 +93,7 @@ def test_an_open_conflict_stops_the_windows_too() -> None:
     assert case.payment.deadline_kind == "FUNDS_REPEAT"
     *ask, verdict = judged("REPORT_WRONG")
     case.later(11 * d.MINUTE).given(*ask).when(verdict)
-    case.then("ReconciliationResolved", "RailEnquiryRequested").timer_until("CREATED_WINDOW")
+    case.then("ReconciliationResolved", "RailEnquiryRequested").timer()
     case.then("PaymentFailed:TIMEOUT", "FundsRequested:RELEASE", "CustomerNotificationRequested")
 
 

@@ -100,7 +100,8 @@ def test_each_report_does_in_each_state_what_the_matrix_says(kind: str, state: s
         "EXPIRE": ["PaymentExpired"],
         "CONFIRM": ["NonPaymentConfirmed"],
         "RECALL": [],  # nothing was withdrawn here
-        "RECALL_ANSWER": ["RecallAnswered"] if kind == "RECALL_ACCEPTED" else [],
+        # Refused what was not asked: only noted, as evidence that the rail has it (ruling 3).
+        "RECALL_ANSWER": ["RecallAnswered" if kind == "RECALL_ACCEPTED" else "RailStatusReported"],
         "RETURN": ["PaymentReturned"],
         "DUPLICATE": [],
         "NO_EFFECT": [],
