@@ -66,3 +66,14 @@ def acl_lines(topics: TopicsFile) -> list[str]:
         f"{'prefixed' if rule.prefixed else 'literal'} {rule.name}"
         for rule in acl_specs(topics)
     ]
+
+
+def quota_lines(topics: TopicsFile) -> list[str]:
+    """Arguments of Kafka's `kafka-configs` that limit who writes how much, one principal a line:
+    what `npp topics quotas` prints and deploy/quotas.txt holds."""
+    return [
+        f"--alter --entity-type users --entity-name {name} "
+        f"--add-config producer_byte_rate={principal.producer_bytes_per_second}"
+        for name, principal in topics.principals.items()
+        if principal.producer_bytes_per_second is not None
+    ]

@@ -85,6 +85,7 @@ class Principal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     transactional_ids: tuple[str, ...] = ()
     admin: bool = False
     watches_retention: bool = False  # may see the configuration of what is kept for years
+    producer_bytes_per_second: int | None = None  # to each broker, compressed; None: no limit
 
 
 class TopicsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""`npp topics plan|apply|drift|acls`: topics.yaml and a cluster."""
+"""`npp topics plan|apply|drift|acls|quotas`: topics.yaml and a cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.cluster import Cluster, require_listener
 from app.exits import ExitCode, usage
 from app.output import as_json, console, print_json
 from app.settings import Environment, Profile
-from app.topic_specs import acl_lines, acl_specs, topic_specs
+from app.topic_specs import acl_lines, acl_specs, quota_lines, topic_specs
 from engine.groups import GroupAdmin
 from engine.topics import AclSpec, Difference, TopicAdmin, TopicSpec
 from schemas import catalogue
@@ -79,6 +79,13 @@ def apply(
 def show_acls() -> None:
     """Print the access rules made from topics.yaml, one a line. Asks no cluster."""
     for line in acl_lines(catalogue.load()):
+        console().print(line, markup=False)
+
+
+@app.command("quotas")
+def show_quotas() -> None:
+    """Print how much upstream systems may write: arguments of kafka-configs. Asks no cluster."""
+    for line in quota_lines(catalogue.load()):
         console().print(line, markup=False)
 
 

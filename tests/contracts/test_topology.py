@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from app.settings import load
+from app.topic_specs import quota_lines
 from engine.producing import MESSAGE_BYTES_MAX, producing
 from engine.reader import READING
 from processors import payments, quarantine, topology
@@ -73,3 +76,15 @@ def test_a_whole_copy_fits_the_quarantine_topic_and_so_does_the_largest_input() 
     inputs = (t.name for t in topics.topics if t.role in ("input", "output"))
     largest = max(topics.record_bytes_max(name) for name in inputs if name != topology.QUARANTINE)
     assert largest + own_headers <= quarantine.COPY_BYTES_MAX
+
+
+def test_every_upstream_system_has_a_quota_and_the_shipped_list_says_so() -> None:
+    """Finding 14: what upstream may write is limited as far as Kafka can.
+    `npp topics quotas > deploy/quotas.txt` makes the list again."""
+    topics = catalogue.load()
+    upstream = {t.producers[0] for t in topics.inputs() if t.sources and t.producers[0] != "api"}
+    limited = {n for n, p in topics.principals.items() if p.producer_bytes_per_second is not None}
+
+    assert upstream <= limited
+    shipped = Path(__file__).parents[2] / "deploy" / "quotas.txt"
+    assert shipped.read_text(encoding="utf-8").splitlines() == quota_lines(topics)

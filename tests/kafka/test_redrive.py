@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -14,12 +17,19 @@ from app import settings
 from app.cluster import Cluster as ProductCluster
 from app.platform.broker import Cluster
 from core.records import RedriveDone
+from engine.clock import SystemClock
+from engine.producing import MESSAGE_BYTES_MAX
+from engine.publisher import Publisher, Refused
 from engine.reader import read_all
 from engine.records import LogRecord
 from examples import upstream_load as upstream
 from processors import quarantine, topology
+from processors.adapter_kafka import KafkaRecords
 from processors.redrive_plan import HEADER_REDRIVEN
+from tests.driver.engine_toy import ADD
+from tests.kafka.engine_rig import Rig, rig
 from tests.kafka.harness import House
+from tests.kafka_source import Kafka
 
 SECONDS_MAX = 60.0
 ZEROS = bytes(5 * 1024 * 1024)
@@ -151,3 +161,36 @@ def test_every_confirmed_redrive_ends_and_the_adapters_go_on(own: tuple[Cluster,
     done = redrives.done(redrives.ask(at[small]))
     assert (done.redriven, done.refused) == (1, None)
     house.all_standing()
+
+
+@pytest.fixture
+def toy(kafka: Kafka, tmp_path: Path) -> Iterator[Rig]:
+    """Topics of its own on the shared Kafka."""
+    with rig(kafka.bootstrap, tmp_path, f"rdr{uuid.uuid4().hex[:8]}") as made:
+        yield made
+
+
+def test_a_record_refused_for_what_it_is_is_told_apart_and_harms_no_other(toy: Rig) -> None:
+    """Finding 13: by its topic, which counts compressed bytes, or by the client, which does not.
+    What fits is taken before and after, also more than a client of its own accord would give."""
+    plain = Publisher(toy.connection, "plain", compression="none")
+    squeezed = Publisher(toy.connection, "squeezed")
+    topic = toy.topic(ADD)
+    plain.publish(topic, None, random.Random(1).randbytes(LARGE_BYTES), partition=0)
+    for size, through in ((LARGE_BYTES + 1_000, plain), (MESSAGE_BYTES_MAX + 1, squeezed)):
+        with pytest.raises(Refused, match="MSG_SIZE_TOO_LARGE"):
+            through.publish(topic, None, bytes(size), partition=0)
+    for each in (plain, squeezed):
+        each.publish(topic, None, b"after", partition=0)
+    at = squeezed.publish(topic, b"key", ZEROS, partition=0, headers=[("a", b"b")]).offset
+    plain.close()
+    squeezed.close()
+
+    records = KafkaRecords(toy.connection, SystemClock())
+    found = records.original(topic, 0, at)
+    assert found is not None
+    assert (found.offset, found.key, found.value, found.headers) == (
+        at, b"key", ZEROS, [("a", b"b")],
+    )  # fmt: skip
+    assert records.original(topic, 0, at + 1) is None, "beyond the end"
+    assert records.original(topic, toy.partitions, 0) is None, "no such partition"
