@@ -54,11 +54,11 @@ class HttpAnswer(msgspec.Struct, frozen=True):
 def readable(
     answer: HttpAnswer, texts: Mapping[str, int], wholes: Collection[str] = ()
 ) -> HttpAnswer:
-    """The answer itself, or one without a body when it can not be read; then its technical result
+    """The answer itself, or one without a body when it cannot be read; then its technical result
     is UNREADABLE, and the log names the field.
 
     `texts`: the most characters of ids and codes by their field; `wholes`: fields of amounts and
-    times. An id that is cut is another id, and an amount that can not be read must not pass for
+    times. An id that is cut is another id, and an amount that cannot be read must not pass for
     "the amount that was asked": such an answer counts as none, and is asked for again.
     """
     for name, most in texts.items():
@@ -80,7 +80,7 @@ def _text_problem(body: Mapping[str, Any] | None, name: str, most: int) -> str |
 
 
 def _refused(answer: HttpAnswer, name: str, problem: str) -> HttpAnswer:
-    log.error("answer can not be read and counts as none", field=name, problem=problem)
+    log.error("answer cannot be read and counts as none", field=name, problem=problem)
     return HttpAnswer(answer.status, None, UNREADABLE, answer.asked_at, answer.answered_at)
 
 

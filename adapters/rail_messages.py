@@ -98,7 +98,7 @@ def report_of(
 
     A person may assign it to `payment_intent_id` and `external_ref`. A status that the table does
     not know becomes STATUS with that status as its code, which changes nothing. Raises
-    UnreadableMessageError for an amount or a type that can not be read, and for an id or a code
+    UnreadableMessageError for an amount or a type that cannot be read, and for an id or a code
     that is too long: cut short it would be another one.
     """
     _check(message)

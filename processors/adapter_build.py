@@ -22,8 +22,8 @@ from processors.adapter_ports import Codec, OpenParties
 from processors.adapter_worker import InstructionHandler
 from processors.control import Control
 from processors.deposits import DepositsAdapter
-from processors.notifications import NotificationsDesk
-from processors.rail import RailDesk
+from processors.notifications import NotificationsAdapter
+from processors.rail import RailAdapter
 from processors.rail_record import SubmissionRecord
 from processors.rail_webhook import RailWebhook
 from processors.rail_worker import (
@@ -90,7 +90,7 @@ def build_rail(parts: Parts, rail: Rail) -> Worker:
         clock=parts.clock,
         metrics=parts.metrics,
     )
-    desk = RailDesk(
+    adapter = RailAdapter(
         rail=rail,
         record=record,
         ahead=withdrawn,
@@ -102,7 +102,7 @@ def build_rail(parts: Parts, rail: Rail) -> Worker:
         metrics=parts.metrics,
     )
     handler = RailHandler(
-        desk=desk,
+        adapter=adapter,
         codec=parts.codec,
         publisher=parts.publisher,
         quarantine_partitions=parts.quarantine_partitions,
@@ -146,7 +146,7 @@ def build_webhook(parts: Parts, *, adapter: str, secret: bytes | None) -> RailWe
 
 def build_deposits(parts: Parts, deposits: DepositsCore) -> Worker:
     """The deposits adapter: group npp-deposits over npp.deposits.requests.v1."""
-    desk = DepositsAdapter(
+    adapter = DepositsAdapter(
         deposits=deposits,
         publisher=parts.publisher,
         codec=parts.codec,
@@ -156,13 +156,13 @@ def build_deposits(parts: Parts, deposits: DepositsCore) -> Worker:
         metrics=parts.metrics,
     )
     late = _Late()
-    handler = _handler(parts, "deposits", desk, late)
+    handler = _handler(parts, "deposits", adapter, late)
     return _worker(parts, "npp-deposits", topology.DEPOSITS_REQUESTS, handler, late)
 
 
 def build_resolve(parts: Parts, resolve: Resolve) -> Worker:
     """Our own Resolve: group npp-resolve over npp.resolve.requests.v1."""
-    desk = ResolveAdapter(
+    adapter = ResolveAdapter(
         resolve=resolve,
         publisher=parts.publisher,
         codec=parts.codec,
@@ -172,13 +172,13 @@ def build_resolve(parts: Parts, resolve: Resolve) -> Worker:
         metrics=parts.metrics,
     )
     late = _Late()
-    handler = _handler(parts, "resolve", desk, late)
+    handler = _handler(parts, "resolve", adapter, late)
     return _worker(parts, "npp-resolve", topology.RESOLVE_REQUESTS, handler, late)
 
 
 def build_notifications(parts: Parts, notifier: Notifier) -> Worker:
     """Customer notifications: group npp-notifications over npp.customer.notifications.v1."""
-    desk = NotificationsDesk(
+    adapter = NotificationsAdapter(
         notifier=notifier,
         publisher=parts.publisher,
         codec=parts.codec,
@@ -187,7 +187,7 @@ def build_notifications(parts: Parts, notifier: Notifier) -> Worker:
         metrics=parts.metrics,
     )
     late = _Late()
-    handler = _handler(parts, "notifications", desk, late)
+    handler = _handler(parts, "notifications", adapter, late)
     return _worker(parts, "npp-notifications", topology.NOTIFICATIONS, handler, late)
 
 
@@ -218,10 +218,10 @@ def _never() -> str | None:
     return None
 
 
-def _handler(parts: Parts, adapter: str, desk: Any, late: _Late) -> InstructionHandler:
+def _handler(parts: Parts, name: str, adapter: Any, late: _Late) -> InstructionHandler:
     return InstructionHandler(
+        name=name,
         adapter=adapter,
-        desk=desk,
         codec=parts.codec,
         publisher=parts.publisher,
         quarantine_partitions=parts.quarantine_partitions,

@@ -115,7 +115,7 @@ class RedriverLoop:
         self._stopping.set()
 
     def run(self) -> None:
-        """Raises Exit when Kafka does not allow it, or control can not be read at the start."""
+        """Raises Exit when Kafka does not allow it, or control cannot be read at the start."""
         self._reader.start()
         try:
             if not self._reader.read_to_end(self._control):

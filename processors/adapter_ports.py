@@ -11,7 +11,7 @@ from engine.ports import Headers, InputRecord
 
 
 class Codec(Protocol):
-    """Bytes and values. Raises what schemas.errors names for what it can not read."""
+    """Bytes and values. Raises what schemas.errors names for what it cannot read."""
 
     def decode(self, topic: str, value: bytes, headers: Headers, /) -> Any: ...
 
@@ -19,7 +19,7 @@ class Codec(Protocol):
 
 
 class OpenParties(Protocol):
-    """Party details from their sealed form. Raises ValueError when they can not be read."""
+    """Party details from their sealed form. Raises ValueError when they cannot be read."""
 
     def __call__(self, sealed: Sealed, /) -> Parties: ...
 

@@ -1,6 +1,6 @@
-"""Adapters on the engine's worker: bytes to instruction, instruction to a desk.
+"""Adapters on the engine's worker: bytes to instruction, instruction to an adapter.
 
-What can never be read is quarantined; what can not be read now, or answered now, comes again.
+What can never be read is quarantined; what cannot be read now, or answered now, comes again.
 """
 
 from __future__ import annotations
@@ -25,28 +25,30 @@ log = structlog.get_logger("processors.adapter_worker")
 REGISTRY_PAUSE_S: Final = 1.0
 
 
-class Desk(Protocol):
+class Adapter(Protocol):
     def handle(self, work: Work) -> float | None:
         """One step; the seconds until it is to be called again, or None when all is done."""
 
 
 class InstructionHandler:
-    """`engine.worker_settings.Handler` over a desk. It publishes itself and returns no answers."""
+    """`engine.worker_settings.Handler` over an adapter, which publishes itself."""
 
     def __init__(
         self,
         *,
-        adapter: str,
-        desk: Desk,
+        name: str,
+        adapter: Adapter,
         codec: Codec,
         publisher: Publisher,
         quarantine_partitions: int,
         metrics: AdapterMetrics,
         generation: Callable[[], int],
     ) -> None:
-        """`generation` rises with every change of what is assigned."""
+        """`name` stands in metrics and logs; `generation` rises with every change of what is
+        assigned.
+        """
+        self._name = name
         self._adapter = adapter
-        self._desk = desk
         self._codec = codec
         self._publisher = publisher
         self._quarantine_partitions = quarantine_partitions
@@ -67,9 +69,9 @@ class InstructionHandler:
             with self._lock:
                 self._under_way[place] = work
                 self._count()
-        again_s = self._desk.handle(work)
+        again_s = self._adapter.handle(work)
         if again_s is not None:
-            raise TryAgain(f"{self._adapter} waits", again_s)
+            raise TryAgain(f"{self._name} waits", again_s)
         self._done(place, work)
         return ()
 
@@ -96,7 +98,7 @@ class InstructionHandler:
                 self._count()
 
     def _count(self) -> None:
-        self._metrics.held.labels(self._adapter).set(len(self._under_way))
+        self._metrics.held.labels(self._name).set(len(self._under_way))
 
     def work_of(self, record: InputRecord, instruction: Any) -> Work:
         """An instruction as work; the rail's handler adds what it knows of it."""
@@ -133,11 +135,11 @@ class InstructionHandler:
         except Refused:
             copy = quarantine.reference_to(record, reason, detail)
             self._publish(record, copy)
-        self._metrics.quarantined.labels(self._adapter, reason).inc()
-        self._metrics.by_reference.labels(self._adapter).inc(copy.by_reference)
+        self._metrics.quarantined.labels(self._name, reason).inc()
+        self._metrics.by_reference.labels(self._name).inc(copy.by_reference)
         log.error(
             "instruction quarantined",
-            adapter=self._adapter,
+            adapter=self._name,
             reason=reason,
             detail=detail,
             partition=record.partition,

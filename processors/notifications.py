@@ -25,7 +25,7 @@ PAUSE_S_MAX: Final = 30.0
 STOPPED_S: Final = 0.25
 
 
-class NotificationsDesk:
+class NotificationsAdapter:
     """A service that stays silent for all tries counts as UNDELIVERABLE: a person is to call."""
 
     def __init__(

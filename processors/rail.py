@@ -73,7 +73,7 @@ SUBMITTING: Final = "SUBMITTING"  # it may have been sent: no evidence
 RECORD_INCOMPLETE: Final = "RECORD_INCOMPLETE"  # nobody here knows: no evidence
 
 
-class RailDesk:
+class RailAdapter:
     """Handles one instruction at a time: `handle` gives the seconds until again."""
 
     def __init__(

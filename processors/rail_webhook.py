@@ -1,6 +1,6 @@
 """The rail's callbacks over HTTP: answered with 2xx only after the record is in Kafka.
 
-POST /callbacks/rail. What is none of ours, or can not be read, goes to quarantine, bytes untouched;
+POST /callbacks/rail. What is none of ours, or cannot be read, goes to quarantine, bytes untouched;
 what is larger than BODY_BYTES_MAX by its size, SHA-256 and first KiB. Lives in the rail process, so
 a leaked key of the API can forge no settlement.
 """

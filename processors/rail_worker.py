@@ -29,7 +29,7 @@ from engine.worker_settings import TryAgain
 from processors import topology
 from processors.adapter_metrics import AdapterMetrics
 from processors.adapter_ports import Codec, Publisher, Work
-from processors.adapter_worker import REGISTRY_PAUSE_S, Desk, InstructionHandler
+from processors.adapter_worker import REGISTRY_PAUSE_S, Adapter, InstructionHandler
 from processors.rail import INSTRUCTION_AGE_MS_MAX
 from processors.rail_record import KEPT_MS, SubmissionRecord
 from schemas.errors import RegistryDown, Undecodable
@@ -61,7 +61,7 @@ class Withdrawn:
         self._swept_at = 0
 
     def observe(self, record: LogRecord) -> None:
-        """One record of the submissions topic. What can not be read is the handler's to judge.
+        """One record of the submissions topic. What cannot be read is the handler's to judge.
 
         Raises Exit when more withdraws are within their time than can be remembered: submitting
         must end then.
@@ -119,7 +119,7 @@ class RailHandler(InstructionHandler):
     def __init__(
         self,
         *,
-        desk: Desk,
+        adapter: Adapter,
         codec: Codec,
         publisher: Publisher,
         quarantine_partitions: int,
@@ -130,8 +130,8 @@ class RailHandler(InstructionHandler):
         clock: Clock,
     ) -> None:
         super().__init__(
-            adapter="rail",
-            desk=desk,
+            name="rail",
+            adapter=adapter,
             codec=codec,
             publisher=publisher,
             quarantine_partitions=quarantine_partitions,

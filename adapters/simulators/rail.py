@@ -39,7 +39,7 @@ CONTENT_FIELDS: Final = ("amount", "currency", "service", "endToEndId", "debtor"
 
 
 class RailSimulator:
-    """Takes submissions, moves its ledger by scripted steps, and calls back until it is heard."""
+    """Takes submissions, moves its ledger by scripted steps, and calls back until it is taken."""
 
     def __init__(
         self,
@@ -285,7 +285,7 @@ class RailSimulator:
         self.ledger.keep(entry)
 
     async def _tell(self, message: dict[str, Any]) -> None:
-        """Call back until it is heard; a message that never is, is lost after the last try."""
+        """Call back until it is taken; a message that never is, is lost after the last try."""
         headers = {"content-type": "application/json"}
         raw = msgspec.json.encode(message)
         if self._callback_secret is not None:
@@ -303,7 +303,7 @@ class RailSimulator:
                         if answer.ok:
                             return
                 except (aiohttp.ClientError, TimeoutError):
-                    pass  # heard or not, it is told again: that is what a rail does
+                    pass  # taken or not, it is told again: that is what a rail does
             await asyncio.sleep(pause)
             pause = min(CALLBACK_PAUSE_SECONDS_MAX, pause * 2)
 

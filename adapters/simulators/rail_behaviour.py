@@ -70,7 +70,7 @@ def _silent(_: random.Random) -> Steps:
 
 
 def _contradicts(draw: random.Random) -> Steps:
-    """Two answers that can not both be true; the ledger follows the first."""
+    """Two answers that cannot both be true; the ledger follows the first."""
     if draw.random() < 0.5:
         return [_step("REJECTED", 40, code="AC04"), _step("SETTLED", draw.randint(200, 600))]
     return [*sunny(draw), _step("REJECTED", draw.randint(500, 900), code="AB05")]

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from adapters.rail_http import submission
 from adapters.simulators.rail import RailSimulator
 from core.payment.commands import RailReport
+from core.rules import parse
 from core.values import external_ref
 from engine.clock import HeldClock
 from engine.publisher import NotConfirmed
@@ -25,6 +27,7 @@ from tests.contracts.adapter_house import CLOCK, PARTIES, payment, serving, subm
 from tests.driver.rail_house import CODEC, NOW_MS, MemoryLog
 
 REF = external_ref(payment(1), 1)
+RULES = sorted((Path(__file__).parents[2] / "core" / "rules").glob("*.yaml"))
 
 
 class BrokenLog(MemoryLog):
@@ -93,6 +96,19 @@ def test_each_message_of_the_rail_becomes_its_report(
     assert (report.kind, report.code, report.external_ref) == (kind, code, REF)
     assert report.header.payment_intent_id == payment(1)
     assert log.of(topology.RAIL_REPORTS)[0].key == payment(1).encode()
+
+
+@pytest.mark.parametrize("file", RULES, ids=lambda file: file.stem)
+def test_a_banks_own_code_without_a_row_is_rail_and_not_safe_to_retry(
+    log: MemoryLog, file: Path
+) -> None:
+    """Finding 8: Prtry is looked up in the adapter's table like Cd, and never guessed at."""
+    webhook(log).callback(message(TxSts="RJCT", StsRsnInf={"Prtry": "BANK-Z9"}))
+    (report,) = reports(log)
+    meaning = parse(file.read_bytes()).meaning(report.adapter, report.code)
+    assert (meaning.reason, meaning.retry_safe, meaning.non_payment_certain) == (
+        "RAIL", False, False,
+    )  # fmt: skip
 
 
 UETR = "eb6305c9-1f7f-49de-aed0-16487c27b42d"
@@ -264,15 +280,15 @@ def test_bodies_that_fill_the_memory_are_sent_again_later(
     assert len(reports(log)) == 2
 
 
-def test_the_simulated_rail_calls_back_until_it_is_heard(log: MemoryLog) -> None:
+def test_the_simulated_rail_calls_back_until_it_is_taken(log: MemoryLog) -> None:
     simulator = RailSimulator(clock=CLOCK)
     broken = BrokenLog(HeldClock(NOW_MS))
     with (
         serving(simulator.app()) as rail,
         serving(webhook(log).app()) as hook,
-        serving(webhook(broken).app()) as deaf,
+        serving(webhook(broken).app()) as refusing,
     ):
-        simulator.callback_url = f"{deaf.base_url}/callbacks/rail"
+        simulator.callback_url = f"{refusing.base_url}/callbacks/rail"
         instruction = submit(1)
         assert rail.post("/payments", json=submission(instruction, PARTIES)).status_code == 202
         wait_for(lambda: simulator.ledger.entries[REF].messages)

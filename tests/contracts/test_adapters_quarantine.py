@@ -37,7 +37,7 @@ class Log(MemoryLog):
         super().publish(topic, key, value, **more)
 
 
-class Desk:
+class Outside:
     def __init__(self) -> None:
         self.done: list[DepositsRequest] = []
 
@@ -50,11 +50,11 @@ class Adapter:
     """The deposits adapter's handler over a log."""
 
     def __init__(self, quarantine_bytes_max: int = 2_000_000) -> None:
-        self.log, self.desk = Log(quarantine_bytes_max), Desk()
+        self.log, self.outside = Log(quarantine_bytes_max), Outside()
         self.registry = CollectorRegistry()
         self._handler = InstructionHandler(
-            adapter="deposits",
-            desk=self.desk,
+            name="deposits",
+            adapter=self.outside,
             codec=CODEC,
             publisher=self.log,
             quarantine_partitions=1,
@@ -102,7 +102,7 @@ def test_an_instruction_too_large_to_copy_is_kept_by_reference(
     assert why.reference == quarantine.reference_of(record)
     assert (why.topic, why.offset) == (TOPIC, 0)
     assert adapter.by_reference() == 1
-    assert [each.header.payment_intent_id for each in adapter.desk.done] == [
+    assert [each.header.payment_intent_id for each in adapter.outside.done] == [
         good.header.payment_intent_id
     ]
 

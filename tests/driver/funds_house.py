@@ -24,7 +24,7 @@ from engine.records import LogRecord
 from processors import topology
 from processors.adapter_metrics import AdapterMetrics
 from processors.adapter_ports import Work
-from processors.adapter_worker import Desk
+from processors.adapter_worker import Adapter
 from processors.deposits import DepositsAdapter
 from processors.replay.money import Money
 from processors.resolve import ResolveAdapter
@@ -71,7 +71,7 @@ class FundsHouse:
         self.publisher = IntoDriver(self.world)
         self.registry = CollectorRegistry()
         metrics = AdapterMetrics(self.registry)
-        self._adapters: dict[str, Desk] = {
+        self._adapters: dict[str, Adapter] = {
             "deposits": DepositsAdapter(
                 deposits=HttpDepositsCore(gateway=served.gateway, clock=self.clock),
                 publisher=self.publisher,

@@ -1,5 +1,5 @@
-"""The rail adapter without Kafka: a log in memory, the real desk and codec, the simulated rail over
-HTTP. An instance can be killed at each of its effects; the simulator's ledger is the judge.
+"""The rail adapter without Kafka: a log in memory, the real adapter and codec, the simulated rail
+over HTTP. An instance can be killed at each of its effects; the simulator's ledger is the judge.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from engine.records import LogRecord
 from engine.worker_settings import TryAgain
 from processors import topology
 from processors.adapter_metrics import AdapterMetrics
-from processors.rail import RailDesk
+from processors.rail import RailAdapter
 from processors.rail_record import SubmissionRecord
 from processors.rail_webhook import WebhookServer
 from processors.rail_worker import RailHandler, Withdrawn
@@ -284,7 +284,7 @@ class Instance:
             clock=house.clock,
             metrics=metrics,
         )
-        desk = RailDesk(
+        adapter = RailAdapter(
             rail=rail,
             record=self.record,
             ahead=self.withdrawn,
@@ -296,7 +296,7 @@ class Instance:
             metrics=metrics,
         )
         self.handler = RailHandler(
-            desk=desk,
+            adapter=adapter,
             codec=CODEC,
             publisher=house.log,
             quarantine_partitions=1,

@@ -24,7 +24,7 @@ WAIT_S = 10.0
 HELD = "npp_adapter_instructions_held"
 
 
-class Desk:
+class Outside:
     """Calls the outside; a call may hang until it is let go."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Adapter:
 
     def __init__(self, make: Callable[[Adapter, dict[str, Any]], InstructionHandler]) -> None:
         self.generation = 1
-        self.desk = Desk()
+        self.outside = Outside()
         self.registry = CollectorRegistry()
         served = Served()
         try:
@@ -61,7 +61,7 @@ class Adapter:
             for r in house.log.of("npp.rail.submissions.v1")
         ]
         common = {
-            "desk": self.desk,
+            "adapter": self.outside,
             "codec": CODEC,
             "publisher": house.log,
             "quarantine_partitions": 1,
@@ -82,7 +82,7 @@ def rail(adapter: Adapter, common: dict[str, Any]) -> InstructionHandler:
 
 def other(adapter: Adapter, common: dict[str, Any]) -> InstructionHandler:
     adapter.name = "deposits"
-    return InstructionHandler(adapter="deposits", **common)
+    return InstructionHandler(name="deposits", **common)
 
 
 BOTH = pytest.mark.parametrize("make", [rail, other])
@@ -94,7 +94,7 @@ def test_a_lane_at_work_survives_the_loss_of_its_assignment(
 ) -> None:
     """Issue 10.17: another lane of the next assignment forgets what is under way meanwhile."""
     adapter = Adapter(make)
-    adapter.desk.hangs = True
+    adapter.outside.hangs = True
     first, second = adapter.records
 
     def work(record: InputRecord, generation: int) -> float | None:
@@ -104,11 +104,11 @@ def test_a_lane_at_work_survives_the_loss_of_its_assignment(
     lanes = Lanes(work, SystemClock(), threads=2)
     try:
         lanes.put(first, 1, lane_of_key(first))
-        assert adapter.desk.inside.wait(WAIT_S)
+        assert adapter.outside.inside.wait(WAIT_S)
         lanes.drop_waiting()
         adapter.generation = 3
         adapter.handler(second)  # as a lane of the next assignment does
-        adapter.desk.go.set()
+        adapter.outside.go.set()
         assert lanes.wait_idle(WAIT_S)
         assert lanes.failure is None
     finally:
@@ -123,32 +123,32 @@ def test_what_an_earlier_assignment_began_is_not_gone_on_with(
     """Its record is read again; the call that still hangs then ends without taking that away."""
     adapter = Adapter(make)
     first, second = adapter.records
-    adapter.desk.again_s = 5.0
+    adapter.outside.again_s = 5.0
     for record in (first, second):
         with pytest.raises(TryAgain):
             adapter.handler(record)
     with pytest.raises(TryAgain):
         adapter.handler(first)
-    before, _, again = adapter.desk.seen
+    before, _, again = adapter.outside.seen
     assert again is before  # the same assignment goes on with it
     assert adapter.held() == 2
 
-    adapter.desk.hangs = True
+    adapter.outside.hangs = True
     ended: list[object] = []
     late = threading.Thread(target=lambda: ended.append(adapter.handler(first)))
     late.start()
-    assert adapter.desk.inside.wait(WAIT_S)
+    assert adapter.outside.inside.wait(WAIT_S)
     adapter.generation = 2
     with pytest.raises(TryAgain):
         adapter.handler(first)
-    anew = adapter.desk.seen[-1]
+    anew = adapter.outside.seen[-1]
     assert anew is not before
     assert adapter.held() == 1
-    adapter.desk.again_s = None
-    adapter.desk.go.set()
+    adapter.outside.again_s = None
+    adapter.outside.go.set()
     late.join(WAIT_S)
     assert ended == [()]
     assert adapter.held() == 1
     adapter.handler(first)
-    assert adapter.desk.seen[-1] is anew
+    assert adapter.outside.seen[-1] is anew
     assert adapter.held() == 0
