@@ -173,14 +173,16 @@ def over_limit(command: c.Input, limits: Limits) -> Refusal | None:
             value = getattr(part, field.attribute)
             if value is None:
                 continue
-            problem = _problem(value, field, limits)
+            most = field.most if isinstance(field.most, int) else getattr(limits, field.most)
+            if type(value) is str and len(value) <= most and value.isascii() and "\0" not in value:
+                continue  # nearly every text there is
+            problem = _problem(value, field, most)
             if problem is not None:
                 return refuse(FIELD_INVALID, field=field.name, problem=problem)
     return None
 
 
-def _problem(value: Any, field: _Field, limits: Limits) -> str | None:
-    most: int = field.most if isinstance(field.most, int) else getattr(limits, field.most)
+def _problem(value: Any, field: _Field, most: int) -> str | None:
     if not isinstance(value, tuple):
         return text_problem(value, most)
     entries_max = ENTRIES[field.attribute]

@@ -154,3 +154,18 @@ def test_an_over_long_command_id_stands_in_no_cause() -> None:
     long = msgspec.structs.replace(header, command_id="c" * 129)
     assert limits.command_id_of(long) is None
     assert limits.command_id_of(msgspec.structs.replace(header, command_id="c" * 128)) == "c" * 128
+
+
+def test_references_that_end_in_digits_of_another_script_are_refused() -> None:
+    """Finding 16: `²` is a digit for isdigit and none for int(), and decide raised."""
+    case = d.Case().given(*d.SENT)
+    for digit in ("²", "٣", "３"):
+        reference = d.REF[:-1] + digit
+        report = msgspec.structs.replace(d.rail("ACCEPTED"), external_ref=reference)
+        answer = msgspec.structs.replace(d.held(), funds_ref=f"{reference}H01")
+        number = msgspec.structs.replace(d.held(), funds_ref=f"{d.REF}H0{digit}")
+        retry = msgspec.structs.replace(d.retry(), attempt_id=f"att_00{digit}")
+        for command in (report, answer, number, retry):
+            refused = case.give(command)
+            assert isinstance(refused, Refusal)
+            assert refused.code == "VALIDATION_FAILED"
