@@ -243,7 +243,7 @@ def unpack(packed: bytes) -> Payment:
     """State from its packed bytes. Raises ValueError when they can not be read."""
     try:
         return _decoder.decode(packed)
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # msgspec's own, or text that is not UTF-8
         raise ValueError(f"the packed state cannot be read: {error}") from error
 
 
