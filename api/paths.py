@@ -14,9 +14,13 @@ from core.values import ascii_digits
 
 
 def _plain(given: object) -> object:
-    if isinstance(given, str) and not ascii_digits(given):
+    """Digits alone; 1.0 is a whole number too, as it is in JSON."""
+    if not isinstance(given, str):
+        return given
+    whole, dot, fraction = given.partition(".")
+    if not ascii_digits(whole) or fraction.strip("0") or bool(dot) != bool(fraction):
         raise PydanticCustomError("int_parsing", "no plain digits")
-    return given
+    return whole
 
 
 # A whole number of path or query; without it 1_0 is 10, and +1 and " 1" are 1.
