@@ -22,7 +22,7 @@ TAKING: Final = ("CAPTURE", "DEBIT_FORCED")
 GIVING: Final = ("REVERSE", "CREDIT")
 FINAL: Final = ("SETTLED", "FAILED", "EXPIRED")
 FUNDS_CONTRADICTION: Final = "FUNDS_CONTRADICTION"
-NEVER_HELD: Final = "NEVER_HELD"
+NO_HOLD: Final = frozenset({"NEVER_HELD", "HOLD_GONE"})  # never carried out, or ended by itself
 
 
 class Request(msgspec.Struct):
@@ -37,24 +37,24 @@ class Request(msgspec.Struct):
     by_person: bool
     frees: str | None
     status: str = OPEN
-    silent: bool = False  # the last answer was none
 
 
 class Account(msgspec.Struct):
     """What belongs to one attempt. `forgiven` is the part of the settlement that a person's
-    reversal takes off the customer.
+    reversal takes off the customer; `order` counts the attempts in which they came to be paid.
     """
 
     number: int
-    sent: bool = False
     ended: bool = False
     certain: bool = False  # non-payment is certain
-    settled: int = 0
+    paid: bool = False
+    order: int = 0
+    settled: int = 0  # the rail's amount; of no account while it is not paid
     returned: int = 0
-    returns: dict[str, int] = {}  # by the rail's message id
-    returned_by_verdict: int = 0
-    was_returned: bool = False
+    returns: int = 0  # sum over the rail's message ids
+    returns_total: int = 0  # the highest total heard
     forgiven: int = 0
+    debit_approved: bool = False
     held: int = 0
     captured: int = 0
     released: int = 0
@@ -75,11 +75,12 @@ class Account(msgspec.Struct):
     @property
     def borne(self) -> int:
         """What the customer has to pay in the end (ruling 13)."""
-        return max(0, self.settled - max(self.returned, self.forgiven))
+        return max(0, self.settled - max(self.returned, self.forgiven)) if self.paid else 0
 
     @property
-    def is_paid(self) -> bool:
-        return self.settled > 0 and not self.was_returned
+    def stays_paid(self) -> bool:
+        """Paid, and not all of it came back."""
+        return self.paid and self.returned < self.settled
 
 
 class Books:
@@ -97,6 +98,7 @@ class Books:
         self.requests: dict[str, Request] = {}
         self.conflicts: dict[str, e.ReconciliationRequired] = {}
         self.open_conflicts: set[str] = set()
+        self._paid = 0
 
     # -- sums --------------------------------------------------------------------------------------
 
@@ -121,70 +123,76 @@ class Books:
         return sum(each.taken for each in self.accounts.values())
 
     def settled(self) -> int:
-        return sum(each.settled for each in self.accounts.values())
+        return sum(each.settled for each in self.accounts.values() if each.paid)
 
     def may_settle(self, account: Account) -> int:
         """At most this can still be settled for the attempt."""
-        if account.settled or account.was_returned:
+        if account.paid:
             return 0
-        disputed = self._disputed_amounts(account)
-        if disputed:
-            return max(disputed)
+        if self._is_disputed(account):
+            return self.amount
         return 0 if account.ended and account.certain else self.amount
 
     def must_cover(self, account: Account) -> int:
         """At least this must stay held or be taken for the attempt."""
-        if account.settled or account.was_returned:
-            return 0 if self.is_second(account) else account.borne
-        disputed = self._disputed_amounts(account)
-        return min(disputed) if disputed else self.may_settle(account)
+        if not account.paid:
+            return self.may_settle(account)
+        return 0 if self.is_second(account) else account.borne
 
     def is_second(self, account: Account) -> bool:
-        """Settled beside another settlement that was taken, and nothing of it was asked for: only
-        a person's approval debits it.
-        """
-        if not account.is_paid or self.is_taken(account):
+        """Settled after another attempt that stays paid: only a person's approval debits it."""
+        if not account.stays_paid or account.debit_approved:
             return False
-        return any(self.is_taken(each) for each in self.accounts.values() if each.is_paid)
+        return any(
+            each.stays_paid and each.order < account.order for each in self.accounts.values()
+        )
+
+    def is_captured(self) -> bool:
+        """The payment's one capture was made."""
+        return any(each.captured for each in self.accounts.values())
 
     def unresolved(self) -> Iterator[Account]:
         """Ended attempts of which nobody knows whether they were paid."""
         for each in self.accounts.values():
-            if each.ended and not each.certain and not each.settled and not each.was_returned:
+            if each.ended and not each.certain and not each.paid:
                 yield each
 
     def waiting(self) -> Iterator[Request]:
-        """Requests that are not answered, or were refused and not asked again."""
+        """Requests that are not answered; and those that were refused, not asked again, and are
+        still needed: a person can ask again.
+        """
         last: dict[tuple[int, str], Request] = {}
         for each in self.requests.values():
             last[each.attempt, each.operation] = each
             if each.status == OPEN:
                 yield each
         for each in last.values():
-            if each.status == REFUSED and each.operation != "HOLD":
+            if each.status == REFUSED and self._is_needed(each):
                 yield each
+
+    def _is_needed(self, request: Request) -> bool:
+        mine = self.accounts[request.attempt]
+        if request.operation in TAKING:
+            return mine.taken < mine.borne
+        if request.operation in GIVING:
+            return mine.taken > mine.borne
+        if request.operation == "RELEASE":
+            freed = self.requests.get(request.frees or "")
+            return mine.left > 0 or (freed is not None and freed.status == OPEN)
+        return False
 
     def rail_said(self, conflict: e.ReconciliationRequired) -> int:
         """The amount that the rail settled, by a conflict's report; else the instruction's."""
         named = conflict.report_kind == "SETTLED" and conflict.currency in (None, CURRENCY)
         return conflict.amount if named and conflict.amount else self.amount
 
-    def settled_by(self, event: e.PaymentSettled) -> int:
-        """The rail's amount: that of the conflict which a person resolved, else the event's."""
-        conflict = self.conflicts.get(event.conflict_id or "")
-        return event.amount if conflict is None else self.rail_said(conflict)
-
-    def is_taken(self, account: Account) -> bool:
-        """Money was taken for the attempt, or is asked for."""
-        return account.taken > 0 or self.asked(*TAKING, attempt=account.number) > 0
-
-    def _disputed_amounts(self, account: Account) -> list[int]:
-        found = []
-        for name in self.open_conflicts:
-            conflict = self.conflicts[name]
-            if conflict.header.attempt == account.number and conflict.kind != FUNDS_CONTRADICTION:
-                found += [self.amount, self.rail_said(conflict)]
-        return found
+    def _is_disputed(self, account: Account) -> bool:
+        """A report about the attempt contradicts what is recorded, and nobody has decided."""
+        conflicts = (self.conflicts[name] for name in self.open_conflicts)
+        return any(
+            each.header.attempt == account.number and each.kind != FUNDS_CONTRADICTION
+            for each in conflicts
+        )
 
     # -- posting -----------------------------------------------------------------------------------
 
@@ -196,17 +204,22 @@ class Books:
             case e.PaymentIntentCreated():
                 self.amount, self.currency = event.amount, event.currency
             case e.PaymentSentToRail():
-                mine.sent, mine.certain = True, False
+                mine.certain = False
+            case e.PaymentAcknowledged():
+                mine.certain = False
             case e.PaymentSettled():
-                mine.settled, mine.certain = self.settled_by(event), False
+                # A verdict has said the rail's amount before: the event has to say the same.
+                mine.ended = True
+                self._pay(mine, event.amount if event.conflict_id is None else mine.settled)
             case e.PaymentFailed() | e.PaymentExpired():
                 mine.ended, mine.certain = True, event.non_payment_certain
             case e.NonPaymentConfirmed():
                 mine.certain = True
             case e.PaymentReturned():
-                mine.returned, mine.was_returned = self.returned_after(mine, event), True
-                if event.rail_message_id and not event.via_enquiry:
-                    mine.returns = {**mine.returns, event.rail_message_id: event.amount}
+                self._came_back(mine, event, event.amount)
+            case e.RailStatusReported():
+                if event.kind == "RETURNED":  # a return that raised no total is noted
+                    self._came_back(mine, event, event.amount or 0)
             case e.ReconciliationRequired():
                 self.conflicts[event.conflict_id] = event
                 self.open_conflicts.add(event.conflict_id)
@@ -226,11 +239,9 @@ class Books:
             case e.FundsRequestFailed():
                 if event.result == REFUSED:
                     self._close(event.funds_ref, REFUSED)
-                elif (asked := self.requests.get(event.funds_ref)) is not None:
-                    asked.silent = True
             case e.FundsHoldDeclined():
                 self._close(event.funds_ref, GONE)
-                if event.code == NEVER_HELD:
+                if event.code in NO_HOLD:
                     for each in self.requests.values():
                         if each.frees == event.funds_ref and each.status == OPEN:
                             each.status = GONE
@@ -264,7 +275,6 @@ class Books:
         known = self.requests.get(event.funds_ref)
         if known is not None:
             known.status = OPEN if known.status == REFUSED else known.status
-            known.silent = False
             return
         by_person = event.header.approval_id is not None or any(
             each.by_person and each.status == REFUSED
@@ -274,6 +284,8 @@ class Books:
         if by_person and event.operation == "REVERSE":
             left = mine.taken - self.asked(*GIVING, attempt=mine.number) - event.amount
             mine.forgiven = mine.settled - max(left, 0)
+        if by_person and event.operation in TAKING:
+            mine.debit_approved = True
         self.requests[event.funds_ref] = Request(
             event.funds_ref, event.operation, mine.number, event.amount, by_person,
             event.hold_funds_ref,
@@ -284,21 +296,29 @@ class Books:
         if request is None:
             return
         request.status = status
-        if status == REFUSED and request.operation == "REVERSE" and request.by_person:
-            self.account(request.attempt).forgiven = 0
 
     def returned_after(self, mine: Account, event: e.PaymentReturned) -> int:
         """What has come back once this report counts: the sum over the returns' ids, or the
         highest total heard (ruling 13).
         """
-        by_id = dict(mine.returns)
-        total = 0
         if event.rail_message_id and not event.via_enquiry:
-            by_id[event.rail_message_id] = event.amount
+            return max(mine.returned, mine.returns + event.amount)
+        return max(mine.returned, event.amount)
+
+    def _came_back(
+        self, mine: Account, event: e.PaymentReturned | e.RailStatusReported, amount: int
+    ) -> None:
+        if event.rail_message_id and not event.via_enquiry:
+            mine.returns += amount
         else:
-            total = event.amount
-        counted = sum(by_id.values()) + mine.returned_by_verdict
-        return max(mine.returned, counted, total)
+            mine.returns_total = max(mine.returns_total, amount)
+        mine.returned = max(mine.returned, mine.returns, mine.returns_total)
+
+    def _pay(self, mine: Account, settled: int) -> None:
+        if not mine.paid:
+            self._paid += 1
+            mine.paid, mine.order, mine.certain = True, self._paid, False
+        mine.settled = settled
 
     def _resolved(self, event: e.ReconciliationResolved, mine: Account) -> None:
         self.open_conflicts.discard(event.conflict_id)
@@ -310,17 +330,19 @@ class Books:
             return
         match event.verdict:
             case "SETTLED_AFTER_ALL":
-                mine.settled = mine.settled or self.rail_said(conflict)
+                self._pay(mine, self.settled_by(mine, conflict))
             case "AMOUNT_ACCEPTED":
-                mine.settled = self.rail_said(conflict)
+                self._pay(mine, self.rail_said(conflict))
             case "NOT_PAID":
-                mine.settled = mine.returned = mine.returned_by_verdict = mine.forgiven = 0
-                mine.returns, mine.was_returned, mine.certain = {}, False, True
+                mine.paid, mine.settled, mine.certain = False, 0, True
             case "RETURNED":
-                mine.settled = mine.settled or self.rail_said(conflict)
-                back = mine.settled - mine.returned if event.amount is None else event.amount
-                mine.returned_by_verdict += back
-                mine.returned += back
-                mine.was_returned = True
+                self._pay(mine, mine.settled or self.rail_said(conflict))
+                mine.returned += event.amount or 0
+                mine.returns_total = mine.returned
             case _:
                 return  # REPORT_WRONG: nothing of the money changes
+
+    def settled_by(self, mine: Account, conflict: e.ReconciliationRequired) -> int:
+        """What SETTLED_AFTER_ALL means: the amount that the rail names, or named before."""
+        named = conflict.report_kind == "SETTLED" and conflict.amount is not None
+        return self.rail_said(conflict) if named else mine.settled or self.amount

@@ -14,7 +14,17 @@ import msgspec
 from core.payment import events as e
 from core.payment.events import Event
 from core.values import CURRENCY, format_amount
-from processors.replay.books import FINAL, GIVING, OPEN, REFUSED, TAKING, Account, Books, Request
+from processors.replay.books import (
+    FINAL,
+    FUNDS_CONTRADICTION,
+    GIVING,
+    OPEN,
+    REFUSED,
+    TAKING,
+    Account,
+    Books,
+    Request,
+)
 
 NOT_ASKED: Final = "NOT_ASKED"
 MOVED_TWICE: Final = "MOVED_TWICE"
@@ -157,8 +167,7 @@ class Money:
             self._found(MOVED_TWICE, f"{said}, which had moved before")
         if asked.amount != event.amount:
             self._found(MOVED_OTHER_AMOUNT, f"{said}, which asked for {self._say(asked.amount)}")
-        accounts = self._books.accounts.values()
-        if isinstance(event, e.FundsCaptured) and any(each.captured for each in accounts):
+        if isinstance(event, e.FundsCaptured) and self._books.is_captured():
             self._found(CAPTURED_TWICE, f"{said}: the payment was captured before")
 
     def _repeated(self, event: e.FundsRequested) -> None:
@@ -184,9 +193,10 @@ class Money:
             self._found(HOLD_MOVED_WHILE_ASKED, f"{said} while a request about it is open")
 
     def _settled(self, event: e.PaymentSettled) -> None:
-        """The instruction's amount, or the one in the conflict that a person resolved."""
+        """The instruction's amount, or the rail's by a person's verdict in the same decision."""
         books = self._books
-        expected = books.amount if event.conflict_id is None else books.settled_by(event)
+        mine = books.account(event.header.attempt)
+        expected = books.amount if event.conflict_id is None else mine.settled
         if (event.amount, event.currency) != (expected, CURRENCY):
             recorded = format_amount(event.amount, event.currency)
             said = f"recorded as settled is {recorded}"
@@ -196,6 +206,8 @@ class Money:
         conflict = self._books.conflicts.get(event.conflict_id)
         if conflict is None or event.verdict != "AMOUNT_ACCEPTED":
             return
+        if conflict.kind == FUNDS_CONTRADICTION:
+            return  # Deposits Core names this amount
         rail = self._books.rail_said(conflict)
         if event.amount != rail:
             accepted = "no amount" if event.amount is None else self._say(event.amount)
@@ -208,8 +220,9 @@ class Money:
         if event.total and event.total != back:
             said = f"the returns add up to {self._say(back)}"
             self._found(RETURNED_WRONGLY, f"{said}, recorded are {self._say(event.total)}")
-        if back > mine.settled:
-            said = f"{self._say(back)} came back of {self._say(mine.settled)} that were settled"
+        settled = mine.settled if mine.paid else 0
+        if back > settled:
+            said = f"{self._say(back)} came back of {self._say(settled)} that were settled"
             self._found(RETURNED_WRONGLY, said)
 
     # -- after an event is posted ------------------------------------------------------------------
@@ -240,7 +253,7 @@ class Money:
         if request.operation in ("HOLD", "DEBIT_FORCED"):
             self._blocks(said)
         if request.operation in TAKING:
-            self._takes(mine, request, said)
+            self._takes(mine, said)
         if request.operation in GIVING:
             self._gives(mine, said)
         if request.frees is not None:
@@ -248,19 +261,25 @@ class Money:
         elif request.operation in ("CAPTURE", "RELEASE"):
             self._draws(mine, said)
         if request.operation == "RELEASE" and request.frees is None and not request.by_person:
-            self._lets_go(said)
+            self._lets_go(mine, said)
 
     def _blocks(self, said: str) -> None:
-        """Debited and held never exceed what has settled and what may still settle."""
+        """Debited and held never exceed what has settled and what may still settle.
+
+        What is being given back is not counted; what Deposits Core refused waits for a person.
+        """
         books = self._books
-        blocked = books.taken() + books.still_held() + books.asked("DEBIT_FORCED")
+        if any(each.status == REFUSED for each in books.waiting()):
+            return
+        blocked = books.taken() - books.asked(*GIVING)
+        blocked += books.still_held() + books.asked("DEBIT_FORCED")
         may = sum(books.may_settle(each) for each in books.accounts.values())
         if blocked > books.settled() + may:
             said = f"{said}: then {self._say(blocked)} is debited and held"
             said += f", {self._say(books.settled())} was settled"
             self._found(BLOCKED_BEYOND_SETTLED, f"{said} and {self._say(may)} may still be")
 
-    def _takes(self, mine: Account, request: Request, said: str) -> None:
+    def _takes(self, mine: Account, said: str) -> None:
         """What is taken is what the rail settled; a second settlement needs an approval."""
         books = self._books
         taken = mine.taken + books.asked(*TAKING, attempt=mine.number)
@@ -268,10 +287,8 @@ class Money:
             wrong = f"{said}: then {self._say(taken)} is taken for attempt {mine.number}"
             wrong += f", of which the customer has to bear {self._say(mine.borne)}"
             self._found(TAKEN_BEYOND_SETTLED, wrong)
-        others = [each for each in books.accounts.values() if each is not mine and each.is_paid]
-        before = [each.number for each in others if books.is_taken(each)]
-        if before and not request.by_person:
-            wrong = f"{said} for a second settlement: attempt {before[0]} was taken before"
+        if books.is_second(mine):
+            wrong = f"{said} for a second settlement: another attempt was settled before"
             self._found(TAKEN_AGAIN_UNAPPROVED, f"{wrong}, and nobody approved a second debit")
 
     def _gives(self, mine: Account, said: str) -> None:
@@ -296,9 +313,14 @@ class Money:
             wrong = f"{said}: then {self._say(asked)} is asked of a hold of {self._say(mine.left)}"
             self._found(HOLD_ASKED_TWICE, wrong)
 
-    def _lets_go(self, said: str) -> None:
-        """A release leaves enough for all that is settled or may be, unless a person approved."""
+    def _lets_go(self, mine: Account, said: str) -> None:
+        """A release leaves enough for all that is settled or may be, unless a person approved.
+
+        A hold beside the payment's one capture can never be captured: it is released for a debit.
+        """
         books = self._books
+        if mine.paid and books.is_captured():
+            return
         covered = books.taken() + books.still_held() - books.asked("RELEASE")
         needed = sum(books.must_cover(each) for each in books.accounts.values())
         if covered < needed:
@@ -313,23 +335,26 @@ class Money:
         books = self._books
         if books.state not in FINAL or books.parked or books.disputed or books.open_conflicts:
             return
+        accounts = books.accounts.values()
         waiting = list(books.waiting())
         if any(each.operation != "HOLD" for each in waiting) or any(books.unresolved()):
             return
+        second = [each for each in accounts if books.is_second(each)]
+        for account in accounts:
+            if account.taken != account.borne and account not in second:
+                wrong = f"attempt {account.number}: the customer paid {self._say(account.taken)}"
+                wrong += f" and has to bear {self._say(account.borne)}"
+                self._found(NOT_EVEN_AT_REST, f"{wrong}, and nothing is asked for")
+        if second:
+            return  # a person decides about a second debit, and what is held may serve it
         for each in waiting:
-            if not each.silent:
-                return  # its first answer is to come
             wrong = f"the payment has ended and {each.ref}, a hold of {self._say(each.amount)}"
             self._found(HELD_AT_REST, f"{wrong}, is not answered, and no release is asked for")
-        for account in books.accounts.values():
+        for account in accounts:
             if account.left > 0:
                 wrong = f"the payment has ended and {self._say(account.left)} is still held"
                 wrong += f" for attempt {account.number}"
                 self._found(HELD_AT_REST, f"{wrong}, and no release is asked for")
-            if account.taken != account.borne and not books.is_second(account):
-                wrong = f"attempt {account.number}: the customer paid {self._say(account.taken)}"
-                wrong += f" and has to bear {self._say(account.borne)}"
-                self._found(NOT_EVEN_AT_REST, f"{wrong}, and nothing is asked for")
 
     def _said_at_rest(self) -> None:
         """A payment at rest holds nothing, asks nothing, waits for nobody."""
@@ -342,10 +367,15 @@ class Money:
         outstanding += [f"conflict {name} is open" for name in sorted(books.open_conflicts)]
         for account in books.unresolved():
             outstanding.append(f"nobody knows whether attempt {account.number} was paid")
+        for account in books.accounts.values():
+            if account.left > 0:
+                outstanding.append(f"{self._say(account.left)} is held")
+            if books.is_second(account):
+                outstanding.append(f"attempt {account.number} is a second settlement, not debited")
         for request in books.waiting():
             what = "was refused" if request.status == REFUSED else "is not answered"
             outstanding.append(f"{request.ref} {what}")
-        if outstanding:
+        if outstanding and not books.disputed:
             said = "the lifecycle record says that nothing is outstanding"
             self._found(NOT_AT_REST, f"{said}, and {', '.join(outstanding)}")
 

@@ -206,7 +206,9 @@ def _result_by_place(case: Case) -> dict[Place, str]:
         except Unreadable:
             continue
         cause = fields["cause"]
-        found[(cause["topic"], cause["partition"], cause["offset"])] = fields["result"]
+        place = (cause["topic"], cause["partition"], cause["offset"])
+        invalid = fields["code"] == "VALIDATION_FAILED"  # judged before what is known of the key
+        found[place] = "INVALID" if invalid else fields["result"]
     return found
 
 

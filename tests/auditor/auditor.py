@@ -80,6 +80,7 @@ def audit(evidence: Evidence, *, drained: bool = True, decoder: Decoder | None =
     proofs.check_checkpoints(case)
     proofs.check_aborted(case)
     money.check_payments(case)
+    money.check_rest(case)
     money.check_rail(case)
     money.check_deposits(case)
     if drained:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.auditor.evidence import Place
+from tests.auditor.evidence import TIMERS, Place
+from tests.auditor.funds import Funds
 from tests.auditor.wire import reference_of
 
 # Lifecycle event -> states it may come in -> state it leaves. Written from the runbook and the
@@ -26,14 +27,6 @@ REASONS = {
     "RAIL", "TIMEOUT", "INSUFFICIENT_FUNDS", "INVALID_ACCOUNT", "FRAUD", "CANCELLED", "EXPIRED",
 }  # fmt: skip
 FROM_CREATED = REASONS - {"RAIL", "EXPIRED"}
-MOVES = {
-    "FundsHeld": "HOLD",
-    "FundsCaptured": "CAPTURE",
-    "FundsReleased": "RELEASE",
-    "FundsDebitForced": "DEBIT_FORCED",
-    "FundsReversed": "REVERSE",
-    "FundsCredited": "CREDIT",
-}
 ASKING = {"OperatorActionRequested", "OperatorActionReferred"}
 DECIDING = {"OperatorActionApproved", "OperatorActionRejected"}
 
@@ -64,8 +57,9 @@ class Attempt:
     ended: bool = False
     certain: bool = True
     retry_safe: bool = False
+    confirmed: bool = False  # by the rail or a verdict, since it was sent
+    disputed: bool = False  # somebody said of it what contradicts the history
     settled_amount: int | None = None
-    paid_by_verdict: bool = False
 
 
 @dataclass(slots=True)
@@ -96,12 +90,9 @@ class Payment:
     conflicts: int = 0
     approvals: dict[str, Approval] = field(default_factory=dict)
     retry_uncertain: bool = False
-    release_early: bool = False
-    returned: bool = False
-    requested: dict[tuple[str, int], str] = field(default_factory=dict)
-    moved: dict[str, tuple[str, int]] = field(default_factory=dict)
-    refused: set[str] = field(default_factory=set)
     submitted: set[str] = field(default_factory=set)
+    funds: Funds = field(default_factory=Funds)
+    unrest: dict[int, list[str]] = field(default_factory=dict)  # by sequence
 
     def apply(self, event: Event) -> Iterator[tuple[str, str]]:
         header = event.header
@@ -117,6 +108,9 @@ class Payment:
             yield "I2", f"{event.name} changes the state to {header['stateAfter']}"
         yield from self._approval(event)
         yield from self._other(event)
+        for sentence in self.funds.apply(event.name, event.fields):
+            yield "I5", sentence
+        self.unrest[self.sequence] = self.funds.unrest()
         self.last = event
 
     # -- lifecycle --------------------------------------------------------------------------------
@@ -167,7 +161,7 @@ class Payment:
             yield "I5", "a retry while a conflict is open"
         if not self.attempts[self.number].retry_safe:
             yield "I5", "a retry after a failure that is not safe to retry"
-        if any(a.settled_amount is not None or a.paid_by_verdict for a in self.attempts.values()):
+        if any(fate.claim is not None for fate in self.funds.fates.values()):
             yield "I5", "a retry of a payment that is paid"
         name = event.header["approvalId"]
         action = self.approvals[name].action if name in self.approvals else None
@@ -188,7 +182,7 @@ class Payment:
             yield "I5", "sent while a conflict is open"
         if event.fields["amount"] != self.amount:
             yield "I5", f"sent {event.fields['amount']}, asked for {self.amount}"
-        attempt.sent = True
+        attempt.sent, attempt.confirmed = True, False
         self.submitted.add(event.fields["externalRef"])
 
     def _ended(
@@ -198,10 +192,10 @@ class Payment:
         attempt.ended = True
         attempt.certain = fields["nonPaymentCertain"]
         attempt.retry_safe = fields.get("retrySafe", False)
-        resolved = any(v.action == "RESOLVE_RECONCILIATION" for v in self.approvals.values())
-        if attempt.certain and attempt.sent and fields["source"] == "operator" and not resolved:
-            yield "I5", "an operator's word makes non-payment certain after the send"
-        if not attempt.sent and not attempt.certain:
+        said = fields["source"] in ("operator", "system") and not attempt.confirmed
+        if attempt.certain and attempt.sent and said:
+            yield "I5", f"the {fields['source']}'s word makes non-payment certain after the send"
+        if not attempt.sent and not attempt.certain and not attempt.disputed:
             yield "I2", "uncertain though it was never sent"
         if event.name == "PaymentExpired":
             gated = fields["source"] == "operator" and before in ("SENT", "ACKNOWLEDGED")
@@ -214,8 +208,8 @@ class Payment:
             yield "I2", "the late-failure flag is wrong"
         if fields["source"] == "operator" and event.header["approvalId"] is None:
             yield "I2", "failed by an operator without an approval"
-        if self.open_conflicts and fields["source"] != "rail":
-            yield "I5", f"failed by {fields['source']} while a conflict is open"
+        if self.open_conflicts and (fields["source"] == "operator" or event.cause[0] == TIMERS):
+            yield "I5", "failed by an operator or a timer while a conflict is open"
 
     # -- approvals --------------------------------------------------------------------------------
 
@@ -253,25 +247,20 @@ class Payment:
         match event.name:
             case "PolicyChecked":
                 attempt.policy_passed = fields["verdict"] == "PASSED"
-            case "FundsHoldTransferred":
-                attempt.held = True
-            case "FundsRequested":
-                self.requested[(fields["fundsRef"], fields["repeat"])] = fields["operation"]
-                action = self.approvals.get(event.header["approvalId"] or "")
-                self.release_early |= action is not None and action.action == "RELEASE_EARLY"
-            case "FundsHoldDeclined" | "FundsRequestFailed":
-                self.refused.add(fields["fundsRef"])
+            case "FundsHeld" | "FundsHoldTransferred":
+                self.attempts[event.header["attempt"]].held = True
             case "NonPaymentConfirmed":
-                self.attempts[int(fields["attemptId"].removeprefix("att_"))].certain = True
+                confirmed = self.attempts[int(fields["attemptId"].removeprefix("att_"))]
+                confirmed.certain = confirmed.confirmed = True
+            case "RailStatusReported":
+                attempt = self.attempts[event.header["attempt"]]
+                attempt.disputed |= fields.get("railHasIt", False)
             case "ReconciliationRequired":
                 self.conflicts += 1
                 self.open_conflicts[fields["conflictId"]] = fields["kind"]
+                self.attempts[event.header["attempt"]].disputed = True
             case "ReconciliationResolved":
                 yield from self._resolved(event)
-            case "PaymentReturned":
-                self.returned = True
-        if event.name in MOVES:
-            yield from self._moved(event)
 
     def _resolved(self, event: Event) -> Iterator[tuple[str, str]]:
         name, verdict = event.fields["conflictId"], event.fields["verdict"]
@@ -280,45 +269,11 @@ class Payment:
         if event.header["approvalId"] is None:
             yield "I2", f"conflict {name} is resolved without an approval"
         attempt = self.attempts[event.header["attempt"]]
-        if verdict in ("SETTLED_AFTER_ALL", "AMOUNT_ACCEPTED"):
-            attempt.paid_by_verdict = True
-            self.accepted_amount = self.accepted_amount or verdict == "AMOUNT_ACCEPTED"
-        elif verdict == "NOT_PAID":
-            attempt.certain = True
-        else:
-            self.returned = True
+        self.accepted_amount = self.accepted_amount or verdict == "AMOUNT_ACCEPTED"
+        if verdict == "NOT_PAID":
+            attempt.certain = attempt.confirmed = True
 
-    def _moved(self, event: Event) -> Iterator[tuple[str, str]]:
-        reference, amount = event.fields["fundsRef"], event.fields["amount"]
-        operation = MOVES[event.name]
-        if operation == "HOLD":
-            self.attempts[int(reference[27:30])].held = True
-        if amount <= 0:
-            yield "I5", f"{event.name} over {amount}"
-        if not any(ref == reference for ref, _ in self.requested):
-            yield "I5", f"{event.name} for {reference}, which was never asked for"
-        if reference in self.moved:
-            yield "I5", f"{event.name} for {reference} happened twice"
-        self.moved[reference] = (operation, amount)
-        if operation == "CAPTURE" and self.times("CAPTURE") > 1:
-            yield "I5", "captured more than once"
-        if self.still_held() < 0:
-            yield "I5", f"captured and released {-self.still_held()} more than was held"
-
-    # -- sums -------------------------------------------------------------------------------------
-
-    def total(self, operation: str) -> int:
-        return sum(amount for op, amount in self.moved.values() if op == operation)
-
-    def times(self, operation: str) -> int:
-        return sum(op == operation for op, _ in self.moved.values())
-
-    def still_held(self) -> int:
-        return self.total("HOLD") - self.total("CAPTURE") - self.total("RELEASE")
-
-    def outstanding(self) -> set[str]:
-        """References that were asked for and are not answered."""
-        return {ref for ref, _ in self.requested} - set(self.moved) - self.refused
+    # -- the money --------------------------------------------------------------------------------
 
     def settled(self) -> int | None:
         """What was settled, by the history; None when nothing was."""
@@ -329,11 +284,12 @@ class Payment:
         """None where the rulings fix no order (in flight beside an uncertain earlier attempt)."""
         if self.open_conflicts:
             return "CONTRADICTED"
-        if self.returned:
-            return "RETURNED"
-        if any(a.settled_amount is not None or a.paid_by_verdict for a in self.attempts.values()):
+        claims = [fate for fate in self.funds.fates.values() if fate.claim is not None]
+        if any(fate.back < (fate.claim or 0) for fate in claims):
             return "PAID"
-        uncertain = any(a.ended and not a.certain for a in self.attempts.values())
-        if self.state in ("FAILED", "EXPIRED"):
-            return "UNCERTAIN" if uncertain else "NOT_PAID"
-        return None if uncertain else "OPEN"
+        over = self.state in ("SETTLED", "FAILED", "EXPIRED")
+        if self.funds.uncertain():
+            return "UNCERTAIN" if over else None
+        if claims:
+            return "RETURNED"
+        return "NOT_PAID" if over else "OPEN"

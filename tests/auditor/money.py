@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from tests.auditor.evidence import LIFECYCLE
 from tests.auditor.history import Payment
 from tests.auditor.wire import payment_of_reference
 
@@ -15,33 +16,51 @@ if TYPE_CHECKING:
 def check_payments(case: Case) -> None:
     """What each history adds up to, once nothing of it is outstanding."""
     for payment, folded in case.payments.items():
-        held = folded.still_held()
-        if held < 0:
-            case.found("I5", f"{-held} more captured and released than held", payment)
-        if folded.times("CAPTURE") and folded.money_outcome() in ("NOT_PAID", "OPEN"):
-            case.found("I5", "captured, though nothing was settled", payment)
-        settled = [a for a in folded.attempts.values() if a.settled_amount is not None]
-        if len(settled) > 1 and not folded.retry_uncertain:
+        claims = [a for a in folded.attempts.values() if a.settled_amount is not None]
+        if len(claims) > 1 and not folded.retry_uncertain:
             case.found("I5", "two attempts are settled", payment)
-        released = folded.times("RELEASE") and not folded.times("CAPTURE")
-        uncertain = folded.money_outcome() in ("UNCERTAIN", "OPEN") and folded.number == 1
-        if released and uncertain and not folded.release_early:
-            case.found("I5", "released while non-payment is not certain", payment)
-        if case.drained and not folded.open_conflicts and not folded.outstanding():
-            _at_rest(case, payment, folded)
+        if case.drained:
+            for sentence in folded.funds.leak():
+                case.found("I5", f"nothing is asked any more, and {sentence}", payment)
 
 
-def _at_rest(case: Case, payment: str, folded: Payment) -> None:
-    held = folded.still_held()
-    if folded.money_outcome() == "NOT_PAID" and held:
-        case.found("I5", f"{held} is still held, though nothing was paid: a leak", payment)
-    settled, paid = folded.settled(), folded.total("CAPTURE") + folded.total("DEBIT_FORCED")
-    if folded.refused & {ref for ref, _ in folded.requested if ref[30] in "CD"}:
-        return  # Deposits Core refused: a person sees it, and it is repeated
-    if settled is not None and paid != settled and not folded.conflicts:
-        case.found("I5", f"settled {settled}, captured and debited {paid}", payment)
-    if settled is None and paid and not any(a.paid_by_verdict for a in folded.attempts.values()):
-        case.found("I5", f"captured and debited {paid} of a payment that never settled", payment)
+def check_rest(case: Case) -> None:
+    """I5: a payment at rest holds nothing, asks nothing, waits for nobody.
+
+    Each lifecycle record is judged that says so, at its own sequence, and Deposits Core's ledger
+    at the end.
+    """
+    last: dict[str, bool] = {}
+    for record, _, fields in case.decoded(LIFECYCLE, "I4"):
+        if not fields:
+            continue
+        payment = fields["paymentIntentId"]
+        last[payment] = fields["atRest"]
+        folded = case.payments.get(payment)
+        if folded is None or not fields["atRest"]:
+            continue
+        case.counters["records at rest"] += 1
+        reasons = list(folded.unrest.get(fields["sequence"], ["its history is not there"]))
+        reasons += ["it waits for a person"] * fields["waitingForPerson"]
+        reasons += ["a timer is to come"] * (fields["deadline"] is not None)
+        for reason in reasons:
+            case.found("I5", f"called at rest, and {reason}", payment, record.place)
+    for payment, left in _left_in_ledger(case).items():
+        if case.drained and last.get(payment) and left:
+            case.found("I5", f"at rest, and Deposits Core holds {left}", payment)
+
+
+def _left_in_ledger(case: Case) -> dict[str, int]:
+    ledger = case.evidence.deposits or {}
+    owner = {
+        entry.get("holdRef"): payment_of_reference(entry["fundsRef"])
+        for entry in ledger.get("entries", [])
+        if entry["operation"] == "HOLD"
+    }
+    left: dict[str, int] = defaultdict(int)
+    for name, hold in ledger.get("holds", {}).items():
+        left[owner.get(name, "")] += hold["left"]
+    return left
 
 
 def check_rail(case: Case) -> None:
@@ -85,24 +104,29 @@ def check_deposits(case: Case) -> None:
         payment = payment_of_reference(reference)
         folded = case.payments.get(payment)
         case.counters["deposits entries"] += 1
-        if folded is None or not any(ref == reference for ref, _ in folded.requested):
+        if folded is None or reference not in folded.funds.orders:
             case.found("I8", f"the ledger has {reference}, which was never committed", payment)
             continue
         if not entry["done"]:
             continue
         done[reference] = entry
         captures[payment] += entry["operation"] == "CAPTURE"
-        if reference not in folded.moved and case.drained:
+        if reference not in folded.funds.moved and case.drained:
             case.found("I5", f"{reference} moved in the ledger, the history has not heard", payment)
     for payment, count in captures.items():
         if count > 1:
             case.found("I5", f"captured {count} times in the ledger", payment)
     for payment, folded in case.payments.items():
-        for reference, (operation, amount) in folded.moved.items():
-            entry = done.get(reference, {})
-            if (entry.get("operation"), entry.get("amount")) != (operation, amount):
-                case.found("I5", f"{operation} {reference} of {amount} is not in the ledger",
-                           payment)  # fmt: skip
+        _in_ledger(case, payment, folded, done)
     for name, hold in case.evidence.deposits.get("holds", {}).items():
         if hold["amount"] - hold["captured"] - hold["released"] < 0:
             case.found("I5", f"hold {name} is overdrawn in the ledger")
+
+
+def _in_ledger(case: Case, payment: str, folded: Payment, done: dict[str, dict[str, Any]]) -> None:
+    for reference, (operation, amount, by_itself) in folded.funds.moved.items():
+        if by_itself:
+            continue  # Deposits Core had ended the hold: there is no entry of ours
+        entry = done.get(reference, {})
+        if (entry.get("operation"), entry.get("amount")) != (operation, amount):
+            case.found("I5", f"{operation} {reference} of {amount} is not in the ledger", payment)

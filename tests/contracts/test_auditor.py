@@ -279,6 +279,35 @@ def key_with_two_payments(f: Forger) -> None:
     f.rewrite(record, idempotencyKey="paid")
 
 
+def wrong_id(f: Forger) -> None:
+    """A payment whose source and key make another id, which no other payment has."""
+    record = f.find(EVENTS, "PaymentIntentCreated", f.names["rejected"])
+    f.rewrite(record, idempotencyKey="nobody")
+
+
+def called_at_rest_too_early(f: Forger) -> None:
+    """A lifecycle record of a payment in flight says that nothing is outstanding."""
+    record = next(r for r in f.evidence.records[LIFECYCLE] if f.fields(r)["state"] == "SENT")
+    f.put(record, f.changed(record, atRest=True))
+
+
+def at_rest_and_waiting(f: Forger) -> None:
+    record = next(r for r in f.evidence.records[LIFECYCLE] if f.fields(r)["atRest"])
+    f.put(record, f.changed(record, waitingForPerson=True))
+
+
+def hold_left_in_the_ledger(f: Forger) -> None:
+    """Deposits Core holds money of a payment at rest, which the history has released."""
+    assert f.evidence.deposits is not None
+    entry = next(
+        e for e in f.evidence.deposits["entries"]
+        if e["operation"] == "HOLD" and e["fundsRef"][1:27].lower() == f.names["rejected"][3:]
+    )  # fmt: skip
+    entry["holdRef"] = "HOLD-9"
+    hold = {"amount": AMOUNT, "captured": 0, "released": 0, "left": AMOUNT}
+    f.evidence.deposits["holds"]["HOLD-9"] = hold
+
+
 def altered_duplicate_accepted(f: Forger) -> None:
     record = next(
         r for r in f.evidence.records[OUTCOMES] if f.fields(r)["rule"] == "IDEMPOTENCY_KEY_REUSED"
@@ -371,6 +400,10 @@ CORRUPTIONS: list[tuple[Callable[[Forger], None], str]] = [
     (sent_without_funds, "I5"),
     (approval_by_the_requester, "I2"),
     (key_with_two_payments, "I6"),
+    (wrong_id, "I6"),
+    (called_at_rest_too_early, "I5"),
+    (at_rest_and_waiting, "I5"),
+    (hold_left_in_the_ledger, "I5"),
     (altered_duplicate_accepted, "I6"),
     (outcome_missing, "I1"),
     (outcome_doubled, "I1"),

@@ -22,7 +22,8 @@ from tests.replay.world import VERIFIER_KEY, World
 
 SEALED: Final = seal(model.PARTIES)
 TOPIC_OF: Final = {origin: topic for topic, origin in reversed(ORIGINS.items())}
-SETTLE_MS: Final = 30 * model.DAY  # after the last input: what timers still have to do
+LAST_MS: Final = model.START + 2 * model.DAY  # an unanswered request is repeated without end
+SETTLE_MS: Final = model.HOUR  # after the last input: what timers still have to do
 SCHEMAS_MAX: Final = 1_000
 KEY_DIGITS: Final = len(model.KEY) - len("model-")
 
@@ -75,6 +76,8 @@ def _inputs(sequences: int, seed: int) -> Iterator[Input]:
             due = step.before is not None and getattr(step.before, "deadline", None)
             if again or (isinstance(step.command, TimerDue) and step.command.deadline == due):
                 continue
+            if step.context.now_ms > LAST_MS:
+                break
             yield Input(step.context.now_ms, number, step.command, step.origin)
 
 

@@ -182,12 +182,17 @@ def transferred(giver: int, taker: int, amount: int = AMOUNT) -> Maker:
     )
 
 
+def passed(phase: str = "RETRY") -> Maker:
+    """The policy check of the current attempt."""
+    return lambda story: e.PolicyChecked(
+        story.header(), "POLICY-1", "PASSED", phase, ("limits",), "1", None
+    )
+
+
 def authorised() -> tuple[Maker, Maker, Maker]:
     """The policy passed, and the first attempt is made."""
     return (
-        lambda story: e.PolicyChecked(
-            story.header(), "POLICY-1", "PASSED", "CREATE", ("limits",), "1", None
-        ),
+        passed("CREATE"),
         lambda story: e.PaymentAuthorised(
             story.header(state="AUTHORISED"), "att_001", "POLICY-1", "HOLD-1", AMOUNT
         ),

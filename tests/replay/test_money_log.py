@@ -16,6 +16,7 @@ from processors.replay import Limit, MemoryLog, Report, money
 from processors.replay.identity import problems
 from processors.replay.prove import IDENTITY
 from tests.replay import money_histories as h
+from tests.replay import money_wrong as w
 from tests.replay import story as s
 from tests.replay.story import Story
 from tests.replay.world import VERIFIER_KEY, World, replay
@@ -47,7 +48,7 @@ def sign(world: World, log: MemoryLog) -> None:
         log.append(t.CHECKPOINTS, partition, b"", sealed.raw)
 
 
-WRONG_ONES = [h.hold_given_up, h.debited_and_still_held, h.wrong_amount_by_verdict]
+WRONG_ONES = [w.hold_given_up, w.debited_and_still_held, w.wrong_amount_by_verdict]
 
 
 @pytest.mark.parametrize("make", WRONG_ONES, ids=lambda each: each.__name__)
@@ -95,12 +96,12 @@ def test_a_lifecycle_record_that_calls_a_waiting_payment_at_rest_is_a_finding(
 
 def test_a_replay_that_ends_earlier_judges_what_it_reads(world: World) -> None:
     """Domain §10: a limit within a decision makes no finding of the money that is under way."""
-    story = h.hold_never_released()
+    story = w.hold_never_released()
     log = story.log(world.codec)
     assert replay(world, log).money.verdict == "failed"
     earlier = Limit(sequence=len(story.events) - 1)
     assert replay(world, log, limit=earlier).money.verdict == "passed"
-    behind = h.double_capture()
+    behind = w.double_capture()
     found = replay(world, behind.log(world.codec), limit=Limit(sequence=len(behind.events) - 1))
     assert found.money.verdict == "failed"
 
@@ -121,7 +122,7 @@ def test_a_history_that_cannot_be_folded_is_not_called_even(world: World) -> Non
 
 def test_money_wrong_before_the_last_good_checkpoint_is_excused_and_named(world: World) -> None:
     """Domain §10, RESUME: what was signed is listed, not judged; money needs the whole history."""
-    log = h.hold_never_released().log(world.codec)
+    log = w.hold_never_released().log(world.codec)
     sign(world, log)
     report = replay(world, log, from_checkpoint=True)
     assert report.passed

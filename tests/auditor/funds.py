@@ -1,0 +1,397 @@
+"""The auditor's books of one payment, by double entry: each cent is free, held or paid, and moves
+only as an event says.
+
+Written from the domain's rules (§3, rulings 3, 5 and 13), not from the product or its replay.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+FREE = ("free", 0)
+# Movement -> the operation that asks for it, and the accounts it goes between.
+WAYS: dict[str, tuple[str, str, str]] = {
+    "FundsHeld": ("HOLD", "free", "held"),
+    "FundsCaptured": ("CAPTURE", "held", "paid"),
+    "FundsReleased": ("RELEASE", "held", "free"),
+    "FundsDebitForced": ("DEBIT_FORCED", "free", "paid"),
+    "FundsReversed": ("REVERSE", "paid", "free"),
+    "FundsCredited": ("CREDIT", "paid", "free"),
+}
+FROM_TO = {operation: (source, target) for operation, source, target in WAYS.values()}
+ENDED = {"SETTLED", "FAILED", "EXPIRED"}
+GONE = {"NEVER_HELD", "HOLD_GONE"}
+BOOKS_OUTSIDE = "FUNDS_CONTRADICTION"
+
+
+@dataclass(slots=True)
+class Order:
+    """What Deposits Core was asked. `state`: open, done, refused, or void (nothing to do)."""
+
+    reference: str
+    operation: str
+    attempt: int
+    amount: int
+    frees: str | None
+    approved: bool
+    state: str = "open"
+
+
+@dataclass(slots=True)
+class Fate:
+    """What became of one attempt on the rail. `claim`: what the rail settled, None for nothing."""
+
+    over: bool = False
+    unpaid: bool = False  # for certain
+    claim: int | None = None
+    since: int = 0  # sequence
+    back_by_id: int = 0
+    back_in_all: int = 0
+    given_up: int = 0  # by a person's reversal
+    again: bool = False  # a person approved its debit
+
+    @property
+    def back(self) -> int:
+        return max(self.back_by_id, self.back_in_all)
+
+    @property
+    def due(self) -> int:
+        return 0 if self.claim is None else max(0, self.claim - max(self.back, self.given_up))
+
+
+@dataclass(slots=True)
+class Funds:
+    """Fed with every event; gives what is wrong as sentences."""
+
+    amount: int = 0
+    state: str = ""
+    parked: bool = False
+    outside: bool = False  # people put Deposits Core's books right
+    balance: Counter[tuple[str, int]] = field(default_factory=Counter)
+    orders: dict[str, Order] = field(default_factory=dict)
+    fates: dict[int, Fate] = field(default_factory=lambda: defaultdict(Fate))
+    conflicts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    open_conflicts: set[str] = field(default_factory=set)
+    moved: dict[str, tuple[str, int, bool]] = field(default_factory=dict)
+
+    # -- sums -------------------------------------------------------------------------------------
+
+    def asked(self, *operations: str, attempt: int | None = None) -> int:
+        return sum(
+            order.amount
+            for order in self.orders.values()
+            if order.state == "open"
+            and order.operation in operations
+            and attempt in (None, order.attempt)
+        )
+
+    def sum(self, kind: str) -> int:
+        return sum(cents for (name, _), cents in self.balance.items() if name == kind)
+
+    def outstanding(self) -> list[Order]:
+        """Not answered; or refused, still needed, and nobody asked again."""
+        last = {(order.attempt, order.operation): order for order in self.orders.values()}
+        refused = [o for o in last.values() if o.state == "refused" and self._needed(o)]
+        return [o for o in self.orders.values() if o.state == "open"] + refused
+
+    def _needed(self, order: Order) -> bool:
+        number = order.attempt
+        missing = self.fates[number].due - self.balance["paid", number]
+        if order.operation == "RELEASE":
+            freed = self.orders.get(order.frees or "")
+            return self.balance["held", number] > 0 or bool(freed and freed.state == "open")
+        if order.operation == "HOLD":
+            return False
+        return missing > 0 if order.operation in ("CAPTURE", "DEBIT_FORCED") else missing < 0
+
+    def second(self, number: int) -> bool:
+        """Settled after another that stays paid, and no person approved a second debit."""
+        mine = self.fates[number]
+        if mine.claim is None or mine.again or mine.back >= mine.claim:
+            return False
+        return any(
+            other.claim is not None and other.back < other.claim and other.since < mine.since
+            for n, other in self.fates.items()
+            if n != number
+        )
+
+    def uncertain(self) -> list[int]:
+        return [n for n, f in self.fates.items() if f.over and not f.unpaid and f.claim is None]
+
+    def unrest(self) -> list[str]:
+        """Why the payment is not at rest, by its events; nothing when it is."""
+        reasons = [] if self.state in ENDED else [f"it is {self.state}"]
+        reasons += ["it is parked"] * self.parked
+        reasons += [f"{name} is open" for name in sorted(self.open_conflicts)]
+        reasons += [f"attempt {number} is uncertain" for number in self.uncertain()]
+        reasons += [f"attempt {n} is settled twice" for n in list(self.fates) if self.second(n)]
+        reasons += [f"{o.reference} is {o.state}" for o in self.outstanding()]
+        if not self.outside:
+            reasons += self.uneven()
+        return reasons
+
+    def uneven(self) -> list[str]:
+        """Money that is held, or paid otherwise than is due."""
+        found = [
+            f"{cents} is held for attempt {n}"
+            for (kind, n), cents in self.balance.items()
+            if kind == "held" and cents
+        ]
+        for number, fate in list(self.fates.items()):
+            paid = self.balance["paid", number]
+            if paid != fate.due and not self.second(number):
+                found.append(f"attempt {number}: {paid} is paid, {fate.due} is due")
+        return found
+
+    def leak(self) -> list[str]:
+        """Nothing is open, nobody is waited for, and all the same something is held or uneven.
+
+        A hold without an answer is a leak when nothing asks for its release.
+        """
+        waiting = [order for order in self.outstanding() if order.operation != "HOLD"]
+        busy = self.state not in ENDED or self.parked or self.outside or self.open_conflicts
+        if busy or waiting or self.uncertain() or any(self.second(n) for n in list(self.fates)):
+            return []
+        silent = [f"{o.reference} may be held" for o in self.outstanding()]
+        return silent + self.uneven()
+
+    # -- events -----------------------------------------------------------------------------------
+
+    def apply(self, name: str, fields: dict[str, Any]) -> Iterator[str]:
+        header = fields["header"]
+        number = header["attempt"]
+        self.state = header["stateAfter"]
+        if name in WAYS:
+            yield from self._move(name, fields)
+        elif name == "FundsRequested":
+            yield from self._ask(fields, number)
+        elif name in ("FundsRequestFailed", "FundsHoldDeclined"):
+            self._answer(name, fields)
+        elif name == "FundsHoldTransferred":
+            yield from self._transfer(fields)
+        elif name == "ReconciliationResolved":
+            yield from self._verdict(fields, header)
+        else:
+            yield from self._rail(name, fields, header)
+
+    def _rail(self, name: str, fields: dict[str, Any], header: dict[str, Any]) -> Iterator[str]:
+        fate = self.fates[header["attempt"]]
+        match name:
+            case "PaymentIntentCreated":
+                self.amount = fields["amount"]
+            case "PaymentSentToRail" | "PaymentAcknowledged":
+                fate.unpaid = False
+            case "PaymentSettled":
+                expected = self.amount if fields["conflictId"] is None else fate.claim
+                if fields["amount"] != expected:
+                    yield f"settled {fields['amount']}, the rail said {expected}"
+                self._claim(fate, expected or 0, header["sequence"])
+                fate.over = True
+            case "PaymentFailed" | "PaymentExpired":
+                fate.over, fate.unpaid = True, fields["nonPaymentCertain"]
+            case "NonPaymentConfirmed":
+                fate.unpaid = True
+            case "PaymentReturned":
+                yield from self._return(fate, fields)
+            case "RailStatusReported" if fields["kind"] == "RETURNED":
+                self._came_back(fate, fields)
+            case "ReconciliationRequired":
+                self.conflicts[fields["conflictId"]] = fields
+                self.open_conflicts.add(fields["conflictId"])
+            case "ProcessingSuspended":
+                self.parked = True
+            case "ProcessingResumed":
+                self.parked = False
+
+    def _claim(self, fate: Fate, amount: int, sequence: int) -> None:
+        fate.since = fate.since if fate.claim is not None else sequence
+        fate.claim = amount
+
+    def _came_back(self, fate: Fate, fields: dict[str, Any]) -> None:
+        if fields["railMessageId"] and not fields["viaEnquiry"]:
+            fate.back_by_id += fields["amount"] or 0
+        else:
+            fate.back_in_all = max(fate.back_in_all, fields["amount"] or 0)
+
+    def _return(self, fate: Fate, fields: dict[str, Any]) -> Iterator[str]:
+        self._came_back(fate, fields)
+        if fields["total"] not in (0, fate.back):
+            yield f"{fields['total']} is recorded as returned, the reports say {fate.back}"
+        if fate.claim is None or fate.back > fate.claim:
+            yield f"{fate.back} came back of {fate.claim} that was settled"
+
+    def _verdict(self, fields: dict[str, Any], header: dict[str, Any]) -> Iterator[str]:
+        name, fate = fields["conflictId"], self.fates[header["attempt"]]
+        self.open_conflicts.discard(name)
+        conflict = self.conflicts.get(name)
+        if conflict is None:
+            return
+        if conflict["kind"] == BOOKS_OUTSIDE:
+            self.outside = True
+            return
+        said = self._said(conflict)
+        match fields["verdict"]:
+            case "SETTLED_AFTER_ALL":
+                self._claim(fate, said or fate.claim or self.amount, header["sequence"])
+            case "AMOUNT_ACCEPTED":
+                if fields["amount"] != said:
+                    yield f"{fields['amount']} was accepted, the rail said {said}"
+                self._claim(fate, said or 0, header["sequence"])
+            case "RETURNED":
+                self._claim(fate, fate.claim or said or self.amount, header["sequence"])
+                fate.back_in_all = fate.back + (fields["amount"] or 0)
+            case "NOT_PAID":
+                fate.claim, fate.unpaid = None, True
+
+    def _said(self, conflict: dict[str, Any]) -> int | None:
+        """The amount of a settlement that a conflict is about."""
+        settles = conflict["reportKind"] == "SETTLED" and conflict["currency"] in (None, "AUD")
+        return conflict["amount"] if settles else None
+
+    # -- asking -----------------------------------------------------------------------------------
+
+    def _ask(self, fields: dict[str, Any], number: int) -> Iterator[str]:
+        reference, known = fields["fundsRef"], self.orders.get(fields["fundsRef"])
+        if known is not None:
+            if known.amount != fields["amount"]:
+                yield f"{reference} asked for {known.amount}, then for {fields['amount']}"
+            known.state = "open" if known.state == "refused" else known.state
+            return
+        if fields["repeat"]:
+            yield f"{reference} is repeated and was never asked for"
+        operation, fate = fields["operation"], self.fates[number]
+        approved = fields["header"]["approvalId"] is not None or any(
+            o.approved and o.state == "refused"
+            for o in self.orders.values()
+            if (o.attempt, o.operation) == (number, operation)
+        )
+        order = Order(
+            reference, operation, number, fields["amount"], fields["holdFundsRef"], approved
+        )
+        if approved and operation == "REVERSE" and fate.claim is not None:
+            rest = self.balance["paid", number] - self.asked("REVERSE", "CREDIT", attempt=number)
+            fate.given_up = fate.claim - max(rest - order.amount, 0)
+        fate.again |= approved and operation in ("CAPTURE", "DEBIT_FORCED")
+        stuck = any(o.state == "refused" for o in self.outstanding())
+        self.orders[reference] = order
+        for wrong in self._too_much(order, stuck=stuck):
+            yield f"{operation} of {order.amount} for attempt {number} is asked for: {wrong}"
+
+    def _too_much(self, order: Order, *, stuck: bool) -> Iterator[str]:
+        number, fate = order.attempt, self.fates[order.attempt]
+        paid, held = self.balance["paid", number], self.balance["held", number]
+        match order.operation:
+            case "HOLD" | "DEBIT_FORCED" if not stuck:
+                yield from self._exposed()
+            case "RELEASE" if order.frees is not None:
+                if (
+                    sum(o.frees == order.frees and o.state == "open" for o in self.orders.values())
+                    > 1
+                ):
+                    yield f"another release of {order.frees} is open"
+        if order.operation in ("CAPTURE", "DEBIT_FORCED"):
+            after = paid + self.asked("CAPTURE", "DEBIT_FORCED", attempt=number)
+            if after > fate.due:
+                yield f"{after} would be paid, {fate.due} is due"
+            if self.second(number):
+                yield "it is a second settlement, and nobody approved a second debit"
+        if order.operation in ("REVERSE", "CREDIT"):
+            after = paid - self.asked("REVERSE", "CREDIT", attempt=number)
+            if after < fate.due:
+                yield f"{after} would stay paid, {fate.due} is due"
+        draws = order.operation in ("CAPTURE", "RELEASE") and order.frees is None
+        if draws and self.asked("CAPTURE", "RELEASE", attempt=number) > held:
+            yield f"{held} is held, more is asked of it"
+        if order.operation == "RELEASE" and order.frees is None and not order.approved:
+            yield from self._let_go(number)
+
+    def _exposed(self) -> Iterator[str]:
+        """Debited and held never exceed what has settled and what may still settle."""
+        blocked = self.sum("held") + self.sum("paid") + self.asked("HOLD", "DEBIT_FORCED")
+        blocked -= self.asked("REVERSE", "CREDIT")
+        most = sum(self._most(number) for number in list(self.fates))
+        if blocked > most:
+            yield f"{blocked} would be held and debited, at most {most} was or may be settled"
+
+    def _most(self, number: int) -> int:
+        fate = self.fates[number]
+        if fate.claim is not None:
+            return fate.claim
+        disputed = self._disputes(number)
+        if disputed:
+            return max(self.amount, *(self._said(each) or 0 for each in disputed))
+        return 0 if fate.over and fate.unpaid else self.amount
+
+    def _disputes(self, number: int) -> list[dict[str, Any]]:
+        open_ones = [self.conflicts[name] for name in self.open_conflicts]
+        return [
+            each
+            for each in open_ones
+            if each["header"]["attempt"] == number and each["kind"] != BOOKS_OUTSIDE
+        ]
+
+    def _let_go(self, number: int) -> Iterator[str]:
+        """A hold is let go when its attempt cannot settle any more and all others are resolved; or
+        when it could never be captured, since the payment was captured before.
+        """
+        captured = any(each[0] == "CAPTURE" for each in self.moved.values())
+        if self.fates[number].claim is not None and (captured or self.asked("CAPTURE")):
+            return
+        for other, fate in list(self.fates.items()):
+            if self._disputes(other):
+                yield f"a conflict about attempt {other} is open"
+            elif fate.claim is None and not (fate.over and fate.unpaid):
+                yield f"attempt {other} may still be settled"
+            elif self.balance["paid", other] < fate.due and not self.second(other):
+                yield f"{fate.due} is due for attempt {other} and not paid"
+
+    # -- answers ----------------------------------------------------------------------------------
+
+    def _answer(self, name: str, fields: dict[str, Any]) -> None:
+        order = self.orders.get(fields["fundsRef"])
+        if order is None:
+            return
+        if name == "FundsRequestFailed":
+            order.state = "refused" if fields["result"] == "REFUSED" else order.state
+            return
+        order.state = "void"
+        for each in self.orders.values():
+            if each.frees == order.reference and each.state == "open" and fields["code"] in GONE:
+                each.state = "void"
+
+    def _move(self, name: str, fields: dict[str, Any]) -> Iterator[str]:
+        operation, source, target = WAYS[name]
+        reference, amount = fields["fundsRef"], fields["amount"]
+        order = self.orders.get(reference)
+        if amount <= 0:
+            yield f"{name} over {amount}"
+        if order is None:
+            yield f"{name} for {reference}, which was never asked for"
+            return
+        gone = operation == "RELEASE" and order.operation == "CAPTURE"
+        if reference in self.moved and not gone:
+            yield f"{name} for {reference} happened twice"
+        if not gone and (order.operation, order.amount) != (operation, amount):
+            yield f"{name} of {amount}, asked was {order.operation} of {order.amount}"
+        if operation == "CAPTURE" and any(each[0] == "CAPTURE" for each in self.moved.values()):
+            yield "captured more than once"
+        order.state = "void" if gone else "done"
+        by_itself = operation == "RELEASE" and fields["ledgerRef"] is None
+        self.moved[reference] = (operation, amount, by_itself)
+        yield from self._book((source, order.attempt), (target, order.attempt), amount)
+
+    def _transfer(self, fields: dict[str, Any]) -> Iterator[str]:
+        giver, taker = fields["fromAttempt"], fields["toAttempt"]
+        if self.asked("CAPTURE", "RELEASE", attempt=giver):
+            yield f"the hold of attempt {giver} is taken over while a request about it is open"
+        yield from self._book(("held", giver), ("held", taker), fields["amount"])
+
+    def _book(self, source: tuple[str, int], target: tuple[str, int], amount: int) -> Iterator[str]:
+        source, target = (FREE if each[0] == "free" else each for each in (source, target))
+        self.balance[source] -= amount
+        self.balance[target] += amount
+        if source != FREE and self.balance[source] < 0:
+            yield f"{-self.balance[source]} more than there was left what is {source[0]}"
