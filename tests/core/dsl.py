@@ -19,7 +19,7 @@ from core.payment.evolve import evolve
 from core.payment.state import Payment, money_outcome, pack, unpack
 from core.refusals import Quiet, Rule
 from core.rules import Rules, parse
-from core.values import Parties, Party, Sealed, external_ref, payment_intent_id
+from core.values import Parties, Party, Sealed, external_ref, funds_ref, payment_intent_id
 
 RULES_FOLDER = Path(__file__).parents[2] / "core" / "rules"
 SOURCE, KEY = "mobile-app", "key-0001"
@@ -89,19 +89,17 @@ def create(**changes: Any) -> c.CreatePayment:
 
 
 def deposits(
-    operation: str, result: str, *, attempt: int = 1, number: int = 1, amount: int = AMOUNT
+    operation: str,
+    result: str,
+    *,
+    attempt: int = 1,
+    number: int = 1,
+    amount: int = AMOUNT,
+    code: str | None = None,
 ) -> c.DepositsResult:
-    letter = {
-        "HOLD": "H",
-        "CAPTURE": "C",
-        "RELEASE": "R",
-        "DEBIT_FORCED": "D",
-        "REVERSE": "V",
-        "CREDIT": "K",
-    }[operation]
     return c.DepositsResult(
-        head(), f"{external_ref(ID, attempt)}{letter}{number:02d}", operation, result, amount,
-        hold_ref=f"hold-{attempt}" if result == "HELD" else None,
+        head(), funds_ref(ID, attempt, operation, number), operation, result, amount,
+        hold_ref=f"hold-{attempt}" if result == "HELD" else None, code=code,
     )  # fmt: skip
 
 
@@ -167,6 +165,38 @@ def resolve(
     return c.ResolveReconciliation(
         head(), by(SENIOR), conflict, attempt, verdict, "bank confirmed", amount
     )
+
+
+def judged(
+    verdict: str,
+    number: int = 1,
+    *,
+    conflict: str = "cnf_001",
+    attempt: int = 1,
+    amount: int | None = None,
+) -> list[Any]:
+    """The verdict, asked for and approved before; `number` is the approval's."""
+    words = {"conflict_id": conflict, "verdict": verdict, "attempt": attempt, "amount": amount}
+    return [
+        *approved("RESOLVE_RECONCILIATION", number, **words),
+        resolve(verdict, conflict, attempt, amount),
+    ]
+
+
+def release_early(attempt: int = 1) -> c.ReleaseFunds:
+    return c.ReleaseFunds(head(), by(SENIOR), attempt, "hardship")
+
+
+def reverse(attempt: int = 1) -> c.ReverseCapture:
+    return c.ReverseCapture(head(), by(SENIOR), attempt, "posted twice")
+
+
+def debit_again(attempt: int = 1) -> c.DebitFunds:
+    return c.DebitFunds(head(), by(SENIOR), attempt, "both settlements stand")
+
+
+def repeat_funds(operation: str, attempt: int = 1, person: str = SENIOR) -> c.RepeatFundsRequest:
+    return c.RepeatFundsRequest(head(), by(person), attempt, operation, "account unblocked")
 
 
 def approved(action: str, number: int = 1, **changes: Any) -> list[Any]:
@@ -297,6 +327,29 @@ class Case:
         assert money is None or money_outcome(payment) == money
         assert funds is None or payment.attempt.funds == funds
         return self
+
+    @property
+    def events(self) -> list[Any]:
+        """What the last decision appended."""
+        assert isinstance(self.decision, Accepted), self.decision
+        return self.decision.events
+
+    @property
+    def instructions(self) -> list[Any]:
+        """What the last decision asked of the outside."""
+        assert isinstance(self.decision, Accepted), self.decision
+        return self.decision.instructions
+
+    @property
+    def sentence(self) -> str:
+        """What the last refusal says to people."""
+        assert isinstance(self.decision, Refusal), self.decision
+        return self.decision.sentence
+
+    def event(self, kind: type) -> Any:
+        """The last decision's only event of that kind."""
+        (found,) = (event for event in self.events if isinstance(event, kind))
+        return found
 
     def timer(self) -> Case:
         """The payment's own deadline comes."""

@@ -243,7 +243,9 @@ def next_funds_input(case: d.Case) -> list[Any] | None:
         for ask in attempt.asks:
             if ask.status in ("REQUESTED", "FAILED"):
                 result = OPERATIONS[ask.operation][0]
-                name = {"attempt": attempt.number, "number": ask.number, "amount": ask.amount}
+                name: dict[str, Any] = {
+                    "attempt": attempt.number, "number": ask.number, "amount": ask.amount,
+                }  # fmt: skip
                 return [d.deposits(ask.operation, result, **name)]
     if open_conflicts(case.payment):
         return None
