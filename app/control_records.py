@@ -22,6 +22,12 @@ from schemas.catalogue import TopicsFile
 EVENT_SCHEMA_VERSION: Final = 1
 
 
+OTHER_BUILD_ADVICE: Final = (
+    "Run the build that decided this log; or, before the first release, begin with empty topics "
+    "and data (the demo: --reset)."
+)
+
+
 def missing(
     cluster: Cluster, control: Control, topics: TopicsFile, rules: Rules, actor: str
 ) -> list[msgspec.Struct]:
@@ -41,6 +47,8 @@ def missing(
         )
     if control.rule_set is None:
         records.append(activation(rules, now, actor))
+    elif control.rule_set.number == rules.number and control.rule_set.sha256 != rules.sha256:
+        raise other_build(rules.number)
     number = topics.source_map
     mapped = topics.source_topics()
     in_force = control.source_map
@@ -60,6 +68,15 @@ def missing(
             do="Raise `source_map` in topics.yaml by one.",
         )
     return records
+
+
+def other_build(number: int) -> Problem:
+    """The log was decided by a build whose rule file of this number was another one."""
+    return Problem(
+        f"core/rules/{number}.yaml is not the file in force: another build decided this log.",
+        means="What it decided could not be replayed, and nothing is decided on top of it.",
+        do=OTHER_BUILD_ADVICE,
+    )
 
 
 def activation(rules: Rules, now_ms: int, actor: str) -> RuleSetActivated:
@@ -86,10 +103,6 @@ def next_rules(control: Control, rules: Rules) -> bool:
         )
     if rules.number == in_force.number:
         if rules.sha256 != in_force.sha256:
-            raise Problem(
-                f"core/rules/{rules.number}.yaml is not the file that is in force.",
-                means="Its SHA-256 differs: payments decided here could not be replayed.",
-                do="Restore the released file.",
-            )
+            raise other_build(rules.number)
         return False
     return True

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from app import logs, rule_files, settings
 from app.cluster import open_registry_codec
-from app.control_records import EVENT_SCHEMA_VERSION
+from app.control_records import EVENT_SCHEMA_VERSION, other_build
 from app.crash import crash_point
 from app.exits import ExitCode
 from app.settings import Environment, Profile
@@ -85,7 +85,8 @@ class ReleaseControl(Control):
         except KeyError:
             return f"rule set {active.number} is in force and this release does not carry it"
         if rules.sha256 != active.sha256:
-            return f"core/rules/{active.number}.yaml is not the file that is in force"
+            problem = other_build(active.number)
+            return f"{problem.what} {problem.do}"
         if self._profile is Profile.PRODUCTION and rules.profile != "production":
             return f"rule set {active.number} is for {rules.profile}, this is production"
         if (

@@ -112,9 +112,17 @@ KAFKA = Floor(
 # The demos beside the tests that share one house.
 ACCEPTANCE = Floor("acceptance", 300, (pytest("-n2", "--dist", "loadscope", "tests/acceptance"),))
 
+# The independent model's random sequences; `make check` runs 200 of them with the core's tests.
+MODEL_SEQUENCES = 200_000 if os.environ.get("NPP_TEST_RELEASE") else 5_000
+MODEL = Floor(
+    "model",
+    60,
+    (("python", "-m", "tests.model", "--sequences", str(MODEL_SEQUENCES), "--seed", "1"),),
+)
+
 PLANS = {
     "check": (STATIC, CORE),
-    "test": (STATIC, CORE, OPERATORS, REPLAY, KAFKA, ACCEPTANCE),
+    "test": (STATIC, CORE, MODEL, OPERATORS, REPLAY, KAFKA, ACCEPTANCE),
 }
 
 

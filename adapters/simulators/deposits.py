@@ -39,7 +39,8 @@ HANG_MILLIS_MAX: Final = 120_000
 UNDER_WAY_MAX: Final = 100_000
 EXTERNAL_REF_CHARACTERS: Final = FUNDS_REF_LENGTH - 3
 DECLINES_OF_1000: Final = 20  # under `mixed`: holds refused for want of money
-STUMBLES_OF_1000: Final = 30  # under `mixed`: first tries that fail on the wire
+STUMBLES_OF_1000: Final = 60  # under `mixed`: first tries that go wrong on the wire
+STUMBLE_MILLIS_MAX: Final = 1_500
 
 # Scripted steps. Those of ONCE apply to one try unless `times` says more, the others to each.
 ONCE: Final = frozenset({"HTTP", "HANG", "PROXY", "REPEAT"})
@@ -185,9 +186,10 @@ class DepositsSimulator:
         if self._behaviour == "sunny":
             return []
         draw = random.Random(f"{self._seed}:{ref}")
-        if draw.random() * 1000 < STUMBLES_OF_1000:
-            return [{"kind": "HTTP", "status": 503, "taken": draw.random() < 0.5}]
-        if operation == "HOLD" and draw.random() * 1000 < DECLINES_OF_1000:
+        chosen = draw.random() * 1000
+        if chosen < STUMBLES_OF_1000:
+            return [stumble(draw)]
+        if operation == "HOLD" and chosen < STUMBLES_OF_1000 + DECLINES_OF_1000:
             return [{"kind": "REFUSE", "code": "INSUFFICIENT_FUNDS"}]
         return []
 
@@ -223,6 +225,19 @@ class DepositsSimulator:
     async def _show_ledger(self, _: Request) -> Response:
         self._catch_up()
         return JSONResponse(self.ledger.as_json())
+
+
+def stumble(draw: random.Random) -> Step:
+    """A first try that goes wrong, and what is asked again is answered honestly."""
+    after = draw.randint(1, STUMBLE_MILLIS_MAX)
+    steps: tuple[Step, ...] = (
+        {"kind": "HTTP", "status": 503, "taken": draw.random() < 0.5},
+        {"kind": "PROXY", "afterMillis": after},
+        {"kind": "REPEAT", "afterMillis": after},
+        {"kind": "SAY", "raw": "<html>upstream trouble</html>", "times": 1},
+        {"kind": "DELAY", "afterMillis": after, "times": 1},
+    )
+    return draw.choice(steps)
 
 
 def _asked(operation: str, body: dict[str, Any]) -> Asked:

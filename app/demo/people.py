@@ -17,8 +17,10 @@ import msgspec
 from app.api_client import Call
 from app.demo.office import Office
 from app.demo.watcher import Watcher
-from core.payment import events
+from core.payment import events, verdicts
+from core.payment.report_table import AMOUNT_DIFFERS
 from core.records import PaymentLifecycle
+from core.transitions import FINAL
 from core.values import Action, State, attempt_id
 from engine.clock import Clock
 
@@ -46,6 +48,7 @@ class Conflict(msgspec.Struct, frozen=True):
     conflict_id: str
     attempt: int
     external_ref: str | None
+    kind: str
 
 
 class Plan(msgspec.Struct):
@@ -145,7 +148,7 @@ class People:
             if found is None:
                 return
             plan.conflict, plan.attempt = found, found.attempt
-            plan.verdict = self._truth(found)
+            plan.verdict = self._truth(found, known)
         self._plans[known.payment_intent_id] = plan
         self._soon(
             known.payment_intent_id,
@@ -154,12 +157,18 @@ class People:
             _request_of(known.payment_intent_id, plan),
         )
 
-    def _truth(self, conflict: Conflict) -> str:
-        """What the rail's own books say of the reference."""
+    def _truth(self, conflict: Conflict, known: PaymentLifecycle) -> str:
+        """What the rail's own books say of the reference, in a verdict that fits. How much came
+        back is asked again: REPORT_WRONG makes an enquiry.
+        """
         entry = self._lookup(conflict.external_ref or "") or {}
-        if entry.get("returnedAmount"):
-            return "RETURNED"
-        return "SETTLED_AFTER_ALL" if entry.get("settledAmount") else "NOT_PAID"
+        if conflict.kind in verdicts.RETURN_CONFLICTS:
+            return verdicts.REPORT_WRONG
+        if entry.get("settledAmount"):
+            other = conflict.kind == AMOUNT_DIFFERS
+            return verdicts.AMOUNT_ACCEPTED if other else verdicts.SETTLED_AFTER_ALL
+        is_ended = conflict.attempt < known.attempt or known.state in FINAL
+        return verdicts.NOT_PAID if is_ended else verdicts.REPORT_WRONG
 
     # -- what is heard -----------------------------------------------------------------------------
 
@@ -170,7 +179,8 @@ class People:
             case events.ReconciliationRequired(conflict_id=conflict_id):
                 open_ones = self._conflicts.setdefault(payment_id, {})
                 attempt = event.header.attempt
-                open_ones[conflict_id] = Conflict(conflict_id, attempt, event.external_ref)
+                reference = event.external_ref
+                open_ones[conflict_id] = Conflict(conflict_id, attempt, reference, event.kind)
             case events.ReconciliationResolved(conflict_id=conflict_id):
                 self._conflicts.get(payment_id, {}).pop(conflict_id, None)
             case events.OperatorActionReferred():

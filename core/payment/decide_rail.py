@@ -234,6 +234,8 @@ def _same_conflict(state: Payment, attempt: Attempt, command: RailReport) -> int
     The same contradiction is the same conflict while that is open, or when its verdict agrees with
     the report. Otherwise only the same message id is: an enquiry's answer, or another id, is news.
     """
+    if not state.conflicts:
+        return None
     kind = command.kind
     content = content_of(state, command.code, command.amount, command.currency)
     message_id = None
@@ -279,10 +281,10 @@ def _same_report(state: Payment, attempt: Attempt, command: RailReport, rules: R
         return None if command.via_enquiry else _by_id(attempt, command)
     content = content_of(state, command.code, command.amount, command.currency)
     noted = note_kind(kind)
-    message_id = digest(command.rail_message_id)
     for known in attempt.reports:
         same = known.content is None or known.content == content
         if (known.kind == kind or known.kind == noted) and same:
+            message_id = digest(command.rail_message_id)
             again = known.message_id is not None and known.message_id == message_id
             if not again and _same_id_elsewhere(state, attempt, command, content):
                 return None
@@ -300,9 +302,9 @@ def _by_id(attempt: Attempt, command: RailReport) -> int | None:
 
 def _same_id_elsewhere(state: Payment, attempt: Attempt, command: RailReport, content: str) -> bool:
     """Whether the rail's message id stands for another kind or content already."""
-    message_id = digest(command.rail_message_id)
-    if message_id is None:
+    if command.rail_message_id is None or not (attempt.reports or state.conflicts):
         return False
+    message_id = digest(command.rail_message_id)
     kind = command.kind
     for known in attempt.reports:
         if known.message_id == message_id:

@@ -6,6 +6,8 @@ The one exception: an ended attempt whose HOLD was not answered asks for its REL
 
 from __future__ import annotations
 
+from typing import Final
+
 from core.payment import events as e
 from core.payment.deadlines import hold_window_end
 from core.payment.draft import SYSTEM, Draft
@@ -22,12 +24,15 @@ from core.payment.funds import (
     unanswered,
 )
 from core.payment.state import UNSENT, Ask, Attempt, Payment, open_conflicts
-from core.transitions import FINAL
-from core.values import FundsOperation, funds_ref
+from core.values import FundsOperation, State, funds_ref
+
+_UNDER_WAY: Final = frozenset({State.SENT.value, State.ACKNOWLEDGED.value})
 
 
 def funds_step(draft: Draft, attempt: Attempt) -> bool:
     """Ask for, or defer, at most one thing; True when something was appended."""
+    if attempt.state in _UNDER_WAY and attempt.outcome is None:
+        return False  # its hold waits for what the rail will say
     waits = blocking(attempt)
     if waits is not None:
         return _release_by_name(draft, attempt, waits)
@@ -41,9 +46,7 @@ def funds_step(draft: Draft, attempt: Attempt) -> bool:
     if due < 0 and _give_back(draft, attempt, -due):
         return True
     held = held_cents(attempt)
-    if held <= 0 or (attempt.state not in FINAL and attempt.outcome is None):
-        return False  # the hold waits for what the rail will say
-    return _release_or_defer(draft, attempt, held)
+    return held > 0 and _release_or_defer(draft, attempt, held)
 
 
 def _request_hold(draft: Draft, attempt: Attempt) -> bool:

@@ -543,3 +543,19 @@ def test_a_script_of_an_unknown_kind_is_refused(house: House) -> None:
     """A misspelled script would silently be an honest answer."""
     answer = house.client.post("/scripts", json={"for": "*", "steps": [{"kind": "EXPIRES"}]})
     assert answer.status_code == 400
+
+
+def test_mixed_behaviour_stumbles_in_every_way_and_ends_honestly() -> None:
+    """The demo's Deposits Core: the same seed stumbles at the same references, each once."""
+    clock = HeldClock(NOW_MS)
+    simulator = DepositsSimulator(clock=clock, behaviour="mixed", seed=20)
+    with serving(simulator.app()) as client:
+        house = House(client, clock, simulator)
+        first = [house.ask(hold(number)) for number in range(60)]
+        outcomes = {answer.outcome for answer in first}
+        assert {ports.DONE, ports.DECLINED, ports.SILENT, ports.UNREADABLE} == outcomes
+        clock.advance(2_000)
+        again = [house.ask(hold(number)).outcome for number in range(60)]
+        declined = again.count(ports.DECLINED)
+        assert set(again) == {ports.DONE, ports.DECLINED}
+        assert house.left() == (60 - declined) * AMOUNT

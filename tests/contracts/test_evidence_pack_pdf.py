@@ -12,7 +12,7 @@ from pathlib import Path
 import pypdf
 import pytest
 
-from evidence.pack_pdf import pdf_of
+from evidence.pack_pdf import flat, pdf_of
 from tests.contracts.evidence_house import House
 
 NAMES = "Đặng Thị Ωμέγα Привет Ěščřžý"
@@ -121,3 +121,22 @@ def test_a_view_says_on_each_page_that_it_is_no_proof(house: House) -> None:
     assert "Lovelace" not in text_of(pdf)
     with pytest.raises(ValueError, match="neither"):
         pdf_of(b"{}")
+
+
+def test_an_amount_is_printed_with_the_currency_that_stands_beside_or_around_it() -> None:
+    """Issue 10, finding 10: minor units never reach a person without being formatted."""
+    values = {
+        "amount": 1858,
+        "currency": "AUD",
+        "attempts": [{"held": 5, "waived": 0, "number": 1}],
+        "conflict": {"amount": 123456, "currency": "NZD"},
+    }
+    assert dict(flat(values)) == {
+        "amount": "AUD 18.58",
+        "currency": "AUD",
+        "attempts[1].held": "AUD 0.05",
+        "attempts[1].waived": "AUD 0.00",
+        "attempts[1].number": "1",
+        "conflict.amount": "NZD 1,234.56",
+        "conflict.currency": "NZD",
+    }

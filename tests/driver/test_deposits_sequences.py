@@ -346,3 +346,20 @@ def test_a_return_that_is_called_back_and_enquired_is_credited_once(
     assert house.moved("CREDIT") == [5_000, 3_000]
     assert "ReconciliationRequired" not in house.names(payment)
     assert (house.moved("CAPTURE"), house.held(), house.rests(payment)) == ([12_550], 0, True)
+
+
+@pytest.mark.parametrize("kinds", [("ACCEPTED", "SETTLED"), ("REJECTED",)])
+def test_that_a_hold_is_gone_is_told_twice_and_changes_nothing_more(
+    house: FundsHouse, kinds: tuple[str, ...]
+) -> None:
+    """INT-05: asked again after a crash, a CAPTURE and a RELEASE are refused once more."""
+    house.script({"kind": "EXPIRE", "afterMillis": 1_000, "operation": "HOLD"})
+    payment = house.world.create("gone-twice")
+    house.run(2_000)
+    for kind in kinds:
+        house.report(payment, kind, code="AB03" if kind == "REJECTED" else None)
+    house.run(MINUTE_MS)
+    before = house.names(payment)
+    house.replay_requests(payment)
+    house.run(MINUTE_MS)
+    assert (house.names(payment), house.rests(payment)) == (before, True)

@@ -53,6 +53,10 @@ class Ask:
     def open(self) -> bool:
         return self.status == "OPEN" and not self.moot
 
+    def over(self, now: int) -> bool:
+        """A HOLD that Deposits Core never carries out any more."""
+        return self.not_after is not None and now > self.not_after
+
 
 @dataclass
 class Try:
@@ -69,6 +73,7 @@ class Try:
     claimed: bool = False  # core says that non-payment is certain
     grounds: set[str] = field(default_factory=set)  # what makes it so, since the last send
     evidence: set[str] = field(default_factory=set)  # that the rail had it, since the last send
+    hinted: bool = False  # an answer that the rail would not give without having had it
     bad_reason: bool = False  # a rail's reason forbids a retry
     policy: bool = False
     frozen_until: int = 0
@@ -205,7 +210,9 @@ class Book:
         return net == each.bears
 
     def hold_of(self, ask: Ask) -> Hold | None:
-        """The hold that a request speaks of."""
+        """The hold that a request moves or ends."""
+        if ask.operation in {"DEBIT_FORCED", "REVERSE", "CREDIT"}:
+            return None  # they name it for Deposits Core's books only
         for hold in self.holds:
             if ask.hold_ref is not None and hold.reference == ask.hold_ref:
                 return hold
@@ -265,16 +272,11 @@ class Book:
         if result.result == "NEVER_HELD" and ask.hold_funds_ref in self.asks:
             self.asks[ask.hold_funds_ref].status = "NEVER_HELD"
         if ask.operation == "HOLD" and ask.status != "OPEN":
-            self.named(ask.funds_ref, moot=True)
+            for each in self.asks.values():
+                each.moot = each.moot or each.hold_funds_ref == ask.funds_ref
         mine = self.hold_of(ask)
         if result.result == "REFUSED" and result.code == "HOLD_GONE" and mine is not None:
             mine.gone = True
-
-    def named(self, hold: str, *, moot: bool) -> None:
-        """Whether anything is left to be ended by the RELEASE that names this HOLD."""
-        for each in self.asks.values():
-            if each.hold_funds_ref == hold:
-                each.moot = moot
 
     # -- adding up ----------------------------------------------------------------------------
 
@@ -333,13 +335,13 @@ def _settled(book: Book, event: e.PaymentSettled) -> None:
 def _failed(book: Book, event: e.PaymentFailed) -> None:
     mine = book.current
     mine.reason, mine.retry_safe = event.header.reason, event.retry_safe
-    mine.claimed = mine.claimed or event.non_payment_certain
+    mine.claimed = event.non_payment_certain
 
 
 def _expired(book: Book, event: e.PaymentExpired) -> None:
     mine = book.current
     mine.reason, mine.retry_safe = "EXPIRED", False
-    mine.claimed = mine.claimed or event.non_payment_certain
+    mine.claimed = event.non_payment_certain
 
 
 def _ignored(book: Book, event: Any) -> None:
@@ -402,7 +404,6 @@ def _request_failed(book: Book, event: e.FundsRequestFailed) -> None:
 
 def _held(book: Book, event: e.FundsHeld) -> None:
     _answered(book, event.funds_ref, "DONE")
-    book.named(event.funds_ref, moot=False)
     owner = attempt_of(event.funds_ref) or event.header.attempt
     book.holds.append(Hold(event.funds_ref, event.hold_ref, owner, event.amount))
 
@@ -421,7 +422,9 @@ def _captured(book: Book, event: e.FundsCaptured) -> None:
 
 
 def _released(book: Book, event: e.FundsReleased) -> None:
-    ask = _answered(book, event.funds_ref, "DONE")
+    ask = book.asks.get(event.funds_ref)
+    if ask is not None and ask.operation == "RELEASE":
+        ask.status = "DONE"
     mine = None if ask is None else book.hold_of(ask)
     if mine is not None:
         mine.released += event.amount
@@ -531,6 +534,14 @@ def _returned(book: Book, event: e.PaymentReturned) -> None:
     mine.returned = event.total
 
 
+def _noted(book: Book, event: e.RailStatusReported) -> None:
+    """A return that does not raise the sum is told all the same: its id counts from then on."""
+    one = event.rail_message_id is not None and not event.via_enquiry
+    if event.kind == "RETURNED" and one and event.amount is not None:
+        mine = book.tries[event.header.attempt - 1]
+        mine.return_ids[event.rail_message_id or ""] = event.amount
+
+
 def _suspended(book: Book, event: e.ProcessingSuspended) -> None:
     book.parked = True
 
@@ -559,6 +570,7 @@ _BESIDE: dict[str, Any] = {
     "ReconciliationRequired": _conflict,
     "ReconciliationResolved": _resolved,
     "PaymentReturned": _returned,
+    "RailStatusReported": _noted,
     "ProcessingSuspended": _suspended,
     "ProcessingResumed": _resumed,
 }

@@ -11,7 +11,9 @@ from random import Random
 from typing import Any, NamedTuple
 
 from tests.model.book import Book
+from tests.model.laws_rail import unfit
 from tests.model.play import Play
+from tests.model.prologue import Moves, prologue
 from tests.model.vocabulary import (
     AMOUNT,
     APPROVER,
@@ -29,7 +31,6 @@ from tests.model.vocabulary import (
     Move,
 )
 
-Moves = list[Move]
 CODES = ("AB08", "AB03", "AC04", "AM04", "FRAD", "CUST", "MD20", "AM05", "DUPL", "ZZ99", None)
 REPORT_KINDS = (
     "RECEIVED", "ACCEPTED", "SETTLED", "REJECTED", "EXPIRED", "STATUS", "WITHDRAWN",
@@ -99,6 +100,7 @@ class Generator:
         self.rng, self.play = rng, play
         self.temper = rng.choices(TEMPERS, WEIGHTS)[0]
         self.serial = 0
+        self.begun = False
 
     @property
     def book(self) -> Book:
@@ -107,6 +109,9 @@ class Generator:
     def next(self) -> Moves:
         """The next few moves."""
         rng, temper = self.rng, self.temper
+        if not self.begun and rng.random() < 0.9:
+            self.begun = True
+            return [self._create(), *prologue(rng)]
         if self.play.state is None and rng.random() < 0.85:
             return [self._create()]
         if temper.name == "flood" and rng.random() < 0.06:
@@ -143,11 +148,11 @@ class Generator:
     def _create(self) -> Move:
         rng = self.rng
         args: dict[str, Any] = {}
-        if rng.random() < 0.15:
+        if rng.random() < 0.06:
             args["requested_execution_time"] = rng.choice(
                 (MINUTE, 20 * MINUTE, 3 * HOUR, 23 * HOUR)
             )
-        if rng.random() < 0.2:
+        if rng.random() < 0.1:
             base = args.get("requested_execution_time", 0)
             args["expires_at"] = base + rng.choice((MINUTE, 12 * MINUTE, 2 * HOUR))
         if rng.random() < 0.2:
@@ -400,10 +405,10 @@ class Generator:
                 return rng.choice(("MARK_FAILED", "MARK_FAILED", "EXPIRE"))
             case "SETTLED":
                 return rng.choices(("REVERSE", "DEBIT_AGAIN"), (3, 1))[0]
+            case _ if book.current.reason in {"RAIL", "TIMEOUT"} and book.current.claimed:
+                return "RETRY"
             case _:
-                return rng.choice(
-                    ("RETRY", "RETRY", "RETRY_UNCERTAIN", "RETRY_UNCERTAIN", "RELEASE_EARLY")
-                )
+                return rng.choice(("RETRY_UNCERTAIN", "RETRY_UNCERTAIN", "RELEASE_EARLY"))
 
     def _params(self, action: str) -> dict[str, Any]:
         rng, book = self.rng, self.book
@@ -416,9 +421,15 @@ class Generator:
             mine = rng.choice(conflicts) if conflicts else None
             args["conflict"] = int(mine.identity[4:]) if mine else 1
             args["attempt"] = mine.attempt if mine else 1
-            args["verdict"] = rng.choice(VERDICTS)
+            amount = rng.choice((AMOUNT, 5_000, 1))
+            fitting = [
+                verdict
+                for verdict in VERDICTS
+                if mine is not None and unfit(book, mine, mine.attempt, verdict, amount) is None
+            ]
+            args["verdict"] = rng.choice(fitting if fitting and rng.random() < 0.8 else VERDICTS)
             if args["verdict"] == "RETURNED" or rng.random() < 0.05:
-                args["amount"] = rng.choice((AMOUNT, 5_000, 1))
+                args["amount"] = amount
         if action in {"RELEASE_EARLY", "REVERSE", "DEBIT_AGAIN"}:
             args["attempt"] = self._attempt() if rng.random() < 0.3 else 0
             paid = [each.number for each in book.tries if each.settled]

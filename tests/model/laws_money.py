@@ -50,7 +50,7 @@ def hold_has_end(step: Step, book: Book, event: Any) -> Iterator[str]:
         return
     if event.not_after is None:
         yield "a HOLD without notAfter"
-    elif event.not_after < event.header.decided_at:
+    elif event.not_after < event.header.decided_at and not book.open_conflicts():
         yield f"a HOLD asked {event.header.decided_at - event.not_after} ms after its notAfter"
 
 
@@ -90,6 +90,8 @@ def _new_release(step: Step, book: Book, event: Any, number: int) -> Iterator[st
             yield f"a RELEASE names {named}, which is no HOLD"
         elif book.open_asks("RELEASE", attempt=number):
             yield f"two RELEASEs are open for {named}"
+        elif any(h.attempt == number and h.left for h in book.holds):
+            return  # an earlier HOLD was carried out after all
         elif not book.tries[ask.attempt - 1].ended:
             yield f"the unanswered HOLD of attempt {ask.attempt} is ended before its attempt is"
         return
@@ -121,13 +123,15 @@ def _new_release(step: Step, book: Book, event: Any, number: int) -> Iterator[st
 
 def _new_debit(step: Step, book: Book, event: Any, number: int) -> Iterator[str]:
     yield from _taking(step, book, event, number)
-    usable = [
-        hold
-        for hold in book.holds
-        if hold.left > 0 and not book.asks_of(hold) and not book.tries[hold.attempt - 1].may_settle
-    ]
+    usable = [hold for hold in book.holds if _may_pay_another(book, hold)]
     if usable and not book.captures and not _second(book, number):
         yield f"a forced debit while a hold of attempt {usable[0].attempt} could pay"
+
+
+def _may_pay_another(book: Book, hold: Hold) -> bool:
+    """Nothing is asked of it, and its attempt can no longer settle."""
+    owner = book.tries[hold.attempt - 1]
+    return hold.left > 0 and not book.asks_of(hold) and not (owner.may_settle or owner.settled)
 
 
 def _taking(step: Step, book: Book, event: Any, number: int) -> Iterator[str]:
@@ -141,20 +145,28 @@ def _taking(step: Step, book: Book, event: Any, number: int) -> Iterator[str]:
     if _second(book, number):
         used = book.approvals.get(event.header.approval_id or "")
         again = any(
-            a.operation in TAKING and a.attempt == number and a.status == "REFUSED"
+            a.attempt == number and (a.status == "REFUSED" or book.approved(a, "DEBIT_AGAIN"))
             for a in book.asks.values()
+            if a.operation in TAKING
         )
         if (used is None or used.action != "DEBIT_AGAIN") and not again:
             yield f"attempt {number} is the second settlement; its debit has no approval"
 
 
 def _second(book: Book, number: int) -> bool:
+    """Whether another attempt was paid before, and its money did not come back."""
     mine = book.tries[number - 1]
     return any(
-        each.paid_order and each.paid_order < mine.paid_order
+        each.paid_order and each.paid_order < mine.paid_order and each.bears > 0
         for each in book.tries
         if each is not mine
     )
+
+
+def _later_settlement(book: Book, number: int) -> bool:
+    """Whether another attempt was paid before, whatever came back of it: a person may be asked."""
+    mine = book.tries[number - 1]
+    return any(0 < each.paid_order < mine.paid_order for each in book.tries)
 
 
 def _new_giving(step: Step, book: Book, event: Any, number: int) -> Iterator[str]:
@@ -197,7 +209,8 @@ def moved(step: Step, book: Book, event: Any) -> Iterator[str]:
     if ask is None:
         yield f"{type(event).__name__} without a request {event.funds_ref}"
         return
-    if event.amount != ask.amount and type(event).__name__ != "FundsReleased":
+    by_verdict = step.name == "ResolveReconciliation"  # a person accepts what Deposits Core says
+    if event.amount != ask.amount and type(event).__name__ != "FundsReleased" and not by_verdict:
         yield f"{type(event).__name__} of {event.amount}, asked was {ask.amount}"
     if ask.status == "DONE":
         yield f"{type(event).__name__} of {event.funds_ref}, which was done"
@@ -251,15 +264,17 @@ def exposure(step: Step, book: Book) -> Iterator[str]:
     """Debited and held never exceeds what has settled and what may still settle."""
     if not step.accepted or book.open_conflicts() or book.refused_asks():
         return
-    if book.open_asks(*TAKING):
-        return  # a hold that is no longer needed is released once the money is taken
+    if book.open_asks(*TAKING, *GIVING):
+        return  # a hold that is no longer needed is released once every other is resolved
+    if any(_later_settlement(book, t.number) and book.net(t.number) < t.bears for t in book.tries):
+        return  # a person is asked whether the hold pays the second settlement
     held = sum(_blocked(book, hold) for hold in book.holds)
     named = {ask.hold_funds_ref for ask in book.open_asks("RELEASE")}
     held += sum(ask.amount for ask in book.open_asks("HOLD") if ask.funds_ref not in named)
     debited = 0
     for each in book.tries:
         net = book.net(each.number)
-        waiting = bool(book.open_asks(*TAKING, *GIVING, "RELEASE", attempt=each.number))
+        waiting = bool(book.open_asks("RELEASE", attempt=each.number))
         debited += min(net, each.bears) if waiting else net
     settled = sum(each.bears for each in book.tries)
     may = book.amount * sum(each.may_settle for each in book.tries)
@@ -269,7 +284,9 @@ def exposure(step: Step, book: Book) -> Iterator[str]:
 
 def _blocked(book: Book, hold: Hold) -> int:
     """What stays blocked of a hold once every open request about it is carried out."""
-    return 0 if book.asks_of(hold) else hold.left
+    asks = [ask for ask in book.asks.values() if ask.status == "OPEN"]
+    waits = any(book.hold_of(ask) is hold or ask.attempt == hold.attempt for ask in asks)
+    return 0 if waits else hold.left
 
 
 def waits(step: Step, book: Book) -> Iterator[str]:
@@ -278,8 +295,10 @@ def waits(step: Step, book: Book) -> Iterator[str]:
         return
     if book.open_conflicts() and book.current.ended:
         return  # whether the hold is ended or pays is for the person to say
-    if step.after is not None and step.after.deadline is None:
-        yield f"{book.open_asks()[0].operation} is open, and the payment waits for no time"
+    soon = max(step.context.now_ms, book.decided_at) + HOLD_REPEAT_MS + 1
+    asks = [ask for ask in book.open_asks() if not (book.open_conflicts() and ask.over(soon))]
+    if asks and step.after is not None and step.after.deadline is None:
+        yield f"{asks[0].operation} is open, and the payment waits for no time"
 
 
 def hold_repeated(book: Book, now: int) -> Iterator[str]:
@@ -287,17 +306,19 @@ def hold_repeated(book: Book, now: int) -> Iterator[str]:
     if book.state is None or book.current.ended or book.parked:
         return
     for ask in book.open_asks("HOLD"):
-        if now - ask.asked_at > HOLD_REPEAT_MS:
+        over = book.open_conflicts() and ask.over(now)
+        if now - ask.asked_at > HOLD_REPEAT_MS and not over:
             yield f"HOLD {ask.funds_ref} was last asked {now - ask.asked_at} ms ago"
 
 
 def adds_up(book: Book) -> Iterator[str]:
     """With nothing open and nothing refused, what is debited is what the customer bears."""
-    if book.open_conflicts() or book.open_asks() or book.refused_asks():
+    unanswered = any(ask.status == "OPEN" for ask in book.asks.values())
+    if book.open_conflicts() or unanswered or book.refused_asks():
         return
     for each in book.tries:
         net = book.net(each.number)
-        allowed = {each.bears, 0} if _second(book, each.number) else {each.bears}
+        allowed = {each.bears, 0} if _later_settlement(book, each.number) else {each.bears}
         if net not in allowed:
             yield f"attempt {each.number}: {net} is debited, {each.bears} is due"
 

@@ -208,7 +208,8 @@ def unfit(
         case "SETTLED_AFTER_ALL":
             return "amount or currency differs" if other_amount or other_currency else None
         case "AMOUNT_ACCEPTED":
-            if other_currency or not other_amount or not settlement:
+            known = conflict.kind == "AMOUNT_DIFFERS"  # accepted by another conflict meanwhile
+            if other_currency or not (other_amount or known) or not settlement:
                 return "it is no settlement of another amount"
             return None
         case "RETURNED":
@@ -231,6 +232,8 @@ def same_conflict(step: Step, book: Book, event: Any) -> Iterator[str]:
         mine = (each.kind, each.attempt, each.report_kind, each.code, each.amount, each.currency)
         new = (event.kind, event.header.attempt, event.report_kind, event.code)
         told = each.report_kind not in {None, "RETURNED"}  # each return is another fact
+        if event.kind == "SAME_MESSAGE_OTHER_CONTENT":
+            told = event.rail_message_id == each.message_id
         if told and mine == (*new, event.amount, event.currency):
             yield f"{event.conflict_id} is {each.identity} once more: {event.kind}"
 
@@ -243,8 +246,8 @@ def kept(step: Step, book: Book) -> Iterator[str]:
     mine = book.attempt(attempt_of(report.external_ref) or 0)
     if mine is None or len(book.open_conflicts()) >= 16 or len(book.conflicts) >= 60:
         return
-    amount = book.amount if report.amount is None else report.amount
-    agrees = mine.settled == amount and report.currency in (None, book.currency)
+    amount = mine.settled if report.amount is None else report.amount
+    agrees = 0 < mine.settled == amount and report.currency in (None, book.currency)
     known = agrees or bool(book.open_conflicts(mine.number))
     if type(step.decision) is NoEffect and not known:
         yield f"SETTLED of attempt {mine.number} had no effect"
@@ -263,6 +266,8 @@ def applies(step: Step, book: Book) -> Iterator[str]:
     if report.amount not in (None, book.amount) or report.currency not in (None, book.currency):
         return
     wanted = _wanted(mine, report)
+    if report.kind == "NOT_SUBMITTED" and book.open_conflicts(mine.number):
+        return  # it may be what the open conflict is about
     if wanted is not None and not step.made(wanted, "ReconciliationRequired"):
         yield f"{report.kind} {report.code} in {mine.state} made no {wanted}: {step.decision}"
     moves = wanted in {"PaymentSettled", "PaymentAcknowledged"} and not step.made(wanted)
@@ -280,8 +285,9 @@ def _wanted(mine: Try, report: RailReport) -> str | None:
             return "PaymentAcknowledged"
         case "REJECTED" if report.code not in rules().resend_rejected_codes:
             return "PaymentFailed"
-        case "NOT_SUBMITTED" if not (mine.evidence or mine.reported) and mine.state == "SENT":
-            return "PaymentFailed"
+        case "NOT_SUBMITTED" if mine.state == "SENT":
+            contradicted = mine.evidence or mine.reported or mine.hinted
+            return None if contradicted else "PaymentFailed"
         case _:
             return None
 

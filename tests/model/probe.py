@@ -20,7 +20,7 @@ from tests.model.book import Book, Conflict
 from tests.model.laws_rail import unfit
 from tests.model.vocabulary import APPROVER, SENIOR, VERDICTS, by, head
 
-LIMITS = frozenset({"LIMIT_REACHED"})
+ASKED = "asked for already"
 
 
 def verdicts(state: Any, context: Context, book: Book, conflict: Conflict) -> Iterator[str]:
@@ -34,8 +34,8 @@ def verdicts(state: Any, context: Context, book: Book, conflict: Conflict) -> It
             if why is not None:
                 yield f"{verdict} of {conflict.kind} ({conflict.report_kind}) is accepted: {why}"
         else:
-            refusals[verdict] = decision.rule if type(decision) is Refusal else str(decision)
-    limit = LIMITS & set(refusals.values())
+            refusals[verdict] = decision.rule if type(decision) is Refusal else ASKED
+    limit = {"LIMIT_REACHED", ASKED} & set(refusals.values())
     if len(refusals) == len(VERDICTS) and not limit:
         mine = book.tries[conflict.attempt - 1]
         yield f"none fits {conflict.kind} ({conflict.report_kind}) in {mine.state}: {refusals}"

@@ -16,7 +16,9 @@ from tests.model.play import Play
 from tests.model.vocabulary import AMOUNT, APPROVER, DONE_OF, LIVE, SENIOR, Move
 
 ROUNDS_MAX = 300
-AGAIN_MAX = 40  # conflicts of one kind, each ended by a verdict
+APPROVALS_MAX = 100  # of 200: the persons need the rest
+INSISTS_MAX = 8  # so often the rail says again what persons wrongly called wrong
+AGAIN_MAX = 80  # conflicts of one kind, each ended by a verdict
 
 
 class Quiet:
@@ -31,8 +33,9 @@ class Quiet:
     def run(self, *, honest: bool) -> None:
         """Raises play.Stop when the payment does not come to rest, or rests on wrong money."""
         play = self.play
-        if play.state is None:
+        if play.state is None or len(play.judge.book.approvals) > APPROVALS_MAX:
             return
+        honest = honest and not play.world.misjudged
         for _ in range(ROUNDS_MAX):
             if self._round():
                 continue
@@ -96,7 +99,9 @@ class Quiet:
             instruction = rail.instructions[self.answered]
             self.answered += 1
             report = rail.answer(instruction, world.now)
-            if report is not None:
+            said = [n for kind, n in self.tried.items() if not kind.startswith("FUNDS_")]
+            tired = world.misjudged and max(said, default=0) > INSISTS_MAX
+            if report is not None and not tired:
                 self._give(report)
         for number, mine in sorted(rail.submissions.items()):
             if mine.unfinished(world.now) and mine.status in {"RECEIVED", "ACCEPTED"}:
@@ -196,8 +201,11 @@ class Quiet:
         if conflict.kind.startswith("FUNDS_"):
             return [("REPORT_WRONG", None), ("AMOUNT_ACCEPTED", None)]
         if conflict.report_kind == "RETURNED":
+            left = min(left, (mine.settled or AMOUNT) - mine.returned)
             if truth.settled and left > 0:
                 return [("RETURNED", left), ("SETTLED_AFTER_ALL", None), ("REPORT_WRONG", None)]
+            if truth.settled:
+                return [("SETTLED_AFTER_ALL", None), ("REPORT_WRONG", None)]
             return [("REPORT_WRONG", None), ("RETURNED", 1), ("NOT_PAID", None)]
         if truth.settled and truth.settled != (mine.settled or AMOUNT):
             return [("AMOUNT_ACCEPTED", None), ("REPORT_WRONG", None), ("NOT_PAID", None)]

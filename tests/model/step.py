@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from core.decider import Accepted, Context, Decision, Refusal
+from core.decider import Accepted, Context, Decision, Duplicate, Refusal
 from core.payment.commands import RailReport
 from tests.model.book import Book, Try
 from tests.model.rail import Rail
@@ -60,6 +60,9 @@ class Truth:
     excused: set[int] = field(default_factory=set)
 
 
+OWN_WORDS = frozenset(
+    {"RECEIVED", "ACCEPTED", "SETTLED", "RETURNED", "RECALL_ACCEPTED", "RECALL_REFUSED"}
+)
 STRONG = frozenset({"REJECTED", "RECALL_ACCEPTED", "VERDICT"})
 
 
@@ -74,20 +77,26 @@ def take_in(book: Book, step: Step) -> None:
     if mine is None or (mine.sent == 0 and not mine.found):
         return
     proof = evidence_of(report)
-    if proof is not None:
+    known = type(step.decision) is Duplicate  # said before, and judged
+    full = getattr(step.decision, "rule", "") == "CONFLICTS_FULL"  # only counted
+    if proof is not None and not (known or full):
         mine.evidence.add(proof)
     if not step.made("ReconciliationRequired"):
         ground = ground_of(report, mine, max(step.context.now_ms, book.decided_at))
         if ground is not None:
             mine.grounds.add(ground)
-    if report.kind == "REJECTED" and report.code not in rules().resend_rejected_codes:
+    if report.kind in {"STATUS", "REJECTED", "EXPIRED", "ALREADY_SUBMITTED"}:
+        mine.hinted = mine.hinted or report.code not in rules().status_unknown_codes
+    resend = report.code in rules().resend_rejected_codes
+    told = type(step.decision) is not Duplicate and not step.made("ReconciliationRequired")
+    if report.kind == "REJECTED" and not resend and told:
         meaning = rules().meaning(report.adapter, report.code)
         mine.bad_reason = mine.bad_reason or not meaning.retry_safe
 
 
 def evidence_of(report: RailReport) -> str | None:
     """What shows that the rail had the submission: its own word, or our record SUBMITTED."""
-    if report.kind in {"RECEIVED", "ACCEPTED", "SETTLED", "RECALL_ACCEPTED", "RECALL_REFUSED"}:
+    if report.kind in OWN_WORDS:
         return report.kind
     if report.kind == "ALREADY_SUBMITTED" and report.code == "SUBMITTED":
         return report.kind

@@ -50,7 +50,7 @@ class World:
         self.requests: list[ApprovalRequest] = []
         self.notifications: list[CustomerNotification] = []
         self.attempts = 1
-        self.last: Any = None  # the last input, to be given again
+        self.misjudged = False  # somebody gave a verdict without looking at the rail's ledger
 
     # -- what core says -----------------------------------------------------------------------
 
@@ -101,11 +101,11 @@ class World:
 
     def deliver(self, message: Any) -> Inputs:
         if type(message) is c.RailReport:
-            self._judge_lie(message)
+            self.judge_lie(message)
         self.delivered.append(message)
         yield message, None
 
-    def _judge_lie(self, report: c.RailReport) -> None:
+    def judge_lie(self, report: c.RailReport) -> None:
         number = attempt_of(report.external_ref)
         mine = self.rail.submissions.get(number or 0)
         if mine is not None and gives_certainty(report) and mine.may_settle(self.now):
@@ -377,6 +377,7 @@ def _act(world: World, args: dict[str, Any]) -> Inputs:
 
 def _judge_verdict(world: World, number: int, verdict: str) -> None:
     """A person who says NOT_PAID of what the rail may still settle is to blame, not core."""
+    world.misjudged = True
     mine = world.rail.submissions.get(number)
     if verdict == "NOT_PAID" and mine is not None and mine.may_settle(world.now):
         world.truth.excused.add(number)

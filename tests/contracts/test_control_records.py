@@ -1,0 +1,60 @@
+"""A log that another build decided is refused at the start; the sentence says what to do."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from app import control_records, rule_files
+from app.exits import Problem
+from app.settings import Profile
+from app.wiring import ReleaseControl
+from core.records import ClusterRecorded
+from processors.control import Control
+from schemas import catalogue
+
+RULES = rule_files.rules_of(1)
+OTHER = msgspec.structs.replace(RULES, sha256=bytes(32))
+
+
+def unreadable(topic: str, value: bytes) -> object:
+    raise ValueError("no bytes are read here")
+
+
+def written(control: Control, *records: Any) -> Control:
+    for offset, record in enumerate(records):
+        control.apply_record(offset, record)
+    return control
+
+
+def test_the_rule_files_hash_decides_whether_a_log_is_this_builds() -> None:
+    """D8: the same number with another file is another build: nothing is written."""
+    cluster: Any = SimpleNamespace(
+        clock=SimpleNamespace(now_ms=lambda: 1),
+        ends=SimpleNamespace(cluster_id=lambda: "cluster-1"),
+        partitions=lambda topic: 6,
+    )
+    recorded = ClusterRecorded("cluster-1", 6, 1, "me")
+    topics = catalogue.load()
+    same = written(Control(unreadable), recorded, control_records.activation(RULES, 1, "me"))
+    control_records.missing(cluster, same, topics, RULES, "me")
+    other = written(Control(unreadable), recorded, control_records.activation(OTHER, 1, "me"))
+    with pytest.raises(Problem) as refused:
+        control_records.missing(cluster, other, topics, RULES, "me")
+    assert "another build decided this log" in refused.value.what
+    assert "--reset" in refused.value.do
+
+
+def test_no_partition_is_served_on_another_builds_log() -> None:
+    """D8: whoever obeys the control topic is not ready, and says why and what to do."""
+    first = ReleaseControl(unreadable, profile=Profile.DEMO)
+    same = written(first, control_records.activation(RULES, 1, "me"))
+    assert same.stopped() is None
+    again = ReleaseControl(unreadable, profile=Profile.DEMO)
+    other = written(again, control_records.activation(OTHER, 1, "me"))
+    for reason in (other.stopped() or "", other.ready() or ""):
+        assert "another build decided this log" in reason or "control" in reason
+    assert "--reset" in (other.stopped() or "")
