@@ -10,11 +10,13 @@ from prometheus_client import CollectorRegistry, Counter
 
 from core.payment.commands import INPUTS
 from core.payment.events import EVENTS
+from core.refusals import QUIETS
 from core.rules import UNKNOWN_TABLE_ENDING
 from core.values import attempt_id
 
 RESULTS = ("ACCEPTED", "DUPLICATE", "REJECTED", "NO_EFFECT", "UNMATCHED")
 FIRST_ATTEMPT = attempt_id(1)
+NO_EFFECT_RULES = tuple(each.name for each in QUIETS)
 QUARANTINE_REASONS = ("UNDECODABLE", "MISROUTED", "UNMATCHED", "PARKED")
 
 
@@ -32,6 +34,12 @@ class PaymentsMetrics:
             "npp_rejected_commands",
             "Inputs refused, by code and rule.",
             ["code", "rule"],
+            registry=registry,
+        )
+        self._no_effects = Counter(
+            "npp_inputs_without_effect",
+            "Inputs that changed nothing, by rule; CONFLICTS_FULL: a contradiction was not listed.",
+            ["rule"],
             registry=registry,
         )
         self._events = Counter(
@@ -77,6 +85,8 @@ class PaymentsMetrics:
                 self._inputs.labels(kind.__name__, result)
         for event in EVENTS:
             self._events.labels(event.__name__)
+        for rule in NO_EFFECT_RULES:
+            self._no_effects.labels(rule)
         for reason in QUARANTINE_REASONS:
             self._quarantined.labels(reason)
         self.abort()
@@ -87,6 +97,8 @@ class PaymentsMetrics:
         if code:
             refusal = (code, rule)
             self._refusal_counts[refusal] = self._refusal_counts.get(refusal, 0) + 1
+        elif rule:
+            self._no_effect_counts[rule] = self._no_effect_counts.get(rule, 0) + 1
 
     def event(self, event: Any) -> None:
         name = type(event).__name__
@@ -112,6 +124,8 @@ class PaymentsMetrics:
             self._inputs.labels(name, result).inc(count)
         for (code, rule), count in self._refusal_counts.items():
             self._refusals.labels(code, rule).inc(count)
+        for rule, count in self._no_effect_counts.items():
+            self._no_effects.labels(rule).inc(count)
         for name, count in self._event_counts.items():
             self._events.labels(name).inc(count)
         for reason, count in self._quarantine_counts.items():
@@ -129,6 +143,7 @@ class PaymentsMetrics:
         """The batch did not happen: forget what was counted."""
         self._input_counts: dict[tuple[str, str], int] = {}
         self._refusal_counts: dict[tuple[str, str], int] = {}
+        self._no_effect_counts: dict[str, int] = {}
         self._event_counts: dict[str, int] = {}
         self._quarantine_counts: dict[str, int] = {}
         self._conflict_counts: dict[str, int] = {}
