@@ -18,6 +18,8 @@ from tests.kafka.harness import House
 from tests.kafka.processes import Process
 from tests.kafka.test_acls import ANSWER_SECONDS_MAX, LOCKED, ROOT_USER
 
+WIDE = {"compression.type": "gzip", "message.max.bytes": 10_000_000}
+
 
 class LockedHouse(House):
     """The product on a locked broker: every process and command under a principal of its own."""
@@ -47,20 +49,26 @@ class LockedHouse(House):
 
 
 def redrive_rubbish(house: LockedHouse) -> None:
-    """A record nobody can read goes to quarantine, is put back by two persons, and comes again."""
-    producer = Producer(house.cluster.client_config("mobile-app"))
-    producer.produce("npp.payment.commands.v1", b"rubbish", b"k", 0)
-    assert producer.flush(ANSWER_SECONDS_MAX) == 0
-    first = quarantined(house, 1)[0]
+    """Records nobody can read go to quarantine, one whole and one by reference, whose original the
+    redriver may read. Two persons put them back, and they come again."""
+    producer = Producer({**house.cluster.client_config("mobile-app"), **WIDE})
+    for value in (b"rubbish", bytes(3 * 1024 * 1024)):
+        producer.produce("npp.payment.commands.v1", value, b"k", 0)
+        assert producer.flush(ANSWER_SECONDS_MAX) == 0
+    first, large = quarantined(house, 2)
     assert (first["reason"], first["origin"]["topic"]) == ("UNDECODABLE", "npp.payment.commands.v1")
+    assert (first["byReference"], large["byReference"]) == (False, True)
     place = ["--partition", str(first["partition"]), "--offset", str(first["offset"])]
+    place += ["--offset", str(large["offset"])]
     asked = ["redrive", "--request", "--as", "ann", "--reason", "trial", *place]
     name = house.ask_as("admin", *asked).partition(":")[0]
     alone = house.npp("redrive", "--confirm", name, "--as", "ANN ", check=False)
     assert alone.returncode == 1
     house.ask_as("admin", "redrive", "--confirm", name, "--as", "bob")
-    again = quarantined(house, 2)[1]
-    assert again["origin"]["offset"] > first["origin"]["offset"]
+    again = quarantined(house, 4)[2:]
+    assert [each["byReference"] for each in again] == [False, True]
+    assert again[0]["origin"]["offset"] > large["origin"]["offset"]
+    assert again[1]["valueSha256"] == large["valueSha256"]
 
 
 def quarantined(house: LockedHouse, count: int) -> list[dict[str, Any]]:
