@@ -53,6 +53,7 @@ class Windows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enquiry_waits_ms: tuple[int, ...]
     funds_repeat_waits_ms: tuple[int, ...]
     hold_repeat_ms_max: int
+    never_held_margin_ms: int
     approval_request_ms: int
     approval_ms: int
     freeze_ms_max: int
@@ -199,6 +200,7 @@ def _check(file: RulesFile) -> None:
         windows.approval_ms,
         windows.freeze_ms_max,
         windows.hold_repeat_ms_max,
+        windows.never_held_margin_ms,
         file.limits.amount_cents_max,
         *windows.enquiry_waits_ms,
         *windows.funds_repeat_waits_ms,

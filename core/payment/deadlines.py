@@ -119,6 +119,11 @@ def next_repeat_at(attempt: Attempt, ask: Ask, windows: Windows) -> int | None:
     """
     waits = windows.funds_repeat_waits_ms
     wait = waits[min(ask.repeat, len(waits) - 1)]
+    if ask.hold_number:
+        # From then on Deposits Core can say for good that the hold never stood.
+        final = ask.not_after + windows.never_held_margin_ms
+        if ask.asked_at < final:
+            wait = min(wait, final - ask.asked_at)
     if ask.operation == "HOLD":
         if attempt.state not in UNSENT or attempt.outcome is not None:
             return None

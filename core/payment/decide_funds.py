@@ -180,8 +180,12 @@ def _effect(attempt: Attempt, ask: Ask, command: DepositsResult) -> str:
         return _release_effect(attempt, ask, command)
     if command.amount != ask.amount or status == "DONE":
         return _CONTRADICT
-    # A hold that stands after all is taken as it is, and ended when nobody waits for it.
-    return _APPLY if waits or command.operation == "HOLD" else _CONTRADICT
+    if waits:
+        return _APPLY
+    # A hold that stands after all is taken as it is, and ended when nobody waits for it; but not
+    # beside another one that was asked for since.
+    newer = any(a.operation == "HOLD" and a.number != ask.number for a in attempt.asks)
+    return _APPLY if command.operation == "HOLD" and not newer else _CONTRADICT
 
 
 def _release_effect(attempt: Attempt, ask: Ask, command: DepositsResult) -> str:

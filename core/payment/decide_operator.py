@@ -21,7 +21,7 @@ from core.payment.draft import Draft, decided_at
 from core.payment.finish import finish
 from core.payment.flow import request_notification
 from core.payment.flow_funds import transfer
-from core.payment.funds import UNANSWERED, held_cents, unanswered
+from core.payment.funds import held_cents, unanswered
 from core.payment.gate import Wanted
 from core.payment.remember import result_key
 from core.payment.state import (
@@ -51,7 +51,6 @@ from core.refusals import (
 from core.values import (
     Action,
     FailureReason,
-    FundsOperation,
     State,
     attempt_id,
     external_ref,
@@ -64,7 +63,6 @@ EXPIRE_STATES: Final = ("AUTHORISED", "SENT", "ACKNOWLEDGED")
 # Any reason of the table but the two that would be back doors (ruling 10).
 MARK_FAILED_REASONS: Final = frozenset(FailureReason.__members__) - {"CANCELLED", "EXPIRED"}
 _SAFE: Final = frozenset({FailureReason.RAIL.value, FailureReason.TIMEOUT.value})
-_HOLDING: Final = frozenset({FundsOperation.HOLD.value, FundsOperation.RELEASE.value})
 
 
 def retry(state: Payment | None, command: RetryPayment, context: Context) -> Decision:
@@ -85,7 +83,9 @@ def retry(state: Payment | None, command: RetryPayment, context: Context) -> Dec
         return refuse(NOT_FOUND)
     now = decided_at(state, context.now_ms)
     refusal = (
-        gate.too_late(operator, now) or _precondition(state, RETRY_STATES) or _hold_not_ended(state)
+        gate.too_late(operator, now)
+        or _precondition(state, RETRY_STATES)
+        or _funds_unanswered(state)
     )
     if refusal is not None:
         return refusal
@@ -287,19 +287,22 @@ def _precondition(state: Payment, states: tuple[str, ...]) -> Refusal | None:
     return refuse(CONFLICT_OPEN, count=conflicts) if conflicts else None
 
 
-def _hold_not_ended(state: Payment) -> Refusal | None:
-    """Whether an earlier hold or its release is unanswered: the customer's own blocked money could
-    decline the new hold (ruling 2).
+def _funds_unanswered(state: Payment) -> Refusal | None:
+    """Whether Deposits Core has not answered an earlier request: what it holds of the customer's
+    money is not known, and could decline the new hold or stand beside it (ruling 2). What was paid
+    is never sent again, whatever is unanswered.
     """
+    if any(attempt.outcome in ("PAID", "RETURNED") for attempt in state.attempts):
+        return None
     for attempt in state.attempts:
-        for ask in attempt.asks:
-            if ask.operation in _HOLDING and ask.status in UNANSWERED:
-                return refuse(
-                    FUNDS_PRECONDITION,
-                    attempt=attempt.number,
-                    expected="every hold and release answered",
-                    actual=f"{ask.operation} not answered",
-                )
+        waits = unanswered(attempt)
+        if waits is not None:
+            return refuse(
+                FUNDS_PRECONDITION,
+                attempt=attempt.number,
+                expected="every request answered",
+                actual=f"{waits.operation} not answered",
+            )
     return None
 
 

@@ -330,7 +330,7 @@ def _effect(
     if differs is not None:
         return CONFLICT, differs
     content = content_of(state, command.code, command.amount, command.currency)
-    if not conclusive and _same_id_elsewhere(state, attempt, command, content):
+    if _same_id_elsewhere(state, attempt, command, content):
         return CONFLICT, "SAME_MESSAGE_OTHER_CONTENT"
     if conclusive:
         contradicts = kind == "STATUS" and rail_had_it(state, attempt)
@@ -379,21 +379,21 @@ def _return_effect(
         return CONFLICT, CURRENCY_DIFFERS
     if attempt.state in UNSENT:
         return CONFLICT, "REPORT_BEFORE_SEND"
+    content = content_of(state, command.code, command.amount, command.currency)
+    name = digest(command.rail_message_id)
+    if name in attempt.returns and not _other_return(attempt, name, content):
+        return DUPLICATE, ""
     if not attempt.settled:
         return CONFLICT, "RETURNED_BEFORE_SETTLED"
-    content = content_of(state, command.code, command.amount, command.currency)
     if not command.via_enquiry and _same_id_elsewhere(state, attempt, command, content):
         return CONFLICT, "SAME_MESSAGE_OTHER_CONTENT"
     amount = command.amount
     if amount is None:
         return CONFLICT, RETURN_AMOUNT_MISSING
-    name = digest(command.rail_message_id)
     if command.via_enquiry or name is None:
         if amount <= returned_cents(attempt):
             return DUPLICATE, ""
         return (CONFLICT, RETURN_EXCEEDS_SETTLED) if amount > attempt.settled else (RETURN, "")
-    if name in attempt.returns:
-        return DUPLICATE, ""
     told_apart = sum(len(each.returns) for each in state.attempts)
     if attempt.returns_sum + amount > attempt.settled:
         return CONFLICT, RETURN_EXCEEDS_SETTLED
@@ -402,6 +402,14 @@ def _return_effect(
     raises = attempt.returns_sum + amount > attempt.returns_total
     # A total was reported before: its id is remembered, so that the next one adds up.
     return (RETURN, "") if raises else (NOTE, "")
+
+
+def _other_return(attempt: Attempt, name: bytes | None, content: str) -> bool:
+    """Whether the return of this id, where it is remembered whole, said something else."""
+    return any(
+        known.kind == "RETURNED" and known.message_id == name and known.content != content
+        for known in attempt.reports
+    )
 
 
 def _after_end(
@@ -421,6 +429,8 @@ def _after_end(
             return CONFLICT, SUBMISSION_CONTRADICTED
         return CONFIRM, ""
     if word == RECALL:
+        if attempt.recall is not None:
+            return DUPLICATE, ""
         if not attempt.withdraw or attempt.certain or attempt.outcome is not None:
             if rail_has_it(attempt, command, rules) and not attempt.rail_had_it:
                 return _note(state, rules)

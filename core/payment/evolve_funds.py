@@ -10,7 +10,7 @@ from core.header import EventHeader
 from core.payment import events as e
 from core.payment.corrupt import CorruptHistory
 from core.payment.evolve_lifecycle import use_approval
-from core.payment.funds import UNANSWERED, returned_cents
+from core.payment.funds import UNANSWERED, held_cents, returned_cents
 from core.payment.remember import own_attempt, remember_result, result_key
 from core.payment.state import Ask, Attempt, Payment
 from core.values import FUNDS_LETTER
@@ -83,7 +83,8 @@ def held(new: Payment, event: e.FundsHeld, header: EventHeader) -> None:
     _answer(new, mine, event.funds_ref, "DONE")
     if not any(a.hold_number and a.status in UNANSWERED for a in mine.asks):
         mine.funds = "HELD"  # else its release by name is under way
-    mine.hold_ref = event.hold_ref
+    if held_cents(mine) <= 0:
+        mine.hold_ref = event.hold_ref
     mine.held += event.amount
 
 

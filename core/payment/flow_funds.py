@@ -1,7 +1,8 @@
 """What Deposits Core is asked next for one attempt, from the state alone (domain: money and funds).
 
-At most one request of an attempt waits for its answer, so no money is given back or taken twice.
-The one exception: an ended attempt whose HOLD was not answered asks for its RELEASE by name.
+Of one attempt's money at most one request waits for its answer, so none is taken or given back
+twice. What is held and what was taken are different money. An ended attempt whose HOLD was not
+answered asks for its RELEASE by name.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from core.payment import events as e
 from core.payment.deadlines import hold_window_end
 from core.payment.draft import SYSTEM, Draft
 from core.payment.funds import (
+    UNANSWERED,
     blocking,
     borne_cents,
     can_release,
@@ -33,12 +35,15 @@ def funds_step(draft: Draft, attempt: Attempt) -> bool:
     """Ask for, or defer, at most one thing; True when something was appended."""
     if attempt.state in _UNDER_WAY and attempt.outcome is None:
         return False  # its hold waits for what the rail will say
+    due = borne_cents(attempt) - taken_cents(attempt)
     waits = blocking(attempt)
     if waits is not None:
-        return _release_by_name(draft, attempt, waits)
+        if _release_by_name(draft, attempt, waits):
+            return True
+        # What was taken is not the money that a hold or its release is about.
+        return due < 0 and _waits_for_hold(attempt) and _give_back(draft, attempt, -due)
     if attempt.state in UNSENT and attempt.outcome is None:
         return not attempt.asks and not attempt.held and _request_hold(draft, attempt)
-    due = borne_cents(attempt) - taken_cents(attempt)
     if due > 0 and needs_debit_approval(draft.state, attempt):
         return _release_uncapturable(draft, attempt)
     if due > 0:
@@ -136,6 +141,11 @@ def _release_by_name(draft: Draft, attempt: Attempt, waits: Ask) -> bool:
         hold_funds_ref=hold_reference(draft.payment_id, attempt, waits.number),
     )
     return True
+
+
+def _waits_for_hold(attempt: Attempt) -> bool:
+    """Whether all that Deposits Core has not answered is about a hold."""
+    return all(ask.operation in _HOLDING for ask in attempt.asks if ask.status in UNANSWERED)
 
 
 def _take(draft: Draft, attempt: Attempt, due: int) -> bool:

@@ -116,13 +116,11 @@ def needs_debit_approval(state: Payment, attempt: Attempt) -> bool:
     return False
 
 
-def is_resolved(state: Payment, attempt: Attempt) -> bool:
+def is_resolved(attempt: Attempt) -> bool:
     """Whether nothing more will be taken or given back for the attempt, whatever the rail says."""
     outcome = attempt.outcome
     if outcome is None:
         return attempt.state in _ENDED and attempt.certain
-    if outcome == "PAID" and needs_debit_approval(state, attempt):
-        return False
     return taken_cents(attempt) == borne_cents(attempt)
 
 
@@ -130,10 +128,10 @@ def can_release(state: Payment, attempt: Attempt) -> bool:
     """Whether the attempt's own hold serves no settlement any more: it can no longer settle, or its
     money is taken, and every other attempt is resolved.
     """
-    if can_settle(attempt) or (attempt.outcome is not None and not is_resolved(state, attempt)):
+    if can_settle(attempt) or (attempt.outcome is not None and not is_resolved(attempt)):
         return False
     for other in state.attempts:
-        if other.number != attempt.number and not is_resolved(state, other):
+        if other.number != attempt.number and not is_resolved(other):
             return False
     return True
 

@@ -58,7 +58,7 @@ def content_of(new: Payment, code: str | None, amount: int | None, currency: str
     """
     if (amount is None or amount == new.amount) and (currency is None or currency == new.currency):
         return code or ""
-    return f"{code or ''}|{amount}|{currency}"
+    return f"{code or ''}|{amount}|{currency or new.currency}"
 
 
 def digest(outside_id: str | None) -> bytes | None:

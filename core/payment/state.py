@@ -306,7 +306,7 @@ def at_rest(state: Payment) -> bool:
     for attempt in state.attempts:
         if funds.held_cents(attempt) or funds.unanswered(attempt) is not None:
             return False
-        if not funds.is_resolved(state, attempt):
+        if not funds.is_resolved(attempt):
             return False
     return not open_conflicts(state)
 

@@ -25,7 +25,7 @@ from processors import topology
 from processors.adapter_metrics import AdapterMetrics
 from processors.rail_webhook import RailWebhook
 from tests.driver import rail_house
-from tests.driver.funds_house import FundsHouse
+from tests.driver.funds_house import STEP_MS, FundsHouse
 from tests.driver.payments_world import AMOUNT, CODEC
 from tests.driver.rail_house import Served
 
@@ -209,7 +209,7 @@ def test_a_hold_is_asked_for_at_least_every_half_minute(house: FundsHouse) -> No
     holds = [each for each in house.asked if each.operation == "HOLD"]
     assert len({each.funds_ref for each in holds}) == 1
     times = [each.header.decided_at for each in holds]
-    assert max(b - a for a, b in itertools.pairwise(times)) <= 45_000
+    assert max(b - a for a, b in itertools.pairwise(times)) <= 30_000 + STEP_MS
     created = house.payment(payment).created_at
     assert {each.not_after for each in holds} == {created + WINDOW_MS}
 
