@@ -272,32 +272,31 @@ def _agrees(attempt: Attempt, verdict: str, kind: str) -> bool:
 def _same_report(state: Payment, attempt: Attempt, command: RailReport, rules: Rules) -> int | None:
     """The first sequence of the report that says the same (domain: identity)."""
     kind = command.kind
-    if _other_money(state, attempt, command) is not None:
-        return None
     if not attempt.rail_had_it and rail_has_it(attempt, command, rules):
         return None  # the same words before the send were no evidence
-    if attempt.outcome == "NOT_PAID" and kind in _CLEARED:
-        # A verdict denied what was reported: said again, it is a duplicate by its id alone.
-        return None if command.via_enquiry else _by_id(attempt, command)
+    # What a verdict denied is a duplicate by its id alone, and never as an enquiry's answer.
+    is_denied = attempt.outcome == "NOT_PAID" and kind in _CLEARED
+    if is_denied and command.via_enquiry:
+        return None
     content = content_of(state, command.code, command.amount, command.currency)
     noted = note_kind(kind)
-    for known in attempt.reports:
-        same = known.content is None or known.content == content
-        if (known.kind == kind or known.kind == noted) and same:
-            message_id = digest(command.rail_message_id)
-            again = known.message_id is not None and known.message_id == message_id
-            if not again and _same_id_elsewhere(state, attempt, command, content):
-                return None
-            return known.from_sequence
-    return None
-
-
-def _by_id(attempt: Attempt, command: RailReport) -> int | None:
+    same = [
+        known
+        for known in attempt.reports
+        if (known.kind == kind or known.kind == noted)
+        and (known.content is None or known.content == content)
+    ]
+    if not same:
+        return None
     message_id = digest(command.rail_message_id)
-    for known in attempt.reports:
-        if known.kind == command.kind and known.message_id == message_id is not None:
-            return known.from_sequence
-    return None
+    for known in same:
+        if known.message_id == message_id is not None:
+            return known.from_sequence  # the very same message, whatever came since
+    if is_denied or _other_money(state, attempt, command) is not None:
+        return None
+    if _same_id_elsewhere(state, attempt, command, content):
+        return None
+    return same[0].from_sequence
 
 
 def _same_id_elsewhere(state: Payment, attempt: Attempt, command: RailReport, content: str) -> bool:

@@ -324,6 +324,9 @@ def repeat_request(
     operation = command.operation
     refused = latest(attempt, operation)
     amount = _needed_now(state, attempt, operation)
+    window_end = hold_window_end(state, context.rules.windows)
+    if operation == FundsOperation.HOLD and window_end <= now:
+        amount = 0  # nobody would carry it out any more
     if refused is None or refused.status != "REFUSED" or amount <= 0:
         return refuse(
             FUNDS_PRECONDITION,
@@ -335,9 +338,7 @@ def repeat_request(
         return refuse(LIMIT_REACHED, count=refused.number, what=f"requests of {operation}")
 
     draft = _draft(state, context, command.header.traceparent, operator, now)
-    not_after = None
-    if operation == FundsOperation.HOLD:
-        not_after = hold_window_end(state, context.rules.windows)
+    not_after = window_end if operation == FundsOperation.HOLD else None
     by_name = refused.hold_number if held_cents(attempt) <= 0 else 0
     request(
         draft,
@@ -388,7 +389,9 @@ def funds_precondition(state: Payment, action: str, number: int) -> Refusal | No
         case Action.RELEASE_EARLY:
             good, expected = attempt.funds == "RELEASE_DEFERRED", "RELEASE_DEFERRED"
         case Action.REVERSE:
-            good, expected = captured_amount(attempt) > 0, "CAPTURED"
+            # Nothing is given up while more is still to be taken.
+            settled_up = taken_cents(attempt) >= borne_cents(attempt)
+            good, expected = captured_amount(attempt) > 0 and settled_up, "CAPTURED"
         case _:
             releases = held_cents(attempt) > 0 and not can_capture(state, attempt)
             good = second_debit(state, attempt) > 0 and not releases
