@@ -63,9 +63,7 @@ def debited_beside_a_hold(patch: pytest.MonkeyPatch) -> None:
 
 def released_only_when_unpaid(patch: pytest.MonkeyPatch) -> None:
     """Finding 4: release waits until every other attempt is *unpaid*, not *resolved*."""
-    patch.setattr(
-        funds, "is_resolved", lambda state, attempt: attempt.outcome is None and attempt.certain
-    )
+    patch.setattr(funds, "is_resolved", lambda attempt: attempt.outcome is None and attempt.certain)
 
 
 def another_amount_by_verdict(patch: pytest.MonkeyPatch) -> None:
