@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from core.decider import Accepted, Context, Decision, Duplicate, NoEffect, Refusal, Unmatched
 from core.header import Cause, InputHeader, OperatorHeader
@@ -261,24 +261,24 @@ class Case:
             self.history += decision.events
         return decision
 
-    def given(self, *commands: Any) -> Case:
+    def given(self, *commands: Any) -> Self:
         for command in commands:
             decision = self.give(command)
             assert isinstance(decision, Accepted), f"{command} gave {decision}"
         return self
 
-    def later(self, milliseconds: int) -> Case:
+    def later(self, milliseconds: int) -> Self:
         self.now += milliseconds
         return self
 
-    def when(self, command: Any, origin: str | None = None) -> Case:
+    def when(self, command: Any, origin: str | None = None) -> Self:
         self.decision = self.give(command, origin)
         if isinstance(self.decision, Accepted) and not isinstance(command, c.TimerDue):
             again = self.give(command, origin)
             assert not isinstance(again, Accepted), f"{command} was done twice: {again}"
         return self
 
-    def then(self, *names: str) -> Case:
+    def then(self, *names: str) -> Self:
         """The names of the appended events, in order; `Name:word` also looks for the word
         in the event.
         """
@@ -290,7 +290,7 @@ class Case:
             assert not word or f"'{word}'" in repr(event), f"{word} is not in {event}"
         return self
 
-    def asks(self, *kinds: str) -> Case:
+    def asks(self, *kinds: str) -> Self:
         """What the outside was asked: kind or operation of each instruction, in order."""
         assert isinstance(self.decision, Accepted), self.decision
         made = [
@@ -300,28 +300,28 @@ class Case:
         assert made == list(kinds)
         return self
 
-    def refuses(self, rule: Rule) -> Case:
+    def refuses(self, rule: Rule) -> Self:
         assert isinstance(self.decision, Refusal), self.decision
         assert (self.decision.code, self.decision.rule) == (rule.code, rule.name), self.decision
         assert "{" not in self.decision.sentence
         return self
 
-    def is_quiet(self, rule: Quiet | None = None) -> Case:
+    def is_quiet(self, rule: Quiet | None = None) -> Self:
         assert isinstance(self.decision, NoEffect), self.decision
         assert rule is None or self.decision.rule == rule.name, self.decision
         return self
 
-    def is_duplicate(self, first: int | None = None, last: int | None = None) -> Case:
+    def is_duplicate(self, first: int | None = None, last: int | None = None) -> Self:
         assert isinstance(self.decision, Duplicate), self.decision
         if first is not None:
             assert (self.decision.from_sequence, self.decision.to_sequence) == (first, last)
         return self
 
-    def is_unmatched(self) -> Case:
+    def is_unmatched(self) -> Self:
         assert isinstance(self.decision, Unmatched), self.decision
         return self
 
-    def stands(self, state: str, money: str | None = None, funds: str | None = None) -> Case:
+    def stands(self, state: str, money: str | None = None, funds: str | None = None) -> Self:
         payment = self.payment
         assert payment.state == state
         assert money is None or money_outcome(payment) == money
@@ -351,7 +351,7 @@ class Case:
         (found,) = (event for event in self.events if isinstance(event, kind))
         return found
 
-    def timer(self) -> Case:
+    def timer(self) -> Self:
         """The payment's own deadline comes."""
         payment = self.payment
         assert payment.deadline is not None, "the payment waits for no time"
@@ -359,7 +359,7 @@ class Case:
         self.now = max(self.now, payment.deadline)
         return self.when(c.TimerDue(head(), payment.deadline_kind, payment.deadline))
 
-    def timer_until(self, kind: str) -> Case:
+    def timer_until(self, kind: str) -> Self:
         """Deadlines of other kinds (repeats, enquiries) come first; the last one is of `kind`."""
         for _ in range(100):
             due = self.payment.deadline_kind

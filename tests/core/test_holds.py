@@ -158,6 +158,9 @@ def test_a_payment_that_ends_with_its_hold_unanswered_asks_its_release_by_name()
     assert facts(release) == (RELEASE_REF, 0, None, HOLD_REF, d.START + WINDOW_MS)
     assert release.amount == d.AMOUNT
     assert not at_rest(case.payment)
+    without_timer = case.payment.__copy__()
+    without_timer.deadline = without_timer.deadline_kind = None
+    assert not at_rest(without_timer)
 
 
 def test_a_release_by_name_is_asked_until_it_is_answered() -> None:
@@ -166,8 +169,9 @@ def test_a_release_by_name_is_asked_until_it_is_answered() -> None:
     pauses = []
     for number in range(1, 15):
         before = case.now
-        case.given(d.deposits("RELEASE", "FAILED", code="NO_ANSWER")).timer()
-        case.then("FundsRequested:RELEASE")
+        case.given(d.deposits("RELEASE", "FAILED", code="NO_ANSWER"))
+        assert needs_attention(case.payment)
+        case.timer().then("FundsRequested:RELEASE")
         pauses.append(case.now - before)
         expected = (RELEASE_REF, number, None, HOLD_REF, d.START + WINDOW_MS)
         assert facts(request(case, "RELEASE")) == expected
@@ -275,6 +279,21 @@ def test_no_retry_while_a_hold_or_its_release_is_unanswered(answer: str) -> None
     assert request(second, "HOLD").funds_ref[:30] == external_ref(d.ID, 3)
 
 
+def test_a_refused_release_by_name_waits_for_a_person_and_bars_the_retry() -> None:
+    """Ruling 2 and domain 3: the HOLD is unanswered still; asked again, it is named again."""
+    case = given(*d.RETRYABLE, *d.approved("RETRY"), d.retry()).timer_until("AUTHORISED_WINDOW")
+    case.when(d.deposits("RELEASE", "REFUSED", attempt=2, code="NO_CAPACITY"))
+    case.then("FundsRequestFailed")
+    case.given(*d.approved("RETRY", 2)).when(d.retry(3)).refuses(r.FUNDS_PRECONDITION)
+    assert waiting_for_person(case.payment)
+    case.when(d.repeat_funds("RELEASE", 2))
+    again = request(case, "RELEASE")
+    assert (again.funds_ref[31:], again.hold_ref) == ("02", None)
+    assert again.hold_funds_ref == f"{d.REF2}H01"
+    case.given(d.deposits("RELEASE", "NEVER_HELD", attempt=2, number=2))
+    assert at_rest(case.payment)
+
+
 # -- silence and refusal of what ends a hold -------------------------------------------------------
 
 
@@ -326,6 +345,7 @@ def test_a_refused_hold_is_not_asked_again_by_itself_and_a_person_can() -> None:
     case = given(d.create(), d.policy()).when(d.deposits("HOLD", "REFUSED", code="NO_CAPACITY"))
     case.then("FundsRequestFailed").stands("CREATED", "OPEN", "HOLD_FAILED")
     assert case.payment.deadline_kind == "CREATED_WINDOW"
+    assert needs_attention(case.payment)
     case.later(d.MINUTE).when(d.repeat_funds("HOLD"))
     assert facts(request(case, "HOLD")) == (f"{d.REF}H02", 0, None, None, d.START + WINDOW_MS)
     case.given(d.deposits("HOLD", "HELD", number=2)).stands("SENT")
