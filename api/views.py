@@ -5,12 +5,12 @@ Personal data is left out (`masked`) for roles that may not see it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from adapters.readmodel.rows import EventRow, PaymentRow
+from adapters.readmodel.rows import ApprovalRow, EventRow, PaymentRow
 from api.services import Services
 from api.views_base import (
     PartiesView,
@@ -225,9 +225,17 @@ def brief(row: PaymentRow) -> PaymentBrief:
     )
 
 
-def payment(row: PaymentRow, *, now_ms: int, personal: bool) -> PaymentView:
-    """The whole payment; `personal` says whether the caller may see names and accounts."""
-    found = states.unpack(row.snapshot)
+def payment(
+    row: PaymentRow,
+    found: states.Payment,
+    approvals: Mapping[str, ApprovalRow],
+    *,
+    now_ms: int,
+    personal: bool,
+) -> PaymentView:
+    """The whole payment, `found` in its snapshot; `approvals` by id say who asked and who decided.
+    `personal` says whether the caller may see names and accounts.
+    """
     current = found.attempts[-1]
     return PaymentView(
         payment_intent_id=row.payment_intent_id,
@@ -259,7 +267,11 @@ def payment(row: PaymentRow, *, now_ms: int, personal: bool) -> PaymentView:
         parked=row.parked,
         open_conflicts=row.open_conflicts,
         conflicts=_conflicts(found),
-        approvals=[_approval(each, now_ms) for each in found.approvals],
+        approvals=[
+            _approval(each, approvals[each.id], now_ms)
+            for each in found.approvals
+            if each.id in approvals
+        ],
         attempts=[_attempt(row, each) for each in found.attempts],
         next_actions=next_actions(found),
         end_to_end_id=row.end_to_end_id,
@@ -300,16 +312,17 @@ def _conflicts(found: states.Payment) -> list[OpenConflictView]:
     ]
 
 
-def _approval(each: states.Approval, now_ms: int) -> PaymentApprovalView:
+def _approval(each: states.Approval, row: ApprovalRow, now_ms: int) -> PaymentApprovalView:
+    """As the payment's snapshot has it; the row may be a little newer and only says who."""
     return PaymentApprovalView(
         approval_id=each.id,
         action=each.action,
         status=approval_status(each.status, each.expires_at, now_ms),
-        requester=each.requester,
+        requester=row.requester,
         attempt_id=attempt_id(each.attempt),
         phase=each.phase,
         expires_at=iso(each.expires_at),
-        decided_by=each.decided_by,
+        decided_by=row.decided_by if each.decided_from else None,
     )
 
 

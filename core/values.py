@@ -219,5 +219,10 @@ def same_person(a: str, b: str) -> bool:
     return _person(a) == _person(b)
 
 
+def person_digest(operator_id: str) -> bytes:
+    """16 bytes of SHA-256 that stand for a person, however the id is written: see same_person."""
+    return hashlib.sha256(_person(operator_id).encode("utf-8", "surrogatepass")).digest()[:16]
+
+
 def _person(operator_id: str) -> str:
     return unicodedata.normalize("NFKC", operator_id).strip().casefold()

@@ -9,7 +9,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from adapters.readmodel.ports import PaymentFilter
-from adapters.readmodel.rows import PaymentRow
+from adapters.readmodel.rows import ApprovalRow, PaymentRow
 from api import views, views_events, views_lists, views_outcomes
 from api.auth import Caller, Use, own_source, sees_personal
 from api.bodies import NO_NUL
@@ -31,6 +31,7 @@ from api.paths import PLAIN, PaymentId
 from api.problems import Problem, invalid, payment_not_found, unavailable
 from api.services import Principal, Services
 from api.views_base import View
+from core.payment.state import Payment, unpack
 from core.values import FailureReason, MoneyOutcome, State
 from engine.errors import EngineError
 from processors.topology import EVENTS
@@ -42,6 +43,7 @@ WAIT_S_MAX: Final = 2.0
 WAIT_STEP_S: Final = 0.02
 EVENTS_COUNT_MAX: Final = 1_000  # of one answer
 OUTCOMES_COUNT_MAX: Final = 1_000
+APPROVALS_MAX: Final = 200  # of one payment: the rules' limit
 SEQUENCE_MAX: Final = 2**31 - 1
 
 MinSequence = Annotated[
@@ -75,9 +77,17 @@ async def payment(
 ) -> Response:
     """State, money, funds, attempts, conflicts, approvals and what it waits for."""
     row = await visible(principal, services, payment_intent_id, min_sequence)
-    return json_answer(
-        views.payment(row, now_ms=services.clock.now_ms(), personal=sees_personal(principal))
-    )
+    found = unpack(row.snapshot)
+    approvals = await _approvals(services, found) if found.approvals else {}
+    now_ms, personal = services.clock.now_ms(), sees_personal(principal)
+    return json_answer(views.payment(row, found, approvals, now_ms=now_ms, personal=personal))
+
+
+async def _approvals(services: Services, found: Payment) -> dict[str, ApprovalRow]:
+    """The payment's approvals by id: its state keeps who asked only as a digest."""
+    payment_id, most = found.payment_intent_id, APPROVALS_MAX
+    page = await in_thread(lambda: services.reader.approvals(payment_id, None, most, None))
+    return {row.approval_id: row for row in page.items if isinstance(row, ApprovalRow)}
 
 
 async def visible(

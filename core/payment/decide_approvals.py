@@ -44,7 +44,7 @@ from core.refusals import (
     STATE_PRECONDITION,
     refuse,
 )
-from core.values import Action, attempt_id, same_person
+from core.values import Action, attempt_id, person_digest
 
 # The states in which asking for each action makes sense; the others look at conflicts and funds.
 _STATES_OF_ACTION: dict[str, tuple[str, ...]] = {
@@ -77,6 +77,7 @@ def request(state: Payment | None, command: RequestApproval, context: Context) -
     attempt = bound_attempt(state, command)
     amount = command.amount or bound_amount(state, command, attempt)
     phase = gate.phase_of(state)
+    requester = person_digest(operator.operator_id)
     for known in state.approvals:
         if (
             gate.is_open(known, now)
@@ -87,7 +88,7 @@ def request(state: Payment | None, command: RequestApproval, context: Context) -
             and known.conflict_id == command.conflict_id
             and known.verdict == command.verdict
             and known.amount == amount
-            and same_person(known.requester, operator.operator_id)
+            and known.requester == requester
         ):
             return Duplicate(*range_of(state, known.requested_from))
     refusal = gate.too_late(operator, now) or _precondition(state, command, attempt)
@@ -166,7 +167,7 @@ def decide_approval(state: Payment | None, command: DecideApproval, context: Con
         return refuse(APPROVAL_DECIDED, approval=name, actual=approval.status)
     if approval.status != "REFERRED":
         return refuse(NOT_REFERRED, approval=name, expected="REFERRED", actual=approval.status)
-    if same_person(operator.operator_id, approval.requester):
+    if person_digest(operator.operator_id) == approval.requester:
         return refuse(SELF_APPROVAL)
     if command.verdict == "APPROVED" and approval.action in FUNDS_ACTIONS:
         refusal = funds_precondition(state, approval.action, approval.attempt)

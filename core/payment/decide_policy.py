@@ -22,7 +22,7 @@ from core.refusals import (
     no_effect,
     refuse,
 )
-from core.values import Action, FailureReason, State, attempt_id, same_person
+from core.values import Action, FailureReason, State, attempt_id, person_digest
 
 _DECLINE_REASONS = frozenset({FailureReason.FRAUD.value, FailureReason.INVALID_ACCOUNT.value})
 _ANSWERS = frozenset({"APPROVED", "REJECTED", "REFERRED"})
@@ -138,7 +138,7 @@ def approval_decision(
     now = decided_at(state, context.now_ms)
     if approval.status not in WAITS_FOR_DECISION or approval.expires_at <= now:
         return no_effect(APPROVAL_CLOSED)
-    if verdict == "APPROVED" and same_person(command.decided_by, approval.requester):
+    if verdict == "APPROVED" and person_digest(command.decided_by) == approval.requester:
         return no_effect(APPROVER_IS_REQUESTER)
 
     draft = Draft(

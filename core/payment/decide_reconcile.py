@@ -334,8 +334,9 @@ def repeat_request(
             expected=f"a {operation} that was refused and is still needed",
             actual=attempt.funds,
         )
-    if refused.number >= REQUESTS_MAX:
-        return refuse(LIMIT_REACHED, count=refused.number, what=f"requests of {operation}")
+    again = sum(1 for each in state.attempts for ask in each.asks if ask.number > 1)
+    if again >= REQUESTS_MAX or refused.number >= REQUESTS_MAX:
+        return refuse(LIMIT_REACHED, count=again, what="requests made again")
 
     draft = _draft(state, context, command.header.traceparent, operator, now)
     not_after = window_end if operation == FundsOperation.HOLD else None

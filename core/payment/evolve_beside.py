@@ -8,6 +8,7 @@ from core.payment.corrupt import CorruptHistory
 from core.payment.evolve_lifecycle import NEVER_SUBMITTED, use_approval
 from core.payment.funds import returned_cents
 from core.payment.remember import (
+    compared,
     conflict_key,
     content_of,
     digest,
@@ -29,7 +30,7 @@ from core.payment.state import (
     Notification,
     Payment,
 )
-from core.values import attempt_of_external_ref
+from core.values import attempt_of_external_ref, person_digest
 
 
 def policy_checked(new: Payment, event: e.PolicyChecked, header: EventHeader) -> None:
@@ -51,7 +52,7 @@ def action_requested(new: Payment, event: e.OperatorActionRequested, header: Eve
     approval = Approval(
         id=_approval_id(header),
         action=event.action,
-        requester=event.requester,
+        requester=person_digest(event.requester),
         attempt=header.attempt,
         phase=event.phase,
         failure_reason=event.failure_reason,
@@ -72,11 +73,11 @@ def action_requested(new: Payment, event: e.OperatorActionRequested, header: Eve
 
 
 def action_referred(new: Payment, event: e.OperatorActionReferred, header: EventHeader) -> None:
-    _decide(new, header, "REFERRED", event.decided_by)
+    _decide(new, header, "REFERRED")
 
 
 def action_approved(new: Payment, event: e.OperatorActionApproved, header: EventHeader) -> None:
-    approval = _decide(new, header, "APPROVED", event.decided_by)
+    approval = _decide(new, header, "APPROVED")
     approval.expires_at = event.expires_at
     for attempt in new.attempts:
         if attempt.frozen_by == approval.id and attempt.frozen_until is not None:
@@ -87,7 +88,7 @@ def action_approved(new: Payment, event: e.OperatorActionApproved, header: Event
 def action_rejected(new: Payment, event: e.OperatorActionRejected, header: EventHeader) -> None:
     # The system rejects what nobody decided in time.
     status = "EXPIRED" if header.actor.kind == "system" else "REJECTED"
-    approval = _decide(new, header, status, event.decided_by)
+    approval = _decide(new, header, status)
     for attempt in new.attempts:
         if attempt.frozen_by == approval.id and attempt.frozen_until is not None:
             # Not forgotten: the window ends at the earliest a while after it (ruling 8).
@@ -180,7 +181,7 @@ def reconciliation_required(
         content=content,
         message_id=digest(event.rail_message_id),
         amount=event.amount,
-        currency=event.currency,
+        currency=None if event.currency is None else compared(event.currency),
         from_sequence=new.decision_from,
     )
     new.conflicts = [*new.conflicts, conflict]
@@ -301,14 +302,13 @@ def _without_oldest_ended(new: Payment) -> list[Approval]:
     return [a for a in new.approvals if a is not ended[0]]
 
 
-def _decide(new: Payment, header: EventHeader, status: str, by: str) -> Approval:
+def _decide(new: Payment, header: EventHeader, status: str) -> Approval:
     approval_id = _approval_id(header)
     for index, known in enumerate(new.approvals):
         if known.id == approval_id:
             mine: Approval = known.__copy__()
             mine.status = status
             mine.decided_from = new.decision_from
-            mine.decided_by = by
             mine.decision = status
             mine.by_person = header.actor.kind == "operator"
             new.approvals = [*new.approvals[:index], mine, *new.approvals[index + 1 :]]

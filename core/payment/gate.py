@@ -26,7 +26,7 @@ from core.refusals import (
     MISSING_ROLE,
     refuse,
 )
-from core.values import Action, State, format_amount, same_person
+from core.values import Action, State, format_amount, person_digest
 
 _OPERATORS: Final = frozenset({"operator", "senior_operator"})
 _SENIORS: Final = frozenset({"senior_operator"})
@@ -125,7 +125,7 @@ def _lack(
         return refuse(APPROVAL_EXPIRED, approval=name)
     if approval.status != "APPROVED":
         return refuse(APPROVAL_PENDING, approval=name)
-    if not same_person(approval.requester, operator.operator_id):
+    if approval.requester != person_digest(operator.operator_id):
         return refuse(APPROVAL_OTHER_OPERATOR, approval=name)
     if approval.attempt != wanted.attempt:
         return refuse(

@@ -13,6 +13,7 @@ from core.values import attempt_of_external_ref
 
 # Reports of which only the last is kept; of all others the first. NOTED: our own resend rejected.
 LAST_ONLY = frozenset({"STATUS", "RECEIVED", "NOTED"})
+COMPARED_CHARACTERS_MAX = 31  # fewer than the 32 hexadecimal digits of 16 bytes
 
 
 def own_attempt(new: Payment, number: int) -> Attempt:
@@ -57,8 +58,16 @@ def content_of(new: Payment, code: str | None, amount: int | None, currency: str
     An amount or currency that is not given, or is the payment's own, says nothing of its own.
     """
     if (amount is None or amount == new.amount) and (currency is None or currency == new.currency):
-        return code or ""
-    return f"{code or ''}|{amount}|{currency or new.currency}"
+        return compared(code or "")
+    own_amount = new.amount if amount is None else amount
+    return compared(f"{code or ''}|{own_amount}|{currency or new.currency}")
+
+
+def compared(text: str) -> str:
+    """A text that is only ever compared: itself, or what stands for it when it is longer."""
+    if text.isascii() and len(text) <= COMPARED_CHARACTERS_MAX:
+        return text
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def digest(outside_id: str | None) -> bytes | None:

@@ -61,7 +61,7 @@ class Remembered(Packed):
 
     kind: str
     message_id: bytes | None  # core.payment.remember.digest
-    content: str | None  # None: implied by another report, any consistent content is the same
+    content: str | None  # core.payment.remember.content_of; None: any consistent one is the same
     from_sequence: int
 
 
@@ -132,7 +132,7 @@ class Approval(Packed):
 
     id: str
     action: str
-    requester: str
+    requester: bytes  # core.values.person_digest
     attempt: int
     phase: str
     failure_reason: str | None
@@ -143,7 +143,6 @@ class Approval(Packed):
     expires_at: int
     requested_from: int
     decided_from: int = 0
-    decided_by: str | None = None
     decision: str | None = None
     by_person: bool = False  # decided by DecideApproval, not by Resolve
 
@@ -155,10 +154,10 @@ class Conflict(Packed):
     kind: str
     attempt: int
     report_kind: str | None
-    content: str
+    content: str  # core.payment.remember.content_of
     message_id: bytes | None  # core.payment.remember.digest
     amount: int | None
-    currency: str | None
+    currency: str | None  # core.payment.remember.compared
     from_sequence: int
     verdict: str | None = None
 
