@@ -94,6 +94,7 @@ class Books:
         self.state = ""
         self.parked = False
         self.disputed = False  # people put right outside what Deposits Core contradicted
+        self.accepted: int | None = None  # its amount, by the verdict of this very decision
         self.accounts: dict[int, Account] = {1: Account(1)}
         self.requests: dict[str, Request] = {}
         self.conflicts: dict[str, e.ReconciliationRequired] = {}
@@ -232,6 +233,10 @@ class Books:
             case _:
                 self._post_funds(event, mine)
 
+    def end_decision(self) -> None:
+        """What a verdict accepted holds for its own decision."""
+        self.accepted = None
+
     def _post_funds(self, event: Event, mine: Account) -> None:
         match event:
             case e.FundsRequested():
@@ -296,6 +301,8 @@ class Books:
         if request is None:
             return
         request.status = status
+        if status == DONE and self.accepted is not None:
+            self.disputed = False  # what the verdict accepted is recorded
 
     def returned_after(self, mine: Account, event: e.PaymentReturned) -> int:
         """What has come back once this report counts: the sum over the returns' ids, or the
@@ -326,7 +333,8 @@ class Books:
         if conflict is None:
             return
         if conflict.kind == FUNDS_CONTRADICTION:
-            self.disputed = True
+            if event.verdict == "AMOUNT_ACCEPTED":
+                self.accepted, self.disputed = event.amount, True
             return
         match event.verdict:
             case "SETTLED_AFTER_ALL":

@@ -115,6 +115,7 @@ class Money:
             following = events[index + 1] if index + 1 < len(events) else None
             if _decision(following) != _decision(event) if following is not None else whole:
                 self._at_the_end_of_a_decision()
+                self._books.end_decision()
         if at_rest and whole:
             self._said_at_rest()
         return self._findings
@@ -165,7 +166,7 @@ class Money:
             self._found(NOT_ASKED, f"{said}, which asked for {asked.operation}")
         if asked.status == "DONE":
             self._found(MOVED_TWICE, f"{said}, which had moved before")
-        if asked.amount != event.amount:
+        if event.amount not in (asked.amount, self._books.accepted):
             self._found(MOVED_OTHER_AMOUNT, f"{said}, which asked for {self._say(asked.amount)}")
         if isinstance(event, e.FundsCaptured) and self._books.is_captured():
             self._found(CAPTURED_TWICE, f"{said}: the payment was captured before")

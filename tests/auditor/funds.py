@@ -70,6 +70,7 @@ class Funds:
     state: str = ""
     parked: bool = False
     outside: bool = False  # people put Deposits Core's books right
+    accepted: tuple[Any, int] | None = None  # a verdict's input, and the amount it accepted
     balance: Counter[tuple[str, int]] = field(default_factory=Counter)
     orders: dict[str, Order] = field(default_factory=dict)
     fates: dict[int, Fate] = field(default_factory=lambda: defaultdict(Fate))
@@ -230,7 +231,8 @@ class Funds:
         if conflict is None:
             return
         if conflict["kind"] == BOOKS_OUTSIDE:
-            self.outside = True
+            if fields["verdict"] == "AMOUNT_ACCEPTED":
+                self.outside, self.accepted = True, (header["cause"], fields["amount"])
             return
         said = self._said(conflict)
         match fields["verdict"]:
@@ -309,7 +311,6 @@ class Funds:
             yield from self._let_go(number)
 
     def _exposed(self) -> Iterator[str]:
-        """Debited and held never exceed what has settled and what may still settle."""
         blocked = self.sum("held") + self.sum("paid") + self.asked("HOLD", "DEBIT_FORCED")
         blocked -= self.asked("REVERSE", "CREDIT")
         most = sum(self._most(number) for number in list(self.fates))
@@ -334,9 +335,7 @@ class Funds:
         ]
 
     def _let_go(self, number: int) -> Iterator[str]:
-        """A hold is let go when its attempt cannot settle any more and all others are resolved; or
-        when it could never be captured, since the payment was captured before.
-        """
+        """When all is resolved; or when it cannot be captured, since the payment was captured."""
         captured = any(each[0] == "CAPTURE" for each in self.moved.values())
         if self.fates[number].claim is not None and (captured or self.asked("CAPTURE")):
             return
@@ -374,7 +373,10 @@ class Funds:
         gone = operation == "RELEASE" and order.operation == "CAPTURE"
         if reference in self.moved and not gone:
             yield f"{name} for {reference} happened twice"
-        if not gone and (order.operation, order.amount) != (operation, amount):
+        accepted = self.accepted == (fields["header"]["cause"], amount)
+        self.outside &= not accepted
+        amounts = {order.amount, amount if accepted else order.amount}
+        if not gone and (order.operation != operation or amount not in amounts):
             yield f"{name} of {amount}, asked was {order.operation} of {order.amount}"
         if operation == "CAPTURE" and any(each[0] == "CAPTURE" for each in self.moved.values()):
             yield "captured more than once"

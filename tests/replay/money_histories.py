@@ -247,6 +247,17 @@ def right_reversal_not_needed() -> Story:
     return story.then(*s.resolved("SETTLED_AFTER_ALL", name="cnf_003"))
 
 
+def right_amount_of_deposits_core() -> Story:
+    """Deposits Core credited less than asked, a person accepted that: the rest is asked for."""
+    story = captured().then(s.returned(AMOUNT, total=AMOUNT), s.asked("CREDIT"))
+    story.then(s.conflict("FUNDS_CONTRADICTION", LESS, report="CREDIT:CREDITED:K01"))
+    story.then(
+        *s.resolved("AMOUNT_ACCEPTED", LESS), s.moved("CREDIT", LESS),
+        s.asked("CREDIT", 50, number=2),
+    )  # fmt: skip
+    return story.then(s.moved("CREDIT", 50, number=2))
+
+
 def right_verdict_returned() -> Story:
     """Returned before we knew that it was settled."""
     story = marked().then(s.conflict("RETURNED_BEFORE_SETTLED", report="RETURNED"))
