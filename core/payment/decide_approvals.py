@@ -27,6 +27,7 @@ from core.payment.decide_reconcile import (
 )
 from core.payment.draft import Draft, decided_at
 from core.payment.finish import finish
+from core.payment.flow import outstanding
 from core.payment.state import Payment, range_of
 from core.refusals import (
     APPROVAL_DECIDED,
@@ -117,6 +118,10 @@ def request(state: Payment | None, command: RequestApproval, context: Context) -
         command.header.traceparent,
         now,
     )
+    if phase == gate.BEFORE_SENT and frozen_until is None:
+        # Nothing holds the send: one that is due goes first, and the request's phase is SENT.
+        outstanding(draft)
+        phase = gate.phase_of(draft.state)
     approval_id = f"apr_{state.approvals_made + 1:03d}"
     draft.append(
         e.OperatorActionRequested(

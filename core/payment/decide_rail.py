@@ -251,7 +251,7 @@ def _same_conflict(state: Payment, attempt: Attempt, command: RailReport) -> int
         by_id = kind == "RETURNED" or conflict.kind == "SAME_MESSAGE_OTHER_CONTENT"
         if by_id and not same_id:
             continue  # another return, or another message
-        if conflict.verdict is None or _agrees(attempt, conflict.verdict, kind):
+        if conflict.verdict is None or _agrees(state, attempt, conflict.verdict, command):
             return conflict.from_sequence
         if same_id and message_id is not None and not command.via_enquiry:
             return conflict.from_sequence
@@ -260,11 +260,14 @@ def _same_conflict(state: Payment, attempt: Attempt, command: RailReport) -> int
     return None
 
 
-def _agrees(attempt: Attempt, verdict: str, kind: str) -> bool:
+def _agrees(state: Payment, attempt: Attempt, verdict: str, command: RailReport) -> bool:
     """Whether the verdict says what the report says, and no later verdict on the attempt says
     otherwise.
     """
+    kind = command.kind
     if kind not in _AGREES.get(verdict, ()):
+        return False
+    if kind in _CLEARED and _other_money(state, attempt, command) is not None:
         return False
     return (attempt.outcome in _PAID) == (verdict in _SAYS_PAID)
 

@@ -120,7 +120,7 @@ def problem(state: Payment, conflict: Conflict | None, verdict: str) -> str | No
     settles = conflict.report_kind == "SETTLED" and conflict.amount is not None
     if verdict == AMOUNT_ACCEPTED and conflict.kind == AMOUNT_DIFFERS and not settles:
         return "the report is not about a settlement of another amount"
-    if verdict == SETTLED_AFTER_ALL and names_other_amount(state, attempt, conflict):
+    if verdict in (SETTLED_AFTER_ALL, RETURNED) and names_other_amount(state, attempt, conflict):
         return "the report names another amount"
     if verdict == RETURNED and returnable_cents(attempt) <= 0:
         return "all that was settled has come back"
