@@ -1,0 +1,68 @@
+"""While a conflict is open nothing that is held is released by itself (domain 3, ruling 5)."""
+
+from __future__ import annotations
+
+from core.payment.funds import held_cents
+from tests.core import dsl as d
+from tests.core.dsl import Case, given
+
+STRAY = d.rail("ACCEPTED")
+
+
+def asked(case: Case) -> list[str]:
+    return [event.operation for event in case.history if type(event).__name__ == "FundsRequested"]
+
+
+def test_the_hold_of_a_failed_attempt_waits_for_the_verdict() -> None:
+    """Ruling 5: the rail contradicts the end; the money it may have moved stays blocked."""
+    case = given(*d.MARKED, d.rail("SETTLED"))
+    case.given(d.enquiry("REJECTED", "AC01"))
+    assert asked(case) == ["HOLD"]
+    assert held_cents(case.payment.attempt) == d.AMOUNT
+    case.given(*d.judged("NOT_PAID", 2))
+    assert asked(case) == ["HOLD", "RELEASE"]
+
+
+def test_the_rest_of_a_hold_is_released_only_without_a_conflict() -> None:
+    """Domain 3, ruling 5: less settled than was held. The rest goes back, but not while the rail's
+    word is in question.
+    """
+    less = d.rail("SETTLED", amount=d.AMOUNT - 50, currency="AUD")
+    denied = d.rail("REJECTED", "AC01")
+    case = given(*d.SENT, less, *d.judged("AMOUNT_ACCEPTED"), denied)
+    case.given(d.deposits("CAPTURE", "CAPTURED", amount=d.AMOUNT - 50))
+    assert held_cents(case.payment.attempt) == 50
+    assert asked(case) == ["HOLD", "CAPTURE"], "a conflict is open: the rail denies it"
+    case.given(*d.judged("REPORT_WRONG", 2, conflict="cnf_002"))
+    assert asked(case) == ["HOLD", "CAPTURE", "RELEASE"]
+    assert case.payment.attempt.asks[-1].amount == 50
+
+
+def test_a_hold_that_can_never_be_captured_waits_for_the_verdict() -> None:
+    """Domain 3: the payment was captured once and given back, so the second attempt's settlement
+    takes its money by force, once its hold is released; neither happens while a conflict is open.
+    """
+    case = given(*d.MARKED, d.rail("SETTLED"), *d.judged("SETTLED_AFTER_ALL", 2))
+    case.given(d.deposits("CAPTURE", "CAPTURED"), d.rail("REJECTED", "AB08"))
+    case.given(*d.judged("NOT_PAID", 3, conflict="cnf_002"), d.deposits("REVERSE", "REVERSED"))
+    case.given(*d.approved("RETRY", 4), d.retry(), d.policy(attempt=2), d.held(2))
+    case.stands("SENT")
+    less = d.rail("SETTLED", attempt=2, amount=d.AMOUNT - 1, currency="AUD")
+    case.given(less, d.rail("SETTLED", attempt=2)).stands("SETTLED", "CONTRADICTED")
+    made = ["HOLD", "CAPTURE", "REVERSE", "HOLD"]
+    assert asked(case) == made, "the rail's word is in question"
+    case.given(*d.judged("REPORT_WRONG", 5, conflict="cnf_003", attempt=2))
+    assert asked(case) == [*made, "RELEASE"]
+    case.given(d.deposits("RELEASE", "RELEASED", attempt=2))
+    assert asked(case) == [*made, "RELEASE", "DEBIT_FORCED"]
+
+
+def test_an_unanswered_hold_is_not_released_by_name_under_a_conflict() -> None:
+    """Ruling 5, domain 3: the release that names the hold waits for the verdict too."""
+    case = given(d.create(), d.policy(), STRAY, *d.judged("SETTLED_AFTER_ALL"))
+    assert asked(case) == ["HOLD", "RELEASE"]
+    other = d.rail("SETTLED", amount=d.AMOUNT - 1, currency="AUD")
+    case = given(d.create(), d.policy(), STRAY, other, *d.judged("SETTLED_AFTER_ALL"))
+    assert asked(case) == ["HOLD"], "the second conflict is open"
+    case.given(*d.judged("REPORT_WRONG", 2, conflict="cnf_002"))
+    assert asked(case) == ["HOLD", "RELEASE"]
