@@ -15,6 +15,7 @@ import structlog
 
 from core.records import Outcome
 from engine.errors import EngineError
+from engine.partition_errors import PartitionErrors
 from engine.reader import LogEnds
 from engine.records import LogRecord
 from engine.topics_reader import Place, TopicsReader
@@ -26,6 +27,7 @@ log = structlog.get_logger("npp.api")
 
 WAIT_S: Final = 0.1  # for the first of some records; more that are there come with it
 READ_COUNT: Final = 1_000
+READER: Final = "outcomes"
 QUEUED_KB: Final = 16 * 1024
 REOPEN_S: Final = 1.0
 CLOSE_S_MAX: Final = 5.0
@@ -48,8 +50,10 @@ class OutcomeTail:
         ends: LogEnds,
         codec: Codec,
         partitions: Mapping[str, int],
+        errors: PartitionErrors,
     ) -> None:
-        """`partitions`: how many each of TOPICS has."""
+        """`partitions`: how many each of TOPICS has. `errors` of the process."""
+        self._errors = errors.of(READER)
         self._connection = connection
         self._ends = ends
         self._codec = codec
@@ -109,7 +113,9 @@ class OutcomeTail:
         self._shut()
 
     def _open(self) -> TopicsReader:
-        return TopicsReader(self._connection, self._position, queued_kb=QUEUED_KB)
+        return TopicsReader(
+            self._connection, self._position, queued_kb=QUEUED_KB, errors=self._errors
+        )
 
     def _reopened(self) -> TopicsReader:
         """After a failure: from where it was, or, where that is gone, from what is left."""

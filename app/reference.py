@@ -21,6 +21,7 @@ from app.reference_states import state_machine_page
 from app.settings import KAFKA_PASS_THROUGH, PREFIX, Settings
 from core import refusals
 from engine.metrics import ALARMS, EngineMetrics, catalogue
+from engine.partition_errors import PartitionErrorMetrics
 from processors.adapter_metrics import AdapterMetrics
 from processors.hanging import HangingMetrics
 from processors.payments_metrics import PaymentsMetrics
@@ -66,7 +67,8 @@ def metrics() -> str:
         [
             (
                 "Each process serves these on `NPP_METRICS_PORT` at `/metrics`. No label ever "
-                "holds a payment id, an account or free text; label sets that are known start at 0."
+                "holds a payment id, an account or free text, but for the Kafka client's words "
+                "about a batch; label sets that are known start at 0."
             )
         ]
     ]
@@ -79,11 +81,11 @@ def metrics() -> str:
     )
     for process, classes in makers:
         registry = CollectorRegistry()
-        for each in classes:
+        for each in (*classes, PartitionErrorMetrics):
             each(registry)
         labels = _labels(registry)
         rows = [
-            (f"`{m.name}`", m.kind, ", ".join(labels.get(m.name, m.labels)) or "-", m.text)
+            (f"`{m.name}`", m.kind, ", ".join(labels.get(m.name) or m.labels) or "-", m.text)
             for m in catalogue(registry)
         ]
         parts.append([f"## `{process}`", "", *table(("metric", "type", "labels", "meaning"), rows)])

@@ -27,6 +27,7 @@ from engine.errors import EngineError
 from engine.health import EngineProbes, HealthServer, Probes
 from engine.loop import Loop
 from engine.metrics import EngineMetrics
+from engine.partition_errors import PartitionErrorMetrics
 from engine.partitioner import partition_of
 from engine.ports import EngineTopology
 from engine.publisher import NotConfirmed, Publisher
@@ -112,6 +113,8 @@ class Room:
         self.ends = LogEnds(self.connection, self.clock)
         self.registry = CollectorRegistry()
         self.health = Health(self.clock)
+        self.partition_error_metrics = PartitionErrorMetrics(self.registry)
+        self.partition_error_metrics.watch(self.health.partition_errors)
         self.counts = self.ends.partition_counts([topic.name for topic in self.topics.topics])
 
     def control(self) -> ReleaseControl:
@@ -227,7 +230,7 @@ def run_verifier(environment: Environment) -> int:
     if keyring.state_schemas(key, locked_fingerprints(environment.ids_lock())):
         write_keyring(folder / "keyring.json", keyring)
     store = DiskStore(folder / "heads")
-    journal = KafkaVerifierLog(room.connection, room.clock)
+    journal = KafkaVerifierLog(room.connection, room.clock, room.health.partition_errors)
     retention = RetentionWatch(
         TopicAdmin(room.connection, room.clock),
         kept_specs(room.topics, environment.topics_profile()),

@@ -144,6 +144,7 @@ class AdaptersProcess:
     def _parts(self, name: str) -> Parts:
         room = self._room
         health = self._healths[name] = Health(room.clock)
+        room.partition_error_metrics.watch(health.partition_errors)
         if name in ADAPTERS:
             self._metrics.watch(name, lambda: health.standing_s)
         return Parts(

@@ -107,14 +107,18 @@ def run_api(environment: Environment) -> int:
 
 def _commands(room: Room, reader: Reader, publisher: Publisher) -> KafkaCommands:
     control = ControlFold(
-        ControlReader(room.connection, topology.CONTROL, room.clock), room.control(), room.clock
+        ControlReader(room.connection, topology.CONTROL, room.clock, room.health.partition_errors),
+        room.control(),
+        room.clock,
     )
     return KafkaCommands(
         publisher=publisher,
         codec=room.codec,
         reader=reader,
         clock=room.clock,
-        tail=OutcomeTail(room.connection, room.ends, room.codec, room.counts),
+        tail=OutcomeTail(
+            room.connection, room.ends, room.codec, room.counts, room.health.partition_errors
+        ),
         control=control,
         partitions=room.counts[topology.OPERATOR_COMMANDS],
     )

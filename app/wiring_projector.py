@@ -16,6 +16,7 @@ from app.wiring import GC_THRESHOLDS, WATCHDOG_S_MAX, Room
 from core.payment.corrupt import CorruptHistory
 from engine.clock import Clock
 from engine.errors import EngineError
+from engine.partition_errors import PartitionErrors
 from engine.watch import start_watchdog, stop_on_signals
 from processors import topology
 from processors.projector import Projector, ProjectorProbes
@@ -43,9 +44,10 @@ def read_model(environment: Environment, clock: Clock) -> Model:
 def rebuild_read_model(environment: Environment, show: Shown) -> Rebuilt:
     """Fill a new generation from offset zero and switch to it. Raises Problem."""
     cluster = Cluster(environment)
+    errors = PartitionErrors(cluster.clock)  # its log lines name them
     model = read_model(environment, cluster.clock)
     rebuild = Rebuild(
-        source=KafkaProjectorLog(cluster.connection, cluster.clock),
+        source=KafkaProjectorLog(cluster.connection, cluster.clock, errors),
         model=model,
         codec=cluster.codec,
         rules_of=rule_files.rules_of,
@@ -74,7 +76,7 @@ def rebuild_read_model(environment: Environment, show: Shown) -> Rebuilt:
 def run_projector(environment: Environment) -> int:
     """`npp run projector`: fills the read model, until SIGTERM. One a read model."""
     room = Room(environment, "projector")
-    source = KafkaProjectorLog(room.connection, room.clock)
+    source = KafkaProjectorLog(room.connection, room.clock, room.health.partition_errors)
     projector = Projector(
         source=source,
         model=read_model(environment, room.clock),

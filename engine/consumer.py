@@ -28,6 +28,7 @@ from engine.errors import (
 )
 from engine.groupmeta import parse
 from engine.lifeline import UNREACHABLE, Lifeline, Membership, Renewals, close_aside
+from engine.partition_errors import PartitionErrors
 from engine.settings import EngineSettings
 
 Name = tuple[str, int]
@@ -39,9 +40,16 @@ class GroupConsumer:
     """Membership, positions and polling of one application's inputs."""
 
     def __init__(
-        self, settings: EngineSettings, application: str, inputs: Sequence[str], clock: Clock
+        self,
+        settings: EngineSettings,
+        application: str,
+        inputs: Sequence[str],
+        clock: Clock,
+        errors: PartitionErrors,
     ) -> None:
+        """`errors` of the process, for partitions that can not be read on."""
         self._settings = settings
+        self.errors = errors.of(f"npp-{application}")
         self._clock = clock
         self._inputs = list(inputs)
         self._assigned: list[Name] | None = None  # assigned by the group, not yet taken by the loop
@@ -73,7 +81,10 @@ class GroupConsumer:
             "fetch.error.backoff.ms": 50,
             "fetch.wait.max.ms": 100,
         }
-        self._consumer = Consumer(self._config)
+        self._consumer = self._made()
+
+    def _made(self) -> Consumer:
+        return Consumer(self._lifeline.told_by(self._config))
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -92,7 +103,7 @@ class GroupConsumer:
         Raises Exit when that came too often.
         """
         self._renewals.note(error)
-        lost, self._consumer = self._consumer, Consumer(self._config)
+        lost, self._consumer = self._consumer, self._made()
         self.epoch += 1
         self._assigned = None
         self._lifeline.heard()
@@ -114,11 +125,16 @@ class GroupConsumer:
             elif is_end_of_partition(error):
                 ends[message.topic() or "", message.partition() or 0] = message.offset() or 0
             else:
-                check_message_error(error)
+                found = check_message_error(message)
+                if found is not None:
+                    self.errors.note(found)
         if self.epoch != before:
             # Polled for an assignment that is no more: read again from what is committed.
             self._lifeline.heard()
             return [], {}
+        if self.errors:
+            read = {(m.topic() or "", m.partition() or 0): (m.offset() or 0) + 1 for m in records}
+            self.errors.given(read | ends)
         if records or ends:
             self._lifeline.heard()
         else:
@@ -146,6 +162,7 @@ class GroupConsumer:
         The client keeps a pause over a new assignment: one that a STOP or a priority left from
         before a rebalance would hold the partition back for ever.
         """
+        self.errors.forget()
         places = [TopicPartition(t, p, offset) for (t, p), offset in offsets.items()]
         call(Step.READ, self._consumer.assign, places)
         call(Step.READ, self._consumer.resume, places)

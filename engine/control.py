@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from engine.clock import Clock
 from engine.errors import EngineError, Exit
+from engine.partition_errors import PartitionErrors
 from engine.ports import ControlState
 from engine.reader import LogEnds, PartitionReader
 
@@ -23,12 +24,21 @@ READ_WAIT_S: Final = 0.05
 FIRST_READ_S_MAX: Final = 60.0
 PASS_S_MAX: Final = 4.0
 UNREADABLE: Final = "control topic unreadable"
+READER: Final = "control"
 
 
 class ControlReader:
     """The control topic's records in order, and whether they are fresh."""
 
-    def __init__(self, connection: Mapping[str, Any], topic: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        connection: Mapping[str, Any],
+        topic: str,
+        clock: Clock,
+        errors: PartitionErrors | None = None,
+    ) -> None:
+        """`errors` of the process, for what the client says of the topic's partition."""
+        self._errors = (errors or PartitionErrors(clock)).of(READER)
         self._connection = connection
         self._topic = topic
         self._clock = clock
@@ -80,7 +90,7 @@ class ControlReader:
     def stopped(self, state: ControlState) -> str | None:
         """Why processing is stopped, or None."""
         if self.unreadable_s() > UNREADABLE_S_MAX:
-            return UNREADABLE
+            return ": ".join([UNREADABLE, *map(str, self._errors.all()[:1])])
         return state.stopped()
 
     def close(self) -> None:
@@ -96,7 +106,7 @@ class ControlReader:
             started_s = self._clock.monotonic_s()
             try:
                 reader = reader or PartitionReader(
-                    self._connection, self._topic, {0: self._position}
+                    self._connection, self._topic, {0: self._position}, errors=self._errors
                 )
                 complete = self._pass(reader)
             except Exit as error:
@@ -118,13 +128,16 @@ class ControlReader:
         """Read up to the end as it stands now; True when it was reached."""
         target = self._ends.stable_once([(self._topic, 0)])[self._topic, 0]
         deadline_s = self._clock.monotonic_s() + PASS_S_MAX
-        while self._position < target:
-            batches, ends = reader.read(READ_COUNT, READ_WAIT_S)
+        while True:
+            # Once in any case: the client's own news would pile up unread in its queue.
+            wait_s = READ_WAIT_S if self._position < target else 0.0
+            batches, ends = reader.read(READ_COUNT, wait_s)
             for record in batches.get(0, ()):
                 if record.value is not None:
                     self._records.append((record.offset, record.value))
                 self._position = record.offset + 1
             self._position = max(self._position, ends.get(0, 0))
+            if self._position >= target:
+                return True
             if self._clock.monotonic_s() > deadline_s:
                 return False
-        return True

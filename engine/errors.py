@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from engine.clock import Clock
 
@@ -122,6 +122,17 @@ _NO_ANSWER: Final = frozenset(
         KafkaError.NETWORK_EXCEPTION,
     }
 )
+# Of a batch as it stands on the log: no other client reads it either.
+_UNREADABLE: Final = frozenset(
+    {
+        KafkaError._BAD_COMPRESSION,
+        KafkaError._BAD_MSG,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_MSG_SIZE,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+    }
+)
+NO_OFFSET: Final = -1
 _OFFSETS_LOST: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 
@@ -198,12 +209,49 @@ def call_until(
             clock.sleep(RETRY_PAUSE_S)
 
 
-def check_message_error(error: KafkaError) -> None:
+class PartitionError(NamedTuple):
+    """What a client says of one partition in place of a record. Others of it may be well."""
+
+    topic: str
+    partition: int
+    offset: int  # of the batch that it can not give; negative when it does not say
+    code: str
+    words: str  # the client's
+    lasts: bool  # no waiting cures it: every reader of this log meets it
+
+    def __str__(self) -> str:
+        where = f"{self.topic} partition {self.partition} at offset {self.offset}"
+        return f"{where}: {self.code}: {self.words}"
+
+
+def check_message_error(message: Message) -> PartitionError | None:
     """An error delivered in place of a record. Raises Exit or ConsumerLost for what no waiting can
-    cure; else returns."""
+    cure; gives what it says of one partition, None when it speaks of the client's connections."""
+    error = message.error()
+    if error is None:
+        raise ValueError("a record")
+    found = _partition_error(message, error)
     meaning = classify(error, Step.READ)
     if isinstance(meaning, (Exit, ConsumerLost)):
-        raise meaning
+        raise type(meaning)(meaning.code, str(found)) if found is not None else meaning
+    return found
+
+
+def out_of_range(message: Message) -> PartitionError | None:
+    """What a client says of a position that is not on the log (any more); None for all else."""
+    error = message.error()
+    if error is None or error.code() not in _OFFSETS_LOST:
+        return None
+    return _partition_error(message, error)
+
+
+def _partition_error(message: Message, error: KafkaError) -> PartitionError | None:
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    if topic is None or partition is None or partition < 0:
+        return None
+    at = NO_OFFSET if offset is None else offset
+    lasts = error.code() in _UNREADABLE
+    return PartitionError(topic, partition, at, error.name(), error.str(), lasts)
 
 
 def is_end_of_partition(error: KafkaError) -> bool:

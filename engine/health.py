@@ -49,6 +49,7 @@ class EngineProbes:
             "phase": health.phase.value,
             "reason": health.reason,
             "partitions": list(health.partitions),
+            "unreadable": health.partition_errors.first(),
         }
 
     def started(self) -> tuple[bool, dict[str, Any]]:

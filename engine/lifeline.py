@@ -3,7 +3,12 @@
 librdkafka forgets each broker that a metadata answer does not name. One answer that names none (all
 of them were taken for dead at that moment: the only broker comes back from a pause, the controllers
 from an outage) leaves the client with nobody to ask, for minutes or for ever, and no error says so
-(librdkafka issue 5301). So whoever hears nothing asks, and a client without an answer is replaced.
+(librdkafka issue 5301). So a client that gets no answers asks a question, and is replaced when
+there is still none.
+
+What counts as an answer is counted by the client itself, in its statistics: any response of any
+broker, however late. The question alone would prove nothing: it waits on the connection behind a
+fetch that the broker holds open for half a second, and behind the load of a busy machine.
 """
 
 from __future__ import annotations
@@ -11,9 +16,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import msgspec
 from confluent_kafka import Consumer
 
 from engine.clock import Clock
@@ -21,17 +27,29 @@ from engine.errors import ConsumerLost, EngineError, Exit, Step, call
 from engine.groupmeta import parse
 
 ASK_AFTER_S: Final = 5.0  # of silence, and again so long after each question
-ANSWER_S_MAX: Final = 0.5
+ANSWER_S_MAX: Final = 0.5  # the caller waits so long; a later answer counts all the same
+STATISTICS_MS: Final = 2_000  # less than ASK_AFTER_S: a client with answers is never asked
+CLIENTS_KEPT_MAX: Final = 4  # this one, and those it has replaced that are still being closed
 LOST_AFTER_S: Final = 15.0
 CLOSE_S_MAX: Final = 5.0
 UNREACHABLE: Final = "UNREACHABLE"
 NOT_JOINED: Final = "NOT_JOINED"
-DEAF: Final = "DEAF"
-SEEN_LATE: Final = frozenset({UNREACHABLE, NOT_JOINED, DEAF})
+NOT_FETCHING: Final = "NOT_FETCHING"
+SEEN_LATE: Final = frozenset({UNREACHABLE, NOT_JOINED, NOT_FETCHING})
 LOOK_EVERY_S: Final = 1.0
 JOIN_S_MAX: Final = 45.0  # a member that is slow to give its partitions up holds the others up
 RENEWALS_MAX: Final = 3
 RENEWALS_S: Final = 120.0
+
+
+class Statistics(msgspec.Struct, frozen=True):
+    """What is read of librdkafka's statistics."""
+
+    name: str  # of the client
+    rx: int  # responses of all its brokers so far
+
+
+_statistics: Final = msgspec.json.Decoder(Statistics).decode
 
 
 class Lifeline:
@@ -39,7 +57,28 @@ class Lifeline:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._responses: dict[str, int] = {}  # by client
         self.heard()
+
+    def told_by(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A client's configuration, with which it tells this lifeline of every answer.
+
+        The client must be polled all the time, or its statistics pile up in its queue.
+        """
+        return {
+            **config,
+            "statistics.interval.ms": STATISTICS_MS,
+            "stats_cb": self.note_statistics,
+        }
+
+    def note_statistics(self, text: str) -> None:
+        """The client's own count of answers: one more than the last time is a sign of life."""
+        seen = _statistics(text)
+        if seen.rx > self._responses.get(seen.name, 0):
+            self.heard()
+        self._responses[seen.name] = seen.rx
+        if len(self._responses) > CLIENTS_KEPT_MAX:
+            del self._responses[next(iter(self._responses))]
 
     def heard(self) -> None:
         """The client has an answer."""
@@ -47,10 +86,10 @@ class Lifeline:
         self._unanswered = 0
 
     def lost(self, ask: Callable[..., Any], *arguments: Any) -> bool:
-        """True when silence has lasted LOST_AFTER_S and `ask(*arguments, timeout=)`, a question
-        that any broker answers, had no answer more than once: a process that stood still itself
-        asks again first. Waits ANSWER_S_MAX at most, every ASK_AFTER_S. Raises Exit when asking is
-        forbidden."""
+        """True when the client has had no answer for LOST_AFTER_S and `ask(*arguments, timeout=)`,
+        a question that any broker answers, had none more than once: a process that stood still
+        itself asks again first. Waits ANSWER_S_MAX at most, every ASK_AFTER_S. Raises Exit when
+        asking is forbidden."""
         now_s = self._clock.monotonic_s()
         if now_s - self._asked_s < ASK_AFTER_S:
             return False

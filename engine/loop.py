@@ -33,13 +33,14 @@ from engine.heard import HeardGate
 from engine.held import Held
 from engine.lag import Lag
 from engine.metrics import EngineMetrics
+from engine.pauses import Pauses
 from engine.ports import Application, ControlState, CrashPoint, InputRecord
 from engine.priority import PriorityPause
 from engine.reader import LogEnds
 from engine.records import to_input_record
 from engine.settings import Alarm, EngineSettings
 from engine.sizing import BatchSizer
-from engine.standing import Hearing
+from engine.standing import StallDetector
 from engine.states import PartitionStates
 from engine.store import Store
 from engine.takeover import Blocked, Takeover
@@ -83,8 +84,10 @@ class Loop:
         self._stopping = False
         identity = settings.transactional_id(topology.application)
         self._ends = LogEnds(settings.connection, clock)
-        self._control = ControlReader(settings.connection, topology.control, clock)
-        self._consumer = GroupConsumer(settings, topology.application, topology.inputs, clock)
+        errors = health.partition_errors
+        self._control = ControlReader(settings.connection, topology.control, clock, errors)
+        name, inputs = topology.application, topology.inputs
+        self._consumer = GroupConsumer(settings, name, inputs, clock, errors)
         self._producer = TransactionalProducer(
             settings.connection, identity, clock, settings.transaction
         )
@@ -96,12 +99,13 @@ class Loop:
         self._gate = HeardGate(topology.heard_before_timers, self._ends.ask_high)
         self._priority = PriorityPause(topology, self._ends.ask_stable)
         self._lag = Lag(topology.journal, self._ends, metrics)
-        self._hearing = Hearing(self._ends, clock)
+        self._stalls = StallDetector(self._ends, clock)
+        self._pauses = Pauses(self._consumer, self._stalls)
         self._sizer = BatchSizer()
         self._states: dict[int, PartitionStates] = {}
         self._positions: dict[Name, int] = {}
         self._held = Held(clock)
-        self._fetching_paused = False
+        self._stopped = False
 
     def request_stop(self) -> None:
         """End after the batch in hand; safe from a signal handler."""
@@ -156,6 +160,8 @@ class Loop:
         if reason is not None:
             if messages:
                 self._rewind()  # fetched before the pause: they wait in their topics
+            else:
+                self._note_ends(ends)
             return
         now_ms = self._clock.now_ms()
         records = [to_input_record(message, now_ms) for message in messages]
@@ -170,9 +176,11 @@ class Loop:
             self._metrics.polled(len(messages), polled_s - started_s)
         backlog = len(messages) >= self._sizer.count // 2
         self._balance(backlog)
-        reading = not (backlog or self._held or self._priority.paused)
-        self._hearing.check(self._positions, lambda: self._positions, reading=reading)
-        self._lag.observe(done_s, self._positions, self._states, self._hearing.seconds)
+        self._pauses.want(self._unwanted())
+        if backlog:
+            self._stalls.backlog()
+        self._stalls.check(self._positions, lambda: self._positions, self._consumer.errors)
+        self._lag.observe(done_s, self._positions, self._states, self._stalls.seconds)
 
     # -- a batch -----------------------------------------------------------------------------------
 
@@ -219,7 +227,7 @@ class Loop:
     def _commit(self, run: BatchRun, started_s: float) -> bool:
         """One transaction; False when it certainly did not happen and may be run again."""
         if run.is_empty():
-            self._hold(run)
+            self._held.add(run.held)
             return True
         offsets = run.next_offsets or self._anchor(run)
         producer, overlay = self._producer, run.overlay
@@ -250,7 +258,7 @@ class Loop:
         now_ms = self._clock.now_ms()
         run.applied(producer.acknowledged(), now_ms)
         self._positions.update(offsets)
-        self._hold(run)
+        self._held.add(run.held)
         marks_s.append(self._clock.monotonic_s())
         self._metrics.committed(run.records, now_ms, marks_s)
         return True
@@ -296,20 +304,9 @@ class Loop:
 
     # -- waiting for a dependency ------------------------------------------------------------------
 
-    def _hold(self, run: BatchRun) -> None:
-        """Keep what could not be read yet; its partitions fetch nothing meanwhile."""
-        self._held.add(run.held)
-        for number in run.held:
-            self._consumer.pause(self._names(number))
-
     def _held_records(self) -> list[InputRecord]:
-        due = self._held.take_due()
-        for number in due:
-            self._consumer.resume(self._names(number))
-        return [record for records in due.values() for record in records]
-
-    def _names(self, number: int) -> list[Name]:
-        return [(topic, number) for topic in self._topology.inputs]
+        """What is to be tried again now; its partitions fetch nothing until it could be read."""
+        return [record for records in self._held.take_due().values() for record in records]
 
     def _note_ends(self, ends: dict[Name, int]) -> None:
         """Positions past control markers: everything before the end was decided."""
@@ -325,8 +322,9 @@ class Loop:
         self._held.forget()
         self._gate.reset()
         self._priority.reset()
-        self._hearing.begin()
-        self._fetching_paused = False
+        self._stalls.begin()
+        self._pauses.forget()
+        self._stopped = False
         self._takeover.epoch = self._consumer.epoch
         self._metrics.rebalances(self._consumer.rebalances)
         if assigned is None:
@@ -335,7 +333,7 @@ class Loop:
         try:
             taken = self._takeover.take(assigned, self._consumer, self._control, self._producer)
         except Blocked as blocked:
-            self._health.wait(Phase.BLOCKED, blocked.reason)
+            self._health.wait(blocked.phase, blocked.reason)
             self._consumer.give_back(assigned)
             self._clock.sleep(BLOCKED_WAIT_S)
             return
@@ -344,7 +342,7 @@ class Loop:
             return
         if taken is not None:
             self._states, self._positions = taken
-            self._hearing.begin()
+            self._stalls.begin()
 
     def _renew(self, error: ConsumerLost) -> None:
         """Another consumer takes this one's place; everything is taken again from what is
@@ -371,24 +369,31 @@ class Loop:
             return
         if reason is not None:
             self._health.wait(Phase.STOPPED, reason)
-            if not self._fetching_paused:
-                self._consumer.pause(self._positions)
-                self._fetching_paused = True
-        elif self._fetching_paused:
-            self._consumer.resume(self._positions)
+            self._stopped = True
+            self._pauses.want(frozenset(self._positions))
+            return
+        if self._stopped:
+            self._stopped = False
             self._priority.reset()
-            self._hearing.not_reading()
-            self._fetching_paused = False
-            for number in self._held:
-                self._consumer.pause(self._names(number))
-        if reason is None:
-            self._health.wait(Phase.RUNNING, "")
+            self._pauses.want(self._unwanted())
+        self._health.wait(Phase.RUNNING, "")
 
     def _balance(self, backlog: bool) -> None:
-        """While answers and operators' commands are unread, command partitions are paused."""
-        if not self._positions or self._held:
-            return
-        change = self._priority.decide(backlog, self._positions, self._clock.monotonic_s())
-        if change is not None:
-            names = self._priority.low_names(self._positions)
-            (self._consumer.pause if change else self._consumer.resume)(names)
+        """While answers and operators' commands are unread, command partitions are paused. What
+        can not be read now holds up its own partition only."""
+        held, errors, positions = self._held, self._consumer.errors, self._positions
+        if held or errors:
+            positions = {
+                n: at for n, at in positions.items() if n[1] not in held and n not in errors
+            }
+        self._priority.decide(backlog, positions, self._clock.monotonic_s())
+
+    def _unwanted(self) -> frozenset[Name]:
+        """What fetches nothing: partitions with a record that waits for a dependency, commands
+        behind others, and batches that were just tried in vain."""
+        names = self._consumer.errors.resting()
+        if self._priority.paused:
+            names |= {*self._priority.low_names(self._positions)}
+        if self._held:
+            names |= {(t, n) for n in self._held for t in self._topology.inputs}
+        return names

@@ -289,5 +289,6 @@ def catalogue(registry: CollectorRegistry) -> list[Described]:
     for family in registry.collect():
         name = family.name + ("_total" if family.type == "counter" else "")
         labels = {label for s in family.samples for label in s.labels} - {"le", "quantile"}
+        labels |= set(getattr(family, "_labelnames", ()))  # of one that has no sample yet
         lines.append(Described(name, family.type, tuple(sorted(labels)), family.documentation))
     return sorted(lines)

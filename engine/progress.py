@@ -50,6 +50,13 @@ class Places:
         with self._lock:
             self._progress = {name: Progress() for name in names}
 
+    def begin(self, offsets: Mapping[Name, int]) -> None:
+        """These are read from here on, where they were committed: everything before is done."""
+        with self._lock:
+            for name in offsets.keys() & self._progress.keys():
+                progress = self._progress[name]
+                progress.highest = progress.done = progress.committed = offsets[name]
+
     def names(self) -> list[Name]:
         return list(self._progress)
 

@@ -111,8 +111,8 @@ class Publisher:
             "queue.buffering.max.kbytes": QUEUE_KBYTES_MAX,
             "message.timeout.ms": int(CONFIRM_S * 1000),
         }
-        self._client = _Client(self._config)
         self._lifeline = Lifeline(self._clock)
+        self._client = self._made()
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
         self._closing = False
@@ -268,11 +268,14 @@ class Publisher:
                 self._failure = error
                 return
 
+    def _made(self) -> _Client:
+        return _Client(self._lifeline.told_by(self._config))
+
     def _renew(self) -> None:
         """Another client takes this one's place. Whoever waits hears that nothing is confirmed, and
         publishes again under the same identity."""
         _log.warning("publisher's client is replaced: no broker answers it any more")
-        lost, self._client = self._client.producer, _Client(self._config)
+        lost, self._client = self._client.producer, self._made()
         self._lifeline.heard()
         lost.purge()
         call(Step.WORK, lost.flush, PURGED_S_MAX)

@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from engine.clock import Clock, SystemClock
 from engine.errors import (
     Exit,
+    PartitionError,
     Retry,
     Step,
     call,
@@ -24,6 +25,8 @@ from engine.errors import (
     is_end_of_partition,
 )
 from engine.lifeline import LOST_AFTER_S, Lifeline, close_aside
+from engine.offset_answers import earliest, latest, results
+from engine.partition_errors import ReaderErrors, Rest
 from engine.records import LogRecord, to_log_record
 
 READ_COUNT: Final = 10_000
@@ -33,6 +36,7 @@ QUERY_S: Final = 10.0
 ONCE_S: Final = 2.0
 QUERY_DEADLINE_S: Final = 60.0
 NO_PROGRESS_S_MAX: Final = 60.0
+UNREADABLE: Final = "UNREADABLE"
 _NOT_THERE: Final = frozenset(
     {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED}
 )
@@ -60,10 +64,12 @@ class PartitionReader:
         *,
         isolation: str = "read_committed",
         extra: Mapping[str, Any] | None = None,
+        errors: ReaderErrors | None = None,
     ) -> None:
         """`start`: first offset by partition. `isolation`: read_committed or read_uncommitted.
 
-        For one that ends at a known end, `extra` is TO_AN_END.
+        For one that ends at a known end, `extra` is TO_AN_END. With `errors` a partition that can
+        not be read on is noted there and the others go on; without, `read` raises Exit.
         """
         self._topic = topic
         self._config = {
@@ -75,11 +81,16 @@ class PartitionReader:
             **(extra or {}),
         }
         self._next = dict(start)
+        self.trouble: PartitionError | None = None  # what the client said last of a partition
+        self._errors = errors
+        if errors is not None:
+            errors.forget()
+        self._rest = None if errors is None else Rest(errors)
         self._lifeline = Lifeline(SystemClock())
         self._consumer = self._assigned()
 
     def _assigned(self) -> Consumer:
-        consumer = Consumer(self._config)
+        consumer = Consumer(self._lifeline.told_by(self._config))
         places = [TopicPartition(self._topic, n, offset) for n, offset in self._next.items()]
         call(Step.READ, consumer.assign, places)
         return consumer
@@ -88,6 +99,8 @@ class PartitionReader:
         """Records by partition in order, and for partitions that came to their end that offset.
 
         A client that does not reach the brokers any more is replaced; an end may come again then.
+        Raises Exit: UNREADABLE for a batch that no client can read (see `errors`), OFFSETS_LOST for
+        a position that is not on the log.
         """
         batches: dict[int, list[LogRecord]] = {}
         ends: dict[int, int] = {}
@@ -97,7 +110,7 @@ class PartitionReader:
                 if is_end_of_partition(error):
                     ends[_int(message.partition())] = _int(message.offset())
                 else:
-                    check_message_error(error)
+                    self._note(check_message_error(message))
                 continue
             record = to_log_record(message)
             batch = batches.get(record.partition)
@@ -107,13 +120,28 @@ class PartitionReader:
                 batch.append(record)
         for number in self._next.keys() & batches.keys():
             self._next[number] = batches[number][-1].offset + 1
+        if self._errors is not None and self._rest is not None:
+            read = {n: records[-1].offset + 1 for n, records in batches.items()}
+            self._errors.given({(self._topic, n): at for n, at in (read | ends).items()})
+            self._rest.keep(self._consumer)
         if batches or ends:
             self._lifeline.heard()
         elif self._lifeline.lost(self._consumer.list_topics, self._topic):
             close_aside(self._consumer)
             self._consumer = self._assigned()
             self._lifeline.heard()
+            if self._rest is not None:
+                self._rest.forget()
         return batches, ends
+
+    def _note(self, error: PartitionError | None) -> None:
+        if error is None:
+            return
+        self.trouble = error
+        if self._errors is not None:
+            self._errors.note(error)
+        elif error.lasts:
+            raise Exit(UNREADABLE, str(error))
 
     def stop(self, partition: int) -> None:
         """No more of this partition."""
@@ -202,19 +230,19 @@ class LogEnds:
             isolation_level=isolation,
             request_timeout=timeout_s,
         )
-        return _results(futures)
+        return results(futures)
 
     def low(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """First offset that is still there."""
-        return self.query(partitions, _earliest(), IsolationLevel.READ_UNCOMMITTED)
+        return self.query(partitions, earliest(), IsolationLevel.READ_UNCOMMITTED)
 
     def high(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Next offset to be written, records of open transactions included."""
-        return self.query(partitions, _latest(), IsolationLevel.READ_UNCOMMITTED)
+        return self.query(partitions, latest(), IsolationLevel.READ_UNCOMMITTED)
 
     def stable(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Last stable offset: everything below it is decided."""
-        return self.query(partitions, _latest(), IsolationLevel.READ_COMMITTED)
+        return self.query(partitions, latest(), IsolationLevel.READ_COMMITTED)
 
     def high_once(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """High watermarks, asked once and quickly. Raises any of the five meanings."""
@@ -229,7 +257,7 @@ class LogEnds:
     ) -> dict[tuple[str, int], int]:
         """Not asked again here; but whoever asks next asks today's leaders."""
         try:
-            return call(Step.READ, self._query, partitions, _latest(), isolation, ONCE_S)
+            return call(Step.READ, self._query, partitions, latest(), isolation, ONCE_S)
         except Retry:
             with contextlib.suppress(Retry):
                 self._find_leaders()
@@ -259,7 +287,7 @@ class LogEnds:
             if not all(future.done() for future in asked.values()):
                 return None
             try:
-                return call(Step.READ, _results, asked)
+                return call(Step.READ, results, asked)
             except Retry:
                 with contextlib.suppress(Retry):  # this is asked again as often as it takes
                     self._find_leaders()
@@ -272,7 +300,7 @@ class LogEnds:
         self, partitions: Sequence[tuple[str, int]], isolation: IsolationLevel
     ) -> dict[TopicPartition, Any]:
         futures: dict[TopicPartition, Any] = self._admin.list_offsets(
-            {TopicPartition(t, p): _latest() for t, p in partitions},
+            {TopicPartition(t, p): latest() for t, p in partitions},
             isolation_level=isolation,
             request_timeout=ONCE_S,
         )
@@ -340,7 +368,8 @@ def read_all(
             if batches or reached:
                 moved_s = clock.monotonic_s()
             elif clock.monotonic_s() - moved_s > NO_PROGRESS_S_MAX:
-                raise Exit("READ_STUCK", f"{topic}: nothing for {NO_PROGRESS_S_MAX:.0f} s")
+                said = f": {reader.trouble}" if reader.trouble else ""
+                raise Exit("READ_STUCK", f"{topic}: nothing for {NO_PROGRESS_S_MAX:.0f} s{said}")
             for number, records in batches.items():
                 if number not in position:
                     continue
@@ -360,27 +389,7 @@ def read_all(
         reader.close()
 
 
-def _results(futures: Mapping[TopicPartition, Any]) -> dict[tuple[str, int], int]:
-    """Raises Retry for an answer without an offset: while a partition's leader is not known, as
-    after an outage, the client gives -1001 and no error."""
-    found = {(tp.topic, tp.partition): f.result().offset for tp, f in futures.items()}
-    if missing := [name for name, offset in found.items() if offset < 0]:
-        topic, number = missing[0]
-        raise Retry("NO_OFFSET", f"{len(missing)} without an offset, {topic} {number} among them")
-    return found
-
-
 def _int(value: int | None) -> int:
     if value is None:
         raise ValueError("a record without partition or offset")
     return value
-
-
-def _latest() -> OffsetSpec:
-    spec: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    return spec
-
-
-def _earliest() -> OffsetSpec:
-    spec: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-    return spec

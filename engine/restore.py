@@ -103,7 +103,8 @@ def restore(
             elif clock.monotonic_s() - moved_s > NO_PROGRESS_S_MAX:
                 raise Exit(
                     "RESTORE_STUCK",
-                    f"nothing for {NO_PROGRESS_S_MAX:.0f} s, still to read {progress.remaining}",
+                    f"nothing for {NO_PROGRESS_S_MAX:.0f} s, still to read {progress.remaining}"
+                    + (f": {reader.trouble}" if reader.trouble else ""),
                 )
     finally:
         reader.close()

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from engine.clock import Clock
 from engine.errors import EngineError, Exit
+from engine.partition_errors import ReaderErrors
 from engine.reader import LogEnds, PartitionReader
 from engine.records import LogRecord
 
@@ -33,7 +34,10 @@ class Scout:
         topic: str,
         clock: Clock,
         observe: Callable[[LogRecord], None],
+        errors: ReaderErrors,
     ) -> None:
+        """`errors`: for partitions that can not be read on; they never are fresh then."""
+        self._errors = errors
         self._connection = connection
         self._topic = topic
         self._clock = clock
@@ -100,7 +104,9 @@ class Scout:
                 if positions:
                     if reader is None:
                         positions = self._there(positions)
-                        reader = PartitionReader(self._connection, self._topic, positions)
+                        reader = PartitionReader(
+                            self._connection, self._topic, positions, errors=self._errors
+                        )
                     self._pass(reader, positions, generation)
             except Exit as error:
                 self._failure = error
@@ -128,19 +134,24 @@ class Scout:
         ends = self._ends.high_once([(self._topic, n) for n in positions])
         left = {n for n, at in positions.items() if at < ends[self._topic, n]}
         self._note(set(positions) - left, asked_s, generation)
-        while left and not self._stopping and generation == self._generation:
-            batches, reached = reader.read(READ_COUNT, READ_WAIT_S)
-            for number, records in batches.items():
-                for record in records:
-                    self._observe(record)
-                positions[number] = records[-1].offset + 1
-            for number, end in reached.items():
-                positions[number] = max(positions[number], end)
+        # Once in any case: the client's own news would pile up unread in its queue.
+        self._read(reader, positions, READ_WAIT_S if left else 0.0)
+        while not self._stopping and generation == self._generation:
             done = {n for n in left if positions[n] >= ends[self._topic, n]}
             self._note(done, asked_s, generation)
             left -= done
-            if self._clock.monotonic_s() - asked_s > PASS_S_MAX:
+            if not left or self._clock.monotonic_s() - asked_s > PASS_S_MAX:
                 return
+            self._read(reader, positions, READ_WAIT_S)
+
+    def _read(self, reader: PartitionReader, positions: dict[int, int], wait_s: float) -> None:
+        batches, reached = reader.read(READ_COUNT, wait_s)
+        for number, records in batches.items():
+            for record in records:
+                self._observe(record)
+            positions[number] = records[-1].offset + 1
+        for number, end in reached.items():
+            positions[number] = max(positions[number], end)
 
     def _note(self, numbers: set[int], asked_s: float, generation: int) -> None:
         with self._changed:

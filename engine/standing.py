@@ -1,24 +1,25 @@
-"""Places that do not move although decided records lie before them: for how long.
+"""Partitions that do not move although decided records lie before them: for how long.
 
-Nothing else tells that a partition is not read: a client that is deaf for it, a record that hangs,
-a process that waits for what never comes. All are silent while the topic grows.
+Nothing else tells that a partition is not read: a client that does not fetch it, a record that
+hangs, a process that waits for what never comes. All are silent while the topic grows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Final
 
 from engine.clock import Clock
 from engine.errors import ConsumerLost
 from engine.heard import Ends
-from engine.lifeline import DEAF
+from engine.lifeline import NOT_FETCHING
 from engine.reader import LogEnds
 
 Name = tuple[str, int]  # topic and partition
 LOOK_EVERY_S: Final = 2.0
 ELAPSED_S_MAX: Final = 2 * LOOK_EVERY_S  # of one look: nobody was seen to stand meanwhile
-DEAF_AFTER_S: Final = 10.0
+NOT_FETCHING_S: Final = 10.0
+TURN_S_MAX: Final = 60.0  # in a backlog the client's one queue is full of others' records
 
 
 class Standing:
@@ -41,14 +42,22 @@ class Standing:
         }
         self._at = waiting
 
+    def at(self, name: Name) -> int | None:
+        """Where the last look saw it wait; None when nothing lay before it."""
+        return self._at.get(name)
+
     def longest(self) -> float:
         """Seconds of the place that has stood longest."""
         return max(self.seconds.values(), default=0.0)
 
 
-class Hearing:
-    """Whether a consumer is given what is on the log: its places are compared with what another
-    client says, now and then, never waited for."""
+class StallDetector:
+    """Whether a consumer is given what is on the log: its positions are compared with what another
+    client says, now and then, never waited for.
+
+    Each partition is judged by itself, unless it is paused or the client has said why it can not
+    read it: whatever happens to the others, records that lie before it must come.
+    """
 
     def __init__(self, ends: LogEnds, clock: Clock) -> None:
         self._ends = ends
@@ -57,40 +66,65 @@ class Hearing:
         self.begin()
 
     def begin(self) -> None:
-        """Places were taken, perhaps the same anew after a long restore: nothing is known of
-        them."""
+        """Partitions were assigned, perhaps the same anew after a long restore: nothing is known of
+        them, and none is paused."""
         self._standing = Standing()
         self._asked = None
-        self._looked_s = self._reading_s = self._clock.monotonic_s()
+        self._looked_s = self._began_s = self._clock.monotonic_s()
+        self._backlog_s = float("-inf")
+        self._paused: set[Name] = set()
+        self._resumed_s: dict[Name, float] = {}
 
     @property
     def seconds(self) -> Mapping[Name, float]:
-        """For how long places have stood; those alone before which something lies."""
+        """For how long partitions have stood; those alone before which something lies."""
         return self._standing.seconds
 
-    def check(
-        self, positions: Mapping[Name, int], idle: Callable[[], Container[Name]], *, reading: bool
-    ) -> float:
-        """The seconds for which some place has stood. `positions` as in Standing; `idle`: places
-        with nothing under way; `reading`: whatever lies before them should come at once, since
-        nothing is paused and no backlog is worked off.
+    def pause(self, names: Iterable[Name]) -> None:
+        """These fetch nothing from now on, and are meant to."""
+        self._paused.update(names)
 
-        Raises ConsumerLost when an idle place was not given a record for DEAF_AFTER_S though one
-        was there and all was read; Exit when asking is forbidden.
+    def resume(self, names: Iterable[Name]) -> None:
+        """These are fetched again: they are given time before anything is expected."""
+        now_s = self._clock.monotonic_s()
+        for name in names:
+            self._paused.discard(name)
+            self._resumed_s[name] = now_s
+
+    def backlog(self) -> None:
+        """A full batch was read: each partition waits for its turn, but not for ever."""
+        self._backlog_s = self._clock.monotonic_s()
+
+    def check(
+        self,
+        positions: Mapping[Name, int],
+        idle: Callable[[], Container[Name]],
+        explained: Container[Name] = (),
+    ) -> float:
+        """The seconds for which some partition has stood. `positions` as in Standing; `idle`: those
+        with nothing under way; `explained`: those of which the client has said why it can not read
+        them.
+
+        Raises ConsumerLost when a partition was not given a record for NOT_FETCHING_S (in a
+        backlog: TURN_S_MAX) though one was there and nothing explains it; Exit when asking is
+        forbidden.
         """
         now_s = self._clock.monotonic_s()
         self._look(now_s, positions)
-        if not reading:
-            self.not_reading()
-        elif now_s - self._reading_s >= DEAF_AFTER_S:
-            for (topic, number), stood_s in self.seconds.items():
-                if stood_s >= DEAF_AFTER_S and (topic, number) in idle():
-                    raise ConsumerLost(DEAF, f"{topic} {number} has records that do not come")
+        limit_s = NOT_FETCHING_S if now_s - self._backlog_s >= NOT_FETCHING_S else TURN_S_MAX
+        for name, stood_s in self._standing.seconds.items():
+            if stood_s < limit_s or name in self._paused or name in explained:
+                continue
+            fetched_s = now_s - max(self._began_s, self._resumed_s.get(name, self._began_s))
+            # The last look is seconds old: what has moved since then does not stand.
+            still = self._standing.at(name) == positions.get(name)
+            if still and fetched_s >= limit_s and name in idle():
+                topic, number = name
+                raise ConsumerLost(
+                    NOT_FETCHING,
+                    f"{topic} {number} has records that did not come for {stood_s:.0f} s",
+                )
         return self._standing.longest()
-
-    def not_reading(self) -> None:
-        """Something is paused: nothing is expected."""
-        self._reading_s = self._clock.monotonic_s()
 
     def _look(self, now_s: float, positions: Mapping[Name, int]) -> None:
         """Note the answer that has come, or ask again when it is time."""

@@ -20,6 +20,7 @@ from engine.assignment import (
 from engine.clock import Clock
 from engine.consumer import GroupConsumer, Name
 from engine.control import UNREADABLE, ControlReader
+from engine.errors import Retry
 from engine.metrics import EngineMetrics
 from engine.ports import Application, ControlState, CrashPoint, DependencyDown
 from engine.reader import LogEnds, read_all
@@ -37,6 +38,8 @@ STORE_DISCARDED: Final = "STORE_DISCARDED"
 # A store written so soon after a recovery, by another clock, may be of before it.
 RECOVERY_MARGIN_MS: Final = 2 * CLOCK_DIFFERENCE_MS_MAX
 CLOCK_OFF: Final = "CLOCK_OFF"
+CLOCK_TRIES_MAX: Final = 3  # then no partition is taken, and all of it is tried again
+CLOCK_PAUSE_S: Final = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -44,9 +47,10 @@ _log = logging.getLogger(__name__)
 class Blocked(Exception):
     """No partition may be taken now; the same assignment is tried again."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, phase: Phase = Phase.BLOCKED) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.phase = phase  # HALTED: trying again helps nothing, a person has to
 
 
 class Takeover:
@@ -151,12 +155,26 @@ class Takeover:
         if reason is not None:
             raise Blocked(reason)
         self._health.beat()
-        difference_ms = producer.probe_clock(self._topology.quarantine)
-        if difference_ms is not None and abs(difference_ms) > CLOCK_DIFFERENCE_MS_MAX:
+        difference_ms = self._clock_difference_ms(producer)
+        if abs(difference_ms) > CLOCK_DIFFERENCE_MS_MAX:
             self._raise_alarm(
                 CLOCK_OFF, None, f"this clock is {-difference_ms} ms off the broker's"
             )
             raise Blocked(f"clock is {-difference_ms} ms off the broker's")
+
+    def _clock_difference_ms(self, producer: TransactionalProducer) -> int:
+        """Broker time minus our time. Raises Blocked when the broker does not say it: a clock that
+        nobody has compared may be any time off (domain.md §8)."""
+        why = ""
+        for _ in range(CLOCK_TRIES_MAX):
+            try:
+                return producer.probe_clock(self._topology.quarantine)
+            except Retry as unknown:
+                why = str(unknown)
+                _log.warning("the broker did not say its time: %s", why)
+                self._health.beat()
+                self._clock.sleep(CLOCK_PAUSE_S)
+        raise Blocked(f"the broker did not say its time, {CLOCK_TRIES_MAX} times: {why}")
 
     def _watermarks(self, numbers: Sequence[int]) -> dict[Name, Watermarks]:
         topology = self._topology
@@ -175,8 +193,8 @@ class Takeover:
             self._kept[number] = self._open(number)
         self._unchecked = (self._unchecked & set(numbers)) | set(fresh)
         states = {n: self._kept[n] for n in numbers}
-        self._health.wait(Phase.RESTORING, "")
-        self._metrics.partitions(0, len(numbers), 0)
+        if self._health.phase is not Phase.HALTED:  # else it stays so until the log is whole again
+            self._restoring(len(numbers))
         try:
             for number in fresh:
                 self._discard_vanished(states[number])
@@ -193,8 +211,8 @@ class Takeover:
             self._kept.clear()
             self._metrics.partitions(0, 0, len(numbers))
             self._raise_alarm(LOG_TAIL_LOST, lost.partition, lost.detail)
-            self._health.wait(Phase.HALTED, f"{LOG_TAIL_LOST}: {lost}")
-            raise Blocked(f"{LOG_TAIL_LOST}: {lost}") from lost
+            raise Blocked(f"{LOG_TAIL_LOST}: {lost}", Phase.HALTED) from lost
+        self._restoring(len(numbers))
 
         def keep_alive() -> bool:
             self._health.beat()
@@ -225,6 +243,10 @@ class Takeover:
                     states[number], sorted(unreadable), marks[topology.journal, number], keep_alive
                 )
         return states
+
+    def _restoring(self, count: int) -> None:
+        self._health.wait(Phase.RESTORING, "")
+        self._metrics.partitions(0, count, 0)
 
     def _open(self, number: int) -> PartitionStates:
         """The partition's states as the store has them; an unreadable store is discarded."""

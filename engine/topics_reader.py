@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, TopicPartition
 from engine.clock import SystemClock
 from engine.errors import Step, call, check_message_error, is_end_of_partition
 from engine.lifeline import Lifeline, close_aside
+from engine.partition_errors import ReaderErrors, Rest
 from engine.reader import READING
 from engine.records import LogRecord, to_log_record
 
@@ -31,9 +32,15 @@ class TopicsReader:
     """Committed records of some partitions of several topics."""
 
     def __init__(
-        self, connection: Mapping[str, Any], start: Mapping[Place, int], *, queued_kb: int
+        self,
+        connection: Mapping[str, Any],
+        start: Mapping[Place, int],
+        *,
+        queued_kb: int,
+        errors: ReaderErrors,
     ) -> None:
-        """`start`: first offset by place; `queued_kb` bounds what is fetched ahead."""
+        """`start`: first offset by place; `queued_kb` bounds what is fetched ahead. A partition
+        that can not be read on is noted in `errors`; the others go on."""
         self._config = {
             **connection,
             **READING,
@@ -42,11 +49,14 @@ class TopicsReader:
             "queued.max.messages.kbytes": queued_kb,
         }
         self._next = dict(start)
+        self._errors = errors
+        errors.forget()
+        self._rest = Rest(errors)
         self._lifeline = Lifeline(SystemClock())
         self._consumer = self._assigned()
 
     def _assigned(self) -> Consumer:
-        consumer = Consumer(self._config)
+        consumer = Consumer(self._lifeline.told_by(self._config))
         places = [TopicPartition(topic, n, offset) for (topic, n), offset in self._next.items()]
         call(Step.READ, consumer.assign, places)
         return consumer
@@ -65,7 +75,9 @@ class TopicsReader:
                     place = (message.topic() or "", message.partition() or 0)
                     ends[place] = message.offset() or 0
                 else:
-                    check_message_error(error)
+                    found = check_message_error(message)
+                    if found is not None:
+                        self._errors.note(found)
                 continue
             record = to_log_record(message)
             place = (record.topic, record.partition)
@@ -76,12 +88,16 @@ class TopicsReader:
                 held.append(record)
         for place, read in records.items():
             self._next[place] = read[-1].offset + 1
+        read_to = {place: read[-1].offset + 1 for place, read in records.items()}
+        self._errors.given(read_to | ends)
+        self._rest.keep(self._consumer)
         if records or ends:
             self._lifeline.heard()
         elif self._lifeline.lost(self._consumer.list_topics, next(iter(self._next), (None,))[0]):
             close_aside(self._consumer)
             self._consumer = self._assigned()
             self._lifeline.heard()
+            self._rest.forget()
         return Reading(records, ends)
 
     def close(self) -> None:

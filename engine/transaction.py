@@ -25,7 +25,17 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message, Prod
 
 from engine.batch import Output, TopicPartitionKey
 from engine.clock import MS_PER_S, Clock
-from engine.errors import Abort, EngineError, Exit, Fenced, Rebuild, Step, call, call_until
+from engine.errors import (
+    Abort,
+    EngineError,
+    Exit,
+    Fenced,
+    Rebuild,
+    Retry,
+    Step,
+    call,
+    call_until,
+)
 from engine.producing import producing
 
 QUEUE_MESSAGES_MAX: Final = 500_000
@@ -85,6 +95,7 @@ class TransactionalProducer:
         self._status = Status.NEW
         self._producer: Producer | None = None
         self._error_seen: str | None = None
+        self._refusal: str | None = None  # of a record, by the broker
         self._begun_s = 0.0
         self._acknowledged: dict[TopicPartitionKey, int] = {}
         self.nonce = ""
@@ -117,7 +128,8 @@ class TransactionalProducer:
         # begin.
         self.nonce = secrets.token_hex(NONCE_BYTES)
         self._acknowledged = {}
-        self._error_seen = None
+        self._error_seen = self._refusal = None
+        self.log_append_ms = None
         self._guard(Step.WORK, self._current().begin_transaction)
         self._begun_s = self._clock.monotonic_s()
         self._status = Status.OPEN
@@ -238,20 +250,25 @@ class TransactionalProducer:
         """Offsets acknowledged so far in the transaction begun last."""
         return self._acknowledged
 
-    def probe_clock(self, topic: str) -> int | None:
-        """Broker time minus our time in ms, from one record that is never committed; None when the
-        topic keeps the producer's time."""
-        self.log_append_ms = None
+    def probe_clock(self, topic: str) -> int:
+        """Broker time minus our time in ms, from one record that is never committed.
+
+        Raises Retry when the broker did not say its time: an unknown clock is no good clock. Raises
+        Exit when a newer instance has taken the id.
+        """
         try:
             self.begin()
             self._produce([(topic, b"", None, 0, None)], self._on_delivery)
-            self._current().flush(self._settings.end_s)
-        except (Abort, Rebuild):
+            self._flush()
+        except (Abort, Rebuild) as error:
             self.abort_or_rebuild()
-            return None
+            raise Retry(error.code, error.detail) from error
         seen_ms, now_ms = self.log_append_ms, self._clock.now_ms()
         self.abort_or_rebuild()
-        return None if seen_ms is None else seen_ms - now_ms
+        if seen_ms is None:
+            why = self._refusal or "it keeps the producers' time"
+            raise Retry("NO_BROKER_TIME", f"{topic}: {why}")
+        return seen_ms - now_ms
 
     def abort_or_rebuild(self) -> bool:
         """Take everything back, whatever it costs; True when it cost the producer. READY
@@ -297,6 +314,7 @@ class TransactionalProducer:
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         offset, partition, topic = message.offset(), message.partition(), message.topic()
         if error is not None or offset is None or partition is None or topic is None:
+            self._refusal = None if error is None else error.str()
             return  # the transaction can not commit any more; commit says so
         kind, at_ms = message.timestamp()
         if kind == TIMESTAMP_LOG_APPEND_TIME:

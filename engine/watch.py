@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Final
 
 from engine.clock import Clock
+from engine.partition_errors import PartitionErrors
 from engine.restore import RestoreProgress
 
 EXIT_HANGING: Final = 70
@@ -46,6 +47,7 @@ class Health:
         self.partitions: tuple[int, ...] = ()
         self.progress = RestoreProgress()
         self.standing_s = 0.0  # of a worker: for how long some record waits that could be done
+        self.partition_errors = PartitionErrors(clock)
 
     def beat(self) -> None:
         """The loop has made progress."""

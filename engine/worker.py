@@ -9,50 +9,33 @@ same effect).
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
+from confluent_kafka import Message
 
 from engine.clock import Clock
 from engine.control import ControlReader
-from engine.errors import (
-    ConsumerLost,
-    EngineError,
-    Exit,
-    Retry,
-    Step,
-    call,
-    check_message_error,
-    is_end_of_partition,
-)
-from engine.groupmeta import parse
+from engine.errors import ConsumerLost, Exit
 from engine.lanes import Lanes
-from engine.lifeline import UNREACHABLE, Lifeline, Membership, Renewals, close_aside
 from engine.ports import ControlState, InputRecord
 from engine.progress import Name, Places, Questions
 from engine.publisher import NotConfirmed, Publisher
 from engine.reader import LogEnds
 from engine.records import LogRecord, to_input_record
 from engine.scout import Scout
-from engine.standing import Hearing
+from engine.standing import StallDetector
 from engine.watch import Health, Phase
+from engine.worker_consumer import WorkerConsumer
 from engine.worker_settings import Handler, TryAgain, WorkerSettings
 
-POLL_COUNT: Final = 200
 POLL_WAIT_S: Final = 0.1  # a record that comes ends the wait
 ASKED_POLL_WAIT_S: Final = 0.02  # where lanes may ask meanwhile whether a partition is ours
 ANSWER_EVERY_S: Final = 0.01  # one commit answers all who asked since the last
 COMMIT_EVERY_S: Final = 0.2
 PUBLISH_PAUSE_S: Final = 0.5
-COMMITTED_S_MAX: Final = 5.0
 STILL_OURS_S: Final = 15.0  # a commit by the polling thread, and a rebalance before it
-LEAVE_S_MAX: Final = 5.0
-
-_log = logging.getLogger(__name__)
 
 
 class Worker:
@@ -88,12 +71,15 @@ class Worker:
         self._answered_s = 0.0
         self._poll_wait_s = POLL_WAIT_S if observe is None else ASKED_POLL_WAIT_S
         self._stop_reason: str | None = None
-        self._control = ControlReader(settings.connection, settings.control_topic, clock)
+        errors = health.partition_errors
+        self._errors = errors.of(settings.group)
+        self._control = ControlReader(settings.connection, settings.control_topic, clock, errors)
         self._scout: Scout | None = None
         if observe is not None:
             if len(settings.topics) != 1:
                 raise ValueError("a scout reads one topic")
-            self._scout = Scout(settings.connection, settings.topics[0], clock, observe)
+            ahead = errors.of(f"{settings.group} ahead")
+            self._scout = Scout(settings.connection, settings.topics[0], clock, observe, ahead)
         self._lanes = Lanes(
             self._work,
             clock,
@@ -102,12 +88,9 @@ class Worker:
             records_max=settings.records_max,
             bytes_max=settings.bytes_max,
         )
-        self._consumer = Consumer(settings.consumer())
-        self._lifeline = Lifeline(clock)
-        self._hearing = Hearing(LogEnds(settings.connection, clock), clock)
-        self._membership = Membership(clock)
-        self._renewals = Renewals(clock)
-        self._assigned: list[TopicPartition] | None = None  # by the group; not read yet
+        self._consumer = WorkerConsumer(settings, clock, self._errors, self)
+        self._stalls = StallDetector(LogEnds(settings.connection, clock), clock)
+        self._assigned: list[Name] | None = None  # by the group; not read yet
 
     def request_stop(self) -> None:
         """End after what is under way; safe from a signal handler."""
@@ -122,22 +105,22 @@ class Worker:
         try:
             if not self._control.read_to_end(self._control_state):
                 raise Exit("CONTROL_UNREADABLE", "the control topic could not be read to its end")
-            self._subscribe()
+            self._consumer.subscribe()
             while not self._stopping.is_set():
                 try:
                     self._step()
                 except ConsumerLost as error:
-                    self._renew(error)
+                    self._consumer.renew(error)
             self._health.wait(Phase.STOPPING, "")
             self._questions.refuse()
             self._lanes.drop_waiting()
             self._lanes.wait_idle(self._settings.shutdown_s_max)
             self._commit()
-            self._leave()
+            self._consumer.leave(self._places.names)
         finally:
             self._stopping.set()
             self._lanes.close()
-            close_aside(self._consumer)
+            self._consumer.close()
             if self._scout is not None:
                 self._scout.close()
             self._control.close()
@@ -186,7 +169,7 @@ class Worker:
         )
         self._pause_or_resume(self._held() or self._lanes.full())
         self._lanes.release_due()
-        self._listen(self._take_all() >= POLL_COUNT)
+        self._check_stalls(self._take_all())
         if self._assigned is not None:
             self._begin(self._assigned)
         now_s = self._clock.monotonic_s()
@@ -201,85 +184,45 @@ class Worker:
         """Whether STOP keeps records from the handler."""
         return self._stop_reason is not None and not self._settings.handler_obeys_stop
 
-    def _take_all(self) -> int:
-        """What the client gives: records to their lanes, ends to the places. How many came."""
-        before = self._generation
-        ends: dict[Name, int] = {}
-        messages = self._poll()
-        for message in messages:
-            error = message.error()
-            if error is None:
-                self._take(message)
-            elif is_end_of_partition(error):
-                ends[message.topic() or "", message.partition() or 0] = message.offset() or 0
-            else:
-                check_message_error(error)
-        if self._generation == before:  # else they may be of an assignment that is no more
-            self._places.read_to(ends)
-        return len(messages)
+    def _take_all(self) -> bool:
+        """What the client gives: records to their lanes, ends to the places. True: more is there.
 
-    def _listen(self, backlog: bool) -> None:
+        Raises ConsumerLost and Exit.
+        """
+        before = self._generation
+        polled = self._consumer.poll(self._poll_wait_s)
+        for message in polled.records:
+            self._take(message)
+        if self._generation == before:  # else they may be of an assignment that is no more
+            self._places.read_to(polled.ends)
+        return polled.full
+
+    def _take(self, message: Message) -> None:
+        record = to_input_record(message, self._clock.now_ms())
+        if self._places.started((record.topic, record.partition), record.offset):
+            self._lanes.put(record, self._generation, self._settings.lane_of(record))
+
+    def _check_stalls(self, backlog: bool) -> None:
         """Raises ConsumerLost when a partition is not given to us though records lie there, or we
         are not in the group."""
-        missing_s = self._membership.check(self._consumer)
-        reading = not self._paused and not backlog
-        standing_s = self._hearing.check(self._places.done(), self._places.idle, reading=reading)
+        missing_s = self._consumer.missing_s()
+        if backlog:
+            self._stalls.backlog()
+        done = self._places.done()
+        explained = self._errors if self._assigned is None else done  # nothing is fetched yet
+        standing_s = self._stalls.check(done, self._places.idle, explained)
         self._health.standing_s = max(missing_s, standing_s)
 
-    def _poll(self) -> list[Message]:
-        """The next record as soon as it comes, and all that are there with it."""
-        first = call(Step.READ, self._consumer.poll, self._poll_wait_s)
-        if first is None:
-            if self._lifeline.lost(self._consumer.list_topics, self._settings.topics[0]):
-                raise ConsumerLost(UNREACHABLE, "no broker answers this client any more")
-            return []
-        if first.error() is None:
-            self._lifeline.heard()
-        return [first, *call(Step.READ, self._consumer.consume, POLL_COUNT, 0)]
-
-    def _subscribe(self) -> None:
-        call(
-            Step.READ,
-            self._consumer.subscribe,
-            list(self._settings.topics),
-            on_assign=self._on_assign,
-            on_revoke=self._on_revoke,
-            on_lost=self._on_lost,
-        )
-
-    def _renew(self, error: ConsumerLost) -> None:
-        """Another consumer takes this one's place. What is under way ends, uncommitted: it comes
-        again. Raises Exit when that came too often."""
-        _log.warning("consumer of %s is replaced: %s", self._settings.group, error)
-        self._renewals.note(error)
-        self._forget()
-        lost, self._consumer = self._consumer, Consumer(self._settings.consumer())
-        self._lifeline.heard()
-        self._membership.renewed()
-        self._subscribe()
-        close_aside(lost)
-
-    def _begin(self, assigned: list[TopicPartition]) -> None:
-        """Read what was assigned, once the group says from where; nothing is fresh before.
-
-        The client's own question is lost when a coordinator that wakes up refuses it: it would
-        read nothing, and say nothing, until the next rebalance (decision 13).
-        """
-        try:
-            committed = call(Step.READ, self._consumer.committed, assigned, COMMITTED_S_MAX)
-        except Retry:
+    def _begin(self, assigned: Sequence[Name]) -> None:
+        """Read what was assigned, once the group says from where; nothing is fresh before."""
+        offsets = self._consumer.begin(assigned)
+        if offsets is None:
             return  # asked again at the next step
-        if any(place.error is not None for place in committed):
-            return
-        for place in committed:
-            place.offset = place.offset if place.offset >= 0 else OFFSET_BEGINNING
-        call(Step.READ, self._consumer.assign, committed)
-        # The client keeps a pause from before they were taken away.
-        call(Step.READ, self._consumer.resume, committed)
         self._assigned, self._paused = None, False
-        self._hearing.begin()
+        self._places.begin({name: at for name, at in offsets.items() if at >= 0})
+        self._stalls.begin()
         if self._scout is not None:
-            self._scout.assign({place.partition: max(0, place.offset) for place in committed})
+            self._scout.assign({number: max(0, at) for (_, number), at in offsets.items()})
 
     def _answer_questions(self) -> None:
         """One commit answers every lane that waits in `still_ours`: the consumer is used by this
@@ -288,89 +231,47 @@ class Worker:
         asked = {question.name for question in questions}
         done = self._places.done()
         offsets = {name: done[name] for name in asked & done.keys() if done[name] >= 0}
-        confirmed = self._confirmed(offsets) if offsets else set()
+        confirmed = self._consumer.confirmed(offsets) if offsets else set()
         for question in questions:
             same = question.generation == self._generation
             question.answer = same and question.name in confirmed
             question.answered.set()
 
-    def _confirmed(self, offsets: Mapping[Name, int]) -> set[Name]:
-        """Partitions whose commit the coordinator took from us as a member. Raises Exit."""
-        places = [TopicPartition(t, p, offset) for (t, p), offset in offsets.items()]
-        try:
-            if not parse(self._consumer.consumer_group_metadata()).is_member:
-                return set()  # a broker may take such a commit unfenced
-            done = call(Step.READ, self._consumer.commit, offsets=places, asynchronous=False)
-        except Exit:
-            raise
-        except EngineError:
-            return set()
-        return {(p.topic, p.partition) for p in done or () if p.error is None}
-
-    def _take(self, message: Message) -> None:
-        record = to_input_record(message, self._clock.now_ms())
-        if self._places.started((record.topic, record.partition), record.offset):
-            self._lanes.put(record, self._generation, self._settings.lane_of(record))
-
-    def _leave(self) -> None:
-        """Leave the group at once: a static member does so by unsubscribing, not by closing."""
-        with contextlib.suppress(ConsumerLost):  # then its session's end has to do
-            call(Step.READ, self._consumer.unsubscribe)
-            deadline_s = self._clock.monotonic_s() + LEAVE_S_MAX
-            while self._places.names() and self._clock.monotonic_s() < deadline_s:
-                call(Step.READ, self._consumer.consume, 1, POLL_WAIT_S)
-
     def _pause_or_resume(self, pause: bool) -> None:
         if pause == self._paused:
             return
-        positions = [TopicPartition(t, p) for t, p in self._places.names()]
-        call(Step.READ, self._consumer.pause if pause else self._consumer.resume, positions)
+        names = self._places.names()
+        for each in (self._consumer, self._stalls):
+            (each.pause if pause else each.resume)(names)
         self._paused = pause
 
     def _commit(self) -> None:
         """Commit what is done. A refused commit is no harm: the records come again to whoever has
         them now."""
         ready = self._places.uncommitted()
-        if not ready:
-            return
-        offsets = [TopicPartition(t, p, offset) for (t, p), offset in ready.items()]
-        try:
-            call(Step.READ, self._consumer.commit, offsets=offsets, asynchronous=False)
-        except Exit:
-            raise
-        except EngineError:
-            return
-        self._places.committed(ready)
+        if ready and self._consumer.commit(ready):
+            self._places.committed(ready)
 
-    # -- rebalances, inside consume ----------------------------------------------------------------
+    # -- rebalances, inside poll (engine.worker_consumer.Rebalances) -----------------------------
 
-    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        if consumer is not self._consumer:
-            return  # one that was replaced is being closed
+    def assigned(self, names: Sequence[Name]) -> None:
+        """These are ours, once `_begin` knows from where."""
         self._generation += 1
-        self._places.assign([(p.topic, p.partition) for p in partitions])
-        self._hearing.begin()
+        self._places.assign(names)
+        self._stalls.begin()
         self._questions.open()
-        self._health.partitions = tuple(sorted({p.partition for p in partitions}))
-        consumer.assign([])
-        self._assigned = list(partitions)
+        self._health.partitions = tuple(sorted({number for _, number in names}))
+        self._assigned = list(names)
 
-    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def revoked(self) -> None:
         """Let what is under way end and commit it, so that the next owner does not repeat it."""
-        if consumer is self._consumer:
-            self._questions.refuse()
-            self._lanes.drop_waiting()
-            self._lanes.wait_idle(self._settings.revoke_s_max)
-            self._commit()
-        self._on_lost(consumer, partitions)
+        self._questions.refuse()
+        self._lanes.drop_waiting()
+        self._lanes.wait_idle(self._settings.revoke_s_max)
+        self._commit()
 
-    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        if consumer is self._consumer:
-            self._forget()
-        consumer.unassign()
-
-    def _forget(self) -> None:
-        """Nothing is ours any more."""
+    def lost(self) -> None:
+        """Nothing is ours any more. What is under way ends, uncommitted: it comes again."""
         self._questions.refuse()
         self._lanes.drop_waiting()
         self._generation += 1

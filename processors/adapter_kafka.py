@@ -104,7 +104,7 @@ class RedriverLoop:
         clock: Clock,
         health: Health,
     ) -> None:
-        self._reader = ControlReader(connection, topology.CONTROL, clock)
+        self._reader = ControlReader(connection, topology.CONTROL, clock, health.partition_errors)
         self._control = control
         self._redriver = redriver
         self._health = health

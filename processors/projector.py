@@ -314,4 +314,5 @@ class ProjectorProbes:
             "phase": self._health.phase.value,
             "reason": self._health.reason,
             "delaySeconds": {topic: round(delay, 3) for topic, delay in delays.items()},
+            "unreadable": self._health.partition_errors.first(),
         }

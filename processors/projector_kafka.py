@@ -7,19 +7,24 @@ from typing import Any, Final
 
 from engine.clock import Clock
 from engine.errors import Exit
+from engine.partition_errors import PartitionErrors
 from engine.reader import LogEnds
 from engine.topics_reader import Place, Reading, TopicsReader
 from processors.projection_batch import TOPICS
 from processors.topology import EVENTS
 
 QUEUED_KB: Final = 32 * 1024  # fetched ahead at most
+READER: Final = "projector"
 ASK_EVERY_S: Final = 1.0
 
 
 class KafkaProjectorLog:
     """See projector_feed.ProjectorLog. `connection` is the client's own configuration."""
 
-    def __init__(self, connection: Mapping[str, Any], clock: Clock) -> None:
+    def __init__(
+        self, connection: Mapping[str, Any], clock: Clock, errors: PartitionErrors
+    ) -> None:
+        self._errors = errors.of(READER)
         self._connection = connection
         self._clock = clock
         self._ends = LogEnds(connection, clock)
@@ -38,7 +43,9 @@ class KafkaProjectorLog:
 
     def follow(self, start: Mapping[Place, int]) -> None:
         self.close()
-        self._reader = TopicsReader(self._connection, start, queued_kb=QUEUED_KB)
+        self._reader = TopicsReader(
+            self._connection, start, queued_kb=QUEUED_KB, errors=self._errors
+        )
 
     def read(self, count: int, wait_s: float) -> Reading:
         if self._reader is None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from engine.clock import Clock
 from engine.errors import Abort, EngineError, Exit, Rebuild
+from engine.partition_errors import PartitionErrors
 from engine.reader import LogEnds, PartitionReader, read_all
 from engine.records import LogRecord
 from engine.transaction import Status, TransactionalProducer, TransactionSettings
@@ -15,6 +16,7 @@ from processors.verifier import Publication
 from processors.verifier_partition import RawCheckpoint
 
 TRANSACTIONAL_ID: Final = "npp-verifier-journal"  # one for the whole journal: nobody else can sign
+READER: Final = "verifier"
 READ_COUNT: Final = 5_000
 READ_AT_ONCE_MAX: Final = 50_000  # checkpoints of 250 bytes; more are read partition by partition
 
@@ -22,7 +24,10 @@ READ_AT_ONCE_MAX: Final = 50_000  # checkpoints of 250 bytes; more are read part
 class KafkaVerifierLog:
     """See processors.verifier.VerifierLog. `connection` is the client's own configuration."""
 
-    def __init__(self, connection: Mapping[str, Any], clock: Clock) -> None:
+    def __init__(
+        self, connection: Mapping[str, Any], clock: Clock, errors: PartitionErrors
+    ) -> None:
+        self._errors = errors.of(READER)
         self._connection = connection
         self._clock = clock
         self._ends = LogEnds(connection, clock)
@@ -93,7 +98,7 @@ class KafkaVerifierLog:
     def follow(self, start: Mapping[int, int]) -> None:
         if self._reader is not None:
             self._reader.close()
-        self._reader = PartitionReader(self._connection, EVENTS, start)
+        self._reader = PartitionReader(self._connection, EVENTS, start, errors=self._errors)
 
     def poll(self, wait_s: float) -> tuple[Mapping[int, Sequence[LogRecord]], Mapping[int, int]]:
         if self._reader is None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
-import msgspec
 import typer
 
 from app import rule_files, settings
 from app.cluster import Cluster
+from app.commands.doctor_reading import check_reading, groups
 from app.commands.topics import has_authorizer
 from app.exits import ExitCode, Problem
+from app.findings import Finding, Level
 from app.output import as_json, console, print_json
 from app.settings import Environment
 from app.topic_specs import acl_specs, topic_specs
-from engine.errors import EngineError
+from engine.errors import EngineError, Retry
 from engine.groups import GroupAdmin
 from engine.topics import TopicAdmin
 from engine.transaction import TransactionalProducer, TransactionSettings
@@ -30,17 +31,6 @@ PAYMENTS_GROUP: Final = "npp-payments"
 TRANSACTION_S_MAX: Final = 15.0  # ours are aborted by the broker after 10 s
 LOOK_AGAIN_S: Final = 0.5
 
-Level = Literal["ok", "warning", "failed"]
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One check's result. `do` says what helps."""
-
-    check: str
-    level: Level
-    says: str
-    do: str = ""
-
 
 def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
@@ -49,7 +39,8 @@ def register(app: typer.Typer) -> None:
 def doctor(
     as_one_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Check settings, broker, topics, access, schemas, control, clock, offsets, transactions.
+    """Check settings, broker, topics, access, schemas, control, clock, offsets, reading,
+    transactions.
 
     Exit 1 when a check failed, 3 when the broker does not answer.
     """
@@ -111,11 +102,14 @@ def check_clock(environment: Environment) -> Iterator[Finding]:
     try:
         producer.init()
         difference = producer.probe_clock(topology.QUARANTINE)
+    except Retry as unknown:
+        yield Finding(
+            "clock", "failed", f"the broker did not say its time: {unknown}",
+            "No partition is taken until it does: npp topics apply; is the broker well?",
+        )  # fmt: skip
+        return
     finally:
         producer.destroy()
-    if difference is None:
-        yield Finding("clock", "warning", "the broker did not say its time")
-        return
     off = abs(difference)
     level: Level = "ok" if off <= CLOCK_DIFFERENCE_MS_GOOD else "warning"
     if off > CLOCK_DIFFERENCE_MS_MAX:
@@ -182,8 +176,8 @@ def check_control(environment: Environment) -> Iterator[Finding]:
 
 def check_offsets(environment: Environment) -> Iterator[Finding]:
     cluster = Cluster(environment)
-    groups = GroupAdmin(cluster.connection, cluster.clock)
-    minutes = int(groups.broker_setting("offsets.retention.minutes") or 0)
+    admin = GroupAdmin(cluster.connection, cluster.clock)
+    minutes = int(admin.broker_setting("offsets.retention.minutes") or 0)
     if minutes < OFFSETS_RETENTION_MINUTES_MIN:
         level: Level = "failed" if environment.topics_profile() == "production" else "warning"
         yield Finding(
@@ -191,29 +185,17 @@ def check_offsets(environment: Environment) -> Iterator[Finding]:
             f"at least {OFFSETS_RETENTION_MINUTES_MIN}: a sleeping group must find its place",
         )  # fmt: skip
     ends = cluster.ends
-    for group, names in _groups().items():
-        committed = {n: at for n, at in groups.committed(group).items() if n[0] in names}
+    for group, names in groups().items():
+        committed = {n: at for n, at in admin.committed(group).items() if n[0] in names}
         if not committed:
             yield Finding("offsets", "ok", f"{group} has not run yet")
             continue
         stable = ends.stable(list(committed))
         lag = sum(max(0, stable[name] - at) for name, at in committed.items())
-        members = groups.members(group)
+        members = admin.members(group)
         level = "ok" if members else "warning"
         do = "" if members else "nobody reads: start the process"
         yield Finding("offsets", level, f"{group}: {members} members, {lag} records to read", do)
-
-
-def _groups() -> dict[str, set[str]]:
-    """Consumer groups and what they read: the inputs, or an adapter's instructions."""
-    topics = catalogue.load()
-    return {
-        group: {
-            t.name for t in topics.topics if name in t.consumers and t.role in ("input", "output")
-        }
-        for name, principal in topics.principals.items()
-        for group in principal.groups
-    }
 
 
 def check_transactions(environment: Environment) -> Iterator[Finding]:
@@ -248,5 +230,6 @@ CHECKS: Final = (
     check_control,
     check_clock,
     check_offsets,
+    check_reading,
     check_transactions,
 )

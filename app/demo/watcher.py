@@ -10,6 +10,7 @@ from app.cluster import Cluster, Entry
 from core.payment import events
 from core.records import Outcome, PaymentLifecycle
 from engine.groups import GroupAdmin
+from engine.partition_errors import PartitionErrors
 from engine.reader import PartitionReader, read_all
 from processors import quarantine, topology
 from schemas import catalogue
@@ -46,11 +47,13 @@ class Watcher:
         counts = cluster.ends.partition_counts(list(WATCHED))
         names = [(topic, n) for topic in WATCHED for n in range(counts[topic])]
         self.start: Mapping[tuple[str, int], int] = cluster.ends.high(names)
+        errors = PartitionErrors(self._clock)
         self._readers = [
             PartitionReader(
                 cluster.connection,
                 topic,
                 {n: offset for (name, n), offset in self.start.items() if name == topic},
+                errors=errors.of(topic),
             )
             for topic in WATCHED
         ]

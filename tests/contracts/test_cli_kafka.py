@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from app import settings
 from app.cli import run_cli
 from app.cluster import Cluster
 from app.commands import doctor
+from app.commands.doctor_reading import LAST_OFFSETS
 from app.exits import ExitCode
 from app.platform import broker
 from app.platform.registry import Registry
 from core.payment.commands import ResumeProcessing
 from core.records import STATE_VERSION, PaymentLifecycle
+from engine.reader import LogEnds
 from processors import topology
 
 Run = Callable[..., tuple[int, str]]
@@ -94,6 +96,7 @@ def test_an_empty_cluster_becomes_ready_step_by_step_and_each_step_may_be_repeat
     _stop_is_not_ended_unproven(run)
     _changed_ids_stop_everything(run, tmp_path)
     _an_unparking_names_who_asked_for_it(run)
+    _a_batch_that_can_not_be_read_is_named(run)
 
 
 def _rules_only_rise(run: Run) -> None:
@@ -190,3 +193,45 @@ def _an_unparking_names_who_asked_for_it(run: Run) -> None:
         written = [e.record for e in cluster.read(topology.OPERATOR_COMMANDS, partition)]
     asked = [each for each in written if isinstance(each, ResumeProcessing)]
     assert [(each.requested_by, each.operator.operator_id) for each in asked] == [("bob", "ann")]
+
+
+def _a_batch_that_can_not_be_read_is_named(run: Run) -> None:
+    """Issue 10.14: topic, partition, offset and the client's words; wherever somebody reads next,
+    and at the end of every topic."""
+    connection: Any = {"bootstrap.servers": os.environ["NPP_BOOTSTRAP_SERVERS"]}
+    producer = Producer(
+        {
+            **connection, "compression.type": "zstd", "message.max.bytes": 200_000_000,
+            "queue.buffering.max.kbytes": 2_000_000,
+        }
+    )  # fmt: skip
+    place = topology.COMMANDS, 4
+    at = LogEnds(connection).high([place])[place]  # a record may stand before it
+    producer.produce(place[0], bytes(101_000_000), b"k", place[1])  # a client unpacks 100 MB
+    assert producer.flush(KAFKA_S_MAX) == 0
+    wanted = f"{place[0]} partition {place[1]} at offset {at}: _BAD_COMPRESSION"
+    assert read_on(run) == [("failed", wanted)]
+
+    for _ in range(2 * LAST_OFFSETS):
+        producer.produce(place[0], b"x", b"k", place[1])
+    assert producer.flush(KAFKA_S_MAX) == 0
+    assert read_on(run) == [("ok", "what each reader reads next can be read")]
+    consumer = Consumer({**connection, "group.id": "npp-payments"})
+    for offset, said in (
+        (at, [("failed", wanted)]),
+        (at + 1, [("ok", "what each reader reads next can be read")]),
+        (7_000, [("failed", f"npp-payments is to read {place[0]} partition {place[1]} from")]),
+    ):
+        consumer.commit(offsets=[TopicPartition(*place, offset)], asynchronous=False)
+        assert read_on(run) == said
+    consumer.close()
+
+
+def read_on(run: Run) -> list[tuple[str, str]]:
+    """What the doctor says of reading, cut to what a test compares."""
+    code, text = run("doctor", "--json")
+    findings = json.loads(text[text.index("{") :])["findings"]
+    found = [(f["level"], f["says"]) for f in findings if f["check"] == "reading"]
+    assert (code == ExitCode.FAILED) >= any(level == "failed" for level, _ in found)
+    return [(level, says.partition(" offset 7000")[0].partition(": Decomp")[0])
+            for level, says in found]  # fmt: skip

@@ -14,6 +14,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from engine.metrics import EngineMetrics, catalogue
+from engine.partition_errors import PartitionErrorMetrics
 from processors.adapter_metrics import AdapterMetrics
 from processors.hanging import HangingMetrics
 from processors.minutes import LEAST_COUNT
@@ -32,6 +33,7 @@ KINDS: Final = (
     AdapterMetrics,
     EngineMetrics,
     HangingMetrics,
+    PartitionErrorMetrics,
     PaymentsMetrics,
     ProjectorMetrics,
     RetentionMetrics,

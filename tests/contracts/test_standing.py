@@ -10,7 +10,14 @@ from prometheus_client import CollectorRegistry
 from engine.clock import HeldClock
 from engine.errors import Abort, ConsumerLost
 from engine.progress import Places
-from engine.standing import DEAF_AFTER_S, ELAPSED_S_MAX, LOOK_EVERY_S, Hearing, Standing
+from engine.standing import (
+    ELAPSED_S_MAX,
+    LOOK_EVERY_S,
+    NOT_FETCHING_S,
+    TURN_S_MAX,
+    StallDetector,
+    Standing,
+)
 from processors.hanging import HANGING_AFTER_S, HangingMetrics, HangingWatch
 from processors.hanging import LOOK_EVERY_S as WATCH_EVERY_S
 
@@ -83,84 +90,149 @@ def test_an_end_moves_a_place_past_markers_but_never_past_what_is_under_way() ->
     assert places.done() == {P1: -1}
 
 
-# -- Hearing ---------------------------------------------------------------------------------------
+# -- StallDetector ---------------------------------------------------------------------------------
 
 
-class Ear:
-    """A hearing over this log, asked as a worker does."""
+class Reading:
+    """A detector over this log, asked as a worker does."""
 
     def __init__(self, *names: Name) -> None:
         self.log = Log()
         self.clock = HeldClock(0)
         self.places = Places()
         self.places.assign(names)
-        self.hearing = Hearing(self.log, self.clock)  # type: ignore[arg-type]
+        self.stalls = StallDetector(self.log, self.clock)  # type: ignore[arg-type]
+        self.explained: set[Name] = set()
 
-    def passes(self, seconds: float, *, reading: bool = True) -> float:
+    def passes(self, seconds: float, *, backlog: bool = False) -> float:
         """Step after step for so long; the longest standing at the end. Raises ConsumerLost."""
         for _ in range(round(seconds)):
             self.clock.sleep(1.0)
-            stood = self.hearing.check(self.places.done(), self.places.idle, reading=reading)
+            if backlog:
+                self.stalls.backlog()
+            stood = self.stalls.check(self.places.done(), self.places.idle, self.explained)
         return stood
 
-    def deaf_after(self, seconds: float) -> float:
-        """The seconds that pass until it is; fails when it is not within `seconds`."""
+    def stalled_after(self, seconds: float, *, backlog: bool = False) -> float:
+        """The seconds that pass until a partition is; fails when none is within `seconds`."""
         began_s = self.clock.monotonic_s()
-        with pytest.raises(ConsumerLost, match="do not come"):
-            self.passes(seconds)
+        with pytest.raises(ConsumerLost, match="did not come") as lost:
+            self.passes(seconds, backlog=backlog)
+        self.said = str(lost.value)
         return self.clock.monotonic_s() - began_s
 
 
-def test_a_consumer_that_is_given_nothing_though_records_lie_there_is_deaf() -> None:
+def test_a_consumer_that_is_given_nothing_though_records_lie_there_is_lost() -> None:
     """JOB-03."""
-    ear = Ear(P0, P1)
-    ear.log.ends = {P0: 5, P1: 8}
-    ear.places.read_to({P0: 5, P1: 3})
-    assert DEAF_AFTER_S <= ear.deaf_after(60) <= DEAF_AFTER_S + 3 * LOOK_EVERY_S
+    reading = Reading(P0, P1)
+    reading.log.ends = {P0: 5, P1: 8}
+    reading.places.read_to({P0: 5, P1: 3})
+    waited_s = reading.stalled_after(60)
+    assert NOT_FETCHING_S <= waited_s <= NOT_FETCHING_S + 3 * LOOK_EVERY_S
+    assert "t 1 " in reading.said
 
 
-def test_a_record_that_hangs_shows_as_standing_and_is_no_deafness() -> None:
-    ear = Ear(P0)
-    ear.log.ends = {P0: 8}
-    ear.places.started(P0, 3)
-    assert ear.passes(60) >= 60 - 3 * LOOK_EVERY_S
+def test_a_record_that_hangs_shows_as_standing_and_is_no_stall() -> None:
+    reading = Reading(P0)
+    reading.log.ends = {P0: 8}
+    reading.places.started(P0, 3)
+    assert reading.passes(60) >= 60 - 3 * LOOK_EVERY_S
+
+
+@pytest.mark.parametrize("seconds", [11, 12, 13])
+def test_a_slow_record_that_has_just_ended_is_no_stall(seconds: int) -> None:
+    """Issue 10.17: until the next look the partition seemed to stand where it had been while the
+    rail did not answer, with nothing under way; its consumer was replaced under load only."""
+    reading = Reading(P0)
+    reading.log.ends = {P0: 20}
+    for offset in range(3, 20):
+        reading.places.started(P0, offset)
+        reading.passes(seconds)
+        reading.places.finished(P0, offset)
+        reading.passes(1)
 
 
 def test_a_pause_that_ends_is_given_time() -> None:
     """STOP or full lanes: what stood meanwhile was meant to, and shows as standing all the same."""
-    ear = Ear(P1)
-    ear.log.ends[P1] = 8
-    ear.places.read_to({P1: 3})
-    assert ear.passes(60, reading=False) >= 60 - 3 * LOOK_EVERY_S
-    assert ear.deaf_after(60) == DEAF_AFTER_S
+    reading = Reading(P1)
+    reading.log.ends[P1] = 8
+    reading.places.read_to({P1: 3})
+    reading.stalls.pause([P1])
+    assert reading.passes(60) >= 60 - 3 * LOOK_EVERY_S
+    reading.stalls.resume([P1])
+    assert reading.stalled_after(60) == NOT_FETCHING_S
+
+
+def test_a_partition_is_judged_whatever_else_is_paused() -> None:
+    """Issue 10.17: commands that wait for reports hid that the reports were not fetched."""
+    reading = Reading(P0, P1)
+    reading.log.ends = {P0: 9, P1: 8}
+    reading.places.read_to({P0: 3, P1: 3})
+    reading.stalls.pause([P0])
+    assert reading.stalled_after(60) <= NOT_FETCHING_S + 3 * LOOK_EVERY_S
+    assert "t 1 " in reading.said
+
+
+def test_a_partition_that_the_client_can_not_read_costs_no_client() -> None:
+    """Issue 10.14: another one would not read it either; its neighbour is judged all the same."""
+    reading = Reading(P0, P1)
+    reading.log.ends = {P0: 9, P1: 3}
+    reading.places.read_to({P0: 3, P1: 3})
+    reading.explained = {P0}
+    assert reading.passes(300) >= 300 - 3 * LOOK_EVERY_S
+    reading.log.ends[P1] = 4
+    assert reading.stalled_after(60) <= NOT_FETCHING_S + 3 * LOOK_EVERY_S
+    assert "t 1 " in reading.said
+
+
+def test_in_a_backlog_a_partition_waits_for_its_turn_but_not_for_ever() -> None:
+    """The client's one queue is full of others' records meanwhile."""
+    reading = Reading(P0)
+    reading.log.ends[P0] = 9
+    reading.places.read_to({P0: 3})
+    reading.passes(TURN_S_MAX - 5, backlog=True)
+    waited_s = TURN_S_MAX - 5 + reading.stalled_after(60, backlog=True)
+    assert TURN_S_MAX <= waited_s <= TURN_S_MAX + 3 * LOOK_EVERY_S
 
 
 def test_a_partition_that_never_said_where_it_is_counts_too() -> None:
     """Even an empty one says where its end is; one that the client does not read does not."""
-    assert Ear(P0).deaf_after(60) >= DEAF_AFTER_S
+    assert Reading(P0).stalled_after(60) >= NOT_FETCHING_S
+
+
+def test_a_partition_is_where_the_group_says_before_anything_has_come() -> None:
+    """On a busy machine an empty partition may take its time to say where its end is."""
+    reading = Reading(P0, P1)
+    reading.log.ends = {P0: 5, P1: 0}
+    reading.places.begin({P0: 5, P1: 0, ("t", 9): 1})
+    assert reading.passes(60) == 0.0
+    assert reading.places.uncommitted() == {}
+    reading.places.started(P0, 5)
+    reading.places.finished(P0, 5)
+    assert reading.places.uncommitted() == {P0: 6}
 
 
 def test_the_same_places_taken_anew_are_given_time_after_a_long_restore() -> None:
-    """Else a client that replaced a deaf one would be called deaf at once, again and again."""
-    ear = Ear(P0)
-    ear.log.ends[P0] = 9
-    ear.places.read_to({P0: 3})
-    ear.deaf_after(60)
-    ear.clock.sleep(120.0)  # the restore: nobody looks
-    ear.hearing.begin()
-    assert ear.deaf_after(60) >= DEAF_AFTER_S
+    """Else the client that replaced a stalled one would be replaced at once, again and again."""
+    reading = Reading(P0)
+    reading.log.ends[P0] = 9
+    reading.places.read_to({P0: 3})
+    reading.stalled_after(60)
+    reading.clock.sleep(120.0)  # the restore: nobody looks
+    reading.stalls.begin()
+    assert reading.stalled_after(60) >= NOT_FETCHING_S
 
 
-def test_an_outage_is_no_deafness() -> None:
+def test_an_outage_is_no_stall() -> None:
     """While nobody answers nothing is known; the time until the answer does not count whole."""
-    ear = Ear(P0)
-    ear.log.ends[P0] = 9
-    ear.places.read_to({P0: 3})
-    ear.passes(2 * LOOK_EVERY_S)
-    ear.log.silent = True
-    ear.passes(300)
-    ear.log.silent = False
-    assert ear.passes(2) <= 2 * LOOK_EVERY_S + ELAPSED_S_MAX
+    reading = Reading(P0)
+    reading.log.ends[P0] = 9
+    reading.places.read_to({P0: 3})
+    reading.passes(2 * LOOK_EVERY_S)
+    reading.log.silent = True
+    reading.passes(300)
+    reading.log.silent = False
+    assert reading.passes(2) <= 2 * LOOK_EVERY_S + ELAPSED_S_MAX
 
 
 # -- HangingWatch ----------------------------------------------------------------------------------

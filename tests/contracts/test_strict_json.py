@@ -77,6 +77,7 @@ def test_good_json_is_read_as_its_kind() -> None:
 # Who may read JSON otherwise, and why.
 OTHERWISE = {
     "schemas/strict_json.py": "it is the one",
+    "engine/lifeline.py": "the statistics of the Kafka client in this process",
     "core/rules.py": "prepares its types; what it reads is YAML that comes with the code",
     "schemas/definitions.py": "our own .avsc files, which come with the code",
     "api/bodies.py": "request bodies: as strict, and names the field in the answer",

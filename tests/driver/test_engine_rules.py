@@ -29,7 +29,6 @@ from engine.errors import (
     Step,
     call,
     call_until,
-    check_message_error,
     classify,
 )
 from engine.groupmeta import GroupMetadata, UnknownFormat, parse
@@ -150,16 +149,6 @@ def test_what_is_no_client_error_passes_through_a_call() -> None:
     """Only KafkaException is interpreted."""
     with pytest.raises(ZeroDivisionError):
         call(Step.READ, lambda: 1 // 0)
-
-
-def test_a_fatal_consumer_error_costs_the_consumer_and_a_broken_connection_does_not() -> None:
-    """Errors that are delivered in place of records; the client delivers a fatal one unmarked."""
-    for fatal in (True, False):
-        with pytest.raises(ConsumerLost):
-            check_message_error(KafkaError(KafkaError._FATAL, fatal=fatal))
-    with pytest.raises(Exit):
-        check_message_error(KafkaError(KafkaError.INCONSISTENT_GROUP_PROTOCOL))
-    check_message_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
 
 
 # -- partitioner

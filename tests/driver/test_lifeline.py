@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -20,10 +21,12 @@ from engine.lifeline import (
     RENEWALS_MAX,
     RENEWALS_S,
     SEEN_LATE,
+    STATISTICS_MS,
     Lifeline,
     Membership,
     Renewals,
 )
+from engine.partition_errors import ReaderErrors
 from engine.publisher import NotConfirmed, Publisher
 from engine.reader import PartitionReader
 from engine.topics_reader import TopicsReader
@@ -126,6 +129,55 @@ def test_a_process_that_stood_still_asks_twice() -> None:
     assert line.lost(cluster.answer)
 
 
+def told(line: Lifeline, name: str, responses: int) -> None:
+    """The client's statistics, as librdkafka writes them."""
+    text = {"name": name, "type": "consumer", "rx": responses, "brokers": {"b/1": {"rx": 1}}}
+    line.told_by({"x": 1})["stats_cb"](json.dumps(text))
+
+
+def test_an_answer_that_comes_late_is_an_answer() -> None:
+    """Issue 10.17: the question waits on the connection behind a fetch that the broker holds open,
+    and behind the load of a busy machine; the client counts whatever it is answered."""
+    clock, cluster = HeldClock(0), Cluster()
+    line = Lifeline(clock)
+    cluster.error = KafkaError._TIMED_OUT
+    for responses in range(1, 20):
+        told(line, "consumer-1", responses)
+        after(clock, ASK_AFTER_S)
+        assert not line.lost(cluster.answer)
+        after(clock, LOST_AFTER_S)
+    assert cluster.asked == 19
+    told(line, "consumer-1", 19)  # none since
+    after(clock, ASK_AFTER_S)
+    assert line.lost(cluster.answer)
+
+
+def test_a_client_that_is_answered_all_the_time_is_never_asked() -> None:
+    """A question blocks the polling thread for half a second."""
+    clock, cluster = HeldClock(0), Cluster()
+    line = Lifeline(clock)
+    cluster.error = KafkaError._TIMED_OUT
+    for responses in range(1, 100):
+        after(clock, STATISTICS_MS / 1000)
+        told(line, "consumer-1", responses)
+        assert not line.lost(cluster.answer)
+    assert cluster.asked == 0
+
+
+def test_a_client_that_was_replaced_does_not_speak_for_the_one_that_replaced_it() -> None:
+    """Its count is its own; it is still being closed."""
+    clock, cluster = HeldClock(0), Cluster()
+    line = Lifeline(clock)
+    cluster.error = KafkaError._TIMED_OUT
+    told(line, "consumer-1", 5_000)
+    for _ in range(int(LOST_AFTER_S / ASK_AFTER_S)):
+        assert not line.lost(cluster.answer)
+        after(clock, ASK_AFTER_S)
+        told(line, "consumer-2", 0)
+        told(line, "consumer-1", 5_000)
+    assert line.lost(cluster.answer)
+
+
 def test_a_client_that_may_not_ask_ends_the_process() -> None:
     """No waiting and no other client cures it."""
     clock, cluster = HeldClock(0), Cluster()
@@ -183,7 +235,7 @@ class Record:
 
 
 class FakeConsumer:
-    """Gives what the test has put there; the first of them goes deaf."""
+    """Gives what the test has put there; the first of them may be cut off."""
 
     made: list[FakeConsumer]
 
@@ -191,7 +243,7 @@ class FakeConsumer:
         self.made.append(self)
         self.waiting: list[Record] = []
         self.start: dict[tuple[str, int], int] = {}
-        self.deaf = False
+        self.cut_off = False
         self.closed = False
 
     def assign(self, places: list[Any]) -> None:
@@ -202,11 +254,11 @@ class FakeConsumer:
             del self.start[place.topic, place.partition]
 
     def consume(self, count: int, wait_s: float) -> list[Record]:
-        given, self.waiting = ([], self.waiting) if self.deaf else (self.waiting, [])
+        given, self.waiting = ([], self.waiting) if self.cut_off else (self.waiting, [])
         return given
 
     def list_topics(self, *_: Any, timeout: float) -> None:
-        if self.deaf:
+        if self.cut_off:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
     def close(self) -> None:
@@ -223,7 +275,7 @@ def consumers(monkeypatch: pytest.MonkeyPatch) -> tuple[HeldClock, list[FakeCons
     return clock, FakeConsumer.made
 
 
-def test_a_deaf_reader_goes_on_with_another_client_where_it_stood(
+def test_a_reader_that_is_cut_off_goes_on_with_another_client_where_it_stood(
     consumers: tuple[HeldClock, list[FakeConsumer]],
 ) -> None:
     """Nothing is read twice or left out, and what was stopped stays stopped."""
@@ -233,7 +285,7 @@ def test_a_deaf_reader_goes_on_with_another_client_where_it_stood(
     reader.stop(2)
     batches, _ = reader.read(10, 0.0)
     assert {n: [r.offset for r in batch] for n, batch in batches.items()} == {0: [5, 8], 2: [9]}
-    made[0].deaf = True
+    made[0].cut_off = True
     for _ in range(int(LOST_AFTER_S / ASK_AFTER_S)):
         assert len(made) == 1
         after(clock, ASK_AFTER_S)
@@ -244,15 +296,17 @@ def test_a_deaf_reader_goes_on_with_another_client_where_it_stood(
     assert list(reader.read(10, 0.0)[0]) == [1]
 
 
-def test_a_deaf_reader_of_several_topics_goes_on_with_another_client(
+def test_a_reader_that_is_cut_off_of_several_topics_goes_on_with_another_client(
     consumers: tuple[HeldClock, list[FakeConsumer]],
 ) -> None:
     """As above, for the projector's."""
     clock, made = consumers
-    reader = TopicsReader({}, {("a", 0): 1, ("b", 0): 2}, queued_kb=1)
+    reader = TopicsReader(
+        {}, {("a", 0): 1, ("b", 0): 2}, queued_kb=1, errors=ReaderErrors("r", clock)
+    )
     made[0].waiting = [Record("b", 0, 4)]
     assert list(reader.read(10, 0.0).records) == [("b", 0)]
-    made[0].deaf = True
+    made[0].cut_off = True
     for _ in range(int(LOST_AFTER_S / ASK_AFTER_S)):
         after(clock, ASK_AFTER_S)
         reader.read(10, 0.0)
@@ -261,12 +315,12 @@ def test_a_deaf_reader_of_several_topics_goes_on_with_another_client(
 
 
 class FakeProducer:
-    """Acknowledges at once, unless it is deaf."""
+    """Acknowledges at once, unless it is cut off."""
 
     made: list[FakeProducer]
 
     def __init__(self, config: dict[str, Any]) -> None:
-        self.deaf = not self.made
+        self.cut_off = not self.made
         self.made.append(self)
         self.waiting: list[Any] = []
         self.purged = False
@@ -275,7 +329,7 @@ class FakeProducer:
         self.waiting.append(on_delivery)
 
     def poll(self, wait_s: float) -> None:
-        if not self.deaf:
+        if not self.cut_off:
             self._report(None)
 
     def _report(self, error: KafkaError | None) -> None:
@@ -284,7 +338,7 @@ class FakeProducer:
             each(error, Record("t", 0, 3))
 
     def list_topics(self, *_: Any, timeout: float) -> None:
-        if self.deaf:
+        if self.cut_off:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
     def purge(self) -> None:
@@ -298,7 +352,7 @@ class FakeProducer:
         return None
 
 
-def test_a_deaf_publisher_confirms_nothing_and_goes_on_with_another_client(
+def test_a_publisher_that_is_cut_off_confirms_nothing_and_goes_on_with_another_client(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whoever waits is told at once, and publishing again is confirmed."""

@@ -59,11 +59,11 @@ def _kill_soon() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def deafen(loop: Loop) -> None:
+def stop_fetching(loop: Loop) -> None:
     """One partition is not given to the loop any more, and nobody has told it."""
     consumer = loop._consumer._consumer
     consumer.pause(consumer.assignment()[:1])
-    print(json.dumps({"deaf": str(consumer.assignment()[0])}), flush=True)
+    print(json.dumps({"notFetched": str(consumer.assignment()[0])}), flush=True)
 
 
 def main() -> int:
@@ -96,7 +96,7 @@ def main() -> int:
             alarm,
             crash_from_environment(),
         )
-        signal.signal(signal.SIGUSR1, lambda *_: deafen(loop))
+        signal.signal(signal.SIGUSR1, lambda *_: stop_fetching(loop))
         stop_on_signals(loop.request_stop, 20.0)
         start_watchdog(health, 120.0)
         loop.run()

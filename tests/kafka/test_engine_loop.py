@@ -145,18 +145,19 @@ def test_a_stop_holds_within_a_second_and_nothing_is_lost_by_it(toy: Rig) -> Non
 
 
 def test_a_partition_that_the_client_does_not_give_is_read_by_another(toy: Rig) -> None:
-    """Row 10, JOB-03: whatever made the client deaf for one partition (here a pause that the loop
-    knows nothing of), the records that lie there are missed, and another client takes its place."""
+    """Row 10, JOB-03: whatever keeps the client from fetching one partition (here a pause that the
+    loop knows nothing of), the records that lie there are missed, and another client takes its
+    place."""
     process = toy.start()
     toy.send(100)
     toy.wait_for(100)
     process.send_signal(signal.SIGUSR1)
-    toy.until(lambda: '"deaf"' in toy.log(), "it is deaf")
+    toy.until(lambda: '"notFetched"' in toy.log(), "it is not fetched")
     for _ in range(6):
         toy.send(100)  # the others go on
         time.sleep(1.0)
     toy.wait_for(700)
-    assert "has records that do not come" in toy.log()
+    assert "has records that did not come" in toy.log()
     toy.check_counted_once(700)
 
 
@@ -276,7 +277,7 @@ def said(toy: Rig, what: str, times: int) -> bool:
 
 def test_a_member_whose_place_was_taken_joins_again_and_counts_everything_once(toy: Rig) -> None:
     """Row 10: a client that was cut off for a session's length is fenced by its own late heartbeat.
-    It is of no more use, and says so once: deaf for ever would be alive and without work."""
+    It is of no more use, and says so once: alive without work for ever, else."""
     process = toy.start()
     toy.send(50)
     toy.wait_for(50)

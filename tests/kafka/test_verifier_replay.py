@@ -15,6 +15,7 @@ from app.topic_specs import topic_specs
 from core.records import Checkpoint, ProcessingStopped
 from engine.clock import SystemClock
 from engine.errors import Abort, Exit, Rebuild
+from engine.partition_errors import PartitionErrors
 from engine.partitioner import partition_of
 from engine.topics import TopicAdmin
 from evidence.keys import Keyring, signing_key_from_seed
@@ -65,7 +66,7 @@ class Site:
 
     def verifier(self, store: str = "heads") -> Verifier:
         """A verifier with the store of that name."""
-        journal = KafkaVerifierLog(self.connection, self.clock)
+        journal = KafkaVerifierLog(self.connection, self.clock, PartitionErrors(self.clock))
         disk = DiskStore(self.folder / store)
         self.logs.append(journal)
         self.stores.append(disk)

@@ -1,0 +1,178 @@
+"""What the clients of one process say of partitions that they can not read on, and until when.
+
+A batch that can not be unpacked stops one partition of one client; the others go on. No other
+client would read it, so this one is not replaced: the error is named (topic, partition, offset, the
+client's words) in the log and for metrics, and the partition is tried again now and then.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from confluent_kafka import Consumer, TopicPartition
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from engine.clock import Clock
+from engine.errors import PartitionError, Step, call
+
+Name = tuple[str, int]  # topic and partition
+TRY_EVERY_S: Final = 10.0  # each try may unpack 100 MB
+LOG_EVERY_S: Final = 60.0
+PASSING_S: Final = 600.0  # what cured itself is shown so long: an alert must see it
+WORDS_MAX: Final = 200  # of the client, in a metric's label
+
+_log = logging.getLogger(__name__)
+
+
+class ReaderErrors:
+    """Of one client, whose thread alone writes it. `in` and `bool` are for its hot path."""
+
+    def __init__(self, reader: str, clock: Clock) -> None:
+        """`reader`: the client's name for people, such as the group it belongs to."""
+        self.reader = reader
+        self._clock = clock
+        self._errors: dict[Name, PartitionError] = {}
+        self._tried_s: dict[Name, float] = {}
+        self._logged_s: dict[Name, float] = {}
+        self._passing: dict[Name, tuple[PartitionError, float]] = {}
+        self._lock = threading.Lock()
+
+    def __bool__(self) -> bool:
+        return bool(self._errors)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._errors
+
+    def note(self, error: PartitionError) -> None:
+        """The client has said so in place of a record; logged now and then while it lasts."""
+        name, now_s = (error.topic, error.partition), self._clock.monotonic_s()
+        with self._lock:
+            known = self._errors.get(name)
+            self._errors[name] = error
+            self._tried_s[name] = now_s
+            due = now_s - self._logged_s.get(name, float("-inf")) >= LOG_EVERY_S
+            if due or known is None or known.offset != error.offset:
+                self._logged_s[name] = now_s
+                _log.error("%s can not read on: %s", self.reader, error)
+
+    def note_passing(self, error: PartitionError) -> None:
+        """The partition goes on, but not where it should have: shown for PASSING_S."""
+        with self._lock:
+            until_s = self._clock.monotonic_s() + PASSING_S
+            self._passing[error.topic, error.partition] = error, until_s
+        _log.error("%s goes on elsewhere: %s", self.reader, error)
+
+    def given(self, reached: Mapping[Name, int]) -> None:
+        """Next offsets of partitions that gave a record or their end. One that is past what could
+        not be read is read again; a record from before it may come in the same poll."""
+        if not self._errors:
+            return
+        with self._lock:
+            for name in [each for each in reached if each in self._errors]:
+                if reached[name] > self._errors[name].offset:
+                    _log.warning("%s reads on: %s partition %d", self.reader, *name)
+                    self._forget(name)
+
+    def forget(self) -> None:
+        """Other partitions are read from now on."""
+        with self._lock:
+            for name in list(self._errors):
+                self._forget(name)
+
+    def _forget(self, name: Name) -> None:
+        del self._errors[name], self._tried_s[name], self._logged_s[name]
+
+    def resting(self) -> frozenset[Name]:
+        """Partitions that should not be fetched at the moment: they were tried just now."""
+        if not self._errors:
+            return frozenset()
+        now_s = self._clock.monotonic_s()
+        return frozenset(n for n, at_s in self._tried_s.items() if now_s - at_s < TRY_EVERY_S)
+
+    def all(self) -> list[PartitionError]:
+        """What lasts, and what has passed not long ago; from any thread."""
+        now_s = self._clock.monotonic_s()
+        with self._lock:
+            passing = [e for e, until_s in self._passing.values() if now_s < until_s]
+            return [*self._errors.values(), *passing]
+
+
+class Rest:
+    """Pauses the partitions of one consumer that were just tried in vain, and resumes them when
+    they are due; for clients whose partitions nobody else pauses one by one."""
+
+    def __init__(self, errors: ReaderErrors) -> None:
+        self._errors = errors
+        self._paused: frozenset[Name] = frozenset()
+
+    def keep(self, consumer: Consumer) -> None:
+        """Called after each poll."""
+        resting = self._errors.resting()
+        if resting == self._paused:
+            return
+        for names, function in (
+            (resting - self._paused, consumer.pause),
+            (self._paused - resting, consumer.resume),
+        ):
+            if names:
+                call(Step.READ, function, [TopicPartition(t, p) for t, p in names])
+        self._paused = resting
+
+    def forget(self) -> None:
+        """Partitions were assigned anew: none is paused."""
+        self._paused = frozenset()
+
+
+class PartitionErrors:
+    """Of all clients of one process."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._readers: dict[str, ReaderErrors] = {}
+
+    def of(self, reader: str) -> ReaderErrors:
+        """The errors of one client, by its name; always the same for one name."""
+        return self._readers.setdefault(reader, ReaderErrors(reader, self._clock))
+
+    def __iter__(self) -> Iterator[tuple[str, PartitionError]]:
+        for reader, errors in list(self._readers.items()):
+            for error in errors.all():
+                yield reader, error
+
+    def first(self) -> str:
+        """One of them in words, or "" when every partition can be read."""
+        return next((f"{reader}: {error}" for reader, error in self), "")
+
+
+class PartitionErrorMetrics(Collector):
+    """One series for each partition that can not be read, while it lasts."""
+
+    NAME: Final = "npp_partition_unreadable"
+    LABELS: Final = ("reader", "topic", "partition", "offset", "error")
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._sources: list[PartitionErrors] = []
+        registry.register(self)
+
+    def watch(self, errors: PartitionErrors) -> None:
+        """Show these too."""
+        self._sources.append(errors)
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            self.NAME,
+            "1 while a client can not read a partition on; the offset and the client's words say "
+            "from where and why.",
+            labels=self.LABELS,
+        )
+        for source in self._sources:
+            for reader, error in source:
+                words = f"{error.code}: {error.words}"[:WORDS_MAX]
+                place = (reader, error.topic, str(error.partition), str(error.offset))
+                family.add_metric([*place, words], 1)
+        yield family

@@ -1,0 +1,46 @@
+"""Which input partitions fetch nothing at the moment: the loop's only way to pause and resume.
+
+Reasons come and go independently (STOP, answers that go before commands, a record that waits for
+a dependency, a batch that was just tried in vain). Paused is what any of them wants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+Name = tuple[str, int]  # topic and partition
+
+
+class Pausing(Protocol):
+    """Whoever is told: the group's client, and whoever judges whether it is given its records."""
+
+    def pause(self, names: Iterable[Name]) -> None:
+        """Fetch nothing of these."""
+
+    def resume(self, names: Iterable[Name]) -> None:
+        """Fetch these again."""
+
+
+class Pauses:
+    """What is paused; tells the difference alone."""
+
+    def __init__(self, *told: Pausing) -> None:
+        self._told = told
+        self.paused: frozenset[Name] = frozenset()
+
+    def forget(self) -> None:
+        """A new assignment: whoever fetches it has resumed all of it."""
+        self.paused = frozenset()
+
+    def want(self, names: frozenset[Name]) -> None:
+        """These are to be paused and no others."""
+        if names == self.paused:
+            return
+        begins, ends = names - self.paused, self.paused - names
+        for each in self._told:
+            if begins:
+                each.pause(begins)
+            if ends:
+                each.resume(ends)
+        self.paused = names
