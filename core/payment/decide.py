@@ -13,6 +13,7 @@ from core.payment import commands as c
 from core.payment import (
     decide_approvals,
     decide_funds,
+    decide_funds_actions,
     decide_operator,
     decide_other,
     decide_policy,
@@ -122,13 +123,13 @@ def _decide(state: Payment | None, command: c.Input, context: Context) -> Decisi
         case c.ResolveReconciliation():
             return decide_reconcile.resolve(state, command, context)
         case c.ReleaseFunds():
-            return decide_reconcile.release_early(state, command, context)
+            return decide_funds_actions.release_early(state, command, context)
         case c.ReverseCapture():
-            return decide_reconcile.reverse_capture(state, command, context)
+            return decide_funds_actions.reverse_capture(state, command, context)
         case c.DebitFunds():
-            return decide_reconcile.debit_again(state, command, context)
+            return decide_funds_actions.debit_again(state, command, context)
         case c.RepeatFundsRequest():
-            return decide_reconcile.repeat_request(state, command, context)
+            return decide_funds_actions.repeat_request(state, command, context)
         case c.ResumeProcessing():
             return decide_other.resume(state, command, context)
         case _:

@@ -8,6 +8,7 @@ from core.payment import checks, gate
 from core.payment import events as e
 from core.payment.commands import DecideApproval, RequestApproval
 from core.payment.deadlines import WAITS_FOR_DECISION
+from core.payment.decide_funds_actions import captured_amount, funds_precondition, second_debit
 from core.payment.decide_operator import (
     CANCEL_STATES,
     MARK_FAILED_REASONS,
@@ -16,12 +17,9 @@ from core.payment.decide_operator import (
 )
 from core.payment.decide_policy import append_decision, find_approval
 from core.payment.decide_reconcile import (
-    captured_amount,
     does_not_fit,
     find_conflict,
-    funds_precondition,
     is_open,
-    second_debit,
     verdict_amount,
     verdict_shape,
 )

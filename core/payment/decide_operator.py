@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from core.decider import Context, Decision, Duplicate, Refusal
-from core.header import Actor, OperatorHeader
+from core.header import OperatorHeader
 from core.payment import checks, gate
 from core.payment import events as e
 from core.payment.commands import (
@@ -17,7 +17,7 @@ from core.payment.commands import (
     MarkPaymentFailed,
     RetryPayment,
 )
-from core.payment.draft import Draft, decided_at
+from core.payment.draft import Draft, decided_at, operator_draft
 from core.payment.finish import finish
 from core.payment.flow import request_notification
 from core.payment.flow_funds import transfer
@@ -96,7 +96,7 @@ def retry(state: Payment | None, command: RetryPayment, context: Context) -> Dec
     if refusal is not None:
         return refusal
 
-    draft = _draft(state, context, command.header.traceparent, operator, now)
+    draft = operator_draft(state, context, command.header.traceparent, operator, now)
     certain = certain_for_all(state)
     draft.append(
         e.PaymentAttemptCreated(
@@ -142,7 +142,7 @@ def cancel(state: Payment | None, command: CancelPayment, context: Context) -> D
     ):
         return refuse(CUSTOMER_MISMATCH)
 
-    draft = _draft(state, context, command.header.traceparent, operator, now)
+    draft = operator_draft(state, context, command.header.traceparent, operator, now)
     _fail(
         draft,
         FailureReason.CANCELLED.value,
@@ -182,7 +182,7 @@ def mark_failed(state: Payment | None, command: MarkPaymentFailed, context: Cont
     if isinstance(approval, Refusal):
         return approval
 
-    draft = _draft(state, context, command.header.traceparent, operator, now)
+    draft = operator_draft(state, context, command.header.traceparent, operator, now)
     _fail(
         draft,
         command.reason,
@@ -222,7 +222,7 @@ def expire(
             return approval
         approval_id = approval.id
 
-    draft = _draft(state, context, command.header.traceparent, operator, now)
+    draft = operator_draft(state, context, command.header.traceparent, operator, now)
     attempt = state.attempts[-1]
     draft.append(
         e.PaymentExpired(
@@ -355,20 +355,3 @@ def _take_over_hold(draft: Draft, number: int) -> None:
         if held_cents(earlier) == state.amount and unanswered(earlier) is None:
             transfer(draft, earlier, state.attempts[number - 1])
             return
-
-
-def _draft(
-    state: Payment,
-    context: Context,
-    traceparent: str | None,
-    operator: OperatorHeader,
-    now: int,
-) -> Draft:
-    return Draft(
-        state,
-        context,
-        state.payment_intent_id,
-        Actor("operator", operator.operator_id),
-        traceparent,
-        now,
-    )

@@ -11,12 +11,23 @@ from core.header import Actor
 from core.payment import found, rail_effects
 from core.payment.commands import RailReport
 from core.payment.draft import Draft, decided_at
-from core.payment.evolve_beside import note_kind
 from core.payment.finish import finish
 from core.payment.funds import returned_cents
-from core.payment.remember import conflict_key, content_of, digest
+from core.payment.remember import content_of, digest
+from core.payment.report_known import (
+    CLEARED,
+    PAID_OUTCOMES,
+    may_have_been_submitted,
+    other_money,
+    other_return,
+    rail_had_it,
+    rail_has_it,
+    remembered_from,
+    same_conflict,
+    same_id_elsewhere,
+    same_report,
+)
 from core.payment.report_table import (
-    AMOUNT_DIFFERS,
     CONFIRM,
     CONFLICT,
     CURRENCY_DIFFERS,
@@ -63,23 +74,7 @@ from core.values import State, attempt_of_external_ref, external_ref
 
 _KINDS: Final = frozenset(KINDS)
 _DENIALS: Final = frozenset({"WITHDRAWN", "NOT_SUBMITTED"})
-_PAID: Final = frozenset({"PAID", "RETURNED"})
-_CLEARED: Final = frozenset({"ACCEPTED", "SETTLED"})
-_EVIDENCE: Final = frozenset(
-    {"RECEIVED", "ACCEPTED", "SETTLED", "RETURNED", "RECALL_ACCEPTED", "RECALL_REFUSED"}
-)
 SUBMISSION_CONTRADICTED: Final = "SUBMISSION_CONTRADICTED"
-SUBMITTED: Final = "SUBMITTED"  # code of ALREADY_SUBMITTED: by the adapter's own record
-_SAYS_PAID: Final = frozenset({"SETTLED_AFTER_ALL", "AMOUNT_ACCEPTED", "RETURNED"})
-# The reports that each verdict agrees with.
-_AGREES: Final[dict[str, frozenset[str]]] = {
-    "SETTLED_AFTER_ALL": _CLEARED,
-    "AMOUNT_ACCEPTED": _CLEARED,
-    "RETURNED": frozenset({"RETURNED"}),
-    "NOT_PAID": frozenset(
-        {"REJECTED", "EXPIRED", "WITHDRAWN", "NOT_SUBMITTED", "RECALL_ACCEPTED", "STATUS"}
-    ),
-}
 
 
 def rail_report(state: Payment | None, command: RailReport, context: Context) -> Decision:
@@ -103,7 +98,7 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
     attempt = state.attempts[number - 1]
     now = decided_at(state, context.now_ms)
     rules = context.rules
-    known = _same_conflict(state, attempt, command)
+    known = same_conflict(state, attempt, command)
     if known is not None:
         return Duplicate(*range_of(state, known))
     if command.kind == "RETURNED":
@@ -113,14 +108,14 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
             attempt, command, rules, now
         )
         if not conclusive:
-            known = _same_report(state, attempt, command, rules)
+            known = same_report(state, attempt, command, rules)
             if known is not None:
                 return Duplicate(*range_of(state, known))
         word, why = _effect(state, attempt, command, rules, conclusive)
     if word == NO_EFFECT:
         return no_effect(why)  # type: ignore[arg-type]  # NO_EFFECT comes with its Quiet
     if word == DUPLICATE:
-        return Duplicate(*range_of(state, _remembered_from(attempt, command.kind)))
+        return Duplicate(*range_of(state, remembered_from(attempt, command.kind)))
     if word == CONFLICT and open_conflicts(state) >= CONFLICTS_OPEN_MAX:
         return no_effect(CONFLICTS_FULL)
 
@@ -158,41 +153,6 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
     return finish(draft)
 
 
-def may_have_been_submitted(attempt: Attempt) -> bool:
-    """It was sent, or the rail has it all the same: a lost log tail, or a stray report."""
-    return attempt.sent_at > 0 or attempt.rail_had_it
-
-
-def rail_had_it(state: Payment, attempt: Attempt) -> bool:
-    """Whether there is evidence that the rail had the attempt: recorded, or in a conflict that no
-    person has judged yet (ruling 3).
-    """
-    return attempt.rail_had_it or any(
-        c.verdict is None and c.attempt == attempt.number and c.report_kind in _EVIDENCE
-        for c in state.conflicts
-    )
-
-
-def rail_has_it(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
-    """Whether the report is evidence that the rail has the attempt: its own word, or our adapter's
-    record SUBMITTED. It outweighs "unknown". Evidence is about submissions made: of an attempt that
-    was neither sent nor found there is none (ruling 3).
-    """
-    if not may_have_been_submitted(attempt):
-        return False
-    match command.kind:
-        case "RECEIVED" | "RECALL_ACCEPTED" | "RECALL_REFUSED":
-            return True
-        case "REJECTED":
-            return command.code in rules.resend_rejected_codes
-        case "STATUS":
-            return command.code in rules.status_known_codes
-        case "ALREADY_SUBMITTED":
-            return command.code == SUBMITTED
-        case _:
-            return False
-
-
 def says_never_submitted(attempt: Attempt, command: RailReport, rules: Rules, now: int) -> bool:
     """An enquiry's "unknown" after submitBefore, from an adapter whose own record says it has
     stopped (ruling 3). Of an attempt under way it is only noted: what it says may still change.
@@ -228,99 +188,6 @@ def answers_enquiry(attempt: Attempt, command: RailReport, rules: Rules) -> bool
     )
 
 
-def _same_conflict(state: Payment, attempt: Attempt, command: RailReport) -> int | None:
-    """The first sequence of the conflict that this report would open again (ruling 5).
-
-    The same contradiction is the same conflict while that is open, or when its verdict agrees with
-    the report. Otherwise only the same message id is: an enquiry's answer, or another id, is news.
-    """
-    if not state.conflicts:
-        return None
-    kind = command.kind
-    content = content_of(state, command.code, command.amount, command.currency)
-    message_id = None
-    for conflict in state.conflicts:
-        if (
-            conflict.attempt != attempt.number
-            or conflict.report_kind != kind
-            or conflict.content != content
-        ):
-            continue
-        message_id = message_id or digest(command.rail_message_id)
-        same_id = conflict.message_id == message_id
-        by_id = kind == "RETURNED" or conflict.kind == "SAME_MESSAGE_OTHER_CONTENT"
-        if by_id and not same_id:
-            continue  # another return, or another message
-        if conflict.verdict is None or _agrees(state, attempt, conflict.verdict, command):
-            return conflict.from_sequence
-        if same_id and message_id is not None and not command.via_enquiry:
-            return conflict.from_sequence
-    if state.conflicts_unlisted_keys and state.conflicts_unlisted:
-        return state.conflicts_unlisted_keys.get(conflict_key(attempt.number, kind, content))
-    return None
-
-
-def _agrees(state: Payment, attempt: Attempt, verdict: str, command: RailReport) -> bool:
-    """Whether the verdict says what the report says, and no later verdict on the attempt says
-    otherwise.
-    """
-    kind = command.kind
-    if kind not in _AGREES.get(verdict, ()):
-        return False
-    if kind in _CLEARED and _other_money(state, attempt, command) is not None:
-        return False
-    return (attempt.outcome in _PAID) == (verdict in _SAYS_PAID)
-
-
-def _same_report(state: Payment, attempt: Attempt, command: RailReport, rules: Rules) -> int | None:
-    """The first sequence of the report that says the same (domain: identity)."""
-    kind = command.kind
-    if not attempt.rail_had_it and rail_has_it(attempt, command, rules):
-        return None  # the same words before the send were no evidence
-    # What a verdict denied is a duplicate by its id alone, and never as an enquiry's answer.
-    is_denied = attempt.outcome == "NOT_PAID" and kind in _CLEARED
-    if is_denied and command.via_enquiry:
-        return None
-    content = content_of(state, command.code, command.amount, command.currency)
-    noted = note_kind(kind)
-    same = [
-        known
-        for known in attempt.reports
-        if (known.kind == kind or known.kind == noted)
-        and (known.content is None or known.content == content)
-    ]
-    if not same:
-        return None
-    message_id = digest(command.rail_message_id)
-    for known in same:
-        if known.message_id == message_id is not None:
-            return known.from_sequence  # the very same message, whatever came since
-    if is_denied or _other_money(state, attempt, command) is not None:
-        return None
-    if _same_id_elsewhere(state, attempt, command, content):
-        return None
-    return same[0].from_sequence
-
-
-def _same_id_elsewhere(state: Payment, attempt: Attempt, command: RailReport, content: str) -> bool:
-    """Whether the rail's message id stands for another kind or content already."""
-    if command.rail_message_id is None or not (attempt.reports or state.conflicts):
-        return False
-    message_id = digest(command.rail_message_id)
-    kind = command.kind
-    for known in attempt.reports:
-        if known.message_id == message_id:
-            other = known.kind != kind and known.kind != note_kind(kind)
-            if other or (known.content is not None and known.content != content):
-                return True
-    return any(
-        c.message_id == message_id
-        and c.attempt == attempt.number
-        and (c.report_kind != kind or c.content != content)
-        for c in state.conflicts
-    )
-
-
 def _effect(
     state: Payment, attempt: Attempt, command: RailReport, rules: Rules, conclusive: bool
 ) -> tuple[str, str | Quiet]:
@@ -328,11 +195,11 @@ def _effect(
     happens.
     """
     kind = command.kind
-    differs = _other_money(state, attempt, command)
+    differs = other_money(state, attempt, command)
     if differs is not None:
         return CONFLICT, differs
     content = content_of(state, command.code, command.amount, command.currency)
-    if _same_id_elsewhere(state, attempt, command, content):
+    if same_id_elsewhere(state, attempt, command, content):
         return CONFLICT, "SAME_MESSAGE_OTHER_CONTENT"
     if conclusive:
         contradicts = kind == "STATUS" and rail_had_it(state, attempt)
@@ -346,7 +213,7 @@ def _effect(
         return _conflict_of(state, attempt, kind)
     if word == NOTE:
         return _note(state, rules)
-    if word == DUPLICATE and attempt.outcome == "NOT_PAID" and kind in _CLEARED:
+    if word == DUPLICATE and attempt.outcome == "NOT_PAID" and kind in CLEARED:
         return CONFLICT, "REPORTED_AFTER_NOT_PAID"
     if word == FAIL and kind in _DENIALS and rail_had_it(state, attempt):
         return CONFLICT, SUBMISSION_CONTRADICTED
@@ -383,11 +250,11 @@ def _return_effect(
         return CONFLICT, "REPORT_BEFORE_SEND"
     content = content_of(state, command.code, command.amount, command.currency)
     name = digest(command.rail_message_id)
-    if name in attempt.returns and not _other_return(attempt, name, content):
+    if name in attempt.returns and not other_return(attempt, name, content):
         return DUPLICATE, ""
     if not attempt.settled:
         return CONFLICT, "RETURNED_BEFORE_SETTLED"
-    if not command.via_enquiry and _same_id_elsewhere(state, attempt, command, content):
+    if not command.via_enquiry and same_id_elsewhere(state, attempt, command, content):
         return CONFLICT, "SAME_MESSAGE_OTHER_CONTENT"
     amount = command.amount
     if amount is None:
@@ -406,21 +273,13 @@ def _return_effect(
     return (RETURN, "") if raises else (NOTE, "")
 
 
-def _other_return(attempt: Attempt, name: bytes | None, content: str) -> bool:
-    """Whether the return of this id, where it is remembered whole, said something else."""
-    return any(
-        known.kind == "RETURNED" and known.message_id == name and known.content != content
-        for known in attempt.reports
-    )
-
-
 def _after_end(
     state: Payment, attempt: Attempt, command: RailReport, rules: Rules, word: str
 ) -> tuple[str, str | Quiet]:
     """What an attempt that has failed or expired still learns."""
     kind = command.kind
     if word == CONFIRM:
-        if attempt.outcome in _PAID:
+        if attempt.outcome in PAID_OUTCOMES:
             return CONFLICT, "REJECTED_AFTER_SETTLED"
         if _ends_otherwise(attempt, command):
             return CONFLICT, "CONTRADICTORY_END"
@@ -440,7 +299,7 @@ def _after_end(
         return RECALL, ""
     if word == RECALL_ANSWER:
         answers = {known.kind for known in attempt.reports}
-        if kind == "RECALL_ACCEPTED" and attempt.outcome in _PAID:
+        if kind == "RECALL_ACCEPTED" and attempt.outcome in PAID_OUTCOMES:
             return CONFLICT, "REJECTED_AFTER_SETTLED"
         if kind == "RECALL_REFUSED" and "RECALL_ACCEPTED" in answers:
             return CONFLICT, "RECALL_CONTRADICTED"
@@ -498,7 +357,7 @@ def _conflict_of(state: Payment, attempt: Attempt, kind: str) -> tuple[str, str 
     if attempt.state in ENDED:
         if kind == "ACCEPTED" and attempt.acknowledged_at and attempt.outcome != "NOT_PAID":
             return DUPLICATE, ""
-        if attempt.outcome in _PAID and kind in _CLEARED:
+        if attempt.outcome in PAID_OUTCOMES and kind in CLEARED:
             return NO_EFFECT, CHANGES_NOTHING
         if kind == "ACCEPTED":
             return CONFLICT, f"ACKNOWLEDGED_AFTER_{attempt.state}"
@@ -514,24 +373,7 @@ def _conflict_of(state: Payment, attempt: Attempt, kind: str) -> tuple[str, str 
 
 
 def _paid_elsewhere(state: Payment, attempt: Attempt) -> bool:
-    return any(a.outcome in _PAID and a.number != attempt.number for a in state.attempts)
-
-
-def _other_money(state: Payment, attempt: Attempt, command: RailReport) -> str | None:
-    """The conflict kind of a report that names another currency or amount, or None."""
-    if command.currency is not None and command.currency != state.currency:
-        return CURRENCY_DIFFERS
-    expected = attempt.settled or state.amount
-    if command.amount is not None and command.amount != expected:
-        return AMOUNT_DIFFERS
-    return None
-
-
-def _remembered_from(attempt: Attempt, kind: str) -> int:
-    for known in attempt.reports:
-        if known.kind == kind:
-            return known.from_sequence
-    return 1
+    return any(a.outcome in PAID_OUTCOMES and a.number != attempt.number for a in state.attempts)
 
 
 def _shape(command: RailReport) -> Refusal | None:

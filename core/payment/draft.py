@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from core.decider import Context
-from core.header import Actor, EventHeader
+from core.header import Actor, EventHeader, OperatorHeader
 from core.payment.events import Event
 from core.payment.evolve import evolve
 from core.payment.state import Payment
@@ -88,3 +88,15 @@ class Draft:
 def decided_at(state: Payment | None, now_ms: int) -> int:
     """decidedAt never goes back within a payment (domain: time and rules)."""
     return now_ms if state is None else max(now_ms, state.decided_at)
+
+
+def operator_draft(
+    state: Payment,
+    context: Context,
+    traceparent: str | None,
+    operator: OperatorHeader,
+    now: int,
+) -> Draft:
+    """The draft of a decision that a person asked for."""
+    actor = Actor("operator", operator.operator_id)
+    return Draft(state, context, state.payment_intent_id, actor, traceparent, now)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from core.payment import (
+    decide_funds_actions,
     decide_rail,
-    decide_reconcile,
     evolve,
     flow_funds,
     funds,
@@ -48,7 +48,7 @@ def certainty_outlives_the_send(patch: pytest.MonkeyPatch) -> None:
 
 def two_requests_give_back(patch: pytest.MonkeyPatch) -> None:
     """Finding 2: a REVERSE while a CREDIT or REVERSE that was not answered will be repeated."""
-    patch.setattr(decide_reconcile, "unanswered", lambda attempt: None)
+    patch.setattr(decide_funds_actions, "unanswered", lambda attempt: None)
 
 
 def hold_given_up(patch: pytest.MonkeyPatch) -> None:
