@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,12 @@ def test_every_kind_of_finding_has_a_history_that_makes_it_and_a_remedy() -> Non
     """Issue 10: a finding says what to do, and none is there that nothing can make."""
     made = {kind for _, kind in w.WRONG} | {money.NOT_AT_REST}
     assert made == set(money.TO_DO)
+
+
+def test_the_runbook_says_what_every_finding_means() -> None:
+    """Issue 10: people who read a finding at night look there."""
+    runbook = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text(encoding="utf-8")
+    assert [kind for kind in money.TO_DO if kind not in runbook] == []
 
 
 def test_a_finding_names_the_event_the_amount_for_people_and_what_to_do() -> None:
