@@ -101,12 +101,20 @@ def right_later_unpaid() -> Story:
     return story.then(s.moved("RELEASE", attempt=2))
 
 
-def right_early_release() -> Story:
-    """RELEASE_EARLY, then settled, then returned."""
+def right_hold_refused() -> Story:
+    """Nothing was held, and nobody asks for it any more."""
+    story = Story().then(s.created(), s.asked("HOLD")).then(s.refused("HOLD"))
+    return story.then(s.failed("TIMEOUT", source="system"))
+
+
+def right_early_release(*instead: s.Maker) -> Story:
+    """RELEASE_EARLY, then settled, then returned. `instead`: the debit's answer."""
     story = marked().then(*s.approved("RELEASE_EARLY", "apr_002"))
     story.then(s.asked("RELEASE", approval="apr_002")).then(s.moved("RELEASE"))
     story.then(s.conflict("SETTLED_AFTER_FAILED"))
     story.then(*s.resolved("SETTLED_AFTER_ALL"), s.asked("DEBIT_FORCED"))
+    if instead:
+        return story.then(*instead)
     story.then(s.moved("DEBIT_FORCED"))
     story.then(s.returned(AMOUNT, total=AMOUNT), s.asked("CREDIT"))
     return story.then(s.moved("CREDIT"))
@@ -175,6 +183,22 @@ def right_second_debit() -> Story:
     story = second_settlement().then(*s.approved("DEBIT_AGAIN", "apr_003"))
     story.then(s.asked("DEBIT_FORCED", approval="apr_003"))
     return story.then(s.moved("DEBIT_FORCED"))
+
+
+def _settled_after_all(amount: int | None, report: str) -> Story:
+    story = marked().then(s.conflict("SETTLED_AFTER_FAILED", amount, report=report))
+    story.then(*s.resolved("SETTLED_AFTER_ALL"), s.asked("CAPTURE"))
+    return story.then(s.moved("CAPTURE"))
+
+
+def right_settled_silently() -> Story:
+    """A settlement without an amount stands for the instruction's."""
+    return _settled_after_all(None, "SETTLED")
+
+
+def right_settled_by_a_return() -> Story:
+    """The amount of a return is not that of the settlement."""
+    return _settled_after_all(LESS, "RETURNED")
 
 
 def right_verdict_not_paid() -> Story:
@@ -265,5 +289,28 @@ def right_verdict_returned() -> Story:
     return story.then(s.moved("RELEASE"))
 
 
-UNDER_WAY = [held, sent, rejected, marked, second_settlement]
+def release_refused() -> Story:
+    """The hold stands until a person asks for its release again."""
+    return rejected().then(s.refused("RELEASE"))
+
+
+def free_refused() -> Story:
+    """Nobody knows whether the hold stands; a person asks again."""
+    story = Story().then(s.created(), s.asked("HOLD"))
+    story.then(s.failed("TIMEOUT", source="system"), s.asked("RELEASE", frees="1"))
+    return story.then(s.refused("RELEASE"))
+
+
+def debit_refused() -> Story:
+    return right_early_release(s.refused("DEBIT_FORCED"))
+
+
+def contradicted_by_deposits_core() -> Story:
+    """Its contradiction says nothing of the rail: the hold of a rejected attempt is released."""
+    story = sent().then(s.conflict("FUNDS_CONTRADICTION", LESS, report="HOLD:DECLINED:H01"))
+    return story.then(s.failed(), s.asked("RELEASE"))
+
+
+UNDER_WAY = [held, sent, rejected, marked, second_settlement, release_refused, free_refused]
+UNDER_WAY += [debit_refused, contradicted_by_deposits_core]
 RIGHT = [captured] + [each for name, each in sorted(globals().items()) if name.startswith("right_")]
