@@ -46,7 +46,7 @@ class Account(msgspec.Struct):
 
     number: int
     ended: bool = False
-    certain: bool = False  # non-payment is certain
+    certain: bool = False  # non-payment is certain; read once the attempt has ended
     paid: bool = False
     order: int = 0
     settled: int = 0  # the rail's amount; of no account while it is not paid
@@ -204,10 +204,6 @@ class Books:
         match event:
             case e.PaymentIntentCreated():
                 self.amount, self.currency = event.amount, event.currency
-            case e.PaymentSentToRail():
-                mine.certain = False
-            case e.PaymentAcknowledged():
-                mine.certain = False
             case e.PaymentSettled():
                 # A verdict has said the rail's amount before: the event has to say the same.
                 mine.ended = True
@@ -324,7 +320,7 @@ class Books:
     def _pay(self, mine: Account, settled: int) -> None:
         if not mine.paid:
             self._paid += 1
-            mine.paid, mine.order, mine.certain = True, self._paid, False
+            mine.paid, mine.order = True, self._paid
         mine.settled = settled
 
     def _resolved(self, event: e.ReconciliationResolved, mine: Account) -> None:
