@@ -15,6 +15,7 @@ from core.payment.funds import (
     REQUESTS_MAX,
     borne_cents,
     held_cents,
+    holds_for_nothing,
     latest,
     needs_debit_approval,
     taken_cents,
@@ -166,6 +167,9 @@ def repeat_request(
         return refusal
     if not 0 < command.attempt <= len(state.attempts):
         return refuse(NO_SUCH_ATTEMPT, attempt=command.attempt)
+    conflicts = open_conflicts(state)
+    if conflicts:
+        return refuse(CONFLICT_OPEN, count=conflicts)
     attempt = state.attempts[command.attempt - 1]
     operation = command.operation
     refused = latest(attempt, operation)
@@ -240,7 +244,9 @@ def funds_precondition(state: Payment, action: str, number: int) -> Refusal | No
             settled_up = taken_cents(attempt) >= borne_cents(attempt)
             good, expected = captured_amount(attempt) > 0 and settled_up, "CAPTURED"
         case _:
-            releases = held_cents(attempt) > 0 and not can_capture(state, attempt)
+            releases = holds_for_nothing(state, attempt) or (
+                held_cents(attempt) > 0 and not can_capture(state, attempt)
+            )
             good = second_debit(state, attempt) > 0 and not releases
             expected = "a second settlement that is not debited, with nothing held"
     waits = unanswered(attempt)

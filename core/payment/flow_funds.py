@@ -19,7 +19,8 @@ from core.payment.funds import (
     can_release,
     can_settle,
     held_cents,
-    latest,
+    holds_for_nothing,
+    is_captured,
     may_request,
     needs_debit_approval,
     taken_cents,
@@ -158,7 +159,7 @@ def _take(draft: Draft, attempt: Attempt, due: int) -> bool:
         return _request_if_allowed(draft, attempt, FundsOperation.CAPTURE, min(due, held))
     if held > 0:
         return False  # it is released first: the customer's money is not blocked and taken at once
-    if not _captured(state):
+    if not is_captured(state):
         for other in state.attempts:
             if other.number == attempt.number or can_settle(other) or other.outcome == "PAID":
                 continue
@@ -168,6 +169,8 @@ def _take(draft: Draft, attempt: Attempt, due: int) -> bool:
             if waits is None and held_cents(other) > 0:
                 transfer(draft, other, attempt)
                 return True
+    if holds_for_nothing(state, attempt):
+        return False  # that hold is released first
     return _request_if_allowed(draft, attempt, FundsOperation.DEBIT_FORCED, due)
 
 
@@ -176,7 +179,7 @@ _HOLDING = frozenset({"HOLD", "RELEASE"})
 
 def can_capture(state: Payment, attempt: Attempt) -> bool:
     """Whether the attempt's own hold can be captured: once per payment."""
-    return held_cents(attempt) > 0 and not _captured(state)
+    return held_cents(attempt) > 0 and not is_captured(state)
 
 
 def _release_uncapturable(draft: Draft, attempt: Attempt) -> bool:
@@ -238,12 +241,3 @@ def _request_if_allowed(draft: Draft, attempt: Attempt, operation: str, amount: 
         return False
     request(draft, attempt, operation, amount)
     return True
-
-
-def _captured(state: Payment) -> bool:
-    """Whether a capture was made or is asked for anywhere; one that was refused is none."""
-    for attempt in state.attempts:
-        last = latest(attempt, FundsOperation.CAPTURE)
-        if attempt.captured or (last is not None and last.status != "REFUSED"):
-            return True
-    return False

@@ -124,12 +124,43 @@ def is_resolved(attempt: Attempt) -> bool:
     return taken_cents(attempt) == borne_cents(attempt)
 
 
-def can_release(state: Payment, attempt: Attempt) -> bool:
-    """Whether the attempt's own hold serves no settlement any more: it can no longer settle, or its
-    money is taken, and every other attempt is resolved.
+def is_captured(state: Payment) -> bool:
+    """Whether a capture was made or is asked for anywhere: once per payment. One that was refused
+    is none.
     """
-    if can_settle(attempt) or (attempt.outcome is not None and not is_resolved(attempt)):
+    for attempt in state.attempts:
+        last = latest(attempt, "CAPTURE")
+        if attempt.captured or (last is not None and last.status != "REFUSED"):
+            return True
+    return False
+
+
+def serves_itself(attempt: Attempt) -> bool:
+    """Whether the attempt's hold still serves its own settlement: it may settle, or its money is
+    not taken yet.
+    """
+    return can_settle(attempt) or (attempt.outcome is not None and not is_resolved(attempt))
+
+
+def holds_for_nothing(state: Payment, attempt: Attempt) -> bool:
+    """Whether another attempt's hold stands that serves no settlement: it ends before money of this
+    attempt is debited, or the customer's money would be taken and blocked at once.
+    """
+    return any(
+        held_cents(other) > 0 and not serves_itself(other)
+        for other in state.attempts
+        if other.number != attempt.number
+    )
+
+
+def can_release(state: Payment, attempt: Attempt) -> bool:
+    """Whether the attempt's own hold serves no settlement any more: not its own, and every other
+    attempt is resolved, or could not take from it since the payment was captured already.
+    """
+    if serves_itself(attempt):
         return False
+    if is_captured(state):
+        return True
     for other in state.attempts:
         if other.number != attempt.number and not is_resolved(other):
             return False
