@@ -89,3 +89,14 @@ def test_a_declined_hold_does_not_keep_the_debit_waiting_for_its_release() -> No
     case = given(d.create(), d.policy(), d.rail("ACCEPTED"), *d.judged("SETTLED_AFTER_ALL"))
     assert case.payment.attempt.asks[-1].operation == "RELEASE"
     case.when(d.deposits("HOLD", "DECLINED")).asks("DEBIT_FORCED")
+
+
+def test_a_capture_and_a_debit_are_given_back_each_by_its_own_operation() -> None:
+    """Domain 3: given back never exceeds taken: a reversal is of what was captured and no more."""
+    more = d.rail("SETTLED", amount=d.AMOUNT + 55, currency="AUD")
+    case = given(*d.SENT, more, *d.judged("AMOUNT_ACCEPTED"))
+    case.given(d.deposits("CAPTURE", "CAPTURED"), d.deposits("DEBIT_FORCED", "DEBITED", amount=55))
+    case.given(d.rail("REJECTED", "AC01"), *d.judged("NOT_PAID", 2, conflict="cnf_002"))
+    case.when(d.deposits("REVERSE", "REVERSED")).then("FundsReversed", "FundsRequested")
+    (credit,) = case.instructions
+    assert (credit.operation, credit.amount) == ("CREDIT", 55)
