@@ -141,8 +141,10 @@ class Books:
         return 0 if self.is_second(account) else account.borne
 
     def is_second(self, account: Account) -> bool:
-        """Settled after another attempt that stays paid: only a person's approval debits it."""
-        if not account.stays_paid or account.debit_approved:
+        """Settled after another attempt that stays paid, and due: only a person's approval debits
+        it.
+        """
+        if account.taken >= account.borne or account.debit_approved:
             return False
         return any(
             each.stays_paid and each.order < account.order for each in self.accounts.values()
@@ -282,9 +284,8 @@ class Books:
             for each in self.requests.values()
             if (each.attempt, each.operation) == (mine.number, event.operation)
         )
-        if by_person and event.operation == "REVERSE":
-            left = mine.taken - self.asked(*GIVING, attempt=mine.number) - event.amount
-            mine.forgiven = mine.settled - max(left, 0)
+        if event.header.approval_id is not None and event.operation == "REVERSE":
+            mine.forgiven = max(mine.returned, mine.forgiven) + event.amount
         if by_person and event.operation in TAKING:
             mine.debit_approved = True
         self.requests[event.funds_ref] = Request(

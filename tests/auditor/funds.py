@@ -111,7 +111,7 @@ class Funds:
     def second(self, number: int) -> bool:
         """Settled after another that stays paid, and no person approved a second debit."""
         mine = self.fates[number]
-        if mine.claim is None or mine.again or mine.back >= mine.claim:
+        if mine.again or self.balance["paid", number] >= mine.due:
             return False
         return any(
             other.claim is not None and other.back < other.claim and other.since < mine.since
@@ -273,9 +273,8 @@ class Funds:
         order = Order(
             reference, operation, number, fields["amount"], fields["holdFundsRef"], approved
         )
-        if approved and operation == "REVERSE" and fate.claim is not None:
-            rest = self.balance["paid", number] - self.asked("REVERSE", "CREDIT", attempt=number)
-            fate.given_up = fate.claim - max(rest - order.amount, 0)
+        if fields["header"]["approvalId"] is not None and operation == "REVERSE":
+            fate.given_up = max(fate.back, fate.given_up) + order.amount
         fate.again |= approved and operation in ("CAPTURE", "DEBIT_FORCED")
         stuck = any(o.state == "refused" for o in self.outstanding())
         self.orders[reference] = order

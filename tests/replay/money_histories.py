@@ -172,6 +172,14 @@ def right_reversed() -> Story:
     return story.then(s.moved("REVERSE", AMOUNT - 5_000))
 
 
+def right_reversal_asked_again() -> Story:
+    """Refused and asked for again by a person, the reversal takes its amount off once."""
+    story = captured().then(*s.approved("REVERSE", "apr_002"))
+    story.then(s.asked("REVERSE", 5_000, approval="apr_002")).then(s.refused("REVERSE"))
+    story.then(s.asked("REVERSE", 5_000, number=2))
+    return story.then(s.moved("REVERSE", 5_000, number=2))
+
+
 def second_settlement() -> Story:
     """Both attempts settled; nobody has decided about a second debit."""
     story = retried(marked()).then(*s.settled(), s.asked("CAPTURE", attempt=2))
