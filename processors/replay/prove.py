@@ -82,19 +82,17 @@ class Prover:
             for each in scratch.strengths():
                 self._report.excused.merge(each)
             return None
+        self._excuse_old_money(partition, scratch)
         self._report.merge(scratch)
         return None
 
     def _is_excused(self, history: History, partition: int, found: Report) -> bool:
-        """A payment left out by name; one with a broken history that ends before the base; or one
-        whose money or identity was wrong before the base.
+        """A payment left out by name; or one with a broken history that ends before the base.
 
         Where only its lifecycle record differs, nothing excuses it: decisions rest on that.
         """
         report = self._report
         if history.key.decode("utf-8", "replace") in report.without:
-            return True
-        if report.base is not None and self._is_old_money(partition, found):
             return True
         if not history.events or not report.is_past(partition, history.events[-1].offset):
             return False
@@ -104,12 +102,17 @@ class Prover:
             for failure in each.failures
         )
 
-    def _is_old_money(self, partition: int, found: Report) -> bool:
-        """Nothing is wrong but money or identity, at events that lie before the base."""
-        if found.chain.failure_count or found.fold.failure_count:
-            return False
-        failures = [*found.identity.failures, *found.money.failures]
-        return all(self._report.is_past(partition, failure.offset) for failure in failures)
+    def _excuse_old_money(self, partition: int, found: Report) -> None:
+        """What was wrong with money or identity before the base is listed, not judged."""
+        for strength in (found.identity, found.money):
+            old = [each for each in strength.failures if self._is_past(partition, each)]
+            for each in old:
+                self._report.excused.fail(each)
+                strength.failures.remove(each)
+            strength.failure_count -= len(old)
+
+    def _is_past(self, partition: int, failure: Failure) -> bool:
+        return self._report.is_past(partition, failure.offset)
 
     def _prove(self, history: History, partition: int, known: int | None, report: Report) -> int:
         seconds = self._clock.monotonic_s

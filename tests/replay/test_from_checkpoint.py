@@ -107,6 +107,21 @@ def test_a_lifecycle_record_that_differs_is_excused_by_no_checkpoint(
     assert not replay(world, log, from_checkpoint=True).passed
 
 
+def test_a_decision_that_differs_is_named_though_it_is_not_judged(
+    made: tuple[World, dict[str, str]],
+) -> None:
+    """Domain §10: from a checkpoint on decisions are not judged, and are never called proven."""
+    world, names = made
+    log = world.log()
+    records, own = place(log, names["settled"], t.COMMANDS)
+    value = (records[own[0]].value or b"").replace(b"E2E", b"E3E")
+    records[own[0]] = msgspec.structs.replace(records[own[0]], value=value)
+    report = replay(world, log, from_checkpoint=True)
+    assert report.passed
+    assert report.redecide.verdict == "failed"
+    assert report.excused.failures == []
+
+
 def test_without_a_checkpoint_it_is_the_whole_log(made: tuple[World, dict[str, str]]) -> None:
     world, names = made
     log = world.log()
