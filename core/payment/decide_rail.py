@@ -17,9 +17,9 @@ from core.payment.remember import content_of, digest
 from core.payment.report_known import (
     CLEARED,
     PAID_OUTCOMES,
+    known_return,
     may_have_been_submitted,
     other_money,
-    other_return,
     rail_had_it,
     rail_has_it,
     remembered_from,
@@ -164,7 +164,6 @@ def says_never_submitted(attempt: Attempt, command: RailReport, rules: Rules, no
         and command.code in rules.status_unknown_codes
         and attempt.state in ENDED
         and may_have_been_submitted(attempt)
-        and not attempt.acknowledged_at
         and not attempt.certain
         and attempt.outcome is None
         and now > attempt.submit_before
@@ -248,12 +247,15 @@ def _return_effect(
         return CONFLICT, CURRENCY_DIFFERS
     if attempt.state in UNSENT:
         return CONFLICT, "REPORT_BEFORE_SEND"
-    content = content_of(state, command.code, command.amount, command.currency)
     name = digest(command.rail_message_id)
-    if name in attempt.returns and not other_return(attempt, name, content):
-        return DUPLICATE, ""
+    known = known_return(attempt, name)
+    if known is not None and not command.via_enquiry:
+        # Its code says nothing of its own; another amount under its id is another return.
+        same = command.amount in (known, None)
+        return (DUPLICATE, "") if same else (CONFLICT, "SAME_MESSAGE_OTHER_CONTENT")
     if not attempt.settled:
         return CONFLICT, "RETURNED_BEFORE_SETTLED"
+    content = content_of(state, command.code, command.amount, command.currency)
     if not command.via_enquiry and same_id_elsewhere(state, attempt, command, content):
         return CONFLICT, "SAME_MESSAGE_OTHER_CONTENT"
     amount = command.amount

@@ -265,7 +265,7 @@ def _add_return(mine: Attempt, amount: int, message_id: str | None, *, via_enqui
         mine.returns_total = max(mine.returns_total, amount)
     else:
         mine.returns_sum += amount
-        mine.returns = [*mine.returns, name]
+        mine.returns = {**mine.returns, name: amount}
 
 
 def _close_conflict(new: Payment, event: e.ReconciliationResolved) -> str | None:

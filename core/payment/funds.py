@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from core.payment.state import Ask, Attempt, Payment
 
 UNANSWERED: Final = frozenset({"REQUESTED", "FAILED"})  # FAILED: no readable answer yet
+_HOLDING: Final = frozenset({"HOLD", "RELEASE"})
 REQUESTS_MAX: Final = 99  # of one operation for one attempt: its number has two digits
 _ENDED: Final = frozenset({"FAILED", "EXPIRED"})
 _UNSENT: Final = frozenset({"CREATED", "AUTHORISED"})
@@ -121,6 +122,8 @@ def is_resolved(attempt: Attempt) -> bool:
     outcome = attempt.outcome
     if outcome is None:
         return attempt.state in _ENDED and attempt.certain
+    if any(a.status in UNANSWERED and a.operation not in _HOLDING for a in attempt.asks):
+        return False
     return taken_cents(attempt) == borne_cents(attempt)
 
 
@@ -155,16 +158,23 @@ def holds_for_nothing(state: Payment, attempt: Attempt) -> bool:
 
 def can_release(state: Payment, attempt: Attempt) -> bool:
     """Whether the attempt's own hold serves no settlement any more: not its own, and every other
-    attempt is resolved, or could not take from it since the payment was captured already.
+    attempt is resolved or has a hold of its own, or the payment was captured already.
     """
     if serves_itself(attempt):
         return False
     if is_captured(state):
         return True
     for other in state.attempts:
-        if other.number != attempt.number and not is_resolved(other):
+        if other.number != attempt.number and not is_resolved(other) and not has_own_hold(other):
             return False
     return True
+
+
+def has_own_hold(attempt: Attempt) -> bool:
+    """Whether a hold of its own stands for the attempt, or is asked for: it needs no other's."""
+    if held_cents(attempt) > 0:
+        return True
+    return any(a.operation == "HOLD" and a.status in UNANSWERED for a in attempt.asks)
 
 
 def waits_for_repeat(attempt: Attempt) -> Ask | None:

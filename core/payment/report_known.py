@@ -161,12 +161,9 @@ def same_id_elsewhere(state: Payment, attempt: Attempt, command: RailReport, con
     )
 
 
-def other_return(attempt: Attempt, name: bytes | None, content: str) -> bool:
-    """Whether the return of this id, where it is remembered whole, said something else."""
-    return any(
-        known.kind == "RETURNED" and known.message_id == name and known.content != content
-        for known in attempt.reports
-    )
+def known_return(attempt: Attempt, name: bytes | None) -> int | None:
+    """The amount of the return that is known by this id, in cents, or None."""
+    return None if name is None else attempt.returns.get(name)
 
 
 def other_money(state: Payment, attempt: Attempt, command: RailReport) -> str | None:

@@ -92,7 +92,7 @@ class Attempt(Packed):
     returns_total: int = (
         0  # the highest total that an enquiry, a report without id or a verdict said
     )
-    returns: list[bytes] = []  # core.payment.remember.digest of each return's id
+    returns: dict[bytes, int] = {}  # core.payment.remember.digest of each return's id -> amount
     second_settlement: bool = False  # its debit needs an approval of its own
     debit_approved: bool = False
     asks: list[Ask] = []
