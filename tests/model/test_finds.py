@@ -59,6 +59,7 @@ def hold_given_up(patch: pytest.MonkeyPatch) -> None:
 def debited_beside_a_hold(patch: pytest.MonkeyPatch) -> None:
     """Finding 4: a forced debit although another attempt's hold could pay."""
     patch.setattr(flow_funds, "can_settle", lambda attempt: True)
+    patch.setattr(flow_funds, "holds_for_nothing", lambda state, attempt: False)
 
 
 def released_only_when_unpaid(patch: pytest.MonkeyPatch) -> None:
