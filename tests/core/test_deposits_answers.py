@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from core import refusals as r
+from core.decider import Accepted
+from core.payment.verdicts import fitting
 from tests.core import dsl as d
 from tests.core.dsl import Case, given
 
@@ -77,3 +80,34 @@ def test_done_after_a_refusal_is_a_conflict_and_moves_nothing(operation: str) ->
     sums = money(case)
     case.when(d.deposits(operation, done)).then(CONTRADICTION).asks()
     assert money(case) == sums
+
+
+def fits(case: Case) -> bool:
+    """Whether a person may take the amount that Deposits Core names, in the last conflict."""
+    conflict = case.payment.conflicts[-1]
+    assert conflict.kind == "FUNDS_CONTRADICTION"
+    offered = {verdict for verdict, _ in fitting(case.payment, conflict)}
+    case.when(d.ask("RESOLVE_RECONCILIATION", conflict_id=conflict.id, verdict="AMOUNT_ACCEPTED"))
+    if "AMOUNT_ACCEPTED" not in offered:
+        case.refuses(r.VERDICT_NOT_APPLICABLE)
+    return "AMOUNT_ACCEPTED" in offered and isinstance(case.decision, Accepted)
+
+
+@pytest.mark.parametrize("operation", ["CAPTURE", "RELEASE", "REVERSE", "CREDIT"])
+def test_no_person_accepts_more_than_can_have_moved(operation: str) -> None:
+    """Ruling 5, domain 3: given back never exceeds taken, and no more is captured or released than
+    is held: AMOUNT_ACCEPTED does not fit such an answer.
+    """
+    before, done = ASKED[operation]
+    assert fits(given(*before, d.deposits(operation, done, amount=d.AMOUNT - 1)))
+    assert not fits(given(*before, d.deposits(operation, done, amount=d.AMOUNT + 1)))
+
+
+@pytest.mark.parametrize("operation", ASKED)
+def test_no_person_takes_an_amount_a_second_time(operation: str) -> None:
+    """Domain 3: once answered, the request has moved its money; another amount for it is judged,
+    never added.
+    """
+    before, done = ASKED[operation]
+    answered = [d.deposits(operation, done), d.deposits(operation, done, amount=d.AMOUNT - 1)]
+    assert not fits(given(*before, *answered))

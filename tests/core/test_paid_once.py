@@ -100,3 +100,11 @@ def test_a_capture_and_a_debit_are_given_back_each_by_its_own_operation() -> Non
     case.when(d.deposits("REVERSE", "REVERSED")).then("FundsReversed", "FundsRequested")
     (credit,) = case.instructions
     assert (credit.operation, credit.amount) == ("CREDIT", 55)
+
+
+def test_a_recall_that_is_accepted_after_a_paid_verdict_is_a_conflict() -> None:
+    """Ruling 5: the rail took back what a person called paid: kept, never dropped."""
+    case = given(*d.CANCELLED, d.rail("ALREADY_SUBMITTED", "SUBMITTED"), d.rail("SETTLED"))
+    case.given(*d.judged("SETTLED_AFTER_ALL", 2)).stands("FAILED", "PAID")
+    case.when(d.rail("RECALL_ACCEPTED"))
+    case.then("ReconciliationRequired:REJECTED_AFTER_SETTLED").stands("FAILED", "CONTRADICTED")
