@@ -9,6 +9,7 @@ import pytest
 from core import refusals as r
 from core.payment.funds import held_cents
 from core.payment.state import certain_for_all
+from core.payment.verdicts import fitting
 from tests.core import dsl as d
 from tests.core.dsl import given
 
@@ -108,3 +109,18 @@ def test_a_recall_that_is_accepted_after_a_paid_verdict_is_a_conflict() -> None:
     case.given(*d.judged("SETTLED_AFTER_ALL", 2)).stands("FAILED", "PAID")
     case.when(d.rail("RECALL_ACCEPTED"))
     case.then("ReconciliationRequired:REJECTED_AFTER_SETTLED").stands("FAILED", "CONTRADICTED")
+
+
+def test_a_found_settlement_of_another_amount_is_not_taken_for_the_payments() -> None:
+    """Ruling 5: the report of an attempt whose events were lost names its own amount; a person who
+    says SETTLED_AFTER_ALL would have the customer bear another one.
+    """
+    case = given(*d.RETRYABLE)
+    case.found = frozenset({d.REF2})
+    case.given(d.rail("SETTLED", attempt=2, amount=d.AMOUNT - 50, currency="AUD"))
+    (conflict,) = case.payment.conflicts
+    verdicts = {verdict for verdict, _ in fitting(case.payment, conflict)}
+    assert conflict.kind == "SUBMISSION_FOUND"
+    assert "SETTLED_AFTER_ALL" not in verdicts
+    words = {"conflict_id": conflict.id, "verdict": "SETTLED_AFTER_ALL"}
+    case.when(d.ask("RESOLVE_RECONCILIATION", **words)).refuses(r.VERDICT_NOT_APPLICABLE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core import refusals as r
 from core.payment.funds import held_cents
 from tests.core import dsl as d
 from tests.core.dsl import Case, given
@@ -66,3 +67,12 @@ def test_an_unanswered_hold_is_not_released_by_name_under_a_conflict() -> None:
     assert asked(case) == ["HOLD"], "the second conflict is open"
     case.given(*d.judged("REPORT_WRONG", 2, conflict="cnf_002"))
     assert asked(case) == ["HOLD", "RELEASE"]
+
+
+def test_an_approved_early_release_waits_for_an_open_conflict() -> None:
+    """Ruling 5: while a conflict is open no early release; the approval stays unused."""
+    case = given(*d.MARKED, *d.approved("RELEASE_EARLY", 2, attempt=1), d.rail("SETTLED"))
+    case.when(d.release_early()).refuses(r.CONFLICT_OPEN)
+    assert asked(case) == ["HOLD"]
+    assert held_cents(case.payment.attempt) == d.AMOUNT
+    case.given(*d.judged("REPORT_WRONG", 3)).when(d.release_early()).asks("RELEASE")
