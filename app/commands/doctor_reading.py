@@ -64,7 +64,7 @@ def check_reading(environment: Environment) -> Iterator[Finding]:
             )  # fmt: skip
     for _, error in sorted(bad.items()):
         yield Finding(
-            "reading", "failed", f"{error}: nobody reads on there",
+            "reading", "failed", f"{error}. What stands behind it is not read",
             "docs/runbook.md, A batch that can not be read",
         )  # fmt: skip
     if not bad and not problems:

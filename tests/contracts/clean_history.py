@@ -68,6 +68,7 @@ class Outside:
 
     def _application(self) -> PaymentsApplication:
         rules = parse(RULES.read_bytes())
+        self.figures = CollectorRegistry()  # of this life of the process
         return PaymentsApplication(
             topology=engine_topology(PARTITIONS),
             codec=self.codec,
@@ -75,7 +76,7 @@ class Outside:
             rules_of={rules.number: rules}.__getitem__,
             cluster_id=CLUSTER,
             work_partitions=dict.fromkeys(WORK, 1),
-            metrics=PaymentsMetrics(CollectorRegistry()),
+            metrics=PaymentsMetrics(self.figures),
         )
 
     def _control(self, record: Any) -> None:

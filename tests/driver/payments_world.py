@@ -80,6 +80,7 @@ class World:
             topology.RESOLVE_REQUESTS,
             topology.NOTIFICATIONS,
         )
+        self.registry = CollectorRegistry()  # of this life of the process
         return PaymentsApplication(
             topology=engine_topology(PARTITIONS),
             codec=CODEC,
@@ -87,7 +88,7 @@ class World:
             rules_of=self._rules_of,
             cluster_id=CLUSTER,
             work_partitions=dict.fromkeys(work, 1),
-            metrics=PaymentsMetrics(CollectorRegistry()),
+            metrics=PaymentsMetrics(self.registry),
         )
 
     def _rules_of(self, number: int) -> Rules:

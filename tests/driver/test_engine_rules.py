@@ -302,6 +302,19 @@ def test_a_partition_that_waits_for_its_answers_does_not_hold_up_the_others() ->
     assert gate.open_for({0: 100, 1: 101}, positions, 101) == {1: 101}
 
 
+def test_timers_wait_for_every_input_that_may_answer_and_not_for_the_first() -> None:
+    """D§8: decisions, operator commands, reports and results, each past its end as it stood at the
+    deadline."""
+    asked = Asked()
+    topics = ("decisions", "reports", "results")
+    gate = HeardGate(topics, asked.ask)
+    asked.ends = {(topic, 0): 7 for topic in topics}
+    for late in topics:
+        positions = {(topic, 0): 6 if topic == late else 9 for topic in topics}
+        assert gate.open_for({0: 100}, positions, 100) == {}, late
+    assert gate.open_for({0: 100}, dict.fromkeys(asked.ends, 7), 101) == {0: 100}
+
+
 def test_a_fatal_error_that_the_client_hides_in_a_system_error_keeps_its_meaning() -> None:
     """Seen in `flush`: the fence came between two callbacks. Any other SystemError stays one."""
 

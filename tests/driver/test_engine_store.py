@@ -57,6 +57,24 @@ def test_a_state_that_comes_to_rest_is_no_longer_read_at_start(tmp_path: Path) -
     store.close()
 
 
+def test_a_state_that_another_has_written_since_is_not_remembered_as_it_was(
+    tmp_path: Path,
+) -> None:
+    """Engine, restore: a partition that comes back after a rebalance is read on from the state
+    topic; what was unpacked before it went away is old."""
+    toy, store = Toy(), Store(tmp_path / "store", "cluster topic")
+    states = PartitionStates(toy, 0, store.partition(0))
+    for rest in (False, True):
+        key = f"key-{rest}"
+        states.load([(key, packed(toy, Count(key, 1, rest=rest)))], 1, 1000)
+        assert states.get(key) == Count(key, 1, rest=rest)  # unpacked, and remembered
+        states.load([(key, packed(toy, Count(key, 2, rest=rest)))], 2, 1001)
+        assert states.get(key) == Count(key, 2, rest=rest)
+        states.replace(key, packed(toy, Count(key, 3, rest=rest)), 1002)
+        assert states.get(key) == Count(key, 3, rest=rest)
+    store.close()
+
+
 def test_a_state_that_was_taken_back_is_forgotten_on_disk_and_in_memory(tmp_path: Path) -> None:
     """A recovery takes states back: what is restored has no such key, and no timer of it."""
     toy, store = Toy(), Store(tmp_path / "store", "cluster topic")

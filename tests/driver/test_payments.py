@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from core import records
 from core.header import InputHeader
 from core.payment import commands
 from core.rules import Rules
@@ -260,6 +261,46 @@ def test_a_report_for_an_unknown_payment_is_quarantined_as_unmatched(world: Worl
 
     (record,) = world.driver.committed(topology.QUARANTINE)
     assert dict(record.headers)["npp-reason"] == quarantine.UNMATCHED.encode()
+
+
+def activate(world: World, number: int) -> None:
+    """Make a rule set the one in force, as an instance sees it that has read control so far."""
+    world.control.rule_set = records.RuleSetActivated(number, bytes(32), 1, 1, 0, "test")
+
+
+@pytest.mark.parametrize(
+    ("begun", "seen", "used"),
+    [(2, 1, 2), (1, 2, 2), (2, 2, 2)],
+    ids=["an instance that has not read the new one", "a new one", "the same"],
+)
+def test_the_rule_set_of_a_payment_only_rises(
+    world: World, begun: int, seen: int, used: int
+) -> None:
+    """D§8: the number used = max(in force, the payment's last). A payment that changes hands is not
+    decided by older rules because its new processor has not read control to its end yet."""
+    asked: list[int] = []
+
+    def rules_of(number: int) -> Rules:
+        asked.append(number)
+        return msgspec.structs.replace(world.rules, number=number)
+
+    world.rules_of = rules_of
+    activate(world, begun)
+    payment_id = world.create("rules")
+    world.driver.run()
+    first = len(world.history(payment_id))
+    assert {event.header.rule_set for event in world.history(payment_id)} == {begun}
+
+    activate(world, seen)
+    asked.clear()
+    world.settle_all()
+    world.create("rules", amount=1)
+    world.create("rules")
+    world.driver.run()
+    assert world.known(payment_id).payment.state == State.SETTLED
+    assert {e.header.rule_set for e in world.history(payment_id)[first:]} == {used}
+    assert set(asked) == {used}
+    assert [outcome.rule_set for outcome in world.outcomes()] == [used, used]
 
 
 def test_a_defect_parks_the_payments_it_meets(world: World) -> None:
