@@ -174,6 +174,9 @@ SITUATIONS: dict[str, dict[str, list[Any]]] = {
         "FAILED": [*CREATED, d.rail("ACCEPTED"), d.policy("DECLINED")],
     },
     "SETTLED_AFTER_FAILED": {"FAILED": [*d.MARKED, settled()]},
+    "SETTLED_AFTER_FAILED after another amount was accepted": {
+        "FAILED": [*d.MARKED, settled(LESS), settled(), *d.judged("AMOUNT_ACCEPTED", 2)]
+    },
     "SETTLED_AFTER_EXPIRED": {"EXPIRED": [*EXPIRED, settled()]},
     "ACKNOWLEDGED_AFTER_FAILED": {"FAILED": [*d.MARKED, d.rail("ACCEPTED")]},
     "ACKNOWLEDGED_AFTER_EXPIRED": {"EXPIRED": [*EXPIRED, d.rail("ACCEPTED")]},
