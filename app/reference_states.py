@@ -1,4 +1,4 @@
-"""The reference page of the state machine: diagram, transitions, and the two matrices.
+"""The reference page of the state machine: diagram, transitions, and the three matrices.
 
 The matrices are the golden files that the tests hold core against in every cell.
 """
@@ -11,7 +11,7 @@ from typing import Any, Final
 import yaml
 
 from app.markdown import page, table
-from core.payment.verdicts import VERDICT_TABLE
+from core.matrices import VERDICT_NOTES
 from core.transitions import TRANSITIONS
 from core.transitions import __doc__ as state_machine
 from core.values import State
@@ -64,26 +64,30 @@ def state_machine_page() -> str:
             "",
             (
                 "Which verdicts a conflict takes, by the state of the attempt it speaks of. Any "
-                "other is refused `VERDICT_NOT_APPLICABLE`. Of these, the report and the sums may "
-                "leave some out (a settlement of another amount is no `SETTLED_AFTER_ALL`, and "
-                "`RETURNED` needs something that can still come back): `npp conflict show` lists "
-                "those that fit now, each with its consequence."
+                "other is refused `VERDICT_NOT_APPLICABLE`, when it is asked for and when it is "
+                "given. What each does for a conflict, and whom to ask, is in the "
+                "[runbook](../runbook.md#contradicted)."
             ),
             "",
-            *_verdicts(),
+            *_verdicts(_golden("verdict_state.yaml")),
+            "",
+            *(f"* {note}" for note in VERDICT_NOTES),
         ],
     ]
     return page("State machine", *parts)
 
 
-def _verdicts() -> list[str]:
+def _verdicts(golden: dict[str, Any]) -> list[str]:
     """One column for all states whose verdicts are the same for every kind of conflict."""
-    kinds = list(dict.fromkeys(kind for kind, _ in VERDICT_TABLE))
-    columns: dict[tuple[tuple[str, ...], ...], list[str]] = {}
-    for state in dict.fromkeys(state for _, state in VERDICT_TABLE):
-        columns.setdefault(tuple(VERDICT_TABLE[kind, state] for kind in kinds), []).append(state)
+    kinds, words = golden["verdicts"], golden["letters"]
+    columns: dict[tuple[str, ...], list[str]] = {}
+    for index, state in enumerate(golden["states"]):
+        columns.setdefault(tuple(row[index] for row in kinds.values()), []).append(state)
     rows = [
-        (f"`{kind}`", *(", ".join(column[index]) for column in columns))
+        (
+            f"`{kind}`",
+            *(", ".join(words[letter] for letter in column[index]) for column in columns),
+        )
         for index, kind in enumerate(kinds)
     ]
     return table(("conflict", *(", ".join(states) for states in columns.values())), rows)

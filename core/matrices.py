@@ -1,7 +1,8 @@
-"""Both matrices as data, for the docs: what each report and each command meets in each state.
+"""The three matrices as data, for the docs: what each report and each command meets in each state,
+and which verdicts each conflict takes.
 
-The reports' words are the table that `decide` reads; the commands' are made of the constants it
-checks.
+The words of reports and verdicts are the tables that `decide` reads; the commands' are made of the
+constants it checks.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from core.payment.decide_operator import (
 )
 from core.payment.report_table import KINDS, REPORT_TABLE, STATES
 from core.payment.state import UNSENT
+from core.payment.verdicts import COUNTED_ONLY, VERDICT_TABLE
 from core.refusals import (
     CONFLICT_NOT_OPEN,
     FUNDS_PRECONDITION,
@@ -112,3 +114,19 @@ COMMAND_MATRIX: Final[dict[tuple[str, str], str]] = {
     for state in COMMAND_STATES
 }
 COMMANDS: Final = tuple(_ROWS)
+
+# (conflict kind, state of the attempt it speaks of) -> the verdicts that it takes.
+VERDICT_MATRIX: Final[dict[tuple[str, str], tuple[str, ...]]] = VERDICT_TABLE
+
+# What the verdict matrix leaves out, for the docs.
+VERDICT_NOTES: Final[tuple[str, ...]] = (
+    "Of these the report and the sums may leave some out; `npp conflict show` lists what fits now.",
+    "NOT_PAID is for an attempt that has ended, and makes it certain.",
+    "AMOUNT_ACCEPTED takes the amount of the report, of a settlement or of Deposits Core's answer.",
+    "It closes a request of Deposits Core's that is still open; a HOLD is not closed so.",
+    "A report of another amount than is recorded is never SETTLED_AFTER_ALL or RETURNED.",
+    "RETURNED states an amount of at most what was settled and has not come back.",
+    "Of returns SETTLED_AFTER_ALL says that settlement and returns stand as they are recorded.",
+    "REPORT_WRONG changes nothing but that the conflict ends; the rail is asked at once.",
+    f"A conflict that was only counted takes {' or '.join(COUNTED_ONLY)} alone.",
+)

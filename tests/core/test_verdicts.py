@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from core import matrices
 from core import refusals as r
 from core.payment import events as e
 from core.payment import verdicts
@@ -20,13 +21,7 @@ from tests.core import dsl as d
 from tests.core.dsl import Case, given
 
 GOLDEN = yaml.safe_load((Path(__file__).parent / "golden" / "verdict_state.yaml").read_text())
-LETTERS = {
-    "S": "SETTLED_AFTER_ALL",
-    "N": "NOT_PAID",
-    "R": "RETURNED",
-    "A": "AMOUNT_ACCEPTED",
-    "W": "REPORT_WRONG",
-}
+LETTERS = GOLDEN["letters"]
 VERDICTS = tuple(LETTERS.values())
 LESS = d.AMOUNT - 45
 BACK = 1_000  # what a verdict RETURNED states here
@@ -47,6 +42,8 @@ def test_the_table_that_decides_is_the_one_made_by_hand() -> None:
         for state, letters in zip(GOLDEN["states"], row, strict=True)
     }
     assert {cell: set(found) for cell, found in verdicts.VERDICT_TABLE.items()} == by_hand
+    assert matrices.VERDICT_MATRIX == verdicts.VERDICT_TABLE
+    assert set(VERDICTS) == set(verdicts.VERDICTS)
     assert set(GOLDEN["verdicts"]) == set(CONFLICT_KINDS)
     assert tuple(GOLDEN["states"]) == STATES
 
