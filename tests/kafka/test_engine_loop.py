@@ -17,6 +17,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from engine.lifeline import RENEWALS_MAX
+from engine.producing import MESSAGE_BYTES_MAX
 from tests.driver.engine_toy import ADD, ANSWERS, JOURNAL, QUARANTINE, STATE
 from tests.kafka.engine_rig import Rig, rig
 from tests.kafka_source import Kafka
@@ -226,7 +227,7 @@ def test_a_record_that_can_not_be_produced_is_found_and_parked_alone(toy: Rig) -
     """Row 17: the batch is halved down to the one record; the others are counted."""
     toy.start()
     toy.send(100)
-    toy.send(1, value=b"big:9000000")  # beyond what the client takes
+    toy.send(1, value=b"big:%d" % (MESSAGE_BYTES_MAX + 1))  # beyond what the client takes
     toy.send(100)
     toy.wait_for(200)
     parked = toy.records(QUARANTINE)
