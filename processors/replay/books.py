@@ -50,9 +50,8 @@ class Account(msgspec.Struct):
     paid: bool = False
     order: int = 0
     settled: int = 0  # the rail's amount; of no account while it is not paid
-    returned: int = 0
+    returned: int = 0  # the sum over the returns' ids, or the highest total heard
     returns: int = 0  # sum over the rail's message ids
-    returns_total: int = 0  # the highest total heard
     forgiven: int = 0
     debit_approved: bool = False
     held: int = 0
@@ -255,9 +254,7 @@ class Books:
                 self._close(event.funds_ref, DONE)
                 mine.captured += event.amount
             case e.FundsReleased():
-                request = self.requests.get(event.funds_ref)
-                gone = request is not None and request.operation == "CAPTURE"
-                self._close(event.funds_ref, GONE if gone else DONE)
+                self._close(event.funds_ref, DONE)
                 mine.released += event.amount
             case e.FundsDebitForced():
                 self._close(event.funds_ref, DONE)
@@ -275,9 +272,7 @@ class Books:
                 return
 
     def _requested(self, event: e.FundsRequested, mine: Account) -> None:
-        known = self.requests.get(event.funds_ref)
-        if known is not None:
-            known.status = OPEN if known.status == REFUSED else known.status
+        if event.funds_ref in self.requests:
             return
         by_person = event.header.approval_id is not None or any(
             each.by_person and each.status == REFUSED
@@ -314,9 +309,8 @@ class Books:
     ) -> None:
         if event.rail_message_id and not event.via_enquiry:
             mine.returns += amount
-        else:
-            mine.returns_total = max(mine.returns_total, amount)
-        mine.returned = max(mine.returned, mine.returns, mine.returns_total)
+            amount = mine.returns
+        mine.returned = max(mine.returned, amount)
 
     def _pay(self, mine: Account, settled: int) -> None:
         if not mine.paid:
@@ -343,7 +337,6 @@ class Books:
             case "RETURNED":
                 self._pay(mine, mine.settled or self.rail_said(conflict))
                 mine.returned += event.amount or 0
-                mine.returns_total = mine.returned
             case _:
                 return  # REPORT_WRONG: nothing of the money changes
 

@@ -100,6 +100,7 @@ class Money:
         self._books = Books()
         self._findings: list[Finding] = []
         self._sequence = 0
+        self._blocking: str | None = None  # asked for in this decision, judged at its end
 
     def check(
         self, events: Sequence[Event], *, whole: bool = True, at_rest: bool = False
@@ -114,6 +115,7 @@ class Money:
             self._after(event)
             following = events[index + 1] if index + 1 < len(events) else None
             if _decision(following) != _decision(event) if following is not None else whole:
+                self._blocks()
                 self._at_the_end_of_a_decision()
                 self._books.end_decision()
         if at_rest and whole:
@@ -252,7 +254,7 @@ class Money:
         mine = self._books.account(request.attempt)
         said = f"{request.operation} of {self._say(request.amount)} ({request.ref}) is asked for"
         if request.operation in ("HOLD", "DEBIT_FORCED"):
-            self._blocks(said)
+            self._blocking = said
         if request.operation in TAKING:
             self._takes(mine, said)
         if request.operation in GIVING:
@@ -264,13 +266,13 @@ class Money:
         if request.operation == "RELEASE" and request.frees is None and not request.by_person:
             self._lets_go(mine, said)
 
-    def _blocks(self, said: str) -> None:
+    def _blocks(self) -> None:
         """Debited and held never exceed what has settled and what may still settle.
 
         What is being given back is not counted; what Deposits Core refused waits for a person.
         """
-        books = self._books
-        if any(each.status == REFUSED for each in books.waiting()):
+        books, said, self._blocking = self._books, self._blocking, None
+        if said is None or any(each.status == REFUSED for each in books.waiting()):
             return
         blocked = books.taken() - books.asked(*GIVING)
         blocked += books.still_held() + books.asked("DEBIT_FORCED")
@@ -317,10 +319,11 @@ class Money:
     def _lets_go(self, mine: Account, said: str) -> None:
         """A release leaves enough for all that is settled or may be, unless a person approved.
 
-        A hold beside the payment's one capture can never be captured: it is released for a debit.
+        A hold beside the payment's one capture can never be captured: once its own attempt cannot
+        settle any more, it serves nobody.
         """
         books = self._books
-        if mine.paid and books.is_captured():
+        if books.is_captured() and not books.may_settle(mine):
             return
         covered = books.taken() + books.still_held() - books.asked("RELEASE")
         needed = sum(books.must_cover(each) for each in books.accounts.values())

@@ -11,55 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-FREE = ("free", 0)
-# Movement -> the operation that asks for it, and the accounts it goes between.
-WAYS: dict[str, tuple[str, str, str]] = {
-    "FundsHeld": ("HOLD", "free", "held"),
-    "FundsCaptured": ("CAPTURE", "held", "paid"),
-    "FundsReleased": ("RELEASE", "held", "free"),
-    "FundsDebitForced": ("DEBIT_FORCED", "free", "paid"),
-    "FundsReversed": ("REVERSE", "paid", "free"),
-    "FundsCredited": ("CREDIT", "paid", "free"),
-}
-FROM_TO = {operation: (source, target) for operation, source, target in WAYS.values()}
-ENDED = {"SETTLED", "FAILED", "EXPIRED"}
-GONE = {"NEVER_HELD", "HOLD_GONE"}
-BOOKS_OUTSIDE = "FUNDS_CONTRADICTION"
-
-
-@dataclass(slots=True)
-class Order:
-    """What Deposits Core was asked. `state`: open, done, refused, or void (nothing to do)."""
-
-    reference: str
-    operation: str
-    attempt: int
-    amount: int
-    frees: str | None
-    approved: bool
-    state: str = "open"
-
-
-@dataclass(slots=True)
-class Fate:
-    """What became of one attempt on the rail. `claim`: what the rail settled, None for nothing."""
-
-    over: bool = False
-    unpaid: bool = False  # for certain
-    claim: int | None = None
-    since: int = 0  # sequence
-    back_by_id: int = 0
-    back_in_all: int = 0
-    given_up: int = 0  # by a person's reversal
-    again: bool = False  # a person approved its debit
-
-    @property
-    def back(self) -> int:
-        return max(self.back_by_id, self.back_in_all)
-
-    @property
-    def due(self) -> int:
-        return 0 if self.claim is None else max(0, self.claim - max(self.back, self.given_up))
+from tests.auditor.orders import BOOKS_OUTSIDE, ENDED, FREE, GONE, WAYS, Fate, Order
 
 
 @dataclass(slots=True)
@@ -70,6 +22,8 @@ class Funds:
     state: str = ""
     parked: bool = False
     outside: bool = False  # people put Deposits Core's books right
+    decision: Any = None  # the input of the last event
+    blocking: bool = False  # it asked for a hold or a debit
     accepted: tuple[Any, int] | None = None  # a verdict's input, and the amount it accepted
     balance: Counter[tuple[str, int]] = field(default_factory=Counter)
     orders: dict[str, Order] = field(default_factory=dict)
@@ -164,7 +118,9 @@ class Funds:
     def apply(self, name: str, fields: dict[str, Any]) -> Iterator[str]:
         header = fields["header"]
         number = header["attempt"]
-        self.state = header["stateAfter"]
+        if header["cause"] != self.decision:
+            yield from self.exposed()
+        self.decision, self.state = header["cause"], header["stateAfter"]
         if name in WAYS:
             yield from self._move(name, fields)
         elif name == "FundsRequested":
@@ -276,23 +232,17 @@ class Funds:
         if fields["header"]["approvalId"] is not None and operation == "REVERSE":
             fate.given_up = max(fate.back, fate.given_up) + order.amount
         fate.again |= approved and operation in ("CAPTURE", "DEBIT_FORCED")
-        stuck = any(o.state == "refused" for o in self.outstanding())
+        self.blocking |= operation in ("HOLD", "DEBIT_FORCED")
         self.orders[reference] = order
-        for wrong in self._too_much(order, stuck=stuck):
+        for wrong in self._too_much(order):
             yield f"{operation} of {order.amount} for attempt {number} is asked for: {wrong}"
 
-    def _too_much(self, order: Order, *, stuck: bool) -> Iterator[str]:
+    def _too_much(self, order: Order) -> Iterator[str]:
         number, fate = order.attempt, self.fates[order.attempt]
         paid, held = self.balance["paid", number], self.balance["held", number]
-        match order.operation:
-            case "HOLD" | "DEBIT_FORCED" if not stuck:
-                yield from self._exposed()
-            case "RELEASE" if order.frees is not None:
-                if (
-                    sum(o.frees == order.frees and o.state == "open" for o in self.orders.values())
-                    > 1
-                ):
-                    yield f"another release of {order.frees} is open"
+        freeing = [o for o in self.orders.values() if o.frees == order.frees and o.state == "open"]
+        if order.frees is not None and len(freeing) > 1:
+            yield f"another release of {order.frees} is open"
         if order.operation in ("CAPTURE", "DEBIT_FORCED"):
             after = paid + self.asked("CAPTURE", "DEBIT_FORCED", attempt=number)
             if after > fate.due:
@@ -309,7 +259,13 @@ class Funds:
         if order.operation == "RELEASE" and order.frees is None and not order.approved:
             yield from self._let_go(number)
 
-    def _exposed(self) -> Iterator[str]:
+    def exposed(self) -> Iterator[str]:
+        """At the end of a decision that asked for a hold or a debit: debited and held never exceed
+        what has settled and what may still settle. What was refused waits for a person.
+        """
+        asked, self.blocking = self.blocking, False
+        if not asked or any(order.state == "refused" for order in self.outstanding()):
+            return
         blocked = self.sum("held") + self.sum("paid") + self.asked("HOLD", "DEBIT_FORCED")
         blocked -= self.asked("REVERSE", "CREDIT")
         most = sum(self._most(number) for number in list(self.fates))
@@ -336,7 +292,9 @@ class Funds:
     def _let_go(self, number: int) -> Iterator[str]:
         """When all is resolved; or when it cannot be captured, since the payment was captured."""
         captured = any(each[0] == "CAPTURE" for each in self.moved.values())
-        if self.fates[number].claim is not None and (captured or self.asked("CAPTURE")):
+        mine = self.fates[number]
+        over = mine.claim is not None or (mine.over and mine.unpaid)
+        if captured and over and not self._disputes(number):
             return
         for other, fate in list(self.fates.items()):
             if self._disputes(other):

@@ -19,6 +19,8 @@ def check_payments(case: Case) -> None:
         claims = [a for a in folded.attempts.values() if a.settled_amount is not None]
         if len(claims) > 1 and not folded.retry_uncertain:
             case.found("I5", "two attempts are settled", payment)
+        for sentence in folded.funds.exposed():  # of the last decision
+            case.found("I5", sentence, payment)
         if case.drained:
             for sentence in folded.funds.leak():
                 case.found("I5", f"nothing is asked any more, and {sentence}", payment)

@@ -156,12 +156,24 @@ def right_hold_gone() -> Story:
 
 
 def right_returns() -> Story:
-    """5000 and 3000 by message, then the enquiry's total 8000."""
+    """5000 and 3000 by message, then the enquiry's total 8000, and later 9000."""
     story = captured().then(s.returned(5_000, total=5_000), s.asked("CREDIT", 5_000))
     story.then(s.moved("CREDIT", 5_000))
     story.then(s.returned(3_000, message="RET-2", total=8_000), s.asked("CREDIT", 3_000, number=2))
     story.then(s.moved("CREDIT", 3_000, number=2))
-    return story.then(s.returned(8_000, message="RET-3", enquiry=True, total=8_000))
+    story.then(s.returned(8_000, message="RET-3", enquiry=True, total=8_000))
+    story.then(s.returned(9_000, message=None, total=9_000), s.asked("CREDIT", 1_000, number=3))
+    return story.then(s.moved("CREDIT", 1_000, number=3))
+
+
+def right_return_noted() -> Story:
+    """A verdict's amount is a total; the return that it was is noted, and the next one adds up."""
+    story = marked().then(s.conflict("SETTLED_AFTER_FAILED"))
+    story.then(*s.resolved("RETURNED", 5_000), s.asked("CAPTURE", AMOUNT - 5_000))
+    story.then(s.moved("CAPTURE", AMOUNT - 5_000), s.asked("RELEASE", 5_000))
+    story.then(s.moved("RELEASE", 5_000)).then(s.noted_return(5_000, "RET-1"))
+    story.then(s.returned(3_000, message="RET-2", total=8_000), s.asked("CREDIT", 3_000))
+    return story.then(s.moved("CREDIT", 3_000))
 
 
 def right_reversed() -> Story:
@@ -290,6 +302,34 @@ def right_amount_of_deposits_core() -> Story:
     return story.then(s.moved("CREDIT", 50, number=2))
 
 
+def _returned_partly(amount: int | None, report: str) -> Story:
+    """A person says that the instruction's amount settled, and that all but 50 cents came back."""
+    story = marked().then(s.conflict("DOUBLE_SETTLEMENT", amount, report=report))
+    story.then(*s.resolved("RETURNED", LESS), s.asked("CAPTURE", 50))
+    story.then(s.moved("CAPTURE", 50), s.asked("RELEASE", LESS))
+    return story.then(s.moved("RELEASE", LESS))
+
+
+def right_verdict_returned_partly() -> Story:
+    return _returned_partly(LESS, "RETURNED")
+
+
+def right_verdict_returned_silently() -> Story:
+    return _returned_partly(None, "SETTLED")
+
+
+def right_release_refused_of_nothing() -> Story:
+    """The hold that the release names turns out declined: nobody has to ask again."""
+    return free_refused().then(s.declined("LIMIT"))
+
+
+def right_resumed() -> Story:
+    """Parked, resumed, and done."""
+    story = rejected().then(s.made(e.ProcessingSuspended, "defect"))
+    story.then(s.made(e.ProcessingResumed, "ann", "mended"))
+    return story.then(s.moved("RELEASE"))
+
+
 def right_verdict_returned() -> Story:
     """Returned before we knew that it was settled."""
     story = marked().then(s.conflict("RETURNED_BEFORE_SETTLED", report="RETURNED"))
@@ -319,6 +359,19 @@ def contradicted_by_deposits_core() -> Story:
     return story.then(s.failed(), s.asked("RELEASE"))
 
 
+def reversal_open_beside_a_hold_that_never_was() -> Story:
+    """NEVER_HELD ends the release that names the hold, and nothing else."""
+    story = marked().then(s.conflict("SETTLED_AFTER_FAILED"))
+    story.then(*s.resolved("SETTLED_AFTER_ALL"), s.asked("CAPTURE")).then(s.moved("CAPTURE"))
+    story.then(s.conflict("REJECTED_AFTER_SETTLED", name="cnf_002", report="REJECTED"))
+    story.then(*s.resolved("NOT_PAID", name="cnf_002"), s.asked("REVERSE"))
+    story.then(*s.approved("RETRY", s.RETRY_APPROVAL))
+    story.then(s.retried(2), s.asked("HOLD", attempt=2))
+    story.then(s.failed("TIMEOUT", source="system"), s.asked("RELEASE", attempt=2, frees="1"))
+    return story.then(s.declined("NEVER_HELD", attempt=2))
+
+
 UNDER_WAY = [held, sent, rejected, marked, second_settlement, release_refused, free_refused]
 UNDER_WAY += [debit_refused, contradicted_by_deposits_core]
+UNDER_WAY += [reversal_open_beside_a_hold_that_never_was]
 RIGHT = [captured] + [each for name, each in sorted(globals().items()) if name.startswith("right_")]

@@ -106,6 +106,19 @@ def released_uncertain() -> Story:
     return marked().then(s.asked("RELEASE"))
 
 
+def released_again_under_a_conflict() -> Story:
+    """Refused, and asked for again by a person, while the rail says that it has the attempt."""
+    story = rejected().then(s.refused("RELEASE")).then(s.conflict("ACKNOWLEDGED_AFTER_FAILED"))
+    return story.then(s.asked("RELEASE", number=2))
+
+
+def credited_less_by_verdict_and_left_so() -> Story:
+    """A person accepted what Deposits Core credited; nobody asks for the rest."""
+    story = captured().then(s.returned(AMOUNT, total=AMOUNT), s.asked("CREDIT"))
+    story.then(s.conflict("FUNDS_CONTRADICTION", LESS, report="CREDIT:CREDITED:K01"))
+    return story.then(*s.resolved("AMOUNT_ACCEPTED", LESS), s.moved("CREDIT", LESS))
+
+
 def released_under_a_conflict() -> Story:
     return sent().then(s.failed(), s.conflict("SETTLED_AFTER_FAILED"), s.asked("RELEASE"))
 
@@ -194,6 +207,8 @@ WRONG: list[tuple[Callable[[], Story], str]] = [
     (released_more_than_held, money.HOLD_OVERDRAWN),
     (released_twice_at_once, money.HOLD_ASKED_TWICE),
     (released_uncertain, money.RELEASED_UNCERTAIN),
+    (released_again_under_a_conflict, money.RELEASED_UNCERTAIN),
+    (credited_less_by_verdict_and_left_so, money.NOT_EVEN_AT_REST),
     (released_under_a_conflict, money.RELEASED_UNCERTAIN),
     (released_before_the_settlement_is_taken, money.RELEASED_UNCERTAIN),
     (freed_twice_at_once, money.HOLD_ASKED_TWICE),

@@ -297,6 +297,14 @@ def confirmed(attempt: int) -> Maker:
     )  # fmt: skip
 
 
+def noted_return(amount: int, message: str) -> Maker:
+    """A return that raised no total."""
+    return lambda story: e.RailStatusReported(
+        story.header(), external_ref(story.payment, story.attempt), "RETURNED", "simulator", None,
+        amount, "AUD", message, None, None, None, None, None, False, False, None,
+    )  # fmt: skip
+
+
 def returned(
     amount: int, *, message: str | None = "RET-1", enquiry: bool = False, total: int = 0
 ) -> Maker:

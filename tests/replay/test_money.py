@@ -78,10 +78,18 @@ def test_what_follows_a_parked_event_or_a_contradiction_outside_is_not_called_at
     parked = h.sent().then(s.failed(), s.made(e.ProcessingSuspended, "defect"))
     assert findings(parked) == []
     assert {kind for kind, _ in findings(parked, at_rest=True)} == {money.NOT_AT_REST}
-    disputed = h.sent().then(s.failed(), s.asked("RELEASE"))
-    disputed.then(s.conflict("FUNDS_CONTRADICTION", h.LESS, report="RELEASE:RELEASED"))
+    disputed = h.sent().then(
+        s.conflict("FUNDS_CONTRADICTION", h.LESS, report="HOLD:DECLINED:H01"), s.failed()
+    )
     disputed.then(*s.resolved("AMOUNT_ACCEPTED", h.LESS))
     assert findings(disputed) == []
+
+
+def test_a_payment_called_at_rest_names_what_it_waits_for() -> None:
+    """Issue 10: a finding says what is asked still, and what was refused."""
+    said = [Money().check(make().events, at_rest=True) for make in (h.rejected, h.release_refused)]
+    sentences = [each.sentence for findings in said for each in findings]
+    assert ["R01 is not answered" in sentences[0], "R01 was refused" in sentences[1]] == [True] * 2
 
 
 def test_a_history_that_ends_within_a_decision_is_not_judged_as_at_rest() -> None:
