@@ -6,6 +6,7 @@ again.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +29,7 @@ REF, REF2 = external_ref(ID, 1), external_ref(ID, 2)
 AMOUNT = 12_345
 START = 1_767_225_600_000
 MINUTE = 60_000
+DEADLINES_MAX = 100  # of one payment in one test, so that none can go on for ever
 PARTIES = Parties(
     Party("Ada Payer", "062000", "12345678"), Party("Ben Payee", "082001", "87654321"), "invoice 17"
 )
@@ -359,9 +361,24 @@ class Case:
         self.now = max(self.now, payment.deadline)
         return self.when(c.TimerDue(head(), payment.deadline_kind, payment.deadline))
 
+    def timers_while(self, goes_on: Callable[[], bool]) -> Iterator[None]:
+        """Deadlines come as long as `goes_on` says so; after each the test may look."""
+        for _ in range(DEADLINES_MAX):
+            if not goes_on():
+                return
+            self.timer()
+            yield
+        raise AssertionError(f"it goes on after {DEADLINES_MAX} deadlines")
+
+    def timers_until(self, done: Callable[[], bool]) -> Self:
+        """Deadlines come until `done` says so."""
+        for _ in self.timers_while(lambda: not done()):
+            pass
+        return self
+
     def timer_until(self, kind: str) -> Self:
         """Deadlines of other kinds (repeats, enquiries) come first; the last one is of `kind`."""
-        for _ in range(100):
+        for _ in range(DEADLINES_MAX):
             due = self.payment.deadline_kind
             self.timer()
             if due == kind:

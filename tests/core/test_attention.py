@@ -55,6 +55,10 @@ REASONS: dict[str, tuple[list[Any], list[Any]]] = {
     "a conflict": (
         [*d.CAPTURED, d.rail("REJECTED", "AC01")], d.judged("REPORT_WRONG"),
     ),
+    "a conflict while the rail is asked": (
+        [*d.SENT, *MARK, d.rail("SETTLED")],
+        [*d.judged("NOT_PAID", 2), d.deposits("RELEASE", "RELEASED")],
+    ),
     "a referred approval": (
         [*d.CAPTURED, d.ask("REVERSE"), d.resolve_says("REFERRED")], [d.person_says("REJECTED")],
     ),
@@ -224,8 +228,7 @@ def test_an_attempt_is_frozen_once() -> None:
 def test_a_freeze_in_created_holds_its_window_open_too() -> None:
     """Ruling 8: no window runs out while frozen."""
     case = given(d.create(), d.policy()).later(9 * d.MINUTE).given(d.ask("CANCEL"))
-    while case.now < PAST_WINDOW + d.MINUTE:
-        case.timer()
+    case.timers_until(lambda: case.now >= PAST_WINDOW + d.MINUTE)
     case.stands("CREATED").when(d.held()).stands("AUTHORISED")
     case.timer_until("SEND").stands("SENT")
     assert case.now == d.START + 24 * d.MINUTE

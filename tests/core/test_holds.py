@@ -53,8 +53,8 @@ def test_an_unanswered_hold_is_asked_for_at_least_every_30_seconds_within_its_wi
     """Finding 3: the same reference, the same notAfter, until the window ends."""
     case = given(d.create(), d.policy(), *([SILENT] if silent else []))
     asked = [case.now]
-    while case.payment.deadline_kind == "FUNDS_REPEAT":
-        case.timer().then("FundsRequested:HOLD")
+    for _ in case.timers_while(lambda: case.payment.deadline_kind == "FUNDS_REPEAT"):
+        case.then("FundsRequested:HOLD")
         assert case.now - asked[-1] <= 30 * SECOND
         asked.append(case.now)
         again = request(case, "HOLD")
@@ -69,16 +69,16 @@ def test_an_unanswered_hold_is_asked_for_at_least_every_30_seconds_within_its_wi
 def test_a_hold_is_not_asked_for_any_more_once_it_cannot_be_carried_out() -> None:
     """Domain 3: an open conflict stops the window, not the hold's notAfter."""
     case = given(d.create(), d.policy(), d.rail("ACCEPTED")).stands("CREATED", "CONTRADICTED")
-    while case.payment.deadline is not None:
-        case.timer().then("FundsRequested:HOLD")
+    for _ in case.timers_while(lambda: case.payment.deadline is not None):
+        case.then("FundsRequested:HOLD")
     assert case.now == d.START + WINDOW_MS - 30 * SECOND
 
 
 def test_an_outage_of_deposits_core_shorter_than_the_window_kills_no_payment() -> None:
     """Finding 3: eight minutes of silence, a window of ten: the payment is sent."""
     case = given(d.create(), d.policy(), SILENT)
-    while case.now < d.START + 8 * d.MINUTE:
-        case.timer().then("FundsRequested:HOLD").given(SILENT)
+    for _ in case.timers_while(lambda: case.now < d.START + 8 * d.MINUTE):
+        case.then("FundsRequested:HOLD").given(SILENT)
     case.when(d.held()).then(
         "FundsHeld", "PaymentAuthorised", "PaymentAttemptCreated", "PaymentSentToRail"
     )

@@ -238,8 +238,7 @@ def reached(name: str, state: str) -> tuple[Case, Conflict]:
         if each == FOUND:
             case.found = frozenset({d.REF2})
         elif each == TIMERS:
-            while not open_conflicts(case.payment):
-                case.timer()
+            case.timers_until(lambda: open_conflicts(case.payment) > 0)
         else:
             case.given(each)
     kind = name.split()[0]
@@ -508,6 +507,14 @@ def test_the_same_contradiction_again(name: str, how: str) -> None:
         case.stands(case.payment.state, "CONTRADICTED")
 
 
+@pytest.mark.parametrize("verdict", ["NOT_PAID", "REPORT_WRONG"])
+def test_a_report_without_an_id_is_news_after_a_verdict_that_denies_it(verdict: str) -> None:
+    """Ruling 5: only the same message id is a duplicate, and none is not the same."""
+    case = given(*d.MARKED, settled())
+    judge(case, case.payment.conflicts[-1], verdict)
+    case.when(settled()).then("ReconciliationRequired:SETTLED_AFTER_FAILED")
+
+
 def test_after_not_paid_an_enquiry_that_says_settled_bars_the_plain_retry() -> None:
     """Issue 10: mark-failed; SETTLED, conflict; NOT_PAID; an enquiry says SETTLED."""
     case = given(*d.MARKED, settled(rail_message_id="m1"), *d.judged("NOT_PAID", 2))
@@ -602,8 +609,7 @@ ENQUIRIES = 9  # one at once and one after each of the eight waits
 def unknown(*before: Any) -> Case:
     """Deadlines come until a conflict opens; the rail answers none of the enquiries."""
     case = given(*before)
-    while not open_conflicts(case.payment):
-        case.timer()
+    case.timers_until(lambda: open_conflicts(case.payment) > 0)
     assert case.event(e.ReconciliationRequired).kind == "FATE_UNKNOWN"
     return case
 
@@ -642,8 +648,7 @@ def test_report_wrong_asks_the_rail_as_often_again_and_then_a_person() -> None:
     case = unknown(*d.MARKED)
     judge(case, case.payment.conflicts[-1], "REPORT_WRONG")
     case.then("ReconciliationResolved", "RailEnquiryRequested")
-    while not open_conflicts(case.payment):
-        case.timer()
+    case.timers_until(lambda: open_conflicts(case.payment) > 0)
     assert case.payment.conflicts[-1].id == "cnf_002"
     asked = [x for x in case.history if isinstance(x, e.RailEnquiryRequested)]
     assert len(asked) == 2 * ENQUIRIES
@@ -661,6 +666,5 @@ def test_an_unknown_fate_that_becomes_known_applies_and_is_still_judged() -> Non
 def test_a_person_who_has_the_attempt_already_is_not_asked_twice() -> None:
     """Ruling 3: another conflict about the attempt is open when the enquiries are used up."""
     case = given(*d.MARKED, d.rail("ACCEPTED"))
-    while case.payment.deadline is not None:
-        case.timer()
+    case.timers_until(lambda: case.payment.deadline is None)
     assert [x.kind for x in case.payment.conflicts] == ["ACKNOWLEDGED_AFTER_FAILED"]
