@@ -140,9 +140,9 @@ def is_captured(state: Payment) -> bool:
 
 def serves_itself(attempt: Attempt) -> bool:
     """Whether the attempt's hold still serves its own settlement: it may settle, or its money is
-    not taken yet.
+    not taken yet. What waits to be given back needs no hold.
     """
-    return can_settle(attempt) or (attempt.outcome is not None and not is_resolved(attempt))
+    return can_settle(attempt) or taken_cents(attempt) < borne_cents(attempt)
 
 
 def holds_for_nothing(state: Payment, attempt: Attempt) -> bool:

@@ -76,3 +76,23 @@ def test_an_approved_early_release_waits_for_an_open_conflict() -> None:
     assert asked(case) == ["HOLD"]
     assert held_cents(case.payment.attempt) == d.AMOUNT
     case.given(*d.judged("REPORT_WRONG", 3)).when(d.release_early()).asks("RELEASE")
+
+
+def test_the_rest_of_a_hold_whose_capture_is_reversed_is_released_before_another_debit() -> None:
+    """Domain 3: debited and held never exceeds what settled. The retry was captured in part and is
+    not paid after all; the first attempt settled. Its debit waits for the reversal and the release.
+    """
+    taken = d.AMOUNT - 50
+    case = given(*d.MARKED, *d.approved("RETRY_UNCERTAIN", 2), d.retry(), d.policy(attempt=2))
+    case.given(d.rail("SETTLED", attempt=2, amount=taken, currency="AUD"))
+    case.given(*d.judged("AMOUNT_ACCEPTED", 3, attempt=2))
+    case.given(d.rail("REJECTED", "AB08", attempt=2), d.rail("SETTLED", amount=d.AMOUNT))
+    case.given(d.deposits("CAPTURE", "CAPTURED", attempt=2, amount=taken))
+    case.given(*d.judged("NOT_PAID", 4, conflict="cnf_002", attempt=2))
+    assert asked(case)[-1] == "REVERSE"
+    case.given(*d.judged("SETTLED_AFTER_ALL", 5, conflict="cnf_003"))
+    assert asked(case)[-1] == "REVERSE", "50 cents are held: nothing is debited beside them"
+    case.when(d.deposits("REVERSE", "REVERSED", attempt=2, amount=taken))
+    case.then("FundsReversed", "FundsRequested:RELEASE")
+    case.when(d.deposits("RELEASE", "RELEASED", attempt=2, amount=50))
+    case.then("FundsReleased", "FundsRequested:DEBIT_FORCED")
