@@ -346,7 +346,10 @@ class Generator:
         rng = self.rng
         spans = (SECOND, 10 * SECOND, 31 * SECOND, MINUTE, 3 * MINUTE, 11 * MINUTE, HOUR, DAY)
         span = rng.choices(spans, (6, 6, 4, 4, 3, 3, 2, 1))[0]
-        return Move("later", {"ms": span + rng.randrange(SECOND), "late": rng.random() < 0.25})
+        args: dict[str, Any] = {"ms": span + rng.randrange(SECOND), "late": rng.random() < 0.25}
+        if rng.random() < 0.1:
+            args["behind"] = rng.choice((1, SECOND, 50 * SECOND))
+        return Move("later", args)
 
     def _time(self) -> Moves:
         state, rng = self.play.state, self.rng

@@ -41,7 +41,25 @@ def asked(step: Step, book: Book, event: Any) -> Iterator[str]:
         if known.status != "OPEN":
             yield f"{event.funds_ref} is asked again although it was answered {known.status}"
         return
+    yield from _after_refusal(step, book, event, number or 0)
     yield from _NEW[event.operation](step, book, event, number or 0)
+
+
+BY_PERSONS = frozenset({"RepeatFundsRequest", "DebitFunds", "ReverseCapture", "ReleaseFunds"})
+
+
+def _after_refusal(step: Step, book: Book, event: Any, number: int) -> Iterator[str]:
+    """What Deposits Core refused is asked again by a person only (a hold that is gone apart)."""
+    before = [
+        ask
+        for ask in book.asks.values()
+        if ask.attempt == number and ask.operation == event.operation
+    ]
+    if not before or before[-1].status != "REFUSED" or step.name in BY_PERSONS:
+        return
+    known = event.operation == "RELEASE" and before[-1].hold_funds_ref is not None
+    if before[-1].code != "HOLD_GONE" and not known:
+        yield f"{event.operation} is asked again by {step.name} after it was refused"
 
 
 def hold_has_end(step: Step, book: Book, event: Any) -> Iterator[str]:
@@ -92,6 +110,8 @@ def _new_release(step: Step, book: Book, event: Any, number: int) -> Iterator[st
             yield f"two RELEASEs are open for {named}"
         elif any(h.attempt == number and h.left for h in book.holds):
             return  # an earlier HOLD was carried out after all
+        elif book.open_conflicts() and step.name != "RepeatFundsRequest":
+            yield f"a HOLD is ended by name while {book.open_conflicts()[0].identity} is open"
         elif not book.tries[ask.attempt - 1].ended:
             yield f"the unanswered HOLD of attempt {ask.attempt} is ended before its attempt is"
         return
@@ -114,6 +134,8 @@ def _new_release(step: Step, book: Book, event: Any, number: int) -> Iterator[st
     if owner.may_settle:
         yield f"the hold of attempt {owner.number} is released; the attempt may still settle"
     for each in book.tries:
+        if book.captures:
+            return  # captured once per payment: what is left can pay nothing
         if each is not owner and each.may_settle:
             yield f"the hold of attempt {owner.number} is released; {each.number} is not resolved"
         owed = book.net(each.number) < each.bears and not _second(book, each.number)

@@ -67,7 +67,8 @@ class Play:
         """Play one move. Raises Stop when a law is broken."""
         match move.name:
             case "later":
-                self.wait(move.args["ms"], late=move.args.get("late", False))
+                args = move.args
+                self.wait(args["ms"], late=args.get("late", False), behind=args.get("behind", 0))
             case "lose":
                 self.lose(move.args["inputs"], move.args["order"])
             case "probe":
@@ -150,8 +151,12 @@ class Play:
 
     # -- time ---------------------------------------------------------------------------------
 
-    def wait(self, milliseconds: int, *, late: bool) -> None:
-        """The clock goes on; timers come at their time, or all at the end when `late`."""
+    def wait(self, milliseconds: int, *, late: bool, behind: int = 0) -> None:
+        """The clock goes on; timers come at their time, or all at the end when `late`.
+
+        `behind`: milliseconds by which the clock that reads the timer is behind the one that made
+        it.
+        """
         target = self.now + milliseconds
         if late:
             self._set(target)
@@ -159,7 +164,7 @@ class Play:
             state = self.state
             if state is None or state.deadline is None or state.deadline > target:
                 break
-            self._set(max(self.now, state.deadline))
+            self._set(max(self.now, state.deadline - behind))
             before = self.state
             self.give(TimerDue(head(), state.deadline_kind, state.deadline), "timer")
             if self.state is before:

@@ -42,6 +42,11 @@ RETRIED: Final = [*REJECTED, *bank(), *gated("RETRY")]
 AT_RISK: Final = [*MARKED, *gated("RETRY_UNCERTAIN")]
 CAPTURED: Final = [*SUBMITTED, *rail("ACCEPTED"), *SETTLE, *bank()]
 
+REFUSED_CANCEL: Final = [
+    Move("ask", {"action": "CANCEL", "who": SENIOR}),
+    Move("resolve", {"which": -1, "verdict": "REJECTED", "how": "now"}),
+    Move("ask", {"action": "CANCEL", "who": SENIOR}),
+]
 STRAY: Final = [Move("rail_says", {"attempt": 0, "kind": "ACCEPTED", "id": "S0001"})]
 
 
@@ -70,6 +75,8 @@ PROLOGUES: Final[tuple[tuple[int, Moves], ...]] = (
     (6, AT_RISK),
     (6, [*AT_RISK, *POLICY, *SUBMIT]),
     (4, [*AT_RISK, *POLICY, *SUBMIT, *SETTLE, *bank()]),
+    (2, REFUSED_CANCEL),
+    (2, [*RETRIED, *REFUSED_CANCEL]),
     (2, judged("NOT_PAID")),
     (3, judged("REPORT_WRONG")),
     (4, [*MARKED, *gated("RELEASE_EARLY", attempt=1)]),

@@ -16,6 +16,7 @@ from tests.model.play import Play
 from tests.model.vocabulary import AMOUNT, APPROVER, DONE_OF, LIVE, SENIOR, Move
 
 ROUNDS_MAX = 300
+NUMBERS_END = "99"  # of a fundsRef: two digits
 APPROVALS_MAX = 100  # of 200: the persons need the rest
 INSISTS_MAX = 8  # so often the rail says again what persons wrongly called wrong
 AGAIN_MAX = 80  # conflicts of one kind, each ended by a verdict
@@ -39,6 +40,8 @@ class Quiet:
         for _ in range(ROUNDS_MAX):
             if self._round():
                 continue
+            if any(ask.funds_ref.endswith(NUMBERS_END) for ask in play.judge.book.refused_asks()):
+                return  # refused 99 times: there is no further number to ask under
             state = play.state
             if at_rest(state):
                 self._rested(honest=honest)
