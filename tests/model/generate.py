@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from tests.model.book import Book
 from tests.model.laws_rail import unfit
+from tests.model.mischief import bank_lie, flood, oddity, rail_lie
 from tests.model.play import Play
 from tests.model.prologue import Moves, prologue
 from tests.model.vocabulary import (
@@ -31,15 +32,6 @@ from tests.model.vocabulary import (
     Move,
 )
 
-CODES = ("AB08", "AB03", "AC04", "AM04", "FRAD", "CUST", "MD20", "AM05", "DUPL", "ZZ99", None)
-REPORT_KINDS = (
-    "RECEIVED", "ACCEPTED", "SETTLED", "REJECTED", "EXPIRED", "STATUS", "WITHDRAWN",
-    "NOT_SUBMITTED", "ALREADY_SUBMITTED", "RECALL_ACCEPTED", "RECALL_REFUSED", "RETURNED",
-)  # fmt: skip
-RESULTS = (
-    "HELD", "DECLINED", "CAPTURED", "RELEASED", "DEBITED", "REVERSED", "CREDITED", "REFUSED",
-    "NEVER_HELD", "FAILED",
-)  # fmt: skip
 ACTIONS = (
     "RETRY", "RETRY_UNCERTAIN", "CANCEL", "MARK_FAILED", "EXPIRE", "RESOLVE_RECONCILIATION",
     "RELEASE_EARLY", "REVERSE", "DEBIT_AGAIN",
@@ -71,28 +63,6 @@ TEMPERS = (
 WEIGHTS = (10, 10, 10, 10, 10, 14, 8, 1)
 
 
-FLOOD_TIMES = 300  # about 600 inputs
-FLOODS: tuple[Moves, ...] = (
-    [Move("rail_says", {"attempt": 0, "kind": "STATUS", "code": "#", "id": "#"})],
-    [Move("rail_says", {"attempt": 0, "kind": "STATUS", "code": "#", "via": True})],
-    [Move("rail_says", {"attempt": 0, "kind": "RECEIVED", "id": "#"})],
-    [Move("rail_says", {"attempt": 0, "kind": "REJECTED", "code": "DUPL", "via": True})],
-    [Move("rail_says", {"attempt": 0, "kind": "REJECTED", "code": "AM05", "id": "#"})],
-    [Move("rail_says", {"attempt": 0, "kind": "REJECTED", "code": "#", "id": "#"})],
-    [Move("rail_says", {"attempt": 0, "kind": "SETTLED", "amount": "+", "id": "#"})],
-    [Move("rail_says", {"attempt": 0, "kind": "RETURNED", "amount": 1, "id": "#"})],
-    [Move("rail_says", {"attempt": 0, "kind": "ACCEPTED", "currency": "#", "id": "#"})],
-    [
-        Move("ask", {"action": "CANCEL", "who": SENIOR}),
-        Move("resolve", {"which": -1, "verdict": "REJECTED", "how": "now"}),
-    ],
-    [Move("bank_says", {"which": -1, "result": "FAILED", "code": "#"})],
-    [Move("bank_says", {"which": -1, "result": "REFUSED", "code": "#"}),
-     Move("act", {"action": "REPEAT", "who": SENIOR, "operation": "CREDIT"})],
-    [Move("later", {"ms": DAY})],
-)  # fmt: skip
-
-
 class Generator:
     """Draws moves for one play."""
 
@@ -115,8 +85,7 @@ class Generator:
         if self.play.state is None and rng.random() < 0.85:
             return [self._create()]
         if temper.name == "flood" and rng.random() < 0.06:
-            flood = [[name, args] for name, args in rng.choice(FLOODS)]
-            return [Move("repeat", {"times": FLOOD_TIMES, "moves": flood})]
+            return flood(rng)
         natural, lies = 12, temper.rail_lies
         kinds: list[tuple[int, Callable[[], Moves]]] = [
             (natural, self._natural),
@@ -258,78 +227,17 @@ class Generator:
         number = self.rng.choices((0, -1), (5, 1))[0]
         return [Move("rail_return", {"attempt": number, "amount": amount, "how": self._how()})]
 
-    # -- mischief -----------------------------------------------------------------------------
+    # -- mischief and mail -----------------------------------------------------------------------
 
     def _rail_lie(self) -> Moves:
-        rng = self.rng
-        kind = rng.choice(REPORT_KINDS)
-        args: dict[str, Any] = {"attempt": self._attempt(), "kind": kind, "id": self._id()}
-        if kind in {"REJECTED", "EXPIRED"}:
-            args["code"] = rng.choice(CODES)
-        elif kind == "STATUS":
-            args["code"] = rng.choice(("UNKNOWN", "NOOR", "PENDING", None))
-            args["stopped"] = rng.random() < 0.6
-        elif kind == "ALREADY_SUBMITTED":
-            args["code"] = rng.choice(("SUBMITTED", "SUBMITTING", "RECORD_INCOMPLETE"))
-        if kind in {"SETTLED", "RETURNED", "ACCEPTED", "REJECTED"} and rng.random() < 0.7:
-            amounts = (AMOUNT, AMOUNT - 50, AMOUNT + 1_000, 5_000, 1, 0, -7)
-            args["amount"] = rng.choices(amounts, (10, 2, 1, 2, 1, 1, 1))[0]
-            args["currency"] = rng.choices(("AUD", "USD", None), (10, 1, 1))[0]
-        if kind in {"SETTLED", "REJECTED", "ACCEPTED", "STATUS", "RETURNED", "EXPIRED"}:
-            args["via"] = rng.random() < (0.7 if kind == "STATUS" else 0.3)
-        if rng.random() < 0.01:
-            args["ref"] = "NPDKZ22UB6UJNPRX6NAS575VBXY00\u00b2"
-        return [Move("rail_says", args)]
+        return rail_lie(self.rng, self._attempt(), self._id())
 
     def _bank_lie(self) -> Moves:
-        rng = self.rng
         requests = self.play.world.bank.requests
-        if not requests:
-            return [self._wait()]
-        which = -1 - min(int(rng.expovariate(0.5)), len(requests) - 1)
-        request = requests[which]
-        fits = {
-            "HOLD": ("HELD", "DECLINED", "REFUSED", "FAILED"),
-            "RELEASE": ("RELEASED", "NEVER_HELD", "REFUSED", "FAILED"),
-            "CAPTURE": ("CAPTURED", "REFUSED", "FAILED"),
-            "DEBIT_FORCED": ("DEBITED", "REFUSED", "FAILED"),
-            "REVERSE": ("REVERSED", "REFUSED", "FAILED"),
-            "CREDIT": ("CREDITED", "REFUSED", "FAILED"),
-        }[request.operation]
-        result = rng.choice(fits) if rng.random() < 0.9 else rng.choice(RESULTS)
-        args: dict[str, Any] = {"which": which, "result": result, "hold": rng.random() < 0.9}
-        if result in {"REFUSED", "DECLINED", "FAILED"}:
-            args["code"] = rng.choice(("HOLD_GONE", "LIMIT", "NO_ANSWER", None))
-        if rng.random() < 0.08:
-            args["off"] = rng.choice((-1, 1, -request.amount))
-        if rng.random() < 0.01:
-            args["ref"] = request.funds_ref[:-1] + "\u00b2"
-        return [Move("bank_says", args)]
+        return bank_lie(self.rng, requests) if requests else [self._wait()]
 
     def _odd(self) -> Moves:
-        rng = self.rng
-        pick = rng.randrange(7)
-        if pick == 0:
-            kind = rng.choice(("CREATED_WINDOW", "ENQUIRY", "FUNDS_REPEAT", "NONSENSE"))
-            return [Move("timer_odd", {"kind": kind, "ms": rng.choice((-MINUTE, 0, DAY))})]
-        if pick == 1:
-            args = {
-                "attempt": self._attempt(), "number": rng.randint(1, 2),
-                "verdict": rng.choice(("PASSED", "DECLINED")),
-                "phase": rng.choice(("CREATE", "RETRY")),
-            }  # fmt: skip
-            return [Move("stray_policy", args)]
-        if pick == 2:
-            return [Move("rail_record", {"attempt": 0})]
-        if pick == 3:
-            order = rng.randint(0, 1)
-            return [Move("lose", {"inputs": rng.randint(1, 8), "order": order})]
-        if pick == 4:
-            return [self._create()]
-        if pick == 5:
-            return [Move("expire", {})]
-        result = rng.choice(("DELIVERED", "UNDELIVERABLE"))
-        return [Move("notified", {"which": rng.randint(-3, -1), "result": result})]
+        return oddity(self.rng, self._attempt())
 
     def _mail(self) -> Moves:
         world, rng = self.play.world, self.rng

@@ -10,6 +10,7 @@ from core.payment.instructions import DepositsRequest
 from core.payment.state import at_rest, money_outcome, waiting_for_person
 from tests.model import laws_history, laws_money, laws_people, laws_rail
 from tests.model.book import Book
+from tests.model.bookkeeping import apply
 from tests.model.step import Step, Truth, Violation, certain, take_in
 from tests.model.vocabulary import UNSENT, content, reference
 
@@ -113,7 +114,7 @@ class Judge:
             for truth_law in TRUTH_LAWS.get(name, ()):
                 texts = truth_law(step, book, event, self.truth)
                 found += [Violation(truth_law.__name__, text) for text in texts]
-            book.apply(event)
+            apply(book, event)
         return found + self._after(step, key)
 
     def _after(self, step: Step, key: tuple[Any, ...]) -> list[Violation]:

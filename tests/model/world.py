@@ -5,7 +5,7 @@ Moves are written down completely (vocabulary), so that playing them is the same
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from core.payment import commands as c
@@ -16,23 +16,21 @@ from core.payment.instructions import (
     PolicyCheckRequest,
     RailInstruction,
 )
+from tests.model import people
 from tests.model.deposits import Bank
+from tests.model.people import Inputs, pick
 from tests.model.rail import Rail, Submission, gives_certainty
 from tests.model.step import Truth
 from tests.model.vocabulary import (
     AMOUNT,
-    FOR_EVER,
     KEY,
     SEALED,
     SOURCE,
     Move,
     attempt_of,
-    by,
     head,
     reference,
 )
-
-Inputs = Iterator[tuple[Any, str | None]]  # each with an origin, or the usual one
 
 
 class World:
@@ -112,13 +110,6 @@ class World:
             self.truth.excused.add(mine.attempt)
 
 
-def _pick(items: list[Any], index: int) -> Any:
-    """The item at `index`, from the end when negative; None when there is none."""
-    if not items:
-        return None
-    return items[index % len(items)] if index >= 0 else items[-((-index - 1) % len(items)) - 1]
-
-
 # -- upstream, time, policy ------------------------------------------------------------------
 
 
@@ -139,7 +130,7 @@ def _expire(world: World, args: dict[str, Any]) -> Inputs:
 
 
 def _policy(world: World, args: dict[str, Any]) -> Inputs:
-    check = _pick(world.checks, args["which"])
+    check = pick(world.checks, args["which"])
     if check is None:
         return
     verdict = args["verdict"]
@@ -160,7 +151,7 @@ def _timer_odd(world: World, args: dict[str, Any]) -> Inputs:
 
 
 def _notified(world: World, args: dict[str, Any]) -> Inputs:
-    asked = _pick(world.notifications, args["which"])
+    asked = pick(world.notifications, args["which"])
     if asked is not None:
         yield c.NotificationResult(head(), asked.notification_id, asked.kind, args["result"]), None
 
@@ -194,7 +185,7 @@ def _rail_return(world: World, args: dict[str, Any]) -> Inputs:
 
 
 def _rail_answer(world: World, args: dict[str, Any]) -> Inputs:
-    asked = _pick(world.rail.instructions, args["which"])
+    asked = pick(world.rail.instructions, args["which"])
     if asked is not None:
         report = world.rail.answer(asked, world.now, accept_recall=args.get("accept", True))
         yield from world.post(report, args["how"])
@@ -234,14 +225,14 @@ def _rail_says(world: World, args: dict[str, Any]) -> Inputs:
 
 
 def _post(world: World, args: dict[str, Any]) -> Inputs:
-    message = _pick(world.mail, args["which"])
+    message = pick(world.mail, args["which"])
     if message is not None:
         world.mail.remove(message)
         yield from world.deliver(message)
 
 
 def _again(world: World, args: dict[str, Any]) -> Inputs:
-    message = _pick(world.delivered, args["which"])
+    message = pick(world.delivered, args["which"])
     if message is not None:
         yield from world.deliver(message)
 
@@ -251,7 +242,7 @@ def _again(world: World, args: dict[str, Any]) -> Inputs:
 
 def _bank(world: World, args: dict[str, Any]) -> Inputs:
     """Deposits Core takes up a request: does it, does it silently, loses it, or refuses it."""
-    request = _pick(world.bank.requests, args["which"])
+    request = pick(world.bank.requests, args["which"])
     if request is None:
         return
     match args["mode"]:
@@ -277,7 +268,7 @@ def _bank_expires(world: World, args: dict[str, Any]) -> Inputs:
 
 def _bank_says(world: World, args: dict[str, Any]) -> Inputs:
     """Whatever the move says; from then on the ledger proves nothing."""
-    request = _pick(world.bank.requests, args["which"])
+    request = pick(world.bank.requests, args["which"])
     if request is None:
         return
     world.bank.lied = True
@@ -293,94 +284,6 @@ def _bank_says(world: World, args: dict[str, Any]) -> Inputs:
             code=args.get("code"),
         )
     )
-
-
-# -- people and Resolve ----------------------------------------------------------------------
-
-
-def _ask(world: World, args: dict[str, Any]) -> Inputs:
-    fields: dict[str, Any] = {
-        k: args[k] for k in ("failure_reason", "verdict", "amount") if k in args
-    }
-    if "conflict" in args:
-        fields["conflict_id"] = f"cnf_{args['conflict']:03d}"
-    attempt = args.get("attempt")
-    number = None if attempt is None else world.attempt(attempt)
-    yield (
-        c.RequestApproval(
-            head(), by(args["who"]), args["action"], "please", attempt=number, **fields
-        ),
-        None,
-    )
-
-
-def _approval(world: World, args: dict[str, Any]) -> str:
-    asked = _pick(world.requests, args["which"])
-    return "apr_999" if asked is None else str(asked.approval_id)
-
-
-def _resolve(world: World, args: dict[str, Any]) -> Inputs:
-    message = c.ApprovalDecision(
-        head(), _approval(world, args), args["verdict"], args.get("who", "policy"), ("rule 1",), "7"
-    )
-    yield from world.post(message, args["how"])
-
-
-def _person(world: World, args: dict[str, Any]) -> Inputs:
-    yield (
-        c.DecideApproval(head(), by(args["who"]), _approval(world, args), args["verdict"], "seen"),
-        None,
-    )
-
-
-def _act(world: World, args: dict[str, Any]) -> Inputs:
-    """An operator's action. The approval is named only when the move says so."""
-    late = args.get("late")
-    approval = _approval(world, {"which": args["named"]}) if "named" in args else None
-    operator = by(
-        args["who"],
-        not_after=FOR_EVER if late is None else world.now - late,
-        approval=approval,
-    )
-    number = world.attempt(args.get("attempt", 0))
-    match args["action"]:
-        case "RETRY":
-            wanted = args.get("number") or world.attempts + 1
-            yield c.RetryPayment(head(), operator, f"att_{wanted:03d}", "again"), None
-        case "CANCEL":
-            yield c.CancelPayment(head(), operator, "customer asked", args.get("customer")), None
-        case "MARK_FAILED":
-            yield c.MarkPaymentFailed(head(), operator, args["failure_reason"], "error 503"), None
-        case "EXPIRE":
-            yield c.ExpirePayment(head(), operator, "too late"), "operator"
-        case "RESOLVE_RECONCILIATION":
-            _judge_verdict(world, number, args["verdict"])
-            yield (
-                c.ResolveReconciliation(
-                    head(), operator, f"cnf_{args['conflict']:03d}", number, args["verdict"],
-                    "bank confirmed", args.get("amount"),
-                ),
-                None,
-            )  # fmt: skip
-        case "RELEASE_EARLY":
-            yield c.ReleaseFunds(head(), operator, number, "customer waits"), None
-        case "REVERSE":
-            yield c.ReverseCapture(head(), operator, number, "posted twice"), None
-        case "DEBIT_AGAIN":
-            yield c.DebitFunds(head(), operator, number, "paid twice"), None
-        case "REPEAT":
-            operation = args["operation"]
-            yield c.RepeatFundsRequest(head(), operator, number, operation, "again"), None
-        case other:
-            raise ValueError(f"no action {other}")
-
-
-def _judge_verdict(world: World, number: int, verdict: str) -> None:
-    """A person who says NOT_PAID of what the rail may still settle is to blame, not core."""
-    world.misjudged = True
-    mine = world.rail.submissions.get(number)
-    if verdict == "NOT_PAID" and mine is not None and mine.may_settle(world.now):
-        world.truth.excused.add(number)
 
 
 _MOVES: dict[str, Callable[[World, dict[str, Any]], Inputs]] = {
@@ -403,8 +306,8 @@ _MOVES: dict[str, Callable[[World, dict[str, Any]], Inputs]] = {
     "bank": _bank,
     "bank_expires": _bank_expires,
     "bank_says": _bank_says,
-    "ask": _ask,
-    "resolve": _resolve,
-    "person": _person,
-    "act": _act,
+    "ask": people.ask,
+    "resolve": people.resolve,
+    "person": people.person,
+    "act": people.act,
 }
