@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -129,7 +130,10 @@ def _chunk(job: tuple[int, int, int, frozenset[str]]) -> Tally:
 def run(
     sequences: int, seed: int, *, processes: int = PROCESSES, without: frozenset[str] = NOTHING
 ) -> Tally:
-    """All sequences; ends early when `FOUND_MAX` are broken."""
+    """All sequences; ends early when `FOUND_MAX` are broken.
+
+    Raises BrokenProcessPool when a process is killed.
+    """
     jobs = [
         (seed, first, min(CHUNK, sequences - first), without)
         for first in range(0, sequences, CHUNK)
@@ -141,13 +145,15 @@ def run(
             if len(total.found) >= FOUND_MAX:
                 break
         return total
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(processes) as pool:
-        for tally in pool.imap(_chunk, jobs):
+    # Not multiprocessing.Pool: it waits for ever for what a killed process had taken.
+    pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        for tally in pool.map(_chunk, jobs):
             _add(total, tally)
             if len(total.found) >= FOUND_MAX:
-                pool.terminate()
                 break
+    finally:
+        pool.shutdown(cancel_futures=True)
     return total
 
 

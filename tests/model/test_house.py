@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import signal
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 
+from tests.model import runner
 from tests.model.__main__ import main
 from tests.model.runner import one, seeds_of
 from tests.model.shrink import shrink
@@ -71,6 +75,18 @@ def test_a_sequence_shrinks_to_the_moves_that_matter() -> None:
     moves = [Move("m", {"n": n}) for n in range(40)]
     left = shrink(moves, lambda part: {3, 31} <= {move.args["n"] for move in part})
     assert [move.args["n"] for move in left] == [3, 31]
+
+
+def killed(job: object) -> None:
+    """A process that the machine ends, as when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_run_whose_process_is_killed_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waited for ever for the sequences that the process had taken."""
+    monkeypatch.setattr(runner, "_chunk", killed)
+    with pytest.raises(BrokenProcessPool):
+        runner.run(2 * runner.CHUNK, 1)
 
 
 def test_the_command_line_prints_its_counts_as_json(capsys: pytest.CaptureFixture[str]) -> None:
