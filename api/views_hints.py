@@ -19,7 +19,8 @@ from core.payment.state import (
     Attempt,
     Payment,
     certain_for_all,
-    funds_attention,
+    funds_forced,
+    funds_silent,
     open_conflicts,
     resend_rejected,
 )
@@ -32,6 +33,7 @@ APPROVAL: Final = "APPROVAL_WAITS"
 OVERDUE_WHY: Final = {"ATTENTION": "OVERDUE", "ESCALATED": "OVERDUE_ESCALATED"}
 RESEND_REJECTED: Final = "RESEND_REJECTED"
 FUNDS_REFUSED: Final = "FUNDS_REFUSED"
+FUNDS_FORCED: Final = "FUNDS_FORCED"
 FUNDS_SILENT: Final = "FUNDS_SILENT"
 NOBODY_ANSWERS: Final = "NO_ANSWER_LEFT"
 
@@ -109,7 +111,9 @@ def _of_attempt(attempt: Attempt) -> list[Why]:
         found.append(RESEND_REJECTED)
     if waits_for_repeat(attempt) is not None:
         found.append(FUNDS_REFUSED)
-    if any(funds_attention(ask) for ask in attempt.asks):
+    if any(funds_forced(ask) for ask in attempt.asks):
+        found.append(FUNDS_FORCED)
+    if any(funds_silent(ask) for ask in attempt.asks):
         found.append(FUNDS_SILENT)
     return found
 

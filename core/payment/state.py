@@ -330,7 +330,7 @@ def needs_attention(state: Payment) -> bool:
             return True
         if funds.waits_for_repeat(attempt) is not None:
             return True
-        if any(funds_attention(ask) for ask in attempt.asks):
+        if any(funds_silent(ask) or funds_forced(ask) for ask in attempt.asks):
             return True
     return waiting_for_person(state)
 
@@ -340,11 +340,16 @@ def resend_rejected(attempt: Attempt) -> bool:
     return attempt.resend_rejected and attempt.outcome is None and not attempt.certain
 
 
-def funds_attention(ask: Ask) -> bool:
-    """Whether a request to Deposits Core is unanswered or takes money by force."""
-    if ask.status == "FAILED":
-        return True
-    return ask.status == "REQUESTED" and (ask.repeat > 0 or ask.operation == "DEBIT_FORCED")
+def funds_silent(ask: Ask) -> bool:
+    """Whether Deposits Core's answer is overdue: our adapter got none in all its time, or the
+    request was made again because none came within the rules' first wait.
+    """
+    return ask.status == "FAILED" or (ask.status == "REQUESTED" and ask.repeat > 0)
+
+
+def funds_forced(ask: Ask) -> bool:
+    """Whether money is being taken by force: people look at it even while nothing is wrong."""
+    return ask.operation == "DEBIT_FORCED" and ask.status in funds.UNANSWERED
 
 
 def current_funds(state: Payment) -> str:
