@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import typer
 import typer.main
-from rich.console import Console
 
 from app import logs
 from app.commands import (
@@ -39,6 +38,7 @@ from app.commands import (
     unpark,
 )
 from app.exits import ExitCode, Problem
+from app.output import error_console
 from engine.errors import EngineError
 
 HELP: Final = (
@@ -102,12 +102,13 @@ def run_cli(arguments: list[str]) -> int:
 
 def say(problem: Problem) -> None:
     """What happened, what it means, what to do; on standard error."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"npp: {problem.what}", style="bold red", markup=False)
+    console = error_console()
+    for line in f"npp: {problem.what}".split("\n"):
+        console.print(line, style="bold red")
     if problem.means:
-        console.print(problem.means, markup=False)
+        console.print(problem.means)
     if problem.do:
-        console.print(f"→ {problem.do}", markup=False)
+        console.print(f"→ {problem.do}")
 
 
 def unreachable(error: EngineError) -> Problem:

@@ -1,8 +1,12 @@
-"""What people and programs are shown: records as JSON without party details, times, tables."""
+"""What people and programs are shown: records as JSON without party details, times, tables.
+
+Text from outside stays text on a terminal: it moves no cursor, hides nothing and has no markup.
+"""
 
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -10,6 +14,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 from rich.console import Console
+from rich.text import Text
 
 from core.values import Sealed
 
@@ -17,10 +22,39 @@ HIDDEN_FIELDS: Final = frozenset({"customer_id", "snapshot"})
 PIPE_COLUMNS: Final = 220
 
 
+# Cc: control characters; Cs: lone surrogates; Zl, Zp: further ends of lines.
+_ACTIVE: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def inert(text: str) -> str:
+    """The text with what acts on a terminal written as its escape, such as `\\x1b` or `\\u202e`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        each.encode("unicode_escape").decode()
+        if each in _BIDI or unicodedata.category(each) in _ACTIVE
+        else each
+        for each in text
+    )
+
+
+class InertConsole(Console):
+    """Prints strings, alone and in tables, as they are: one line each, without markup or emoji."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(inert(text), **{**options, "markup": False, "emoji": False})
+
+
 def console() -> Console:
     """Standard output for people; wide where it goes into a file or a pipe."""
     width = None if sys.stdout.isatty() else PIPE_COLUMNS
-    return Console(highlight=False, soft_wrap=True, width=width)
+    return InertConsole(highlight=False, soft_wrap=True, width=width)
+
+
+def error_console() -> Console:
+    """Standard error for people."""
+    return InertConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any, *, indent: bool = True) -> None:

@@ -185,7 +185,7 @@ def show_fields(value: dict[str, Any], names: Iterable[str]) -> None:
 def show_verdicts(fitting: Iterable[dict[str, Any]]) -> None:
     """The verdicts that fit a conflict, each with its consequence, one a line."""
     for each in fitting:
-        console().print(f"  {each['verdict']:<18} {each['consequence']}", markup=False)
+        console().print(f"  {each['verdict']:<18} {each['consequence']}")
 
 
 def cell(item: Any, name: str) -> str:
@@ -221,11 +221,11 @@ def show_outcome(value: dict[str, Any], json: bool) -> None:
         return
     refusal = " ".join(str(value[key]) for key in ("code", "rule") if value.get(key))
     out = console()
-    out.print(f"{value.get('result')} {refusal}".rstrip(), markup=False)
+    out.print(f"{value.get('result')} {refusal}".rstrip())
     if value.get("sentence"):
-        out.print(value["sentence"], markup=False)
+        out.print(value["sentence"])
     if value.get("expected") or value.get("actual"):
-        out.print(f"expected {value.get('expected')}, actual {value.get('actual')}", markup=False)
+        out.print(f"expected {value.get('expected')}, actual {value.get('actual')}")
     if value.get("state"):
         out.print(
             f"state {value['state']}, money {value.get('moneyOutcome')}, "

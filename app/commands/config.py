@@ -39,6 +39,7 @@ def config(
         table.add_row(name, value or "-", about.get(name, "passed to the Kafka client"))
     console().print(table)
     if environment.env_file:
-        console().print(f"\nA demo's settings were read from {environment.env_file}.")
+        console().print()
+        console().print(f"A demo's settings were read from {environment.env_file}.")
     for name in unknown:
         console().print(f"Not a setting (misspelt?): {name}")

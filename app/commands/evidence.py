@@ -98,10 +98,10 @@ def pack(
         print_json({**said, "file": written})
     elif written != STDOUT:
         out_ = console()
-        out_.print(f"{written}: as of {said['asOf']}", markup=False)
+        out_.print(f"{written}: as of {said['asOf']}")
         out_.print(f"SHA-256 {said['hash']}{' (of the JSON)' if form is Format.PDF else ''}")
         for sentence in said["statement"]["sentences"]:
-            out_.print(sentence, markup=False)
+            out_.print(sentence)
 
 
 @app.command()
@@ -129,7 +129,7 @@ def packs(
         content = api.ask(call).content
     written = _write(content, out)
     if written != STDOUT:
-        console().print(f"{written}: {len(payments)} packs, each verified", markup=False)
+        console().print(f"{written}: {len(payments)} packs, each verified")
 
 
 @app.command()
@@ -167,7 +167,7 @@ def verify(
         print_json(answer)
     else:
         for line in verifier.report(answer):
-            console().print(line, markup=False)
+            console().print(line)
         if answer["verified"] and key is None:
             console().print("with the keys that the API lists; --key takes one of your own")
     raise typer.Exit(int(ExitCode.OK if answer["verified"] else ExitCode.FAILED))
@@ -216,8 +216,8 @@ def _show(answer: dict[str, Any]) -> None:
     out.print(f"SHA-256  {answer['hash']}")
     if answer["problem"] is not None:
         problem = answer["problem"]
-        out.print(f"NOT VERIFIED: {problem['kind']} at {problem['place']}", markup=False)
-        out.print(f"         {problem['sentence']}", markup=False)
+        out.print(f"NOT VERIFIED: {problem['kind']} at {problem['place']}")
+        out.print(f"         {problem['sentence']}")
         return
     log = answer["log"]
     out.print(f"events   {answer['events']}, signed up to {answer['signedThrough']}")

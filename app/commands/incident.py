@@ -39,11 +39,11 @@ def summary(
     out.print(f"violations of invariants (marked !): {found['violations']}")
     for each in found["fired"]:
         mark = "!" if each["violation"] else " "
-        out.print(f"{each['at']} {mark} {each['kind']:<20} {each['detail']}", markup=False)
+        out.print(f"{each['at']} {mark} {each['kind']:<20} {each['detail']}")
     for each in found["payments"]:
         last = each.get("lastEvent") or {}
         words = (each["paymentIntentId"], each["state"], each["moneyOutcome"], last.get("type"))
-        out.print("  ".join(str(word) for word in words if word), markup=False)
+        out.print("  ".join(str(word) for word in words if word))
     for name in ("fired", "payments"):
         if found["leftOff"][name]:
             out.print(f"… and {found['leftOff'][name]} more under {name}: ask for a shorter span")

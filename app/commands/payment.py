@@ -230,7 +230,7 @@ def _say_event(event: dict[str, Any], json: bool) -> None:
         return
     words = [str(event[name]) for name in ("reason", "externalRef") if event.get(name)]
     line = f"{event.get('timestamp')} {event['sequence']:>3} {event['type']:<28} {event['toState']}"
-    console().print(" ".join([line, *words]), markup=False)
+    console().print(" ".join([line, *words]))
 
 
 def _of_payment(payment: str, path: str, *, json: bool, curl: bool) -> Reply | None:

@@ -64,7 +64,6 @@ def _print_record(at: LogRecord, reason: str, json: bool) -> None:
     console().print(
         f"{at.partition}/{at.offset}  {time_of(at.timestamp_ms)}  {why.reason:<11} {key:<29} "
         f"{why.topic}[{why.partition}]@{why.offset}  {why.detail}{by_reference}",
-        markup=False,
     )
 
 

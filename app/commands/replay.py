@@ -15,7 +15,7 @@ from app import rule_files, settings
 from app.cluster import Cluster
 from app.commands.api_options import PAYMENT_ID
 from app.exits import ExitCode, Problem, usage
-from app.output import console, print_json
+from app.output import console, error_console, print_json
 from core.records import ProofPassed
 from evidence.keys import KeyFileError, Keyring, read_keyring
 from processors.replay import KafkaReplayLog, Limit, Report, Settings, verify
@@ -213,7 +213,7 @@ def publish_proof(cluster: Cluster, report: Report, actor: str) -> None:
             actor=actor,
         )
     )
-    err = Console(stderr=True, highlight=False, soft_wrap=True)
+    err = error_console()
     err.print(f"proof published at control offset {placed.offset}")
     for name in sorted({"fold", "chain"} - passed):
         err.print(f"It does not prove {name}, which was not checkable: no stop ends by it.")

@@ -79,14 +79,14 @@ def apply(
 def show_acls() -> None:
     """Print the access rules made from topics.yaml, one a line. Asks no cluster."""
     for line in acl_lines(catalogue.load()):
-        console().print(line, markup=False)
+        console().print(line)
 
 
 @app.command("quotas")
 def show_quotas() -> None:
     """Print how much upstream systems may write: arguments of kafka-configs. Asks no cluster."""
     for line in quota_lines(catalogue.load()):
-        console().print(line, markup=False)
+        console().print(line)
 
 
 def _open(

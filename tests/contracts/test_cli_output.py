@@ -1,0 +1,52 @@
+"""What comes from outside is shown on a terminal as text: it moves no cursor and hides no line."""
+
+from __future__ import annotations
+
+import pytest
+from rich.table import Table
+
+from app.api_client import Reply
+from app.cli import say
+from app.commands.api_options import show_fields, show_list
+from app.exits import Problem
+from app.output import console
+
+# Up and erase, title of the window, 8-bit CSI, bell, right to left, a line of one's own.
+NASTY = {
+    "\x1b[9A\x1b[2KSETTLED": r"\x1b[9A\x1b[2KSETTLED",
+    "\x1b]0;owned\x07": r"\x1b]0;owned\x07",
+    "\x9b2J": r"\x9b2J",
+    "\u202eDELTTES": r"\u202eDELTTES",
+    "ok\nstate SETTLED": r"ok\nstate SETTLED",
+    "ok\u2028state": r"ok\u2028state",
+    "over\rwritten": r"over\rwritten",
+    "[red]name[/blue]": "[red]name[/blue]",
+    ":smiley: [link=http://x]": ":smiley: [link=http://x]",
+    "Zoë 🧡 李": "Zoë 🧡 李",
+}
+
+
+@pytest.mark.parametrize(("said", "shown"), NASTY.items())
+def test_text_from_outside_is_shown_inert(
+    said: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """kubectl's CVE-2021-25743: a payment's endToEndId could paint another state over the real."""
+    show_fields({"endToEndId": said}, ["endToEndId"])
+    show_list(Reply(200, {"items": [{"reason": said}]}, b"", {}), ["reason"])
+    console().print(said)
+    table = Table("what", box=None)
+    table.add_row(said)
+    console().print(table)
+    out = capsys.readouterr().out
+    assert out.count(shown) == 4
+    assert not {ord(each) for each in out if not each.isprintable()} - {0x0A}
+
+
+@pytest.mark.parametrize(("said", "shown"), NASTY.items())
+def test_a_problem_that_quotes_the_outside_is_inert_too(
+    said: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say(Problem(f"It says {said}.", means=f"{said}", do=f"npp show {said}"))
+    err = capsys.readouterr().err
+    assert "\x1b" not in err.replace("\x1b[1;31m", "").replace("\x1b[0m", "")
+    assert shown.split(r"\n")[0] in err
