@@ -32,6 +32,7 @@ CONFLICT: Final = "CONFLICT_OPEN"
 APPROVAL: Final = "APPROVAL_WAITS"
 OVERDUE_WHY: Final = {"ATTENTION": "OVERDUE", "ESCALATED": "OVERDUE_ESCALATED"}
 RESEND_REJECTED: Final = "RESEND_REJECTED"
+SECOND_SETTLEMENT: Final = "SECOND_SETTLEMENT"
 FUNDS_REFUSED: Final = "FUNDS_REFUSED"
 FUNDS_FORCED: Final = "FUNDS_FORCED"
 FUNDS_SILENT: Final = "FUNDS_SILENT"
@@ -49,6 +50,8 @@ def why_attention(state: Payment, now_ms: int) -> list[Why]:
     if open_conflicts(state):
         found.append(CONFLICT)
     for attempt in state.attempts:
+        if needs_debit_approval(state, attempt):
+            found.append(SECOND_SETTLEMENT)
         found.extend(_of_attempt(attempt))
     if _referred(state, now_ms):
         found.append(APPROVAL)
@@ -70,6 +73,8 @@ def waiting_for(state: Payment, now_ms: int) -> str | None:
         return "POLICY"
     if any(ask.status in UNANSWERED for each in state.attempts for ask in each.asks):
         return "DEPOSITS"
+    if any(needs_debit_approval(state, each) for each in state.attempts):
+        return "DEBIT_DECISION"
     if state.deadline_kind is None:
         return None
     return _DEADLINES.get(state.deadline_kind, "TIME")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.views_hints import why_attention
+from api.views_hints import next_actions, waiting_for, why_attention
 from core.payment.state import needs_attention
 from tests.core import dsl as d
 from tests.core.dsl import given
@@ -50,3 +50,29 @@ def test_an_unreadable_answer_is_silence_at_once() -> None:
         "FUNDS_FORCED",
         "FUNDS_SILENT",
     ]
+
+
+TWICE = [
+    *(*d.RETRYABLE, *d.approved("RETRY"), d.retry(), d.held(2), d.policy(attempt=2)),
+    *(d.rail("SETTLED", attempt=2), d.deposits("CAPTURE", "CAPTURED", attempt=2)),
+    *(d.rail("SETTLED"), *d.judged("SETTLED_AFTER_ALL", 2)),
+]
+
+
+def test_a_second_settlement_that_nobody_has_debited_says_so() -> None:
+    """Ruling 5: true after all, it is debited only with an approval of its own. No answer of
+    anybody is missing: a person has to decide."""
+    assert why(*TWICE) == ["SECOND_SETTLEMENT"]
+    case = given(*TWICE)
+    now_ms = case.payment.decided_at
+    assert waiting_for(case.payment, now_ms) == "DEBIT_DECISION"
+    assert "DEBIT_AGAIN" in next_actions(case.payment)
+
+
+def test_a_second_settlement_whose_debit_was_approved_says_it_no_more() -> None:
+    case = given(*TWICE, *d.approved("DEBIT_AGAIN", 3, attempt=1), d.debit_again())
+    now_ms = case.payment.decided_at
+    assert why_attention(case.payment, now_ms) == ["FUNDS_FORCED"]
+    assert waiting_for(case.payment, now_ms) == "DEPOSITS"
+    case.given(d.deposits("DEBIT_FORCED", "DEBITED"))
+    assert not needs_attention(case.payment)
