@@ -5,6 +5,8 @@ golden/verdict_state.yaml was written by hand from the ruling; a difference is a
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from core import matrices
@@ -20,13 +22,17 @@ from tests.core.conflicts import (
     GOLDEN,
     LESS,
     SITUATIONS,
+    TIMERS,
     VERDICTS,
     asked_for,
+    came_back,
     judge,
     reached,
     resolved,
+    settled,
     words,
 )
+from tests.core.dsl import Case
 
 # -- the third matrix ------------------------------------------------------------------------------
 
@@ -58,10 +64,67 @@ def test_every_cell_has_a_verdict_and_not_paid_is_for_ended_attempts_only() -> N
 # -- every reachable cell, by real inputs ----------------------------------------------------------
 
 
+REPORTED_NEXT = [
+    d.rail(kind, code, attempt=attempt, via_enquiry=via_enquiry, rail_message_id="next")
+    for attempt in (1, 2)
+    for via_enquiry in (False, True)
+    for kind, code in {
+        "RECEIVED": None, "ACCEPTED": None, "SETTLED": None, "REJECTED": "AC01", "EXPIRED": "MD20",
+        "STATUS": "PDNG", "WITHDRAWN": None, "NOT_SUBMITTED": None,
+        "ALREADY_SUBMITTED": "SUBMITTED", "RECALL_ACCEPTED": None, "RECALL_REFUSED": None,
+    }.items()
+]  # fmt: skip
+NEXT: list[list[Any]] = [
+    [],
+    *([report] for report in REPORTED_NEXT),
+    [settled(LESS, rail_message_id="next")],
+    [settled(currency="NZD", rail_message_id="next")],
+    [came_back(1, "next")],
+    [came_back(None, "next")],
+    [came_back(d.AMOUNT + 1, "next")],
+    [d.never_submitted()],
+    *([d.deposits("HOLD", result)] for result in ("HELD", "DECLINED")),
+    *([d.deposits("CAPTURE", "CAPTURED", amount=amount)] for amount in (d.AMOUNT, LESS)),
+    *([d.deposits("RELEASE", "RELEASED", amount=amount)] for amount in (d.AMOUNT, LESS)),
+    [d.policy("DECLINED")],
+    [d.policy(), d.held()],
+    [TIMERS],
+]
+
+
+def cells_after(case: Case, inputs: list[Any]) -> set[tuple[str, str]]:
+    """Where the open conflicts stand when the inputs have come: kind, and state of the attempt."""
+    after = Case()
+    after.state, after.now, after.offset, after.found = (
+        case.state,
+        case.now,
+        case.offset,
+        case.found,
+    )
+    after.later(2 * d.MINUTE)
+    for each in inputs:
+        if each != TIMERS:
+            after.give(each)
+        elif after.payment.deadline is not None:
+            after.timer()
+    payment = after.payment
+    is_open = (x for x in payment.conflicts if x.verdict is None)
+    return {(x.kind, payment.attempts[x.attempt - 1].state) for x in is_open}
+
+
 def test_the_cells_that_are_reached_are_the_ones_written_down() -> None:
-    """Ruling 5: no cell of the golden file without inputs, and none the other way round."""
+    """Ruling 5: whatever comes next in any of these situations, an open conflict stands in a cell
+    whose verdicts were written down by hand; and each of those is reached.
+    """
     made = {(name, state) for name, row in SITUATIONS.items() for state in row}
     assert made == set(CELLS)
+    found: set[tuple[str, str]] = set()
+    for name, state in CELLS:
+        case, _ = reached(name, state)
+        for inputs in NEXT:
+            found |= cells_after(case, inputs)
+    assert found == {(name.split()[0], state) for name, state in CELLS}
+    assert {kind for kind, _ in found} == set(CONFLICT_KINDS)
 
 
 @pytest.mark.parametrize(("name", "state"), CELLS, ids=[f"{n}-{s}" for n, s in CELLS])
