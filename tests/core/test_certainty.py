@@ -173,6 +173,7 @@ def test_unknown_of_an_attempt_under_way_changes_nothing() -> None:
 
 EVIDENCE: dict[str, list[Any]] = {
     "RECEIVED": [*d.SENT, d.rail("RECEIVED")],
+    "an acknowledgement": d.ACKNOWLEDGED,
     "a status that knows it": [*d.SENT, d.enquiry("STATUS", "PDNG")],
     "our record SUBMITTED": [*d.CANCELLED, d.rail("ALREADY_SUBMITTED", "SUBMITTED")],
     "a refused recall": [
@@ -191,7 +192,7 @@ DENIALS: dict[str, Any] = {
 def ended(before: list[Any]) -> Case:
     """Ended by a person after the evidence, unless it was ended before it."""
     case = given(*before)
-    if case.payment.state == "SENT":
+    if case.payment.state in ("SENT", "ACKNOWLEDGED"):
         case.given(*d.approved("MARK_FAILED", failure_reason="RAIL"), d.mark_failed())
     return case.stands("FAILED", "UNCERTAIN")
 
@@ -254,6 +255,19 @@ def test_already_submitted_that_rests_on_submitting_is_no_evidence(
     case.later(2 * d.MINUTE).when(DENIALS[denial]).then(
         "NonPaymentConfirmed", "FundsRequested:RELEASE", "CustomerNotificationRequested:cancelled"
     )
+
+
+@pytest.mark.parametrize("code", ["SUBMITTING", "RECORD_INCOMPLETE", None])
+def test_submitting_is_no_evidence_before_the_end_or_after_certainty(code: str | None) -> None:
+    """Ruling 3: it rests on SUBMITTING alone, so it denies no denial, in whichever order."""
+    already = d.rail("ALREADY_SUBMITTED", code)
+    live = given(*d.SENT).when(already).is_quiet(r.NOT_ASKED)
+    live.given(*d.approved("MARK_FAILED", failure_reason="RAIL"), d.mark_failed())
+    live.later(2 * d.MINUTE).when(d.never_submitted()).then(*CONFIRMED)
+    certain = given(*d.MARKED, d.rail("NOT_SUBMITTED")).when(already).is_quiet(r.NOT_ASKED)
+    certain.stands("FAILED", "NOT_PAID")
+    submitted = given(*d.MARKED, d.rail("NOT_SUBMITTED"))
+    submitted.when(d.rail("ALREADY_SUBMITTED", "SUBMITTED")).then(CONTRADICTED)
 
 
 # -- the worse reason counts -----------------------------------------------------------------------
