@@ -90,6 +90,42 @@ def test_a_report_without_an_id_is_news_after_a_verdict_that_denies_it(verdict: 
     case.when(settled()).then("ReconciliationRequired:SETTLED_AFTER_FAILED")
 
 
+def test_a_settlement_of_an_amount_that_a_later_verdict_replaced_is_news() -> None:
+    """Ruling 5: the verdict that accepted it agrees with it no more: another amount is the
+    settlement now.
+    """
+    case = given(*d.SENT, settled(LESS, rail_message_id="m1"), *d.judged("AMOUNT_ACCEPTED"))
+    case.given(settled(LESS - 5, rail_message_id="m2"))
+    case.given(*d.judged("AMOUNT_ACCEPTED", 2, conflict="cnf_002"))
+    case.when(settled(LESS, rail_message_id="m1")).is_duplicate()
+    case.when(settled(LESS - 5, rail_message_id="m3")).is_duplicate()
+    case.when(settled(LESS, rail_message_id="m4")).then("ReconciliationRequired:AMOUNT_DIFFERS")
+    case.stands("SETTLED", "CONTRADICTED")
+
+
+DENIED = d.rail("REJECTED", "AB08", rail_message_id="m2")
+PAID_THEN_NOT = [
+    settled(rail_message_id="m1"), *d.judged("SETTLED_AFTER_ALL", 2),
+    DENIED, *d.judged("NOT_PAID", 3, conflict="cnf_002"),
+]  # fmt: skip
+NOT_PAID_THEN_PAID = [
+    *d.CAPTURED, DENIED, *d.judged("NOT_PAID"),
+    d.enquiry("SETTLED"), *d.judged("SETTLED_AFTER_ALL", 2, conflict="cnf_002"),
+]  # fmt: skip
+
+
+def test_a_verdict_that_was_overruled_agrees_with_nothing_any_more() -> None:
+    """Ruling 5: the last verdict on the attempt counts: what it denies, said under another id, is a
+    new conflict, though an earlier verdict said the same.
+    """
+    case = given(*d.MARKED, *PAID_THEN_NOT).stands("FAILED", "NOT_PAID")
+    case.when(settled(rail_message_id="m3"))
+    case.then("ReconciliationRequired:SETTLED_AFTER_FAILED").stands("FAILED", "CONTRADICTED")
+    paid = given(*NOT_PAID_THEN_PAID).stands("SETTLED", "PAID")
+    paid.when(d.rail("REJECTED", "AB08", rail_message_id="m3"))
+    paid.then("ReconciliationRequired:REJECTED_AFTER_SETTLED").stands("SETTLED", "CONTRADICTED")
+
+
 def test_after_not_paid_an_enquiry_that_says_settled_bars_the_plain_retry() -> None:
     """Issue 10: mark-failed; SETTLED, conflict; NOT_PAID; an enquiry says SETTLED."""
     case = given(*d.MARKED, settled(rail_message_id="m1"), *d.judged("NOT_PAID", 2))
