@@ -97,6 +97,23 @@ def test_a_reference_with_another_digit_is_none_of_ours(digit: str) -> None:
     case.when(msgspec.structs.replace(d.policy(), policy_ref=f"{reference}P01")).is_unmatched()
 
 
+@pytest.mark.parametrize(("ours", "other"), [("S", "ſ"), ("K", "\N{KELVIN SIGN}")])
+def test_a_reference_with_a_letter_of_another_alphabet_is_none_of_ours(
+    ours: str, other: str
+) -> None:
+    """Domain 2: compared without case, which turns "ſ" into S and the Kelvin sign into k: a report
+    for another's reference would be taken for ours.
+    """
+    reference = d.REF.replace(ours, other)
+    assert reference != d.REF
+    assert d.REF in (reference.upper(), reference.lower().upper())
+    assert payment_id_of_external_ref(reference) is None
+    assert attempt_of_external_ref(reference) is None
+    case = d.given(*d.SENT)
+    case.when(msgspec.structs.replace(d.rail("ACCEPTED"), external_ref=reference))
+    case.refuses(r.FIELD_INVALID)
+
+
 @pytest.mark.parametrize("digit", DIGITS)
 def test_an_attempt_or_conflict_with_another_digit_is_another_name(digit: str) -> None:
     """Finding 16: `att_00²` is no attempt, `cnf_00²` no conflict, `apr_00²` no approval."""

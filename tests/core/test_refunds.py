@@ -122,6 +122,39 @@ def test_what_gives_back_is_asked_under_one_reference_until_it_is_answered(what:
     assert case.payment.attempt.funds == done
 
 
+def test_a_return_is_credited_beside_the_open_release_of_what_the_capture_left() -> None:
+    """Domain 3: an open request bars what gives back the *same* money; the rest of a hold was never
+    taken.
+    """
+    less = d.AMOUNT - 50
+    settled = d.rail("SETTLED", amount=less, currency="AUD")
+    case = watched(*d.SENT, settled, *d.judged("AMOUNT_ACCEPTED"))
+    case.when(d.deposits("CAPTURE", "CAPTURED", amount=less))
+    case.then("FundsCaptured", "FundsRequested:RELEASE")
+    case.given(d.deposits("RELEASE", "FAILED", amount=50)).when(returned(5_000))
+    case.then("PaymentReturned", "FundsRequested:CREDIT")
+    assert case.event(e.FundsRequested).amount == 5_000
+    case.given(d.deposits("CREDIT", "CREDITED", amount=5_000))
+    case.given(d.deposits("RELEASE", "RELEASED", amount=50))
+    assert case.books.totals() == (0, less - 5_000, less)
+    assert at_rest(case.payment)
+
+
+def test_nothing_is_reversed_while_more_is_still_to_be_taken() -> None:
+    """Domain 3, ruling 13: 45 more settled than was captured, and their debit was refused: it is
+    asked for again before anybody gives captured money up.
+    """
+    more = d.rail("SETTLED", amount=d.AMOUNT + 45, currency="AUD", rail_message_id="more")
+    case = watched(*d.CAPTURED, *d.approved("REVERSE"), more, *d.judged("AMOUNT_ACCEPTED", 2))
+    case.given(d.deposits("DEBIT_FORCED", "REFUSED", amount=45))
+    case.when(d.ask("REVERSE", attempt=1)).is_duplicate()
+    case.when(d.reverse()).refuses(r.FUNDS_PRECONDITION)
+    case.given(d.repeat_funds("DEBIT_FORCED"))
+    case.given(d.deposits("DEBIT_FORCED", "DEBITED", number=2, amount=45))
+    case.when(d.reverse()).then("FundsRequested:REVERSE")
+    assert case.event(e.FundsRequested).amount == d.AMOUNT
+
+
 # -- refused: a person asks again ------------------------------------------------------------------
 
 

@@ -111,6 +111,21 @@ def test_a_report_that_does_not_raise_what_came_back_is_a_duplicate(again: Any) 
     assert case.payment.attempt.credited == 5_000
 
 
+@pytest.mark.parametrize("name", ["r1", "r2"])
+def test_a_known_return_with_another_amount_is_a_conflict(name: str) -> None:
+    """Ruling 5: the same message id with other content, of the first return and of every other;
+    another code says nothing of its own (ruling 13).
+    """
+    amounts = {"r1": 5_000, "r2": 3_000}
+    case = watched(*d.CAPTURED, callback(5_000, "r1"), callback(3_000, "r2"))
+    settle_credits(case)
+    case.when(callback(amounts[name], name, "MS03")).is_duplicate()
+    case.when(callback(amounts[name] + 1, name))
+    case.then("ReconciliationRequired:SAME_MESSAGE_OTHER_CONTENT")
+    case.stands("SETTLED", "CONTRADICTED")
+    assert case.payment.attempt.credited == 8_000
+
+
 def test_a_return_that_a_total_covered_is_only_noted() -> None:
     """Ruling 13: its id is remembered, so that the next return adds up."""
     case = watched(*d.CAPTURED, total(5_000))
