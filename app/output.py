@@ -5,6 +5,7 @@ Text from outside stays text on a terminal: it moves no cursor, hides nothing an
 
 from __future__ import annotations
 
+import re
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,12 @@ PIPE_COLUMNS: Final = 220
 # Cc: control characters; Cs: lone surrogates; Zl, Zp: further ends of lines.
 _ACTIVE: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Of these JSON escapes only the controls below 0x20 by itself.
+_JSON_ACTIVE: Final = re.compile("[\\x7f-\\x9f\\u2028\\u2029" + "".join(sorted(_BIDI)) + "]")
+
+
+def _json_escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def inert(text: str) -> str:
@@ -58,9 +65,10 @@ def error_console() -> Console:
 
 
 def print_json(value: Any, *, indent: bool = True) -> None:
-    """One JSON document on standard output."""
+    """One JSON document on standard output; what acts on a terminal is escaped in its texts."""
     option = orjson.OPT_INDENT_2 if indent else 0
-    sys.stdout.write(orjson.dumps(value, option=option | orjson.OPT_NON_STR_KEYS).decode() + "\n")
+    text = orjson.dumps(value, option=option | orjson.OPT_NON_STR_KEYS).decode()
+    sys.stdout.write(_JSON_ACTIVE.sub(_json_escape, text) + "\n")
     sys.stdout.flush()
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
-import orjson
 import typer
 from rich.table import Table
 
@@ -372,8 +371,7 @@ def _print_record(entry: Entry, json: bool) -> None:
             "problem": entry.problem,
             "record": as_json(entry.record),
         }
-        sys.stdout.write(orjson.dumps(value).decode() + "\n")
-        sys.stdout.flush()
+        print_json(value, indent=False)
         return
     what = type(entry.record).__name__ if entry.record is not None else f"({entry.problem})"
     header = getattr(entry.record, "header", None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from rich.table import Table
 
@@ -9,7 +11,7 @@ from app.api_client import Reply
 from app.cli import say
 from app.commands.api_options import show_fields, show_list
 from app.exits import Problem
-from app.output import console
+from app.output import console, print_json
 
 # Up and erase, title of the window, 8-bit CSI, bell, right to left, a line of one's own.
 NASTY = {
@@ -50,3 +52,14 @@ def test_a_problem_that_quotes_the_outside_is_inert_too(
     err = capsys.readouterr().err
     assert "\x1b" not in err.replace("\x1b[1;31m", "").replace("\x1b[0m", "")
     assert shown.split(r"\n")[0] in err
+
+
+@pytest.mark.parametrize("said", NASTY)
+def test_json_on_a_terminal_is_inert_and_the_same_value(
+    said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--json` and `npp tail --json` are read by people too."""
+    print_json({"reason": said, said: 1})
+    out = capsys.readouterr().out
+    assert json.loads(out) == {"reason": said, said: 1}
+    assert not {ord(each) for each in out if not each.isprintable()} - {0x0A}
