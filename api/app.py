@@ -1,13 +1,11 @@
-"""The application: routers of `api.routes`, guarded by `api.guard`, within `api.edge`.
+"""The application: one router per resource, guarded by `api.auth.guard`, within `api.edge`.
 
-`create_app` refuses to build when a route has no row in `api.access` or is not guarded.
+`create_app` refuses to build when a route has no row in `api.auth.access` or is not guarded.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
-import pkgutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,25 +13,27 @@ from typing import Any, Final
 
 import structlog
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from adapters.readmodel.ports import ReadModelDown
-from api import edge, openapi, problems, routes
-from api.access import ACCESS
-from api.auth import SignIn
-from api.guard import GuardedRoute
-from api.limits import Limits, LimitSettings
-from api.metrics import ApiMetrics
-from api.params import in_thread
+from api.auth.access import ACCESS
+from api.auth.guard import GuardedRoute
+from api.auth.sign_in import SignIn
+from api.edge import middleware as edge
+from api.edge import openapi, problems
+from api.edge.limits import Limits, LimitSettings
+from api.edge.metrics import ApiMetrics
+from api.edge.params import in_thread
+from api.routers import ROUTERS
 from api.services import Services
-from api.stream import Streams
-from api.summary import Summary
+from api.stream.streams import Streams
+from api.summary.figures import Summary
 from engine.health import Probes
+from readmodel.ports import ReadModelDown
 
 log = structlog.get_logger("npp.api")
 
@@ -42,7 +42,6 @@ READ_THREADS_MAX: Final = 40
 OBSERVE_S: Final = 5.0
 BEAT_S: Final = 1.0
 MS_PER_S: Final = 1_000
-HOT: Final = ("payments", "session")  # modules whose routes are matched first
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class ApiSettings:
 
 
 def create_app(services: Services, auth: SignIn, settings: ApiSettings | None = None) -> FastAPI:
-    """The ASGI application. Raises LookupError for a route without a row in `api.access`."""
+    """The ASGI application. Raises LookupError for a route without a row in `api.auth.access`."""
     settings = settings or ApiSettings()
     app = FastAPI(
         title="NPP Orchestrator",
@@ -81,7 +80,7 @@ def create_app(services: Services, auth: SignIn, settings: ApiSettings | None = 
     app.state.limits = Limits(settings.limits, services.clock)
     metrics.watch_malformed_keys(auth.malformed_keys)
     metrics.watch_streams(lambda: app.state.streams.count)
-    for router in routers():
+    for router in ROUTERS:
         for route in router.routes:
             check(route)
             app.router.routes.append(route)
@@ -98,21 +97,14 @@ def create_app(services: Services, auth: SignIn, settings: ApiSettings | None = 
     return app
 
 
-def routers() -> list[APIRouter]:
-    """The `router` of every module of `api.routes`: the hot ones, then by name."""
-    names = sorted(module.name for module in pkgutil.iter_modules(routes.__path__))
-    names.sort(key=lambda name: name not in HOT)
-    return [importlib.import_module(f"{routes.__name__}.{name}").router for name in names]
-
-
 def check(route: object) -> None:
     """Raises LookupError unless the route is guarded and has its row."""
     if not isinstance(route, GuardedRoute):
         path = route.path if isinstance(route, APIRoute) else repr(route)
-        raise LookupError(f"{path} is not guarded: make its router with api.guard.router()")
+        raise LookupError(f"{path} is not guarded: make its router with api.auth.guard.router()")
     for method in route.methods or ():
         if (method, route.path_format) not in ACCESS:
-            raise LookupError(f"{method} {route.path_format} has no row in api.access")
+            raise LookupError(f"{method} {route.path_format} has no row in api.auth.access")
 
 
 @asynccontextmanager

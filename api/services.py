@@ -10,11 +10,12 @@ from typing import Any, Protocol
 
 import msgspec
 
-from adapters.readmodel.ports import Reader
+from control.current import Stopped as Stopped
+from control.fold import Control
 from core.header import InputHeader, OperatorHeader
 from core.records import Outcome
 from engine.clock import Clock
-from processors.control import Control
+from readmodel.ports import Reader
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -40,11 +41,6 @@ class Answer(msgspec.Struct, frozen=True):
     outcome: Outcome | None = None
     quarantined: str | None = None
     projected: bool = False
-
-
-class Stopped(Exception):
-    """Processing is stopped, or control can not be read: no command is taken. The sentence says
-    why."""
 
 
 class NotTaken(Exception):

@@ -15,19 +15,19 @@ import msgspec
 
 from app.exits import ExitCode, Problem
 from app.settings import Environment
+from control import quarantine
+from control.fold import Control
 from core.records import Outcome, PaymentLifecycle
+from engine.clients.publisher import NotConfirmed, Placed, Publisher, Refused
+from engine.clients.reader import LogEnds, PartitionReader, read_all
 from engine.clock import SystemClock
 from engine.partitioner import partition_of
-from engine.publisher import NotConfirmed, Placed, Publisher, Refused
-from engine.reader import LogEnds, PartitionReader, read_all
 from engine.records import LogRecord
-from processors import quarantine, topology
-from processors.control import Control
-from schemas import catalogue
+from schemas import catalogue, topology
 from schemas.codec import Codec
 from schemas.errors import IdsChanged, RegistryDown, Undecodable
-from schemas.registry import HttpRegistry, Incompatible
-from schemas.setup import NotRegistered, Options, open_codec
+from schemas.registry.client import HttpRegistry, Incompatible
+from schemas.registry.setup import NotRegistered, Options, open_codec
 
 COMMAND_ID_BYTES: Final = 8
 READ_COUNT: Final = 1_000

@@ -8,6 +8,7 @@ import msgspec
 
 from app.cluster import Cluster
 from app.exits import Problem, usage
+from control.fold import Control
 from core.records import (
     STATE_VERSION,
     ClusterRecorded,
@@ -15,8 +16,7 @@ from core.records import (
     SourceMapActivated,
 )
 from core.rules import Rules
-from processors import topology
-from processors.control import Control
+from schemas import topology
 from schemas.catalogue import TopicsFile
 
 EVENT_SCHEMA_VERSION: Final = 1

@@ -13,7 +13,7 @@ from core.header import InputHeader
 from core.payment.commands import RailReport
 from core.values import attempt_of_external_ref, payment_id_of_external_ref
 from engine.partitioner import partition_of
-from processors.rail_record import REFUSED, SUBMITTED, SUBMITTING
+from processors.rail.record import REFUSED, SUBMITTED, SUBMITTING
 
 ADAPTER: Final = "recover"
 AT_THE_RAIL: Final = frozenset({SUBMITTING, SUBMITTED, REFUSED})  # phases of the adapter's record

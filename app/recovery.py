@@ -18,19 +18,19 @@ from app import rule_files
 from app.cluster import Cluster
 from app.exits import ExitCode, Problem
 from app.recovered_submissions import AT_THE_RAIL, Submissions, report_of
+from control import quarantine
 from core.payment.commands import CreatePayment
 from core.payment.corrupt import CorruptHistory
 from core.payment.events import PaymentSentToRail
+from core.payment.lifecycle_record import lifecycle_record
 from core.records import Checkpoint, PaymentLifecycle, RecoverConfirmed, RecoverRequested
-from engine.groups import GroupAdmin
-from engine.publisher import NotConfirmed, Outgoing
-from engine.reader import read_all
+from engine.clients.groups import GroupAdmin
+from engine.clients.publisher import NotConfirmed, Outgoing
+from engine.clients.reader import read_all
 from engine.records import LogRecord
-from processors import quarantine, topology
-from processors.payments_packing import lifecycle_record
 from processors.replay import accounts, fold
 from processors.replay.accounts import Accounts
-from schemas import catalogue
+from schemas import catalogue, topology
 from schemas.errors import Undecodable
 
 GROUP: Final = "npp-payments"

@@ -290,7 +290,7 @@ def shown(environment: Environment) -> dict[str, str]:
 
 def _database(url: SecretStr) -> str:
     """Where the database is, without its password."""
-    from adapters.readmodel import address  # only here: a driver takes its time to load
+    from readmodel.database import address  # only here: a driver takes its time to load
 
     try:
         return address.shown(url.get_secret_value())

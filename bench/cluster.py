@@ -25,10 +25,10 @@ from app.platform.registry import Registry
 from bench.client_loop import SCRATCH
 from bench.load import Load
 from bench.process import Process
-from engine.groups import GroupAdmin
+from engine.clients.groups import GroupAdmin
 from schemas import catalogue
 from schemas.codec import Codec
-from schemas.setup import Options, open_codec
+from schemas.registry.setup import Options, open_codec
 
 GROUP: Final = "npp-payments"
 RULE_SET: Final = "1"
@@ -80,7 +80,7 @@ class Bench:
     def npp(self, *arguments: str) -> str:
         """Run one `npp` command. Raises RuntimeError with what it said."""
         done = subprocess.run(
-            [sys.executable, "-m", "app.cli", *arguments],
+            [sys.executable, "-m", "app.cli.npp", *arguments],
             env={**os.environ, **self.environment},
             capture_output=True,
             text=True,

@@ -20,10 +20,10 @@ from core.payment.events import FundsHeld, PaymentSentToRail
 from core.records import PaymentLifecycle
 from core.values import Parties, Party
 from schemas.codec import Codec, Filling
-from schemas.codec_fastavro import FastavroFilling
-from schemas.codec_generated import GeneratedFilling
-from schemas.parties import open_parties, seal
-from schemas.setup import static_codec
+from schemas.codec.fastavro_backend import FastavroFilling
+from schemas.codec.generated_backend import GeneratedFilling
+from schemas.codec.parties import open_parties, seal
+from schemas.registry.setup import static_codec
 
 RUNS: Final = 5
 CALLS: Final = 10_000

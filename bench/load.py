@@ -15,9 +15,9 @@ from core.payment import commands
 from core.payment.flow import policy_ref
 from core.values import Parties, Party, external_ref, funds_ref, payment_intent_id
 from engine.partitioner import partition_of
-from processors import topology
+from schemas import topology
 from schemas.codec import Codec
-from schemas.parties import seal
+from schemas.codec.parties import seal
 
 SOURCE: Final = "mobile-app"
 AMOUNT_CENTS: Final = 12_500

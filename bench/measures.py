@@ -17,7 +17,7 @@ from bench.load import STAGES, Load, payment_ids, stage
 from bench.process import Process
 from core.values import external_ref
 from engine.partitioner import partition_of
-from processors import topology
+from schemas import topology
 
 CLIENT_LOOP_SECONDS_MAX: Final = 600
 RATE_PER_SECOND: Final = 2_000

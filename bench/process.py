@@ -29,7 +29,7 @@ class Process:
         self._log = log.open("ab")
         self.started_s = time.monotonic()
         self.child = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", *arguments],
+            [sys.executable, "-m", "app.cli.npp", *arguments],
             env={**os.environ, **environment},
             stdout=self._log,
             stderr=subprocess.STDOUT,

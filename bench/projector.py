@@ -20,12 +20,12 @@ from typing import Any, Final
 
 import structlog
 
-from adapters.readmodel.model import default_url, open_model
 from app.platform.postgres import open_postgres
+from engine.clients.topics_reader import Place, Reading
 from engine.clock import SystemClock
 from engine.records import LogRecord
-from engine.topics_reader import Place, Reading
-from processors import topology as t
+from readmodel.model import default_url, open_model
+from schemas import topology as t
 from tests.contracts import projection_house as house
 from tests.contracts.clean_history import PARTITIONS, Outside
 

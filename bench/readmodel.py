@@ -19,11 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from adapters.readmodel import rows
-from adapters.readmodel.model import Model, default_url, open_model
-from adapters.readmodel.ports import PaymentFilter, Reader
-from adapters.readmodel.writer import DatabaseWriter
 from app.platform.postgres import open_postgres
+from readmodel import rows
+from readmodel.model import Model, default_url, open_model
+from readmodel.ports import PaymentFilter, Reader
+from readmodel.writer import DatabaseWriter
 
 SEED: Final = 20_261_122
 PARTITIONS: Final = 12

@@ -27,7 +27,8 @@ class Context(msgspec.Struct, frozen=True):
     what kind of topic
     the input came from: upstream, operator, rail, deposits, resolve, notified or timer.
     `open_parties` raises ValueError when the sealed bytes can not be read. `found`: references of
-    instructions to pay whose events a lost log tail took (core.payment.found).
+    instructions to pay whose events a lost log tail took
+    (core.payment.inputs.recovered_submissions).
     """
 
     now_ms: int

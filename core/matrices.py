@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.payment.decide_operator import (
+from core.payment.operator.actions import (
     CANCEL_STATES,
     EXPIRE_STATES,
     MARK_FAILED_STATES,
     RETRY_STATES,
 )
+from core.payment.operator.verdicts import COUNTED_ONLY, VERDICT_TABLE
 from core.payment.report_table import KINDS, REPORT_TABLE, STATES
 from core.payment.state import UNSENT
-from core.payment.verdicts import COUNTED_ONLY, VERDICT_TABLE
 from core.refusals import (
     CONFLICT_NOT_OPEN,
     FUNDS_PRECONDITION,

@@ -11,6 +11,7 @@ import msgspec
 from core.header import Cause
 
 STATE_VERSION = 1  # of the snapshot inside PaymentLifecycle
+SENTENCE_MAX = 1_000  # characters
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -13,15 +13,15 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from engine.batch import BatchRun, in_decision_order
 from engine.clock import HeldClock
 from engine.errors import Abort, Exit
-from engine.heard import Ends, HeardGate
+from engine.loop.batch import BatchRun, in_decision_order
+from engine.loop.timer_gate import Ends, HeardGate
 from engine.partitioner import partition_of
 from engine.ports import Application, ControlState, Headers, InputRecord
 from engine.records import LogRecord
-from engine.states import PartitionStates
-from engine.store import MemoryPartitionStore
+from engine.store.states import PartitionStates
+from engine.store.store import MemoryPartitionStore
 
 # Turns one call of `run` may take: a toy or a payment comes to rest in dozens.
 TURNS_MAX: Final = 100_000

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from engine.watch import Health, Phase
+from engine.loop.watch import Health, Phase
 
 REQUEST_S_MAX: Final = 5.0
 _JSON: Final = "application/json"

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from engine.clock import MS_PER_S
 from engine.ports import EngineTopology, InputRecord
-from engine.states import PartitionStates
+from engine.store.states import PartitionStates
 
 TRANSACTION_OUTCOMES: Final = (
     "commit",

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from engine.transaction import TransactionSettings
+from engine.loop.transaction import TransactionSettings
 
 Alarm = Callable[[str, int | None, str], None]
 """Called with a name (LOG_TAIL_LOST, STATE_DIFFERS, CLOCK_OFF, …), the partition if it has one, and

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from core.records import Checkpoint
+from core.recovery_point import Ground, is_void
 from evidence.chain import WIRE_PREFIX_BYTES, ZERO_HASH
 from evidence.keys import SIGNATURE_BYTES, Keyring, SigningKey
 from evidence.merkle import LeafData, payments_root
@@ -60,26 +61,6 @@ class Sealed(msgspec.Struct, frozen=True):
     def hash(self) -> bytes:
         """SHA-256 of the raw value: what the next checkpoint names."""
         return hashlib.sha256(self.raw).digest()
-
-
-class Ground(msgspec.Struct, frozen=True):
-    """Where two persons let a partition go on after its log had lost its tail (`npp recover`)."""
-
-    journal_end: int  # the journal ended here, whatever was there before
-    checkpoint: int  # number of the last checkpoint by then; 0 for none
-
-    def voids(self, checkpoint: Checkpoint) -> bool:
-        """True for a checkpoint over events that have vanished: nothing can give its root."""
-        return self.voids_range(checkpoint.number, checkpoint.to_offset)
-
-    def voids_range(self, number: int, to_offset: int) -> bool:
-        """The same of the checkpoint with this number and end."""
-        return number <= self.checkpoint and to_offset >= self.journal_end
-
-
-def is_void(checkpoint: Checkpoint, grounds: Sequence[Ground]) -> bool:
-    """A void checkpoint stays a link of the chain and covers nothing."""
-    return any(ground.voids(checkpoint) for ground in grounds)
 
 
 class Range:

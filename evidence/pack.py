@@ -20,8 +20,8 @@ from evidence import verify_evidence as v
 from evidence.keys import Keyring
 from evidence.merkle import LeafData, inclusion, payment_leaf, sorted_leaves
 from schemas import definitions
+from schemas.codec.strict_validation import check_schema
 from schemas.errors import Undecodable
-from schemas.walk import check_schema
 
 EVENTS_COUNT_MAX: Final = 5_000  # about 20 MiB as JSON; a payment has some 20
 OUTCOMES_COUNT_MAX: Final = 5_000

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Final
 
-from schemas.shape import Json
+from schemas.codec.shape import Json
 
 ROOT: Final = Path(__file__).resolve().parent
 CURRENT: Final = ROOT / "avro"

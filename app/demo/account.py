@@ -13,13 +13,14 @@ import msgspec
 
 from app.cluster import Cluster
 from app.demo.watcher import UPSTREAM, percentile
+from control import quarantine
 from core.payment import events
 from core.records import Outcome, PaymentLifecycle
 from core.values import State
-from engine.reader import read_all
+from engine.clients.reader import read_all
 from engine.records import LogRecord
-from processors import quarantine, topology
 from processors.replay import Report
+from schemas import topology
 from schemas.errors import Undecodable
 
 Place = tuple[str, int, int]

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from app.api_client import Api, Call
+from app.cli.api_client import Api, Call
 from app.cluster import Cluster
 from app.demo.office import Acknowledged
 from core.records import Outcome, PaymentLifecycle
 from core.values import attempt_id
-from engine.reader import read_all
-from processors import topology
+from engine.clients.reader import read_all
+from schemas import topology
 from schemas.errors import Undecodable
 
 PAGE_COUNT: Final = "200"

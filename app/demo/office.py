@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from app.api_client import Api, Call, Refused
+from app.cli.api_client import Api, Call, Refused
 from app.exits import Problem
 from engine.clock import Clock
 

@@ -14,10 +14,11 @@ from typing import Any, Final
 
 import msgspec
 
-from app.api_client import Call
+from app.cli.api_client import Call
 from app.demo.office import Office
 from app.demo.watcher import Watcher
-from core.payment import events, verdicts
+from core.payment import events
+from core.payment.operator import verdicts
 from core.payment.report_table import AMOUNT_DIFFERS
 from core.records import PaymentLifecycle
 from core.transitions import FINAL

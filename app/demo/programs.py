@@ -82,11 +82,11 @@ class Programs:
         }
         if name == API:
             env |= {"NPP_API_HOST": LOOPBACK, "NPP_API_PORT": str(self._ports[API])}
-        return Program(name, (sys.executable, "-m", "app.cli", "run", name), env)
+        return Program(name, (sys.executable, "-m", "app.cli.npp", "run", name), env)
 
     def simulator(self, name: str) -> Program:
         command = [
-            *(sys.executable, "-m", f"adapters.simulators.{name}"),
+            *(sys.executable, "-m", f"gateways.{name}.simulator"),
             *("--port", str(self._ports[name])),
             *("--seed", str(self._options.seed)),
             *("--behaviour", self._options.behaviour),
@@ -109,5 +109,5 @@ class Programs:
 
     def proof(self) -> Program:
         """A replay of what is there, as a process of its own."""
-        command = (sys.executable, "-m", "app.cli", "replay", "verify", "--json")
+        command = (sys.executable, "-m", "app.cli.npp", "replay", "verify", "--json")
         return Program(PROOF_NAME, command, self.variables(), restart=Restart.NEVER)

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from api.access import AUDITOR, VIEWER
-from app.api_client import Api, Call, curl_of
+from api.auth.access import AUDITOR, VIEWER
+from app.cli.api_client import Api, Call, curl_of
+from app.cli.cluster.replay import keyring_of, print_report, replay_log
+from app.cli.output import print_json
 from app.cluster import Cluster
-from app.commands.replay import keyring_of, print_report, replay_log
 from app.demo.account import Verdict, judge, read_books
 from app.demo.api_account import ApiAccount
 from app.demo.chaos import Chaos
@@ -25,7 +26,6 @@ from app.demo.stage import Stage
 from app.demo.table import Display
 from app.demo.watcher import Watcher
 from app.exits import ExitCode, Problem
-from app.output import print_json
 from schemas import catalogue
 
 TICK_SECONDS: Final = 0.05

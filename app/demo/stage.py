@@ -14,8 +14,8 @@ from typing import Any, Final, TextIO
 
 import httpx
 
-from api.access import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, VIEWER
-from api.auth_local import LocalIssuer
+from api.auth.access import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, VIEWER
+from api.auth.local import LocalIssuer
 from app import control_records, rule_files
 from app import settings as app_settings
 from app.cluster import Cluster, open_registry_codec

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from app.cluster import Cluster, Entry
+from control import quarantine
 from core.payment import events
 from core.records import Outcome, PaymentLifecycle
-from engine.groups import GroupAdmin
-from engine.partition_errors import PartitionErrors
-from engine.reader import PartitionReader, read_all
-from processors import quarantine, topology
-from schemas import catalogue
+from engine.clients.groups import GroupAdmin
+from engine.clients.partition_errors import PartitionErrors
+from engine.clients.reader import PartitionReader, read_all
+from schemas import catalogue, topology
 
 UPSTREAM: Final = (topology.COMMANDS, topology.BATCH_COMMANDS)
 WATCHED: Final = (

@@ -10,24 +10,22 @@ from typing import Final, assert_never
 
 from core.decider import Accepted, Context, Decision, NoEffect
 from core.payment import commands as c
-from core.payment import (
-    decide_approvals,
-    decide_funds,
-    decide_funds_actions,
-    decide_operator,
-    decide_other,
-    decide_policy,
-    decide_rail,
-    decide_reconcile,
-    decide_timer,
-    decide_upstream,
-    found,
-)
 from core.payment.deadlines import with_deadline
-from core.payment.decide_other import suspend
-from core.payment.finish import finish
-from core.payment.instruct import instructions
+from core.payment.flow.finish import finish
+from core.payment.flow.instruct import instructions
+from core.payment.inputs import deposits as decide_funds
+from core.payment.inputs import other as decide_other
+from core.payment.inputs import policy as decide_policy
+from core.payment.inputs import rail as decide_rail
+from core.payment.inputs import recovered_submissions as found
+from core.payment.inputs import timer as decide_timer
+from core.payment.inputs import upstream as decide_upstream
+from core.payment.inputs.other import suspend
 from core.payment.limits import over_limit
+from core.payment.operator import actions as decide_operator
+from core.payment.operator import approvals as decide_approvals
+from core.payment.operator import funds_actions as decide_funds_actions
+from core.payment.operator import reconcile as decide_reconcile
 from core.payment.state import Payment
 from core.refusals import FIELD_INVALID, PARKED, WRONG_TOPIC, no_effect, refuse
 

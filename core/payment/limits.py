@@ -1,7 +1,7 @@
 """How long each text of an input may be: one table, asked before anything else (domain: errors).
 
 What can be decoded is answered: a text over its limit is VALIDATION_FAILED naming field and limit.
-BSB, account number and PayID inside `parties` have formats instead (core.payment.checks).
+BSB, account number and PayID inside `parties` have formats instead (core.payment.operator.checks).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 from core.decider import Refusal
 from core.header import InputHeader
 from core.payment import commands as c
-from core.payment.checks import ID_CHARACTERS_MAX, ROLES_MAX, text_problem
+from core.payment.operator.checks import ID_CHARACTERS_MAX, ROLES_MAX, text_problem
 from core.refusals import FIELD_INVALID, refuse
 from core.rules import Limits
 from core.values import EXTERNAL_REF_LENGTH, FUNDS_REF_LENGTH, PAYMENT_ID_LENGTH

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from control import quarantine
 from core.payment.events import Event, ProcessingSuspended
 from core.records import Outcome
 from engine.records import LogRecord
-from processors import quarantine
 from processors.replay import accounts
 from processors.replay.accounts import Accounts
 from processors.replay.log import Place
 from processors.replay.reading import Reading
 from processors.replay.report import Failure, Report
-from processors.topology import EVENTS, OUTCOMES, QUARANTINE
 from schemas.codec import Codec
 from schemas.errors import Undecodable
+from schemas.topology import EVENTS, OUTCOMES, QUARANTINE
 
 UNACCOUNTED: Final = "UNACCOUNTED_INPUT"
 ACCOUNTED_WRONGLY: Final = "ACCOUNTED_WRONGLY"

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from core.records import Checkpoint
+from core.recovery_point import Ground
 from engine.records import LogRecord
 from evidence import checkpoints
 from evidence.chain import Link, event_hash
-from evidence.checkpoints import CheckpointChain, CheckpointProblem, Ground, Range, Sealed
+from evidence.checkpoints import CheckpointChain, CheckpointProblem, Range, Sealed
 from evidence.keys import Keyring
 from processors.replay.report import Failure, Report
-from processors.topology import CHECKPOINTS
+from schemas.topology import CHECKPOINTS
 
 LOG_TAIL_LOST: Final = "LOG_TAIL_LOST"
 NO_CHECKPOINTS: Final = "partitions without a checkpoint"

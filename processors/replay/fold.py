@@ -15,16 +15,16 @@ from core.payment.corrupt import CorruptHistory
 from core.payment.deadlines import with_deadline
 from core.payment.events import Event
 from core.payment.evolve import evolve
+from core.payment.lifecycle_record import lifecycle_record
 from core.payment.state import Payment
 from core.records import STATE_VERSION, PaymentLifecycle
 from core.rules import Rules
 from evidence.chain import event_hash, require_complete
-from processors.payments_packing import lifecycle_record
 from processors.replay.buckets import Entry, History
 from processors.replay.report import Failure
-from processors.topology import EVENTS, LIFECYCLE
 from schemas.codec import Codec
 from schemas.errors import Undecodable
+from schemas.topology import EVENTS, LIFECYCLE
 
 MISSING_SEQUENCE: Final = "MISSING_SEQUENCE"
 CORRUPT_HISTORY: Final = "CORRUPT_HISTORY"

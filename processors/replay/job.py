@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from control.fold import Control
 from core.payment.events import Event
 from core.records import Checkpoint, ClusterRecorded, SourceMapActivated
 from core.values import Parties, Sealed
@@ -19,8 +20,6 @@ from engine.partitioner import partition_of
 from engine.records import LogRecord
 from evidence.chain import FOREIGN_EVENT, Link, read_link
 from evidence.keys import Keyring
-from processors.control import Control
-from processors.payments import INPUTS
 from processors.replay import buckets
 from processors.replay.accounting import Accounting
 from processors.replay.buckets import Buckets
@@ -31,9 +30,10 @@ from processors.replay.prove import Limit, Prover
 from processors.replay.reading import Progress, Reading, entry_of
 from processors.replay.redecide import Environment, SourceMap
 from processors.replay.report import Failure, Report
-from processors.topology import CHECKPOINTS, CONTROL, EVENTS, LIFECYCLE, OUTCOMES, QUARANTINE
+from schemas import topology
 from schemas.codec import Codec
 from schemas.errors import Undecodable
+from schemas.topology import CHECKPOINTS, CONTROL, EVENTS, LIFECYCLE, OUTCOMES, QUARANTINE
 
 GROUP_RECORDS_MAX: Final = 5_000_000  # partitions are taken together up to this: about 3 GB of disk
 SUSPECTS_MAX: Final = 10_000  # payments looked at again; more are failures at once
@@ -119,7 +119,7 @@ def environment_of(
 
 class _Job:
     def __init__(self, log: ReplayLog, settings: Settings, report: Report, clock: Clock) -> None:
-        topics = INPUTS + settings.extra_inputs
+        topics = topology.INPUTS + settings.extra_inputs
         self._settings = settings
         self._report = report
         self._control = control_of(log, settings.codec)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from engine.clients.reader import LogEnds, read_all
 from engine.clock import Clock
 from engine.ports import Headers
-from engine.reader import LogEnds, read_all
 from engine.records import LogRecord
 
 Place = tuple[str, int]  # topic and partition

@@ -19,8 +19,8 @@ from processors.replay.fold import Folded, compare_lifecycle, fold
 from processors.replay.money import Money
 from processors.replay.redecide import Environment, PaymentRedecider
 from processors.replay.report import Failure, PaymentView, Report
-from processors.topology import EVENTS, LIFECYCLE
 from schemas.errors import Undecodable
+from schemas.topology import EVENTS, LIFECYCLE
 
 IDENTITY: Final = "IDENTITY"
 LIFECYCLE_FOREIGN: Final = "LIFECYCLE_FOREIGN"

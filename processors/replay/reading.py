@@ -8,7 +8,7 @@ from typing import Final
 from engine.records import LogRecord
 from processors.replay.buckets import Entry
 from processors.replay.log import Place, ReplayLog
-from processors.topology import CHECKPOINTS, CONTROL, EVENTS, LIFECYCLE, OUTCOMES, QUARANTINE
+from schemas.topology import CHECKPOINTS, CONTROL, EVENTS, LIFECYCLE, OUTCOMES, QUARANTINE
 
 PROGRESS_RECORDS: Final = 1_000
 

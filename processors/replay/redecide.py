@@ -21,19 +21,18 @@ from core.payment.decide import decide
 from core.payment.events import ProcessingResumed, ProcessingSuspended
 from core.payment.limits import command_id_of
 from core.payment.state import Payment
-from core.records import Outcome
+from core.records import SENTENCE_MAX, Outcome
 from core.rules import Rules
 from core.values import Parties, Sealed
 from evidence.chain import ZERO_HASH
-from processors.payments import ORIGINS
-from processors.payments_outcomes import SENTENCE_MAX
 from processors.replay.buckets import Entry, History
 from processors.replay.fold import Folded, RulesOf, first_difference
 from processors.replay.report import Failure, Strength
-from processors.topology import EVENTS, OUTCOMES
+from schemas import topology
 from schemas.codec import Codec
+from schemas.codec.wire import schema_id
 from schemas.errors import Undecodable, Unencodable
-from schemas.wire import schema_id
+from schemas.topology import EVENTS, OUTCOMES
 
 INPUT_MISSING: Final = "INPUT_MISSING"
 INPUT_ALTERED: Final = "INPUT_ALTERED"
@@ -68,7 +67,9 @@ class Environment(msgspec.Struct, frozen=True):
     topics: tuple[str, ...]
     source_maps: tuple[SourceMap, ...]  # in the order of the control topic
     open_parties: Callable[[Sealed], Parties]
-    found: frozenset[str] = frozenset()  # by recoveries: see core.payment.found
+    found: frozenset[str] = (
+        frozenset()
+    )  # by recoveries: see core.payment.inputs.recovered_submissions
 
     def sources(self, topic: str, decided_at: int) -> frozenset[str]:
         """The sources `topic` could carry when a decision was made."""
@@ -312,7 +313,7 @@ class PaymentRedecider:
                 command_id_of(command.header),
             ),
             rules=environment.rules(rule_set),
-            origin=ORIGINS.get(topic, "upstream"),
+            origin=topology.ORIGINS.get(topic, "upstream"),
             sources=environment.sources(topic, decided_at),
             open_parties=environment.open_parties,
             found=environment.found,

@@ -254,7 +254,7 @@ class House:
         kept = ("NPP_CACHE_DIR", "NPP_JAVA")
         mine = {k: v for k, v in os.environ.items() if not k.startswith("NPP_") or k in kept}
         done = subprocess.run(
-            [sys.executable, "-m", "app.cli", *words],
+            [sys.executable, "-m", "app.cli.npp", *words],
             env=mine | {"NPP_DATA_DIR": str(self.stage.data)},
             cwd=ROOT,
             capture_output=True,

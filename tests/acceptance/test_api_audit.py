@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.api_client import Api
+from app.cli.api_client import Api
 from app.demo.api_account import ApiAccount
 from app.demo.office import Acknowledged
 from tests.acceptance.house import ACCEPT, SETTLE, SILENT, House, rejects

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.access import ACCESS, ROLES
+from api.auth.access import ACCESS, ROLES
 from core.values import payment_intent_id
 from tests.acceptance.house import ACCEPT, SETTLE, SILENT, House
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from app.cli import run_cli
+from app.cli.npp import run_cli
 from tests.acceptance.house import ACCEPT, SETTLE, SILENT, House
 
 pytestmark = pytest.mark.kafka

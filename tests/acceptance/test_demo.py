@@ -37,7 +37,7 @@ def clean_environment() -> dict[str, str]:
 
 
 def npp(*words: str) -> list[str]:
-    return [sys.executable, "-m", "app.cli", *words]
+    return [sys.executable, "-m", "app.cli.npp", *words]
 
 
 @pytest.mark.timeout(DEMO_SECONDS_MAX + 20)

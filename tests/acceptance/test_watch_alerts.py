@@ -16,8 +16,8 @@ from confluent_kafka.admin import (
 )
 
 from core.values import external_ref
-from processors import topology
-from processors.retention import LOOK_EVERY_S
+from processors.verifier.retention import LOOK_EVERY_S
+from schemas import topology
 from tests.acceptance.house import ACCEPT, ROOT, SETTLE, House, rejects
 
 pytestmark = pytest.mark.kafka

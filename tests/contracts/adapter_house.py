@@ -20,8 +20,8 @@ from core.payment.instructions import (
 )
 from core.values import Parties, Party, external_ref, funds_ref, payment_intent_id
 from engine.clock import SystemClock
-from processors.rail_webhook import WebhookServer
-from schemas.parties import seal
+from processors.rail.webhook import WebhookServer
+from schemas.codec.parties import seal
 
 CLOCK = SystemClock()
 PARTIES = Parties(

@@ -14,25 +14,26 @@ from typing import Any
 import msgspec
 from fastapi.testclient import TestClient
 
-from adapters.readmodel.reader import DatabaseReader
-from api.access import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, SUBMITTER, VIEWER
+from api.actions.commands import KafkaCommands
+from api.actions.outcome_tail import Heard
 from api.app import ApiSettings, create_app
-from api.audit import KafkaAudit
-from api.auth_keys import KeySource, from_file
-from api.auth_local import LOCAL_AUDIENCE, LOCAL_ISSUER, LocalIssuer
-from api.auth_tokens import Tokens, TokenSettings
-from api.commands import KafkaCommands
-from api.outcome_tail import Heard
+from api.audit.writer import KafkaAudit
+from api.auth.access import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, SUBMITTER, VIEWER
+from api.auth.keys import KeySource, from_file
+from api.auth.local import LOCAL_AUDIENCE, LOCAL_ISSUER, LocalIssuer
+from api.auth.tokens import Tokens, TokenSettings
 from api.services import Services, Stopped
+from control import quarantine
+from control.fold import Control
 from core import records
 from core.header import InputHeader, OperatorHeader
 from core.payment import commands, instructions
 from core.records import OperatorAudit, Outcome
+from engine.clients.publisher import NotConfirmed, Placed
 from engine.clock import HeldClock, SystemClock
-from engine.publisher import NotConfirmed, Placed
 from engine.records import LogRecord
-from processors import quarantine, topology
-from processors.control import Control
+from readmodel.reader import DatabaseReader
+from schemas import topology
 from schemas.errors import Undecodable
 from tests.contracts.projection_house import MemorySource, feed_of, model_in, run
 from tests.driver.payments_world import CODEC, PARTITIONS, SOURCE, World

@@ -10,15 +10,15 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
-from api.access import ROLES
 from api.app import ApiSettings, create_app
-from api.auth_keys import KeySource, from_file
-from api.auth_local import LOCAL_AUDIENCE, LOCAL_ISSUER, LocalIssuer
-from api.auth_tokens import Tokens, TokenSettings
+from api.auth.access import ROLES
+from api.auth.keys import KeySource, from_file
+from api.auth.local import LOCAL_AUDIENCE, LOCAL_ISSUER, LocalIssuer
+from api.auth.tokens import Tokens, TokenSettings
 from api.services import Principal, Services, Stopped
 from engine.clock import SystemClock
 from engine.partitioner import partition_of
-from processors import topology as t
+from schemas import topology as t
 from tests.contracts.clean_history import PARTITIONS, SOURCE
 from tests.contracts.evidence_house import House
 

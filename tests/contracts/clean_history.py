@@ -11,6 +11,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from control.fold import Control
 from core.header import InputHeader, OperatorHeader
 from core.payment import commands as c
 from core.payment import instructions as i
@@ -20,14 +21,13 @@ from core.values import Parties, Party, external_ref, payment_intent_id
 from engine.driver import Driver
 from evidence.checkpoints import Range, build, seal
 from evidence.keys import signing_key_from_seed
-from processors import topology as t
-from processors.control import Control
-from processors.payments import PaymentsApplication, engine_topology
-from processors.payments_metrics import PaymentsMetrics
+from processors.payments.handler import PaymentsApplication, engine_topology
+from processors.payments.metrics import PaymentsMetrics
 from schemas import catalogue
-from schemas import setup as schema_setup
-from schemas.parties import seal as seal_parties
-from schemas.registry import StaticRegistry
+from schemas import topology as t
+from schemas.codec.parties import seal as seal_parties
+from schemas.registry import setup as schema_setup
+from schemas.registry.client import StaticRegistry
 from tests.auditor import Evidence, Record
 from tests.auditor.wire import sha256
 

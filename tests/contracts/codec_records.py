@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from schemas import catalogue, definitions
-from schemas.shape import Field, Shape, shape_of
+from schemas.codec.shape import Field, Shape, shape_of
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 LEAVES: dict[str, st.SearchStrategy[Any]] = {

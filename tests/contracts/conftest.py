@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.readmodel.model import Model, default_url, open_model
 from app.platform.postgres import Postgres
 from engine.clock import HeldClock
+from readmodel.model import Model, default_url, open_model
 from tests.contracts.readmodel_house import NOW_MS
 
 DATABASES = ("sqlite", "postgres")

@@ -7,26 +7,26 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from adapters.readmodel import rows
-from adapters.readmodel.model import open_model
-from adapters.readmodel.reader import DatabaseReader
-from api.evidence_desk import EvidenceDesk
-from api.evidence_log import Later
 from core.payment import commands as c
 from core.values import Parties, Party, payment_intent_id
 from engine.records import LogRecord
 from evidence.checkpoints import Range, Sealed, build, seal
 from evidence.keys import Keyring
+from evidence.log import Later
 from evidence.merkle import LeafData
-from processors import topology as t
-from processors.projection import Lookups
-from processors.projection_batch import Projection
+from evidence.pack_service import EvidenceDesk
+from processors.projector.batch import Projection
+from processors.projector.events import Lookups
 from processors.replay import MemoryLog
-from processors.topology import EVENTS
+from readmodel import rows
+from readmodel.model import open_model
+from readmodel.reader import DatabaseReader
 from schemas import catalogue
-from schemas import setup as schema_setup
-from schemas.parties import seal as seal_parties
-from schemas.written import WrittenSchemas
+from schemas import topology as t
+from schemas.codec.parties import seal as seal_parties
+from schemas.codec.written import WrittenSchemas
+from schemas.registry import setup as schema_setup
+from schemas.topology import EVENTS
 from tests.auditor.wire import sha256
 from tests.contracts.clean_history import AMOUNT, SOURCE
 from tests.replay.world import VERIFIER_KEY, World, rules_of

@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from adapters.readmodel.model import Model, open_model
-from adapters.readmodel.ports import AuditFilter, Page, PaymentFilter, Writer
 from core import rules
 from core.payment import commands as c
 from core.rules import Rules
+from engine.clients.topics_reader import Place, Reading
 from engine.clock import Clock, HeldClock
 from engine.records import LogRecord
-from engine.topics_reader import Place, Reading
-from processors import topology as t
-from processors.projection_batch import TOPICS
-from processors.projector_feed import Feed
-from processors.projector_progress import Progress
+from processors.projector.batch import TOPICS
+from processors.projector.feed import Feed
+from processors.projector.progress import Progress
+from readmodel.model import Model, open_model
+from readmodel.ports import AuditFilter, Page, PaymentFilter, Writer
+from schemas import topology as t
 from schemas.codec import Codec
 from tests.contracts.clean_history import AMOUNT, PARTITIONS, Outside
 

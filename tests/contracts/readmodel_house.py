@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from adapters.readmodel import rows
-from adapters.readmodel.model import Model
-from adapters.readmodel.ports import Page
-from adapters.readmodel.reader import DatabaseReader
+from readmodel import rows
+from readmodel.model import Model
+from readmodel.ports import Page
+from readmodel.reader import DatabaseReader
 
 NOW_MS = 1_790_000_000_000
 JOURNAL = "npp.payment.events.v1"

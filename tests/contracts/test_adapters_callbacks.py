@@ -13,16 +13,17 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
-from adapters.rail_http import submission
-from adapters.simulators.rail import RailSimulator
+from control import quarantine
 from core.payment.commands import RailReport
 from core.rules import parse
 from core.values import external_ref
+from engine.clients.publisher import NotConfirmed
 from engine.clock import HeldClock
-from engine.publisher import NotConfirmed
-from processors import quarantine, topology
-from processors.adapter_metrics import AdapterMetrics
-from processors.rail_webhook import BODY_BYTES_MAX, RailWebhook
+from gateways.rail.http_client import submission
+from gateways.rail.simulator import RailSimulator
+from processors.adapter.metrics import AdapterMetrics
+from processors.rail.webhook import BODY_BYTES_MAX, RailWebhook
+from schemas import topology
 from tests.contracts.adapter_house import CLOCK, PARTIES, payment, serving, submit, wait_for
 from tests.driver.rail_house import CODEC, NOW_MS, MemoryLog
 
@@ -252,7 +253,7 @@ def test_a_body_that_does_not_come_in_time_is_told_so(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that trickles holds no memory for ever."""
-    monkeypatch.setattr("processors.rail_webhook.BODY_S_MAX", 0.2)
+    monkeypatch.setattr("processors.rail.webhook.BODY_S_MAX", 0.2)
 
     def trickle() -> Iterator[bytes]:
         yield b"{"
@@ -270,7 +271,7 @@ def test_bodies_that_fill_the_memory_are_sent_again_later(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All bodies together are bounded; what they held is given back, refused or not."""
-    monkeypatch.setattr("processors.rail_webhook.BODIES_BYTES_MAX", 20_000)
+    monkeypatch.setattr("processors.rail.webhook.BODIES_BYTES_MAX", 20_000)
     with serving(webhook(log).app()) as hook:
         answers = [
             hook.post("/callbacks/rail", content=padded(size)).status_code

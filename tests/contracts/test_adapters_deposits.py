@@ -17,17 +17,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-import adapters.gateway
-from adapters import ports
-from adapters.deposits_answers import ANY, NONE, QUESTIONS, TABLE
-from adapters.deposits_http import HttpDepositsCore
-from adapters.gateway import Gateway
-from adapters.ports import FundsAnswer
-from adapters.simulators.base import Journal
-from adapters.simulators.deposits import DepositsSimulator
+import gateways.connections
 from core.payment.instructions import DepositsRequest
 from core.values import funds_ref
 from engine.clock import HeldClock
+from gateways import ports
+from gateways.connections import Gateway
+from gateways.deposits.answers import ANY, NONE, QUESTIONS, TABLE
+from gateways.deposits.http_client import HttpDepositsCore
+from gateways.deposits.simulator import DepositsSimulator
+from gateways.ports import FundsAnswer
+from gateways.simulator import Journal
 from tests.contracts.adapter_house import PARTIES, funds, payment, serving
 
 NOW_MS = 1_780_000_000_000
@@ -207,7 +207,7 @@ def test_an_answer_that_is_later_than_the_client_waits_is_silence_and_moves_mone
     house: House, monkeypatch: pytest.MonkeyPatch, patience_s: float, outcome: str
 ) -> None:
     """Domain, money and funds: no answer in time may still have been done."""
-    monkeypatch.setattr(adapters.gateway, "READ_TIMEOUT_SECONDS", patience_s)
+    monkeypatch.setattr(gateways.connections, "READ_TIMEOUT_SECONDS", patience_s)
     house.core = HttpDepositsCore(gateway=Gateway(str(house.client.base_url)), clock=house.clock)
     house.script({"kind": "DELAY", "afterMillis": 300, "times": 1})
     assert house.ask(hold(17)).outcome == outcome

@@ -17,10 +17,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from adapters import gateway
-from adapters.gateway import BODY_BYTES_MAX, Gateway
-from adapters.http_call import HttpAnswer, call
 from engine.clock import SystemClock
+from gateways import connections as gateway
+from gateways.connections import BODY_BYTES_MAX, Gateway
+from gateways.http_call import HttpAnswer, call
 
 CLOCK = SystemClock()
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n"

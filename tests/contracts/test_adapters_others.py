@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from adapters import ports
-from adapters.gateway import Gateway
-from adapters.notifications_http import HttpNotifier
-from adapters.resolve import (
+from app.exits import Problem
+from app.settings import load
+from app.wiring.adapters import resolve_of
+from core.values import Action
+from gateways import ports
+from gateways.connections import Gateway
+from gateways.notifications.http_client import HttpNotifier
+from gateways.notifications.simulator import NotificationsSimulator
+from gateways.resolve.policy import (
     DEFAULT_RULES,
     RULES_DIR,
     InBoxResolve,
     RulesRefusedError,
     load_policy,
 )
-from adapters.resolve_scripted import ScriptedResolve
-from adapters.simulators.notifications import NotificationsSimulator
-from app.exits import Problem
-from app.settings import load
-from app.wiring_adapters import resolve_of
-from core.values import Action
+from gateways.resolve.scripted import ScriptedResolve
 from tests.contracts.adapter_house import (
     CLOCK,
     PARTIES,
@@ -105,7 +105,7 @@ def test_a_customer_is_told_once_however_often_it_is_asked() -> None:
 
 @pytest.mark.parametrize("name", ["rail", "deposits", "notifications", "resolve"])
 def test_a_simulator_refuses_the_production_profile_with_a_sentence(name: str) -> None:
-    command = [sys.executable, "-m", f"adapters.simulators.{name}", "--port", "1"]
+    command = [sys.executable, "-m", f"gateways.{name}.simulator", "--port", "1"]
     ended = subprocess.run(
         [*command, "--profile", "production"],
         check=False,

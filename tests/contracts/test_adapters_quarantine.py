@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from control import quarantine
 from core.payment.instructions import DepositsRequest
+from engine.clients.publisher import Refused
 from engine.clock import HeldClock
 from engine.ports import Headers, InputRecord
-from engine.publisher import Refused
 from engine.records import UNREADABLE_HEADER
-from processors import quarantine, topology
-from processors.adapter_metrics import AdapterMetrics
-from processors.adapter_ports import Work
-from processors.adapter_worker import InstructionHandler
+from processors.adapter.metrics import AdapterMetrics
+from processors.adapter.ports import Work
+from processors.adapter.worker import InstructionHandler
+from schemas import topology
 from tests.contracts.adapter_house import funds
 from tests.driver.rail_house import CODEC, NOW_MS, MemoryLog
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from adapters import gateway as http_gateway
-from adapters import ports
-from adapters.rail_http import HttpRail
-from adapters.simulators.rail import RailSimulator
-from adapters.simulators.rail_behaviour import drawn
+from gateways import connections as http_gateway
+from gateways import ports
+from gateways.rail.http_client import HttpRail
+from gateways.rail.simulator import RailSimulator
+from gateways.rail.simulator_behaviour import drawn
 from tests.contracts.adapter_house import CLOCK, PARTIES, serving, submit, wait_for
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from fastapi import APIRouter
 
-from api import access
-from api.access import ACCESS, ROLES
 from api.app import check, create_app
-from api.guard import GuardedRoute, router
+from api.auth import access
+from api.auth.access import ACCESS, ROLES
+from api.auth.guard import GuardedRoute, router
 from tests.contracts.api_house import CLIENT, OTHER_CLIENT, ApiHouse, mixed_house
 
 PLACES = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.api_client import Api, Call, Refused, curl_of
+from app.cli.api_client import Api, Call, Refused, curl_of
 from app.exits import ExitCode, Problem
 
 LATE = {"commandId": "cmd-1", "notAfter": "2100-01-01T00:00:00.000Z", "outcome": "/api/outcomes/1"}

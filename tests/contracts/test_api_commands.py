@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from adapters.readmodel.ports import AuditFilter
 from core.header import InputHeader, OperatorHeader
 from core.payment import commands
-from processors import topology
+from readmodel.ports import AuditFilter
+from schemas import topology
 from tests.contracts.api_command_house import ApiHouse, problem
 
 

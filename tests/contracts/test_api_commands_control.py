@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from api.audit import SINGLE_COUNT_MAX, shown_path
+from api.audit.writer import SINGLE_COUNT_MAX, shown_path
+from control import quarantine
 from core import records
-from processors import quarantine, topology
+from schemas import topology
 from tests.contracts.api_command_house import ApiHouse, problem
 from tests.driver.payments_world import CODEC, PARTITIONS
 

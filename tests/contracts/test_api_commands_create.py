@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from core.values import payment_intent_id
-from processors import topology
-from schemas.parties import open_parties
+from schemas import topology
+from schemas.codec.parties import open_parties
 from tests.contracts.api_command_house import CLIENT, CLIENT_SOURCE, ApiHouse, Response, problem
 
 BODY: dict[str, Any] = {

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from adapters.readmodel.ports import ReadModelDown
-from api import bodies
 from api.app import ApiSettings, create_app
-from api.edge import BODY_BYTES_MAX
-from api.limits import BUCKETS_COUNT_MAX, Buckets, LimitSettings, Rate
-from api.problems import Problem
+from api.edge import bodies
+from api.edge.limits import BUCKETS_COUNT_MAX, Buckets, LimitSettings, Rate
+from api.edge.middleware import BODY_BYTES_MAX
+from api.edge.problems import Problem
 from engine.clock import HeldClock
+from readmodel.ports import ReadModelDown
 from tests.contracts.api_house import ApiHouse, mixed_house
 
 HOSTILE_TEXTS = (

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.views_hints import next_actions, waiting_for, why_attention
+from api.payments.views_hints import next_actions, waiting_for, why_attention
 from core.payment.state import needs_attention
 from tests.core import dsl as d
 from tests.core.dsl import given

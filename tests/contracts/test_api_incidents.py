@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from core import records
-from processors import topology
+from schemas import topology
 from tests.contracts.api_command_house import ApiHouse, problem
 
 SUMMARY = "/api/incidents/summary"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from adapters.readmodel.ports import ReadModelDown
-from api.movement import LOOK_S, Movement
-from processors import topology
+from api.actions.projection_watcher import LOOK_S, Movement
+from readmodel.ports import ReadModelDown
+from schemas import topology
 
 SECONDS_MAX = 5.0
 QUIET_SECONDS = 20 * LOOK_S

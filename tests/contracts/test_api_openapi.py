@@ -12,9 +12,9 @@ from schemathesis import GenerationMode, openapi
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from api.access import ACCESS, ROLES
 from api.app import ApiSettings
-from api.limits import LimitSettings, Rate
+from api.auth.access import ACCESS, ROLES
+from api.edge.limits import LimitSettings, Rate
 from tests.contracts.api_house import ApiHouse, mixed_house
 
 EXAMPLES_COUNT = 4  # of each operation; one sentence of the document costs about 20 ms

@@ -14,17 +14,17 @@ import pytest
 from schemathesis import GenerationMode, openapi
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from api import openapi_links
-from api.access import ADMIN, SUBMITTER
 from api.app import ApiSettings
-from api.evidence_desk import EvidenceDesk
-from api.evidence_log import Later
-from api.limits import LimitSettings, Rate
-from api.routes import payments
+from api.auth.access import ADMIN, SUBMITTER
+from api.edge import openapi_links
+from api.edge.limits import LimitSettings, Rate
+from api.payments import routes as payments
 from engine.records import LogRecord
-from processors import topology
-from processors.payments_packing import Known
-from schemas.written import WrittenSchemas
+from evidence.log import Later
+from evidence.pack_service import EvidenceDesk
+from processors.payments.packing import Known
+from schemas import topology
+from schemas.codec.written import WrittenSchemas
 from tests.contracts.api_command_house import CLIENT, ApiHouse
 from tests.contracts.api_house import Journal
 from tests.contracts.evidence_house import fingerprints, keyring

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from api.summary import Delay
+from api.summary.figures import Delay
 from core.values import external_ref
 from tests.contracts.api_house import ApiHouse, mixed_house
 

@@ -23,8 +23,8 @@ def main(folder: str, port: str) -> None:
     """The child: the product's own server over a house."""
     import uvicorn
 
-    from app.wiring_api import ApiServer
-    from engine.watch import stop_on_signals
+    from app.wiring.api import ApiServer
+    from engine.loop.watch import stop_on_signals
 
     house = ApiHouse(Path(folder))
     config = uvicorn.Config(

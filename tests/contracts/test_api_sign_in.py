@@ -17,8 +17,7 @@ import pytest
 from joserfc import jws
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from api.auth import KeysDown, NotSignedIn
-from api.auth_keys import (
+from api.auth.keys import (
     ASK_S_MIN,
     REFRESH_S,
     STALE_S_MAX,
@@ -27,10 +26,12 @@ from api.auth_keys import (
     from_file,
     trusted,
 )
-from api.auth_local import LocalIssuer
-from api.auth_tokens import LEEWAY_S, LIFETIME_S_MAX, Tokens, TokenSettings
-from app import settings, wiring_api
+from api.auth.local import LocalIssuer
+from api.auth.sign_in import KeysDown, NotSignedIn
+from api.auth.tokens import LEEWAY_S, LIFETIME_S_MAX, Tokens, TokenSettings
+from app import settings
 from app.exits import Problem
+from app.wiring import api as wiring_api
 from engine.clock import HeldClock
 
 NOW_MS = 1_790_000_000_000

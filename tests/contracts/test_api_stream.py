@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from api.problems import Problem
-from api.stream import (
+from api.edge.problems import Problem
+from api.stream.streams import (
     BUFFER_COUNT_MAX,
     WATCHERS_COUNT_MAX,
     WATCHERS_OF_ONE_MAX,

@@ -9,15 +9,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.api_client import Reply
-from app.cli import run_cli
-from app.commands import api_queues
+from app.cli.api_client import Reply
+from app.cli.npp import run_cli
+from app.cli.operators import api_queues
 from app.exits import ExitCode
 from core.header import InputHeader
 from core.payment import commands
-from core.payment.verdicts import VERDICTS, fitting
+from core.payment.operator.verdicts import VERDICTS, fitting
 from core.values import external_ref
-from processors import topology
+from schemas import topology
 from tests.contracts.api_command_house import ApiHouse, problem
 
 OTHER_CENTS = 1_858

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from app.commands.words import cents
+from app.cli.words import cents
 from app.exits import Problem
 from core.values import ascii_digits
+from tests.rooms import ROOMS, ROOT, sources
 
-ROOT = Path(__file__).resolve().parents[2]
-ROOMS = (
-    "core",
-    "schemas",
-    "engine",
-    "adapters",
-    "processors",
-    "api",
-    "app",
-    "evidence",
-    "examples",
-)
 UNICODE_TESTS = {"isdigit", "isdecimal", "isnumeric", "isalnum", "isalpha"}
 UNICODE_CLASSES = (r"\d", r"\w", r"\s", r"\b", r"\D", r"\W", r"\S", r"\B")
 OTHER_DIGITS = ("²", "٣", "３", "1²", "1_0", "+1", " 1", "1\n", "", "-1", "1.0", "0x1", "½")
@@ -99,7 +87,7 @@ def _patterns_of_every_script(call: ast.Call) -> Iterator[str]:
 
 def test_no_product_code_looks_for_digits_or_letters_of_every_script() -> None:
     """Finding 16: `.isdigit()` without `.isascii()`, `\\d` without re.ASCII."""
-    paths = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+    paths = list(sources(*ROOMS, "examples"))
     found = [
         f"{path.relative_to(ROOT)}:{line}"
         for path in paths

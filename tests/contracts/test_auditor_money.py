@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from processors import topology as t
+from schemas import topology as t
 from tests.auditor import Evidence, Record, audit
 from tests.replay import money_histories as h
 from tests.replay import money_wrong as w

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from app.cli import app, run_cli
-from app.commands.words import cents
+from app.cli.npp import app, run_cli
+from app.cli.words import cents
 from app.exits import ExitCode, Problem
 from app.topic_specs import acl_specs, topic_specs
 from schemas import catalogue

@@ -13,17 +13,17 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from app import settings
-from app.cli import run_cli
+from app.cli.cluster import doctor
+from app.cli.cluster.doctor_reading import LAST_OFFSETS
+from app.cli.npp import run_cli
 from app.cluster import Cluster
-from app.commands import doctor
-from app.commands.doctor_reading import LAST_OFFSETS
 from app.exits import ExitCode
 from app.platform import broker
 from app.platform.registry import Registry
 from core.payment.commands import ResumeProcessing
 from core.records import STATE_VERSION, PaymentLifecycle
-from engine.reader import LogEnds
-from processors import topology
+from engine.clients.reader import LogEnds
+from schemas import topology
 
 Run = Callable[..., tuple[int, str]]
 KAFKA_S_MAX = 30.0

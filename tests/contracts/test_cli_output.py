@@ -7,11 +7,11 @@ import json
 import pytest
 from rich.table import Table
 
-from app.api_client import Reply
-from app.cli import say
-from app.commands.api_options import show_fields, show_list
+from app.cli.api_client import Reply
+from app.cli.api_options import show_fields, show_list
+from app.cli.npp import say
+from app.cli.output import console, print_json
 from app.exits import Problem
-from app.output import console, print_json
 
 # Up and erase, title of the window, 8-bit CSI, bell, right to left, a line of one's own.
 NASTY = {

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import structlog
 
-from adapters.readmodel.ports import ReadModelDown
 from app import logs, settings
 from app.exits import ExitCode, Problem
-from app.wiring_projector import read_model
+from app.wiring.projector import read_model
 from core.payment.commands import CreatePayment
 from core.rules import Limits, Windows
 from engine.clock import SystemClock
+from readmodel.ports import ReadModelDown
 
 REACH = {"NPP_BOOTSTRAP_SERVERS": "kafka:9092", "NPP_SCHEMA_REGISTRY_URL": "http://registry:8080/"}
 

@@ -22,7 +22,7 @@ PACKAGES = (
 
 @pytest.mark.parametrize("name", ["list_consumer_group_offsets", "alter_consumer_group_offsets"])
 def test_a_groups_offsets_are_never_asked_of_the_admin_client(name: str) -> None:
-    """librdkafka 2.16 follows a null pointer when the coordinator is moving: engine/groups.py."""
+    """librdkafka 2.16 follows a null pointer if the coordinator moves: engine/clients/groups.py."""
     using = [
         str(file.relative_to(ROOT))
         for package in PACKAGES

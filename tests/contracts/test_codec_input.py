@@ -14,12 +14,12 @@ from core.records import RuleSetActivated
 from core.values import Sealed
 from schemas import catalogue, definitions
 from schemas.codec import Codec
-from schemas.codec_generated import ITEMS_MAX, GeneratedFilling, zigzag
+from schemas.codec.generated_backend import ITEMS_MAX, GeneratedFilling, zigzag
+from schemas.codec.wire import VALUE_SCHEMA_ID_HEADER, prefix, schema_id
 from schemas.errors import RegistryDown, Undecodable, Unencodable
-from schemas.foreign import REFUSAL_KEPT_SECONDS
-from schemas.registry import StaticRegistry, guid_of
-from schemas.setup import build, register_all, static_codec, subject
-from schemas.wire import VALUE_SCHEMA_ID_HEADER, prefix, schema_id
+from schemas.registry.client import StaticRegistry, guid_of
+from schemas.registry.setup import build, register_all, static_codec, subject
+from schemas.registry.unknown_schemas import REFUSAL_KEPT_SECONDS
 from tests.contracts.codec_records import shape_by_name
 
 COMMANDS = "npp.payment.commands.v1"

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from schemas.catalogue import RECORD_BY_NAME
-from schemas.codec_fastavro import FastavroFilling
-from schemas.codec_generated import GeneratedFilling
+from schemas.codec.fastavro_backend import FastavroFilling
+from schemas.codec.generated_backend import GeneratedFilling
 from schemas.errors import Undecodable
-from schemas.setup import static_codec
+from schemas.registry.setup import static_codec
 from tests.contracts.codec_records import TOPIC_OF, any_record, shape_by_name
 
 GENERATED = static_codec(filling=GeneratedFilling())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from control.fold import Control
 from core.records import (
     ClusterRecorded,
     ProcessingStopped,
@@ -16,8 +17,7 @@ from core.records import (
     ResumeConfirmed,
     ResumeRequested,
 )
-from evidence.checkpoints import Ground
-from processors.control import Control
+from core.recovery_point import Ground
 
 STOP = ProcessingStopped("stp_1", "settled amounts look wrong", False, 1, "ann")
 PROOF = ProofPassed("whole log", True, True, True, (9, 9), 2, "replay")

@@ -11,9 +11,9 @@ import pytest
 from app import control_records, rule_files
 from app.exits import Problem
 from app.settings import Profile
-from app.wiring import ReleaseControl
+from app.wiring.process import ReleaseControl
+from control.fold import Control
 from core.records import ClusterRecorded
-from processors.control import Control
 from schemas import catalogue
 
 RULES = rule_files.rules_of(1)

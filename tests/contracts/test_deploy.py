@@ -12,13 +12,13 @@ import typer
 import yaml
 from sqlalchemy.engine import make_url
 
-from adapters.readmodel.model import POSTGRES
 from app import settings
-from app.cli import app
-from app.commands import run
+from app.cli.cluster import run
+from app.cli.npp import app
 from app.settings import DEFAULT_API_PORT, DEFAULT_METRICS_PORT, DEFAULT_WEBHOOK_PORT, Profile
-from app.wiring_adapters import KINDS
-from app.wiring_api import clients
+from app.wiring.adapters import KINDS
+from app.wiring.api import clients
+from readmodel.model import POSTGRES
 from schemas import catalogue
 
 ROOT: Final = Path(__file__).parents[2]
@@ -218,7 +218,7 @@ def test_the_image_has_every_package_and_what_they_read() -> None:
     assert copied == set(packages)
     for name in ("topics.yaml", "pyproject.toml", "README.md", "requirements/all.lock"):
         assert re.search(rf"^COPY .*\b{re.escape(name)}\b", DOCKERFILE, flags=re.M), name
-    assert (project["project"]["scripts"]["npp"]) == "app.cli:main"
+    assert (project["project"]["scripts"]["npp"]) == "app.cli.npp:main"
     assert 'ENTRYPOINT ["npp"]' in DOCKERFILE
 
 

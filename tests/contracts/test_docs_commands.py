@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 import typer
 
-from app.cli import app
+from app.cli.npp import app
 from app.settings import Settings
 from core import refusals
 

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from app.reference import FOLDER, PAGES
+from app.reference.pages import FOLDER, PAGES
+from control import quarantine
 from core import refusals
 from core.transitions import TRANSITIONS
-from processors import quarantine
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))

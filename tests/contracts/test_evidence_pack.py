@@ -17,7 +17,7 @@ from evidence import pack as packs
 from evidence import verify_evidence as v
 from evidence.keys import Keyring, signing_key_from_seed
 from evidence.pack import NOT_A_PROOF, Tampered, TooLong, public_keys
-from processors import topology as t
+from schemas import topology as t
 from tests.contracts.evidence_house import House, keyring
 
 PARTS = ("paymentIntent", "railDecisions", "lifecycleEvents", "operatorActions", "replayProof")

@@ -12,7 +12,7 @@ import pytest
 
 from core.payment import commands as c
 from engine.records import LogRecord
-from processors import topology as t
+from schemas import topology as t
 from tests.contracts.evidence_house import House
 
 

@@ -13,7 +13,7 @@ from evidence import verify_evidence as v
 from evidence.checkpoints import Range, build, seal
 from evidence.merkle import LeafData
 from evidence.pack import Tampered, public_keys
-from processors import topology as t
+from schemas import topology as t
 from tests.auditor.wire import sha256
 from tests.contracts.clean_history import PARTITIONS
 from tests.contracts.evidence_house import House

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from adapters.readmodel.model import open_model
 from core.payment import commands as c
 from engine.clock import HeldClock
-from engine.watch import Health
-from processors import minutes
-from processors import topology as t
-from processors.projector import Projector
-from processors.projector_metrics import ProjectorMetrics
+from engine.loop.watch import Health
+from processors.projector.metrics import ProjectorMetrics
+from processors.projector.process import Projector
+from readmodel import minutes
+from readmodel.model import open_model
+from schemas import topology as t
 from tests.contracts.clean_history import Outside
 from tests.contracts.projection_house import carried, log_of, source_of
 

@@ -9,12 +9,11 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("schemas", "core", "engine", "processors", "adapters", "evidence", "api", "app")
+from tests.rooms import ROOMS, ROOT, sources
+
 CORE_BANS = {
     "time",
     "random",
@@ -31,13 +30,12 @@ CORE_BANS = {
 }
 CLOCK = "engine/clock.py"
 VERIFIER = "evidence/verify_evidence.py"  # one file that must stand alone
+FILES_MAX = 16  # side by side in one folder
 WALL_CLOCK_CALLS = {"now", "utcnow", "today"}
 
 
 def modules() -> list[str]:
-    return sorted(
-        file.relative_to(ROOT).as_posix() for room in ROOMS for file in (ROOT / room).rglob("*.py")
-    )
+    return [file.relative_to(ROOT).as_posix() for file in sources()]
 
 
 def imports_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -96,9 +94,9 @@ def test_no_module_of_a_room_breaks_an_import_rule(room: str) -> None:
         ("core/x.py", "def f():\n    import random"),
         ("core/x.py", "from os.path import join"),
         ("core/x.py", "from datetime import datetime\nx = datetime.now()"),
-        ("adapters/x.py", "import datetime\nx = datetime.datetime.now(datetime.UTC)"),
+        ("gateways/x.py", "import datetime\nx = datetime.datetime.now(datetime.UTC)"),
         ("processors/x.py", "import time"),
-        ("engine/loop.py", "from time import monotonic"),
+        ("engine/loop/loop.py", "from time import monotonic"),
         ("app/x.py", "from confluent_kafka import Producer"),
         ("engine/x.py", "from confluent_kafka.schema_registry import SchemaRegistryClient"),
         ("schemas/x.py", "from confluent_kafka import schema_registry, Producer"),
@@ -121,7 +119,7 @@ def test_each_rule_bites(path: str, source: str) -> None:
         ("schemas/x.py", "from confluent_kafka.schema_registry import SchemaRegistryClient"),
         ("schemas/x.py", "import fastavro"),
         ("processors/monitor/app.py", "import faust"),
-        ("adapters/x.py", "from datetime import datetime\nx = datetime.fromtimestamp(0)"),
+        ("gateways/x.py", "from datetime import datetime\nx = datetime.fromtimestamp(0)"),
     ],
 )
 def test_what_is_allowed_is_left_alone(path: str, source: str) -> None:
@@ -139,3 +137,28 @@ def test_importing_core_starts_nothing_and_loads_no_kafka() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert answer.returncode == 0, answer.stderr
+
+
+def test_the_architecture_page_has_a_row_for_each_folder_of_the_repository() -> None:
+    """The page and the tree say the same: a folder without a row, or a row without one, is red."""
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    table = page.partition("## The rooms")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = {word for row in rows for word in row.replace("`", " ").replace("/", " ").split()}
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    folders = {path.partition("/")[0] for path in tracked if "/" in path}
+    assert named == {name for name in folders if not name.startswith(".")}
+
+
+def test_no_folder_has_more_files_side_by_side_than_a_reader_takes_in() -> None:
+    """About fifteen modules in a folder; more is a question about what the folder is."""
+    counts = {
+        folder.relative_to(ROOT).as_posix(): sum(
+            file.name != "__init__.py" for file in folder.glob("*.py")
+        )
+        for room in ROOMS
+        for folder in [ROOT / room, *(each for each in (ROOT / room).rglob("*") if each.is_dir())]
+    }
+    assert {name: count for name, count in counts.items() if count > FILES_MAX} == {}

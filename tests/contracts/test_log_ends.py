@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from confluent_kafka import OFFSET_INVALID, KafkaError, TopicPartition
 
-from engine import reader
+from engine.clients import reader
+from engine.clients.reader import LogEnds
 from engine.clock import HeldClock
 from engine.errors import Retry
-from engine.reader import LogEnds
 
 NAMES = [("payments", 0), ("payments", 1)]
 ENDS = {("payments", 0): 7, ("payments", 1): 9}

@@ -11,8 +11,8 @@ import pytest
 from core.header import Actor, Cause, EventHeader
 from core.payment import events as e
 from core.values import Sealed
-from processors import minutes
-from processors.minutes import Figures, Latency, SlowRuns
+from readmodel import minutes
+from readmodel.minutes import Figures, Latency, SlowRuns
 
 NOW = 1_700_000_040_000  # twenty seconds into a minute
 MINUTE = NOW // 60_000
@@ -258,7 +258,7 @@ def test_slow_in_a_row_counts_from_the_last_one_backwards() -> None:
 
 
 def test_the_mean_latency_of_nothing_is_no_number() -> None:
-    from processors.projector_metrics import mean_latency_s
+    from processors.projector.metrics import mean_latency_s
 
     assert math.isnan(mean_latency_s(Figures()))
     assert mean_latency_s(figures_of(answered(NOW, 100), answered(NOW, 300))) == 0.2

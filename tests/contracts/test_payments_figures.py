@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from core.payment import commands as c
 from core.payment.events import PaymentFailed
-from processors import topology as t
-from processors.payments_metrics import PaymentsMetrics
+from processors.payments.metrics import PaymentsMetrics
+from schemas import topology as t
 from tests.contracts.clean_history import AMOUNT, Outside
 from tests.driver.payments_world import World
 

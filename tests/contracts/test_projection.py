@@ -10,17 +10,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from adapters.readmodel import rows
-from adapters.readmodel.model import Model, open_model
-from adapters.readmodel.ports import AuditFilter
+from control import quarantine
 from core import records
 from core.payment import state as payment_state
 from core.payment.corrupt import CorruptHistory
 from engine.clock import HeldClock
 from engine.records import LogRecord
-from processors import minutes, projection, quarantine
-from processors import topology as t
-from processors.minutes import Figures
+from processors.projector import events as projection
+from readmodel import minutes, rows
+from readmodel.minutes import Figures
+from readmodel.model import Model, open_model
+from readmodel.ports import AuditFilter
+from schemas import topology as t
 from tests.contracts.clean_history import Outside
 from tests.contracts.projection_house import (
     START_MS,

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from adapters.readmodel import rows
-from adapters.readmodel.model import Model, open_model
-from adapters.readmodel.ports import ReadModelDown
-from adapters.readmodel.writer import DatabaseWriter
 from engine.clock import HeldClock
+from readmodel import rows
+from readmodel.model import Model, open_model
+from readmodel.ports import ReadModelDown
+from readmodel.writer import DatabaseWriter
 from tests.contracts.clean_history import Outside
 from tests.contracts.projection_house import (
     START_MS,

@@ -13,16 +13,16 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from engine.clients.partition_errors import PartitionErrorMetrics
 from engine.metrics import EngineMetrics, catalogue
-from engine.partition_errors import PartitionErrorMetrics
-from processors.adapter_metrics import AdapterMetrics
-from processors.hanging import HangingMetrics
-from processors.minutes import LEAST_COUNT
-from processors.payments_metrics import PaymentsMetrics
-from processors.projector_metrics import ProjectorMetrics
-from processors.projector_progress import READY_DELAY_S_MAX
-from processors.retention import RetentionMetrics
-from processors.verifier import VerifierMetrics
+from processors.adapter.metrics import AdapterMetrics
+from processors.payments.metrics import PaymentsMetrics
+from processors.projector.metrics import ProjectorMetrics
+from processors.projector.progress import READY_DELAY_S_MAX
+from processors.verifier.hanging_transactions import HangingMetrics
+from processors.verifier.process import VerifierMetrics
+from processors.verifier.retention import RetentionMetrics
+from readmodel.minutes import LEAST_COUNT
 
 ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = ROOT / "deploy" / "prometheus" / "rules"

@@ -12,20 +12,20 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy.engine import make_url
 
-from adapters.readmodel.model import Model, open_model
-from adapters.readmodel.ports import Fenced
-from adapters.readmodel.postgres import PROJECTOR
 from app.platform.postgres import Postgres
 from core import records
 from engine.clock import HeldClock, SystemClock
 from engine.errors import Exit
+from engine.loop.watch import Health, Phase
 from engine.records import LogRecord
-from engine.watch import Health, Phase
-from processors import topology as t
-from processors.projector import FENCED, STANDS_BY, Projector, ProjectorProbes
-from processors.projector_feed import LOG_START_LOST, LOG_TAIL_LOST, PARTITIONS_CHANGED
-from processors.projector_metrics import ProjectorMetrics
-from processors.projector_rebuild import Rebuild
+from processors.projector.feed import LOG_START_LOST, LOG_TAIL_LOST, PARTITIONS_CHANGED
+from processors.projector.metrics import ProjectorMetrics
+from processors.projector.process import FENCED, STANDS_BY, Projector, ProjectorProbes
+from processors.projector.rebuild import Rebuild
+from readmodel.database.postgres import PROJECTOR
+from readmodel.model import Model, open_model
+from readmodel.ports import Fenced
+from schemas import topology as t
 from tests.contracts.clean_history import Outside
 from tests.contracts.projection_house import (
     START_MS,

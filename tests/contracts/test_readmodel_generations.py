@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from adapters.readmodel import rows
-from adapters.readmodel.model import Behind, Model
-from adapters.readmodel.ports import Fenced, ReadModelDown
-from adapters.readmodel.reader import FOLLOW_S
 from engine.clock import HeldClock
+from readmodel import rows
+from readmodel.model import Behind, Model
+from readmodel.ports import Fenced, ReadModelDown
+from readmodel.reader import FOLLOW_S
 from tests.contracts.readmodel_house import JOURNAL, moved, payment
 
 FOLLOW_MS = int(FOLLOW_S * 1_000)

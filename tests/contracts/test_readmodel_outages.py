@@ -13,15 +13,16 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from adapters.readmodel import postgres as postgres_store
-from adapters.readmodel import rows, store
-from adapters.readmodel import sqlite as sqlite_store
-from adapters.readmodel.model import default_url, open_model
-from adapters.readmodel.ports import ReadModelDown
 from app.exits import Problem
 from app.platform.postgres import OwnServer, Postgres
-from app.wiring_api import require_read_only
+from app.wiring.api import require_read_only
 from engine.clock import HeldClock, SystemClock
+from readmodel import rows
+from readmodel.database import postgres as postgres_store
+from readmodel.database import sqlite as sqlite_store
+from readmodel.database import store
+from readmodel.model import default_url, open_model
+from readmodel.ports import ReadModelDown
 from tests.contracts.readmodel_house import JOURNAL, NOW_MS, moved, payment
 
 READER_SQL = Path(__file__).parents[2].joinpath("deploy/read-model/reader.sql").read_text("utf-8")
@@ -185,7 +186,7 @@ def test_the_apis_role_reads_every_generation_and_can_write_none(
 def test_a_locked_file_is_down_after_a_bounded_wait_and_readers_do_not_care(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.readmodel.sqlite.LOCK_TIMEOUT_MS", 200)
+    monkeypatch.setattr("readmodel.database.sqlite.LOCK_TIMEOUT_MS", 200)
     model = open_model(default_url(tmp_path))
     writer, reader = model.writer(), model.reader()
     writer.apply(rows.Batch(payments=[payment(1)]))

@@ -13,10 +13,10 @@ from functools import partial
 import msgspec
 import pytest
 
-from adapters.readmodel import rows
-from adapters.readmodel.lists import ROWS_MAX, payment_conditions
-from adapters.readmodel.model import Model
-from adapters.readmodel.ports import AuditFilter, Page, PaymentFilter, Reader
+from readmodel import rows
+from readmodel.lists import ROWS_MAX, payment_conditions
+from readmodel.model import Model
+from readmodel.ports import AuditFilter, Page, PaymentFilter, Reader
 from tests.contracts.readmodel_house import (
     NOW_MS,
     approval,

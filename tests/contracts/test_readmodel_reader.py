@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from adapters.readmodel import rows
-from adapters.readmodel.model import JOURNAL as DEFAULT_JOURNAL
-from adapters.readmodel.model import Model, open_model
-from adapters.readmodel.ports import AuditFilter, Page, PaymentFilter, Reader, ReadModelDown
 from engine.clock import HeldClock
-from processors import topology
+from readmodel import rows
+from readmodel.model import JOURNAL as DEFAULT_JOURNAL
+from readmodel.model import Model, open_model
+from readmodel.ports import AuditFilter, Page, PaymentFilter, Reader, ReadModelDown
+from schemas import topology
 from tests.contracts.readmodel_house import (
     JOURNAL,
     NOW_MS,

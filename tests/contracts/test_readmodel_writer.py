@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from adapters.readmodel import rows
-from adapters.readmodel.model import Model
-from adapters.readmodel.ports import AuditFilter, Contradiction, Fenced, PaymentFilter
+from readmodel import rows
+from readmodel.model import Model
+from readmodel.ports import AuditFilter, Contradiction, Fenced, PaymentFilter
 from tests.contracts.readmodel_house import (
     HOSTILE,
     JOURNAL,
@@ -136,7 +136,7 @@ def test_an_error_in_the_middle_of_a_batch_leaves_nothing_of_it(read_model: Mode
 
 KILLED_IN_APPLY = """
 import os, signal, sys
-from adapters.readmodel.model import open_model
+from readmodel.model import open_model
 from tests.contracts.test_readmodel_writer import Unwritable, full_batch
 batch = full_batch()
 batch.redriven = Unwritable(lambda: os.kill(os.getpid(), signal.SIGKILL))

@@ -10,21 +10,22 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
+from control import quarantine
+from control.fold import Control
+from control.quarantine import RAIL_CALLBACKS as CALLBACK
+from control.redrive_plan import BYTES_MAX, HEADER_REDRIVEN
 from core.payment.commands import RailReport
 from core.records import RedriveConfirmed, RedriveDone, RedriveRequested
 from core.values import external_ref
+from engine.clients.producing import MESSAGE_BYTES_MAX
+from engine.clients.publisher import NotConfirmed, Refused
 from engine.clock import HeldClock
 from engine.errors import EngineError, Exit
 from engine.ports import Headers
-from engine.producing import MESSAGE_BYTES_MAX
-from engine.publisher import NotConfirmed, Refused
 from engine.records import UNREADABLE_HEADER, LogRecord
-from processors import quarantine, topology
-from processors.adapter_metrics import AdapterMetrics
-from processors.control import Control
-from processors.rail_webhook import ORIGIN as CALLBACK
-from processors.redrive_plan import BYTES_MAX, HEADER_REDRIVEN
-from processors.redriver import TRY_S_MAX, Redriver
+from processors.adapter.metrics import AdapterMetrics
+from processors.redriver.handler import TRY_S_MAX, Redriver
+from schemas import topology
 from schemas.errors import RegistryDown
 from tests.contracts.adapter_house import payment
 from tests.driver.rail_house import CODEC, NOW_MS, MemoryLog

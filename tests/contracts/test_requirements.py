@@ -4,42 +4,37 @@ from __future__ import annotations
 
 import ast
 import functools
-from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from adapters.gateway import Gateway
-from adapters.rail_http import HttpRail
-from adapters.simulators.rail import RailSimulator
 from core.decider import Accepted, Refusal
 from core.payment.instructions import RailInstruction
 from engine.clock import HeldClock
-from processors import topology
-from processors.payments_metrics import PaymentsMetrics
-from schemas import catalogue
+from gateways.connections import Gateway
+from gateways.rail.http_client import HttpRail
+from gateways.rail.simulator import RailSimulator
+from processors.payments.metrics import PaymentsMetrics
+from schemas import catalogue, topology
 from tests.contracts.adapter_house import CLOCK, PARTIES, serving, submit
 from tests.contracts.test_adapters_callbacks import REF, message, webhook
 from tests.core import dsl as d
 from tests.driver.rail_house import NOW_MS, MemoryLog
-
-ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("adapters", "api", "app", "core", "engine", "evidence", "processors", "schemas")
+from tests.rooms import ROOT, sources
 
 
 @functools.cache
 def imported() -> frozenset[str]:
     """The roots of everything that the product imports."""
     found: set[str] = set()
-    for room in ROOMS:
-        for path in (ROOT / room).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_bytes())):
-                if isinstance(node, ast.Import):
-                    found |= {alias.name.partition(".")[0] for alias in node.names}
-                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                    found.add(node.module.partition(".")[0])
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
     return frozenset(found)
 
 
@@ -73,7 +68,7 @@ def test_an_external_resolve_takes_over_by_topics_alone() -> None:
     for path in (*(ROOT / "engine").glob("*.py"), *(ROOT / "processors").glob("payments*.py")):
         for node in ast.walk(ast.parse(path.read_bytes())):
             module = getattr(node, "module", None) or ""
-            assert module not in ("processors.resolve", "adapters.resolve"), path
+            assert module not in ("processors.resolve.handler", "gateways.resolve.policy"), path
 
 
 def test_each_submission_and_callback_is_logged_with_what_an_operator_asks_for() -> None:

@@ -10,7 +10,7 @@ from app.topic_specs import RETENTION_KEYS, kept_specs
 from engine.clock import HeldClock
 from engine.errors import Abort
 from engine.topics import Difference, TopicSpec
-from processors.retention import LOOK_EVERY_S, RetentionMetrics, RetentionWatch
+from processors.verifier.retention import LOOK_EVERY_S, RetentionMetrics, RetentionWatch
 from schemas import catalogue
 
 START_MS = 1_800_000_000_000

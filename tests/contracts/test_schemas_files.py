@@ -15,9 +15,9 @@ from core.payment.instructions import INSTRUCTIONS
 from core.values import Parties
 from schemas import catalogue, definitions
 from schemas.catalogue import RECORD_BY_NAME, RECORD_TYPES
-from schemas.compatibility import problems, unreadable
+from schemas.codec.shape import shape_of, unwritten
 from schemas.errors import SchemaMismatch
-from schemas.shape import shape_of, unwritten
+from schemas.registry.compatibility import problems, unreadable
 
 TOPICS = catalogue.load()
 STRUCTS: dict[str, type[msgspec.Struct]] = {**RECORD_BY_NAME, "Parties": Parties}

@@ -19,8 +19,8 @@ from core.values import (
     payment_intent_id,
 )
 from schemas import definitions
-from schemas.parties import open_parties, seal
-from schemas.shape import shape_of
+from schemas.codec.parties import open_parties, seal
+from schemas.codec.shape import shape_of
 from tests.contracts.codec_records import any_record
 
 VECTORS = definitions.ROOT / "vectors"

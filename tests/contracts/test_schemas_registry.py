@@ -17,8 +17,8 @@ from core.header import InputHeader
 from core.payment.commands import TimerDue
 from schemas import catalogue, definitions
 from schemas.errors import IdsChanged, RegistryDown, Undecodable
-from schemas.registry import HttpRegistry, Incompatible, Registry, StaticRegistry
-from schemas.setup import NotRegistered, Options, look_up_all, open_codec, register_all
+from schemas.registry.client import HttpRegistry, Incompatible, Registry, StaticRegistry
+from schemas.registry.setup import NotRegistered, Options, look_up_all, open_codec, register_all
 
 TOPICS = catalogue.load()
 TIMERS = "npp.payment.timers.v1"

@@ -6,10 +6,10 @@ import pytest
 
 from core.payment.events import PaymentSettled
 from schemas import definitions
+from schemas.codec.shape import Json
+from schemas.codec.written import ASKED_COUNT_MAX, WrittenSchemas
 from schemas.errors import Undecodable
-from schemas.registry import StaticRegistry
-from schemas.shape import Json
-from schemas.written import ASKED_COUNT_MAX, WrittenSchemas
+from schemas.registry.client import StaticRegistry
 
 SHIPPED = definitions.all_versions(PaymentSettled.__name__)[-1]
 NEWER: Json = {

@@ -7,10 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 from prometheus_client import CollectorRegistry
 
-from engine.clock import HeldClock
-from engine.errors import Abort, ConsumerLost
-from engine.progress import Places
-from engine.standing import (
+from engine.clients.stalled_partitions import (
     ELAPSED_S_MAX,
     LOOK_EVERY_S,
     NOT_FETCHING_S,
@@ -18,8 +15,11 @@ from engine.standing import (
     StallDetector,
     Standing,
 )
-from processors.hanging import HANGING_AFTER_S, HangingMetrics, HangingWatch
-from processors.hanging import LOOK_EVERY_S as WATCH_EVERY_S
+from engine.clock import HeldClock
+from engine.errors import Abort, ConsumerLost
+from engine.worker.progress import Places
+from processors.verifier.hanging_transactions import HANGING_AFTER_S, HangingMetrics, HangingWatch
+from processors.verifier.hanging_transactions import LOOK_EVERY_S as WATCH_EVERY_S
 
 P0, P1 = ("t", 0), ("t", 1)
 Name = tuple[str, int]

@@ -10,9 +10,7 @@ import msgspec
 import pytest
 
 from schemas.strict_json import KEY_CHARACTERS_MAX, UnreadableJson, json_reader, read_json
-
-ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("core", "schemas", "engine", "adapters", "processors", "api", "app", "evidence")
+from tests.rooms import ROOT, sources
 
 
 class Point(msgspec.Struct):
@@ -77,18 +75,18 @@ def test_good_json_is_read_as_its_kind() -> None:
 # Who may read JSON otherwise, and why.
 OTHERWISE = {
     "schemas/strict_json.py": "it is the one",
-    "engine/lifeline.py": "the statistics of the Kafka client in this process",
+    "engine/clients/broker_liveness.py": "the statistics of the Kafka client in this process",
     "core/rules.py": "prepares its types; what it reads is YAML that comes with the code",
     "schemas/definitions.py": "our own .avsc files, which come with the code",
-    "api/bodies.py": "request bodies: as strict, and names the field in the answer",
-    "api/auth_keys.py": "a key set: one member that can not be read must not hide the others",
-    "api/auth_local.py": "the demo issuer's own key file",
-    "api/routes/evidence.py": "a pack that was just made",
-    "api/views_lists.py": "what we wrote ourselves; shown as text when it can not be read",
-    "adapters/readmodel/cursors.py": "any failure is a broken cursor",
+    "api/edge/bodies.py": "request bodies: as strict, and names the field in the answer",
+    "api/auth/keys.py": "a key set: one member that can not be read must not hide the others",
+    "api/auth/local.py": "the demo issuer's own key file",
+    "api/evidence/routes.py": "a pack that was just made",
+    "api/queues/views.py": "what we wrote ourselves; shown as text when it can not be read",
+    "readmodel/cursors.py": "any failure is a broken cursor",
     "evidence/verify_evidence.py": "stands alone; as strict, and asks for the canonical text",
     "evidence/pack_pdf.py": "a pack that was just made, or verified",
-    "app/api_client.py": "our own API's answers; what can not be read is no answer",
+    "app/cli/api_client.py": "our own API's answers; what can not be read is no answer",
     "app/demo/stage.py": "lines of our own processes",
 }
 
@@ -105,10 +103,5 @@ def _readers(path: Path) -> bool:
 
 def test_nobody_else_reads_json_that_others_wrote() -> None:
     """Finding 19: every reader that caught too little is found, and the next one too."""
-    found = {
-        str(path.relative_to(ROOT))
-        for room in ROOMS
-        for path in sorted((ROOT / room).rglob("*.py"))
-        if _readers(path)
-    }
+    found = {str(path.relative_to(ROOT)) for path in sources() if _readers(path)}
     assert found == set(OTHERWISE)

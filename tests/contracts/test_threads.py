@@ -5,10 +5,9 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-ROOMS = ("core", "engine", "schemas", "processors", "adapters", "evidence", "api", "app")
+from tests.rooms import ROOT, sources
+
 DECODERS = {"json", "msgpack", "yaml", "toml"}
 TIMES = 3
 AT_ONCE = """
@@ -27,9 +26,9 @@ for each in threads: each.join()
 """
 # Read once, by the thread that starts the process.
 READ_AT_THE_START = {
-    "adapters/resolve.py", "adapters/simulators/deposits_ledger.py",
-    "adapters/simulators/notifications.py", "adapters/simulators/rail_ledger.py",
-    "app/commands/payments.py", "schemas/catalogue.py",
+    "gateways/resolve/policy.py", "gateways/deposits/simulator_ledger.py",
+    "gateways/notifications/simulator.py", "gateways/rail/simulator_ledger.py",
+    "app/cli/cluster/payments.py", "schemas/catalogue.py",
 }  # fmt: skip
 
 
@@ -62,7 +61,7 @@ def lazily_typed(tree: ast.Module) -> list[str]:
 
 def test_no_type_is_prepared_for_decoding_by_the_thread_that_needs_it_first() -> None:
     """As above, for every room: a module-level decoder prepares the type at import."""
-    files = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
+    files = list(sources())
     lazy = {
         str(file.relative_to(ROOT)): types
         for file in files

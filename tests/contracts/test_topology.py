@@ -8,12 +8,13 @@ import pytest
 
 from app.settings import load
 from app.topic_specs import quota_lines
-from engine.producing import MESSAGE_BYTES_MAX, producing
-from engine.reader import READING
-from processors import payments, quarantine, topology
-from schemas import catalogue
+from control import quarantine
+from engine.clients.producing import MESSAGE_BYTES_MAX, producing
+from engine.clients.reader import READING
+from processors.payments import handler as payments
+from schemas import catalogue, topology
 
-NAMES = {value for name, value in vars(topology).items() if name.isupper()}
+NAMES = {value for value in vars(topology).values() if str(value).startswith("npp.")}
 
 
 def test_every_topic_of_the_code_is_declared_and_every_declared_one_is_in_the_code() -> None:
@@ -23,7 +24,7 @@ def test_every_topic_of_the_code_is_declared_and_every_declared_one_is_in_the_co
 
 def test_the_inputs_stand_in_the_order_in_which_a_batch_decides_them() -> None:
     """D§4: decisions, operator commands, reports, results, notified, timers, commands."""
-    assert tuple(topic.name for topic in catalogue.load().inputs()) == payments.INPUTS
+    assert tuple(topic.name for topic in catalogue.load().inputs()) == topology.INPUTS
 
 
 def test_only_command_topics_carry_sources() -> None:
@@ -32,7 +33,7 @@ def test_only_command_topics_carry_sources() -> None:
     with_sources = [topic.name for topic in inputs if topic.sources]
     sources = [source for topic in inputs for source in topic.sources]
 
-    upstream = [name for name in payments.INPUTS if payments.ORIGINS[name] == "upstream"]
+    upstream = [name for name in topology.INPUTS if topology.ORIGINS[name] == "upstream"]
     assert with_sources == upstream
     assert len(sources) == len(set(sources))
 

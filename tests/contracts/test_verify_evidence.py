@@ -21,8 +21,8 @@ from core.payment import commands as c
 from evidence import verify_evidence as v
 from evidence.keys import pem_of, signing_key_from_seed, write_keyring
 from evidence.pack import public_keys
-from processors import topology as t
 from schemas import definitions
+from schemas import topology as t
 from tests.contracts.evidence_house import House, keyring
 from tests.replay.world import VERIFIER_KEY
 

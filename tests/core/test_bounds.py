@@ -24,7 +24,7 @@ from core.payment.decide import decide, suspend
 from core.payment.report_table import KINDS
 from core.payment.state import PACKED_BYTES_MAX, Attempt, Payment, open_conflicts, pack
 from core.values import Parties, Party, external_ref, payment_intent_id
-from schemas.parties import open_parties, seal
+from schemas.codec.parties import open_parties, seal
 from tests.core import dsl as d
 
 LIMITS = d.rules().limits

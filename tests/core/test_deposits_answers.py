@@ -8,7 +8,7 @@ import pytest
 
 from core import refusals as r
 from core.decider import Accepted
-from core.payment.verdicts import fitting
+from core.payment.operator.verdicts import fitting
 from tests.core import dsl as d
 from tests.core.dsl import Case, given
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core import refusals as r
-from core.payment.gate import Wanted, find
+from core.payment.operator.gate import Wanted, find
 from tests.core import dsl as d
 from tests.core.dsl import Case, given
 

@@ -8,7 +8,7 @@ from core import refusals as r
 from core.decider import Accepted
 from core.payment import state as s
 from core.payment.state import open_conflicts
-from processors.payments_metrics import PaymentsMetrics
+from processors.payments.metrics import PaymentsMetrics
 from tests.core import dsl as d
 
 LIMITS = d.rules().limits

@@ -8,8 +8,8 @@ import pytest
 
 from core import refusals as r
 from core.payment.funds import held_cents
+from core.payment.operator.verdicts import fitting
 from core.payment.state import certain_for_all
-from core.payment.verdicts import fitting
 from tests.core import dsl as d
 from tests.core.dsl import given
 

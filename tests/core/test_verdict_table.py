@@ -12,7 +12,7 @@ import pytest
 from core import matrices
 from core import refusals as r
 from core.payment import events as e
-from core.payment import verdicts
+from core.payment.operator import verdicts
 from core.payment.report_table import CONFLICT_KINDS, STATES
 from core.payment.state import open_conflicts
 from tests.core import dsl as d

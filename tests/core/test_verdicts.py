@@ -8,7 +8,7 @@ import pytest
 
 from core import refusals as r
 from core.payment import events as e
-from core.payment import verdicts
+from core.payment.operator import verdicts
 from core.payment.state import Conflict, at_rest, open_conflicts, waiting_for_person
 from tests.core import dsl as d
 from tests.core.conflicts import (

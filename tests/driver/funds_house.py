@@ -11,24 +11,24 @@ import httpx
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from adapters.deposits_http import HttpDepositsCore
-from adapters.ports import Resolve
-from adapters.resolve import DEFAULT_RULES, InBoxResolve, load_policy
-from adapters.simulators.deposits import DepositsSimulator
 from core.header import InputHeader
 from core.payment.commands import RailReport
 from core.payment.instructions import DepositsRequest, RailInstruction
 from core.payment.state import Attempt, Payment, at_rest
 from engine.ports import Headers, InputRecord
 from engine.records import LogRecord
-from processors import topology
-from processors.adapter_metrics import AdapterMetrics
-from processors.adapter_ports import Work
-from processors.adapter_worker import Adapter
-from processors.deposits import DepositsAdapter
+from gateways.deposits.http_client import HttpDepositsCore
+from gateways.deposits.simulator import DepositsSimulator
+from gateways.ports import Resolve
+from gateways.resolve.policy import DEFAULT_RULES, InBoxResolve, load_policy
+from processors.adapter.metrics import AdapterMetrics
+from processors.adapter.ports import Work
+from processors.adapter.worker import Adapter
+from processors.deposits.handler import DepositsAdapter
 from processors.replay.money import Money
-from processors.resolve import ResolveAdapter
-from schemas.parties import open_parties
+from processors.resolve.handler import ResolveAdapter
+from schemas import topology
+from schemas.codec.parties import open_parties
 from tests.driver.payments_world import CODEC, World
 from tests.driver.rail_house import Served
 

@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-import engine.loop
+import engine.loop.loop
+from engine.clients.partition_errors import PartitionErrors
 from engine.clock import HeldClock
-from engine.consumer import Name
 from engine.errors import PartitionError
-from engine.loop import Loop
+from engine.loop.consumer import Name
+from engine.loop.loop import Loop
+from engine.loop.transaction import Status
+from engine.loop.watch import Health
 from engine.metrics import EngineMetrics
-from engine.partition_errors import PartitionErrors
 from engine.settings import EngineSettings
-from engine.states import PartitionStates
-from engine.store import MemoryPartitionStore
-from engine.transaction import Status
-from engine.watch import Health
+from engine.store.states import PartitionStates
+from engine.store.store import MemoryPartitionStore
 from tests.driver.engine_toy import Toy, ToyControl
 
 START_MS = 1_767_225_600_000
@@ -83,7 +83,7 @@ class Log:
 
 
 class FakeConsumer:
-    """See engine.consumer.GroupConsumer."""
+    """See engine.loop.consumer.GroupConsumer."""
 
     def __init__(
         self, settings: Any, name: str, inputs: Sequence[str], clock: HeldClock,
@@ -154,7 +154,7 @@ class FakeConsumer:
 
 
 class FakeProducer:
-    """See engine.transaction.TransactionalProducer: every transaction commits."""
+    """See engine.loop.transaction.TransactionalProducer: every transaction commits."""
 
     def __init__(self, *_: Any) -> None:
         self.status = Status.READY
@@ -178,7 +178,7 @@ class FakeProducer:
 
 
 class FakeTakeover:
-    """See engine.takeover.Takeover: takes what is assigned from where it was committed."""
+    """See engine.loop.assignment_setup: takes what is assigned from where it was committed."""
 
     epoch = 0
     blocked: Exception | None = None
@@ -204,7 +204,7 @@ class FakeTakeover:
 
 
 class FakeEnds:
-    """See engine.reader.LogEnds; `log` is the rig's."""
+    """See engine.clients.reader.LogEnds; `log` is the rig's."""
 
     log: Log
 
@@ -221,7 +221,7 @@ class FakeEnds:
 
 
 class FakeControl:
-    """See engine.control.ControlReader."""
+    """See engine.clients.control_reader.ControlReader."""
 
     def __init__(self, *_: Any) -> None:
         return None
@@ -242,7 +242,7 @@ class Rig:
             ("Takeover", FakeTakeover), ("LogEnds", FakeEnds), ("ControlReader", FakeControl),
             ("Store", lambda *_: None),
         ):  # fmt: skip
-            monkeypatch.setattr(engine.loop, name, fake)
+            monkeypatch.setattr(engine.loop.loop, name, fake)
         self.clock = HeldClock(START_MS)
         self.app = Toy(partitions)
         self.control = ToyControl()

@@ -9,21 +9,20 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from control.fold import Control
 from core import records, rules
 from core.header import InputHeader
 from core.payment import commands, instructions
 from core.rules import Rules
 from core.values import Parties, Party, funds_ref, payment_intent_id
 from engine.driver import Driver
-from processors import topology
-from processors.control import Control
-from processors.payments import PaymentsApplication, engine_topology
-from processors.payments_metrics import PaymentsMetrics
-from processors.payments_packing import Known
-from schemas import catalogue
+from processors.payments.handler import PaymentsApplication, engine_topology
+from processors.payments.metrics import PaymentsMetrics
+from processors.payments.packing import Known
+from schemas import catalogue, topology
 from schemas.codec import Codec
-from schemas.parties import seal
-from schemas.setup import static_codec
+from schemas.codec.parties import seal
+from schemas.registry.setup import static_codec
 
 CLUSTER = "test-cluster"
 PARTITIONS = 3

@@ -10,29 +10,29 @@ import httpx
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapters.gateway import Gateway
-from adapters.ports import RecallAnswer, StatusAnswer, SubmitAnswer
-from adapters.rail_http import HttpRail
-from adapters.simulators.rail import RailSimulator
 from core.header import InstructionHeader
 from core.payment.commands import RailReport
 from core.payment.instructions import RailInstruction
 from core.records import RailSubmission
 from core.values import Parties, Party, external_ref, payment_intent_id
 from engine.clock import HeldClock, SystemClock
-from engine.lanes import Lane
 from engine.ports import Headers, InputRecord
 from engine.records import LogRecord
-from engine.worker_settings import TryAgain
-from processors import topology
-from processors.adapter_metrics import AdapterMetrics
-from processors.rail import RailAdapter
-from processors.rail_record import SubmissionRecord
-from processors.rail_webhook import WebhookServer
-from processors.rail_worker import RailHandler, Withdrawn
-from processors.rail_writer import RailWriter
-from schemas.parties import open_parties, seal
-from schemas.setup import static_codec
+from engine.worker.lanes import Lane
+from engine.worker.settings import TryAgain
+from gateways.connections import Gateway
+from gateways.ports import RecallAnswer, StatusAnswer, SubmitAnswer
+from gateways.rail.http_client import HttpRail
+from gateways.rail.simulator import RailSimulator
+from processors.adapter.metrics import AdapterMetrics
+from processors.rail.handler import RailAdapter
+from processors.rail.record import SubmissionRecord
+from processors.rail.webhook import WebhookServer
+from processors.rail.worker import RailHandler, Withdrawn
+from processors.rail.writer import RailWriter
+from schemas import topology
+from schemas.codec.parties import open_parties, seal
+from schemas.registry.setup import static_codec
 
 NOW_MS = 1_780_000_000_000
 WINDOW_MS = 60_000
@@ -107,7 +107,7 @@ class MemoryLog:
     def of(self, topic: str) -> list[LogRecord]:
         return self.topics.setdefault(topic, [])
 
-    # processors.rail_worker.RecordReader
+    # processors.rail.worker.RecordReader
 
     def submissions(self, partition: int) -> Iterable[LogRecord]:
         return list(self.of(topology.RAIL_SUBMITTED))

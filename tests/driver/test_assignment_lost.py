@@ -10,14 +10,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from engine.clock import HeldClock, SystemClock
-from engine.lanes import Lanes, lane_of_key
 from engine.ports import InputRecord
-from engine.worker_settings import TryAgain
-from processors.adapter_metrics import AdapterMetrics
-from processors.adapter_ports import Work
-from processors.adapter_worker import InstructionHandler
-from processors.rail_record import SubmissionRecord
-from processors.rail_worker import RailHandler
+from engine.worker.lanes import Lanes, lane_of_key
+from engine.worker.settings import TryAgain
+from processors.adapter.metrics import AdapterMetrics
+from processors.adapter.ports import Work
+from processors.adapter.worker import InstructionHandler
+from processors.rail.record import SubmissionRecord
+from processors.rail.worker import RailHandler
 from tests.driver.rail_house import CODEC, House, MemoryLog, Served
 
 WAIT_S = 10.0

@@ -8,19 +8,19 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
-from adapters import ports
-from adapters.ports import FundsAnswer
 from core.payment.commands import DepositsResult
 from core.payment.instructions import DepositsRequest
 from core.values import FundsOperation, Parties
 from engine.clock import HeldClock
 from engine.ports import InputRecord
-from processors import topology
-from processors.adapter_metrics import AdapterMetrics
-from processors.adapter_ports import Work
-from processors.deposits import DepositsAdapter
-from schemas.parties import open_parties
-from schemas.setup import static_codec
+from gateways import ports
+from gateways.ports import FundsAnswer
+from processors.adapter.metrics import AdapterMetrics
+from processors.adapter.ports import Work
+from processors.deposits.handler import DepositsAdapter
+from schemas import topology
+from schemas.codec.parties import open_parties
+from schemas.registry.setup import static_codec
 from tests.contracts.adapter_house import funds
 from tests.driver.rail_house import MemoryLog
 

@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from adapters import ports
-from adapters.ports import Said
-from adapters.resolve import DEFAULT_RULES, InBoxResolve, load_policy
-from adapters.simulators.rail_ledger import RailEntry
-from adapters.simulators.rail_words import callback
 from core.payment.commands import PolicyVerdict
 from core.payment.instructions import ApprovalRequest, PolicyCheckRequest
 from core.payment.state import money_outcome, needs_attention
 from core.values import Parties, external_ref
-from processors import topology
-from processors.adapter_metrics import AdapterMetrics
-from processors.rail_webhook import RailWebhook
+from gateways import ports
+from gateways.ports import Said
+from gateways.rail.simulator_ledger import RailEntry
+from gateways.rail.simulator_messages import callback
+from gateways.resolve.policy import DEFAULT_RULES, InBoxResolve, load_policy
+from processors.adapter.metrics import AdapterMetrics
+from processors.rail.webhook import RailWebhook
+from schemas import topology
 from tests.driver import rail_house
 from tests.driver.funds_house import STEP_MS, FundsHouse
 from tests.driver.payments_world import AMOUNT, CODEC

@@ -10,14 +10,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from prometheus_client import CollectorRegistry
 
-from engine.assignment import (
-    Committed,
-    check_partition_counts,
-    starting_offsets,
-    whole_partitions,
-)
+from engine.clients.control_reader import UNREADABLE, ControlReader
 from engine.clock import HeldClock
-from engine.control import UNREADABLE, ControlReader
 from engine.errors import (
     Abort,
     ConsumerLost,
@@ -31,15 +25,21 @@ from engine.errors import (
     call_until,
     classify,
 )
-from engine.groupmeta import GroupMetadata, UnknownFormat, parse
-from engine.heard import HeardGate
-from engine.held import DEPENDENCY_PAUSE_S, Held
+from engine.loop.assignment import (
+    Committed,
+    check_partition_counts,
+    starting_offsets,
+    whole_partitions,
+)
+from engine.loop.blocked_records import DEPENDENCY_PAUSE_S, Held
+from engine.loop.groupmeta import GroupMetadata, UnknownFormat, parse
+from engine.loop.priority import PriorityPause
+from engine.loop.sizing import COUNT_MAX, COUNT_MIN, FEW, BatchSizer
+from engine.loop.timer_gate import HeardGate
+from engine.loop.timers import REPEAT_MS, Timers
 from engine.metrics import ALARMS, TRANSACTION_OUTCOMES, EngineMetrics, catalogue
 from engine.partitioner import murmur2, partition_of
 from engine.ports import InputRecord
-from engine.priority import PriorityPause
-from engine.sizing import COUNT_MAX, COUNT_MIN, FEW, BatchSizer
-from engine.timers import REPEAT_MS, Timers
 from engine.topics import Access, AclSpec, access_rules
 from tests.driver.engine_toy import ADD, ANSWERS, ToyControl, topology
 

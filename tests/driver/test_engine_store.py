@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.batch import BatchRun
 from engine.errors import Exit
+from engine.loop.batch import BatchRun
 from engine.ports import InputRecord
-from engine.restore import LogTailLost, Watermarks, prepare
-from engine.states import OBJECTS_COUNT_MAX, PartitionStates
-from engine.store import Change, MemoryPartitionStore, Store, StoreMeta
+from engine.store.restore import LogTailLost, Watermarks, prepare
+from engine.store.states import OBJECTS_COUNT_MAX, PartitionStates
+from engine.store.store import Change, MemoryPartitionStore, Store, StoreMeta
 from tests.driver.engine_toy import Count, Toy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,7 +120,7 @@ def test_an_unreadable_store_is_discarded(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from engine.store import Change, Store, StoreMeta
+from engine.store.store import Change, Store, StoreMeta
 store = Store(Path(sys.argv[1]), "cluster topic")
 parts = [store.partition(n) for n in range(2)]
 for at in range(int(sys.argv[2])):

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from engine.clock import HeldClock, SystemClock
-from engine.lanes import Lane, Lanes, lane_of_key
 from engine.ports import InputRecord
+from engine.worker.lanes import Lane, Lanes, lane_of_key
 
 WAIT_S = 10.0
 

@@ -10,14 +10,14 @@ import hashlib
 import msgspec
 import pytest
 
+from control import quarantine
 from core.header import InputHeader
 from core.payment import commands
 from core.values import State, payment_intent_id
 from engine.ports import Headers
 from engine.records import UNREADABLE_HEADER, LogRecord
-from processors import quarantine, topology
-from processors.payments import INPUTS
-from schemas import catalogue
+from schemas import catalogue, topology
+from schemas.topology import INPUTS
 from tests.driver.payments_world import CODEC, SOURCE, World, create_payment
 
 ZEROS = bytes(5 * 1024 * 1024)

@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-import engine.publisher
-import engine.reader
-import engine.topics_reader
-from engine.clock import HeldClock
-from engine.errors import ConsumerLost, Exit
-from engine.lifeline import (
+import engine.clients.publisher
+import engine.clients.reader
+import engine.clients.topics_reader
+from engine.clients.broker_liveness import (
     ASK_AFTER_S,
     JOIN_S_MAX,
     LOOK_EVERY_S,
@@ -26,10 +24,12 @@ from engine.lifeline import (
     Membership,
     Renewals,
 )
-from engine.partition_errors import ReaderErrors
-from engine.publisher import NotConfirmed, Publisher
-from engine.reader import PartitionReader
-from engine.topics_reader import TopicsReader
+from engine.clients.partition_errors import ReaderErrors
+from engine.clients.publisher import NotConfirmed, Publisher
+from engine.clients.reader import PartitionReader
+from engine.clients.topics_reader import TopicsReader
+from engine.clock import HeldClock
+from engine.errors import ConsumerLost, Exit
 
 
 class Cluster:
@@ -269,7 +269,7 @@ class FakeConsumer:
 def consumers(monkeypatch: pytest.MonkeyPatch) -> tuple[HeldClock, list[FakeConsumer]]:
     clock = HeldClock(0)
     FakeConsumer.made = []
-    for module in (engine.reader, engine.topics_reader):
+    for module in (engine.clients.reader, engine.clients.topics_reader):
         monkeypatch.setattr(module, "Consumer", FakeConsumer)
         monkeypatch.setattr(module, "SystemClock", lambda: clock)
     return clock, FakeConsumer.made
@@ -363,8 +363,8 @@ def test_a_publisher_that_is_cut_off_confirms_nothing_and_goes_on_with_another_c
             return super().monotonic_s()
 
     FakeProducer.made = []
-    monkeypatch.setattr(engine.publisher, "Producer", FakeProducer)
-    monkeypatch.setattr(engine.publisher, "POLL_S", 0.01)
+    monkeypatch.setattr(engine.clients.publisher, "Producer", FakeProducer)
+    monkeypatch.setattr(engine.clients.publisher, "POLL_S", 0.01)
     publisher = Publisher({}, "test", QuickClock(0))
     try:
         with pytest.raises(NotConfirmed, match="PURGE"):

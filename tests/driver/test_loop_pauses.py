@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from engine.clients.partition_errors import TRY_EVERY_S
+from engine.clients.stalled_partitions import LOOK_EVERY_S, NOT_FETCHING_S, TURN_S_MAX
 from engine.errors import ConsumerLost
-from engine.partition_errors import TRY_EVERY_S
+from engine.loop.assignment_setup import LOG_TAIL_LOST, Blocked
+from engine.loop.watch import Phase
 from engine.partitioner import partition_of
-from engine.standing import LOOK_EVERY_S, NOT_FETCHING_S, TURN_S_MAX
-from engine.takeover import LOG_TAIL_LOST, Blocked
-from engine.watch import Phase
 from tests.driver.engine_toy import ADD, ANSWERS, TIMERS, Toy
 from tests.driver.loop_rig import FETCHED, STEP_MS, Rig
 

@@ -9,12 +9,9 @@ import pytest
 from confluent_kafka import KafkaError
 from prometheus_client import CollectorRegistry, generate_latest
 
-import engine.reader
-import engine.topics_reader
-from engine.clock import HeldClock
-from engine.errors import ConsumerLost, Exit, PartitionError, check_message_error
-from engine.metrics import catalogue
-from engine.partition_errors import (
+import engine.clients.reader
+import engine.clients.topics_reader
+from engine.clients.partition_errors import (
     LOG_EVERY_S,
     PASSING_S,
     TRY_EVERY_S,
@@ -22,8 +19,11 @@ from engine.partition_errors import (
     PartitionErrors,
     Rest,
 )
-from engine.reader import PartitionReader
-from engine.topics_reader import TopicsReader
+from engine.clients.reader import PartitionReader
+from engine.clients.topics_reader import TopicsReader
+from engine.clock import HeldClock
+from engine.errors import ConsumerLost, Exit, PartitionError, check_message_error
+from engine.metrics import catalogue
 
 P4, P5 = ("t", 4), ("t", 5)
 WORDS = "Decompression of message at 7 failed"
@@ -262,7 +262,7 @@ class Consumer(Pausing):
 def test_a_reader_that_ends_fails_at_once_and_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replay, recovery, restore: what they have to read can not be read, and waiting helps
     nothing."""
-    monkeypatch.setattr(engine.reader, "Consumer", Consumer)
+    monkeypatch.setattr(engine.clients.reader, "Consumer", Consumer)
     reader = PartitionReader({}, "t", {4: 6, 5: 0})
     with pytest.raises(Exit, match=r"UNREADABLE: t partition 4 at offset 7: _BAD_COMPRESSION"):
         reader.read(10, 0.0)
@@ -272,7 +272,7 @@ def test_a_reader_that_follows_reads_its_other_partitions(
     monkeypatch: pytest.MonkeyPatch, clock: HeldClock
 ) -> None:
     """Verifier, control, the rail adapter's look ahead; and the projector and the API's tail."""
-    for module in (engine.reader, engine.topics_reader):
+    for module in (engine.clients.reader, engine.clients.topics_reader):
         monkeypatch.setattr(module, "Consumer", Consumer)
     process = PartitionErrors(clock)
     one = PartitionReader({}, "t", {4: 6, 5: 0}, errors=process.of("verifier"))

@@ -10,14 +10,15 @@ from typing import Any
 import msgspec
 import pytest
 
+from control import quarantine
 from core import records
 from core.header import InputHeader
 from core.payment import commands
 from core.rules import Rules
 from core.values import ZERO_HASH, Parties, Party, State, external_ref, payment_intent_id
 from engine.driver import Crashed, Driver
-from processors import quarantine, topology
-from schemas.parties import seal
+from schemas import topology
+from schemas.codec.parties import seal
 from tests.driver.payments_world import AMOUNT, CODEC, World, create_payment
 
 OUTCOME_BYTES_MAX = 10_000  # sentence and hashes; far below what the topic takes

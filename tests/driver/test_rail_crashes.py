@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from processors import topology
+from schemas import topology
 from tests.driver.rail_house import REFERENCE, WINDOW_MS, Fuse, House, Killed, Served
 
 EFFECTS_MAX = 40

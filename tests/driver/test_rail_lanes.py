@@ -12,12 +12,13 @@ import pytest
 from core.rules import parse
 from core.values import external_ref, payment_intent_id
 from engine.clock import SystemClock
-from engine.lanes import Lane, Lanes
 from engine.ports import InputRecord
-from engine.worker_settings import TryAgain
-from processors import rail, topology
-from processors.rail_record import SUBMIT_WINDOW_MS_MAX
-from processors.rail_worker import LANES, RANKS, ROOM
+from engine.worker.lanes import Lane, Lanes
+from engine.worker.settings import TryAgain
+from processors.rail import handler as rail
+from processors.rail.record import SUBMIT_WINDOW_MS_MAX
+from processors.rail.worker import LANES, RANKS, ROOM
+from schemas import topology
 from tests.driver.rail_house import PAYMENT, REFERENCE, House, Instance, Served, polled
 
 WAIT_S = 10.0

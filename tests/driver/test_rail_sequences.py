@@ -14,7 +14,7 @@ from core.header import InputHeader, OperatorHeader
 from core.payment import commands, events
 from core.payment.state import money_outcome, open_conflicts
 from core.values import State, external_ref
-from processors import topology
+from schemas import topology
 from tests.driver.payments_world import World
 from tests.driver.rail_house import CODEC, House, Served
 

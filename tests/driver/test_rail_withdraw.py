@@ -8,8 +8,8 @@ import pytest
 
 from core.values import external_ref
 from engine.errors import Exit
-from processors import topology
-from processors.rail_worker import OLD_MS, WITHDRAWN_KEPT_MS
+from processors.rail.worker import OLD_MS, WITHDRAWN_KEPT_MS
+from schemas import topology
 from tests.driver.rail_house import (
     CODEC,
     HOUR_MS,
@@ -292,7 +292,7 @@ def test_more_withdraws_than_can_be_remembered_end_the_process(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever forgot one could submit what was withdrawn."""
-    monkeypatch.setattr("processors.rail_worker.WITHDRAWN_MAX", 2)
+    monkeypatch.setattr("processors.rail.worker.WITHDRAWN_MAX", 2)
     instance = house.instance()
     for attempt in (1, 2, 3):
         house.instruct("WITHDRAW", attempt=attempt)

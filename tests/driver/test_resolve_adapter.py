@@ -11,21 +11,21 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from adapters.gateway import Gateway
-from adapters.ports import Resolve
-from adapters.resolve import DEFAULT_RULES, InBoxResolve, load_policy
-from adapters.resolve_scripted import ScriptedResolve
-from adapters.simulators.resolve import ResolveSimulator
 from core.payment.commands import ApprovalDecision, PolicyVerdict
 from core.payment.instructions import ApprovalRequest, PolicyCheckRequest
 from engine.clock import HeldClock
 from engine.ports import InputRecord
-from processors import topology
-from processors.adapter_metrics import AdapterMetrics
-from processors.adapter_ports import Work
-from processors.resolve import ResolveAdapter
-from schemas.parties import open_parties
-from schemas.setup import static_codec
+from gateways.connections import Gateway
+from gateways.ports import Resolve
+from gateways.resolve.policy import DEFAULT_RULES, InBoxResolve, load_policy
+from gateways.resolve.scripted import ScriptedResolve
+from gateways.resolve.simulator import ResolveSimulator
+from processors.adapter.metrics import AdapterMetrics
+from processors.adapter.ports import Work
+from processors.resolve.handler import ResolveAdapter
+from schemas import topology
+from schemas.codec.parties import open_parties
+from schemas.registry.setup import static_codec
 from tests.contracts.adapter_house import approval, payment, policy_check, serving
 from tests.driver.rail_house import MemoryLog
 

@@ -10,14 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
-from adapters.gateway import Gateway
-from adapters.resolve import DEFAULT_RULES, load_policy
-from adapters.resolve_scripted import ScriptedResolve
-from adapters.simulators.resolve import ResolveSimulator
 from core.header import InputHeader, OperatorHeader
 from core.payment.commands import CancelPayment, RequestApproval
 from engine.clock import SystemClock
-from processors import topology
+from gateways.connections import Gateway
+from gateways.resolve.policy import DEFAULT_RULES, load_policy
+from gateways.resolve.scripted import ScriptedResolve
+from gateways.resolve.simulator import ResolveSimulator
+from schemas import topology
 from tests.contracts.adapter_house import serving
 from tests.driver.funds_house import FundsHouse
 from tests.driver.payments_world import CODEC

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-import engine.takeover
-from engine.assignment import CLOCK_DIFFERENCE_MS_MAX, Committed
+import engine.loop.assignment_setup
 from engine.clock import HeldClock
 from engine.errors import Retry
+from engine.loop.assignment import CLOCK_DIFFERENCE_MS_MAX, Committed
+from engine.loop.assignment_setup import CLOCK_TRIES_MAX, Blocked, Takeover
+from engine.loop.watch import Health, Phase
 from engine.metrics import EngineMetrics
 from engine.settings import EngineSettings
-from engine.store import MemoryPartitionStore
-from engine.takeover import CLOCK_TRIES_MAX, Blocked, Takeover
-from engine.watch import Health, Phase
+from engine.store.store import MemoryPartitionStore
 from tests.driver.engine_toy import Toy, ToyControl
 
 Name = tuple[str, int]
@@ -109,7 +109,7 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
-    monkeypatch.setattr(engine.takeover, "read_all", lambda *_, **__: iter(()))
+    monkeypatch.setattr(engine.loop.assignment_setup, "read_all", lambda *_, **__: iter(()))
     return House(tmp_path)
 
 

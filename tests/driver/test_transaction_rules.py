@@ -14,10 +14,10 @@ from confluent_kafka import (
     KafkaException,
 )
 
-import engine.transaction
+import engine.loop.transaction
 from engine.clock import HeldClock
 from engine.errors import Abort, Exit, Fenced, Rebuild, Retry
-from engine.transaction import Status, TransactionalProducer, TransactionSettings, WrongOrder
+from engine.loop.transaction import Status, TransactionalProducer, TransactionSettings, WrongOrder
 
 NOW_MS = 1_767_225_600_000
 SETTINGS = TransactionSettings()
@@ -107,7 +107,7 @@ def producer(monkeypatch: pytest.MonkeyPatch) -> Iterator[TransactionalProducer]
     Client.made, Client.does, Client.takes_ms = [], {}, {}
     Client.clock = HeldClock(NOW_MS)
     Client.delivers = Delivered(TIMESTAMP_LOG_APPEND_TIME, NOW_MS)
-    monkeypatch.setattr(engine.transaction, "Producer", Client)
+    monkeypatch.setattr(engine.loop.transaction, "Producer", Client)
     made = TransactionalProducer({}, "npp-1", Client.clock, SETTINGS)
     made.init()
     yield made

@@ -16,11 +16,11 @@ import msgspec
 
 from engine.ports import Headers
 from engine.records import LogRecord
-from processors import topology as t
-from processors.payments import INPUTS
 from processors.replay import MemoryLog
 from processors.replay.log import Place
-from schemas.shape import Json
+from schemas import topology as t
+from schemas.codec.shape import Json
+from schemas.topology import INPUTS
 from tests.histories.hashes import Cut, Hashes
 
 FORMAT: Final = 1

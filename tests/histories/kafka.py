@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Final
 
 from app import settings
+from app.cli.cluster.replay import keyring_of
 from app.cluster import Cluster, open_registry
-from app.commands.replay import keyring_of
-from engine.reader import read_all
+from engine.clients.reader import read_all
 from engine.records import LogRecord
-from processors import topology as t
 from processors.replay.log import Place
-from schemas import catalogue, setup, wire
+from schemas import catalogue
+from schemas import topology as t
+from schemas.codec import wire
 from schemas.errors import Undecodable
-from schemas.registry import Registry
+from schemas.registry import setup
+from schemas.registry.client import Registry
 from tests.histories.file import TOPICS, Recording, Schema, recording
 
 QUIET_SECONDS: Final = 5.0  # nothing was written for so long, before and while it was read

@@ -12,9 +12,9 @@ import msgspec
 
 from core.payment.commands import CreatePayment, TimerDue
 from core.values import external_ref, payment_intent_id
-from processors.payments import ORIGINS
+from schemas.codec.parties import seal
 from schemas.errors import Unencodable
-from schemas.parties import seal
+from schemas.topology import ORIGINS
 from tests.histories.file import TOPICS, Recording, Schema, recording
 from tests.model import vocabulary as model
 from tests.model.runner import one, seeds_of

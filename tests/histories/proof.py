@@ -6,7 +6,7 @@ from app import rule_files
 from evidence.keys import Keyring
 from processors.replay import Report, Settings, verify
 from processors.replay.checkpointed import NO_CHECKPOINTS
-from schemas.parties import open_parties
+from schemas.codec.parties import open_parties
 from tests.histories.file import Recording, log_of
 from tests.histories.registry import codec_of
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from schemas import catalogue, definitions, setup
+from schemas import catalogue, definitions
 from schemas.codec import Codec
-from schemas.registry import guid_of
-from schemas.shape import Json
+from schemas.codec.shape import Json
+from schemas.registry import setup
+from schemas.registry.client import guid_of
 from tests.histories.file import Schema
 
 

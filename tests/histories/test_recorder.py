@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from engine.records import LogRecord
-from processors import topology as t
 from schemas import definitions
+from schemas import topology as t
 from tests.histories import __main__ as command
 from tests.histories import model, proof
 from tests.histories.file import TOPICS, Recording, Schema, log_of, read, recording, write

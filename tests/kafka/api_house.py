@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 import httpx
 from confluent_kafka import Consumer, TopicPartition
 
-from adapters.resolve import DEFAULT_RULES
-from api.access import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, SUBMITTER, VIEWER
-from api.auth_local import LocalIssuer
+from api.auth.access import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, SUBMITTER, VIEWER
+from api.auth.local import LocalIssuer
 from app.platform.children import free_ports
 from core.values import payment_intent_id
 from engine.clock import SystemClock
+from gateways.resolve.policy import DEFAULT_RULES
 from tests.kafka.harness import House
 from tests.kafka.processes import Process
 from tests.kafka.rest import end_offsets

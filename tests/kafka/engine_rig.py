@@ -15,8 +15,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer
 
+from engine.clients.reader import read_all
 from engine.partitioner import partition_of
-from engine.reader import read_all
 from engine.records import LogRecord
 from engine.topics import TopicAdmin, TopicSpec
 from tests.driver.engine_toy import ADD, CONTROL, JOURNAL, QUARANTINE, TOPICS, named

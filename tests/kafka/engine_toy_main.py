@@ -20,12 +20,12 @@ from prometheus_client import CollectorRegistry
 
 from engine.clock import SystemClock
 from engine.errors import EngineError
-from engine.loop import Loop
+from engine.loop.loop import Loop
+from engine.loop.transaction import TransactionSettings
+from engine.loop.watch import Health, start_watchdog, stop_on_signals
 from engine.metrics import EngineMetrics
 from engine.ports import CrashPoint
 from engine.settings import EngineSettings
-from engine.transaction import TransactionSettings
-from engine.watch import Health, start_watchdog, stop_on_signals
 from tests.driver.engine_toy import Toy, ToyControl
 
 EXIT_ENGINE = 3

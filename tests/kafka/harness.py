@@ -86,7 +86,7 @@ class House:
     def npp(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """One command of the product's command line."""
         done = subprocess.run(
-            [sys.executable, "-m", "app.cli", *arguments],
+            [sys.executable, "-m", "app.cli.npp", *arguments],
             env={**os.environ, **self.env}, cwd=ROOT, capture_output=True, text=True,
             timeout=NPP_SECONDS_MAX, check=False,
         )  # fmt: skip
@@ -103,7 +103,7 @@ class House:
         for name, url in (
             ("rail", self.rail), ("deposits", self.deposits), ("notifications", self.notifications),
         ):  # fmt: skip
-            command = [sys.executable, "-m", f"adapters.simulators.{name}"]
+            command = [sys.executable, "-m", f"gateways.{name}.simulator"]
             port = url.rpartition(":")[2]
             options = ["--port", port, "--profile", "test", "--behaviour", behaviour]
             if name == "rail":
@@ -128,7 +128,7 @@ class House:
 
     def _run(self, kind: str, name: str, env: dict[str, str]) -> Process:
         port = free_ports(1)[0]
-        command = [sys.executable, "-m", "app.cli", "run", kind]
+        command = [sys.executable, "-m", "app.cli.npp", "run", kind]
         return self._start(name, command, {**env, "NPP_METRICS_PORT": str(port)}, port)
 
     def _start(self, name: str, command: list[str], env: dict[str, str], port: int) -> Process:

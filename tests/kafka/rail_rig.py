@@ -14,31 +14,30 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from prometheus_client import CollectorRegistry
 
-from adapters.gateway import Gateway
-from adapters.rail_http import HttpRail
-from adapters.simulators.rail import RailSimulator
 from app.platform.broker import Cluster
 from app.topic_specs import topic_specs
+from app.wiring.workers import Parts, build_rail
+from control.fold import Control
 from core.header import InstructionHeader
 from core.payment.commands import RailReport
 from core.payment.instructions import RailInstruction
 from core.values import external_ref, payment_intent_id
+from engine.clients.groups import GroupAdmin
+from engine.clients.publisher import Publisher
+from engine.clients.reader import LogEnds, read_all
 from engine.clock import SystemClock
-from engine.groups import GroupAdmin
-from engine.publisher import Publisher
-from engine.reader import LogEnds, read_all
+from engine.loop.watch import Health
 from engine.records import LogRecord
 from engine.topics import TopicAdmin
-from engine.watch import Health
-from engine.worker import Worker
-from processors import topology
-from processors.adapter_build import Parts, build_rail
-from processors.adapter_metrics import AdapterMetrics
-from processors.control import Control
-from processors.rail_webhook import WebhookServer
-from schemas import catalogue
-from schemas.parties import open_parties, seal
-from schemas.setup import static_codec
+from engine.worker.worker import Worker
+from gateways.connections import Gateway
+from gateways.rail.http_client import HttpRail
+from gateways.rail.simulator import RailSimulator
+from processors.adapter.metrics import AdapterMetrics
+from processors.rail.webhook import WebhookServer
+from schemas import catalogue, topology
+from schemas.codec.parties import open_parties, seal
+from schemas.registry.setup import static_codec
 from tests.contracts.adapter_house import PARTIES
 
 SETTLE_SECONDS_MAX = 60.0

@@ -27,11 +27,11 @@ from confluent_kafka.admin import AdminClient
 
 from app.platform.broker import Cluster
 from app.topic_specs import acl_specs, kept_specs, topic_specs
+from engine.clients.publisher import Publisher
 from engine.clock import SystemClock
 from engine.errors import EngineError, Exit
-from engine.publisher import Publisher
+from engine.loop.transaction import TransactionalProducer, TransactionSettings
 from engine.topics import TopicAdmin
-from engine.transaction import TransactionalProducer, TransactionSettings
 from schemas import catalogue
 
 TOPICS: Final = catalogue.load()

@@ -40,7 +40,7 @@ class LockedHouse(House):
         port = free_ports(1)[0]
         env = {**self.login(principal), "NPP_METRICS_PORT": str(port)}
         env["NPP_INSTANCE_ID"] = f"{kind}-{principal}"
-        command = [sys.executable, "-m", "app.cli", "run", kind, *arguments]
+        command = [sys.executable, "-m", "app.cli.npp", "run", kind, *arguments]
         return self._start(f"{kind}-{principal}", command, env, port)
 
     def ask_as(self, principal: str, *arguments: str) -> str:

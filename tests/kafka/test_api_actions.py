@@ -12,7 +12,7 @@ from httpx import Response
 
 from app.platform.broker import Cluster
 from app.platform.children import pause_child
-from processors import topology
+from schemas import topology
 from tests.kafka.api_house import ACCEPTED, ApiHouse, refusal, until
 
 RETRY = {"attemptId": "att_002", "reason": "Resolve approved retry after rail timeout"}

@@ -17,12 +17,12 @@ import httpx
 import pytest
 import yaml
 
-from api.auth_keys import ASK_S_MIN
-from api.auth_local import LocalIssuer
+from api.auth.keys import ASK_S_MIN
+from api.auth.local import LocalIssuer
 from app.platform.broker import Cluster
 from engine.clock import SystemClock
 from engine.partitioner import partition_of
-from processors import topology
+from schemas import topology
 from tests.kafka.api_house import ACCEPTED, ApiHouse, refusal, until
 
 RETRY = {"attemptId": "att_002", "reason": "Resolve approved retry after rail timeout"}

@@ -9,9 +9,9 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from app.platform.broker import Cluster
+from control.fold import Control
+from engine.clients.control_reader import UNREADABLE_S_MAX, ControlReader
 from engine.clock import SystemClock
-from engine.control import UNREADABLE_S_MAX, ControlReader
-from processors.control import Control
 
 TOPIC = "control"
 AWAY_S = UNREADABLE_S_MAX + 2.0

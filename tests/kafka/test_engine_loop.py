@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from engine.lifeline import RENEWALS_MAX
-from engine.producing import MESSAGE_BYTES_MAX
+from engine.clients.broker_liveness import RENEWALS_MAX
+from engine.clients.producing import MESSAGE_BYTES_MAX
 from tests.driver.engine_toy import ADD, ANSWERS, JOURNAL, QUARANTINE, STATE
 from tests.kafka.engine_rig import Rig, rig
 from tests.kafka_source import Kafka

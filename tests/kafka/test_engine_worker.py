@@ -12,18 +12,19 @@ import msgspec
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
-from engine import standing, worker_consumer
+from engine.clients import stalled_partitions as standing
+from engine.clients.groups import GroupAdmin
+from engine.clients.publisher import Outgoing, Publisher
+from engine.clients.reader import LogEnds, read_all
 from engine.clock import SystemClock
-from engine.groups import GroupAdmin
+from engine.loop.watch import Health, Phase
 from engine.partitioner import partition_of
 from engine.ports import InputRecord
-from engine.publisher import Outgoing, Publisher
-from engine.reader import LogEnds, read_all
 from engine.records import LogRecord
 from engine.topics import TopicAdmin, TopicSpec
-from engine.watch import Health, Phase
-from engine.worker import Worker
-from engine.worker_settings import Handler, TryAgain, WorkerSettings
+from engine.worker import consumer as worker_consumer
+from engine.worker.settings import Handler, TryAgain, WorkerSettings
+from engine.worker.worker import Worker
 from tests.driver.engine_toy import ADD, ANSWERS, CONTROL, ToyControl
 from tests.kafka.engine_rig import Rig, rig
 from tests.kafka_source import Kafka

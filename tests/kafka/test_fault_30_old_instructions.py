@@ -10,7 +10,7 @@ import pytest
 
 from app.platform.broker import Cluster
 from core.values import external_ref, payment_intent_id
-from processors import topology
+from schemas import topology
 from tests.kafka.harness import rounds
 from tests.kafka.rail_rig import WINDOW_MS, Rig, rail_rig
 

@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from engine import lifeline, standing
+from engine.clients import broker_liveness as lifeline
+from engine.clients import stalled_partitions as standing
+from engine.clients.partition_errors import PartitionErrors
+from engine.clients.publisher import Outgoing
+from engine.clients.reader import PartitionReader, read_all
+from engine.clients.topics_reader import TopicsReader
 from engine.clock import SystemClock
 from engine.errors import Exit
-from engine.partition_errors import PartitionErrors
 from engine.partitioner import partition_of
 from engine.ports import InputRecord
-from engine.publisher import Outgoing
-from engine.reader import PartitionReader, read_all
-from engine.topics_reader import TopicsReader
 from tests.driver.engine_toy import ADD, ANSWERS
 from tests.kafka.engine_rig import Rig, rig
 from tests.kafka.test_engine_worker import Running, answer, answers

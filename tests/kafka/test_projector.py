@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from adapters.readmodel.model import Model, open_model
 from app.platform.children import free_ports, tail_of
 from core.records import PaymentLifecycle
-from processors import topology as t
-from schemas import catalogue, setup
+from readmodel.model import Model, open_model
+from schemas import catalogue
+from schemas import topology as t
+from schemas.registry import setup
 from tests.contracts.projection_house import dump
 from tests.kafka.harness import House
 from tests.kafka.processes import Process, answers
@@ -44,7 +45,7 @@ def model(house: House, tmp_path: Path) -> Iterator[Model]:
 
 def start(house: House, name: str = "projector-1") -> Process:
     port = free_ports(1)[0]
-    command = [sys.executable, "-m", "app.cli", "run", "projector"]
+    command = [sys.executable, "-m", "app.cli.npp", "run", "projector"]
     env = {"NPP_INSTANCE_ID": name, "NPP_METRICS_PORT": str(port)}
     return house._start(name, command, env, port)
 

@@ -16,16 +16,17 @@ from confluent_kafka.admin import AdminClient
 from app import settings
 from app.cluster import Cluster as ProductCluster
 from app.platform.broker import Cluster
+from control import quarantine
+from control.redrive_plan import HEADER_REDRIVEN
 from core.records import RedriveDone
+from engine.clients.producing import MESSAGE_BYTES_MAX
+from engine.clients.publisher import Publisher, Refused
+from engine.clients.reader import read_all
 from engine.clock import SystemClock
-from engine.producing import MESSAGE_BYTES_MAX
-from engine.publisher import Publisher, Refused
-from engine.reader import read_all
 from engine.records import LogRecord
 from examples import upstream_load as upstream
-from processors import quarantine, topology
-from processors.adapter_kafka import KafkaRecords
-from processors.redrive_plan import HEADER_REDRIVEN
+from processors.adapter.kafka import KafkaRecords
+from schemas import topology
 from tests.driver.engine_toy import ADD
 from tests.kafka.engine_rig import Rig, rig
 from tests.kafka.harness import House

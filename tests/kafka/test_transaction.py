@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from app.platform.broker import Cluster
 from engine.clock import SystemClock
 from engine.errors import Rebuild
-from engine.transaction import Status, TransactionalProducer, TransactionSettings
+from engine.loop.transaction import Status, TransactionalProducer, TransactionSettings
 
 TOPIC = "t"
 SHORT = TransactionSettings(end_s=0.5)

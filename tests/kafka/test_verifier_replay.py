@@ -13,19 +13,19 @@ from prometheus_client import CollectorRegistry
 from app.platform.broker import Cluster
 from app.topic_specs import topic_specs
 from core.records import Checkpoint, ProcessingStopped
+from engine.clients.partition_errors import PartitionErrors
 from engine.clock import SystemClock
 from engine.errors import Abort, Exit, Rebuild
-from engine.partition_errors import PartitionErrors
 from engine.partitioner import partition_of
 from engine.topics import TopicAdmin
 from evidence.keys import Keyring, signing_key_from_seed
-from processors import topology as t
 from processors.replay import KafkaReplayLog, Limit, Report, Settings, verify
-from processors.verifier import Verifier, VerifierMetrics
-from processors.verifier_kafka import KafkaVerifierLog
-from processors.verifier_store import DiskStore, VerifierStore
+from processors.verifier.kafka import KafkaVerifierLog
+from processors.verifier.process import Verifier, VerifierMetrics
+from processors.verifier.store import DiskStore, VerifierStore
 from schemas import catalogue
-from schemas.parties import open_parties
+from schemas import topology as t
+from schemas.codec.parties import open_parties
 from tests.contracts.clean_history import PARTITIONS, READ
 from tests.replay.world import World, rules_of
 

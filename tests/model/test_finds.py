@@ -9,15 +9,12 @@ from typing import Any
 
 import pytest
 
-from core.payment import (
-    decide_funds_actions,
-    decide_rail,
-    evolve,
-    flow_funds,
-    funds,
-    verdicts,
-)
 from core.payment import events as e
+from core.payment import evolve, funds
+from core.payment.flow import funds as flow_funds
+from core.payment.inputs import rail as decide_rail
+from core.payment.operator import funds_actions as decide_funds_actions
+from core.payment.operator import verdicts
 from tests.model.runner import one, seeds_of
 from tests.model.step import Violation
 

@@ -13,9 +13,9 @@ from engine.errors import Exit, Rebuild
 from engine.partitioner import partition_of
 from engine.records import LogRecord
 from evidence.chain import read_link
-from processors.topology import CHECKPOINTS, CONTROL, EVENTS
-from processors.verifier import Publication
+from processors.verifier.process import Publication
 from schemas.codec import Codec
+from schemas.topology import CHECKPOINTS, CONTROL, EVENTS
 
 PARTITIONS = 2
 CAUSE = Cause("cluster", "npp.customer.notified.v1", 0, 0, ZERO_HASH)

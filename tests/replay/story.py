@@ -17,6 +17,7 @@ from core.payment import events as e
 from core.payment.deadlines import with_deadline
 from core.payment.events import Event
 from core.payment.evolve import evolve
+from core.payment.lifecycle_record import lifecycle_record
 from core.payment.state import Payment
 from core.values import (
     FUNDS_LETTER,
@@ -29,11 +30,10 @@ from core.values import (
 )
 from engine.partitioner import partition_of
 from evidence.chain import event_hash
-from processors import topology as t
-from processors.payments_packing import lifecycle_record
 from processors.replay import MemoryLog
+from schemas import topology as t
 from schemas.codec import Codec
-from schemas.parties import seal as seal_parties
+from schemas.codec.parties import seal as seal_parties
 from tests.contracts.clean_history import CLUSTER, PARTITIONS, READ
 from tests.replay.world import rules_of
 

@@ -14,8 +14,8 @@ from core.records import PaymentLifecycle
 from engine.records import LogRecord
 from evidence.chain import event_hash, read_link
 from evidence.checkpoints import Range, Sealed, build, seal
-from processors import topology as t
 from processors.replay import MemoryLog, Report
+from schemas import topology as t
 from tests.replay.world import VERIFIER_KEY, World, place, replay
 
 

@@ -11,10 +11,10 @@ from core.payment import events as e
 from core.values import payment_intent_id
 from evidence.chain import event_hash, read_link
 from evidence.checkpoints import Range, build, seal
-from processors import topology as t
 from processors.replay import Limit, MemoryLog, Report, money
 from processors.replay.identity import problems
 from processors.replay.prove import IDENTITY
+from schemas import topology as t
 from tests.replay import money_histories as h
 from tests.replay import money_wrong as w
 from tests.replay import story as s

@@ -11,9 +11,9 @@ import pytest
 
 from core.payment.state import Payment, pack
 from evidence.chain import MissingSequence
-from processors import topology as t
-from processors.payments_packing import Known
+from processors.payments.packing import Known
 from processors.replay import Limit, rebuild
+from schemas import topology as t
 from tests.replay.world import World, place, replay, rules_of
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from core import records
 from core.payment import commands as c
 from core.values import external_ref, payment_intent_id
-from processors import topology as t
+from schemas import topology as t
 from tests.contracts.clean_history import SOURCE
 from tests.replay.world import World, replay
 

@@ -16,10 +16,10 @@ from engine.records import LogRecord
 from evidence.chain import event_hash
 from evidence.checkpoints import Range, Sealed, build, seal
 from evidence.keys import signing_key_from_seed
-from processors import topology as t
 from processors.replay import Limit, MemoryLog, Report, Settings, buckets, job, reading, verify
 from processors.replay.log import Place
-from schemas.parties import open_parties
+from schemas import topology as t
+from schemas.codec.parties import open_parties
 from tests.contracts.clean_history import PARTITIONS
 from tests.replay.world import VERIFIER_KEY, World, place, replay, rules_of
 

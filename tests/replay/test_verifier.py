@@ -16,11 +16,11 @@ from engine.records import LogRecord
 from evidence.chain import event_hash
 from evidence.checkpoints import CheckpointChain, Range, Sealed, build, seal
 from evidence.keys import Keyring, SigningKey, signing_key_from_seed
-from processors.topology import CHECKPOINTS, CONTROL, EVENTS
-from processors.verifier import Verifier, VerifierMetrics
-from processors.verifier_store import DiskStore, MemoryStore, VerifierStore
+from processors.verifier.process import Verifier, VerifierMetrics
+from processors.verifier.store import DiskStore, MemoryStore, VerifierStore
 from schemas.codec import Codec
-from schemas.setup import static_codec
+from schemas.registry.setup import static_codec
+from schemas.topology import CHECKPOINTS, CONTROL, EVENTS
 from tests.replay.journal import PARTITIONS, Journal, MemoryVerifierLog
 
 KEY = signing_key_from_seed(b"k" * 32)

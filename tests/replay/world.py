@@ -12,9 +12,9 @@ from core.values import payment_intent_id
 from engine.partitioner import partition_of
 from engine.records import LogRecord
 from evidence.keys import Keyring, signing_key_from_seed
-from processors import topology as t
 from processors.replay import Limit, MemoryLog, Report, Settings, verify
-from schemas.parties import open_parties
+from schemas import topology as t
+from schemas.codec.parties import open_parties
 from tests.contracts.clean_history import PARTITIONS, READ, RULES, SOURCE, Outside
 
 VERIFIER_KEY = signing_key_from_seed(bytes(32))  # the key that Outside signs with

@@ -1,0 +1,297 @@
+"""The way of a command: publish it, wait for its outcome, then until the read model shows it.
+
+One thread follows outcomes and quarantine for all who wait. Nothing is retried here: asking again
+gives the first result, since the engine recognises what it has done.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from typing import Any, Final
+
+import msgspec
+
+from api.actions.outcome_tail import Heard, OutcomeTail
+from api.actions.projection_watcher import Movement
+from api.services import Answer, MakeCommand, NotTaken, Principal, Stopped
+from control.current import ControlFold
+from control.fold import Control
+from core.header import InputHeader, OperatorHeader
+from core.records import Outcome
+from engine.clients.publisher import NotConfirmed, Publisher
+from engine.clock import MS_PER_S, Clock
+from engine.errors import EngineError
+from engine.partitioner import partition_of
+from readmodel.ports import Reader, ReadModelDown
+from schemas import topology
+from schemas.codec import Codec
+
+NOT_AFTER_S: Final = 60.0  # a command decided later is rejected COMMAND_EXPIRED
+CONFIRM_S_MAX: Final = 5.0
+OUTCOME_WAIT_S: Final = 10.0
+PROJECTED_WAIT_S_MAX: Final = 2.0
+LOOK_S_MAX: Final = 0.25  # between two looks into a read model that says nothing
+CONTROL_SEEN_S_MAX: Final = 3.0
+WAITERS_MAX: Final = 200
+PENDING_MAX: Final = 10_000  # commands without a known outcome that are remembered
+CREATION_EVENTS_MAX: Final = 8  # more than one decision about a new payment makes
+COMMAND_ID_BYTES: Final = 16
+NO_LIMIT: Final = 0  # `not_after` of a creation: it has none, its idempotency key makes it safe
+
+
+class KafkaCommands:
+    """See api.services.Commands. Safe for many threads; `start` before use, `close` after it."""
+
+    def __init__(
+        self,
+        *,
+        publisher: Publisher,
+        codec: Codec,
+        reader: Reader,
+        clock: Clock,
+        tail: OutcomeTail,
+        control: ControlFold,
+        partitions: int,
+        wait_s: float = OUTCOME_WAIT_S,
+    ) -> None:
+        """`partitions`: of the payments' topics; `wait_s`: how long an outcome is waited for."""
+        self._publisher = publisher
+        self._codec = codec
+        self._reader = reader
+        self._clock = clock
+        self._tail = tail
+        self._control = control
+        self._partitions = partitions
+        self._wait_s = wait_s
+        self._movement = Movement(reader)
+        self._waiting = threading.BoundedSemaphore(WAITERS_MAX)
+        self._pending: OrderedDict[str, int] = OrderedDict()
+        self._lock = threading.Lock()
+        self._unwritable: str | None = None
+
+    def start(self) -> None:
+        """Begin to follow. Raises Exit when the topics can not be read."""
+        self._control.start()
+        self._tail.start()
+
+    def close(self) -> None:
+        """Stop following; the publisher is its owner's to close."""
+        self._movement.close()
+        self._tail.close()
+        self._control.close()
+
+    def not_ready(self) -> str | None:
+        """Why commands should go to another instance, or None. A STOP is no such reason."""
+        return self._control.unreadable() or self._tail.failure() or self._unwritable
+
+    # -- commands --------------------------------------------------------------------------------
+
+    def operate(
+        self,
+        principal: Principal,
+        payment_intent_id: str,
+        make: MakeCommand,
+        *,
+        approval_id: str | None = None,
+        traceparent: str | None = None,
+    ) -> Answer:
+        """As api.services.Commands. Raises Unencodable for what no record can hold."""
+        now = self._clock.now_ms()
+        not_after = now + int(NOT_AFTER_S * MS_PER_S)
+        header = self._header(payment_intent_id, now, traceparent)
+        operator = OperatorHeader(
+            operator_id=principal.id,
+            roles=tuple(sorted(principal.roles)),
+            token_id=principal.token_id,
+            not_after=not_after,
+            approval_id=approval_id,
+        )
+        command = make(header, operator)
+        return self._ask(topology.OPERATOR_COMMANDS, header, command, not_after, self._heard)
+
+    def submit(self, payment_intent_id: str, make: Any, traceparent: str | None = None) -> Answer:
+        """As api.services.Commands; `make(header)` gives the CreatePayment. Raises Unencodable."""
+        header = self._header(payment_intent_id, self._clock.now_ms(), traceparent)
+        command = make(header)
+        return self._ask(topology.API_COMMANDS, header, command, NO_LIMIT, self._heard_or_created)
+
+    def pending(self, command_id: str) -> int | None:
+        """As api.services.Commands; 0 for a creation, which has no time limit."""
+        with self._lock:
+            return self._pending.get(command_id)
+
+    def _header(self, payment_id: str, now: int, traceparent: str | None) -> InputHeader:
+        return InputHeader(
+            payment_intent_id=payment_id,
+            command_id="cmd-" + secrets.token_hex(COMMAND_ID_BYTES),
+            sent_at=now,
+            traceparent=traceparent,
+        )
+
+    def _ask(
+        self,
+        topic: str,
+        header: InputHeader,
+        command: Any,
+        not_after: int,
+        hear: Callable[[InputHeader, Future[Heard], float], Heard | None],
+    ) -> Answer:
+        self._require_running()
+        value = self._codec.encode(topic, command)
+        command_id = header.command_id or ""
+        if not self._waiting.acquire(blocking=False):
+            raise Stopped(f"{WAITERS_MAX} commands wait for their outcome already; ask again.")
+        try:
+            self._remember(command_id, not_after)
+            future = self._tail.expect(header.payment_intent_id, command_id)
+            try:
+                self._publish(topic, header.payment_intent_id, value)
+                until_s = self._clock.monotonic_s() + self._wait_s
+                heard = hear(header, future, until_s)
+            finally:
+                self._tail.forget(header.payment_intent_id, command_id)
+            if heard is None:
+                return Answer(command_id, not_after)
+            self._settle(command_id)
+            if heard.outcome is None:
+                return Answer(command_id, not_after, quarantined=heard.quarantined)
+            projected = self._projected(heard.outcome)
+            return Answer(command_id, not_after, outcome=heard.outcome, projected=projected)
+        finally:
+            self._waiting.release()
+
+    def _publish(self, topic: str, payment_id: str, value: bytes) -> None:
+        partition = self._partition_of(payment_id)
+        try:
+            publish(self._publisher, topic, payment_id.encode(), value, partition)
+        except NotTaken as error:
+            if isinstance(error.__cause__, EngineError):  # no waiting cures it
+                self._unwritable = f"commands can not be written: {error.__cause__.code}"
+            raise
+        self._unwritable = None
+
+    def _heard(self, _: InputHeader, future: Future[Heard], until_s: float) -> Heard | None:
+        try:
+            return future.result(max(0.0, until_s - self._clock.monotonic_s()))
+        except NotYet:
+            return None
+
+    def _heard_or_created(
+        self, header: InputHeader, future: Future[Heard], until_s: float
+    ) -> Heard | None:
+        """An accepted creation has no outcome record: its first event says whose it is."""
+        with self._movement.of(self._partition_of(header.payment_intent_id)) as moved:
+            future.add_done_callback(lambda _: moved.set())
+            while True:
+                moved.clear()
+                if future.done():
+                    return future.result()
+                created = created_by(self._reader, self._codec, header)
+                if created is not None:
+                    return Heard(outcome=created)
+                left_s = until_s - self._clock.monotonic_s()
+                if left_s <= 0:
+                    return None
+                moved.wait(min(left_s, LOOK_S_MAX))
+
+    def _projected(self, outcome: Outcome) -> bool:
+        """Whether the read model shows the outcome's last event, in time."""
+        if outcome.to_sequence == 0:
+            return True
+        until_s = self._clock.monotonic_s() + PROJECTED_WAIT_S_MAX
+        with self._movement.of(self._partition_of(outcome.payment_intent_id)) as moved:
+            while True:
+                moved.clear()
+                try:
+                    row = self._reader.payment(outcome.payment_intent_id)
+                except ReadModelDown:
+                    return False
+                if row is not None and row.sequence >= outcome.to_sequence:
+                    return True
+                left_s = until_s - self._clock.monotonic_s()
+                if left_s <= 0:
+                    return False
+                moved.wait(min(left_s, LOOK_S_MAX))
+
+    def _partition_of(self, payment_id: str) -> int:
+        return partition_of(payment_id.encode(), self._partitions)
+
+    def _remember(self, command_id: str, not_after: int) -> None:
+        with self._lock:
+            self._pending[command_id] = not_after
+            while len(self._pending) > PENDING_MAX:
+                self._pending.popitem(last=False)
+
+    def _settle(self, command_id: str) -> None:
+        with self._lock:
+            self._pending.pop(command_id, None)
+
+    # -- control ---------------------------------------------------------------------------------
+
+    def control(self) -> Control:
+        """As api.services.Commands."""
+        return self._control.now()
+
+    def write_control(self, record: msgspec.Struct) -> int:
+        """As api.services.Commands; returns when `control` shows the record, or after
+        CONTROL_SEEN_S_MAX."""
+        value = self._codec.encode(topology.CONTROL, record)
+        offset = publish(self._publisher, topology.CONTROL, None, value, 0)
+        self._control.wait_for(offset, CONTROL_SEEN_S_MAX)
+        return offset
+
+    def _require_running(self) -> None:
+        control = self._control.now()
+        why = control.ready() or control.stopped()
+        if why is not None:
+            raise Stopped(f"Processing is stopped: {why}")
+
+
+def publish(
+    publisher: Publisher, topic: str, key: bytes | None, value: bytes, partition: int
+) -> int:
+    """One record, confirmed in CONFIRM_S_MAX; its offset. Raises NotTaken."""
+    try:
+        placed = publisher.publish(topic, key, value, partition=partition, timeout_s=CONFIRM_S_MAX)
+    except (NotConfirmed, EngineError) as error:
+        raise NotTaken(
+            "Kafka did not confirm the record: it may be on the log or not. "
+            "Asking again is recognised as the same."
+        ) from error
+    return placed.offset
+
+
+def created_by(reader: Reader, codec: Codec, header: InputHeader) -> Outcome | None:
+    """The outcome of an accepted creation, from the read model's first events of the payment."""
+    try:
+        events = reader.events(header.payment_intent_id, 0, CREATION_EVENTS_MAX)
+    except ReadModelDown:
+        return None
+    if not events or header.command_id is None or events[0].command_id != header.command_id:
+        return None
+    first = events[0]
+    place = (first.cause_topic, first.cause_partition, first.cause_offset)
+    made = [e for e in events if (e.cause_topic, e.cause_partition, e.cause_offset) == place]
+    last = made[-1]
+    event = codec.decode(topology.EVENTS, first.raw)
+    return Outcome(
+        payment_intent_id=header.payment_intent_id,
+        cause=event.header.cause,
+        input_type="CreatePayment",
+        result="ACCEPTED",
+        code=None,
+        rule=None,
+        sentence=None,
+        first_difference=None,
+        decided_at=event.header.decided_at,
+        rule_set=event.header.rule_set,
+        from_sequence=first.sequence,
+        to_sequence=last.sequence,
+        state=last.state,
+        money_outcome="OPEN",
+    )

@@ -1,0 +1,201 @@
+"""Bodies of what can be asked for. Names are those on the wire.
+
+Only shape is checked here: what a value may be is the engine's to say, with its rule.
+"""
+
+# ruff: noqa: N815 — fields are named as on the wire
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from api.edge.bodies import Body, Identifier, Text
+from core.payment.operator.actions import MARK_FAILED_REASONS
+from core.payment.operator.verdicts import VERDICTS
+from core.values import Action, FundsOperation, attempt_id, attempt_number
+
+INT64_MAX: Final = 2**63 - 1
+EXACT_MAX: Final = 2**53 - 1  # beyond it not every reader of JSON keeps a number exact
+PARTY_CHARACTERS_MAX: Final = 256  # of a name or a PayID; the rule set's own limits are below
+OFFSETS_COUNT_MAX: Final = 100  # of one redrive asked for over HTTP
+
+
+def _attempt_id(given: object) -> object:
+    """att_001 of `att_001`, `1` and 1; what is neither a text nor a number is said by its type."""
+    text = str(given) if type(given) is int else given
+    if not isinstance(text, str):
+        return given
+    number = attempt_number(text)
+    if number is None:
+        raise PydanticCustomError("attempt_id", "no attempt")
+    return attempt_id(number)
+
+
+_NUMBER: Final = "[1-9][0-9]{0,2}|0[1-9][0-9]?|00[1-9]"  # not zero
+_NAME: Final = "att_([1-9][0-9]{2}|0[1-9][0-9]|00[1-9])"
+
+AttemptId = Annotated[
+    str,
+    BeforeValidator(_attempt_id),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": f"^({_NUMBER}|{_NAME})$"},
+                {"type": "integer", "minimum": 1, "maximum": 999},
+            ],
+            "description": "An attempt: `att_001`, or its number, as text or number.",
+        }
+    ),
+]
+Cents = Annotated[int, Field(ge=-INT64_MAX, le=INT64_MAX, description="Integer cents.")]
+Time = (
+    Annotated[str, StringConstraints(max_length=40), Field(description="ISO 8601 with a zone.")]
+    | Annotated[int, Field(ge=0, le=INT64_MAX, description="Epoch milliseconds.")]
+)
+# Listed for the document; that another word is refused, and how, is the engine's.
+MarkReason = Annotated[Identifier, Field(json_schema_extra={"enum": sorted(MARK_FAILED_REASONS)})]
+Verdict = Annotated[Identifier, Field(json_schema_extra={"enum": sorted(VERDICTS)})]
+PartyText = Annotated[str, StringConstraints(max_length=PARTY_CHARACTERS_MAX)]
+Offset = Annotated[int, Field(ge=0, le=EXACT_MAX)]
+
+
+class Act(Body):
+    """Of every gated action. `operatorId`, when given, must be the caller's own id; without
+    `approvalId` the oldest approval that fits is used. A header Idempotency-Key is not looked at:
+    the same action again is recognised by what it asks for, and gives the first result."""
+
+    operatorId: Identifier | None = None
+    approvalId: Identifier | None = None
+
+
+class Retry(Act):
+    """`attemptId` is the new attempt's: after att_001 it is att_002."""
+
+    attemptId: AttemptId = Field(examples=["att_002"])
+    reason: Text = Field(examples=["Resolve approved retry after rail timeout"])
+
+
+class Cancel(Act):
+    """`customerId` is the customer's confirmation, for a cancellation that a customer asked for."""
+
+    reason: Text = Field(examples=["Customer requested cancellation"])
+    customerId: Identifier | None = None
+
+
+class MarkFailed(Act):
+    """`reason` is one of the failure reasons but CANCELLED and EXPIRED."""
+
+    reason: MarkReason = Field(examples=["RAIL"])
+    details: Text = Field(examples=["NPP rail returned error code 503"])
+
+
+class Expire(Act):
+    reason: Text
+
+
+class OfAttempt(Act):
+    """Release of a hold, reversal of a capture, or the debit for a second settlement: of one
+    attempt's funds."""
+
+    attemptId: AttemptId
+    reason: Text
+
+
+class RepeatFunds(Body):
+    """Deposits Core is asked again for what it refused: the operation of one attempt."""
+
+    attemptId: AttemptId
+    operation: FundsOperation = Field(strict=False, examples=["CAPTURE"])
+    reason: Text
+    operatorId: Identifier | None = None
+
+
+class Resolve(Act):
+    """`verdict` on one attempt of the payment. `amount` (cents) belongs to RETURNED: how much came
+    back, as it was approved."""
+
+    attemptId: AttemptId
+    verdict: Verdict
+    details: Text
+    amount: Cents | None = None
+
+
+class RequestResume(Body):
+    """The first of two persons asks to take a parked payment up."""
+
+    reason: Text
+    operatorId: Identifier | None = None
+
+
+class ResumePayment(RequestResume):
+    """The caller is the second person. Who the first one is stands in the control topic;
+    `requestedBy`, when given, must be that person."""
+
+    requestedBy: Identifier | None = None
+
+
+class RequestApproval(Body):
+    """`attemptId` defaults to the present attempt. `failureReason` belongs to MARK_FAILED;
+    `conflictId`, `verdict` and `amount` (cents) to RESOLVE_RECONCILIATION."""
+
+    action: Action = Field(strict=False)
+    reason: Text
+    attemptId: AttemptId | None = None
+    failureReason: MarkReason | None = None
+    conflictId: Identifier | None = None
+    verdict: Verdict | None = None
+    amount: Cents | None = None
+    operatorId: Identifier | None = None
+
+
+class Decide(Body):
+    """A second person's word on an approval."""
+
+    reason: Text
+    operatorId: Identifier | None = None
+
+
+class Party(Body):
+    """BSB and account; a creditor may have a PayID (TELI, EMAL, AUBN, ORGN) instead."""
+
+    name: PartyText
+    bsb: PartyText | None = None
+    account: PartyText | None = None
+    payIdType: PartyText | None = None
+    payId: PartyText | None = None
+
+
+class CreatePayment(Body):
+    """The header Idempotency-Key names the payment within the caller's source."""
+
+    amount: Cents = Field(examples=[1250])
+    currency: Identifier = Field(examples=["AUD"])
+    debtor: Party
+    creditor: Party
+    endToEndId: Identifier = Field(examples=["INV-2026-0042"])
+    service: Identifier = Field(examples=["x2p1"])
+    remittance: Text | None = None
+    uetr: Identifier | None = None
+    customerId: Identifier | None = None
+    requestedExecutionTime: Time | None = None
+    expiresAt: Time | None = None
+
+
+class Reason(Body):
+    reason: Text
+
+
+class QuarantinedRecords(Body):
+    """Quarantined records of one partition. `paymentIntentId` (or an externalRef) assigns
+    unmatched reports to that payment."""
+
+    partition: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    offsets: Annotated[list[Offset], Field(min_length=1, max_length=OFFSETS_COUNT_MAX)]
+    paymentIntentId: Identifier | None = None
+
+
+class RequestRedrive(QuarantinedRecords):
+    reason: Text

@@ -1,0 +1,192 @@
+"""What operators do to a payment: each call is one command, and its answer is the outcome.
+
+A header Idempotency-Key is not needed and not looked at: the same action again is recognised by
+what it asks for, and gives the first result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.actions import answers, models
+from api.auth.guard import router as guarded
+from api.auth.sign_in import Caller, Use, sees_personal
+from api.edge import problems
+from api.edge.paths import ConflictId, PaymentId
+from api.services import MakeCommand, Principal, Services
+from core.payment import commands
+from core.values import attempt_number
+from schemas.errors import Unencodable
+
+router = guarded()
+PAYMENT = "/api/payments/{payment_intent_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """Who acts on which payment."""
+
+    request: Request
+    principal: Principal
+    services: Services
+    payment_intent_id: str
+
+    async def act(self, asked: Any, make: MakeCommand) -> Response:
+        """Publish the command that `make` gives and answer with its outcome. Raises Problem."""
+        return await answers.in_command_thread(lambda: self._act(asked, make))
+
+    def check_operator(self, asked: Any) -> None:
+        """As `answers.check_operator`, of the body's own fields."""
+        answers.check_operator(
+            self.request,
+            self.services,
+            self.principal,
+            asked.operatorId,
+            payment_intent_id=self.payment_intent_id,
+            reason=asked.reason if hasattr(asked, "reason") else asked.details,
+        )
+
+    def _act(self, asked: Any, make: MakeCommand) -> Response:
+        self.check_operator(asked)
+        try:
+            answer = self.services.commands.operate(
+                self.principal,
+                self.payment_intent_id,
+                make,
+                approval_id=getattr(asked, "approvalId", None),
+                traceparent=answers.traceparent(self.request),
+            )
+        except Unencodable:
+            raise problems.invalid("body", "does not fit into a record") from None
+        personal = sees_personal(self.principal)
+        return answers.respond(self.services, self.payment_intent_id, answer, personal=personal)
+
+
+async def _acting(request: Request, who: Caller, use: Use, payment_intent_id: PaymentId) -> Acting:
+    return Acting(request, who, use, payment_intent_id)
+
+
+OnPayment = Annotated[Acting, Depends(_acting)]
+
+
+@router.post(f"{PAYMENT}/retry", summary="Retry a failed payment", **answers.TAKEN)
+async def retry(on: OnPayment, asked: models.Retry) -> Response:
+    """Makes the next attempt; needs an approval RETRY, or RETRY_UNCERTAIN."""
+    return await on.act(
+        asked,
+        lambda header, operator: commands.RetryPayment(
+            header, operator, asked.attemptId, asked.reason
+        ),
+    )
+
+
+@router.post(f"{PAYMENT}/cancel", summary="Cancel a payment", **answers.TAKEN)
+async def cancel(on: OnPayment, asked: models.Cancel) -> Response:
+    """In CREATED, AUTHORISED or SENT; needs an approval CANCEL."""
+    return await on.act(
+        asked,
+        lambda header, operator: commands.CancelPayment(
+            header, operator, asked.reason, asked.customerId
+        ),
+    )
+
+
+@router.post(f"{PAYMENT}/mark-failed", summary="Mark a payment failed", **answers.TAKEN)
+async def mark_failed(on: OnPayment, asked: models.MarkFailed) -> Response:
+    """In SENT or ACKNOWLEDGED; needs an approval MARK_FAILED with this reason."""
+    return await on.act(
+        asked,
+        lambda header, operator: commands.MarkPaymentFailed(
+            header, operator, asked.reason, asked.details
+        ),
+    )
+
+
+@router.post(f"{PAYMENT}/expire", summary="Expire a payment", **answers.TAKEN)
+async def expire(on: OnPayment, asked: models.Expire) -> Response:
+    """In AUTHORISED; from SENT on it needs an approval EXPIRE."""
+    return await on.act(
+        asked,
+        lambda header, operator: commands.ExpirePayment(header, operator, asked.reason),
+    )
+
+
+@router.post(f"{PAYMENT}/release", summary="Release a deferred hold", **answers.TAKEN)
+async def release_early(on: OnPayment, asked: models.OfAttempt) -> Response:
+    """Before non-payment is certain; needs an approval RELEASE_EARLY."""
+    return await on.act(
+        asked,
+        lambda header, operator: commands.ReleaseFunds(
+            header, operator, number_of(asked.attemptId), asked.reason
+        ),
+    )
+
+
+@router.post(f"{PAYMENT}/reverse", summary="Reverse captured funds", **answers.TAKEN)
+async def reverse(on: OnPayment, asked: models.OfAttempt) -> Response:
+    """Needs an approval REVERSE."""
+    return await on.act(
+        asked,
+        lambda header, operator: commands.ReverseCapture(
+            header, operator, number_of(asked.attemptId), asked.reason
+        ),
+    )
+
+
+@router.post(f"{PAYMENT}/debit", summary="Debit for a second settlement", **answers.TAKEN)
+async def debit(on: OnPayment, asked: models.OfAttempt) -> Response:
+    """The rail settled the payment twice, and the second settlement was found true: debits the
+    customer for it. Needs an approval DEBIT_AGAIN of its own."""
+    return await on.act(
+        asked,
+        lambda header, operator: commands.DebitFunds(
+            header, operator, number_of(asked.attemptId), asked.reason
+        ),
+    )
+
+
+@router.post(f"{PAYMENT}/funds/repeat", summary="Ask Deposits Core again", **answers.TAKEN)
+async def repeat_funds(on: OnPayment, asked: models.RepeatFunds) -> Response:
+    """For what it refused for certain; silence is repeated by the system itself. No approval: the
+    operation was decided before, and moves the same money once."""
+    return await on.act(
+        asked,
+        lambda header, operator: commands.RepeatFundsRequest(
+            header, operator, number_of(asked.attemptId), str(asked.operation), asked.reason
+        ),
+    )
+
+
+@router.post(
+    f"{PAYMENT}/conflicts/{{conflict_id}}/resolve",
+    summary="Resolve a conflict",
+    **answers.TAKEN,
+)
+async def resolve_reconciliation(
+    on: OnPayment, conflict_id: ConflictId, asked: models.Resolve
+) -> Response:
+    """Needs an approval RESOLVE_RECONCILIATION of the same conflict and verdict."""
+    return await on.act(
+        asked,
+        lambda header, operator: commands.ResolveReconciliation(
+            header,
+            operator,
+            conflict_id,
+            number_of(asked.attemptId),
+            asked.verdict,
+            asked.details,
+            asked.amount,
+        ),
+    )
+
+
+def number_of(attempt_id: str) -> int:
+    """2 of att_002; the body's model has made it of that form."""
+    number = attempt_number(attempt_id)
+    assert number is not None
+    return number

@@ -1,0 +1,56 @@
+"""Approvals: asking for one, and a second person's word on it."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from api.actions import answers, models
+from api.actions.routes import PAYMENT, Acting, OnPayment, number_of
+from api.auth.guard import router as guarded
+from api.edge.paths import ApprovalId
+from core.payment import commands
+
+router = guarded()
+
+
+@router.post(f"{PAYMENT}/approvals", summary="Ask for an approval", **answers.TAKEN)
+async def request_approval(on: OnPayment, asked: models.RequestApproval) -> Response:
+    """Asks Resolve; the answer names the approval. It is bound to these parameters, to the
+    requester, and to the payment's attempt and phase."""
+    attempt = None if asked.attemptId is None else number_of(asked.attemptId)
+
+    return await on.act(
+        asked,
+        lambda header, operator: commands.RequestApproval(
+            header,
+            operator,
+            str(asked.action),
+            asked.reason,
+            attempt,
+            asked.failureReason,
+            asked.conflictId,
+            asked.verdict,
+            asked.amount,
+        ),
+    )
+
+
+@router.post(f"{PAYMENT}/approvals/{{approval_id}}/approve", summary="Approve", **answers.TAKEN)
+async def approve(on: OnPayment, approval_id: ApprovalId, asked: models.Decide) -> Response:
+    """Of a request that Resolve has referred to a person; not one's own."""
+    return await _decide(on, approval_id, asked, "APPROVED")
+
+
+@router.post(f"{PAYMENT}/approvals/{{approval_id}}/reject", summary="Reject", **answers.TAKEN)
+async def reject(on: OnPayment, approval_id: ApprovalId, asked: models.Decide) -> Response:
+    """Of a request that Resolve has referred to a person."""
+    return await _decide(on, approval_id, asked, "REJECTED")
+
+
+async def _decide(on: Acting, approval_id: str, asked: models.Decide, verdict: str) -> Response:
+    return await on.act(
+        asked,
+        lambda header, operator: commands.DecideApproval(
+            header, operator, approval_id, verdict, asked.reason
+        ),
+    )

@@ -1,0 +1,175 @@
+"""Writes to the audit log what was asked and did not become a command, before it is answered.
+
+Refused sign-ins have no name and no limit: some of each minute are written one by one, the rest of
+it as one record that says how many.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+from typing import Final
+
+import orjson
+import structlog
+
+from api.actions.commands import publish
+from api.services import NotTaken, Principal
+from core.records import OperatorAudit
+from engine.clients.publisher import Publisher
+from engine.clock import Clock
+from engine.partitioner import partition_of
+from schemas import topology
+from schemas.codec import Codec
+
+log = structlog.get_logger("npp.api")
+
+ANONYMOUS: Final = "anonymous"
+SINGLE_COUNT_MAX: Final = 20  # anonymous notes written one by one in each window
+WINDOW_S: Final = 60.0
+KINDS_COUNT_MAX: Final = 100  # of what is counted together
+PATH_CHARACTERS_MAX: Final = 300
+TEXT_CHARACTERS_MAX: Final = 1_000
+SEGMENT_CHARACTERS_MAX: Final = 64  # longer ones are no ids of ours: a token, perhaps
+AUDIT_ID_BYTES: Final = 12
+CLOSE_S_MAX: Final = 10.0
+HIDDEN: Final = "..."
+_UNSAFE: Final = re.compile(r"[^\x21-\x7e]")
+
+Kind = tuple[str, str, str, int, str, str]  # action, method, path, status, code, rule
+
+
+class KafkaAudit:
+    """See api.services.Audit. Safe for many threads; `start` before use, `close` after it."""
+
+    def __init__(
+        self, *, publisher: Publisher, codec: Codec, clock: Clock, partitions: int
+    ) -> None:
+        """`partitions`: of the audit topic."""
+        self._publisher = publisher
+        self._codec = codec
+        self._clock = clock
+        self._partitions = partitions
+        self._lock = threading.Lock()
+        self._window_s = clock.monotonic_s()
+        self._single = 0
+        self._counted: dict[Kind, int] = {}
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="npp-audit", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write what was counted, window by window."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what was counted and stop."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join(CLOSE_S_MAX)
+
+    def note(
+        self,
+        principal: Principal | None,
+        action: str,
+        *,
+        method: str,
+        path: str,
+        status: int,
+        payment_intent_id: str | None = None,
+        reason: str | None = None,
+        code: str | None = None,
+        rule: str | None = None,
+        sentence: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        """As api.services.Audit; of a caller without a name it may only be counted."""
+        place = shown_path(path)
+        if principal is None:
+            kind = (action, method, place, status, code or "", rule or "")
+            if self._count(kind):
+                return
+        self._write(
+            OperatorAudit(
+                audit_id=_audit_id(),
+                at=self._clock.now_ms(),
+                operator_id=ANONYMOUS if principal is None else principal.id,
+                roles=() if principal is None else tuple(sorted(principal.roles)),
+                action=action,
+                method=method,
+                path=place,
+                status=status,
+                token_id=None if principal is None else principal.token_id,
+                client_id=None if principal is None else principal.client_id,
+                payment_intent_id=payment_intent_id,
+                reason=_text(reason),
+                code=code,
+                rule=rule,
+                sentence=_text(sentence),
+                detail=detail,
+            )
+        )
+
+    def _count(self, kind: Kind) -> bool:
+        """Whether this one is counted instead of written."""
+        with self._lock:
+            if self._single < SINGLE_COUNT_MAX:
+                self._single += 1
+                return False
+            if kind not in self._counted and len(self._counted) >= KINDS_COUNT_MAX:
+                kind = (kind[0], kind[1], HIDDEN, *kind[3:])
+            self._counted[kind] = self._counted.get(kind, 0) + 1
+            return True
+
+    def _run(self) -> None:
+        while not self._closing.wait(WINDOW_S):
+            self._end_window()
+        self._end_window()
+
+    def _end_window(self) -> None:
+        with self._lock:
+            since_s, self._window_s = self._window_s, self._clock.monotonic_s()
+            counted, self._counted, self._single = self._counted, {}, 0
+        seconds = round(self._window_s - since_s)
+        for kind, times in counted.items():
+            try:
+                self._write(self._summary(kind, times, seconds))
+            except NotTaken:
+                log.exception("audit_not_written", action=kind[0], rule=kind[5], times=times)
+
+    def _summary(self, kind: Kind, times: int, seconds: int) -> OperatorAudit:
+        action, method, path, status, code, rule = kind
+        return OperatorAudit(
+            audit_id=_audit_id(),
+            at=self._clock.now_ms(),
+            operator_id=ANONYMOUS,
+            roles=(),
+            action=action,
+            method=method,
+            path=path,
+            status=status,
+            code=code or None,
+            rule=rule or None,
+            sentence="More of the same, counted and not written one by one.",
+            detail=orjson.dumps({"times": times, "seconds": seconds}).decode(),
+        )
+
+    def _write(self, record: OperatorAudit) -> None:
+        key = (record.payment_intent_id or record.operator_id).encode()
+        value = self._codec.encode(topology.AUDIT, record)
+        publish(self._publisher, topology.AUDIT, key, value, partition_of(key, self._partitions))
+
+
+def shown_path(path: str) -> str:
+    """A path fit to be kept: no query, nothing unprintable, nothing as long as a token."""
+    plain = _UNSAFE.sub("?", path.partition("?")[0])
+    parts = [p if len(p) <= SEGMENT_CHARACTERS_MAX else HIDDEN for p in plain.split("/")]
+    return "/".join(parts)[:PATH_CHARACTERS_MAX]
+
+
+def _text(value: str | None) -> str | None:
+    return None if value is None else value[:TEXT_CHARACTERS_MAX]
+
+
+def _audit_id() -> str:
+    return "aud-" + secrets.token_hex(AUDIT_ID_BYTES)

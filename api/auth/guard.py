@@ -1,0 +1,226 @@
+"""The route class of everything under /api: sign-in, role, limits, then the body; in that order.
+
+A route of another class, or without a row in `api.auth.access`, does not start (`api.app`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, get_type_hints
+
+from anyio import to_thread
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.auth import access
+from api.auth.sign_in import PRINCIPAL, Caller, KeysDown, NotSignedIn, Use
+from api.edge import bodies, paths, problems
+from api.edge.problems import Problem
+from api.services import Principal
+
+READS: Final = frozenset({"GET", "HEAD"})
+BEARER: Final = "bearer "
+PAYMENT_ID: Final = re.compile(paths.PAYMENT_ID)
+PATH_CHARACTERS_MAX: Final = 300
+CHALLENGE: Final = 'Bearer realm="npp"'
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def router() -> APIRouter:
+    """A router whose routes are guarded. Every module of `api.payments` makes its own `router`."""
+    return APIRouter(route_class=GuardedRoute, generate_unique_id_function=_operation_id)
+
+
+def _operation_id(route: APIRoute) -> str:
+    first, *rest = route.name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+class JsonRequest(Request):
+    """A request whose JSON is read strictly."""
+
+    async def json(self) -> Any:
+        if not hasattr(self, "_json"):
+            self._json = bodies.read_json(await self.body())
+        return self._json
+
+
+class GuardedRoute(APIRoute):
+    """Signs in, checks the role, counts against the limits; then FastAPI takes over.
+
+    What a caller asks for with another method than GET and is refused here is noted in the audit
+    log before the answer, unless the refusal says that it is on record already. The route's
+    function name, in capitals, is the action's name there.
+    """
+
+    def get_route_handler(self) -> Any:
+        inner: Handler = super().get_route_handler()
+        method = next(iter(self.methods or ()))
+        allowed = access.ACCESS.get((method, self.path_format), frozenset())
+        needed = ", ".join(sorted(allowed))
+        action = self.name.upper()
+        queries = frozenset(field.alias for field in self.dependant.query_params)
+        direct = _direct(self)
+
+        async def handle(request: Request) -> Response:
+            principal: Principal | None = None
+            try:
+                principal = await _sign_in(request)
+                if principal.roles.isdisjoint(allowed):
+                    raise problems.missing_role(needed)
+                request.app.state.limits.check(principal)
+                request.scope[PRINCIPAL] = principal
+                _check_payment(request)
+                if direct is not None and not request.scope["query_string"]:
+                    return await direct(request)
+                _check_query(request, queries)
+                return await inner(JsonRequest(request.scope, request.receive))
+            except Exception as error:
+                problem = problems.problem_of(error)
+                if problem is None:
+                    raise
+                if _on_record(problem, method, principal):
+                    await _note(request, principal, action, problem)
+                raise problem from error
+
+        return handle
+
+
+def _direct(route: APIRoute) -> Handler | None:
+    """The endpoint without FastAPI's way to its arguments, where a request without a query has
+    nothing that is still to be checked: who calls, the services, and the payment's id, whose form
+    the guard has checked. About half of what such a request costs.
+    """
+    endpoint: Any = route.endpoint
+    hints = get_type_hints(endpoint, include_extras=True)
+    makers: dict[str, Callable[[Request], Any]] = {}
+    for name, parameter in inspect.signature(endpoint).parameters.items():
+        if hints[name] == Caller:
+            makers[name] = _caller
+        elif hints[name] == Use:
+            makers[name] = _services
+        elif name == "payment_intent_id" and hints[name] == paths.PaymentId:
+            makers[name] = _payment_id
+        elif hints[name] is Request:
+            makers[name] = _request
+        elif parameter.default is inspect.Parameter.empty:
+            return None
+    answers_itself = route.response_model is None and hints.get("return") is Response
+    others = route.dependant.header_params or route.dependant.body_params
+    if not answers_itself or others or not inspect.iscoroutinefunction(endpoint):
+        return None
+
+    async def call(request: Request) -> Response:
+        answer: Response = await endpoint(**{name: of(request) for name, of in makers.items()})
+        return answer
+
+    return call
+
+
+def _caller(request: Request) -> Any:
+    return request.scope[PRINCIPAL]
+
+
+def _services(request: Request) -> Any:
+    return request.app.state.services
+
+
+def _payment_id(request: Request) -> Any:
+    return request.path_params["payment_intent_id"]
+
+
+def _request(request: Request) -> Any:
+    return request
+
+
+async def _sign_in(request: Request) -> Principal:
+    state = request.app.state
+    state.limits.check_address(request)
+    header = request.headers.get("authorization", "")
+    token = header[len(BEARER) :] if header[: len(BEARER)].lower() == BEARER else ""
+    if not token:
+        raise _unsigned("TOKEN_MISSING", "Sign in: a bearer token is needed.", CHALLENGE)
+    found: Principal | None = state.auth.known(token)
+    if found is not None:
+        return found
+    state.limits.check_sign_in(request)
+    try:
+        verified: Principal = await to_thread.run_sync(
+            state.auth.verify, token, limiter=state.sign_in_threads
+        )
+        return verified
+    except NotSignedIn as error:
+        state.limits.refused_sign_in(request)
+        raise _unsigned(
+            "TOKEN_REFUSED",
+            f"The token does not count: {error.reason}.",
+            f'{CHALLENGE}, error="invalid_token"',
+        ) from error
+    except KeysDown:
+        raise problems.unavailable(
+            "KEY_SERVER_DOWN", "The token's key is not known and the key server does not answer."
+        ) from None
+
+
+def _unsigned(rule: str, sentence: str, challenge: str) -> Problem:
+    return Problem(401, "NOT_SIGNED_IN", rule, sentence, headers={"WWW-Authenticate": challenge})
+
+
+def _check_payment(request: Request) -> None:
+    """An id that no payment can have is not looked up: there is no such payment."""
+    named = request.path_params.get("payment_intent_id")
+    if named is not None and PAYMENT_ID.fullmatch(named) is None:
+        raise problems.payment_not_found()
+
+
+def _check_query(request: Request, known: frozenset[str]) -> None:
+    """A misspelt filter would show everything: unknown and repeated parameters are refused."""
+    if not request.scope["query_string"]:
+        return
+    seen: set[str] = set()
+    for name, value in request.query_params.multi_items():
+        if name not in known:
+            raise problems.invalid("query", "has a parameter that is not known here")
+        if name in seen:
+            raise problems.invalid(name, "is given twice")
+        seen.add(name)
+        bodies.check_text(value, name)
+
+
+def _on_record(problem: Problem, method: str, principal: Principal | None) -> bool:
+    """Whether a refusal is noted: refused sign-ins and roles, and actions refused at the edge."""
+    if problem.audited or problem.status == 429:
+        return False
+    if problem.status == 401:
+        return problem.rule != "TOKEN_MISSING"
+    if problem.status == 403:
+        return True
+    return principal is not None and method not in READS
+
+
+async def _note(
+    request: Request, principal: Principal | None, action: str, problem: Problem
+) -> None:
+    """Written before the answer; when it can not be written the answer stays a refusal."""
+    services = request.app.state.services
+    named = request.path_params.get("payment_intent_id", "")
+
+    def note() -> None:
+        services.audit.note(
+            principal,
+            action if principal is not None else "SIGN_IN",
+            method=request.method,
+            path=request.scope["path"][:PATH_CHARACTERS_MAX],
+            status=problem.status,
+            payment_intent_id=named if PAYMENT_ID.fullmatch(named) else None,
+            code=problem.code,
+            rule=problem.rule,
+            sentence=problem.sentence,
+        )
+
+    await run_in_threadpool(note)

@@ -1,0 +1,259 @@
+"""Public keys of the token issuer: a JWKS from an address or a file, kept and asked for seldom.
+
+When the key server is down, keys that are known go on for `STALE_S_MAX`; unknown ones count for
+nothing (fault row 18). A key set that can not be read changes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
+
+from api.auth.sign_in import KeysDown
+from engine.clock import Clock
+from gateways.connections import BrokenError, ConnectError, Gateway, TooLongError
+from schemas.strict_json import UnreadableJson, read_json
+
+log = structlog.get_logger("npp.api.keys")
+
+REFRESH_S: Final = 300.0  # a key that is withdrawn counts at most this long, the server being up
+ASK_S_MIN: Final = 10.0  # between two askings, whatever tokens come
+STALE_S_MAX: Final = 3_600.0  # known keys go on this long while the server is down
+WAIT_S_MAX: Final = 3.0  # for another's asking
+KEYS_COUNT_MAX: Final = 100
+FILE_BYTES_MAX: Final = 262_144
+HTTP_OK: Final = 200
+RSA_BITS_MIN: Final = 2_048
+BITS_OF_A_CHARACTER: Final = 6  # of base64url
+KEY_ID_CHARACTERS_MAX: Final = 200
+LOCAL_KEY_PREFIX: Final = "local-"  # of the demo's own issuer: refused in production
+
+# Which algorithms a kind of key may verify: (kty, crv) → algorithms.
+ALGORITHMS: Final[dict[tuple[str, str | None], frozenset[str]]] = {
+    ("OKP", "Ed25519"): frozenset({"EdDSA", "Ed25519"}),
+    ("EC", "P-256"): frozenset({"ES256"}),
+    ("RSA", None): frozenset({"RS256", "PS256"}),
+}
+
+PublicKey = OKPKey | ECKey | RSAKey
+
+
+class TrustedKey(msgspec.Struct, frozen=True):
+    """A key, and the algorithms that it may verify."""
+
+    key: PublicKey
+    algorithms: frozenset[str]
+
+
+Read = Callable[[], Mapping[str, Any] | None]
+
+
+def from_address(url: str, clock: Clock) -> Read:
+    """Asks for the key set; None when there is no good answer. Bounded in bytes and time."""
+    gateway = Gateway(url)
+
+    def read() -> Mapping[str, Any] | None:
+        try:
+            status, content = gateway.exchange("GET", "", None, clock)
+        except (ConnectError, TimeoutError, TooLongError, BrokenError):
+            return None
+        return key_set(content) if status == HTTP_OK else None
+
+    return read
+
+
+def from_file(path: Path) -> Read:
+    """Reads the key set; None when the file is not there or no JSON object."""
+
+    def read() -> Mapping[str, Any] | None:
+        try:
+            with path.open("rb") as file:
+                content = file.read(FILE_BYTES_MAX + 1)
+        except OSError:
+            return None
+        return key_set(content)
+
+    return read
+
+
+class _KeySet(msgspec.Struct, frozen=True):
+    keys: list[msgspec.Raw]
+
+
+_decode_set: Final = msgspec.json.Decoder(_KeySet).decode
+
+
+def key_set(content: bytes) -> Mapping[str, Any] | None:
+    """The key set in these bytes, its members each read by itself: None stands for one that cannot
+    be read, and what stands beside `keys` is not looked at. None when it is no key set.
+    """
+    try:
+        listed = _decode_set(content).keys
+    except (ValueError, RecursionError):  # msgspec's own errors are ValueErrors
+        return None
+    return {"keys": [_member(bytes(raw)) for raw in listed[: KEYS_COUNT_MAX + 1]]}
+
+
+def _member(raw: bytes) -> Any:
+    try:
+        return read_json(raw)
+    except UnreadableJson:
+        return None
+
+
+class KeySource:
+    """Keys by id. Safe for many threads: one asks, the others go on with what is known."""
+
+    def __init__(self, read: Read, clock: Clock, *, local_keys: bool) -> None:
+        self._read = read
+        self._clock = clock
+        self._local_keys = local_keys
+        self._keys: dict[str, TrustedKey] = {}
+        self._got_at: float | None = None
+        self._asked_at: float | None = None
+        self._asking = threading.Lock()
+        self.generation = 0  # rises when a key set was taken
+        self.malformed = 0  # members of the key set that cannot be read; the others count
+
+    def current(self) -> bool:
+        """Whether what is known may be used without asking."""
+        now = self._clock.monotonic_s()
+        if self._got_at is None or now - self._got_at >= STALE_S_MAX:
+            return False
+        return now - self._got_at < REFRESH_S or not self._may_ask(now)
+
+    def find(self, key_id: str) -> TrustedKey | None:
+        """The key; asks the issuer when it is unknown or the keys are old, if that is allowed now.
+
+        Raises KeysDown when it is not known and there was no good answer.
+        """
+        now = self._clock.monotonic_s()
+        got_at = self._got_at
+        if got_at is None or now - got_at >= REFRESH_S or key_id not in self._keys:
+            self._ask(WAIT_S_MAX if got_at is None or key_id not in self._keys else 0.0)
+        now = self._clock.monotonic_s()
+        if self._got_at is None or now - self._got_at >= STALE_S_MAX:
+            raise KeysDown
+        found = self._keys.get(key_id)
+        if found is None and self._got_at != self._asked_at:
+            raise KeysDown  # the last asking failed: the key may exist
+        return found
+
+    def state(self) -> str | None:
+        """Why no token can be verified now, or None. Has somebody ask, if that is allowed now: an
+        instance that is not ready gets no tokens that would."""
+        now = self._clock.monotonic_s()
+        if (self._got_at is None or now - self._got_at >= REFRESH_S) and self._may_ask(now):
+            threading.Thread(target=self._ask, args=(0.0,), name="npp-keys", daemon=True).start()
+        if self._got_at is None:
+            return "the token issuer's keys could not be read yet"
+        if self._clock.monotonic_s() - self._got_at >= STALE_S_MAX:
+            return "the token issuer's keys are too old and it does not answer"
+        return None
+
+    def _may_ask(self, now: float) -> bool:
+        return self._asked_at is None or now - self._asked_at >= ASK_S_MIN
+
+    def _ask(self, wait_s: float) -> None:
+        """One asks at a time; others wait so long, then go on with what is known."""
+        if not self._asking.acquire(timeout=wait_s):
+            return
+        try:
+            now = self._clock.monotonic_s()
+            if not self._may_ask(now):
+                return
+            self._asked_at = now
+            found = self._read()
+            keys = self._parse(found) if found is not None else None
+            if keys is None:
+                log.warning("the token issuer gives no key set", known=len(self._keys))
+                return
+            if keys.keys() != self._keys.keys():
+                log.info("the token issuer's keys", keys=sorted(keys))
+            self._keys = keys
+            self._got_at = now
+            self.generation += 1
+        finally:
+            self._asking.release()
+
+    def _parse(self, found: Mapping[str, Any]) -> dict[str, TrustedKey] | None:
+        """The usable keys; None when it is no key set. A member that is of another kind, symmetric,
+        weak or malformed is left out and hides no other (RFC 7517, section 5).
+        """
+        listed = found.get("keys")
+        if not isinstance(listed, list) or len(listed) > KEYS_COUNT_MAX:
+            return None
+        keys: dict[str, TrustedKey] = {}
+        malformed = 0
+        for place, each in enumerate(listed):
+            try:
+                self._take(each, keys)
+            except MalformedKey as error:
+                malformed += 1
+                log.warning(
+                    "a member of the issuer's key set cannot be read and is left out; the others "
+                    "count: tell the issuer",
+                    place=place,
+                    problem=str(error),
+                )
+        self.malformed = malformed
+        return keys
+
+    def _take(self, each: Any, keys: dict[str, TrustedKey]) -> None:
+        """Put one member's key by its id. Raises MalformedKey."""
+        if not isinstance(each, dict):
+            raise MalformedKey("it is no JSON object")
+        key_id = _text(each, "kid")
+        if key_id is None or not 0 < len(key_id) <= KEY_ID_CHARACTERS_MAX:
+            return
+        if key_id.startswith(LOCAL_KEY_PREFIX) and not self._local_keys:
+            log.critical("the key set holds a key of the demo's issuer; it is left out")
+            return
+        key = trusted(each)
+        if key is not None and key_id not in keys:
+            keys[key_id] = key
+
+
+class MalformedKey(ValueError):
+    """A member of a key set that is no JSON Web Key. The sentence holds nothing of the key."""
+
+
+def trusted(listed: Mapping[str, Any]) -> TrustedKey | None:
+    """A listed public key, if it is of a kind that is allowed here. Raises MalformedKey."""
+    algorithms = ALGORITHMS.get((_text(listed, "kty") or "", _text(listed, "crv")))
+    use, named = _text(listed, "use"), _text(listed, "alg")
+    if algorithms is None or "d" in listed or use not in (None, "sig"):
+        return None
+    if named is not None:
+        algorithms = algorithms & {named}
+    members: dict[str, str | list[str]] = {
+        name: value for name in _MEMBERS if (value := _text(listed, name)) is not None
+    }
+    if "n" in members and len(members["n"]) * BITS_OF_A_CHARACTER < RSA_BITS_MIN:
+        return None
+    try:
+        key = import_key(members)
+    except (JoseError, ValueError, TypeError, KeyError) as error:
+        raise MalformedKey(f"its key is none ({type(error).__name__})") from None
+    if not isinstance(key, PublicKey) or not algorithms:
+        return None
+    if isinstance(key, RSAKey) and key.raw_value.key_size < RSA_BITS_MIN:
+        return None
+    return TrustedKey(key, algorithms)
+
+
+_MEMBERS: Final = ("kty", "crv", "x", "y", "n", "e")
+
+
+def _text(listed: Mapping[str, Any], name: str) -> str | None:
+    value = listed.get(name)
+    if value is not None and not isinstance(value, str):
+        raise MalformedKey(f"its {name} is no text")
+    return value

@@ -1,0 +1,99 @@
+"""Issues tokens in demo and test, with an Ed25519 key in the data folder; never in production."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from joserfc import jws
+from joserfc.jwk import OKPKey
+
+from api.auth.access import ROLES
+from api.auth.keys import LOCAL_KEY_PREFIX
+from engine.clock import Clock
+
+KEY_FILE: Final = "api-token-key.json"
+JWKS_FILE: Final = "api-jwks.json"
+LOCAL_ISSUER: Final = "npp-local"
+LOCAL_AUDIENCE: Final = "npp-api"
+PRIVATE_FILE_MODE: Final = 0o600
+MINUTES_DEFAULT: Final = 480
+MINUTES_MAX: Final = 1_440
+MS_PER_S: Final = 1_000
+S_PER_MINUTE: Final = 60
+
+
+class LocalIssuer:
+    """Opens, or makes, the key in `folder` and lists its public half beside it."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._clock = clock
+        folder.mkdir(parents=True, exist_ok=True)
+        self.jwks = folder / JWKS_FILE
+        file = folder / KEY_FILE
+        if not file.exists():
+            made = OKPKey.generate_key("Ed25519")
+            _write_once(file, orjson.dumps(made.as_dict(private=True)))
+        self._key = OKPKey.import_key(orjson.loads(file.read_bytes()))
+        self.key_id = LOCAL_KEY_PREFIX + self._key.thumbprint()[:16]
+        public = {**self._key.as_dict(private=False), "kid": self.key_id, "use": "sig"}
+        _replace(self.jwks, orjson.dumps({"keys": [public]}))
+
+    def issue(
+        self,
+        subject: str,
+        roles: Iterable[str],
+        *,
+        client_id: str | None = None,
+        minutes: int = MINUTES_DEFAULT,
+        issuer: str = LOCAL_ISSUER,
+        audience: str = LOCAL_AUDIENCE,
+    ) -> str:
+        """A token. Raises ValueError for a role that does not exist or a life that is too long."""
+        wanted = sorted(set(roles))
+        unknown = [role for role in wanted if role not in ROLES]
+        if unknown or not wanted:
+            raise ValueError(f"roles are {', '.join(sorted(ROLES))}")
+        if not 0 < minutes <= MINUTES_MAX:
+            raise ValueError(f"a token lives from 1 to {MINUTES_MAX} minutes")
+        now = self._clock.now_ms() // MS_PER_S
+        claims: dict[str, Any] = {
+            "iss": issuer,
+            "aud": audience,
+            "sub": subject,
+            "roles": wanted,
+            "iat": now,
+            "nbf": now,
+            "exp": now + minutes * S_PER_MINUTE,
+            "jti": secrets.token_hex(16),
+        }
+        if client_id is not None:
+            claims["client_id"] = client_id
+        header = {"alg": "Ed25519", "kid": self.key_id, "typ": "at+jwt"}
+        return jws.serialize_compact(
+            header, orjson.dumps(claims), self._key, algorithms=["Ed25519"]
+        )
+
+
+def _write_once(file: Path, content: bytes) -> None:
+    """The first to come makes it, readable by its owner alone; another's is left as it is."""
+    mine = file.with_name(f"{file.name}.{os.getpid()}")
+    descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE_MODE)
+    with os.fdopen(descriptor, "wb") as opened:
+        opened.write(content)
+    try:
+        os.link(mine, file)
+    except FileExistsError:
+        pass
+    finally:
+        mine.unlink()
+
+
+def _replace(file: Path, content: bytes) -> None:
+    mine = file.with_name(f"{file.name}.{os.getpid()}")
+    mine.write_bytes(content)
+    mine.replace(file)

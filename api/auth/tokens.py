@@ -1,0 +1,220 @@
+"""Verifies bearer tokens: JWT access tokens (RFC 9068, RFC 8725) of one issuer for one audience.
+
+Nothing in a token chooses how it is verified: its key is found by id among the issuer's, and the
+key says which algorithms it may verify.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from joserfc import jws
+from joserfc.errors import JoseError
+
+from api.auth.access import ROLES
+from api.auth.keys import KeySource
+from api.auth.sign_in import NotSignedIn
+from api.edge import bodies
+from api.edge.problems import Problem
+from api.services import Principal
+from engine.clock import Clock
+
+TOKEN_CHARACTERS_MAX: Final = 8_192
+HEADER_CHARACTERS_MAX: Final = 1_024
+LEEWAY_S: Final = 30
+LIFETIME_S_MAX: Final = 86_400  # a token lives a day at most
+ROLES_COUNT_MAX: Final = 32
+ROLE_CHARACTERS_MAX: Final = 100
+SUBJECT_CHARACTERS_MAX: Final = 128  # of an operator's id in a command
+ID_CHARACTERS_MAX: Final = 128
+SECONDS_MAX: Final = 10**11
+VERIFIED_COUNT_MAX: Final = 10_000  # verified tokens remembered, about 10 MB
+MS_PER_S: Final = 1_000
+
+_SHAPE: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
+_SUBJECT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+|/=-]*", re.ASCII)
+_HEADER_NAMES: Final = frozenset({"alg", "kid", "typ", "x5t", "x5t#S256"})
+_TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
+
+
+class _Registry(jws.JWSRegistry):
+    """Algorithms that were chosen by us from the key: nothing is left to be looked up in a
+    header."""
+
+    max_header_length = HEADER_CHARACTERS_MAX
+    max_payload_length = TOKEN_CHARACTERS_MAX
+
+    def get_alg(self, name: str) -> Any:
+        return self.algorithms[name]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """Whose tokens count, and for whom they must be made."""
+
+    issuer: str
+    audience: str
+
+
+class _Verified(msgspec.Struct, frozen=True):
+    principal: Principal
+    generation: int
+
+
+class Tokens:
+    """The sign-in. Verified tokens are remembered by their SHA-256 until they end or the issuer's
+    keys were read anew."""
+
+    def __init__(self, settings: TokenSettings, keys: KeySource, clock: Clock) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._clock = clock
+        self._registry = _Registry(strict_check_header=False)
+        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def known(self, token: str) -> Principal | None:
+        """Who was verified to have sent this token, if that still holds."""
+        if len(token) > TOKEN_CHARACTERS_MAX or not self._keys.current():
+            return None
+        found = self._verified.get(_name(token))
+        if found is None or found.generation != self._keys.generation:
+            return None
+        if found.principal.expires_at <= self._clock.now_ms():
+            return None
+        return found.principal
+
+    def verify(self, token: str) -> Principal:
+        """Raises NotSignedIn with a word why, KeysDown."""
+        if len(token) > TOKEN_CHARACTERS_MAX:
+            raise NotSignedIn("it is too long")
+        if _SHAPE.fullmatch(token) is None:
+            raise NotSignedIn("it is not three parts of base64url")
+        header = _part(token.split(".", 1)[0], "header")
+        self._check_signature(token, header)
+        claims = _part(token.split(".")[1], "claims")
+        principal = self._principal(claims)
+        with self._lock:
+            self._verified[_name(token)] = _Verified(principal, self._keys.generation)
+            if len(self._verified) > VERIFIED_COUNT_MAX:
+                self._verified.popitem(last=False)
+        return principal
+
+    def malformed_keys(self) -> int:
+        """Members of the issuer's key set that cannot be read and are left out."""
+        return self._keys.malformed
+
+    def ready(self) -> str | None:
+        """Why nobody can sign in now, or None."""
+        return self._keys.state()
+
+    def _check_signature(self, token: str, header: dict[str, Any]) -> None:
+        algorithm, key_id, kind = header.get("alg"), header.get("kid"), header.get("typ")
+        if header.keys() - _HEADER_NAMES:
+            raise NotSignedIn("its header has members that are not taken")
+        if not isinstance(kind, str) or kind.lower() not in _TYPES:
+            raise NotSignedIn("it is not an access token (typ)")
+        if not isinstance(algorithm, str) or not isinstance(key_id, str) or not key_id:
+            raise NotSignedIn("its header names no key or algorithm")
+        found = self._keys.find(key_id)
+        if found is None:
+            raise NotSignedIn("its key is not known")
+        if algorithm not in found.algorithms:
+            raise NotSignedIn("its algorithm is not allowed")
+        try:
+            jws.deserialize_compact(token, found.key, registry=self._registry)
+        except (JoseError, ValueError):
+            raise NotSignedIn("its signature does not hold") from None
+
+    def _principal(self, claims: dict[str, Any]) -> Principal:
+        if claims.get("iss") != self._settings.issuer:
+            raise NotSignedIn("its issuer is not the one that counts")
+        audience = claims.get("aud")
+        named = audience if isinstance(audience, list) else [audience]
+        if self._settings.audience not in named:
+            raise NotSignedIn("it was made for another audience")
+        expires_at = self._times(claims)
+        subject = _text(claims, "sub", SUBJECT_CHARACTERS_MAX)
+        if _SUBJECT.fullmatch(subject) is None:
+            raise NotSignedIn("its sub is not an id")
+        client = claims.get("client_id")
+        return Principal(
+            id=subject,
+            roles=_roles(claims),
+            token_id=_text(claims, "jti", ID_CHARACTERS_MAX),
+            expires_at=expires_at,
+            client_id=None if client is None else _text(claims, "client_id", ID_CHARACTERS_MAX),
+        )
+
+    def _times(self, claims: dict[str, Any]) -> int:
+        """Epoch ms of its end, leeway included."""
+        now = self._clock.now_ms() / MS_PER_S
+        issued, expires = _seconds(claims, "iat"), _seconds(claims, "exp")
+        begins = _seconds(claims, "nbf") if "nbf" in claims else issued
+        if expires + LEEWAY_S <= now:
+            raise NotSignedIn("it has expired")
+        if begins - LEEWAY_S > now or issued - LEEWAY_S > now:
+            raise NotSignedIn("it is not valid yet")
+        if not issued < expires <= issued + LIFETIME_S_MAX:
+            raise NotSignedIn("it lives too long")
+        return int((expires + LEEWAY_S) * MS_PER_S)
+
+
+def _name(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "replace")).digest()
+
+
+def _part(segment: str, what: str) -> dict[str, Any]:
+    """A part's JSON object, read as strictly as a request body."""
+    try:
+        found = bodies.read_json(_decode(segment))
+    except (Problem, ValueError):
+        raise NotSignedIn(f"its {what} can not be read") from None
+    if not isinstance(found, dict):
+        raise NotSignedIn(f"its {what} can not be read")
+    return found
+
+
+def _decode(segment: str) -> bytes:
+    """base64url without padding, one encoding of each value only."""
+    if len(segment) % 4 == 1:
+        raise ValueError("no base64url")
+    content = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    if base64.urlsafe_b64encode(content).rstrip(b"=").decode("ascii") != segment:
+        raise ValueError("no canonical base64url")
+    return content
+
+
+def _text(claims: dict[str, Any], name: str, characters_max: int) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= characters_max:
+        raise NotSignedIn(f"its {name} is missing or not a text of its size")
+    if not value.isprintable() or value != value.strip():
+        raise NotSignedIn(f"its {name} is missing or not a text of its size")
+    return value
+
+
+def _seconds(claims: dict[str, Any], name: str) -> float:
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise NotSignedIn(f"its {name} is missing or no time")
+    if not 0 < value < SECONDS_MAX:
+        raise NotSignedIn(f"its {name} is missing or no time")
+    return float(value)
+
+
+def _roles(claims: dict[str, Any]) -> frozenset[str]:
+    """Those roles that are known here; others are somebody else's."""
+    listed = claims.get("roles")
+    if not isinstance(listed, list) or len(listed) > ROLES_COUNT_MAX:
+        raise NotSignedIn("its roles are no list")
+    if not all(isinstance(r, str) and len(r) <= ROLE_CHARACTERS_MAX for r in listed):
+        raise NotSignedIn("its roles are no list")
+    return ROLES & frozenset(listed)

@@ -1,0 +1,153 @@
+"""STOP, and its end by two persons: control records that every process obeys.
+
+Nothing is written that those who obey would refuse: the same fold is asked first.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Final
+
+from fastapi import Path
+from pydantic import BaseModel
+
+from api.actions import models
+from api.actions.answers import in_command_thread
+from api.auth.guard import router as guarded
+from api.auth.sign_in import Caller, Use
+from api.edge import problems
+from api.edge.paths import PLAIN, StopId
+from api.edge.views import iso
+from api.services import Principal, Services
+from control.fold import Control
+from core import refusals
+from core.records import ProcessingStopped, ResumeConfirmed, ResumeRequested
+from core.refusals import refuse
+
+router = guarded()
+
+ID_BYTES: Final = 8
+RequestOffset = Annotated[
+    int, Path(ge=0, le=2**63 - 1, description="As the request answered."), PLAIN
+]
+
+
+class Stop(BaseModel):
+    """A stop that was written; every process obeys within a second."""
+
+    stopId: str  # noqa: N815 the names on the wire, here and below
+    reason: str
+    stoppedAt: str  # noqa: N815
+    actor: str
+
+
+class ResumeRequest(BaseModel):
+    """`offset` names the request; another person confirms it. `proofOffset` is the passed replay
+    that it rests on."""
+
+    stopId: str  # noqa: N815
+    offset: int
+    proofOffset: int  # noqa: N815
+    requestedBy: str  # noqa: N815
+    requestedAt: str  # noqa: N815
+    duplicate: bool
+
+
+class Resumed(BaseModel):
+    """The stop is over; `stillStopped` lists the others that are open."""
+
+    stopId: str  # noqa: N815
+    requestedBy: str  # noqa: N815
+    confirmedBy: str  # noqa: N815
+    confirmedAt: str  # noqa: N815
+    stillStopped: list[str]  # noqa: N815
+
+
+@router.post("/api/control/stop", summary="Stop processing")
+async def stop(who: Caller, use: Use, asked: models.Reason) -> Stop:
+    """Inputs wait and nothing is submitted until two persons resume. Reading, evidence and
+    verification go on. A STOP does not depend on the API: `npp stop` does the same."""
+
+    def work() -> Stop:
+        now = use.clock.now_ms()
+        record = ProcessingStopped(
+            stop_id="stp_" + secrets.token_hex(ID_BYTES),
+            reason=asked.reason,
+            automatic=False,
+            stopped_at=now,
+            actor=who.id,
+        )
+        use.commands.write_control(record)
+        return Stop(stopId=record.stop_id, reason=record.reason, stoppedAt=iso(now), actor=who.id)
+
+    return await in_command_thread(work)
+
+
+@router.post("/api/control/stops/{stop_id}/resume-requests", summary="Ask to end a stop")
+async def request_resume(
+    who: Caller, use: Use, stop_id: StopId, asked: models.Reason
+) -> ResumeRequest:
+    """Rests on the last replay that passed since the stop began (`npp replay verify --publish`)."""
+    return await in_command_thread(lambda: _request(use, who, stop_id, asked.reason))
+
+
+@router.post(
+    "/api/control/stops/{stop_id}/resume-requests/{offset}/confirm",
+    summary="End a stop, as the second person",
+)
+async def confirm_resume(who: Caller, use: Use, stop_id: StopId, offset: RequestOffset) -> Resumed:
+    """The person who asked can not confirm."""
+    return await in_command_thread(lambda: _confirm(use, who, stop_id, offset))
+
+
+def _request(use: Services, who: Principal, stop_id: str, reason: str) -> ResumeRequest:
+    control = use.commands.control()
+    _require_open(control, stop_id)
+    proof = control.latest_proof()
+    if proof is None:
+        raise _refused(stop_id, "no replay has passed yet")
+    problem = control.proof_refusal(stop_id, proof)
+    if problem is not None:
+        raise _refused(stop_id, problem)
+    now = use.clock.now_ms()
+    record = ResumeRequested(
+        stop_id=stop_id, proof_offset=proof, reason=reason, requested_at=now, actor=who.id
+    )
+    offset = use.commands.write_control(record)
+    return ResumeRequest(
+        stopId=stop_id,
+        offset=offset,
+        proofOffset=proof,
+        requestedBy=who.id,
+        requestedAt=iso(now),
+        duplicate=False,
+    )
+
+
+def _confirm(use: Services, who: Principal, stop_id: str, offset: int) -> Resumed:
+    control = use.commands.control()
+    _require_open(control, stop_id)
+    now = use.clock.now_ms()
+    record = ResumeConfirmed(stop_id=stop_id, request_offset=offset, confirmed_at=now, actor=who.id)
+    problem = control.resume_refusal(record)
+    if problem is not None:
+        raise _refused(stop_id, problem)
+    request = control.resume_requested(offset)
+    use.commands.write_control(record)
+    left = [each.stop_id for each in use.commands.control().stops()]
+    return Resumed(
+        stopId=stop_id,
+        requestedBy="" if request is None else request.actor,
+        confirmedBy=who.id,
+        confirmedAt=iso(now),
+        stillStopped=left,
+    )
+
+
+def _require_open(control: Control, stop_id: str) -> None:
+    if stop_id not in [each.stop_id for each in control.stops()]:
+        raise problems.refused(refuse(refusals.STOP_NOT_OPEN, stop=stop_id))
+
+
+def _refused(stop_id: str, problem: str) -> problems.Problem:
+    return problems.refused(refuse(refusals.RESUME_NOT_POSSIBLE, stop=stop_id, problem=problem))

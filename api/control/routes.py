@@ -1,0 +1,198 @@
+"""The control topic as it stands: stops, requests to end them, rule set, sources, proofs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.responses import Response
+
+from api.auth.guard import router as guarded
+from api.auth.sign_in import Use
+from api.edge.params import gives, in_thread, json_answer
+from api.edge.views import View, iso
+from api.services import Services
+from control.fold import Control
+from core import records
+
+router = guarded()
+
+HISTORY_COUNT_MAX: Final = 100
+READ_COUNT: Final = 1_000
+ROWS_COUNT_MAX: Final = 100_000
+
+
+class ResumeRequestView(View):
+    """The last request to end a stop; `offset` names it when it is confirmed."""
+
+    offset: int
+    reason: str
+    requested_at: str
+    actor: str
+    proof_offset: int
+
+
+class StopView(View):
+    """An open stop; each is ended by itself, by two persons and a passed replay."""
+
+    stop_id: str
+    reason: str
+    automatic: bool
+    stopped_at: str
+    actor: str
+    resume_request: ResumeRequestView | None
+
+
+class RuleSetView(View):
+    """The rule set in force."""
+
+    number: int
+    sha256: str
+    state_version: int
+    event_schema_version: int
+    activated_at: str
+    actor: str
+
+
+class SourcesView(View):
+    """Which sources each command topic may carry."""
+
+    number: int
+    topics: dict[str, list[str]]
+    activated_at: str
+    actor: str
+
+
+class ProofView(View):
+    """A replay that passed. `offsets` are the journal's ends that it covers, by partition."""
+
+    offset: int
+    scope: str
+    fold: bool
+    chain: bool
+    redecide: bool
+    identity: bool
+    money: bool
+    offsets: list[int]
+    passed_at: str
+    actor: str
+
+
+class ControlRecordView(View):
+    """A control record, by name."""
+
+    offset: int
+    type: str
+    at: str
+    actor: str | None
+
+
+class ControlView(View):
+    """`running`: inputs are processed. `blocked`: why no partition may be taken, or null. `records`
+    are the last ones that the read model has, newest first."""
+
+    running: bool
+    blocked: str | None
+    stops: list[StopView]
+    rule_set: RuleSetView | None
+    sources: SourcesView | None
+    latest_proof: ProofView | None
+    cluster_id: str | None
+    partitions: int | None
+    records: list[ControlRecordView]
+
+
+@router.get(
+    "/api/control",
+    operation_id="control",
+    summary="Stops, rule set, proofs and requests",
+    **gives(ControlView),
+)
+async def control(services: Use) -> Response:
+    """At most a second old; 503 when the control topic can not be read."""
+    return json_answer(await in_thread(lambda: _view(services)))
+
+
+def _view(services: Services) -> ControlView:
+    found = services.commands.control()
+    stops = found.stops()
+    blocked = found.ready()
+    return ControlView(
+        running=not stops and blocked is None,
+        blocked=blocked,
+        stops=[_stop(found, stop) for stop in stops],
+        rule_set=_rule_set(found.rule_set),
+        sources=_sources(found.source_map),
+        latest_proof=_proof(found),
+        cluster_id=found.cluster.cluster_id if found.cluster else None,
+        partitions=found.cluster.partitions if found.cluster else None,
+        records=_records(services),
+    )
+
+
+def _stop(found: Control, stop: records.ProcessingStopped) -> StopView:
+    offset = found.resume_request(stop.stop_id)
+    asked = found.resume_requested(offset) if offset is not None else None
+    request = None
+    if offset is not None and asked is not None:
+        request = ResumeRequestView(
+            offset, asked.reason, iso(asked.requested_at), asked.actor, asked.proof_offset
+        )
+    return StopView(
+        stop.stop_id, stop.reason, stop.automatic, iso(stop.stopped_at), stop.actor, request
+    )
+
+
+def _rule_set(active: records.RuleSetActivated | None) -> RuleSetView | None:
+    if active is None:
+        return None
+    return RuleSetView(
+        active.number,
+        active.sha256.hex(),
+        active.state_version,
+        active.event_schema_version,
+        iso(active.activated_at),
+        active.actor,
+    )
+
+
+def _sources(active: records.SourceMapActivated | None) -> SourcesView | None:
+    if active is None:
+        return None
+    topics = {
+        topic: [source for source in sources.split(",") if source]
+        for topic, sources in zip(active.topics, active.sources, strict=True)
+    }
+    return SourcesView(active.number, topics, iso(active.activated_at), active.actor)
+
+
+def _proof(found: Control) -> ProofView | None:
+    offset = found.latest_proof()
+    proof = found.proof(offset) if offset is not None else None
+    if offset is None or proof is None:
+        return None
+    return ProofView(
+        offset,
+        proof.scope,
+        proof.fold,
+        proof.chain,
+        proof.redecide,
+        proof.identity,
+        proof.money,
+        list(proof.offsets),
+        iso(proof.passed_at),
+        proof.actor,
+    )
+
+
+def _records(services: Services) -> list[ControlRecordView]:
+    """The last records; the topic is short, and read as pages from its begin."""
+    kept: list[ControlRecordView] = []
+    after = -1
+    for _ in range(ROWS_COUNT_MAX // READ_COUNT):
+        found = services.reader.control(after, READ_COUNT)
+        kept += [ControlRecordView(r.offset, r.type, iso(r.at), r.actor) for r in found]
+        kept = kept[-HISTORY_COUNT_MAX:]
+        if len(found) < READ_COUNT:
+            break
+        after = found[-1].offset
+    return kept[::-1]

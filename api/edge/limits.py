@@ -1,0 +1,110 @@
+"""How much one caller may ask: token buckets by principal and by address, bounded in memory.
+
+The rail's callbacks come to another process and are never counted here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import Request
+
+from api.edge.problems import Problem
+from api.services import Principal
+from engine.clock import Clock
+
+BUCKETS_COUNT_MAX: Final = 20_000  # about 4 MB; the one least recently used makes room
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`per_s` tokens come each second, up to `burst`."""
+
+    per_s: float
+    burst: float
+
+
+class Buckets:
+    """One bucket a name. Used on the event loop only."""
+
+    def __init__(self, rate: Rate, clock: Clock) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, name: str, cost: float = 1.0) -> float:
+        """0 when there was enough; else how many seconds until there is."""
+        now = self._clock.monotonic_s()
+        level = self._level(name, now)
+        enough = level >= cost
+        self._levels[name] = (level - cost if enough else level, now)
+        self._levels.move_to_end(name)
+        if len(self._levels) > BUCKETS_COUNT_MAX:
+            self._levels.popitem(last=False)
+        return 0.0 if enough else (cost - level) / self._rate.per_s
+
+    def wait_s(self, name: str) -> float:
+        """As `take`, without taking."""
+        level = self._level(name, self._clock.monotonic_s())
+        return 0.0 if level >= 1.0 else (1.0 - level) / self._rate.per_s
+
+    def _level(self, name: str, now: float) -> float:
+        level, at = self._levels.get(name, (self._rate.burst, now))
+        return min(self._rate.burst, level + (now - at) * self._rate.per_s)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """`principal` for signed-in callers, `address` for everything from one address,
+    `refused` for refused sign-ins from one address."""
+
+    principal: Rate = Rate(per_s=1_000.0, burst=5_000.0)
+    address: Rate = Rate(per_s=4_000.0, burst=20_000.0)
+    refused: Rate = Rate(per_s=2.0, burst=60.0)
+
+
+class Limits:
+    """The buckets of one process."""
+
+    def __init__(self, settings: LimitSettings, clock: Clock) -> None:
+        self._principals = Buckets(settings.principal, clock)
+        self._addresses = Buckets(settings.address, clock)
+        self._refused = Buckets(settings.refused, clock)
+
+    def check(self, principal: Principal) -> None:
+        """Raises Problem (429) when the principal asks too much."""
+        _raise_for(self._principals.take(principal.id))
+
+    def check_address(self, request: Request) -> None:
+        """Raises Problem (429) when too much comes from there."""
+        _raise_for(self._addresses.take(_address(request)))
+
+    def check_sign_in(self, request: Request) -> None:
+        """Before a token is looked at that is not known yet. Raises Problem (429) when too many
+        from there were refused; who is signed in already goes on."""
+        _raise_for(self._refused.wait_s(_address(request)))
+
+    def refused_sign_in(self, request: Request) -> None:
+        """A sign-in from there was refused."""
+        self._refused.take(_address(request))
+
+
+def _address(request: Request) -> str:
+    client = request.client
+    return client.host if client is not None else ""
+
+
+def _raise_for(seconds: float) -> None:
+    if seconds <= 0.0:
+        return
+    wait_s = max(1, math.ceil(seconds))
+    raise Problem(
+        429,
+        "RATE_LIMITED",
+        "TOO_MANY_REQUESTS",
+        f"Too many requests: wait {wait_s} s.",
+        headers={"Retry-After": str(wait_s)},
+    )

@@ -1,0 +1,99 @@
+"""Query parameters: pages, times, and what a handler of them answers when they are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, TypeVar
+
+from fastapi import Query
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api.edge.bodies import NO_NUL
+from api.edge.paths import PLAIN
+from api.edge.problems import invalid
+from api.edge.views import JSON, encode
+from readmodel.ports import Page
+
+LIMIT: Final = 50
+LIMIT_MAX: Final = 200
+CURSOR_CHARACTERS_MAX: Final = 1_000
+WORD_CHARACTERS_MAX: Final = 256
+TIME: Final = (
+    r"^([0-9]{1,15}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2}))$"
+)
+MS_PER_S: Final = 1_000
+TIME_MS_MAX: Final = 253_402_300_799_999  # the end of the year 9999
+T = TypeVar("T")
+
+Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Items of a page at most."), PLAIN]
+Cursor = Annotated[
+    str | None,
+    Query(
+        max_length=CURSOR_CHARACTERS_MAX, pattern=NO_NUL, description="`next` of the page before."
+    ),
+]
+Word = Annotated[str | None, Query(min_length=1, max_length=WORD_CHARACTERS_MAX, pattern=NO_NUL)]
+_TIME: Final = "ISO 8601 with its zone, or epoch milliseconds"
+From = Annotated[
+    str | None,
+    Query(alias="from", pattern=TIME, description=f"At or after; {_TIME}."),
+]
+To = Annotated[
+    str | None,
+    Query(alias="to", pattern=TIME, description=f"Before; {_TIME}."),
+]
+
+
+def time_of(text: str | None, name: str) -> int | None:
+    """Epoch milliseconds. Raises Problem naming the parameter."""
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit():
+        at = int(text)
+    else:
+        try:
+            stamp = datetime.fromisoformat(text)
+            if stamp.tzinfo is None:
+                raise ValueError("a time without its zone")
+            at = int(stamp.astimezone(UTC).timestamp() * MS_PER_S)
+        except (ValueError, OverflowError):
+            raise invalid(name, f"is no time: {_TIME}") from None
+    if not 0 <= at <= TIME_MS_MAX:
+        raise invalid(name, f"is no time: {_TIME}")
+    return at
+
+
+def page(ask: Callable[[], Page]) -> Page:
+    """A page of a list; a cursor that was not given out here is refused."""
+    try:
+        return ask()
+    except ValueError:
+        raise invalid("cursor", "was not given out for this list") from None
+
+
+def json_answer(view: Any, status: int = 200) -> Response:
+    """A view as an answer."""
+    return Response(encode(view), status_code=status, media_type=JSON)
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Run what may block."""
+    return await run_in_threadpool(work)
+
+
+def gives(view: type, *, status: int = 200, also: dict[int, type] | None = None) -> dict[str, Any]:
+    """Keyword arguments of a route with these views as answers; `api.edge.openapi` has schemas."""
+    answers = {status: view, **(also or {})}
+    return {
+        "response_model": None,
+        "responses": {
+            code: {
+                "description": " ".join((each.__doc__ or each.__name__).split()),
+                "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{each.__name__}"}}},
+            }
+            for code, each in answers.items()
+        },
+    }

@@ -1,0 +1,81 @@
+"""Where packs are made: a few at a time, and what can go wrong with them as problems."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from api.edge.problems import Problem, invalid, payment_not_found, unavailable
+from engine.errors import EngineError
+from evidence.keys import KeyFileError
+from evidence.pack import Tampered, TooLong
+from evidence.pack_service import NotYet
+from schemas.errors import RegistryDown, Undecodable
+
+log = structlog.get_logger("npp.api")
+
+THREADS_MAX: Final = 4  # a pack is half a second of work at most; readers go on beside it
+WAITING_MAX: Final = 64
+T = TypeVar("T")
+
+
+class Threads:
+    """Packs are made a few at a time; used from event loops."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="npp-evidence")
+        self._waiting = 0
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Raises Problem: 503 when too many wait, and what `work` could not do."""
+        if self._waiting >= WAITING_MAX:
+            raise unavailable("TOO_MANY_PACKS", "Too many evidence packs are being made already.")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, said, work)
+        finally:
+            self._waiting -= 1
+
+
+making: Final = Threads()
+
+
+def said(work: Callable[[], T]) -> T:
+    """What evidence raises, as problems."""
+    try:
+        return work()
+    except KeyError:
+        raise payment_not_found() from None
+    except NotYet as error:
+        raise unavailable("READ_MODEL_BEHIND", f"Not yet: {error}.") from None
+    except TooLong as error:
+        raise Problem(413, "TOO_LARGE", "PACK_TOO_LONG", str(error)) from None
+    except Tampered as error:
+        raise broken(error.kind, error.place, error.sentence) from None
+    except (EngineError, TimeoutError) as error:
+        raise unavailable("LOG_DOWN", "The log does not answer; ask again later.") from error
+    except (RegistryDown, Undecodable) as error:
+        raise unavailable("SCHEMA_UNKNOWN", "A schema can not be had; ask again later.") from error
+    except KeyFileError as error:
+        raise unavailable("KEYRING", "The verifier's keyring can not be read.") from error
+    except ValueError as error:
+        raise invalid("asOf", f"can not be met: {error}") from None
+
+
+def broken(kind: str, place: str, sentence: str, **more: Any) -> Problem:
+    """500: the bytes at hand do not hold, and nothing is made of them. A critical log line."""
+    log.critical("evidence_broken", kind=kind, place=place, **more)
+    words = f"No pack is handed out: {place}: {sentence}."
+    return Problem(500, "EVIDENCE_BROKEN", kind, words, **more)
+
+
+def not_found_named(name: str) -> Problem:
+    """404 that says which of several."""
+    found = payment_not_found()
+    return Problem(
+        found.status, found.code, found.rule, f"{found.sentence} {name}", paymentIntentId=name
+    )

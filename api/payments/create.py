@@ -1,0 +1,96 @@
+"""Creating a payment over HTTP: one idempotency key of one source is one payment."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Header
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.actions import answers, models
+from api.auth.guard import router as guarded
+from api.auth.sign_in import Caller, Use
+from api.edge import problems
+from api.edge.params import time_of
+from core import refusals
+from core.header import InputHeader
+from core.payment import commands
+from core.refusals import refuse
+from core.values import Parties, Party, Sealed, payment_intent_id
+from schemas.codec import parties
+from schemas.errors import Unencodable
+
+router = guarded()
+
+IdempotencyKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        pattern="^[!-~]{1,128}$",
+        description="Names the payment within the caller's source. The same key with the same "
+        "content gives the first result, with other content a refusal.",
+    ),
+]
+
+
+@router.post("/api/payments", summary="Create a payment", **answers.TAKEN)
+async def create_payment(
+    request: Request,
+    who: Caller,
+    use: Use,
+    idempotency_key: IdempotencyKey,
+    asked: models.CreatePayment,
+) -> Response:
+    """The source is the one that the configuration gives the token's client. A client that lost
+    the answer asks again with the same key."""
+    source = use.sources.get(who.client_id or "")
+    if source is None:
+        client = who.client_id or "none"
+        raise problems.refused(refuse(refusals.SOURCE_NOT_ENTITLED, source=f"of client {client}"))
+    payment_id = payment_intent_id(source, idempotency_key)
+    sealed = _sealed(asked)
+    not_before = _epoch_ms("requestedExecutionTime", asked.requestedExecutionTime)
+    expires_at = _epoch_ms("expiresAt", asked.expiresAt)
+
+    def make(header: InputHeader) -> commands.CreatePayment:
+        return commands.CreatePayment(
+            header,
+            source,
+            idempotency_key,
+            asked.amount,
+            asked.currency,
+            sealed,
+            asked.endToEndId,
+            asked.service,
+            asked.uetr,
+            asked.customerId,
+            not_before,
+            expires_at,
+        )
+
+    def work() -> Response:
+        try:
+            answer = use.commands.submit(payment_id, make, answers.traceparent(request))
+        except Unencodable:
+            raise problems.invalid("body", "does not fit into a record") from None
+        return answers.respond(use, payment_id, answer, personal=True)  # it is the caller's own
+
+    return await answers.in_command_thread(work)
+
+
+def _sealed(asked: models.CreatePayment) -> Sealed:
+    """Party details as they travel."""
+    try:
+        return parties.seal(Parties(_party(asked.debtor), _party(asked.creditor), asked.remittance))
+    except ValueError:
+        raise problems.invalid("debtor, creditor or remittance", "is too long") from None
+
+
+def _party(given: models.Party) -> Party:
+    return Party(given.name, given.bsb, given.account, given.payIdType, given.payId)
+
+
+def _epoch_ms(field: str, given: str | int | None) -> int | None:
+    """Epoch milliseconds. Raises Problem for a text that names no time, or no zone."""
+    return given if isinstance(given, int) else time_of(given, field)

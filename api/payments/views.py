@@ -1,0 +1,361 @@
+"""What a payment looks like to people, made from its row and its packed state.
+
+Personal data is left out (`masked`) for roles that may not see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from api.edge.views import (
+    PartiesView,
+    VerdictView,
+    View,
+    amount_text,
+    approval_status,
+    encode,
+    iso,
+    iso_or_none,
+    parties,
+    verdicts,
+)
+from api.payments.views_events import event
+from api.payments.views_hints import Why, next_actions, waiting_for, why_attention
+from api.services import Services
+from core.payment import state as states
+from core.payment.funds import held_cents
+from core.values import attempt_id, external_ref
+from readmodel.rows import ApprovalRow, EventRow, PaymentRow
+from schemas.codec.parties import open_parties
+
+__all__ = ["brief", "encode", "events", "iso", "payment"]
+
+
+class FundsView(View):
+    """Funds of one attempt in cents. `state` is the sub-state; `held` what Deposits Core still
+    holds; `release_deferred`: the hold stays until non-payment is certain."""
+
+    state: str
+    held: int
+    captured: int
+    released: int
+    debited: int
+    reversed: int
+    credited: int
+    is_held: bool
+    is_released: bool
+    release_deferred: bool
+
+
+class AttemptView(View):
+    """One way of carrying the payment out. `certain` says whether non-payment is certain, null
+    while the attempt has not ended."""
+
+    attempt_id: str
+    external_ref: str | None
+    state: str
+    reason: str | None
+    started_at: str
+    sent_at: str | None
+    acknowledged_at: str | None
+    ended_at: str | None
+    ended_by: str | None
+    retry_safe: bool | None
+    certain: bool | None
+    late_failure: bool
+    outcome: str | None
+    overdue: str | None
+    send_frozen_until: str | None
+    policy: str
+    funds: FundsView
+
+
+class OpenConflictView(View):
+    """An open conflict of the payment; until it is resolved nothing is sent. `verdicts` are those
+    that fit, each with its consequence; any other is refused VERDICT_NOT_APPLICABLE."""
+
+    conflict_id: str
+    kind: str
+    attempt_id: str
+    amount: int | None
+    currency: str | None
+    amount_text: str | None
+    verdicts: list[VerdictView]
+
+
+class PaymentApprovalView(View):
+    """An approval as the payment remembers it; `phase` is what it is bound to."""
+
+    approval_id: str
+    action: str
+    status: str
+    requester: str
+    attempt_id: str
+    phase: str
+    expires_at: str
+    decided_by: str | None
+
+
+class WaitingView(View):
+    """What takes the payment further by itself or by somebody, and until when at most."""
+
+    what: str
+    until: str | None
+
+
+class AttentionView(View):
+    """Why operators should look, and since when."""
+
+    why: list[Why]
+    since: str | None
+
+
+class PaymentBrief(View):
+    """A payment in a list."""
+
+    payment_intent_id: str
+    source: str
+    idempotency_key: str
+    state: str
+    reason: str | None
+    money_outcome: str
+    amount: int
+    currency: str
+    amount_text: str | None
+    attempt_id: str
+    external_ref: str | None
+    funds: str
+    overdue: str | None
+    open_conflicts: int
+    needs_attention: bool
+    attention_since: str | None
+    waiting_for_person: bool
+    parked: bool
+    end_to_end_id: str
+    service: str
+    uetr: str | None
+    created_at: str
+    last_event_at: str
+    last_lifecycle_event: str
+    sequence: int
+
+
+class PaymentView(View):
+    """A payment as it stands after the event `sequence`. `state` FAILED does not say that nothing
+    was paid: `moneyOutcome` does."""
+
+    payment_intent_id: str
+    source: str
+    idempotency_key: str
+    state: str
+    reason: str | None
+    money_outcome: str
+    amount: int
+    currency: str
+    amount_text: str | None
+    attempt_id: str
+    external_ref: str | None
+    funds: str
+    funds_held: bool
+    funds_released: bool
+    funds_release_deferred: bool
+    created_at: str
+    last_event_at: str
+    last_lifecycle_event: str
+    sequence: int
+    head_hash: str
+    rule_set: int
+    overdue: str | None
+    needs_attention: bool
+    attention: AttentionView | None
+    waiting_for_person: bool
+    waiting_for: WaitingView | None
+    parked: bool
+    open_conflicts: int
+    conflicts: list[OpenConflictView]
+    approvals: list[PaymentApprovalView]
+    attempts: list[AttemptView]
+    next_actions: list[str]
+    end_to_end_id: str
+    service: str
+    uetr: str | None
+    requested_execution_time: str | None
+    expires_at: str | None
+    customer_id: str | None
+    parties: PartiesView | None
+    masked: bool
+
+
+def events(services: Services, rows: Iterable[EventRow]) -> list[dict[str, Any]]:
+    """Events inside another answer; masked, as an action's answer goes to several roles."""
+    return [msgspec.to_builtins(event(row, services.codec, personal=False)) for row in rows]
+
+
+def brief(row: PaymentRow) -> PaymentBrief:
+    """A list's item."""
+    return PaymentBrief(
+        payment_intent_id=row.payment_intent_id,
+        source=row.source,
+        idempotency_key=row.idempotency_key,
+        state=row.state,
+        reason=row.reason,
+        money_outcome=row.money_outcome,
+        amount=row.amount,
+        currency=row.currency,
+        amount_text=amount_text(row.amount, row.currency),
+        attempt_id=attempt_id(row.attempt),
+        external_ref=row.external_ref,
+        funds=row.funds,
+        overdue=row.overdue,
+        open_conflicts=row.open_conflicts,
+        needs_attention=row.needs_attention,
+        attention_since=iso_or_none(row.attention_since),
+        waiting_for_person=row.waiting_for_person,
+        parked=row.parked,
+        end_to_end_id=row.end_to_end_id,
+        service=row.service,
+        uetr=row.uetr,
+        created_at=iso(row.created_at),
+        last_event_at=iso(row.decided_at),
+        last_lifecycle_event=row.last_lifecycle_event,
+        sequence=row.sequence,
+    )
+
+
+def payment(
+    row: PaymentRow,
+    found: states.Payment,
+    approvals: Mapping[str, ApprovalRow],
+    *,
+    now_ms: int,
+    personal: bool,
+) -> PaymentView:
+    """The whole payment, `found` in its snapshot; `approvals` by id say who asked and who decided.
+    `personal` says whether the caller may see names and accounts.
+    """
+    current = found.attempts[-1]
+    return PaymentView(
+        payment_intent_id=row.payment_intent_id,
+        source=row.source,
+        idempotency_key=row.idempotency_key,
+        state=row.state,
+        reason=row.reason,
+        money_outcome=row.money_outcome,
+        amount=row.amount,
+        currency=row.currency,
+        amount_text=amount_text(row.amount, row.currency),
+        attempt_id=attempt_id(current.number),
+        external_ref=row.external_ref,
+        funds=row.funds,
+        funds_held=held_cents(current) > 0,
+        funds_released=current.funds == "RELEASED",
+        funds_release_deferred=current.funds == "RELEASE_DEFERRED",
+        created_at=iso(row.created_at),
+        last_event_at=iso(row.decided_at),
+        last_lifecycle_event=row.last_lifecycle_event,
+        sequence=row.sequence,
+        head_hash=row.head_hash.hex(),
+        rule_set=row.rule_set,
+        overdue=row.overdue,
+        needs_attention=row.needs_attention,
+        attention=_attention(row, found, now_ms),
+        waiting_for_person=row.waiting_for_person,
+        waiting_for=_waiting(found, now_ms),
+        parked=row.parked,
+        open_conflicts=row.open_conflicts,
+        conflicts=_conflicts(found),
+        approvals=[
+            _approval(each, approvals[each.id], now_ms)
+            for each in found.approvals
+            if each.id in approvals
+        ],
+        attempts=[_attempt(row, each) for each in found.attempts],
+        next_actions=next_actions(found),
+        end_to_end_id=row.end_to_end_id,
+        service=row.service,
+        uetr=row.uetr,
+        requested_execution_time=iso_or_none(found.requested_execution_time),
+        expires_at=iso_or_none(found.expires_at),
+        customer_id=found.customer_id if personal else None,
+        parties=parties(open_parties(found.parties)) if personal else None,
+        masked=not personal,
+    )
+
+
+def _attention(row: PaymentRow, found: states.Payment, now_ms: int) -> AttentionView | None:
+    if not row.needs_attention:
+        return None
+    return AttentionView(why_attention(found, now_ms), iso_or_none(row.attention_since))
+
+
+def _waiting(found: states.Payment, now_ms: int) -> WaitingView | None:
+    what = waiting_for(found, now_ms)
+    return None if what is None else WaitingView(what, iso_or_none(found.deadline))
+
+
+def _conflicts(found: states.Payment) -> list[OpenConflictView]:
+    return [
+        OpenConflictView(
+            each.id,
+            each.kind,
+            attempt_id(each.attempt),
+            each.amount,
+            each.currency,
+            amount_text(each.amount, each.currency),
+            verdicts(found, each),
+        )
+        for each in found.conflicts
+        if each.verdict is None
+    ]
+
+
+def _approval(each: states.Approval, row: ApprovalRow, now_ms: int) -> PaymentApprovalView:
+    """As the payment's snapshot has it; the row may be a little newer and only says who."""
+    return PaymentApprovalView(
+        approval_id=each.id,
+        action=each.action,
+        status=approval_status(each.status, each.expires_at, now_ms),
+        requester=row.requester,
+        attempt_id=attempt_id(each.attempt),
+        phase=each.phase,
+        expires_at=iso(each.expires_at),
+        decided_by=row.decided_by if each.decided_from else None,
+    )
+
+
+def _attempt(row: PaymentRow, each: states.Attempt) -> AttemptView:
+    ended = each.state in states.ENDED
+    created = row.external_ref is not None or each.number < row.attempt
+    return AttemptView(
+        attempt_id=attempt_id(each.number),
+        external_ref=external_ref(row.payment_intent_id, each.number) if created else None,
+        state=each.state,
+        reason=each.reason,
+        started_at=iso(each.started_at),
+        sent_at=iso_or_none(each.sent_at),
+        acknowledged_at=iso_or_none(each.acknowledged_at),
+        ended_at=iso_or_none(each.ended_at),
+        ended_by=each.ended_by,
+        retry_safe=each.retry_safe if ended else None,
+        certain=each.certain if ended else None,
+        late_failure=each.late_failure,
+        outcome=each.outcome,
+        overdue=each.overdue,
+        send_frozen_until=iso_or_none(each.frozen_until),
+        policy=each.policy,
+        funds=FundsView(
+            state=each.funds,
+            held=held_cents(each),
+            captured=each.captured,
+            released=each.released,
+            debited=each.debited,
+            reversed=each.reversed,
+            credited=each.credited,
+            is_held=held_cents(each) > 0,
+            is_released=each.funds == "RELEASED",
+            release_deferred=each.funds == "RELEASE_DEFERRED",
+        ),
+    )

@@ -1,0 +1,142 @@
+"""A payment's history as people see it: every event with its place, hash, cause and content.
+
+Content is the event's own fields in camel case, free text as it was sent. Party details and the
+customer's id are left out for roles that may not see them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from api.edge.views import View, iso, parties
+from core.values import Sealed, attempt_id
+from readmodel.rows import EventRow
+from schemas.codec import Codec
+from schemas.codec.parties import open_parties
+from schemas.topology import EVENTS
+
+# Fields that are epoch milliseconds, beside those that end in _at.
+_TIMES: Final = frozenset({"submit_before", "frozen_until", "requested_execution_time"})
+_PERSONAL: Final = frozenset({"customer_id"})
+
+
+class PlaceView(View):
+    """A place on the log."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class CauseView(View):
+    """The input that made the event; `inputHash` is the SHA-256 of its raw bytes."""
+
+    cluster_id: str
+    topic: str
+    partition: int
+    offset: int
+    input_hash: str
+    command_id: str | None
+
+
+class ActorView(View):
+    """Who made it happen: upstream, operator, rail, deposits, resolve, customer, timer, system."""
+
+    kind: str
+    id: str
+
+
+class EventView(View):
+    """One event. `hash` is the SHA-256 of its raw bytes on the log, `previousHash` that of the
+    payment's event before it; `data` is what the event says beside its header."""
+
+    payment_intent_id: str
+    sequence: int
+    type: str
+    timestamp: str
+    from_state: str | None
+    to_state: str
+    attempt_id: str
+    reason: str | None
+    external_ref: str | None
+    approval_id: str | None
+    actor: ActorView
+    cause: CauseView
+    rule_set: int
+    hash: str
+    previous_hash: str
+    place: PlaceView
+    data: dict[str, Any]
+
+
+class EventList(View):
+    """In order of sequence; `next` is given back as `cursor` where there are more."""
+
+    items: list[EventView]
+    next: str | None
+
+
+def event(row: EventRow, codec: Codec, *, personal: bool) -> EventView:
+    """Decodes the raw bytes of the row. Raises what the codec raises."""
+    found = codec.decode(EVENTS, row.raw)
+    header = found.header
+    return EventView(
+        payment_intent_id=row.payment_intent_id,
+        sequence=row.sequence,
+        type=row.type,
+        timestamp=iso(row.decided_at),
+        from_state=row.from_state,
+        to_state=row.state,
+        attempt_id=attempt_id(header.attempt),
+        reason=header.reason,
+        external_ref=getattr(found, "external_ref", None),
+        approval_id=header.approval_id,
+        actor=ActorView(header.actor.kind, header.actor.id),
+        cause=CauseView(
+            header.cause.cluster_id,
+            header.cause.topic,
+            header.cause.partition,
+            header.cause.offset,
+            header.cause.input_hash.hex(),
+            header.cause.command_id,
+        ),
+        rule_set=header.rule_set,
+        hash=row.hash.hex(),
+        previous_hash=header.previous_hash.hex(),
+        place=PlaceView(EVENTS, row.partition, row.offset),
+        data=data(found, personal=personal),
+    )
+
+
+def data(record: msgspec.Struct, *, personal: bool) -> dict[str, Any]:
+    """The record's fields without its header, as JSON values."""
+    return {
+        _camel(name): _value(name, getattr(record, name), personal)
+        for name in record.__struct_fields__
+        if name != "header"
+    }
+
+
+def _value(name: str, value: Any, personal: bool) -> Any:
+    if isinstance(value, Sealed):
+        return parties(open_parties(value)) if personal else None
+    if value is None or (name in _PERSONAL and not personal):
+        return None
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int) and (name in _TIMES or name.endswith("_at")):
+        return iso(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, tuple | list):
+        return [_value("", each, personal) for each in value]
+    if isinstance(value, msgspec.Struct):
+        return data(value, personal=personal)
+    return value
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)

@@ -1,0 +1,84 @@
+"""What became of inputs, as people see it."""
+
+from __future__ import annotations
+
+from api.edge.views import View, iso
+from api.payments.views_events import PlaceView
+from core.records import Outcome
+from readmodel.rows import OutcomeRow
+from schemas.codec import Codec
+from schemas.topology import OUTCOMES
+
+
+class OutcomeView(View):
+    """What became of an input: result ACCEPTED, DUPLICATE (then fromSequence..toSequence are the
+    events of the first result), REJECTED (with code, rule and sentence), NO_EFFECT or MISROUTED.
+    `state` and `moneyOutcome` are those after it; `place` is null for an accepted creation."""
+
+    payment_intent_id: str
+    command_id: str | None
+    input_type: str
+    result: str
+    duplicate: bool
+    code: str | None
+    rule: str | None
+    sentence: str | None
+    first_difference: str | None
+    expected: str | None
+    actual: str | None
+    decided_at: str
+    from_sequence: int
+    to_sequence: int
+    state: str | None
+    money_outcome: str | None
+    rule_set: int
+    cause: PlaceView
+    place: PlaceView | None
+
+
+class OutcomeList(View):
+    """In log order."""
+
+    items: list[OutcomeView]
+    next: str | None
+
+
+class PendingView(View):
+    """No outcome is known yet. Until `notAfter` it can still happen, later it is rejected; null:
+    a creation, which has no such time."""
+
+    command_id: str
+    result: str
+    not_after: str | None
+    outcome: str
+
+
+def outcome(row: OutcomeRow, codec: Codec) -> OutcomeView:
+    """Decodes the raw bytes of the row."""
+    found: Outcome = codec.decode(OUTCOMES, row.raw)
+    return of_record(found, PlaceView(OUTCOMES, row.partition, row.offset))
+
+
+def of_record(found: Outcome, place: PlaceView | None) -> OutcomeView:
+    """`place`: where the outcome's record stands."""
+    return OutcomeView(
+        payment_intent_id=found.payment_intent_id,
+        command_id=found.cause.command_id,
+        input_type=found.input_type,
+        result=found.result,
+        duplicate=found.result == "DUPLICATE",
+        code=found.code,
+        rule=found.rule,
+        sentence=found.sentence,
+        first_difference=found.first_difference,
+        expected=found.expected,
+        actual=found.actual,
+        decided_at=iso(found.decided_at),
+        from_sequence=found.from_sequence,
+        to_sequence=found.to_sequence,
+        state=found.state,
+        money_outcome=found.money_outcome,
+        rule_set=found.rule_set,
+        cause=PlaceView(found.cause.topic, found.cause.partition, found.cause.offset),
+        place=place,
+    )

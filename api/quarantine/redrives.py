@@ -1,0 +1,286 @@
+"""Putting quarantined records back, or assigning an unmatched report: two persons, and a preview.
+
+The redriver carries a confirmed request out; what it would refuse is refused here already.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import Query
+from pydantic import BaseModel
+
+from api.actions import models
+from api.actions.answers import in_command_thread
+from api.auth.guard import router as guarded
+from api.auth.sign_in import Caller, Use
+from api.edge import problems
+from api.edge.paths import PLAIN, RequestId
+from api.edge.views import iso
+from api.services import Principal, Services
+from control.redrive_plan import Planned, RedrivePlan, RefusedError
+from core import records, refusals
+from core.refusals import refuse
+from core.values import same_person
+from engine.records import LogRecord
+from readmodel.rows import ControlRow
+from schemas import catalogue, topology
+from schemas.errors import RegistryDown, Undecodable
+
+router = guarded()
+
+QUARANTINE: Final = "/api/quarantine/redrives"
+ID_BYTES: Final = 8
+SECOND_PERSON: Final = "(second person)"
+ADAPTER: Final = "npp-gateway"  # the reason table of assigned callbacks
+PREVIEW_ID: Final = "rdr_preview"
+CONTROL_ROWS_MAX: Final = 200  # read at once
+PAGES_MAX: Final = 500
+LIMIT_DEFAULT: Final = 50
+LIMIT_MAX: Final = 200
+Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX), PLAIN]
+Cursor = Annotated[str | None, Query(pattern="^[0-9]{1,18}$")]
+
+REQUESTED: Final = "REQUESTED"
+CONFIRMED: Final = "CONFIRMED"
+DONE: Final = "DONE"
+REFUSED: Final = "REFUSED"
+
+
+class Target(BaseModel):
+    """What becomes of one quarantined record: which topic and partition it goes to, null when its
+    key decides. `bytes` is the whole value's length; the value itself is shown nowhere here. With
+    `byReference` the redriver reads the original when it puts it back, and refuses when it is gone.
+    """
+
+    offset: int
+    reason: str
+    topic: str
+    partition: int | None
+    key: str | None
+    bytes: int
+    assigned: bool
+    byReference: bool = False  # noqa: N815
+
+
+class Preview(BaseModel):
+    """Nothing was done."""
+
+    partition: int
+    records: list[Target]
+
+
+class Redrive(BaseModel):
+    """A request and what became of it. `status` REQUESTED, CONFIRMED, DONE or REFUSED (with why, by
+    the redriver; `redriven` of its records were put back before, in order)."""
+
+    requestId: str  # noqa: N815 the names on the wire, here and below
+    status: str
+    partition: int
+    offsets: list[int]
+    paymentIntentId: str | None  # noqa: N815
+    reason: str
+    requestedBy: str  # noqa: N815
+    requestedAt: str  # noqa: N815
+    confirmedBy: str | None = None  # noqa: N815
+    confirmedAt: str | None = None  # noqa: N815
+    redriven: int | None = None
+    refused: str | None = None
+    doneAt: str | None = None  # noqa: N815
+    duplicate: bool = False
+
+
+class Redrives(BaseModel):
+    """Newest first."""
+
+    items: list[Redrive]
+    next: str | None
+
+
+@router.post(f"{QUARANTINE}/preview", summary="What a redrive would publish, and where")
+async def preview_redrive(who: Caller, use: Use, asked: models.QuarantinedRecords) -> Preview:
+    """By the redriver's own rules; nothing is done."""
+
+    def work() -> Preview:
+        planned = _planned(use, _request(use, who, asked, "preview", PREVIEW_ID), SECOND_PERSON)
+        shown = [_target(each, asked.paymentIntentId is not None) for each in planned]
+        return Preview(partition=asked.partition, records=shown)
+
+    return await in_command_thread(work)
+
+
+@router.post(QUARANTINE, summary="Ask for a redrive")
+async def request_redrive(who: Caller, use: Use, asked: models.RequestRedrive) -> Redrive:
+    """The first person; a second one confirms."""
+
+    def work() -> Redrive:
+        request = _request(use, who, asked, asked.reason, "rdr_" + secrets.token_hex(ID_BYTES))
+        _planned(use, request, SECOND_PERSON)
+        use.commands.write_control(request)
+        return _shown(request)
+
+    return await in_command_thread(work)
+
+
+@router.post(f"{QUARANTINE}/{{request_id}}/confirm", summary="Confirm a redrive")
+async def confirm_redrive(who: Caller, use: Use, request_id: RequestId) -> Redrive:
+    """The second person; then the redriver carries it out. Confirmed already: `duplicate`, with
+    what became of it."""
+    return await in_command_thread(lambda: _confirm(use, who, request_id))
+
+
+@router.get(QUARANTINE, summary="Redrives that were asked for")
+def list_redrives(use: Use, limit: Limit = LIMIT_DEFAULT, cursor: Cursor = None) -> Redrives:
+    """With what became of them, newest first."""
+    found = list(reversed(_all(use).values()))
+    start = int(cursor) if cursor is not None else 0
+    items = found[start : start + limit]
+    more = start + limit < len(found)
+    return Redrives(items=items, next=str(start + limit) if more else None)
+
+
+def _request(
+    use: Services, who: Principal, asked: models.QuarantinedRecords, reason: str, request_id: str
+) -> records.RedriveRequested:
+    return records.RedriveRequested(
+        request_id=request_id,
+        partition=asked.partition,
+        offsets=tuple(sorted(set(asked.offsets))),
+        reason=reason,
+        requested_at=use.clock.now_ms(),
+        actor=who.id,
+        payment_intent_id=asked.paymentIntentId,
+    )
+
+
+def _planned(use: Services, request: records.RedriveRequested, confirmer: str) -> list[Planned]:
+    """What it would publish. Raises Problem when the redriver would refuse it."""
+
+    def read(partition: int, offsets: Sequence[int]) -> Iterator[LogRecord]:
+        for offset in offsets:
+            row = use.reader.quarantined(partition, offset)
+            if row is None:
+                continue
+            headers = msgspec.msgpack.decode(row.headers, type=list[tuple[str, bytes | None]])
+            yield LogRecord(
+                topology.QUARANTINE, partition, offset, row.at, row.key, row.value, headers
+            )
+
+    plan = RedrivePlan(
+        read=read, codec=use.codec, clock=use.clock, adapter=ADAPTER, origins=origins()
+    )
+    try:
+        return plan.of(request, confirmer)
+    except RefusedError as error:
+        raise problems.refused(refuse(refusals.REDRIVE_NOT_POSSIBLE, problem=str(error))) from error
+    except RegistryDown as error:
+        raise problems.unavailable(
+            "REGISTRY_DOWN", "The schema registry does not answer; ask again later."
+        ) from error
+
+
+def origins() -> frozenset[str]:
+    """Topics that the redriver may write to."""
+    return frozenset(
+        each.name for each in catalogue.load().inputs() if "redriver" in each.producers
+    )
+
+
+def _target(planned: Planned, assigned: bool) -> Target:
+    return Target(
+        offset=planned.offset,
+        reason=planned.reason,
+        topic=planned.topic,
+        partition=planned.partition,
+        key=None if planned.key is None else planned.key.decode("utf-8", "replace"),
+        bytes=planned.value_bytes,
+        assigned=assigned,
+        byReference=planned.reference is not None,
+    )
+
+
+def _confirm(use: Services, who: Principal, request_id: str) -> Redrive:
+    known = _all(use).get(request_id)
+    if known is not None and known.status != REQUESTED:
+        return known.model_copy(update={"duplicate": True})
+    control = use.commands.control()
+    request = control.redrive_request(request_id)
+    if request is None:
+        raise problems.refused(
+            refuse(refusals.REDRIVE_NOT_POSSIBLE, problem=f"nobody requested {request_id}")
+        )
+    if same_person(request.actor, who.id):
+        raise problems.refused(refuse(refusals.SELF_APPROVAL))
+    shown = _shown(request)
+    done = control.redrives_done.get(request_id)
+    if done is not None:
+        return _ended(shown, done).model_copy(update={"duplicate": True})
+    confirmed = control.redrives_confirmed.get(request_id)
+    if confirmed is not None:
+        update = {"status": CONFIRMED, "confirmedBy": confirmed[1], "duplicate": True}
+        return shown.model_copy(update=update)
+    _planned(use, request, who.id)
+    now = use.clock.now_ms()
+    use.commands.write_control(
+        records.RedriveConfirmed(request_id=request_id, confirmed_at=now, actor=who.id)
+    )
+    return shown.model_copy(
+        update={"status": CONFIRMED, "confirmedBy": who.id, "confirmedAt": iso(now)}
+    )
+
+
+def _shown(request: records.RedriveRequested) -> Redrive:
+    return Redrive(
+        requestId=request.request_id,
+        status=REQUESTED,
+        partition=request.partition,
+        offsets=list(request.offsets),
+        paymentIntentId=request.payment_intent_id,
+        reason=request.reason,
+        requestedBy=request.actor,
+        requestedAt=iso(request.requested_at),
+    )
+
+
+def _all(use: Services) -> dict[str, Redrive]:
+    """Every request with what became of it, in the order of asking, as the read model has them."""
+    found: dict[str, Redrive] = {}
+    after = -1
+    for _ in range(PAGES_MAX):
+        rows = use.reader.control(after, CONTROL_ROWS_MAX)
+        for row in rows:
+            _fold(found, use, row)
+        if len(rows) < CONTROL_ROWS_MAX:
+            break
+        after = rows[-1].offset
+    return found
+
+
+def _fold(found: dict[str, Redrive], use: Services, row: ControlRow) -> None:
+    if not row.type.startswith("Redrive"):
+        return
+    try:
+        record: Any = use.codec.decode(topology.CONTROL, row.raw)
+    except Undecodable:
+        return  # nobody obeys what can not be read
+    if isinstance(record, records.RedriveRequested):
+        found[record.request_id] = _shown(record)
+        return
+    known = found.get(record.request_id)
+    if known is None:
+        return
+    if isinstance(record, records.RedriveConfirmed):
+        if known.status == REQUESTED and not same_person(known.requestedBy, record.actor):
+            said = {"confirmedBy": record.actor, "confirmedAt": iso(record.confirmed_at)}
+            found[record.request_id] = known.model_copy(update={"status": CONFIRMED, **said})
+        return
+    found[record.request_id] = _ended(known, record)
+
+
+def _ended(known: Redrive, done: records.RedriveDone) -> Redrive:
+    status = DONE if done.refused is None else REFUSED
+    said = {"redriven": done.redriven, "refused": done.refused, "doneAt": iso(done.done_at)}
+    return known.model_copy(update={"status": status, **said})

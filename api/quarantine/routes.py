@@ -1,0 +1,65 @@
+"""Quarantined records: what could not be read, was misrouted, matched nothing, or is parked."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from starlette.responses import Response
+
+from api.auth import access
+from api.auth.guard import router as guarded
+from api.auth.sign_in import Caller, Use
+from api.edge.params import LIMIT, Cursor, Limit, gives, in_thread, json_answer, page
+from api.edge.paths import Offset, Partition
+from api.edge.problems import not_found
+from api.queues import views as views_lists
+from api.queues.routes import OfPayment
+from readmodel import rows
+
+router = guarded()
+
+BYTES: Final = access.PERSONAL | access.ADMINS
+Reason = Literal["UNDECODABLE", "MISROUTED", "UNMATCHED", "PARKED"]
+
+
+@router.get(
+    "/api/quarantine",
+    operation_id="quarantine",
+    summary="Quarantined records, newest first",
+    **gives(views_lists.QuarantineList),
+)
+async def quarantine(
+    services: Use,
+    reason: Reason | None = None,
+    payment_intent_id: OfPayment = None,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    """Where they stand, why, where they came from, and the redrive that took them up."""
+    reader = services.reader
+    found = await in_thread(
+        lambda: page(lambda: reader.quarantine(reason, payment_intent_id, limit, cursor))
+    )
+    items = [
+        views_lists.quarantine_item(row)
+        for row in found.items
+        if isinstance(row, rows.QuarantineRow)
+    ]
+    return json_answer(views_lists.QuarantineList(items, found.next))
+
+
+@router.get(
+    "/api/quarantine/{partition}/{offset}",
+    operation_id="quarantined",
+    summary="One quarantined record, with its bytes",
+    **gives(views_lists.QuarantineView),
+)
+async def quarantined(
+    principal: Caller, services: Use, partition: Partition, offset: Offset
+) -> Response:
+    """Its bytes may hold personal data: viewer and approver do not see them."""
+    row = await in_thread(lambda: services.reader.quarantined(partition, offset))
+    if row is None:
+        raise not_found("NOT_QUARANTINED", "No quarantined record stands there.")
+    with_bytes = not principal.roles.isdisjoint(BYTES)
+    return json_answer(views_lists.quarantined(row, with_bytes=with_bytes))

@@ -1,0 +1,109 @@
+"""What people have to look at: approvals, conflicts, payments that need attention."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from fastapi import Query
+from starlette.responses import Response
+
+from api.auth.guard import router as guarded
+from api.auth.sign_in import Use
+from api.edge.params import LIMIT, Cursor, Limit, gives, in_thread, json_answer, page
+from api.edge.paths import PAYMENT_ID
+from api.queues import views as views_lists
+from core.payment.state import Payment, unpack
+from readmodel import rows
+from readmodel.ports import Page, Reader
+
+router = guarded()
+
+Status = Literal["REQUESTED", "REFERRED", "APPROVED", "REJECTED", "USED", "EXPIRED"]
+OfPayment = Annotated[
+    str | None,
+    Query(alias="paymentIntentId", pattern=f"^{PAYMENT_ID}$", description="Of this payment only."),
+]
+TRUE: Final = True
+
+
+@router.get(
+    "/api/approvals",
+    operation_id="approvals",
+    summary="Requests for approval, oldest first",
+    **gives(views_lists.ApprovalList),
+)
+async def approvals(
+    services: Use,
+    payment_intent_id: OfPayment = None,
+    status: Status | None = None,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    """REFERRED ones wait for a person; EXPIRED is not an event but the time that has passed."""
+    reader = services.reader
+    found = await in_thread(
+        lambda: page(lambda: reader.approvals(payment_intent_id, status, limit, cursor))
+    )
+    now = services.clock.now_ms()
+    items = [
+        views_lists.approval(row, now) for row in found.items if isinstance(row, rows.ApprovalRow)
+    ]
+    return json_answer(views_lists.ApprovalList(items, found.next))
+
+
+@router.get(
+    "/api/conflicts",
+    operation_id="conflicts",
+    summary="Conflicts, oldest first",
+    **gives(views_lists.ConflictList),
+)
+async def conflicts(
+    services: Use,
+    payment_intent_id: OfPayment = None,
+    open_only: Annotated[bool, Query(alias="open", description="Only open ones.")] = TRUE,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    """While one is open its payment waits: nothing is sent, retried or released early. The verdicts
+    that fit are listed with what follows from them."""
+
+    def ask() -> tuple[Page, dict[str, Payment]]:
+        found = page(lambda: services.reader.conflicts(payment_intent_id, open_only, limit, cursor))
+        return found, _states(services.reader, found)
+
+    found, states = await in_thread(ask)
+    now = services.clock.now_ms()
+    items = [
+        views_lists.conflict(row, states[row.payment_intent_id], now)
+        for row in found.items
+        if isinstance(row, rows.ConflictRow)
+    ]
+    return json_answer(views_lists.ConflictList(items, found.next))
+
+
+def _states(reader: Reader, found: Page) -> dict[str, Payment]:
+    """The present state of each payment of these conflicts: a page has 200 at most. A conflict's
+    row is written together with its payment's, which stays for ever.
+    """
+    states = {}
+    for name in {row.payment_intent_id for row in found.items if isinstance(row, rows.ConflictRow)}:
+        row = reader.payment(name)
+        assert row is not None
+        states[name] = unpack(row.snapshot)
+    return states
+
+
+@router.get(
+    "/api/attention",
+    operation_id="attention",
+    summary="Payments that need attention, longest waiting first",
+    **gives(views_lists.AttentionList),
+)
+async def attention(services: Use, limit: Limit = LIMIT, cursor: Cursor = None) -> Response:
+    """Overdue, contradicted, parked, refused by Deposits Core, or waiting for a person."""
+    found = await in_thread(lambda: page(lambda: services.reader.attention(limit, cursor)))
+    now = services.clock.now_ms()
+    items = [
+        views_lists.attention(row, now) for row in found.items if isinstance(row, rows.PaymentRow)
+    ]
+    return json_answer(views_lists.AttentionList(items, found.next))

@@ -1,0 +1,234 @@
+"""`npp doctor`: is this set-up fit to carry payments, and if not, what to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Annotated, Final
+
+import typer
+
+from app import rule_files, settings
+from app.cli.cluster.doctor_reading import check_reading, groups
+from app.cli.cluster.topics import has_authorizer
+from app.cli.findings import Finding, Level
+from app.cli.output import as_json, console, print_json
+from app.cluster import Cluster
+from app.exits import ExitCode, Problem
+from app.settings import Environment
+from app.topic_specs import acl_specs, topic_specs
+from engine.clients.groups import GroupAdmin
+from engine.errors import EngineError, Retry
+from engine.loop.transaction import TransactionalProducer, TransactionSettings
+from engine.topics import TopicAdmin
+from schemas import catalogue, topology
+
+OFFSETS_RETENTION_MINUTES_MIN: Final = 43_200  # 30 days: longer than any outage planned for
+CLOCK_DIFFERENCE_MS_MAX: Final = 60_000
+CLOCK_DIFFERENCE_MS_GOOD: Final = 1_000
+PAYMENTS_GROUP: Final = "npp-payments"
+TRANSACTION_S_MAX: Final = 15.0  # ours are aborted by the broker after 10 s
+LOOK_AGAIN_S: Final = 0.5
+
+
+def register(app: typer.Typer) -> None:
+    app.command("doctor")(doctor)
+
+
+def doctor(
+    as_one_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Check settings, broker, topics, access, schemas, control, clock, offsets, reading,
+    transactions.
+
+    Exit 1 when a check failed, 3 when the broker does not answer.
+    """
+    environment = settings.load()
+    findings: list[Finding] = []
+    for check in CHECKS:
+        findings += _checked(check, environment)
+        if any(f.level == "failed" and f.check == "broker" for f in findings):
+            break
+    if as_one_json:
+        print_json({"findings": [as_json(each) for each in findings]})
+    else:
+        for each in findings:
+            mark = {"ok": "ok      ", "warning": "WARNING ", "failed": "FAILED  "}[each.level]
+            console().print(f"{mark} {each.check:<10} {each.says}")
+            if each.do:
+                console().print(f"{'':<20}→ {each.do}")
+    raise typer.Exit(int(_code(findings)))
+
+
+def _code(findings: list[Finding]) -> ExitCode:
+    failed = [each for each in findings if each.level == "failed"]
+    if any(each.check == "broker" for each in failed):
+        return ExitCode.UNREACHABLE
+    return ExitCode.FAILED if failed else ExitCode.OK
+
+
+def _checked(
+    check: Callable[[Environment], Iterator[Finding]], environment: Environment
+) -> list[Finding]:
+    """A check that can not be made has failed."""
+    name = check.__name__.removeprefix("check_")
+    try:
+        return list(check(environment))
+    except Problem as problem:
+        return [Finding(name, "failed", problem.what, problem.do)]
+    except EngineError as error:
+        return [Finding(name, "failed", f"Kafka: {error}", "NPP_BOOTSTRAP_SERVERS, NPP_KAFKA_*")]
+
+
+def check_settings(environment: Environment) -> Iterator[Finding]:
+    unknown = settings.unknown_variables(os.environ)
+    if unknown:
+        yield Finding("settings", "warning", f"mean nothing: {', '.join(unknown)}", "misspelt?")
+    profile = environment.settings.profile
+    yield Finding("settings", "ok", f"profile {profile}, data in {environment.settings.data_dir}")
+
+
+def check_broker(environment: Environment) -> Iterator[Finding]:
+    cluster = Cluster(environment)
+    yield Finding("broker", "ok", f"cluster {cluster.ends.cluster_id()} answers")
+
+
+def check_clock(environment: Environment) -> Iterator[Finding]:
+    cluster = Cluster(environment)
+    producer = TransactionalProducer(
+        cluster.connection, f"{PAYMENTS_GROUP}-doctor", cluster.clock, TransactionSettings()
+    )
+    try:
+        producer.init()
+        difference = producer.probe_clock(topology.QUARANTINE)
+    except Retry as unknown:
+        yield Finding(
+            "clock", "failed", f"the broker did not say its time: {unknown}",
+            "No partition is taken until it does: npp topics apply; is the broker well?",
+        )  # fmt: skip
+        return
+    finally:
+        producer.destroy()
+    off = abs(difference)
+    level: Level = "ok" if off <= CLOCK_DIFFERENCE_MS_GOOD else "warning"
+    if off > CLOCK_DIFFERENCE_MS_MAX:
+        level = "failed"
+    do = "" if level == "ok" else "Set both clocks by NTP; over 60 s no partition is taken."
+    yield Finding("clock", level, f"{off} ms from the broker's", do)
+
+
+def check_topics(environment: Environment) -> Iterator[Finding]:
+    topics = catalogue.load()
+    admin = TopicAdmin(environment.connection())
+    found = admin.drift(topic_specs(topics, environment.topics_profile()))
+    for each in found:
+        says = f"{each.kind} {each.name}: wanted {each.wanted}, found {each.found}"
+        do = "npp topics apply" if each.fixable else "fixed for life: this is another cluster"
+        yield Finding("topics", "failed", says, do)
+    if not found:
+        yield Finding("topics", "ok", f"{len(topics.topics)} topics as declared")
+
+
+def check_access(environment: Environment) -> Iterator[Finding]:
+    if not has_authorizer(environment):
+        level: Level = "failed" if environment.topics_profile() == "production" else "ok"
+        yield Finding("access", level, "the broker has no authorizer: everybody may do everything")
+        return
+    found = TopicAdmin(environment.connection()).drift([], acl_specs(catalogue.load()))
+    missing = [each for each in found if each.kind == "acl_missing"]
+    extra = [each for each in found if each.kind == "acl_extra"]
+    if missing:
+        yield Finding("access", "failed", f"{len(missing)} rules are missing", "npp topics apply")
+    if extra:
+        yield Finding("access", "warning", f"{len(extra)} rules are not ours", "npp topics drift")
+    if not missing:
+        yield Finding("access", "ok", "every declared rule is there")
+
+
+def check_schemas(environment: Environment) -> Iterator[Finding]:
+    _ = Cluster(environment).codec
+    yield Finding("schemas", "ok", f"registered; ids as in {environment.ids_lock()}")
+
+
+def check_control(environment: Environment) -> Iterator[Finding]:
+    control, _ = Cluster(environment).control()
+    reason = control.ready()
+    if reason is not None:
+        yield Finding("control", "failed", reason, "npp topics apply")
+        return
+    assert control.rule_set is not None
+    number = control.rule_set.number
+    if number not in rule_files.carried():
+        yield Finding("control", "failed", f"this release has no rule set {number}", "upgrade")
+    elif rule_files.rules_of(number).sha256 != control.rule_set.sha256:
+        yield Finding("control", "failed", f"core/rules/{number}.yaml was changed", "restore it")
+    else:
+        yield Finding("control", "ok", f"rule set {number} is in force")
+    if control.unreadable:
+        yield Finding("control", "warning", f"{control.unreadable} records can not be read")
+    for stop in control.stops():
+        yield Finding(
+            "control", "failed", f"stopped by {stop.actor}: {stop.reason} ({stop.stop_id})",
+            "npp replay verify --publish, then npp resume",
+        )  # fmt: skip
+
+
+def check_offsets(environment: Environment) -> Iterator[Finding]:
+    cluster = Cluster(environment)
+    admin = GroupAdmin(cluster.connection, cluster.clock)
+    minutes = int(admin.broker_setting("offsets.retention.minutes") or 0)
+    if minutes < OFFSETS_RETENTION_MINUTES_MIN:
+        level: Level = "failed" if environment.topics_profile() == "production" else "warning"
+        yield Finding(
+            "offsets", level, f"offsets.retention.minutes is {minutes}",
+            f"at least {OFFSETS_RETENTION_MINUTES_MIN}: a sleeping group must find its place",
+        )  # fmt: skip
+    ends = cluster.ends
+    for group, names in groups().items():
+        committed = {n: at for n, at in admin.committed(group).items() if n[0] in names}
+        if not committed:
+            yield Finding("offsets", "ok", f"{group} has not run yet")
+            continue
+        stable = ends.stable(list(committed))
+        lag = sum(max(0, stable[name] - at) for name, at in committed.items())
+        members = admin.members(group)
+        level = "ok" if members else "warning"
+        do = "" if members else "nobody reads: start the process"
+        yield Finding("offsets", level, f"{group}: {members} members, {lag} records to read", do)
+
+
+def check_transactions(environment: Environment) -> Iterator[Finding]:
+    """A transaction that is older than any may be hangs: the broker does not abort it."""
+    cluster = Cluster(environment)
+    counts = cluster.ends.partition_counts([topic.name for topic in catalogue.load().topics])
+    names = [(topic, number) for topic, count in counts.items() for number in range(count)]
+    high, stable = cluster.ends.high(names), cluster.ends.stable(names)
+    left = {name: at for name, at in stable.items() if at < high[name]}
+    deadline_s = cluster.clock.monotonic_s() + TRANSACTION_S_MAX
+    while left and cluster.clock.monotonic_s() < deadline_s:
+        cluster.clock.sleep(LOOK_AGAIN_S)
+        stable = cluster.ends.stable(list(left))
+        left = {name: at for name, at in left.items() if stable[name] == at}
+    for (topic, number), at in sorted(left.items()):
+        yield Finding(
+            "transactions", "failed",
+            f"{topic} {number}: open at offset {at} for over {TRANSACTION_S_MAX:.0f} s, "
+            "nothing after it is read",
+            "kafka-transactions.sh find-hanging, then abort: docs/runbook.md, Standing still",
+        )  # fmt: skip
+    if not left:
+        yield Finding("transactions", "ok", "none hangs")
+
+
+CHECKS: Final = (
+    check_settings,
+    check_broker,
+    check_topics,
+    check_access,
+    check_schemas,
+    check_control,
+    check_clock,
+    check_offsets,
+    check_reading,
+    check_transactions,
+)

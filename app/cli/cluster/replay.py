@@ -1,0 +1,252 @@
+"""`npp replay verify|rebuild`: prove the log, and rebuild the read model from it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from app import rule_files, settings
+from app.cli.api_options import PAYMENT_ID
+from app.cli.output import console, error_console, print_json
+from app.cluster import Cluster
+from app.exits import ExitCode, Problem, usage
+from core.records import ProofPassed
+from evidence.keys import KeyFileError, Keyring, read_keyring
+from processors.replay import KafkaReplayLog, Limit, Report, Settings, verify
+from schemas import catalogue
+from schemas.codec.parties import open_parties
+
+DEFAULT_ACTOR: Final = "replay"
+FAILURES_SHOWN_MAX: Final = 5  # of each strength; --json lists up to 100
+app = typer.Typer(help="Replay the log and prove it.", no_args_is_help=True)
+
+
+@app.callback()
+def replay() -> None:
+    """Replay the log and prove it."""
+
+
+@app.command("verify")
+def verify_command(
+    payment: Annotated[str, typer.Option(help="Only this payment.")] = "",
+    to_offset: Annotated[
+        int | None, typer.Option(help="Up to this journal offset (with --payment).")
+    ] = None,
+    to_time: Annotated[int | None, typer.Option(help="Up to this decision, epoch ms.")] = None,
+    to_sequence: Annotated[int | None, typer.Option(help="Up to this event number.")] = None,
+    keyring: Annotated[
+        Path | None,
+        typer.Option(help="Public keys of the verifier; default: <data dir>/verifier/keyring.json"),
+    ] = None,
+    from_checkpoint: Annotated[
+        bool,
+        typer.Option(
+            "--from-checkpoint",
+            help="Fold and chain from each partition's last good checkpoint on; what is broken "
+            "before it is listed, not judged.",
+        ),
+    ] = False,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="With --from-checkpoint: leave this payment out; may be repeated."),
+    ] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Write ProofPassed to the control topic, for resume.")
+    ] = False,
+    operator: Annotated[str, typer.Option("--as", help="Who publishes.")] = DEFAULT_ACTOR,
+    json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
+) -> None:
+    """Prove the log: fold, chain, re-decide, identity, money. Exit 1 names the first difference.
+
+    fold: events give the state of the lifecycle topic. chain: hashes and signatures hold.
+    redecide: the inputs give the recorded events again, byte for byte, and every input is
+    accounted for. identity: one payment for each source and idempotency key. money: what was
+    held, taken and given back adds up to what was settled. Reads only; instructs nobody.
+    """
+    left_out = tuple(without or ())
+    for each in left_out:
+        if not PAYMENT_ID.fullmatch(each):
+            raise usage(f"{each} is no paymentIntentId.")
+    if payment and not PAYMENT_ID.fullmatch(payment):
+        raise usage(f"{payment} is no paymentIntentId.")
+    limit = Limit(offset=to_offset, time_ms=to_time, sequence=to_sequence)
+    if publish and (payment or limit):
+        raise usage("Only a replay of the whole log can be published.")
+    if left_out and not from_checkpoint:
+        raise usage("--without goes with --from-checkpoint.")
+    if from_checkpoint and (payment or limit):
+        raise usage(
+            "--from-checkpoint proves the whole log from there on: no --payment, no --to-…."
+        )
+    environment = settings.load()
+    file = keyring or environment.settings.data_dir / "verifier" / "keyring.json"
+    with Cluster(environment) as cluster:
+        report = replay_log(
+            cluster,
+            keyring_of(file),
+            payment or None,
+            limit,
+            sys.stderr.isatty(),
+            from_checkpoint=from_checkpoint,
+            without=left_out,
+        )
+        if publish and report.passed:
+            publish_proof(cluster, report, operator)
+    if json:
+        print_json(report.to_dict(), indent=False)
+    else:
+        print_report(report)
+    raise typer.Exit(int(ExitCode.OK if report.passed else ExitCode.FAILED))
+
+
+@app.command("rebuild")
+def rebuild_command(
+    json: Annotated[bool, typer.Option("--json", help="What was done as one JSON object.")] = False,
+) -> None:
+    """Rebuild the read model from offset zero beside the live one, then switch to it.
+
+    Reading goes on meanwhile, and so does the projector, which takes the new one up by itself. If
+    it fails or is interrupted, everything stays as it was.
+    """
+    from app.wiring.projector import rebuild_read_model
+
+    with _bar(sys.stderr.isatty()) as progress:
+        task = progress.add_task("rebuilding", total=None)
+
+        def show(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total or None)
+
+        done = rebuild_read_model(settings.load(), show)
+    if json:
+        print_json(msgspec.to_builtins(done), indent=False)
+        return
+    console().print(
+        f"generation {done.generation} is read now: {done.records} records, {done.events} of them "
+        f"events, in {done.seconds:.1f} s; {done.skipped} could not be read"
+    )
+
+
+def replay_log(
+    cluster: Cluster,
+    keyring: Keyring | None,
+    payment: str | None = None,
+    limit: Limit | None = None,
+    bar: bool = False,
+    *,
+    from_checkpoint: bool = False,
+    without: tuple[str, ...] = (),
+) -> Report:
+    """Run the replay; with `bar` progress is drawn on standard error."""
+    log = KafkaReplayLog(cluster.connection, cluster.clock)
+    inputs = {topic.name for topic in catalogue.load().inputs()}
+    with _bar(bar) as progress:
+        task: TaskID = progress.add_task("reading", total=None)
+
+        def show(what: str, done: int, total: int) -> None:
+            progress.update(task, description=what, completed=done, total=total or None)
+
+        return verify(
+            log,
+            Settings(
+                codec=cluster.codec,
+                rules_of=rule_files.rules_of,
+                open_parties=open_parties,
+                payment=payment,
+                limit=limit or Limit(),
+                keyring=keyring,
+                from_checkpoint=from_checkpoint,
+                without=without,
+                extra_inputs=_extra(inputs),
+                progress=show,
+            ),
+            cluster.clock,
+        )
+
+
+def _bar(shown: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not shown,
+    )
+
+
+def _extra(inputs: set[str]) -> tuple[str, ...]:
+    from schemas.topology import INPUTS
+
+    return tuple(sorted(inputs.difference(INPUTS)))
+
+
+def keyring_of(file: Path) -> Keyring | None:
+    """The keyring in a file; None (signatures not checkable) when there is none."""
+    if not file.exists():
+        return None
+    try:
+        return read_keyring(file)
+    except KeyFileError as error:
+        raise Problem(f"The keyring can not be used: {error}") from error
+
+
+def publish_proof(cluster: Cluster, report: Report, actor: str) -> None:
+    """A passed replay of every partition, for `npp resume` to rest on; it names what it proved."""
+    passed = {each.name for each in report.strengths() if each.verdict == "passed"}
+    placed = cluster.publish_control(
+        ProofPassed(
+            scope=report.scope(),
+            fold="fold" in passed,
+            chain="chain" in passed,
+            redecide="redecide" in passed,
+            identity="identity" in passed,
+            money="money" in passed,
+            offsets=tuple(report.offsets),
+            passed_at=cluster.clock.now_ms(),
+            actor=actor,
+        )
+    )
+    err = error_console()
+    err.print(f"proof published at control offset {placed.offset}")
+    for name in sorted({"fold", "chain"} - passed):
+        err.print(f"It does not prove {name}, which was not checkable: no stop ends by it.")
+
+
+def print_report(report: Report) -> None:
+    """One line a strength with its first failures, then the first difference of all."""
+    out = console()
+    for each in report.strengths():
+        shown: dict[str, Any] = each.to_dict()
+        out.print(
+            f"{each.name:<9} {each.verdict:<14} {shown['checked']} checked, "
+            f"{each.failure_count} failures"
+        )
+        for failure in each.failures[:FAILURES_SHOWN_MAX]:
+            out.print(f"{'':<9} {failure.sentence()}")
+        for reason, count in shown["notCheckable"].items():
+            out.print(f"{'':<9} not checkable: {reason} ({count})")
+    if report.base is not None:
+        out.print(f"scope     {report.scope()}")
+        for past in report.excused.failures:
+            out.print(f"{'':<9} not judged: {past.sentence()}")
+    inputs = report.inputs
+    out.print(
+        f"inputs    {inputs.read} read: {inputs.by_events} by events, {inputs.by_outcome} by "
+        f"outcome, {inputs.by_quarantine} in quarantine, {inputs.pending} not yet decided, "
+        f"{inputs.unaccounted} unaccounted for"
+    )
+    if report.view is not None:
+        view = report.view
+        out.print(f"payment   {view.state}, money {view.money_outcome}, event {view.sequence}")
+    first = report.first_failure
+    if first is None:
+        out.print(f"PASSED in {report.seconds:.1f} s")
+    else:
+        out.print(f"FAILED: {first.sentence()}")

@@ -1,0 +1,63 @@
+"""`npp run …`: the processes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from app import settings
+
+app = typer.Typer(
+    help="Run a process until SIGTERM; health and metrics on NPP_METRICS_PORT.",
+    no_args_is_help=True,
+)
+
+
+@app.command()
+def payments() -> None:
+    """The payments processor. More instances = more partitions in parallel.
+
+    Exactly once: state, events, instructions and offsets are one Kafka transaction. Each instance
+    needs its own NPP_INSTANCE_ID, kept over restarts.
+    """
+    from app.wiring.process import run_payments
+
+    raise typer.Exit(run_payments(settings.load()))
+
+
+@app.command()
+def adapters(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="rail, deposits, resolve, notifications or redriver; may be repeated."),
+    ] = None,
+) -> None:
+    """The adapters to the rail, Deposits Core, Resolve and notifications, and the redriver."""
+    from app.wiring.adapters import run_adapters
+
+    raise typer.Exit(run_adapters(settings.load(), only))
+
+
+@app.command()
+def verifier() -> None:
+    """The verifier: checks the chain of everything new and signs checkpoints."""
+    from app.wiring.process import run_verifier
+
+    raise typer.Exit(run_verifier(settings.load()))
+
+
+@app.command()
+def projector() -> None:
+    """The projector: fills the read model that people ask. One a read model; a second is fenced."""
+    from app.wiring.projector import run_projector
+
+    raise typer.Exit(run_projector(settings.load()))
+
+
+@app.command()
+def api() -> None:
+    """The operators' HTTP interface, on NPP_API_HOST and NPP_API_PORT; OpenAPI at /openapi.json."""
+    from app.wiring.api import run_api
+
+    raise typer.Exit(run_api(settings.load()))

@@ -1,0 +1,62 @@
+"""`npp schemas register|check`: the Avro schemas and the registry."""
+
+from __future__ import annotations
+
+import typer
+
+from app import settings
+from app.cli.output import console
+from app.cluster import open_registry_codec
+from app.exits import Problem
+from schemas import catalogue, definitions
+from schemas.registry import compatibility
+
+app = typer.Typer(help="The Avro schemas and the schema registry.", no_args_is_help=True)
+
+
+@app.command()
+def register() -> None:
+    """Register every schema in the fixed order, and pin the ids in ids.lock.
+
+    May be repeated. Stops when the registry gives other ids than ids.lock: ids stand in bytes that
+    are hashed for ever.
+    """
+    environment = settings.load()
+    open_registry_codec(environment, may_register=True)
+    console().print(f"{_count()} subjects are registered; ids pinned in {environment.ids_lock()}")
+
+
+@app.command()
+def check(
+    offline: bool = typer.Option(False, help="Only against released versions; asks no registry."),
+) -> None:
+    """Check the schemas against every released version, and the registry's ids against ids.lock."""
+    problems = catalogue_problems()
+    if problems:
+        raise Problem(
+            "Schemas are not compatible:\n" + "\n".join(f"  {each}" for each in problems),
+            means="Records already written, or readers already deployed, could not cope.",
+            do="Add fields with a default; never rename, remove or change the type of one.",
+        )
+    console().print("every schema is compatible with every released version")
+    if offline:
+        return
+    environment = settings.load()
+    open_registry_codec(environment)
+    console().print(f"{_count()} subjects stand in the registry under the pinned ids")
+
+
+def catalogue_problems() -> list[str]:
+    """Sentences naming each incompatibility with a released version; empty when all is well."""
+    found: list[str] = []
+    for topic in catalogue.load().topics:
+        for name in topic.record_names():
+            assert topic.compatibility is not None
+            newer, older = definitions.current(name), definitions.released(name)
+            sentences = compatibility.problems(topic.compatibility, newer, older)
+            found.extend(f"{topic.name} {name}: {sentence}" for sentence in sentences)
+    return found
+
+
+def _count() -> int:
+    return sum(len(topic.record_names()) for topic in catalogue.load().topics)

@@ -1,0 +1,127 @@
+"""The command line `npp`. Each group of commands has its file in app/cli.
+
+Exit codes: 0 done · 1 a check failed or a command was refused · 2 usage or settings · 3 Kafka, the
+registry or a gateway does not answer · 4 not found · 5 no answer in time, it may still happen ·
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any, Final
+
+import typer
+import typer.main
+
+from app import logs
+from app.cli.cluster import (
+    config,
+    control,
+    demo,
+    doctor,
+    payments,
+    platform,
+    replay,
+    run,
+    schemas,
+    topics,
+)
+from app.cli.operators import (
+    api_actions,
+    api_control,
+    api_queues,
+    approval,
+    evidence,
+    incident,
+    payment,
+    redrive,
+    token,
+    unpark,
+)
+from app.cli.output import error_console
+from app.exits import ExitCode, Problem
+from engine.errors import EngineError
+
+HELP: Final = (
+    "Payments over Kafka: run the processors, put topics and schemas on a cluster, look at "
+    "payments, act on them, and prove their history by replay.\n\n"
+    "Settings come from NPP_* environment variables; see `npp config`. Exit codes: 0 done, 1 check "
+    "failed or refused, 2 usage, 3 unreachable, 4 not found, 5 no answer in time, 130 interrupted."
+)
+
+app = typer.Typer(name="npp", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(run.app, name="run")
+app.add_typer(platform.app, name="broker")
+app.add_typer(topics.app, name="topics")
+app.add_typer(schemas.app, name="schemas")
+app.add_typer(control.rules, name="rules")
+app.add_typer(replay.app, name="replay")
+app.add_typer(payment.app, name="payment")
+app.add_typer(approval.app, name="approval")
+app.add_typer(evidence.app, name="evidence")
+app.add_typer(incident.app, name="incident")
+app.add_typer(api_control.app, name="control")
+for module in (
+    payments, api_actions, api_queues, unpark, control, redrive, config, doctor, demo, token,
+):  # fmt: skip
+    module.register(app)
+
+
+@functools.cache
+def parser() -> Any:
+    """The parser of every command, built once for a process."""
+    return typer.main.get_command(app)
+
+
+def main() -> None:
+    """Entry point: run a command, and say problems as people can use them."""
+    sys.exit(run_cli(sys.argv[1:]))
+
+
+def run_cli(arguments: list[str]) -> int:
+    """The exit code of `npp` with these arguments; nothing but a defect raises."""
+    logs.for_commands()
+    try:
+        result = parser()(args=arguments, standalone_mode=False)
+    except Problem as problem:
+        say(problem)
+        return int(problem.code)
+    except EngineError as error:
+        say(unreachable(error))
+        return int(ExitCode.UNREACHABLE)
+    except (KeyboardInterrupt, typer.Abort):
+        return int(ExitCode.INTERRUPTED)
+    except typer.Exit as stop:
+        return stop.exit_code
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of the parser
+            error.show()
+            return int(error.exit_code)
+        raise
+    return result if isinstance(result, int) else int(ExitCode.OK)
+
+
+def say(problem: Problem) -> None:
+    """What happened, what it means, what to do; on standard error."""
+    console = error_console()
+    for line in f"npp: {problem.what}".split("\n"):
+        console.print(line, style="bold red")
+    if problem.means:
+        console.print(problem.means)
+    if problem.do:
+        console.print(f"→ {problem.do}")
+
+
+def unreachable(error: EngineError) -> Problem:
+    """An answer of the client library in words."""
+    return Problem(
+        f"Kafka: {error}",
+        means="The cluster did not answer, or did not allow it.",
+        do="NPP_BOOTSTRAP_SERVERS, NPP_KAFKA_*, access rules; `npp doctor` looks closer.",
+        code=ExitCode.UNREACHABLE,
+    )
+
+
+if __name__ == "__main__":
+    main()

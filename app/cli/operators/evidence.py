@@ -1,0 +1,278 @@
+"""`npp evidence`: packs and their verification, through the API; a file is verified right here."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import parse_qsl
+
+import typer
+
+from app.cli.api_client import Api, Call, Refused, Reply
+from app.cli.api_options import (
+    ActAs,
+    Curl,
+    Json,
+    PaymentArgument,
+    Role,
+    body,
+    check_payment,
+    open_api,
+    print_curl,
+    told,
+)
+from app.cli.output import console, print_json
+from app.exits import ExitCode, Problem, usage
+from evidence import verify_evidence as verifier
+
+ROLES: Final = ("auditor",)
+STDOUT: Final = "-"
+KEY_BYTES_MAX: Final = verifier.KEY_FILE_BYTES_MAX
+
+app = typer.Typer(help="Evidence packs: make them, verify them.", no_args_is_help=True)
+
+Reason = Annotated[str | None, typer.Option("--reason", help="Why, for the audit log.")]
+Reference = Annotated[str | None, typer.Option("--reference", help="Of the inquiry.")]
+Out = Annotated[str, typer.Option("--out", help="File to write; - is standard output.")]
+
+
+class Format(StrEnum):
+    """json is the proof; pdf is for reading and prints the JSON's SHA-256."""
+
+    JSON = "json"
+    PDF = "pdf"
+
+
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="json is the proof, pdf is for reading.")
+]
+
+
+@app.callback()
+def _evidence() -> None:
+    """Evidence packs: make them, verify them."""
+
+
+@app.command()
+def pack(
+    payment: PaymentArgument,
+    form: FormatOption = Format.JSON,
+    proof: Annotated[bool, typer.Option("--proof/--no-proof", help="With replay proof.")] = True,
+    out: Out = "",
+    reason: Reason = None,
+    reference: Reference = None,
+    operator: ActAs = "",
+    role: Role = None,
+    json: Json = False,
+    curl: Curl = False,
+) -> None:
+    """Make a payment's pack and write it to a file. It holds personal data, and is audited.
+
+    The file is written only when its JSON has the SHA-256 that the API gave and audited.
+    """
+    check_payment(payment)
+    place = f"/api/payments/{payment}/evidence-pack"
+    asked = body(
+        format=form.value.upper(), include_replay_proof=proof, reason=reason, reference=reference
+    )
+    call = Call("POST", place, body=asked)
+    if curl:
+        print_curl(call)
+        print_curl(Call("GET", f"{place}/download"), out or f"evidence_pack_{payment}.json")
+        return
+    with open_api(operator, tuple(role or ROLES)) as api:
+        said = _ask(api, call, json).body
+        path, _, query = str(said["download"]).partition("?")
+        file = _ask(api, Call("GET", path, tuple(parse_qsl(query))), json)
+    if form is Format.JSON and hashlib.sha256(file.content).hexdigest() != said["hash"]:
+        raise Problem(
+            "The file is not the one that was made: its SHA-256 differs.",
+            do="Ask again; if it happens again, something between here and the API alters it.",
+        )
+    written = _write(file.content, out or str(said["file"]))
+    if json and written != STDOUT:
+        print_json({**said, "file": written})
+    elif written != STDOUT:
+        out_ = console()
+        out_.print(f"{written}: as of {said['asOf']}")
+        out_.print(f"SHA-256 {said['hash']}{' (of the JSON)' if form is Format.PDF else ''}")
+        for sentence in said["statement"]["sentences"]:
+            out_.print(sentence)
+
+
+@app.command()
+def packs(
+    payments: Annotated[list[str], typer.Argument(help="paymentIntentIds", show_default=False)],
+    reference: Annotated[str, typer.Option("--reference", help="Of the inquiry.")],
+    form: FormatOption = Format.JSON,
+    out: Out = "evidence_packs.zip",
+    reason: Reason = None,
+    operator: ActAs = "",
+    role: Role = None,
+    curl: Curl = False,
+) -> None:
+    """Packs of several payments in one zip: each verified before it is handed out, or none."""
+    for each in payments:
+        check_payment(each)
+    asked = body(
+        payment_intent_ids=payments, format=form.value.upper(), reference=reference, reason=reason
+    )
+    call = Call("POST", "/api/evidence-packs", body=asked)
+    if curl:
+        print_curl(call, out)
+        return
+    with open_api(operator, tuple(role or ROLES)) as api:
+        content = api.ask(call).content
+    written = _write(content, out)
+    if written != STDOUT:
+        console().print(f"{written}: {len(payments)} packs, each verified")
+
+
+@app.command()
+def verify(
+    what: Annotated[str, typer.Argument(help="A pack's file, or a paymentIntentId.")],
+    key: Annotated[
+        Path | None, typer.Option("--key", help="Public key (PEM) or keyring; default: the API's.")
+    ] = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="A file: also against the log, through the API.")
+    ] = False,
+    operator: ActAs = "",
+    role: Role = None,
+    json: Json = False,
+    curl: Curl = False,
+) -> None:
+    """Verify a pack's file here, or a payment against the log. Exit 1 names the broken place.
+
+    A file needs a public key that you have by another way to prove anything to others; without
+    --key the keys that the API lists are taken.
+    """
+    if what.startswith("pi_") and not Path(what).exists():
+        check_payment(what)
+        if key is not None or online:
+            raise usage("--key and --online are for files.")
+        _online(what, None, operator, role, json=json, curl=curl)
+        return
+    content = _read(Path(what), verifier.PACK_BYTES_MAX)
+    if online or curl:
+        name = _payment_of(content)
+        _online(name, content, operator, role, json=json, curl=curl, file=what)
+        return
+    answer = verifier.verify(content, _keys(key, operator, role))
+    if json:
+        print_json(answer)
+    else:
+        for line in verifier.report(answer):
+            console().print(line)
+        if answer["verified"] and key is None:
+            console().print("with the keys that the API lists; --key takes one of your own")
+    raise typer.Exit(int(ExitCode.OK if answer["verified"] else ExitCode.FAILED))
+
+
+@app.command()
+def keys(out: Out = STDOUT, operator: ActAs = "", role: Role = None, curl: Curl = False) -> None:
+    """The verifier's public keys, as a file that `verify --key` and verify_evidence.py take."""
+    call = Call("GET", "/api/keys")
+    if curl:
+        print_curl(call, "" if out == STDOUT else out)
+        return
+    with open_api(operator, tuple(role or ROLES)) as api:
+        _write(api.ask(call).content, out)
+
+
+def _online(
+    payment: str,
+    content: bytes | None,
+    operator: str,
+    role: list[str] | None,
+    *,
+    json: bool,
+    curl: bool,
+    file: str = "",
+) -> None:
+    call = Call("POST", f"/api/payments/{payment}/evidence-pack/verify", body=content)
+    if curl:
+        headers = (("Content-Type", "application/json"),) if file else ()
+        print_curl(
+            Call("POST", call.path, headers=headers),
+            data=f"--data-binary {shlex.quote('@' + file)}" if file else "",
+        )
+        return
+    with open_api(operator, tuple(role or ROLES)) as api:
+        answer = _ask(api, call, json).body
+    if json:
+        print_json(answer)
+    else:
+        _show(answer)
+    raise typer.Exit(int(ExitCode.OK if answer["verified"] else ExitCode.FAILED))
+
+
+def _show(answer: dict[str, Any]) -> None:
+    out = console()
+    out.print(f"SHA-256  {answer['hash']}")
+    if answer["problem"] is not None:
+        problem = answer["problem"]
+        out.print(f"NOT VERIFIED: {problem['kind']} at {problem['place']}")
+        out.print(f"         {problem['sentence']}")
+        return
+    log = answer["log"]
+    out.print(f"events   {answer['events']}, signed up to {answer['signedThrough']}")
+    later = "nothing came later" if not log["laterEvents"] else f"{log['laterEvents']} came later"
+    read = "to its end" if log["complete"] else f"up to offset {log['readTo']} of {log['end']}"
+    out.print(f"log      read {read}: {later}")
+    out.print("VERIFIED against the log")
+
+
+def _ask(api: Api, call: Call, json: bool) -> Reply:
+    try:
+        return api.ask(call)
+    except Refused as refusal:
+        raise told(refusal, json) from refusal
+
+
+def _keys(key: Path | None, operator: str, role: list[str] | None) -> dict[str, Any]:
+    if key is not None:
+        content = _read(key, KEY_BYTES_MAX)
+    else:
+        with open_api(operator, tuple(role or ROLES)) as api:
+            content = api.ask(Call("GET", "/api/keys")).content
+    try:
+        return dict(verifier.read_keys(content))
+    except ValueError as error:
+        raise usage(f"--key: {error}") from error
+
+
+def _payment_of(content: bytes) -> str:
+    try:
+        name = verifier.read_text(content).get("paymentIntentId")
+    except verifier.Broken as broken:
+        raise Problem(f"NOT VERIFIED: {broken}") from broken
+    check_payment(str(name))
+    return str(name)
+
+
+def _read(file: Path, bytes_max: int) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(bytes_max + 1)
+    except OSError as error:
+        raise usage(f"{file} can not be read: {error.strerror}") from error
+    if len(content) > bytes_max:
+        raise usage(f"{file} has more than {bytes_max} bytes.")
+    return content
+
+
+def _write(content: bytes, name: str) -> str:
+    if name == STDOUT:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return name
+    try:
+        Path(name).write_bytes(content)
+    except OSError as error:
+        raise usage(f"{name} can not be written: {error.strerror}") from error
+    return name

@@ -1,0 +1,110 @@
+"""The control topic as the API sees it: a fold that is at most a second old, or not to be had."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Mapping
+from typing import Final
+
+from control.fold import Control
+from engine.clients.control_reader import UNREADABLE_S_MAX, ControlReader
+from engine.clock import Clock
+from engine.errors import EngineError
+
+POLL_S: Final = 0.05
+
+
+class Stopped(Exception):
+    """Processing is stopped, or control can not be read: no command is taken. The sentence says
+    why."""
+
+
+class ControlFold:
+    """Given out folds are never changed: new records make a new one."""
+
+    def __init__(self, reader: ControlReader, empty: Control, clock: Clock) -> None:
+        self._reader = reader
+        self._control = empty
+        self._clock = clock
+        self._applied = -1
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Begin to follow; `now` raises Stopped until the topic was read to its end once."""
+        self._reader.start()
+
+    def close(self) -> None:
+        """Stop following."""
+        self._reader.close()
+
+    def unreadable(self) -> str | None:
+        """Why the control topic is not known as it stands, or None."""
+        try:
+            self._drain()
+        except EngineError as error:
+            return f"the control topic can not be read: {error}"
+        if self._reader.unreadable_s() > UNREADABLE_S_MAX:
+            return f"the control topic could not be read for {UNREADABLE_S_MAX:.0f} s"
+        return None
+
+    def now(self) -> Control:
+        """The fold as it stands. Raises Stopped when it is not known."""
+        why = self.unreadable()
+        if why is not None:
+            raise Stopped(f"Processing counts as stopped: {why}")
+        return self._control
+
+    def wait_for(self, offset: int, seconds: float) -> bool:
+        """Wait until the record at `offset` is in the fold; False when it was not in time."""
+        until_s = self._clock.monotonic_s() + seconds
+        while self._applied < offset:
+            if self._clock.monotonic_s() >= until_s:
+                return False
+            self._clock.sleep(POLL_S)
+            if self.unreadable() is not None:
+                return False
+        return True
+
+    def _drain(self) -> None:
+        with self._lock:
+            records = _Records()
+            self._reader.drain(records)
+            if not records.read:
+                return
+            fresh = _copy(self._control)
+            for offset, value in records.read:
+                fresh.apply(offset, value)
+            self._control = fresh
+            self._applied = records.read[-1][0]
+
+
+class _Records:
+    """What the reader hands over, as it asks for it: a ControlState that only keeps."""
+
+    def __init__(self) -> None:
+        self.read: list[tuple[int, bytes]] = []
+
+    def apply(self, offset: int, value: bytes) -> None:
+        self.read.append((offset, value))
+
+    def stopped(self) -> str | None:
+        return None
+
+    def ready(self) -> str | None:
+        return None
+
+    def added_inputs(self) -> Mapping[str, int]:
+        return {}
+
+    def recovered_at(self, partition: int) -> int:
+        return 0
+
+
+def _copy(control: Control) -> Control:
+    """A fold that can be changed without its source."""
+    made = copy.copy(control)
+    for name, value in vars(control).items():
+        if isinstance(value, dict):
+            setattr(made, name, dict(value))
+    return made

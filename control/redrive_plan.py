@@ -1,0 +1,283 @@
+"""What a redrive would publish where: the rules of putting quarantined records back.
+
+Identity is in the body, so a redrive that is carried out twice makes duplicates, never a second
+payment. An unmatched report is assigned instead: that makes a new RailReport which names both.
+What stands in quarantine by reference is read from where it came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from control import quarantine
+from core.header import InputHeader
+from core.payment.commands import AssignedFrom, RailReport
+from core.records import RedriveRequested
+from core.values import (
+    PAYMENT_ID_LENGTH,
+    PAYMENT_ID_PREFIX,
+    external_ref,
+    payment_id_of_external_ref,
+    same_person,
+)
+from engine.clients.producing import MESSAGE_BYTES_MAX
+from engine.clock import Clock
+from engine.ports import Headers
+from engine.records import UNREADABLE_HEADERS, LogRecord
+from gateways.rail.messages import UnreadableMessageError, parse, report_of
+from schemas import topology
+from schemas.codec import Codec
+from schemas.errors import Undecodable, Unencodable
+
+OFFSETS_MAX: Final = 10_000  # of one request
+BYTES_MAX: Final = 64 * 1024 * 1024  # of the records of one request, in memory at once
+HEADER_REDRIVEN: Final = "npp-redriven-from"  # <quarantine topic>/<partition>/<offset>/<request id>
+
+ReadRecords = Callable[[int, Sequence[int]], Iterable[LogRecord]]
+"""(partition, offsets in order) → those of them that hold a quarantined record, in order."""
+
+
+class RefusedError(ValueError):
+    """The request is not carried out; the sentence says why and goes into RedriveDone."""
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """One record to publish for the quarantined record at `offset`. `partition` None: by key.
+
+    With a `reference`, key and value are excerpts, and the original stands at `origin_offset` of
+    this topic and partition: `with_original` gives what to publish.
+    """
+
+    offset: int
+    reason: str
+    topic: str
+    partition: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    reference: quarantine.Reference | None = None
+    origin_offset: int = -1
+
+    @property
+    def value_bytes(self) -> int:
+        """Of the whole value; 0 for none."""
+        known = len(self.value or b"")
+        return known if self.reference is None else max(0, self.reference.value_bytes)
+
+
+class RedrivePlan:
+    """Works a request out; publishes nothing."""
+
+    def __init__(
+        self,
+        *,
+        read: ReadRecords,
+        codec: Codec,
+        clock: Clock,
+        adapter: str,
+        origins: Collection[str],
+    ) -> None:
+        """`origins` are the topics that may be written to, `adapter` the reason table of assigned
+        callbacks.
+        """
+        self._read = read
+        self._codec = codec
+        self._clock = clock
+        self._adapter = adapter
+        self._origins = frozenset(origins)
+
+    def of(self, request: RedriveRequested, confirmed_by: str) -> list[Planned]:
+        """All records of the request in their order. Raises RefusedError: then none of them."""
+        return [
+            self._made(request, confirmed_by, *each)
+            for each in self._records(request, confirmed_by)
+        ]
+
+    def _records(
+        self, request: RedriveRequested, confirmed_by: str
+    ) -> list[tuple[LogRecord, quarantine.Quarantined]]:
+        """All records of the request, in their order: all of them or none."""
+        if same_person(request.actor, confirmed_by):
+            raise RefusedError("the person who asked can not confirm: a second person has to")
+        offsets = sorted(set(request.offsets))
+        if not offsets:
+            raise RefusedError("it names no record")
+        if len(offsets) > OFFSETS_MAX:
+            raise RefusedError(f"at most {OFFSETS_MAX} records at once")
+        found = []
+        content_bytes = 0
+        for record in self._read(request.partition, offsets):
+            content_bytes += len(record.key or b"") + len(record.value or b"")
+            if content_bytes > BYTES_MAX:
+                raise RefusedError(
+                    f"its records have more than {BYTES_MAX} bytes together: ask for fewer at once"
+                )
+            try:
+                found.append((record, quarantine.parse(record.headers)))
+            except ValueError as error:
+                raise RefusedError(f"{_name(record)}: {error}") from error
+        missing = set(offsets) - {record.offset for record, _ in found}
+        if missing:
+            raise RefusedError(f"quarantine {request.partition}/{min(missing)} holds no record")
+        return found
+
+    def _made(
+        self,
+        request: RedriveRequested,
+        confirmed_by: str,
+        record: LogRecord,
+        why: quarantine.Quarantined,
+    ) -> Planned:
+        """What is to be published for one record."""
+        place = f"{topology.QUARANTINE}/{record.partition}/{record.offset}/{request.request_id}"
+        named = (HEADER_REDRIVEN, place.encode())
+        if why.reference is not None:
+            return self._referred(request, record, why, why.reference, named)
+        if request.payment_intent_id is not None:
+            report = self._assigned(request, confirmed_by, record, why)
+            key = report.header.payment_intent_id.encode()
+            topic = topology.RAIL_REPORTS
+            try:
+                value = self._codec.encode(topic, report)
+            except Unencodable as error:
+                raise RefusedError(f"{_name(record)}: as a report it is: {error}") from error
+            return Planned(record.offset, why.reason, topic, None, key, value, [named])
+        if why.topic == quarantine.RAIL_CALLBACKS:
+            raise RefusedError("a callback that matched nothing has to be assigned to a payment")
+        if why.topic not in self._origins:
+            raise RefusedError(f"records of {why.topic} are not redriven")
+        return Planned(
+            record.offset,
+            why.reason,
+            why.topic,
+            why.partition,
+            record.key,
+            record.value,
+            _redriven(why.original, named),
+        )
+
+    def _referred(
+        self,
+        request: RedriveRequested,
+        record: LogRecord,
+        why: quarantine.Quarantined,
+        reference: quarantine.Reference,
+        named: tuple[str, bytes],
+    ) -> Planned:
+        """Of a record that stands by reference: its original is read when it is published."""
+        if request.payment_intent_id is not None or why.offset < 0:
+            raise RefusedError(
+                f"{_name(record)} stands there by reference: what is too large to copy can not be "
+                "assigned to a payment; its sender has to send it anew"
+            )
+        if why.topic not in self._origins:
+            raise RefusedError(f"records of {why.topic} are not redriven")
+        if reference.headers_count < 0:
+            raise RefusedError(
+                f"{_name(record)}: {UNREADABLE_HEADERS}, so the record can not be put back "
+                "unchanged; its sender has to publish it anew"
+            )
+        sizes = (reference.key_bytes, reference.value_bytes, reference.headers_bytes)
+        if sum(max(0, each) for each in sizes) > MESSAGE_BYTES_MAX:
+            raise RefusedError(
+                f"{_name(record)}: the original has more than the {MESSAGE_BYTES_MAX} bytes that "
+                "a producer hands over; its sender has to publish it anew"
+            )
+        return Planned(
+            record.offset, why.reason, why.topic, why.partition, record.key, record.value, [named],
+            reference, why.offset,
+        )  # fmt: skip
+
+    def _assigned(
+        self,
+        request: RedriveRequested,
+        confirmed_by: str,
+        record: LogRecord,
+        why: quarantine.Quarantined,
+    ) -> RailReport:
+        """The new report. The request names a payment, or one attempt by its externalRef."""
+        if why.reason != quarantine.UNMATCHED:
+            raise RefusedError("only an UNMATCHED record can be assigned to a payment")
+        payment_id, reference = _target(request.payment_intent_id or "")
+        assigned_from = AssignedFrom(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            sha256=hashlib.sha256(record.value or b"").digest(),
+            requested_by=request.actor,
+            confirmed_by=confirmed_by,
+        )
+        now = self._clock.now_ms()
+        if why.topic != quarantine.RAIL_CALLBACKS:
+            old = self._old_report(record, why)
+            header = InputHeader(payment_intent_id=payment_id, sent_at=now)
+            return msgspec.structs.replace(
+                old, header=header, external_ref=reference, assigned_from=assigned_from
+            )
+        try:
+            report = report_of(
+                parse(record.value or b""),
+                adapter=self._adapter,
+                received_at=now,
+                payment_intent_id=payment_id,
+                external_ref=reference,
+                assigned_from=assigned_from,
+            )
+        except UnreadableMessageError as error:
+            raise RefusedError(str(error)) from error
+        if report is None:
+            raise RefusedError("the target is no payment of ours")
+        return report
+
+    def _old_report(self, record: LogRecord, why: quarantine.Quarantined) -> RailReport:
+        """The report that was unmatched on its topic. RegistryDown goes up: it is tried again."""
+        try:
+            old: Any = self._codec.decode(why.topic, record.value or b"", why.original)
+        except (Undecodable, KeyError) as error:
+            raise RefusedError(f"the record can not be read: {error}") from error
+        if not isinstance(old, RailReport):
+            raise RefusedError("only a rail report can be assigned to a payment")
+        return old
+
+
+def with_original(planned: Planned, original: LogRecord | None) -> Planned:
+    """What to publish for a record that stands by reference: the original's own key, value and
+    headers. Raises RefusedError when it is gone, or another record stands there."""
+    place = f"{planned.topic}/{planned.partition}/{planned.origin_offset}"
+    if original is None:
+        raise RefusedError(
+            f"the original of quarantine offset {planned.offset} is gone: {place} holds no record "
+            "any more; its sender has to publish it anew"
+        )
+    if quarantine.reference_of(original) != planned.reference:
+        raise RefusedError(
+            f"{place} holds another record than the one that quarantine offset {planned.offset} "
+            "refers to (sizes or SHA-256 differ)"
+        )
+    return Planned(
+        planned.offset, planned.reason, planned.topic, planned.partition, original.key,
+        original.value, _redriven(original.headers, planned.headers[-1]),
+    )  # fmt: skip
+
+
+def _redriven(original: Headers, named: tuple[str, bytes | None]) -> Headers:
+    """The record's own headers, and where it was put back from, said once."""
+    return [*(each for each in original if each[0] != HEADER_REDRIVEN), named]
+
+
+def _name(record: LogRecord) -> str:
+    return f"quarantine {record.partition}/{record.offset}"
+
+
+def _target(name: str) -> tuple[str, str]:
+    """(paymentIntentId, externalRef) of what is named; a payment means its first attempt."""
+    by_reference = payment_id_of_external_ref(name)
+    if by_reference is not None:
+        return by_reference, name.upper()
+    if name.startswith(PAYMENT_ID_PREFIX) and len(name) == PAYMENT_ID_LENGTH:
+        return name, external_ref(name, 1)
+    raise RefusedError(f"{name!r} is neither a paymentIntentId nor an externalRef")

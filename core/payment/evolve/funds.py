@@ -1,0 +1,180 @@
+"""Parts of `evolve`: the funds sub-state of each attempt and its sums, from Deposits Core's
+answers.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.header import EventHeader
+from core.payment import events as e
+from core.payment.corrupt import CorruptHistory
+from core.payment.evolve.lifecycle import use_approval
+from core.payment.funds import UNANSWERED, held_cents, returned_cents
+from core.payment.remember import own_attempt, remember_result, result_key
+from core.payment.state import Ask, Attempt, Payment
+from core.values import FUNDS_LETTER
+
+_STEM: Final[dict[str, str]] = {
+    "HOLD": "HOLD",
+    "CAPTURE": "CAPTURE",
+    "RELEASE": "RELEASE",
+    "DEBIT_FORCED": "DEBIT",
+    "REVERSE": "REVERSE",
+    "CREDIT": "CREDIT",
+}
+# Natural keys of what a person's approval allowed.
+_APPROVED_LETTER: Final[dict[str, str]] = {
+    "RELEASE": "L",
+    "REVERSE": "V",
+    "CAPTURE": "D",
+    "DEBIT_FORCED": "D",
+}
+# Deposits Core's answers to a release that no hold stands: never carried out, or gone by itself.
+NO_HOLD_CODES: Final = frozenset({"NEVER_HELD", "HOLD_GONE"})
+_OPERATION_OF_LETTER: Final[dict[str, str]] = {letter: op for op, letter in FUNDS_LETTER.items()}
+
+
+def requested(new: Payment, event: e.FundsRequested, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    operation = event.operation
+    number = int(event.funds_ref[31:])
+    mine.funds = f"{_STEM[operation]}_REQUESTED"
+    index = ask_index(mine, operation, number)
+    if index is None:
+        if event.repeat:
+            raise CorruptHistory(f"{event.funds_ref} was repeated but never asked")
+        by_name = 0 if event.hold_funds_ref is None else int(event.hold_funds_ref[31:])
+        ask = Ask(
+            operation,
+            number,
+            event.amount,
+            "REQUESTED",
+            header.decided_at,
+            not_after=event.not_after or 0,
+            hold_number=by_name,
+        )
+        mine.asks = [*mine.asks, ask]
+    else:
+        ask = mine.asks[index].__copy__()
+        ask.status = "REQUESTED"
+        ask.asked_at = header.decided_at
+        ask.repeat = event.repeat
+        ask.not_after = event.not_after or 0
+        mine.asks = [*mine.asks[:index], ask, *mine.asks[index + 1 :]]
+    if header.approval_id is not None:
+        if operation == "REVERSE":
+            # The rest that a person gives up, beside what the rail has returned (ruling 13).
+            mine.waived = max(returned_cents(mine), mine.waived) + event.amount
+        elif operation != "RELEASE":
+            mine.debit_approved = True
+        remember_result(new, result_key(_APPROVED_LETTER[operation], header.attempt))
+        use_approval(new, header)
+
+
+def request_failed(new: Payment, event: e.FundsRequestFailed, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    _answer(new, mine, event.funds_ref, event.result)
+    mine.funds = f"{_STEM[event.operation]}_FAILED"
+
+
+def held(new: Payment, event: e.FundsHeld, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    _answer(new, mine, event.funds_ref, "DONE")
+    if not any(a.hold_number and a.status in UNANSWERED for a in mine.asks):
+        mine.funds = "HELD"  # else its release by name is under way
+    if held_cents(mine) <= 0:
+        mine.hold_ref = event.hold_ref
+    mine.held += event.amount
+
+
+def hold_declined(new: Payment, event: e.FundsHoldDeclined, header: EventHeader) -> None:
+    """Declined, or never carried out: then the release that names the hold has nothing to do."""
+    mine = own_attempt(new, header.attempt)
+    _answer(new, mine, event.funds_ref, "DECLINED")
+    mine.funds = "HOLD_DECLINED"
+    if event.code not in NO_HOLD_CODES:
+        return
+    number = int(event.funds_ref[31:])
+    for ask in mine.asks:
+        if ask.hold_number == number and ask.status in UNANSWERED:
+            _answer(new, mine, f"{event.funds_ref[:30]}R{ask.number:02d}", "NEVER_HELD")
+
+
+def captured(new: Payment, event: e.FundsCaptured, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    _answer(new, mine, event.funds_ref, "DONE")
+    mine.captured += event.amount
+    mine.funds = "CAPTURED"
+
+
+def released(new: Payment, event: e.FundsReleased, header: EventHeader) -> None:
+    """By a release; or found gone, when its capture was refused."""
+    mine = own_attempt(new, header.attempt)
+    if event.funds_ref[30] == FUNDS_LETTER["RELEASE"]:
+        _answer(new, mine, event.funds_ref, "DONE")
+    mine.released += event.amount
+    mine.funds = _settled_funds(mine) or "RELEASED"
+
+
+def debit_forced(new: Payment, event: e.FundsDebitForced, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    _answer(new, mine, event.funds_ref, "DONE")
+    mine.debited += event.amount
+    mine.funds = "DEBITED"
+
+
+def reversed_(new: Payment, event: e.FundsReversed, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    _answer(new, mine, event.funds_ref, "DONE")
+    mine.reversed += event.amount
+    mine.funds = "REVERSED"
+
+
+def credited(new: Payment, event: e.FundsCredited, header: EventHeader) -> None:
+    mine = own_attempt(new, header.attempt)
+    _answer(new, mine, event.funds_ref, "DONE")
+    mine.credited += event.amount
+    mine.funds = "CREDITED"
+
+
+def release_deferred(new: Payment, event: e.FundsReleaseDeferred, header: EventHeader) -> None:
+    own_attempt(new, header.attempt).funds = "RELEASE_DEFERRED"
+
+
+def hold_transferred(new: Payment, event: e.FundsHoldTransferred, header: EventHeader) -> None:
+    """Another attempt takes the hold over: its sums and reference move with it."""
+    giver = own_attempt(new, event.from_attempt)
+    taker = own_attempt(new, event.to_attempt)
+    giver.held -= event.amount
+    giver.funds = "TRANSFERRED"
+    taker.held += event.amount
+    taker.hold_ref = event.hold_ref
+    taker.funds = "HELD"
+
+
+def ask_index(attempt: Attempt, operation: str, number: int) -> int | None:
+    """Where this instruction stands in the attempt's list, or None when it was never given."""
+    for index, ask in enumerate(attempt.asks):
+        if ask.operation == operation and ask.number == number:
+            return index
+    return None
+
+
+def _answer(new: Payment, mine: Attempt, funds_ref: str, status: str) -> None:
+    operation = _OPERATION_OF_LETTER[funds_ref[30]]
+    index = ask_index(mine, operation, int(funds_ref[31:]))
+    if index is None:
+        raise CorruptHistory(f"{funds_ref} was answered but never asked")
+    ask = mine.asks[index].__copy__()
+    ask.status = status
+    ask.answered_from = new.decision_from
+    mine.asks = [*mine.asks[:index], ask, *mine.asks[index + 1 :]]
+    new.decision_remembered = True
+
+
+def _settled_funds(mine: Attempt) -> str | None:
+    """The rest of a hold was released after its capture: the money's place is still the capture."""
+    if mine.debited:
+        return "DEBITED"
+    return "CAPTURED" if mine.captured else None

@@ -1,0 +1,183 @@
+"""What is outstanding, computed from the state alone: follow-up events until nothing is
+left to do.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.payment import events as e
+from core.payment.deadlines import enquiries_used_up, next_enquiry_at, send_allowed_at
+from core.payment.draft import SYSTEM, Draft
+from core.payment.flow.funds import funds_step
+from core.payment.funds import held_cents
+from core.payment.report_table import FATE_UNKNOWN
+from core.payment.state import ENDED, Attempt, money_outcome, open_conflicts
+from core.values import MoneyOutcome, State, attempt_id, external_ref
+
+# One decision: at most 20 attempts, each with a few funds steps, an enquiry and a message.
+FOLLOW_UPS_MAX: Final = 200
+
+_CREATED: Final = State.CREATED.value
+_AUTHORISED: Final = State.AUTHORISED.value
+_SENT: Final = State.SENT.value
+_FAILED: Final = State.FAILED.value
+
+
+def outstanding(draft: Draft) -> None:
+    """Append what follows from the state until nothing does. Raises RuntimeError if that never ends
+    (a defect).
+    """
+    if draft.state.parked:
+        return
+    for _ in range(FOLLOW_UPS_MAX):
+        if not _step(draft):
+            return
+    raise RuntimeError(f"follow-ups did not end after {FOLLOW_UPS_MAX}")
+
+
+def _step(draft: Draft) -> bool:
+    """At most one thing; True when something was appended."""
+    state = draft.state
+    attempt = state.attempts[-1]
+    now = state.state
+    if now == _CREATED:
+        if attempt.funds == "HELD" and attempt.policy == "PASSED":
+            _authorise(draft, attempt)
+            return True
+    elif now == _AUTHORISED and may_send(draft, attempt):
+        send(draft, attempt)
+        return True
+    for each in state.attempts:
+        if funds_step(draft, each):
+            return True
+        if each.overdue is not None or each.state in ENDED:
+            at = next_enquiry_at(state, each, draft.rules.windows)
+            if at is not None and at <= draft.now:
+                ask_for_fate(draft, each)
+                return True
+    return now == _FAILED and not attempt.notified and _notify_end(draft, attempt)
+
+
+def may_send(draft: Draft, attempt: Attempt) -> bool:
+    """Funds held, policy passed, its time come and not over, not frozen, no conflict (domain:
+    transitions).
+    """
+    state = draft.state
+    return (
+        attempt.funds == "HELD"
+        and held_cents(attempt) == state.amount
+        and attempt.policy == "PASSED"
+        and send_allowed_at(state) <= draft.now
+        and (state.expires_at is None or draft.now < state.expires_at)
+        and not open_conflicts(state)
+    )
+
+
+def _authorise(draft: Draft, attempt: Attempt) -> None:
+    """Authorised, and the first attempt with it, always in one decision (domain: ruling 12)."""
+    state = draft.state
+    number = attempt.number
+    draft.append(
+        e.PaymentAuthorised(
+            draft.header(number, _AUTHORISED, actor=SYSTEM),
+            attempt_id(number),
+            policy_ref(draft.payment_id, number),
+            attempt.hold_ref or "",
+            state.amount,
+        )
+    )
+    draft.append(
+        e.PaymentAttemptCreated(
+            draft.header(number, _AUTHORISED, actor=SYSTEM),
+            attempt_id(number),
+            external_ref(draft.payment_id, number),
+            None,
+        )
+    )
+
+
+def send(draft: Draft, attempt: Attempt) -> None:
+    """Written with the instruction, before the submission; never later than the payment's own
+    expiry.
+    """
+    state = draft.state
+    submit_before = draft.now + draft.rules.windows.submit_ms
+    if state.expires_at is not None and state.expires_at < submit_before:
+        submit_before = state.expires_at
+    draft.append(
+        e.PaymentSentToRail(
+            draft.header(attempt.number, _SENT, actor=SYSTEM),
+            attempt_id(attempt.number),
+            external_ref(draft.payment_id, attempt.number),
+            state.amount,
+            state.currency,
+            submit_before,
+        )
+    )
+
+
+def enquire(draft: Draft, attempt: Attempt, why: str) -> None:
+    """Ask the rail what became of the attempt; `why` overdue, uncertain or resend rejected."""
+    draft.append(
+        e.RailEnquiryRequested(
+            draft.header(attempt.number, actor=SYSTEM),
+            external_ref(draft.payment_id, attempt.number),
+            why,
+            attempt.enquiries + 1,
+        )
+    )
+
+
+def ask_for_fate(draft: Draft, attempt: Attempt) -> None:
+    """Ask the rail, or a person when the rail was asked as often as it is asked (ruling 3)."""
+    if enquiries_used_up(attempt, draft.rules.windows):
+        fate_unknown(draft, attempt)
+    else:
+        enquire(draft, attempt, "overdue" if attempt.overdue else "uncertain")
+
+
+def fate_unknown(draft: Draft, attempt: Attempt) -> None:
+    state = draft.state
+    draft.append(
+        e.ReconciliationRequired(
+            draft.header(attempt.number, actor=SYSTEM),
+            f"cnf_{state.conflicts_made + 1:03d}",
+            FATE_UNKNOWN,
+            external_ref(draft.payment_id, attempt.number),
+            f"asked {attempt.enquiries} times, the rail did not say what became of "
+            f"{attempt_id(attempt.number)}, which is {attempt.state}",
+            None,
+            None,
+            None,
+            None,
+            None,
+            None,
+        )
+    )
+
+
+def request_notification(draft: Draft, attempt: Attempt, kind: str) -> None:
+    number = len(draft.state.notifications) + 1
+    draft.append(
+        e.CustomerNotificationRequested(
+            draft.header(attempt.number, actor=SYSTEM), f"ntf_{number:03d}", kind
+        )
+    )
+
+
+def _notify_end(draft: Draft, attempt: Attempt) -> bool:
+    """The customer is told of a failure only when nothing was paid for certain (domain: rates)."""
+    if money_outcome(draft.state) != MoneyOutcome.NOT_PAID:
+        return False
+    if attempt.reason == "CANCELLED":
+        kind = "cancelled"
+    else:
+        kind = "late_failure" if attempt.late_failure else "failed"
+    request_notification(draft, attempt, kind)
+    return True
+
+
+def policy_ref(payment_id: str, attempt: int) -> str:
+    """Reference of an attempt's policy check."""
+    return f"{external_ref(payment_id, attempt)}P01"

@@ -1,0 +1,370 @@
+"""Deposits Core's answers. They are never refused for the state they find.
+
+done (HELD, CAPTURED …)   the money moved; the same again is a duplicate, another amount a conflict
+DECLINED                  the account does not allow the hold
+REFUSED                   certain not to have happened; a hold that is gone counts as released
+NEVER_HELD                the hold that a RELEASE names was never carried out
+FAILED                    no readable answer: it may have happened, and is asked for again
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.decider import Context, Decision, Duplicate, Refusal, Unmatched
+from core.header import Actor, EventHeader, InputHeader
+from core.payment import events as e
+from core.payment.commands import DepositsResult
+from core.payment.draft import Draft, decided_at
+from core.payment.evolve.funds import ask_index
+from core.payment.flow.finish import finish
+from core.payment.flow.funds import hold_reference
+from core.payment.funds import UNANSWERED, held_cents, taken_cents
+from core.payment.inputs.policy import fail_unsent
+from core.payment.remember import conflict_key, content_of
+from core.payment.report_table import FUNDS_CONTRADICTION
+from core.payment.state import (
+    CONFLICTS_OPEN_MAX,
+    UNSENT,
+    Ask,
+    Attempt,
+    Conflict,
+    Payment,
+    open_conflicts,
+    range_of,
+)
+from core.refusals import (
+    ANSWER_SUPERSEDED,
+    CONFLICTS_FULL,
+    FIELD_INVALID,
+    FIELD_MISSING,
+    ID_MISMATCH,
+    no_effect,
+    refuse,
+)
+from core.values import (
+    FUNDS_LETTER,
+    FUNDS_REF_LENGTH,
+    FailureReason,
+    attempt_of_external_ref,
+    external_ref,
+    format_amount,
+    funds_ref,
+)
+
+_DONE: Final[dict[str, str]] = {
+    "HOLD": "HELD",
+    "CAPTURE": "CAPTURED",
+    "RELEASE": "RELEASED",
+    "DEBIT_FORCED": "DEBITED",
+    "REVERSE": "REVERSED",
+    "CREDIT": "CREDITED",
+}
+# Answers by which nothing moved, and the operations that each belongs to.
+_NOT_DONE: Final[dict[str, frozenset[str]]] = {
+    "FAILED": frozenset(_DONE),
+    "REFUSED": frozenset(_DONE),
+    "DECLINED": frozenset({"HOLD"}),
+    "NEVER_HELD": frozenset({"RELEASE"}),
+}
+_ACTOR: Final = Actor("deposits", "deposits-core")
+HOLD_GONE: Final = "HOLD_GONE"  # code of a refusal: the hold expired or was released by itself
+NEVER_HELD: Final = "NEVER_HELD"
+
+# What an answer does to the request it answers.
+_APPLY: Final = "APPLY"
+_CONTRADICT: Final = "CONTRADICT"
+_SUPERSEDED: Final = "SUPERSEDED"
+
+
+def deposits_result(state: Payment | None, command: DepositsResult, context: Context) -> Decision:
+    """One answer for one funds reference (domain: money and funds)."""
+    refusal = _shape(command)
+    if refusal is not None:
+        return refusal
+    if state is None:
+        return Unmatched("an answer of Deposits Core for an unknown payment")
+    reference = command.funds_ref
+    attempt_number = attempt_of_external_ref(reference[:30])
+    if attempt_number is None or reference[:30] != external_ref(
+        state.payment_intent_id, attempt_number
+    ):
+        return refuse(ID_MISMATCH, detail="fundsRef belongs to another payment")
+    if not 0 < attempt_number <= len(state.attempts):
+        return Unmatched("an answer of Deposits Core for an unknown attempt")
+    attempt = state.attempts[attempt_number - 1]
+    index = ask_index(attempt, command.operation, int(reference[31:]))
+    if index is None:
+        return Unmatched("an answer of Deposits Core to what was not asked")
+    ask = attempt.asks[index]
+    if _same_answer(ask, command):
+        return Duplicate(*range_of(state, ask.answered_from))
+    known = _known_conflict(state, attempt, command)
+    if known is not None:
+        return Duplicate(*range_of(state, known))
+    word = _effect(attempt, ask, command)
+    if word == _SUPERSEDED:
+        return no_effect(ANSWER_SUPERSEDED)
+    if word == _CONTRADICT and open_conflicts(state) >= CONFLICTS_OPEN_MAX:
+        return no_effect(CONFLICTS_FULL)
+
+    draft = Draft(
+        state,
+        context,
+        state.payment_intent_id,
+        _ACTOR,
+        command.header.traceparent,
+        decided_at(state, context.now_ms),
+    )
+    if word == _CONTRADICT:
+        _contradiction(draft, attempt, ask, command)
+        return finish(draft)
+    match command.result:
+        case "DECLINED":
+            _declined(draft, attempt, command)
+        case "NEVER_HELD":
+            _never_held(draft, attempt, ask, command)
+        case "REFUSED" if command.code == HOLD_GONE and command.operation in _ENDS_HOLD:
+            _hold_gone(draft, attempt, ask, command)
+        case "REFUSED" | "FAILED":
+            _not_done(draft, attempt, command)
+        case _:
+            _done(draft, attempt, ask, command)
+    return finish(draft)
+
+
+_ENDS_HOLD: Final = frozenset({"CAPTURE", "RELEASE"})
+
+
+def _shape(command: DepositsResult) -> Refusal | None:
+    operation, result = command.operation, command.result
+    done = _DONE.get(operation)
+    if done is None:
+        return refuse(FIELD_INVALID, field="operation", problem="is not one of Deposits Core's")
+    if result != done and operation not in _NOT_DONE.get(result, frozenset()):
+        return refuse(FIELD_INVALID, field="result", problem=f"is no answer to {operation}")
+    reference = command.funds_ref
+    if (
+        len(reference) != FUNDS_REF_LENGTH
+        or reference[30] != FUNDS_LETTER[operation]
+        or not (reference[31:].isascii() and reference[31:].isdigit())
+    ):
+        return refuse(FIELD_INVALID, field="fundsRef", problem=f"is no reference of a {operation}")
+    if result == "HELD" and not command.hold_ref:
+        return refuse(FIELD_MISSING, field="holdRef")
+    return None
+
+
+def _same_answer(ask: Ask, command: DepositsResult) -> bool:
+    result, status = command.result, ask.status
+    if result in _NOT_DONE:
+        return status == result
+    return status == "DONE" and command.amount == ask.amount
+
+
+def _effect(attempt: Attempt, ask: Ask, command: DepositsResult) -> str:
+    """Whether the answer applies, comes too late to matter, or contradicts the record."""
+    result, status = command.result, ask.status
+    waits = status in UNANSWERED
+    if result == "FAILED":
+        return _APPLY if waits else _SUPERSEDED
+    if result in _NOT_DONE:
+        if status == "DONE":
+            # A hold that was released, never stood or is gone: nothing is held either way.
+            nothing_held = result == NEVER_HELD or (
+                command.operation == "RELEASE" and command.code == HOLD_GONE
+            )
+            return _SUPERSEDED if nothing_held else _CONTRADICT
+        return _APPLY if waits else _SUPERSEDED
+    if command.operation == "RELEASE":
+        return _release_effect(attempt, ask, command)
+    if command.amount != ask.amount or status == "DONE":
+        return _CONTRADICT
+    if waits:
+        return _APPLY
+    # A hold that stands after all is taken as it is, and ended when nobody waits for it; but not
+    # beside another one that was asked for since.
+    newer = any(a.operation == "HOLD" and a.number != ask.number for a in attempt.asks)
+    return _APPLY if command.operation == "HOLD" and not newer else _CONTRADICT
+
+
+def _release_effect(attempt: Attempt, ask: Ask, command: DepositsResult) -> str:
+    """A release by name may find a hold that was never reported, also after NEVER_HELD."""
+    if ask.status == "DONE" or command.amount != ask.amount:
+        return _CONTRADICT
+    if ask.hold_number and not _hold_stands(attempt, ask):
+        return _APPLY
+    fits = held_cents(attempt) >= command.amount
+    return _APPLY if fits and ask.status in UNANSWERED else _CONTRADICT
+
+
+def _hold_stands(attempt: Attempt, release: Ask) -> bool:
+    """Whether the HOLD that a release names has been reported HELD."""
+    index = ask_index(attempt, "HOLD", release.hold_number)
+    return index is not None and attempt.asks[index].status == "DONE"
+
+
+def _known_conflict(state: Payment, attempt: Attempt, command: DepositsResult) -> int | None:
+    kind = _report_kind(command)
+    content = content_of(state, command.code, command.amount, state.currency)
+    for conflict in state.conflicts:
+        if (
+            conflict.kind == FUNDS_CONTRADICTION
+            and conflict.attempt == attempt.number
+            and conflict.report_kind == kind
+            and conflict.content == content
+        ):
+            return conflict.from_sequence
+    return state.conflicts_unlisted_keys.get(conflict_key(attempt.number, kind, content))
+
+
+def _report_kind(command: DepositsResult) -> str:
+    return f"{command.operation}:{command.result}:{command.funds_ref[30:]}"
+
+
+def _contradiction(draft: Draft, attempt: Attempt, ask: Ask, command: DepositsResult) -> None:
+    """Another amount than asked, a refusal after a success, or a success after a refusal: money is
+    not where the record says.
+    """
+    currency = draft.state.currency
+    draft.append(
+        e.ReconciliationRequired(
+            draft.header(attempt.number),
+            f"cnf_{draft.state.conflicts_made + 1:03d}",
+            FUNDS_CONTRADICTION,
+            command.funds_ref[:30],
+            f"{command.funds_ref}: {command.result} {format_amount(command.amount, currency)}, "
+            f"asked {format_amount(ask.amount, currency)}, recorded {ask.status}",
+            command.code,
+            command.amount,
+            currency,
+            None,
+            None,
+            _report_kind(command),
+        )
+    )
+
+
+def acceptable(attempt: Attempt, conflict: Conflict) -> Ask | None:
+    """The request that a person can close with the amount that Deposits Core names, or None: it
+    still waits for its answer, and so much can have moved. A hold is not closed so: its reference
+    would be unknown.
+    """
+    operation, result, name = (conflict.report_kind or "::").split(":")
+    index = ask_index(attempt, operation, int(name[1:] or 0))
+    if index is None or operation == "HOLD" or result != _DONE[operation]:
+        return None
+    ask = attempt.asks[index]
+    most = {
+        "CAPTURE": held_cents(attempt),
+        "REVERSE": attempt.captured - attempt.reversed,
+        "CREDIT": taken_cents(attempt),
+    }
+    if operation == "RELEASE" and not (ask.hold_number and not _hold_stands(attempt, ask)):
+        most["RELEASE"] = held_cents(attempt)
+    amount = conflict.amount or 0
+    fits = 0 < amount <= most.get(operation, amount)
+    return ask if fits and ask.status in UNANSWERED else None
+
+
+def record_accepted(draft: Draft, attempt: Attempt, ask: Ask, amount: int) -> None:
+    """What Deposits Core did is taken as it says; what is still needed is asked for anew."""
+    reference = funds_ref(draft.payment_id, attempt.number, ask.operation, ask.number)
+    header = InputHeader(draft.payment_id)
+    done = DepositsResult(header, reference, ask.operation, _DONE[ask.operation], amount)
+    _done(draft, attempt, ask, done)
+
+
+def _declined(draft: Draft, attempt: Attempt, command: DepositsResult) -> None:
+    """A declined hold ends an attempt that waits for it: INSUFFICIENT_FUNDS."""
+    draft.append(
+        e.FundsHoldDeclined(
+            draft.header(attempt.number), command.funds_ref, command.code, command.details
+        )
+    )
+    if attempt.state in UNSENT:
+        fail_unsent(
+            draft,
+            attempt.number,
+            FailureReason.INSUFFICIENT_FUNDS.value,
+            "system",
+            code=command.code,
+            details=command.details,
+        )
+
+
+def _not_done(draft: Draft, attempt: Attempt, command: DepositsResult) -> None:
+    draft.append(
+        e.FundsRequestFailed(
+            draft.header(attempt.number),
+            command.operation,
+            command.funds_ref,
+            command.code,
+            command.details,
+            "FAILED" if command.result == "FAILED" else "REFUSED",
+        )
+    )
+
+
+def _never_held(draft: Draft, attempt: Attempt, ask: Ask, command: DepositsResult) -> None:
+    """No hold stands: the release that names it has nothing to do. Said of a hold that was reported
+    HELD, it is a refusal, and the hold is released by its own reference.
+    """
+    if not ask.hold_number or _hold_stands(attempt, ask):
+        _not_done(draft, attempt, command)
+    else:
+        _no_hold(draft, attempt, ask, NEVER_HELD, command.details)
+
+
+def _hold_gone(draft: Draft, attempt: Attempt, ask: Ask, command: DepositsResult) -> None:
+    """Deposits Core ended the hold by itself: a release has nothing to do any more, and a capture
+    has nothing to take from. What the customer owes is debited by force.
+    """
+    if ask.hold_number and not _hold_stands(attempt, ask):
+        _no_hold(draft, attempt, ask, HOLD_GONE, command.details)
+        return
+    if command.operation == "CAPTURE":
+        _not_done(draft, attempt, command)
+    gone = held_cents(attempt)
+    draft.append(e.FundsReleased(draft.header(attempt.number), command.funds_ref, gone, None))
+
+
+def _no_hold(draft: Draft, attempt: Attempt, ask: Ask, code: str, details: str | None) -> None:
+    reference = hold_reference(draft.payment_id, attempt, ask.hold_number) or ""
+    draft.append(e.FundsHoldDeclined(draft.header(attempt.number), reference, code, details))
+
+
+def _done(draft: Draft, attempt: Attempt, ask: Ask, command: DepositsResult) -> None:
+    header: EventHeader = draft.header(attempt.number)
+    reference, amount, ledger = command.funds_ref, command.amount, command.ledger_ref
+    match command.operation:
+        case "HOLD":
+            _held(draft, attempt, reference, command)
+        case "CAPTURE":
+            draft.append(e.FundsCaptured(header, reference, amount, ledger))
+        case "RELEASE":
+            if ask.hold_number and not _hold_stands(attempt, ask):
+                hold = hold_reference(draft.payment_id, attempt, ask.hold_number) or ""
+                _held(draft, attempt, hold, command)
+            header = draft.header(attempt.number)
+            draft.append(e.FundsReleased(header, reference, amount, ledger))
+        case "DEBIT_FORCED":
+            draft.append(e.FundsDebitForced(header, reference, amount, ledger))
+        case "REVERSE":
+            draft.append(e.FundsReversed(header, reference, amount, ledger))
+        case _:
+            draft.append(e.FundsCredited(header, reference, amount, ledger))
+
+
+def _held(draft: Draft, attempt: Attempt, reference: str, command: DepositsResult) -> None:
+    """A hold without a reference of Deposits Core's own is named by ours."""
+    draft.append(
+        e.FundsHeld(
+            draft.header(attempt.number),
+            reference,
+            command.hold_ref or reference,
+            command.amount,
+            command.verified_at or draft.now,
+            command.ledger_ref,
+        )
+    )

@@ -1,0 +1,127 @@
+"""The customer's confirmation, the parking of a payment and its resumption."""
+
+from __future__ import annotations
+
+from core.decider import Accepted, Context, Decision, Duplicate, Unmatched
+from core.header import Actor
+from core.payment import events as e
+from core.payment.commands import NotificationResult, ResumeProcessing
+from core.payment.draft import SYSTEM, Draft, decided_at
+from core.payment.flow.finish import finish
+from core.payment.operator import checks
+from core.payment.operator.gate import admission, too_late
+from core.payment.state import Payment, range_of
+from core.refusals import (
+    FIELD_INVALID,
+    NOT_FOUND,
+    NOTIFICATION_ANSWERED,
+    NOTIFICATION_UNKNOWN,
+    SELF_APPROVAL,
+    STATE_PRECONDITION,
+    no_effect,
+    refuse,
+)
+from core.values import same_person
+
+ERROR_CHARACTERS_MAX = 300
+_RESULTS = frozenset({"DELIVERED", "UNDELIVERABLE"})
+
+
+def notification_result(
+    state: Payment | None, command: NotificationResult, context: Context
+) -> Decision:
+    """The confirmation joins the timeline."""
+    if command.result not in _RESULTS:
+        return refuse(FIELD_INVALID, field="result", problem="is not DELIVERED or UNDELIVERABLE")
+    if state is None:
+        return Unmatched("a message's confirmation for an unknown payment")
+    refusal = checks.optional_text("channel", command.channel, checks.ID_CHARACTERS_MAX)
+    if refusal is not None:
+        return refusal
+    for known in state.notifications:
+        if known.id == command.notification_id:
+            if known.result is None:
+                break
+            if known.result == command.result:
+                return Duplicate(*range_of(state, known.from_sequence))
+            return no_effect(NOTIFICATION_ANSWERED)
+    else:
+        return no_effect(NOTIFICATION_UNKNOWN)
+
+    draft = Draft(
+        state,
+        context,
+        state.payment_intent_id,
+        Actor("customer", command.channel or "notifications"),
+        command.header.traceparent,
+        decided_at(state, context.now_ms),
+    )
+    draft.append(
+        e.CustomerNotified(
+            draft.header(len(state.attempts)),
+            known.id,
+            known.kind,
+            command.result,
+            command.channel,
+            command.delivered_at,
+        )
+    )
+    return finish(draft)
+
+
+def suspend(state: Payment, context: Context, error: str) -> Accepted:
+    """Park the payment: `decide` raised for the context's input. `error` names the defect, without
+    payment data.
+    """
+    draft = Draft(
+        state,
+        context,
+        state.payment_intent_id,
+        SYSTEM,
+        None,
+        decided_at(state, context.now_ms),
+    )
+    header = draft.header(len(state.attempts))
+    draft.append(e.ProcessingSuspended(header, error[:ERROR_CHARACTERS_MAX]))
+    after = draft.state
+    after.deadline = after.deadline_kind = None
+    return Accepted(draft.events, after, [])
+
+
+def resume(state: Payment | None, command: ResumeProcessing, context: Context) -> Decision:
+    """Take a parked payment up again; what was outstanding follows at once. Two persons."""
+    limit = context.rules.limits.free_text_characters_max
+    refusal = (
+        admission(command.operator, frozenset({"admin"}))
+        or checks.needed_text("requestedBy", command.requested_by, checks.ID_CHARACTERS_MAX)
+        or checks.needed_text("reason", command.reason, limit)
+    )
+    if refusal is not None:
+        return refusal
+    return _resume(state, command, context)
+
+
+def _resume(state: Payment | None, command: ResumeProcessing, context: Context) -> Decision:
+    if same_person(command.operator.operator_id, command.requested_by):
+        return refuse(SELF_APPROVAL)
+    if state is None:
+        return refuse(NOT_FOUND)
+    now = decided_at(state, context.now_ms)
+    refusal = too_late(command.operator, now)
+    if refusal is not None:
+        return refusal
+    if not state.parked:
+        return refuse(STATE_PRECONDITION, expected="parked", actual="not parked")
+
+    draft = Draft(
+        state,
+        context,
+        state.payment_intent_id,
+        Actor("operator", command.operator.operator_id),
+        command.header.traceparent,
+        now,
+    )
+    draft.append(
+        e.ProcessingResumed(draft.header(len(state.attempts)), command.requested_by, command.reason)
+    )
+    return finish(draft)

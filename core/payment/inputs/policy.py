@@ -1,0 +1,206 @@
+"""Resolve's answers: the policy check of an attempt, and its decision of an operator's request."""
+
+from __future__ import annotations
+
+from core.decider import Context, Decision, Duplicate, Unmatched
+from core.header import Actor
+from core.payment import events as e
+from core.payment.commands import ApprovalDecision, PolicyVerdict
+from core.payment.deadlines import WAITS_FOR_DECISION
+from core.payment.draft import Draft, decided_at
+from core.payment.flow import policy_ref
+from core.payment.flow.finish import finish
+from core.payment.operator import checks
+from core.payment.state import UNSENT, Approval, Payment, range_of, was_never_submitted
+from core.refusals import (
+    APPROVAL_CLOSED,
+    APPROVAL_UNKNOWN,
+    APPROVER_IS_REQUESTER,
+    FIELD_INVALID,
+    TOO_LATE_FOR_CHECK,
+    VERDICT_SUPERSEDED,
+    no_effect,
+    refuse,
+)
+from core.values import Action, FailureReason, State, attempt_id, person_digest
+
+_DECLINE_REASONS = frozenset({FailureReason.FRAUD.value, FailureReason.INVALID_ACCOUNT.value})
+_ANSWERS = frozenset({"APPROVED", "REJECTED", "REFERRED"})
+
+
+def policy_verdict(state: Payment | None, command: PolicyVerdict, context: Context) -> Decision:
+    """The answer to an attempt's policy check; declined ends the attempt (domain: inputs and
+    history).
+    """
+    verdict = command.verdict
+    if verdict != "PASSED":
+        if verdict != "DECLINED":
+            return refuse(FIELD_INVALID, field="verdict", problem="is not PASSED or DECLINED")
+        if command.failure_reason not in _DECLINE_REASONS:
+            return refuse(
+                FIELD_INVALID, field="failureReason", problem="is not FRAUD or INVALID_ACCOUNT"
+            )
+    if state is None:
+        return Unmatched("a policy verdict for an unknown payment")
+    number = _attempt_of(state, command.policy_ref)
+    if number is None:
+        return Unmatched("a policy verdict for a check that was not asked")
+    attempt = state.attempts[number - 1]
+    if attempt.policy != "REQUESTED":
+        if attempt.policy == verdict:
+            return Duplicate(*range_of(state, attempt.policy_from))
+        return no_effect(VERDICT_SUPERSEDED)
+    if number != len(state.attempts) or state.state not in UNSENT:
+        return no_effect(TOO_LATE_FOR_CHECK)
+
+    draft = Draft(
+        state,
+        context,
+        state.payment_intent_id,
+        Actor("resolve", command.policy_version),
+        command.header.traceparent,
+        decided_at(state, context.now_ms),
+    )
+    draft.append(
+        e.PolicyChecked(
+            draft.header(number),
+            command.policy_ref,
+            verdict,
+            "CREATE" if number == 1 else "RETRY",
+            command.rules_evaluated,
+            command.policy_version,
+            command.failure_reason if verdict == "DECLINED" else None,
+        )
+    )
+    if verdict == "DECLINED":
+        fail_unsent(draft, number, command.failure_reason or "", "system")
+    return finish(draft)
+
+
+def fail_unsent(
+    draft: Draft,
+    number: int,
+    reason: str,
+    source: str,
+    *,
+    code: str | None = None,
+    details: str | None = None,
+) -> None:
+    """End an attempt that was not sent: non-payment of it is certain, unless the rail has it
+    all the same. Only TIMEOUT is safe to retry.
+    """
+    draft.append(
+        e.PaymentFailed(
+            draft.header(number, State.FAILED.value, reason=reason),
+            attempt_id(number),
+            source,
+            reason == FailureReason.TIMEOUT.value,
+            was_never_submitted(draft.state.attempts[number - 1]),
+            False,
+            None,
+            details,
+            code,
+            None,
+            None,
+            None,
+            False,
+            None,
+        )
+    )
+
+
+def approval_decision(
+    state: Payment | None, command: ApprovalDecision, context: Context
+) -> Decision:
+    """Resolve's APPROVED, REJECTED or REFERRED. RETRY_UNCERTAIN is for a person: an approval refers
+    it.
+    """
+    limit = context.rules.limits.free_text_characters_max
+    refusal = checks.needed_text(
+        "decidedBy", command.decided_by, checks.ID_CHARACTERS_MAX
+    ) or checks.optional_text("reason", command.reason, limit)
+    if refusal is not None:
+        return refusal
+    if command.verdict not in _ANSWERS:
+        return refuse(
+            FIELD_INVALID, field="verdict", problem="is not APPROVED, REJECTED or REFERRED"
+        )
+    if state is None:
+        return Unmatched("a decision for an unknown payment")
+    approval = find_approval(state, command.approval_id)
+    if approval is None:
+        return no_effect(APPROVAL_UNKNOWN)
+    verdict = command.verdict
+    if verdict == "APPROVED" and approval.action == Action.RETRY_UNCERTAIN:
+        verdict = "REFERRED"
+    if approval.decision == verdict and not approval.by_person:
+        return Duplicate(*range_of(state, approval.decided_from))
+    now = decided_at(state, context.now_ms)
+    if approval.status not in WAITS_FOR_DECISION or approval.expires_at <= now:
+        return no_effect(APPROVAL_CLOSED)
+    if verdict == "APPROVED" and person_digest(command.decided_by) == approval.requester:
+        return no_effect(APPROVER_IS_REQUESTER)
+
+    draft = Draft(
+        state,
+        context,
+        state.payment_intent_id,
+        Actor("resolve", command.decided_by),
+        command.header.traceparent,
+        now,
+    )
+    append_decision(
+        draft,
+        approval,
+        verdict,
+        command.decided_by,
+        command.rules_evaluated,
+        command.policy_version,
+        command.reason,
+    )
+    return finish(draft)
+
+
+def append_decision(
+    draft: Draft,
+    approval: Approval,
+    verdict: str,
+    decided_by: str,
+    rules_evaluated: tuple[str, ...],
+    policy_version: str,
+    text: str | None,
+) -> None:
+    """The decision joins the history, with the rules evaluated (AP-08). An approval starts a life
+    of its own.
+    """
+    header = draft.header(approval.attempt, approval_id=approval.id)
+    if verdict == "APPROVED":
+        draft.append(
+            e.OperatorActionApproved(
+                header,
+                approval.action,
+                decided_by,
+                rules_evaluated,
+                policy_version,
+                text,
+                draft.now + draft.rules.windows.approval_ms,
+            )
+        )
+        return
+    kind = e.OperatorActionReferred if verdict == "REFERRED" else e.OperatorActionRejected
+    draft.append(kind(header, approval.action, decided_by, rules_evaluated, policy_version, text))
+
+
+def find_approval(state: Payment, approval_id: str) -> Approval | None:
+    for approval in state.approvals:
+        if approval.id == approval_id:
+            return approval
+    return None
+
+
+def _attempt_of(state: Payment, reference: str) -> int | None:
+    """The attempt whose check this is: the current one nearly always."""
+    for number in range(len(state.attempts), 0, -1):
+        if policy_ref(state.payment_intent_id, number) == reference:
+            return number
+    return None

@@ -1,0 +1,102 @@
+"""What a lost log tail left behind: instructions for the rail whose event nobody has any more.
+
+`Context.found` names their references; two persons' recovery put them there (docs/decisions/0011).
+Such an attempt may be sent again, under the same reference; it never ends as one that was not sent.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.decider import Accepted, Context, Decision, Duplicate
+from core.header import Actor
+from core.payment import commands as c
+from core.payment import events as e
+from core.payment.draft import SYSTEM, Draft, decided_at
+from core.payment.flow import enquire
+from core.payment.flow.finish import finish
+from core.payment.remember import found_key
+from core.payment.report_table import SUBMISSION_FOUND
+from core.payment.state import RECOVERED_MAX, Payment, range_of
+from core.refusals import CONFLICTS_FULL, no_effect
+from core.values import attempt_id, external_ref
+
+_ENDS: Final = (e.PaymentFailed, e.PaymentExpired)
+
+
+def forgotten(before: Payment, decision: Decision, context: Context) -> int | None:
+    """The attempt that this decision ends as never sent, though an instruction for it was found,
+    and nobody was told of it or gave a verdict yet.
+    """
+    if type(decision) is not Accepted:
+        return None
+    after = decision.state
+    for event in decision.events:
+        if isinstance(event, _ENDS):
+            number = event.header.attempt
+            ended = after.attempts[number - 1]
+            reference = external_ref(after.payment_intent_id, number)
+            judged = before.attempts[number - 1].certain or ended.outcome is not None
+            told = found_key(reference, None) in after.results
+            if reference in context.found and not (ended.sent_at or judged or told):
+                return number
+    return None
+
+
+def contradict(state: Payment, number: int, command: c.Input, context: Context) -> Draft:
+    """A conflict about the attempt; what the input does comes next."""
+    now = decided_at(state, context.now_ms)
+    if isinstance(command, c.TimerDue):
+        now = max(now, command.deadline)
+    traceparent = command.header.traceparent
+    draft = Draft(state, context, state.payment_intent_id, SYSTEM, traceparent, now)
+    reference = external_ref(state.payment_intent_id, number)
+    detail = f"an instruction for {attempt_id(number)} stands, its event was lost"
+    _require(draft, number, reference, detail, None)
+    return draft
+
+
+def ask_the_rail(draft: Draft, number: int) -> None:
+    """Where the input ends nothing any more; an end asks by itself, since it is not certain."""
+    enquire(draft, draft.state.attempts[number - 1], "submission found")
+
+
+def report_of_unmade(
+    state: Payment, number: int, command: c.RailReport, context: Context
+) -> Decision:
+    """A report for a found attempt that the recovered history has not made: it stands in no state,
+    so each kind opens one conflict, on the last attempt that is known.
+    """
+    reference = external_ref(state.payment_intent_id, number)
+    done = state.results.get(found_key(reference, command.kind))
+    if done is not None:
+        return Duplicate(*range_of(state, done))
+    if sum(1 for key in state.results if key[0] == "F") >= RECOVERED_MAX:
+        return no_effect(CONFLICTS_FULL)
+    now = decided_at(state, context.now_ms)
+    actor = Actor("rail", command.adapter)
+    traceparent = command.header.traceparent
+    draft = Draft(state, context, state.payment_intent_id, actor, traceparent, now)
+    detail = f"{command.kind} for {attempt_id(number)}, whose events were lost"
+    _require(draft, len(state.attempts), reference, detail, command)
+    return finish(draft)
+
+
+def _require(
+    draft: Draft, number: int, reference: str, detail: str, report: c.RailReport | None
+) -> None:
+    draft.append(
+        e.ReconciliationRequired(
+            draft.header(number),
+            f"cnf_{draft.state.conflicts_made + 1:03d}",
+            SUBMISSION_FOUND,
+            reference,
+            detail,
+            None if report is None else report.code,
+            None if report is None else report.amount,
+            None if report is None else report.currency,
+            None if report is None else report.rail_message_id,
+            None if report is None else report.assigned_from,
+            None if report is None else report.kind,
+        )
+    )

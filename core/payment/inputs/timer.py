@@ -1,0 +1,147 @@
+"""A deadline has passed and was read back. It acts only when the payment still waits for exactly
+that one.
+"""
+
+from __future__ import annotations
+
+from core.decider import Context, Decision
+from core.header import Actor
+from core.payment import deadlines
+from core.payment import events as e
+from core.payment.commands import TimerDue
+from core.payment.draft import SYSTEM, Draft, decided_at
+from core.payment.flow import ask_for_fate, outstanding
+from core.payment.flow.finish import finish
+from core.payment.flow.funds import repeat
+from core.payment.funds import UNANSWERED
+from core.payment.inputs.policy import fail_unsent
+from core.payment.state import Ask, Attempt, Payment, was_never_submitted
+from core.refusals import TIMER_STALE, no_effect
+from core.values import FailureReason, State, attempt_id
+
+
+def timer_due(state: Payment | None, command: TimerDue, context: Context) -> Decision:
+    """What is due is what the state says, so that a newer rule set cannot leave it undone (domain:
+    time).
+    """
+    if state is None or command.deadline != state.deadline or command.kind != state.deadline_kind:
+        return no_effect(TIMER_STALE)
+    draft = Draft(
+        state,
+        context,
+        state.payment_intent_id,
+        Actor("timer", command.kind),
+        command.header.traceparent,
+        max(decided_at(state, context.now_ms), command.deadline),
+    )
+    attempt = state.attempts[-1]
+    match command.kind:
+        case deadlines.CREATED_WINDOW | deadlines.AUTHORISED_WINDOW:
+            fail_unsent(draft, attempt.number, FailureReason.TIMEOUT.value, "system")
+        case deadlines.EXPIRES_AT:
+            _expire(draft, attempt)
+        case deadlines.OVERDUE:
+            _overdue(draft, attempt, command.deadline)
+        case deadlines.ENQUIRY:
+            _enquire(draft)
+        case deadlines.FUNDS_REPEAT:
+            # Read so late that the window has passed, a hold is not asked for any more.
+            if not _window_passed(draft, attempt):
+                _repeat(draft)
+        case deadlines.APPROVAL:
+            _expire_approval(draft)
+        case _:
+            outstanding(draft)  # SEND: nothing but time held it back
+            if not draft.events:
+                _expire(draft, attempt)  # read so late that the payment's own expiry has passed
+    if not draft.events:
+        return no_effect(TIMER_STALE)
+    return finish(draft)
+
+
+def _window_passed(draft: Draft, attempt: Attempt) -> bool:
+    """End an unsent payment whose window has passed; True when it did."""
+    ended = deadlines.window(draft.state, draft.rules.windows)
+    if ended is None or ended[0] > draft.now:
+        return False
+    if ended[1] == deadlines.EXPIRES_AT:
+        _expire(draft, attempt)
+    else:
+        fail_unsent(draft, attempt.number, FailureReason.TIMEOUT.value, "system")
+    return True
+
+
+def _expire(draft: Draft, attempt: Attempt) -> None:
+    """FAILED(TIMEOUT) in CREATED, EXPIRED in AUTHORISED (ruling 12)."""
+    if draft.state.state == State.CREATED:
+        fail_unsent(draft, attempt.number, FailureReason.TIMEOUT.value, "system")
+        return
+    draft.append(
+        e.PaymentExpired(
+            draft.header(attempt.number, State.EXPIRED.value, reason=State.EXPIRED.value),
+            attempt_id(attempt.number),
+            "system",
+            was_never_submitted(attempt),
+            None,
+            None,
+            None,
+            None,
+            False,
+            None,
+        )
+    )
+
+
+def _expire_approval(draft: Draft) -> None:
+    """Nobody decided in time: the request ends, and with it the freeze and the waiting."""
+    for approval in draft.state.approvals:
+        if (
+            approval.status in deadlines.WAITS_FOR_DECISION
+            and approval.expires_at == draft.state.deadline
+        ):
+            draft.append(
+                e.OperatorActionRejected(
+                    draft.header(approval.attempt, approval_id=approval.id, actor=SYSTEM),
+                    approval.action,
+                    SYSTEM.id,
+                    ("approval expired",),
+                    f"rules {draft.rules.number}",
+                    "nobody decided within the time that a request has",
+                )
+            )
+            return
+
+
+def _overdue(draft: Draft, attempt: Attempt, deadline: int) -> None:
+    """A timeout is not a failure on NPP: mark it, and let the flow enquire (ruling 7)."""
+    level = "ATTENTION" if attempt.overdue is None else "ESCALATED"
+    draft.append(
+        e.PaymentOverdue(
+            draft.header(attempt.number), level, deadlines.overdue_since(attempt), deadline
+        )
+    )
+
+
+def _enquire(draft: Draft) -> None:
+    windows = draft.rules.windows
+    due: tuple[int, Attempt] | None = None
+    for attempt in draft.state.attempts:
+        at = deadlines.next_enquiry_at(draft.state, attempt, windows)
+        if at is not None and (due is None or at < due[0]):
+            due = at, attempt
+    if due is not None:
+        ask_for_fate(draft, due[1])
+
+
+def _repeat(draft: Draft) -> None:
+    windows = draft.rules.windows
+    due: tuple[int, Attempt, Ask] | None = None
+    for attempt in draft.state.attempts:
+        for ask in attempt.asks:
+            if ask.status not in UNANSWERED:
+                continue
+            at = deadlines.next_repeat_at(attempt, ask, windows)
+            if at is not None and (due is None or at < due[0]):
+                due = at, attempt, ask
+    if due is not None:
+        repeat(draft, due[1], due[2])

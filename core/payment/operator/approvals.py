@@ -1,0 +1,272 @@
+"""Operators' requests for an approval, and a person's decision of one that Resolve referred."""
+
+from __future__ import annotations
+
+from core.decider import Context, Decision, Duplicate, Refusal
+from core.header import Actor
+from core.payment import events as e
+from core.payment.commands import DecideApproval, RequestApproval
+from core.payment.deadlines import WAITS_FOR_DECISION
+from core.payment.draft import Draft, decided_at
+from core.payment.flow import outstanding
+from core.payment.flow.finish import finish
+from core.payment.inputs.policy import append_decision, find_approval
+from core.payment.operator import checks, gate
+from core.payment.operator.actions import (
+    CANCEL_STATES,
+    MARK_FAILED_REASONS,
+    MARK_FAILED_STATES,
+    RETRY_STATES,
+)
+from core.payment.operator.funds_actions import captured_amount, funds_precondition, second_debit
+from core.payment.operator.reconcile import (
+    does_not_fit,
+    find_conflict,
+    is_open,
+    verdict_amount,
+    verdict_shape,
+)
+from core.payment.state import Payment, range_of
+from core.refusals import (
+    APPROVAL_DECIDED,
+    APPROVAL_EXPIRED,
+    APPROVAL_NOT_FOUND,
+    ATTEMPT_NOT_CURRENT,
+    CONFLICT_NOT_OPEN,
+    FIELD_INVALID,
+    FIELD_MISSING,
+    LIMIT_REACHED,
+    NO_SUCH_ATTEMPT,
+    NOT_FOUND,
+    NOT_REFERRED,
+    SELF_APPROVAL,
+    STATE_PRECONDITION,
+    refuse,
+)
+from core.values import Action, attempt_id, person_digest
+
+# The states in which asking for each action makes sense; the others look at conflicts and funds.
+_STATES_OF_ACTION: dict[str, tuple[str, ...]] = {
+    Action.RETRY: RETRY_STATES,
+    Action.RETRY_UNCERTAIN: RETRY_STATES,
+    Action.CANCEL: CANCEL_STATES,
+    Action.MARK_FAILED: MARK_FAILED_STATES,
+    Action.EXPIRE: MARK_FAILED_STATES,
+}
+# Actions that give money back or take it, by the funds of one attempt.
+FUNDS_ACTIONS = frozenset(
+    {Action.RELEASE_EARLY.value, Action.REVERSE.value, Action.DEBIT_AGAIN.value}
+)
+_RETRIES = frozenset({Action.RETRY.value, Action.RETRY_UNCERTAIN.value})
+
+
+def request(state: Payment | None, command: RequestApproval, context: Context) -> Decision:
+    """The request joins the history and goes to Resolve. A CANCEL before SENT holds the
+    send back.
+    """
+    operator = command.operator
+    refusal = _shape(command, context) or gate.admission(
+        operator, gate.ROLES_OF_ACTION[command.action]
+    )
+    if refusal is not None:
+        return refusal
+    if state is None:
+        return refuse(NOT_FOUND)
+    now = decided_at(state, context.now_ms)
+    attempt = bound_attempt(state, command)
+    amount = command.amount or bound_amount(state, command, attempt)
+    phase = gate.phase_of(state)
+    requester = person_digest(operator.operator_id)
+    for known in state.approvals:
+        if (
+            gate.is_open(known, now)
+            and known.action == command.action
+            and known.attempt == attempt
+            and known.phase == phase
+            and known.failure_reason == command.failure_reason
+            and known.conflict_id == command.conflict_id
+            and known.verdict == command.verdict
+            and known.amount == amount
+            and known.requester == requester
+        ):
+            return Duplicate(*range_of(state, known.requested_from))
+    refusal = gate.too_late(operator, now) or _precondition(state, command, attempt)
+    if refusal is not None:
+        return refusal
+    opened = sum(1 for known in state.approvals if gate.is_open(known, now))
+    if opened >= context.rules.limits.approvals_open_max:
+        return refuse(LIMIT_REACHED, count=opened, what="open approvals")
+    if state.approvals_made >= context.rules.limits.approvals_max:
+        return refuse(LIMIT_REACHED, count=state.approvals_made, what="approvals")
+
+    windows = context.rules.windows
+    expires_at = now + windows.approval_request_ms
+    frozen_until = None
+    if (
+        command.action == Action.CANCEL
+        and phase == gate.BEFORE_SENT
+        and state.attempts[-1].frozen_by is None
+    ):
+        frozen_until = min(now + windows.freeze_ms_max, expires_at)
+    draft = Draft(
+        state,
+        context,
+        state.payment_intent_id,
+        Actor("operator", operator.operator_id),
+        command.header.traceparent,
+        now,
+    )
+    if phase == gate.BEFORE_SENT and frozen_until is None:
+        # Nothing holds the send: one that is due goes first, and the request's phase is SENT.
+        outstanding(draft)
+        phase = gate.phase_of(draft.state)
+    approval_id = f"apr_{state.approvals_made + 1:03d}"
+    draft.append(
+        e.OperatorActionRequested(
+            draft.header(attempt, approval_id=approval_id),
+            command.action,
+            operator.operator_id,
+            phase,
+            command.reason,
+            expires_at,
+            command.failure_reason,
+            command.conflict_id,
+            command.verdict,
+            amount,
+            frozen_until,
+            operator.roles,
+        )
+    )
+    return finish(draft)
+
+
+def decide_approval(state: Payment | None, command: DecideApproval, context: Context) -> Decision:
+    """A second person's word on a referred request; approver and requester differ (AP-05)."""
+    operator = command.operator
+    limit = context.rules.limits.free_text_characters_max
+    refusal = checks.needed_text("reason", command.reason, limit)
+    if refusal is None and command.verdict not in ("APPROVED", "REJECTED"):
+        refusal = refuse(FIELD_INVALID, field="verdict", problem="is not APPROVED or REJECTED")
+    refusal = refusal or gate.admission(operator, gate.APPROVERS)
+    if refusal is not None:
+        return refusal
+    if state is None:
+        return refuse(NOT_FOUND)
+    approval = find_approval(state, command.approval_id)
+    if approval is not None and approval.by_person and approval.decision == command.verdict:
+        return Duplicate(*range_of(state, approval.decided_from))
+    now = decided_at(state, context.now_ms)
+    refusal = gate.too_late(operator, now)
+    if refusal is not None:
+        return refusal
+    name = command.approval_id
+    if approval is None:
+        return refuse(APPROVAL_NOT_FOUND, approval=name)
+    if approval.status == "EXPIRED" or (
+        approval.status in WAITS_FOR_DECISION and approval.expires_at <= now
+    ):
+        return refuse(APPROVAL_EXPIRED, approval=name)
+    if approval.status not in WAITS_FOR_DECISION:
+        return refuse(APPROVAL_DECIDED, approval=name, actual=approval.status)
+    if approval.status != "REFERRED":
+        return refuse(NOT_REFERRED, approval=name, expected="REFERRED", actual=approval.status)
+    if person_digest(operator.operator_id) == approval.requester:
+        return refuse(SELF_APPROVAL)
+    if command.verdict == "APPROVED" and approval.action in FUNDS_ACTIONS:
+        refusal = funds_precondition(state, approval.action, approval.attempt)
+        if refusal is not None:
+            return refusal
+
+    draft = Draft(
+        state,
+        context,
+        state.payment_intent_id,
+        Actor("operator", operator.operator_id),
+        command.header.traceparent,
+        now,
+    )
+    append_decision(
+        draft,
+        approval,
+        command.verdict,
+        operator.operator_id,
+        ("decided by a person",),
+        "person",
+        command.reason,
+    )
+    return finish(draft)
+
+
+def bound_attempt(state: Payment, command: RequestApproval) -> int:
+    """The attempt the approval is bound to: the current one unless another is named; for a retry
+    the failed one.
+    """
+    current = len(state.attempts)
+    if command.attempt is None:
+        conflict = find_conflict(state, command.conflict_id)
+        return current if conflict is None else conflict.attempt
+    if command.action in _RETRIES and command.attempt == current + 1:
+        return current
+    return command.attempt
+
+
+def bound_amount(state: Payment, command: RequestApproval, attempt: int) -> int:
+    """What the action would move: the conflict's, the captured, else the payment's amount."""
+    if command.action == Action.RESOLVE_RECONCILIATION:
+        conflict = find_conflict(state, command.conflict_id)
+        return verdict_amount(state, conflict, command.verdict or "", command.amount)
+    if command.action == Action.REVERSE and 0 < attempt <= len(state.attempts):
+        return captured_amount(state.attempts[attempt - 1])
+    if command.action == Action.DEBIT_AGAIN and 0 < attempt <= len(state.attempts):
+        return second_debit(state, state.attempts[attempt - 1])
+    return state.amount
+
+
+def _precondition(state: Payment, command: RequestApproval, attempt: int) -> Refusal | None:
+    if not 0 < attempt <= len(state.attempts):
+        return refuse(NO_SUCH_ATTEMPT, attempt=attempt)
+    states = _STATES_OF_ACTION.get(command.action)
+    if states is not None:
+        if state.state not in states:
+            return refuse(STATE_PRECONDITION, expected=" or ".join(states), actual=state.state)
+        if attempt != len(state.attempts):
+            current, named = attempt_id(len(state.attempts)), attempt_id(attempt)
+            return refuse(ATTEMPT_NOT_CURRENT, expected=current, actual=named)
+        return None
+    if command.action == Action.RESOLVE_RECONCILIATION:
+        conflict_id, verdict = command.conflict_id or "", command.verdict or ""
+        if not is_open(state, conflict_id):
+            return refuse(CONFLICT_NOT_OPEN, conflict=conflict_id)
+        return does_not_fit(state, conflict_id, attempt, verdict, command.amount)
+    return funds_precondition(state, command.action, attempt)
+
+
+def _shape(command: RequestApproval, context: Context) -> Refusal | None:
+    limit = context.rules.limits.free_text_characters_max
+    if command.action not in gate.ROLES_OF_ACTION:
+        return refuse(FIELD_INVALID, field="action", problem="is no gated action")
+    refusal = checks.needed_text("reason", command.reason, limit)
+    if refusal is not None:
+        return refusal
+    if command.amount is not None and command.amount <= 0:
+        return refuse(FIELD_INVALID, field="amount", problem="is not above zero")
+    marks = command.action == Action.MARK_FAILED
+    if marks and command.failure_reason not in MARK_FAILED_REASONS:
+        return refuse(
+            FIELD_INVALID, field="failureReason", problem="is no reason that mark-failed may give"
+        )
+    if not marks and command.failure_reason is not None:
+        return refuse(FIELD_INVALID, field="failureReason", problem="belongs to MARK_FAILED only")
+    resolves = command.action == Action.RESOLVE_RECONCILIATION
+    if resolves:
+        if not command.conflict_id:
+            return refuse(FIELD_MISSING, field="conflictId")
+        refusal = verdict_shape(command.verdict, command.amount)
+        if refusal is not None:
+            return refusal
+        return checks.optional_text("conflictId", command.conflict_id, checks.ID_CHARACTERS_MAX)
+    if command.conflict_id is not None or command.verdict is not None:
+        return refuse(
+            FIELD_INVALID, field="conflictId", problem="belongs to RESOLVE_RECONCILIATION only"
+        )
+    return None

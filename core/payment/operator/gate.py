@@ -1,0 +1,159 @@
+"""The Resolve gate: who may do what, until when, and which approval opens it (domain: policy)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from core.decider import Refusal
+from core.header import OperatorHeader
+from core.payment.operator import checks
+from core.payment.state import Approval, Payment
+from core.refusals import (
+    APPROVAL_EXPIRED,
+    APPROVAL_MISSING,
+    APPROVAL_NOT_FOUND,
+    APPROVAL_OTHER_ACTION,
+    APPROVAL_OTHER_ATTEMPT,
+    APPROVAL_OTHER_OPERATOR,
+    APPROVAL_OTHER_PARAMETERS,
+    APPROVAL_OTHER_PHASE,
+    APPROVAL_PENDING,
+    APPROVAL_REFUSED,
+    APPROVAL_USED,
+    COMMAND_EXPIRED,
+    MISSING_ROLE,
+    refuse,
+)
+from core.values import Action, State, format_amount, person_digest
+
+_OPERATORS: Final = frozenset({"operator", "senior_operator"})
+_SENIORS: Final = frozenset({"senior_operator"})
+
+# The roles that may ask for and execute each gated action.
+ROLES_OF_ACTION: Final[dict[str, frozenset[str]]] = {
+    Action.RETRY: _OPERATORS,
+    Action.RETRY_UNCERTAIN: _OPERATORS,
+    Action.CANCEL: _OPERATORS,
+    Action.MARK_FAILED: _SENIORS,
+    Action.EXPIRE: _SENIORS,
+    Action.RESOLVE_RECONCILIATION: _SENIORS,
+    Action.RELEASE_EARLY: _SENIORS,
+    Action.REVERSE: _SENIORS,
+    Action.DEBIT_AGAIN: _SENIORS,
+}
+REPEATERS: Final = _SENIORS  # may have Deposits Core asked again for what it refused
+APPROVERS: Final = frozenset({"approver"})
+ADMINS: Final = frozenset({"admin"})
+
+BEFORE_SENT: Final = "BEFORE_SENT"
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What an action must be approved for: all of it is bound (AP-04)."""
+
+    action: str
+    attempt: int
+    amount: int
+    failure_reason: str | None = None
+    conflict_id: str | None = None
+    verdict: str | None = None
+
+
+def admission(operator: OperatorHeader, roles: frozenset[str]) -> Refusal | None:
+    """Shape and role of an operator's command; asked before "have I done this?"."""
+    refusal = checks.operator(operator)
+    if refusal is not None:
+        return refusal
+    if roles.isdisjoint(operator.roles):
+        needed = " or ".join(sorted(roles))
+        return refuse(MISSING_ROLE, needed=needed, expected=needed)
+    return None
+
+
+def too_late(operator: OperatorHeader, now: int) -> Refusal | None:
+    """No forgotten action runs after an outage."""
+    if now <= operator.not_after:
+        return None
+    return refuse(COMMAND_EXPIRED, not_after=operator.not_after)
+
+
+def phase_of(state: Payment) -> str:
+    """The phase an approval is bound to: CREATED and AUTHORISED are one."""
+    if state.state in (State.CREATED.value, State.AUTHORISED.value):
+        return BEFORE_SENT
+    return state.state
+
+
+def is_open(approval: Approval, now: int) -> bool:
+    return approval.status in ("REQUESTED", "REFERRED", "APPROVED") and approval.expires_at > now
+
+
+def find(state: Payment, operator: OperatorHeader, wanted: Wanted, now: int) -> Approval | Refusal:
+    """The named approval, or the oldest that fits; else the refusal that says what the nearest one
+    lacks.
+    """
+    if operator.approval_id is not None:
+        for approval in state.approvals:
+            if approval.id == operator.approval_id:
+                return _lack(state, approval, operator, wanted, now) or approval
+        return refuse(APPROVAL_NOT_FOUND, approval=operator.approval_id)
+    refusal: Refusal | None = None
+    for approval in state.approvals:
+        if approval.action == wanted.action:
+            refusal = _lack(state, approval, operator, wanted, now)
+            if refusal is None:
+                return approval
+    return refusal or refuse(APPROVAL_MISSING, action=wanted.action)
+
+
+def _lack(
+    state: Payment, approval: Approval, operator: OperatorHeader, wanted: Wanted, now: int
+) -> Refusal | None:
+    """What keeps this approval from opening the action, or None."""
+    name = approval.id
+    if approval.action != wanted.action:
+        return refuse(
+            APPROVAL_OTHER_ACTION, approval=name, expected=wanted.action, actual=approval.action
+        )
+    if approval.status == "USED":
+        return refuse(APPROVAL_USED, approval=name)
+    if approval.status == "REJECTED":
+        return refuse(APPROVAL_REFUSED, approval=name)
+    if approval.expires_at <= now:
+        return refuse(APPROVAL_EXPIRED, approval=name)
+    if approval.status != "APPROVED":
+        return refuse(APPROVAL_PENDING, approval=name)
+    if approval.requester != person_digest(operator.operator_id):
+        return refuse(APPROVAL_OTHER_OPERATOR, approval=name)
+    if approval.attempt != wanted.attempt:
+        return refuse(
+            APPROVAL_OTHER_ATTEMPT,
+            approval=name,
+            expected=str(approval.attempt),
+            actual=str(wanted.attempt),
+        )
+    phase = phase_of(state)
+    if approval.phase != phase:
+        return refuse(APPROVAL_OTHER_PHASE, approval=name, expected=approval.phase, actual=phase)
+    for field, given, needed in (
+        ("failureReason", approval.failure_reason, wanted.failure_reason),
+        ("conflictId", approval.conflict_id, wanted.conflict_id),
+        ("verdict", approval.verdict, wanted.verdict),
+        ("amount", approval.amount, wanted.amount),
+    ):
+        if given != needed:
+            return refuse(
+                APPROVAL_OTHER_PARAMETERS,
+                approval=name,
+                field=field,
+                expected=_parameter(given, state),
+                actual=_parameter(needed, state),
+            )
+    return None
+
+
+def _parameter(value: str | int | None, state: Payment) -> str:
+    """A parameter as a sentence names it; the one that is a number is an amount."""
+    return format_amount(value, state.currency) if isinstance(value, int) else str(value)

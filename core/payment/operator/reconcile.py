@@ -1,0 +1,273 @@
+"""A person's verdict on a conflict, and what follows from it for the money (ruling 5)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.decider import Context, Decision, Duplicate, Refusal
+from core.payment import events as e
+from core.payment.commands import (
+    ResolveReconciliation,
+)
+from core.payment.draft import Draft, decided_at, operator_draft
+from core.payment.flow import enquire
+from core.payment.flow.finish import finish
+from core.payment.inputs.deposits import acceptable, record_accepted
+from core.payment.operator import checks, gate, verdicts
+from core.payment.operator.gate import Wanted
+from core.payment.remember import result_key
+from core.payment.report_table import FUNDS_CONTRADICTION
+from core.payment.state import (
+    Attempt,
+    Conflict,
+    Payment,
+    range_of,
+    was_never_submitted,
+)
+from core.refusals import (
+    CONFLICT_NOT_OPEN,
+    FIELD_INVALID,
+    FIELD_MISSING,
+    NO_SUCH_ATTEMPT,
+    NOT_FOUND,
+    VERDICT_NOT_APPLICABLE,
+    refuse,
+)
+from core.transitions import FINAL
+from core.values import (
+    Action,
+    FailureReason,
+    State,
+    attempt_id,
+    external_ref,
+    format_amount,
+)
+
+_MOVED_MONEY: Final = frozenset(
+    {verdicts.SETTLED_AFTER_ALL, verdicts.AMOUNT_ACCEPTED, verdicts.RETURNED}
+)
+
+
+def resolve(state: Payment | None, command: ResolveReconciliation, context: Context) -> Decision:
+    """Ends one conflict; what the verdict says of the money follows in the same decision (ruling
+    5).
+    """
+    operator = command.operator
+    limit = context.rules.limits.free_text_characters_max
+    refusal = checks.needed_text("details", command.details, limit)
+    refusal = refusal or verdict_shape(command.verdict, command.amount)
+    refusal = refusal or gate.admission(
+        operator, gate.ROLES_OF_ACTION[Action.RESOLVE_RECONCILIATION]
+    )
+    if refusal is not None:
+        return refusal
+    if state is None:
+        return refuse(NOT_FOUND)
+    key = result_key("Q", f"{command.conflict_id}:{command.attempt}:{command.verdict}")
+    done = state.results.get(key)
+    if done is not None:
+        return Duplicate(*range_of(state, done))
+    now = decided_at(state, context.now_ms)
+    refusal = gate.too_late(operator, now)
+    if refusal is not None:
+        return refusal
+    if not is_open(state, command.conflict_id):
+        return refuse(CONFLICT_NOT_OPEN, conflict=command.conflict_id)
+    if not 0 < command.attempt <= len(state.attempts):
+        return refuse(NO_SUCH_ATTEMPT, attempt=command.attempt)
+    refusal = does_not_fit(
+        state, command.conflict_id, command.attempt, command.verdict, command.amount
+    )
+    if refusal is not None:
+        return refusal
+    conflict = find_conflict(state, command.conflict_id)
+    amount = verdict_amount(state, conflict, command.verdict, command.amount)
+    wanted = Wanted(
+        Action.RESOLVE_RECONCILIATION,
+        command.attempt,
+        amount,
+        conflict_id=command.conflict_id,
+        verdict=command.verdict,
+    )
+    approval = gate.find(state, operator, wanted, now)
+    if isinstance(approval, Refusal):
+        return approval
+
+    draft = operator_draft(state, context, command.header.traceparent, operator, now)
+    states_amount = command.verdict in (verdicts.AMOUNT_ACCEPTED, verdicts.RETURNED)
+    draft.append(
+        e.ReconciliationResolved(
+            draft.header(command.attempt, approval_id=approval.id),
+            command.conflict_id,
+            command.verdict,
+            command.details,
+            amount if states_amount else None,
+        )
+    )
+    if conflict is not None and conflict.kind == FUNDS_CONTRADICTION:
+        _accept_funds(draft, conflict, command.verdict)
+    else:
+        _follow(draft, conflict, command, amount)
+    return finish(draft)
+
+
+def _accept_funds(draft: Draft, conflict: Conflict, verdict: str) -> None:
+    attempt = draft.state.attempts[conflict.attempt - 1]
+    ask = acceptable(attempt, conflict)
+    if verdict == verdicts.AMOUNT_ACCEPTED and ask is not None:
+        record_accepted(draft, attempt, ask, conflict.amount or 0)
+
+
+def verdict_shape(verdict: str | None, amount: int | None) -> Refusal | None:
+    """RETURNED states what came back, and no other verdict states an amount."""
+    if verdict not in verdicts.VERDICTS:
+        return refuse(FIELD_INVALID, field="verdict", problem="is no verdict")
+    if verdict == verdicts.RETURNED and amount is None:
+        return refuse(FIELD_MISSING, field="amount")
+    if amount is not None and amount <= 0:
+        return refuse(FIELD_INVALID, field="amount", problem="is not above zero")
+    return None
+
+
+def does_not_fit(
+    state: Payment, conflict_id: str, attempt: int, verdict: str, amount: int | None
+) -> Refusal | None:
+    """Whether the verdict is none of those that fit this conflict (the third matrix)."""
+    conflict = find_conflict(state, conflict_id)
+    problem = verdicts.problem(state, conflict, verdict)
+    if conflict is not None and conflict.attempt != attempt:
+        problem = f"the conflict is about {attempt_id(conflict.attempt)}"
+    if problem is None and verdict == verdicts.RETURNED:
+        most = verdicts.returnable_cents(state.attempts[attempt - 1])
+        if (amount or 0) > most:
+            problem = f"at most {format_amount(most, state.currency)} can have come back"
+    if problem is None and conflict is not None and amount is not None:
+        expected = verdict_amount(state, conflict, verdict, amount)
+        if amount != expected:
+            problem = f"its amount is {format_amount(expected, state.currency)}"
+    if problem is None:
+        return None
+    return refuse(VERDICT_NOT_APPLICABLE, verdict=verdict, problem=problem)
+
+
+def verdict_amount(
+    state: Payment, conflict: Conflict | None, verdict: str, stated: int | None
+) -> int:
+    """What a verdict's approval is bound to: what came back, the rail's amount, or what the attempt
+    settles.
+    """
+    if verdict == verdicts.RETURNED and stated is not None:
+        return stated
+    if conflict is None:
+        return state.amount
+    if verdict == verdicts.AMOUNT_ACCEPTED:
+        return conflict.amount or state.amount
+    return state.attempts[conflict.attempt - 1].settled or state.amount
+
+
+def find_conflict(state: Payment, conflict_id: str | None) -> Conflict | None:
+    for conflict in state.conflicts:
+        if conflict.id == conflict_id:
+            return conflict
+    return None
+
+
+def is_open(state: Payment, conflict_id: str | None) -> bool:
+    """A listed one that is open; or one that is only counted: made, not listed, not resolved."""
+    conflict = find_conflict(state, conflict_id)
+    if conflict is not None:
+        return conflict.verdict is None
+    made = {f"cnf_{n:03d}" for n in range(1, state.conflicts_made + 1)}
+    resolved = any(key.startswith(f"Q{conflict_id}:") for key in state.results)
+    return state.conflicts_unlisted > 0 and conflict_id in made and not resolved
+
+
+def _follow(
+    draft: Draft, conflict: Conflict | None, command: ResolveReconciliation, amount: int
+) -> None:
+    """What the verdict brings about beside the conflict's end."""
+    attempt = draft.state.attempts[command.attempt - 1]
+    if command.verdict == verdicts.REPORT_WRONG:
+        enquire(draft, attempt, "a report was wrong")
+        return
+    if command.verdict in _MOVED_MONEY:
+        accepted = command.verdict == verdicts.AMOUNT_ACCEPTED
+        _paid_after_all(draft, command, amount if accepted else attempt.settled)
+    settles = command.verdict == verdicts.SETTLED_AFTER_ALL
+    if (
+        settles
+        and conflict is not None
+        and conflict.report_kind == "RETURNED"
+        and conflict.kind not in verdicts.RETURN_CONFLICTS
+    ):
+        # It settled and came back: the rail is asked how much, which then applies.
+        enquire(draft, draft.state.attempts[command.attempt - 1], "a return was reported")
+
+
+def _paid_after_all(draft: Draft, command: ResolveReconciliation, amount: int) -> None:
+    """The named attempt moved money: settle it when it still can be, and end what would pay
+    again.
+    """
+    named = draft.state.attempts[command.attempt - 1]
+    current = draft.state.attempts[-1]
+    if named.number == current.number and named.state in (State.SENT, State.ACKNOWLEDGED):
+        _settle(draft, named, command.conflict_id, amount)
+    elif current.state not in FINAL:
+        _end(draft, current)
+
+
+def _settle(draft: Draft, attempt: Attempt, conflict_id: str, amount: int) -> None:
+    reference = external_ref(draft.payment_id, attempt.number)
+    if attempt.state == State.SENT:
+        draft.append(
+            e.PaymentAcknowledged(
+                draft.header(attempt.number, State.ACKNOWLEDGED.value),
+                attempt_id(attempt.number),
+                reference,
+                True,
+                None,
+                None,
+                None,
+                False,
+                None,
+            )
+        )
+    draft.append(
+        e.PaymentSettled(
+            draft.header(attempt.number, State.SETTLED.value),
+            attempt_id(attempt.number),
+            reference,
+            amount,
+            draft.state.currency,
+            None,
+            None,
+            None,
+            False,
+            conflict_id,
+            None,
+        )
+    )
+
+
+def _end(draft: Draft, attempt: Attempt) -> None:
+    """End an unsent attempt, for certain unless it is the one that was paid; a sent one is
+    withdrawn, and its fate is enquired about.
+    """
+    draft.append(
+        e.PaymentFailed(
+            draft.header(attempt.number, State.FAILED.value, reason=FailureReason.CANCELLED.value),
+            attempt_id(attempt.number),
+            "system",
+            False,
+            attempt.outcome is None and (attempt.certain or was_never_submitted(attempt)),
+            attempt.state == State.ACKNOWLEDGED,
+            None,
+            None,
+            None,
+            None,
+            None,
+            None,
+            False,
+            None,
+        )
+    )

@@ -1,0 +1,188 @@
+"""Which verdict fits which conflict in which state of its attempt: the third matrix (ruling 5).
+
+The table below is what `decide` reads, the docs render and the API lists before a person chooses.
+Two questions are not of the table but of the report and the sums: an amount, and what has come
+back.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.payment.funds import returned_cents
+from core.payment.inputs.deposits import acceptable
+from core.payment.report_table import (
+    AMOUNT_DIFFERS,
+    CURRENCY_DIFFERS,
+    FATE_UNKNOWN,
+    FUNDS_CONTRADICTION,
+    RETURN_AMOUNT_MISSING,
+    RETURN_EXCEEDS_SETTLED,
+    RETURNS_TOO_MANY,
+    STATES,
+    SUBMISSION_FOUND,
+)
+from core.payment.state import Attempt, Conflict, Payment
+from core.values import attempt_id, format_amount
+
+SETTLED_AFTER_ALL: Final = "SETTLED_AFTER_ALL"
+NOT_PAID: Final = "NOT_PAID"
+RETURNED: Final = "RETURNED"
+AMOUNT_ACCEPTED: Final = "AMOUNT_ACCEPTED"
+REPORT_WRONG: Final = "REPORT_WRONG"
+VERDICTS: Final = (SETTLED_AFTER_ALL, NOT_PAID, RETURNED, AMOUNT_ACCEPTED, REPORT_WRONG)
+
+# States of the attempt, by what a verdict can do to it.
+_UNSENT: Final = ("CREATED", "AUTHORISED")
+_LIVE: Final = ("SENT", "ACKNOWLEDGED")
+_ENDED: Final = ("SETTLED", "FAILED", "EXPIRED")
+
+# Each kind's verdicts while the attempt is unsent, under way (SENT, ACKNOWLEDGED), and ended.
+# NOT_PAID makes an ended attempt certain; on a live or unsent one REPORT_WRONG is the verdict.
+_PAID: Final = (SETTLED_AFTER_ALL, REPORT_WRONG)
+_PAID_OR_NOT: Final = (SETTLED_AFTER_ALL, NOT_PAID, REPORT_WRONG)
+_MOVED_OR_NOT: Final = (SETTLED_AFTER_ALL, NOT_PAID, RETURNED, REPORT_WRONG)
+_AMOUNT: Final = (AMOUNT_ACCEPTED, REPORT_WRONG)
+_AMOUNT_OR_NOT: Final = (AMOUNT_ACCEPTED, NOT_PAID, REPORT_WRONG)
+_WRONG: Final = (REPORT_WRONG,)
+_WRONG_OR_NOT_PAID: Final = (NOT_PAID, REPORT_WRONG)
+# Here SETTLED_AFTER_ALL says that settlement and returns stand as they are recorded.
+_CAME_BACK: Final = (SETTLED_AFTER_ALL, RETURNED, REPORT_WRONG)
+
+_ROWS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]]] = {
+    AMOUNT_DIFFERS: (_AMOUNT, _AMOUNT, _AMOUNT_OR_NOT),
+    CURRENCY_DIFFERS: (_WRONG, _WRONG, _WRONG_OR_NOT_PAID),
+    "SAME_MESSAGE_OTHER_CONTENT": (_PAID, _PAID, _PAID_OR_NOT),
+    "DOUBLE_SETTLEMENT": (_PAID, _PAID, _MOVED_OR_NOT),
+    "REPORT_BEFORE_SEND": (_PAID, _PAID, _MOVED_OR_NOT),
+    "SETTLED_AFTER_FAILED": (_PAID, _PAID, _MOVED_OR_NOT),
+    "SETTLED_AFTER_EXPIRED": (_PAID, _PAID, _MOVED_OR_NOT),
+    "ACKNOWLEDGED_AFTER_FAILED": (_PAID, _PAID, _PAID_OR_NOT),
+    "ACKNOWLEDGED_AFTER_EXPIRED": (_PAID, _PAID, _PAID_OR_NOT),
+    "REPORTED_AFTER_NOT_PAID": (_PAID, _PAID, _MOVED_OR_NOT),
+    "REJECTED_AFTER_SETTLED": (_PAID, _PAID, _MOVED_OR_NOT),
+    "RETURNED_BEFORE_SETTLED": (_PAID, _PAID, _MOVED_OR_NOT),
+    RETURN_AMOUNT_MISSING: (_PAID, _PAID, _CAME_BACK),
+    RETURN_EXCEEDS_SETTLED: (_PAID, _PAID, _CAME_BACK),
+    RETURNS_TOO_MANY: (_PAID, _PAID, _CAME_BACK),
+    "RECALLED_UNASKED": (_PAID, _PAID, _MOVED_OR_NOT),
+    "NOT_SUBMITTED_AFTER_ACKNOWLEDGED": (_PAID, _PAID, _PAID_OR_NOT),
+    "CONTRADICTORY_END": (_PAID, _PAID, _PAID_OR_NOT),
+    "SUBMISSION_CONTRADICTED": (_PAID, _PAID, _PAID_OR_NOT),
+    "RECALL_CONTRADICTED": (_PAID, _PAID, _PAID_OR_NOT),
+    SUBMISSION_FOUND: (_PAID, _PAID, _MOVED_OR_NOT),
+    FATE_UNKNOWN: (_PAID, _PAID, _MOVED_OR_NOT),
+    FUNDS_CONTRADICTION: (_AMOUNT, _AMOUNT, _AMOUNT),
+}
+
+RETURN_CONFLICTS: Final = frozenset(
+    {RETURN_AMOUNT_MISSING, RETURN_EXCEEDS_SETTLED, RETURNS_TOO_MANY}
+)
+
+# (conflict kind, state of its attempt) -> the verdicts that fit.
+VERDICT_TABLE: Final[dict[tuple[str, str], tuple[str, ...]]] = {
+    (kind, state): row[0 if state in _UNSENT else 1 if state in _LIVE else 2]
+    for kind, row in _ROWS.items()
+    for state in STATES
+}
+# A conflict beyond the listed ones was only counted: what it said is asked for again.
+COUNTED_ONLY: Final = (REPORT_WRONG,)
+
+
+def fitting(state: Payment, conflict: Conflict | None) -> tuple[tuple[str, str], ...]:
+    """The verdicts that fit, each with its consequence in one sentence; never empty. None stands
+    for a conflict that was only counted.
+    """
+    if conflict is None:
+        return tuple((verdict, _CONSEQUENCES[verdict]) for verdict in COUNTED_ONLY)
+    attempt = state.attempts[conflict.attempt - 1]
+    return tuple(
+        (verdict, _consequence(state, attempt, conflict, verdict))
+        for verdict in VERDICT_TABLE[conflict.kind, attempt.state]
+        if problem(state, conflict, verdict) is None
+    )
+
+
+def problem(state: Payment, conflict: Conflict | None, verdict: str) -> str | None:
+    """Why the verdict does not fit the conflict, or None."""
+    if conflict is None:
+        if verdict in COUNTED_ONLY:
+            return None
+        return "the conflict was only counted, and what it says is asked for again: REPORT_WRONG"
+    attempt = state.attempts[conflict.attempt - 1]
+    allowed = VERDICT_TABLE[conflict.kind, attempt.state]
+    if verdict not in allowed:
+        where = f"{conflict.kind} of an attempt that is {attempt.state}"
+        return f"{where} takes {' or '.join(allowed)}"
+    if verdict == AMOUNT_ACCEPTED and conflict.kind == FUNDS_CONTRADICTION:
+        closes = acceptable(attempt, conflict) is not None
+        return None if closes else "no open request can have moved the amount: REPORT_WRONG"
+    settles = conflict.report_kind == "SETTLED" and conflict.amount is not None
+    if verdict == AMOUNT_ACCEPTED and conflict.kind == AMOUNT_DIFFERS and not settles:
+        return "the report is not about a settlement of another amount"
+    if verdict in (SETTLED_AFTER_ALL, RETURNED) and names_other_amount(state, attempt, conflict):
+        return "the report names another amount"
+    if verdict == RETURNED and returnable_cents(attempt) <= 0:
+        return "all that was settled has come back"
+    return None
+
+
+def names_other_amount(state: Payment, attempt: Attempt, conflict: Conflict) -> bool:
+    """Whether the contradicting settlement names another amount or currency than is recorded."""
+    if conflict.kind == FUNDS_CONTRADICTION or conflict.report_kind == "RETURNED":
+        return False
+    if conflict.currency is not None and conflict.currency != state.currency:
+        return True
+    return conflict.amount is not None and conflict.amount != (attempt.settled or state.amount)
+
+
+def returnable_cents(attempt: Attempt) -> int:
+    """At most so much can still come back: what was settled less what was returned."""
+    return attempt.settled - returned_cents(attempt)
+
+
+_CONSEQUENCES: Final[dict[str, str]] = {
+    SETTLED_AFTER_ALL: "The attempt counts as paid, and the customer bears the amount.",
+    NOT_PAID: "Non-payment is certain: what was taken is given back, and a retry becomes possible.",
+    RETURNED: "So much came back from the rail and is given back to the customer.",
+    AMOUNT_ACCEPTED: "The rail's amount is the settlement, and the customer bears it.",
+    REPORT_WRONG: "Nothing changes but that the conflict ends; the rail is asked at once.",
+}
+
+
+def _consequence(state: Payment, attempt: Attempt, conflict: Conflict, verdict: str) -> str:
+    """The sentence, with the amounts of this payment."""
+    if conflict.kind == FUNDS_CONTRADICTION and verdict == AMOUNT_ACCEPTED:
+        amount = format_amount(conflict.amount or 0, state.currency)
+        return f"{amount} is what Deposits Core moved; what is still needed is asked for anew."
+    if conflict.kind == FUNDS_CONTRADICTION:
+        return "The conflict ends and changes nothing. Deposits Core's books are put right there."
+    name = attempt_id(attempt.number)
+    match verdict:
+        case "SETTLED_AFTER_ALL":
+            amount = format_amount(attempt.settled or state.amount, state.currency)
+            if conflict.kind in RETURN_CONFLICTS:
+                back = format_amount(returned_cents(attempt), state.currency)
+                return f"{name} settled {amount}, and {back} came back, as recorded: no more."
+            others = any(a.outcome == "PAID" and a.number != attempt.number for a in state.attempts)
+            if others and attempt.outcome != "PAID":
+                return (
+                    f"{name} counts as paid a second time, {amount}. The customer is debited again "
+                    "only with an approval of its own (DEBIT_AGAIN)."
+                )
+            return f"{name} counts as paid: the customer bears {amount}, and no retry is possible."
+        case "AMOUNT_ACCEPTED":
+            amount = format_amount(conflict.amount or 0, state.currency)
+            return f"{amount} is what {name} settled: the customer bears it."
+        case "RETURNED":
+            most = format_amount(returnable_cents(attempt), state.currency)
+            return (
+                f"What the verdict states of {name}, at most {most}, came back and is given back."
+            )
+        case "NOT_PAID":
+            return (
+                f"{name} was not paid, for certain: what was taken for it is given back, and a "
+                "retry becomes possible where its reason allows one."
+            )
+        case _:
+            return f"The conflict ends and changes nothing; the rail is asked about {name} at once."

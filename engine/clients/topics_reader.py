@@ -1,0 +1,105 @@
+"""Reads several topics at once without a consumer group, from given offsets: one client, one wait.
+
+It commits nothing and belongs to nobody; whoever reads keeps the offsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from confluent_kafka import Consumer, TopicPartition
+
+from engine.clients.broker_liveness import Lifeline, close_aside
+from engine.clients.partition_errors import ReaderErrors, Rest
+from engine.clients.reader import READING
+from engine.clock import SystemClock
+from engine.errors import Step, call, check_message_error, is_end_of_partition
+from engine.records import LogRecord, to_log_record
+
+Place = tuple[str, int]  # topic, partition
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """Records by place, each in offset order, and for places that came to their end that offset."""
+
+    records: dict[Place, list[LogRecord]]
+    ends: dict[Place, int]
+
+
+class TopicsReader:
+    """Committed records of some partitions of several topics."""
+
+    def __init__(
+        self,
+        connection: Mapping[str, Any],
+        start: Mapping[Place, int],
+        *,
+        queued_kb: int,
+        errors: ReaderErrors,
+    ) -> None:
+        """`start`: first offset by place; `queued_kb` bounds what is fetched ahead. A partition
+        that can not be read on is noted in `errors`; the others go on."""
+        self._config = {
+            **connection,
+            **READING,
+            "isolation.level": "read_committed",
+            "max.partition.fetch.bytes": 4 * 1024 * 1024,
+            "queued.max.messages.kbytes": queued_kb,
+        }
+        self._next = dict(start)
+        self._errors = errors
+        errors.forget()
+        self._rest = Rest(errors)
+        self._lifeline = Lifeline(SystemClock())
+        self._consumer = self._assigned()
+
+    def _assigned(self) -> Consumer:
+        consumer = Consumer(self._lifeline.told_by(self._config))
+        places = [TopicPartition(topic, n, offset) for (topic, n), offset in self._next.items()]
+        call(Step.READ, consumer.assign, places)
+        return consumer
+
+    def read(self, count: int, wait_s: float) -> Reading:
+        """At most `count` records. Raises Exit when a position is no longer on the log.
+
+        A client that does not reach the brokers any more is replaced; an end may come again then.
+        """
+        records: dict[Place, list[LogRecord]] = {}
+        ends: dict[Place, int] = {}
+        for message in call(Step.READ, self._consumer.consume, count, wait_s):
+            error = message.error()
+            if error is not None:
+                if is_end_of_partition(error):
+                    place = (message.topic() or "", message.partition() or 0)
+                    ends[place] = message.offset() or 0
+                else:
+                    found = check_message_error(message)
+                    if found is not None:
+                        self._errors.note(found)
+                continue
+            record = to_log_record(message)
+            place = (record.topic, record.partition)
+            held = records.get(place)
+            if held is None:
+                records[place] = [record]
+            else:
+                held.append(record)
+        for place, read in records.items():
+            self._next[place] = read[-1].offset + 1
+        read_to = {place: read[-1].offset + 1 for place, read in records.items()}
+        self._errors.given(read_to | ends)
+        self._rest.keep(self._consumer)
+        if records or ends:
+            self._lifeline.heard()
+        elif self._lifeline.lost(self._consumer.list_topics, next(iter(self._next), (None,))[0]):
+            close_aside(self._consumer)
+            self._consumer = self._assigned()
+            self._lifeline.heard()
+            self._rest.forget()
+        return Reading(records, ends)
+
+    def close(self) -> None:
+        """Give the client back."""
+        self._consumer.close()

@@ -1,0 +1,118 @@
+"""Reads the log itself for the online verification: known offsets, and what came after them.
+
+Bounded in time and in records; what was not read is said, never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from engine.clients.reader import LogEnds, PartitionReader
+from engine.clock import Clock
+from engine.records import LogRecord
+
+READ_COUNT: Final = 10_000
+READ_WAIT_S: Final = 0.2
+GAP_RECORDS_MAX: Final = 20_000  # read through; beyond, a new position is cheaper
+KNOWN_S_MAX: Final = 20.0
+LATER_S_MAX: Final = 5.0
+ENDS_S_MAX: Final = 5.0  # a person waits, and holds a thread
+LATER_RECORDS_MAX: Final = 500_000
+
+
+class Later(msgspec.Struct, frozen=True):
+    """Values under the key at or past an offset. `read_to` < `end`: the rest was not read."""
+
+    values: list[tuple[int, bytes]]
+    read_to: int
+    end: int
+
+
+class EvidenceLog(Protocol):
+    """Committed records as they stand on the log. Raises engine errors when Kafka is not there."""
+
+    def at(self, topic: str, partition: int, offsets: Sequence[int]) -> Mapping[int, LogRecord]:
+        """The records at these offsets; one that is not there (anymore) is missing."""
+
+    def later(self, topic: str, partition: int, key: bytes, start: int) -> Later:
+        """What stands under `key` from `start` on, as far as the bounds allow."""
+
+
+class KafkaEvidenceLog:
+    """An EvidenceLog on Kafka. `connection` is the client's own configuration."""
+
+    def __init__(self, connection: Mapping[str, Any], clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._ends = LogEnds(connection, clock, ENDS_S_MAX)
+
+    def at(self, topic: str, partition: int, offsets: Sequence[int]) -> Mapping[int, LogRecord]:
+        if not offsets:
+            return {}
+        end = self._ends.stable([(topic, partition)])[topic, partition]
+        low = self._ends.low([(topic, partition)])[topic, partition]
+        wanted = sorted({each for each in offsets if low <= each < end})
+        deadline_s = self._clock.monotonic_s() + KNOWN_S_MAX
+        found: dict[int, LogRecord] = {}
+        for group in groups(wanted):
+            reader = PartitionReader(self._connection, topic, {partition: group[0]})
+            try:
+                self._read_group(reader, partition, group, found, deadline_s)
+            finally:
+                reader.close()
+        return found
+
+    def _read_group(
+        self,
+        reader: PartitionReader,
+        partition: int,
+        group: list[int],
+        found: dict[int, LogRecord],
+        deadline_s: float,
+    ) -> None:
+        wanted = set(group)
+        while self._clock.monotonic_s() < deadline_s:
+            batches, ends = reader.read(READ_COUNT, READ_WAIT_S)
+            records = batches.get(partition, [])
+            found.update({r.offset: r for r in records if r.offset in wanted})
+            position = records[-1].offset if records else ends.get(partition, -1)
+            if position >= group[-1]:
+                return
+        raise TimeoutError("the log did not answer in time")
+
+    def later(self, topic: str, partition: int, key: bytes, start: int) -> Later:
+        end = self._ends.stable([(topic, partition)])[topic, partition]
+        values: list[tuple[int, bytes]] = []
+        position, seen = start, 0
+        if position >= end:
+            return Later(values, end, end)
+        deadline_s = self._clock.monotonic_s() + LATER_S_MAX
+        reader = PartitionReader(self._connection, topic, {partition: start})
+        try:
+            while position < end and seen < LATER_RECORDS_MAX:
+                if self._clock.monotonic_s() > deadline_s:
+                    break
+                batches, ends = reader.read(READ_COUNT, READ_WAIT_S)
+                records = batches.get(partition, [])
+                seen += len(records)
+                values += [(r.offset, r.value or b"") for r in records if r.key == key]
+                if records:
+                    position = records[-1].offset + 1
+                position = max(position, ends.get(partition, position))
+        finally:
+            reader.close()
+        return Later(values, min(position, end), end)
+
+
+def groups(offsets: Sequence[int]) -> list[list[int]]:
+    """Sorted offsets in runs that are read in one go."""
+    runs: list[list[int]] = []
+    for each in offsets:
+        if runs and each - runs[-1][-1] <= GAP_RECORDS_MAX:
+            runs[-1].append(each)
+        else:
+            runs.append([each])
+    return runs

@@ -1,0 +1,181 @@
+"""Online verification: the read model, and a pack when one is given, against the log itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from core.payment import commands
+from engine.records import LogRecord
+from evidence import verify_evidence as v
+from evidence.log import EvidenceLog
+from evidence.pack import Tampered
+from readmodel.audit_rows import command_row
+from readmodel.ports import Reader
+from schemas.codec import Codec
+from schemas.errors import Undecodable
+from schemas.topology import CHECKPOINTS, EVENTS, OPERATOR_COMMANDS, OUTCOMES
+
+Answer = dict[str, Any]
+LEFT_TO_THE_LOG = ("NOT_SIGNED", "NO_PROOF")  # what the comparison with the log replaces
+
+
+class Maker(Protocol):
+    """What makes packs: evidence.pack_service."""
+
+    def build(self, payment_intent_id: str, as_of: str | None, *, proof: bool) -> tuple[str, bytes]:
+        """See api.services.Evidence."""
+
+    def offline(self, pack: bytes) -> Answer:
+        """What a pack proves by itself."""
+
+
+class Online:
+    """One verification."""
+
+    def __init__(self, reader: Reader, codec: Codec, log: EvidenceLog) -> None:
+        self._reader = reader
+        self._codec = codec
+        self._log = log
+
+    def verify(self, maker: Maker, payment: str, pack: bytes | None) -> Answer:
+        """`{verified, hash, …}`. `hash` is the SHA-256 of the pack given, else of the one of now.
+
+        Raises KeyError for a payment that the read model does not know.
+        """
+        answer: Answer = {
+            "verified": False, "hash": None if pack is None else v.sha256(pack),
+            "paymentIntentId": payment, "problem": None,
+        }  # fmt: skip
+        try:
+            as_of, made = maker.build(payment, None, proof=True)
+            offline = maker.offline(made)
+            answer |= {
+                "hash": answer["hash"] or offline["hash"], "asOf": as_of,
+                **{n: offline.get(n) for n in ("events", "signedThrough", "checkpoint", "says")},
+            }  # fmt: skip
+            if offline["problem"] and offline["problem"]["kind"] not in LEFT_TO_THE_LOG:
+                problem = offline["problem"]
+                raise v.Broken(problem["kind"], problem["place"], problem["sentence"])
+            answer["log"] = self._compare(payment, v.read_pack(made))
+            if pack is not None:
+                answer["pack"] = self._given(maker, payment, pack)
+        except (v.Broken, Tampered) as broken:
+            answer["problem"] = {
+                "kind": broken.kind, "place": broken.place, "sentence": broken.sentence,
+            }  # fmt: skip
+            return answer
+        answer["verified"] = True
+        return answer
+
+    # -- a pack that was given -------------------------------------------------------------------
+
+    def _given(self, maker: Maker, payment: str, pack: bytes) -> Answer:
+        offline = maker.offline(pack)
+        problem = offline["problem"]
+        if problem is not None and problem["kind"] not in LEFT_TO_THE_LOG:
+            raise v.Broken(problem["kind"], f"pack: {problem['place']}", problem["sentence"])
+        with_proof = problem is None or problem["kind"] != "NO_PROOF"
+        given = _value(pack)
+        if given.get("paymentIntentId") != payment:
+            raise v.Broken("PAYMENT", "pack: paymentIntentId", "it is a pack of another payment")
+        as_of = str(given.get("asOf"))
+        try:
+            _, made = maker.build(payment, as_of, proof=with_proof)
+        except ValueError as error:
+            raise v.Broken("AS_OF", "pack: asOf", str(error)) from None
+        if made != pack:
+            found = v.first_difference(v.read_pack(made) if with_proof else _value(made), given, "")
+            place, why = found or ("file", "other bytes than this system gives for that asOf")
+            raise v.Broken("CONTENT", f"pack: {place}", why)
+        return {"asOf": as_of, "includesReplayProof": with_proof, "verified": True}
+
+    # -- the log ---------------------------------------------------------------------------------
+
+    def _compare(self, payment: str, pack: Mapping[str, Any]) -> Answer:
+        """Every byte of the pack with the byte on the log, and what came after. Raises Broken."""
+        proof = pack["replayProof"]
+        partition = int(proof["partition"])
+        events = proof["events"]
+        offsets = [int(each["offset"]) for each in events]
+        there = self._log.at(EVENTS, partition, offsets)
+        for each in events:
+            place = f"sequence {each['sequence']} at {EVENTS}[{partition}]@{each['offset']}"
+            _same(there.get(each["offset"]), each["raw"], payment.encode(), place)
+        for where in sorted({int(each["partition"]) for each in proof["outcomes"]}):
+            listed = [each for each in proof["outcomes"] if each["partition"] == where]
+            found = self._log.at(OUTCOMES, where, [int(each["offset"]) for each in listed])
+            for each in listed:
+                place = f"outcome at {OUTCOMES}[{where}]@{each['offset']}"
+                _same(found.get(each["offset"]), each["raw"], None, place)
+        self._compare_checkpoint(partition, offsets, proof["checkpoint"])
+        for action in pack["operatorActions"]["notExecuted"]:
+            self._compare_command(action)
+        later = self._later(payment, partition, events[-1])
+        return {"events": len(events), "outcomes": len(proof["outcomes"]), **later}
+
+    def _compare_checkpoint(
+        self, partition: int, offsets: list[int], listed: Mapping[str, Any] | None
+    ) -> None:
+        if listed is None:
+            return
+        number, last = listed["record"]["number"], int(listed["record"]["toOffset"])
+        covered = max(offset for offset in offsets if offset <= last)
+        row = self._reader.checkpoint_over(partition, covered)
+        place = f"checkpoint {number}"
+        if row is None:
+            raise v.Broken("LOG", place, "the read model has lost its place on the log")
+        found = self._log.at(CHECKPOINTS, partition, [row.log_offset]).get(row.log_offset)
+        _same(found, listed["raw"], None, f"{place} at {CHECKPOINTS}[{partition}]@{row.log_offset}")
+
+    def _compare_command(self, action: Mapping[str, Any]) -> None:
+        cause = action["cause"]
+        partition, offset = int(cause["partition"]), int(cause["offset"])
+        place = f"{action['action']} at {OPERATOR_COMMANDS}[{partition}]@{offset}"
+        found = self._log.at(OPERATOR_COMMANDS, partition, [offset]).get(offset)
+        if found is None or found.value is None:
+            raise v.Broken("LOG", place, "there is no such record on the log")
+        if v.sha256(found.value) != cause["inputHash"]:
+            raise v.Broken("LOG", place, "the log has another command there")
+        try:
+            command: commands.OperatorCommand = self._codec.decode(
+                OPERATOR_COMMANDS, found.value, found.headers
+            )
+        except Undecodable as error:
+            raise v.Broken("LOG", place, f"the command can not be read: {error.reason}") from None
+        row = command_row(found, command)
+        said = (action["operatorId"], action["reason"], action["approvalId"])
+        given = (None,) * 3 if row is None else (row.operator_id, row.reason, row.approval_id)
+        if said != given:
+            raise v.Broken("LOG", place, "the command on the log names another person or reason")
+
+    def _later(self, payment: str, partition: int, last: Mapping[str, Any]) -> Answer:
+        """What stands on the log behind the last event that the read model has."""
+        projected = self._reader.projected().get((EVENTS, partition), 0)
+        start = int(last["offset"]) + 1
+        later = self._log.later(EVENTS, partition, payment.encode(), start)
+        missing = [offset for offset, _ in later.values if offset < projected]
+        newer = self._reader.events(payment, int(last["sequence"]), len(later.values) + 1)
+        known = {row.offset for row in newer}
+        for offset in missing:
+            if offset not in known:
+                place = f"{EVENTS}[{partition}]@{offset}"
+                raise v.Broken("LOG", place, "the read model lacks an event that stands there")
+        return {
+            "laterEvents": len(later.values), "readTo": later.read_to, "end": later.end,
+            "complete": later.read_to >= later.end,
+        }  # fmt: skip
+
+
+def _same(found: LogRecord | None, raw: str, key: bytes | None, place: str) -> None:
+    if found is None or found.value is None:
+        raise v.Broken("LOG", place, "there is no such record on the log")
+    if key is not None and found.key != key:
+        raise v.Broken("LOG", place, "the log has another payment's record there")
+    if v.base64_of(found.value) != raw:
+        raise v.Broken("LOG", place, "the log has other bytes there")
+
+
+def _value(pack: bytes) -> Answer:
+    """The content of canonical JSON, a pack without proof too. Raises Broken."""
+    return v.read_text(pack)

@@ -1,0 +1,53 @@
+"""Which checkpoints are void, by the control records of the read model: two persons let a partition
+go on after its log had lost its tail. A void checkpoint covers nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+from control.fold import Control
+from readmodel import rows
+from readmodel.ports import Reader
+from schemas.codec import Codec
+from schemas.errors import Undecodable
+
+PAGE_COUNT: Final = 1_000
+
+
+class Grounds:
+    """Follows the read model's control rows; used from several threads."""
+
+    def __init__(self, reader: Reader, codec: Codec) -> None:
+        self._reader = reader
+        self._codec = codec
+        self._control = Control(self._decode)
+        self._after = -1
+        self._lock = threading.Lock()
+
+    def checkpoint_over(self, partition: int, offset: int) -> rows.CheckpointRow | None:
+        """The checkpoint that covers an event there; None while it is not signed (again)."""
+        row = self._reader.checkpoint_over(partition, offset)
+        return None if row is None or self._is_void(row) else row
+
+    def _is_void(self, row: rows.CheckpointRow) -> bool:
+        with self._lock:
+            self._follow()
+            grounds = self._control.grounds(row.partition)
+        return any(ground.voids_range(row.number, row.to_offset) for ground in grounds)
+
+    def _follow(self) -> None:
+        while True:
+            page = self._reader.control(self._after, PAGE_COUNT)
+            for row in page:
+                self._control.apply(row.offset, row.raw)
+                self._after = row.offset
+            if len(page) < PAGE_COUNT:
+                return
+
+    def _decode(self, topic: str, value: bytes) -> object:
+        try:
+            return self._codec.decode(topic, value)
+        except Undecodable as error:
+            raise ValueError(error.reason) from error

@@ -1,0 +1,98 @@
+"""The simulated notification service: confirms every message, and tells each customer once.
+
+python -m gateways.notifications.simulator --port 8084
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from engine.clock import Clock, SystemClock
+from gateways import ports
+from gateways import simulator as base
+from gateways.simulator import BadRequestError, Journal, Scripts, json_body
+
+
+class Told(msgspec.Struct):
+    """One notification. `asked` counts how often it came; it is told once."""
+
+    key: str
+    kind: str
+    result: str
+    at: int
+    asked: int = 0
+
+
+class NotificationsSimulator:
+    """Confirms by key. Scripts: UNDELIVERABLE, or HTTP with a status, by payment id or `*`."""
+
+    def __init__(self, *, clock: Clock, journal: Journal | None = None) -> None:
+        self.told: dict[str, Told] = {}
+        self.scripts = Scripts()
+        self._clock = clock
+        self._journal = journal or Journal(None)
+        for key, raw in self._journal.load().items():
+            self.told[key] = msgspec.convert(raw, Told)
+
+    def app(self) -> Starlette:
+        """The HTTP application."""
+        return Starlette(
+            routes=[
+                Route("/notifications", self._notify, methods=["POST"]),
+                Route("/ledger", self._ledger, methods=["GET"]),
+                Route("/scripts", self._put_script, methods=["POST"]),
+                Route("/livez", _livez, methods=["GET"]),
+            ],
+            exception_handlers={BadRequestError: base.bad_request},
+        )
+
+    async def _notify(self, request: Request) -> Response:
+        body = await json_body(request)
+        key, payment_id, kind = (
+            body.get(n) for n in ("notificationKey", "paymentIntentId", "kind")
+        )
+        if not (isinstance(key, str) and isinstance(payment_id, str) and isinstance(kind, str)):
+            raise BadRequestError("notificationKey, paymentIntentId and kind are texts")
+        step = (self.scripts.find(payment_id) or [{"kind": "DELIVERED"}])[0]
+        told = self.told.get(key)
+        if told is None:
+            if step["kind"] == "HTTP":
+                return Response("upstream trouble", status_code=int(step.get("status", 503)))
+            undeliverable = step["kind"] == ports.UNDELIVERABLE
+            result = ports.UNDELIVERABLE if undeliverable else ports.DELIVERED
+            told = self.told[key] = Told(key=key, kind=kind, result=result, at=self._clock.now_ms())
+        told.asked += 1
+        self._journal.append(key, msgspec.to_builtins(told))
+        answer: dict[str, Any] = {"notificationKey": key, "result": told.result, "channel": "sim"}
+        if told.result == ports.DELIVERED:
+            answer["deliveredAt"] = told.at
+        return JSONResponse(answer, status_code=201 if told.asked == 1 else 200)
+
+    async def _ledger(self, _: Request) -> Response:
+        return JSONResponse({"notifications": [msgspec.to_builtins(t) for t in self.told.values()]})
+
+    async def _put_script(self, request: Request) -> Response:
+        self.scripts.put(await json_body(request))
+        return JSONResponse({"ok": True})
+
+
+async def _livez(_: Request) -> Response:
+    return JSONResponse({"ok": True})
+
+
+def main() -> None:
+    """Run the simulator; refuses the production profile."""
+    options = base.arguments("notifications").parse_args()
+    base.refuse_and_exit("notifications", options.profile)
+    simulator = NotificationsSimulator(clock=SystemClock(), journal=Journal(options.journal))
+    base.serve(simulator.app(), host=options.host, port=options.port)
+
+
+if __name__ == "__main__":
+    main()

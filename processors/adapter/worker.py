@@ -1,0 +1,159 @@
+"""Adapters on the engine's worker: bytes to instruction, instruction to an adapter.
+
+What can never be read is quarantined; what cannot be read now, or answered now, comes again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+import structlog
+
+from control import quarantine
+from engine.clients.publisher import Outgoing, Refused
+from engine.ports import InputRecord
+from engine.records import UNREADABLE_HEADERS, has_unreadable_headers
+from engine.worker.settings import TryAgain
+from processors.adapter.metrics import AdapterMetrics
+from processors.adapter.ports import Publisher, Work
+from schemas import topology
+from schemas.codec import Codec
+from schemas.errors import RegistryDown, Undecodable
+
+log = structlog.get_logger("processors.adapter.worker")
+
+REGISTRY_PAUSE_S: Final = 1.0
+
+
+class Adapter(Protocol):
+    def handle(self, work: Work) -> float | None:
+        """One step; the seconds until it is to be called again, or None when all is done."""
+
+
+class InstructionHandler:
+    """`engine.worker.settings.Handler` over an adapter, which publishes itself."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        adapter: Adapter,
+        codec: Codec,
+        publisher: Publisher,
+        quarantine_partitions: int,
+        metrics: AdapterMetrics,
+        generation: Callable[[], int],
+    ) -> None:
+        """`name` stands in metrics and logs; `generation` rises with every change of what is
+        assigned.
+        """
+        self._name = name
+        self._adapter = adapter
+        self._codec = codec
+        self._publisher = publisher
+        self._quarantine_partitions = quarantine_partitions
+        self._metrics = metrics
+        self._generation_now = generation
+        self._under_way: dict[tuple[str, int, int], Work] = {}
+        self._under_way_generation = -1
+        self._lock = threading.Lock()
+
+    def __call__(self, record: InputRecord) -> Sequence[Outgoing]:
+        """Raises TryAgain; NotConfirmed and Exit go up to the worker."""
+        place = (record.topic, record.partition, record.offset)
+        work = self._known(place)
+        if work is None:
+            work = self._read(record)
+            if work is None:
+                return ()
+            with self._lock:
+                self._under_way[place] = work
+                self._count()
+        again_s = self._adapter.handle(work)
+        if again_s is not None:
+            raise TryAgain(f"{self._name} waits", again_s)
+        self._done(place, work)
+        return ()
+
+    def _known(self, place: tuple[str, int, int]) -> Work | None:
+        """The instruction when it was begun already, by this assignment.
+
+        What an earlier assignment began is forgotten: its records are read again, by whoever has
+        their partitions now.
+        """
+        with self._lock:
+            generation = self._generation_now()
+            if generation != self._under_way_generation:
+                self._under_way_generation = generation
+                self._under_way.clear()
+                self._count()
+            return self._under_way.get(place)
+
+    def _done(self, place: tuple[str, int, int], work: Work) -> None:
+        """It need not be there any more: the assignment may have changed during the call, and the
+        same record may have been read again since."""
+        with self._lock:
+            if self._under_way.get(place) is work:
+                del self._under_way[place]
+                self._count()
+
+    def _count(self) -> None:
+        self._metrics.held.labels(self._name).set(len(self._under_way))
+
+    def work_of(self, record: InputRecord, instruction: Any) -> Work:
+        """An instruction as work; the rail's handler adds what it knows of it."""
+        return Work(record=record, instruction=instruction)
+
+    def _read(self, record: InputRecord) -> Work | None:
+        if record.value is None:
+            self._quarantine(record, "the record has no value")
+            return None
+        if has_unreadable_headers(record.headers):
+            self._quarantine(record, UNREADABLE_HEADERS)
+            return None
+        try:
+            instruction = self._codec.decode(record.topic, record.value, record.headers)
+        except Undecodable as error:
+            self._quarantine(record, str(error))
+            return None
+        except RegistryDown as error:
+            raise TryAgain(f"schema registry: {error}", REGISTRY_PAUSE_S) from error
+        key = record.key.decode(errors="replace") if record.key is not None else None
+        if key != instruction.header.payment_intent_id:
+            # Under another key it stands elsewhere than its payment's other instructions.
+            self._quarantine(record, "the key is not the paymentIntentId", quarantine.MISROUTED)
+            return None
+        return self.work_of(record, instruction)
+
+    def _quarantine(
+        self, record: InputRecord, detail: str, reason: str = quarantine.UNDECODABLE
+    ) -> None:
+        """Whole where it fits, else by reference: also where Kafka refuses the whole copy."""
+        copy = quarantine.copy_of(record, reason, detail)
+        try:
+            self._publish(record, copy)
+        except Refused:
+            copy = quarantine.reference_to(record, reason, detail)
+            self._publish(record, copy)
+        self._metrics.quarantined.labels(self._name, reason).inc()
+        self._metrics.by_reference.labels(self._name).inc(copy.by_reference)
+        log.error(
+            "instruction quarantined",
+            adapter=self._name,
+            reason=reason,
+            detail=detail,
+            partition=record.partition,
+            offset=record.offset,
+            by_reference=copy.by_reference,
+        )
+
+    def _publish(self, record: InputRecord, copy: quarantine.Copy) -> None:
+        self._publisher.publish(
+            topology.QUARANTINE,
+            copy.key,
+            copy.value,
+            partition=record.partition % self._quarantine_partitions,
+            headers=copy.headers,
+        )

@@ -1,0 +1,146 @@
+"""The deposits adapter: one funds instruction to Deposits Core, its answer to the payment.
+
+REFUSED is Deposits Core's certain no and is told at once. Whatever is not certain is asked again
+with the same reference, then told as FAILED (NO_ANSWER, UNREADABLE_ANSWER): the payment repeats it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import structlog
+
+from core.header import InputHeader
+from core.payment.commands import DepositsResult
+from core.payment.instructions import DepositsRequest
+from core.values import FundsOperation, Parties
+from engine.clock import Clock
+from gateways import ports
+from gateways.ports import DepositsCore, FundsAnswer
+from processors.adapter.metrics import AdapterMetrics
+from processors.adapter.ports import OpenParties, Publisher, Work
+from schemas import topology
+from schemas.codec import Codec
+
+log = structlog.get_logger("processors.deposits.handler")
+
+TRIES_MAX: Final = 6
+PAUSE_S_FIRST: Final = 0.2
+PAUSE_S_MAX: Final = 5.0
+STOPPED_S: Final = 0.25
+TRIES_S_MAX: Final = 20.0  # no try begins later; with the last call's 10 s told within 30 s
+CODE_NO_ANSWER: Final = "NO_ANSWER"
+CODE_UNREADABLE_ANSWER: Final = "UNREADABLE_ANSWER"
+CODE_UNREADABLE_PARTIES: Final = "UNREADABLE_PARTIES"
+
+RESULT_OF: Final[dict[str, str]] = {
+    FundsOperation.HOLD: "HELD",
+    FundsOperation.CAPTURE: "CAPTURED",
+    FundsOperation.RELEASE: "RELEASED",
+    FundsOperation.DEBIT_FORCED: "DEBITED",
+    FundsOperation.REVERSE: "REVERSED",
+    FundsOperation.CREDIT: "CREDITED",
+}
+RESULTS: Final = (*RESULT_OF.values(), "DECLINED", "REFUSED", "NEVER_HELD", "FAILED")
+TOO_EARLY: Final = "NEVER_HELD was said before the hold's notAfter and the margin had passed"
+
+
+class DepositsAdapter:
+    """`handle` gives the seconds until the request is tried again, or None when it is done."""
+
+    def __init__(
+        self,
+        *,
+        deposits: DepositsCore,
+        publisher: Publisher,
+        codec: Codec,
+        open_parties: OpenParties,
+        clock: Clock,
+        stopped: Callable[[], str | None],
+        metrics: AdapterMetrics,
+    ) -> None:
+        self._deposits = deposits
+        self._publisher = publisher
+        self._codec = codec
+        self._open_parties = open_parties
+        self._clock = clock
+        self._stopped = stopped
+        self._metrics = metrics
+        metrics.start_at_zero(
+            "deposits", operations=RESULT_OF, outcomes=ports.FUNDS_OUTCOMES, kinds=RESULTS
+        )
+
+    def handle(self, work: Work) -> float | None:
+        """One try. Under STOP nothing is asked. Raises NotConfirmed when Kafka takes no result."""
+        if self._stopped() is not None:
+            return STOPPED_S
+        request: DepositsRequest = work.instruction
+        parties: Parties | None = None
+        if request.parties is not None:
+            try:
+                parties = self._open_parties(request.parties)
+            except ValueError:
+                self._report(request, "FAILED", None, CODE_UNREADABLE_PARTIES)
+                return None
+        if work.tries == 0:
+            work.begun_s = self._clock.monotonic_s()
+        answer = self._ask(request, parties)
+        match answer.outcome:
+            case ports.DONE:
+                self._report(request, RESULT_OF[request.operation], answer, None)
+            case ports.DECLINED | ports.REFUSED | ports.NEVER_HELD:
+                self._report(request, answer.outcome, answer, answer.code)
+            case _:
+                work.tries += 1
+                pause_s = min(PAUSE_S_MAX, PAUSE_S_FIRST * float(2**work.tries))
+                tried_s = self._clock.monotonic_s() - work.begun_s
+                if work.tries < TRIES_MAX and tried_s + pause_s <= TRIES_S_MAX:
+                    return pause_s
+                unreadable = answer.outcome == ports.UNREADABLE
+                code = CODE_UNREADABLE_ANSWER if unreadable else CODE_NO_ANSWER
+                self._report(request, "FAILED", answer, code)
+        return None
+
+    def _ask(self, request: DepositsRequest, parties: Parties | None) -> FundsAnswer:
+        answer = self._deposits.perform(request, parties)
+        if answer.outcome == ports.NEVER_HELD and request.not_after is not None:
+            final_at = request.not_after + ports.NEVER_HELD_MARGIN_MS
+            if answer.answered_at < final_at:
+                # The HOLD may still be on its way: only from then on is this an answer.
+                answer = msgspec.structs.replace(answer, outcome=ports.PENDING, details=TOO_EARLY)
+        operation = request.operation if request.operation in RESULT_OF else "other"
+        millis = answer.answered_at - answer.asked_at
+        self._metrics.called("deposits", operation, answer.outcome, millis)
+        return answer
+
+    def _report(
+        self, request: DepositsRequest, result: str, answer: FundsAnswer | None, code: str | None
+    ) -> None:
+        """Publish the result. Its amount is the one that Deposits Core names, when it names one: if
+        it is another than asked, the payment has to see it.
+        """
+        payment_id = request.header.payment_intent_id
+        named = None if answer is None else answer.amount
+        report = DepositsResult(
+            header=InputHeader(
+                payment_intent_id=payment_id,
+                sent_at=self._clock.now_ms(),
+                traceparent=request.header.traceparent,
+            ),
+            funds_ref=request.funds_ref,
+            operation=request.operation,
+            result=result,
+            amount=request.amount if named is None else named,
+            hold_ref=None if answer is None else answer.hold_ref,
+            ledger_ref=None if answer is None else answer.ledger_ref,
+            verified_at=None if answer is None else answer.verified_at,
+            code=code,
+            details=None if answer is None else answer.details,
+        )
+        key = payment_id.encode()
+        topic = topology.DEPOSITS_RESULTS
+        self._publisher.publish(topic, key, self._codec.encode(topic, report))
+        self._metrics.reports.labels("deposits", result).inc()
+        log.info("deposits result", funds_ref=request.funds_ref, result=result, code=code)

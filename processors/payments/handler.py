@@ -1,0 +1,378 @@
+"""The payments processor: core put on the engine.
+
+bytes → value → decide → events with their chain, the lifecycle record, work for the outside, or one
+outcome.
+Everything it gives goes into the engine's one transaction; it does no input or output of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+
+from control import quarantine
+from control.fold import Control
+from core.decider import Accepted, Context, Decision, Duplicate, NoEffect, Refusal, Unmatched
+from core.header import Cause, InputHeader, OperatorHeader
+from core.payment import commands, instructions
+from core.payment import state as payment_state
+from core.payment.decide import decide, suspend
+from core.payment.lifecycle_record import lifecycle_record
+from core.payment.limits import command_id_of
+from core.payment.state import Payment
+from core.records import Outcome
+from core.rules import Rules
+from core.values import PAYMENT_ID_LENGTH, ZERO_HASH, same_person
+from engine.errors import EngineError
+from engine.partitioner import partition_of
+from engine.ports import Batch, DependencyDown, EngineTopology, InputRecord
+from engine.records import UNREADABLE_HEADERS, has_unreadable_headers
+from processors.payments import outcomes as payments_outcomes
+from processors.payments.metrics import PaymentsMetrics
+from processors.payments.packing import Known, Packing
+from schemas import topology
+from schemas.codec import Codec
+from schemas.codec.parties import open_parties
+from schemas.errors import RegistryDown, Undecodable
+
+log = structlog.get_logger("npp.payments")
+
+INSTRUCTION_TOPICS: Final[dict[type, str]] = {
+    instructions.RailInstruction: topology.RAIL_SUBMISSIONS,
+    instructions.DepositsRequest: topology.DEPOSITS_REQUESTS,
+    instructions.PolicyCheckRequest: topology.RESOLVE_REQUESTS,
+    instructions.ApprovalRequest: topology.RESOLVE_REQUESTS,
+    instructions.CustomerNotification: topology.NOTIFICATIONS,
+}
+
+
+def engine_topology(partitions: int, *, extra_inputs: tuple[str, ...] = ()) -> EngineTopology:
+    """The payments processor's topics; `extra_inputs` are command topics of further upstream
+    systems.
+    """
+    return EngineTopology(
+        application="payments",
+        inputs=topology.INPUTS + extra_inputs,
+        low_priority=(
+            topology.COMMANDS,
+            topology.BATCH_COMMANDS,
+            topology.API_COMMANDS,
+            *extra_inputs,
+        ),
+        heard_before_timers=(
+            topology.RESOLVE_DECISIONS,
+            topology.OPERATOR_COMMANDS,
+            topology.RAIL_REPORTS,
+            topology.DEPOSITS_RESULTS,
+            topology.CUSTOMER_NOTIFIED,
+        ),
+        timers=topology.TIMERS,
+        journal=topology.EVENTS,
+        state=topology.LIFECYCLE,
+        quarantine=topology.QUARANTINE,
+        control=topology.CONTROL,
+        partitions=partitions,
+    )
+
+
+class PaymentsApplication:
+    """See engine.ports.Application. `rules_of(number)` raises KeyError for a rule set this release
+    does not carry.
+    """
+
+    def __init__(
+        self,
+        *,
+        topology: EngineTopology,
+        codec: Codec,
+        control: Control,
+        rules_of: Callable[[int], Rules],
+        cluster_id: str,
+        work_partitions: Mapping[str, int],
+        metrics: PaymentsMetrics,
+    ) -> None:
+        self.topology = topology
+        self._codec = codec
+        self._control = control
+        self._rules_of = rules_of
+        self._cluster_id = cluster_id
+        self._work_partitions = dict(work_partitions)
+        self._metrics = metrics
+        self._packing = Packing(codec, topology, rules_of)
+
+    # -- deciding --------------------------------------------------------------------------------
+
+    def decide(self, batch: Batch, record: InputRecord) -> None:
+        value = record.value
+        if value is None or has_unreadable_headers(record.headers):
+            why = "the record has no value" if value is None else UNREADABLE_HEADERS
+            self._quarantine(batch, record, quarantine.UNDECODABLE, why)
+            return
+        try:
+            command = self._codec.decode(record.topic, value, record.headers)
+        except Undecodable as error:
+            self._quarantine(batch, record, quarantine.UNDECODABLE, str(error))
+            return
+        except RegistryDown as error:
+            raise DependencyDown(str(error)) from error
+        header: InputHeader = command.header
+        payment_id = header.payment_intent_id
+        cause = self._cause(record, value, header)
+        key = record.key
+        if len(payment_id) > PAYMENT_ID_LENGTH:
+            why = f"paymentIntentId is longer than {PAYMENT_ID_LENGTH} characters"
+            self._misrouted(batch, record, command, cause, why)
+            return
+        if key is None or key != payment_id.encode():
+            why = "the record's key is not the paymentIntentId of its body"
+            self._misrouted(batch, record, command, cause, why)
+            return
+        known: Known | None = batch.get(record.partition, payment_id)
+        if known is None and partition_of(key, self.topology.partitions) != record.partition:
+            why = "the record stands in another partition than its key's"
+            self._misrouted(batch, record, command, cause, why)
+            return
+        if (
+            known is not None
+            and known.payment.parked
+            and type(command) is not commands.ResumeProcessing
+        ):
+            self._quarantine(
+                batch, record, quarantine.PARKED, "the payment is parked until it is resumed"
+            )
+            return
+        if known is not None and known.payment.parked and not self._asked_for(command, known):
+            self._quarantine(batch, record, quarantine.UNMATCHED, "nobody asked to take it up")
+            return
+        context = self._context(record, cause, known)
+        decision = decide(None if known is None else known.payment, command, context)
+        self._apply(batch, record, command, known, context, decision)
+
+    def _asked_for(self, command: commands.ResumeProcessing, known: Known) -> bool:
+        """Whether the control topic has the first person's own request for this parking. Not a
+        refusal with an outcome, since a replay decides without the control topic.
+        """
+        payment = known.payment
+        asked = self._control.unpark_request(payment.payment_intent_id, payment.sequence)
+        return asked is not None and same_person(asked.actor, command.requested_by)
+
+    def on_defect(self, batch: Batch, record: InputRecord, error: BaseException) -> None:
+        """Park the payment: its history says so, this input and each later one go to quarantine, in
+        order. What this input gave and Kafka refused as too large is not given again: then the
+        input goes to quarantine by reference, and parks nothing when it can not be read.
+        """
+        detail = f"{type(error).__name__}: {error}"
+        refused = isinstance(error, EngineError)
+        if refused and (reason := self._no_input(record)) is not None:
+            self._refer_to(batch, record, reason, detail)
+            return
+        log.critical(
+            "payment_parked", topic=record.topic, partition=record.partition, offset=record.offset,
+            error=type(error).__name__, exc_info=error,
+        )  # fmt: skip
+        known = self._readable(batch, record)
+        if known is not None and not known.payment.parked and record.value is not None:
+            cause = self._cause(
+                record, record.value, InputHeader(payment_intent_id=known.payment.payment_intent_id)
+            )
+            context = self._context(record, cause, known)
+            accepted = suspend(known.payment, context, type(error).__name__)
+            self._append(batch, record.partition, known.payment.payment_intent_id, known, accepted)
+        self._metrics.parked += 1
+        keep = self._refer_to if refused else self._quarantine
+        keep(batch, record, quarantine.PARKED, detail)
+
+    def _no_input(self, record: InputRecord) -> str | None:
+        """Why the record is no input of its key's payment, as a reason of quarantine, or None."""
+        try:
+            command = self._codec.decode(record.topic, record.value, record.headers)
+        except (Undecodable, RegistryDown):
+            return quarantine.UNDECODABLE
+        if record.key != command.header.payment_intent_id.encode():
+            return quarantine.MISROUTED
+        return None
+
+    def _readable(self, batch: Batch, record: InputRecord) -> Known | None:
+        """The payment's state, or None where there is none or where it is the defect itself."""
+        if record.key is None or record.value is None:
+            return None
+        try:
+            known: Known | None = batch.get(record.partition, record.key.decode("utf-8", "replace"))
+        except ValueError:
+            return None
+        return known
+
+    def emit_timer(
+        self, batch: Batch, partition: int, key: str, state: Known, deadline_ms: int
+    ) -> None:
+        due = commands.TimerDue(
+            header=InputHeader(payment_intent_id=key, sent_at=deadline_ms),
+            kind=state.payment.deadline_kind or "",
+            deadline=deadline_ms,
+        )
+        timers = self.topology.timers
+        batch.emit(timers, partition, key.encode(), self._codec.encode(timers, due))
+
+    def _context(self, record: InputRecord, cause: Cause, known: Known | None) -> Context:
+        in_force = self._control.rule_set
+        if in_force is None:
+            raise DependencyDown("no rule set is in force")
+        number = in_force.number if known is None else max(in_force.number, known.payment.rule_set)
+        try:
+            rules = self._rules_of(number)
+        except KeyError as error:
+            raise DependencyDown(f"this release does not carry rule set {number}") from error
+        return Context(
+            now_ms=record.polled_at_ms,
+            cause=cause,
+            rules=rules,
+            origin=topology.ORIGINS.get(record.topic, "upstream"),
+            sources=self._control.sources(record.topic),
+            open_parties=open_parties,
+            found=self._control.found,
+        )
+
+    def _cause(self, record: InputRecord, value: bytes, header: InputHeader) -> Cause:
+        return Cause(
+            self._cluster_id,
+            record.topic,
+            record.partition,
+            record.offset,
+            hashlib.sha256(value).digest(),
+            command_id_of(header),
+        )
+
+    def _apply(
+        self,
+        batch: Batch,
+        record: InputRecord,
+        command: Any,
+        known: Known | None,
+        context: Context,
+        decision: Decision,
+    ) -> None:
+        payment_id = command.header.payment_intent_id
+        name = type(command).__name__
+        if isinstance(decision, Accepted):
+            self._append(batch, record.partition, payment_id, known, decision)
+            self._metrics.input(name, "ACCEPTED")
+            if type(getattr(command, "operator", None)) is OperatorHeader:
+                self._outcome(batch, record, name, context, decision.state, decision)
+            return
+        if isinstance(decision, Unmatched):
+            self._metrics.input(name, "UNMATCHED")
+            self._quarantine(batch, record, quarantine.UNMATCHED, decision.sentence)
+            return
+        self._outcome(
+            batch, record, name, context, None if known is None else known.payment, decision
+        )
+
+    def _append(
+        self, batch: Batch, partition: int, payment_id: str, known: Known | None, accepted: Accepted
+    ) -> None:
+        """Events with their chain, then the lifecycle record and the instructions: all in one
+        transaction.
+        """
+        key = payment_id.encode()
+        head = ZERO_HASH if known is None else known.head
+        encode = self._codec.encode
+        journal = self.topology.journal
+        for event in accepted.events:
+            event.header.previous_hash = head
+            raw = encode(journal, event)
+            head = hashlib.sha256(raw).digest()
+            batch.emit(journal, partition, key, raw)
+            self._metrics.event(event)
+        payment = accepted.state
+        for instruction in accepted.instructions:
+            topic = INSTRUCTION_TOPICS[type(instruction)]
+            batch.emit(
+                topic, partition % self._work_partitions[topic], key, encode(topic, instruction)
+            )
+        record = lifecycle_record(payment, head)
+        batch.put(partition, payment_id, Known(payment, head), encode(self.topology.state, record))
+
+    def _outcome(
+        self,
+        batch: Batch,
+        record: InputRecord,
+        name: str,
+        context: Context,
+        payment: Payment | None,
+        decision: Accepted | Duplicate | Refusal | NoEffect,
+    ) -> None:
+        payment_id = record.key.decode() if record.key else ""
+        outcome = payments_outcomes.of_decision(payment_id, name, context, payment, decision)
+        if type(decision) is not Accepted:
+            self._metrics.input(name, outcome.result, outcome.code or "", outcome.rule or "")
+        self._emit_outcome(batch, record, outcome)
+
+    # -- what is not decided ---------------------------------------------------------------------
+
+    def _misrouted(
+        self, batch: Batch, record: InputRecord, command: Any, cause: Cause, why: str
+    ) -> None:
+        in_force = self._control.rule_set
+        number = 0 if in_force is None else in_force.number
+        self._emit_outcome(
+            batch, record, payments_outcomes.misrouted(command, cause, record, number, why)
+        )
+        self._quarantine(batch, record, quarantine.MISROUTED, why)
+
+    def _quarantine(self, batch: Batch, record: InputRecord, reason: str, detail: str) -> None:
+        self._keep(batch, record, reason, quarantine.copy_of(record, reason, detail))
+
+    def _refer_to(self, batch: Batch, record: InputRecord, reason: str, detail: str) -> None:
+        """By reference: for where a whole copy may be what Kafka has refused."""
+        self._keep(batch, record, reason, quarantine.reference_to(record, reason, detail))
+
+    def _keep(self, batch: Batch, record: InputRecord, reason: str, copy: quarantine.Copy) -> None:
+        self._metrics.quarantined(reason, by_reference=copy.by_reference)
+        log.warning(
+            "record_quarantined", reason=reason, topic=record.topic, partition=record.partition,
+            offset=record.offset, by_reference=copy.by_reference,
+        )  # fmt: skip
+        partition = record.partition % self._work_partitions[topology.QUARANTINE]
+        batch.emit(topology.QUARANTINE, partition, copy.key, copy.value, copy.headers)
+
+    def _emit_outcome(self, batch: Batch, record: InputRecord, outcome: Outcome) -> None:
+        topic = topology.OUTCOMES
+        partition = record.partition % self._work_partitions[topic]
+        key = payments_outcomes.key_of(record.key)
+        batch.emit(topic, partition, key, self._codec.encode(topic, outcome))
+
+    # -- packed state ----------------------------------------------------------------------------
+
+    def unpack(self, packed: bytes) -> Known:
+        return self._packing.unpack(packed)
+
+    def deadline_ms(self, state: Known) -> int | None:
+        return state.payment.deadline
+
+    def at_rest(self, state: Known) -> bool:
+        return payment_state.at_rest(state.payment)
+
+    def packed_hints(self, packed: bytes) -> tuple[bool, int | None]:
+        return self._packing.hints(packed)
+
+    def check_tail(
+        self,
+        partition: int,
+        records: Sequence[tuple[int, bytes, bytes]],
+        get_packed: Callable[[str], bytes | None],
+    ) -> list[str]:
+        return self._packing.differing(records, get_packed)
+
+    def rebuild(self, partition: int, key: str, history: Sequence[bytes]) -> bytes | None:
+        return self._packing.folded(history)
+
+    # -- figures ---------------------------------------------------------------------------------
+
+    def after_commit(self, decided: int) -> None:
+        self._metrics.commit()
+
+    def after_abort(self) -> None:
+        self._metrics.abort()

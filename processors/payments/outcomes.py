@@ -1,0 +1,91 @@
+"""The one outcome of an input that gave no event, or that a person waits for."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from core.decider import Accepted, Context, Duplicate, NoEffect, Refusal
+from core.header import Cause
+from core.payment import state as payment_state
+from core.payment.state import Payment
+from core.records import SENTENCE_MAX, Outcome
+from core.values import PAYMENT_ID_LENGTH
+from engine.ports import InputRecord
+
+KEY_BYTES_MAX: Final = 4 * PAYMENT_ID_LENGTH  # of an outcome: as an input's, or none
+
+
+def key_of(key: bytes | None) -> bytes | None:
+    """The input's own key, by which its sender finds the outcome; none where it is too long to be
+    a payment's.
+    """
+    return key if key is None or len(key) <= KEY_BYTES_MAX else None
+
+
+def of_decision(
+    payment_id: str,
+    name: str,
+    context: Context,
+    payment: Payment | None,
+    decision: Accepted | Duplicate | Refusal | NoEffect,
+) -> Outcome:
+    """What was decided of the input type `name`; `payment` as it is afterwards."""
+    last = 0 if payment is None else payment.sequence
+    code = rule = sentence = difference = expected = actual = None
+    first_sequence = last_sequence = last
+    match decision:
+        case Accepted():
+            result = "ACCEPTED"
+            first_sequence = decision.events[0].header.sequence
+        case Duplicate():
+            result = "DUPLICATE"
+            first_sequence, last_sequence = decision.from_sequence, decision.to_sequence
+        case Refusal():
+            result = "REJECTED"
+            code, rule, difference = decision.code, decision.rule, decision.first_difference
+            sentence, expected, actual = decision.sentence, decision.expected, decision.actual
+        case NoEffect():
+            result, rule, sentence = "NO_EFFECT", decision.rule, decision.sentence
+    return Outcome(
+        payment_intent_id=payment_id,
+        cause=context.cause,
+        input_type=name,
+        result=result,
+        code=code,
+        rule=rule,
+        sentence=None if sentence is None else sentence[:SENTENCE_MAX],
+        first_difference=difference,
+        decided_at=context.now_ms if payment is None else max(context.now_ms, payment.decided_at),
+        rule_set=context.rules.number,
+        from_sequence=first_sequence,
+        to_sequence=last_sequence,
+        state=None if payment is None else str(payment.state),
+        money_outcome=None if payment is None else str(payment_state.money_outcome(payment)),
+        expected=expected,
+        actual=actual,
+    )
+
+
+def misrouted(command: Any, cause: Cause, record: InputRecord, rule_set: int, why: str) -> Outcome:
+    """Nothing was decided: the record stands where its payment is not, or names what can be none.
+
+    An id that is too long for one is left out: cut short it would be another, and whole it would
+    make an outcome larger than its topic takes. The cause names the record.
+    """
+    named = command.header.payment_intent_id
+    return Outcome(
+        payment_intent_id=named if len(named) <= PAYMENT_ID_LENGTH else "",
+        cause=cause,
+        input_type=type(command).__name__,
+        result="MISROUTED",
+        code="VALIDATION_FAILED",
+        rule="MISROUTED",
+        sentence=f"{why}; nothing was decided, the record is kept in quarantine",
+        first_difference=None,
+        decided_at=record.polled_at_ms,
+        rule_set=rule_set,
+        from_sequence=0,
+        to_sequence=0,
+        state=None,
+        money_outcome=None,
+    )

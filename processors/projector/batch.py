@@ -1,0 +1,136 @@
+"""One reading of all topics as one batch of the read model. Pure but for the codec's registry.
+
+What can not be read is skipped and counted, except in the journal: there it would be a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from core import records
+from core.payment import commands as c
+from core.payment.corrupt import CorruptHistory
+from core.payment.events import EVENTS as EVENT_TYPES
+from core.rules import Rules
+from engine.records import LogRecord
+from processors.projector import records as make
+from processors.projector.events import Changes, EventFold, Lookups
+from processors.projector.rows import JournalEvent
+from readmodel import audit_rows, rows
+from schemas import topology as t
+from schemas.codec import Codec
+from schemas.errors import Undecodable
+
+TOPICS: Final = (
+    t.EVENTS,
+    t.OUTCOMES,
+    t.OPERATOR_COMMANDS,
+    t.QUARANTINE,
+    t.AUDIT,
+    t.CONTROL,
+    t.CHECKPOINTS,
+)
+UNDECODABLE: Final = "undecodable"
+UNKNOWN: Final = "unknown"
+SKIPPED: Final = (UNDECODABLE, UNKNOWN)
+
+_EVENTS: Final = frozenset(EVENT_TYPES)
+_OPERATOR_COMMANDS: Final = (
+    c.RequestApproval,
+    c.RetryPayment,
+    c.CancelPayment,
+    c.MarkPaymentFailed,
+    c.ExpirePayment,
+    c.ResolveReconciliation,
+    c.ReleaseFunds,
+    c.ReverseCapture,
+    c.DebitFunds,
+    c.RepeatFundsRequest,
+    c.DecideApproval,
+    c.ResumeProcessing,
+)
+Place = tuple[str, int]
+
+
+class Projection:
+    """Makes batches; holds what a fold has to remember between them."""
+
+    def __init__(
+        self, codec: Codec, lookups: Lookups, rules_of: Callable[[int], Rules], skip: Any
+    ) -> None:
+        """`skip(topic, why)` is told of each record that makes no row."""
+        self.events = EventFold(lookups, rules_of)
+        self.control = make.ControlFold()
+        self._codec = codec
+        self._skip: Callable[[str, str], None] = skip
+
+    def control_before(self, known: Sequence[rows.ControlRow]) -> None:
+        """Control records that the model has already, from the first one on."""
+        for row in known:
+            record = self._codec.decode(t.CONTROL, row.raw)
+            self.control.before(row.offset, record)
+
+    def batch(self, read: Mapping[Place, Sequence[LogRecord]]) -> tuple[rows.Batch, Changes]:
+        """The rows of these records; `moved` is the caller's.
+
+        Raises CorruptHistory; RegistryDown and ReadModelDown before anything is folded.
+        """
+        decoded: list[tuple[LogRecord, Any]] = []
+        events: list[JournalEvent] = []
+        for (topic, partition), found in read.items():
+            if topic == t.EVENTS:
+                events += [self._event(partition, at) for at in found]
+            elif topic == t.QUARANTINE:
+                decoded += [(at, None) for at in found]
+            else:
+                for at in found:
+                    record = self._decoded(at)
+                    if record is not None:
+                        decoded.append((at, record))
+        batch = rows.Batch()
+        changes = self.events.fold(events, batch)
+        for at, record in decoded:
+            self._add(at, record, batch)
+        return batch, changes
+
+    def _event(self, partition: int, at: LogRecord) -> JournalEvent:
+        raw = at.value or b""
+        try:
+            event = self._codec.decode(t.EVENTS, raw, at.headers)
+        except Undecodable as error:
+            raise CorruptHistory(
+                f"journal partition {partition} offset {at.offset} can not be read: {error.reason}"
+            ) from error
+        if type(event) not in _EVENTS:
+            raise CorruptHistory(
+                f"journal partition {partition} offset {at.offset} is a {type(event).__name__}"
+            )
+        return JournalEvent(partition, at.offset, raw, event)
+
+    def _decoded(self, at: LogRecord) -> Any:
+        try:
+            return self._codec.decode(at.topic, at.value, at.headers)
+        except Undecodable:
+            self._skip(at.topic, UNDECODABLE)
+            return None
+
+    def _add(self, at: LogRecord, record: Any, batch: rows.Batch) -> None:
+        if at.topic == t.QUARANTINE:
+            batch.quarantine.append(make.quarantine_row(at))
+        elif at.topic == t.OUTCOMES and isinstance(record, records.Outcome):
+            batch.outcomes.append(make.outcome_row(at, record))
+        elif at.topic == t.OPERATOR_COMMANDS and isinstance(record, _OPERATOR_COMMANDS):
+            row = audit_rows.command_row(at, record)
+            if row is None:
+                self._skip(at.topic, UNKNOWN)
+            else:
+                batch.audit.append(row)
+        elif at.topic == t.AUDIT and isinstance(record, records.OperatorAudit):
+            batch.audit.append(audit_rows.audit_row(at, record))
+        elif at.topic == t.CHECKPOINTS and isinstance(record, records.Checkpoint):
+            batch.checkpoints.append(make.checkpoint_row(at, record))
+        elif at.topic == t.CONTROL and isinstance(record, records.CONTROL_RECORDS):
+            self.control.fold(at, record, batch)
+        else:
+            self._skip(at.topic, UNKNOWN)

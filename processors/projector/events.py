@@ -1,0 +1,249 @@
+"""The journal's events as rows of the read model: the engine's own arithmetic, folded once more.
+
+Pure: records and what is known go in, rows come out. A gap, another payment's bytes or a hash that
+does not fit raises CorruptHistory: nothing is guessed, and nothing of that batch is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from core.payment import events as e
+from core.payment import state as payment_state
+from core.payment.corrupt import CorruptHistory
+from core.payment.deadlines import next_deadline
+from core.payment.evolve import evolve
+from core.rules import Rules
+from core.values import ZERO_HASH
+from processors.projector.rows import (
+    JournalEvent,
+    Standing,
+    approval_row,
+    conflict_row,
+    event_row,
+    identifiers_of,
+    payment_row,
+)
+from readmodel import minutes, rows
+from readmodel.minutes import Figures, Latency
+
+STATES_KEPT_MAX: Final = 10_000  # payments held decoded, about 6 kB each
+BUCKETS_KEPT_MAX: Final = 10_000  # minutes held: an hour of 160 partitions
+
+
+class Lookups(msgspec.Struct, frozen=True):
+    """What the model knows of a batch's payments and minutes: `Writer`'s four look-ups."""
+
+    snapshots: Callable[[Sequence[str]], Mapping[str, rows.PaymentRow]]
+    approvals_of: Callable[[Sequence[str]], Sequence[rows.ApprovalRow]]
+    conflicts_of: Callable[[Sequence[str]], Sequence[rows.ConflictRow]]
+    minutes: Callable[[Sequence[tuple[int, int]]], Mapping[tuple[int, int], bytes]]
+
+
+Stuck = tuple[str, str]  # state, and ATTENTION or ESCALATED
+
+
+class Changes(msgspec.Struct):
+    """What a fold brought that is counted in metrics, once its batch has been written."""
+
+    latencies: list[Latency] = []
+    stuck: dict[Stuck, int] = {}  # by how much the number of payments changed
+
+    def moved(self, before: Stuck | None, after: Stuck | None) -> None:
+        """One payment's change."""
+        if before == after:
+            return
+        for place, by in ((before, -1), (after, 1)):
+            if place is not None:
+                self.stuck[place] = self.stuck.get(place, 0) + by
+
+
+def stuck(state: str, overdue: str | None) -> Stuck | None:
+    """Where a payment waits too long for the rail, or None."""
+    return None if overdue is None else (state, overdue)
+
+
+class EventFold:
+    """Folds journal records into batches; holds the payments touched last."""
+
+    def __init__(self, lookups: Lookups, rules_of: Callable[[int], Rules]) -> None:
+        """`rules_of` raises KeyError for a rule set that this release does not carry."""
+        self._lookups = lookups
+        self._rules_of = rules_of
+        self._standing: OrderedDict[str, Standing] = OrderedDict()
+        self.buckets: OrderedDict[tuple[int, int], Figures] = OrderedDict()
+
+    def fold(self, events: Sequence[JournalEvent], batch: rows.Batch) -> Changes:
+        """Add the rows of these events, each partition in log order. Raises CorruptHistory."""
+        changes = Changes()
+        if not events:
+            return changes
+        self._load(events)
+        self._load_buckets(events)
+        touched: dict[str, Stuck | None] = {}
+        minutes_touched: dict[tuple[int, int], None] = {}
+        approvals: dict[tuple[str, str], rows.ApprovalRow] = {}
+        conflicts: dict[tuple[str, str], rows.ConflictRow] = {}
+        for each in events:
+            name = each.event.header.payment_intent_id
+            if name not in touched:
+                touched[name] = self._stuck(name)
+            standing, row = self._next(name, each)
+            batch.events.append(row)
+            _collect(standing, each.event, approvals, conflicts, batch.identifiers)
+            if minutes.counts(each.event):
+                key = (each.partition, minutes.minute_of(row.decided_at))
+                minutes.add(self.buckets[key], each.event, each.offset)
+                minutes_touched[key] = None
+                latency = minutes.latency_of(each.event)
+                if latency is not None:
+                    changes.latencies.append(latency)
+        batch.payments += [payment_row(self._standing[name]) for name in touched]
+        batch.approvals += approvals.values()
+        batch.conflicts += conflicts.values()
+        for key in minutes_touched:
+            batch.minutes.append(rows.MinuteRow(*key, minutes.pack(self.buckets[key])))
+        for name, before in touched.items():
+            changes.moved(before, self._stuck(name))
+        self._forget()
+        return changes
+
+    def _stuck(self, name: str) -> Stuck | None:
+        standing = self._standing.get(name)
+        if standing is None:
+            return None
+        return stuck(standing.payment.state, payment_state.overdue(standing.payment))
+
+    # -- what is known ---------------------------------------------------------------------------
+
+    def _load(self, events: Sequence[JournalEvent]) -> None:
+        """Take up every payment of the batch that is not held."""
+        held = self._standing
+        missing: dict[str, None] = {}
+        for each in events:
+            name = each.event.header.payment_intent_id
+            if name in held:
+                held.move_to_end(name)
+            else:
+                missing[name] = None
+        if not missing:
+            return
+        fresh: dict[str, Standing] = {}  # taken up only when all look-ups have been answered
+        with_approvals: list[str] = []
+        with_conflicts: list[str] = []
+        for name, row in self._lookups.snapshots(list(missing)).items():
+            payment = payment_state.unpack(row.snapshot)
+            fresh[name] = Standing(
+                payment, row.head_hash, row.partition, row.attention_since, {}, {}
+            )
+            if payment.approvals_made:
+                with_approvals.append(name)
+            if payment.conflicts_made:
+                with_conflicts.append(name)
+        if with_approvals:
+            for approval in self._lookups.approvals_of(with_approvals):
+                fresh[approval.payment_intent_id].approvals[approval.approval_id] = approval
+        if with_conflicts:
+            for conflict in self._lookups.conflicts_of(with_conflicts):
+                fresh[conflict.payment_intent_id].conflicts[conflict.conflict_id] = conflict
+        held.update(fresh)
+
+    def _load_buckets(self, events: Sequence[JournalEvent]) -> None:
+        wanted = {
+            (each.partition, minutes.minute_of(each.event.header.decided_at)): None
+            for each in events
+        }
+        self.load_buckets([key for key in wanted if key not in self.buckets])
+        for key in wanted:
+            self.buckets.move_to_end(key)
+
+    def load_buckets(self, keys: Sequence[tuple[int, int]]) -> None:
+        """Hold these minutes: as they are known, or empty."""
+        if not keys:
+            return
+        known = self._lookups.minutes(keys)
+        for key in keys:
+            packed = known.get(key)
+            self.buckets[key] = Figures() if packed is None else minutes.unpack(packed)
+
+    def _forget(self) -> None:
+        while len(self._standing) > STATES_KEPT_MAX:
+            self._standing.popitem(last=False)
+        while len(self.buckets) > BUCKETS_KEPT_MAX:
+            self.buckets.popitem(last=False)
+
+    # -- one event -------------------------------------------------------------------------------
+
+    def _next(self, name: str, each: JournalEvent) -> tuple[Standing, rows.EventRow]:
+        header = each.event.header
+        standing = self._standing.get(name)
+        head = ZERO_HASH if standing is None else standing.head
+        if header.previous_hash != head:
+            raise CorruptHistory(
+                f"{_place(each)}: the event before it hashes to {head.hex()}, "
+                f"it names {header.previous_hash.hex()}"
+            )
+        try:
+            payment = evolve(None if standing is None else standing.payment, each.event)
+        except CorruptHistory as error:
+            raise CorruptHistory(f"{_place(each)}: {error}") from error
+        # Freshly made by `evolve`: nobody else holds it. A decision ends with this deadline.
+        payment.deadline, payment.deadline_kind = next_deadline(
+            payment, self._rules(header.rule_set, each)
+        )
+        digest = hashlib.sha256(each.raw).digest()
+        from_state = None
+        if standing is None:
+            standing = Standing(payment, digest, each.partition, None, {}, {})
+            self._standing[name] = standing
+        else:
+            from_state = standing.payment.state
+            standing.payment = payment
+            standing.head = digest
+        if not payment_state.needs_attention(payment):
+            standing.attention_since = None
+        elif standing.attention_since is None:
+            standing.attention_since = header.decided_at
+        return standing, event_row(each, header, from_state, digest)
+
+    def _rules(self, number: int, each: JournalEvent) -> Rules:
+        try:
+            return self._rules_of(number)
+        except KeyError:
+            raise CorruptHistory(
+                f"{_place(each)}: rule set {number} is not carried by this release"
+            ) from None
+
+
+def _collect(
+    standing: Standing,
+    event: e.Event,
+    approvals: dict[tuple[str, str], rows.ApprovalRow],
+    conflicts: dict[tuple[str, str], rows.ConflictRow],
+    identifiers: list[rows.IdentifierRow],
+) -> None:
+    header = event.header
+    name = header.payment_intent_id
+    if header.approval_id is not None:
+        approval = approval_row(standing, event, header.approval_id)
+        standing.approvals[approval.approval_id] = approval
+        approvals[name, approval.approval_id] = approval
+    if isinstance(event, e.ReconciliationRequired | e.ReconciliationResolved):
+        conflict = conflict_row(standing, event)
+        standing.conflicts[conflict.conflict_id] = conflict
+        conflicts[name, conflict.conflict_id] = conflict
+    for kind, value in identifiers_of(event):
+        identifiers.append(rows.IdentifierRow(kind, value, name))
+
+
+def _place(each: JournalEvent) -> str:
+    header = each.event.header
+    return (
+        f"payment {header.payment_intent_id} sequence {header.sequence} at journal partition "
+        f"{each.partition} offset {each.offset}"
+    )

@@ -1,0 +1,263 @@
+"""From the log into one generation: read, fold, write, step by step, each of which may be tried
+again. The running projector and a rebuild are the same feed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from core.payment.corrupt import CorruptHistory
+from core.rules import Rules
+from engine.clients.topics_reader import Place, Reading
+from engine.clock import Clock
+from engine.errors import Exit
+from processors.projector.batch import Projection
+from processors.projector.events import Changes, Lookups
+from processors.projector.progress import Progress
+from readmodel import rows
+from readmodel.ports import Fenced, Reader, ReadModelDown, Writer
+from schemas.codec import Codec
+from schemas.topology import CHECKPOINTS, CONTROL, EVENTS
+
+READ_COUNT: Final = 4_000  # records of one transaction: half a second, and only in a backlog
+MARKERS_EVERY_S: Final = 1.0  # offsets that moved without a record are written this often
+CONTROL_PAGE: Final = 1_000
+FROM_THE_START: Final = frozenset({EVENTS, CONTROL, CHECKPOINTS})  # kept for ever
+OFFSETS_LOST: Final = "OFFSETS_LOST"  # the engine's word for a position that is off the log
+LOG_START_LOST: Final = "LOG_START_LOST"
+LOG_TAIL_LOST: Final = "LOG_TAIL_LOST"
+PARTITIONS_CHANGED: Final = "PARTITIONS_CHANGED"
+REBUILD: Final = "run `npp replay rebuild`"
+
+
+class ProjectorLog(Protocol):
+    """What a feed needs of Kafka: committed records only, offsets are the log's own."""
+
+    def bounds(self) -> Mapping[Place, tuple[int, int]]:
+        """First offset and next offset to be written of every partition of every topic.
+
+        Raises Exit when a topic is not there.
+        """
+
+    def follow(self, start: Mapping[Place, int]) -> None:
+        """Read from these offsets from now on."""
+
+    def read(self, count: int, wait_s: float) -> Reading:
+        """New records, and the ends of partitions read to their end.
+
+        Raises Exit OFFSETS_LOST when a position is no longer on the log.
+        """
+
+    def heard(self) -> bool:
+        """Whether the brokers have answered since the last call. Never waits."""
+
+    def close(self) -> None:
+        """Give the client back."""
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What one step brought: records by topic, and what is counted of them."""
+
+    records: Mapping[str, int]
+    changes: Changes
+
+
+class _Pending(msgspec.Struct):
+    batch: rows.Batch
+    written: Written
+    doubtful: bool = False  # a try ended without an answer: it may have been written
+
+
+class Feed:
+    """One generation's. `step` raises ReadModelDown and RegistryDown and may then be called again;
+    after any other error the feed is of no more use.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: ProjectorLog,
+        writer: Writer,
+        codec: Codec,
+        rules_of: Callable[[int], Rules],
+        clock: Clock,
+        skip: Callable[[str, str], None],
+        progress: Progress,
+    ) -> None:
+        self._source = source
+        self._writer = writer
+        self._clock = clock
+        self._progress = progress
+        lookups = Lookups(
+            writer.snapshots, writer.approvals_of, writer.conflicts_of, writer.minutes
+        )
+        self.projection = Projection(codec, lookups, rules_of, skip)
+        self._committed: dict[Place, int] = {}
+        self._position: dict[Place, int] = {}
+        self._moving: set[Place] = set()
+        self._reading: Reading | None = None
+        self._pending: _Pending | None = None
+        self._written_s = 0.0
+
+    @property
+    def partitions(self) -> int:
+        """Partitions of the journal."""
+        return sum(topic == EVENTS for topic, _ in self._position)
+
+    def total(self) -> int:
+        """Sum of all positions, for a progress bar."""
+        return sum(self._position.values())
+
+    def has(self, reached: Mapping[Place, int]) -> bool:
+        """Whether this generation has everything below these offsets written."""
+        return all(self._committed.get(place, 0) >= offset for place, offset in reached.items())
+
+    def hurry(self) -> None:
+        """The next step writes what moved without a record, too."""
+        self._written_s = float("-inf")
+
+    # -- beginning -------------------------------------------------------------------------------
+
+    def open(self, known: Reader | None) -> None:
+        """Begin where this generation stands. `known` reads what it has; None when it is new.
+
+        Raises Exit when the log no longer has what comes next, or has other partitions.
+        """
+        self._committed = dict(self._writer.offsets())
+        bounds = self._source.bounds()
+        gone = self._committed.keys() - bounds.keys()
+        if gone:
+            raise Exit(PARTITIONS_CHANGED, f"{sorted(gone)} of the read model are not on the log")
+        self._position = {
+            place: self._start(place, low, high) for place, (low, high) in bounds.items()
+        }
+        if known is not None:
+            self._fold_control(known)
+        self._check_partitions()
+        self._source.follow(self._position)
+        self._progress.opened(self._position)
+        self._written_s = self._clock.monotonic_s()
+
+    def _start(self, place: Place, low: int, high: int) -> int:
+        topic, partition = place
+        at = self._committed.get(place)
+        if at is None:
+            if low and topic in FROM_THE_START:
+                raise Exit(LOG_START_LOST, f"{topic}/{partition} begins at {low}, not at 0")
+            return low
+        if at < low:
+            raise Exit(
+                LOG_START_LOST,
+                f"{topic}/{partition} begins at {low}, the read model has it to {at}: {REBUILD}",
+            )
+        if at > high:
+            raise Exit(
+                LOG_TAIL_LOST,
+                f"{topic}/{partition} ends at {high}, the read model has it to {at}: records "
+                f"that people were shown have vanished; after `npp recover` {REBUILD}",
+            )
+        return at
+
+    def _fold_control(self, known: Reader) -> None:
+        after = -1
+        while True:
+            page = known.control(after, CONTROL_PAGE)
+            self.projection.control_before(page)
+            if len(page) < CONTROL_PAGE:
+                return
+            after = page[-1].offset
+
+    def _check_partitions(self) -> None:
+        recorded = self.projection.control.partitions()
+        if recorded is not None and recorded != self.partitions:
+            raise Exit(
+                PARTITIONS_CHANGED,
+                f"the journal has {self.partitions} partitions, {recorded} are recorded: the "
+                "count is fixed for life",
+            )
+
+    # -- one step --------------------------------------------------------------------------------
+
+    def step(self, wait_s: float) -> Written | None:
+        """Read, fold and write what there is; None when there was nothing to write."""
+        if self._pending is None:
+            if self._reading is None:
+                self._reading = self._take(wait_s)
+            self._pending = self._fold(self._reading)
+            self._reading = None
+            if self._pending is None:
+                return None
+        return self._write(self._pending)
+
+    def _take(self, wait_s: float) -> Reading:
+        try:
+            reading = self._source.read(READ_COUNT, wait_s)
+        except Exit as error:
+            if error.code == OFFSETS_LOST:
+                raise Exit(LOG_START_LOST, f"{error.detail}: {REBUILD}") from error
+            raise
+        self._progress.read(reading)
+        if reading.records or reading.ends or self._source.heard():
+            self._progress.heard()
+        for place, found in reading.records.items():
+            self._position[place] = found[-1].offset + 1
+            self._moving.add(place)
+        for place, end in reading.ends.items():
+            if end > self._position[place]:  # past the markers of a transaction
+                self._position[place] = end
+                self._moving.add(place)
+        return reading
+
+    def _fold(self, reading: Reading) -> _Pending | None:
+        if not reading.records and not self._markers_due():
+            self._progress.written()  # what was read before has been
+            return None
+        try:
+            batch, changes = self.projection.batch(reading.records)
+        except CorruptHistory as error:
+            self._check_owner(error)
+            raise
+        if batch.control:
+            self._check_partitions()
+        batch.moved = [
+            rows.Moved(*place, self._committed.get(place, 0), self._position[place])
+            for place in sorted(self._moving)
+        ]
+        counted: dict[str, int] = {}
+        for (topic, _), found in reading.records.items():
+            counted[topic] = counted.get(topic, 0) + len(found)
+        return _Pending(batch, Written(counted, changes))
+
+    def _check_owner(self, error: CorruptHistory) -> None:
+        """What was looked up may be another projector's later state: then it is no corruption."""
+        if dict(self._writer.offsets()) != self._committed:
+            raise Fenced("another projector writes this read model") from error
+
+    def _markers_due(self) -> bool:
+        due_s = self._written_s + MARKERS_EVERY_S
+        return bool(self._moving) and self._clock.monotonic_s() >= due_s
+
+    def _write(self, pending: _Pending) -> Written:
+        try:
+            self._writer.apply(pending.batch)
+        except ReadModelDown:
+            pending.doubtful = True
+            raise
+        except Fenced:
+            if not (pending.doubtful and self._is_written(pending.batch.moved)):
+                raise
+        for move in pending.batch.moved:
+            self._committed[move.topic, move.partition] = move.after
+        self._moving.clear()
+        self._pending = None
+        self._written_s = self._clock.monotonic_s()
+        self._progress.written()
+        return pending.written
+
+    def _is_written(self, moved: Sequence[rows.Moved]) -> bool:
+        """Whether the try that had no answer did write this batch."""
+        there = self._writer.offsets()
+        return all(there.get((move.topic, move.partition)) == move.after for move in moved)

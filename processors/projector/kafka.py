@@ -1,0 +1,70 @@
+"""The projector's log on Kafka: where partitions begin and end, and one reader of all topics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from engine.clients.partition_errors import PartitionErrors
+from engine.clients.reader import LogEnds
+from engine.clients.topics_reader import Place, Reading, TopicsReader
+from engine.clock import Clock
+from engine.errors import Exit
+from processors.projector.batch import TOPICS
+from schemas.topology import EVENTS
+
+QUEUED_KB: Final = 32 * 1024  # fetched ahead at most
+READER: Final = "projector"
+ASK_EVERY_S: Final = 1.0
+
+
+class KafkaProjectorLog:
+    """See projector_feed.ProjectorLog. `connection` is the client's own configuration."""
+
+    def __init__(
+        self, connection: Mapping[str, Any], clock: Clock, errors: PartitionErrors
+    ) -> None:
+        self._errors = errors.of(READER)
+        self._connection = connection
+        self._clock = clock
+        self._ends = LogEnds(connection, clock)
+        self._reader: TopicsReader | None = None
+        self._asked: Callable[[], object | None] | None = None
+        self._asked_s = 0.0
+
+    def bounds(self) -> Mapping[Place, tuple[int, int]]:
+        counts = self._ends.partition_counts(TOPICS)
+        missing = [topic for topic, count in counts.items() if count == 0]
+        if missing:
+            raise Exit("TOPICS_MISSING", f"{', '.join(missing)}: run `npp topics apply`")
+        places = [(topic, n) for topic in TOPICS for n in range(counts[topic])]
+        low, high = self._ends.low(places), self._ends.high(places)
+        return {place: (low[place], high[place]) for place in places}
+
+    def follow(self, start: Mapping[Place, int]) -> None:
+        self.close()
+        self._reader = TopicsReader(
+            self._connection, start, queued_kb=QUEUED_KB, errors=self._errors
+        )
+
+    def read(self, count: int, wait_s: float) -> Reading:
+        if self._reader is None:
+            raise ValueError("follow comes before read")
+        return self._reader.read(count, wait_s)
+
+    def heard(self) -> bool:
+        now_s = self._clock.monotonic_s()
+        if self._asked is None:
+            if now_s - self._asked_s >= ASK_EVERY_S:
+                self._asked_s = now_s
+                self._asked = self._ends.ask_stable([(EVENTS, 0)])
+            return False
+        if self._asked() is None:
+            return False
+        self._asked = None
+        return True
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None

@@ -1,0 +1,204 @@
+"""Figures of the projector: how far it is, what it does, and the business rates from the buckets.
+
+No payment id in a label. The rates are event time's; the process only shows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from core.values import FailureReason, MoneyOutcome, State
+from processors.projector.batch import SKIPPED, TOPICS
+from readmodel import minutes
+from readmodel.minutes import Figures, Rate
+
+BATCH_SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+COUNTED: Final = (
+    "created",
+    "first_attempts",
+    "retries",
+    "acknowledged",
+    "settled",
+    "cancelled",
+    "late_failures",
+    "expired",
+)
+SOURCES: Final = ("rail", "operator", "upstream", "system")
+STUCK_STATES: Final = (State.SENT.value, State.ACKNOWLEDGED.value)
+LEVELS: Final = ("ATTENTION", "ESCALATED")
+QUEUES: Final[dict[str, str]] = {
+    "openConflicts": "open_conflicts",
+    "attention": "attention",
+    "waitingForPerson": "waiting_for_person",
+    "approvalsReferred": "approvals_referred",
+    "quarantined": "quarantined",
+}
+
+
+class ProjectorMetrics:
+    """Every known label set starts at 0; a rate without traffic is NaN."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._delay = Gauge(
+            "npp_projector_delay_seconds",
+            "Age of the oldest record that the read model does not have yet; 0 when caught up.",
+            ["topic"],
+            registry=registry,
+        )
+        self.records = Counter(
+            "npp_projector_records", "Records projected.", ["topic"], registry=registry
+        )
+        self.skipped = Counter(
+            "npp_projector_skipped_records",
+            "Records that made no row: undecodable, or of an unknown type.",
+            ["topic", "reason"],
+            registry=registry,
+        )
+        self.batch_seconds = Histogram(
+            "npp_projector_batch_seconds",
+            "Folding a batch and writing it to the database.",
+            buckets=BATCH_SECONDS,
+            registry=registry,
+        )
+        self.waits = Counter(
+            "npp_projector_waits",
+            "Pauses because the database or the schema registry did not answer.",
+            registry=registry,
+        )
+        self.halted = Gauge(
+            "npp_projector_halted",
+            "1 when the journal does not fit together: nothing is projected any more.",
+            registry=registry,
+        )
+        self.generation = Gauge(
+            "npp_projector_generation", "Generation of the read model.", registry=registry
+        )
+        for topic in TOPICS:
+            self._delay.labels(topic)
+            self.records.labels(topic)
+            for why in SKIPPED:
+                self.skipped.labels(topic, why)
+        self._business(registry)
+
+    def _business(self, registry: CollectorRegistry) -> None:
+        self._rate = Gauge(
+            "npp_business_rate",
+            "Share over the last 5 minutes (success) or the last hour; NaN at zero traffic.",
+            ["kind"],
+            registry=registry,
+        )
+        self._rate_count = Gauge(
+            "npp_business_rate_count",
+            "What the rate is a share of; below 20 nobody is alerted.",
+            ["kind"],
+            registry=registry,
+        )
+        self._hour = Gauge(
+            "npp_business_last_hour", "Decided in the last hour.", ["kind"], registry=registry
+        )
+        self._failed = Gauge(
+            "npp_business_failed_last_hour",
+            "Attempts that failed in the last hour, cancelled ones left out.",
+            ["reason", "source"],
+            registry=registry,
+        )
+        self._latency = Gauge(
+            "npp_business_rail_latency_seconds",
+            "Mean time to the rail's technical answer over the last 5 minutes.",
+            registry=registry,
+        )
+        self._slow_now = Gauge(
+            "npp_business_rail_slow_in_a_row",
+            "How many of the last five rail requests were slow, from the last one backwards.",
+            registry=registry,
+        )
+        self.slow_fives = Counter(
+            "npp_business_rail_slow_fives",
+            "Each fifth rail request in a row that took more than 1 s.",
+            registry=registry,
+        )
+        self._stuck = Gauge(
+            "npp_payments_overdue",
+            "Payments that wait too long for the rail: 5 minutes ATTENTION, 10 ESCALATED.",
+            ["state", "level"],
+            registry=registry,
+        )
+        self._queue = Gauge(
+            "npp_read_model_queue",
+            "What waits for people.",
+            ["kind"],
+            registry=registry,
+        )
+        self._state = Gauge(
+            "npp_read_model_payments", "Payments by state.", ["state"], registry=registry
+        )
+        self._money = Gauge(
+            "npp_read_model_money_outcomes",
+            "Payments by what became of their money.",
+            ["outcome"],
+            registry=registry,
+        )
+        for kind in minutes.RATES:
+            self._rate.labels(kind).set(float("nan"))
+            self._rate_count.labels(kind)
+        for kind in COUNTED:
+            self._hour.labels(kind)
+        for reason in FailureReason:
+            for source in SOURCES:
+                self._failed.labels(reason.value, source)
+        self.stuck({})
+        self.counts({})
+
+    def watch_delay(self, delay_s: Callable[[str], float]) -> None:
+        """Ask at each scrape: a loop that hangs must not hide it."""
+        for topic in TOPICS:
+            self._delay.labels(topic).set_function(_of(delay_s, topic))
+
+    def business(self, buckets: minutes.Buckets, now_ms: int) -> None:
+        """Show the rates and counts of these buckets."""
+        for kind, rate in minutes.rates(buckets, now_ms).items():
+            self._rate.labels(kind).set(_value(rate))
+            self._rate_count.labels(kind).set(rate.whole)
+        hour = minutes.total(minutes.window(buckets, now_ms, minutes.HOUR_MINUTES))
+        for kind in COUNTED:
+            self._hour.labels(kind).set(getattr(hour, kind))
+        for reason in FailureReason:
+            for source in SOURCES:
+                count = hour.failed.get(f"{reason.value}/{source}", 0)
+                self._failed.labels(reason.value, source).set(count)
+        recent = minutes.total(minutes.window(buckets, now_ms, minutes.SUCCESS_MINUTES))
+        self._latency.set(mean_latency_s(recent))
+        self._slow_now.set(minutes.slow_in_a_row(hour.latencies))
+
+    def counts(self, counts: Mapping[str, int]) -> None:
+        """Show what `Reader.counts` gives."""
+        for name, kind in QUEUES.items():
+            self._queue.labels(kind).set(counts.get(name, 0))
+        for state in State:
+            self._state.labels(state.value).set(counts.get(f"state:{state.value}", 0))
+        for outcome in MoneyOutcome:
+            self._money.labels(outcome.value).set(counts.get(f"money:{outcome.value}", 0))
+
+    def stuck(self, stuck: Mapping[tuple[str, str], int]) -> None:
+        """Show how many payments wait too long, by state and level."""
+        for state in STUCK_STATES:
+            for level in LEVELS:
+                self._stuck.labels(state, level).set(stuck.get((state, level), 0))
+
+
+def mean_latency_s(figures: Figures) -> float:
+    """Mean rail latency; NaN when there was no request."""
+    count = sum(figures.histogram)
+    return figures.latency_ms_sum / count / 1_000 if count else float("nan")
+
+
+def _value(rate: Rate) -> float:
+    value = rate.value
+    return float("nan") if value is None else value
+
+
+def _of(delay_s: Callable[[str], float], topic: str) -> Callable[[], float]:
+    return lambda: delay_s(topic)

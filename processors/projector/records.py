@@ -1,0 +1,245 @@
+"""Everything beside the journal as rows of the read model: outcomes, operators' commands, the audit
+topic, control, quarantine, checkpoints.
+
+Pure. Text that came from outside stays as it is: the database's side makes it storable.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from control import quarantine
+from control.fold import PERSONS_SEEN_MAX, Control
+from core import records
+from core.values import payment_id_of_external_ref, same_person
+from engine.records import LogRecord
+from readmodel import audit_rows, rows
+
+INT64_MAX: Final = 2**63 - 1
+INT32_MAX: Final = 2**31 - 1
+PAYMENT_ID: Final = re.compile(rb"pi_[a-z2-7]{26}")
+
+# -- outcomes ---
+
+
+def outcome_row(at: LogRecord, outcome: records.Outcome) -> rows.OutcomeRow:
+    """What became of an input."""
+    cause = outcome.cause
+    return rows.OutcomeRow(
+        at.partition,
+        at.offset,
+        outcome.payment_intent_id,
+        cause.topic,
+        cause.partition,
+        cause.offset,
+        cause.command_id,
+        outcome.input_type,
+        outcome.result,
+        outcome.code,
+        outcome.rule,
+        outcome.sentence,
+        outcome.decided_at,
+        outcome.from_sequence,
+        outcome.to_sequence,
+        at.value or b"",
+    )
+
+
+# -- control ---
+
+_TIMES: Final = (
+    "recorded_at",
+    "activated_at",
+    "stopped_at",
+    "requested_at",
+    "confirmed_at",
+    "passed_at",
+    "done_at",
+)
+_CONTROL_ACTIONS: Final[dict[type, str]] = {
+    records.RuleSetActivated: "ACTIVATE_RULES",
+    records.ProcessingStopped: "STOP",
+    records.ResumeRequested: "REQUEST_RESUME",
+    records.ResumeConfirmed: "CONFIRM_RESUME",
+    records.RedriveRequested: "REQUEST_REDRIVE",
+    records.RedriveConfirmed: "CONFIRM_REDRIVE",
+    records.RecoverRequested: "REQUEST_RECOVER",
+    records.RecoverConfirmed: "CONFIRM_RECOVER",
+    records.UnparkRequested: "REQUEST_RESUME_PROCESSING",
+}
+
+
+class ControlFold:
+    """Folds control as those do who obey it, so that the audit says what a record brought about.
+
+    It has to see the topic from its first record on.
+    """
+
+    def __init__(self) -> None:
+        self._control = Control(_undecoded)
+        self._redrives: dict[str, records.RedriveRequested] = {}
+        self._recovers: dict[str, records.RecoverRequested] = {}
+
+    def partitions(self) -> int | None:
+        """Partitions of the journal as recorded for life, once they are."""
+        return None if self._control.cluster is None else self._control.cluster.partitions
+
+    def before(self, offset: int, record: object) -> None:
+        """A record that the model has already."""
+        self._remember(record)
+        self._control.apply_record(offset, record)
+
+    def fold(self, at: LogRecord, record: Any, batch: rows.Batch) -> None:
+        """Add the rows of one record."""
+        refusal = self._refusal(record)
+        self.before(at.offset, record)
+        actor = getattr(record, "actor", None)
+        when = next((getattr(record, n) for n in _TIMES if hasattr(record, n)), at.timestamp_ms)
+        batch.control.append(
+            rows.ControlRow(at.offset, type(record).__name__, when, actor, at.value or b"")
+        )
+        if isinstance(record, records.RedriveDone):
+            batch.redriven += self._redriven(record)
+        action = _CONTROL_ACTIONS.get(type(record))
+        if action is not None:
+            batch.audit.append(_control_audit(at, record, action, when, refusal))
+
+    def _remember(self, record: object) -> None:
+        match record:
+            case records.RedriveRequested():
+                _keep(self._redrives, record.request_id, record)
+            case records.RecoverRequested():
+                _keep(self._recovers, record.request_id, record)
+
+    def _redriven(self, done: records.RedriveDone) -> list[tuple[int, int, str]]:
+        """What was put back: all of them; of a request refused on its way, the first."""
+        request = self._redrives.get(done.request_id)
+        if request is None:
+            return []
+        name = done.request_id
+        offsets = sorted(set(request.offsets))
+        if done.refused is not None:
+            offsets = offsets[: max(0, done.redriven)]
+        return [(request.partition, offset, name) for offset in offsets]
+
+    def _refusal(self, record: object) -> str | None:
+        """Why those who obey pass over this confirmation, or None."""
+        match record:
+            case records.ResumeConfirmed():
+                return self._control.resume_refusal(record)
+            case records.RedriveConfirmed():
+                return _two_persons(self._redrives.get(record.request_id), record.actor)
+            case records.RecoverConfirmed():
+                return _two_persons(self._recovers.get(record.request_id), record.actor)
+        return None
+
+
+def _two_persons(
+    request: records.RedriveRequested | records.RecoverRequested | None, actor: str
+) -> str | None:
+    if request is None:
+        return "nobody asked for it"
+    if same_person(request.actor, actor):
+        return "the person who asked can not confirm: a second person has to"
+    return None
+
+
+def _keep(memory: dict[str, Any], name: str, record: object) -> None:
+    """Bounded as the fold of those who obey: the oldest request is forgotten."""
+    if len(memory) >= PERSONS_SEEN_MAX:
+        del memory[next(iter(memory))]
+    memory[name] = record
+
+
+def _undecoded(topic: str, value: bytes) -> object:
+    raise ValueError("records are given decoded")
+
+
+def _control_audit(
+    at: LogRecord, record: Any, action: str, when: int, refusal: str | None
+) -> rows.AuditRow:
+    about: str | None = getattr(record, "payment_intent_id", None)
+    extra = {
+        name: _plain(getattr(record, name))
+        for name in record.__struct_fields__
+        if name not in (*_TIMES, "actor", "reason") and getattr(record, name) is not None
+    }
+    return rows.AuditRow(
+        audit_id=f"c-{at.partition}-{at.offset}",
+        at=when,
+        operator_id=record.actor,
+        roles="",
+        token_id=None,
+        action=action,
+        payment_intent_id=(payment_id_of_external_ref(about or "") or about),
+        reason=getattr(record, "reason", None),
+        approval_id=None,
+        command_id=None,
+        result=audit_rows.DONE if refusal is None else audit_rows.REFUSED,
+        code=None,
+        rule=None,
+        sentence=refusal,
+        from_sequence=None,
+        to_sequence=None,
+        detail=audit_rows.detail(extra),
+    )
+
+
+def _plain(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+# -- quarantine and checkpoints ---
+
+
+def quarantine_row(at: LogRecord) -> rows.QuarantineRow:
+    """A quarantined record; one whose headers are not ours is kept as UNDECODABLE."""
+    try:
+        why = quarantine.parse(at.headers)
+        if not -1 <= why.offset <= INT64_MAX or not -1 <= why.partition <= INT32_MAX:
+            raise ValueError("its origin is no place on a log")
+    except ValueError as error:
+        why = quarantine.Quarantined(
+            reason=quarantine.UNDECODABLE,
+            detail=f"its own headers can not be read: {error}",
+            topic="",
+            partition=-1,
+            offset=-1,
+            timestamp_ms=at.timestamp_ms,
+            original=[],
+        )
+    return rows.QuarantineRow(
+        partition=at.partition,
+        offset=at.offset,
+        reason=why.reason,
+        detail=why.detail,
+        origin_topic=why.topic,
+        origin_partition=why.partition,
+        origin_offset=why.offset,
+        at=at.timestamp_ms,
+        key=at.key,
+        value=at.value,
+        headers=msgspec.msgpack.encode(at.headers),
+        payment_intent_id=_payment_of_key(at.key),
+    )
+
+
+def _payment_of_key(key: bytes | None) -> str | None:
+    if key is None or PAYMENT_ID.fullmatch(key) is None:
+        return None
+    return key.decode()
+
+
+def checkpoint_row(at: LogRecord, checkpoint: records.Checkpoint) -> rows.CheckpointRow:
+    """A checkpoint and where it stands."""
+    return rows.CheckpointRow(
+        checkpoint.partition,
+        checkpoint.number,
+        checkpoint.from_offset,
+        checkpoint.to_offset,
+        at.offset,
+        at.value or b"",
+    )

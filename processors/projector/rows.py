@@ -1,0 +1,172 @@
+"""Rows of a payment, its events, approvals, conflicts and identifiers. Pure: what a fold has worked
+out, under the names of the read model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from core.header import EventHeader
+from core.payment import events as e
+from core.payment import state as payment_state
+from core.payment.corrupt import CorruptHistory
+from core.payment.state import Payment
+from readmodel import rows
+
+REQUESTED: Final = "REQUESTED"
+
+
+class JournalEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event with its bytes and where it stands."""
+
+    partition: int
+    offset: int
+    raw: bytes
+    event: e.Event
+
+
+class Standing(msgspec.Struct):
+    """A payment as folded so far, and its rows that hold more than the packed state."""
+
+    payment: Payment
+    head: bytes
+    partition: int
+    attention_since: int | None
+    approvals: dict[str, rows.ApprovalRow]
+    conflicts: dict[str, rows.ConflictRow]
+
+
+def payment_row(standing: Standing) -> rows.PaymentRow:
+    """The payment's row."""
+    payment = standing.payment
+    return rows.PaymentRow(
+        payment_intent_id=payment.payment_intent_id,
+        source=payment.source,
+        idempotency_key=payment.idempotency_key,
+        state=payment.state,
+        reason=payment.reason,
+        money_outcome=payment_state.money_outcome(payment),
+        amount=payment.amount,
+        currency=payment.currency,
+        attempt=len(payment.attempts),
+        external_ref=payment_state.current_external_ref(payment),
+        funds=payment_state.current_funds(payment),
+        sequence=payment.sequence,
+        head_hash=standing.head,
+        created_at=payment.created_at,
+        decided_at=payment.decided_at,
+        last_lifecycle_event=payment.last_lifecycle_event,
+        overdue=payment_state.overdue(payment),
+        open_conflicts=payment_state.open_conflicts(payment),
+        needs_attention=standing.attention_since is not None,
+        attention_since=standing.attention_since,
+        waiting_for_person=payment_state.waiting_for_person(payment),
+        parked=payment.parked,
+        end_to_end_id=payment.end_to_end_id,
+        service=payment.service,
+        uetr=payment.uetr,
+        customer_id=payment.customer_id,
+        rule_set=payment.rule_set,
+        partition=standing.partition,
+        snapshot=payment_state.pack(payment),
+    )
+
+
+def event_row(
+    each: JournalEvent, header: EventHeader, from_state: str | None, digest: bytes
+) -> rows.EventRow:
+    """The event's row, its bytes included."""
+    cause = header.cause
+    return rows.EventRow(
+        header.payment_intent_id,
+        header.sequence,
+        each.partition,
+        each.offset,
+        type(each.event).__name__,
+        header.decided_at,
+        from_state,
+        header.state_after,
+        header.attempt,
+        cause.topic,
+        cause.partition,
+        cause.offset,
+        cause.command_id,
+        header.approval_id,
+        digest,
+        each.raw,
+    )
+
+
+def identifiers_of(event: e.Event) -> Iterable[tuple[str, str]]:
+    """(kind, value) of everything in this event that a payment can be found by."""
+    if type(event) is e.PaymentAttemptCreated:
+        yield "externalRef", event.external_ref
+        return
+    message_id = getattr(event, "rail_message_id", None)
+    if message_id:
+        yield "railMessageId", message_id
+    transaction_id = getattr(event, "transaction_id", None)
+    if transaction_id:
+        yield "transactionId", transaction_id
+
+
+def approval_row(standing: Standing, event: e.Event, approval_id: str) -> rows.ApprovalRow:
+    """The approval after `event`, whose state `evolve` has just worked out."""
+    header = event.header
+    if isinstance(event, e.OperatorActionRequested):
+        return rows.ApprovalRow(
+            payment_intent_id=header.payment_intent_id,
+            approval_id=approval_id,
+            action=event.action,
+            attempt=header.attempt,
+            phase=event.phase,
+            requester=event.requester,
+            text=event.text,
+            status=REQUESTED,
+            requested_at=header.decided_at,
+            expires_at=event.expires_at,
+            decided_at=None,
+            decided_by=None,
+            failure_reason=event.failure_reason,
+            conflict_id=event.conflict_id,
+            verdict=event.verdict,
+            amount=event.amount,
+        )
+    before = standing.approvals.get(approval_id)
+    now = next((a for a in standing.payment.approvals if a.id == approval_id), None)
+    if before is None or now is None:
+        raise CorruptHistory(f"no approval {approval_id} at sequence {header.sequence}")
+    if isinstance(event, e.OperatorActionApproved | e.OperatorActionRejected):
+        return msgspec.structs.replace(
+            before,
+            status=now.status,
+            expires_at=now.expires_at,
+            decided_at=header.decided_at,
+            decided_by=event.decided_by,
+        )
+    return msgspec.structs.replace(before, status=now.status)
+
+
+def conflict_row(
+    standing: Standing, event: e.ReconciliationRequired | e.ReconciliationResolved
+) -> rows.ConflictRow:
+    """The conflict after `event`."""
+    header = event.header
+    if isinstance(event, e.ReconciliationRequired):
+        return rows.ConflictRow(
+            payment_intent_id=header.payment_intent_id,
+            conflict_id=event.conflict_id,
+            kind=event.kind,
+            attempt=header.attempt,
+            detail=event.detail,
+            opened_at=header.decided_at,
+            resolved_at=None,
+            verdict=None,
+        )
+    before = standing.conflicts.get(event.conflict_id)
+    if before is None:
+        raise CorruptHistory(f"no conflict {event.conflict_id} at sequence {header.sequence}")
+    return msgspec.structs.replace(before, resolved_at=header.decided_at, verdict=event.verdict)

@@ -1,0 +1,87 @@
+"""Watches for transactions on the journal that nobody ends.
+
+A broker should abort a transaction when its time is over. One that it forgets keeps the last stable
+offset where it is for ever: nobody reads what is written after it, and no process says why
+(docs/decisions/0013-lost-clients.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+import structlog
+from prometheus_client import CollectorRegistry, Gauge
+
+from engine.clients.stalled_partitions import Standing
+from engine.clock import Clock
+from engine.errors import EngineError
+
+log = structlog.get_logger("npp.hanging")
+
+LOOK_EVERY_S: Final = 5.0
+HANGING_AFTER_S: Final = 60.0  # the processors' transactions end within 10 s
+
+Name = tuple[str, int]  # topic and partition
+
+
+class Ends(Protocol):
+    """The part of engine.clients.reader.LogEnds that is needed."""
+
+    def high(self, partitions: Sequence[Name]) -> Mapping[Name, int]:
+        """High watermarks. Raises EngineError."""
+
+    def stable(self, partitions: Sequence[Name]) -> Mapping[Name, int]:
+        """Last stable offsets. Raises EngineError."""
+
+
+class HangingMetrics:
+    """What the last look found."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.open = Gauge(
+            "npp_journal_open_transaction_seconds",
+            "For how long a transaction of the journal has been seen open, the oldest one; nobody "
+            "reads what is written after it.",
+            registry=registry,
+        )
+
+
+class HangingWatch:
+    """Looks every LOOK_EVERY_S at the partitions of one topic."""
+
+    def __init__(
+        self, ends: Ends, places: Sequence[Name], clock: Clock, metrics: HangingMetrics
+    ) -> None:
+        self._ends = ends
+        self._places = places
+        self._clock = clock
+        self._looked_s = float("-inf")
+        self._standing = Standing()
+        self._metrics = metrics
+
+    def look_if_due(self) -> None:
+        """Compare last stable offsets with high watermarks, at most once in LOOK_EVERY_S. A cluster
+        that does not say keeps the last answer."""
+        now_s = self._clock.monotonic_s()
+        elapsed_s = now_s - self._looked_s
+        if elapsed_s < LOOK_EVERY_S:
+            return
+        self._looked_s = now_s
+        try:
+            high = self._ends.high(self._places)  # first: what ends meanwhile is not open
+            stable = self._ends.stable(self._places)
+        except EngineError as error:
+            log.warning("transactions_not_seen", error=str(error))
+            return
+        before = self._standing.longest()
+        self._standing.look(stable, high, min(elapsed_s, 2 * LOOK_EVERY_S))
+        self._metrics.open.set(self._standing.longest())
+        if before < HANGING_AFTER_S <= self._standing.longest():
+            for (topic, partition), seconds in self._standing.seconds.items():
+                if seconds >= HANGING_AFTER_S:
+                    log.critical(
+                        "transaction_hangs", topic=topic, partition=partition,
+                        offset=stable[topic, partition], seconds=round(seconds),
+                        do="kafka-transactions.sh find-hanging, then abort: docs/runbook.md",
+                    )  # fmt: skip

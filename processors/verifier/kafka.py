@@ -1,0 +1,136 @@
+"""The verifier's log on Kafka: one transactional producer, a reader without a group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from engine.clients.partition_errors import PartitionErrors
+from engine.clients.reader import LogEnds, PartitionReader, read_all
+from engine.clock import Clock
+from engine.errors import Abort, EngineError, Exit, Rebuild
+from engine.loop.transaction import Status, TransactionalProducer, TransactionSettings
+from engine.records import LogRecord
+from processors.verifier.partition import RawCheckpoint
+from processors.verifier.process import Publication
+from schemas.topology import CHECKPOINTS, CONTROL, EVENTS
+
+TRANSACTIONAL_ID: Final = "npp-verifier-journal"  # one for the whole journal: nobody else can sign
+READER: Final = "verifier"
+READ_COUNT: Final = 5_000
+READ_AT_ONCE_MAX: Final = 50_000  # checkpoints of 250 bytes; more are read partition by partition
+
+
+class KafkaVerifierLog:
+    """See processors.verifier.process.VerifierLog. `connection`: the client's own configuration."""
+
+    def __init__(
+        self, connection: Mapping[str, Any], clock: Clock, errors: PartitionErrors
+    ) -> None:
+        self._errors = errors.of(READER)
+        self._connection = connection
+        self._clock = clock
+        self._ends = LogEnds(connection, clock)
+        self._producer: TransactionalProducer | None = None
+        self._reader: PartitionReader | None = None
+        self._count = 0
+
+    def take(self) -> None:
+        if self._producer is not None:
+            self._producer.destroy()
+        self._producer = TransactionalProducer(
+            self._connection, TRANSACTIONAL_ID, self._clock, TransactionSettings()
+        )
+        self._producer.init()
+
+    def partitions(self) -> int:
+        counts = self._ends.partition_counts([EVENTS, CHECKPOINTS])
+        if not 0 < counts[EVENTS] == counts[CHECKPOINTS]:
+            raise Exit(
+                "PARTITION_COUNT",
+                f"the journal has {counts[EVENTS]} partitions, the checkpoints "
+                f"{counts[CHECKPOINTS]}: run `npp topics apply`",
+            )
+        self._count = counts[EVENTS]
+        return self._count
+
+    def bounds(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        names = [(topic, number) for number in range(self._count)]
+        low, high = self._ends.low(names), self._ends.high(names)
+        return {number: (low[topic, number], high[topic, number]) for _, number in names}
+
+    def checkpoints(self, starts: Mapping[int, int]) -> Mapping[int, Iterator[RawCheckpoint]]:
+        names = [(CHECKPOINTS, number) for number in starts]
+        ends = {number: end for (_, number), end in self._ends.high(names).items()}
+        if sum(max(ends[number] - start, 0) for number, start in starts.items()) > READ_AT_ONCE_MAX:
+            return {
+                number: self._raw({number: start}, {number: ends[number]})
+                for number, start in starts.items()
+            }
+        found: dict[int, list[RawCheckpoint]] = {number: [] for number in starts}
+        for record in self._records(starts, ends):
+            found[record.partition].append((record.offset, record.value or b""))
+        return {number: iter(records) for number, records in found.items()}
+
+    def control(self, start: int) -> Sequence[tuple[int, bytes]]:
+        if start >= self._ends.stable([(CONTROL, 0)])[CONTROL, 0]:
+            return ()
+        read = read_all(
+            self._connection, CONTROL, start={0: start}, partitions=[0], clock=self._clock
+        )
+        return [(r.offset, r.value) for records in read for r in records if r.value is not None]
+
+    def _raw(self, starts: Mapping[int, int], ends: Mapping[int, int]) -> Iterator[RawCheckpoint]:
+        for record in self._records(starts, ends):
+            yield record.offset, record.value or b""
+
+    def _records(self, starts: Mapping[int, int], ends: Mapping[int, int]) -> Iterator[LogRecord]:
+        for records in read_all(
+            self._connection,
+            CHECKPOINTS,
+            start=starts,
+            ends=ends,
+            partitions=sorted(starts),
+            clock=self._clock,
+        ):
+            yield from records
+
+    def follow(self, start: Mapping[int, int]) -> None:
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = PartitionReader(self._connection, EVENTS, start, errors=self._errors)
+
+    def poll(self, wait_s: float) -> tuple[Mapping[int, Sequence[LogRecord]], Mapping[int, int]]:
+        if self._reader is None:
+            raise ValueError("follow comes before poll")
+        return self._reader.read(READ_COUNT, wait_s)
+
+    def publish(self, records: Sequence[Publication]) -> list[int]:
+        producer = self._producer
+        if producer is None:
+            raise ValueError("take comes before publish")
+        places = {(topic, number): at for at, (topic, number, _, _) in enumerate(records)}
+        if len(places) != len(records):
+            raise ValueError("one record a partition in one transaction")
+        try:
+            producer.begin()
+            producer.produce(
+                [(topic, value, key, number, None) for topic, number, key, value in records], places
+            )
+            acknowledged = producer.commit()
+        except Exit:
+            raise
+        except EngineError as error:
+            # Whatever it was: a new producer takes the id, and the topic says what became of it.
+            raise Rebuild(error.code, error.detail) from error
+        if producer.status is not Status.READY or len(acknowledged) != len(places):
+            raise Abort("UNACKNOWLEDGED", "a record was committed without its offset")
+        return [acknowledged[topic, number] for topic, number, _, _ in records]
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        if self._producer is not None:
+            self._producer.destroy()
+            self._producer = None

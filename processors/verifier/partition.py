@@ -1,0 +1,226 @@
+"""Verification of one journal partition: its chain, its checkpoints, and the next one to sign.
+
+No Kafka and no clock. A partition with a problem goes on being verified and is never signed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from core.records import Checkpoint
+from core.recovery_point import Ground, is_void
+from evidence import checkpoints
+from evidence.chain import Break, ChainChecker, Head
+from evidence.checkpoints import CheckpointChain, CheckpointProblem, Range, Sealed
+from evidence.keys import Keyring
+from processors.verifier.store import Mark, VerifierStore
+
+UNSIGNED_HEADS_MAX: Final = 100_000  # past a break they are moved to disk: 100,000 of 150 bytes
+LOG_TAIL_LOST: Final = "LOG_TAIL_LOST"
+LOG_START_LOST: Final = "LOG_START_LOST"
+
+Problem = Break | CheckpointProblem
+RawCheckpoint = tuple[int, bytes]  # offset on the checkpoint topic, raw value
+
+
+class PartitionVerifier:
+    """Heads of one partition, from the last checkpoint of the own store on."""
+
+    def __init__(
+        self,
+        partition: int,
+        *,
+        store: VerifierStore,
+        keyring: Keyring,
+        decode: Callable[[bytes], Checkpoint],
+        partition_of: Callable[[bytes], int] | None = None,
+        grounds: Sequence[Ground] = (),
+    ) -> None:
+        self.partition = partition
+        self.problem: Problem | None = None  # the first one; from then on nothing is signed
+        self.next_offset = 0
+        self.events_unsigned = 0
+        self.verified_offset = -1
+        self._store = store
+        self._decode = decode
+        self._fresh: dict[str, Head] = {}
+        self._touched = Range()
+        self._recorded: Iterator[RawCheckpoint] = iter(())
+        self._awaited: tuple[int, Sealed] | None = (
+            None  # on the topic, not yet confirmed by the log
+        )
+        self._mark = store.mark(partition)
+        if self._mark is not None and is_void(decode(self._mark.raw), grounds):
+            store.forget(partition)  # heads of events that have vanished: from offset zero again
+            self._mark = None
+        self._seen: RawCheckpoint | None = None  # the topic's last checkpoint that was good
+        self._checker = ChainChecker(partition, self, partition_of=partition_of)
+        self._chain = CheckpointChain(partition, keyring, grounds=grounds)
+
+    # -- the checker's heads -----------------------------------------------------------------------
+
+    def get(self, payment: str) -> Head | None:
+        """See evidence.chain.Heads."""
+        return self._fresh.get(payment) or self._store.get(self.partition, payment)
+
+    def put(self, payment: str, head: Head) -> None:
+        """See evidence.chain.Heads."""
+        self._fresh[payment] = head
+        self._touched.touch(payment, head.sequence, head.hash)
+
+    # -- where to begin ----------------------------------------------------------------------------
+
+    def topic_offset(self) -> int:
+        """From where the checkpoint topic has to be read: its last good one, or the beginning."""
+        if self._seen is not None:
+            return self._seen[0]
+        return 0 if self._mark is None else self._mark.topic_offset
+
+    def resume(self, recorded: Iterator[RawCheckpoint]) -> Problem | None:
+        """Compare our last checkpoint with the one on the topic; later ones wait to be confirmed.
+
+        `recorded` gives the topic's checkpoints from `topic_offset` on, up to its end.
+        """
+        self._store.clear_unsigned(self.partition)
+        self._recorded = recorded
+        if self._mark is not None:
+            own = Sealed(self._decode(self._mark.raw), self._mark.raw)
+            self._chain.last = self._chain.covering = own
+            self._seen = (self._mark.topic_offset, own.raw)
+            self.next_offset = own.checkpoint.to_offset + 1
+            self.verified_offset = own.checkpoint.to_offset
+            found = next(self._recorded, None)
+            if found is None or found[1] != own.raw:
+                kind = checkpoints.MISSING if found is None else checkpoints.ALTERED
+                return self._fail(
+                    kind, own.checkpoint.number, "our last checkpoint is not the one on the topic"
+                )
+        return self._await_next()
+
+    def bounds(self, low: int, end: int) -> Problem | None:
+        """Check the log's own ends: neither its front nor what a checkpoint covers may be gone."""
+        last = self._awaited[1] if self._awaited is not None else self._chain.covering
+        if last is not None and end <= last.checkpoint.to_offset:
+            return self._fail(
+                LOG_TAIL_LOST,
+                last.checkpoint.number,
+                f"the log ends before offset {end}, the checkpoint covers up to "
+                f"{last.checkpoint.to_offset}: committed payments have vanished",
+            )
+        if end < self.next_offset:
+            return self._fail(
+                LOG_TAIL_LOST,
+                0 if last is None else last.checkpoint.number,
+                f"the log ends before offset {end}, it was verified before {self.next_offset}: "
+                "committed payments have vanished",
+            )
+        if low > self.next_offset:
+            return self._fail(
+                LOG_START_LOST, 0, f"the log begins at offset {low}, expected {self.next_offset}"
+            )
+        return None
+
+    # -- following the log -------------------------------------------------------------------------
+
+    def feed(self, offset: int, key: bytes | None, value: bytes | None) -> Problem | None:
+        """The next record of the journal; what is wrong with it, or with a checkpoint before it."""
+        problem = self._confirm(offset - 1)
+        found = self._checker.feed(offset, key, value)
+        self.next_offset, self.verified_offset = offset + 1, offset
+        self.events_unsigned += 1
+        if isinstance(found, Break):
+            self.problem = self.problem or found
+            problem = problem or found
+        if self.problem is not None and len(self._fresh) >= UNSIGNED_HEADS_MAX:
+            self._store.put_unsigned(self.partition, self._fresh)
+            self._fresh.clear()
+            self._touched.clear()
+        return problem
+
+    def reached(self, end: int) -> Problem | None:
+        """Every record below offset `end` has been fed."""
+        return self._confirm(end - 1)
+
+    def _confirm(self, up_to: int) -> Problem | None:
+        """Checkpoints of the topic whose range is wholly read: the log must give their roots."""
+        while (
+            self.problem is None
+            and self._awaited is not None
+            and self._awaited[1].checkpoint.to_offset <= up_to
+        ):
+            at, sealed = self._awaited
+            self.problem = checkpoints.root_problem(sealed.checkpoint, self._touched)
+            if self.problem is None:
+                self._signed(at, sealed)
+                self._await_next()
+            if self.problem is not None:
+                return self.problem
+        return None
+
+    def _await_next(self) -> Problem | None:
+        """The topic's next checkpoint that covers anything; void ones are links only."""
+        self._awaited = None
+        for at, raw in self._recorded:
+            try:
+                sealed = Sealed(self._decode(raw), raw)
+            except ValueError as error:
+                last = self._chain.last
+                number = 1 if last is None else last.checkpoint.number + 1
+                return self._fail(checkpoints.UNREADABLE, number, f"topic offset {at}: {error}")
+            problem = self._chain.feed(sealed)
+            if problem is not None:
+                self.problem = self.problem or problem
+                return problem
+            self._seen = (at, raw)
+            if self._chain.covering is sealed:
+                self._awaited = (at, sealed)
+                return None
+        return None
+
+    # -- signing -----------------------------------------------------------------------------------
+
+    def may_sign(self) -> bool:
+        """Something new, nothing wrong, and every checkpoint of the topic confirmed."""
+        return self.problem is None and self._awaited is None and self.events_unsigned > 0
+
+    def draft(self, signed_at: int, key_id: str) -> Checkpoint:
+        """The next checkpoint over all that was fed since the last, unsigned."""
+        if not self.may_sign():
+            raise ValueError(f"partition {self.partition} has nothing that may be signed")
+        return checkpoints.build(
+            self.partition, self._chain.last, self._touched, self.verified_offset, signed_at,
+            key_id, self._chain.begin(),
+        )  # fmt: skip
+
+    def committed(self, topic_offset: int, sealed: Sealed) -> Problem | None:
+        """Our own checkpoint is on the topic: checked like anybody's, then written to the store."""
+        problem = self._chain.feed(sealed)
+        if problem is not None:
+            self.problem = problem
+            return problem
+        self._signed(topic_offset, sealed)
+        return None
+
+    def expected_last(self) -> RawCheckpoint | None:
+        """The last good checkpoint and where it must stand on the topic, with nothing after it."""
+        return self._seen
+
+    def foreign_checkpoint(self, at: int, why: str) -> Problem:
+        """The topic's last checkpoint is not ours."""
+        last = self._chain.last
+        number = 0 if last is None else last.checkpoint.number
+        return self._fail(checkpoints.ALTERED, number, f"topic offset {at}: {why}")
+
+    def _signed(self, at: int, sealed: Sealed) -> None:
+        self._mark = Mark(at, sealed.raw)
+        self._seen = (at, sealed.raw) if self._seen is None or self._seen[0] < at else self._seen
+        self._store.commit(self.partition, self._mark, self._fresh)
+        self._fresh.clear()
+        self._touched.clear()
+        self.events_unsigned = 0
+
+    def _fail(self, kind: str, number: int, difference: str) -> Problem:
+        problem = CheckpointProblem(kind, self.partition, number, difference)
+        self.problem = self.problem or problem
+        return problem

@@ -1,0 +1,242 @@
+"""Everybody else's side: reads of the current generation, which it follows when that changes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+from sqlalchemy import Select
+
+from engine.clock import Clock
+from readmodel import lists, rows
+from readmodel.database.session import Session
+from readmodel.database.statements import STRUCTS, decoder
+from readmodel.database.store import Store
+from readmodel.database.texts import to_stored
+from readmodel.lists import Condition, Listing, checked
+from readmodel.ports import AuditFilter, Page, PaymentFilter, ReadModelDown
+from readmodel.writer import offsets_in
+
+Row = TypeVar("Row", bound=msgspec.Struct)
+
+FOLLOW_S: Final = 0.5  # how old the knowledge of the current generation may be
+
+
+class DatabaseReader:
+    """A `ports.Reader`, for many threads."""
+
+    def __init__(self, store: Store, clock: Clock, journal: str) -> None:
+        self._store = store
+        self._clock = clock
+        self._journal = journal
+        self._sql = store.statements.named
+        self._decode = {struct: decoder(name) for name, struct in STRUCTS.items()}
+        self._payment: Callable[[Any], rows.PaymentRow] = self._decode[rows.PaymentRow]
+        self._turn = threading.Lock()
+        self._session: Session | None = None
+        self._generation = 0
+        self._looked_s = float("-inf")
+
+    def close(self) -> None:
+        """Closes the connections that are not in use."""
+        with self._turn:
+            if self._session is not None:
+                self._session.engine.dispose()
+            self._session = None
+            self._generation = 0
+            self._looked_s = float("-inf")
+
+    @property
+    def generation(self) -> int:
+        """The one it reads now."""
+        self._current()
+        return self._generation
+
+    def payment(self, payment_intent_id: str) -> rows.PaymentRow | None:
+        found = self._current().one(
+            self._sql["payment"], {"payment_intent_id": to_stored(payment_intent_id)}
+        )
+        return None if found is None else self._payment(found)
+
+    def payments(self, wanted: PaymentFilter, limit: int, cursor: str | None) -> Page:
+        conditions = lists.payment_conditions(wanted, self._widths(wanted))
+        return self._page(lists.PAYMENT_LIST, conditions, limit, cursor)
+
+    def events(self, payment_intent_id: str, after: int, limit: int) -> list[rows.EventRow]:
+        return self._rows(
+            "events", rows.EventRow, payment_intent_id=payment_intent_id, after=after, limit=limit
+        )
+
+    def events_since(
+        self, offsets: Mapping[int, int], limit: int, payment_intent_id: str | None
+    ) -> list[rows.EventRow]:
+        found: list[rows.EventRow] = []
+        for partition, from_offset in sorted(offsets.items()):
+            rest = checked(limit) - len(found)
+            if rest == 0:
+                break
+            asked: dict[str, Any] = {
+                "partition": partition,
+                "from_offset": from_offset,
+                "limit": rest,
+            }
+            if payment_intent_id is None:
+                found += self._rows("events_since", rows.EventRow, **asked)
+            else:
+                asked["payment_intent_id"] = payment_intent_id
+                found += self._rows("payment_events_since", rows.EventRow, **asked)
+        return found
+
+    def event_at(self, topic: str, partition: int, offset: int) -> rows.EventRow | None:
+        if topic == self._journal:
+            return self._row("event_at_place", rows.EventRow, partition=partition, offset=offset)
+        return self._row(
+            "event_caused_at", rows.EventRow, topic=topic, partition=partition, offset=offset
+        )
+
+    def outcomes(self, payment_intent_id: str, limit: int) -> list[rows.OutcomeRow]:
+        return self._rows(
+            "outcomes", rows.OutcomeRow, payment_intent_id=payment_intent_id, limit=limit
+        )
+
+    def outcome_of(self, command_id: str) -> rows.OutcomeRow | None:
+        return self._row("outcome_of", rows.OutcomeRow, command_id=command_id)
+
+    def violations(self, since: int, until: int, limit: int, cursor: str | None) -> Page:
+        conditions = lists.violation_conditions(since, until)
+        return self._page(lists.VIOLATION_LIST, conditions, limit, cursor)
+
+    def find(self, value: str, limit: int) -> list[tuple[str, str]]:
+        asked = {
+            "value": to_stored(value),
+            "small": to_stored(value.lower()),
+            "capitals": to_stored(value.upper()),
+            "limit": checked(limit),
+        }
+        return [(kind, each) for kind, each in self._current().all(self._sql["find"], asked)]
+
+    def approvals(
+        self, payment_intent_id: str | None, status: str | None, limit: int, cursor: str | None
+    ) -> Page:
+        now = self._clock.now_ms()
+        conditions = lists.approval_conditions(payment_intent_id, status, now)
+        page = self._page(lists.APPROVAL_LIST, conditions, limit, cursor)
+        return Page([lists.as_of(row, now) for row in page.items], page.next)
+
+    def conflicts(
+        self, payment_intent_id: str | None, open_only: bool, limit: int, cursor: str | None
+    ) -> Page:
+        conditions = lists.conflict_conditions(payment_intent_id, open_only)
+        return self._page(lists.CONFLICT_LIST, conditions, limit, cursor)
+
+    def attention(self, limit: int, cursor: str | None) -> Page:
+        conditions = lists.payment_conditions(PaymentFilter(needs_attention=True), {})
+        return self._page(lists.ATTENTION_LIST, conditions, limit, cursor)
+
+    def quarantine(
+        self,
+        reason: str | None,
+        payment_intent_id: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> Page:
+        conditions = lists.quarantine_conditions(reason, payment_intent_id)
+        return self._page(lists.QUARANTINE_LIST, conditions, limit, cursor)
+
+    def quarantined(self, partition: int, offset: int) -> rows.QuarantineRow | None:
+        return self._row("quarantined", rows.QuarantineRow, partition=partition, offset=offset)
+
+    def audit(self, wanted: AuditFilter, limit: int, cursor: str | None) -> Page:
+        return self._page(lists.AUDIT_LIST, lists.audit_conditions(wanted), limit, cursor)
+
+    def checkpoint_over(self, partition: int, offset: int) -> rows.CheckpointRow | None:
+        return self._row("checkpoint_over", rows.CheckpointRow, partition=partition, offset=offset)
+
+    def leaves(
+        self, partition: int, from_offset: int, to_offset: int
+    ) -> list[tuple[str, int, bytes]]:
+        asked = {"partition": partition, "from_offset": from_offset, "to_offset": to_offset}
+        last: dict[str, tuple[str, int, bytes]] = {
+            row[0]: tuple(row) for row in self._current().all(self._sql["leaves"], asked)
+        }
+        return [last[each] for each in sorted(last)]
+
+    def control(self, after: int, limit: int) -> list[rows.ControlRow]:
+        return self._rows("control", rows.ControlRow, after=after, limit=limit)
+
+    def minutes(self, since: int, until: int) -> list[rows.MinuteRow]:
+        return self._rows("minutes", rows.MinuteRow, since=since, until=until)
+
+    def counts(self) -> Mapping[str, int]:
+        found = self._current().all(self._sql["counts"], {"now": self._clock.now_ms()})
+        return {"attention": 0, "waitingForPerson": 0, **dict(found)}
+
+    def projected(self) -> Mapping[rows.Place, int]:
+        return offsets_in(self._current().all(self._sql["offsets"]))
+
+    def _widths(self, wanted: PaymentFilter) -> Mapping[str, int]:
+        """How many payments fulfil each of the conditions, when there is a choice."""
+        given = lists.payment_fields(wanted)
+        if len(given) < 2 or "idempotency_key" in given:
+            return {}
+        names = [lists.count_of(field, value) for field, value in given.items()]
+        asked = {"names": self._store.any_of(names)}
+        return dict(self._current().all(self._sql["counts_named"], asked))
+
+    def _rows(self, query: str, struct: type[Row], **asked: Any) -> list[Row]:
+        if "limit" in asked:
+            checked(asked["limit"])
+        found = self._current().all(self._sql[query], stored(asked))
+        decode: Callable[[Any], Row] = self._decode[struct]
+        return [decode(row) for row in found]
+
+    def _row(self, query: str, struct: type[Row], **asked: Any) -> Row | None:
+        found = self._current().one(self._sql[query], stored(asked))
+        decode: Callable[[Any], Row] = self._decode[struct]
+        return None if found is None else decode(found)
+
+    def _page(
+        self, listing: Listing, conditions: Sequence[Condition], limit: int, cursor: str | None
+    ) -> Page:
+        session = self._current()
+        sql, asked = compiled(listing.page(conditions, limit, cursor), session)
+        decode = self._decode[STRUCTS[listing.table.name]]
+        items, following = listing.cut([decode(row) for row in session.all(sql, asked)], limit)
+        return Page(items, following)
+
+    def _current(self) -> Session:
+        """Connections to the current generation; asks for a newer one every half second."""
+        session = self._session
+        if session is not None and self._clock.monotonic_s() - self._looked_s < FOLLOW_S:
+            return session
+        with self._turn:
+            return self._follow()
+
+    def _follow(self) -> Session:
+        generation = self._store.current()
+        if generation == 0:
+            raise ReadModelDown("there is no read model yet: the projector makes it")
+        if self._session is None or generation != self._generation:
+            before, self._session = self._session, Session(self._store.reading(generation))
+            self._generation = generation
+            if before is not None:
+                before.engine.dispose()
+        self._looked_s = self._clock.monotonic_s()
+        return self._session
+
+
+def stored(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as the columns hold them."""
+    return {
+        name: to_stored(value) if isinstance(value, str) else value for name, value in asked.items()
+    }
+
+
+def compiled(wanted: Select[Any], session: Session) -> tuple[str, Mapping[str, Any]]:
+    """Text and parameters for the driver."""
+    made = wanted.compile(
+        dialect=session.engine.dialect, compile_kwargs={"render_postcompile": True}
+    )
+    return made.string, made.params

@@ -1,0 +1,235 @@
+"""The projector's side: a batch and its offsets in one transaction, or nothing of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from readmodel import rows
+from readmodel.database.session import Cursor, Session
+from readmodel.database.statements import STRUCTS, decoder, encode, key_of
+from readmodel.database.store import Store
+from readmodel.database.texts import from_stored, to_stored
+from readmodel.ports import Contradiction, Fenced
+from readmodel.tables import METADATA
+
+REPLACED: Final = ("identifiers", "approvals", "conflicts", "audit", "control", "minutes")
+ADDED: Final = ("events", "outcomes", "quarantine", "checkpoints")
+# Columns that may differ between two readings of the same record.
+CHANGED_LATER: Final = frozenset({"redrive_id"})
+COMMAND_LETTER: Final = "o"  # audit rows of operator commands, see rows.AuditRow
+
+
+class DatabaseWriter:
+    """A `ports.Writer` of one generation."""
+
+    def __init__(self, store: Store, generation: int) -> None:
+        self.generation = generation
+        self._store = store
+        self._session = Session(store.writing(generation))
+        self._sql = store.statements.named
+        self._upserts = {table: store.statements.upsert(table) for table in STRUCTS}
+        self._inserts = {table: store.statements.insert(table) for table in ADDED}
+        self._by_key = {table: store.statements.by_key(table) for table in ADDED}
+        self._payment: Callable[[Any], rows.PaymentRow] = decoder("payments")
+        self._approval: Callable[[Any], rows.ApprovalRow] = decoder("approvals")
+        self._conflict: Callable[[Any], rows.ConflictRow] = decoder("conflicts")
+
+    def close(self) -> None:
+        """Gives the connection back."""
+        self._session.engine.dispose()
+
+    def offsets(self) -> Mapping[rows.Place, int]:
+        return offsets_in(self._session.all(self._sql["offsets"]))
+
+    def snapshots(self, payment_intent_ids: Sequence[str]) -> Mapping[str, rows.PaymentRow]:
+        ids = self._store.any_of([to_stored(each) for each in set(payment_intent_ids)])
+        found = map(self._payment, self._session.all(self._sql["snapshots"], {"ids": ids}))
+        return {row.payment_intent_id: row for row in found}
+
+    def approvals_of(self, payment_intent_ids: Sequence[str]) -> Sequence[rows.ApprovalRow]:
+        ids = self._store.any_of([to_stored(each) for each in set(payment_intent_ids)])
+        return [
+            self._approval(r) for r in self._session.all(self._sql["approvals_of"], {"ids": ids})
+        ]
+
+    def conflicts_of(self, payment_intent_ids: Sequence[str]) -> Sequence[rows.ConflictRow]:
+        ids = self._store.any_of([to_stored(each) for each in set(payment_intent_ids)])
+        return [
+            self._conflict(r) for r in self._session.all(self._sql["conflicts_of"], {"ids": ids})
+        ]
+
+    def minutes(self, keys: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], bytes]:
+        wanted = set(keys)
+        asked = {
+            "partitions": self._store.any_of(sorted({partition for partition, _ in wanted})),
+            "minutes": self._store.any_of(sorted({minute for _, minute in wanted})),
+        }
+        found = self._session.all(self._sql["minutes_of"], asked)
+        return {
+            (partition, minute): figures
+            for partition, minute, figures in found
+            if (partition, minute) in wanted
+        }
+
+    def apply(self, batch: rows.Batch) -> None:
+        with self._store.transaction(self._session, self.generation) as cursor:
+            if self._store.replaced(self.generation, cursor):
+                raise Fenced(f"generation {self.generation} has been replaced")
+            self._move(cursor, batch.moved)
+            self._count(cursor, batch.payments)
+            self._upsert(cursor, "payments", batch.payments)
+            for table in REPLACED:
+                self._upsert(cursor, table, getattr(batch, table))
+            for table in ADDED:
+                self._add(cursor, table, getattr(batch, table))
+            self._redrive(cursor, batch.redriven)
+            self._complete(cursor, batch)
+
+    def _move(self, cursor: Cursor, moved: list[rows.Moved]) -> None:
+        for move in moved:
+            place = {
+                "topic": to_stored(move.topic),
+                "partition": move.partition,
+                "before": move.before,
+                "after": move.after,
+            }
+            cursor.execute(self._sql["move_offset"], place)
+            if cursor.rowcount == 0 and move.before == 0:
+                del place["before"]
+                cursor.execute(self._sql["first_offset"], place)
+            if cursor.rowcount == 0:
+                raise Fenced(
+                    f"{move.topic}/{move.partition} does not stand at {move.before}: another "
+                    "projector writes this read model"
+                )
+
+    def _count(self, cursor: Cursor, payments: list[rows.PaymentRow]) -> None:
+        """Takes what these payments counted for until now from the counts, and adds what they
+        count for from now on."""
+        if not payments:
+            return
+        change: Counter[str] = Counter()
+        last = {row.payment_intent_id: row for row in payments}
+        ids = self._store.any_of([to_stored(each) for each in last])
+        cursor.execute(self._sql["counted_before"], {"ids": ids})
+        for *facts, number in cursor.fetchall():
+            for name in counted_under(*facts):
+                change[name] -= number
+        for row in last.values():
+            for name in counted_under(
+                to_stored(row.source),
+                row.state,
+                row.money_outcome,
+                None if row.reason is None else to_stored(row.reason),
+                row.needs_attention,
+                row.waiting_for_person,
+            ):
+                change[name] += 1
+        changes = [{"name": name, "amount": n} for name, n in sorted(change.items()) if n]
+        if changes:
+            cursor.executemany(self._sql["add_to_count"], changes)
+
+    def _upsert(self, cursor: Cursor, table: str, given: Sequence[msgspec.Struct]) -> None:
+        if given:
+            cursor.executemany(self._upserts[table], [encode(row) for row in given])
+
+    def _add(self, cursor: Cursor, table: str, given: Sequence[msgspec.Struct]) -> None:
+        if not given:
+            return
+        cursor.executemany(self._inserts[table], [encode(row) for row in given])
+        if cursor.rowcount != len(given):
+            self._compare(cursor, table, given)
+
+    def _compare(self, cursor: Cursor, table: str, given: Sequence[msgspec.Struct]) -> None:
+        """Some were there before: fine if they say the same."""
+        keys = key_of(METADATA.tables[table])
+        decode = decoder(table)
+        fields = set(STRUCTS[table].__struct_fields__) - CHANGED_LATER
+        for row in given:
+            key = [getattr(row, name) for name in keys]
+            stored = [to_stored(part) if isinstance(part, str) else part for part in key]
+            cursor.execute(self._by_key[table], stored)
+            found = cursor.fetchone()
+            there = None if found is None else decode(found)
+            if there is None or any(getattr(there, n) != getattr(row, n) for n in fields):
+                raise Contradiction(
+                    f"{table} {'/'.join(map(str, key))}: the read model holds something else there"
+                )
+
+    def _redrive(self, cursor: Cursor, redriven: list[tuple[int, int, str]]) -> None:
+        for partition, offset, redrive_id in redriven:
+            cursor.execute(
+                self._sql["redriven"],
+                {"partition": partition, "offset": offset, "redrive_id": to_stored(redrive_id)},
+            )
+
+    def _complete(self, cursor: Cursor, batch: rows.Batch) -> None:
+        """Writes the outcomes of operator commands onto their audit rows, whichever came first."""
+        endings = [
+            ending_of(outcome, f"{COMMAND_LETTER}-{outcome.cause_partition}-{outcome.cause_offset}")
+            for outcome in batch.outcomes
+            if outcome.command_id is not None
+        ]
+        for row in batch.audit:
+            place = place_of_command(row)
+            if place is None:
+                continue
+            asked = {"command_id": to_stored(row.command_id or ""), **place}
+            cursor.execute(self._sql["outcome_for_audit"], asked)
+            found = cursor.fetchone()
+            if found is not None:
+                values = dict(zip(ENDING, found, strict=True))
+                endings.append(
+                    {"audit_id": row.audit_id, "command_id": asked["command_id"], **values}
+                )
+        if endings:
+            cursor.executemany(self._sql["outcome_to_audit"], endings)
+
+
+ENDING: Final = ("result", "code", "rule", "sentence", "from_sequence", "to_sequence")
+
+
+def ending_of(outcome: rows.OutcomeRow, audit_id: str) -> dict[str, Any]:
+    """The parameters of `outcome_to_audit`."""
+    values = {name: getattr(outcome, name) for name in ("command_id", *ENDING)}
+    return {
+        "audit_id": audit_id,
+        **{k: to_stored(v) if isinstance(v, str) else v for k, v in values.items()},
+    }
+
+
+def place_of_command(row: rows.AuditRow) -> dict[str, int] | None:
+    """Partition and offset of the operator command that an audit row is about."""
+    letter, _, place = row.audit_id.partition("-")
+    if letter != COMMAND_LETTER or row.command_id is None:
+        return None
+    partition, _, offset = place.partition("-")
+    return {"partition": int(partition), "offset": int(offset)}
+
+
+def counted_under(
+    source: str,
+    state: str,
+    money_outcome: str,
+    reason: str | None,
+    needs_attention: bool,
+    waiting_for_person: bool,
+) -> list[str]:
+    """The counts that such a payment is in."""
+    names = [f"source:{source}", f"state:{state}", f"money:{money_outcome}"]
+    if reason is not None:
+        names.append(f"reason:{reason}")
+    if needs_attention:
+        names.append("attention")
+    if waiting_for_person:
+        names.append("waitingForPerson")
+    return names
+
+
+def offsets_in(found: Iterable[tuple[str, int, int]]) -> dict[rows.Place, int]:
+    """Next offsets by topic and partition."""
+    return {(from_stored(topic), partition): following for topic, partition, following in found}
