@@ -29,7 +29,9 @@ class Quiet:
         self.play = play
         self.answered = 0  # instructions of the rail that were answered in this phase
         self.tried: dict[str, int] = {}
+        self.insisted: dict[str, int] = {}  # of these, what was opened in this phase
         self.repeats = 0
+        self.open_before: set[str] = set()
 
     def run(self, *, honest: bool) -> None:
         """Raises play.Stop when the payment does not come to rest, or rests on wrong money."""
@@ -37,6 +39,7 @@ class Quiet:
         if play.state is None or len(play.judge.book.approvals) > APPROVALS_MAX:
             return
         honest = honest and not play.world.misjudged
+        self.open_before = {each.identity for each in play.judge.book.open_conflicts()}
         for _ in range(ROUNDS_MAX):
             if self._round():
                 continue
@@ -102,7 +105,7 @@ class Quiet:
             instruction = rail.instructions[self.answered]
             self.answered += 1
             report = rail.answer(instruction, world.now)
-            said = [n for kind, n in self.tried.items() if not kind.startswith("FUNDS_")]
+            said = [n for kind, n in self.insisted.items() if not kind.startswith("FUNDS_")]
             tired = world.misjudged and max(said, default=0) > INSISTS_MAX
             if report is not None and not tired:
                 self._give(report)
@@ -169,6 +172,8 @@ class Quiet:
                 continue
             kind = f"{conflict.kind} {conflict.attempt}"
             self.tried[kind] = self.tried.get(kind, 0) + 1
+            if conflict.identity not in self.open_before:
+                self.insisted[kind] = self.insisted.get(kind, 0) + 1
             if self.tried[kind] > AGAIN_MAX:
                 play.break_law("liveness", f"no verdict ends {conflict.kind}: {self._why()}")
             refusals = []
