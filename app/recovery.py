@@ -126,6 +126,11 @@ class _Seen:
         self._index = {topic: index for index, topic in enumerate(self._inputs)}
         self._accounts = {number: Accounts(self._inputs) for number in numbers}
         self._heads: dict[bytes, bytes] = {}  # 130 bytes a payment
+        self._passed = cluster.control()[0].passed_over()
+        for (topic, number), batches in self._passed.items():
+            for first, last in batches:
+                for offset in range(first, last + 1):  # two persons account for these
+                    self._mark(topic, number, offset, accounts.OUTCOME)
         self._submissions = Submissions(frozenset(numbers), cluster.partitions(topology.EVENTS))
 
     def _mark(self, topic: str, partition: int, offset: int, flag: int) -> None:
@@ -137,8 +142,9 @@ class _Seen:
         """Committed records of these partitions (None: all) to the end as it stands now."""
         partitions = None if numbers is None else sorted(numbers)
         for batch in read_all(
-            self._cluster.connection, topic, partitions=partitions, clock=self._cluster.clock
-        ):
+            self._cluster.connection, topic, partitions=partitions, clock=self._cluster.clock,
+            passed=self._passed,
+        ):  # fmt: skip
             yield from batch
 
     def _decoded(self, at: LogRecord) -> object:

@@ -52,6 +52,7 @@ class Control:
         self.redrives_confirmed: dict[str, tuple[records.RedriveRequested, str]] = {}
         self.redrives_done: dict[str, records.RedriveDone] = {}
         self.recoveries: dict[str, records.RecoverConfirmed] = {}
+        self._passed: dict[str, records.RecoverRequested] = {}  # batches passed over, by request
         self.found: frozenset[str] = (
             frozenset()
         )  # by recoveries; see core.payment.inputs.recovered_submissions
@@ -279,9 +280,22 @@ class Control:
                 "recover_refused", offset=offset, request_id=confirmed.request_id, why=refusal
             )
             return
+        request = self._recovers[confirmed.request_id]
+        if request.topic is not None:
+            self._passed[confirmed.request_id] = request
+            return
         self.found |= frozenset(confirmed.submissions)
         if confirmed.journal_ends:
             self.recoveries[confirmed.request_id] = confirmed
+
+    def passed_over(self) -> dict[tuple[str, int], tuple[tuple[int, int], ...]]:
+        """Batches that nobody can read and two persons passed over: first and last offset, by
+        topic and partition."""
+        found: dict[tuple[str, int], tuple[tuple[int, int], ...]] = {}
+        for each in self._passed.values():
+            name = (each.topic or "", each.partitions[0])
+            found[name] = (*found.get(name, ()), (each.first_offset, each.last_offset))
+        return found
 
     def recover_request(self, request_id: str) -> records.RecoverRequested | None:
         """The request of that id."""
@@ -294,8 +308,10 @@ class Control:
             return f"nobody requested {confirmed.request_id}"
         if same_person(request.actor, confirmed.actor):
             return "the person who asked can not confirm: a second person has to"
-        if confirmed.request_id in self.recoveries:
+        if confirmed.request_id in self.recoveries or confirmed.request_id in self._passed:
             return "it was confirmed already: ask again"
+        if request.topic is not None:
+            return _pass_over_refusal(request, confirmed)
         if confirmed.submissions and not (confirmed.journal_ends or confirmed.checkpoints):
             return None
         if not 0 < len(confirmed.journal_ends) == len(confirmed.checkpoints):
@@ -305,6 +321,16 @@ class Control:
         if asked and any(end >= 0 and number not in asked for number, end in ends):
             return "it names partitions that were not requested"
         return None
+
+
+def _pass_over_refusal(
+    request: records.RecoverRequested, confirmed: records.RecoverConfirmed
+) -> str | None:
+    if len(request.partitions) != 1 or not 0 <= request.first_offset <= request.last_offset:
+        return "it does not name one batch of one partition"
+    if confirmed.journal_ends or confirmed.checkpoints or confirmed.submissions:
+        return "passing a batch over recovers nothing else"
+    return None
 
 
 def _remember(memory: dict[Any, Any], key: Any, value: Any) -> None:

@@ -190,6 +190,9 @@ class RedriveDone(msgspec.Struct, frozen=True):
 class RecoverRequested(msgspec.Struct, frozen=True):
     """Committed offsets or a log's tail are lost: go on from what the journal records. Two
     persons.
+
+    With a `topic`: pass over one batch of its one partition that nobody can read, the offsets
+    from `first_offset` to `last_offset`, and nothing else.
     """
 
     request_id: str
@@ -197,6 +200,9 @@ class RecoverRequested(msgspec.Struct, frozen=True):
     reason: str
     requested_at: int
     actor: str
+    topic: str | None = None
+    first_offset: int = -1
+    last_offset: int = -1
 
 
 class RecoverConfirmed(msgspec.Struct, frozen=True):
@@ -204,7 +210,8 @@ class RecoverConfirmed(msgspec.Struct, frozen=True):
     -1 when it is not recovered; `checkpoints[i]` the number of its last checkpoint, 0 for none.
 
     A record without `journal_ends` comes before that last one and only lists `submissions`:
-    references of instructions to pay that stand on the log without their event.
+    references of instructions to pay that stand on the log without their event. That of a request
+    to pass a batch over has neither.
     """
 
     request_id: str

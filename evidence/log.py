@@ -10,8 +10,9 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from engine.clients.reader import LogEnds, PartitionReader
+from engine.clients.reader import UNREADABLE, LogEnds, PartitionReader
 from engine.clock import Clock
+from engine.errors import Exit
 from engine.records import LogRecord
 
 READ_COUNT: Final = 10_000
@@ -58,12 +59,28 @@ class KafkaEvidenceLog:
         deadline_s = self._clock.monotonic_s() + KNOWN_S_MAX
         found: dict[int, LogRecord] = {}
         for group in groups(wanted):
-            reader = PartitionReader(self._connection, topic, {partition: group[0]})
             try:
-                self._read_group(reader, partition, group, found, deadline_s)
-            finally:
-                reader.close()
+                self._read_from(topic, partition, group, found, deadline_s)
+            except Exit as error:
+                if error.code != UNREADABLE:
+                    raise
+                for each in group:  # a batch that nobody can read stands between them
+                    self._read_from(topic, partition, [each], found, deadline_s)
         return found
+
+    def _read_from(
+        self,
+        topic: str,
+        partition: int,
+        group: list[int],
+        found: dict[int, LogRecord],
+        deadline_s: float,
+    ) -> None:
+        reader = PartitionReader(self._connection, topic, {partition: group[0]})
+        try:
+            self._read_group(reader, partition, group, found, deadline_s)
+        finally:
+            reader.close()
 
     def _read_group(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
@@ -27,6 +27,22 @@ PASSING_S: Final = 600.0  # what cured itself is shown so long: an alert must se
 WORDS_MAX: Final = 200  # of the client, in a metric's label
 
 _log = logging.getLogger(__name__)
+
+
+Passed = Mapping[Name, Sequence[tuple[int, int]]]
+"""Batches that nobody can read and two persons passed over: first and last offset, by topic and
+partition."""
+
+
+def go_on_behind(consumer: Consumer, passed: Passed, error: PartitionError) -> int | None:
+    """Let the consumer go on behind the batch that it can not read, when it was passed over: there;
+    None when it was not."""
+    for first, last in passed.get((error.topic, error.partition), ()):
+        if first <= error.offset <= last:
+            place = TopicPartition(error.topic, error.partition, last + 1)
+            call(Step.READ, consumer.seek, place)
+            return last + 1
+    return None
 
 
 class ReaderErrors:

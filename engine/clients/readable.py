@@ -11,11 +11,12 @@ import msgspec
 from engine.clients.partition_errors import PartitionErrors
 from engine.clients.topics_reader import Place, TopicsReader
 from engine.clock import Clock
-from engine.errors import PartitionError
+from engine.errors import Exit, PartitionError
 
 READ_COUNT: Final = 1_000
 READ_WAIT_S: Final = 0.2
 QUEUED_KB: Final = 16 * 1024
+TRY_S_MAX: Final = 10.0
 
 
 class Tried(msgspec.Struct, frozen=True):
@@ -45,6 +46,39 @@ def try_places(
     finally:
         reader.close()
     return Tried(list(found.values()), sorted(left))
+
+
+def bad_batch(
+    connection: Mapping[str, Any], clock: Clock, topic: str, partition: int, offset: int, end: int
+) -> tuple[int, int] | None:
+    """First and last offset of the batch at this place that no client can read; None when it can be
+    read. `end`: the partition's, which is behind the batch.
+
+    The client names a batch by its first offset, from wherever in it one begins; so its end is
+    found by halves. Raises Exit READ_STUCK when nothing comes: then nobody knows.
+    """
+
+    def batch_at(at: int) -> int | None:
+        tried = try_places(connection, clock, {(topic, partition): at}, TRY_S_MAX)
+        if tried.silent:
+            where = f"{topic} partition {partition} from offset {at}"
+            raise Exit("READ_STUCK", f"{where}: nothing for {TRY_S_MAX:.0f} s")
+        return tried.errors[0].offset if tried.errors else None
+
+    first = batch_at(offset)
+    if first is None or first > offset:  # a record that can be read stands here
+        return None
+    inside, step = offset, 1
+    while inside + step < end and batch_at(inside + step) == first:
+        inside, step = inside + step, 2 * step
+    outside = min(inside + step, end)
+    while outside - inside > 1:
+        middle = (inside + outside) // 2
+        if batch_at(middle) == first:
+            inside = middle
+        else:
+            outside = middle
+    return first, inside
 
 
 def _lasting(errors: Iterable[PartitionError]) -> dict[Place, PartitionError]:

@@ -10,12 +10,12 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from engine.clients.broker_liveness import LOST_AFTER_S, Lifeline, close_aside
-from engine.clients.offset_answers import earliest, latest, results
-from engine.clients.partition_errors import ReaderErrors, Rest
+from engine.clients.offset_answers import counts, earliest, latest, results
+from engine.clients.partition_errors import Passed, ReaderErrors, Rest, go_on_behind
 from engine.clock import Clock, SystemClock
 from engine.errors import (
     Exit,
@@ -37,9 +37,6 @@ ONCE_S: Final = 2.0
 QUERY_DEADLINE_S: Final = 60.0
 NO_PROGRESS_S_MAX: Final = 60.0
 UNREADABLE: Final = "UNREADABLE"
-_NOT_THERE: Final = frozenset(
-    {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED}
-)
 TO_AN_END: Final = {"fetch.wait.max.ms": FETCH_WAIT_MS}
 READING: Final = {  # what every reader of ours has in common
     "group.id": "npp-reader",  # the client wants a name; nothing is ever committed under it
@@ -65,12 +62,15 @@ class PartitionReader:
         isolation: str = "read_committed",
         extra: Mapping[str, Any] | None = None,
         errors: ReaderErrors | None = None,
+        passed: Passed | None = None,
     ) -> None:
         """`start`: first offset by partition. `isolation`: read_committed or read_uncommitted.
 
         For one that ends at a known end, `extra` is TO_AN_END. With `errors` a partition that can
-        not be read on is noted there and the others go on; without, `read` raises Exit.
+        not be read on is noted there and the others go on; without, `read` raises Exit. `passed`:
+        batches that two persons passed over.
         """
+        self._passed = passed or {}
         self._topic = topic
         self._config = {
             **connection,
@@ -82,6 +82,7 @@ class PartitionReader:
         }
         self._next = dict(start)
         self.trouble: PartitionError | None = None  # what the client said last of a partition
+        self._unreadable: dict[int, PartitionError] = {}
         self._errors = errors
         if errors is not None:
             errors.forget()
@@ -99,9 +100,11 @@ class PartitionReader:
         """Records by partition in order, and for partitions that came to their end that offset.
 
         A client that does not reach the brokers any more is replaced; an end may come again then.
-        Raises Exit: UNREADABLE for a batch that no client can read (see `errors`), OFFSETS_LOST for
-        a position that is not on the log.
+        Raises Exit: UNREADABLE for a batch that no client can read (see `errors`), once what stands
+        before it was given; OFFSETS_LOST for a position that is not on the log.
         """
+        for unreadable in self._unreadable.values():
+            raise Exit(UNREADABLE, str(unreadable))
         batches: dict[int, list[LogRecord]] = {}
         ends: dict[int, int] = {}
         for message in call(Step.READ, self._consumer.consume, count, wait_s):
@@ -137,14 +140,19 @@ class PartitionReader:
     def _note(self, error: PartitionError | None) -> None:
         if error is None:
             return
+        after = go_on_behind(self._consumer, self._passed, error)
+        if after is not None:
+            self._next[error.partition] = after
+            return
         self.trouble = error
         if self._errors is not None:
             self._errors.note(error)
         elif error.lasts:
-            raise Exit(UNREADABLE, str(error))
+            self._unreadable[error.partition] = error
 
     def stop(self, partition: int) -> None:
         """No more of this partition."""
+        self._unreadable.pop(partition, None)
         if self._next.pop(partition, None) is not None:
             call(
                 Step.READ,
@@ -312,16 +320,7 @@ class LogEnds:
         return call_until(self._clock, deadline_s, Step.READ, self._counts, topics)
 
     def _counts(self, topics: Sequence[str]) -> dict[str, int]:
-        """Raises Retry for a description without brokers or of a topic that is not ready: after an
-        outage the client may give one, and nothing would be read of what is there."""
-        known = self._admin.list_topics(timeout=QUERY_S)
-        if not known.brokers:
-            raise Retry("NO_BROKERS", "the cluster's description names no broker")
-        found = {t: known.topics[t] for t in topics if t in known.topics}
-        for name, topic in found.items():
-            if topic.error is not None and topic.error.code() not in _NOT_THERE:
-                raise Retry(topic.error.name(), f"{name}: {topic.error.str()}")
-        return {t: len(found[t].partitions) if t in found else 0 for t in topics}
+        return counts(self._admin.list_topics(timeout=QUERY_S), topics)
 
     def cluster_id(self) -> str:
         """The cluster's own id."""
@@ -339,13 +338,15 @@ def read_all(
     isolation: str = "read_committed",
     clock: Clock | None = None,
     extra: Mapping[str, Any] | None = None,
+    passed: Passed | None = None,
 ) -> Iterator[list[LogRecord]]:
     """Batches of records of some or all partitions, each partition in offset order, up to the
     captured ends.
 
     `start` defaults to the first offset there is, `ends` to the high watermarks as they stand now.
-    Records at or past an end are not given. `extra`: the client's options beside our own. Raises
-    Exit READ_STUCK when nothing moves for NO_PROGRESS_S_MAX.
+    Records at or past an end are not given, nor those of batches that were `passed` over. `extra`:
+    the client's options beside our own. Raises Exit READ_STUCK when nothing moves for
+    NO_PROGRESS_S_MAX.
     """
     clock = clock or SystemClock()
     log = LogEnds(connection, clock)
@@ -360,7 +361,9 @@ def read_all(
     if not position:
         return
     options = {**TO_AN_END, **(extra or {})}
-    reader = PartitionReader(connection, topic, position, isolation=isolation, extra=options)
+    reader = PartitionReader(
+        connection, topic, position, isolation=isolation, extra=options, passed=passed
+    )
     moved_s = clock.monotonic_s()
     try:
         while position:

@@ -12,10 +12,10 @@ import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
 from engine.clients.broker_liveness import Lifeline, close_aside
-from engine.clients.partition_errors import ReaderErrors, Rest
+from engine.clients.partition_errors import Passed, ReaderErrors, Rest, go_on_behind
 from engine.clients.reader import READING
 from engine.clock import SystemClock
-from engine.errors import Step, call, check_message_error, is_end_of_partition
+from engine.errors import PartitionError, Step, call, check_message_error, is_end_of_partition
 from engine.records import LogRecord, to_log_record
 
 Place = tuple[str, int]  # topic, partition
@@ -49,6 +49,7 @@ class TopicsReader:
             "queued.max.messages.kbytes": queued_kb,
         }
         self._next = dict(start)
+        self._passed: Passed = {}
         self._errors = errors
         errors.forget()
         self._rest = Rest(errors)
@@ -60,6 +61,10 @@ class TopicsReader:
         places = [TopicPartition(topic, n, offset) for (topic, n), offset in self._next.items()]
         call(Step.READ, consumer.assign, places)
         return consumer
+
+    def pass_over(self, passed: Passed) -> None:
+        """From now on go on behind these batches, all that two persons passed over."""
+        self._passed = passed
 
     def read(self, count: int, wait_s: float) -> Reading:
         """At most `count` records. Raises Exit when a position is no longer on the log.
@@ -75,9 +80,7 @@ class TopicsReader:
                     place = (message.topic() or "", message.partition() or 0)
                     ends[place] = message.offset() or 0
                 else:
-                    found = check_message_error(message)
-                    if found is not None:
-                        self._errors.note(found)
+                    self._note(check_message_error(message))
                 continue
             record = to_log_record(message)
             place = (record.topic, record.partition)
@@ -99,6 +102,15 @@ class TopicsReader:
             self._lifeline.heard()
             self._rest.forget()
         return Reading(records, ends)
+
+    def _note(self, error: PartitionError | None) -> None:
+        if error is None:
+            return
+        after = go_on_behind(self._consumer, self._passed, error)
+        if after is None:
+            self._errors.note(error)
+        else:
+            self._next[error.topic, error.partition] = after
 
     def close(self) -> None:
         """Give the client back."""

@@ -11,6 +11,7 @@ import msgspec
 
 from core.payment.corrupt import CorruptHistory
 from core.rules import Rules
+from engine.clients.partition_errors import Passed
 from engine.clients.topics_reader import Place, Reading
 from engine.clock import Clock
 from engine.errors import Exit
@@ -44,6 +45,9 @@ class ProjectorLog(Protocol):
 
     def follow(self, start: Mapping[Place, int]) -> None:
         """Read from these offsets from now on."""
+
+    def pass_over(self, passed: Passed) -> None:
+        """Go on behind these batches, which no client can read; operators' commands may be such."""
 
     def read(self, count: int, wait_s: float) -> Reading:
         """New records, and the ends of partitions read to their end.
@@ -136,7 +140,7 @@ class Feed:
         }
         if known is not None:
             self._fold_control(known)
-        self._check_partitions()
+        self._obey_control()
         self._source.follow(self._position)
         self._progress.opened(self._position)
         self._written_s = self._clock.monotonic_s()
@@ -170,7 +174,8 @@ class Feed:
                 return
             after = page[-1].offset
 
-    def _check_partitions(self) -> None:
+    def _obey_control(self) -> None:
+        self._source.pass_over(self.projection.control.passed_over())
         recorded = self.projection.control.partitions()
         if recorded is not None and recorded != self.partitions:
             raise Exit(
@@ -221,7 +226,7 @@ class Feed:
             self._check_owner(error)
             raise
         if batch.control:
-            self._check_partitions()
+            self._obey_control()
         batch.moved = [
             rows.Moved(*place, self._committed.get(place, 0), self._position[place])
             for place in sorted(self._moving)

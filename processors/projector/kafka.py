@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from engine.clients.partition_errors import PartitionErrors
+from engine.clients.partition_errors import PartitionErrors, Passed
 from engine.clients.reader import LogEnds
 from engine.clients.topics_reader import Place, Reading, TopicsReader
 from engine.clock import Clock
@@ -29,6 +29,7 @@ class KafkaProjectorLog:
         self._clock = clock
         self._ends = LogEnds(connection, clock)
         self._reader: TopicsReader | None = None
+        self._passed: Passed = {}
         self._asked: Callable[[], object | None] | None = None
         self._asked_s = 0.0
 
@@ -46,6 +47,12 @@ class KafkaProjectorLog:
         self._reader = TopicsReader(
             self._connection, start, queued_kb=QUEUED_KB, errors=self._errors
         )
+        self._reader.pass_over(self._passed)
+
+    def pass_over(self, passed: Passed) -> None:
+        self._passed = passed
+        if self._reader is not None:
+            self._reader.pass_over(passed)
 
     def read(self, count: int, wait_s: float) -> Reading:
         if self._reader is None:

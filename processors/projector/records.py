@@ -15,6 +15,7 @@ from control import quarantine
 from control.fold import PERSONS_SEEN_MAX, Control
 from core import records
 from core.values import payment_id_of_external_ref, same_person
+from engine.clients.partition_errors import Passed
 from engine.records import LogRecord
 from readmodel import audit_rows, rows
 
@@ -81,15 +82,19 @@ class ControlFold:
     def __init__(self) -> None:
         self._control = Control(_undecoded)
         self._redrives: dict[str, records.RedriveRequested] = {}
-        self._recovers: dict[str, records.RecoverRequested] = {}
 
     def partitions(self) -> int | None:
         """Partitions of the journal as recorded for life, once they are."""
         return None if self._control.cluster is None else self._control.cluster.partitions
 
+    def passed_over(self) -> Passed:
+        """Batches that nobody can read and two persons passed over."""
+        return self._control.passed_over()
+
     def before(self, offset: int, record: object) -> None:
         """A record that the model has already."""
-        self._remember(record)
+        if isinstance(record, records.RedriveRequested):
+            _keep(self._redrives, record.request_id, record)
         self._control.apply_record(offset, record)
 
     def fold(self, at: LogRecord, record: Any, batch: rows.Batch) -> None:
@@ -106,13 +111,6 @@ class ControlFold:
         action = _CONTROL_ACTIONS.get(type(record))
         if action is not None:
             batch.audit.append(_control_audit(at, record, action, when, refusal))
-
-    def _remember(self, record: object) -> None:
-        match record:
-            case records.RedriveRequested():
-                _keep(self._redrives, record.request_id, record)
-            case records.RecoverRequested():
-                _keep(self._recovers, record.request_id, record)
 
     def _redriven(self, done: records.RedriveDone) -> list[tuple[int, int, str]]:
         """What was put back: all of them; of a request refused on its way, the first."""
@@ -133,13 +131,11 @@ class ControlFold:
             case records.RedriveConfirmed():
                 return _two_persons(self._redrives.get(record.request_id), record.actor)
             case records.RecoverConfirmed():
-                return _two_persons(self._recovers.get(record.request_id), record.actor)
+                return self._control.recover_refusal(record)
         return None
 
 
-def _two_persons(
-    request: records.RedriveRequested | records.RecoverRequested | None, actor: str
-) -> str | None:
+def _two_persons(request: records.RedriveRequested | None, actor: str) -> str | None:
     if request is None:
         return "nobody asked for it"
     if same_person(request.actor, actor):

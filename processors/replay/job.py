@@ -123,6 +123,10 @@ class _Job:
         self._settings = settings
         self._report = report
         self._control = control_of(log, settings.codec)
+        for (topic, number), batches in self._control.passed_over().items():
+            for first, last in batches:
+                where = f"{topic} partition {number} offsets {first} to {last}"
+                report.redecide.skip(f"passed over by two persons: {where}", last - first + 1)
         self._foreign_records: list[Failure] = []
         self._reading = Reading(log, topics, settings.progress)
         self._accounting: Accounting | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from engine.clients.partition_errors import Passed
 from engine.clients.reader import LogEnds, read_all
 from engine.clock import Clock
 from engine.ports import Headers
@@ -33,7 +34,11 @@ class ReplayLog(Protocol):
 class KafkaReplayLog:
     """A ReplayLog on Kafka. `connection` is the client's own configuration."""
 
-    def __init__(self, connection: Mapping[str, Any], clock: Clock) -> None:
+    def __init__(
+        self, connection: Mapping[str, Any], clock: Clock, passed: Passed | None = None
+    ) -> None:
+        """`passed`: batches that nobody can read and two persons passed over."""
+        self._passed = passed
         self._connection = connection
         self._clock = clock
         self._ends = LogEnds(connection, clock)
@@ -52,6 +57,7 @@ class KafkaReplayLog:
             ends={number: end for number, (_, end) in ranges.items()},
             partitions=sorted(ranges),
             clock=self._clock,
+            passed=self._passed,
         ):
             yield from records
 

@@ -10,6 +10,7 @@ from typing import Any
 from core import rules
 from core.payment import commands as c
 from core.rules import Rules
+from engine.clients.partition_errors import Passed
 from engine.clients.topics_reader import Place, Reading
 from engine.clock import Clock, HeldClock
 from engine.records import LogRecord
@@ -44,6 +45,7 @@ class MemorySource:
         self.log: dict[Place, list[LogRecord]] = {
             (topic, n): [] for topic in TOPICS for n in range(partitions.get(topic, 1))
         }
+        self.passed: Passed = {}
         self.low: dict[Place, int] = {}
         self._random = None if seed is None else random.Random(seed)
         self._position: dict[Place, int] = {}
@@ -63,6 +65,9 @@ class MemorySource:
     def follow(self, start: Mapping[Place, int]) -> None:
         self._position = dict(start)
         self._told = set()
+
+    def pass_over(self, passed: Passed) -> None:
+        self.passed = passed
 
     def read(self, count: int, wait_s: float) -> Reading:
         records: dict[Place, list[LogRecord]] = {}

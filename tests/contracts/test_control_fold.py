@@ -5,6 +5,7 @@ Domain §10: two persons and a replay that passed since; nobody trusts the sende
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from control.fold import Control
@@ -138,3 +139,41 @@ def test_what_a_recovery_found_is_known_before_it_is_confirmed_and_after() -> No
 )
 def test_nobody_else_says_what_was_found(records: tuple[object, ...]) -> None:
     assert folded(*records).found == frozenset()
+
+
+BATCH = RecoverRequested("rec_2", (4,), "it can not be unpacked", 1, "ann", "t", 7, 9)
+YES = RecoverConfirmed("rec_2", 50, "bob")
+
+
+def test_two_persons_pass_over_one_batch_and_nothing_else() -> None:
+    """Issue 10.14: no recovery, no ground of a checkpoint, no store that is discarded for it."""
+    more = msgspec.structs.replace(BATCH, request_id="rec_3", first_offset=20, last_offset=20)
+    control = folded(BATCH, YES, more, msgspec.structs.replace(YES, request_id="rec_3"))
+    assert control.passed_over() == {("t", 4): ((7, 9), (20, 20))}
+    assert control.recoveries == {}
+    assert control.grounds(4) == ()
+    assert control.recovered_at(4) == 0
+    assert control.recover_refusal(YES) == "it was confirmed already: ask again"
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        (BATCH,),
+        (YES,),
+        (BATCH, RecoverConfirmed("rec_2", 50, "Ann ")),
+        (BATCH, RecoverConfirmed("rec_2", 50, "bob", (-1, 7), (0, 3))),
+        (BATCH, RecoverConfirmed("rec_2", 50, "bob", submissions=("N1",))),
+        (msgspec.structs.replace(BATCH, partitions=(4, 5)), YES),
+        (msgspec.structs.replace(BATCH, partitions=()), YES),
+        (msgspec.structs.replace(BATCH, first_offset=-1), YES),
+        (msgspec.structs.replace(BATCH, last_offset=6), YES),
+        (ASKED, RecoverConfirmed("rec_1", 50, "bob")),
+    ],
+    ids=["not confirmed", "not asked", "one person", "recovers too", "finds too", "two partitions",
+         "no partition", "no begin", "no end", "no batch"],
+)  # fmt: skip
+def test_nothing_else_passes_a_batch_over(records: tuple[object, ...]) -> None:
+    control = folded(*records)
+    assert control.passed_over() == {}
+    assert control.found == frozenset()

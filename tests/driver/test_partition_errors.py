@@ -248,6 +248,9 @@ class Consumer(Pausing):
     def assign(self, places: list[Any]) -> None:
         self.assigned = places
 
+    def incremental_unassign(self, places: list[Any]) -> None:
+        return None
+
     def consume(self, count: int, wait_s: float) -> list[Any]:
         given, self.gives = self.gives, []
         return given
@@ -261,11 +264,23 @@ class Consumer(Pausing):
 
 def test_a_reader_that_ends_fails_at_once_and_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replay, recovery, restore: what they have to read can not be read, and waiting helps
-    nothing."""
+    nothing. What stands before it is given."""
     monkeypatch.setattr(engine.clients.reader, "Consumer", Consumer)
     reader = PartitionReader({}, "t", {4: 6, 5: 0})
+    assert [r.offset for r in reader.read(10, 0.0)[0][4]] == [6]
     with pytest.raises(Exit, match=r"UNREADABLE: t partition 4 at offset 7: _BAD_COMPRESSION"):
         reader.read(10, 0.0)
+
+
+def test_a_reader_that_has_all_it_wants_of_a_partition_reads_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Evidence and redrive: the record may stand directly before the batch."""
+    monkeypatch.setattr(engine.clients.reader, "Consumer", Consumer)
+    reader = PartitionReader({}, "t", {4: 6, 5: 0})
+    assert [r.offset for r in reader.read(10, 0.0)[0][4]] == [6]
+    reader.stop(4)
+    assert reader.read(10, 0.0) == ({}, {})
 
 
 def test_a_reader_that_follows_reads_its_other_partitions(

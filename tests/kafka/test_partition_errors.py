@@ -16,12 +16,14 @@ from engine.clients import broker_liveness as lifeline
 from engine.clients import stalled_partitions as standing
 from engine.clients.partition_errors import PartitionErrors
 from engine.clients.publisher import Outgoing
-from engine.clients.reader import PartitionReader, read_all
+from engine.clients.readable import bad_batch
+from engine.clients.reader import LogEnds, PartitionReader, read_all
 from engine.clients.topics_reader import TopicsReader
 from engine.clock import SystemClock
 from engine.errors import Exit
 from engine.partitioner import partition_of
 from engine.ports import InputRecord
+from evidence.log import KafkaEvidenceLog
 from tests.driver.engine_toy import ADD, ANSWERS
 from tests.kafka.engine_rig import Rig, rig
 from tests.kafka.test_engine_worker import Running, answer, answers
@@ -44,19 +46,20 @@ def toy(kafka: Kafka, tmp_path: Path) -> Iterator[Rig]:
         yield made
 
 
-def spoil(toy: Rig) -> str:
+def spoil(toy: Rig, records: int = 1) -> str:
     """Append a batch that no client can unpack; where it stands, in words."""
     placed: list[int | None] = []
     producer = Producer(
         {
             **toy.connection, "compression.type": "zstd", "message.max.bytes": 200_000_000,
-            "queue.buffering.max.kbytes": 2_000_000,
+            "queue.buffering.max.kbytes": 2_000_000, "batch.size": 200_000_000, "linger.ms": 1_000,
         }
     )  # fmt: skip
-    producer.produce(
-        toy.topic(ADD), bytes(UNPACKED_BYTES), b"k", BAD,
-        on_delivery=lambda error, message: placed.append(None if error else message.offset()),
-    )  # fmt: skip
+    for _ in range(records):
+        producer.produce(
+            toy.topic(ADD), bytes(UNPACKED_BYTES // records), b"k", BAD,
+            on_delivery=lambda error, message: placed.append(None if error else message.offset()),
+        )  # fmt: skip
     assert producer.flush(WAIT_S) == 0
     assert placed[0] is not None, "NV: the broker has not taken it"
     return f"{toy.topic(ADD)} partition {BAD} at offset {placed[0]}: _BAD_COMPRESSION"
@@ -143,6 +146,28 @@ def test_who_follows_a_topic_names_the_batch_and_reads_the_other_partitions(toy:
     many.close()
 
 
+def test_who_follows_several_topics_goes_on_when_two_persons_pass_the_batch_over(toy: Rig) -> None:
+    """The projector: operators' commands are among what it reads."""
+    where = spoil(toy)
+    first = int(where.rpartition(" offset ")[2].partition(":")[0])
+    toy.send(len(KEYS))
+    place, errors = (toy.topic(ADD), BAD), PartitionErrors(SystemClock()).of("one")
+    reader = TopicsReader(toy.connection, {place: 0}, queued_kb=1_000, errors=errors)
+    seen: list[int] = []
+
+    def read() -> list[int]:
+        seen.extend(r.offset for r in reader.read(100, 0.1).records.get(place, []))
+        return seen
+
+    toy.until(lambda: len(read()) == first and bool(errors), "it is named", WAIT_S)
+    reader.pass_over({place: [(first, first)]})
+    end = LogEnds(toy.connection, SystemClock()).high([place])[place]
+    toy.until(lambda: read()[-1] == end - 1, "it goes on", WAIT_S)
+    assert seen == [*range(first), *range(first + 1, end)]
+    assert not errors
+    reader.close()
+
+
 def test_an_adapter_whose_position_is_off_the_log_says_so_and_begins_with_what_is_there(
     toy: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -216,3 +241,55 @@ def test_calls_that_hang_are_no_reason_to_replace_a_client(
     toy.until(lambda: len(answers(toy)) == len(KEYS) + 4, "all are answered", WAIT_S)
     assert "is replaced" not in caplog.text
     running.stop()
+
+
+@pytest.mark.parametrize("records", [1, 7])
+def test_a_batch_is_found_whole_and_left_out_once_it_was_passed_over(
+    toy: Rig, records: int
+) -> None:
+    """The client names it by its first offset, from wherever in it one begins."""
+    where = spoil(toy, records)
+    first = int(where.rpartition(" offset ")[2].partition(":")[0])
+    toy.send(len(KEYS))
+    clock, place = SystemClock(), (toy.topic(ADD), BAD)
+    end = LogEnds(toy.connection, clock).high([place])[place]
+    for offset in {first, first + records // 2, first + records - 1}:
+        found = bad_batch(toy.connection, clock, *place, offset, end)
+        assert found == (first, first + records - 1)
+    assert bad_batch(toy.connection, clock, *place, first - 1, end) is None
+    assert bad_batch(toy.connection, clock, *place, first + records, end) is None
+
+    passed = {place: [(first, first + records - 1)]}
+    read = [
+        (r.partition, r.offset)
+        for batch in read_all(toy.connection, toy.topic(ADD), passed=passed)
+        for r in batch
+    ]
+    here = [offset for partition, offset in read if partition == BAD]
+    assert here == [*range(first), *range(first + records, end)]
+    assert len(read) - len(here) == 2 * len(THERE)
+    beside = [first - 1, first + records]
+    assert [*KafkaEvidenceLog(toy.connection, clock).at(*place, beside)] == beside
+    reader = PartitionReader(toy.connection, toy.topic(ADD), {BAD: 0})
+    given: list[int] = []
+
+    def read_on() -> None:
+        while True:
+            given.extend(r.offset for r in reader.read(100, 1.0)[0].get(BAD, []))
+
+    with pytest.raises(Exit, match="UNREADABLE"):
+        read_on()
+    assert given == [*range(first)], "what stands before it is given first"
+    reader.close()
+    other = {place: [(first + records, first + records + 5)]}
+    with pytest.raises(Exit, match="UNREADABLE"):
+        list(read_all(toy.connection, toy.topic(ADD), passed=other))
+
+
+def test_a_batch_at_the_very_end_can_be_passed_over(toy: Rig) -> None:
+    where = spoil(toy)
+    first = int(where.rpartition(" offset ")[2].partition(":")[0])
+    place = toy.topic(ADD), BAD
+    assert bad_batch(toy.connection, SystemClock(), *place, first, first + 1) == (first, first)
+    read = list(read_all(toy.connection, toy.topic(ADD), passed={place: [(first, first)]}))
+    assert sum(map(len, read)) == len(KEYS)

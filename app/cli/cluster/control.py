@@ -9,6 +9,7 @@ import typer
 
 from app import control_records, rule_files, settings
 from app.cli.api_options import As
+from app.cli.cluster import pass_over
 from app.cli.output import console
 from app.cluster import Cluster
 from app.exits import ExitCode, Problem, usage
@@ -162,17 +163,31 @@ def recover(
         list[int] | None, typer.Option(help="Partition; may be repeated; default: all.")
     ] = None,
     reason: Annotated[str, typer.Option(help="Why, in words.")] = "",
+    passing: Annotated[
+        str,
+        typer.Option("--pass-over", help="With --request: topic:partition:offset of a batch."),
+    ] = "",
 ) -> None:
     """After lost offsets or a lost log tail: go on from what the journal records. Two persons.
 
     Committed offsets are set to the first input of each topic and partition that neither journal,
     outcomes nor quarantine record, and the lifecycle topic is brought back to what the journal
     says. Every payments processor must be ended first.
+
+    With --pass-over one batch that no client can read is passed over by the group that reads its
+    topic, and nothing else is done; every process of that group must be ended before the
+    confirmation.
     """
     if request == bool(confirm):
         raise usage("Say --request (first person) or --confirm rec_… (second person).")
+    if request and not reason:
+        raise usage("A request to recover needs --reason.")
+    if passing and (confirm or partition):
+        raise usage("--pass-over goes with --request, and without --partition: it names one.")
     with Cluster(settings.load()) as cluster:
-        if request:
+        if passing:
+            pass_over.request(cluster, operator, passing, reason)
+        elif request:
             _request_recovery(cluster, operator, tuple(partition or ()), reason)
         else:
             _confirm_recovery(cluster, operator, confirm)
@@ -181,8 +196,6 @@ def recover(
 def _request_recovery(
     cluster: Cluster, operator: str, partitions: tuple[int, ...], reason: str
 ) -> None:
-    if not reason:
-        raise usage("A request to recover needs --reason.")
     request_id = "rec_" + secrets.token_hex(ID_BYTES)
     now = cluster.clock.now_ms()
     cluster.publish_control(RecoverRequested(request_id, partitions, reason, now, operator))
@@ -197,10 +210,15 @@ def _confirm_recovery(cluster: Cluster, operator: str, request_id: str) -> None:
     request = control.recover_request(request_id)
     if request is None:
         raise Problem(f"Nobody requested {request_id}.", code=ExitCode.NOT_FOUND)
-    draft = RecoverConfirmed(request_id, cluster.clock.now_ms(), operator, (-1,), (0,))
+    passes = request.topic is not None
+    ends = ((), ()) if passes else ((-1,), (0,))
+    draft = RecoverConfirmed(request_id, cluster.clock.now_ms(), operator, *ends)
     refusal = control.recover_refusal(draft)
     if refusal is not None:
         raise Problem(f"{request_id} is not carried out: {refusal}.")
+    if passes:
+        pass_over.confirm(cluster, operator, request)
+        return
     recovery = work_out(cluster, request)
     carry_out(cluster, recovery, request_id, operator)
     cluster.publish_control(

@@ -75,7 +75,11 @@ def _starts(
 ) -> Iterator[Finding | dict[Name, int]]:
     """Where somebody reads next, in as many rounds as one partition has readers; and what is wrong
     with such a place itself."""
-    yield {name: max(low[name], end - LAST_OFFSETS) for name, end in stable.items()}
+    passed = cluster.control()[0].passed_over()
+    yield {
+        name: max(low[name], end - LAST_OFFSETS, *(last + 1 for _, last in passed.get(name, ())))
+        for name, end in stable.items()
+    }
     admin = GroupAdmin(cluster.connection, cluster.clock)
     for group, topics in groups().items():
         found: dict[Name, int] = {}

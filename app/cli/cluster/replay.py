@@ -143,7 +143,7 @@ def replay_log(
     without: tuple[str, ...] = (),
 ) -> Report:
     """Run the replay; with `bar` progress is drawn on standard error."""
-    log = KafkaReplayLog(cluster.connection, cluster.clock)
+    log = KafkaReplayLog(cluster.connection, cluster.clock, cluster.control()[0].passed_over())
     inputs = {topic.name for topic in catalogue.load().inputs()}
     with _bar(bar) as progress:
         task: TaskID = progress.add_task("reading", total=None)
