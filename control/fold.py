@@ -2,7 +2,7 @@
 end it.
 
 Every obeyer (payments, rail and deposits adapter) folds the same records to the same answer; nobody
-trusts the sender to have checked (domain: evidence, and policy).
+trusts the sender to have checked (domain §10 and §4).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from core.values import FailureReason
 
 PROFILES: Final = frozenset({"production", "demo"})
 DEFAULT_TABLE: Final = "default"
-# What every unknown code means (domain: failure reasons).
+# What every unknown code means (domain §6).
 UNKNOWN_CODE_REASON: Final = FailureReason.RAIL.value
 UNKNOWN_TABLE_ENDING: Final = "/unknown"  # of codeTable, where no sourced row maps the code
 

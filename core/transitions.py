@@ -72,9 +72,7 @@ FINAL: Final[frozenset[str]] = frozenset({_SETTLED, _FAILED, _EXPIRED})
 
 
 def target_of(event: str, source: str | None, reason: str | None) -> str | None:
-    """State after `event` in `source`, or None when the table does not allow it (domain:
-    transitions).
-    """
+    """State after `event` in `source`, or None when the table does not allow it (domain §1)."""
     target = TARGETS.get((event, source))
     if target == _FAILED and source == _CREATED and reason not in REASONS_FROM_CREATED:
         return None

@@ -1,7 +1,6 @@
 """Ids, money and sealed party details: the values everything else is made of.
 
-Identity by construction: every id here is computed, none is drawn (domain: identity and
-idempotency).
+Identity by construction: every id here is computed, none is drawn (domain §2).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Who may call what: one table of (method, path) to roles. A route without a row does not start.
 
-Roles are those of the runbook's escalation levels (domain: policy). What a role may do is checked
+Roles are those of the runbook's escalation levels (domain §4). What a role may do is checked
 again by the engine, since every command carries the roles of who gave it.
 """
 

@@ -14,7 +14,7 @@ from api.edge.problems import Problem, invalid
 from core.payment.operator.checks import ID_CHARACTERS_MAX
 
 DEPTH_COUNT_MAX: Final = 8
-TEXT_CHARACTERS_MAX: Final = 1_000  # free text (domain: formats)
+TEXT_CHARACTERS_MAX: Final = 1_000  # free text (domain §7)
 
 NO_NUL: Final = r"^[^\x00]*$"
 

@@ -86,7 +86,7 @@ class Draft:
 
 
 def decided_at(state: Payment | None, now_ms: int) -> int:
-    """decidedAt never goes back within a payment (domain: time and rules)."""
+    """decidedAt never goes back within a payment (domain §8)."""
     return now_ms if state is None else max(now_ms, state.decided_at)
 
 

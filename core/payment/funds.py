@@ -1,4 +1,4 @@
-"""One attempt's money: sums and questions, from the state alone (domain: money and funds).
+"""One attempt's money: sums and questions, from the state alone (domain §3).
 
     held      = what Deposits Core holds for the attempt and has neither captured nor released
     taken     = captured + debited by force - given back (reversed, credited)

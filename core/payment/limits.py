@@ -1,4 +1,4 @@
-"""How long each text of an input may be: one table, asked before anything else (domain: errors).
+"""How long each text of an input may be: one table, asked before anything else (domain §5).
 
 What can be decoded is answered: a text over its limit is VALIDATION_FAILED naming field and limit.
 BSB, account number and PayID inside `parties` have formats instead (core.payment.operator.checks).

@@ -261,7 +261,7 @@ def was_never_submitted(attempt: Attempt) -> bool:
 
 
 def certain_for_all(state: Payment) -> bool:
-    """Whether non-payment is certain for every attempt that has ended (domain: certainty)."""
+    """Whether non-payment is certain for every attempt that has ended (ruling 3)."""
     for attempt in state.attempts:
         if attempt.state in ENDED and not attempt.certain:
             return False
@@ -271,7 +271,7 @@ def certain_for_all(state: Payment) -> bool:
 
 
 def money_outcome(state: Payment) -> str:
-    """What became of the money, over all attempts (domain: ruling 6).
+    """What became of the money, over all attempts (ruling 6).
 
     An open conflict outranks paid, paid outranks uncertain, uncertain outranks returned, open and
     not paid.

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from engine.errors import Exit
 
-# A process clock further from the broker's than this takes no partition (domain.md §8).
+# A process clock further from the broker's than this takes no partition (domain §8).
 CLOCK_DIFFERENCE_MS_MAX: Final = 60_000
 INIT_METADATA: Final = "init"
 NO_OFFSET: Final = -1001

@@ -164,7 +164,7 @@ class Takeover:
 
     def _clock_difference_ms(self, producer: TransactionalProducer) -> int:
         """Broker time minus our time. Raises Blocked when the broker does not say it: a clock that
-        nobody has compared may be any time off (domain.md §8)."""
+        nobody has compared may be any time off (domain §8)."""
         why = ""
         for _ in range(CLOCK_TRIES_MAX):
             try:

@@ -191,7 +191,7 @@ class BatchRun:
 
 def in_decision_order(records: Sequence[InputRecord], inputs: Sequence[str]) -> list[InputRecord]:
     """Partition by partition, topic by topic in the topology's order, each in offset order
-    (domain.md §4)."""
+    (domain §4)."""
     if len(records) < 2:
         return list(records)
     groups: dict[TopicPartitionKey, list[InputRecord]] = {}

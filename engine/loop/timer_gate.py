@@ -2,7 +2,7 @@
 deadline.
 
 So an answer that waits in its topic is decided before the timeout, and load cannot starve it
-(domain.md §8).
+(domain §8).
 """
 
 from __future__ import annotations

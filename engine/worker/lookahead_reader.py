@@ -1,7 +1,7 @@
 """Reads partitions ahead of their handling, so that a handler knows nothing newer stands unread.
 
 Before each submission the rail adapter must have read its partition up to an end at most 1 s old
-(domain.md §1.8): `wait_fresh` answers once that is so. Every record read goes to `observe`, in
+(ruling 8): `wait_fresh` answers once that is so. Every record read goes to `observe`, in
 order, in the scout's own thread.
 """
 

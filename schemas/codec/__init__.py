@@ -58,7 +58,7 @@ class TopicCodec(msgspec.Struct, frozen=True):
     """What one topic carries: encoders by struct, readers by the five bytes before the datum.
 
     `value_bytes` is the largest record that the topic takes. Within it everything is read, so that
-    an over-long field is answered by core and not set aside without a word (domain: errors).
+    an over-long field is answered by core and not set aside without a word (domain §5).
     """
 
     name: str

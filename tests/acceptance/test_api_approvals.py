@@ -190,7 +190,7 @@ def test_without_resolve_nothing_gated_goes_through(house: House) -> None:
 
 
 def test_a_cancel_request_before_sent_holds_the_send_back(house: House) -> None:
-    """AP-02, CN-01 (domain 4): frozen until it is rejected; then it goes at once."""
+    """AP-02, CN-01 (domain §4): frozen until it is rejected; then it goes at once."""
     at = int(time.time() * 1000) + 10_000
     payment = house.create([ACCEPT, SETTLE], requestedExecutionTime=at)
     house.until(payment, state="AUTHORISED")

@@ -224,7 +224,7 @@ def test_a_body_may_name_only_who_is_signed_in(house: ApiHouse) -> None:
 
 
 def test_a_command_carries_who_until_when_and_the_trace(house: ApiHouse) -> None:
-    """OP-16, domain: policy (notAfter)."""
+    """OP-16, domain §4 (notAfter)."""
     payment = house.failed("k1")
     trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
     house.post("olga", f"/api/payments/{payment}/retry", RETRY, traceparent=trace)

@@ -122,7 +122,7 @@ def test_what_the_npp_does_not_allow_makes_no_payment(
 
 @pytest.mark.parametrize("key", [None, "", "a b", "ümlaut", "x" * 129])
 def test_a_key_is_needed_and_is_plain_text(house: ApiHouse, key: str | None) -> None:
-    """D§2: bounded, printable; nothing is published without one."""
+    """Domain §2: bounded, printable; nothing is published without one."""
     headers: dict[str, Any] = {} if key is None else {"Idempotency-Key": key.encode("latin-1")}
     answer = house.post(CLIENT, "/api/payments", BODY, **headers)
     assert problem(answer)[:2] == (400, "VALIDATION_FAILED")

@@ -51,7 +51,7 @@ def listed(house: ApiHouse, payment: str) -> dict[str, Any]:
 def test_an_open_conflict_lists_the_verdicts_that_fit_with_their_consequence(
     house: ApiHouse,
 ) -> None:
-    """Domain ruling 5: in the list and with the payment, as core's own matrix says."""
+    """Ruling 5: in the list and with the payment, as core's own matrix says."""
     payment = settled_otherwise(house, "k1")
     state = house.world.known(payment).payment
     expected = [
@@ -66,7 +66,7 @@ def test_an_open_conflict_lists_the_verdicts_that_fit_with_their_consequence(
 
 
 def test_every_listed_verdict_can_be_asked_for_and_no_other(house: ApiHouse) -> None:
-    """Domain ruling 5: the others are refused VERDICT_NOT_APPLICABLE."""
+    """Ruling 5: the others are refused VERDICT_NOT_APPLICABLE."""
     payment = settled_otherwise(house, "k1")
     fit = [each["verdict"] for each in listed(house, payment)["verdicts"]]
     for verdict in VERDICTS:
@@ -99,7 +99,7 @@ def test_a_conflict_s_amount_is_written_as_people_read_it(house: ApiHouse) -> No
 
 
 def test_a_resolved_conflict_lists_no_verdict(house: ApiHouse) -> None:
-    """Domain ruling 5: nothing is left to choose."""
+    """Ruling 5: nothing is left to choose."""
     payment = settled_otherwise(house, "k1")
     named = {"conflictId": "cnf_001", "verdict": "REPORT_WRONG"}
     house.approved(payment, "RESOLVE_RECONCILIATION", by="sue", **named)
@@ -135,7 +135,7 @@ CONFLICT: dict[str, Any] = {
 def test_the_command_line_shows_the_verdicts_that_fit(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Domain ruling 5, finding 10: `npp conflict`, with the amount in its own currency."""
+    """Ruling 5, finding 10: `npp conflict`, with the amount in its own currency."""
     body = msgspec.json.decode(msgspec.json.encode({"items": [CONFLICT], "next": None}))
     monkeypatch.setattr(api_queues, "fetch", lambda *_, **__: Reply(200, body, b"", {}))
     assert run_cli(["conflict", *words]) == ExitCode.OK

@@ -112,7 +112,7 @@ def figures_of(*events: e.Event) -> Figures:
 def test_each_event_counts_in_its_own_place_and_nowhere_else(
     event: e.Event, changed: dict[str, Any]
 ) -> None:
-    """D§11, MET-01..05."""
+    """Domain §11, MET-01..05."""
     assert figures_of(event) == Figures(**changed, offset=0)
     assert minutes.counts(event)
 

@@ -43,7 +43,7 @@ def world() -> Outside:
 
 
 def test_a_failure_after_the_acknowledgement_is_counted_and_no_other(world: Outside) -> None:
-    """FAIL-03, D ruling 9: `npp_late_failures`."""
+    """FAIL-03, ruling 9: `npp_late_failures`."""
     early, late = world.create("early"), world.create("late")
     world.report(early, "REJECTED", code="AM04")
     assert counted(world, "npp_late_failures") == {}
@@ -73,7 +73,7 @@ def test_a_refusal_is_counted_by_its_code_and_rule(world: Outside) -> None:
 
 
 def test_a_conflict_is_counted_by_its_kind_when_it_opens(world: Outside) -> None:
-    """D ruling 5: the same contradiction again is the same conflict."""
+    """Ruling 5: the same contradiction again is the same conflict."""
     after, more = world.create("after"), world.create("more")
     world.report(after, "REJECTED", code="AC01")
     world.report(after, "SETTLED", code="ACSC")
@@ -101,7 +101,7 @@ def test_a_second_attempt_that_fails_is_counted(world: Outside) -> None:
 
 
 def test_a_rail_code_that_no_row_maps_is_counted(world: Outside) -> None:
-    """D§6: every unknown code is RAIL, not retry-safe, counted."""
+    """Domain §6: every unknown code is RAIL, not retry-safe, counted."""
     world.report(world.create("known"), "REJECTED", code="AC01")
     assert counted(world, "npp_unknown_rail_codes") == {}
     world.report(world.create("unknown"), "REJECTED", code="ZZ99")
@@ -133,7 +133,7 @@ def test_what_is_set_aside_and_what_changes_nothing_is_counted(world: Outside) -
 
 
 def test_a_payment_that_is_parked_is_counted_once() -> None:
-    """D§5: critical; its later inputs are set aside and counted as such."""
+    """Domain §5: critical; its later inputs are set aside and counted as such."""
     world = World()
     world.create("parked")
     world.driver.run()

@@ -60,7 +60,7 @@ def test_instructions_of_partitions_that_are_not_recovered_are_left_alone() -> N
 def test_what_nothing_makes_again_is_reported(
     reference: str, known: bool, attempts: int, created: bool, unmade: bool
 ) -> None:
-    """D1.5: a person is told of it, since no input of the payment would bring it back."""
+    """Ruling 5: a person is told of it, since no input of the payment would bring it back."""
     submissions = stands(reference)
     submissions.made(KEY, attempts)
     if created:

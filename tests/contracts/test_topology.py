@@ -23,7 +23,7 @@ def test_every_topic_of_the_code_is_declared_and_every_declared_one_is_in_the_co
 
 
 def test_the_inputs_stand_in_the_order_in_which_a_batch_decides_them() -> None:
-    """D§4: decisions, operator commands, reports, results, notified, timers, commands."""
+    """Domain §4: decisions, operator commands, reports, results, notified, timers, commands."""
     assert tuple(topic.name for topic in catalogue.load().inputs()) == topology.INPUTS
 
 

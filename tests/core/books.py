@@ -1,4 +1,4 @@
-"""The money of one payment from its events alone, and the invariant of the funds rules (domain 3).
+"""The money of one payment from its events alone, and the invariant of the funds rules (domain §3).
 
 It reads no state and calls none of core's sums, so that it can contradict them.
 """

@@ -230,7 +230,7 @@ class World:
                 self.header(), asked.approval_id, verdict, "apv_002", ("two persons",), "1"
             )
             self.must(answer)
-            if verdict == "REFERRED":  # only a person gives this one (D1.3)
+            if verdict == "REFERRED":  # only a person gives this one (ruling 3)
                 self.must(self.decide_approval(asked.approval_id))
         return decision
 

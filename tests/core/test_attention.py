@@ -128,7 +128,7 @@ def test_a_request_that_nobody_decides_ends_by_its_own_timer(referred: bool) -> 
 
 
 def test_who_decides_an_expired_request_is_told_so() -> None:
-    """Finding 11, domain 4: before the timer is read as well as after it."""
+    """Finding 11, domain §4: before the timer is read as well as after it."""
     case = given(*d.CAPTURED, d.ask("REVERSE"), d.resolve_says("REFERRED")).later(HOUR)
     case.when(d.person_says()).refuses(r.APPROVAL_EXPIRED)
     case.timer()
@@ -218,7 +218,7 @@ def test_a_frozen_payment_that_is_not_ready_has_time_to_submit_after_the_freeze(
 
 
 def test_an_attempt_is_frozen_once() -> None:
-    """Domain 4: at most 15 minutes, once per attempt, whoever asks again."""
+    """Domain §4: at most 15 minutes, once per attempt, whoever asks again."""
     case = given(*d.SENT[:2], d.ask("CANCEL"), d.resolve_says("REJECTED")).later(d.MINUTE)
     case.when(d.ask("CANCEL")).then("OperatorActionRequested")
     assert case.event(e.OperatorActionRequested).frozen_until is None

@@ -372,7 +372,9 @@ def test_the_widest_payment_stays_under_its_size() -> None:
 
 
 def test_twenty_holds_whose_references_are_as_long_as_can_be_stay_under_its_size() -> None:
-    """Domain 3: a hold that stands after NEVER_HELD is released anew, for every attempt at once."""
+    """Domain §3: a hold that stands after NEVER_HELD is released anew, for every attempt at
+    once.
+    """
     flood = Flood()
     for number in range(1, ATTEMPTS + 1):
         if number == 1:
@@ -406,7 +408,7 @@ def test_twenty_holds_whose_references_are_as_long_as_can_be_stay_under_its_size
 
 
 def test_a_hold_that_stands_and_does_not_stand_for_ever_moves_the_record_twice() -> None:
-    """Domain 3: HELD after NEVER_HELD is released anew; the two in turn add nothing more."""
+    """Domain §3: HELD after NEVER_HELD is released anew; the two in turn add nothing more."""
     flood = Flood()
     flood.must(flood.passed())
     while flood.payment.state == "CREATED":
@@ -446,7 +448,7 @@ def test_resolved_conflicts_are_forgotten_oldest_first() -> None:
 
 
 def test_open_approvals_and_attempts_have_a_limit() -> None:
-    """Domain 2: a 21st attempt or a 17th open approval is rejected LIMIT_REACHED."""
+    """Domain §2: a 21st attempt or a 17th open approval is rejected LIMIT_REACHED."""
     flood = Flood()
     for number in range(1, ATTEMPTS + 1):
         flood.sent()
@@ -500,7 +502,7 @@ def test_returns_are_told_apart_up_to_a_limit_and_none_is_dropped() -> None:
 
 
 def test_deposits_core_silent_for_years_adds_nothing_but_a_count() -> None:
-    """Domain 3: silence is repeated without a last try; the state does not grow with it."""
+    """Domain §3: silence is repeated without a last try; the state does not grow with it."""
     flood = Flood().sent()
     flood.must(flood.report("REJECTED", "AC01"))
     sizes = []

@@ -1,4 +1,4 @@
-"""Deposits Core's answers that do not fit what was asked: kept, never taken (domain 3)."""
+"""Deposits Core's answers that do not fit what was asked: kept, never taken (domain §3)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def money(case: Case) -> tuple[int, ...]:
 def test_another_amount_than_was_asked_is_a_conflict_and_moves_nothing(
     operation: str, amount: int
 ) -> None:
-    """Domain 3: what Deposits Core moved otherwise than asked is kept, and a person judges it."""
+    """Domain §3: what Deposits Core moved otherwise than asked is kept, and a person judges it."""
     before, done = ASKED[operation]
     case = given(*before)
     sums = money(case)
@@ -54,7 +54,7 @@ def test_another_amount_than_was_asked_is_a_conflict_and_moves_nothing(
 
 @pytest.mark.parametrize("operation", ASKED)
 def test_another_amount_after_the_answer_is_a_conflict_too(operation: str) -> None:
-    """Domain 3: the same answer again is a duplicate, and another amount is no same answer."""
+    """Domain §3: the same answer again is a duplicate, and another amount is no same answer."""
     before, done = ASKED[operation]
     case = given(*before, d.deposits(operation, done))
     sums = money(case)
@@ -64,7 +64,7 @@ def test_another_amount_after_the_answer_is_a_conflict_too(operation: str) -> No
 
 
 def test_nothing_is_sent_on_a_hold_of_another_amount() -> None:
-    """Domain 3: one cent less held than will be taken is not held."""
+    """Domain §3: one cent less held than will be taken is not held."""
     case = given(d.create(), d.policy())
     case.when(d.deposits("HOLD", "HELD", amount=d.AMOUNT - 1)).then(CONTRADICTION)
     case.stands("CREATED", "CONTRADICTED").asks()
@@ -72,7 +72,7 @@ def test_nothing_is_sent_on_a_hold_of_another_amount() -> None:
 
 @pytest.mark.parametrize("operation", [each for each in ASKED if each != "HOLD"])
 def test_done_after_a_refusal_is_a_conflict_and_moves_nothing(operation: str) -> None:
-    """Domain 3: REFUSED is certain. Deposits Core says now that it happened all the same; it may
+    """Domain §3: REFUSED is certain. Deposits Core says now that it happened all the same; it may
     stand beside what was asked for since, so a person judges it.
     """
     before, done = ASKED[operation]
@@ -95,7 +95,7 @@ def fits(case: Case) -> bool:
 
 @pytest.mark.parametrize("operation", ["CAPTURE", "RELEASE", "REVERSE", "CREDIT"])
 def test_no_person_accepts_more_than_can_have_moved(operation: str) -> None:
-    """Ruling 5, domain 3: given back never exceeds taken, and no more is captured or released than
+    """Ruling 5, domain §3: given back never exceeds taken, and no more is captured or released than
     is held: AMOUNT_ACCEPTED does not fit such an answer.
     """
     before, done = ASKED[operation]
@@ -105,7 +105,7 @@ def test_no_person_accepts_more_than_can_have_moved(operation: str) -> None:
 
 @pytest.mark.parametrize("operation", ASKED)
 def test_no_person_takes_an_amount_a_second_time(operation: str) -> None:
-    """Domain 3: once answered, the request has moved its money; another amount for it is judged,
+    """Domain §3: once answered, the request has moved its money; another amount for it is judged,
     never added.
     """
     before, done = ASKED[operation]

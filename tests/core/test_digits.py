@@ -101,7 +101,7 @@ def test_a_reference_with_another_digit_is_none_of_ours(digit: str) -> None:
 def test_a_reference_with_a_letter_of_another_alphabet_is_none_of_ours(
     ours: str, other: str
 ) -> None:
-    """Domain 2: compared without case, which turns "ſ" into S and the Kelvin sign into k: a report
+    """Domain §2: compared without case, which turns "ſ" into S and the Kelvin sign into k: a report
     for another's reference would be taken for ours.
     """
     reference = d.REF.replace(ours, other)
@@ -127,7 +127,7 @@ def test_an_attempt_or_conflict_with_another_digit_is_another_name(digit: str) -
 
 @pytest.mark.parametrize("digit", DIGITS)
 def test_a_bsb_account_or_payid_with_another_digit_breaks_a_constraint(digit: str) -> None:
-    """Finding 16, domain 7: ASCII digits."""
+    """Finding 16, domain §7: ASCII digits."""
     good = d.PARTIES.debtor
     wrong = [
         Parties(Party("A", f"06200{digit}", "12345678"), good),

@@ -1,4 +1,4 @@
-"""The one millisecond that decides: at a limit, and after it (rulings 3 and 8, domain 4)."""
+"""The one millisecond that decides: at a limit, and after it (rulings 3 and 8, domain §4)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_unknown_is_certain_only_after_submit_before() -> None:
 
 
 def test_an_approval_is_over_at_its_expiry() -> None:
-    """Domain 4: it expires by the engine's decision time."""
+    """Domain §4: it expires by the engine's decision time."""
     case = given(*d.SENT, *d.approved("MARK_FAILED", failure_reason="RAIL"))
     case.now = case.payment.approvals[0].expires_at
     case.when(d.mark_failed()).refuses(r.APPROVAL_EXPIRED)
@@ -32,7 +32,7 @@ def test_an_approval_is_over_at_its_expiry() -> None:
 
 
 def test_a_command_runs_until_its_not_after() -> None:
-    """Domain 4: decided later than notAfter, it is rejected COMMAND_EXPIRED."""
+    """Domain §4: decided later than notAfter, it is rejected COMMAND_EXPIRED."""
     case = given(*d.SENT, *d.approved("CANCEL"))
     late = c.CancelPayment(d.head(), d.by(d.SENIOR, not_after=case.now - 1), "late")
     case.when(late).refuses(r.COMMAND_EXPIRED)
@@ -41,8 +41,8 @@ def test_a_command_runs_until_its_not_after() -> None:
 
 
 def test_a_release_by_name_is_asked_again_when_never_held_becomes_final() -> None:
-    """Domain 3: NEVER_HELD is final only after notAfter and a margin. The payment ends long before;
-    whatever its pauses, the release is asked again at that time, and not at notAfter.
+    """Domain §3: NEVER_HELD is final only after notAfter and a margin. The payment ends long
+    before; whatever its pauses, the release is asked again at that time, and not at notAfter.
     """
     case = given(d.create(), d.policy("DECLINED")).stands("FAILED", "NOT_PAID")
     final = d.START + HOLD_MS + MARGIN_MS

@@ -22,7 +22,7 @@ def found(*commands: Any, reference: str = d.REF) -> Case:
 
 
 def test_a_window_that_passes_opens_a_conflict_and_asks_the_rail_instead_of_ending_it() -> None:
-    """D1.3: the rail may have it, whatever the recovered history says."""
+    """Ruling 3: the rail may have it, whatever the recovered history says."""
     case = found(d.create(), d.policy()).timer_until("CREATED_WINDOW")
     case.then(FOUND, "RailEnquiryRequested")
     case.asks("ENQUIRE").stands("CREATED", "CONTRADICTED")
@@ -55,7 +55,9 @@ def test_the_same_instruction_is_given_again_when_its_inputs_say_so() -> None:
 def test_an_answer_that_is_another_one_now_ends_it_under_an_open_conflict(
     before: list[Any], answer: Any, last: str
 ) -> None:
-    """D1.3: the hold was captured long ago, so it is refused now; that is no word of the rail."""
+    """Ruling 3: the hold was captured long ago, so it is refused now; that is no word of the
+    rail.
+    """
     case = found(*before).when(answer).then(FOUND, last, "PaymentFailed", "RailEnquiryRequested")
     case.stands("FAILED", "CONTRADICTED")
     assert not case.payment.attempt.certain, "a submission was found (ruling 3)"
@@ -71,7 +73,7 @@ def test_a_cancel_and_an_expiry_before_sent_are_refused() -> None:
 
 
 def test_a_hold_stays_while_the_conflict_is_open_and_a_verdict_lets_it_go() -> None:
-    """D1.5: the payment waits for a person and says so."""
+    """Ruling 5: the payment waits for a person and says so."""
     case = found(d.create(), d.held()).when(d.policy("DECLINED"))
     case.stands("FAILED", "CONTRADICTED", "RELEASE_DEFERRED")
     case.given(*d.approved("RESOLVE_RECONCILIATION", conflict_id="cnf_001", verdict="NOT_PAID"))
@@ -100,7 +102,7 @@ def test_a_settlement_heard_before_and_judged_opens_no_second_conflict() -> None
 
 
 def test_a_report_for_a_retry_that_was_lost_opens_a_conflict_once_for_each_kind() -> None:
-    """D1.5: att_002 was made, sent and lost; FAILED must not say NOT_PAID any more."""
+    """Ruling 5: att_002 was made, sent and lost; FAILED must not say NOT_PAID any more."""
     case = found(*d.FAILED_SAFE, d.deposits("RELEASE", "RELEASED"), reference=d.REF2)
     case.stands("FAILED", "NOT_PAID")
     case.when(d.rail("ALREADY_SUBMITTED", attempt=2)).then(FOUND)

@@ -1,4 +1,4 @@
-"""What an approval is bound to, and how often it stops a send (domain 4)."""
+"""What an approval is bound to, and how often it stops a send (domain §4)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def asked(verdict: str, conflict: str = "cnf_001", **changes: Any) -> list[Any]:
     ],
 )
 def test_an_approval_of_one_verdict_opens_no_other(given_for: str, tried: str) -> None:
-    """Domain 4: bound to conflict *and verdict*: one takes the money, the other lets it go."""
+    """Domain §4: bound to conflict *and verdict*: one takes the money, the other lets it go."""
     case = given(*d.MARKED, d.rail("SETTLED"), *asked_at(2, given_for))
     case.when(d.resolve(tried)).refuses(r.APPROVAL_OTHER_PARAMETERS)
     assert "verdict" in case.sentence
@@ -38,7 +38,7 @@ def test_an_approval_of_one_verdict_opens_no_other(given_for: str, tried: str) -
 
 
 def test_an_approval_for_one_conflict_opens_no_other() -> None:
-    """Domain 4: bound to the conflict: the same verdict on another one is another act."""
+    """Domain §4: bound to the conflict: the same verdict on another one is another act."""
     case = given(*d.SENT, DIFFERS, AGAIN, *asked("REPORT_WRONG"))
     case.when(d.resolve("REPORT_WRONG", "cnf_002")).refuses(r.APPROVAL_OTHER_PARAMETERS)
     case.when(d.resolve("REPORT_WRONG", "cnf_001")).then(
@@ -58,7 +58,7 @@ def test_an_approval_names_the_amount_that_came_back() -> None:
 
 
 def test_an_approval_to_reverse_is_for_the_amount_that_was_captured_then() -> None:
-    """Domain 4: bound to the amount: what came back since is not given back a second time."""
+    """Domain §4: bound to the amount: what came back since is not given back a second time."""
     returned = d.rail("RETURNED", "AC04", amount=2_000, currency="AUD", rail_message_id="m1")
     case = given(*d.CAPTURED, *d.approved("REVERSE", attempt=1), returned)
     case.given(d.deposits("CREDIT", "CREDITED", amount=2_000))
@@ -66,7 +66,7 @@ def test_an_approval_to_reverse_is_for_the_amount_that_was_captured_then() -> No
 
 
 def test_an_approval_to_mark_failed_is_for_one_reason() -> None:
-    """Domain 4: bound to the failure reason, which decides whether a retry is safe."""
+    """Domain §4: bound to the failure reason, which decides whether a retry is safe."""
     case = given(*d.SENT, *d.approved("MARK_FAILED", failure_reason="FRAUD"))
     case.when(d.mark_failed("RAIL")).refuses(r.APPROVAL_OTHER_PARAMETERS)
     case.when(d.mark_failed("FRAUD")).stands("FAILED", "UNCERTAIN")
@@ -85,7 +85,7 @@ def test_an_approval_to_mark_failed_is_for_one_reason() -> None:
     ],
 )
 def test_each_parameter_of_an_approval_is_bound_by_itself(other: dict[str, Any]) -> None:
-    """Domain 4: whatever alone differs from what was approved keeps the approval shut."""
+    """Domain §4: whatever alone differs from what was approved keeps the approval shut."""
     case = given(*d.MARKED, d.rail("SETTLED"), *asked_at(2, "NOT_PAID"))
     wanted: dict[str, Any] = {
         "action": RESOLVE, "attempt": 1, "amount": d.AMOUNT,
@@ -110,7 +110,7 @@ def frozen() -> Case:
 
 
 def test_a_send_is_frozen_once_for_each_attempt() -> None:
-    """Domain 4: at most 15 minutes, once per attempt: requests one after another stop nothing."""
+    """Domain §4: at most 15 minutes, once per attempt: requests one after another stop nothing."""
     case = frozen()
     until = case.payment.attempt.frozen_until
     assert until is not None
@@ -123,7 +123,7 @@ def test_a_send_is_frozen_once_for_each_attempt() -> None:
 
 
 def test_a_second_request_beside_the_first_moves_no_freeze() -> None:
-    """Domain 4: once per attempt, also while the first request is open."""
+    """Domain §4: once per attempt, also while the first request is open."""
     case = frozen()
     until = case.payment.attempt.frozen_until
     case.later(10 * d.MINUTE).given(d.ask("CANCEL", d.OPS))
@@ -133,7 +133,7 @@ def test_a_second_request_beside_the_first_moves_no_freeze() -> None:
 
 
 def test_a_retry_has_a_freeze_of_its_own() -> None:
-    """Domain 4: once per *attempt*."""
+    """Domain §4: once per *attempt*."""
     case = given(d.create(requested_execution_time=d.START + 2 * d.MINUTE), d.policy(), d.held())
     case.given(d.ask("CANCEL"), d.resolve_says("REJECTED")).timer_until("SEND")
     case.given(d.rail("REJECTED", "AB08"), d.deposits("RELEASE", "RELEASED"))
@@ -142,6 +142,6 @@ def test_a_retry_has_a_freeze_of_its_own() -> None:
 
 
 def test_only_a_cancel_before_sent_freezes() -> None:
-    """Domain 4: what is asked for after SENT holds nothing back."""
+    """Domain §4: what is asked for after SENT holds nothing back."""
     case = given(*d.SENT, d.ask("CANCEL"))
     assert case.payment.attempt.frozen_until is None

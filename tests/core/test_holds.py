@@ -67,7 +67,7 @@ def test_an_unanswered_hold_is_asked_for_at_least_every_30_seconds_within_its_wi
 
 
 def test_a_hold_is_not_asked_for_any_more_once_it_cannot_be_carried_out() -> None:
-    """Domain 3: an open conflict stops the window, not the hold's notAfter."""
+    """Domain §3: an open conflict stops the window, not the hold's notAfter."""
     case = given(d.create(), d.policy(), d.rail("ACCEPTED")).stands("CREATED", "CONTRADICTED")
     for _ in case.timers_while(lambda: case.payment.deadline is not None):
         case.then("FundsRequested:HOLD")
@@ -98,13 +98,13 @@ def test_an_outage_of_deposits_core_shorter_than_the_window_kills_no_payment() -
 def test_a_hold_is_not_carried_out_after_the_time_in_which_it_can_serve(
     changes: dict[str, int], not_after: int
 ) -> None:
-    """Domain 3: notAfter is the end of the payment's window, or its own expiry."""
+    """Domain §3: notAfter is the end of the payment's window, or its own expiry."""
     case = Case().when(d.create(**changes))
     assert facts(request(case, "HOLD")) == (HOLD_REF, 0, None, None, d.START + not_after)
 
 
 def test_the_hold_of_a_retry_has_the_window_of_its_attempt() -> None:
-    """Domain 3: 15 minutes from the attempt's start; expiresAt never moves."""
+    """Domain §3: 15 minutes from the attempt's start; expiresAt never moves."""
     case = given(*d.RETRYABLE, *d.approved("RETRY")).later(3 * d.MINUTE).when(d.retry())
     assert request(case, "HOLD").not_after == case.now + 15 * d.MINUTE
     before = [d.create(expires_at=d.START + 12 * d.MINUTE), *d.RETRYABLE[1:]]
@@ -113,7 +113,7 @@ def test_the_hold_of_a_retry_has_the_window_of_its_attempt() -> None:
 
 
 def test_a_retry_of_a_payment_that_has_expired_holds_nothing() -> None:
-    """Domain 3: a hold that could serve nothing is not asked for; the attempt ends, at rest."""
+    """Domain §3: a hold that could serve nothing is not asked for; the attempt ends, at rest."""
     before = [d.create(expires_at=d.START + 12 * d.MINUTE), *d.RETRYABLE[1:]]
     case = given(*before).later(13 * d.MINUTE).given(*d.approved("RETRY")).when(d.retry())
     case.then("PaymentAttemptCreated", "CustomerNotificationRequested")
@@ -164,7 +164,7 @@ def test_a_payment_that_ends_with_its_hold_unanswered_asks_its_release_by_name()
 
 
 def test_a_release_by_name_is_asked_until_it_is_answered() -> None:
-    """Domain 3: growing pauses and no last try, the same reference and the same hold."""
+    """Domain §3: growing pauses and no last try, the same reference and the same hold."""
     case = ended_unanswered(silent=False)
     pauses = []
     for number in range(1, 15):
@@ -183,7 +183,7 @@ def test_a_release_by_name_is_asked_until_it_is_answered() -> None:
 
 
 def test_released_by_name_writes_the_hold_and_its_release_together() -> None:
-    """Domain 3: the hold was there after all; nothing stays held."""
+    """Domain §3: the hold was there after all; nothing stays held."""
     case = ended_unanswered().when(d.deposits("RELEASE", "RELEASED"))
     case.then(f"FundsHeld:{HOLD_REF}", f"FundsReleased:{RELEASE_REF}")
     attempt = case.payment.attempt
@@ -198,7 +198,7 @@ def test_released_by_name_writes_the_hold_and_its_release_together() -> None:
 def test_a_hold_that_was_never_carried_out_ends_the_release_that_names_it(
     result: str, code: str | None
 ) -> None:
-    """Domain 3: NEVER_HELD is final; a RELEASE refused because the hold is gone counts too."""
+    """Domain §3: NEVER_HELD is final; a RELEASE refused because the hold is gone counts too."""
     case = ended_unanswered().when(d.deposits("RELEASE", result, code=code))
     case.then("FundsHoldDeclined")
     declined = case.event(e.FundsHoldDeclined)
@@ -213,7 +213,7 @@ def test_a_hold_that_was_never_carried_out_ends_the_release_that_names_it(
 def test_held_after_never_held_is_released_anew_and_is_no_conflict(
     result: str, code: str | None
 ) -> None:
-    """Domain 3: Deposits Core says NEVER_HELD and holds later; now by the hold's own reference."""
+    """Domain §3: Deposits Core says NEVER_HELD and holds later; now by the hold's own reference."""
     case = ended_unanswered().given(d.deposits("RELEASE", result, code=code)).when(d.held())
     case.then("FundsHeld", "FundsRequested:RELEASE")
     again = request(case, "RELEASE")
@@ -232,7 +232,7 @@ def test_a_hold_that_comes_while_its_release_is_open_is_held_until_that_is_answe
 
 
 def test_never_held_of_a_hold_that_was_reported_held_releases_it_by_its_own_reference() -> None:
-    """Domain 3: whatever Deposits Core says of the name, the hold that stands does not stay."""
+    """Domain §3: whatever Deposits Core says of the name, the hold that stands does not stay."""
     case = ended_unanswered().given(d.held()).when(d.deposits("RELEASE", "NEVER_HELD"))
     case.then("FundsRequestFailed", "FundsRequested:RELEASE")
     assert facts(request(case, "RELEASE"))[:3] == (f"{d.REF}R02", 0, "hold-1")
@@ -241,7 +241,7 @@ def test_never_held_of_a_hold_that_was_reported_held_releases_it_by_its_own_refe
 
 
 def test_a_late_declined_ends_nothing_twice() -> None:
-    """Domain 3: DECLINED is certain; the release by name that is open is still answered."""
+    """Domain §3: DECLINED is certain; the release by name that is open is still answered."""
     case = ended_unanswered().when(d.deposits("HOLD", "DECLINED")).then("FundsHoldDeclined")
     case.stands("FAILED", "NOT_PAID")
     assert not at_rest(case.payment)
@@ -252,7 +252,7 @@ def test_a_late_declined_ends_nothing_twice() -> None:
 def test_a_paid_verdict_on_an_unsent_attempt_ends_its_silent_hold_before_it_takes_the_money() -> (
     None
 ):
-    """Finding 3 and domain 3: held counts what is unanswered; no debit stands beside it."""
+    """Finding 3 and domain §3: held counts what is unanswered; no debit stands beside it."""
     case = given(d.create(), d.policy(), d.rail("SETTLED"))
     case.given(*d.judged("SETTLED_AFTER_ALL")[:-1]).when(d.resolve("SETTLED_AFTER_ALL"))
     case.then("ReconciliationResolved", "PaymentFailed:CANCELLED", "FundsRequested:RELEASE")
@@ -280,7 +280,7 @@ def test_no_retry_while_a_hold_or_its_release_is_unanswered(answer: str) -> None
 
 
 def test_a_refused_release_by_name_waits_for_a_person_and_bars_the_retry() -> None:
-    """Ruling 2 and domain 3: the HOLD is unanswered still; asked again, it is named again."""
+    """Ruling 2 and domain §3: the HOLD is unanswered still; asked again, it is named again."""
     case = given(*d.RETRYABLE, *d.approved("RETRY"), d.retry()).timer_until("AUTHORISED_WINDOW")
     case.when(d.deposits("RELEASE", "REFUSED", attempt=2, code="NO_CAPACITY"))
     case.then("FundsRequestFailed")
@@ -326,7 +326,7 @@ def test_a_capture_refused_because_the_hold_is_gone_becomes_a_forced_debit() -> 
 def test_another_refusal_waits_for_a_person_who_can_ask_again(
     before: list[Any], operation: str
 ) -> None:
-    """Domain 3: REFUSED is certain and closes the request; nobody asks again by himself."""
+    """Domain §3: REFUSED is certain and closes the request; nobody asks again by himself."""
     case = given(*before).when(d.deposits(operation, "REFUSED", code="ACCOUNT_BLOCKED"))
     case.then("FundsRequestFailed")
     assert case.payment.deadline is None
@@ -341,7 +341,7 @@ def test_another_refusal_waits_for_a_person_who_can_ask_again(
 
 
 def test_a_refused_hold_is_not_asked_again_by_itself_and_a_person_can() -> None:
-    """Domain 3: REFUSED is no DECLINED: the payment waits within its window."""
+    """Domain §3: REFUSED is no DECLINED: the payment waits within its window."""
     case = given(d.create(), d.policy()).when(d.deposits("HOLD", "REFUSED", code="NO_CAPACITY"))
     case.then("FundsRequestFailed").stands("CREATED", "OPEN", "HOLD_FAILED")
     assert case.payment.deadline_kind == "CREATED_WINDOW"
@@ -353,7 +353,7 @@ def test_a_refused_hold_is_not_asked_again_by_itself_and_a_person_can() -> None:
 
 
 def test_a_silent_request_is_asked_for_ever_and_a_refused_one_never() -> None:
-    """Finding 11, domain 3: a CAPTURE that stays silent past its eight pauses is asked again."""
+    """Finding 11, domain §3: a CAPTURE that stays silent past its eight pauses is asked again."""
     case = given(*d.SETTLED)
     for number in range(1, 13):
         case.given(d.deposits("CAPTURE", "FAILED")).timer()
@@ -368,7 +368,7 @@ def test_a_silent_request_is_asked_for_ever_and_a_refused_one_never() -> None:
 
 
 def test_nothing_is_sent_on_a_hold_of_another_amount_or_on_none() -> None:
-    """Domain 1: funds HELD for this attempt, in the payment's amount."""
+    """Domain §1: funds HELD for this attempt, in the payment's amount."""
     less = given(d.create(), d.policy()).when(d.deposits("HOLD", "HELD", amount=d.AMOUNT - 1))
     less.then("ReconciliationRequired:FUNDS_CONTRADICTION").stands("CREATED", "CONTRADICTED")
     sent = [x for x in less.instructions if isinstance(x, RailInstruction)]
@@ -376,7 +376,7 @@ def test_nothing_is_sent_on_a_hold_of_another_amount_or_on_none() -> None:
 
 
 def test_the_hold_of_an_uncertain_attempt_stays_with_it() -> None:
-    """Domain 3: until the attempt is resolved; the deferral is said once."""
+    """Domain §3: until the attempt is resolved; the deferral is said once."""
     case = given(*d.MARKED).stands("FAILED", "UNCERTAIN", "RELEASE_DEFERRED")
     for _ in range(3):
         case.timer()

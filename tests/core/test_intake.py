@@ -39,7 +39,9 @@ def test_a_payment_is_created_held_and_checked_at_once() -> None:
 
 
 def test_it_is_sent_only_when_both_are_good() -> None:
-    """SM-08, SM-09, D1.12: the second good answer authorises, makes the attempt and sends, once."""
+    """SM-08, SM-09, ruling 12: the second good answer authorises, makes the attempt and sends,
+    once.
+    """
     case = given(d.create()).when(d.held()).then("FundsHeld").asks()
     case.when(d.policy()).then(
         "PolicyChecked", "PaymentAuthorised", "PaymentAttemptCreated:att_001", "PaymentSentToRail"
@@ -53,7 +55,7 @@ def test_it_is_sent_only_when_both_are_good() -> None:
 def test_a_settlement_before_its_acknowledgement_implies_it_and_the_late_one_is_a_duplicate() -> (
     None
 ):
-    """SM-10, D1.4."""
+    """SM-10, ruling 4."""
     case = given(*d.SENT).when(SETTLE)
     case.then("PaymentAcknowledged:ACKNOWLEDGED", "PaymentSettled", "FundsRequested:CAPTURE")
     case.when(d.rail("ACCEPTED", "ACSP", rail_message_id="a1")).is_duplicate(8, 10)
@@ -62,7 +64,7 @@ def test_a_settlement_before_its_acknowledgement_implies_it_and_the_late_one_is_
 
 
 def test_a_settled_payment_comes_back_only_as_a_return_credited_once() -> None:
-    """D1.13, OP-32."""
+    """Ruling 13, OP-32."""
     case = given(*d.CAPTURED).when(d.rail("RETURNED", "AC04", amount=d.AMOUNT, currency="AUD"))
     case.then("PaymentReturned", "FundsRequested:CREDIT").stands("SETTLED", "RETURNED")
     case.given(d.deposits("CREDIT", "CREDITED")).stands("SETTLED", "RETURNED", "CREDITED")

@@ -71,7 +71,7 @@ def decided(command: Any) -> Any:
 
 @pytest.mark.parametrize("kind", INPUTS, ids=[kind.__name__ for kind in INPUTS])
 def test_every_text_of_every_input_has_a_limit(kind: type[msgspec.Struct]) -> None:
-    """Domain 5: what can be decoded is answered, so each text has a documented limit."""
+    """Domain §5: what can be decoded is answered, so each text has a documented limit."""
     assert set(limits.TEXTS[kind]) == set(texts_of(kind))
 
 
@@ -98,7 +98,7 @@ def test_a_text_over_its_limit_is_refused_naming_field_and_limit(
 
 @pytest.mark.parametrize(("kind", "path"), EVERY, ids=[f"{k.__name__}.{p}" for k, p in EVERY])
 def test_no_text_of_an_input_holds_nul(kind: type[msgspec.Struct], path: str) -> None:
-    """Domain 7: no NUL in any text."""
+    """Domain §7: no NUL in any text."""
     listed = path.rpartition(".")[2] in limits.ENTRIES
     answer = decided(made(kind, path, ("a\0",) if listed else "a\0"))
     assert isinstance(answer, Refusal)
@@ -134,7 +134,7 @@ LONG_PARTIES = [
 def test_party_details_over_a_limit_are_refused_naming_field_and_limit(
     parties: Parties, rule: r.Rule, limit: str
 ) -> None:
-    """Finding 18; a bad BSB, account or PayID stays INVARIANT_VIOLATION (domain 5)."""
+    """Finding 18; a bad BSB, account or PayID stays INVARIANT_VIOLATION (domain §5)."""
     case = d.Case().when(d.create(parties=d.sealed(parties))).refuses(rule)
     assert isinstance(case.decision, Refusal)
     assert limit in case.decision.sentence

@@ -205,7 +205,7 @@ def test_each_report_does_in_each_situation_what_its_ruling_says(
     before = None if world.payment is None else world.payment.state
     decision = world.give(s.named_report(world, report))
     assert not isinstance(decision, Refusal), (
-        f"a report is never rejected for the state it finds (D1.5): {decision}"
+        f"a report is never rejected for the state it finds (ruling 5): {decision}"
     )
     compare(cell, decision)
     if isinstance(cell, str):
@@ -255,7 +255,7 @@ def test_an_accepted_command_given_again_is_the_first_result(command: str) -> No
 
 @pytest.mark.parametrize("row", COMMANDS["roles"], ids=lambda r: f"{r['command']}-{r['situation']}")
 def test_a_wrong_role_is_refused_before_everything_else(row: dict[str, Any]) -> None:
-    """SEC-02, D5."""
+    """SEC-02, domain §5."""
     world = s.SITUATIONS[row["situation"]]()
     world.approve(row["command"])
     world.roles = tuple(row["roles"])
@@ -268,7 +268,7 @@ def test_a_wrong_role_is_refused_before_everything_else(row: dict[str, Any]) -> 
     ids=lambda r: f"{r['situation']}-{r.get('command', r.get('report'))}",
 )
 def test_an_open_conflict_blocks_and_is_resolved_as_ruled(row: dict[str, Any]) -> None:
-    """D1.5, OP-30."""
+    """Ruling 5, OP-30."""
     world = s.SITUATIONS[row["situation"]]()
     if "report" in row:
         compare(row["then"], world.give(s.named_report(world, row["report"])))

@@ -40,8 +40,8 @@ def judged(verdict: str, number: int = 1, conflict: str = "cnf_001", attempt: in
 
 
 def test_a_settlement_after_a_release_is_debited_and_never_sent_again() -> None:
-    """D1.5, D3: SETTLED_AFTER_ALL keeps the state, sets the money, forces the debit, bars
-    the retry.
+    """Ruling 5, domain §3: SETTLED_AFTER_ALL keeps the state, sets the money, forces the debit,
+    bars the retry.
     """
     case = given(*d.FAILED_SAFE, d.deposits("RELEASE", "RELEASED"))
     case.when(SETTLE).then("ReconciliationRequired")
@@ -52,7 +52,7 @@ def test_a_settlement_after_a_release_is_debited_and_never_sent_again() -> None:
 
 
 def test_a_verdict_ends_an_unsent_later_attempt_and_withdraws_a_sent_one() -> None:
-    """D1.5, OP-30."""
+    """Ruling 5, OP-30."""
     unsent = [*d.RETRYABLE, *d.approved("RETRY"), d.retry(), d.held(2)]
     for before, work, money in (
         (unsent, "FundsRequested", True),
@@ -68,7 +68,7 @@ def test_a_verdict_ends_an_unsent_later_attempt_and_withdraws_a_sent_one() -> No
 
 
 def test_while_a_conflict_is_open_nothing_is_sent_and_consistent_reports_still_apply() -> None:
-    """D1.5."""
+    """Ruling 5."""
     case = given(*d.RETRYABLE, *d.approved("RETRY"), d.retry(), SETTLE, d.held(2))
     case.when(d.policy(attempt=2)).then("PolicyChecked").stands("AUTHORISED", "CONTRADICTED")
     assert waiting_for_person(case.payment)
@@ -78,7 +78,7 @@ def test_while_a_conflict_is_open_nothing_is_sent_and_consistent_reports_still_a
 
 
 def test_a_verdict_of_not_paid_makes_the_attempt_certain_and_lets_the_hold_go() -> None:
-    """D1.5, D3."""
+    """Ruling 5, domain §3."""
     case = given(*d.MARKED, SETTLE).stands("FAILED", "CONTRADICTED", "RELEASE_DEFERRED")
     *ask, verdict = judged("NOT_PAID", 2)
     case.given(*ask).when(verdict).then(
@@ -88,7 +88,7 @@ def test_a_verdict_of_not_paid_makes_the_attempt_certain_and_lets_the_hold_go() 
 
 
 def test_an_open_conflict_stops_the_windows_too() -> None:
-    """D1.5: no expiry by timers; once resolved, a window that has passed ends the payment."""
+    """Ruling 5: no expiry by timers; once resolved, a window that has passed ends the payment."""
     case = given(d.create(), d.rail("ACCEPTED")).stands("CREATED", "CONTRADICTED")
     assert case.payment.deadline_kind == "FUNDS_REPEAT"
     *ask, verdict = judged("REPORT_WRONG")
@@ -98,7 +98,7 @@ def test_an_open_conflict_stops_the_windows_too() -> None:
 
 
 def test_an_open_conflict_holds_the_release_back() -> None:
-    """D1.5: not even a certain failure lets money go while the record is contradicted."""
+    """Ruling 5: not even a certain failure lets money go while the record is contradicted."""
     case = given(*d.SENT, d.rail("ACCEPTED", amount=1, currency="AUD"))
     case.when(d.rail("REJECTED", "AC01")).then("PaymentFailed", "FundsReleaseDeferred")
     *ask, verdict = judged("NOT_PAID")
@@ -129,7 +129,9 @@ def test_a_payment_is_captured_once_and_a_second_settlement_is_debited() -> None
 
 
 def test_another_amount_is_accepted_by_a_person_and_taken_in_full() -> None:
-    """D1.5, D3: captured what is held, the rest debited; less is captured and the rest released."""
+    """Ruling 5, domain §3: captured what is held, the rest debited; less is captured and the rest
+    released.
+    """
     for amount, asked in ((d.AMOUNT - 5, "RELEASE"), (d.AMOUNT + 5, "DEBIT_FORCED")):
         case = given(*d.SENT).when(d.rail("SETTLED", amount=amount, currency="AUD"))
         case.then("ReconciliationRequired:AMOUNT_DIFFERS").stands("SENT", "CONTRADICTED")
@@ -145,7 +147,7 @@ def test_another_amount_is_accepted_by_a_person_and_taken_in_full() -> None:
 
 
 def test_a_verdict_that_does_not_fit_is_refused() -> None:
-    """D1.5."""
+    """Ruling 5."""
     case = given(*d.FAILED_SAFE, SETTLE)
     ask, _, verdict = judged("AMOUNT_ACCEPTED")
     case.when(ask).refuses(r.VERDICT_NOT_APPLICABLE)
@@ -154,7 +156,7 @@ def test_a_verdict_that_does_not_fit_is_refused() -> None:
 
 
 def test_one_message_id_with_two_contents_is_a_conflict() -> None:
-    """D1.5, OP-24."""
+    """Ruling 5, OP-24."""
     case = given(*d.SENT, d.rail("ACCEPTED", rail_message_id="m1"))
     case.when(d.rail("SETTLED", rail_message_id="m1"))
     case.then("ReconciliationRequired:SAME_MESSAGE_OTHER_CONTENT").stands("ACKNOWLEDGED")
@@ -162,7 +164,7 @@ def test_one_message_id_with_two_contents_is_a_conflict() -> None:
 
 
 def test_conflicts_beyond_sixteen_are_counted_and_still_block_and_end() -> None:
-    """D1.5, D2: bounded in the state, never refused."""
+    """Ruling 5, domain §2: bounded in the state, never refused."""
     case = given(*d.SENT)
     for number in range(1, 19):
         case.when(d.rail("SETTLED", amount=number, currency="AUD"))
@@ -232,7 +234,7 @@ def test_answers_of_deposits_core_that_contradict_are_kept() -> None:
 
 
 def test_windows_and_expiry_end_a_payment_only_before_sent() -> None:
-    """D1.12: CREATED fails by TIMEOUT; AUTHORISED fails, or expires at its expiresAt; all
+    """Ruling 12: CREATED fails by TIMEOUT; AUTHORISED fails, or expires at its expiresAt; all
     certain.
     """
     ended = ("PaymentFailed:TIMEOUT", "FundsRequested:RELEASE", "CustomerNotificationRequested")
@@ -251,7 +253,7 @@ def test_windows_and_expiry_end_a_payment_only_before_sent() -> None:
 
 
 def test_from_sent_on_time_marks_and_enquires_and_an_acknowledgement_clears() -> None:
-    """SM-12, MET-07, D1.7."""
+    """SM-12, MET-07, ruling 7."""
     case = given(*d.SENT).timer().then("PaymentOverdue:ATTENTION", "RailEnquiryRequested")
     assert case.now == d.START + 5 * d.MINUTE
     case.timer().timer().then("RailEnquiryRequested")
@@ -276,7 +278,7 @@ def test_decision_time_never_goes_back() -> None:
 
 
 def test_a_payment_waits_for_its_execution_time_and_is_never_sent_after_its_expiry() -> None:
-    """D1, D1.12: submitBefore ends with the payment's own expiry."""
+    """Domain §1, ruling 12: submitBefore ends with the payment's own expiry."""
     case = given(d.create(requested_execution_time=d.START + d.MINUTE, expires_at=d.START + 90_000))
     case.given(d.held(), d.policy()).stands("AUTHORISED").timer().then("PaymentSentToRail")
     assert case.payment.attempt.submit_before == d.START + 90_000
@@ -286,7 +288,7 @@ def test_a_payment_waits_for_its_execution_time_and_is_never_sent_after_its_expi
 
 
 def test_a_late_failure_is_marked_and_told_only_when_certain() -> None:
-    """LF-02, D1.9, INT-09."""
+    """LF-02, ruling 9, INT-09."""
     case = given(*d.ACKNOWLEDGED).when(d.rail("REJECTED", "AB08"))
     case.then(
         "PaymentFailed", "FundsRequested:RELEASE", "CustomerNotificationRequested:late_failure"
@@ -300,12 +302,12 @@ def test_a_late_failure_is_marked_and_told_only_when_certain() -> None:
 
 @pytest.mark.parametrize("reason", ["CANCELLED", "EXPIRED", "WHATEVER"])
 def test_mark_failed_is_no_back_door(reason: str) -> None:
-    """OP-19, D1.10."""
+    """OP-19, ruling 10."""
     given(*d.SENT).when(d.mark_failed(reason)).refuses(r.FIELD_INVALID)
 
 
 def test_the_source_gives_up_in_authorised_only() -> None:
-    """D1.12, OP-08."""
+    """Ruling 12, OP-08."""
     waits = d.create(requested_execution_time=d.START + d.MINUTE)
     case = given(waits, d.held(), d.policy()).when(d.expire())
     case.then("PaymentExpired", "FundsRequested:RELEASE").stands("EXPIRED", "NOT_PAID")

@@ -1,7 +1,7 @@
 """Rail reports in every order: what opens no conflict ends in one place; everything else ends with
 a conflict.
 
-D1.5 and row 21 of the fault matrix: callbacks come late, twice, and in any order.
+Ruling 5 and row 21 of the fault matrix: callbacks come late, twice, and in any order.
 """
 
 from __future__ import annotations

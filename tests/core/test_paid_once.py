@@ -84,8 +84,8 @@ def test_what_a_person_gave_up_and_what_came_back_are_not_given_back_twice() -> 
 
 
 def test_a_declined_hold_does_not_keep_the_debit_waiting_for_its_release() -> None:
-    """Domain 3: nothing is held that the release by name could give back: the settlement's money is
-    taken at once.
+    """Domain §3: nothing is held that the release by name could give back: the settlement's money
+    is taken at once.
     """
     case = given(d.create(), d.policy(), d.rail("ACCEPTED"), *d.judged("SETTLED_AFTER_ALL"))
     assert case.payment.attempt.asks[-1].operation == "RELEASE"
@@ -93,7 +93,7 @@ def test_a_declined_hold_does_not_keep_the_debit_waiting_for_its_release() -> No
 
 
 def test_a_capture_and_a_debit_are_given_back_each_by_its_own_operation() -> None:
-    """Domain 3: given back never exceeds taken: a reversal is of what was captured and no more."""
+    """Domain §3: given back never exceeds taken: a reversal is of what was captured and no more."""
     more = d.rail("SETTLED", amount=d.AMOUNT + 55, currency="AUD")
     case = given(*d.SENT, more, *d.judged("AMOUNT_ACCEPTED"))
     case.given(d.deposits("CAPTURE", "CAPTURED"), d.deposits("DEBIT_FORCED", "DEBITED", amount=55))

@@ -71,7 +71,7 @@ def test_a_payment_that_was_never_authorised_is_not_retried() -> None:
 
 
 def test_the_worse_of_the_operators_and_the_rails_reason_counts() -> None:
-    """D1.2: the operator said RAIL, the rail says the account does not exist."""
+    """Ruling 2: the operator said RAIL, the rail says the account does not exist."""
     case = given(*d.MARKED).when(d.rail("REJECTED", "AC04"))
     case.then("NonPaymentConfirmed", "FundsRequested:RELEASE", "CustomerNotificationRequested")
     case.given(d.deposits("RELEASE", "RELEASED"), *d.approved("RETRY", 2)).when(d.retry()).refuses(
@@ -80,7 +80,9 @@ def test_the_worse_of_the_operators_and_the_rails_reason_counts() -> None:
 
 
 def test_only_a_person_opens_an_uncertain_retry_and_the_hold_is_taken_over() -> None:
-    """D1.2, D1.3: Resolve's own approval refers it; the request states the risk of paying twice."""
+    """Rulings 2 and 3: Resolve's own approval refers it; the request states the risk of paying
+    twice.
+    """
     case = given(*d.MARKED).when(d.ask("RETRY_UNCERTAIN"))
     request = case.decision.instructions[0]  # type: ignore[union-attr]
     assert isinstance(request, ApprovalRequest)
@@ -94,7 +96,7 @@ def test_only_a_person_opens_an_uncertain_retry_and_the_hold_is_taken_over() -> 
 
 
 def test_an_unknown_code_is_enquired_about_until_the_rail_says_rejected() -> None:
-    """D1.3, D6: the same answer, asked for, makes it certain."""
+    """Ruling 3, domain §6: the same answer, asked for, makes it certain."""
     case = given(*d.SENT).when(d.rail("REJECTED", "ZZ99"))
     case.then("PaymentFailed", "FundsReleaseDeferred", "RailEnquiryRequested").asks("ENQUIRE")
     case.stands("FAILED", "UNCERTAIN", "RELEASE_DEFERRED")
@@ -107,7 +109,7 @@ def test_an_unknown_code_is_enquired_about_until_the_rail_says_rejected() -> Non
 def test_unknown_to_the_rail_is_certain_only_after_submit_before_and_from_a_stopped_adapter() -> (
     None
 ):
-    """D1.3."""
+    """Ruling 3."""
     case = given(*d.MARKED)
     case.when(d.never_submitted()).then("RailStatusReported")
     case.later(61_000).when(d.enquiry("STATUS", "UNKNOWN")).is_duplicate()
@@ -119,7 +121,7 @@ def test_unknown_to_the_rail_is_certain_only_after_submit_before_and_from_a_stop
 
 
 def test_a_rejection_of_our_own_resend_moves_nothing_and_is_enquired_about() -> None:
-    """D1.11, OP-31."""
+    """Ruling 11, OP-31."""
     case = given(*d.SENT).when(d.rail("REJECTED", "AM05"))
     case.then("RailStatusReported", "RailEnquiryRequested").stands("SENT", "OPEN")
     assert needs_attention(case.payment)
@@ -130,7 +132,7 @@ def test_a_rejection_of_our_own_resend_moves_nothing_and_is_enquired_about() -> 
 
 
 def test_a_cancel_in_sent_withdraws_and_then_recalls() -> None:
-    """CN-02, CN-06, D1.8."""
+    """CN-02, CN-06, ruling 8."""
     case = given(*d.SENT, *d.approved("CANCEL")).when(d.cancel(customer_id="cust_9"))
     case.then("PaymentFailed:CANCELLED", "FundsReleaseDeferred").asks("WITHDRAW")
     case.when(d.rail("ALREADY_SUBMITTED")).then("RecallRequested").asks("RECALL")
@@ -236,7 +238,7 @@ def test_an_approval_works_once_and_expires_by_decision_time() -> None:
 
 
 def test_requester_and_approver_are_two_persons_and_only_a_referral_lets_a_person_decide() -> None:
-    """AP-05, D4: ids are compared in a normal form."""
+    """AP-05, domain §4: ids are compared in a normal form."""
     case = given(*d.SENT, d.ask("CANCEL"))
     case.when(d.person_says()).refuses(r.NOT_REFERRED)
     case.when(d.resolve_says(who=" SEN_001 ")).is_quiet(r.APPROVER_IS_REQUESTER)

@@ -45,7 +45,7 @@ def approvals(case: Watched) -> int:
 def test_while_a_request_that_gives_back_is_open_no_other_is_approved_or_made(
     what: str, silent: bool, action: str
 ) -> None:
-    """Finding 2, domain 3: open until it is answered; FAILED and silence are no answer."""
+    """Finding 2, domain §3: open until it is answered; FAILED and silence are no answer."""
     before, operation, _ = GIVES_BACK[what]
     answer = [d.deposits(operation, "FAILED", code="NO_ANSWER")] if silent else []
     case = watched(*before, *answer)
@@ -80,7 +80,7 @@ def test_a_verdict_s_reversal_is_not_made_a_second_time_by_a_person() -> None:
 
 
 def test_a_person_does_not_approve_what_is_given_back_meanwhile() -> None:
-    """Finding 2, domain 3: no other is made *or approved*: the referred request is refused."""
+    """Finding 2, domain §3: no other is made *or approved*: the referred request is refused."""
     case = watched(*d.CAPTURED, d.ask("REVERSE", attempt=1), d.resolve_says("REFERRED"))
     case.given(returned()).when(d.person_says()).refuses(r.FUNDS_PRECONDITION)
     case.when(d.person_says("REJECTED")).then("OperatorActionRejected")
@@ -96,7 +96,7 @@ def test_the_rails_return_waits_for_a_reversal_that_is_open() -> None:
 
 
 def test_a_refused_reversal_lets_the_return_be_credited_after_a_person_looked() -> None:
-    """Domain 3: REFUSED is certain not to have happened: what is needed is still given, once."""
+    """Domain §3: REFUSED is certain not to have happened: what is needed is still given, once."""
     case = watched(*REVERSED, returned()).when(d.deposits("REVERSE", "REFUSED"))
     case.then("FundsRequestFailed")
     assert waiting_for_person(case.payment)
@@ -108,7 +108,7 @@ def test_a_refused_reversal_lets_the_return_be_credited_after_a_person_looked() 
 
 @pytest.mark.parametrize("what", GIVES_BACK)
 def test_what_gives_back_is_asked_under_one_reference_until_it_is_answered(what: str) -> None:
-    """Domain 3: silence leaves a request open; it is repeated, never made anew."""
+    """Domain §3: silence leaves a request open; it is repeated, never made anew."""
     before, operation, done = GIVES_BACK[what]
     case = watched(*before)
     references = set()
@@ -123,8 +123,8 @@ def test_what_gives_back_is_asked_under_one_reference_until_it_is_answered(what:
 
 
 def test_a_return_is_credited_beside_the_open_release_of_what_the_capture_left() -> None:
-    """Domain 3: an open request bars what gives back the *same* money; the rest of a hold was never
-    taken.
+    """Domain §3: an open request bars what gives back the *same* money; the rest of a hold was
+    never taken.
     """
     less = d.AMOUNT - 50
     settled = d.rail("SETTLED", amount=less, currency="AUD")
@@ -141,7 +141,7 @@ def test_a_return_is_credited_beside_the_open_release_of_what_the_capture_left()
 
 
 def test_nothing_is_reversed_while_more_is_still_to_be_taken() -> None:
-    """Domain 3, ruling 13: 45 more settled than was captured, and their debit was refused: it is
+    """Domain §3, ruling 13: 45 more settled than was captured, and their debit was refused: it is
     asked for again before anybody gives captured money up.
     """
     more = d.rail("SETTLED", amount=d.AMOUNT + 45, currency="AUD", rail_message_id="more")
@@ -160,7 +160,7 @@ def test_nothing_is_reversed_while_more_is_still_to_be_taken() -> None:
 
 @pytest.mark.parametrize("what", ["a verdict's REVERSE", "a return's CREDIT"])
 def test_a_refused_refund_waits_for_a_person_who_asks_the_next_number(what: str) -> None:
-    """Domain 3: REFUSED closes the request; asking again takes the operation's next number."""
+    """Domain §3: REFUSED closes the request; asking again takes the operation's next number."""
     before, operation, done = GIVES_BACK[what]
     case = watched(*before).when(d.deposits(operation, "REFUSED", code="ACCOUNT_BLOCKED"))
     case.then("FundsRequestFailed")
@@ -178,7 +178,7 @@ def test_a_refused_refund_waits_for_a_person_who_asks_the_next_number(what: str)
 
 
 def test_asking_again_asks_for_what_is_needed_now() -> None:
-    """Domain 3: 3,000 was refused, 2,000 more came back: 5,000 is asked for."""
+    """Domain §3: 3,000 was refused, 2,000 more came back: 5,000 is asked for."""
     case = watched(*d.CAPTURED, returned(3_000)).given(
         d.deposits("CREDIT", "REFUSED", amount=3_000), returned(2_000, 2)
     )
@@ -201,14 +201,14 @@ NOT_REFUSED: dict[str, tuple[list[Any], str]] = {
 
 @pytest.mark.parametrize("why", NOT_REFUSED)
 def test_only_what_was_refused_and_is_still_needed_is_asked_again(why: str) -> None:
-    """Domain 3: a person's repetition moves no money that the record does not call for."""
+    """Domain §3: a person's repetition moves no money that the record does not call for."""
     before, operation = NOT_REFUSED[why]
     case = watched(*before)
     case.when(d.repeat_funds(operation)).refuses(r.FUNDS_PRECONDITION)
 
 
 def test_what_is_no_longer_needed_is_not_asked_again() -> None:
-    """Domain 3: the refused reversal is overtaken by an accepted settlement."""
+    """Domain §3: the refused reversal is overtaken by an accepted settlement."""
     case = watched(*DENIED, d.deposits("REVERSE", "REFUSED"))
     case.given(d.enquiry("SETTLED", rail_message_id="s9"))
     case.given(*d.judged("SETTLED_AFTER_ALL", 2, conflict="cnf_002"))
@@ -218,7 +218,7 @@ def test_what_is_no_longer_needed_is_not_asked_again() -> None:
 
 
 def test_who_may_ask_again_and_what() -> None:
-    """Domain 4 and 5: a senior operator, for a known operation and attempt, in time."""
+    """Domain §4 and §5: a senior operator, for a known operation and attempt, in time."""
     case = watched(*RETURNED, d.deposits("CREDIT", "REFUSED"))
     case.when(d.repeat_funds("CREDIT", person=d.OPS)).refuses(r.MISSING_ROLE)
     case.when(d.repeat_funds("REFUND")).refuses(r.FIELD_INVALID)
@@ -269,7 +269,7 @@ def test_after_a_partial_return_a_person_reverses_the_rest_and_no_more() -> None
 
 
 def test_a_reversal_approved_for_another_amount_is_not_made() -> None:
-    """Domain 4: the approval is bound to what is captured and not given back yet."""
+    """Domain §4: the approval is bound to what is captured and not given back yet."""
     case = watched(*d.CAPTURED, *d.approved("REVERSE"))
     case.given(returned(5_000), d.deposits("CREDIT", "CREDITED", amount=5_000))
     case.when(d.reverse()).refuses(r.APPROVAL_OTHER_PARAMETERS)

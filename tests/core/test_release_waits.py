@@ -1,4 +1,4 @@
-"""While a conflict is open nothing that is held is released by itself (domain 3, ruling 5)."""
+"""While a conflict is open nothing that is held is released by itself (domain §3, ruling 5)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_hold_of_a_failed_attempt_waits_for_the_verdict() -> None:
 
 
 def test_the_rest_of_a_hold_is_released_only_without_a_conflict() -> None:
-    """Domain 3, ruling 5: less settled than was held. The rest goes back, but not while the rail's
+    """Domain §3, ruling 5: less settled than was held. The rest goes back, but not while the rail's
     word is in question.
     """
     less = d.rail("SETTLED", amount=d.AMOUNT - 50, currency="AUD")
@@ -40,7 +40,7 @@ def test_the_rest_of_a_hold_is_released_only_without_a_conflict() -> None:
 
 
 def test_a_hold_that_can_never_be_captured_waits_for_the_verdict() -> None:
-    """Domain 3: the payment was captured once and given back, so the second attempt's settlement
+    """Domain §3: the payment was captured once and given back, so the second attempt's settlement
     takes its money by force, once its hold is released; neither happens while a conflict is open.
     """
     case = given(*d.MARKED, d.rail("SETTLED"), *d.judged("SETTLED_AFTER_ALL", 2))
@@ -59,7 +59,7 @@ def test_a_hold_that_can_never_be_captured_waits_for_the_verdict() -> None:
 
 
 def test_an_unanswered_hold_is_not_released_by_name_under_a_conflict() -> None:
-    """Ruling 5, domain 3: the release that names the hold waits for the verdict too."""
+    """Ruling 5, domain §3: the release that names the hold waits for the verdict too."""
     case = given(d.create(), d.policy(), STRAY, *d.judged("SETTLED_AFTER_ALL"))
     assert asked(case) == ["HOLD", "RELEASE"]
     other = d.rail("SETTLED", amount=d.AMOUNT - 1, currency="AUD")
@@ -79,7 +79,7 @@ def test_an_approved_early_release_waits_for_an_open_conflict() -> None:
 
 
 def test_the_rest_of_a_hold_whose_capture_is_reversed_is_released_before_another_debit() -> None:
-    """Domain 3: debited and held never exceeds what settled. The retry was captured in part and is
+    """Domain §3: debited and held never exceeds what settled. The retry was captured in part and is
     not paid after all; the first attempt settled. Its debit waits for the reversal and the release.
     """
     taken = d.AMOUNT - 50

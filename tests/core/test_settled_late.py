@@ -201,7 +201,7 @@ def test_a_hold_whose_release_is_open_is_never_transferred() -> None:
 
 
 def test_a_hold_whose_release_was_refused_pays_the_late_settlement() -> None:
-    """Domain 3: refused is certain, so the hold stands, and pays before a forced debit."""
+    """Domain §3: refused is certain, so the hold stands, and pays before a forced debit."""
     cancelled = [*HELD_AGAIN, *d.approved("CANCEL", 2), d.cancel()]
     case = paid_late(*cancelled, d.deposits("RELEASE", "REFUSED", attempt=2))
     case.then("ReconciliationResolved", "FundsHoldTransferred:hold-2", "FundsRequested:CAPTURE")

@@ -49,7 +49,7 @@ CELLS = [
 
 
 def test_the_matrices_have_every_cell() -> None:
-    """D1.14: 12 reports in 7 states, every command in 7 states and without a payment."""
+    """Ruling 14: 12 reports in 7 states, every command in 7 states and without a payment."""
     assert len(matrices.REPORT_MATRIX) == 12 * 7
     assert len(matrices.COMMAND_MATRIX) == len(matrices.COMMANDS) * 8
     operators = {x.__name__ for x in INPUTS if "operator" in x.__struct_fields__}
@@ -85,7 +85,7 @@ def test_each_command_meets_in_each_state_what_the_matrix_says(
 
 @pytest.mark.parametrize(("kind", "state"), list(matrices.REPORT_MATRIX))
 def test_each_report_does_in_each_state_what_the_matrix_says(kind: str, state: str) -> None:
-    """SM-06, D1.5: plain reports with a known code, after nothing that says more."""
+    """SM-06, ruling 5: plain reports with a known code, after nothing that says more."""
     case = d.given(*REACHED[state])
     code = {"REJECTED": "AC01", "EXPIRED": "MD20"}.get(kind)
     case.when(d.rail(kind, code, amount=d.AMOUNT if kind == "RETURNED" else None))

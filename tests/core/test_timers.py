@@ -1,4 +1,4 @@
-"""A deadline is decided at its time or later, never before (domain 8)."""
+"""A deadline is decided at its time or later, never before (domain §8)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DUE: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("kind", DUE)
 def test_a_timer_is_decided_at_its_deadline_at_the_earliest(kind: str) -> None:
-    """Domain 8: decidedAt = max(poll time, decidedAt of the last event, the timer's deadline)."""
+    """Domain §8: decidedAt = max(poll time, decidedAt of the last event, the timer's deadline)."""
     case = given(*DUE[kind])
     due = slow_clock(case)
     assert due.kind == kind
@@ -46,7 +46,7 @@ def test_a_timer_is_decided_at_its_deadline_at_the_earliest(kind: str) -> None:
 
 
 def test_a_timer_that_is_read_late_is_decided_when_it_is_read() -> None:
-    """Domain 8: an answer's time counts, so no window is longer than the clock says."""
+    """Domain §8: an answer's time counts, so no window is longer than the clock says."""
     case = given(*d.SENT)
     case.now = (case.payment.deadline or 0) + 7_000
     case.when(c.TimerDue(d.head(), "OVERDUE", case.payment.deadline or 0))

@@ -57,7 +57,7 @@ def test_12500_of_12550_is_accepted_as_12500_and_never_settled_after_all() -> No
 
 
 def test_the_amount_of_a_verdict_is_bound_to_its_approval() -> None:
-    """Ruling 5, domain 4: the conflict's amount, as the request states or leaves out."""
+    """Ruling 5, domain §4: the conflict's amount, as the request states or leaves out."""
     case = given(*SENT_12550)
     conflict = settled_12500(case)
     fields: dict[str, Any] = {"conflict_id": conflict.id, "verdict": "AMOUNT_ACCEPTED"}

@@ -120,8 +120,8 @@ def test_a_timer_acts_only_when_its_record_is_read_back() -> None:
 
 
 def test_an_answer_that_waits_is_heard_before_the_timeout() -> None:
-    """D§8: with an answer in its topic at the deadline, the timer is never made, however small the
-    batches."""
+    """Domain §8: with an answer in its topic at the deadline, the timer is never made, however
+    small the batches."""
     driver = Driver(Toy, batch_count=1)
     driver.pipe(ADD, b"k", b"at:%d" % (driver.clock.now_ms() + 500))
     driver.run()
@@ -159,7 +159,9 @@ def test_a_timer_that_was_read_back_without_effect_is_made_again_after_a_minute(
 
 
 def test_within_a_batch_a_partition_decides_answers_before_commands() -> None:
-    """D§4: topics in the topology's order, each in offset order, whatever order they came in."""
+    """Domain §4: topics in the topology's order, each in offset order, whatever order they came
+    in.
+    """
     driver = Driver(Toy)
     for value in (b"add", b"add"):
         driver.pipe(ADD, b"k", value)
@@ -176,7 +178,7 @@ def test_within_a_batch_a_partition_decides_answers_before_commands() -> None:
 
 
 def test_a_defect_takes_back_the_record_and_parks_it() -> None:
-    """D§5: when decide raises, what the record gave is dropped and on_defect is asked in its
+    """Domain §5: when decide raises, what the record gave is dropped and on_defect is asked in its
     place."""
     driver = Driver(Toy)
     driver.pipe(ADD, b"k", b"add")
@@ -189,8 +191,8 @@ def test_a_defect_takes_back_the_record_and_parks_it() -> None:
 
 
 def test_a_dependency_that_is_down_holds_its_partition_in_order_and_commits_the_rest() -> None:
-    """D§5: when a dependency is down, wait: nothing of that partition passes the record, others go
-    on."""
+    """Domain §5: when a dependency is down, wait: nothing of that partition passes the record,
+    others go on."""
     Toy.down = True
     try:
         driver = Driver(Toy)

@@ -280,7 +280,9 @@ class Asked:
 
 
 def test_timers_wait_until_the_answers_are_read_to_their_end_after_the_deadline() -> None:
-    """D§8: the end is asked for after the deadline, and only a position past it opens the gate."""
+    """Domain §8: the end is asked for after the deadline, and only a position past it opens the
+    gate.
+    """
     asked = Asked()
     gate = HeardGate(["answers"], asked.ask)
     assert gate.open_for({0: 100}, {("answers", 0): 0}, 99) == {}
@@ -303,8 +305,8 @@ def test_a_partition_that_waits_for_its_answers_does_not_hold_up_the_others() ->
 
 
 def test_timers_wait_for_every_input_that_may_answer_and_not_for_the_first() -> None:
-    """D§8: decisions, operator commands, reports and results, each past its end as it stood at the
-    deadline."""
+    """Domain §8: decisions, operator commands, reports and results, each past its end as it stood
+    at the deadline."""
     asked = Asked()
     topics = ("decisions", "reports", "results")
     gate = HeardGate(topics, asked.ask)
@@ -376,7 +378,7 @@ def test_commands_are_paused_while_answers_are_unread_and_resumed_after() -> Non
 
 
 def test_control_that_can_not_be_read_counts_as_stop() -> None:
-    """D§10: nobody serves on an old word; here no broker answers at all."""
+    """Domain §10: nobody serves on an old word; here no broker answers at all."""
     nowhere = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
     reader = ControlReader(nowhere, "control", HeldClock(0))
     assert reader.stopped(ToyControl()) == UNREADABLE

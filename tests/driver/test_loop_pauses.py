@@ -122,7 +122,9 @@ def test_an_end_that_comes_during_a_stop_is_known_after_it(rig: Rig) -> None:
 def test_a_stop_pauses_everything_and_its_end_nothing_but_what_has_another_reason(
     rig: Rig,
 ) -> None:
-    """D§10: input waits in its topics; a partition that waits for the registry goes on waiting."""
+    """Domain §10: input waits in its topics; a partition that waits for the registry goes on
+    waiting.
+    """
     rig.app.__class__.down = True
     rig.log.append((ADD, 1), KEYS[1], b"wait")
     rig.steps(3)

@@ -277,8 +277,8 @@ def activate(world: World, number: int) -> None:
 def test_the_rule_set_of_a_payment_only_rises(
     world: World, begun: int, seen: int, used: int
 ) -> None:
-    """D§8: the number used = max(in force, the payment's last). A payment that changes hands is not
-    decided by older rules because its new processor has not read control to its end yet."""
+    """Domain §8: the number used = max(in force, the payment's last). A payment that changes hands
+    is not decided by older rules because its new processor has not read control to its end yet."""
     asked: list[int] = []
 
     def rules_of(number: int) -> Rules:
@@ -305,7 +305,7 @@ def test_the_rule_set_of_a_payment_only_rises(
 
 
 def test_a_defect_parks_the_payments_it_meets(world: World) -> None:
-    """D§5: ProcessingSuspended once, then every input of it goes to quarantine in order."""
+    """Domain §5: ProcessingSuspended once, then every input of it goes to quarantine in order."""
     parked, other = world.create("parked"), world.create("other")
     world.driver.run()
     good = world.rules_of
@@ -351,7 +351,9 @@ def lifecycle(driver: Driver) -> dict[bytes | None, bytes | None]:
 
 
 def test_a_state_that_can_not_be_read_is_that_payments_trouble_alone() -> None:
-    """D§5, SEC-03: its inputs wait in quarantine as PARKED, each with its bytes; others go on."""
+    """Domain §5, SEC-03: its inputs wait in quarantine as PARKED, each with its bytes; others go
+    on.
+    """
     world = World()
     forged, other = world.create("forged"), world.create("other")
     world.settle_all()

@@ -155,7 +155,7 @@ def test_a_cancel_that_nobody_decides_holds_the_send_back_for_a_quarter_of_an_ho
 
 
 def test_a_policy_check_that_is_not_answered_ends_the_payment_and_its_hold(house: House) -> None:
-    """Domain, rulings 1 and 12: the window of CREATED; a late PASSED changes nothing."""
+    """Rulings 1 and 12: the window of CREATED; a late PASSED changes nothing."""
     house.resolve_says({"kind": "PASS", "action": "CHECK", "afterMillis": CREATED_MS + MINUTE_MS})
     payment = house.world.create("unchecked")
     house.run(CREATED_MS + 2 * MINUTE_MS)

@@ -122,7 +122,7 @@ def test_a_clock_that_agrees_takes_its_partitions(house: House) -> None:
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_clock_that_is_off_takes_no_partition(house: House, sign: int) -> None:
-    """D§8: 60 s either way."""
+    """Domain §8: 60 s either way."""
     with pytest.raises(Blocked, match="off the broker's"):
         house.take(sign * (CLOCK_DIFFERENCE_MS_MAX + 1))
     assert house.alarms == ["CLOCK_OFF"]
@@ -130,7 +130,9 @@ def test_a_clock_that_is_off_takes_no_partition(house: House, sign: int) -> None
 
 
 def test_a_clock_that_nobody_has_compared_takes_no_partition(house: House) -> None:
-    """D§8, issue 10.17: no answer does not mean that it is right; asked again, but not for ever."""
+    """Domain §8, issue 10.17: no answer does not mean that it is right; asked again, but not for
+    ever.
+    """
     with pytest.raises(Blocked, match="did not say its time, 3 times: _TIMED_OUT"):
         house.take(*[UNKNOWN] * CLOCK_TRIES_MAX)
     assert house.consumer.fetched == {}

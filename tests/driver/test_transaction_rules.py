@@ -305,7 +305,7 @@ def test_the_probe_says_how_far_the_broker_is_ahead_and_leaves_nothing(
 def test_a_probe_without_the_brokers_time_does_not_pass_for_a_good_clock(
     producer: TransactionalProducer, delivers: Delivered | KafkaError | None
 ) -> None:
-    """D§8, issue 10.17: the check was skipped."""
+    """Domain §8, issue 10.17: the check was skipped."""
     Client.delivers = delivers
     with pytest.raises(Retry):
         producer.probe_clock("t")

@@ -125,7 +125,9 @@ def test_a_second_process_of_the_same_instance_ends_and_disturbs_nobody(toy: Rig
 
 
 def test_a_stop_holds_within_a_second_and_nothing_is_lost_by_it(toy: Rig) -> None:
-    """D§10: STOP pauses every input at the batch boundary; after the resume all is decided once."""
+    """Domain §10: STOP pauses every input at the batch boundary; after the resume all is decided
+    once.
+    """
     toy.start()
     toy.send(100)
     toy.wait_for(100)
@@ -236,8 +238,8 @@ def test_a_record_that_can_not_be_produced_is_found_and_parked_alone(toy: Rig) -
 
 
 def test_an_input_that_raises_is_parked_alone_and_its_like_are_counted(toy: Rig) -> None:
-    """D§5: what it gave is taken back, its bytes stand in quarantine, its key and its partition go
-    on, also after a restart."""
+    """Domain §5: what it gave is taken back, its bytes stand in quarantine, its key and its
+    partition go on, also after a restart."""
     process = toy.start()
     toy.send(50)
     for _ in range(2):

@@ -141,7 +141,7 @@ def test_a_worker_whose_place_was_taken_joins_again_and_skips_nothing(
 
 
 def test_a_stop_on_control_holds_the_handlers(toy: Rig) -> None:
-    """D§10: adapters obey STOP too; work waits in its topic."""
+    """Domain §10: adapters obey STOP too; work waits in its topic."""
     toy.control(b"stop")
     toy.send(10)
     running = Running(toy, lambda record: answer(toy, record))
@@ -240,7 +240,7 @@ def test_what_is_committed_reaches_the_end_of_a_log_that_transactions_write(toy:
 def test_a_handler_that_waits_until_it_is_fresh_knows_what_stands_behind_its_record(
     toy: Rig,
 ) -> None:
-    """D§1.8: an instruction whose withdraw stands behind it is seen as withdrawn before its
+    """Ruling 8: an instruction whose withdraw stands behind it is seen as withdrawn before its
     submission."""
     withdrawn: set[bytes] = set()
     submitted: list[bytes] = []

@@ -23,7 +23,9 @@ ROUNDS = len(rounds(42))  # 5,040 in a release
 
 
 def test_row_21_callbacks_in_every_order_never_move_money_twice(house: House) -> None:
-    """D1.4, D1.5, SM-10, SM-11, SM-15: consistent orders settle, all others stand as a conflict."""
+    """Rulings 4 and 5, SM-10, SM-11, SM-15: consistent orders settle, all others stand as a
+    conflict.
+    """
     process = house.start_payments()
     house.ready(process)
     load = house.load()
@@ -60,7 +62,7 @@ def test_row_21_callbacks_in_every_order_never_move_money_twice(house: House) ->
 
 
 def test_row_21_consistent_callbacks_in_every_order_come_to_one_end(house: House) -> None:
-    """D1.4: without a contradiction each order ends SETTLED and PAID, with no conflict."""
+    """Ruling 4: without a contradiction each order ends SETTLED and PAID, with no conflict."""
     process = house.start_payments()
     house.ready(process)
     load = house.load()

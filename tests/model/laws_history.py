@@ -201,7 +201,7 @@ def known_input(step: Step, book: Book) -> Iterator[str]:
 
 
 def waiting_inputs(step: Step, book: Book) -> Iterator[str]:
-    """A policy check is asked for only while the attempt waits for it (domain §1.2)."""
+    """A policy check is asked for only while the attempt waits for it (ruling 2)."""
     checks = [i for i in step.instructions if type(i) is PolicyCheckRequest]
     for each in checks:
         if each.attempt != book.current.number:

@@ -48,7 +48,7 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
     VIEWER: ("viewer",),
     SENIOR_IN_DISGUISE: ("approver",),
 }
-# Who may execute each gated action (domain: roles).
+# Who may execute each gated action (domain §4).
 ROLES_OF_ACTION: Final[dict[str, frozenset[str]]] = {
     "RETRY": frozenset({"operator", "senior_operator"}),
     "RETRY_UNCERTAIN": frozenset({"operator", "senior_operator"}),

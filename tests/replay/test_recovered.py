@@ -44,7 +44,7 @@ def names(world: World, payment: str) -> list[str]:
 
 
 def test_a_timer_that_found_an_instruction_is_decided_again_to_the_same_bytes() -> None:
-    """EV-07, JOB-02, D1.3: the window passes, a conflict opens, nothing is called unpaid."""
+    """EV-07, JOB-02, ruling 3: the window passes, a conflict opens, nothing is called unpaid."""
     world = Deaf()
     payment = payment_intent_id(SOURCE, "found")
     find(world, external_ref(payment, 1))

@@ -60,9 +60,7 @@ def _step(draft: Draft) -> bool:
 
 
 def may_send(draft: Draft, attempt: Attempt) -> bool:
-    """Funds held, policy passed, its time come and not over, not frozen, no conflict (domain:
-    transitions).
-    """
+    """Funds held, policy passed, its time come and not over, not frozen, no conflict: domain §1."""
     state = draft.state
     return (
         attempt.funds == "HELD"
@@ -75,7 +73,7 @@ def may_send(draft: Draft, attempt: Attempt) -> bool:
 
 
 def _authorise(draft: Draft, attempt: Attempt) -> None:
-    """Authorised, and the first attempt with it, always in one decision (domain: ruling 12)."""
+    """Authorised, and the first attempt with it, always in one decision (ruling 12)."""
     state = draft.state
     number = attempt.number
     draft.append(
@@ -167,7 +165,7 @@ def request_notification(draft: Draft, attempt: Attempt, kind: str) -> None:
 
 
 def _notify_end(draft: Draft, attempt: Attempt) -> bool:
-    """The customer is told of a failure only when nothing was paid for certain (domain: rates)."""
+    """The customer is told of a failure only when nothing was paid for certain (domain §11)."""
     if money_outcome(draft.state) != MoneyOutcome.NOT_PAID:
         return False
     if attempt.reason == "CANCELLED":

@@ -1,4 +1,4 @@
-"""What Deposits Core is asked next for one attempt, from the state alone (domain: money and funds).
+"""What Deposits Core is asked next for one attempt, from the state alone (domain §3).
 
 Of one attempt's money at most one request waits for its answer, so none is taken or given back
 twice. What is held and what was taken are different money. An ended attempt whose HOLD was not

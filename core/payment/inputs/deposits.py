@@ -78,7 +78,7 @@ _SUPERSEDED: Final = "SUPERSEDED"
 
 
 def deposits_result(state: Payment | None, command: DepositsResult, context: Context) -> Decision:
-    """One answer for one funds reference (domain: money and funds)."""
+    """One answer for one funds reference (domain §3)."""
     refusal = _shape(command)
     if refusal is not None:
         return refusal

@@ -29,9 +29,7 @@ _ANSWERS = frozenset({"APPROVED", "REJECTED", "REFERRED"})
 
 
 def policy_verdict(state: Payment | None, command: PolicyVerdict, context: Context) -> Decision:
-    """The answer to an attempt's policy check; declined ends the attempt (domain: inputs and
-    history).
-    """
+    """The answer to an attempt's policy check; declined ends the attempt (domain §9)."""
     verdict = command.verdict
     if verdict != "PASSED":
         if verdict != "DECLINED":

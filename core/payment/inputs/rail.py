@@ -79,9 +79,7 @@ SUBMISSION_CONTRADICTED: Final = "SUBMISSION_CONTRADICTED"
 
 
 def rail_report(state: Payment | None, command: RailReport, context: Context) -> Decision:
-    """Apply, DUPLICATE, NO_EFFECT or a conflict; never a refusal for the state (domain:
-    ruling 5).
-    """
+    """Apply, DUPLICATE, NO_EFFECT or a conflict; never a refusal for the state (ruling 5)."""
     refusal = _shape(command)
     if refusal is not None:
         return refusal

@@ -1,6 +1,6 @@
 """What is known of a rail report before it is judged: was it said before, and is it evidence?
 
-The same message, the same contradiction and the same content are told apart here (domain: identity,
+The same message, the same contradiction and the same content are told apart here (domain §2,
 ruling 5), and what shows that the rail had an attempt (ruling 3).
 """
 
@@ -113,7 +113,7 @@ def _agrees(state: Payment, attempt: Attempt, verdict: str, command: RailReport)
 
 
 def same_report(state: Payment, attempt: Attempt, command: RailReport, rules: Rules) -> int | None:
-    """The first sequence of the report that says the same (domain: identity)."""
+    """The first sequence of the report that says the same (domain §2)."""
     kind = command.kind
     if not attempt.rail_had_it and rail_has_it(attempt, command, rules):
         return None  # the same words before the send were no evidence

@@ -21,8 +21,8 @@ from core.values import FailureReason, State, attempt_id
 
 
 def timer_due(state: Payment | None, command: TimerDue, context: Context) -> Decision:
-    """What is due is what the state says, so that a newer rule set cannot leave it undone (domain:
-    time).
+    """What is due is what the state says, so that a newer rule set cannot leave it undone (domain
+    §8).
     """
     if state is None or command.deadline != state.deadline or command.kind != state.deadline_kind:
         return no_effect(TIMER_STALE)

@@ -51,7 +51,7 @@ _HOUR_MS = 3_600_000
 
 
 def create(state: Payment | None, command: CreatePayment, context: Context) -> Decision:
-    """One key of one source is one payment (domain: identity); the same content again is the first
+    """One key of one source is one payment (domain §2); the same content again is the first
     result.
     """
     refusal = _shape(command)

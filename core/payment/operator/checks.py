@@ -1,4 +1,4 @@
-"""Shapes and formats: what a field may hold (domain: formats). No state is read here.
+"""Shapes and formats: what a field may hold (domain §7). No state is read here.
 
 A missing or wrongly built field is VALIDATION_FAILED; a value that the NPP does not allow is
 INVARIANT_VIOLATION.

@@ -37,7 +37,7 @@ from core.values import Action, FundsOperation
 
 
 def release_early(state: Payment | None, command: ReleaseFunds, context: Context) -> Decision:
-    """Release a deferred hold before non-payment is certain (domain: money and funds)."""
+    """Release a deferred hold before non-payment is certain (domain §3)."""
     operator = command.operator
     limit = context.rules.limits.free_text_characters_max
     refusal = checks.needed_text("reason", command.reason, limit) or gate.admission(

@@ -1,4 +1,4 @@
-"""The Resolve gate: who may do what, until when, and which approval opens it (domain: policy)."""
+"""The Resolve gate: who may do what, until when, and which approval opens it (domain §4)."""
 
 from __future__ import annotations
 
