@@ -17,7 +17,10 @@ from core import refusals
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = (
-    *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md")),
+    *(
+        ROOT / name
+        for name in "README.md ARCHITECTURE.md CONTRIBUTING.md SECURITY.md CHANGELOG.md".split()
+    ),
     *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "examples" / "README.md",
 )
@@ -116,18 +119,21 @@ def test_every_variable_named_is_one(path: Path) -> None:
     assert named - others <= known, sorted(named - known)
 
 
+def anchors(page: Path) -> set[str]:
+    """The anchors that the page's headings have."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.M)
+    return {re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_every_link_to_a_file_leads_somewhere(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
-        if "://" not in target:
-            assert (path.parent / target).exists(), target
-    anchors = {
-        re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-")
-        for head in re.findall(r"^#+ (.+)$", text, flags=re.M)
-    }
-    for anchor in re.findall(r"\]\(#([^)]+)\)", text):
-        assert anchor in anchors, anchor
+def test_every_link_leads_to_a_file_and_a_heading(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", path.read_text(encoding="utf-8"))
+    for target, anchor in links:
+        if "://" in target:
+            continue
+        page = path.parent / target if target else path
+        assert page.exists(), target
+        assert not anchor or anchor in anchors(page), f"{target}#{anchor}"
 
 
 def test_the_examples_are_many() -> None:
