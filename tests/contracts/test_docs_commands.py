@@ -16,11 +16,9 @@ from app.settings import Settings
 from core import refusals
 
 ROOT: Final = Path(__file__).parents[2]
+TOP: Final = ("README", "ARCHITECTURE", "CONTRIBUTING", "SECURITY", "CHANGELOG")
 PAGES: Final = (
-    *(
-        ROOT / name
-        for name in "README.md ARCHITECTURE.md CONTRIBUTING.md SECURITY.md CHANGELOG.md".split()
-    ),
+    *(ROOT / f"{name}.md" for name in TOP),
     *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "examples" / "README.md",
 )
@@ -122,7 +120,7 @@ def test_every_variable_named_is_one(path: Path) -> None:
 def anchors(page: Path) -> set[str]:
     """The anchors that the page's headings have."""
     heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.M)
-    return {re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-") for head in heads}
+    return {re.sub(r"[^a-z0-9 _-]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
