@@ -43,7 +43,7 @@ class Answer(msgspec.Struct, frozen=True):
     projected: bool = False
 
 
-class NotTaken(Exception):
+class PublishUnconfirmed(Exception):
     """Kafka did not confirm the command: it may be on the log or not. Asking again is safe."""
 
 
@@ -64,10 +64,16 @@ class Commands(Protocol):
         approval_id: str | None = None,
         traceparent: str | None = None,
     ) -> Answer:
-        """Publish an operator command and wait for what becomes of it. Raises Stopped, NotTaken."""
+        """Publish an operator command and wait for its outcome.
+
+        Raises Stopped, PublishUnconfirmed.
+        """
 
     def submit(self, payment_intent_id: str, make: Any, traceparent: str | None = None) -> Answer:
-        """Publish a CreatePayment on the API's command topic and wait. Raises Stopped, NotTaken."""
+        """Publish a CreatePayment on the API's command topic and wait for its outcome.
+
+        Raises Stopped, PublishUnconfirmed.
+        """
 
     def pending(self, command_id: str) -> int | None:
         """`not_after` of a command of this process that has no outcome yet; 0: it has none (a
@@ -77,7 +83,7 @@ class Commands(Protocol):
         """The control topic as it stands, at most a second old. Raises Stopped when unreadable."""
 
     def write_control(self, record: msgspec.Struct) -> int:
-        """Append a control record; its offset. Raises NotTaken."""
+        """Append a control record; its offset. Raises PublishUnconfirmed."""
 
 
 class Audit(Protocol):
@@ -98,7 +104,7 @@ class Audit(Protocol):
         sentence: str | None = None,
         detail: str | None = None,
     ) -> None:
-        """`detail` is JSON. Raises NotTaken: then the thing asked for is not done either."""
+        """`detail` is JSON. Raises PublishUnconfirmed: what was asked for is not done then."""
 
 
 class Evidence(Protocol):

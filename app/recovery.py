@@ -27,6 +27,7 @@ from core.records import Checkpoint, PaymentLifecycle, RecoverConfirmed, Recover
 from engine.clients.groups import GroupAdmin
 from engine.clients.publisher import NotConfirmed, Outgoing
 from engine.clients.reader import read_all
+from engine.ports import TopicPartition
 from engine.records import LogRecord
 from processors.replay import accounts, fold
 from processors.replay.accounts import Accounts
@@ -40,14 +41,13 @@ REBUILT_AT_ONCE_COUNT: Final = 10_000  # payments whose whole histories are held
 CHECKPOINTS_READ_COUNT: Final = 100  # the last of a partition is among its last records
 FOUND_AT_ONCE_COUNT: Final = 10_000  # references in one control record: 310 kB
 NOT_RECOVERED: Final = -1
-Name = tuple[str, int]
 
 
 class Recovery(msgspec.Struct):
     """What a recovery comes to; nothing of it is written yet."""
 
     numbers: list[int]
-    offsets: dict[Name, int]
+    offsets: dict[TopicPartition, int]
     journal_ends: tuple[int, ...]
     checkpoints: tuple[int, ...]
     rebuilt: list[Outgoing] = []  # lifecycle records as the journal has them
@@ -219,7 +219,7 @@ class _Seen:
             value = self._cluster.codec.encode(topic, report)
             recovery.reports.append(Outgoing(topic, key, value))
 
-    def offsets(self) -> dict[Name, int]:
+    def offsets(self) -> dict[TopicPartition, int]:
         """The first input of each topic and partition that nothing records."""
         names = [(topic, number) for topic in self._inputs for number in self._numbers]
         low, high = self._cluster.ends.low(names), self._cluster.ends.high(names)

@@ -171,7 +171,7 @@ def main() -> None:
             reset=False,
             data=Path(folder) / "data",
             seed=1,
-            behaviour="sunny",
+            behaviour="happy_path",
         )
         with Stage(options, jvm=JVM_COMPILED) as stage:
             cluster = stage.start_platform()

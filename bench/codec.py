@@ -19,7 +19,7 @@ from core.payment.commands import CreatePayment
 from core.payment.events import FundsHeld, PaymentSentToRail
 from core.records import PaymentLifecycle
 from core.values import Parties, Party
-from schemas.codec import Codec, Filling
+from schemas.codec import Codec, CodecBackend
 from schemas.codec.fastavro_backend import FastavroFilling
 from schemas.codec.generated_backend import GeneratedFilling
 from schemas.codec.parties import open_parties, seal
@@ -95,7 +95,7 @@ def measure(codec: Codec) -> dict[str, dict[str, float]]:
 
 def main(arguments: list[str]) -> None:
     """Print the figures of every filling; the sealed parties beside them."""
-    fillings: list[Filling] = [GeneratedFilling(), FastavroFilling()]
+    fillings: list[CodecBackend] = [GeneratedFilling(), FastavroFilling()]
     result: dict[str, Any] = {each.name: measure(static_codec(filling=each)) for each in fillings}
     sealed = seal(PARTIES)
     result["parties"] = {

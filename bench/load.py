@@ -1,4 +1,4 @@
-"""The bench's load: the whole sunny path of a payment as six stages of inputs, encoded beforehand.
+"""The bench's load: the whole happy path of a payment as six stages of inputs, encoded beforehand.
 
 Every id is computed, so the answers of Resolve, Deposits Core and the rail can be written before
 the

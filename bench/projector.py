@@ -21,8 +21,9 @@ from typing import Any, Final
 import structlog
 
 from app.platform.postgres import open_postgres
-from engine.clients.topics_reader import Place, Reading
+from engine.clients.topics_reader import Reading
 from engine.clock import SystemClock
+from engine.ports import TopicPartition
 from engine.records import LogRecord
 from readmodel.model import default_url, open_model
 from schemas import topology as t
@@ -37,7 +38,7 @@ class Log(house.MemorySource):
     """Offsets without holes: a slice of each partition in turn."""
 
     def read(self, count: int, wait_s: float) -> Reading:
-        records: dict[Place, list[LogRecord]] = {}
+        records: dict[TopicPartition, list[LogRecord]] = {}
         for place, at in self._position.items():
             taken = self.log[place][at : at + min(count, FETCHED)]
             count -= len(taken)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import structlog
 
 from core import records
-from core.recovery_point import Ground
+from core.recovery_point import RecoveryPoint
 from core.values import same_person
 from schemas.topology import CONTROL
 
@@ -99,10 +99,10 @@ class Control:
         """When two persons last let this partition go on after a loss, epoch ms; 0 for never."""
         return max((each.confirmed_at for each in self._recoveries_of(partition)), default=0)
 
-    def grounds(self, partition: int) -> tuple[Ground, ...]:
+    def recovery_points(self, partition: int) -> tuple[RecoveryPoint, ...]:
         """Where its log's tail was lost and two persons let it go on, in order."""
         return tuple(
-            Ground(each.journal_ends[partition], each.checkpoints[partition])
+            RecoveryPoint(each.journal_ends[partition], each.checkpoints[partition])
             for each in self._recoveries_of(partition)
         )
 

@@ -11,7 +11,7 @@ import msgspec
 from core.records import Checkpoint
 
 
-class Ground(msgspec.Struct, frozen=True):
+class RecoveryPoint(msgspec.Struct, frozen=True):
     """Where two persons let a partition go on after its log had lost its tail (`npp recover`)."""
 
     journal_end: int  # the journal ended here, whatever was there before
@@ -26,6 +26,6 @@ class Ground(msgspec.Struct, frozen=True):
         return number <= self.checkpoint and to_offset >= self.journal_end
 
 
-def is_void(checkpoint: Checkpoint, grounds: Sequence[Ground]) -> bool:
+def is_void(checkpoint: Checkpoint, recovery_points: Sequence[RecoveryPoint]) -> bool:
     """A void checkpoint stays a link of the chain and covers nothing."""
-    return any(ground.voids(checkpoint) for ground in grounds)
+    return any(point.voids(checkpoint) for point in recovery_points)

@@ -16,7 +16,7 @@ from typing import Final
 from engine.clock import HeldClock
 from engine.errors import Abort, Exit
 from engine.loop.batch import BatchRun, in_decision_order
-from engine.loop.timer_gate import Ends, HeardGate
+from engine.loop.timer_gate import Ends, TimerGate
 from engine.partitioner import partition_of
 from engine.ports import Application, ControlState, Headers, InputRecord
 from engine.records import LogRecord
@@ -59,7 +59,7 @@ class Driver:
         self._stores: dict[int, MemoryPartitionStore] = {}
         self._taken: dict[tuple[str, int], int] = defaultdict(int)
         self._crash_point: tuple[str, int] | None = None
-        self._held: dict[int, list[InputRecord]] = {}
+        self._blocked: dict[int, list[InputRecord]] = {}
         self._held_until_ms = 0
         self.transactions = 0
         self.restart()
@@ -115,10 +115,10 @@ class Driver:
         """A new process: memory is gone, the store is as the last one left it, the log decides."""
         self.app = self._application()
         self._crash_point = None
-        self._held = {}
+        self._blocked = {}
         topology = self.app.topology
         self._states = {n: self._restore(n) for n in range(topology.partitions)}
-        self._gate = HeardGate(topology.heard_before_timers, self._ask_ends)
+        self._gate = TimerGate(topology.read_before_timers, self._ask_ends)
         self._positions = {
             (t, n): self._committed[t, n]
             for t in topology.inputs
@@ -173,8 +173,8 @@ class Driver:
         if too_large := self._refused(run):
             run.dropped()
             return self._step_again(records, refused, too_large)
-        for number, held in run.held.items():
-            self._held[number] = held
+        for number, blocked in run.blocked.items():
+            self._blocked[number] = blocked
             self._held_until_ms = self.clock.now_ms() + HELD_RETRY_MS
         if run.is_empty():
             return -1
@@ -194,8 +194,8 @@ class Driver:
         if len(records) > 1:
             decided = 0
             for record in records:
-                if record.partition in self._held:
-                    self._held[record.partition].append(record)
+                if record.partition in self._blocked:
+                    self._blocked[record.partition].append(record)
                 else:
                     decided += max(0, self._step([record], None))
             return decided
@@ -221,11 +221,11 @@ class Driver:
         if self._random is not None:
             count = self._random.randint(1, self._batch_count)
         polled: list[InputRecord] = []
-        if self._held and now_ms >= self._held_until_ms:
-            held, self._held = self._held, {}
-            return [record for records in held.values() for record in records]
+        if self._blocked and now_ms >= self._held_until_ms:
+            blocked, self._blocked = self._blocked, {}
+            return [record for records in blocked.values() for record in records]
         for (topic, number), position in self._positions.items():
-            if number in self._held:
+            if number in self._blocked:
                 continue
             unread = self._log[topic, number][position : position + count - len(polled)]
             polled.extend(_input(r, now_ms) for r in unread)
@@ -236,7 +236,9 @@ class Driver:
         due = {
             n: at
             for n, s in self._states.items()
-            if (at := s.timers.next_due_ms()) is not None and at <= now_ms and n not in self._held
+            if (at := s.timers.next_due_ms()) is not None
+            and at <= now_ms
+            and n not in self._blocked
         }
         for number, until_ms in self._gate.open_for(due, self._positions, now_ms).items():
             run.add_timers(number, until_ms)

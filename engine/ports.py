@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+TopicPartition = tuple[str, int]  # topic and partition
 # Kafka headers as they are on the record: untouched, in order, names may repeat.
 Headers = list[tuple[str, bytes | None]]
 
@@ -41,7 +42,7 @@ class EngineTopology(msgspec.Struct, frozen=True):
     low_priority: tuple[
         str, ...
     ]  # inputs paused while the others hold unread records (command topics)
-    heard_before_timers: tuple[str, ...]  # read past their ends before a due timer is made
+    read_before_timers: tuple[str, ...]  # read past their ends before a due timer is made
     timers: str  # one of inputs: due timers come back through it
     journal: str
     state: str  # compacted: one record per key, the application's packed state

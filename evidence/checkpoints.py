@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from core.records import Checkpoint
-from core.recovery_point import Ground, is_void
+from core.recovery_point import RecoveryPoint, is_void
 from evidence.chain import WIRE_PREFIX_BYTES, ZERO_HASH
 from evidence.keys import SIGNATURE_BYTES, Keyring, SigningKey
 from evidence.merkle import LeafData, payments_root
@@ -165,13 +165,13 @@ class CheckpointChain:
         partition: int,
         keyring: Keyring | None,
         last: Sealed | None = None,
-        grounds: Sequence[Ground] = (),
+        recovery_points: Sequence[RecoveryPoint] = (),
     ) -> None:
         """Without a keyring everything but the signatures is checked. `last` is not void."""
         self.partition = partition
         self.last = last
         self.covering = last  # the last one that is not void
-        self.grounds = grounds
+        self.recovery_points = recovery_points
         self._keyring = keyring
 
     def begin(self) -> int:
@@ -181,7 +181,7 @@ class CheckpointChain:
         last = None if self.last is None else self.last.checkpoint
         if last is None:
             return 0
-        if not any(g.checkpoint == last.number and g.voids(last) for g in self.grounds):
+        if not any(g.checkpoint == last.number and g.voids(last) for g in self.recovery_points):
             return last.to_offset + 1
         return 0 if self.covering is None else self.covering.checkpoint.to_offset + 1
 
@@ -192,7 +192,7 @@ class CheckpointChain:
             problem = signature_problem(sealed, self._keyring)
         if problem is None:
             self.last = sealed
-            if not is_void(sealed.checkpoint, self.grounds):
+            if not is_void(sealed.checkpoint, self.recovery_points):
                 self.covering = sealed
         return problem
 

@@ -17,7 +17,7 @@ from evidence.log import EvidenceLog
 from evidence.merkle import LeafData
 from evidence.online import Online
 from evidence.pack_pdf import pdf_of
-from evidence.recovery_points import Grounds
+from evidence.recovery_points import RecoveryPoints
 from readmodel import rows
 from readmodel.ports import AuditFilter, Reader
 from schemas.codec import Codec
@@ -33,7 +33,7 @@ class NotYet(ValueError):
     """The read model has a record whose other half is still on its way: ask again in a moment."""
 
 
-class EvidenceDesk:
+class PackService:
     """See api.services.Evidence. `keyring` gives it as its file stands now; `log` is asked by the
     online verification alone.
     """
@@ -52,7 +52,7 @@ class EvidenceDesk:
         self._schemas = schemas
         self._keyring = keyring
         self._log = log
-        self._grounds = Grounds(reader, codec)
+        self._recovery_points = RecoveryPoints(reader, codec)
 
     # -- api.services.Evidence -------------------------------------------------------------------
 
@@ -141,7 +141,10 @@ class EvidenceDesk:
         nothing: after `npp recover` its events are as those that no checkpoint covers yet.
         """
         partition = events[0].partition
-        if number == 0 or self._grounds.checkpoint_over(partition, events[0].offset) is None:
+        if (
+            number == 0
+            or self._recovery_points.checkpoint_over(partition, events[0].offset) is None
+        ):
             if number:
                 raise ValueError(f"checkpoint {number} does not cover these events")
             return None
@@ -149,7 +152,7 @@ class EvidenceDesk:
         beyond = following[0].offset if following else None
         left = list(events)
         while left:
-            found = self._grounds.checkpoint_over(partition, left[-1].offset)
+            found = self._recovery_points.checkpoint_over(partition, left[-1].offset)
             if found is None:
                 left.pop()
                 continue

@@ -16,7 +16,7 @@ from schemas.errors import Undecodable
 PAGE_COUNT: Final = 1_000
 
 
-class Grounds:
+class RecoveryPoints:
     """Follows the read model's control rows; used from several threads."""
 
     def __init__(self, reader: Reader, codec: Codec) -> None:
@@ -34,8 +34,8 @@ class Grounds:
     def _is_void(self, row: rows.CheckpointRow) -> bool:
         with self._lock:
             self._follow()
-            grounds = self._control.grounds(row.partition)
-        return any(ground.voids_range(row.number, row.to_offset) for ground in grounds)
+            recovery_points = self._control.recovery_points(row.partition)
+        return any(point.voids_range(row.number, row.to_offset) for point in recovery_points)
 
     def _follow(self) -> None:
         while True:

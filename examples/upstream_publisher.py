@@ -24,7 +24,7 @@ from examples.upstream_load import MISTAKES, SOURCES, Encoder, Load, now_ms, par
 
 FLUSH_SECONDS_MAX = 60.0
 ANSWER_SECONDS_MAX = 30.0
-MISTAKES_FROM_PAYMENTS = 20  # a smaller load is all sunny
+MISTAKES_FROM_PAYMENTS = 20  # a smaller load is all happy_path
 
 
 def plan(payments: int, draw: random.Random) -> list[str]:

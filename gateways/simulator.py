@@ -152,7 +152,7 @@ def arguments(name: str) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, help="of the drawn behaviour")
     parser.add_argument("--journal", type=Path, default=None, help="file that keeps the ledger")
     parser.add_argument("--profile", default="", help="production is refused")
-    parser.add_argument("--behaviour", default="sunny", choices=["sunny", "mixed"])
+    parser.add_argument("--behaviour", default="happy_path", choices=["happy_path", "mixed"])
     return parser
 
 

@@ -246,7 +246,7 @@ def slow_in_a_row(latencies: Iterable[Latency]) -> int:
 class SlowRuns:
     """Counts each fifth slow request in a row, in the order of submission.
 
-    A request that is heard of late still finds its place among the last RUN_KEPT; what has been
+    A request that arrives late still finds its place among the last RUN_KEPT; what has been
     counted once is neither taken back nor counted again.
     """
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.clock import Clock, SystemClock
+from engine.ports import TopicPartition
 from readmodel.database import address
 from readmodel.database.postgres import PostgresStore
 from readmodel.database.session import Cursor, Session
@@ -15,14 +16,13 @@ from readmodel.database.sqlite import SqliteStore
 from readmodel.database.store import Claim, Store
 from readmodel.ports import ReadModelDown
 from readmodel.reader import FOLLOW_S, DatabaseReader
-from readmodel.rows import Place
 from readmodel.writer import DatabaseWriter, offsets_in
 
 POSTGRES: Final = "postgresql+psycopg"
 LEFT_AFTER_S: Final = 4 * FOLLOW_S  # a reader follows within one, its list takes less than another
 JOURNAL: Final = "npp.payment.events.v1"
 
-CatchUp = Callable[[Mapping[Place, int]], None]
+CatchUp = Callable[[Mapping[TopicPartition, int]], None]
 
 
 class Behind(Exception):

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from engine.ports import TopicPartition
 from readmodel import rows
 
 
@@ -59,7 +60,7 @@ class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
 class Writer(Protocol):
     """The projector's side, of one generation."""
 
-    def offsets(self) -> Mapping[rows.Place, int]:
+    def offsets(self) -> Mapping[TopicPartition, int]:
         """Next offset of each topic partition as committed; a missing one is 0."""
 
     def snapshots(self, payment_intent_ids: Sequence[str]) -> Mapping[str, rows.PaymentRow]:
@@ -161,5 +162,5 @@ class Reader(Protocol):
         `quarantined` (not redriven).
         """
 
-    def projected(self) -> Mapping[rows.Place, int]:
+    def projected(self) -> Mapping[TopicPartition, int]:
         """Next offset of each topic partition: how far this model is."""

@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import Select
 
 from engine.clock import Clock
+from engine.ports import TopicPartition
 from readmodel import lists, rows
 from readmodel.database.session import Session
 from readmodel.database.statements import STRUCTS, decoder
@@ -173,7 +174,7 @@ class DatabaseReader:
         found = self._current().all(self._sql["counts"], {"now": self._clock.now_ms()})
         return {"attention": 0, "waitingForPerson": 0, **dict(found)}
 
-    def projected(self) -> Mapping[rows.Place, int]:
+    def projected(self) -> Mapping[TopicPartition, int]:
         return offsets_in(self._current().all(self._sql["offsets"]))
 
     def _widths(self, wanted: PaymentFilter) -> Mapping[str, int]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import msgspec
 
-Place = tuple[str, int]  # topic, partition
-
 
 class PaymentRow(msgspec.Struct, frozen=True):
     """A payment as it stands after the event at `sequence`. `snapshot` is the packed state, from

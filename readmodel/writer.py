@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from engine.ports import TopicPartition
 from readmodel import rows
 from readmodel.database.session import Cursor, Session
 from readmodel.database.statements import STRUCTS, decoder, encode, key_of
@@ -42,7 +43,7 @@ class DatabaseWriter:
         """Gives the connection back."""
         self._session.engine.dispose()
 
-    def offsets(self) -> Mapping[rows.Place, int]:
+    def offsets(self) -> Mapping[TopicPartition, int]:
         return offsets_in(self._session.all(self._sql["offsets"]))
 
     def snapshots(self, payment_intent_ids: Sequence[str]) -> Mapping[str, rows.PaymentRow]:
@@ -230,6 +231,6 @@ def counted_under(
     return names
 
 
-def offsets_in(found: Iterable[tuple[str, int, int]]) -> dict[rows.Place, int]:
+def offsets_in(found: Iterable[tuple[str, int, int]]) -> dict[TopicPartition, int]:
     """Next offsets by topic and partition."""
     return {(from_stored(topic), partition): following for topic, partition, following in found}

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 import msgspec
 
-from api.actions.outcome_tail import Heard, OutcomeTail
-from api.actions.projection_watcher import Movement
-from api.services import Answer, MakeCommand, NotTaken, Principal, Stopped
+from api.actions.outcome_tail import CommandResult, OutcomeTail
+from api.actions.projection_watcher import ProjectionWatcher
+from api.services import Answer, MakeCommand, Principal, PublishUnconfirmed, Stopped
 from control.current import ControlFold
 from control.fold import Control
 from core.header import InputHeader, OperatorHeader
@@ -68,7 +68,7 @@ class KafkaCommands:
         self._control = control
         self._partitions = partitions
         self._wait_s = wait_s
-        self._movement = Movement(reader)
+        self._watcher = ProjectionWatcher(reader)
         self._waiting = threading.BoundedSemaphore(WAITERS_MAX)
         self._pending: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
@@ -81,7 +81,7 @@ class KafkaCommands:
 
     def close(self) -> None:
         """Stop following; the publisher is its owner's to close."""
-        self._movement.close()
+        self._watcher.close()
         self._tail.close()
         self._control.close()
 
@@ -112,7 +112,7 @@ class KafkaCommands:
             approval_id=approval_id,
         )
         command = make(header, operator)
-        return self._ask(topology.OPERATOR_COMMANDS, header, command, not_after, self._heard)
+        return self._ask(topology.OPERATOR_COMMANDS, header, command, not_after, self._outcome_of)
 
     def submit(self, payment_intent_id: str, make: Any, traceparent: str | None = None) -> Answer:
         """As api.services.Commands; `make(header)` gives the CreatePayment. Raises Unencodable."""
@@ -139,7 +139,7 @@ class KafkaCommands:
         header: InputHeader,
         command: Any,
         not_after: int,
-        hear: Callable[[InputHeader, Future[Heard], float], Heard | None],
+        wait_for: Callable[[InputHeader, Future[CommandResult], float], CommandResult | None],
     ) -> Answer:
         self._require_running()
         value = self._codec.encode(topic, command)
@@ -152,16 +152,16 @@ class KafkaCommands:
             try:
                 self._publish(topic, header.payment_intent_id, value)
                 until_s = self._clock.monotonic_s() + self._wait_s
-                heard = hear(header, future, until_s)
+                found = wait_for(header, future, until_s)
             finally:
                 self._tail.forget(header.payment_intent_id, command_id)
-            if heard is None:
+            if found is None:
                 return Answer(command_id, not_after)
             self._settle(command_id)
-            if heard.outcome is None:
-                return Answer(command_id, not_after, quarantined=heard.quarantined)
-            projected = self._projected(heard.outcome)
-            return Answer(command_id, not_after, outcome=heard.outcome, projected=projected)
+            if found.outcome is None:
+                return Answer(command_id, not_after, quarantined=found.quarantined)
+            projected = self._projected(found.outcome)
+            return Answer(command_id, not_after, outcome=found.outcome, projected=projected)
         finally:
             self._waiting.release()
 
@@ -169,23 +169,25 @@ class KafkaCommands:
         partition = self._partition_of(payment_id)
         try:
             publish(self._publisher, topic, payment_id.encode(), value, partition)
-        except NotTaken as error:
+        except PublishUnconfirmed as error:
             if isinstance(error.__cause__, EngineError):  # no waiting cures it
                 self._unwritable = f"commands can not be written: {error.__cause__.code}"
             raise
         self._unwritable = None
 
-    def _heard(self, _: InputHeader, future: Future[Heard], until_s: float) -> Heard | None:
+    def _outcome_of(
+        self, _: InputHeader, future: Future[CommandResult], until_s: float
+    ) -> CommandResult | None:
         try:
             return future.result(max(0.0, until_s - self._clock.monotonic_s()))
         except NotYet:
             return None
 
     def _heard_or_created(
-        self, header: InputHeader, future: Future[Heard], until_s: float
-    ) -> Heard | None:
+        self, header: InputHeader, future: Future[CommandResult], until_s: float
+    ) -> CommandResult | None:
         """An accepted creation has no outcome record: its first event says whose it is."""
-        with self._movement.of(self._partition_of(header.payment_intent_id)) as moved:
+        with self._watcher.of(self._partition_of(header.payment_intent_id)) as moved:
             future.add_done_callback(lambda _: moved.set())
             while True:
                 moved.clear()
@@ -193,7 +195,7 @@ class KafkaCommands:
                     return future.result()
                 created = created_by(self._reader, self._codec, header)
                 if created is not None:
-                    return Heard(outcome=created)
+                    return CommandResult(outcome=created)
                 left_s = until_s - self._clock.monotonic_s()
                 if left_s <= 0:
                     return None
@@ -204,7 +206,7 @@ class KafkaCommands:
         if outcome.to_sequence == 0:
             return True
         until_s = self._clock.monotonic_s() + PROJECTED_WAIT_S_MAX
-        with self._movement.of(self._partition_of(outcome.payment_intent_id)) as moved:
+        with self._watcher.of(self._partition_of(outcome.payment_intent_id)) as moved:
             while True:
                 moved.clear()
                 try:
@@ -255,11 +257,11 @@ class KafkaCommands:
 def publish(
     publisher: Publisher, topic: str, key: bytes | None, value: bytes, partition: int
 ) -> int:
-    """One record, confirmed in CONFIRM_S_MAX; its offset. Raises NotTaken."""
+    """One record, confirmed in CONFIRM_S_MAX; its offset. Raises PublishUnconfirmed."""
     try:
         placed = publisher.publish(topic, key, value, partition=partition, timeout_s=CONFIRM_S_MAX)
     except (NotConfirmed, EngineError) as error:
-        raise NotTaken(
+        raise PublishUnconfirmed(
             "Kafka did not confirm the record: it may be on the log or not. "
             "Asking again is recognised as the same."
         ) from error

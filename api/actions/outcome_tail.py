@@ -17,8 +17,9 @@ from control import quarantine
 from core.records import Outcome
 from engine.clients.partition_errors import PartitionErrors
 from engine.clients.reader import LogEnds
-from engine.clients.topics_reader import Place, TopicsReader
+from engine.clients.topics_reader import TopicsReader
 from engine.errors import EngineError
+from engine.ports import TopicPartition
 from engine.records import LogRecord
 from schemas import topology
 from schemas.codec import Codec
@@ -35,7 +36,7 @@ CLOSE_S_MAX: Final = 5.0
 TOPICS: Final = (topology.OUTCOMES, topology.QUARANTINE)
 
 
-class Heard(msgspec.Struct, frozen=True):
+class CommandResult(msgspec.Struct, frozen=True):
     """What became of a command: an outcome, or why it stands in quarantine."""
 
     outcome: Outcome | None = None
@@ -59,9 +60,9 @@ class OutcomeTail:
         self._ends = ends
         self._codec = codec
         self._names = [(topic, n) for topic in TOPICS for n in range(partitions[topic])]
-        self._position: dict[Place, int] = {}
+        self._position: dict[TopicPartition, int] = {}
         self._reader: TopicsReader | None = None
-        self._expected: dict[bytes, dict[str, Future[Heard]]] = {}
+        self._expected: dict[bytes, dict[str, Future[CommandResult]]] = {}
         self._lock = threading.Lock()
         self._failure: str | None = "the outcomes are not followed yet"
         self._closing = threading.Event()
@@ -84,9 +85,9 @@ class OutcomeTail:
         """Why outcomes are not followed at the moment, or None."""
         return self._failure
 
-    def expect(self, payment_id: str, command_id: str) -> Future[Heard]:
-        """A future that hears of the command."""
-        future: Future[Heard] = Future()
+    def expect(self, payment_id: str, command_id: str) -> Future[CommandResult]:
+        """A future for what becomes of the command."""
+        future: Future[CommandResult] = Future()
         with self._lock:
             self._expected.setdefault(payment_id.encode(), {})[command_id] = future
         return future
@@ -144,7 +145,7 @@ class OutcomeTail:
         if record.topic == topology.OUTCOMES:
             self._hear_outcome(record)
         else:
-            self._hear_quarantine(record)
+            self._on_quarantined(record)
 
     def _hear_outcome(self, record: LogRecord) -> None:
         try:
@@ -153,9 +154,9 @@ class OutcomeTail:
             log.exception("outcome_unreadable", offset=record.offset, error=error.reason)
             return
         if isinstance(outcome, Outcome):
-            self._tell(record.key, outcome.cause.command_id, Heard(outcome=outcome))
+            self._tell(record.key, outcome.cause.command_id, CommandResult(outcome=outcome))
 
-    def _hear_quarantine(self, record: LogRecord) -> None:
+    def _on_quarantined(self, record: LogRecord) -> None:
         try:
             why = quarantine.parse(record.headers)
             if why.reference is not None:
@@ -165,15 +166,15 @@ class OutcomeTail:
             return  # not a command of ours: those can be read
         if why.reason == quarantine.MISROUTED:
             return  # it has an outcome too
-        self._tell(record.key, command.header.command_id, Heard(quarantined=why.reason))
+        self._tell(record.key, command.header.command_id, CommandResult(quarantined=why.reason))
 
-    def _tell(self, key: bytes | None, command_id: str | None, heard: Heard) -> None:
+    def _tell(self, key: bytes | None, command_id: str | None, found: CommandResult) -> None:
         if key is None or command_id is None:
             return
         with self._lock:
             future = self._expected.get(key, {}).get(command_id)
         if future is not None:
             try:
-                future.set_result(heard)
+                future.set_result(found)
             except InvalidStateError:
                 return  # a redriven command has a second outcome: the first one stands

@@ -19,7 +19,7 @@ DOWN_PAUSE_S: Final = 0.1
 CLOSE_S_MAX: Final = 5.0
 
 
-class Movement:
+class ProjectionWatcher:
     """Safe for many threads; the looking thread begins with the first that waits."""
 
     def __init__(self, reader: Reader) -> None:

@@ -15,7 +15,7 @@ import orjson
 import structlog
 
 from api.actions.commands import publish
-from api.services import NotTaken, Principal
+from api.services import Principal, PublishUnconfirmed
 from core.records import OperatorAudit
 from engine.clients.publisher import Publisher
 from engine.clock import Clock
@@ -134,7 +134,7 @@ class KafkaAudit:
         for kind, times in counted.items():
             try:
                 self._write(self._summary(kind, times, seconds))
-            except NotTaken:
+            except PublishUnconfirmed:
                 log.exception("audit_not_written", action=kind[0], rule=kind[5], times=times)
 
     def _summary(self, kind: Kind, times: int, seconds: int) -> OperatorAudit:

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.services import NotTaken, Stopped
+from api.services import PublishUnconfirmed, Stopped
 from core import refusals
 from core.decider import Refusal
 from readmodel.ports import ReadModelDown
@@ -269,7 +269,7 @@ def problem_of(error: Exception) -> Problem | None:
         return from_validation(list(error.errors()))
     if isinstance(error, Stopped):
         return stopped(str(error) or "Processing is stopped.")
-    if isinstance(error, NotTaken):
+    if isinstance(error, PublishUnconfirmed):
         return unavailable(
             "NOT_CONFIRMED",
             "The log did not confirm the request in time: it may still take effect. Asking again "
@@ -300,7 +300,7 @@ def install(app: FastAPI) -> None:
         Problem,
         RequestValidationError,
         Stopped,
-        NotTaken,
+        PublishUnconfirmed,
         ReadModelDown,
         HTTPException,
     ):

@@ -259,7 +259,7 @@ async def keys(use: Use) -> Response:
 
 
 def verification(answer: dict[str, Any]) -> VerificationView:
-    """What the desk found, as it is answered."""
+    """What was found, as it is answered."""
     problem = answer.get("problem")
     return VerificationView(
         payment_intent_id=answer["paymentIntentId"],
@@ -328,7 +328,7 @@ def _write(
     detail: dict[str, Any],
     asked: MakePack | MakePacks | None = None,
 ) -> None:
-    """Before the answer: what is not on record is not handed out. Raises NotTaken."""
+    """Before the answer: what is not on record is not handed out. Raises PublishUnconfirmed."""
     if asked is not None:
         detail = {**detail, "format": str(asked.format), "reference": asked.reference}
     use.audit.note(

@@ -1,4 +1,4 @@
-"""`npp demo`: the whole product on one machine, under a load that is not all sunny, with proof.
+"""`npp demo`: the whole product on one machine, under a load that also goes wrong, with proof.
 
 stage        what runs: Kafka, registry, and the programs as child processes; tokens
 programs     those programs: simulators, processors, API, publisher; ports and environment

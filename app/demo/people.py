@@ -1,6 +1,6 @@
 """Operators as they are: they ask, wait for another person, act, and are sometimes refused.
 
-They hear of payments from Kafka, act through the API, each signed in by himself, and look up at
+They learn of payments from Kafka, act through the API, each signed in by himself, and look up at
 the rail what became of the money. Nobody retries while it is uncertain whether the first attempt
 was paid.
 """
@@ -171,7 +171,7 @@ class People:
         is_ended = conflict.attempt < known.attempt or known.state in FINAL
         return verdicts.NOT_PAID if is_ended else verdicts.REPORT_WRONG
 
-    # -- what is heard -----------------------------------------------------------------------------
+    # -- what is reported ----------------------------------------------------------------------
 
     def _heard(self, event: Any) -> None:
         payment_id = event.header.payment_intent_id

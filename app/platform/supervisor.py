@@ -103,7 +103,7 @@ class _Managed:
         """Move on after the process ended; decides about the restart."""
         assert self.child is not None
         ended = Ended(self.program.name, self.child.pid, exit_code, self.killed_by_us)
-        if self.killed_by_us:  # a kill is somebody's wish, not a sign of sickness
+        if self.killed_by_us:  # a kill was asked for, and is no sign of a fault
             self.status, self.start_at = Status.WAITING, now
         elif exit_code == 0 or self.program.restart is Restart.NEVER:
             self.status = Status.ENDED

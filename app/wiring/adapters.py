@@ -15,7 +15,7 @@ import structlog
 
 from app.exits import ExitCode, usage
 from app.settings import Environment, Profile, Settings
-from app.wiring.process import WATCHDOG_S_MAX, Room
+from app.wiring.process import WATCHDOG_S_MAX, ProcessContext
 from app.wiring.workers import (
     Parts,
     build_deposits,
@@ -69,10 +69,10 @@ class AdaptersProcess:
 
     def __init__(self, environment: Environment, kinds: tuple[str, ...]) -> None:
         self._environment = environment
-        self._room = Room(environment, "adapters" if len(kinds) > 1 else kinds[0])
-        self._metrics = AdapterMetrics(self._room.registry)
+        self._context = ProcessContext(environment, "adapters" if len(kinds) > 1 else kinds[0])
+        self._metrics = AdapterMetrics(self._context.registry)
         self._publisher = Publisher(
-            self._room.connection, f"npp-{self._room.instance}", self._room.clock
+            self._context.connection, f"npp-{self._context.instance}", self._context.clock
         )
         self._redrives: Publisher | None = (
             None  # a client of its own: it puts back what others made
@@ -85,9 +85,9 @@ class AdaptersProcess:
 
     def run(self) -> int:
         """Run every worker; 0 after SIGTERM, else the first failure's exit code."""
-        room = self._room
-        server = room.serve_health(AdapterProbes(self._healths))
-        stop_on_signals(self._stopping.set, room.settings.shutdown_seconds)
+        context = self._context
+        server = context.serve_health(AdapterProbes(self._healths))
+        stop_on_signals(self._stopping.set, context.settings.shutdown_seconds)
         for health in self._healths.values():
             start_watchdog(health, WATCHDOG_S_MAX)
         threads = [
@@ -110,7 +110,7 @@ class AdaptersProcess:
         if self._webhook is not None:
             self._webhook.stop()
         for thread in threads:
-            thread.join(room.settings.shutdown_seconds)
+            thread.join(context.settings.shutdown_seconds)
         self._publisher.close()
         if self._redrives is not None:
             self._redrives.close()
@@ -139,28 +139,28 @@ class AdaptersProcess:
         return makers[name]()
 
     def _parts(self, name: str) -> Parts:
-        room = self._room
-        health = self._healths[name] = Health(room.clock)
-        room.partition_error_metrics.watch(health.partition_errors)
+        context = self._context
+        health = self._healths[name] = Health(context.clock)
+        context.partition_error_metrics.watch(health.partition_errors)
         if name in ADAPTERS:
             self._metrics.watch(name, lambda: health.standing_s)
         return Parts(
-            connection=room.connection,
-            instance_id=room.instance,
-            clock=room.clock,
-            codec=room.codec,
+            connection=context.connection,
+            instance_id=context.instance,
+            clock=context.clock,
+            codec=context.codec,
             open_parties=open_parties,
             publisher=self._publisher,
-            control=room.control(),
+            control=context.control(),
             health=health,
             metrics=self._metrics,
-            quarantine_partitions=room.counts[topology.QUARANTINE],
+            quarantine_partitions=context.counts[topology.QUARANTINE],
         )
 
     def _rail(self) -> Runs:
-        settings = self._room.settings
+        settings = self._context.settings
         gateway = Gateway(_given(settings.rail_url, "NPP_RAIL_URL"))
-        rail = HttpRail(gateway=gateway, clock=self._room.clock, name=RAIL_NAME)
+        rail = HttpRail(gateway=gateway, clock=self._context.clock, name=RAIL_NAME)
         parts = self._parts("rail")
         secret = settings.webhook_secret
         if secret is None and settings.profile is Profile.PRODUCTION:
@@ -177,29 +177,32 @@ class AdaptersProcess:
             webhook.app(),
             host=settings.webhook_host,
             port=settings.webhook_port,
-            clock=self._room.clock,
+            clock=self._context.clock,
         )
         return build_rail(parts, rail)
 
     def _deposits(self) -> Runs:
-        url = _given(self._room.settings.deposits_url, "NPP_DEPOSITS_URL")
-        core = HttpDepositsCore(gateway=Gateway(url), clock=self._room.clock)
+        url = _given(self._context.settings.deposits_url, "NPP_DEPOSITS_URL")
+        core = HttpDepositsCore(gateway=Gateway(url), clock=self._context.clock)
         return build_deposits(self._parts("deposits"), core)
 
     def _resolve(self) -> Runs:
-        resolve = resolve_of(self._room.settings, self._room.clock)
+        resolve = resolve_of(self._context.settings, self._context.clock)
         return build_resolve(self._parts("resolve"), resolve)
 
     def _notifications(self) -> Runs:
-        url = _given(self._room.settings.notifications_url, "NPP_NOTIFICATIONS_URL")
-        notifier = HttpNotifier(gateway=Gateway(url), clock=self._room.clock)
+        url = _given(self._context.settings.notifications_url, "NPP_NOTIFICATIONS_URL")
+        notifier = HttpNotifier(gateway=Gateway(url), clock=self._context.clock)
         return build_notifications(self._parts("notifications"), notifier)
 
     def _redriver(self) -> Runs:
-        room = self._room
-        origins = [t.name for t in room.topics.topics if "redriver" in t.producers]
+        context = self._context
+        origins = [t.name for t in context.topics.topics if "redriver" in t.producers]
         self._redrives = Publisher(
-            room.connection, f"npp-{room.instance}-redriver", room.clock, compression=SMALLEST
+            context.connection,
+            f"npp-{context.instance}-redriver",
+            context.clock,
+            compression=SMALLEST,
         )
         return build_redriver(
             msgspec.structs.replace(self._parts("redriver"), publisher=self._redrives),

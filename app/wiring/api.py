@@ -26,7 +26,7 @@ from api.services import Services
 from app.cluster import open_registry
 from app.exits import ExitCode, usage
 from app.settings import Environment, Profile
-from app.wiring.process import GC_THRESHOLDS, WATCHDOG_S_MAX, Room
+from app.wiring.process import GC_THRESHOLDS, WATCHDOG_S_MAX, ProcessContext
 from app.wiring.projector import read_model
 from control.current import ControlFold
 from engine.clients.control_reader import ControlReader
@@ -36,7 +36,7 @@ from engine.errors import EngineError
 from engine.loop.watch import Health, start_watchdog, stop_on_signals
 from evidence.keyring_file import LiveKeyring
 from evidence.log import KafkaEvidenceLog
-from evidence.pack_service import EvidenceDesk
+from evidence.pack_service import PackService
 from readmodel.database.sqlite import SqliteStore
 from readmodel.model import Model
 from readmodel.ports import Reader, ReadModelDown
@@ -58,42 +58,46 @@ CLIENT_ID: Final = "npp-api"
 def run_api(environment: Environment) -> int:
     """`npp run api`: the operators' HTTP interface, until SIGTERM."""
     sources = clients(environment)
-    room = Room(environment, "api")
-    sign_in = tokens(environment, room.clock)
-    model = read_model(environment, room.clock)
+    context = ProcessContext(environment, "api")
+    sign_in = tokens(environment, context.clock)
+    model = read_model(environment, context.clock)
     if environment.settings.profile is Profile.PRODUCTION:
         require_read_only(model)
     reader = model.reader()
-    publisher = Publisher(room.connection, CLIENT_ID, room.clock)
-    commands = _commands(room, reader, publisher)
+    publisher = Publisher(context.connection, CLIENT_ID, context.clock)
+    commands = _commands(context, reader, publisher)
     audit = KafkaAudit(
         publisher=publisher,
-        codec=room.codec,
-        clock=room.clock,
-        partitions=room.counts[topology.AUDIT],
+        codec=context.codec,
+        clock=context.clock,
+        partitions=context.counts[topology.AUDIT],
     )
     keyring = LiveKeyring(
-        environment.settings.keyring or room.data_dir() / "verifier" / "keyring.json"
+        environment.settings.keyring or context.data_dir() / "verifier" / "keyring.json"
     )
     services = Services(
         reader=reader,
         commands=commands,
         audit=audit,
-        evidence=_evidence(room, reader, keyring),
-        clock=room.clock,
-        codec=room.codec,
+        evidence=_evidence(context, reader, keyring),
+        clock=context.clock,
+        codec=context.codec,
         journal=KafkaJournal(
-            room.connection, reader, room.codec, room.clock, room.counts[topology.EVENTS]
+            context.connection,
+            reader,
+            context.codec,
+            context.clock,
+            context.counts[topology.EVENTS],
         ),
         sources=sources,
         keyring=keyring,
-        partitions=room.counts[topology.EVENTS],
+        partitions=context.counts[topology.EVENTS],
         reads_on_loop=isinstance(model.store, SqliteStore),
     )
     try:
         commands.start()
         audit.start()
-        return _serve(room, services, sign_in, commands)
+        return _serve(context, services, sign_in, commands)
     except EngineError as error:
         log.critical("process ends", kind="api", code=error.code, detail=error.detail)
         return int(ExitCode.UNREACHABLE)
@@ -105,33 +109,39 @@ def run_api(environment: Environment) -> int:
         model.close()
 
 
-def _commands(room: Room, reader: Reader, publisher: Publisher) -> KafkaCommands:
+def _commands(context: ProcessContext, reader: Reader, publisher: Publisher) -> KafkaCommands:
     control = ControlFold(
-        ControlReader(room.connection, topology.CONTROL, room.clock, room.health.partition_errors),
-        room.control(),
-        room.clock,
+        ControlReader(
+            context.connection, topology.CONTROL, context.clock, context.health.partition_errors
+        ),
+        context.control(),
+        context.clock,
     )
     return KafkaCommands(
         publisher=publisher,
-        codec=room.codec,
+        codec=context.codec,
         reader=reader,
-        clock=room.clock,
+        clock=context.clock,
         tail=OutcomeTail(
-            room.connection, room.ends, room.codec, room.counts, room.health.partition_errors
+            context.connection,
+            context.ends,
+            context.codec,
+            context.counts,
+            context.health.partition_errors,
         ),
         control=control,
-        partitions=room.counts[topology.OPERATOR_COMMANDS],
+        partitions=context.counts[topology.OPERATOR_COMMANDS],
     )
 
 
-def _evidence(room: Room, reader: Reader, keyring: LiveKeyring) -> EvidenceDesk:
-    fingerprints = locked_fingerprints(room.environment.ids_lock())
-    return EvidenceDesk(
+def _evidence(context: ProcessContext, reader: Reader, keyring: LiveKeyring) -> PackService:
+    fingerprints = locked_fingerprints(context.environment.ids_lock())
+    return PackService(
         reader=reader,
-        codec=room.codec,
-        schemas=WrittenSchemas(fingerprints, open_registry(room.environment)),
+        codec=context.codec,
+        schemas=WrittenSchemas(fingerprints, open_registry(context.environment)),
         keyring=keyring.now,
-        log=KafkaEvidenceLog(room.connection, room.clock),
+        log=KafkaEvidenceLog(context.connection, context.clock),
     )
 
 
@@ -275,9 +285,11 @@ class ApiServer(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._streams.close)
 
 
-def _serve(room: Room, services: Services, sign_in: Tokens, commands: KafkaCommands) -> int:
-    settings = room.settings
-    probes = ApiProbes(room.health, commands, sign_in, services.reader)
+def _serve(
+    context: ProcessContext, services: Services, sign_in: Tokens, commands: KafkaCommands
+) -> int:
+    settings = context.settings
+    probes = ApiProbes(context.health, commands, sign_in, services.reader)
     app = create_app(
         services,
         sign_in,
@@ -285,8 +297,8 @@ def _serve(room: Room, services: Services, sign_in: Tokens, commands: KafkaComma
             https=settings.profile is Profile.PRODUCTION,
             hosts=frozenset(word.lower() for word in _words(settings.api_hosts)),
             probes=probes,
-            beat=room.health.beat,
-            registry=room.registry,
+            beat=context.health.beat,
+            registry=context.registry,
         ),
     )
     server = ApiServer(
@@ -308,10 +320,10 @@ def _serve(room: Room, services: Services, sign_in: Tokens, commands: KafkaComma
         ),
         app,
     )
-    health = room.serve_health(probes)
+    health = context.serve_health(probes)
     stop_on_signals(server.request_stop, settings.shutdown_seconds)
-    room.health.beat()
-    start_watchdog(room.health, WATCHDOG_S_MAX)
+    context.health.beat()
+    start_watchdog(context.health, WATCHDOG_S_MAX)
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     log.info("api starts", host=settings.api_host, port=settings.api_port)

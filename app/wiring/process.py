@@ -101,7 +101,7 @@ class ReleaseControl(Control):
         return None
 
 
-class Room:
+class ProcessContext:
     """What every process has: settings, connection, codec, clock, control, metrics, health."""
 
     def __init__(self, environment: Environment, kind: str) -> None:
@@ -161,56 +161,56 @@ def decode_control(codec: Codec) -> Any:
 
 def run_payments(environment: Environment) -> int:
     """`npp run payments`: one instance of the payments processor, until SIGTERM."""
-    room = Room(environment, "payments")
-    control = room.control()
-    app = payments_application(room, control)
-    metrics = EngineMetrics(room.registry)
+    context = ProcessContext(environment, "payments")
+    control = context.control()
+    app = payments_application(context, control)
+    metrics = EngineMetrics(context.registry)
     metrics.start_topics(app.topology)
     engine_settings = EngineSettings(
-        connection=room.connection,
-        instance_id=room.instance,
-        data_dir=room.data_dir(),
-        journal_floors=_journal_floors(room, control),
-        shutdown_s_max=room.settings.shutdown_seconds,
+        connection=context.connection,
+        instance_id=context.instance,
+        data_dir=context.data_dir(),
+        journal_floors=_journal_floors(context, control),
+        shutdown_s_max=context.settings.shutdown_seconds,
         watchdog_s_max=WATCHDOG_S_MAX,
     )
     crash = crash_point(environment)
-    tell = payments_alarm(room, control)
-    loop = Loop(app, control, engine_settings, room.clock, metrics, room.health, tell, crash)
-    metrics.watch(room.health.age_s)
-    server = room.serve_health()
+    tell = payments_alarm(context, control)
+    loop = Loop(app, control, engine_settings, context.clock, metrics, context.health, tell, crash)
+    metrics.watch(context.health.age_s)
+    server = context.serve_health()
     stop_on_signals(loop.request_stop, engine_settings.shutdown_s_max)
-    start_watchdog(room.health, engine_settings.watchdog_s_max)
+    start_watchdog(context.health, engine_settings.watchdog_s_max)
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    log.info("payments processor starts", partitions=room.counts[topology.EVENTS])
+    log.info("payments processor starts", partitions=context.counts[topology.EVENTS])
     return _until_end("payments", loop.run, server)
 
 
-def payments_application(room: Room, control: Control) -> PaymentsApplication:
+def payments_application(context: ProcessContext, control: Control) -> PaymentsApplication:
     """The payment core on the engine, for the topics of this cluster."""
     return PaymentsApplication(
-        topology=payments_topology(room),
-        codec=room.codec,
+        topology=payments_topology(context),
+        codec=context.codec,
         control=control,
-        rules_of=rules_for(room.settings.profile),
-        cluster_id=room.ends.cluster_id(),
+        rules_of=rules_for(context.settings.profile),
+        cluster_id=context.ends.cluster_id(),
         work_partitions={
-            name: room.counts[name]
+            name: context.counts[name]
             for name in {*INSTRUCTION_TOPICS.values(), topology.OUTCOMES, topology.QUARANTINE}
         },
-        metrics=PaymentsMetrics(room.registry),
+        metrics=PaymentsMetrics(context.registry),
     )
 
 
-def payments_topology(room: Room) -> EngineTopology:
+def payments_topology(context: ProcessContext) -> EngineTopology:
     """The processor's topics, with the command topics of further upstream systems."""
     further = tuple(
         topic.name
-        for topic in room.topics.inputs()
+        for topic in context.topics.inputs()
         if topic.name not in topology.INPUTS and topic.sources
     )
-    return engine_topology(room.counts[topology.EVENTS], extra_inputs=further)
+    return engine_topology(context.counts[topology.EVENTS], extra_inputs=further)
 
 
 def rules_for(profile: Profile) -> Any:
@@ -227,26 +227,26 @@ def rules_for(profile: Profile) -> Any:
 
 def run_verifier(environment: Environment) -> int:
     """`npp run verifier`: checks the journal's chain and signs checkpoints, until SIGTERM."""
-    room = Room(environment, "verifier")
-    folder = room.data_dir() / "verifier"
-    key_file = room.settings.signing_key or folder / "signing-key.pem"
-    key, keyring = key_and_keyring(key_file, folder / "keyring.json", room.clock.now_ms())
-    codec = room.codec  # opening it has compared the schema ids with their lock
+    context = ProcessContext(environment, "verifier")
+    folder = context.data_dir() / "verifier"
+    key_file = context.settings.signing_key or folder / "signing-key.pem"
+    key, keyring = key_and_keyring(key_file, folder / "keyring.json", context.clock.now_ms())
+    codec = context.codec  # opening it has compared the schema ids with their lock
     if keyring.state_schemas(key, locked_fingerprints(environment.ids_lock())):
         write_keyring(folder / "keyring.json", keyring)
     store = DiskStore(folder / "heads")
-    journal = KafkaVerifierLog(room.connection, room.clock, room.health.partition_errors)
+    journal = KafkaVerifierLog(context.connection, context.clock, context.health.partition_errors)
     retention = RetentionWatch(
-        TopicAdmin(room.connection, room.clock),
-        kept_specs(room.topics, environment.topics_profile()),
-        room.clock,
-        RetentionMetrics(room.registry),
+        TopicAdmin(context.connection, context.clock),
+        kept_specs(context.topics, environment.topics_profile()),
+        context.clock,
+        RetentionMetrics(context.registry),
     )
     hanging = HangingWatch(
-        LogEnds(room.connection, room.clock, WATCH_S_MAX),
-        [(topology.EVENTS, number) for number in range(room.counts[topology.EVENTS])],
-        room.clock,
-        HangingMetrics(room.registry),
+        LogEnds(context.connection, context.clock, WATCH_S_MAX),
+        [(topology.EVENTS, number) for number in range(context.counts[topology.EVENTS])],
+        context.clock,
+        HangingMetrics(context.registry),
     )
 
     def watch() -> None:
@@ -259,13 +259,13 @@ def run_verifier(environment: Environment) -> int:
         store=store,
         key=key,
         keyring=keyring,
-        clock=room.clock,
-        metrics=VerifierMetrics(room.registry),
+        clock=context.clock,
+        metrics=VerifierMetrics(context.registry),
         partition_of=partition_of,
         meanwhile=watch,
     )
-    server = room.serve_health(VerifierProbes(verifier))
-    stop_on_signals(verifier.stop, room.settings.shutdown_seconds)
+    server = context.serve_health(VerifierProbes(verifier))
+    stop_on_signals(verifier.stop, context.settings.shutdown_seconds)
     log.info("verifier starts", key_id=key.key_id)
     try:
         return _until_end("verifier", verifier.run, server)
@@ -290,7 +290,7 @@ class VerifierProbes:
         return self.ready()
 
 
-def payments_alarm(room: Room, control: Control) -> Alarm:
+def payments_alarm(context: ProcessContext, control: Control) -> Alarm:
     """Something a person has to know of at once; a lost log tail is a STOP for everybody.
 
     Only the processor's own store can know that records are gone which no checkpoint covers yet.
@@ -304,12 +304,12 @@ def payments_alarm(room: Room, control: Control) -> Alarm:
         if any(each.stop_id == stop_id for each in control.stops()):
             return
         stop = ProcessingStopped(
-            stop_id, f"{name}: partition {partition}: {sentence}", True, room.clock.now_ms(),
-            room.instance,
+            stop_id, f"{name}: partition {partition}: {sentence}", True, context.clock.now_ms(),
+            context.instance,
         )  # fmt: skip
-        publisher = Publisher(room.connection, f"{room.instance}-stop", room.clock)
+        publisher = Publisher(context.connection, f"{context.instance}-stop", context.clock)
         try:
-            raw = room.codec.encode(topology.CONTROL, stop)
+            raw = context.codec.encode(topology.CONTROL, stop)
             publisher.publish(topology.CONTROL, None, raw, partition=0)
         except NotConfirmed as error:
             # This instance stays halted whatever becomes of it; the verifier may stop the others.
@@ -336,30 +336,30 @@ def _until_end(kind: str, run: Any, server: HealthServer | None) -> int:
     return int(ExitCode.OK)
 
 
-def _journal_floors(room: Room, control: Control) -> Any:
+def _journal_floors(context: ProcessContext, control: Control) -> Any:
     """Where journals must reach at least: the end of each partition's last signed checkpoint that
     no recovery has made void."""
     topic = topology.CHECKPOINTS
 
     def floors(partitions: Sequence[int]) -> dict[int, int]:
-        grounds = {n: control.grounds(n) for n in partitions}
-        ends = room.ends.high([(topic, n) for n in partitions])
+        recovery_points = {n: control.recovery_points(n) for n in partitions}
+        ends = context.ends.high([(topic, n) for n in partitions])
         found: dict[int, int] = {}
         for batch in read_all(
-            room.connection,
+            context.connection,
             topic,
             start={n: max(0, ends[topic, n] - CHECKPOINTS_READ_MAX) for n in partitions},
             partitions=partitions,
-            clock=room.clock,
+            clock=context.clock,
         ):
             for record in batch:
                 try:
-                    checkpoint = room.codec.decode(topic, record.value, record.headers)
+                    checkpoint = context.codec.decode(topic, record.value, record.headers)
                 except Undecodable:
                     continue  # the verifier's to judge
                 if not isinstance(checkpoint, Checkpoint):
                     continue
-                if not is_void(checkpoint, grounds[record.partition]):
+                if not is_void(checkpoint, recovery_points[record.partition]):
                     found[record.partition] = checkpoint.to_offset + 1
         return found
 

@@ -10,7 +10,7 @@ from app import rule_files
 from app.cluster import Cluster
 from app.exits import ExitCode, Problem, usage
 from app.settings import Environment
-from app.wiring.process import GC_THRESHOLDS, WATCHDOG_S_MAX, Room
+from app.wiring.process import GC_THRESHOLDS, WATCHDOG_S_MAX, ProcessContext
 from core.payment.corrupt import CorruptHistory
 from engine.clients.partition_errors import PartitionErrors
 from engine.clock import Clock
@@ -75,20 +75,20 @@ def rebuild_read_model(environment: Environment, show: Shown) -> Rebuilt:
 
 def run_projector(environment: Environment) -> int:
     """`npp run projector`: fills the read model, until SIGTERM. One a read model."""
-    room = Room(environment, "projector")
-    source = KafkaProjectorLog(room.connection, room.clock, room.health.partition_errors)
+    context = ProcessContext(environment, "projector")
+    source = KafkaProjectorLog(context.connection, context.clock, context.health.partition_errors)
     projector = Projector(
         source=source,
-        model=read_model(environment, room.clock),
-        codec=room.codec,
+        model=read_model(environment, context.clock),
+        codec=context.codec,
         rules_of=rule_files.rules_of,
-        clock=room.clock,
-        metrics=ProjectorMetrics(room.registry),
-        health=room.health,
+        clock=context.clock,
+        metrics=ProjectorMetrics(context.registry),
+        health=context.health,
     )
-    server = room.serve_health(ProjectorProbes(projector, room.health, WATCHDOG_S_MAX))
-    stop_on_signals(projector.stop, room.settings.shutdown_seconds)
-    start_watchdog(room.health, WATCHDOG_S_MAX)
+    server = context.serve_health(ProjectorProbes(projector, context.health, WATCHDOG_S_MAX))
+    stop_on_signals(projector.stop, context.settings.shutdown_seconds)
+    start_watchdog(context.health, WATCHDOG_S_MAX)
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     log.info("projector starts")

@@ -52,16 +52,16 @@ class Statistics(msgspec.Struct, frozen=True):
 _statistics: Final = msgspec.json.Decoder(Statistics).decode
 
 
-class Lifeline:
-    """One client's. `heard` whenever something came; `lost` when nothing did."""
+class BrokerLiveness:
+    """One client's. `answered` whenever something came; `lost` when nothing did."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._responses: dict[str, int] = {}  # by client
-        self.heard()
+        self.answered()
 
     def told_by(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """A client's configuration, with which it tells this lifeline of every answer.
+        """A client's configuration, with which it tells this one of every answer.
 
         The client must be polled all the time, or its statistics pile up in its queue.
         """
@@ -75,12 +75,12 @@ class Lifeline:
         """The client's own count of answers: one more than the last time is a sign of life."""
         seen = _statistics(text)
         if seen.rx > self._responses.get(seen.name, 0):
-            self.heard()
+            self.answered()
         self._responses[seen.name] = seen.rx
         if len(self._responses) > CLIENTS_KEPT_MAX:
             del self._responses[next(iter(self._responses))]
 
-    def heard(self) -> None:
+    def answered(self) -> None:
         """The client has an answer."""
         self._heard_s = self._asked_s = self._clock.monotonic_s()
         self._unanswered = 0
@@ -101,7 +101,7 @@ class Lifeline:
         except EngineError:
             self._unanswered += 1
             return self._unanswered > 1 and now_s - self._heard_s >= LOST_AFTER_S
-        self.heard()
+        self.answered()
         return False
 
 

@@ -8,15 +8,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
+from confluent_kafka import TopicPartition as ClientPartition
 from confluent_kafka.admin import AdminClient, ConfigResource
 
 from engine.clock import Clock, SystemClock
 from engine.errors import Step, call, call_until, classify
+from engine.ports import TopicPartition
 
 REQUEST_S: Final = 10.0
 DEADLINE_S: Final = 30.0
-Name = tuple[str, int]
 
 
 class GroupAdmin:
@@ -27,10 +28,10 @@ class GroupAdmin:
         self._admin = AdminClient({**connection})
         self._clock = clock or SystemClock()
 
-    def committed(self, group: str) -> dict[Name, int]:
+    def committed(self, group: str) -> dict[TopicPartition, int]:
         """Committed offsets of a group by (topic, partition); empty when it has none."""
         topics = self._until(lambda: self._admin.list_topics(timeout=REQUEST_S)).topics
-        places = [TopicPartition(t, n) for t, known in topics.items() for n in known.partitions]
+        places = [ClientPartition(t, n) for t, known in topics.items() for n in known.partitions]
         with self._outsider(group) as consumer:
             found = self._until(lambda: consumer.committed(places, timeout=REQUEST_S))
         return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
@@ -44,10 +45,10 @@ class GroupAdmin:
 
         return len(self._until(ask).members)
 
-    def set_offsets(self, group: str, offsets: Mapping[Name, int], metadata: str) -> None:
+    def set_offsets(self, group: str, offsets: Mapping[TopicPartition, int], metadata: str) -> None:
         """Commit offsets for a group that nobody is in. Raises one of the four meanings."""
         places = [
-            TopicPartition(topic, number, offset, metadata)
+            ClientPartition(topic, number, offset, metadata)
             for (topic, number), offset in offsets.items()
         ]
         with self._outsider(group) as consumer:

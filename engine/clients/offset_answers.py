@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError
+from confluent_kafka import TopicPartition as ClientPartition
 from confluent_kafka.admin import OffsetSpec
 
 from engine.errors import Retry
@@ -15,7 +16,7 @@ _NOT_THERE: Final = frozenset(
 )
 
 
-def results(futures: Mapping[TopicPartition, Any]) -> dict[tuple[str, int], int]:
+def results(futures: Mapping[ClientPartition, Any]) -> dict[tuple[str, int], int]:
     """Raises Retry for an answer without an offset: while a partition's leader is not known, as
     after an outage, the client gives -1001 and no error."""
     found = {(tp.topic, tp.partition): f.result().offset for tp, f in futures.items()}

@@ -12,15 +12,16 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
+from confluent_kafka import TopicPartition as ClientPartition
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from engine.clock import Clock
 from engine.errors import PartitionError, Step, call
+from engine.ports import TopicPartition
 
-Name = tuple[str, int]  # topic and partition
 TRY_EVERY_S: Final = 10.0  # each try may unpack 100 MB
 LOG_EVERY_S: Final = 60.0
 PASSING_S: Final = 600.0  # what cured itself is shown so long: an alert must see it
@@ -29,7 +30,7 @@ WORDS_MAX: Final = 200  # of the client, in a metric's label
 _log = logging.getLogger(__name__)
 
 
-Passed = Mapping[Name, Sequence[tuple[int, int]]]
+Passed = Mapping[TopicPartition, Sequence[tuple[int, int]]]
 """Batches that nobody can read and two persons passed over: first and last offset, by topic and
 partition."""
 
@@ -39,7 +40,7 @@ def go_on_behind(consumer: Consumer, passed: Passed, error: PartitionError) -> i
     None when it was not."""
     for first, last in passed.get((error.topic, error.partition), ()):
         if first <= error.offset <= last:
-            place = TopicPartition(error.topic, error.partition, last + 1)
+            place = ClientPartition(error.topic, error.partition, last + 1)
             call(Step.READ, consumer.seek, place)
             return last + 1
     return None
@@ -52,10 +53,10 @@ class ReaderErrors:
         """`reader`: the client's name for people, such as the group it belongs to."""
         self.reader = reader
         self._clock = clock
-        self._errors: dict[Name, PartitionError] = {}
-        self._tried_s: dict[Name, float] = {}
-        self._logged_s: dict[Name, float] = {}
-        self._passing: dict[Name, tuple[PartitionError, float]] = {}
+        self._errors: dict[TopicPartition, PartitionError] = {}
+        self._tried_s: dict[TopicPartition, float] = {}
+        self._logged_s: dict[TopicPartition, float] = {}
+        self._passing: dict[TopicPartition, tuple[PartitionError, float]] = {}
         self._lock = threading.Lock()
 
     def __bool__(self) -> bool:
@@ -83,7 +84,7 @@ class ReaderErrors:
             self._passing[error.topic, error.partition] = error, until_s
         _log.error("%s goes on elsewhere: %s", self.reader, error)
 
-    def given(self, reached: Mapping[Name, int]) -> None:
+    def given(self, reached: Mapping[TopicPartition, int]) -> None:
         """Next offsets of partitions that gave a record or their end. One that is past what could
         not be read is read again; a record from before it may come in the same poll."""
         if not self._errors:
@@ -100,10 +101,10 @@ class ReaderErrors:
             for name in list(self._errors):
                 self._forget(name)
 
-    def _forget(self, name: Name) -> None:
+    def _forget(self, name: TopicPartition) -> None:
         del self._errors[name], self._tried_s[name], self._logged_s[name]
 
-    def resting(self) -> frozenset[Name]:
+    def resting(self) -> frozenset[TopicPartition]:
         """Partitions that should not be fetched at the moment: they were tried just now."""
         if not self._errors:
             return frozenset()
@@ -124,7 +125,7 @@ class Rest:
 
     def __init__(self, errors: ReaderErrors) -> None:
         self._errors = errors
-        self._paused: frozenset[Name] = frozenset()
+        self._paused: frozenset[TopicPartition] = frozenset()
 
     def keep(self, consumer: Consumer) -> None:
         """Called after each poll."""
@@ -136,7 +137,7 @@ class Rest:
             (self._paused - resting, consumer.resume),
         ):
             if names:
-                call(Step.READ, function, [TopicPartition(t, p) for t, p in names])
+                call(Step.READ, function, [ClientPartition(t, p) for t, p in names])
         self._paused = resting
 
     def forget(self) -> None:

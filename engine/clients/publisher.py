@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
-from engine.clients.broker_liveness import Lifeline
+from engine.clients.broker_liveness import BrokerLiveness
 from engine.clients.producing import COMPRESSION, producing
 from engine.clock import Clock, SystemClock
 from engine.errors import Abort, EngineError, Exit, Step, call, call_until, refuses_content
@@ -111,7 +111,7 @@ class Publisher:
             "queue.buffering.max.kbytes": QUEUE_KBYTES_MAX,
             "message.timeout.ms": int(CONFIRM_S * 1000),
         }
-        self._lifeline = Lifeline(self._clock)
+        self._liveness = BrokerLiveness(self._clock)
         self._client = self._made()
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -245,7 +245,7 @@ class Publisher:
             if error is not None:
                 pending.error = error
             else:
-                self._lifeline.heard()
+                self._liveness.answered()
                 pending.placed[index] = Placed(
                     message.topic() or "",
                     message.partition() or 0,
@@ -261,21 +261,21 @@ class Publisher:
             try:
                 call(Step.WORK, self._client.producer.poll, POLL_S)
                 if not self._client.under_way:
-                    self._lifeline.heard()  # nobody waits for an answer
-                elif self._lifeline.lost(self._client.producer.list_topics):
+                    self._liveness.answered()  # nobody waits for an answer
+                elif self._liveness.lost(self._client.producer.list_topics):
                     self._renew()
             except EngineError as error:
                 self._failure = error
                 return
 
     def _made(self) -> _Client:
-        return _Client(self._lifeline.told_by(self._config))
+        return _Client(self._liveness.told_by(self._config))
 
     def _renew(self) -> None:
-        """Another client takes this one's place. Whoever waits hears that nothing is confirmed, and
-        publishes again under the same identity."""
+        """Another client takes this one's place. Whoever waits is told that nothing is
+        confirmed, and publishes again under the same identity."""
         _log.warning("publisher's client is replaced: no broker answers it any more")
         lost, self._client = self._client.producer, self._made()
-        self._lifeline.heard()
+        self._liveness.answered()
         lost.purge()
         call(Step.WORK, lost.flush, PURGED_S_MAX)

@@ -9,9 +9,10 @@ from typing import Any, Final
 import msgspec
 
 from engine.clients.partition_errors import PartitionErrors
-from engine.clients.topics_reader import Place, TopicsReader
+from engine.clients.topics_reader import TopicsReader
 from engine.clock import Clock
 from engine.errors import Exit, PartitionError
+from engine.ports import TopicPartition
 
 READ_COUNT: Final = 1_000
 READ_WAIT_S: Final = 0.2
@@ -23,11 +24,11 @@ class Tried(msgspec.Struct, frozen=True):
     """What came of reading: errors, and the places that gave nothing in time."""
 
     errors: list[PartitionError]
-    silent: list[Place]
+    silent: list[TopicPartition]
 
 
 def try_places(
-    connection: Mapping[str, Any], clock: Clock, start: Mapping[Place, int], wait_s: float
+    connection: Mapping[str, Any], clock: Clock, start: Mapping[TopicPartition, int], wait_s: float
 ) -> Tried:
     """Read from each place until it gives a record, its end or an error, `wait_s` at most. Every
     start must be on the log, with something behind it. Raises what a reader raises."""
@@ -35,7 +36,7 @@ def try_places(
         return Tried([], [])
     errors = PartitionErrors(clock).of("a look from outside")
     reader = TopicsReader(connection, start, queued_kb=QUEUED_KB, errors=errors)
-    found: dict[Place, PartitionError] = {}
+    found: dict[TopicPartition, PartitionError] = {}
     left = set(start)
     deadline_s = clock.monotonic_s() + wait_s
     try:
@@ -81,5 +82,5 @@ def bad_batch(
     return first, inside
 
 
-def _lasting(errors: Iterable[PartitionError]) -> dict[Place, PartitionError]:
+def _lasting(errors: Iterable[PartitionError]) -> dict[TopicPartition, PartitionError]:
     return {(each.topic, each.partition): each for each in errors if each.lasts}

@@ -10,10 +10,11 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from confluent_kafka import Consumer, IsolationLevel, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel
+from confluent_kafka import TopicPartition as ClientPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from engine.clients.broker_liveness import LOST_AFTER_S, Lifeline, close_aside
+from engine.clients.broker_liveness import LOST_AFTER_S, BrokerLiveness, close_aside
 from engine.clients.offset_answers import counts, earliest, latest, results
 from engine.clients.partition_errors import Passed, ReaderErrors, Rest, go_on_behind
 from engine.clock import Clock, SystemClock
@@ -87,12 +88,12 @@ class PartitionReader:
         if errors is not None:
             errors.forget()
         self._rest = None if errors is None else Rest(errors)
-        self._lifeline = Lifeline(SystemClock())
+        self._liveness = BrokerLiveness(SystemClock())
         self._consumer = self._assigned()
 
     def _assigned(self) -> Consumer:
-        consumer = Consumer(self._lifeline.told_by(self._config))
-        places = [TopicPartition(self._topic, n, offset) for n, offset in self._next.items()]
+        consumer = Consumer(self._liveness.told_by(self._config))
+        places = [ClientPartition(self._topic, n, offset) for n, offset in self._next.items()]
         call(Step.READ, consumer.assign, places)
         return consumer
 
@@ -128,11 +129,11 @@ class PartitionReader:
             self._errors.given({(self._topic, n): at for n, at in (read | ends).items()})
             self._rest.keep(self._consumer)
         if batches or ends:
-            self._lifeline.heard()
-        elif self._lifeline.lost(self._consumer.list_topics, self._topic):
+            self._liveness.answered()
+        elif self._liveness.lost(self._consumer.list_topics, self._topic):
             close_aside(self._consumer)
             self._consumer = self._assigned()
-            self._lifeline.heard()
+            self._liveness.answered()
             if self._rest is not None:
                 self._rest.forget()
         return batches, ends
@@ -157,7 +158,7 @@ class PartitionReader:
             call(
                 Step.READ,
                 self._consumer.incremental_unassign,
-                [TopicPartition(self._topic, partition)],
+                [ClientPartition(self._topic, partition)],
             )
 
     def close(self) -> None:
@@ -234,7 +235,7 @@ class LogEnds:
         if not partitions:
             return {}
         futures = self._admin.list_offsets(
-            {TopicPartition(t, p): spec for t, p in partitions},
+            {ClientPartition(t, p): spec for t, p in partitions},
             isolation_level=isolation,
             request_timeout=timeout_s,
         )
@@ -306,9 +307,9 @@ class LogEnds:
 
     def _futures(
         self, partitions: Sequence[tuple[str, int]], isolation: IsolationLevel
-    ) -> dict[TopicPartition, Any]:
-        futures: dict[TopicPartition, Any] = self._admin.list_offsets(
-            {TopicPartition(t, p): latest() for t, p in partitions},
+    ) -> dict[ClientPartition, Any]:
+        futures: dict[ClientPartition, Any] = self._admin.list_offsets(
+            {ClientPartition(t, p): latest() for t, p in partitions},
             isolation_level=isolation,
             request_timeout=ONCE_S,
         )

@@ -14,24 +14,27 @@ from engine.clients.reader import LogEnds
 from engine.clock import Clock
 from engine.errors import ConsumerLost
 from engine.loop.timer_gate import Ends
+from engine.ports import TopicPartition
 
-Name = tuple[str, int]  # topic and partition
 LOOK_EVERY_S: Final = 2.0
 ELAPSED_S_MAX: Final = 2 * LOOK_EVERY_S  # of one look: nobody was seen to stand meanwhile
 NOT_FETCHING_S: Final = 10.0
 TURN_S_MAX: Final = 60.0  # in a backlog the client's one queue is full of others' records
 
 
-class Standing:
+class StalledPartitions:
     """Seconds by place. A place stands between two looks that saw it at the same offset, and a
     last stable offset beyond it, both times."""
 
     def __init__(self) -> None:
-        self._at: dict[Name, int] = {}
-        self.seconds: dict[Name, float] = {}  # of places before which something lies
+        self._at: dict[TopicPartition, int] = {}
+        self.seconds: dict[TopicPartition, float] = {}  # of places before which something lies
 
     def look(
-        self, positions: Mapping[Name, int], stable: Mapping[Name, int], elapsed_s: float
+        self,
+        positions: Mapping[TopicPartition, int],
+        stable: Mapping[TopicPartition, int],
+        elapsed_s: float,
     ) -> None:
         """`positions`: next offsets, past the markers of transactions. `elapsed_s`: since the last
         look."""
@@ -42,7 +45,7 @@ class Standing:
         }
         self._at = waiting
 
-    def at(self, name: Name) -> int | None:
+    def at(self, name: TopicPartition) -> int | None:
         """Where the last look saw it wait; None when nothing lay before it."""
         return self._at.get(name)
 
@@ -68,23 +71,23 @@ class StallDetector:
     def begin(self) -> None:
         """Partitions were assigned, perhaps the same anew after a long restore: nothing is known of
         them, and none is paused."""
-        self._standing = Standing()
+        self._stalled = StalledPartitions()
         self._asked = None
         self._looked_s = self._began_s = self._clock.monotonic_s()
         self._backlog_s = float("-inf")
-        self._paused: set[Name] = set()
-        self._resumed_s: dict[Name, float] = {}
+        self._paused: set[TopicPartition] = set()
+        self._resumed_s: dict[TopicPartition, float] = {}
 
     @property
-    def seconds(self) -> Mapping[Name, float]:
+    def seconds(self) -> Mapping[TopicPartition, float]:
         """For how long partitions have stood; those alone before which something lies."""
-        return self._standing.seconds
+        return self._stalled.seconds
 
-    def pause(self, names: Iterable[Name]) -> None:
+    def pause(self, names: Iterable[TopicPartition]) -> None:
         """These fetch nothing from now on, and are meant to."""
         self._paused.update(names)
 
-    def resume(self, names: Iterable[Name]) -> None:
+    def resume(self, names: Iterable[TopicPartition]) -> None:
         """These are fetched again: they are given time before anything is expected."""
         now_s = self._clock.monotonic_s()
         for name in names:
@@ -97,9 +100,9 @@ class StallDetector:
 
     def check(
         self,
-        positions: Mapping[Name, int],
-        idle: Callable[[], Container[Name]],
-        explained: Container[Name] = (),
+        positions: Mapping[TopicPartition, int],
+        idle: Callable[[], Container[TopicPartition]],
+        explained: Container[TopicPartition] = (),
     ) -> float:
         """The seconds for which some partition has stood. `positions` as in Standing; `idle`: those
         with nothing under way; `explained`: those of which the client has said why it can not read
@@ -112,27 +115,27 @@ class StallDetector:
         now_s = self._clock.monotonic_s()
         self._look(now_s, positions)
         limit_s = NOT_FETCHING_S if now_s - self._backlog_s >= NOT_FETCHING_S else TURN_S_MAX
-        for name, stood_s in self._standing.seconds.items():
+        for name, stood_s in self._stalled.seconds.items():
             if stood_s < limit_s or name in self._paused or name in explained:
                 continue
             fetched_s = now_s - max(self._began_s, self._resumed_s.get(name, self._began_s))
             # The last look is seconds old: what has moved since then does not stand.
-            still = self._standing.at(name) == positions.get(name)
+            still = self._stalled.at(name) == positions.get(name)
             if still and fetched_s >= limit_s and name in idle():
                 topic, number = name
                 raise ConsumerLost(
                     NOT_FETCHING,
                     f"{topic} {number} has records that did not come for {stood_s:.0f} s",
                 )
-        return self._standing.longest()
+        return self._stalled.longest()
 
-    def _look(self, now_s: float, positions: Mapping[Name, int]) -> None:
+    def _look(self, now_s: float, positions: Mapping[TopicPartition, int]) -> None:
         """Note the answer that has come, or ask again when it is time."""
         if self._asked is not None:
             stable = self._asked()
             if stable is not None:
                 elapsed_s = min(now_s - self._looked_s, ELAPSED_S_MAX)
-                self._standing.look(positions, stable, elapsed_s)
+                self._stalled.look(positions, stable, elapsed_s)
                 self._looked_s, self._asked = now_s, None
         elif positions and now_s - self._looked_s >= LOOK_EVERY_S:
             self._asked = self._ends.ask_stable(list(positions))

@@ -9,23 +9,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
+from confluent_kafka import TopicPartition as ClientPartition
 
-from engine.clients.broker_liveness import Lifeline, close_aside
+from engine.clients.broker_liveness import BrokerLiveness, close_aside
 from engine.clients.partition_errors import Passed, ReaderErrors, Rest, go_on_behind
 from engine.clients.reader import READING
 from engine.clock import SystemClock
 from engine.errors import PartitionError, Step, call, check_message_error, is_end_of_partition
+from engine.ports import TopicPartition
 from engine.records import LogRecord, to_log_record
-
-Place = tuple[str, int]  # topic, partition
 
 
 class Reading(msgspec.Struct, frozen=True):
     """Records by place, each in offset order, and for places that came to their end that offset."""
 
-    records: dict[Place, list[LogRecord]]
-    ends: dict[Place, int]
+    records: dict[TopicPartition, list[LogRecord]]
+    ends: dict[TopicPartition, int]
 
 
 class TopicsReader:
@@ -34,7 +34,7 @@ class TopicsReader:
     def __init__(
         self,
         connection: Mapping[str, Any],
-        start: Mapping[Place, int],
+        start: Mapping[TopicPartition, int],
         *,
         queued_kb: int,
         errors: ReaderErrors,
@@ -53,12 +53,12 @@ class TopicsReader:
         self._errors = errors
         errors.forget()
         self._rest = Rest(errors)
-        self._lifeline = Lifeline(SystemClock())
+        self._liveness = BrokerLiveness(SystemClock())
         self._consumer = self._assigned()
 
     def _assigned(self) -> Consumer:
-        consumer = Consumer(self._lifeline.told_by(self._config))
-        places = [TopicPartition(topic, n, offset) for (topic, n), offset in self._next.items()]
+        consumer = Consumer(self._liveness.told_by(self._config))
+        places = [ClientPartition(topic, n, offset) for (topic, n), offset in self._next.items()]
         call(Step.READ, consumer.assign, places)
         return consumer
 
@@ -71,8 +71,8 @@ class TopicsReader:
 
         A client that does not reach the brokers any more is replaced; an end may come again then.
         """
-        records: dict[Place, list[LogRecord]] = {}
-        ends: dict[Place, int] = {}
+        records: dict[TopicPartition, list[LogRecord]] = {}
+        ends: dict[TopicPartition, int] = {}
         for message in call(Step.READ, self._consumer.consume, count, wait_s):
             error = message.error()
             if error is not None:
@@ -95,11 +95,11 @@ class TopicsReader:
         self._errors.given(read_to | ends)
         self._rest.keep(self._consumer)
         if records or ends:
-            self._lifeline.heard()
-        elif self._lifeline.lost(self._consumer.list_topics, next(iter(self._next), (None,))[0]):
+            self._liveness.answered()
+        elif self._liveness.lost(self._consumer.list_topics, next(iter(self._next), (None,))[0]):
             close_aside(self._consumer)
             self._consumer = self._assigned()
-            self._lifeline.heard()
+            self._liveness.answered()
             self._rest.forget()
         return Reading(records, ends)
 

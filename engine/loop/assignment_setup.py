@@ -21,11 +21,11 @@ from engine.loop.assignment import (
     starting_offsets,
     whole_partitions,
 )
-from engine.loop.consumer import GroupConsumer, Name
+from engine.loop.consumer import GroupConsumer
 from engine.loop.transaction import TransactionalProducer
 from engine.loop.watch import Health, Phase
 from engine.metrics import EngineMetrics
-from engine.ports import Application, ControlState, CrashPoint, DependencyDown
+from engine.ports import Application, ControlState, CrashPoint, DependencyDown, TopicPartition
 from engine.records import LogRecord
 from engine.settings import Alarm, EngineSettings
 from engine.store.restore import Interrupted, LogTailLost, Watermarks, prepare, restore
@@ -53,7 +53,7 @@ class Blocked(Exception):
         self.phase = phase  # HALTED: trying again helps nothing, a person has to
 
 
-class Takeover:
+class AssignmentSetup:
     """Makes the states of an assignment ready. Keeps those of partitions that come back after a
     rebalance."""
 
@@ -101,11 +101,11 @@ class Takeover:
 
     def take(
         self,
-        assigned: Sequence[Name],
+        assigned: Sequence[TopicPartition],
         consumer: GroupConsumer,
         control: ControlReader,
         producer: TransactionalProducer,
-    ) -> tuple[dict[int, PartitionStates], dict[Name, int]] | None:
+    ) -> tuple[dict[int, PartitionStates], dict[TopicPartition, int]] | None:
         """States and positions of the assignment, being fetched; None when a rebalance came in
         between.
 
@@ -176,14 +176,17 @@ class Takeover:
                 self._clock.sleep(CLOCK_PAUSE_S)
         raise Blocked(f"the broker did not say its time, {CLOCK_TRIES_MAX} times: {why}")
 
-    def _watermarks(self, numbers: Sequence[int]) -> dict[Name, Watermarks]:
+    def _watermarks(self, numbers: Sequence[int]) -> dict[TopicPartition, Watermarks]:
         topology = self._topology
         names = [(topic, n) for topic in (topology.state, topology.journal) for n in numbers]
         high, low = self._ends.high(names), self._ends.low(names)
         return {name: Watermarks(low[name], high[name]) for name in names}
 
     def _restore(
-        self, numbers: Sequence[int], marks: dict[Name, Watermarks], consumer: GroupConsumer
+        self,
+        numbers: Sequence[int],
+        marks: dict[TopicPartition, Watermarks],
+        consumer: GroupConsumer,
     ) -> dict[int, PartitionStates]:
         topology = self._topology
         for number in [n for n in self._kept if n not in numbers]:

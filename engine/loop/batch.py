@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from engine.ports import Application, DependencyDown, Headers, InputRecord
+from engine.ports import Application, DependencyDown, Headers, InputRecord, TopicPartition
 from engine.store.states import PartitionStates
 
 # (topic, value, key, partition, headers), in the order in which they are produced
 Output = tuple[str, bytes | None, bytes | None, int, Headers | None]
-TopicPartitionKey = tuple[str, int]
 # Timer records one partition makes in one transaction: the rest follows in the next.
 TIMERS_COUNT_MAX: Final = 1_000
 ABORTS_BEFORE_HALVING: Final = 2
@@ -34,7 +33,7 @@ class Overlay:
         self.changed: dict[int, dict[str, tuple[Any, bytes]]] = {}
         # index of the last record per (topic, partition) of state and journal: its offset is asked
         # for
-        self.last_kept: dict[TopicPartitionKey, int] = {}
+        self.last_kept: dict[TopicPartition, int] = {}
 
     def get(self, partition: int, key: str) -> Any | None:
         """See ports.Batch."""
@@ -65,7 +64,7 @@ class Overlay:
         """See ports.Batch."""
         self.outputs.append((topic, value, key, partition, headers))
 
-    def keep(self) -> int:
+    def savepoint(self) -> int:
         """The record is done: forget how to undo it. Gives the savepoint of the next."""
         self._undo.clear()
         return len(self.outputs)
@@ -97,7 +96,7 @@ class BatchRun:
     decide → (send offsets, produce, commit: the caller's) → applied | dropped
     """
 
-    __slots__ = ("_app", "_states", "_taken", "held", "next_offsets", "overlay", "records")
+    __slots__ = ("_app", "_states", "_taken", "blocked", "next_offsets", "overlay", "records")
 
     def __init__(self, app: Application, states: Mapping[int, PartitionStates]) -> None:
         topology = app.topology
@@ -106,8 +105,8 @@ class BatchRun:
         self._taken: dict[int, list[tuple[int, str]]] = {}
         self.overlay = Overlay(states, topology.state, topology.journal)
         self.records: Sequence[InputRecord] = ()
-        self.held: dict[int, list[InputRecord]] = {}
-        self.next_offsets: dict[TopicPartitionKey, int] = {}
+        self.blocked: dict[int, list[InputRecord]] = {}
+        self.next_offsets: dict[TopicPartition, int] = {}
 
     def decide(self, records: Sequence[InputRecord], refused: BaseException | None = None) -> None:
         """Decide every record. With `refused` (one record that can not be produced) on_defect is
@@ -116,13 +115,13 @@ class BatchRun:
         A record that waits for a dependency, and all that follow it in its partition, go to `held`.
         """
         self.records = records
-        overlay, decide, held = self.overlay, self._app.decide, self.held
+        overlay, decide, blocked = self.overlay, self._app.decide, self.blocked
         next_offsets = self.next_offsets
-        savepoint = overlay.keep()
+        savepoint = overlay.savepoint()
         for record in records:
             partition = record.partition
-            if held and partition in held:
-                held[partition].append(record)
+            if blocked and partition in blocked:
+                blocked[partition].append(record)
                 continue
             try:
                 if refused is not None:
@@ -130,16 +129,16 @@ class BatchRun:
                 decide(overlay, record)
             except DependencyDown:
                 overlay.roll_back(savepoint)
-                held[partition] = [record]
+                blocked[partition] = [record]
                 continue
             except Exception as error:  # noqa: BLE001 a defect parks the key
                 overlay.roll_back(savepoint)
                 self._app.on_defect(overlay, record, error)
-            savepoint = overlay.keep()
+            savepoint = overlay.savepoint()
             next_offsets[record.topic, partition] = record.offset + 1
 
     def add_timers(self, partition: int, until_ms: int) -> int:
-        """Make the records of timers due by `until_ms`; the caller has heard the inputs. Gives
+        """Make the records of timers due by `until_ms`; the caller has read the inputs. Gives
         their number."""
         states = self._states[partition]
         taken = states.timers.pop_due(until_ms, TIMERS_COUNT_MAX)
@@ -151,7 +150,7 @@ class BatchRun:
             state = overlay.get(partition, key)
             if state is not None and self._app.deadline_ms(state) == deadline_ms:
                 emit_timer(overlay, partition, key, state, deadline_ms)
-        overlay.keep()
+        overlay.savepoint()
         return len(taken)
 
     def is_empty(self) -> bool:
@@ -162,7 +161,7 @@ class BatchRun:
         """Partitions this batch touches."""
         return {partition for _, partition in self.next_offsets} | set(self._taken)
 
-    def applied(self, acknowledged: Mapping[TopicPartitionKey, int], now_ms: int) -> None:
+    def applied(self, acknowledged: Mapping[TopicPartition, int], now_ms: int) -> None:
         """The commit is certain. `acknowledged`: offset of the last state and journal record per
         partition."""
         topology = self._app.topology
@@ -177,7 +176,7 @@ class BatchRun:
             )
         for partition, taken in self._taken.items():
             self._states[partition].timers.made(taken, now_ms)
-        self._app.after_commit(len(self.records) - sum(map(len, self.held.values())))
+        self._app.after_commit(len(self.records) - sum(map(len, self.blocked.values())))
 
     def dropped(self) -> None:
         """The transaction did not happen: nothing was changed but the timers' heaps."""
@@ -194,7 +193,7 @@ def in_decision_order(records: Sequence[InputRecord], inputs: Sequence[str]) -> 
     (domain §4)."""
     if len(records) < 2:
         return list(records)
-    groups: dict[TopicPartitionKey, list[InputRecord]] = {}
+    groups: dict[TopicPartition, list[InputRecord]] = {}
     for record in records:
         group = groups.get((record.topic, record.partition))
         if group is None:

@@ -15,7 +15,7 @@ from engine.ports import InputRecord
 DEPENDENCY_PAUSE_S: Final = 1.0
 
 
-class Held:
+class BlockedRecords:
     """What could not be read yet; everything again after a pause."""
 
     def __init__(self, clock: Clock) -> None:

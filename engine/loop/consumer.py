@@ -11,9 +11,16 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, Message
+from confluent_kafka import TopicPartition as ClientPartition
 
-from engine.clients.broker_liveness import UNREACHABLE, Lifeline, Membership, Renewals, close_aside
+from engine.clients.broker_liveness import (
+    UNREACHABLE,
+    BrokerLiveness,
+    Membership,
+    Renewals,
+    close_aside,
+)
 from engine.clients.partition_errors import PartitionErrors
 from engine.clock import Clock
 from engine.errors import (
@@ -29,9 +36,9 @@ from engine.errors import (
 )
 from engine.loop.assignment import INIT_METADATA, Committed
 from engine.loop.groupmeta import parse
+from engine.ports import TopicPartition
 from engine.settings import EngineSettings
 
-Name = tuple[str, int]
 COMMITTED_WAIT_S: Final = 5.0
 LEAVE_S_MAX: Final = 5.0
 
@@ -52,10 +59,12 @@ class GroupConsumer:
         self.errors = errors.of(f"npp-{application}")
         self._clock = clock
         self._inputs = list(inputs)
-        self._assigned: list[Name] | None = None  # assigned by the group, not yet taken by the loop
+        self._assigned: list[TopicPartition] | None = (
+            None  # assigned by the group, not yet taken by the loop
+        )
         self.epoch = 0  # rises with every rebalance callback
         self.rebalances = 0
-        self._lifeline = Lifeline(clock)
+        self._liveness = BrokerLiveness(clock)
         self._membership = Membership(clock)
         self._renewals = Renewals(clock)
         self._config = {
@@ -84,7 +93,7 @@ class GroupConsumer:
         self._consumer = self._made()
 
     def _made(self) -> Consumer:
-        return Consumer(self._lifeline.told_by(self._config))
+        return Consumer(self._liveness.told_by(self._config))
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -106,18 +115,18 @@ class GroupConsumer:
         lost, self._consumer = self._consumer, self._made()
         self.epoch += 1
         self._assigned = None
-        self._lifeline.heard()
+        self._liveness.answered()
         self._membership.renewed()
         self.subscribe()
         close_aside(lost)
 
-    def poll(self, count: int, wait_s: float) -> tuple[list[Message], dict[Name, int]]:
+    def poll(self, count: int, wait_s: float) -> tuple[list[Message], dict[TopicPartition, int]]:
         """Records and the offsets of partitions that came to their end. Rebalances happen in
         here. Raises ConsumerLost and Exit."""
         self._membership.check(self._consumer)
         before = self.epoch
         records: list[Message] = []
-        ends: dict[Name, int] = {}
+        ends: dict[TopicPartition, int] = {}
         for message in call(Step.READ, self._consumer.consume, count, wait_s):
             error = message.error()
             if error is None:
@@ -130,40 +139,40 @@ class GroupConsumer:
                     self.errors.note(found)
         if self.epoch != before:
             # Polled for an assignment that is no more: read again from what is committed.
-            self._lifeline.heard()
+            self._liveness.answered()
             return [], {}
         if self.errors:
             read = {(m.topic() or "", m.partition() or 0): (m.offset() or 0) + 1 for m in records}
             self.errors.given(read | ends)
         if records or ends:
-            self._lifeline.heard()
+            self._liveness.answered()
         else:
             self._check_reached()
         return records, ends
 
     def _check_reached(self) -> None:
         """Raises ConsumerLost when no broker has answered this client for long."""
-        if self._lifeline.lost(self._consumer.list_topics, self._inputs[0]):
+        if self._liveness.lost(self._consumer.list_topics, self._inputs[0]):
             raise ConsumerLost(UNREACHABLE, "no broker answers this client any more")
 
-    def take_assigned(self) -> list[Name] | None:
+    def take_assigned(self) -> list[TopicPartition] | None:
         """What the group has assigned and nobody has taken yet."""
         assigned, self._assigned = self._assigned, None
         return assigned
 
-    def give_back(self, assigned: list[Name]) -> None:
+    def give_back(self, assigned: list[TopicPartition]) -> None:
         """Not now: offer the same assignment again unless a newer one came."""
         if self._assigned is None:
             self._assigned = assigned
 
-    def fetch_from(self, offsets: Mapping[Name, int]) -> None:
+    def fetch_from(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Begin to fetch these input partitions at these offsets, and no others.
 
         The client keeps a pause over a new assignment: one that a STOP or a priority left from
         before a rebalance would hold the partition back for ever.
         """
         self.errors.forget()
-        places = [TopicPartition(t, p, offset) for (t, p), offset in offsets.items()]
+        places = [ClientPartition(t, p, offset) for (t, p), offset in offsets.items()]
         call(Step.READ, self._consumer.assign, places)
         call(Step.READ, self._consumer.resume, places)
 
@@ -171,15 +180,15 @@ class GroupConsumer:
         """Stay a member, read nothing."""
         call(Step.READ, self._consumer.assign, [])
 
-    def pause(self, names: Iterable[Name]) -> None:
+    def pause(self, names: Iterable[TopicPartition]) -> None:
         """Stop fetching these; what the client has fetched ahead of them is dropped."""
-        call(Step.READ, self._consumer.pause, [TopicPartition(t, p) for t, p in names])
+        call(Step.READ, self._consumer.pause, [ClientPartition(t, p) for t, p in names])
 
-    def resume(self, names: Iterable[Name]) -> None:
+    def resume(self, names: Iterable[TopicPartition]) -> None:
         """Fetch these again from where `poll` stopped."""
-        call(Step.READ, self._consumer.resume, [TopicPartition(t, p) for t, p in names])
+        call(Step.READ, self._consumer.resume, [ClientPartition(t, p) for t, p in names])
 
-    def committed(self, names: Sequence[Name]) -> dict[Name, Committed]:
+    def committed(self, names: Sequence[TopicPartition]) -> dict[TopicPartition, Committed]:
         """Committed offsets with metadata; open transactions are waited for. Raises ConsumerLost at
         the deadline."""
         if not names:
@@ -192,24 +201,24 @@ class GroupConsumer:
                 raise
             raise ConsumerLost(error.code, error.detail) from error
 
-    def _committed(self, names: Sequence[Name]) -> dict[Name, Committed]:
-        places = [TopicPartition(t, p) for t, p in names]
+    def _committed(self, names: Sequence[TopicPartition]) -> dict[TopicPartition, Committed]:
+        places = [ClientPartition(t, p) for t, p in names]
         try:
             answer = call(Step.READ, self._consumer.committed, places, COMMITTED_WAIT_S)
         except Retry:
             self._check_reached()
             raise
-        self._lifeline.heard()
+        self._liveness.answered()
         for position in answer:
             if position.error is not None:
                 raise Retry(position.error.name(), position.error.str())
         return {(p.topic, p.partition): Committed(p.offset, p.metadata or "") for p in answer}
 
-    def initialise(self, offsets: Mapping[Name, int]) -> None:
+    def initialise(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit first offsets with metadata `init`, fenced by the group's generation."""
         self.metadata_for_commit()
         positions = [
-            TopicPartition(t, p, offset, INIT_METADATA) for (t, p), offset in offsets.items()
+            ClientPartition(t, p, offset, INIT_METADATA) for (t, p), offset in offsets.items()
         ]
         done = call(Step.WORK, self._consumer.commit, offsets=positions, asynchronous=False)
         for position in done or ():
@@ -241,7 +250,7 @@ class GroupConsumer:
                 self.poll(1, 0.05)
         close_aside(self._consumer)
 
-    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_assign(self, consumer: Consumer, partitions: list[ClientPartition]) -> None:
         if consumer is not self._consumer:
             return
         self.epoch += 1
@@ -249,7 +258,7 @@ class GroupConsumer:
         self._assigned = [(p.topic, p.partition) for p in partitions]
         consumer.assign([])
 
-    def _on_gone(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_gone(self, consumer: Consumer, partitions: list[ClientPartition]) -> None:
         if consumer is self._consumer:  # else one that was replaced is being closed
             self.epoch += 1
             self._assigned = None

@@ -30,18 +30,18 @@ from engine.errors import (
     Rebuild,
     Retry,
 )
-from engine.loop.assignment_setup import Blocked, Takeover
+from engine.loop.assignment_setup import AssignmentSetup, Blocked
 from engine.loop.batch import ABORTS_BEFORE_HALVING, BatchRun, again, in_decision_order, no_crash
-from engine.loop.blocked_records import Held
-from engine.loop.consumer import GroupConsumer, Name
+from engine.loop.blocked_records import BlockedRecords
+from engine.loop.consumer import GroupConsumer
 from engine.loop.pauses import Pauses
 from engine.loop.priority import PriorityPause
 from engine.loop.sizing import BatchSizer
-from engine.loop.timer_gate import HeardGate
+from engine.loop.timer_gate import TimerGate
 from engine.loop.transaction import Status, TransactionalProducer
 from engine.loop.watch import Health, Phase
 from engine.metrics import EngineMetrics
-from engine.ports import Application, ControlState, CrashPoint, InputRecord
+from engine.ports import Application, ControlState, CrashPoint, InputRecord, TopicPartition
 from engine.records import to_input_record
 from engine.settings import Alarm, EngineSettings
 from engine.store.states import PartitionStates
@@ -93,18 +93,18 @@ class Loop:
         )
         self._store_identity = f"{self._ends.cluster_id()} {topology.state}"
         self._store = Store(settings.data_dir / identity, self._store_identity)
-        self._takeover = Takeover(
+        self._setup = AssignmentSetup(
             app, control, settings, clock, metrics, health, alarm, self._ends, self._store, crash
         )
-        self._gate = HeardGate(topology.heard_before_timers, self._ends.ask_high)
+        self._gate = TimerGate(topology.read_before_timers, self._ends.ask_high)
         self._priority = PriorityPause(topology, self._ends.ask_stable)
         self._lag = Lag(topology.journal, self._ends, metrics)
         self._stalls = StallDetector(self._ends, clock)
         self._pauses = Pauses(self._consumer, self._stalls)
         self._sizer = BatchSizer()
         self._states: dict[int, PartitionStates] = {}
-        self._positions: dict[Name, int] = {}
-        self._held = Held(clock)
+        self._positions: dict[TopicPartition, int] = {}
+        self._blocked = BlockedRecords(clock)
         self._stopped = False
 
     def request_stop(self) -> None:
@@ -114,7 +114,7 @@ class Loop:
     def run(self) -> None:
         """Serve until asked to stop, then leave the group and close the store."""
         try:
-            self._takeover.check_topics()
+            self._setup.check_topics()
             self._control.start()
             self._producer.init()
             self._consumer.subscribe()
@@ -154,7 +154,7 @@ class Loop:
             return
         polled_s = self._clock.monotonic_s()
         assigned = self._consumer.take_assigned()
-        if assigned is not None or self._consumer.epoch != self._takeover.epoch:
+        if assigned is not None or self._consumer.epoch != self._setup.epoch:
             self._take(assigned)
             return
         if reason is not None:
@@ -193,7 +193,7 @@ class Loop:
             if not work:
                 return True
             part, aborts = work.pop()
-            part = self._held.let_pass(part)
+            part = self._blocked.let_pass(part)
             started_s = self._clock.monotonic_s()
             run = BatchRun(self._app, self._states)
             run.decide(part, refused)
@@ -227,7 +227,7 @@ class Loop:
     def _commit(self, run: BatchRun, started_s: float) -> bool:
         """One transaction; False when it certainly did not happen and may be run again."""
         if run.is_empty():
-            self._held.add(run.held)
+            self._blocked.add(run.blocked)
             return True
         offsets = run.next_offsets or self._anchor(run)
         producer, overlay = self._producer, run.overlay
@@ -258,7 +258,7 @@ class Loop:
         now_ms = self._clock.now_ms()
         run.applied(producer.acknowledged(), now_ms)
         self._positions.update(offsets)
-        self._held.add(run.held)
+        self._blocked.add(run.blocked)
         marks_s.append(self._clock.monotonic_s())
         self._metrics.committed(run.records, now_ms, marks_s)
         return True
@@ -270,7 +270,7 @@ class Loop:
         if self._producer.abort_or_rebuild():
             self._metrics.transaction("rebuild")
 
-    def _resolve(self, offsets: dict[Name, int], error: EngineError) -> bool:
+    def _resolve(self, offsets: dict[TopicPartition, int], error: EngineError) -> bool:
         """After an unknown end: a new producer, then what is committed decides. True when it was
         committed."""
         nonce = self._producer.nonce
@@ -285,7 +285,7 @@ class Loop:
             raise LostMembership(error.code, "another member has committed since")
         return False
 
-    def _anchor(self, run: BatchRun) -> dict[Name, int]:
+    def _anchor(self, run: BatchRun) -> dict[TopicPartition, int]:
         """A batch of timers only commits its timers partitions where they stand, to carry the
         nonce."""
         names = [(self._topology.timers, number) for number in run.partitions()]
@@ -296,7 +296,7 @@ class Loop:
         now_ms = self._clock.now_ms()
         for number, states in self._states.items():
             at_ms = states.timers.next_due_ms()
-            if at_ms is not None and at_ms <= now_ms and number not in self._held:
+            if at_ms is not None and at_ms <= now_ms and number not in self._blocked:
                 due[number] = at_ms
         for number, until_ms in self._gate.open_for(due, self._positions, now_ms).items():
             made = run.add_timers(number, until_ms)
@@ -306,32 +306,32 @@ class Loop:
 
     def _held_records(self) -> list[InputRecord]:
         """What is to be tried again now; its partitions fetch nothing until it could be read."""
-        return [record for records in self._held.take_due().values() for record in records]
+        return [record for records in self._blocked.take_due().values() for record in records]
 
-    def _note_ends(self, ends: dict[Name, int]) -> None:
+    def _note_ends(self, ends: dict[TopicPartition, int]) -> None:
         """Positions past control markers: everything before the end was decided."""
         for name, offset in ends.items():
-            if name[1] not in self._held and offset > self._positions.get(name, offset):
+            if name[1] not in self._blocked and offset > self._positions.get(name, offset):
                 self._positions[name] = offset
 
     # -- assignment, stop, fairness ----------------------------------------------------------------
 
-    def _take(self, assigned: list[Name] | None) -> None:
+    def _take(self, assigned: list[TopicPartition] | None) -> None:
         """A rebalance has happened: serve exactly what is assigned now."""
         self._states, self._positions = {}, {}
-        self._held.forget()
+        self._blocked.forget()
         self._gate.reset()
         self._priority.reset()
         self._stalls.begin()
         self._pauses.forget()
         self._stopped = False
-        self._takeover.epoch = self._consumer.epoch
+        self._setup.epoch = self._consumer.epoch
         self._metrics.rebalances(self._consumer.rebalances)
         if assigned is None:
-            self._takeover.released()
+            self._setup.released()
             return
         try:
-            taken = self._takeover.take(assigned, self._consumer, self._control, self._producer)
+            taken = self._setup.take(assigned, self._consumer, self._control, self._producer)
         except Blocked as blocked:
             self._health.wait(blocked.phase, blocked.reason)
             self._consumer.give_back(assigned)
@@ -360,7 +360,7 @@ class Loop:
         self._consumer.fetch_nothing()
         self._consumer.give_back(list(self._positions))
         self._states, self._positions = {}, {}
-        self._held.forget()
+        self._blocked.forget()
 
     def _obey(self, reason: str | None) -> None:
         """STOP pauses every input at the batch boundary; no timers, no batches until it is
@@ -381,19 +381,19 @@ class Loop:
     def _balance(self, backlog: bool) -> None:
         """While answers and operators' commands are unread, command partitions are paused. What
         can not be read now holds up its own partition only."""
-        held, errors, positions = self._held, self._consumer.errors, self._positions
-        if held or errors:
+        blocked, errors, positions = self._blocked, self._consumer.errors, self._positions
+        if blocked or errors:
             positions = {
-                n: at for n, at in positions.items() if n[1] not in held and n not in errors
+                n: at for n, at in positions.items() if n[1] not in blocked and n not in errors
             }
         self._priority.decide(backlog, positions, self._clock.monotonic_s())
 
-    def _unwanted(self) -> frozenset[Name]:
+    def _unwanted(self) -> frozenset[TopicPartition]:
         """What fetches nothing: partitions with a record that waits for a dependency, commands
         behind others, and batches that were just tried in vain."""
         names = self._consumer.errors.resting()
         if self._priority.paused:
             names |= {*self._priority.low_names(self._positions)}
-        if self._held:
-            names |= {(t, n) for n in self._held for t in self._topology.inputs}
+        if self._blocked:
+            names |= {(t, n) for n in self._blocked for t in self._topology.inputs}
         return names

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-Name = tuple[str, int]  # topic and partition
+from engine.ports import TopicPartition
 
 
 class Pausing(Protocol):
     """Whoever is told: the group's client, and whoever judges whether it is given its records."""
 
-    def pause(self, names: Iterable[Name]) -> None:
+    def pause(self, names: Iterable[TopicPartition]) -> None:
         """Fetch nothing of these."""
 
-    def resume(self, names: Iterable[Name]) -> None:
+    def resume(self, names: Iterable[TopicPartition]) -> None:
         """Fetch these again."""
 
 
@@ -27,13 +27,13 @@ class Pauses:
 
     def __init__(self, *told: Pausing) -> None:
         self._told = told
-        self.paused: frozenset[Name] = frozenset()
+        self.paused: frozenset[TopicPartition] = frozenset()
 
     def forget(self) -> None:
         """A new assignment: whoever fetches it has resumed all of it."""
         self.paused = frozenset()
 
-    def want(self, names: frozenset[Name]) -> None:
+    def want(self, names: frozenset[TopicPartition]) -> None:
         """These are to be paused and no others."""
         if names == self.paused:
             return

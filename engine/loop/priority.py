@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from engine.ports import EngineTopology
+from engine.ports import EngineTopology, TopicPartition
 
-Name = tuple[str, int]
-Ends = Mapping[Name, int]
-AskEnds = Callable[[Sequence[Name]], Callable[[], Ends | None]]
+Ends = Mapping[TopicPartition, int]
+AskEnds = Callable[[Sequence[TopicPartition]], Callable[[], Ends | None]]
 # Between a resume and the next question: commands get their share while answers keep coming.
 SHARE_S: Final = 0.1
 
@@ -35,11 +34,13 @@ class PriorityPause:
         self.paused = False
         self._answer = None
 
-    def low_names(self, positions: Mapping[Name, int]) -> list[Name]:
+    def low_names(self, positions: Mapping[TopicPartition, int]) -> list[TopicPartition]:
         """The input partitions that wait."""
         return [name for name in positions if name[0] in self._low]
 
-    def decide(self, backlog: bool, positions: Mapping[Name, int], now_s: float) -> bool | None:
+    def decide(
+        self, backlog: bool, positions: Mapping[TopicPartition, int], now_s: float
+    ) -> bool | None:
         """True: pause now, False: resume now, None: leave it. Asks only when it may matter."""
         if self._answer is None:
             if self.paused or (backlog and now_s - self._resumed_s >= SHARE_S):

@@ -14,8 +14,8 @@ Ends = Mapping[tuple[str, int], int]
 AskEnds = Callable[[Sequence[tuple[str, int]]], Callable[[], Ends | None]]
 
 
-class HeardGate:
-    """One question at a time; a partition whose inputs are not heard yet does not hold up the
+class TimerGate:
+    """One question at a time; a partition whose inputs are not read yet does not hold up the
     others."""
 
     def __init__(self, topics: Sequence[str], ask: AskEnds) -> None:
@@ -34,7 +34,7 @@ class HeardGate:
     def open_for(
         self, due: Mapping[int, int], positions: Mapping[tuple[str, int], int], now_ms: int
     ) -> dict[int, int]:
-        """Partitions whose inputs have been heard, with the time up to which their timers may be
+        """Partitions whose inputs have been read, with the time up to which their timers may be
         made.
 
         `due`: earliest due time by partition; `positions`: next offset to decide by input
@@ -51,11 +51,11 @@ class HeardGate:
                 self._answer = None
                 for number in self._asked:
                     self._waiting[number] = (self._asked_ms, ends)
-        heard = {
+        read = {
             number: asked_ms
             for number, (asked_ms, ends) in self._waiting.items()
             if all(positions.get((t, number), -1) >= ends[t, number] for t in self._topics)
         }
-        for number in heard:
+        for number in read:
             del self._waiting[number]
-        return heard
+        return read

@@ -2,7 +2,7 @@
 
 A due timer becomes a record on the timers topic; it acts only when that record is read back. It is
 made only when the inputs that might answer it have been read past their ends as they stood after
-the deadline (see heard.py).
+the deadline (see timer_gate.py).
 """
 
 from __future__ import annotations

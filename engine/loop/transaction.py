@@ -21,7 +21,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message, Producer
+from confluent_kafka import TopicPartition as ClientPartition
 
 from engine.clients.producing import producing
 from engine.clock import MS_PER_S, Clock
@@ -36,7 +37,8 @@ from engine.errors import (
     call,
     call_until,
 )
-from engine.loop.batch import Output, TopicPartitionKey
+from engine.loop.batch import Output
+from engine.ports import TopicPartition
 
 QUEUE_MESSAGES_MAX: Final = 500_000
 QUEUE_KBYTES_MAX: Final = 512 * 1024
@@ -97,7 +99,7 @@ class TransactionalProducer:
         self._error_seen: str | None = None
         self._refusal: str | None = None  # of a record, by the broker
         self._begun_s = 0.0
-        self._acknowledged: dict[TopicPartitionKey, int] = {}
+        self._acknowledged: dict[TopicPartition, int] = {}
         self.nonce = ""
         self.log_append_ms: int | None = None  # the broker's clock on the last acknowledged record
 
@@ -135,9 +137,7 @@ class TransactionalProducer:
         self._status = Status.OPEN
         return self.nonce
 
-    def produce(
-        self, outputs: Sequence[Output], last_kept: Mapping[TopicPartitionKey, int]
-    ) -> None:
+    def produce(self, outputs: Sequence[Output], last_kept: Mapping[TopicPartition, int]) -> None:
         """Hand over the records; only those in `last_kept` report back their offset.
 
         Raises Abort (`by_content`) when the client refuses one of them.
@@ -164,7 +164,7 @@ class TransactionalProducer:
             self._current().poll(QUEUE_FULL_WAIT_S)
         raise Abort("_QUEUE_FULL", "the client's queue did not drain")
 
-    def send_offsets(self, offsets: Mapping[TopicPartitionKey, int], group_metadata: Any) -> None:
+    def send_offsets(self, offsets: Mapping[TopicPartition, int], group_metadata: Any) -> None:
         """Add the inputs' next offsets, each with the nonce as its metadata.
 
         Raises LostMembership or Abort when they were refused, Rebuild when nobody knows: a request
@@ -173,7 +173,7 @@ class TransactionalProducer:
         self._expect(Status.OPEN)
         if not offsets:
             raise WrongOrder("a transaction without an offset could not be resolved by its nonce")
-        positions = [TopicPartition(t, p, o, self.nonce) for (t, p), o in offsets.items()]
+        positions = [ClientPartition(t, p, o, self.nonce) for (t, p), o in offsets.items()]
         self._guard(
             Step.OFFSETS,
             self._current().send_offsets_to_transaction,
@@ -182,7 +182,7 @@ class TransactionalProducer:
             self._settings.send_offsets_s,
         )
 
-    def commit(self) -> dict[TopicPartitionKey, int]:
+    def commit(self) -> dict[TopicPartition, int]:
         """End it for good; gives the offsets acknowledged for `last_kept`.
 
         Raises Rebuild whenever the end is unknown or was slow, Abort when the broker refused before
@@ -246,7 +246,7 @@ class TransactionalProducer:
         _forget_locals(sys.exception())
         del producer
 
-    def acknowledged(self) -> dict[TopicPartitionKey, int]:
+    def acknowledged(self) -> dict[TopicPartition, int]:
         """Offsets acknowledged so far in the transaction begun last."""
         return self._acknowledged
 

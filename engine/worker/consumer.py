@@ -11,9 +11,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message
+from confluent_kafka import TopicPartition as ClientPartition
 
-from engine.clients.broker_liveness import UNREACHABLE, Lifeline, Membership, Renewals, close_aside
+from engine.clients.broker_liveness import (
+    UNREACHABLE,
+    BrokerLiveness,
+    Membership,
+    Renewals,
+    close_aside,
+)
 from engine.clients.partition_errors import ReaderErrors, Rest
 from engine.clock import Clock
 from engine.errors import (
@@ -29,7 +36,7 @@ from engine.errors import (
     out_of_range,
 )
 from engine.loop.groupmeta import parse
-from engine.worker.progress import Name
+from engine.ports import TopicPartition
 from engine.worker.settings import WorkerSettings
 
 POLL_COUNT: Final = 200
@@ -43,7 +50,7 @@ _log = logging.getLogger(__name__)
 class Rebalances(Protocol):
     """Whoever is told, inside `poll`, what the group gives and takes."""
 
-    def assigned(self, names: Sequence[Name]) -> None:
+    def assigned(self, names: Sequence[TopicPartition]) -> None:
         """These are ours; nothing is fetched before `begin`."""
 
     def revoked(self) -> None:
@@ -57,7 +64,7 @@ class Polled(msgspec.Struct, frozen=True):
     """What one poll gave: records, and for partitions that came to their end that offset."""
 
     records: list[Message]
-    ends: dict[Name, int]
+    ends: dict[TopicPartition, int]
     full: bool  # there may be more at once
 
 
@@ -71,15 +78,17 @@ class WorkerConsumer:
         self._errors = errors
         self._rebalances = rebalances
         self._rest = Rest(errors)
-        self._lifeline = Lifeline(clock)
+        self._liveness = BrokerLiveness(clock)
         self._membership = Membership(clock)
         self._renewals = Renewals(clock)
         self._clock = clock
-        self._start: dict[Name, int] = {}  # where each partition of the assignment was begun
+        self._start: dict[
+            TopicPartition, int
+        ] = {}  # where each partition of the assignment was begun
         self._consumer = self._made()
 
     def _made(self) -> Consumer:
-        return Consumer(self._lifeline.told_by(self._settings.consumer()))
+        return Consumer(self._liveness.told_by(self._settings.consumer()))
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -100,7 +109,7 @@ class WorkerConsumer:
         self._forget()
         self._rebalances.lost()
         lost, self._consumer = self._consumer, self._made()
-        self._lifeline.heard()
+        self._liveness.answered()
         self._membership.renewed()
         self.subscribe()
         close_aside(lost)
@@ -113,7 +122,7 @@ class WorkerConsumer:
         """The next record as soon as it comes, and all that are there with it. Rebalances happen in
         here."""
         records: list[Message] = []
-        ends: dict[Name, int] = {}
+        ends: dict[TopicPartition, int] = {}
         messages = self._messages(wait_s)
         for message in messages:
             error = message.error()
@@ -133,11 +142,11 @@ class WorkerConsumer:
     def _messages(self, wait_s: float) -> list[Message]:
         first = call(Step.READ, self._consumer.poll, wait_s)
         if first is None:
-            if self._lifeline.lost(self._consumer.list_topics, self._settings.topics[0]):
+            if self._liveness.lost(self._consumer.list_topics, self._settings.topics[0]):
                 raise ConsumerLost(UNREACHABLE, "no broker answers this client any more")
             return []
         if first.error() is None:
-            self._lifeline.heard()
+            self._liveness.answered()
         return [first, *call(Step.READ, self._consumer.consume, POLL_COUNT, 0)]
 
     def _note(self, message: Message) -> None:
@@ -155,29 +164,29 @@ class WorkerConsumer:
         if error is not None:
             self._errors.note(error)
 
-    def _begin_anew(self, name: Name) -> None:
+    def _begin_anew(self, name: TopicPartition) -> None:
         """One partition from its first record, the others from where they are: the client gives up
         a partition whose position is off the log, and takes no seek for it."""
         self._start[name] = OFFSET_BEGINNING
-        names = [TopicPartition(t, p) for t, p in self._start if (t, p) != name]
+        names = [ClientPartition(t, p) for t, p in self._start if (t, p) != name]
         at = {(p.topic, p.partition): p.offset for p in call(Step.READ, self._position, names)}
         places = [
-            TopicPartition(t, p, start if at.get((t, p), NO_OFFSET) < 0 else at[t, p])
+            ClientPartition(t, p, start if at.get((t, p), NO_OFFSET) < 0 else at[t, p])
             for (t, p), start in self._start.items()
         ]
         call(Step.READ, self._consumer.assign, places)
 
-    def _position(self, names: list[TopicPartition]) -> list[TopicPartition]:
+    def _position(self, names: list[ClientPartition]) -> list[ClientPartition]:
         return self._consumer.position(names) if names else []
 
-    def begin(self, assigned: Sequence[Name]) -> dict[Name, int] | None:
+    def begin(self, assigned: Sequence[TopicPartition]) -> dict[TopicPartition, int] | None:
         """Fetch what was assigned from where the group says; the offsets, OFFSET_BEGINNING where it
         says nothing. None when it does not answer: ask again.
 
         The client's own question is lost when a coordinator that wakes up refuses it: it would
         read nothing, and say nothing, until the next rebalance (decision 13).
         """
-        places = [TopicPartition(t, p) for t, p in assigned]
+        places = [ClientPartition(t, p) for t, p in assigned]
         try:
             committed = call(Step.READ, self._consumer.committed, places, COMMITTED_S_MAX)
         except Retry:
@@ -192,17 +201,17 @@ class WorkerConsumer:
         self._start = {(place.topic, place.partition): place.offset for place in committed}
         return dict(self._start)
 
-    def pause(self, names: Iterable[Name]) -> None:
+    def pause(self, names: Iterable[TopicPartition]) -> None:
         """Fetch nothing of these; what the client has fetched ahead of them is dropped."""
-        call(Step.READ, self._consumer.pause, [TopicPartition(t, p) for t, p in names])
+        call(Step.READ, self._consumer.pause, [ClientPartition(t, p) for t, p in names])
 
-    def resume(self, names: Iterable[Name]) -> None:
+    def resume(self, names: Iterable[TopicPartition]) -> None:
         """Fetch these again from where `poll` stopped."""
-        call(Step.READ, self._consumer.resume, [TopicPartition(t, p) for t, p in names])
+        call(Step.READ, self._consumer.resume, [ClientPartition(t, p) for t, p in names])
 
-    def commit(self, offsets: Mapping[Name, int]) -> bool:
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """False when it was refused or not answered. Raises Exit."""
-        places = [TopicPartition(t, p, offset) for (t, p), offset in offsets.items()]
+        places = [ClientPartition(t, p, offset) for (t, p), offset in offsets.items()]
         try:
             call(Step.READ, self._consumer.commit, offsets=places, asynchronous=False)
         except Exit:
@@ -211,9 +220,9 @@ class WorkerConsumer:
             return False
         return True
 
-    def confirmed(self, offsets: Mapping[Name, int]) -> set[Name]:
+    def confirmed(self, offsets: Mapping[TopicPartition, int]) -> set[TopicPartition]:
         """Partitions whose commit the coordinator took from us as a member. Raises Exit."""
-        places = [TopicPartition(t, p, offset) for (t, p), offset in offsets.items()]
+        places = [ClientPartition(t, p, offset) for (t, p), offset in offsets.items()]
         try:
             if not parse(self._consumer.consumer_group_metadata()).is_member:
                 return set()  # a broker may take such a commit unfenced
@@ -238,19 +247,19 @@ class WorkerConsumer:
 
     # -- rebalances, inside poll; one that was replaced is still being closed --------------------
 
-    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_assign(self, consumer: Consumer, partitions: list[ClientPartition]) -> None:
         if consumer is not self._consumer:
             return
         self._forget()
         self._rebalances.assigned([(p.topic, p.partition) for p in partitions])
         consumer.assign([])
 
-    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_revoke(self, consumer: Consumer, partitions: list[ClientPartition]) -> None:
         if consumer is self._consumer:
             self._rebalances.revoked()
         self._on_lost(consumer, partitions)
 
-    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_lost(self, consumer: Consumer, partitions: list[ClientPartition]) -> None:
         if consumer is self._consumer:
             self._forget()
             self._rebalances.lost()

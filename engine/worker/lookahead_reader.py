@@ -2,7 +2,7 @@
 
 Before each submission the rail adapter must have read its partition up to an end at most 1 s old
 (ruling 8): `wait_fresh` answers once that is so. Every record read goes to `observe`, in
-order, in the scout's own thread.
+order, in the reader's own thread.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PASS_S_MAX: Final = 10.0
 WAIT_STEP_S: Final = 0.05
 
 
-class Scout:
+class LookaheadReader:
     """One topic; the partitions may change with every rebalance."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Scout:
         self._fresh_s: dict[int, float] = {}
         self._failure: Exit | None = None
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="npp-scout", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="npp-lookahead", daemon=True)
 
     def start(self) -> None:
         """Begin to read."""

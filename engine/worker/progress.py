@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 
-Name = tuple[str, int]  # topic and partition
+from engine.ports import TopicPartition
 
 
 class Progress:
@@ -43,24 +43,24 @@ class Places:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._progress: dict[Name, Progress] = {}
+        self._progress: dict[TopicPartition, Progress] = {}
 
-    def assign(self, names: Iterable[Name]) -> None:
+    def assign(self, names: Iterable[TopicPartition]) -> None:
         """These and no others, of which nothing is known yet."""
         with self._lock:
             self._progress = {name: Progress() for name in names}
 
-    def begin(self, offsets: Mapping[Name, int]) -> None:
+    def begin(self, offsets: Mapping[TopicPartition, int]) -> None:
         """These are read from here on, where they were committed: everything before is done."""
         with self._lock:
             for name in offsets.keys() & self._progress.keys():
                 progress = self._progress[name]
                 progress.highest = progress.done = progress.committed = offsets[name]
 
-    def names(self) -> list[Name]:
+    def names(self) -> list[TopicPartition]:
         return list(self._progress)
 
-    def started(self, name: Name, offset: int) -> bool:
+    def started(self, name: TopicPartition, offset: int) -> bool:
         """A record has been polled; False when its partition was revoked while it was on its
         way."""
         with self._lock:
@@ -69,28 +69,28 @@ class Places:
                 progress.started(offset)
             return progress is not None
 
-    def finished(self, name: Name, offset: int) -> None:
+    def finished(self, name: TopicPartition, offset: int) -> None:
         with self._lock:
             if name in self._progress:
                 self._progress[name].finished(offset)
 
-    def read_to(self, ends: Mapping[Name, int]) -> None:
+    def read_to(self, ends: Mapping[TopicPartition, int]) -> None:
         """Partitions that the client has given to us up to their ends."""
         with self._lock:
             for name in ends.keys() & self._progress.keys():
                 self._progress[name].read_to(ends[name])
 
-    def done(self) -> dict[Name, int]:
+    def done(self) -> dict[TopicPartition, int]:
         """How far everything is done; -1 where nothing has come yet."""
         with self._lock:
             return {name: progress.done for name, progress in self._progress.items()}
 
-    def idle(self) -> set[Name]:
+    def idle(self) -> set[TopicPartition]:
         """Where nothing is under way."""
         with self._lock:
             return {name for name, progress in self._progress.items() if not progress.next}
 
-    def uncommitted(self) -> dict[Name, int]:
+    def uncommitted(self) -> dict[TopicPartition, int]:
         """What a commit would move."""
         with self._lock:
             return {
@@ -99,7 +99,7 @@ class Places:
                 if p.done >= 0 and p.done != p.committed
             }
 
-    def committed(self, offsets: Mapping[Name, int]) -> None:
+    def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
         with self._lock:
             for name in offsets.keys() & self._progress.keys():
                 self._progress[name].committed = offsets[name]
@@ -110,7 +110,7 @@ class Question:
 
     __slots__ = ("answer", "answered", "generation", "name")
 
-    def __init__(self, name: Name, generation: int) -> None:
+    def __init__(self, name: TopicPartition, generation: int) -> None:
         self.name = name
         self.generation = generation
         self.answered = threading.Event()
@@ -129,7 +129,7 @@ class Questions:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def ask(self, name: Name, generation: int, wait_s: float) -> bool:
+    def ask(self, name: TopicPartition, generation: int, wait_s: float) -> bool:
         """In a lane's thread: the answer, or False when there is none within `wait_s` seconds."""
         question = Question(name, generation)
         with self._lock:

@@ -22,12 +22,12 @@ from engine.clients.stalled_partitions import StallDetector
 from engine.clock import Clock
 from engine.errors import ConsumerLost, Exit
 from engine.loop.watch import Health, Phase
-from engine.ports import ControlState, InputRecord
+from engine.ports import ControlState, InputRecord, TopicPartition
 from engine.records import LogRecord, to_input_record
 from engine.worker.consumer import WorkerConsumer
 from engine.worker.lanes import Lanes
-from engine.worker.lookahead_reader import Scout
-from engine.worker.progress import Name, Places, Questions
+from engine.worker.lookahead_reader import LookaheadReader
+from engine.worker.progress import Places, Questions
 from engine.worker.settings import Handler, TryAgain, WorkerSettings
 
 POLL_WAIT_S: Final = 0.1  # a record that comes ends the wait
@@ -53,8 +53,9 @@ class Worker:
         *,
         observe: Callable[[LogRecord], None] | None = None,
     ) -> None:
-        """With `observe` a scout reads ahead of the handler, in a thread of its own, and `is_fresh`
-        says how far (one topic only)."""
+        """With `observe` another thread reads ahead of the handler, and `is_fresh` says how far
+        (one topic only).
+        """
         self._settings = settings
         self._handler = handler
         self._publisher = publisher
@@ -74,12 +75,14 @@ class Worker:
         errors = health.partition_errors
         self._errors = errors.of(settings.group)
         self._control = ControlReader(settings.connection, settings.control_topic, clock, errors)
-        self._scout: Scout | None = None
+        self._lookahead: LookaheadReader | None = None
         if observe is not None:
             if len(settings.topics) != 1:
-                raise ValueError("a scout reads one topic")
+                raise ValueError("a lookahead reader reads one topic")
             ahead = errors.of(f"{settings.group} ahead")
-            self._scout = Scout(settings.connection, settings.topics[0], clock, observe, ahead)
+            self._lookahead = LookaheadReader(
+                settings.connection, settings.topics[0], clock, observe, ahead
+            )
         self._lanes = Lanes(
             self._work,
             clock,
@@ -90,7 +93,7 @@ class Worker:
         )
         self._consumer = WorkerConsumer(settings, clock, self._errors, self)
         self._stalls = StallDetector(LogEnds(settings.connection, clock), clock)
-        self._assigned: list[Name] | None = None  # by the group; not read yet
+        self._assigned: list[TopicPartition] | None = None  # by the group; not read yet
 
     def request_stop(self) -> None:
         """End after what is under way; safe from a signal handler."""
@@ -100,8 +103,8 @@ class Worker:
         """Serve until asked to stop; then wait for what is under way, commit and leave the
         group. Raises Exit for what it can not cure."""
         self._control.start()
-        if self._scout is not None:
-            self._scout.start()
+        if self._lookahead is not None:
+            self._lookahead.start()
         try:
             if not self._control.read_to_end(self._control_state):
                 raise Exit("CONTROL_UNREADABLE", "the control topic could not be read to its end")
@@ -121,15 +124,15 @@ class Worker:
             self._stopping.set()
             self._lanes.close()
             self._consumer.close()
-            if self._scout is not None:
-                self._scout.close()
+            if self._lookahead is not None:
+                self._lookahead.close()
             self._control.close()
 
     # -- what a handler may ask, in its own thread -------------------------------------------------
 
     def is_fresh(self, partition: int) -> bool:
-        """Whether the scout has read this partition up to an end at most 1 s old. Raises Exit."""
-        return self._scout is None or self._scout.wait_fresh(partition, 0.0)
+        """Whether this partition was read ahead to an end at most 1 s old. Raises Exit."""
+        return self._lookahead is None or self._lookahead.wait_fresh(partition, 0.0)
 
     def stopped(self) -> str | None:
         """Why nothing may be begun, as the control topic said at the last look."""
@@ -213,7 +216,7 @@ class Worker:
         standing_s = self._stalls.check(done, self._places.idle, explained)
         self._health.standing_s = max(missing_s, standing_s)
 
-    def _begin(self, assigned: Sequence[Name]) -> None:
+    def _begin(self, assigned: Sequence[TopicPartition]) -> None:
         """Read what was assigned, once the group says from where; nothing is fresh before."""
         offsets = self._consumer.begin(assigned)
         if offsets is None:
@@ -221,8 +224,8 @@ class Worker:
         self._assigned, self._paused = None, False
         self._places.begin({name: at for name, at in offsets.items() if at >= 0})
         self._stalls.begin()
-        if self._scout is not None:
-            self._scout.assign({number: max(0, at) for (_, number), at in offsets.items()})
+        if self._lookahead is not None:
+            self._lookahead.assign({number: max(0, at) for (_, number), at in offsets.items()})
 
     def _answer_questions(self) -> None:
         """One commit answers every lane that waits in `still_ours`: the consumer is used by this
@@ -254,7 +257,7 @@ class Worker:
 
     # -- rebalances, inside poll (engine.worker.consumer.Rebalances) -----------------------------
 
-    def assigned(self, names: Sequence[Name]) -> None:
+    def assigned(self, names: Sequence[TopicPartition]) -> None:
         """These are ours, once `_begin` knows from where."""
         self._generation += 1
         self._places.assign(names)
@@ -278,8 +281,8 @@ class Worker:
         self._places.assign([])
         self._assigned = None
         self._health.partitions = ()
-        if self._scout is not None:
-            self._scout.assign({})
+        if self._lookahead is not None:
+            self._lookahead.assign({})
 
     # -- a lane's thread ---------------------------------------------------------------------------
 

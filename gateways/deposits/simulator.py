@@ -69,7 +69,7 @@ class DepositsSimulator:
         *,
         clock: Clock,
         seed: int = 1,
-        behaviour: str = "sunny",
+        behaviour: str = "happy_path",
         journal: Journal | None = None,
     ) -> None:
         self.ledger = DepositsLedger(journal or Journal(None))
@@ -183,7 +183,7 @@ class DepositsSimulator:
         return None
 
     def _drawn(self, ref: str, operation: str) -> list[Step]:
-        if self._behaviour == "sunny":
+        if self._behaviour == "happy_path":
             return []
         draw = random.Random(f"{self._seed}:{ref}")
         chosen = draw.random() * 1000

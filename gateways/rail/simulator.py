@@ -46,7 +46,7 @@ class RailSimulator:
         *,
         clock: Clock,
         seed: int = 1,
-        behaviour: str = "sunny",
+        behaviour: str = "happy_path",
         callback_url: str | None = None,
         callback_secret: bytes | None = None,
         journal: Journal | None = None,

@@ -15,7 +15,7 @@ Steps = list[dict[str, Any]]
 REJECTION_CODES: Final = ("AC04", "AM04", "AB05", "AG03", "AC01", "TM01", "FF10", "AB08", "MS03")
 
 
-def sunny(draw: random.Random) -> Steps:
+def happy_path(draw: random.Random) -> Steps:
     """Accepted, then settled, within a third of a second."""
     accepted = draw.randint(10, 60)
     return [_step("ACCEPTED", accepted), _step("SETTLED", accepted + draw.randint(20, 200))]
@@ -39,7 +39,7 @@ def _all_lost(draw: random.Random) -> Steps:
 
 
 def _twice(draw: random.Random) -> Steps:
-    steps = sunny(draw)
+    steps = happy_path(draw)
     return [{**step, "repeat": 2, "newId": draw.random() < 0.5} for step in steps]
 
 
@@ -73,21 +73,21 @@ def _contradicts(draw: random.Random) -> Steps:
     """Two answers that cannot both be true; the ledger follows the first."""
     if draw.random() < 0.5:
         return [_step("REJECTED", 40, code="AC04"), _step("SETTLED", draw.randint(200, 600))]
-    return [*sunny(draw), _step("REJECTED", draw.randint(500, 900), code="AB05")]
+    return [*happy_path(draw), _step("REJECTED", draw.randint(500, 900), code="AB05")]
 
 
 def _stumbles(draw: random.Random) -> Steps:
     """The first try fails on the wire; whether it was taken is drawn."""
     trouble = {"kind": "HTTP", "status": 503, "times": 1, "taken": draw.random() < 0.5}
-    return [trouble, *sunny(draw)]
+    return [trouble, *happy_path(draw)]
 
 
 def _returned(draw: random.Random) -> Steps:
-    return [*sunny(draw), _step("RETURNED", draw.randint(600, 1_500), code="AC04")]
+    return [*happy_path(draw), _step("RETURNED", draw.randint(600, 1_500), code="AC04")]
 
 
 MIXED: Final[tuple[tuple[int, Callable[[random.Random], Steps]], ...]] = (
-    (550, sunny),
+    (550, happy_path),
     (60, _late),
     (30, _lost),
     (20, _all_lost),
@@ -105,10 +105,10 @@ MIXED: Final[tuple[tuple[int, Callable[[random.Random], Steps]], ...]] = (
 
 
 def drawn(seed: int, external_ref: str, behaviour: str) -> Steps:
-    """The steps of one reference under `sunny` or `mixed`."""
+    """The steps of one reference under `happy_path` or `mixed`."""
     draw = random.Random(f"{seed}:{external_ref}")
-    if behaviour == "sunny":
-        return sunny(draw)
+    if behaviour == "happy_path":
+        return happy_path(draw)
     weights = [weight for weight, _ in MIXED]
     chosen = draw.choices([make for _, make in MIXED], weights=weights)[0]
     return chosen(draw)

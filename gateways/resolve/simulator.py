@@ -39,7 +39,7 @@ Step = dict[str, Any]
 class ResolveSimulator:
     """Scripts by payment id or `*`. What it was asked is counted."""
 
-    def __init__(self, *, seed: int = 1, behaviour: str = "sunny") -> None:
+    def __init__(self, *, seed: int = 1, behaviour: str = "happy_path") -> None:
         self.scripts = Scripts()
         self.asked: Counter[tuple[str, str]] = Counter()
         self._seed = seed
@@ -70,7 +70,7 @@ class ResolveSimulator:
         return JSONResponse({"says": sayings(action, steps)})
 
     def _drawn(self, payment_id: str, action: str) -> list[Step]:
-        if self._behaviour == "sunny":
+        if self._behaviour == "happy_path":
             return []
         draw = random.Random(f"{self._seed}:{payment_id}:{action}")
         times = 2 if draw.random() * 1000 < TWICE_OF_1000 else 1

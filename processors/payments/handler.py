@@ -62,7 +62,7 @@ def engine_topology(partitions: int, *, extra_inputs: tuple[str, ...] = ()) -> E
             topology.API_COMMANDS,
             *extra_inputs,
         ),
-        heard_before_timers=(
+        read_before_timers=(
             topology.RESOLVE_DECISIONS,
             topology.OPERATOR_COMMANDS,
             topology.RAIL_REPORTS,

@@ -13,6 +13,7 @@ from core.payment import commands as c
 from core.payment.corrupt import CorruptHistory
 from core.payment.events import EVENTS as EVENT_TYPES
 from core.rules import Rules
+from engine.ports import TopicPartition
 from engine.records import LogRecord
 from processors.projector import records as make
 from processors.projector.events import Changes, EventFold, Lookups
@@ -50,7 +51,6 @@ _OPERATOR_COMMANDS: Final = (
     c.DecideApproval,
     c.ResumeProcessing,
 )
-Place = tuple[str, int]
 
 
 class Projection:
@@ -71,7 +71,9 @@ class Projection:
             record = self._codec.decode(t.CONTROL, row.raw)
             self.control.before(row.offset, record)
 
-    def batch(self, read: Mapping[Place, Sequence[LogRecord]]) -> tuple[rows.Batch, Changes]:
+    def batch(
+        self, read: Mapping[TopicPartition, Sequence[LogRecord]]
+    ) -> tuple[rows.Batch, Changes]:
         """The rows of these records; `moved` is the caller's.
 
         Raises CorruptHistory; RegistryDown and ReadModelDown before anything is folded.

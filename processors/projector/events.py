@@ -22,7 +22,7 @@ from core.rules import Rules
 from core.values import ZERO_HASH
 from processors.projector.rows import (
     JournalEvent,
-    Standing,
+    ProjectedPayment,
     approval_row,
     conflict_row,
     event_row,
@@ -75,7 +75,7 @@ class EventFold:
         """`rules_of` raises KeyError for a rule set that this release does not carry."""
         self._lookups = lookups
         self._rules_of = rules_of
-        self._standing: OrderedDict[str, Standing] = OrderedDict()
+        self._projected: OrderedDict[str, ProjectedPayment] = OrderedDict()
         self.buckets: OrderedDict[tuple[int, int], Figures] = OrderedDict()
 
     def fold(self, events: Sequence[JournalEvent], batch: rows.Batch) -> Changes:
@@ -93,9 +93,9 @@ class EventFold:
             name = each.event.header.payment_intent_id
             if name not in touched:
                 touched[name] = self._stuck(name)
-            standing, row = self._next(name, each)
+            projected, row = self._next(name, each)
             batch.events.append(row)
-            _collect(standing, each.event, approvals, conflicts, batch.identifiers)
+            _collect(projected, each.event, approvals, conflicts, batch.identifiers)
             if minutes.counts(each.event):
                 key = (each.partition, minutes.minute_of(row.decided_at))
                 minutes.add(self.buckets[key], each.event, each.offset)
@@ -103,7 +103,7 @@ class EventFold:
                 latency = minutes.latency_of(each.event)
                 if latency is not None:
                     changes.latencies.append(latency)
-        batch.payments += [payment_row(self._standing[name]) for name in touched]
+        batch.payments += [payment_row(self._projected[name]) for name in touched]
         batch.approvals += approvals.values()
         batch.conflicts += conflicts.values()
         for key in minutes_touched:
@@ -114,16 +114,16 @@ class EventFold:
         return changes
 
     def _stuck(self, name: str) -> Stuck | None:
-        standing = self._standing.get(name)
-        if standing is None:
+        projected = self._projected.get(name)
+        if projected is None:
             return None
-        return stuck(standing.payment.state, payment_state.overdue(standing.payment))
+        return stuck(projected.payment.state, payment_state.overdue(projected.payment))
 
     # -- what is known ---------------------------------------------------------------------------
 
     def _load(self, events: Sequence[JournalEvent]) -> None:
         """Take up every payment of the batch that is not held."""
-        held = self._standing
+        held = self._projected
         missing: dict[str, None] = {}
         for each in events:
             name = each.event.header.payment_intent_id
@@ -133,12 +133,14 @@ class EventFold:
                 missing[name] = None
         if not missing:
             return
-        fresh: dict[str, Standing] = {}  # taken up only when all look-ups have been answered
+        fresh: dict[
+            str, ProjectedPayment
+        ] = {}  # taken up only when all look-ups have been answered
         with_approvals: list[str] = []
         with_conflicts: list[str] = []
         for name, row in self._lookups.snapshots(list(missing)).items():
             payment = payment_state.unpack(row.snapshot)
-            fresh[name] = Standing(
+            fresh[name] = ProjectedPayment(
                 payment, row.head_hash, row.partition, row.attention_since, {}, {}
             )
             if payment.approvals_made:
@@ -172,24 +174,24 @@ class EventFold:
             self.buckets[key] = Figures() if packed is None else minutes.unpack(packed)
 
     def _forget(self) -> None:
-        while len(self._standing) > STATES_KEPT_MAX:
-            self._standing.popitem(last=False)
+        while len(self._projected) > STATES_KEPT_MAX:
+            self._projected.popitem(last=False)
         while len(self.buckets) > BUCKETS_KEPT_MAX:
             self.buckets.popitem(last=False)
 
     # -- one event -------------------------------------------------------------------------------
 
-    def _next(self, name: str, each: JournalEvent) -> tuple[Standing, rows.EventRow]:
+    def _next(self, name: str, each: JournalEvent) -> tuple[ProjectedPayment, rows.EventRow]:
         header = each.event.header
-        standing = self._standing.get(name)
-        head = ZERO_HASH if standing is None else standing.head
+        projected = self._projected.get(name)
+        head = ZERO_HASH if projected is None else projected.head
         if header.previous_hash != head:
             raise CorruptHistory(
                 f"{_place(each)}: the event before it hashes to {head.hex()}, "
                 f"it names {header.previous_hash.hex()}"
             )
         try:
-            payment = evolve(None if standing is None else standing.payment, each.event)
+            payment = evolve(None if projected is None else projected.payment, each.event)
         except CorruptHistory as error:
             raise CorruptHistory(f"{_place(each)}: {error}") from error
         # Freshly made by `evolve`: nobody else holds it. A decision ends with this deadline.
@@ -198,18 +200,18 @@ class EventFold:
         )
         digest = hashlib.sha256(each.raw).digest()
         from_state = None
-        if standing is None:
-            standing = Standing(payment, digest, each.partition, None, {}, {})
-            self._standing[name] = standing
+        if projected is None:
+            projected = ProjectedPayment(payment, digest, each.partition, None, {}, {})
+            self._projected[name] = projected
         else:
-            from_state = standing.payment.state
-            standing.payment = payment
-            standing.head = digest
+            from_state = projected.payment.state
+            projected.payment = payment
+            projected.head = digest
         if not payment_state.needs_attention(payment):
-            standing.attention_since = None
-        elif standing.attention_since is None:
-            standing.attention_since = header.decided_at
-        return standing, event_row(each, header, from_state, digest)
+            projected.attention_since = None
+        elif projected.attention_since is None:
+            projected.attention_since = header.decided_at
+        return projected, event_row(each, header, from_state, digest)
 
     def _rules(self, number: int, each: JournalEvent) -> Rules:
         try:
@@ -221,7 +223,7 @@ class EventFold:
 
 
 def _collect(
-    standing: Standing,
+    projected: ProjectedPayment,
     event: e.Event,
     approvals: dict[tuple[str, str], rows.ApprovalRow],
     conflicts: dict[tuple[str, str], rows.ConflictRow],
@@ -230,12 +232,12 @@ def _collect(
     header = event.header
     name = header.payment_intent_id
     if header.approval_id is not None:
-        approval = approval_row(standing, event, header.approval_id)
-        standing.approvals[approval.approval_id] = approval
+        approval = approval_row(projected, event, header.approval_id)
+        projected.approvals[approval.approval_id] = approval
         approvals[name, approval.approval_id] = approval
     if isinstance(event, e.ReconciliationRequired | e.ReconciliationResolved):
-        conflict = conflict_row(standing, event)
-        standing.conflicts[conflict.conflict_id] = conflict
+        conflict = conflict_row(projected, event)
+        projected.conflicts[conflict.conflict_id] = conflict
         conflicts[name, conflict.conflict_id] = conflict
     for kind, value in identifiers_of(event):
         identifiers.append(rows.IdentifierRow(kind, value, name))

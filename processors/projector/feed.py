@@ -12,9 +12,10 @@ import msgspec
 from core.payment.corrupt import CorruptHistory
 from core.rules import Rules
 from engine.clients.partition_errors import Passed
-from engine.clients.topics_reader import Place, Reading
+from engine.clients.topics_reader import Reading
 from engine.clock import Clock
 from engine.errors import Exit
+from engine.ports import TopicPartition
 from processors.projector.batch import Projection
 from processors.projector.events import Changes, Lookups
 from processors.projector.progress import Progress
@@ -37,13 +38,13 @@ REBUILD: Final = "run `npp replay rebuild`"
 class ProjectorLog(Protocol):
     """What a feed needs of Kafka: committed records only, offsets are the log's own."""
 
-    def bounds(self) -> Mapping[Place, tuple[int, int]]:
+    def bounds(self) -> Mapping[TopicPartition, tuple[int, int]]:
         """First offset and next offset to be written of every partition of every topic.
 
         Raises Exit when a topic is not there.
         """
 
-    def follow(self, start: Mapping[Place, int]) -> None:
+    def follow(self, start: Mapping[TopicPartition, int]) -> None:
         """Read from these offsets from now on."""
 
     def pass_over(self, passed: Passed) -> None:
@@ -55,7 +56,7 @@ class ProjectorLog(Protocol):
         Raises Exit OFFSETS_LOST when a position is no longer on the log.
         """
 
-    def heard(self) -> bool:
+    def answered(self) -> bool:
         """Whether the brokers have answered since the last call. Never waits."""
 
     def close(self) -> None:
@@ -99,9 +100,9 @@ class Feed:
             writer.snapshots, writer.approvals_of, writer.conflicts_of, writer.minutes
         )
         self.projection = Projection(codec, lookups, rules_of, skip)
-        self._committed: dict[Place, int] = {}
-        self._position: dict[Place, int] = {}
-        self._moving: set[Place] = set()
+        self._committed: dict[TopicPartition, int] = {}
+        self._position: dict[TopicPartition, int] = {}
+        self._moving: set[TopicPartition] = set()
         self._reading: Reading | None = None
         self._pending: _Pending | None = None
         self._written_s = 0.0
@@ -115,7 +116,7 @@ class Feed:
         """Sum of all positions, for a progress bar."""
         return sum(self._position.values())
 
-    def has(self, reached: Mapping[Place, int]) -> bool:
+    def has(self, reached: Mapping[TopicPartition, int]) -> bool:
         """Whether this generation has everything below these offsets written."""
         return all(self._committed.get(place, 0) >= offset for place, offset in reached.items())
 
@@ -145,7 +146,7 @@ class Feed:
         self._progress.opened(self._position)
         self._written_s = self._clock.monotonic_s()
 
-    def _start(self, place: Place, low: int, high: int) -> int:
+    def _start(self, place: TopicPartition, low: int, high: int) -> int:
         topic, partition = place
         at = self._committed.get(place)
         if at is None:
@@ -205,8 +206,8 @@ class Feed:
                 raise Exit(LOG_START_LOST, f"{error.detail}: {REBUILD}") from error
             raise
         self._progress.read(reading)
-        if reading.records or reading.ends or self._source.heard():
-            self._progress.heard()
+        if reading.records or reading.ends or self._source.answered():
+            self._progress.answered()
         for place, found in reading.records.items():
             self._position[place] = found[-1].offset + 1
             self._moving.add(place)

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from engine.clients.partition_errors import PartitionErrors, Passed
 from engine.clients.reader import LogEnds
-from engine.clients.topics_reader import Place, Reading, TopicsReader
+from engine.clients.topics_reader import Reading, TopicsReader
 from engine.clock import Clock
 from engine.errors import Exit
+from engine.ports import TopicPartition
 from processors.projector.batch import TOPICS
 from schemas.topology import EVENTS
 
@@ -33,7 +34,7 @@ class KafkaProjectorLog:
         self._asked: Callable[[], object | None] | None = None
         self._asked_s = 0.0
 
-    def bounds(self) -> Mapping[Place, tuple[int, int]]:
+    def bounds(self) -> Mapping[TopicPartition, tuple[int, int]]:
         counts = self._ends.partition_counts(TOPICS)
         missing = [topic for topic, count in counts.items() if count == 0]
         if missing:
@@ -42,7 +43,7 @@ class KafkaProjectorLog:
         low, high = self._ends.low(places), self._ends.high(places)
         return {place: (low[place], high[place]) for place in places}
 
-    def follow(self, start: Mapping[Place, int]) -> None:
+    def follow(self, start: Mapping[TopicPartition, int]) -> None:
         self.close()
         self._reader = TopicsReader(
             self._connection, start, queued_kb=QUEUED_KB, errors=self._errors
@@ -59,7 +60,7 @@ class KafkaProjectorLog:
             raise ValueError("follow comes before read")
         return self._reader.read(count, wait_s)
 
-    def heard(self) -> bool:
+    def answered(self) -> bool:
         now_s = self._clock.monotonic_s()
         if self._asked is None:
             if now_s - self._asked_s >= ASK_EVERY_S:

@@ -115,7 +115,7 @@ class ProjectorMetrics:
             "How many of the last five rail requests were slow, from the last one backwards.",
             registry=registry,
         )
-        self.slow_fives = Counter(
+        self.slow_runs = Counter(
             "npp_business_rail_slow_fives",
             "Each fifth rail request in a row that took more than 1 s.",
             registry=registry,

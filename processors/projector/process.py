@@ -155,7 +155,7 @@ class Projector:
             self._close()
             self.progress.opened(())
         self._down_since_s = None
-        self.progress.heard()
+        self.progress.answered()
         self._health.wait(Phase.BLOCKED, STANDS_BY)
         self._health.beat()
         self._stop.wait(STAND_BY_PAUSE_S)
@@ -211,7 +211,7 @@ class Projector:
         if written.changes.latencies:
             fives = self._runs.fives
             self._runs.feed(written.changes.latencies)
-            self._metrics.slow_fives.inc(self._runs.fives - fives)
+            self._metrics.slow_runs.inc(self._runs.fives - fives)
 
     def _keep_house(self, feed: Feed) -> None:
         """Once a second: is this generation still the current one, and the figures shown."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from engine.clients.topics_reader import Place, Reading
+from engine.clients.topics_reader import Reading
 from engine.clock import MS_PER_S, Clock
+from engine.ports import TopicPartition
 
 READY_DELAY_S_MAX: Final = 30.0  # the read model's alert limit
 SILENCE_S_MAX: Final = 5.0  # the brokers are asked each second; longer, and nobody knows
@@ -17,21 +18,21 @@ class Progress:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._last_ms: dict[Place, int] = {}
-        self._behind: dict[str, set[Place]] = {}
-        self._unseen: set[Place] = set()
+        self._last_ms: dict[TopicPartition, int] = {}
+        self._behind: dict[str, set[TopicPartition]] = {}
+        self._unseen: set[TopicPartition] = set()
         self._oldest_ms: dict[str, int | None] = {}
         self._heard_s = clock.monotonic_s()
 
-    def heard(self) -> None:
+    def answered(self) -> None:
         """The brokers answer."""
         self._heard_s = self._clock.monotonic_s()
 
-    def opened(self, places: Iterable[Place]) -> None:
+    def opened(self, places: Iterable[TopicPartition]) -> None:
         """Reading begins: nothing is known to be read to its end yet."""
         now = self._clock.now_ms()
         self._last_ms = dict.fromkeys(places, now)
-        behind: dict[str, set[Place]] = {}
+        behind: dict[str, set[TopicPartition]] = {}
         for place in self._last_ms:
             behind.setdefault(place[0], set()).add(place)
         self._behind = behind
@@ -72,7 +73,7 @@ class Progress:
         return {topic: self.delay_s(topic) for topic in tuple(self._oldest_ms)}
 
     def within(self, delay_s_max: float) -> bool:
-        """Whether every partition has been heard of, and no topic is further behind than that."""
+        """Whether every partition is known, and no topic is further behind than that."""
         if not self._oldest_ms or self._unseen:
             return False
         return max(self.delays().values()) <= delay_s_max

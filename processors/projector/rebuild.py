@@ -12,9 +12,9 @@ from typing import Final
 import msgspec
 
 from core.rules import Rules
-from engine.clients.topics_reader import Place
 from engine.clock import Clock
 from engine.errors import Exit
+from engine.ports import TopicPartition
 from processors.projector.feed import Feed, ProjectorLog
 from processors.projector.progress import Progress
 from readmodel.model import Behind, Model
@@ -130,7 +130,7 @@ class Rebuild:
     def _switch(self, feed: Feed, generation: int) -> None:
         """Readers read the new one from the moment it has all that the old one has."""
 
-        def catch_up(reached: Mapping[Place, int]) -> None:
+        def catch_up(reached: Mapping[TopicPartition, int]) -> None:
             until_s = self._clock.monotonic_s() + CATCH_UP_S_MAX
             while not feed.has(reached) and self._clock.monotonic_s() < until_s:
                 feed.hurry()

@@ -28,7 +28,7 @@ class JournalEvent(msgspec.Struct, frozen=True, gc=False):
     event: e.Event
 
 
-class Standing(msgspec.Struct):
+class ProjectedPayment(msgspec.Struct):
     """A payment as folded so far, and its rows that hold more than the packed state."""
 
     payment: Payment
@@ -39,9 +39,9 @@ class Standing(msgspec.Struct):
     conflicts: dict[str, rows.ConflictRow]
 
 
-def payment_row(standing: Standing) -> rows.PaymentRow:
+def payment_row(projected: ProjectedPayment) -> rows.PaymentRow:
     """The payment's row."""
-    payment = standing.payment
+    payment = projected.payment
     return rows.PaymentRow(
         payment_intent_id=payment.payment_intent_id,
         source=payment.source,
@@ -55,14 +55,14 @@ def payment_row(standing: Standing) -> rows.PaymentRow:
         external_ref=payment_state.current_external_ref(payment),
         funds=payment_state.current_funds(payment),
         sequence=payment.sequence,
-        head_hash=standing.head,
+        head_hash=projected.head,
         created_at=payment.created_at,
         decided_at=payment.decided_at,
         last_lifecycle_event=payment.last_lifecycle_event,
         overdue=payment_state.overdue(payment),
         open_conflicts=payment_state.open_conflicts(payment),
-        needs_attention=standing.attention_since is not None,
-        attention_since=standing.attention_since,
+        needs_attention=projected.attention_since is not None,
+        attention_since=projected.attention_since,
         waiting_for_person=payment_state.waiting_for_person(payment),
         parked=payment.parked,
         end_to_end_id=payment.end_to_end_id,
@@ -70,7 +70,7 @@ def payment_row(standing: Standing) -> rows.PaymentRow:
         uetr=payment.uetr,
         customer_id=payment.customer_id,
         rule_set=payment.rule_set,
-        partition=standing.partition,
+        partition=projected.partition,
         snapshot=payment_state.pack(payment),
     )
 
@@ -113,7 +113,7 @@ def identifiers_of(event: e.Event) -> Iterable[tuple[str, str]]:
         yield "transactionId", transaction_id
 
 
-def approval_row(standing: Standing, event: e.Event, approval_id: str) -> rows.ApprovalRow:
+def approval_row(projected: ProjectedPayment, event: e.Event, approval_id: str) -> rows.ApprovalRow:
     """The approval after `event`, whose state `evolve` has just worked out."""
     header = event.header
     if isinstance(event, e.OperatorActionRequested):
@@ -135,8 +135,8 @@ def approval_row(standing: Standing, event: e.Event, approval_id: str) -> rows.A
             verdict=event.verdict,
             amount=event.amount,
         )
-    before = standing.approvals.get(approval_id)
-    now = next((a for a in standing.payment.approvals if a.id == approval_id), None)
+    before = projected.approvals.get(approval_id)
+    now = next((a for a in projected.payment.approvals if a.id == approval_id), None)
     if before is None or now is None:
         raise CorruptHistory(f"no approval {approval_id} at sequence {header.sequence}")
     if isinstance(event, e.OperatorActionApproved | e.OperatorActionRejected):
@@ -151,7 +151,7 @@ def approval_row(standing: Standing, event: e.Event, approval_id: str) -> rows.A
 
 
 def conflict_row(
-    standing: Standing, event: e.ReconciliationRequired | e.ReconciliationResolved
+    projected: ProjectedPayment, event: e.ReconciliationRequired | e.ReconciliationResolved
 ) -> rows.ConflictRow:
     """The conflict after `event`."""
     header = event.header
@@ -166,7 +166,7 @@ def conflict_row(
             resolved_at=None,
             verdict=None,
         )
-    before = standing.conflicts.get(event.conflict_id)
+    before = projected.conflicts.get(event.conflict_id)
     if before is None:
         raise CorruptHistory(f"no conflict {event.conflict_id} at sequence {header.sequence}")
     return msgspec.structs.replace(before, resolved_at=header.decided_at, verdict=event.verdict)

@@ -13,7 +13,7 @@ go in that order; an ENQUIRE has a lane of its own. So a withdraw meets its SUBM
     SUBMIT was answered ───────────────▶ ALREADY_SUBMITTED (SUBMITTED)
     nobody knows ──────────────────────▶ ALREADY_SUBMITTED (RECORD_INCOMPLETE)
 
-Once a withdraw was read by the scout, nothing of its reference is sent, whatever lane is at work.
+Once a withdraw was read ahead, nothing of its reference is sent, whatever lane is at work.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ RECORD_READ_MS: Final = INSTRUCTION_AGE_MS_MAX + 2 * KEPT_MS
 
 
 class Withdrawn:
-    """References whose withdraw the scout has read. `observe` runs in the scout's thread."""
+    """References whose withdraw was read ahead. `observe` runs in the lookahead reader's thread."""
 
     def __init__(self, *, codec: Codec, is_fresh: Callable[[int], bool], clock: Clock) -> None:
         self._codec = codec

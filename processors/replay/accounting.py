@@ -8,10 +8,10 @@ from typing import Final
 from control import quarantine
 from core.payment.events import Event, ProcessingSuspended
 from core.records import Outcome
+from engine.ports import TopicPartition
 from engine.records import LogRecord
 from processors.replay import accounts
 from processors.replay.accounts import Accounts
-from processors.replay.log import Place
 from processors.replay.reading import Reading
 from processors.replay.report import Failure, Report
 from schemas.codec import Codec
@@ -88,7 +88,7 @@ class Accounting:
 
     # -- the end -----------------------------------------------------------------------------------
 
-    def finish(self, before: Mapping[Place, int]) -> None:
+    def finish(self, before: Mapping[TopicPartition, int]) -> None:
         """Report. When something does not add up, what was written since `before` is read first:
         on a live log an account may have been written while we read.
         """
@@ -112,7 +112,7 @@ class Accounting:
                 for offset, why in account.wrong(index):
                     yield ACCOUNTED_WRONGLY, topic, number, offset, why
 
-    def _read_tails(self, before: Mapping[Place, int]) -> None:
+    def _read_tails(self, before: Mapping[TopicPartition, int]) -> None:
         reading, numbers = self._reading, self._numbers
         for topics in ([OUTCOMES, QUARANTINE], [EVENTS], reading.inputs):
             reading.ends.update(reading.ends_now(topics, numbers))

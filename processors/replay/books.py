@@ -50,7 +50,7 @@ class Account(msgspec.Struct):
     paid: bool = False
     order: int = 0
     settled: int = 0  # the rail's amount; of no account while it is not paid
-    returned: int = 0  # the sum over the returns' ids, or the highest total heard
+    returned: int = 0  # the sum over the returns' ids, or the highest total reported
     returns: int = 0  # sum over the rail's message ids
     forgiven: int = 0
     debit_approved: bool = False
@@ -298,7 +298,7 @@ class Books:
 
     def returned_after(self, mine: Account, event: e.PaymentReturned) -> int:
         """What has come back once this report counts: the sum over the returns' ids, or the
-        highest total heard (ruling 13).
+        highest total reported (ruling 13).
         """
         if event.rail_message_id and not event.via_enquiry:
             return max(mine.returned, mine.returns + event.amount)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from core.records import Checkpoint
-from core.recovery_point import Ground
+from core.recovery_point import RecoveryPoint
 from engine.records import LogRecord
 from evidence import checkpoints
 from evidence.chain import Link, event_hash
@@ -29,12 +29,12 @@ class CheckpointedPartition:
         keyring: Keyring | None,
         recorded: Iterator[LogRecord],
         decode: Callable[[LogRecord], Checkpoint],
-        grounds: Sequence[Ground] = (),
+        recovery_points: Sequence[RecoveryPoint] = (),
     ) -> None:
         """`decode` raises ValueError for what is not a checkpoint."""
         self.partition = partition
         self.good_end = 0  # the offset behind the last checkpoint whose root the journal gives
-        self._chain = CheckpointChain(partition, keyring, grounds=grounds)
+        self._chain = CheckpointChain(partition, keyring, recovery_points=recovery_points)
         self._recorded = recorded
         self._decode = decode
         self._awaited: tuple[int, Sealed] | None = None

@@ -275,7 +275,7 @@ class _Job:
                 self._settings.keyring,
                 recorded[n],
                 self._decode_checkpoint,
-                self._control.grounds(n),
+                self._control.recovery_points(n),
             )
             for n in numbers
         }

@@ -8,10 +8,9 @@ from typing import Any, Protocol
 from engine.clients.partition_errors import Passed
 from engine.clients.reader import LogEnds, read_all
 from engine.clock import Clock
-from engine.ports import Headers
+from engine.ports import Headers, TopicPartition
 from engine.records import LogRecord
 
-Place = tuple[str, int]  # topic and partition
 Ranges = Mapping[int, tuple[int, int]]  # partition to (first offset, offset to end before)
 
 
@@ -21,7 +20,7 @@ class ReplayLog(Protocol):
     def partitions(self, topics: Sequence[str]) -> Mapping[str, int]:
         """Partitions by topic; 0 for a topic that is not there."""
 
-    def ends(self, places: Sequence[Place]) -> Mapping[Place, int]:
+    def ends(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         """The next offset to be written, records of open transactions included."""
 
     def read(self, topic: str, ranges: Ranges) -> Iterator[LogRecord]:
@@ -46,7 +45,7 @@ class KafkaReplayLog:
     def partitions(self, topics: Sequence[str]) -> Mapping[str, int]:
         return self._ends.partition_counts(topics)
 
-    def ends(self, places: Sequence[Place]) -> Mapping[Place, int]:
+    def ends(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         return self._ends.high(places)
 
     def read(self, topic: str, ranges: Ranges) -> Iterator[LogRecord]:
@@ -67,7 +66,7 @@ class MemoryLog:
 
     def __init__(self, counts: Mapping[str, int]) -> None:
         self._counts = dict(counts)
-        self.records: dict[Place, list[LogRecord]] = {}
+        self.records: dict[TopicPartition, list[LogRecord]] = {}
 
     def append(
         self,
@@ -90,7 +89,7 @@ class MemoryLog:
     def partitions(self, topics: Sequence[str]) -> Mapping[str, int]:
         return {topic: self._counts.get(topic, 0) for topic in topics}
 
-    def ends(self, places: Sequence[Place]) -> Mapping[Place, int]:
+    def ends(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         return {place: self._end(place) for place in places}
 
     def read(self, topic: str, ranges: Ranges) -> Iterator[LogRecord]:
@@ -99,6 +98,6 @@ class MemoryLog:
                 if start <= record.offset < end:
                     yield record
 
-    def _end(self, place: Place) -> int:
+    def _end(self, place: TopicPartition) -> int:
         records = self.records.get(place)
         return records[-1].offset + 1 if records else 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
+from engine.ports import TopicPartition
 from engine.records import LogRecord
 from processors.replay.buckets import Entry
-from processors.replay.log import Place, ReplayLog
+from processors.replay.log import ReplayLog
 from schemas.topology import CHECKPOINTS, CONTROL, EVENTS, LIFECYCLE, OUTCOMES, QUARANTINE
 
 PROGRESS_RECORDS: Final = 1_000
@@ -26,14 +27,14 @@ class Reading:
         names = [EVENTS, LIFECYCLE, OUTCOMES, QUARANTINE, CHECKPOINTS, CONTROL, *inputs]
         self.counts = log.partitions(names)
         self.partitions = self.counts[EVENTS]
-        self.ends: dict[Place, int] = {}
+        self.ends: dict[TopicPartition, int] = {}
         self.only: frozenset[bytes] | None = None  # keys to keep; None keeps all
         self.total = 0
         self._done = 0
         self._log = log
         self._progress = progress
 
-    def ends_now(self, topics: Sequence[str], numbers: Sequence[int]) -> dict[Place, int]:
+    def ends_now(self, topics: Sequence[str], numbers: Sequence[int]) -> dict[TopicPartition, int]:
         """Ends as they stand now; a work topic's partition is the input's modulo their count."""
         places = {
             (topic, number % self.counts[topic])
@@ -50,7 +51,7 @@ class Reading:
             self.ends.update(self.ends_now(topics, numbers))
 
     def records(
-        self, topic: str, numbers: Sequence[int], start: Mapping[Place, int] | None = None
+        self, topic: str, numbers: Sequence[int], start: Mapping[TopicPartition, int] | None = None
     ) -> Iterator[LogRecord]:
         """Every record up to the captured ends, whatever its key."""
         ranges = {}
@@ -65,7 +66,7 @@ class Reading:
             yield record
 
     def wanted(
-        self, topic: str, numbers: Sequence[int], start: Mapping[Place, int] | None = None
+        self, topic: str, numbers: Sequence[int], start: Mapping[TopicPartition, int] | None = None
     ) -> Iterator[LogRecord]:
         """The records of the payments that are kept."""
         for record in self.records(topic, numbers, start):

@@ -13,25 +13,24 @@ from typing import Final, Protocol
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from engine.clients.stalled_partitions import Standing
+from engine.clients.stalled_partitions import StalledPartitions
 from engine.clock import Clock
 from engine.errors import EngineError
+from engine.ports import TopicPartition
 
 log = structlog.get_logger("npp.hanging")
 
 LOOK_EVERY_S: Final = 5.0
 HANGING_AFTER_S: Final = 60.0  # the processors' transactions end within 10 s
 
-Name = tuple[str, int]  # topic and partition
-
 
 class Ends(Protocol):
     """The part of engine.clients.reader.LogEnds that is needed."""
 
-    def high(self, partitions: Sequence[Name]) -> Mapping[Name, int]:
+    def high(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         """High watermarks. Raises EngineError."""
 
-    def stable(self, partitions: Sequence[Name]) -> Mapping[Name, int]:
+    def stable(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Last stable offsets. Raises EngineError."""
 
 
@@ -51,13 +50,13 @@ class HangingWatch:
     """Looks every LOOK_EVERY_S at the partitions of one topic."""
 
     def __init__(
-        self, ends: Ends, places: Sequence[Name], clock: Clock, metrics: HangingMetrics
+        self, ends: Ends, places: Sequence[TopicPartition], clock: Clock, metrics: HangingMetrics
     ) -> None:
         self._ends = ends
         self._places = places
         self._clock = clock
         self._looked_s = float("-inf")
-        self._standing = Standing()
+        self._stalled = StalledPartitions()
         self._metrics = metrics
 
     def look_if_due(self) -> None:
@@ -74,11 +73,11 @@ class HangingWatch:
         except EngineError as error:
             log.warning("transactions_not_seen", error=str(error))
             return
-        before = self._standing.longest()
-        self._standing.look(stable, high, min(elapsed_s, 2 * LOOK_EVERY_S))
-        self._metrics.open.set(self._standing.longest())
-        if before < HANGING_AFTER_S <= self._standing.longest():
-            for (topic, partition), seconds in self._standing.seconds.items():
+        before = self._stalled.longest()
+        self._stalled.look(stable, high, min(elapsed_s, 2 * LOOK_EVERY_S))
+        self._metrics.open.set(self._stalled.longest())
+        if before < HANGING_AFTER_S <= self._stalled.longest():
+            for (topic, partition), seconds in self._stalled.seconds.items():
                 if seconds >= HANGING_AFTER_S:
                     log.critical(
                         "transaction_hangs", topic=topic, partition=partition,

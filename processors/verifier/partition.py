@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from core.records import Checkpoint
-from core.recovery_point import Ground, is_void
+from core.recovery_point import RecoveryPoint, is_void
 from evidence import checkpoints
 from evidence.chain import Break, ChainChecker, Head
 from evidence.checkpoints import CheckpointChain, CheckpointProblem, Range, Sealed
@@ -35,7 +35,7 @@ class PartitionVerifier:
         keyring: Keyring,
         decode: Callable[[bytes], Checkpoint],
         partition_of: Callable[[bytes], int] | None = None,
-        grounds: Sequence[Ground] = (),
+        recovery_points: Sequence[RecoveryPoint] = (),
     ) -> None:
         self.partition = partition
         self.problem: Problem | None = None  # the first one; from then on nothing is signed
@@ -51,12 +51,12 @@ class PartitionVerifier:
             None  # on the topic, not yet confirmed by the log
         )
         self._mark = store.mark(partition)
-        if self._mark is not None and is_void(decode(self._mark.raw), grounds):
+        if self._mark is not None and is_void(decode(self._mark.raw), recovery_points):
             store.forget(partition)  # heads of events that have vanished: from offset zero again
             self._mark = None
         self._seen: RawCheckpoint | None = None  # the topic's last checkpoint that was good
         self._checker = ChainChecker(partition, self, partition_of=partition_of)
-        self._chain = CheckpointChain(partition, keyring, grounds=grounds)
+        self._chain = CheckpointChain(partition, keyring, recovery_points=recovery_points)
 
     # -- the checker's heads -----------------------------------------------------------------------
 

@@ -215,7 +215,7 @@ class Verifier:
                 keyring=self._keyring,
                 decode=self._decode_checkpoint,
                 partition_of=lambda key: self._partition_of(key, count),
-                grounds=self._control.grounds(number),
+                recovery_points=self._control.recovery_points(number),
             )
             for number in range(count)
         }

@@ -159,7 +159,7 @@ class MemoryStore:
         self._stops.add(stop_id)
 
     def close(self) -> None:
-        """Nothing to let go."""
+        """Nothing to release."""
 
 
 def _number(partition: int) -> bytes:

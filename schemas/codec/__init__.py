@@ -39,7 +39,7 @@ class Codec(Protocol):
         """Id under which this record type is written to `topic` now. Raises KeyError."""
 
 
-class Filling(Protocol):
+class CodecBackend(Protocol):
     """Makes the functions for one shape. Which filling is used nobody else knows."""
 
     name: str

@@ -12,9 +12,9 @@ from schemas import catalogue, definitions
 from schemas.catalogue import RECORD_BY_NAME, Topic, TopicsFile
 from schemas.codec import (
     Codec,
+    CodecBackend,
     Decoder,
     Encoder,
-    Filling,
     SchemaCodec,
     TopicCodec,
     wire,
@@ -94,7 +94,7 @@ def open_codec(
     return build(registry, topics, registered, options.monotonic_seconds)
 
 
-def static_codec(topics: TopicsFile | None = None, filling: Filling | None = None) -> Codec:
+def static_codec(topics: TopicsFile | None = None, filling: CodecBackend | None = None) -> Codec:
     """A codec over a registry in memory: for tests without a broker. Ids are from 1 on."""
     topics = topics or catalogue.load()
     registry = StaticRegistry()
@@ -106,7 +106,7 @@ def build(
     topics: TopicsFile,
     registered: Registered,
     monotonic_seconds: Callable[[], float],
-    filling: Filling | None = None,
+    filling: CodecBackend | None = None,
 ) -> Codec:
     """The functions for everything that is registered."""
     filling = filling or GeneratedFilling()
@@ -132,7 +132,7 @@ def _versions(topics: TopicsFile) -> Iterator[Version]:
 
 
 def _topic_codec(
-    topic: Topic, value_bytes: int, registered: Registered, filling: Filling
+    topic: Topic, value_bytes: int, registered: Registered, filling: CodecBackend
 ) -> TopicCodec:
     encoders: dict[type, Encoder] = {}
     by_id: dict[tuple[type, int], Encoder] = {}

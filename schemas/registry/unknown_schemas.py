@@ -13,7 +13,7 @@ import fastavro
 
 from schemas import definitions
 from schemas.catalogue import RECORD_BY_NAME
-from schemas.codec import Decoder, Filling
+from schemas.codec import CodecBackend, Decoder
 from schemas.codec import strict_validation as walk
 from schemas.codec.fastavro_backend import resolving_decoder
 from schemas.codec.mapping import UPCASTERS
@@ -32,7 +32,7 @@ SCHEMA_CHARACTERS_MAX: Final = 200_000
 TOO_LARGE: Final = "a schema that is nested too deep or too large"
 
 
-def decoder_of(record: str, schema: Json, filling: Filling) -> Decoder:
+def decoder_of(record: str, schema: Json, filling: CodecBackend) -> Decoder:
     """The decoder for a version of `record` that ships with the code."""
     struct = RECORD_BY_NAME[record]
     if record in UPCASTERS and schema != definitions.current(record):
@@ -50,7 +50,7 @@ class ForeignReader:
         self,
         registry: Registry,
         records: Mapping[str, frozenset[str]],
-        filling: Filling,
+        filling: CodecBackend,
         monotonic_seconds: Callable[[], float],
     ) -> None:
         self._registry = registry

@@ -59,7 +59,7 @@ class House:
             reset=False,
             data=folder,
             seed=1,
-            behaviour="sunny",
+            behaviour="happy_path",
             more={"NPP_RESOLVE_RULES": str(ROOT / "adapters" / "resolve_rules" / "default.yaml")},
         )
         self.stage = Stage(options)

@@ -153,11 +153,11 @@ class Reader:
         payment = payment_intent_id("api-client", key)
         steps = {"failed": [rejects("AB05")], "late": [ACCEPT, rejects("AB08", 300)]}
         steps |= {"contradicted": [rejects("AB08")], "twice": [rejects("AB05")]}
-        sunny = name in ("settled", "key", "refused")
+        happy_path = name in ("settled", "key", "refused")
         self.house.script(external_ref(payment, 2), [ACCEPT, SETTLE])
         if name == "refused":
             self.house.script(f"{external_ref(payment, 1)}C01", [BLOCKED], "deposits")
-        self.house.create([ACCEPT, SETTLE] if sunny else steps.get(name, SILENT), key=key)
+        self.house.create([ACCEPT, SETTLE] if happy_path else steps.get(name, SILENT), key=key)
         ended = {"state": "FAILED", "funds": "RELEASED"}
         wanted: dict[str, dict[str, Any]] = {
             "settled": {"state": "SETTLED", "funds": "CAPTURED"},

@@ -15,7 +15,7 @@ import msgspec
 from fastapi.testclient import TestClient
 
 from api.actions.commands import KafkaCommands
-from api.actions.outcome_tail import Heard
+from api.actions.outcome_tail import CommandResult
 from api.app import ApiSettings, create_app
 from api.audit.writer import KafkaAudit
 from api.auth.access import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, SUBMITTER, VIEWER
@@ -88,7 +88,7 @@ class DriverTail:
     """Tells who waits what the driver's log says of their commands."""
 
     def __init__(self) -> None:
-        self._expected: dict[str, Future[Heard]] = {}
+        self._expected: dict[str, Future[CommandResult]] = {}
 
     def start(self) -> None:
         pass
@@ -99,15 +99,15 @@ class DriverTail:
     def failure(self) -> str | None:
         return None
 
-    def expect(self, payment_id: str, command_id: str) -> Future[Heard]:
+    def expect(self, payment_id: str, command_id: str) -> Future[CommandResult]:
         return self._expected.setdefault(command_id, Future())
 
     def forget(self, payment_id: str, command_id: str) -> None:
         self._expected.pop(command_id, None)
 
-    def hear(self, record: LogRecord) -> None:
+    def wait_for(self, record: LogRecord) -> None:
         value = CODEC.decode(topology.OUTCOMES, record.value)
-        self._tell(value.cause.command_id, Heard(outcome=value))
+        self._tell(value.cause.command_id, CommandResult(outcome=value))
 
     def hear_quarantine(self, record: LogRecord) -> None:
         why = quarantine.parse(record.headers)
@@ -115,12 +115,12 @@ class DriverTail:
             found = CODEC.decode(why.topic, record.value, why.original)
         except Undecodable:
             return
-        self._tell(found.header.command_id, Heard(quarantined=why.reason))
+        self._tell(found.header.command_id, CommandResult(quarantined=why.reason))
 
-    def _tell(self, command_id: str | None, heard: Heard) -> None:
+    def _tell(self, command_id: str | None, answered: CommandResult) -> None:
         future = self._expected.get(command_id or "")
         if future is not None and not future.done():
-            future.set_result(heard)
+            future.set_result(answered)
 
 
 class HouseClock(SystemClock):
@@ -234,7 +234,7 @@ class ApiHouse:
             for record in self.world.driver.take(topology.QUARANTINE):
                 self.tail.hear_quarantine(record)
             for record in self.world.driver.take(topology.OUTCOMES):
-                self.tail.hear(record)
+                self.tail.wait_for(record)
 
     def resolve_refers(self) -> None:
         for record in self.world.driver.take(topology.RESOLVE_REQUESTS):

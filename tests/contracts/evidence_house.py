@@ -9,12 +9,13 @@ from typing import Any
 
 from core.payment import commands as c
 from core.values import Parties, Party, payment_intent_id
+from engine.ports import TopicPartition
 from engine.records import LogRecord
 from evidence.checkpoints import Range, Sealed, build, seal
 from evidence.keys import Keyring
 from evidence.log import Later
 from evidence.merkle import LeafData
-from evidence.pack_service import EvidenceDesk
+from evidence.pack_service import PackService
 from processors.projector.batch import Projection
 from processors.projector.events import Lookups
 from processors.replay import MemoryLog
@@ -87,7 +88,7 @@ class House:
             **{name: getattr(self.writer, name) for name in Lookups.__struct_fields__}
         )
         self._projection = Projection(codec, lookups, rules_of, lambda *_: None)
-        self.desk = EvidenceDesk(
+        self.desk = PackService(
             reader=self.reader,
             codec=codec,
             schemas=WrittenSchemas(fingerprints()),
@@ -139,7 +140,7 @@ class House:
         """Fold what the read model does not have yet."""
         self.publish()
         known = self.writer.offsets()
-        read: dict[rows.Place, list[LogRecord]] = {}
+        read: dict[TopicPartition, list[LogRecord]] = {}
         moved = []
         for (topic, partition), records in self.log.records.items():
             before = known.get((topic, partition), 0)

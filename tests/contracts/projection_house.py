@@ -11,8 +11,9 @@ from core import rules
 from core.payment import commands as c
 from core.rules import Rules
 from engine.clients.partition_errors import Passed
-from engine.clients.topics_reader import Place, Reading
+from engine.clients.topics_reader import Reading
 from engine.clock import Clock, HeldClock
+from engine.ports import TopicPartition
 from engine.records import LogRecord
 from processors.projector.batch import TOPICS
 from processors.projector.feed import Feed
@@ -42,27 +43,27 @@ class MemorySource:
     def __init__(
         self, records: Iterable[LogRecord], partitions: Mapping[str, int], seed: int | None = None
     ) -> None:
-        self.log: dict[Place, list[LogRecord]] = {
+        self.log: dict[TopicPartition, list[LogRecord]] = {
             (topic, n): [] for topic in TOPICS for n in range(partitions.get(topic, 1))
         }
         self.passed: Passed = {}
-        self.low: dict[Place, int] = {}
+        self.low: dict[TopicPartition, int] = {}
         self._random = None if seed is None else random.Random(seed)
-        self._position: dict[Place, int] = {}
-        self._told: set[Place] = set()
+        self._position: dict[TopicPartition, int] = {}
+        self._told: set[TopicPartition] = set()
         for record in records:
             self.append(record)
 
     def append(self, record: LogRecord) -> None:
         self.log[record.topic, record.partition].append(record)
 
-    def bounds(self) -> Mapping[Place, tuple[int, int]]:
+    def bounds(self) -> Mapping[TopicPartition, tuple[int, int]]:
         return {
             place: (self.low.get(place, 0), found[-1].offset + 1 if found else 0)
             for place, found in self.log.items()
         }
 
-    def follow(self, start: Mapping[Place, int]) -> None:
+    def follow(self, start: Mapping[TopicPartition, int]) -> None:
         self._position = dict(start)
         self._told = set()
 
@@ -70,8 +71,8 @@ class MemorySource:
         self.passed = passed
 
     def read(self, count: int, wait_s: float) -> Reading:
-        records: dict[Place, list[LogRecord]] = {}
-        ends: dict[Place, int] = {}
+        records: dict[TopicPartition, list[LogRecord]] = {}
+        ends: dict[TopicPartition, int] = {}
         places = list(self._position)
         if self._random is not None:
             count = self._random.randint(1, 40)
@@ -89,7 +90,7 @@ class MemorySource:
                 ends[place] = self._position[place]
         return Reading(records, ends)
 
-    def heard(self) -> bool:
+    def answered(self) -> bool:
         return True
 
     def close(self) -> None:

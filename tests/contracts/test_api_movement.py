@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.actions.projection_watcher import LOOK_S, Movement
+from api.actions.projection_watcher import LOOK_S, ProjectionWatcher
 from readmodel.ports import ReadModelDown
 from schemas import topology
 
@@ -37,9 +37,9 @@ def model() -> Offsets:
 
 
 @pytest.fixture
-def movement(model: Offsets) -> Iterator[Movement]:
+def movement(model: Offsets) -> Iterator[ProjectionWatcher]:
     reader: Any = model
-    made = Movement(reader)
+    made = ProjectionWatcher(reader)
     yield made
     made.close()
 
@@ -52,7 +52,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def test_only_who_waits_for_the_partition_that_moved_is_told(
-    model: Offsets, movement: Movement
+    model: Offsets, movement: ProjectionWatcher
 ) -> None:
     with movement.of(0) as other, movement.of(1) as first, movement.of(1) as second:
         until(lambda: model.looks > 2)
@@ -66,7 +66,7 @@ def test_only_who_waits_for_the_partition_that_moved_is_told(
         assert not other.wait(QUIET_SECONDS)
 
 
-def test_nobody_looks_while_nobody_waits(model: Offsets, movement: Movement) -> None:
+def test_nobody_looks_while_nobody_waits(model: Offsets, movement: ProjectionWatcher) -> None:
     with movement.of(0):
         until(lambda: model.looks > 2)
     time.sleep(2 * LOOK_S)
@@ -78,7 +78,7 @@ def test_nobody_looks_while_nobody_waits(model: Offsets, movement: Movement) -> 
 
 
 def test_what_moved_before_anybody_waited_is_told_at_the_first_look(
-    model: Offsets, movement: Movement
+    model: Offsets, movement: ProjectionWatcher
 ) -> None:
     """A waiter looks first and waits then: what came between the two must not be missed."""
     with movement.of(0):
@@ -88,7 +88,9 @@ def test_what_moved_before_anybody_waited_is_told_at_the_first_look(
         assert moved.wait(SECONDS_MAX)
 
 
-def test_everybody_is_told_when_the_read_model_is_away(model: Offsets, movement: Movement) -> None:
+def test_everybody_is_told_when_the_read_model_is_away(
+    model: Offsets, movement: ProjectionWatcher
+) -> None:
     """They find out by themselves, and are told again when it is back."""
     with movement.of(0) as moved:
         until(lambda: model.looks > 2)

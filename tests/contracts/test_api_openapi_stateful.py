@@ -21,7 +21,7 @@ from api.edge.limits import LimitSettings, Rate
 from api.payments import routes as payments
 from engine.records import LogRecord
 from evidence.log import Later
-from evidence.pack_service import EvidenceDesk
+from evidence.pack_service import PackService
 from processors.payments.packing import Known
 from schemas import topology
 from schemas.codec.written import WrittenSchemas
@@ -93,7 +93,7 @@ def house(
     world: Any = made
     made.app.state.services = dataclasses.replace(
         made.app.state.services,
-        evidence=EvidenceDesk(
+        evidence=PackService(
             reader=made.reader, codec=CODEC, schemas=schemas, keyring=lambda: ring, log=log
         ),
         journal=Journal(world),

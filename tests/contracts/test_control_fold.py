@@ -18,7 +18,7 @@ from core.records import (
     ResumeConfirmed,
     ResumeRequested,
 )
-from core.recovery_point import Ground
+from core.recovery_point import RecoveryPoint
 
 STOP = ProcessingStopped("stp_1", "settled amounts look wrong", False, 1, "ann")
 PROOF = ProofPassed("whole log", True, True, True, (9, 9), 2, "replay")
@@ -89,9 +89,9 @@ AGREED = RecoverConfirmed("rec_1", 50, "bob", (-1, 7), (0, 3))
 
 def test_two_persons_let_a_partition_go_on_where_its_log_ended() -> None:
     control = folded(ASKED, AGREED)
-    assert control.grounds(1) == (Ground(7, 3),)
+    assert control.recovery_points(1) == (RecoveryPoint(7, 3),)
     assert control.recovered_at(1) == 50
-    assert control.grounds(0) == ()
+    assert control.recovery_points(0) == ()
     assert control.recovered_at(0) == 0
 
 
@@ -107,12 +107,12 @@ def test_two_persons_let_a_partition_go_on_where_its_log_ended() -> None:
 )
 def test_nothing_else_lets_it_go_on(records: tuple[object, ...]) -> None:
     control = folded(*records)
-    assert control.grounds(0) == control.grounds(1) == ()
+    assert control.recovery_points(0) == control.recovery_points(1) == ()
 
 
 def test_a_request_to_recover_serves_once() -> None:
     later = RecoverConfirmed("rec_1", 99, "bob", (-1, 2), (0, 9))
-    assert folded(ASKED, AGREED, later).grounds(1) == (Ground(7, 3),)
+    assert folded(ASKED, AGREED, later).recovery_points(1) == (RecoveryPoint(7, 3),)
 
 
 FOUND = RecoverConfirmed("rec_1", 49, "bob", submissions=("N1", "N2"))
@@ -121,11 +121,11 @@ FOUND = RecoverConfirmed("rec_1", 49, "bob", submissions=("N1", "N2"))
 def test_what_a_recovery_found_is_known_before_it_is_confirmed_and_after() -> None:
     control = folded(ASKED, FOUND)
     assert control.found == {"N1", "N2"}
-    assert control.grounds(1) == ()
+    assert control.recovery_points(1) == ()
     more = RecoverConfirmed("rec_1", 49, "bob", submissions=("N3",))
     control = folded(ASKED, FOUND, more, AGREED)
     assert control.found == {"N1", "N2", "N3"}
-    assert control.grounds(1) == (Ground(7, 3),)
+    assert control.recovery_points(1) == (RecoveryPoint(7, 3),)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_two_persons_pass_over_one_batch_and_nothing_else() -> None:
     control = folded(BATCH, YES, more, msgspec.structs.replace(YES, request_id="rec_3"))
     assert control.passed_over() == {("t", 4): ((7, 9), (20, 20))}
     assert control.recoveries == {}
-    assert control.grounds(4) == ()
+    assert control.recovery_points(4) == ()
     assert control.recovered_at(4) == 0
     assert control.recover_refusal(YES) == "it was confirmed already: ask again"
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 import pypdf
 import pytest
 
-from api.services import NotTaken
+from api.services import PublishUnconfirmed
 from evidence import verify_evidence as v
 from tests.contracts.api_house import ApiHouse, mixed_house
 
@@ -123,7 +123,7 @@ def test_what_can_not_be_put_on_record_is_not_handed_out(
     api: ApiHouse, payment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object, **__: object) -> None:
-        raise NotTaken
+        raise PublishUnconfirmed
 
     monkeypatch.setattr(api.notes, "note", away)
     answer = api.get(place(payment, "/download"), AUDITOR)

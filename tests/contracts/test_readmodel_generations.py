@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from engine.clock import HeldClock
+from engine.ports import TopicPartition
 from readmodel import rows
 from readmodel.model import Behind, Model
 from readmodel.ports import Fenced, ReadModelDown
@@ -63,7 +64,7 @@ def test_while_a_switch_catches_up_nobody_writes_to_the_live_one(
     filled(here, 1, 5, "old")
     new = here.writer(here.new_generation())
     live = read_models().writer(1)
-    asked: list[Mapping[rows.Place, int]] = []
+    asked: list[Mapping[TopicPartition, int]] = []
     ended: list[BaseException | None] = []
     started, other = threading.Event(), []
 
@@ -75,7 +76,7 @@ def test_while_a_switch_catches_up_nobody_writes_to_the_live_one(
         except (Fenced, ReadModelDown) as error:
             ended.append(error)
 
-    def catch_up(offsets: Mapping[rows.Place, int]) -> None:
+    def catch_up(offsets: Mapping[TopicPartition, int]) -> None:
         asked.append(dict(offsets))
         other.append(threading.Thread(target=live_projector))
         other[0].start()

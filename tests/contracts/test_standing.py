@@ -13,16 +13,16 @@ from engine.clients.stalled_partitions import (
     NOT_FETCHING_S,
     TURN_S_MAX,
     StallDetector,
-    Standing,
+    StalledPartitions,
 )
 from engine.clock import HeldClock
 from engine.errors import Abort, ConsumerLost
+from engine.ports import TopicPartition
 from engine.worker.progress import Places
 from processors.verifier.hanging_transactions import HANGING_AFTER_S, HangingMetrics, HangingWatch
 from processors.verifier.hanging_transactions import LOOK_EVERY_S as WATCH_EVERY_S
 
 P0, P1 = ("t", 0), ("t", 1)
-Name = tuple[str, int]
 
 
 class Log:
@@ -30,18 +30,20 @@ class Log:
 
     def __init__(self) -> None:
         self.ends = {P0: 0, P1: 0}
-        self.marks: dict[Name, int] | None = None
+        self.marks: dict[TopicPartition, int] | None = None
         self.silent = False
 
-    def ask_stable(self, partitions: Sequence[Name]) -> Callable[[], Mapping[Name, int] | None]:
+    def ask_stable(
+        self, partitions: Sequence[TopicPartition]
+    ) -> Callable[[], Mapping[TopicPartition, int] | None]:
         return lambda: None if self.silent else {name: self.ends[name] for name in partitions}
 
-    def stable(self, partitions: Sequence[Name]) -> Mapping[Name, int]:
+    def stable(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         if self.silent:
             raise Abort("_TIMED_OUT", "nobody answers")
         return {name: self.ends[name] for name in partitions}
 
-    def high(self, partitions: Sequence[Name]) -> Mapping[Name, int]:
+    def high(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         return self.marks or self.stable(partitions)
 
 
@@ -49,7 +51,7 @@ class Log:
 
 
 def test_a_place_stands_between_two_looks_that_saw_it_wait_at_the_same_offset() -> None:
-    standing = Standing()
+    standing = StalledPartitions()
     standing.look({P0: 5, P1: 7}, {P0: 6, P1: 7}, 5.0)
     assert standing.longest() == 0.0  # how long it has waited before is not known
     standing.look({P0: 5, P1: 7}, {P0: 9, P1: 7}, 5.0)
@@ -61,7 +63,7 @@ def test_a_place_stands_between_two_looks_that_saw_it_wait_at_the_same_offset() 
 
 
 def test_a_place_that_was_at_its_end_meanwhile_begins_anew() -> None:
-    standing = Standing()
+    standing = StalledPartitions()
     for end in (6, 6, 5, 6):
         standing.look({P0: 5}, {P0: end}, 5.0)
     assert standing.longest() == 0.0
@@ -96,13 +98,13 @@ def test_an_end_moves_a_place_past_markers_but_never_past_what_is_under_way() ->
 class Reading:
     """A detector over this log, asked as a worker does."""
 
-    def __init__(self, *names: Name) -> None:
+    def __init__(self, *names: TopicPartition) -> None:
         self.log = Log()
         self.clock = HeldClock(0)
         self.places = Places()
         self.places.assign(names)
         self.stalls = StallDetector(self.log, self.clock)  # type: ignore[arg-type]
-        self.explained: set[Name] = set()
+        self.explained: set[TopicPartition] = set()
 
     def passes(self, seconds: float, *, backlog: bool = False) -> float:
         """Step after step for so long; the longest standing at the end. Raises ConsumerLost."""

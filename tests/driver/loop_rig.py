@@ -17,11 +17,11 @@ import engine.loop.loop
 from engine.clients.partition_errors import PartitionErrors
 from engine.clock import HeldClock
 from engine.errors import PartitionError
-from engine.loop.consumer import Name
 from engine.loop.loop import Loop
 from engine.loop.transaction import Status
 from engine.loop.watch import Health
 from engine.metrics import EngineMetrics
+from engine.ports import TopicPartition
 from engine.settings import EngineSettings
 from engine.store.states import PartitionStates
 from engine.store.store import MemoryPartitionStore
@@ -35,7 +35,9 @@ FETCHED = 300  # records of one partition in one poll
 class Message:
     """A record as the client gives it."""
 
-    def __init__(self, name: Name, offset: int, key: bytes, value: bytes, now_ms: int) -> None:
+    def __init__(
+        self, name: TopicPartition, offset: int, key: bytes, value: bytes, now_ms: int
+    ) -> None:
         self._name, self._offset, self._key, self._value = name, offset, key, value
         self._now_ms = now_ms
 
@@ -65,19 +67,21 @@ class Log:
     """Records by partition; a marker takes an offset and is never given."""
 
     def __init__(self) -> None:
-        self.records: dict[Name, list[tuple[bytes, bytes] | None]] = {}
+        self.records: dict[TopicPartition, list[tuple[bytes, bytes] | None]] = {}
 
-    def append(self, name: Name, key: bytes, *values: bytes) -> None:
+    def append(self, name: TopicPartition, key: bytes, *values: bytes) -> None:
         self.records.setdefault(name, []).extend((key, value) for value in values)
 
-    def mark(self, name: Name) -> None:
+    def mark(self, name: TopicPartition) -> None:
         """A transaction's marker."""
         self.records.setdefault(name, []).append(None)
 
-    def end(self, name: Name) -> int:
+    def end(self, name: TopicPartition) -> int:
         return len(self.records.get(name, ()))
 
-    def ask(self, names: Sequence[Name]) -> Callable[[], Mapping[Name, int] | None]:
+    def ask(
+        self, names: Sequence[TopicPartition]
+    ) -> Callable[[], Mapping[TopicPartition, int] | None]:
         asked = {name: self.end(name) for name in names}
         return lambda: asked
 
@@ -93,41 +97,41 @@ class FakeConsumer:
         self.epoch = self.rebalances = 0
         self.log = Log()
         self.clock = clock
-        self.position: dict[Name, int] = {}
-        self.paused: set[Name] = set()
-        self.stalled: set[Name] = set()
-        self.broken: set[Name] = set()
+        self.position: dict[TopicPartition, int] = {}
+        self.paused: set[TopicPartition] = set()
+        self.stalled: set[TopicPartition] = set()
+        self.broken: set[TopicPartition] = set()
         self.tries = 0  # of broken partitions
-        self.at_end: set[Name] = set()  # whose end was said
-        self._assigned: list[Name] | None = None
+        self.at_end: set[TopicPartition] = set()  # whose end was said
+        self._assigned: list[TopicPartition] | None = None
 
-    def take_assigned(self) -> list[Name] | None:
+    def take_assigned(self) -> list[TopicPartition] | None:
         assigned, self._assigned = self._assigned, None
         return assigned
 
-    def give_back(self, assigned: list[Name]) -> None:
+    def give_back(self, assigned: list[TopicPartition]) -> None:
         self._assigned = assigned
 
     def fetch_nothing(self) -> None:
         self.position = {}
 
-    def fetch_from(self, offsets: Mapping[Name, int]) -> None:
+    def fetch_from(self, offsets: Mapping[TopicPartition, int]) -> None:
         self.errors.forget()
         self.position = dict(offsets)
         self.paused.clear()
         self.at_end.clear()
 
-    def pause(self, names: Iterable[Name]) -> None:
+    def pause(self, names: Iterable[TopicPartition]) -> None:
         self.paused.update(names)
 
-    def resume(self, names: Iterable[Name]) -> None:
+    def resume(self, names: Iterable[TopicPartition]) -> None:
         self.paused.difference_update(names)
         self.at_end.difference_update(names)  # the client says it again
 
-    def poll(self, count: int, wait_s: float) -> tuple[list[Message], dict[Name, int]]:
+    def poll(self, count: int, wait_s: float) -> tuple[list[Message], dict[TopicPartition, int]]:
         self.clock.advance(STEP_MS)
         given: list[Message] = []
-        ends: dict[Name, int] = {}
+        ends: dict[TopicPartition, int] = {}
         for name in sorted(self.position):
             if name in self.paused or name in self.stalled:
                 continue
@@ -158,13 +162,13 @@ class FakeProducer:
 
     def __init__(self, *_: Any) -> None:
         self.status = Status.READY
-        self.committed: dict[Name, int] = {}
+        self.committed: dict[TopicPartition, int] = {}
         self.outputs: list[Any] = []
 
     def begin(self) -> None:
         return None
 
-    def send_offsets(self, offsets: Mapping[Name, int], metadata: bytes) -> None:
+    def send_offsets(self, offsets: Mapping[TopicPartition, int], metadata: bytes) -> None:
         self.committed.update(offsets)
 
     def produce(self, outputs: Sequence[Any], last_kept: Any) -> None:
@@ -173,11 +177,11 @@ class FakeProducer:
     def commit(self) -> None:
         return None
 
-    def acknowledged(self) -> dict[Name, int]:
+    def acknowledged(self) -> dict[TopicPartition, int]:
         return {}
 
 
-class FakeTakeover:
+class FakeAssignmentSetup:
     """See engine.loop.assignment_setup: takes what is assigned from where it was committed."""
 
     epoch = 0
@@ -190,8 +194,12 @@ class FakeTakeover:
         return None
 
     def take(
-        self, assigned: Sequence[Name], consumer: FakeConsumer, control: Any, producer: FakeProducer
-    ) -> tuple[dict[int, PartitionStates], dict[Name, int]]:
+        self,
+        assigned: Sequence[TopicPartition],
+        consumer: FakeConsumer,
+        control: Any,
+        producer: FakeProducer,
+    ) -> tuple[dict[int, PartitionStates], dict[TopicPartition, int]]:
         if self.blocked is not None:
             raise self.blocked
         states = {
@@ -214,7 +222,9 @@ class FakeEnds:
     def cluster_id(self) -> str:
         return "cluster"
 
-    def ask_stable(self, names: Sequence[Name]) -> Callable[[], Mapping[Name, int] | None]:
+    def ask_stable(
+        self, names: Sequence[TopicPartition]
+    ) -> Callable[[], Mapping[TopicPartition, int] | None]:
         return self.log.ask(names)
 
     ask_high = ask_stable
@@ -239,7 +249,8 @@ class Rig:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, partitions: int = 2) -> None:
         for name, fake in (
             ("GroupConsumer", FakeConsumer), ("TransactionalProducer", FakeProducer),
-            ("Takeover", FakeTakeover), ("LogEnds", FakeEnds), ("ControlReader", FakeControl),
+            ("AssignmentSetup", FakeAssignmentSetup), ("LogEnds", FakeEnds),
+            ("ControlReader", FakeControl),
             ("Store", lambda *_: None),
         ):  # fmt: skip
             monkeypatch.setattr(engine.loop.loop, name, fake)
@@ -255,7 +266,7 @@ class Rig:
         )  # fmt: skip
         self.consumer: FakeConsumer = self.loop._consumer  # type: ignore[assignment]
         self.producer: FakeProducer = self.loop._producer  # type: ignore[assignment]
-        self.takeover: FakeTakeover = self.loop._takeover  # type: ignore[assignment]
+        self.takeover: FakeAssignmentSetup = self.loop._setup  # type: ignore[assignment]
         self.log = FakeEnds.log = self.consumer.log
         self.names = [(t, n) for t in self.app.topology.inputs for n in range(partitions)]
         self.consumer.give_back(self.names)
@@ -272,6 +283,6 @@ class Rig:
         while self.clock.monotonic_s() < until_s:
             self.loop._step()
 
-    def left(self, name: Name) -> int:
+    def left(self, name: TopicPartition) -> int:
         """Offsets of a partition that are not decided."""
         return self.log.end(name) - self.loop._positions[name]

@@ -31,19 +31,18 @@ from engine.loop.assignment import (
     starting_offsets,
     whole_partitions,
 )
-from engine.loop.blocked_records import DEPENDENCY_PAUSE_S, Held
+from engine.loop.blocked_records import DEPENDENCY_PAUSE_S, BlockedRecords
 from engine.loop.groupmeta import GroupMetadata, UnknownFormat, parse
 from engine.loop.priority import PriorityPause
 from engine.loop.sizing import COUNT_MAX, COUNT_MIN, FEW, BatchSizer
-from engine.loop.timer_gate import HeardGate
+from engine.loop.timer_gate import TimerGate
 from engine.loop.timers import REPEAT_MS, Timers
 from engine.metrics import ALARMS, TRANSACTION_OUTCOMES, EngineMetrics, catalogue
 from engine.partitioner import murmur2, partition_of
-from engine.ports import InputRecord
+from engine.ports import InputRecord, TopicPartition
 from engine.topics import Access, AclSpec, access_rules
 from tests.driver.engine_toy import ADD, ANSWERS, ToyControl, topology
 
-Name = tuple[str, int]
 INPUTS = ("answers", "add")
 
 
@@ -186,8 +185,8 @@ def test_a_partition_is_served_only_with_all_its_inputs() -> None:
 
 
 def starts(
-    committed: Mapping[Name, int], journal_high: int, added: Sequence[str] = ()
-) -> tuple[dict[Name, int], dict[Name, int]]:
+    committed: Mapping[TopicPartition, int], journal_high: int, added: Sequence[str] = ()
+) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
     """First offsets of partition 0, and those to commit first."""
     known = {(t, 0): Committed(committed.get((t, 0), -1001), "") for t in INPUTS}
     start = starting_offsets([0], INPUTS, known, {0: journal_high}, added)
@@ -271,10 +270,12 @@ class Asked:
     """Answers a question when told to."""
 
     def __init__(self) -> None:
-        self.ends: dict[Name, int] | None = None
-        self.questions: list[list[Name]] = []
+        self.ends: dict[TopicPartition, int] | None = None
+        self.questions: list[list[TopicPartition]] = []
 
-    def ask(self, names: Sequence[Name]) -> Callable[[], Mapping[Name, int] | None]:
+    def ask(
+        self, names: Sequence[TopicPartition]
+    ) -> Callable[[], Mapping[TopicPartition, int] | None]:
         self.questions.append(list(names))
         return lambda: self.ends
 
@@ -284,7 +285,7 @@ def test_timers_wait_until_the_answers_are_read_to_their_end_after_the_deadline(
     gate.
     """
     asked = Asked()
-    gate = HeardGate(["answers"], asked.ask)
+    gate = TimerGate(["answers"], asked.ask)
     assert gate.open_for({0: 100}, {("answers", 0): 0}, 99) == {}
     assert asked.questions == []
     assert gate.open_for({0: 100}, {("answers", 0): 0}, 105) == {}
@@ -297,7 +298,7 @@ def test_timers_wait_until_the_answers_are_read_to_their_end_after_the_deadline(
 def test_a_partition_that_waits_for_its_answers_does_not_hold_up_the_others() -> None:
     """A hanging transaction on one partition's input delays that partition's timers only."""
     asked = Asked()
-    gate = HeardGate(["answers"], asked.ask)
+    gate = TimerGate(["answers"], asked.ask)
     asked.ends = {("answers", 0): 7, ("answers", 1): 0}
     positions = {("answers", 0): 0, ("answers", 1): 0}
     assert gate.open_for({0: 100}, positions, 100) == {}
@@ -309,7 +310,7 @@ def test_timers_wait_for_every_input_that_may_answer_and_not_for_the_first() -> 
     at the deadline."""
     asked = Asked()
     topics = ("decisions", "reports", "results")
-    gate = HeardGate(topics, asked.ask)
+    gate = TimerGate(topics, asked.ask)
     asked.ends = {(topic, 0): 7 for topic in topics}
     for late in topics:
         positions = {(topic, 0): 6 if topic == late else 9 for topic in topics}
@@ -449,7 +450,7 @@ def _at(partition: int, offset: int) -> InputRecord:
 def test_what_comes_after_a_waiting_record_of_its_partition_waits_behind_it() -> None:
     """A batch that was halved must not decide its second half around what its first half holds."""
     clock = HeldClock(0)
-    held = Held(clock)
+    held = BlockedRecords(clock)
     held.add({1: [_at(1, 4), _at(1, 5)]})
     assert held.let_pass([_at(0, 9), _at(1, 6), _at(1, 7)]) == [_at(0, 9)]
     assert held.take_due() == {}
@@ -461,7 +462,7 @@ def test_what_comes_after_a_waiting_record_of_its_partition_waits_behind_it() ->
 def test_a_new_assignment_forgets_what_waited() -> None:
     """It is read again from what is committed, by whoever owns the partition then."""
     clock = HeldClock(0)
-    held = Held(clock)
+    held = BlockedRecords(clock)
     held.add({1: [_at(1, 4)]})
     held.forget()
     clock.sleep(DEPENDENCY_PAUSE_S)

@@ -20,7 +20,7 @@ from engine.clients.broker_liveness import (
     RENEWALS_S,
     SEEN_LATE,
     STATISTICS_MS,
-    Lifeline,
+    BrokerLiveness,
     Membership,
     Renewals,
 )
@@ -99,7 +99,7 @@ def test_what_takes_its_time_to_be_seen_may_come_as_often_as_it_likes(code: str)
 def test_a_client_that_hears_nothing_asks_and_is_lost_only_without_an_answer() -> None:
     """Silence on an idle topic is not a lost client."""
     clock, cluster = HeldClock(0), Cluster()
-    line = Lifeline(clock)
+    line = BrokerLiveness(clock)
     assert not line.lost(cluster.answer)
     assert cluster.asked == 0  # somebody was heard just now
     for _ in range(20):
@@ -114,14 +114,14 @@ def test_a_client_that_hears_nothing_asks_and_is_lost_only_without_an_answer() -
     assert cluster.asked == 21  # not at every turn
     after(clock, LOST_AFTER_S)
     assert line.lost(cluster.answer)
-    line.heard()
+    line.answered()
     assert not line.lost(cluster.answer)
 
 
 def test_a_process_that_stood_still_asks_twice() -> None:
     """Silence while nobody listened says nothing about the client."""
     clock, cluster = HeldClock(0), Cluster()
-    line = Lifeline(clock)
+    line = BrokerLiveness(clock)
     cluster.error = KafkaError._TRANSPORT
     after(clock, 10 * LOST_AFTER_S)
     assert not line.lost(cluster.answer)
@@ -129,7 +129,7 @@ def test_a_process_that_stood_still_asks_twice() -> None:
     assert line.lost(cluster.answer)
 
 
-def told(line: Lifeline, name: str, responses: int) -> None:
+def told(line: BrokerLiveness, name: str, responses: int) -> None:
     """The client's statistics, as librdkafka writes them."""
     text = {"name": name, "type": "consumer", "rx": responses, "brokers": {"b/1": {"rx": 1}}}
     line.told_by({"x": 1})["stats_cb"](json.dumps(text))
@@ -139,7 +139,7 @@ def test_an_answer_that_comes_late_is_an_answer() -> None:
     """Issue 10.17: the question waits on the connection behind a fetch that the broker holds open,
     and behind the load of a busy machine; the client counts whatever it is answered."""
     clock, cluster = HeldClock(0), Cluster()
-    line = Lifeline(clock)
+    line = BrokerLiveness(clock)
     cluster.error = KafkaError._TIMED_OUT
     for responses in range(1, 20):
         told(line, "consumer-1", responses)
@@ -155,7 +155,7 @@ def test_an_answer_that_comes_late_is_an_answer() -> None:
 def test_a_client_that_is_answered_all_the_time_is_never_asked() -> None:
     """A question blocks the polling thread for half a second."""
     clock, cluster = HeldClock(0), Cluster()
-    line = Lifeline(clock)
+    line = BrokerLiveness(clock)
     cluster.error = KafkaError._TIMED_OUT
     for responses in range(1, 100):
         after(clock, STATISTICS_MS / 1000)
@@ -167,7 +167,7 @@ def test_a_client_that_is_answered_all_the_time_is_never_asked() -> None:
 def test_a_client_that_was_replaced_does_not_speak_for_the_one_that_replaced_it() -> None:
     """Its count is its own; it is still being closed."""
     clock, cluster = HeldClock(0), Cluster()
-    line = Lifeline(clock)
+    line = BrokerLiveness(clock)
     cluster.error = KafkaError._TIMED_OUT
     told(line, "consumer-1", 5_000)
     for _ in range(int(LOST_AFTER_S / ASK_AFTER_S)):
@@ -181,7 +181,7 @@ def test_a_client_that_was_replaced_does_not_speak_for_the_one_that_replaced_it(
 def test_a_client_that_may_not_ask_ends_the_process() -> None:
     """No waiting and no other client cures it."""
     clock, cluster = HeldClock(0), Cluster()
-    line = Lifeline(clock)
+    line = BrokerLiveness(clock)
     cluster.error = KafkaError.TOPIC_AUTHORIZATION_FAILED
     after(clock, ASK_AFTER_S)
     with pytest.raises(Exit):

@@ -13,14 +13,14 @@ import engine.loop.assignment_setup
 from engine.clock import HeldClock
 from engine.errors import Retry
 from engine.loop.assignment import CLOCK_DIFFERENCE_MS_MAX, Committed
-from engine.loop.assignment_setup import CLOCK_TRIES_MAX, Blocked, Takeover
+from engine.loop.assignment_setup import CLOCK_TRIES_MAX, AssignmentSetup, Blocked
 from engine.loop.watch import Health, Phase
 from engine.metrics import EngineMetrics
+from engine.ports import TopicPartition
 from engine.settings import EngineSettings
 from engine.store.store import MemoryPartitionStore
 from tests.driver.engine_toy import Toy, ToyControl
 
-Name = tuple[str, int]
 UNKNOWN = Retry("_TIMED_OUT", "1 records are not acknowledged")
 
 
@@ -43,15 +43,15 @@ class Consumer:
     epoch = 0
 
     def __init__(self) -> None:
-        self.fetched: Mapping[Name, int] = {}
+        self.fetched: Mapping[TopicPartition, int] = {}
 
-    def committed(self, names: Sequence[Name]) -> dict[Name, Committed]:
+    def committed(self, names: Sequence[TopicPartition]) -> dict[TopicPartition, Committed]:
         return {name: Committed(3, "") for name in names}
 
-    def fetch_from(self, offsets: Mapping[Name, int]) -> None:
+    def fetch_from(self, offsets: Mapping[TopicPartition, int]) -> None:
         self.fetched = offsets
 
-    def poll(self, count: int, wait_s: float) -> tuple[list[Any], dict[Name, int]]:
+    def poll(self, count: int, wait_s: float) -> tuple[list[Any], dict[TopicPartition, int]]:
         return [], {}
 
 
@@ -63,7 +63,7 @@ class Control:
 class Ends:
     """An empty log."""
 
-    def high(self, names: Sequence[Name]) -> dict[Name, int]:
+    def high(self, names: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(names, 0)
 
     low = high
@@ -90,7 +90,7 @@ class House:
         )  # fmt: skip
         ends: Any = Ends()
         stores: Any = Stores()
-        self.takeover = Takeover(
+        self.takeover = AssignmentSetup(
             Toy(2), ToyControl(), settings, self.clock, EngineMetrics(self.registry), self.health,
             lambda name, number, sentence: self.alarms.append(name), ends, stores, lambda _: None,
         )  # fmt: skip

@@ -14,10 +14,9 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.ports import Headers
+from engine.ports import Headers, TopicPartition
 from engine.records import LogRecord
 from processors.replay import MemoryLog
-from processors.replay.log import Place
 from schemas import topology as t
 from schemas.codec.shape import Json
 from schemas.topology import INPUTS
@@ -80,7 +79,7 @@ class Recording(msgspec.Struct, frozen=True):
 def recording(
     name: str,
     about: str,
-    log: Mapping[Place, list[LogRecord]],
+    log: Mapping[TopicPartition, list[LogRecord]],
     *,
     schemas: list[Schema],
     counts: Mapping[str, int],
@@ -132,7 +131,7 @@ def read(path: Path) -> Recording:
     return found
 
 
-def _column(place: Place, records: list[LogRecord], hashes: Hashes) -> Column:
+def _column(place: TopicPartition, records: list[LogRecord], hashes: Hashes) -> Column:
     offsets, times, values, cuts, at, then = [], [], [], {}, 0, 0
     for index, record in enumerate(records):
         offsets.append(record.offset - at)

@@ -10,8 +10,8 @@ from app import settings
 from app.cli.cluster.replay import keyring_of
 from app.cluster import Cluster, open_registry
 from engine.clients.reader import read_all
+from engine.ports import TopicPartition
 from engine.records import LogRecord
-from processors.replay.log import Place
 from schemas import catalogue
 from schemas import topology as t
 from schemas.codec import wire
@@ -50,7 +50,7 @@ def record(name: str, data_dir: Path, say: Callable[[str], None]) -> Recording:
 
 def _at_rest(
     cluster: Cluster, counts: dict[str, int], say: Callable[[str], None]
-) -> dict[Place, list[LogRecord]]:
+) -> dict[TopicPartition, list[LogRecord]]:
     """Every record, read while nothing was written."""
     places = [(topic, n) for topic in TOPICS for n in range(counts[topic])]
     before = cluster.ends.high(places)
@@ -69,7 +69,7 @@ def _at_rest(
     )
 
 
-def _read(cluster: Cluster, place: Place, end: int) -> list[LogRecord]:
+def _read(cluster: Cluster, place: TopicPartition, end: int) -> list[LogRecord]:
     topic, number = place
     return [
         record
@@ -80,7 +80,7 @@ def _read(cluster: Cluster, place: Place, end: int) -> list[LogRecord]:
     ]
 
 
-def _schemas(registry: Registry, log: dict[Place, list[LogRecord]]) -> list[Schema]:
+def _schemas(registry: Registry, log: dict[TopicPartition, list[LogRecord]]) -> list[Schema]:
     """Those of today's code under the registry's ids, and whatever else the bytes name."""
     known = {
         each.schema_id: each.schema

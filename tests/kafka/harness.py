@@ -99,7 +99,7 @@ class House:
         self.npp("schemas", "register")
         self.npp("topics", "apply")
 
-    def start_simulators(self, behaviour: str = "sunny") -> None:
+    def start_simulators(self, behaviour: str = "happy_path") -> None:
         for name, url in (
             ("rail", self.rail), ("deposits", self.deposits), ("notifications", self.notifications),
         ):  # fmt: skip
@@ -181,17 +181,19 @@ class House:
 
     # -- load -------------------------------------------------------------------------------------
 
-    def publish(self, payments: int, rate: float = 0.0, *, sunny: bool = False) -> dict[str, Any]:
+    def publish(
+        self, payments: int, rate: float = 0.0, *, happy_path: bool = False
+    ) -> dict[str, Any]:
         """A known load by the example's publisher, with every mistake that upstream systems make.
 
-        `sunny`: payments only. What was published is added to `published`.
+        `happy_path`: payments only. What was published is added to `published`.
         """
         self.runs += 1
         options = argparse.Namespace(
             payments=payments, rate=rate, seed=self.runs, run=f"r{self.runs}", kafka=[],
             bootstrap_servers=self.bootstrap, schema_registry_url=self.registry, json=True,
         )  # fmt: skip
-        if sunny:
+        if happy_path:
             report = self.publish_payments(payments)
         else:
             report = upstream_publisher.publish(options)

@@ -49,10 +49,10 @@ def test_row_15_compaction_under_a_restore_loses_no_state(house: House) -> None:
     process = house.start_payments()
     for _ in range(ROUNDS):
         house.ready(process)
-        house.publish(15, sunny=True)
+        house.publish(15, happy_path=True)
         process.kill()
         house.lose_disk()
-        house.publish(10, sunny=True)
+        house.publish(10, happy_path=True)
         process = house.start_payments()
     house.ready(process)
     _, moved = house.outcome_of_run()

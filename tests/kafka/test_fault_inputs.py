@@ -91,7 +91,7 @@ def test_row_17_poison_of_every_kind_is_kept_and_the_partition_moves_on(
     ]
     house.send([*bad, *misfits, *over, *fitting])
     house.published["accepted"] += len(fitting)
-    house.publish(10, sunny=True)
+    house.publish(10, happy_path=True)
     _, moved = house.outcome_of_run()
     shown = process.metric("npp_quarantined_records_total")
     process.stop()
@@ -153,11 +153,11 @@ def test_row_17_what_unpacks_to_more_than_its_topic_takes_stops_nobody(
         house.bootstrap, upstream.APP_TOPIC, 0, good.key or b"", good.value or b"", b"\xff\xfe"
     )
     records = house.partitions(upstream.APP_TOPIC) * 4
-    house.publish(records, sunny=True)
+    house.publish(records, happy_path=True)
     house.at_rest()
     process.kill()
     process = house.start_payments()
-    house.publish(records, sunny=True)
+    house.publish(records, happy_path=True)
     _, moved = house.outcome_of_run()
     shown = process.metrics()
     process.stop()

@@ -51,7 +51,7 @@ def test_row_2_killed_at_each_named_point_it_loses_and_repeats_nothing(house: Ho
     for point in POINTS * ROUNDS:
         if point == "during_restore":
             house.lose_disk()
-        house.publish(15, sunny=True)
+        house.publish(15, happy_path=True)
         # The first two are reached in idle turns as well; later in the start there is work.
         number = house.random.randint(2, 30) if point in POINTS[:2] else 1
         process = house.start_payments(crash_at=f"{point}:{number}")
@@ -96,12 +96,12 @@ def test_row_2_with_end_txn_sent_and_unanswered_both_ends_are_handled(
     cluster, house = own
     process = house.start_payments()
     house.ready(process)
-    house.publish(10, sunny=True)
+    house.publish(10, happy_path=True)
     house.at_rest()
     assert process.stop() == 0
     for lost in (False, True):
         before = committed_offsets(house.bootstrap)
-        house.publish(10, sunny=True)
+        house.publish(10, happy_path=True)
         process = house.start_payments(crash_at="commit_held:1")
         process.held()
         assert committed_offsets(house.bootstrap) == before, "NV: it is committed already"

@@ -84,11 +84,11 @@ def test_row_16_lost_offsets_stop_the_start_and_two_persons_recover_them(house: 
     """EV-07, OP-33: nothing is decided twice, and what was not decided yet is."""
     process = house.start_payments()
     house.ready(process)
-    house.publish(40, sunny=True)
+    house.publish(40, happy_path=True)
     before, _ = house.outcome_of_run()
     assert process.stop() == 0
     known = committed_offsets(house.bootstrap)
-    house.publish(15, sunny=True)  # nobody decides these yet
+    house.publish(15, happy_path=True)  # nobody decides these yet
     delete_group(house.bootstrap)
     assert committed_offsets(house.bootstrap) == {}
 
@@ -195,7 +195,7 @@ def test_row_13_a_lost_tail_halts_stops_and_goes_on_by_two_persons(
     house.at_rest()
     until(lambda: signed_all(verifier), "the journal is not signed")
     assert process.stop() == verifier.stop() == 0
-    house.publish(5, sunny=True)
+    house.publish(5, happy_path=True)
     before = house.judge(drained=False)
 
     partition, transactions = fullest(cluster)

@@ -32,7 +32,7 @@ def test_the_processor_ends_cleanly_on_sigterm(house: House) -> None:
     """Engine rules: SIGTERM finishes or aborts the open batch, leaves the group, exits 0."""
     process = house.start_payments()
     house.ready(process)
-    house.publish(20, sunny=True)
+    house.publish(20, happy_path=True)
     assert process.stop() == 0
     again = house.start_payments()
     house.ready(again)

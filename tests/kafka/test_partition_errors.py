@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from engine.clients import broker_liveness as lifeline
+from engine.clients import broker_liveness as liveness
 from engine.clients import stalled_partitions as standing
 from engine.clients.partition_errors import PartitionErrors
 from engine.clients.publisher import Outgoing
@@ -208,9 +208,9 @@ def test_a_broker_that_answers_is_not_called_silent(
     the machine busy: it called a healthy broker silent, five times in 35 minutes. Without the
     client's own count of answers it still would."""
     for name, value in (("ASK_AFTER_S", 1.0), ("LOST_AFTER_S", 3.0), ("STATISTICS_MS", 400)):
-        monkeypatch.setattr(lifeline, name, value)
+        monkeypatch.setattr(liveness, name, value)
     if not told:
-        monkeypatch.setattr(lifeline.Lifeline, "note_statistics", lambda *_: None)
+        monkeypatch.setattr(liveness.BrokerLiveness, "note_statistics", lambda *_: None)
     running = Running(toy, lambda record: answer(toy, record))
     client = running.worker._consumer
     client._consumer = Late(client._consumer)  # type: ignore[assignment]

@@ -93,7 +93,7 @@ def test_two_persons_pass_a_batch_over_and_what_is_behind_it_is_decided(
     _, house = own
     process = house.start_payments()
     house.ready(process)
-    house.publish(20, sunny=True)
+    house.publish(20, happy_path=True)
     house.at_rest()
     at = spoil(house)
     here, there = publish(house)

@@ -126,7 +126,7 @@ def test_of_two_projectors_of_one_read_model_one_works_and_the_other_takes_over(
     ready(first)
     second = start(house, second_name)
     until(lambda: "another projector fills this" in tail_of(second.log), lambda: "it says nothing")
-    house.publish(10, sunny=True)
+    house.publish(10, happy_path=True)
     house.at_rest()
     shows_everything(house, model)
     assert not answers(f"http://127.0.0.1:{second.port}/readyz")
@@ -134,7 +134,7 @@ def test_of_two_projectors_of_one_read_model_one_works_and_the_other_takes_over(
     assert second.alive()
     assert first.kill() == SIGKILLED
     ready(second)
-    house.publish(10, sunny=True)
+    house.publish(10, happy_path=True)
     house.at_rest()
     shows_everything(house, model)
     assert second.stop() == 0
@@ -160,7 +160,7 @@ def test_a_rebuild_goes_on_beside_readers_and_the_projector_takes_it_up(
         lambda: projector.metric("npp_projector_generation") == done["generation"],
         lambda: tail_of(projector.log),
     )
-    house.publish(5, sunny=True)
+    house.publish(5, happy_path=True)
     house.at_rest()
     shows_everything(house, model)
     assert projector.alive()

@@ -12,12 +12,12 @@ import msgspec
 import pytest
 
 from core.records import PaymentLifecycle
+from engine.ports import TopicPartition
 from engine.records import LogRecord
 from evidence.chain import event_hash
 from evidence.checkpoints import Range, Sealed, build, seal
 from evidence.keys import signing_key_from_seed
 from processors.replay import Limit, MemoryLog, Report, Settings, buckets, job, reading, verify
-from processors.replay.log import Place
 from schemas import topology as t
 from schemas.codec.parties import open_parties
 from tests.contracts.clean_history import PARTITIONS
@@ -128,9 +128,9 @@ class Growing(MemoryLog):
         super().__init__(whole._counts)
         self.records = whole.records
         self._late = (topic, hidden, asks)
-        self._asked: dict[Place, int] = {}
+        self._asked: dict[TopicPartition, int] = {}
 
-    def ends(self, places: Sequence[Place]) -> Mapping[Place, int]:
+    def ends(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         topic, hidden, asks = self._late
         found = dict(super().ends(places))
         for late in places:

@@ -31,9 +31,10 @@ def demo(
 ) -> None:
     """Start Kafka, registry, processors, adapters, simulators; publish a load; prove the history.
 
-    The load is not all sunny: duplicates, rubbish, late, doubled, contradicting and missing
-    callbacks, declined holds, rejections; operators act meanwhile. Without --once it stays up until
-    Ctrl-C, and the other commands (`npp show`, `npp tail`, …) find it from this folder.
+    Not everything in the load goes well: duplicates, rubbish, late, doubled, contradicting
+    and missing callbacks, declined holds, rejections; operators act meanwhile.
+    Without --once it stays up until Ctrl-C, and the other commands (`npp show`, `npp tail`, …)
+    find it from this folder.
     """
     from app.demo import Options, run_demo
 

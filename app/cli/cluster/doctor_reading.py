@@ -18,13 +18,13 @@ from engine.clients.groups import GroupAdmin
 from engine.clients.readable import try_places
 from engine.clients.reader import read_all
 from engine.errors import PartitionError
+from engine.ports import TopicPartition
 from readmodel.ports import ReadModelDown
 from schemas import catalogue, topology
 
 TRY_S_MAX: Final = 10.0
 LAST_OFFSETS: Final = 100
 CHECKPOINTS_READ_MAX: Final = 100  # the last of a partition is among its last records
-Name = tuple[str, int]
 
 
 def groups() -> dict[str, set[str]]:
@@ -44,7 +44,7 @@ def check_reading(environment: Environment) -> Iterator[Finding]:
     counts = cluster.ends.partition_counts([topic.name for topic in catalogue.load().topics])
     names = [(topic, number) for topic, count in counts.items() for number in range(count)]
     low, stable = cluster.ends.low(names), cluster.ends.stable(names)
-    bad: dict[Name, PartitionError] = {}
+    bad: dict[TopicPartition, PartitionError] = {}
     problems = 0
     for finding_or_start in _starts(environment, cluster, low, stable):
         if isinstance(finding_or_start, Finding):
@@ -71,8 +71,11 @@ def check_reading(environment: Environment) -> Iterator[Finding]:
 
 
 def _starts(
-    environment: Environment, cluster: Cluster, low: Mapping[Name, int], stable: Mapping[Name, int]
-) -> Iterator[Finding | dict[Name, int]]:
+    environment: Environment,
+    cluster: Cluster,
+    low: Mapping[TopicPartition, int],
+    stable: Mapping[TopicPartition, int],
+) -> Iterator[Finding | dict[TopicPartition, int]]:
     """Where somebody reads next, in as many rounds as one partition has readers; and what is wrong
     with such a place itself."""
     passed = cluster.control()[0].passed_over()
@@ -82,7 +85,7 @@ def _starts(
     }
     admin = GroupAdmin(cluster.connection, cluster.clock)
     for group, topics in groups().items():
-        found: dict[Name, int] = {}
+        found: dict[TopicPartition, int] = {}
         for name, at in admin.committed(group).items():
             if name[0] not in topics or name not in stable:
                 continue
@@ -102,12 +105,12 @@ def _starts(
 
 
 def _verified(
-    cluster: Cluster, low: Mapping[Name, int], stable: Mapping[Name, int]
-) -> dict[Name, int]:
+    cluster: Cluster, low: Mapping[TopicPartition, int], stable: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, int]:
     """Behind the last checkpoint of each partition: there the verifier goes on."""
     topic = topology.CHECKPOINTS
     numbers = [number for name, number in stable if name == topic]
-    found: dict[Name, int] = {}
+    found: dict[TopicPartition, int] = {}
     start = {n: max(low[topic, n], stable[topic, n] - CHECKPOINTS_READ_MAX) for n in numbers}
     for batch in read_all(cluster.connection, topic, start=start, clock=cluster.clock):
         for at in batch:
@@ -118,8 +121,8 @@ def _verified(
 
 
 def _projected(
-    environment: Environment, cluster: Cluster, low: Mapping[Name, int]
-) -> Iterator[Finding | dict[Name, int]]:
+    environment: Environment, cluster: Cluster, low: Mapping[TopicPartition, int]
+) -> Iterator[Finding | dict[TopicPartition, int]]:
     """Where the projector goes on, when its database is known here."""
     given = environment.settings.read_model_url
     if given is None and not (environment.settings.data_dir / "readmodel").exists():
