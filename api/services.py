@@ -112,7 +112,7 @@ class Evidence(Protocol):
 
     def build(self, payment_intent_id: str, as_of: str | None, *, proof: bool) -> tuple[str, bytes]:
         """(asOf, the pack's JSON bytes). Raises KeyError for an unknown payment, ValueError for an
-        asOf that can not be met."""
+        asOf that cannot be met."""
 
     def pdf(self, pack: bytes) -> bytes:
         """The same content for reading; prints the SHA-256 of the JSON."""

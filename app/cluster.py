@@ -36,7 +36,7 @@ LISTENER_SECONDS: Final = 3.0
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A record of the log with its value read: `record` is None when it can not be."""
+    """A record of the log with its value read: `record` is None when it cannot be."""
 
     at: LogRecord
     record: Any
@@ -101,7 +101,7 @@ class Cluster:
                     yield self.entry(at)
 
     def entry(self, at: LogRecord) -> Entry:
-        """The record's value, or why it can not be read."""
+        """The record's value, or why it cannot be read."""
         if at.value is None:
             return Entry(at, None, "no value")
         try:

@@ -10,7 +10,7 @@ class ExitCode(IntEnum):
 
     OK = 0
     FAILED = 1  # a check, a proof or a command was refused
-    USAGE = 2  # the options or the settings can not be used
+    USAGE = 2  # the options or the settings cannot be used
     UNREACHABLE = 3  # Kafka, the schema registry or a gateway does not answer
     NOT_FOUND = 4  # the payment, stop or request named is not there
     UNKNOWN = 5  # no answer in the time allowed: it may still happen

@@ -75,7 +75,7 @@ class Submissions:
 
 
 def report_of(reference: str, request_id: str, now_ms: int) -> RailReport:
-    """What the recovery says of an attempt that nothing makes again: it can not be withdrawn."""
+    """What the recovery says of an attempt that nothing makes again: it cannot be withdrawn."""
     return RailReport(
         header=InputHeader(
             payment_intent_id=payment_id_of_external_ref(reference) or "", sent_at=now_ms

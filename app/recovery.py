@@ -61,7 +61,7 @@ class Recovery(msgspec.Struct):
         said.append(f"lifecycle records put back: {len(self.rebuilt)}")
         said.append(f"instructions to pay without their event: {len(self.found)}")
         said.append(f"of them reported, since nothing makes them again: {len(self.reports)}")
-        said += [f"{payment} can not be folded: its next input parks it" for payment in
+        said += [f"{payment} cannot be folded: its next input parks it" for payment in
                  self.not_foldable]  # fmt: skip
         return said
 
@@ -72,7 +72,7 @@ def work_out(cluster: Cluster, request: RecoverRequested) -> Recovery:
     if groups.members(GROUP):
         raise Problem(
             "Payments processors are running.",
-            means="Offsets of a group with members can not be set.",
+            means="Offsets of a group with members cannot be set.",
             do="End every `npp run payments`, wait for their session to end, confirm again.",
         )
     count = cluster.partitions(topology.EVENTS)
@@ -152,7 +152,7 @@ class _Seen:
             return self._cluster.codec.decode(at.topic, at.value, at.headers)
         except Undecodable as error:
             raise Problem(
-                f"{at.topic}[{at.partition}]@{at.offset} can not be read: {error.reason}",
+                f"{at.topic}[{at.partition}]@{at.offset} cannot be read: {error.reason}",
                 means="Without it nobody knows how far processing came.",
                 do="`npp replay verify` says more. Do not start anything.",
             ) from error

@@ -20,7 +20,7 @@ DEMO_RULES: Final = 9001
 @cache
 def rules_of(number: int) -> Rules:
     """Rule set `number`. Raises KeyError for one this release does not carry, ValueError for one
-    that can not be right."""
+    that cannot be right."""
     file = FOLDER / f"{number}.yaml"
     if not file.is_file() or file.stat().st_size > FILE_BYTES_MAX:
         raise KeyError(number)

@@ -209,7 +209,7 @@ class Environment:
 def load(environ: Mapping[str, str] | None = None) -> Environment:
     """Read the environment, and the running demo's `npp.env` where no cluster is named.
 
-    Raises Problem with one line per variable that can not be used.
+    Raises Problem with one line per variable that cannot be used.
     """
     given = dict(os.environ if environ is None else environ)
     env_file = None
@@ -231,7 +231,7 @@ def load(environ: Mapping[str, str] | None = None) -> Environment:
             for e in error.errors()
         ]
         raise usage(
-            "The settings can not be used:\n" + "\n".join(lines), do="`npp config --help`"
+            "The settings cannot be used:\n" + "\n".join(lines), do="`npp config --help`"
         ) from error
     return Environment(settings, kafka_options(given), env_file)
 

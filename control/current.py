@@ -16,7 +16,7 @@ POLL_S: Final = 0.05
 
 
 class Stopped(Exception):
-    """Processing is stopped, or control can not be read: no command is taken. The sentence says
+    """Processing is stopped, or control cannot be read: no command is taken. The sentence says
     why."""
 
 
@@ -43,7 +43,7 @@ class ControlFold:
         try:
             self._drain()
         except EngineError as error:
-            return f"the control topic can not be read: {error}"
+            return f"the control topic cannot be read: {error}"
         if self._reader.unreadable_s() > UNREADABLE_S_MAX:
             return f"the control topic could not be read for {UNREADABLE_S_MAX:.0f} s"
         return None

@@ -116,7 +116,7 @@ class Control:
     # -- the fold --------------------------------------------------------------------------------
 
     def apply(self, offset: int, value: bytes) -> None:
-        """One control record. What can not be read counts as unreadable and stops nothing: it is
+        """One control record. What cannot be read counts as unreadable and stops nothing: it is
         logged.
         """
         try:
@@ -216,7 +216,7 @@ class Control:
             at = confirmed.request_offset
             return f"control offset {at} holds no request to resume {confirmed.stop_id}"
         if same_person(request.actor, confirmed.actor):
-            return "the person who asked can not confirm: a second person has to"
+            return "the person who asked cannot confirm: a second person has to"
         return self.proof_refusal(confirmed.stop_id, request.proof_offset)
 
     def proof_refusal(self, stop_id: str, proof_offset: int) -> str | None:
@@ -307,7 +307,7 @@ class Control:
         if request is None:
             return f"nobody requested {confirmed.request_id}"
         if same_person(request.actor, confirmed.actor):
-            return "the person who asked can not confirm: a second person has to"
+            return "the person who asked cannot confirm: a second person has to"
         if confirmed.request_id in self.recoveries or confirmed.request_id in self._passed:
             return "it was confirmed already: ask again"
         if request.topic is not None:

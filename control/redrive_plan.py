@@ -102,7 +102,7 @@ class RedrivePlan:
     ) -> list[tuple[LogRecord, quarantine.Quarantined]]:
         """All records of the request, in their order: all of them or none."""
         if same_person(request.actor, confirmed_by):
-            raise RefusedError("the person who asked can not confirm: a second person has to")
+            raise RefusedError("the person who asked cannot confirm: a second person has to")
         offsets = sorted(set(request.offsets))
         if not offsets:
             raise RefusedError("it names no record")
@@ -171,14 +171,14 @@ class RedrivePlan:
         """Of a record that stands by reference: its original is read when it is published."""
         if request.payment_intent_id is not None or why.offset < 0:
             raise RefusedError(
-                f"{_name(record)} stands there by reference: what is too large to copy can not be "
+                f"{_name(record)} stands there by reference: what is too large to copy cannot be "
                 "assigned to a payment; its sender has to send it anew"
             )
         if why.topic not in self._origins:
             raise RefusedError(f"records of {why.topic} are not redriven")
         if reference.headers_count < 0:
             raise RefusedError(
-                f"{_name(record)}: {UNREADABLE_HEADERS}, so the record can not be put back "
+                f"{_name(record)}: {UNREADABLE_HEADERS}, so the record cannot be put back "
                 "unchanged; its sender has to publish it anew"
             )
         sizes = (reference.key_bytes, reference.value_bytes, reference.headers_bytes)
@@ -238,7 +238,7 @@ class RedrivePlan:
         try:
             old: Any = self._codec.decode(why.topic, record.value or b"", why.original)
         except (Undecodable, KeyError) as error:
-            raise RefusedError(f"the record can not be read: {error}") from error
+            raise RefusedError(f"the record cannot be read: {error}") from error
         if not isinstance(old, RailReport):
             raise RefusedError("only a rail report can be assigned to a payment")
         return old

@@ -26,7 +26,7 @@ class Context(msgspec.Struct, frozen=True):
     `sources` are those the input's topic may carry (empty: not an upstream topic). `origin` says
     what kind of topic
     the input came from: upstream, operator, rail, deposits, resolve, notified or timer.
-    `open_parties` raises ValueError when the sealed bytes can not be read. `found`: references of
+    `open_parties` raises ValueError when the sealed bytes cannot be read. `found`: references of
     instructions to pay whose events a lost log tail took
     (core.payment.inputs.recovered_submissions).
     """

@@ -214,7 +214,7 @@ class PartitionError(NamedTuple):
 
     topic: str
     partition: int
-    offset: int  # of the batch that it can not give; negative when it does not say
+    offset: int  # of the batch that it cannot give; negative when it does not say
     code: str
     words: str  # the client's
     lasts: bool  # no waiting cures it: every reader of this log meets it

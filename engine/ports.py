@@ -81,15 +81,15 @@ class Application(Protocol):
     def decide(self, batch: Batch, record: InputRecord) -> None:
         """Handle one record: any mixture of put and emit.
 
-        Raises DependencyDown when the record can not be read *now* (the engine pauses and tries the
+        Raises DependencyDown when the record cannot be read *now* (the engine pauses and tries the
         same record again later, nothing is committed). Permanently bad records are the
         application's to quarantine through `emit`. Any other exception is a defect: the engine
         drops what this record gave and calls `on_defect` in its place.
         """
 
     def on_defect(self, batch: Batch, record: InputRecord, error: BaseException) -> None:
-        """`decide` raised (or the record alone can not be produced): park the key, quarantine the
-        record. The key's state may be what can not be read; this must not raise."""
+        """`decide` raised (or the record alone cannot be produced): park the key, quarantine the
+        record. The key's state may be what cannot be read; this must not raise."""
 
     def emit_timer(
         self, batch: Batch, partition: int, key: str, state: Any, deadline_ms: int
@@ -98,7 +98,7 @@ class Application(Protocol):
         read back."""
 
     def unpack(self, packed: bytes) -> Any:
-        """State from its packed bytes. Raises ValueError when they can not be read (a corrupt
+        """State from its packed bytes. Raises ValueError when they cannot be read (a corrupt
         store)."""
 
     def deadline_ms(self, state: Any) -> int | None:
@@ -121,11 +121,11 @@ class Application(Protocol):
         get_packed: Callable[[str], bytes | None],
     ) -> list[str]:
         """Compare the journal's tail (offset, key, value; each key's last record) with the restored
-        states; keys that differ or can not be read."""
+        states; keys that differ or cannot be read."""
 
     def rebuild(self, partition: int, key: str, history: Sequence[bytes]) -> bytes | None:
         """Packed state folded from the key's whole journal history (used for keys `check_tail`
-        names); None for no history. Raises ValueError when it can not be folded."""
+        names); None for no history. Raises ValueError when it cannot be folded."""
 
     def after_commit(self, decided: int) -> None:
         """The batch is committed: update the application's metrics, once per batch."""
@@ -135,7 +135,7 @@ class Application(Protocol):
 
 
 class DependencyDown(Exception):
-    """A record can not be read now because something outside (the schema registry) does not
+    """A record cannot be read now because something outside (the schema registry) does not
     answer."""
 
 

@@ -90,7 +90,7 @@ def event_hash(value: bytes) -> bytes:
 def read_link(value: bytes) -> Link:
     """The chain's fields from an event's raw bytes; every event's schema begins with them.
 
-    Raises ValueError when the bytes can not be an event of ours.
+    Raises ValueError when the bytes cannot be an event of ours.
     """
     if len(value) < WIRE_PREFIX_BYTES or value[0] != 0:
         raise ValueError("the value does not begin with the magic byte and a schema id")

@@ -37,7 +37,7 @@ SCHEMA_STATEMENT_PREFIX: Final = b"npp-schema-id.v1\x00"
 
 
 class KeyFileError(ValueError):
-    """A key file or keyring that can not be used; the sentence says why."""
+    """A key file or keyring that cannot be used; the sentence says why."""
 
 
 class SigningKey:
@@ -159,7 +159,7 @@ class Keyring:
 
 
 def key_id(public: bytes) -> str:
-    """A key's id: computed from the public key, so it can not name another."""
+    """A key's id: computed from the public key, so it cannot name another."""
     return KEY_ID_PREFIX + hashlib.sha256(public).hexdigest()[:KEY_ID_HEX_CHARACTERS]
 
 

@@ -142,7 +142,7 @@ class Online:
                 OPERATOR_COMMANDS, found.value, found.headers
             )
         except Undecodable as error:
-            raise v.Broken("LOG", place, f"the command can not be read: {error.reason}") from None
+            raise v.Broken("LOG", place, f"the command cannot be read: {error.reason}") from None
         row = command_row(found, command)
         said = (action["operatorId"], action["reason"], action["approvalId"])
         given = (None,) * 3 if row is None else (row.operator_id, row.reason, row.approval_id)

@@ -27,7 +27,7 @@ EVENTS_COUNT_MAX: Final = 5_000  # about 20 MiB as JSON; a payment has some 20
 OUTCOMES_COUNT_MAX: Final = 5_000
 LEAVES_COUNT_MAX: Final = 200_000  # of one checkpoint: one is signed every 10,000 events or so
 NOT_A_PROOF: Final = (
-    "This is a masked view for reading. It is not a proof: it can not be verified. Ask somebody "
+    "This is a masked view for reading. It is not a proof: it cannot be verified. Ask somebody "
     "who may see personal data for the evidence pack."
 )
 MASKED: Final = "(masked)"

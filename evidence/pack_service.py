@@ -100,7 +100,7 @@ class PackService:
         if wanted is not None:
             events = events[: wanted[0]]
             if not events or events[-1].sequence < wanted[0]:
-                raise ValueError(f"asOf {as_of} can not be met: there are no such events here")
+                raise ValueError(f"asOf {as_of} cannot be met: there are no such events here")
         outcomes = self._outcomes(payment, wanted, as_of)
         checkpoint = self._checkpoint(events, None if wanted is None else wanted[2])
         material = packs.Material(
@@ -115,7 +115,7 @@ class PackService:
         inputs = packer.inputs(material)
         made = v.assemble(inputs, with_proof=False)["asOf"]
         if as_of is not None and made != as_of:
-            raise ValueError(f"asOf {as_of} can not be met; the nearest is {made}")
+            raise ValueError(f"asOf {as_of} cannot be met; the nearest is {made}")
         return inputs
 
     def _decode(self, raw: bytes) -> Any:
@@ -130,7 +130,7 @@ class PackService:
             return found
         found = [row for row in found if row.offset < wanted[1]]
         if wanted[1] and (not found or found[-1].offset + 1 != wanted[1]):
-            raise ValueError(f"asOf {as_of} can not be met: there is no such outcome here")
+            raise ValueError(f"asOf {as_of} cannot be met: there is no such outcome here")
         return found
 
     def _checkpoint(

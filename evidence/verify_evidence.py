@@ -633,7 +633,7 @@ def read_pack(content: bytes) -> dict[str, Json]:
     if pack.get("format") not in (FORMAT, VIEW_FORMAT):
         raise Broken("FORMAT", "format", "it is not an evidence pack")
     if pack["format"] == VIEW_FORMAT:
-        raise Broken("VIEW", "format", "it is a masked view, not a proof: it can not be verified")
+        raise Broken("VIEW", "format", "it is a masked view, not a proof: it cannot be verified")
     if pack.get("version") != VERSION:
         raise Broken("FORMAT", "version", f"only version {VERSION} is known here")
     if "replayProof" not in pack:
@@ -701,7 +701,7 @@ def read_inputs(pack: dict[str, Json], keys: Mapping[str, Ed25519PublicKey]) -> 
         partition = _int(proof["partition"])
     except UNREADABLE as error:
         why = f"{type(error).__name__}: {error}"
-        raise Broken("UNREADABLE", place, f"it can not be read ({why})") from None
+        raise Broken("UNREADABLE", place, f"it cannot be read ({why})") from None
     return Inputs(payment, partition, events, outcomes, said, checkpoint, schemas)
 
 

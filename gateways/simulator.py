@@ -44,7 +44,7 @@ def refuse_production(name: str, profile: str) -> None:
 
 
 class BadRequestError(ValueError):
-    """The caller's body can not be used; the sentence says why."""
+    """The caller's body cannot be used; the sentence says why."""
 
 
 async def json_body(request: Request) -> dict[str, Any]:

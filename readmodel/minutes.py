@@ -94,7 +94,7 @@ def pack(figures: Figures) -> bytes:
 
 
 def unpack(packed: bytes) -> Figures:
-    """Figures from their packed bytes. Raises ValueError when they can not be read."""
+    """Figures from their packed bytes. Raises ValueError when they cannot be read."""
     try:
         return _decoder.decode(packed)
     except ValueError as error:  # msgspec's own, or text that is no UTF-8

@@ -39,7 +39,7 @@ RECORD_BY_NAME: Final[dict[str, RecordType]] = {each.__name__: each for each in 
 
 
 class CatalogueError(ValueError):
-    """topics.yaml can not be read, or contradicts itself; the sentence names the place."""
+    """topics.yaml cannot be read, or contradicts itself; the sentence names the place."""
 
 
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -75,7 +75,7 @@ class KafkaCommands:
         self._unwritable: str | None = None
 
     def start(self) -> None:
-        """Begin to follow. Raises Exit when the topics can not be read."""
+        """Begin to follow. Raises Exit when the topics cannot be read."""
         self._control.start()
         self._tail.start()
 
@@ -171,7 +171,7 @@ class KafkaCommands:
             publish(self._publisher, topic, payment_id.encode(), value, partition)
         except PublishUnconfirmed as error:
             if isinstance(error.__cause__, EngineError):  # no waiting cures it
-                self._unwritable = f"commands can not be written: {error.__cause__.code}"
+                self._unwritable = f"commands cannot be written: {error.__cause__.code}"
             raise
         self._unwritable = None
 

@@ -206,7 +206,7 @@ def _on_record(problem: Problem, method: str, principal: Principal | None) -> bo
 async def _note(
     request: Request, principal: Principal | None, action: str, problem: Problem
 ) -> None:
-    """Written before the answer; when it can not be written the answer stays a refusal."""
+    """Written before the answer; when it cannot be written the answer stays a refusal."""
     services = request.app.state.services
     named = request.path_params.get("payment_intent_id", "")
 

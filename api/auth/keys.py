@@ -1,7 +1,7 @@
 """Public keys of the token issuer: a JWKS from an address or a file, kept and asked for seldom.
 
 When the key server is down, keys that are known go on for `STALE_S_MAX`; unknown ones count for
-nothing (fault row 18). A key set that can not be read changes nothing.
+nothing (fault row 18). A key set that cannot be read changes nothing.
 """
 
 from __future__ import annotations

@@ -176,9 +176,9 @@ def _part(segment: str, what: str) -> dict[str, Any]:
     try:
         found = bodies.read_json(_decode(segment))
     except (Problem, ValueError):
-        raise NotSignedIn(f"its {what} can not be read") from None
+        raise NotSignedIn(f"its {what} cannot be read") from None
     if not isinstance(found, dict):
-        raise NotSignedIn(f"its {what} can not be read")
+        raise NotSignedIn(f"its {what} cannot be read")
     return found
 
 

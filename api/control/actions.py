@@ -96,7 +96,7 @@ async def request_resume(
     summary="End a stop, as the second person",
 )
 async def confirm_resume(who: Caller, use: Use, stop_id: StopId, offset: RequestOffset) -> Resumed:
-    """The person who asked can not confirm."""
+    """The person who asked cannot confirm."""
     return await in_command_thread(lambda: _confirm(use, who, stop_id, offset))
 
 

@@ -108,7 +108,7 @@ class ControlView(View):
     **gives(ControlView),
 )
 async def control(services: Use) -> Response:
-    """At most a second old; 503 when the control topic can not be read."""
+    """At most a second old; 503 when the control topic cannot be read."""
     return json_answer(await in_thread(lambda: _view(services)))
 
 

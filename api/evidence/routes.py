@@ -188,7 +188,7 @@ async def evidence_pack_verify(
     },
 )
 async def evidence_packs(request: Request, who: Caller, use: Use, asked: MakePacks) -> Response:
-    """All of them or none: one that can not be verified refuses the call and is named."""
+    """All of them or none: one that cannot be verified refuses the call and is named."""
     names = asked.paymentIntentIds
     if len(set(names)) != len(names):
         raise invalid("paymentIntentIds", "names a payment twice")

@@ -59,11 +59,11 @@ def said(work: Callable[[], T]) -> T:
     except (EngineError, TimeoutError) as error:
         raise unavailable("LOG_DOWN", "The log does not answer; ask again later.") from error
     except (RegistryDown, Undecodable) as error:
-        raise unavailable("SCHEMA_UNKNOWN", "A schema can not be had; ask again later.") from error
+        raise unavailable("SCHEMA_UNKNOWN", "A schema cannot be had; ask again later.") from error
     except KeyFileError as error:
-        raise unavailable("KEYRING", "The verifier's keyring can not be read.") from error
+        raise unavailable("KEYRING", "The verifier's keyring cannot be read.") from error
     except ValueError as error:
-        raise invalid("asOf", f"can not be met: {error}") from None
+        raise invalid("asOf", f"cannot be met: {error}") from None
 
 
 def broken(kind: str, place: str, sentence: str, **more: Any) -> Problem:

@@ -265,7 +265,7 @@ def _fold(found: dict[str, Redrive], use: Services, row: ControlRow) -> None:
     try:
         record: Any = use.codec.decode(topology.CONTROL, row.raw)
     except Undecodable:
-        return  # nobody obeys what can not be read
+        return  # nobody obeys what cannot be read
     if isinstance(record, records.RedriveRequested):
         found[record.request_id] = _shown(record)
         return

@@ -141,7 +141,7 @@ class Api:
         return reply
 
     def command(self, call: Call, progress: Progress) -> Reply:
-        """As `ask`; an outcome that is not known in time is followed until it can not happen any
+        """As `ask`; an outcome that is not known in time is followed until it cannot happen any
         more. Raises Problem (exit 5) when it stays unknown.
         """
         reply = self.ask(call)

@@ -43,7 +43,7 @@ TRY: Final = (  # with whose token, and what
 
 
 def run_demo(options: Options) -> int:
-    """The whole demo; its exit code. Raises Problem when something can not be started."""
+    """The whole demo; its exit code. Raises Problem when something cannot be started."""
     with _interrupts(), Stage(options) as stage, Display(stage.clock) as display:
         try:
             return _Demo(options, stage, display).run()

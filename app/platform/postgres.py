@@ -219,7 +219,7 @@ class OwnServer:
             raise NoPostgres(f"initdb of the {self.kind} PostgreSQL failed: {tail_of(self._log)}")
 
     def _make_reachable(self) -> None:
-        """Programs in folders that the other user can not enter are copied."""
+        """Programs in folders that the other user cannot enter are copied."""
         try:
             subprocess.run(
                 [str(self._bin / "postgres"), "--version"],

@@ -142,7 +142,7 @@ def errors() -> str:
         [
             "## Quarantine",
             "",
-            "Records that can not be decided, with their bytes untouched.",
+            "Records that cannot be decided, with their bytes untouched.",
             "",
             *table(("reason", "cause", "who"), QUARANTINE_REASONS),
         ],

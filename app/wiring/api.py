@@ -155,7 +155,7 @@ def clients(environment: Environment) -> dict[str, str]:
         client, equals, source = (word.strip() for word in part.partition("="))
         if not (client and equals and source) or client in found:
             raise usage(
-                f"NPP_API_CLIENTS can not be used: {part!r}",
+                f"NPP_API_CLIENTS cannot be used: {part!r}",
                 do="Write client=source,client=source; each client once.",
             )
         found[client] = source
@@ -329,7 +329,7 @@ def _serve(
     log.info("api starts", host=settings.api_host, port=settings.api_port)
     try:
         server.run()
-    except SystemExit as stopped:  # uvicorn's way to say that the port can not be taken
+    except SystemExit as stopped:  # uvicorn's way to say that the port cannot be taken
         log.critical("process ends", kind="api", code="PORT", detail=str(stopped.code))
         return int(ExitCode.UNREACHABLE)
     finally:

@@ -148,7 +148,7 @@ class ProcessContext:
 
 
 def decode_control(codec: Codec) -> Any:
-    """The codec as the control fold wants it: ValueError for what can not be read."""
+    """The codec as the control fold wants it: ValueError for what cannot be read."""
 
     def decode(topic: str, value: bytes) -> object:
         try:

@@ -36,7 +36,7 @@ def read_model(environment: Environment, clock: Clock) -> Model:
         return open_model(url, clock=clock, journal=topology.EVENTS)
     except ValueError as error:
         raise usage(
-            f"NPP_READ_MODEL_URL can not be used: {error}",
+            f"NPP_READ_MODEL_URL cannot be used: {error}",
             do="Leave it empty for SQLite in the data folder, or name a PostgreSQL database.",
         ) from error
 

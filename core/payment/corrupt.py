@@ -1,4 +1,4 @@
-"""The exception of a history that can not be: a defect or a foreign hand, never a business
+"""The exception of a history that cannot be: a defect or a foreign hand, never a business
 answer.
 """
 

@@ -239,7 +239,7 @@ def pack(state: Payment) -> bytes:
 
 
 def unpack(packed: bytes) -> Payment:
-    """State from its packed bytes. Raises ValueError when they can not be read."""
+    """State from its packed bytes. Raises ValueError when they cannot be read."""
     try:
         return _decoder.decode(packed)
     except ValueError as error:  # msgspec's own, or text that is not UTF-8

@@ -1,6 +1,6 @@
-"""What the clients of one process say of partitions that they can not read on, and until when.
+"""What the clients of one process say of partitions that they cannot read on, and until when.
 
-A batch that can not be unpacked stops one partition of one client; the others go on. No other
+A batch that cannot be unpacked stops one partition of one client; the others go on. No other
 client would read it, so this one is not replaced: the error is named (topic, partition, offset, the
 client's words) in the log and for metrics, and the partition is tried again now and then.
 """
@@ -36,7 +36,7 @@ partition."""
 
 
 def go_on_behind(consumer: Consumer, passed: Passed, error: PartitionError) -> int | None:
-    """Let the consumer go on behind the batch that it can not read, when it was passed over: there;
+    """Let the consumer go on behind the batch that it cannot read, when it was passed over: there;
     None when it was not."""
     for first, last in passed.get((error.topic, error.partition), ()):
         if first <= error.offset <= last:
@@ -75,7 +75,7 @@ class ReaderErrors:
             due = now_s - self._logged_s.get(name, float("-inf")) >= LOG_EVERY_S
             if due or known is None or known.offset != error.offset:
                 self._logged_s[name] = now_s
-                _log.error("%s can not read on: %s", self.reader, error)
+                _log.error("%s cannot read on: %s", self.reader, error)
 
     def note_passing(self, error: PartitionError) -> None:
         """The partition goes on, but not where it should have: shown for PASSING_S."""
@@ -167,7 +167,7 @@ class PartitionErrors:
 
 
 class PartitionErrorMetrics(Collector):
-    """One series for each partition that can not be read, while it lasts."""
+    """One series for each partition that cannot be read, while it lasts."""
 
     NAME: Final = "npp_partition_unreadable"
     LABELS: Final = ("reader", "topic", "partition", "offset", "error")
@@ -183,7 +183,7 @@ class PartitionErrorMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         family = GaugeMetricFamily(
             self.NAME,
-            "1 while a client can not read a partition on; the offset and the client's words say "
+            "1 while a client cannot read a partition on; the offset and the client's words say "
             "from where and why.",
             labels=self.LABELS,
         )

@@ -67,9 +67,9 @@ class PartitionReader:
     ) -> None:
         """`start`: first offset by partition. `isolation`: read_committed or read_uncommitted.
 
-        For one that ends at a known end, `extra` is TO_AN_END. With `errors` a partition that can
-        not be read on is noted there and the others go on; without, `read` raises Exit. `passed`:
-        batches that two persons passed over.
+        For one that ends at a known end, `extra` is TO_AN_END. With `errors` a partition that
+        cannot be read on is noted there and the others go on; without, `read` raises Exit.
+        `passed`: batches that two persons passed over.
         """
         self._passed = passed or {}
         self._topic = topic

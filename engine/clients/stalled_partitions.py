@@ -58,7 +58,7 @@ class StallDetector:
     """Whether a consumer is given what is on the log: its positions are compared with what another
     client says, now and then, never waited for.
 
-    Each partition is judged by itself, unless it is paused or the client has said why it can not
+    Each partition is judged by itself, unless it is paused or the client has said why it cannot
     read it: whatever happens to the others, records that lie before it must come.
     """
 
@@ -105,7 +105,7 @@ class StallDetector:
         explained: Container[TopicPartition] = (),
     ) -> float:
         """The seconds for which some partition has stood. `positions` as in Standing; `idle`: those
-        with nothing under way; `explained`: those of which the client has said why it can not read
+        with nothing under way; `explained`: those of which the client has said why it cannot read
         them.
 
         Raises ConsumerLost when a partition was not given a record for NOT_FETCHING_S (in a

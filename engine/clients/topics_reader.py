@@ -40,7 +40,7 @@ class TopicsReader:
         errors: ReaderErrors,
     ) -> None:
         """`start`: first offset by place; `queued_kb` bounds what is fetched ahead. A partition
-        that can not be read on is noted in `errors`; the others go on."""
+        that cannot be read on is noted in `errors`; the others go on."""
         self._config = {
             **connection,
             **READING,

@@ -334,7 +334,7 @@ class AssignmentSetup:
         journal: Watermarks,
         keep_alive: Callable[[], bool],
     ) -> None:
-        """Fold these anew from the whole journal, read once for all of them. A history that can not
+        """Fold these anew from the whole journal, read once for all of them. A history that cannot
         be folded leaves its key as it is: the application parks it at its next input.
 
         Raises Interrupted.
@@ -350,7 +350,7 @@ class AssignmentSetup:
             try:
                 packed = self._app.rebuild(states.number, key, histories[key.encode()])
             except ValueError as error:
-                sentence = f"state of {key} differs, and its history can not be folded: {error}"
+                sentence = f"state of {key} differs, and its history cannot be folded: {error}"
             else:
                 if packed is None:
                     sentence = f"state of {key} differs, and the journal has no event of it"

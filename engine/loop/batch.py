@@ -109,7 +109,7 @@ class BatchRun:
         self.next_offsets: dict[TopicPartition, int] = {}
 
     def decide(self, records: Sequence[InputRecord], refused: BaseException | None = None) -> None:
-        """Decide every record. With `refused` (one record that can not be produced) on_defect is
+        """Decide every record. With `refused` (one record that cannot be produced) on_defect is
         asked instead.
 
         A record that waits for a dependency, and all that follow it in its partition, go to `held`.

@@ -54,7 +54,7 @@ class GroupConsumer:
         clock: Clock,
         errors: PartitionErrors,
     ) -> None:
-        """`errors` of the process, for partitions that can not be read on."""
+        """`errors` of the process, for partitions that cannot be read on."""
         self._settings = settings
         self.errors = errors.of(f"npp-{application}")
         self._clock = clock

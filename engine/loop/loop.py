@@ -57,7 +57,7 @@ _log = logging.getLogger(__name__)
 
 class Loop:
     """One instance of one application. `run` returns after `request_stop`; raises Exit for what it
-    can not cure."""
+    cannot cure."""
 
     def __init__(
         self,
@@ -380,7 +380,7 @@ class Loop:
 
     def _balance(self, backlog: bool) -> None:
         """While answers and operators' commands are unread, command partitions are paused. What
-        can not be read now holds up its own partition only."""
+        cannot be read now holds up its own partition only."""
         blocked, errors, positions = self._blocked, self._consumer.errors, self._positions
         if blocked or errors:
             positions = {

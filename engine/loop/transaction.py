@@ -315,7 +315,7 @@ class TransactionalProducer:
         offset, partition, topic = message.offset(), message.partition(), message.topic()
         if error is not None or offset is None or partition is None or topic is None:
             self._refusal = None if error is None else error.str()
-            return  # the transaction can not commit any more; commit says so
+            return  # the transaction cannot commit any more; commit says so
         kind, at_ms = message.timestamp()
         if kind == TIMESTAMP_LOG_APPEND_TIME:
             self.log_append_ms = at_ms

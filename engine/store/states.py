@@ -50,7 +50,7 @@ class PartitionStates:
         self.written_at_ms = meta.written_at_ms if meta else 0
 
     def load_open(self) -> None:
-        """Read from disk what was not at rest. Raises ValueError for states that can not be
+        """Read from disk what was not at rest. Raises ValueError for states that cannot be
         read."""
         hints = self._app.packed_hints
         for key, packed in self._store.open_states():

@@ -36,7 +36,7 @@ class LookaheadReader:
         observe: Callable[[LogRecord], None],
         errors: ReaderErrors,
     ) -> None:
-        """`errors`: for partitions that can not be read on; they never are fresh then."""
+        """`errors`: for partitions that cannot be read on; they never are fresh then."""
         self._errors = errors
         self._connection = connection
         self._topic = topic

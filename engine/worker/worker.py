@@ -101,7 +101,7 @@ class Worker:
 
     def run(self) -> None:
         """Serve until asked to stop; then wait for what is under way, commit and leave the
-        group. Raises Exit for what it can not cure."""
+        group. Raises Exit for what it cannot cure."""
         self._control.start()
         if self._lookahead is not None:
             self._lookahead.start()

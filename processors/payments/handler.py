@@ -162,7 +162,7 @@ class PaymentsApplication:
     def on_defect(self, batch: Batch, record: InputRecord, error: BaseException) -> None:
         """Park the payment: its history says so, this input and each later one go to quarantine, in
         order. What this input gave and Kafka refused as too large is not given again: then the
-        input goes to quarantine by reference, and parks nothing when it can not be read.
+        input goes to quarantine by reference, and parks nothing when it cannot be read.
         """
         detail = f"{type(error).__name__}: {error}"
         refused = isinstance(error, EngineError)

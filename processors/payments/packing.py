@@ -50,7 +50,7 @@ class Packing:
         try:
             record = self._codec.decode(self._state, packed, None)
         except Undecodable as error:
-            raise ValueError(f"a lifecycle record that can not be read: {error.reason}") from error
+            raise ValueError(f"a lifecycle record that cannot be read: {error.reason}") from error
         except RegistryDown as error:
             raise DependencyDown(str(error)) from error
         if type(record) is not PaymentLifecycle:
@@ -70,7 +70,7 @@ class Packing:
         get_packed: Callable[[str], bytes | None],
     ) -> list[str]:
         """Payments whose last event in the journal's tail is not the head that the restored state
-        names, or whose state can not be read.
+        names, or whose state cannot be read.
         """
         last: dict[str, bytes] = {}
         for _, key, value in records:
@@ -90,7 +90,7 @@ class Packing:
 
     def folded(self, history: Sequence[bytes]) -> bytes | None:
         """The lifecycle record folded from the whole history of one payment. Raises ValueError for
-        an event that can not be read or does not follow.
+        an event that cannot be read or does not follow.
         """
         payment: Payment | None = None
         head = ZERO_HASH

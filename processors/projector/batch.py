@@ -1,6 +1,6 @@
 """One reading of all topics as one batch of the read model. Pure but for the codec's registry.
 
-What can not be read is skipped and counted, except in the journal: there it would be a gap.
+What cannot be read is skipped and counted, except in the journal: there it would be a gap.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Projection:
             event = self._codec.decode(t.EVENTS, raw, at.headers)
         except Undecodable as error:
             raise CorruptHistory(
-                f"journal partition {partition} offset {at.offset} can not be read: {error.reason}"
+                f"journal partition {partition} offset {at.offset} cannot be read: {error.reason}"
             ) from error
         if type(event) not in _EVENTS:
             raise CorruptHistory(

@@ -74,7 +74,7 @@ class Rebuild:
     def run(self) -> Rebuilt:
         """Build, switch, and drop what was before.
 
-        Raises Exit when the log can not be read or does not move; ReadModelDown, CorruptHistory,
+        Raises Exit when the log cannot be read or does not move; ReadModelDown, CorruptHistory,
         Contradiction.
         """
         began_s = self._clock.monotonic_s()

@@ -139,7 +139,7 @@ def _two_persons(request: records.RedriveRequested | None, actor: str) -> str | 
     if request is None:
         return "nobody asked for it"
     if same_person(request.actor, actor):
-        return "the person who asked can not confirm: a second person has to"
+        return "the person who asked cannot confirm: a second person has to"
     return None
 
 
@@ -200,7 +200,7 @@ def quarantine_row(at: LogRecord) -> rows.QuarantineRow:
     except ValueError as error:
         why = quarantine.Quarantined(
             reason=quarantine.UNDECODABLE,
-            detail=f"its own headers can not be read: {error}",
+            detail=f"its own headers cannot be read: {error}",
             topic="",
             partition=-1,
             offset=-1,

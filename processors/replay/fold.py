@@ -138,7 +138,7 @@ def compare_lifecycle(
         record = codec.decode(LIFECYCLE, history.lifecycle.value, history.lifecycle.headers)
         snapshot = payment_state.unpack(record.snapshot)
     except (Undecodable, ValueError) as error:
-        why = f"the lifecycle record can not be read: {type(error).__name__}"
+        why = f"the lifecycle record cannot be read: {type(error).__name__}"
         return failure(LIFECYCLE_UNREADABLE, why, last), None
     if record.sequence > last:
         why = f"it has sequence {record.sequence}, the journal ends at {last}"

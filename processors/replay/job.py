@@ -59,7 +59,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def verify(log: ReplayLog, settings: Settings, clock: Clock | None = None) -> Report:
-    """Prove the log. Raises Exit when it can not be read; what is wrong is in the report."""
+    """Prove the log. Raises Exit when it cannot be read; what is wrong is in the report."""
     clock = clock or SystemClock()
     report = Report(settings.payment, settings.limit.sentence())
     started_s = clock.monotonic_s()

@@ -48,7 +48,7 @@ OUTCOME_FIELDS: Final = (
 
 
 class NotCheckable(Exception):
-    """This payment can not be decided again here; the words say why."""
+    """This payment cannot be decided again here; the words say why."""
 
 
 class SourceMap(msgspec.Struct, frozen=True):
@@ -301,7 +301,7 @@ class PaymentRedecider:
         try:
             command = environment.codec.decode(topic, entry.value, entry.headers)
         except Undecodable as error:
-            return f"its input can not be read: {error.reason}"
+            return f"its input cannot be read: {error.reason}"
         context = Context(
             now_ms=decided_at,
             cause=Cause(

@@ -1,7 +1,7 @@
 """`npp run verifier`: checks the chain of everything new on the journal, then signs checkpoints.
 
 It has its own key, its own heads and one transactional id for the whole journal: a second verifier
-takes over and the first ends, so two can not fork the checkpoints. A problem is a STOP, a metric
+takes over and the first ends, so two cannot fork the checkpoints. A problem is a STOP, a metric
 and a critical log line; it goes on verifying, and never signs past a problem.
 """
 

@@ -86,7 +86,7 @@ class Session:
                 yield cursor
                 cursor.execute("COMMIT")
             except BaseException:
-                # A broken connection has undone it already and can not be told to.
+                # A broken connection has undone it already and cannot be told to.
                 with suppress(self._error):
                     cursor.execute("ROLLBACK")
                 raise

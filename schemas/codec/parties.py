@@ -28,7 +28,7 @@ def seal(parties: Parties) -> Sealed:
 
 
 def open_parties(sealed: Sealed) -> Parties:
-    """The details in `sealed`. Raises ValueError, without content, when they can not be read."""
+    """The details in `sealed`. Raises ValueError, without content, when they cannot be read."""
     if sealed.scheme != SCHEME or sealed.key_id is not None:
         raise ValueError("party details sealed by an unknown scheme")
     try:

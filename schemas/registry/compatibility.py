@@ -27,7 +27,7 @@ def problems(level: str, newer: Json, older: Iterable[Json]) -> Iterator[str]:
 
 
 def unreadable(reader: Json, writer: Json) -> Iterator[str]:
-    """Why data of schema `writer` can not be read with schema `reader`; nothing when it can."""
+    """Why data of schema `writer` cannot be read with schema `reader`; nothing when it can."""
     return _Pair(_named(reader), _named(writer)).differences(reader, writer, "", 0)
 
 

@@ -105,7 +105,7 @@ class ForeignReader:
                 return decoder_of(record, version, self._filling)
         walk.check_schema(schema)
         for _ in unreadable(definitions.current(record), schema):
-            raise Undecodable("a schema that can not be read as ours")
+            raise Undecodable("a schema that cannot be read as ours")
         try:
             return resolving_decoder(RECORD_BY_NAME[record], schema)
         except fastavro.schema.SchemaParseException:

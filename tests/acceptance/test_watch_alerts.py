@@ -100,7 +100,7 @@ def test_a_shortened_retention_raises_an_alert_by_itself(house: House) -> None:
 
 
 def test_a_transaction_that_stays_open_raises_an_alert_by_itself(house: House) -> None:
-    """JOB-03: what the shipped alert looks at grows while the journal can not be read on, and goes
+    """JOB-03: what the shipped alert looks at grows while the journal cannot be read on, and goes
     back when the transaction has ended."""
     rule = alert("TransactionHangs")
     house.soon(lambda: measured(house, "verifier", rule["expr"]) == 0)

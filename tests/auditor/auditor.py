@@ -46,7 +46,7 @@ class Case:
         return self.evidence.records.get(name, [])
 
     def decoded(self, name: str, invariant: str) -> list[tuple[Record, str, dict[str, Any]]]:
-        """Records of a topic that the product wrote; one that can not be read is a violation.
+        """Records of a topic that the product wrote; one that cannot be read is a violation.
 
         Only the compacted topic may take a record back: then there is no name and no field.
         """

@@ -134,7 +134,7 @@ class HouseClock(SystemClock):
 
 
 class DriverControl:
-    """The driver's own fold. `gone`: it can not be read."""
+    """The driver's own fold. `gone`: it cannot be read."""
 
     def __init__(self, control: Control) -> None:
         self._control = control

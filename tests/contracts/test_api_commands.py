@@ -196,7 +196,7 @@ def test_a_text_that_is_too_long_is_refused_with_its_limit(
 
 
 def test_an_unknown_payment_is_not_found(house: ApiHouse) -> None:
-    """API-02: by the engine for an id that could be, at the edge for one that can not."""
+    """API-02: by the engine for an id that could be, at the edge for one that cannot."""
     unknown = house.act("olga", "pi_" + "a" * 26, "retry", RETRY)
     assert problem(unknown) == (404, "PAYMENT_NOT_FOUND", "PAYMENT_NOT_FOUND")
     assert len(house.written(topology.OPERATOR_COMMANDS)) == 1

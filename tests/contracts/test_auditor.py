@@ -442,7 +442,7 @@ def test_two_settled_references_are_allowed_only_where_a_person_took_the_risk(
 
 
 def test_an_unknown_schema_is_no_reason_to_look_away(forger: Forger) -> None:
-    """A journal record that can not be read is a violation, not a gap in the judgement."""
+    """A journal record that cannot be read is a violation, not a gap in the judgement."""
     record = forger.evidence.records[EVENTS][3]
     out = io.BytesIO()
     fastavro.schemaless_writer(out, {"type": "string"}, "x")

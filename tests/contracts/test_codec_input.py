@@ -280,7 +280,7 @@ def test_a_count_of_items_that_the_value_can_not_hold_allocates_nothing() -> Non
         ({"fields": [{"name": "a"}]}, "none"),
         ({"fields": ["a"]}, "none"),
         ({"fields": None}, "none"),
-        ({"fields": []}, "can not be read as ours"),
+        ({"fields": []}, "cannot be read as ours"),
         ({"name": "CreatePaymentX"}, "does not belong"),
         ({"namespace": "else.where"}, "does not belong"),
         ({"name": "CancelPayment"}, "does not belong"),

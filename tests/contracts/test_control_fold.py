@@ -141,7 +141,7 @@ def test_nobody_else_says_what_was_found(records: tuple[object, ...]) -> None:
     assert folded(*records).found == frozenset()
 
 
-BATCH = RecoverRequested("rec_2", (4,), "it can not be unpacked", 1, "ann", "t", 7, 9)
+BATCH = RecoverRequested("rec_2", (4,), "it cannot be unpacked", 1, "ann", "t", 7, 9)
 YES = RecoverConfirmed("rec_2", 50, "bob")
 
 

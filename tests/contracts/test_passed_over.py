@@ -20,7 +20,7 @@ from tests.contracts.projection_house import START_MS, feed_of, log_of, model_in
 
 PART = 2
 PLACE = (t.OPERATOR_COMMANDS, PART)
-ASKED = RecoverRequested("rec_1", (PART,), "it can not be unpacked", 1, "ann", PLACE[0], 20, 22)
+ASKED = RecoverRequested("rec_1", (PART,), "it cannot be unpacked", 1, "ann", PLACE[0], 20, 22)
 AGREED = RecoverConfirmed("rec_1", 50, "bob")
 PASSED: Passed = {PLACE: ((20, 22),)}
 

@@ -235,8 +235,8 @@ def test_a_changed_byte_a_missing_event_and_rubbish_in_the_journal_halt(
         ("bytes", broken(events, 0, value=flipped), "the event before it hashes to"),
         ("gap", events[:1] + events[2:], "it names"),
         ("twice", [*events[:2], *events[1:]], "it names"),
-        ("rubbish", broken(events, 1, value=b"\x00rubbish"), "can not be read"),
-        ("nothing", broken(events, 1, value=None), "can not be read"),
+        ("rubbish", broken(events, 1, value=b"\x00rubbish"), "cannot be read"),
+        ("nothing", broken(events, 1, value=None), "cannot be read"),
     ):
         model = model_in(tmp_path / name)
         said = halts(log, one, model, clock)

@@ -379,7 +379,7 @@ def test_a_rebuild_that_meets_a_broken_journal_leaves_everything_as_it_was(
     project(source_of(log), model, world.codec, clock)
     before = model.current()
     bad = [msgspec.structs.replace(r, value=b"x") if r.topic == t.EVENTS else r for r in log]
-    with pytest.raises(Exception, match="can not be read"):
+    with pytest.raises(Exception, match="cannot be read"):
         rebuild_of(source_of(bad), model, world).run()
     assert model.current() == before
     assert model.generations() == [before]

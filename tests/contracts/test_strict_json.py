@@ -56,7 +56,7 @@ def test_a_value_of_another_form_is_the_same_error_and_names_the_place() -> None
 
 
 def test_a_named_key_is_bounded_and_inert() -> None:
-    """Finding 19: what is said of a key can not fill a log or move a terminal's cursor."""
+    """Finding 19: what is said of a key cannot fill a log or move a terminal's cursor."""
     name = "\\u001b[2J" + "k" * 5_000
     with pytest.raises(UnreadableJson) as error:
         read_json(b'{"' + name.encode() + b'": 1, "' + name.encode() + b'": 1}')
@@ -79,14 +79,14 @@ OTHERWISE = {
     "core/rules.py": "prepares its types; what it reads is YAML that comes with the code",
     "schemas/definitions.py": "our own .avsc files, which come with the code",
     "api/edge/bodies.py": "request bodies: as strict, and names the field in the answer",
-    "api/auth/keys.py": "a key set: one member that can not be read must not hide the others",
+    "api/auth/keys.py": "a key set: one member that cannot be read must not hide the others",
     "api/auth/local.py": "the demo issuer's own key file",
     "api/evidence/routes.py": "a pack that was just made",
-    "api/queues/views.py": "what we wrote ourselves; shown as text when it can not be read",
+    "api/queues/views.py": "what we wrote ourselves; shown as text when it cannot be read",
     "readmodel/cursors.py": "any failure is a broken cursor",
     "evidence/verify_evidence.py": "stands alone; as strict, and asks for the canonical text",
     "evidence/pack_pdf.py": "a pack that was just made, or verified",
-    "app/cli/api_client.py": "our own API's answers; what can not be read is no answer",
+    "app/cli/api_client.py": "our own API's answers; what cannot be read is no answer",
     "app/demo/stage.py": "lines of our own processes",
 }
 

@@ -1,4 +1,4 @@
-"""Partitions that a client can not read on: named, counted, tried again, and never a reason to
+"""Partitions that a client cannot read on: named, counted, tried again, and never a reason to
 replace the client (engine.md)."""
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def test_an_error_is_shown_until_the_partition_is_read_on(
     for _ in range(int(2 * LOG_EVERY_S)):
         errors.note(BROKEN)
         clock.sleep(1.0)
-    assert caplog.text.count("npp-payments can not read on: t partition 4 at offset 7") == 2
+    assert caplog.text.count("npp-payments cannot read on: t partition 4 at offset 7") == 2
     assert shown() == 1.0
     assert process.first() == f"npp-payments: {BROKEN}"
     assert P4 in errors
@@ -137,7 +137,7 @@ def test_the_next_bad_batch_of_a_partition_is_a_new_one(
     errors = PartitionErrors(clock).of("r")
     errors.note(BROKEN)
     errors.note(BROKEN._replace(offset=9))
-    assert caplog.text.count("can not read on") == 2
+    assert caplog.text.count("cannot read on") == 2
     assert [each.offset for each in errors.all()] == [9]
 
 
@@ -263,7 +263,7 @@ class Consumer(Pausing):
 
 
 def test_a_reader_that_ends_fails_at_once_and_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replay, recovery, restore: what they have to read can not be read, and waiting helps
+    """Replay, recovery, restore: what they have to read cannot be read, and waiting helps
     nothing. What stands before it is given."""
     monkeypatch.setattr(engine.clients.reader, "Consumer", Consumer)
     reader = PartitionReader({}, "t", {4: 6, 5: 0})

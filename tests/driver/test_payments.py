@@ -326,7 +326,7 @@ def test_a_defect_parks_the_payments_it_meets(world: World) -> None:
 
 
 def broken_rules(world: World) -> Rules:
-    """Rules whose windows and tables can not be read: whatever needs them raises."""
+    """Rules whose windows and tables cannot be read: whatever needs them raises."""
     return msgspec.structs.replace(world.rules, windows=None)
 
 

@@ -73,13 +73,13 @@ def test_the_loop_names_a_batch_that_it_can_not_unpack_and_decides_everything_el
     toy.wait_for(len(KEYS))
     where = spoil(toy)
     toy.send(len(KEYS))
-    toy.until(lambda: f"can not read on: {where}" in toy.log(), "it is named")
+    toy.until(lambda: f"cannot read on: {where}" in toy.log(), "it is named")
     toy.wait_for(len(KEYS) + len(THERE))
     time.sleep(standing.NOT_FETCHING_S + 4 * standing.LOOK_EVERY_S)
     toy.send(len(KEYS), topic=ANSWERS)
     toy.wait_for(len(KEYS) + len(THERE) + len(KEYS))
     assert "is replaced" not in toy.log()
-    assert toy.log().count("can not read on") == 1
+    assert toy.log().count("cannot read on") == 1
     process.terminate()
     assert process.wait(30) == 0
     counted = {line["key"].encode() for line in toy.lines() if f"{ADD[3:]}/" in line["cause"]}

@@ -95,7 +95,7 @@ def _request(cluster: Cluster, control: Control, stop_id: str, operator: str, re
     refusal = "no replay has passed yet" if proof is None else control.proof_refusal(stop_id, proof)
     if proof is None or refusal is not None:
         raise Problem(
-            f"{stop_id} can not be resumed: {refusal}.",
+            f"{stop_id} cannot be resumed: {refusal}.",
             means="A stop ends only after the history has been proven since it began.",
             do="`npp replay verify --publish`, then ask again.",
         )

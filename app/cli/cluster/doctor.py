@@ -70,7 +70,7 @@ def _code(findings: list[Finding]) -> ExitCode:
 def _checked(
     check: Callable[[Environment], Iterator[Finding]], environment: Environment
 ) -> list[Finding]:
-    """A check that can not be made has failed."""
+    """A check that cannot be made has failed."""
     name = check.__name__.removeprefix("check_")
     try:
         return list(check(environment))
@@ -165,7 +165,7 @@ def check_control(environment: Environment) -> Iterator[Finding]:
     else:
         yield Finding("control", "ok", f"rule set {number} is in force")
     if control.unreadable:
-        yield Finding("control", "warning", f"{control.unreadable} records can not be read")
+        yield Finding("control", "warning", f"{control.unreadable} records cannot be read")
     for stop in control.stops():
         yield Finding(
             "control", "failed", f"stopped by {stop.actor}: {stop.reason} ({stop.stop_id})",

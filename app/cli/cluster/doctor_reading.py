@@ -64,7 +64,7 @@ def check_reading(environment: Environment) -> Iterator[Finding]:
     for _, error in sorted(bad.items()):
         yield Finding(
             "reading", "failed", f"{error}. What stands behind it is not read",
-            "docs/runbook.md, A batch that can not be read",
+            "docs/runbook.md, A batch that cannot be read",
         )  # fmt: skip
     if not bad and not problems:
         yield Finding("reading", "ok", "what each reader reads next can be read")

@@ -40,7 +40,7 @@ def request(cluster: Cluster, operator: str, place: str, reason: str) -> None:
     cluster.publish_control(
         RecoverRequested(request_id, (number,), reason, now, operator, topic, first, last)
     )
-    console().print(f"{topic} partition {number}: offsets {first} to {last} can not be read.")
+    console().print(f"{topic} partition {number}: offsets {first} to {last} cannot be read.")
     console().print(f"{group} is to go on at {last + 1}. Find out first what is in the batch.")
     console().print(f"{request_id}: requested. A second person: --confirm {request_id} --as …")
 
@@ -54,14 +54,14 @@ def confirm(cluster: Cluster, operator: str, asked: RecoverRequested) -> None:
     if admin.members(group):
         raise Problem(
             f"Members of {group} are running.",
-            means="Offsets of a group with members can not be set.",
+            means="Offsets of a group with members cannot be set.",
             do="End every process of it, wait for their session to end, confirm again.",
         )
     found = _bad_batch(cluster, topic, number, asked.first_offset)
     if found != batch:
         raise Problem(
             f"{asked.request_id} names offsets {batch[0]} to {batch[1]}; those from {found[0]} to "
-            f"{found[1]} can not be read.",
+            f"{found[1]} cannot be read.",
             do="Ask again.",
         )
     at = _committed(cluster, group, topic, number)

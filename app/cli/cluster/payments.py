@@ -150,7 +150,7 @@ def _publish_line(cluster: Cluster, line: Line) -> str:
         partition = partition_of(payment_id.encode(), cluster.partitions(topic))
         cluster.publish(topic, partition, payment_id, command)
     except ValueError as error:
-        raise usage(f"This payment can not be written: {error}") from error
+        raise usage(f"This payment cannot be written: {error}") from error
     return payment_id
 
 
@@ -181,7 +181,7 @@ def _bytes_of(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise usage(f"{file} can not be read: {error.strerror}") from error
+        raise usage(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _snake(party: dict[str, Any]) -> dict[str, Any]:

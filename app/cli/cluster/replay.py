@@ -194,7 +194,7 @@ def keyring_of(file: Path) -> Keyring | None:
     try:
         return read_keyring(file)
     except KeyFileError as error:
-        raise Problem(f"The keyring can not be used: {error}") from error
+        raise Problem(f"The keyring cannot be used: {error}") from error
 
 
 def publish_proof(cluster: Cluster, report: Report, actor: str) -> None:

@@ -260,7 +260,7 @@ def _read(file: Path, bytes_max: int) -> bytes:
         with file.open("rb") as opened:
             content = opened.read(bytes_max + 1)
     except OSError as error:
-        raise usage(f"{file} can not be read: {error.strerror}") from error
+        raise usage(f"{file} cannot be read: {error.strerror}") from error
     if len(content) > bytes_max:
         raise usage(f"{file} has more than {bytes_max} bytes.")
     return content
@@ -274,5 +274,5 @@ def _write(content: bytes, name: str) -> str:
     try:
         Path(name).write_bytes(content)
     except OSError as error:
-        raise usage(f"{name} can not be written: {error.strerror}") from error
+        raise usage(f"{name} cannot be written: {error.strerror}") from error
     return name

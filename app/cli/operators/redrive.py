@@ -106,7 +106,7 @@ def redrive(
     else:
         asked = _requested(cluster, confirm)
         if same_person(asked.actor, operator):
-            raise Problem("The person who asked can not confirm: a second person has to.")
+            raise Problem("The person who asked cannot confirm: a second person has to.")
         cluster.publish_control(RedriveConfirmed(confirm, now, operator))
         console().print(f"{confirm}: confirmed; `npp tail control` shows RedriveDone")
     cluster.close()
