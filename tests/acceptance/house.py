@@ -22,8 +22,8 @@ from app.demo.options import Options
 from app.demo.programs import API, SUBMITTER_CLIENT, SUBMITTER_SOURCE
 from app.demo.stage import Stage
 from core.values import external_ref, payment_intent_id
+from tests.rooms import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 WAIT_SECONDS = 60.0  # of whatever comes about by itself, on a loaded machine
 LOOK_SECONDS = 0.05
 NPP_SECONDS_MAX = 60.0

@@ -6,7 +6,6 @@ the ledgers that the simulators would keep.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -30,12 +29,13 @@ from schemas.registry import setup as schema_setup
 from schemas.registry.client import StaticRegistry
 from tests.auditor import Evidence, Record
 from tests.auditor.wire import sha256
+from tests.rooms import ROOT
 
 PARTITIONS = 6
 CLUSTER = "cluster-of-the-test"
 SOURCE = "mobile-app"
 AMOUNT = 5_000
-RULES = Path(__file__).parents[2] / "core" / "rules" / "1.yaml"
+RULES = ROOT / "core" / "rules" / "1.yaml"
 WORK = (
     t.OUTCOMES, t.QUARANTINE, t.RAIL_SUBMISSIONS, t.DEPOSITS_REQUESTS, t.RESOLVE_REQUESTS,
     t.NOTIFICATIONS,

@@ -23,8 +23,9 @@ from readmodel.ports import AuditFilter, Page, PaymentFilter, Writer
 from schemas import topology as t
 from schemas.codec import Codec
 from tests.contracts.clean_history import AMOUNT, PARTITIONS, Outside
+from tests.rooms import ROOT
 
-RULES_FILE = Path(__file__).parents[2] / "core" / "rules" / "1.yaml"
+RULES_FILE = ROOT / "core" / "rules" / "1.yaml"
 START_MS = 1_700_000_000_000
 STEPS_MAX = 100_000
 

@@ -26,9 +26,10 @@ from processors.rail.webhook import BODY_BYTES_MAX, RailWebhook
 from schemas import topology
 from tests.contracts.adapter_house import CLOCK, PARTIES, payment, serving, submit, wait_for
 from tests.driver.rail_house import CODEC, NOW_MS, MemoryLog
+from tests.rooms import ROOT
 
 REF = external_ref(payment(1), 1)
-RULES = sorted((Path(__file__).parents[2] / "core" / "rules").glob("*.yaml"))
+RULES = sorted((ROOT / "core" / "rules").glob("*.yaml"))
 
 
 class BrokenLog(MemoryLog):

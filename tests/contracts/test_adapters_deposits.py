@@ -29,12 +29,13 @@ from gateways.deposits.simulator import DepositsSimulator
 from gateways.ports import FundsAnswer
 from gateways.simulator import Journal
 from tests.contracts.adapter_house import PARTIES, funds, payment, serving
+from tests.rooms import ROOT
 
 NOW_MS = 1_780_000_000_000
 NOT_AFTER = NOW_MS + 600_000
 FINAL_AT = NOT_AFTER + ports.NEVER_HELD_MARGIN_MS
 AMOUNT = 12_345
-PAGE = Path(__file__).parents[2] / "docs" / "deposits-gateway.md"
+PAGE = ROOT / "docs" / "deposits-gateway.md"
 
 
 def hold(number: int, *, not_after: int | None = NOT_AFTER) -> DepositsRequest:

@@ -14,6 +14,7 @@ import pytest
 
 from app.platform.children import free_ports
 from tests.contracts.api_house import ApiHouse
+from tests.rooms import ROOT
 
 START_S_MAX = 120.0
 END_S_MAX = 30.0
@@ -41,7 +42,7 @@ def test_sigterm_ends_open_streams_and_the_process_with_0(tmp_path: Path) -> Non
     (port,) = free_ports(1)
     child = subprocess.Popen(
         [sys.executable, "-m", __name__, str(tmp_path), str(port)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     try:
         until = time.monotonic() + START_S_MAX

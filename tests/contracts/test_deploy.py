@@ -20,8 +20,8 @@ from app.wiring.adapters import KINDS
 from app.wiring.api import clients
 from readmodel.model import POSTGRES
 from schemas import catalogue
+from tests.rooms import ROOT
 
-ROOT: Final = Path(__file__).parents[2]
 DEPLOY: Final = ROOT / "deploy"
 COMPOSE_TEXT: Final = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
 COMPOSE: Final[dict[str, Any]] = yaml.safe_load(COMPOSE_TEXT)

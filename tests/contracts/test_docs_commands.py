@@ -14,8 +14,8 @@ import typer
 from app.cli.npp import app
 from app.settings import Settings
 from core import refusals
+from tests.rooms import ROOT
 
-ROOT: Final = Path(__file__).parents[2]
 TOP: Final = ("README", "ARCHITECTURE", "CONTRIBUTING", "SECURITY", "CHANGELOG")
 PAGES: Final = (
     *(ROOT / f"{name}.md" for name in TOP),

@@ -14,6 +14,7 @@ import pytest
 
 from evidence.pack_pdf import flat, pdf_of
 from tests.contracts.evidence_house import House
+from tests.rooms import ROOT
 
 NAMES = "Đặng Thị Ωμέγα Привет Ěščřžý"
 HAN, KANA, HANGUL = "王小明", "さくらカタカナ東京", "김민수"
@@ -106,7 +107,7 @@ def test_the_same_json_gives_the_same_pdf_in_another_process(house: House, tmp_p
     for seed in ("1", "2"):
         answer = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path / "pack.json")],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert answer.stdout.strip() == f"{{'{digest}'}}"

@@ -22,8 +22,8 @@ from app.platform.children import end_child, free_ports, start_child, tail_of
 from app.platform.fetch import Artifact, FetchError, parse_lock
 from app.platform.java import JavaMissingError, find_java, java_major
 from engine.clock import HeldClock
+from tests.rooms import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 CONTENT = b"a jar, as far as this test goes"
 
 

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -23,8 +22,8 @@ from processors.verifier.hanging_transactions import HangingMetrics
 from processors.verifier.process import VerifierMetrics
 from processors.verifier.retention import RetentionMetrics
 from readmodel.minutes import LEAST_COUNT
+from tests.rooms import ROOT
 
-ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = ROOT / "deploy" / "prometheus" / "rules"
 RULES: Final[dict[str, Any]] = yaml.safe_load((FOLDER / "npp.yml").read_text(encoding="utf-8"))
 ALERTS: Final = {rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"]}

@@ -24,8 +24,9 @@ from readmodel.database import store
 from readmodel.model import default_url, open_model
 from readmodel.ports import ReadModelDown
 from tests.contracts.readmodel_house import JOURNAL, NOW_MS, moved, payment
+from tests.rooms import ROOT
 
-READER_SQL = Path(__file__).parents[2].joinpath("deploy/read-model/reader.sql").read_text("utf-8")
+READER_SQL = ROOT.joinpath("deploy/read-model/reader.sql").read_text("utf-8")
 WRITES = (
     "DELETE FROM payments",
     "UPDATE offsets SET next = 0",

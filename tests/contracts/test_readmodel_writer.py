@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -32,8 +31,7 @@ from tests.contracts.readmodel_house import (
     payment,
     quarantined,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.rooms import ROOT
 
 
 def full_batch() -> rows.Batch:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from app.settings import load
@@ -13,6 +11,7 @@ from engine.clients.producing import MESSAGE_BYTES_MAX, producing
 from engine.clients.reader import READING
 from processors.payments import handler as payments
 from schemas import catalogue, topology
+from tests.rooms import ROOT
 
 NAMES = {value for value in vars(topology).values() if str(value).startswith("npp.")}
 
@@ -87,5 +86,5 @@ def test_every_upstream_system_has_a_quota_and_the_shipped_list_says_so() -> Non
     limited = {n for n, p in topics.principals.items() if p.producer_bytes_per_second is not None}
 
     assert upstream <= limited
-    shipped = Path(__file__).parents[2] / "deploy" / "quotas.txt"
+    shipped = ROOT / "deploy" / "quotas.txt"
     assert shipped.read_text(encoding="utf-8").splitlines() == quota_lines(topics)

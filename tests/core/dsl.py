@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any, Self
 
 from core.decider import Accepted, Context, Decision, Duplicate, NoEffect, Refusal, Unmatched
@@ -21,8 +20,9 @@ from core.payment.state import Payment, money_outcome, pack, unpack
 from core.refusals import Quiet, Rule
 from core.rules import Rules, parse
 from core.values import Parties, Party, Sealed, external_ref, funds_ref, payment_intent_id
+from tests.rooms import ROOT
 
-RULES_FOLDER = Path(__file__).parents[2] / "core" / "rules"
+RULES_FOLDER = ROOT / "core" / "rules"
 SOURCE, KEY = "mobile-app", "key-0001"
 ID = payment_intent_id(SOURCE, KEY)
 REF, REF2 = external_ref(ID, 1), external_ref(ID, 2)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,8 +21,9 @@ from core.payment.decide import decide
 from core.payment.evolve import evolve
 from core.rules import parse
 from core.values import Parties, Party, Sealed, external_ref, payment_intent_id
+from tests.rooms import ROOT
 
-RULES_1 = Path(__file__).parents[2] / "core" / "rules" / "1.yaml"
+RULES_1 = ROOT / "core" / "rules" / "1.yaml"
 SOURCE = "mobile-app"
 KEY = "key-0001"
 PAYMENT = payment_intent_id(SOURCE, KEY)

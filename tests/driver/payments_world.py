@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -23,6 +22,7 @@ from schemas import catalogue, topology
 from schemas.codec import Codec
 from schemas.codec.parties import seal
 from schemas.registry.setup import static_codec
+from tests.rooms import ROOT
 
 CLUSTER = "test-cluster"
 PARTITIONS = 3
@@ -35,7 +35,7 @@ PARTIES = seal(
         "Invoice 1042",
     )
 )
-RULES_FILE = Path(__file__).parents[2] / "core" / "rules" / "1.yaml"
+RULES_FILE = ROOT / "core" / "rules" / "1.yaml"
 CODEC: Codec = static_codec()
 
 

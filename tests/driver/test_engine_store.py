@@ -17,8 +17,7 @@ from engine.store.restore import LogTailLost, Watermarks, prepare
 from engine.store.states import OBJECTS_COUNT_MAX, PartitionStates
 from engine.store.store import Change, MemoryPartitionStore, Store, StoreMeta
 from tests.driver.engine_toy import Count, Toy
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.rooms import ROOT
 
 
 def packed(toy: Toy, count: Count) -> bytes:

@@ -20,9 +20,10 @@ from processors.rail.record import SUBMIT_WINDOW_MS_MAX
 from processors.rail.worker import LANES, RANKS, ROOM
 from schemas import topology
 from tests.driver.rail_house import PAYMENT, REFERENCE, House, Instance, Served, polled
+from tests.rooms import ROOT
 
 WAIT_S = 10.0
-RULES = sorted((Path(__file__).parents[2] / "core" / "rules").glob("*.yaml"))
+RULES = sorted((ROOT / "core" / "rules").glob("*.yaml"))
 SECOND = external_ref(PAYMENT, 2)
 HANGS = {"kind": "ENQUIRY", "hang": True, "millis": 1_500}
 

@@ -20,8 +20,8 @@ from engine.partitioner import partition_of
 from engine.records import LogRecord
 from engine.topics import TopicAdmin, TopicSpec
 from tests.driver.engine_toy import ADD, CONTROL, JOURNAL, QUARANTINE, TOPICS, named
+from tests.rooms import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 60.0
 END_S = 30.0
 

@@ -33,8 +33,8 @@ from tests.auditor.evidence import EVENTS
 from tests.auditor.wire import Decoder
 from tests.kafka.processes import HTTP_SECONDS_MAX, Process, answers, get
 from tests.kafka.rest import POLL_SECONDS, Rest, committed_offsets, end_offsets
+from tests.rooms import ROOT
 
-ROOT = Path(__file__).parents[2]
 NPP_SECONDS_MAX = 60.0
 READY_SECONDS_MAX = 60.0
 REST_SECONDS_MAX = 60.0

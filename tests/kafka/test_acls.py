@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -33,6 +32,7 @@ from engine.errors import EngineError, Exit
 from engine.loop.transaction import TransactionalProducer, TransactionSettings
 from engine.topics import TopicAdmin
 from schemas import catalogue
+from tests.rooms import ROOT
 
 TOPICS: Final = catalogue.load()
 NAMES: Final = tuple(topic.name for topic in TOPICS.topics)
@@ -335,5 +335,5 @@ def test_the_shipped_list_is_what_topics_yaml_gives() -> None:
     """`npp topics acls > deploy/acls.txt` makes it again."""
     from app.topic_specs import acl_lines
 
-    shipped = Path(__file__).parents[2] / "deploy" / "acls.txt"
+    shipped = ROOT / "deploy" / "acls.txt"
     assert shipped.read_text(encoding="utf-8").splitlines() == acl_lines(TOPICS)

@@ -24,6 +24,7 @@ from engine.clock import SystemClock
 from engine.partitioner import partition_of
 from schemas import topology
 from tests.kafka.api_house import ACCEPTED, ApiHouse, refusal, until
+from tests.rooms import ROOT
 
 RETRY = {"attemptId": "att_002", "reason": "Resolve approved retry after rail timeout"}
 ELSEWHERE = "/elsewhere"
@@ -31,7 +32,7 @@ QUICK_SECONDS_MAX = 2.0  # of what must not wait for what is away
 HANG_SECONDS_MAX = 60.0
 BACK_SECONDS_MAX = 60.0
 PLAYED_MAX = 3
-RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "rules" / "npp.yml"
+RULES = ROOT / "deploy" / "prometheus" / "rules" / "npp.yml"
 NOT_NOW = {"UNAVAILABLE", "STOPPED"}
 
 

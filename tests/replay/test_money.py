@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -15,6 +14,7 @@ from tests.replay import money_histories as h
 from tests.replay import money_wrong as w
 from tests.replay import story as s
 from tests.replay.story import AMOUNT, Story
+from tests.rooms import ROOT
 
 
 def findings(story: Story, **how: bool) -> list[tuple[str, int]]:
@@ -56,7 +56,7 @@ def test_every_kind_of_finding_has_a_history_that_makes_it_and_a_remedy() -> Non
 
 def test_the_runbook_says_what_every_finding_means() -> None:
     """Issue 10: people who read a finding at night look there."""
-    runbook = (Path(__file__).parents[2] / "docs" / "runbook.md").read_text(encoding="utf-8")
+    runbook = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
     assert [kind for kind in money.TO_DO if kind not in runbook] == []
 
 
