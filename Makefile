@@ -45,7 +45,7 @@ test-release: fetch promtool ## as test, with the full counts; hours
 	@NPP_TEST_RELEASE=1 $(BIN)/python -m tests.floors test
 
 replay-test: fetch ## the runbook's seven replay tests, each by name
-	@$(BIN)/pytest -v -p no:cacheprovider tests/replay/test_npp_replay.py
+	@$(BIN)/pytest -v -p no:cacheprovider tests/processors/replay/test_npp_replay.py
 
 bench: fetch ## speed figures; ARGS="--quick --json"
 	@$(BIN)/python -m bench $(ARGS)

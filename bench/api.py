@@ -37,7 +37,7 @@ Asked = tuple[list[str], list[str], int]  # paths, token, bytes of an answer
 
 def product(folder: str, port: int, ready: Any) -> None:
     """The API over a SQLite read model of real histories."""
-    from tests.contracts.api_house import ApiHouse
+    from tests.api.harness import ApiHouse
 
     house = ApiHouse(Path(folder))
     ids = [house.house.world.settled(f"bench-{number}") for number in range(PAYMENTS)]

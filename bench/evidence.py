@@ -21,7 +21,7 @@ from app.platform.postgres import open_postgres
 from evidence import verify_evidence as verifier
 from evidence.merkle import LeafData
 from evidence.pack import public_keys
-from tests.contracts.evidence_house import House
+from tests.evidence.harness import House
 
 EVENTS: Final = 100
 NEIGHBOURS: Final = 10_000

@@ -21,7 +21,7 @@ import structlog
 from app.platform.broker import Cluster
 from app.platform.postgres import Postgres, open_postgres
 from app.platform.registry import Registry
-from tests.kafka_source import Kafka, open_kafka
+from tests.broker.source import (Kafka, open_kafka)
 
 KAFKA_FLOOR = Path(__file__).with_name("kafka")
 NEEDS_KAFKA = {"kafka", "registry", "fresh_cluster", "fresh_registry"}

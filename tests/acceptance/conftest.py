@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from tests.acceptance.house import House
+from tests.acceptance.harness import House
 
 
 def side(nodeid: str) -> str:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from core.values import external_ref
-from tests.acceptance.house import ACCEPT, SETTLE, SILENT, House, rejects
+from tests.acceptance.harness import (ACCEPT, SETTLE, SILENT, House, rejects)
 
 pytestmark = pytest.mark.kafka
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.values import payment_intent_id
-from tests.acceptance.house import ACCEPT, SETTLE, SILENT, House, rejects
+from tests.acceptance.harness import (ACCEPT, SETTLE, SILENT, House, rejects)
 
 pytestmark = pytest.mark.kafka
 

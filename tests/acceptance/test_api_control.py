@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.house import ACCEPT, SETTLE, SILENT, House
+from tests.acceptance.harness import (ACCEPT, SETTLE, SILENT, House)
 
 pytestmark = pytest.mark.kafka
 

@@ -10,7 +10,7 @@ import pytest
 
 from api.auth.access import ACCESS, ROLES
 from core.values import payment_intent_id
-from tests.acceptance.house import ACCEPT, SETTLE, SILENT, House
+from tests.acceptance.harness import (ACCEPT, SETTLE, SILENT, House)
 
 pytestmark = pytest.mark.kafka
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from evidence import verify_evidence as verifier
-from tests.acceptance.house import ACCEPT, SETTLE, SILENT, House
+from tests.acceptance.harness import (ACCEPT, SETTLE, SILENT, House)
 
 pytestmark = pytest.mark.kafka
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.values import external_ref
-from tests.acceptance.house import ACCEPT, SETTLE, SILENT, House, rejects
+from tests.acceptance.harness import (ACCEPT, SETTLE, SILENT, House, rejects)
 
 pytestmark = pytest.mark.kafka
 

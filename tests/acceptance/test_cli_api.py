@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from app.cli.npp import run_cli
-from tests.acceptance.house import ACCEPT, SETTLE, SILENT, House
+from tests.acceptance.harness import (ACCEPT, SETTLE, SILENT, House)
 
 pytestmark = pytest.mark.kafka
 

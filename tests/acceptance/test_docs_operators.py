@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from core.values import external_ref, payment_intent_id
-from tests.acceptance.house import ACCEPT, ROOT, SETTLE, SILENT, WAIT_SECONDS, House, rejects
+from tests.acceptance.harness import (ACCEPT, ROOT, SETTLE, SILENT, WAIT_SECONDS, House, rejects)
 
 pytestmark = pytest.mark.kafka
 

@@ -18,7 +18,7 @@ from confluent_kafka.admin import (
 from core.values import external_ref
 from processors.verifier.retention import LOOK_EVERY_S
 from schemas import topology
-from tests.acceptance.house import ACCEPT, ROOT, SETTLE, House, rejects
+from tests.acceptance.harness import (ACCEPT, ROOT, SETTLE, House, rejects)
 
 pytestmark = pytest.mark.kafka
 

@@ -8,7 +8,7 @@ from core import refusals as r
 from core.payment import events as e
 from core.payment.instructions import ApprovalRequest
 from core.values import attempt_id, attempt_number, format_amount
-from tests.core import dsl as d
+from tests.core.payment import dsl as d
 
 
 @pytest.mark.parametrize(

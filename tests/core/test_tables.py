@@ -16,7 +16,7 @@ from core.rules import parse
 from core.transitions import PAIRS
 from core.transitions import __doc__ as diagram
 from core.values import State
-from tests.core import dsl as d
+from tests.core.payment import dsl as d
 
 EXECUTION = d.START + 10 * d.MINUTE
 REACHED: dict[str, list[Any]] = {

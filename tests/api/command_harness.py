@@ -1,0 +1,354 @@
+"""The API's command side over the real core: a driver in place of Kafka, a real read model.
+
+Everything but the broker is the product's own: routes, sign-in, the way of a command, audit,
+the payments processor, the projector's feed.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from fastapi.testclient import TestClient
+
+from api.actions.commands import KafkaCommands
+from api.actions.outcome_tail import CommandResult
+from api.app import ApiSettings, create_app
+from api.audit.writer import KafkaAudit
+from api.auth.access import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, SUBMITTER, VIEWER
+from api.auth.keys import KeySource, from_file
+from api.auth.local import LOCAL_AUDIENCE, LOCAL_ISSUER, LocalIssuer
+from api.auth.tokens import Tokens, TokenSettings
+from api.services import Services, Stopped
+from control import quarantine
+from control.fold import Control
+from core import records
+from core.header import InputHeader, OperatorHeader
+from core.payment import commands, instructions
+from core.records import OperatorAudit, Outcome
+from engine.clients.publisher import NotConfirmed, Placed
+from engine.clock import HeldClock, SystemClock
+from engine.records import LogRecord
+from readmodel.reader import DatabaseReader
+from schemas import topology
+from schemas.errors import Undecodable
+from tests.processors.projector.harness import (MemorySource, feed_of, model_in, run)
+from tests.processors.payments.world import (CODEC, PARTITIONS, SOURCE, World)
+
+Response = Any  # the test client's, whichever library it is made of
+ROLES = {
+    "vera": (VIEWER,), "olga": (OPERATOR,), "oskar": (OPERATOR,), "sue": (SENIOR,),
+    "anna": (APPROVER,), "aron": (APPROVER,), "ada": (ADMIN,), "adam": (ADMIN,),
+    "audra": (AUDITOR,), "both": (OPERATOR, APPROVER),
+}  # fmt: skip
+CLIENT = "till-7"
+CLIENT_SOURCE = "api-client"
+MAPPED = (topology.COMMANDS, topology.API_COMMANDS)
+WAIT_S = 0.2
+
+
+class DriverLog:
+    """Where the API publishes to: the driver's log. `stalled`: nobody decides."""
+
+    def __init__(self, house: ApiHouse) -> None:
+        self._house = house
+        self.lock = threading.RLock()
+        self.stalled = False
+        self.away = False
+
+    def publish(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        partition: int | None = None,
+        headers: Any = None,
+        timeout_s: float = 30.0,
+    ) -> Placed:
+        with self.lock:
+            if self.away:
+                raise NotConfirmed("TIMED_OUT", "Kafka is away")
+            driver = self._house.world.driver
+            if topic == topology.CONTROL:
+                offset = len(driver.committed(topic))
+                assert value is not None
+                driver.pipe_control(value)
+            else:
+                offset = driver.pipe(topic, key, value, headers, partition=partition).offset
+            if not self.stalled:
+                self._house.work()
+            return Placed(topic, partition or 0, offset, driver.clock.now_ms())
+
+
+class DriverTail:
+    """Tells who waits what the driver's log says of their commands."""
+
+    def __init__(self) -> None:
+        self._expected: dict[str, Future[CommandResult]] = {}
+
+    def start(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def failure(self) -> str | None:
+        return None
+
+    def expect(self, payment_id: str, command_id: str) -> Future[CommandResult]:
+        return self._expected.setdefault(command_id, Future())
+
+    def forget(self, payment_id: str, command_id: str) -> None:
+        self._expected.pop(command_id, None)
+
+    def wait_for(self, record: LogRecord) -> None:
+        value = CODEC.decode(topology.OUTCOMES, record.value)
+        self._tell(value.cause.command_id, CommandResult(outcome=value))
+
+    def hear_quarantine(self, record: LogRecord) -> None:
+        why = quarantine.parse(record.headers)
+        try:
+            found = CODEC.decode(why.topic, record.value, why.original)
+        except Undecodable:
+            return
+        self._tell(found.header.command_id, CommandResult(quarantined=why.reason))
+
+    def _tell(self, command_id: str | None, answered: CommandResult) -> None:
+        future = self._expected.get(command_id or "")
+        if future is not None and not future.done():
+            future.set_result(answered)
+
+
+class HouseClock(SystemClock):
+    """The driver's time for decisions, the machine's for waiting."""
+
+    def __init__(self, held: HeldClock) -> None:
+        self._held = held
+
+    def now_ms(self) -> int:
+        return self._held.now_ms()
+
+
+class DriverControl:
+    """The driver's own fold. `gone`: it cannot be read."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self.gone = False
+
+    def start(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def unreadable(self) -> str | None:
+        return "it is away" if self.gone else None
+
+    def now(self) -> Control:
+        if self.gone:
+            raise Stopped("Processing counts as stopped: it is away")
+        return self._control
+
+    def wait_for(self, offset: int, seconds: float) -> bool:
+        return True
+
+
+class ApiHouse:
+    """One set-up: `post`, `get`, and what the log says of it."""
+
+    def __init__(self, folder: Path, settings: ApiSettings | None = None) -> None:
+        self.world = World()
+        sources = (SOURCE, CLIENT_SOURCE)
+        self.world.control.apply_record(
+            3, records.SourceMapActivated(2, MAPPED, sources, 0, "test")
+        )
+        self.clock = self.world.driver.clock
+        self.log = DriverLog(self)
+        self.tail = DriverTail()
+        self.control = DriverControl(self.world.control)
+        topics = (topology.EVENTS, topology.OPERATOR_COMMANDS, topology.CHECKPOINTS)
+        self._source = MemorySource([], dict.fromkeys(topics, PARTITIONS))
+        self._model = model_in(folder)
+        self._writer = self._model.writer()
+        self.reader: DatabaseReader = self._model.reader()
+        self._feed = feed_of(self._source, self._writer, CODEC, self.clock)
+        self._feed.open(self.reader)
+        self._shown: dict[str, int] = {}
+        publisher: Any = self.log
+        tail: Any = self.tail
+        control: Any = self.control
+        self.commands = KafkaCommands(
+            publisher=publisher, codec=CODEC, reader=self.reader, clock=HouseClock(self.clock),
+            tail=tail, control=control, partitions=PARTITIONS, wait_s=WAIT_S,
+        )  # fmt: skip
+        self.audit = KafkaAudit(publisher=publisher, codec=CODEC, clock=self.clock, partitions=1)
+        self.issuer = LocalIssuer(folder / "keys", self.clock)
+        keys = KeySource(from_file(self.issuer.jwks), self.clock, local_keys=True)
+        tokens = Tokens(TokenSettings(LOCAL_ISSUER, LOCAL_AUDIENCE), keys, self.clock)
+        unused: Any = None
+        services = Services(
+            reader=self.reader, commands=self.commands, audit=self.audit, evidence=unused,
+            clock=self.clock, codec=CODEC, journal=unused, sources={CLIENT: CLIENT_SOURCE},
+            keyring=unused, partitions=PARTITIONS,
+        )  # fmt: skip
+        self.app = create_app(services, tokens, settings)
+        self.http = TestClient(self.app, raise_server_exceptions=True)
+
+    def close(self) -> None:
+        self.http.close()
+        self.reader.close()
+        self._writer.close()
+        self._model.close()
+
+    # -- HTTP --------------------------------------------------------------------------------------
+
+    def token(self, person: str) -> str:
+        if person == CLIENT:
+            return self.issuer.issue(person, [SUBMITTER], client_id=CLIENT)
+        return self.issuer.issue(person, ROLES[person])
+
+    def post(self, person: str, path: str, body: Any = None, **headers: str) -> Response:
+        signed = {"Authorization": f"Bearer {self.token(person)}", **headers}
+        return self.http.post(path, json=body, headers=signed)
+
+    def get(self, person: str, path: str) -> Response:
+        return self.http.get(path, headers={"Authorization": f"Bearer {self.token(person)}"})
+
+    def act(self, person: str, payment: str, action: str, body: Any) -> Response:
+        return self.post(person, f"/api/payments/{payment}/{action}", body)
+
+    # -- the world ---------------------------------------------------------------------------------
+
+    def work(self) -> None:
+        """Decide what was published, show it to who waits and to the read model; Resolve refers
+        every request."""
+        with self.log.lock:
+            self.world.driver.run()
+            self.resolve_refers()
+            self.project()
+            for record in self.world.driver.take(topology.QUARANTINE):
+                self.tail.hear_quarantine(record)
+            for record in self.world.driver.take(topology.OUTCOMES):
+                self.tail.wait_for(record)
+
+    def resolve_refers(self) -> None:
+        for record in self.world.driver.take(topology.RESOLVE_REQUESTS):
+            asked = CODEC.decode(topology.RESOLVE_REQUESTS, record.value)
+            header = InputHeader(asked.header.payment_intent_id)
+            if isinstance(asked, instructions.ApprovalRequest):
+                decision = commands.ApprovalDecision(
+                    header, asked.approval_id, "REFERRED", "policy", ("a person decides",), "1"
+                )
+                self.world.pipe(topology.RESOLVE_DECISIONS, decision)
+            else:
+                self.world._answer(asked)
+        self.world.driver.run()
+
+    def project(self) -> None:
+        for topic in {topic for topic, _ in self._source.log}:
+            found = self.world.driver.committed(topic)
+            known = {
+                (r.partition, r.offset)
+                for place, held in self._source.log.items()
+                if place[0] == topic
+                for r in held
+            }
+            for record in found:
+                if (record.partition, record.offset) not in known:
+                    self._source.append(record)
+        run(self._feed, self.clock)
+
+    def sent(self, key: str) -> str:
+        """A payment whose instruction is with the rail, which says nothing."""
+        payment = self.world.create(key)
+        for _ in range(4):
+            self.world.driver.run()
+            for topic in (topology.RESOLVE_REQUESTS, topology.DEPOSITS_REQUESTS):
+                for record in self.world.driver.take(topic):
+                    self.world._answer(CODEC.decode(topic, record.value))
+        self.work()
+        assert self.world.known(payment).payment.state == "SENT"
+        return payment
+
+    def answer_checks(self) -> None:
+        """Policy passes and the funds are held, whatever was asked."""
+        for topic in (topology.DEPOSITS_REQUESTS, topology.RESOLVE_REQUESTS):
+            for record in self.world.driver.take(topic):
+                self.world._answer(CODEC.decode(topic, record.value))
+        self.work()
+
+    def report(self, payment: str, kind: str, code: str | None = None) -> None:
+        """The rail says something of the payment's last attempt."""
+        found = self.world.driver.committed(topology.RAIL_SUBMISSIONS)
+        mine = [r.value for r in found if r.key == payment.encode()]
+        told: instructions.RailInstruction = CODEC.decode(topology.RAIL_SUBMISSIONS, mine[-1])
+        report = commands.RailReport(
+            InputHeader(payment), told.external_ref, kind, "default", code=code,
+            amount=told.amount, currency="AUD", rail_message_id=f"{kind}-{told.external_ref}",
+        )  # fmt: skip
+        self.world.pipe(topology.RAIL_REPORTS, report)
+        self.work()
+
+    def failed(self, key: str) -> str:
+        """A payment that the rail rejected, retry-safe and for certain, its hold released."""
+        payment = self.sent(key)
+        self.report(payment, "REJECTED", "AB03")
+        self.answer_checks()
+        assert self.world.known(payment).payment.state == "FAILED"
+        return payment
+
+    def park(self, payment: str) -> None:
+        """A defect meets the payment's next input."""
+        rules_of, now = self.world.rules_of, self.clock.now_ms()
+        broken = msgspec.structs.replace(self.world.rules, windows=None)
+        self.world.rules_of = lambda number: broken
+        operator = OperatorHeader("olga", ("operator",), "t", now + 60_000)
+        asked = commands.RequestApproval(InputHeader(payment), operator, "RETRY", "x")
+        self.world.pipe(topology.OPERATOR_COMMANDS, asked)
+        self.world.driver.run()
+        self.world.rules_of = rules_of
+
+    def approved(
+        self, payment: str, action: str, *, by: str = "olga", second: str = "anna", **more: Any
+    ) -> str:
+        """Ask and have it approved; the approval's id."""
+        asked = {"action": action, "reason": f"to {action.lower()}", **more}
+        requested = self.act(by, payment, "approvals", asked)
+        assert requested.status_code == 200, requested.text
+        approval: str = requested.json()["approvalId"]
+        path = f"approvals/{approval}/approve"
+        decided = self.act(second, payment, path, {"reason": "looks right"})
+        assert decided.status_code == 200, decided.text
+        return approval
+
+    # -- what the log says -------------------------------------------------------------------------
+
+    def written(self, topic: str) -> list[Any]:
+        return [
+            CODEC.decode(topic, record.value, record.headers)
+            for record in self.world.driver.committed(topic)
+        ]
+
+    def audited(self) -> list[OperatorAudit]:
+        return self.written(topology.AUDIT)
+
+    def outcomes(self) -> list[Outcome]:
+        return self.written(topology.OUTCOMES)
+
+
+def problem(answer: Response) -> tuple[int, str, str]:
+    """Status, code and rule of a refusal."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    said = answer.json()
+    assert said["sentence"]
+    return answer.status_code, said["code"], said["rule"]
+
+
+def as_dict(record: msgspec.Struct) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.structs.asdict(record)
+    return found

@@ -1,0 +1,236 @@
+"""STOP, resume and redrives over HTTP take two persons; and what the audit log keeps."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.audit.writer import SINGLE_COUNT_MAX, shown_path
+from control import quarantine
+from core import records
+from schemas import topology
+from tests.api.command_harness import (ApiHouse, problem)
+from tests.processors.payments.world import (CODEC, PARTITIONS)
+
+RESUME = "/api/control/stops/{}/resume-requests"
+REDRIVES = "/api/quarantine/redrives"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[ApiHouse]:
+    made = ApiHouse(tmp_path)
+    yield made
+    made.close()
+
+
+def proof(house: ApiHouse, *, chain: bool = True) -> None:
+    """A replay passes."""
+    passed = records.ProofPassed("all", True, chain, True, (0,) * PARTITIONS, 1, "replay")
+    house.commands.write_control(passed)
+
+
+def stopped(house: ApiHouse) -> str:
+    stop_id: str = house.post("ada", "/api/control/stop", {"reason": "drill"}).json()["stopId"]
+    assert house.world.control.stopped()
+    return stop_id
+
+
+def test_a_stop_ends_by_two_persons_and_a_passed_replay(house: ApiHouse) -> None:
+    """OP-07, SEC-02."""
+    stop_id = stopped(house)
+    path, body = RESUME.format(stop_id), {"reason": "proven"}
+    assert problem(house.post("ada", path, body))[2] == "RESUME_NOT_POSSIBLE"
+    proof(house)
+    asked = house.post("ada", path, body)
+    assert asked.status_code == 200, asked.text
+    confirm = f"{path}/{asked.json()['offset']}/confirm"
+    own = house.post("ada", confirm)
+    assert problem(own) == (403, "POLICY_REJECTED", "RESUME_NOT_POSSIBLE")
+    assert house.world.control.stopped()
+    done = house.post("adam", confirm)
+    assert done.status_code == 200, done.text
+    assert (done.json()["requestedBy"], done.json()["confirmedBy"]) == ("ada", "adam")
+    assert house.world.control.stopped() is None
+    assert problem(house.post("adam", confirm))[2] == "STOP_NOT_OPEN"
+
+
+def test_a_proof_older_than_the_stop_or_a_weak_one_does_not_serve(house: ApiHouse) -> None:
+    """Domain, evidence: fold and chain, since the stop."""
+    proof(house)
+    stop_id = stopped(house)
+    path, body = RESUME.format(stop_id), {"reason": "proven"}
+    assert "before the stop" in house.post("ada", path, body).json()["sentence"]
+    proof(house, chain=False)
+    assert "fold and chain" in house.post("ada", path, body).json()["sentence"]
+    assert [type(r).__name__ for r in house.written(topology.CONTROL)].count("ResumeRequested") == 0
+
+
+def test_only_admins_stop_and_resume(house: ApiHouse) -> None:
+    """SEC-02: refused by name of the role, and audited."""
+    answer = house.post("sue", "/api/control/stop", {"reason": "drill"})
+    assert problem(answer) == (403, "POLICY_REJECTED", "MISSING_ROLE")
+    assert answer.json()["neededRoles"] == "admin"
+    (entry,) = house.audited()
+    assert (entry.operator_id, entry.action, entry.rule) == ("sue", "STOP", "MISSING_ROLE")
+
+
+# --- redrives -------------------------------------------------------------------------------------
+
+
+def undecodable(house: ApiHouse) -> None:
+    """Rubbish on a command topic: quarantined, at 0/0."""
+    house.world.driver.pipe(topology.COMMANDS, b"pi_x", b"\x01rubbish")
+    house.work()
+
+
+def test_a_redrive_is_previewed_asked_for_and_confirmed(house: ApiHouse) -> None:
+    """OP-34: what would be published where, two persons, and a list of what became of it."""
+    undecodable(house)
+    chosen = {"partition": 0, "offsets": [0]}
+    preview = house.post("ada", f"{REDRIVES}/preview", chosen)
+    assert preview.status_code == 200, preview.text
+    (shown,) = preview.json()["records"]
+    assert (shown["topic"], shown["reason"], shown["bytes"]) == (
+        topology.COMMANDS, quarantine.UNDECODABLE, 8,
+    )  # fmt: skip
+    asked = house.post("ada", REDRIVES, {**chosen, "reason": "mended"}).json()
+    confirm = f"{REDRIVES}/{asked['requestId']}/confirm"
+    assert problem(house.post("ada", confirm))[2] == "SELF_APPROVAL"
+    done = house.post("adam", confirm).json()
+    assert (done["status"], done["requestedBy"], done["confirmedBy"]) == (
+        "CONFIRMED", "ada", "adam",
+    )  # fmt: skip
+    assert list(house.world.control.redrives_confirmed) == [asked["requestId"]]
+    again = house.post("adam", confirm).json()
+    assert (again["duplicate"], again["confirmedBy"]) == (True, "adam")
+    confirmed = [r for r in house.written(topology.CONTROL) if _is(r, "RedriveConfirmed")]
+    assert len(confirmed) == 1
+    house.commands.write_control(records.RedriveDone(asked["requestId"], 1, None, 5))
+    (listed,) = house.get("vera", REDRIVES).json()["items"]
+    assert (listed["status"], listed["redriven"]) == ("DONE", 1)
+    assert house.post("adam", confirm).json()["status"] == "DONE"
+    assert house.world.control.redrives_confirmed == {}
+
+
+ZEROS = bytes(3 * 1024 * 1024)
+
+
+def test_a_record_too_large_to_copy_is_shown_and_previewed_as_a_reference(house: ApiHouse) -> None:
+    """Finding 12, domain §5: size and SHA-256 of the original, its place, and the first KiB."""
+    house.world.driver.pipe(topology.COMMANDS, b"pi_x", ZEROS, [("h", b"1")], partition=2)
+    undecodable(house)
+    listed = house.get("vera", "/api/quarantine").json()["items"]
+    small, large = sorted(listed, key=lambda item: item["byReference"])
+    assert (large["byReference"], large["valueBytes"]) == (True, len(ZEROS))
+    assert large["valueSha256"] == hashlib.sha256(ZEROS).hexdigest()
+    assert large["origin"] == {"topic": topology.COMMANDS, "partition": 2, "offset": 0}
+    assert (small["byReference"], small["valueBytes"], small["valueSha256"]) == (False, 8, None)
+    shown = house.get("audra", f"/api/quarantine/0/{large['offset']}").json()
+    assert base64.b64decode(shown["value"]) == ZEROS[:1024]
+    chosen = {"partition": 0, "offsets": [large["offset"], small["offset"]]}
+    preview = house.post("ada", f"{REDRIVES}/preview", chosen).json()
+    shown = {r["offset"]: (r["bytes"], r["byReference"]) for r in preview["records"]}
+    assert shown == {large["offset"]: (len(ZEROS), True), small["offset"]: (8, False)}
+
+
+def test_a_redrive_refused_on_its_way_says_what_was_put_back(house: ApiHouse) -> None:
+    """Finding 13: people see that it has ended, why, and which records it did put back."""
+    undecodable(house)
+    undecodable(house)
+    chosen = {"partition": 0, "offsets": [0, 1], "reason": "mended"}
+    asked = house.post("ada", REDRIVES, chosen).json()["requestId"]
+    house.post("adam", f"{REDRIVES}/{asked}/confirm")
+    why = "1 of its records were put back, in order; then: too large"
+    house.commands.write_control(records.RedriveDone(asked, 1, why, 5))
+    (listed,) = house.get("vera", REDRIVES).json()["items"]
+    assert (listed["status"], listed["redriven"], listed["refused"]) == ("REFUSED", 1, why)
+    items = house.get("vera", "/api/quarantine").json()["items"]
+    assert {item["offset"]: item["redriveId"] for item in items} == {0: asked, 1: None}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"partition": 0, "offsets": [99]}, "holds no record"),
+        ({"partition": 0, "offsets": [0], "paymentIntentId": "pi_" + "a" * 26}, "UNMATCHED"),
+    ],
+)
+def test_what_the_redriver_would_refuse_is_refused_at_once(
+    house: ApiHouse, asked: dict[str, Any], said: str
+) -> None:
+    """OP-24, OP-34: nothing is written, and it is audited."""
+    undecodable(house)
+    for path, body in ((f"{REDRIVES}/preview", asked), (REDRIVES, {**asked, "reason": "x"})):
+        answer = house.post("ada", path, body)
+        assert problem(answer) == (403, "POLICY_REJECTED", "REDRIVE_NOT_POSSIBLE")
+        assert said in answer.json()["sentence"]
+    assert [e.action for e in house.audited()] == ["PREVIEW_REDRIVE", "REQUEST_REDRIVE"]
+
+
+def test_nobody_confirms_what_nobody_asked_for(house: ApiHouse) -> None:
+    answer = house.post("ada", f"{REDRIVES}/rdr_x/confirm")
+    assert problem(answer) == (403, "POLICY_REJECTED", "REDRIVE_NOT_POSSIBLE")
+
+
+# --- audit ----------------------------------------------------------------------------------------
+
+
+def test_refused_sign_ins_can_not_flood_the_audit_log(house: ApiHouse) -> None:
+    """AUD-02: some one by one, the rest counted; never a part of the token."""
+    for _ in range(3 * SINGLE_COUNT_MAX):
+        house.audit.note(
+            None, "SIGN_IN", method="POST", path="/api/payments/x/retry", status=401,
+            code="NOT_SIGNED_IN", rule="TOKEN_REFUSED", sentence="no",
+        )  # fmt: skip
+    assert len(house.audited()) == SINGLE_COUNT_MAX
+    house.audit.start()
+    house.audit.close()
+    *single, summary = house.audited()
+    assert len(single) == SINGLE_COUNT_MAX
+    assert summary.operator_id == "anonymous"
+    assert json.loads(summary.detail or "")["times"] == 2 * SINGLE_COUNT_MAX
+
+
+def test_a_refusal_that_can_not_be_audited_is_503(house: ApiHouse) -> None:
+    """AUD-02: written before the answer."""
+    house.log.away = True
+    answer = house.post("vera", "/api/control/stop", {"reason": "x"})
+    assert answer.status_code == 503
+
+
+def test_nothing_as_long_as_a_token_stays_in_a_path() -> None:
+    """SEC-05."""
+    assert shown_path("/api/payments/" + "e" * 65 + "/retry?token=x") == "/api/payments/.../retry"
+    assert shown_path("/api/\n\u202ex") == "/api/??x"
+
+
+def test_every_refusal_at_the_edge_stands_in_the_audit_list(house: ApiHouse) -> None:
+    """AUD-01, AUD-03: by operator, with the six fields."""
+    payment = house.failed("k1")
+    house.act("olga", payment, "cancel", {"reason": "why not", "operatorId": "oskar"})
+    house.project()
+    found = house.get("audra", "/api/audit?operatorId=olga").json()["items"]
+    entry = next(e for e in found if e["rule"] == "OPERATOR_MISMATCH")
+    assert (entry["operatorId"], entry["paymentIntentId"], entry["reason"]) == (
+        "olga", payment, "why not",
+    )  # fmt: skip
+    assert (entry["action"], entry["result"]) == ("CANCEL", "REFUSED")
+
+
+def _is(record: object, name: str) -> bool:
+    return type(record).__name__ == name
+
+
+def test_the_audit_record_reads_back() -> None:
+    """AUD-01: every field survives the log."""
+    record = records.OperatorAudit(
+        "aud-1", 1, "olga", ("operator",), "CANCEL", "POST", "/x", 403, "t", None, "pi_x", "r",
+        "apr_001", "POLICY_REJECTED", "R", "s", "c", "q", "00-", '{"a":1}',
+    )  # fmt: skip
+    assert CODEC.decode(topology.AUDIT, CODEC.encode(topology.AUDIT, record)) == record

@@ -1,0 +1,268 @@
+"""What stands around every answer: headers, limits, problem shapes, bodies, texts as they were."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from api.app import ApiSettings, create_app
+from api.edge import bodies
+from api.edge.limits import BUCKETS_COUNT_MAX, Buckets, LimitSettings, Rate
+from api.edge.middleware import BODY_BYTES_MAX
+from api.edge.problems import Problem
+from engine.clock import HeldClock
+from readmodel.ports import ReadModelDown
+from tests.api.harness import (ApiHouse, mixed_house)
+
+HOSTILE_TEXTS = (
+    *("'; drop table payments; --", "<script>", "=cmd|' /C calc'!A0", "\u202eabc", "🧡"),
+    *("a\r\nb: c", "../../etc", "%s{0}$(x)"),
+)
+SLOW = Rate(per_s=0.001, burst=3.0)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiHouse]:
+    made, _ = mixed_house(tmp_path_factory.mktemp("api"))
+    yield made
+    made.close()
+
+
+def limited(house: ApiHouse, **settings: Any) -> Any:
+    from fastapi.testclient import TestClient
+
+    app = create_app(house.services, house.tokens, ApiSettings(**settings))
+    return TestClient(app, raise_server_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/api/session", 200), ("/api/nothing", 404), ("/api/payments/x", 404)]
+)
+def test_every_answer_carries_the_security_headers(house: ApiHouse, path: str, status: int) -> None:
+    answer = house.get(path)
+    assert answer.status_code == status
+    found = answer.headers
+    assert found["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert found["x-content-type-options"] == "nosniff"
+    assert found["referrer-policy"] == "no-referrer"
+    assert found["cache-control"] == "no-store"
+    assert "access-control-allow-origin" not in found
+    assert "strict-transport-security" not in found
+    assert "strict-transport-security" in limited(house, https=True).get("/livez").headers
+
+
+def test_a_request_id_is_taken_over_when_it_is_one(house: ApiHouse) -> None:
+    assert (
+        house.get("/api/session", headers={"X-Request-Id": "r-1"}).headers["x-request-id"] == "r-1"
+    )
+    made = house.get("/api/nothing", headers={"X-Request-Id": "a\tb <script>"})
+    assert made.headers["x-request-id"] == made.json()["requestId"]
+    assert len(made.json()["requestId"]) == 16
+
+
+def test_a_foreign_host_name_is_not_served(house: ApiHouse) -> None:
+    http = limited(house, hosts=frozenset({"api.test"}))
+    assert http.get("/livez", headers={"Host": "api.test:8080"}).status_code == 200
+    assert http.get("/livez", headers={"Host": "evil.test"}).status_code == 421
+
+
+def test_problem_details_say_what_rfc_9457_wants(house: ApiHouse) -> None:
+    """ERR-01: code, rule and a sentence; the advice of the rule too."""
+    answer = house.get("/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy")
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert (body["status"], body["code"], body["rule"]) == (404, *["PAYMENT_NOT_FOUND"] * 2)
+    assert body["type"] == "urn:npp:rule:PAYMENT_NOT_FOUND"
+    assert body["detail"] == body["sentence"] == "There is no payment with this id."
+    assert body["advice"]
+    assert body["title"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "rule"),
+    [
+        ("/api/payments?sate=FAILED", 400, "FIELD_INVALID"),
+        ("/api/payments?state=FAILED&state=SENT", 400, "FIELD_INVALID"),
+        ("/api/payments?state=failed", 400, "FIELD_INVALID"),
+        ("/api/payments?limit=0", 400, "FIELD_INVALID"),
+        ("/api/payments?limit=201", 400, "FIELD_INVALID"),
+        ("/api/payments?limit=1e2", 400, "FIELD_INVALID"),
+        ("/api/payments?limit=1_0", 400, "FIELD_INVALID"),
+        ("/api/payments?limit=%2B1", 400, "FIELD_INVALID"),
+        ("/api/payments?limit=%201", 400, "FIELD_INVALID"),
+        ("/api/payments?limit=1.", 400, "FIELD_INVALID"),
+        ("/api/payments?limit=1.5", 400, "FIELD_INVALID"),
+        ("/api/payments?limit=%D9%A3", 400, "FIELD_INVALID"),
+        ("/api/quarantine/0/1_0", 400, "FIELD_INVALID"),
+        ("/api/payments?from=yesterday", 400, "FIELD_INVALID"),
+        ("/api/payments?from=2026-01-01T00:00:00", 400, "FIELD_INVALID"),
+        ("/api/payments?to=99999999999999999999", 400, "FIELD_INVALID"),
+        ("/api/payments?source=%00", 400, "FIELD_INVALID"),
+        ("/api/payments?cursor=%27%3B%20drop%20table%20payments", 400, "FIELD_INVALID"),
+        ("/api/quarantine/0/-1", 400, "FIELD_INVALID"),
+        ("/api/quarantine/0/9223372036854775808", 400, "FIELD_INVALID"),
+        ("/api/outcomes/%3Cscript%3E", 400, "FIELD_INVALID"),
+        ("/api/search", 400, "FIELD_MISSING"),
+        ("/api/payments/pi_' or 1=1 --", 404, "PAYMENT_NOT_FOUND"),
+        ("/api/payments/PI_PDKZ22UB6UJNPRX6NAS575VBXY", 404, "PAYMENT_NOT_FOUND"),
+        ("/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy/events/", 404, "NO_SUCH_RESOURCE"),
+        ("/api/payments/a%00b", 400, "FIELD_INVALID"),
+        ("/api/../etc/passwd%0a", 400, "FIELD_INVALID"),
+        ("/api/" + "a" * 600, 400, "FIELD_INVALID"),
+    ],
+)
+def test_what_is_not_well_asked_is_refused_by_name(
+    house: ApiHouse, path: str, status: int, rule: str
+) -> None:
+    answer = house.http.get(path, headers={"Authorization": f"Bearer {house.token('viewer')}"})
+    assert (answer.status_code, answer.json()["rule"]) == (status, rule)
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        (b'{"attemptId":"att_002"}', "reason"),
+        (b'{"attemptId":"att_002","reason":"x","force":true}', "force"),
+        (b'{"attemptId":"att_002","reason":7}', "reason"),
+        (b'{"attemptId":"att_2","reason":"x"}', "attemptId"),
+        (b'{"attemptId":"att_002","reason":"x","reason":"y"}', "reason"),
+        (b'{"attemptId":"att_002","reason":"a\\u0000b"}', "reason"),
+        (b'{"attemptId":"att_002","reason":"\\ud800"}', "reason"),
+        (b'{"attemptId":"att_002","reason":""}', "reason"),
+        (b'{"attemptId":"att_002","reason":"' + b"a" * 1_001 + b'"}', "reason"),
+        (b'{"attemptId":"att_002","reason":NaN}', "body"),
+        (b'{"attemptId":"att_002","reason":1e999}', "body"),
+        (b'{"attemptId":"att_002","reason":' + b"[" * 20 + b"]" * 20 + b"}", "body"),
+        (b"[" * 30_000, "body"),
+        (b'{"a":' + b"9" * 5_000 + b"}", "body"),
+        (b"\xff\xfe{}", "body"),
+        ('{"attemptId":"att_002","reason":"x"}'.encode("utf-16"), "body"),
+        (b"[]", "body"),
+        (b"null", "body"),
+        (b"", "body"),
+        (b"not json", "body"),
+    ],
+)
+def test_a_body_that_is_not_as_declared_is_refused_naming_the_field(
+    house: ApiHouse, content: bytes, field: str
+) -> None:
+    """API-13: and nothing is published, which would say 503 here."""
+    answer = house.post(
+        "/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy/retry", "operator", content=content
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "VALIDATION_FAILED")
+    assert answer.json()["field"] == field
+    assert "att_002" not in answer.text
+
+
+def test_sign_in_and_role_come_before_the_body(house: ApiHouse) -> None:
+    path = "/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy/retry"
+    assert house.http.post(path, content=b"not json").status_code == 401
+    assert house.post(path, "viewer", content=b"not json").status_code == 403
+
+
+def test_a_body_of_another_type_or_size_is_refused(house: ApiHouse) -> None:
+    path = "/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy/retry"
+    good = b'{"attemptId":"att_002","reason":"x"}'
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert house.post(path, "operator", content=good, headers=form).status_code == 400
+    large = house.post(path, "operator", content=b" " * (BODY_BYTES_MAX + 1))
+    assert (large.status_code, large.json()["rule"]) == (413, "BODY_TOO_LARGE")
+
+    def trickle() -> Iterator[bytes]:
+        for _ in range(BODY_BYTES_MAX // 1_000 + 2):
+            yield b" " * 1_000
+
+    headers = {"Authorization": f"Bearer {house.token('operator')}"}
+    unsized = house.http.post(path, content=trickle(), headers=headers)
+    assert unsized.status_code == 413
+    assert house.post(path, "operator", content=good).status_code == 503  # as it should be
+
+
+def test_one_who_asks_too_much_is_told_when_to_come_back(house: ApiHouse) -> None:
+    http = limited(house, limits=LimitSettings(principal=SLOW))
+    mine = {"Authorization": f"Bearer {house.token('viewer', subject='eager')}"}
+    other = {"Authorization": f"Bearer {house.token('viewer', subject='calm')}"}
+    assert [http.get("/api/session", headers=mine).status_code for _ in range(4)] == [200] * 3 + [
+        429
+    ]
+    refused = http.get("/api/session", headers=mine)
+    assert refused.json()["rule"] == "TOO_MANY_REQUESTS"
+    assert int(refused.headers["retry-after"]) > 100
+    assert http.get("/api/session", headers=other).status_code == 200
+
+
+def test_guessing_tokens_ends_soon_and_bothers_nobody_who_is_signed_in(house: ApiHouse) -> None:
+    http = limited(house, limits=LimitSettings(refused=SLOW))
+    known = {"Authorization": f"Bearer {house.token('viewer')}"}
+    assert http.get("/api/session", headers=known).status_code == 200
+    wrong = {"Authorization": "Bearer a.b.c"}
+    found = [http.get("/api/session", headers=wrong).status_code for _ in range(4)]
+    assert found == [401] * 3 + [429]
+    assert http.get("/api/session", headers=known).status_code == 200
+
+
+def test_buckets_fill_up_again_and_their_number_is_bounded() -> None:
+    clock = HeldClock(1_000_000)
+    buckets = Buckets(Rate(per_s=2.0, burst=2.0), clock)
+    assert [buckets.take("a") for _ in range(3)] == [0.0, 0.0, 0.5]
+    clock.advance(500)
+    assert buckets.take("a") == 0.0
+    for number in range(BUCKETS_COUNT_MAX + 10):
+        buckets.take(str(number))
+    assert len(buckets._levels) == BUCKETS_COUNT_MAX
+
+
+def test_a_read_model_that_is_down_is_503_and_says_when_to_ask_again(
+    house: ApiHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: object) -> None:
+        raise ReadModelDown("the read model's database does not answer: secret host")
+
+    monkeypatch.setattr(house.services.reader, "payment", down)
+    answer = house.get("/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy")
+    assert (answer.status_code, answer.json()["rule"]) == (503, "READ_MODEL_DOWN")
+    assert answer.headers["retry-after"] == "5"
+    assert "secret" not in answer.text
+
+
+def test_a_defect_is_a_500_without_a_word_about_it(
+    house: ApiHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("account 12345678")
+
+    monkeypatch.setattr(house.services.reader, "payment", broken)
+    answer = house.get("/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy")
+    assert (answer.status_code, answer.json()["rule"]) == (500, "DEFECT")
+    assert "12345678" not in answer.text
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("text", HOSTILE_TEXTS)
+def test_free_text_in_a_body_is_kept_as_it_is(text: str) -> None:
+    assert bodies.read_json(json.dumps({"reason": text}).encode()) == {"reason": text}
+
+
+def test_deep_nesting_is_refused_at_its_limit() -> None:
+    deep = b"[" * bodies.DEPTH_COUNT_MAX + b"]" * bodies.DEPTH_COUNT_MAX
+    assert bodies.read_json(deep)
+    with pytest.raises(Problem):
+        bodies.read_json(b"[[" + deep + b"]]")
+
+
+def test_metrics_count_by_route_and_never_by_id(house: ApiHouse) -> None:
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    registry = CollectorRegistry()
+    http = limited(house, registry=registry)
+    token = {"Authorization": f"Bearer {house.token('viewer')}"}
+    http.get("/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy", headers=token)
+    http.request("BREW", "/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy", headers=token)
+    text = generate_latest(registry).decode()
+    assert 'route="/api/payments/{payment_intent_id}",status="404"' in text
+    assert 'method="other"' in text
+    assert "pdkz22" not in text

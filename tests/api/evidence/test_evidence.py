@@ -1,0 +1,206 @@
+"""Evidence over HTTP: the runbook's three calls, lists, keys; each export is audited first."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pypdf
+import pytest
+
+from api.services import PublishUnconfirmed
+from evidence import verify_evidence as v
+from tests.api.harness import (ApiHouse, mixed_house)
+
+AUDITOR = "auditor"
+UNKNOWN = "pi_" + "a" * 26
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ApiHouse, dict[str, str]]]:
+    house, names = mixed_house(tmp_path_factory.mktemp("api"))
+    yield house, names
+    house.close()
+
+
+@pytest.fixture
+def api(made: tuple[ApiHouse, dict[str, str]]) -> ApiHouse:
+    made[0].notes.kept.clear()
+    return made[0]
+
+
+@pytest.fixture
+def payment(made: tuple[ApiHouse, dict[str, str]]) -> str:
+    return made[1]["settled"]
+
+
+def post(api: ApiHouse, path: str, body: Any, *roles: str) -> Any:
+    content = b"" if body is None else json.dumps(body).encode()
+    return api.post(path, *(roles or (AUDITOR,)), content=content)
+
+
+def follow(api: ApiHouse, link: str) -> Any:
+    """The answer to the download link that was given."""
+    path, _, query = link.partition("?")
+    return api.get(path, AUDITOR, **dict(parse_qsl(query)))
+
+
+def place(payment: str, rest: str = "") -> str:
+    return f"/api/payments/{payment}/evidence-pack{rest}"
+
+
+# API-10, API-11, API-12, EP-05, EP-06, OP-12: the runbook's three steps
+@pytest.mark.parametrize(("form", "ending"), [("JSON", "json"), ("PDF", "pdf")])
+def test_generate_download_and_verify_work_as_the_runbook_prints_them(
+    api: ApiHouse, payment: str, form: str, ending: str
+) -> None:
+    answer = post(api, place(payment), {"format": form, "includeReplayProof": True})
+    assert answer.status_code == 200
+    said = answer.json()
+    file = follow(api, said["download"])
+    name = f"evidence_pack_{payment}.{ending}"
+    assert file.headers["content-disposition"] == f'attachment; filename="{name}"'
+    if form == "JSON":
+        assert hashlib.sha256(file.content).hexdigest() == said["hash"]
+        assert json.loads(file.content)["asOf"] == said["asOf"]
+    else:
+        text = pypdf.PdfReader(io.BytesIO(file.content)).pages[0].extract_text()
+        assert said["hash"] in text
+    checked = post(api, place(payment, "/verify"), None).json()
+    assert (checked["verified"], checked["hash"]) == (True, said["hash"])
+
+
+# OP-12
+def test_download_without_parameters_gives_the_json_of_now(api: ApiHouse, payment: str) -> None:
+    file = api.get(place(payment, "/download"), AUDITOR)
+    assert file.headers["content-type"] == "application/json"
+    answer = v.verify(file.content, v.read_keys(api.get("/api/keys").content))
+    assert answer["verified"] is True
+
+
+# EP-03
+def test_the_proof_can_be_left_out(api: ApiHouse, payment: str) -> None:
+    said = post(api, place(payment), {"format": "JSON", "includeReplayProof": False}).json()
+    pack = follow(api, said["download"]).json()
+    assert (pack["includesReplayProof"], "replayProof" in pack) == (False, False)
+
+
+# OP-13
+def test_an_uploaded_pack_is_verified_too(api: ApiHouse, payment: str) -> None:
+    content = api.get(place(payment, "/download"), AUDITOR).content
+    answer = api.post(place(payment, "/verify"), "admin", content=content).json()
+    assert (answer["verified"], answer["pack"]["verified"]) == (True, True)
+    assert answer["hash"] == hashlib.sha256(content).hexdigest()
+    altered = content.replace(b'"moneyOutcome":"PAID"', b'"moneyOutcome":"OPEN"')
+    answer = api.post(place(payment, "/verify"), "admin", content=altered).json()
+    assert answer["verified"] is False
+    assert answer["problem"]["place"] == "pack: state.moneyOutcome"
+
+
+# EP-10, AUD-01
+def test_each_export_is_on_record_before_it_is_handed_out(api: ApiHouse, payment: str) -> None:
+    body = {"format": "PDF", "includeReplayProof": True, "reason": "dispute", "reference": "R-7"}
+    said = post(api, place(payment), body).json()
+    follow(api, said["download"])
+    api.get(place(payment, "/download"), "viewer")
+    assert [note["action"] for note in api.notes.kept] == [
+        "EVIDENCE_PACK", "EVIDENCE_DOWNLOAD", "EVIDENCE_VIEW",
+    ]  # fmt: skip
+    first = api.notes.kept[0]
+    detail = json.loads(first["detail"])
+    assert (first["principal"], first["payment_intent_id"]) == ("ops_1", payment)
+    assert (first["reason"], detail["reference"], detail["format"]) == ("dispute", "R-7", "PDF")
+    assert (detail["asOf"], detail["sha256"]) == (said["asOf"], said["hash"])
+
+
+# EP-10
+def test_what_can_not_be_put_on_record_is_not_handed_out(
+    api: ApiHouse, payment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise PublishUnconfirmed
+
+    monkeypatch.setattr(api.notes, "note", away)
+    answer = api.get(place(payment, "/download"), AUDITOR)
+    assert (answer.status_code, payment.encode() in answer.content) == (503, False)
+
+
+# SEC-02
+@pytest.mark.parametrize("role", ["viewer", "approver"])
+def test_those_who_may_not_see_personal_data_get_a_masked_view(
+    api: ApiHouse, payment: str, role: str
+) -> None:
+    answer = api.get(place(payment, "/download"), role)
+    assert answer.json()["format"] == "npp-evidence-view"
+    assert b"12345678" not in answer.content
+    assert post(api, place(payment), {"format": "JSON"}, role).status_code == 403
+    answer = api.post(place(payment, "/verify"), AUDITOR, content=answer.content)
+    assert answer.json()["problem"]["kind"] == "VIEW"
+
+
+def test_what_can_not_be_done_is_said(api: ApiHouse, payment: str) -> None:
+    assert post(api, place(UNKNOWN), {"format": "JSON"}).status_code == 404
+    assert api.get(place(UNKNOWN, "/download"), "viewer").status_code == 404
+    assert post(api, place(UNKNOWN, "/verify"), None).status_code == 404
+    assert post(api, place(payment), {"format": "XML"}).status_code == 400
+    assert post(api, place(payment), {"format": "JSON", "more": 1}).status_code == 400
+    answer = api.get(place(payment, "/download"), AUDITOR, asOf="999.0.1")
+    assert (answer.status_code, answer.json()["field"]) == (400, "asOf")
+    assert api.get(place(payment, "/download"), AUDITOR, asOf="x").status_code == 400
+    assert post(api, place(payment, "/verify"), {"any": "thing"}).json()["verified"] is False
+
+
+# EP-09
+@pytest.mark.parametrize("form", ["JSON", "PDF"])
+def test_packs_of_several_payments_come_in_one_file_each_verified(
+    made: tuple[ApiHouse, dict[str, str]], api: ApiHouse, form: str
+) -> None:
+    wanted = list(made[1].values())
+    body = {"paymentIntentIds": wanted, "format": form, "reference": "AUSTRAC 2026/11"}
+    answer = post(api, "/api/evidence-packs", body)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/zip")
+    keys = v.read_keys(api.get("/api/keys").content)
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        index = json.loads(archive.read("index.json"))
+        assert index["reference"] == "AUSTRAC 2026/11"
+        assert [each["paymentIntentId"] for each in index["packs"]] == wanted
+        for each in index["packs"]:
+            found = v.verify(archive.read(f"evidence_pack_{each['paymentIntentId']}.json"), keys)
+            assert (found["verified"], found["hash"]) == (True, each["sha256"])
+            assert len(each["files"]) == (2 if form == "PDF" else 1)
+    assert [note["payment_intent_id"] for note in api.notes.kept] == wanted
+    assert post(api, "/api/evidence-packs", body).content == answer.content
+
+
+# EP-09
+def test_a_list_with_one_bad_payment_gives_nothing_and_names_it(
+    api: ApiHouse, payment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*ids: str) -> Any:
+        body = {"paymentIntentIds": list(ids), "format": "JSON", "reference": "R"}
+        return post(api, "/api/evidence-packs", body)
+
+    answer = ask(payment, UNKNOWN)
+    assert (answer.status_code, answer.json()["paymentIntentId"]) == (404, UNKNOWN)
+    assert ask(payment, payment).status_code == 400
+    assert ask().status_code == 400
+    assert ask(*[payment] * 101).status_code == 400
+    broken = {"kind": "CHAIN", "place": "here", "sentence": "it is broken"}
+    desk: Any = api.house.desk
+    monkeypatch.setattr(desk, "prove", lambda *_: {"verified": False, "problem": broken})
+    answer = ask(payment)
+    assert (answer.status_code, answer.json()["code"]) == (500, "EVIDENCE_BROKEN")
+    assert payment in answer.json()["paymentIntentId"]
+    assert not [n for n in api.notes.kept if n["action"] == "EVIDENCE_PACKS" and not n.get("code")]
+
+
+def test_the_keys_are_fit_for_the_verifier_s_own_file(api: ApiHouse) -> None:
+    listed = api.get("/api/keys").json()
+    key = listed["keys"][0]
+    assert v.read_keys(key["pem"].encode()).keys() == {key["keyId"]}
+    assert len(listed["schemas"]) > 60

@@ -1,0 +1,144 @@
+"""The API over a real read model of a whole history, without a broker: what reading needs.
+
+Commands, audit and the journal are plain fillings of their ports; everything else is the product.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from api.app import ApiSettings, create_app
+from api.auth.access import ROLES
+from api.auth.keys import KeySource, from_file
+from api.auth.local import LOCAL_AUDIENCE, LOCAL_ISSUER, LocalIssuer
+from api.auth.tokens import Tokens, TokenSettings
+from api.services import Principal, Services, Stopped
+from engine.clock import SystemClock
+from engine.partitioner import partition_of
+from schemas import topology as t
+from tests.processors.payments.clean_history import (PARTITIONS, SOURCE)
+from tests.evidence.harness import House
+
+Response = Any  # the test client's, whichever library it is made of
+CLIENT = "till-7"
+OTHER_CLIENT = "kiosk-1"
+
+
+class NoCommands:
+    """Processing is stopped: nothing is taken."""
+
+    def __init__(self, control: Any) -> None:
+        self._control = control
+
+    def operate(self, *_: object, **__: object) -> Any:
+        raise Stopped("Processing is stopped: stp_1: a test")
+
+    def submit(self, *_: object, **__: object) -> Any:
+        raise Stopped("Processing is stopped: stp_1: a test")
+
+    def pending(self, command_id: str) -> int | None:
+        return 1_790_000_000_000 if command_id == "cmd-waits" else None
+
+    def control(self) -> Any:
+        return self._control
+
+    def write_control(self, _: object) -> int:
+        raise Stopped("Processing is stopped: stp_1: a test")
+
+
+class Notes:
+    """Keeps what was noted."""
+
+    def __init__(self) -> None:
+        self.kept: list[dict[str, Any]] = []
+
+    def note(self, principal: Principal | None, action: str, **rest: Any) -> None:
+        who = principal.id if principal is not None else None
+        self.kept.append({"principal": who, "action": action, **rest})
+
+
+class Journal:
+    """The driver's own log."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    def created(self, payment_intent_id: str) -> tuple[int, int] | None:
+        key = payment_intent_id.encode()
+        found = [r for r in self._house.world.driver.committed(t.EVENTS) if r.key == key]
+        return (partition_of(key, PARTITIONS), found[0].offset) if found else None
+
+    def ends(self) -> dict[int, int]:
+        ends: dict[int, int] = {}
+        for record in self._house.world.driver.committed(t.EVENTS):
+            ends[record.partition] = record.offset + 1
+        return ends
+
+
+class ApiHouse:
+    """`get` and `post` as somebody with these roles."""
+
+    def __init__(self, folder: Path, settings: ApiSettings | None = None) -> None:
+        self.house = House(folder / "readmodel")
+        self.clock = SystemClock()
+        self.notes = Notes()
+        self.issuer = LocalIssuer(folder / "keys", self.clock)
+        self.keys = KeySource(from_file(self.issuer.jwks), self.clock, local_keys=True)
+        self.tokens = Tokens(TokenSettings(LOCAL_ISSUER, LOCAL_AUDIENCE), self.keys, self.clock)
+        ring: Any = self.house.ring
+        self.services = Services(
+            reader=self.house.reader,
+            commands=NoCommands(self.house.world.control),
+            audit=self.notes,
+            evidence=self.house.desk,
+            clock=self.clock,
+            codec=self.house.world.codec,
+            journal=Journal(self.house),
+            sources={CLIENT: SOURCE, OTHER_CLIENT: "elsewhere"},
+            keyring=ring,
+            partitions=PARTITIONS,
+            reads_on_loop=True,
+        )
+        self.app = create_app(self.services, self.tokens, settings)
+        self.http = TestClient(self.app, raise_server_exceptions=False)
+
+    def close(self) -> None:
+        self.http.close()
+        self.house.close()
+
+    def token(self, *roles: str, client: str | None = None, subject: str = "ops_1") -> str:
+        return self.issuer.issue(subject, roles or tuple(ROLES), client_id=client)
+
+    def get(
+        self, path: str, *roles: str, client: str | None = None, headers: Any = None, **query: Any
+    ) -> Response:
+        """The answer to a GET by somebody who has these roles; viewer by default."""
+        token = self.token(*(roles or ("viewer",)), client=client)
+        given = {"Authorization": f"Bearer {token}", **(headers or {})}
+        asked = {name.rstrip("_"): value for name, value in query.items()}
+        return self.http.get(path, params=asked, headers=given)
+
+    def post(self, path: str, *roles: str, content: bytes, headers: Any = None) -> Response:
+        given = {
+            "Authorization": f"Bearer {self.token(*roles)}",
+            "Content-Type": "application/json",
+            **(headers or {}),
+        }
+        return self.http.post(path, content=content, headers=given)
+
+
+def mixed_house(
+    folder: Path, nasty: str = "", settings: ApiSettings | None = None
+) -> tuple[ApiHouse, dict[str, str]]:
+    """A house with some of everything, and its payments by name; `nasty` is what the payer of one
+    of them wrote."""
+    house = ApiHouse(folder, settings)
+    names = house.house.world.mixed()
+    if nasty:
+        names["nasty"] = house.house.create("nasty", nasty.strip(), nasty)
+        house.house.world.settle()
+    house.house.all()
+    return house, names

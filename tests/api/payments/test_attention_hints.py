@@ -1,0 +1,78 @@
+"""Why a payment needs attention, told by its state alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from api.payments.views_hints import next_actions, waiting_for, why_attention
+from core.payment.state import needs_attention
+from tests.core.payment import dsl as d
+from tests.core.payment.dsl import given
+
+SETTLED_LATE = [*d.RETRYABLE, d.rail("SETTLED"), *d.judged("SETTLED_AFTER_ALL")]
+
+
+def why(*commands: Any) -> list[str]:
+    case = given(*commands)
+    assert needs_attention(case.payment)
+    return why_attention(case.payment, case.payment.decided_at)
+
+
+def test_a_forced_debit_that_was_only_just_asked_for_is_not_silence() -> None:
+    """Deposits Core has had no time to answer: what people should see is the debit itself."""
+    assert why(*SETTLED_LATE) == ["FUNDS_FORCED"]
+
+
+def test_a_forced_debit_whose_answer_is_overdue_is_silence_too() -> None:
+    """Asked for again after the rules' first wait."""
+    case = given(*SETTLED_LATE)
+    case.timer_until("FUNDS_REPEAT")
+    assert why_attention(case.payment, case.payment.decided_at) == ["FUNDS_FORCED", "FUNDS_SILENT"]
+    case.given(d.deposits("DEBIT_FORCED", "DEBITED"))
+    assert not needs_attention(case.payment)
+
+
+@pytest.mark.parametrize("operation", ["CAPTURE", "RELEASE"])
+def test_an_ordinary_request_is_silent_only_once_it_was_asked_for_again(operation: str) -> None:
+    """Domain, money and funds: silence, not waiting, needs people."""
+    case = given(*(d.SETTLED if operation == "CAPTURE" else d.FAILED_SAFE))
+    assert not needs_attention(case.payment)
+    case.timer_until("FUNDS_REPEAT")
+    assert why_attention(case.payment, case.payment.decided_at) == ["FUNDS_SILENT"]
+
+
+def test_an_unreadable_answer_is_silence_at_once() -> None:
+    """The adapter had tried for its whole time before it said so."""
+    assert why(*d.SETTLED, d.deposits("CAPTURE", "FAILED")) == ["FUNDS_SILENT"]
+    assert why(*SETTLED_LATE, d.deposits("DEBIT_FORCED", "FAILED")) == [
+        "FUNDS_FORCED",
+        "FUNDS_SILENT",
+    ]
+
+
+TWICE = [
+    *(*d.RETRYABLE, *d.approved("RETRY"), d.retry(), d.held(2), d.policy(attempt=2)),
+    *(d.rail("SETTLED", attempt=2), d.deposits("CAPTURE", "CAPTURED", attempt=2)),
+    *(d.rail("SETTLED"), *d.judged("SETTLED_AFTER_ALL", 2)),
+]
+
+
+def test_a_second_settlement_that_nobody_has_debited_says_so() -> None:
+    """Ruling 5: true after all, it is debited only with an approval of its own. No answer of
+    anybody is missing: a person has to decide."""
+    assert why(*TWICE) == ["SECOND_SETTLEMENT"]
+    case = given(*TWICE)
+    now_ms = case.payment.decided_at
+    assert waiting_for(case.payment, now_ms) == "DEBIT_DECISION"
+    assert "DEBIT_AGAIN" in next_actions(case.payment)
+
+
+def test_a_second_settlement_whose_debit_was_approved_says_it_no_more() -> None:
+    case = given(*TWICE, *d.approved("DEBIT_AGAIN", 3, attempt=1), d.debit_again())
+    now_ms = case.payment.decided_at
+    assert why_attention(case.payment, now_ms) == ["FUNDS_FORCED"]
+    assert waiting_for(case.payment, now_ms) == "DEPOSITS"
+    case.given(d.deposits("DEBIT_FORCED", "DEBITED"))
+    assert not needs_attention(case.payment)

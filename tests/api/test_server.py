@@ -1,0 +1,73 @@
+"""The server as a process: it answers, tells open streams that it stops, and ends with 0."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.platform.children import free_ports
+from tests.api.harness import ApiHouse
+from tests.rooms import ROOT
+
+START_S_MAX = 120.0
+END_S_MAX = 30.0
+
+
+def main(folder: str, port: str) -> None:
+    """The child: the product's own server over a house."""
+    import uvicorn
+
+    from app.wiring.api import ApiServer
+    from engine.loop.watch import stop_on_signals
+
+    house = ApiHouse(Path(folder))
+    config = uvicorn.Config(
+        house.app, host="127.0.0.1", port=int(port), log_config=None, timeout_graceful_shutdown=10
+    )
+    server = ApiServer(config, house.app)
+    stop_on_signals(server.request_stop, END_S_MAX)
+    Path(folder, "token").write_text(house.token("viewer"))
+    server.run()
+
+
+@pytest.mark.slow
+def test_sigterm_ends_open_streams_and_the_process_with_0(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    child = subprocess.Popen(
+        [sys.executable, "-m", __name__, str(tmp_path), str(port)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    try:
+        until = time.monotonic() + START_S_MAX
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20) as http:
+            while True:
+                try:
+                    http.get("/livez")
+                    break
+                except httpx.HTTPError:
+                    assert time.monotonic() < until
+                    assert child.poll() is None
+                    time.sleep(0.2)
+            token = {"Authorization": f"Bearer {(tmp_path / 'token').read_text()}"}
+            answer = http.get("/api/session", headers=token)
+            assert answer.status_code == 200
+            with http.stream("GET", "/api/stream", headers=token) as stream:
+                lines = stream.iter_lines()
+                assert "event: ready" in [next(lines) for _ in range(3)]
+                child.send_signal(signal.SIGTERM)
+                assert "event: closing" in list(lines)
+        assert child.wait(END_S_MAX) == 0
+    finally:
+        child.kill()
+        child.wait()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,100 @@
+"""Who reads a topic of which two persons passed one batch over, apart from the replay (issue
+10.14)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.recovery import _Seen
+from control.fold import Control
+from core.records import RecoverConfirmed, RecoverRequested
+from engine.clients.partition_errors import Passed
+from engine.clock import HeldClock
+from processors.replay import accounts
+from schemas import topology as t
+from tests.processors.payments.clean_history import Outside
+from tests.processors.projector.harness import (START_MS, feed_of, log_of, model_in, run, source_of)
+
+PART = 2
+PLACE = (t.OPERATOR_COMMANDS, PART)
+ASKED = RecoverRequested("rec_1", (PART,), "it cannot be unpacked", 1, "ann", PLACE[0], 20, 22)
+AGREED = RecoverConfirmed("rec_1", 50, "bob")
+PASSED: Passed = {PLACE: ((20, 22),)}
+
+
+def test_the_projector_goes_on_behind_it_at_once_and_after_a_restart(tmp_path: Path) -> None:
+    """It reads operators' commands too, and would stand at the batch for ever."""
+    world, clock = Outside(), HeldClock(START_MS)
+    source, model = source_of(log_of(world)), model_in(tmp_path)
+    writer, reader = model.writer(), model.reader()
+    feed = feed_of(source, writer, world.codec, clock)
+    feed.open(reader)
+    run(feed, clock)
+    assert source.passed == {}
+    known = len(world.driver.committed(t.CONTROL))
+    world._control(ASKED)
+    world._control(AGREED)
+    for record in world.driver.committed(t.CONTROL)[known:]:
+        source.append(record)
+    run(feed, clock)
+    assert source.passed == PASSED
+
+    again = source_of(log_of(world))
+    feed_of(again, writer, world.codec, clock).open(reader)
+    assert again.passed == PASSED
+    for each in (writer, reader, model):
+        each.close()
+
+
+class Ends:
+    """A log of the offsets from 0 to 40."""
+
+    def low(self, names: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        return dict.fromkeys(names, 0)
+
+    def high(self, names: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        return dict.fromkeys(names, 40)
+
+
+class Known:
+    """A cluster as a recovery asks it, with one batch passed over."""
+
+    ends = Ends()
+
+    def control(self) -> tuple[Control, int]:
+        control = Control(lambda topic, value: None)
+        for offset, record in enumerate((ASKED, AGREED)):
+            control.apply_record(offset, record)
+        return control, 2
+
+    def partitions(self, topic: str) -> int:
+        return PART + 1
+
+
+@pytest.mark.parametrize(
+    ("recorded", "inputs", "begins"),
+    [
+        (range(20), range(20), 23),
+        (range(20), [*range(20), *range(23, 30)], 23),
+        ([*range(20), 23], [*range(20), *range(23, 30)], 24),
+        (range(15), range(20), 15),
+        ((), range(20), 0),
+        ([*range(15), 23], [*range(20), *range(23, 30)], 15),
+    ],
+    ids=["nothing behind it", "behind it all is new", "behind it one is done",
+         "the journal's tail is lost", "all of it is lost", "a gap before it"],
+)  # fmt: skip
+def test_a_recovery_leaves_out_the_batch_and_no_input_that_can_be_read(
+    recorded: Any, inputs: Any, begins: int
+) -> None:
+    """Offsets behind the batch would drop what the journal has lost before it."""
+    cluster: Any = Known()
+    seen = _Seen(cluster, [PART])
+    for offset in inputs:
+        seen._mark(*PLACE, offset, accounts.INPUT)
+    for offset in recorded:
+        seen._mark(*PLACE, offset, accounts.EVENTS)
+    assert seen.offsets()[PLACE] == begins

@@ -1,0 +1,234 @@
+"""What needs people, and when it ends: finding 11. Attention, approvals that expire, freezes and
+the windows of a retry.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core import refusals as r
+from core.header import OperatorHeader
+from core.payment import events as e
+from core.payment.commands import RequestApproval
+from core.payment.state import at_rest, needs_attention, overdue, waiting_for_person
+from tests.core.payment import dsl as d
+from tests.core.payment.dsl import (Case, given)
+
+HOUR = 60 * d.MINUTE
+RETRIED = [*d.RETRYABLE, *d.approved("RETRY"), d.retry()]
+PAST_WINDOW = d.START + 10 * d.MINUTE
+SUBMIT_MS = d.MINUTE
+
+
+def wants(case: Case) -> tuple[bool, bool]:
+    """(needs attention, waits for a person)"""
+    return needs_attention(case.payment), waiting_for_person(case.payment)
+
+
+# -- attention ends when its reason does -----------------------------------------------------------
+
+RESENT = [*d.SENT, d.rail("REJECTED", "AM05")]
+MARK = [*d.approved("MARK_FAILED", failure_reason="RAIL"), d.mark_failed()]
+LATE = [*d.RETRYABLE, d.rail("SETTLED"), *d.judged("SETTLED_AFTER_ALL")]
+REASONS: dict[str, tuple[list[Any], list[Any]]] = {
+    # what makes it, and what ends it
+    "a rejected resend, then settled": (
+        RESENT, [d.rail("ACCEPTED"), d.rail("SETTLED"), d.deposits("CAPTURE", "CAPTURED")],
+    ),
+    "a rejected resend, then rejected": (
+        RESENT, [d.rail("REJECTED", "AC01"), d.deposits("RELEASE", "RELEASED")],
+    ),
+    "a rejected resend, then judged": (
+        [*RESENT, *MARK],
+        [d.rail("ACCEPTED"), *d.judged("NOT_PAID", 2), d.deposits("RELEASE", "RELEASED")],
+    ),
+    "a silent capture": (
+        [*d.SETTLED, d.deposits("CAPTURE", "FAILED")], [d.deposits("CAPTURE", "CAPTURED")],
+    ),
+    "a refused capture": (
+        [*d.SETTLED, d.deposits("CAPTURE", "REFUSED")],
+        [d.repeat_funds("CAPTURE"), d.deposits("CAPTURE", "CAPTURED", number=2)],
+    ),
+    "a forced debit": (LATE, [d.deposits("DEBIT_FORCED", "DEBITED")]),
+    "a conflict": (
+        [*d.CAPTURED, d.rail("REJECTED", "AC01")], d.judged("REPORT_WRONG"),
+    ),
+    "a conflict while the rail is asked": (
+        [*d.SENT, *MARK, d.rail("SETTLED")],
+        [*d.judged("NOT_PAID", 2), d.deposits("RELEASE", "RELEASED")],
+    ),
+    "a referred approval": (
+        [*d.CAPTURED, d.ask("REVERSE"), d.resolve_says("REFERRED")], [d.person_says("REJECTED")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("why", REASONS)
+def test_attention_begins_with_its_reason_and_ends_with_it(why: str) -> None:
+    """Finding 11: after the end nobody is called any more, and the payment is at rest."""
+    before, after = REASONS[why]
+    case = given(*before)
+    assert needs_attention(case.payment)
+    case.given(*after)
+    assert wants(case) == (False, False)
+    assert at_rest(case.payment)
+
+
+def test_a_rejected_resend_of_a_live_attempt_is_attention_only_while_its_fate_is_open() -> None:
+    """Finding 11, ruling 11: enquired about once, a duplicate when said again."""
+    case = given(*d.SENT).when(d.rail("REJECTED", "AM05"))
+    case.then("RailStatusReported", "RailEnquiryRequested").stands("SENT", "OPEN")
+    case.when(d.rail("REJECTED", "DUPL")).then("RailStatusReported")
+    assert wants(case) == (True, False)
+    case.given(d.rail("SETTLED"))
+    assert not needs_attention(case.payment)
+
+
+def test_overdue_is_attention_until_the_rail_speaks() -> None:
+    """Ruling 7: five minutes, ten minutes; acknowledged it begins anew."""
+    case = given(*d.SENT)
+    assert not needs_attention(case.payment)
+    case.timer_until("OVERDUE")
+    assert (overdue(case.payment), wants(case)) == ("ATTENTION", (True, False))
+    case.timer_until("OVERDUE")
+    assert overdue(case.payment) == "ESCALATED"
+    case.given(d.rail("ACCEPTED"))
+    assert (overdue(case.payment), wants(case)) == (None, (False, False))
+
+
+def test_an_answer_with_another_amount_is_one_conflict_however_often_it_is_asked_for() -> None:
+    """Finding 11: an enquiry's REJECTED with another amount opened a conflict each time."""
+    case = given(*d.MARKED)
+    answer = d.enquiry("REJECTED", "AB08", amount=d.AMOUNT + 5, currency="AUD")
+    case.when(answer).then("ReconciliationRequired:AMOUNT_DIFFERS")
+    for _ in range(3):
+        case.when(answer).is_duplicate()
+    assert case.payment.conflicts_made == 1
+
+
+# -- approvals that nobody decides -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("referred", [True, False], ids=["REFERRED", "REQUESTED"])
+def test_a_request_that_nobody_decides_ends_by_its_own_timer(referred: bool) -> None:
+    """Finding 11: a payment at rest waited for a person for ever."""
+    case = given(*d.CAPTURED, d.ask("REVERSE"))
+    if referred:
+        case.given(d.resolve_says("REFERRED"))
+    assert case.payment.deadline_kind == "APPROVAL"
+    assert not at_rest(case.payment)
+    case.timer().then("OperatorActionRejected")
+    assert case.now == d.START + HOUR
+    made = case.event(e.OperatorActionRejected)
+    assert (made.header.actor.kind, made.rules_evaluated) == ("system", ("approval expired",))
+    assert case.payment.approvals[0].status == "EXPIRED"
+    assert (wants(case), at_rest(case.payment)) == ((False, False), True)
+
+
+def test_who_decides_an_expired_request_is_told_so() -> None:
+    """Finding 11, domain §4: before the timer is read as well as after it."""
+    case = given(*d.CAPTURED, d.ask("REVERSE"), d.resolve_says("REFERRED")).later(HOUR)
+    case.when(d.person_says()).refuses(r.APPROVAL_EXPIRED)
+    case.timer()
+    case.when(d.person_says()).refuses(r.APPROVAL_EXPIRED)
+    case.when(d.resolve_says("REFERRED")).is_quiet(r.APPROVAL_CLOSED)
+    case.when(d.reverse()).refuses(r.APPROVAL_EXPIRED)
+    case.given(*d.approved("REVERSE", 2)).when(d.reverse()).then("FundsRequested:REVERSE")
+
+
+def test_a_decided_request_leaves_no_timer_behind() -> None:
+    """Finding 11: approved, rejected or used, nothing is waited for."""
+    for verdict in ("APPROVED", "REJECTED"):
+        case = given(*d.CAPTURED, d.ask("REVERSE"), d.resolve_says(verdict))
+        assert (case.payment.deadline, at_rest(case.payment)) == (None, True)
+
+
+def test_two_requests_expire_one_after_the_other() -> None:
+    """Finding 11: each by its own time."""
+    case = given(*d.CAPTURED, d.ask("REVERSE")).later(d.MINUTE)
+    person = OperatorHeader("sen_002", ("senior_operator",), "token", 2**60)
+    other = RequestApproval(d.head(), person, "REVERSE", "too")
+    case.given(other).timer().then("OperatorActionRejected")
+    assert [a.status for a in case.payment.approvals] == ["EXPIRED", "REQUESTED"]
+    case.timer().then("OperatorActionRejected")
+    assert (case.now, at_rest(case.payment)) == (d.START + HOUR + d.MINUTE, True)
+
+
+# -- a request names the current attempt or none ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "action", "extra"),
+    [
+        ([*RETRIED, d.held(2)], "CANCEL", {}),
+        ([*RETRIED, d.held(2), d.policy(attempt=2)], "MARK_FAILED", {"failure_reason": "RAIL"}),
+        ([*RETRIED, d.held(2), d.policy(attempt=2)], "EXPIRE", {}),
+        ([*RETRIED, *d.approved("CANCEL", 2), d.cancel()], "RETRY_UNCERTAIN", {}),
+    ],
+    ids=["CANCEL", "MARK_FAILED", "EXPIRE", "RETRY_UNCERTAIN"],
+)
+def test_a_request_that_names_an_old_attempt_is_refused(
+    before: list[Any], action: str, extra: dict[str, Any]
+) -> None:
+    """Finding 11, ruling 8: its approval could never be used."""
+    case = given(*before).when(d.ask(action, attempt=1, **extra)).refuses(r.ATTEMPT_NOT_CURRENT)
+    assert "att_002" in case.sentence
+    assert "att_001" in case.sentence
+    case.when(d.ask(action, attempt=2, **extra)).then("OperatorActionRequested")
+    other = given(*before).when(d.ask(action, **extra)).then("OperatorActionRequested")
+    assert other.event(e.OperatorActionRequested).header.attempt == 2
+
+
+def test_a_cancel_request_of_an_old_attempt_freezes_nothing() -> None:
+    """Finding 11: the retry is sent all the same; the right one freezes it."""
+    case = given(*RETRIED, d.held(2)).when(d.ask("CANCEL", attempt=1))
+    case.when(d.policy(attempt=2)).stands("SENT")
+    right = given(*RETRIED, d.held(2)).when(d.ask("CANCEL", attempt=2))
+    assert right.event(e.OperatorActionRequested).frozen_until == d.START + 15 * d.MINUTE
+    right.when(d.policy(attempt=2)).stands("AUTHORISED")
+
+
+# -- a freeze and the window -----------------------------------------------------------------------
+
+
+def test_an_undecided_cancel_of_a_retry_does_not_fail_it() -> None:
+    """Finding 11: freeze and AUTHORISED window are both 15 minutes; it is sent after the freeze."""
+    case = given(*RETRIED).later(1_000).given(d.ask("CANCEL"), d.policy(attempt=2), d.held(2))
+    frozen_until = d.START + 1_000 + 15 * d.MINUTE
+    case.timer_until("SEND").then("PaymentSentToRail").stands("SENT")
+    assert case.now == frozen_until
+    assert case.payment.attempt.submit_before == frozen_until + SUBMIT_MS
+
+
+def test_an_approved_cancel_that_is_not_used_does_not_fail_it_either() -> None:
+    """Ruling 8: the freeze ends with the approval."""
+    case = given(*RETRIED, d.ask("CANCEL"), d.policy(attempt=2), d.held(2)).later(10 * d.MINUTE)
+    case.given(d.resolve_says(approval="apr_002")).timer_until("SEND").stands("SENT")
+    assert case.now == d.START + 15 * d.MINUTE
+
+
+def test_a_frozen_payment_that_is_not_ready_has_time_to_submit_after_the_freeze() -> None:
+    """Ruling 8: the window ends at the earliest submit_ms after the freeze."""
+    case = given(*RETRIED).later(10 * d.MINUTE).given(d.ask("CANCEL"))
+    frozen_until = d.START + 25 * d.MINUTE
+    case.timer_until("AUTHORISED_WINDOW").stands("FAILED", "NOT_PAID")
+    assert case.now == frozen_until + SUBMIT_MS
+
+
+def test_an_attempt_is_frozen_once() -> None:
+    """Domain §4: at most 15 minutes, once per attempt, whoever asks again."""
+    case = given(*d.SENT[:2], d.ask("CANCEL"), d.resolve_says("REJECTED")).later(d.MINUTE)
+    case.when(d.ask("CANCEL")).then("OperatorActionRequested")
+    assert case.event(e.OperatorActionRequested).frozen_until is None
+    case.when(d.held()).stands("SENT")
+
+
+def test_a_freeze_in_created_holds_its_window_open_too() -> None:
+    """Ruling 8: no window runs out while frozen."""
+    case = given(d.create(), d.policy()).later(9 * d.MINUTE).given(d.ask("CANCEL"))
+    case.timers_until(lambda: case.now >= PAST_WINDOW + d.MINUTE)
+    case.stands("CREATED").when(d.held()).stands("AUTHORISED")
+    case.timer_until("SEND").stands("SENT")
+    assert case.now == d.START + 24 * d.MINUTE

@@ -1,0 +1,138 @@
+"""A contradiction that is said again: the same conflict, or news (finding 5, ruling 5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core import refusals as r
+from core.payment import events as e
+from core.payment.state import at_rest
+from tests.core.payment import dsl as d
+from tests.core.payment.conflicts import (LESS, judge, settled)
+from tests.core.payment.dsl import given
+
+SAME, OTHER, ENQUIRY, NO_ID = "same id", "other id", "enquiry", "no id"
+DUPLICATE, CONFLICT = "duplicate", "conflict"
+AGAIN: dict[str, tuple[list[Any], dict[str, Any], str | None, dict[str, str]]] = {
+    # before, the report, the verdict, what becomes of it when it is said again
+    "settled late, open": (
+        d.MARKED, {"kind": "SETTLED"}, None,
+        {SAME: DUPLICATE, OTHER: DUPLICATE, ENQUIRY: DUPLICATE, NO_ID: DUPLICATE},
+    ),
+    "settled late, SETTLED_AFTER_ALL": (
+        d.MARKED, {"kind": "SETTLED"}, "SETTLED_AFTER_ALL",
+        {SAME: DUPLICATE, OTHER: DUPLICATE, ENQUIRY: DUPLICATE, NO_ID: DUPLICATE},
+    ),
+    "settled late, NOT_PAID": (
+        d.MARKED, {"kind": "SETTLED"}, "NOT_PAID",
+        {SAME: DUPLICATE, OTHER: CONFLICT, ENQUIRY: CONFLICT, NO_ID: CONFLICT},
+    ),
+    "settled late, REPORT_WRONG": (
+        d.MARKED, {"kind": "SETTLED"}, "REPORT_WRONG",
+        {SAME: DUPLICATE, OTHER: CONFLICT, ENQUIRY: CONFLICT, NO_ID: CONFLICT},
+    ),
+    "another amount, open": (
+        d.SENT, {"kind": "SETTLED", "amount": LESS}, None,
+        {SAME: DUPLICATE, OTHER: DUPLICATE, ENQUIRY: DUPLICATE, NO_ID: DUPLICATE},
+    ),
+    "another amount, AMOUNT_ACCEPTED": (
+        d.SENT, {"kind": "SETTLED", "amount": LESS}, "AMOUNT_ACCEPTED",
+        {SAME: DUPLICATE, OTHER: DUPLICATE, ENQUIRY: DUPLICATE, NO_ID: DUPLICATE},
+    ),
+    "another amount, REPORT_WRONG": (
+        d.SENT, {"kind": "SETTLED", "amount": LESS}, "REPORT_WRONG",
+        {SAME: DUPLICATE, OTHER: CONFLICT, ENQUIRY: CONFLICT, NO_ID: CONFLICT},
+    ),
+    "denied after settled, NOT_PAID": (
+        d.CAPTURED, {"kind": "REJECTED", "code": "AB08"}, "NOT_PAID",
+        {SAME: DUPLICATE, OTHER: DUPLICATE, ENQUIRY: DUPLICATE, NO_ID: DUPLICATE},
+    ),
+    "denied after settled, SETTLED_AFTER_ALL": (
+        d.CAPTURED, {"kind": "REJECTED", "code": "AB08"}, "SETTLED_AFTER_ALL",
+        {SAME: DUPLICATE, OTHER: CONFLICT, ENQUIRY: CONFLICT, NO_ID: CONFLICT},
+    ),
+    "denied after settled, REPORT_WRONG": (
+        d.CAPTURED, {"kind": "REJECTED", "code": "AB08"}, "REPORT_WRONG",
+        {SAME: DUPLICATE, OTHER: CONFLICT, ENQUIRY: CONFLICT, NO_ID: CONFLICT},
+    ),
+}  # fmt: skip
+AGAIN_CELLS = [(name, how) for name, (*_, row) in AGAIN.items() for how in row]
+
+
+@pytest.mark.parametrize(("name", "how"), AGAIN_CELLS, ids=[f"{n}-{h}" for n, h in AGAIN_CELLS])
+def test_the_same_contradiction_again(name: str, how: str) -> None:
+    """Finding 5, ruling 5: the same conflict while it is open or its verdict agrees; after a
+    verdict that denies it only the same message id is a duplicate.
+    """
+    before, fields, verdict, row = AGAIN[name]
+    fields = {"currency": "AUD"} | fields if "amount" in fields else fields
+    case = given(*before, d.rail(**fields, rail_message_id="m1"))
+    conflict = case.payment.conflicts[-1]
+    if verdict is not None:
+        judge(case, conflict, verdict)
+    name_of = {SAME: "m1", OTHER: "m2", ENQUIRY: "m1", NO_ID: None}[how]
+    case.when(d.rail(**fields, rail_message_id=name_of, via_enquiry=how == ENQUIRY))
+    if row[how] == DUPLICATE:
+        case.is_duplicate()
+    else:
+        new = case.event(e.ReconciliationRequired)
+        assert (new.conflict_id, new.rail_message_id) == ("cnf_002", name_of)
+        case.stands(case.payment.state, "CONTRADICTED")
+
+
+@pytest.mark.parametrize("verdict", ["NOT_PAID", "REPORT_WRONG"])
+def test_a_report_without_an_id_is_news_after_a_verdict_that_denies_it(verdict: str) -> None:
+    """Ruling 5: only the same message id is a duplicate, and none is not the same."""
+    case = given(*d.MARKED, settled())
+    judge(case, case.payment.conflicts[-1], verdict)
+    case.when(settled()).then("ReconciliationRequired:SETTLED_AFTER_FAILED")
+
+
+def test_a_settlement_of_an_amount_that_a_later_verdict_replaced_is_news() -> None:
+    """Ruling 5: the verdict that accepted it agrees with it no more: another amount is the
+    settlement now.
+    """
+    case = given(*d.SENT, settled(LESS, rail_message_id="m1"), *d.judged("AMOUNT_ACCEPTED"))
+    case.given(settled(LESS - 5, rail_message_id="m2"))
+    case.given(*d.judged("AMOUNT_ACCEPTED", 2, conflict="cnf_002"))
+    case.when(settled(LESS, rail_message_id="m1")).is_duplicate()
+    case.when(settled(LESS - 5, rail_message_id="m3")).is_duplicate()
+    case.when(settled(LESS, rail_message_id="m4")).then("ReconciliationRequired:AMOUNT_DIFFERS")
+    case.stands("SETTLED", "CONTRADICTED")
+
+
+DENIED = d.rail("REJECTED", "AB08", rail_message_id="m2")
+PAID_THEN_NOT = [
+    settled(rail_message_id="m1"), *d.judged("SETTLED_AFTER_ALL", 2),
+    DENIED, *d.judged("NOT_PAID", 3, conflict="cnf_002"),
+]  # fmt: skip
+NOT_PAID_THEN_PAID = [
+    *d.CAPTURED, DENIED, *d.judged("NOT_PAID"),
+    d.enquiry("SETTLED"), *d.judged("SETTLED_AFTER_ALL", 2, conflict="cnf_002"),
+]  # fmt: skip
+
+
+def test_a_verdict_that_was_overruled_agrees_with_nothing_any_more() -> None:
+    """Ruling 5: the last verdict on the attempt counts: what it denies, said under another id, is a
+    new conflict, though an earlier verdict said the same.
+    """
+    case = given(*d.MARKED, *PAID_THEN_NOT).stands("FAILED", "NOT_PAID")
+    case.when(settled(rail_message_id="m3"))
+    case.then("ReconciliationRequired:SETTLED_AFTER_FAILED").stands("FAILED", "CONTRADICTED")
+    paid = given(*NOT_PAID_THEN_PAID).stands("SETTLED", "PAID")
+    paid.when(d.rail("REJECTED", "AB08", rail_message_id="m3"))
+    paid.then("ReconciliationRequired:REJECTED_AFTER_SETTLED").stands("SETTLED", "CONTRADICTED")
+
+
+def test_after_not_paid_an_enquiry_that_says_settled_bars_the_plain_retry() -> None:
+    """Issue 10: mark-failed; SETTLED, conflict; NOT_PAID; an enquiry says SETTLED."""
+    case = given(*d.MARKED, settled(rail_message_id="m1"), *d.judged("NOT_PAID", 2))
+    case.given(d.deposits("RELEASE", "RELEASED")).when(d.enquiry("SETTLED"))
+    case.then("ReconciliationRequired:SETTLED_AFTER_FAILED")
+    case.given(*d.approved("RETRY", 3)).when(d.retry()).refuses(r.CONFLICT_OPEN)
+    judge(case, case.payment.conflicts[-1], "SETTLED_AFTER_ALL")
+    case.given(d.deposits("DEBIT_FORCED", "DEBITED"))
+    case.when(d.retry()).refuses(r.ALREADY_PAID)
+    assert at_rest(case.payment)

@@ -1,0 +1,147 @@
+"""What an approval is bound to, and how often it stops a send (domain §4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core import refusals as r
+from core.payment.operator.gate import Wanted, find
+from tests.core.payment import dsl as d
+from tests.core.payment.dsl import (Case, given)
+
+DIFFERS = d.rail("SETTLED", amount=d.AMOUNT - 50, currency="AUD")
+AGAIN = d.rail("SETTLED", amount=d.AMOUNT - 100, currency="AUD")
+RESOLVE = "RESOLVE_RECONCILIATION"
+
+
+def asked(verdict: str, conflict: str = "cnf_001", **changes: Any) -> list[Any]:
+    return d.approved(RESOLVE, conflict_id=conflict, verdict=verdict, **changes)
+
+
+@pytest.mark.parametrize(
+    ("given_for", "tried"),
+    [
+        ("NOT_PAID", "SETTLED_AFTER_ALL"),
+        ("SETTLED_AFTER_ALL", "NOT_PAID"),
+        ("REPORT_WRONG", "NOT_PAID"),
+        ("REPORT_WRONG", "SETTLED_AFTER_ALL"),
+    ],
+)
+def test_an_approval_of_one_verdict_opens_no_other(given_for: str, tried: str) -> None:
+    """Domain §4: bound to conflict *and verdict*: one takes the money, the other lets it go."""
+    case = given(*d.MARKED, d.rail("SETTLED"), *asked_at(2, given_for))
+    case.when(d.resolve(tried)).refuses(r.APPROVAL_OTHER_PARAMETERS)
+    assert "verdict" in case.sentence
+    case.when(d.resolve(given_for)).stands("FAILED")
+
+
+def test_an_approval_for_one_conflict_opens_no_other() -> None:
+    """Domain §4: bound to the conflict: the same verdict on another one is another act."""
+    case = given(*d.SENT, DIFFERS, AGAIN, *asked("REPORT_WRONG"))
+    case.when(d.resolve("REPORT_WRONG", "cnf_002")).refuses(r.APPROVAL_OTHER_PARAMETERS)
+    case.when(d.resolve("REPORT_WRONG", "cnf_001")).then(
+        "ReconciliationResolved", "RailEnquiryRequested"
+    )
+
+
+def test_an_approval_names_the_amount_that_came_back() -> None:
+    """Ruling 5: RETURNED states an amount, which is bound to its approval."""
+    conflict = d.rail("RETURNED", "AC04", rail_message_id="m1")  # without an amount
+    case = given(*d.CAPTURED, conflict, *asked("RETURNED", amount=5_000))
+    for amount in (5_001, 4_999, d.AMOUNT):
+        case.when(d.resolve("RETURNED", amount=amount)).refuses(r.APPROVAL_OTHER_PARAMETERS)
+    case.when(d.resolve("RETURNED", amount=5_000)).asks("CREDIT")
+    (credit,) = case.instructions
+    assert credit.amount == 5_000
+
+
+def test_an_approval_to_reverse_is_for_the_amount_that_was_captured_then() -> None:
+    """Domain §4: bound to the amount: what came back since is not given back a second time."""
+    returned = d.rail("RETURNED", "AC04", amount=2_000, currency="AUD", rail_message_id="m1")
+    case = given(*d.CAPTURED, *d.approved("REVERSE", attempt=1), returned)
+    case.given(d.deposits("CREDIT", "CREDITED", amount=2_000))
+    case.when(d.reverse()).refuses(r.APPROVAL_OTHER_PARAMETERS)
+
+
+def test_an_approval_to_mark_failed_is_for_one_reason() -> None:
+    """Domain §4: bound to the failure reason, which decides whether a retry is safe."""
+    case = given(*d.SENT, *d.approved("MARK_FAILED", failure_reason="FRAUD"))
+    case.when(d.mark_failed("RAIL")).refuses(r.APPROVAL_OTHER_PARAMETERS)
+    case.when(d.mark_failed("FRAUD")).stands("FAILED", "UNCERTAIN")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"amount": d.AMOUNT + 1},
+        {"amount": 0},
+        {"verdict": "REPORT_WRONG"},
+        {"verdict": None},
+        {"conflict_id": "cnf_002"},
+        {"conflict_id": None},
+        {"failure_reason": "RAIL"},
+    ],
+)
+def test_each_parameter_of_an_approval_is_bound_by_itself(other: dict[str, Any]) -> None:
+    """Domain §4: whatever alone differs from what was approved keeps the approval shut."""
+    case = given(*d.MARKED, d.rail("SETTLED"), *asked_at(2, "NOT_PAID"))
+    wanted: dict[str, Any] = {
+        "action": RESOLVE, "attempt": 1, "amount": d.AMOUNT,
+        "conflict_id": "cnf_001", "verdict": "NOT_PAID",
+    }  # fmt: skip
+    state, operator = case.payment, d.by(d.SENIOR)
+    assert find(state, operator, Wanted(**wanted), case.now) == state.approvals[-1]
+    answer = find(state, operator, Wanted(**(wanted | other)), case.now)
+    assert getattr(answer, "rule", None) == r.APPROVAL_OTHER_PARAMETERS.name
+
+
+def asked_at(number: int, verdict: str) -> list[Any]:
+    return d.approved(RESOLVE, number, conflict_id="cnf_001", verdict=verdict)
+
+
+# -- a requested cancel before SENT ---------------------------------------------------------------
+
+
+def frozen() -> Case:
+    case = given(d.create(requested_execution_time=d.START + 2 * d.MINUTE), d.policy(), d.held())
+    return case.given(d.ask("CANCEL"))
+
+
+def test_a_send_is_frozen_once_for_each_attempt() -> None:
+    """Domain §4: at most 15 minutes, once per attempt: requests one after another stop nothing."""
+    case = frozen()
+    until = case.payment.attempt.frozen_until
+    assert until is not None
+    case.later(d.MINUTE).given(d.resolve_says("REJECTED"))
+    assert case.payment.attempt.frozen_until == case.now, "it is over with the rejection"
+    case.given(d.ask("CANCEL"))
+    assert case.payment.attempt.frozen_until == case.now, "the second request freezes nothing"
+    case.timer_until("SEND").stands("SENT")
+    assert case.now == d.START + 2 * d.MINUTE
+
+
+def test_a_second_request_beside_the_first_moves_no_freeze() -> None:
+    """Domain §4: once per attempt, also while the first request is open."""
+    case = frozen()
+    until = case.payment.attempt.frozen_until
+    case.later(10 * d.MINUTE).given(d.ask("CANCEL", d.OPS))
+    assert case.payment.attempt.frozen_until == until == d.START + 15 * d.MINUTE
+    case.timer_until("SEND").stands("SENT")
+    assert case.now == until
+
+
+def test_a_retry_has_a_freeze_of_its_own() -> None:
+    """Domain §4: once per *attempt*."""
+    case = given(d.create(requested_execution_time=d.START + 2 * d.MINUTE), d.policy(), d.held())
+    case.given(d.ask("CANCEL"), d.resolve_says("REJECTED")).timer_until("SEND")
+    case.given(d.rail("REJECTED", "AB08"), d.deposits("RELEASE", "RELEASED"))
+    case.given(*d.approved("RETRY", 2), d.retry(), d.ask("CANCEL"))
+    assert case.payment.attempt.frozen_until == case.now + 15 * d.MINUTE
+
+
+def test_only_a_cancel_before_sent_freezes() -> None:
+    """Domain §4: what is asked for after SENT holds nothing back."""
+    case = given(*d.SENT, d.ask("CANCEL"))
+    assert case.payment.attempt.frozen_until is None

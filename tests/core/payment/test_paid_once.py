@@ -1,0 +1,126 @@
+"""What was paid is never taken for unpaid, and never paid again (first law, rulings 2, 3 and 5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core import refusals as r
+from core.payment.funds import held_cents
+from core.payment.operator.verdicts import fitting
+from core.payment.state import certain_for_all
+from tests.core.payment import dsl as d
+from tests.core.payment.dsl import given
+
+LATE = [*d.RETRYABLE, d.rail("SETTLED"), *d.judged("SETTLED_AFTER_ALL")]
+CAME_BACK = d.rail("RETURNED", "AC04", amount=d.AMOUNT, currency="AUD", rail_message_id="m1")
+
+
+@pytest.mark.parametrize(
+    "paid",
+    [d.SETTLED, d.CAPTURED, [*d.CAPTURED, CAME_BACK], LATE],
+    ids=["settled", "captured", "returned", "settled after all"],
+)
+def test_what_was_paid_is_not_certainly_unpaid(paid: list[Any]) -> None:
+    """Ruling 3: certainty is of non-payment; what was paid, also what came back, has none."""
+    assert not certain_for_all(given(*paid).payment)
+    assert certain_for_all(given(*d.RETRYABLE).payment)
+
+
+@pytest.mark.parametrize("action", ["RETRY", "RETRY_UNCERTAIN"])
+def test_no_approval_pays_again_what_was_paid(action: str) -> None:
+    """Ruling 5: SETTLED_AFTER_ALL makes any retry ALREADY_PAID, which no approval opens."""
+    case = given(*LATE, d.deposits("DEBIT_FORCED", "DEBITED"), *d.approved(action, 2))
+    case.when(d.retry()).refuses(r.ALREADY_PAID)
+
+
+def risky(number: int) -> list[Any]:
+    """Marked failed, and retried at a person's risk; `number` is the next approval's."""
+    attempt = number // 2 + 2
+    return [
+        *d.approved("MARK_FAILED", number, failure_reason="RAIL"), d.mark_failed(),
+        *d.approved("RETRY_UNCERTAIN", number + 1), d.retry(attempt), d.policy(attempt=attempt),
+    ]  # fmt: skip
+
+
+def settled_all(attempt: int, number: int) -> list[Any]:
+    verdict = d.judged("SETTLED_AFTER_ALL", number, conflict=f"cnf_{attempt:03d}", attempt=attempt)
+    return [d.rail("SETTLED", attempt=attempt), *verdict]
+
+
+def test_of_two_second_settlements_one_is_debited_without_an_approval() -> None:
+    """Ruling 5: when the first settlement turns out not to be one, the next in order takes its
+    place, and every further one still needs a debit approval of its own.
+    """
+    case = given(*d.SENT, *risky(1), *risky(3))
+    case.given(*d.approved("MARK_FAILED", 5, failure_reason="RAIL"), d.mark_failed())
+    case.given(*settled_all(1, 6), *settled_all(2, 7), *settled_all(3, 8))
+    case.given(d.deposits("DEBIT_FORCED", "DEBITED"))
+    case.given(d.rail("REJECTED", "AC01"), *d.judged("NOT_PAID", 9, conflict="cnf_004"))
+    case.given(d.deposits("CREDIT", "CREDITED"))
+    taking = ("CAPTURE", "DEBIT_FORCED")
+    asked = [
+        [ask.operation for ask in attempt.asks if ask.operation in taking]
+        for attempt in case.payment.attempts
+    ]
+    assert asked[0] == ["DEBIT_FORCED"]
+    assert asked[1] == ["DEBIT_FORCED"], "it is the payment's first settlement now"
+    assert asked[2] == [], "it is the second one, and nobody approved its debit"
+    assert held_cents(case.payment.attempts[2]) == d.AMOUNT, "what is paid keeps its hold"
+
+
+def test_what_a_person_gave_up_and_what_came_back_are_not_given_back_twice() -> None:
+    """Ruling 13: the customer bears settled less the *greater* of returned and waived, not less
+    both.
+    """
+    more = d.rail("SETTLED", amount=d.AMOUNT + 55, currency="AUD")
+    case = given(*d.SENT, more, *d.judged("AMOUNT_ACCEPTED"))
+    case.given(d.deposits("CAPTURE", "CAPTURED"), d.deposits("DEBIT_FORCED", "DEBITED", amount=55))
+    case.given(*d.approved("REVERSE", 2, attempt=1), d.reverse())
+    case.given(d.deposits("REVERSE", "REVERSED"))
+    back: dict[str, Any] = {"amount": 5_000, "currency": "AUD", "rail_message_id": "m1"}
+    case.when(d.rail("RETURNED", "AC04", **back)).then("PaymentReturned").asks()
+
+
+def test_a_declined_hold_does_not_keep_the_debit_waiting_for_its_release() -> None:
+    """Domain §3: nothing is held that the release by name could give back: the settlement's money
+    is taken at once.
+    """
+    case = given(d.create(), d.policy(), d.rail("ACCEPTED"), *d.judged("SETTLED_AFTER_ALL"))
+    assert case.payment.attempt.asks[-1].operation == "RELEASE"
+    case.when(d.deposits("HOLD", "DECLINED")).asks("DEBIT_FORCED")
+
+
+def test_a_capture_and_a_debit_are_given_back_each_by_its_own_operation() -> None:
+    """Domain §3: given back never exceeds taken: a reversal is of what was captured and no more."""
+    more = d.rail("SETTLED", amount=d.AMOUNT + 55, currency="AUD")
+    case = given(*d.SENT, more, *d.judged("AMOUNT_ACCEPTED"))
+    case.given(d.deposits("CAPTURE", "CAPTURED"), d.deposits("DEBIT_FORCED", "DEBITED", amount=55))
+    case.given(d.rail("REJECTED", "AC01"), *d.judged("NOT_PAID", 2, conflict="cnf_002"))
+    case.when(d.deposits("REVERSE", "REVERSED")).then("FundsReversed", "FundsRequested")
+    (credit,) = case.instructions
+    assert (credit.operation, credit.amount) == ("CREDIT", 55)
+
+
+def test_a_recall_that_is_accepted_after_a_paid_verdict_is_a_conflict() -> None:
+    """Ruling 5: the rail took back what a person called paid: kept, never dropped."""
+    case = given(*d.CANCELLED, d.rail("ALREADY_SUBMITTED", "SUBMITTED"), d.rail("SETTLED"))
+    case.given(*d.judged("SETTLED_AFTER_ALL", 2)).stands("FAILED", "PAID")
+    case.when(d.rail("RECALL_ACCEPTED"))
+    case.then("ReconciliationRequired:REJECTED_AFTER_SETTLED").stands("FAILED", "CONTRADICTED")
+
+
+def test_a_found_settlement_of_another_amount_is_not_taken_for_the_payments() -> None:
+    """Ruling 5: the report of an attempt whose events were lost names its own amount; a person who
+    says SETTLED_AFTER_ALL would have the customer bear another one.
+    """
+    case = given(*d.RETRYABLE)
+    case.found = frozenset({d.REF2})
+    case.given(d.rail("SETTLED", attempt=2, amount=d.AMOUNT - 50, currency="AUD"))
+    (conflict,) = case.payment.conflicts
+    verdicts = {verdict for verdict, _ in fitting(case.payment, conflict)}
+    assert conflict.kind == "SUBMISSION_FOUND"
+    assert "SETTLED_AFTER_ALL" not in verdicts
+    words = {"conflict_id": conflict.id, "verdict": "SETTLED_AFTER_ALL"}
+    case.when(d.ask("RESOLVE_RECONCILIATION", **words)).refuses(r.VERDICT_NOT_APPLICABLE)

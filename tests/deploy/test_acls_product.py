@@ -1,0 +1,120 @@
+"""The whole product under its access rules: every process and command as a principal of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from app.platform.broker import Cluster
+from app.platform.children import free_ports
+from tests.broker.harness import House
+from tests.broker.processes import Process
+from tests.deploy.test_acls import (ANSWER_SECONDS_MAX, LOCKED, ROOT_USER)
+
+WIDE = {"compression.type": "gzip", "message.max.bytes": 10_000_000}
+
+
+class LockedHouse(House):
+    """The product on a locked broker: every process and command under a principal of its own."""
+
+    def __init__(self, cluster: Cluster, registry: str, folder: Path) -> None:
+        super().__init__(cluster.bootstrap, registry, folder)
+        self.cluster = cluster
+        self.env |= {
+            "NPP_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+            "NPP_KAFKA_SASL_MECHANISM": "SCRAM-SHA-256",
+        }
+
+    def login(self, principal: str) -> dict[str, str]:
+        password = self.cluster.users[principal]
+        return {"NPP_KAFKA_SASL_USERNAME": principal, "NPP_KAFKA_SASL_PASSWORD": password}
+
+    def run_as(self, principal: str, kind: str, *arguments: str) -> Process:
+        port = free_ports(1)[0]
+        env = {**self.login(principal), "NPP_METRICS_PORT": str(port)}
+        env["NPP_INSTANCE_ID"] = f"{kind}-{principal}"
+        command = [sys.executable, "-m", "app.cli.npp", "run", kind, *arguments]
+        return self._start(f"{kind}-{principal}", command, env, port)
+
+    def ask_as(self, principal: str, *arguments: str) -> str:
+        self.env |= self.login(principal)
+        return self.npp(*arguments).stdout
+
+
+def redrive_rubbish(house: LockedHouse) -> None:
+    """Records nobody can read go to quarantine, one whole and one by reference, whose original the
+    redriver may read. Two persons put them back, and they come again."""
+    producer = Producer({**house.cluster.client_config("mobile-app"), **WIDE})
+    for value in (b"rubbish", bytes(3 * 1024 * 1024)):
+        producer.produce("npp.payment.commands.v1", value, b"k", 0)
+        assert producer.flush(ANSWER_SECONDS_MAX) == 0
+    first, large = quarantined(house, 2)
+    assert (first["reason"], first["origin"]["topic"]) == ("UNDECODABLE", "npp.payment.commands.v1")
+    assert (first["byReference"], large["byReference"]) == (False, True)
+    place = ["--partition", str(first["partition"]), "--offset", str(first["offset"])]
+    place += ["--offset", str(large["offset"])]
+    asked = ["redrive", "--request", "--as", "ann", "--reason", "trial", *place]
+    name = house.ask_as("admin", *asked).partition(":")[0]
+    alone = house.npp("redrive", "--confirm", name, "--as", "ANN ", check=False)
+    assert alone.returncode == 1
+    house.ask_as("admin", "redrive", "--confirm", name, "--as", "bob")
+    again = quarantined(house, 4)[2:]
+    assert [each["byReference"] for each in again] == [False, True]
+    assert again[0]["origin"]["offset"] > large["origin"]["offset"]
+    assert again[1]["valueSha256"] == large["valueSha256"]
+
+
+def quarantined(house: LockedHouse, count: int) -> list[dict[str, Any]]:
+    """What `npp quarantine list` shows, once it is so many records."""
+    deadline = time.monotonic() + ANSWER_SECONDS_MAX
+    while True:
+        lines = house.ask_as("replay", "quarantine", "list", "--json").splitlines()
+        if len(lines) >= count:
+            return [json.loads(line) for line in lines]
+        assert time.monotonic() < deadline
+
+
+@pytest.mark.slow
+def test_the_product_runs_under_the_rules(
+    fresh_cluster: Callable[..., Cluster], registry: str, tmp_path: Path
+) -> None:
+    """SEC-04: every process and command has its own principal; a payment settles, the log is
+    proven, a stop is ended by two persons."""
+    house = LockedHouse(fresh_cluster(**LOCKED), registry, tmp_path)
+    try:
+        house.ask_as(ROOT_USER, "schemas", "register")
+        house.ask_as(ROOT_USER, "topics", "apply")
+        assert "nothing to change" in house.ask_as("admin", "topics", "apply")
+        house.start_simulators()
+        house.ready(*house.processes)
+        started = [
+            house.run_as("payments", "payments"),
+            house.run_as("verifier", "verifier"),
+            house.run_as("rail-adapter", "adapters", "--only", "rail"),
+            house.run_as("deposits-adapter", "adapters", "--only", "deposits"),
+            house.run_as("resolve", "adapters", "--only", "resolve"),
+            house.run_as("notifications", "adapters", "--only", "notifications"),
+            house.run_as("redriver", "adapters", "--only", "redriver"),
+        ]
+        house.ready(*started)
+        payment = house.ask_as("mobile-app", "publish", "--amount", "12.50").strip()
+        deadline = time.monotonic() + ANSWER_SECONDS_MAX
+        while "SETTLED" not in (shown := house.ask_as("replay", "show", payment)):
+            assert time.monotonic() < deadline, shown
+        redrive_rubbish(house)
+        house.ask_as("admin", "doctor")
+        house.ask_as("admin", "stop", "--reason", "trial", "--as", "ann")
+        house.ask_as("admin", "replay", "verify", "--publish", "--as", "ann")
+        house.ask_as("admin", "resume", "--request", "--reason", "proven", "--as", "ann")
+        house.ask_as("admin", "resume", "--confirm", "--as", "bob")
+        assert "PASSED" in house.ask_as("replay", "replay", "verify")
+        assert [process.name for process in started if not process.alive()] == []
+    finally:
+        house.close()

@@ -1,0 +1,176 @@
+"""Taking an assignment: what must hold before a partition is served, and what shows meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+import engine.loop.assignment_setup
+from engine.clock import HeldClock
+from engine.errors import Retry
+from engine.loop.assignment import CLOCK_DIFFERENCE_MS_MAX, Committed
+from engine.loop.assignment_setup import CLOCK_TRIES_MAX, AssignmentSetup, Blocked
+from engine.loop.watch import Health, Phase
+from engine.metrics import EngineMetrics
+from engine.ports import TopicPartition
+from engine.settings import EngineSettings
+from engine.store.store import MemoryPartitionStore
+from tests.engine.toy import (Toy, ToyControl)
+
+UNKNOWN = Retry("_TIMED_OUT", "1 records are not acknowledged")
+
+
+class Producer:
+    """Says the broker's time, or does not."""
+
+    def __init__(self, *answers: int | Retry) -> None:
+        self.answers = list(answers)
+
+    def probe_clock(self, topic: str) -> int:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Retry):
+            raise answer
+        return answer
+
+
+class Consumer:
+    """A member without commits."""
+
+    epoch = 0
+
+    def __init__(self) -> None:
+        self.fetched: Mapping[TopicPartition, int] = {}
+
+    def committed(self, names: Sequence[TopicPartition]) -> dict[TopicPartition, Committed]:
+        return {name: Committed(3, "") for name in names}
+
+    def fetch_from(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.fetched = offsets
+
+    def poll(self, count: int, wait_s: float) -> tuple[list[Any], dict[TopicPartition, int]]:
+        return [], {}
+
+
+class Control:
+    def read_to_end(self, state: ToyControl) -> bool:
+        return True
+
+
+class Ends:
+    """An empty log."""
+
+    def high(self, names: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(names, 0)
+
+    low = high
+
+
+class Stores:
+    """Empty stores."""
+
+    def partition(self, number: int) -> MemoryPartitionStore:
+        return MemoryPartitionStore()
+
+
+class House:
+    def __init__(self, folder: Path) -> None:
+        self.clock = HeldClock(1_767_225_600_000)
+        self.health = Health(self.clock)
+        self.registry = CollectorRegistry()
+        self.consumer = Consumer()
+        self.alarms: list[str] = []
+        self.floors: dict[int, int] = {}
+        settings = EngineSettings(
+            connection={}, instance_id="i", data_dir=folder,
+            journal_floors=lambda numbers: self.floors,
+        )  # fmt: skip
+        ends: Any = Ends()
+        stores: Any = Stores()
+        self.takeover = AssignmentSetup(
+            Toy(2), ToyControl(), settings, self.clock, EngineMetrics(self.registry), self.health,
+            lambda name, number, sentence: self.alarms.append(name), ends, stores, lambda _: None,
+        )  # fmt: skip
+        topology = Toy(2).topology
+        self.assigned = [(topic, n) for topic in topology.inputs for n in (0, 1)]
+
+    def take(self, *answers: int | Retry) -> Any:
+        producer: Any = Producer(*answers)
+        consumer: Any = self.consumer
+        control: Any = Control()
+        return self.takeover.take(self.assigned, consumer, control, producer)
+
+    def partitions(self, state: str) -> float | None:
+        return self.registry.get_sample_value("npp_engine_partitions", {"state": state})
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    monkeypatch.setattr(engine.loop.assignment_setup, "read_all", lambda *_, **__: iter(()))
+    return House(tmp_path)
+
+
+def test_a_clock_that_agrees_takes_its_partitions(house: House) -> None:
+    states, offsets = house.take(CLOCK_DIFFERENCE_MS_MAX)
+    assert sorted(states) == [0, 1]
+    assert offsets == house.consumer.fetched == dict.fromkeys(house.assigned, 3)
+    assert house.health.phase is Phase.RUNNING
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_clock_that_is_off_takes_no_partition(house: House, sign: int) -> None:
+    """Domain §8: 60 s either way."""
+    with pytest.raises(Blocked, match="off the broker's"):
+        house.take(sign * (CLOCK_DIFFERENCE_MS_MAX + 1))
+    assert house.alarms == ["CLOCK_OFF"]
+    assert house.consumer.fetched == {}
+
+
+def test_a_clock_that_nobody_has_compared_takes_no_partition(house: House) -> None:
+    """Domain §8, issue 10.17: no answer does not mean that it is right; asked again, but not for
+    ever.
+    """
+    with pytest.raises(Blocked, match="did not say its time, 3 times: _TIMED_OUT"):
+        house.take(*[UNKNOWN] * CLOCK_TRIES_MAX)
+    assert house.consumer.fetched == {}
+    assert house.alarms == []
+
+
+def test_an_answer_at_the_last_try_is_an_answer(house: House) -> None:
+    house.take(*[UNKNOWN] * (CLOCK_TRIES_MAX - 1), 0)
+    assert house.consumer.fetched != {}
+    with pytest.raises(Blocked, match="off the broker's"):
+        house.take(*[UNKNOWN] * (CLOCK_TRIES_MAX - 1), 2 * CLOCK_DIFFERENCE_MS_MAX)
+
+
+def test_a_lost_log_tail_shows_as_halted_at_every_look(house: House) -> None:
+    """Issue 10.17: between two looks it showed as restoring, and the alert on halted partitions
+    went out again."""
+    house.floors = {1: 5}
+    seen = []
+    for _ in range(3):
+        with pytest.raises(Blocked, match="LOG_TAIL_LOST") as blocked:
+            house.take(0)
+        assert blocked.value.phase is Phase.HALTED
+        house.health.wait(blocked.value.phase, blocked.value.reason)  # as the loop does
+        seen.append((house.partitions("halted"), house.partitions("restoring")))
+    assert seen == [(2.0, 0.0)] * 3
+    house.floors = {}
+    house.take(0)
+    assert house.health.phase is Phase.RUNNING
+    assert house.partitions("halted") == 0.0
+
+
+def test_a_halted_partition_is_not_shown_as_restoring_while_it_is_looked_at(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.floors = {1: 5}
+    phases: list[Phase] = []
+    monkeypatch.setattr(house.health, "wait", lambda phase, reason: phases.append(phase))
+    house.health.phase = Phase.HALTED
+    with pytest.raises(Blocked):
+        house.take(0)
+    assert Phase.RESTORING not in phases

@@ -1,0 +1,463 @@
+"""The real loop on a real Kafka, with a toy application that counts: kills, rebalances, stop,
+fairness, lost logs."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import statistics
+import time
+import uuid
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from engine.clients.broker_liveness import RENEWALS_MAX
+from engine.clients.producing import MESSAGE_BYTES_MAX
+from tests.engine.toy import (ADD, ANSWERS, JOURNAL, QUARANTINE, STATE)
+from tests.engine.kafka_rig import (Rig, rig)
+from tests.broker.source import Kafka
+
+SEED = 20261122
+REPLACED = "consumer is replaced"
+ANSWERED = 5
+STOP_SECONDS_MAX = 3.0  # one to read the control topic, and the batch in hand
+STOPS_MAX = 3
+STOPPED = "engine is stopped"
+
+
+@pytest.fixture
+def toy(kafka: Kafka, tmp_path: Path) -> Iterator[Rig]:
+    """An application of its own on the shared Kafka."""
+    with rig(kafka.bootstrap, tmp_path, f"toy{uuid.uuid4().hex[:8]}") as made:
+        yield made
+
+
+def test_killed_again_and_again_every_input_is_counted_once(toy: Rig) -> None:
+    """Row 1, EV-07: SIGKILL at random instants under load loses nothing and doubles nothing."""
+    chance = random.Random(SEED)
+    process = toy.start()
+    for _ in range(5):
+        toy.send(400)
+        time.sleep(chance.uniform(0.2, 2.5))
+        process.kill()
+        process.wait()
+        process = toy.start()
+    toy.wait_for(2000)
+    process.terminate()
+    assert process.wait(30) == 0
+    toy.check_counted_once(2000)
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "after_poll",
+        "after_decide",
+        "after_send_offsets",
+        "after_produce",
+        "before_commit",
+        "commit_sent",
+        "after_commit",
+        "during_restore",
+    ],
+)
+def test_killed_at_a_named_step_every_input_is_counted_once(toy: Rig, point: str) -> None:
+    """Row 2: at each of the eight named points the next process goes on as if nothing had
+    happened."""
+    if point == "during_restore":
+        first = toy.start()
+        toy.send(300)
+        toy.wait_for(300)
+        first.kill()
+        first.wait()
+        for old in (toy.folder / "data").rglob("*"):
+            if old.is_file():
+                old.unlink()
+        sent = 600
+    else:
+        sent = 300
+    toy.send(300)
+    victim = toy.start(TOY_CRASH=f"{point}:1" if point != "after_poll" else "after_poll:3")
+    assert victim.wait(60) == -signal.SIGKILL, toy.log()
+    successor = toy.start()
+    toy.send(1)  # the victim may have counted all others
+    toy.wait_for(sent + 1)
+    successor.terminate()
+    assert successor.wait(30) == 0
+    toy.check_counted_once(sent + 1)
+
+
+def test_a_second_instance_takes_partitions_over_and_gives_them_back(toy: Rig) -> None:
+    """Row 3: 1 → 2 → 1 instances under load, each partition served by one of them, nothing lost or
+    doubled."""
+    toy.start("one")
+    toy.send(300)
+    toy.wait_for(300)
+    two = toy.start("two")
+    toy.until(lambda: "running" in toy.log("two"), "the second instance runs")
+    toy.send(300)
+    toy.wait_for(600)
+    two.terminate()
+    assert two.wait(30) == 0
+    toy.send(300)
+    started = time.monotonic()
+    toy.wait_for(900)
+    assert time.monotonic() - started < 10, "a clean leave must not wait for the session's end"
+    toy.check_counted_once(900)
+
+
+def test_a_second_process_of_the_same_instance_ends_and_disturbs_nobody(toy: Rig) -> None:
+    """The folder's lock: the second process exits with STORE_LOCKED, the first goes on."""
+    toy.start("one")
+    toy.send(100)
+    toy.wait_for(100)
+    second = toy.start("one")
+    assert second.wait(30) == 3
+    assert "STORE_LOCKED" in toy.log()
+    toy.send(100)
+    toy.wait_for(200)
+    toy.check_counted_once(200)
+
+
+def test_a_stop_holds_within_a_second_and_nothing_is_lost_by_it(toy: Rig) -> None:
+    """Domain §10: STOP pauses every input at the batch boundary; after the resume all is decided
+    once.
+    """
+    toy.start()
+    toy.send(100)
+    toy.wait_for(100)
+    took: list[float] = []
+    while not took or (took[-1] > STOP_SECONDS_MAX and len(took) < STOPS_MAX):
+        if took:  # the machine may have stood still: once more
+            toy.control(b"go")
+            toy.until(lambda: toy.log().count("engine is running") > len(took), "it goes on")
+        toy.control(b"stop")
+        took.append(toy.until(lambda: toy.log().count(STOPPED) > len(took), "the stop is obeyed"))
+    assert min(took) <= STOP_SECONDS_MAX
+    toy.send(200)
+    time.sleep(1.5)
+    assert len(toy.lines()) == 100
+    toy.control(b"go")
+    toy.wait_for(300)
+    toy.check_counted_once(300)
+
+
+def test_a_partition_that_the_client_does_not_give_is_read_by_another(toy: Rig) -> None:
+    """Row 10, JOB-03: whatever keeps the client from fetching one partition (here a pause that the
+    loop knows nothing of), the records that lie there are missed, and another client takes its
+    place."""
+    process = toy.start()
+    toy.send(100)
+    toy.wait_for(100)
+    process.send_signal(signal.SIGUSR1)
+    toy.until(lambda: '"notFetched"' in toy.log(), "it is not fetched")
+    for _ in range(6):
+        toy.send(100)  # the others go on
+        time.sleep(1.0)
+    toy.wait_for(700)
+    assert "has records that did not come" in toy.log()
+    toy.check_counted_once(700)
+
+
+def test_an_answer_is_decided_within_a_second_behind_a_hundred_thousand_commands(toy: Rig) -> None:
+    """Row 29: queued commands do not hold up an operator's record."""
+    toy.start()
+    toy.send(10)
+    toy.wait_for(10)
+    toy.control(b"stop")
+    toy.until(lambda: "stopped" in toy.log(), "the stop is obeyed")
+    toy.send(100_000)
+    toy.control(b"go")
+    time.sleep(1.2)
+    for _ in range(ANSWERED):
+        toy.send(1, topic=ANSWERS)
+        time.sleep(0.4)
+    toy.wait_for(100_010 + ANSWERED)
+    asked = {(r.partition, r.offset): r.timestamp_ms for r in toy.records(ANSWERS)}
+    decided, commands = {}, []
+    for record in toy.records(JOURNAL):
+        value = record.value or b""
+        cause = json.loads(value)["cause"] if value.startswith(b"{") else ""
+        topic, partition, offset = (cause or "/0/0").rsplit("/", 2)
+        if topic == toy.topic(ANSWERS):
+            decided[int(partition), int(offset)] = record.timestamp_ms
+        elif cause:
+            commands.append(record.timestamp_ms)
+    assert len(decided) == ANSWERED
+    assert max(decided.values()) <= max(commands), "NV: the queue was worked off before"
+    # The machine may stand still for one of them.
+    assert statistics.median(decided[place] - asked[place] for place in decided) < 1000
+    toy.check_counted_once(100_010 + ANSWERED)
+
+
+def test_timers_are_made_and_read_back_on_a_real_log(toy: Rig) -> None:
+    """A deadline becomes one record on the timers topic, which is decided like any input."""
+    toy.start()
+    due_ms = int(time.time()) * 1000 + 2500  # one that ends in 999 means something to the toy
+    toy.send(20, value=b"at:%d" % due_ms)
+    lines = toy.wait_for(40)
+    assert sum(".timers" in line["cause"] for line in lines) == 20
+    toy.check_counted_once(40)
+
+
+@pytest.mark.parametrize(
+    ("setting", "outcome", "batches"),
+    [({"TOY_SLOW_MS": "0"}, "unknown_committed", 5), ({"TOY_END_S": "0.001"}, "unknown_", 60)],
+)
+def test_after_a_doubtful_end_the_nonce_decides(
+    toy: Rig, setting: dict[str, str], outcome: str, batches: int
+) -> None:
+    """A commit that timed out or was slow costs the producer; what is committed says how it ended.
+    Of 60 ends some take longer than a millisecond."""
+    process = toy.start(**setting)
+    for batch in range(1, batches + 1):
+        toy.send(6)
+        toy.wait_for(6 * batch)
+    process.terminate()
+    assert process.wait(30) == 0
+    toy.check_counted_once(6 * batches)
+    ended = json.loads(toy.log().splitlines()[-1])["transactions"]
+    assert sum(count for name, count in ended.items() if name.startswith(outcome)) > 0, ended
+
+
+def test_a_record_that_can_not_be_produced_is_found_and_parked_alone(toy: Rig) -> None:
+    """Row 17: the batch is halved down to the one record; the others are counted."""
+    toy.start()
+    toy.send(100)
+    toy.send(1, value=b"big:%d" % (MESSAGE_BYTES_MAX + 1))  # beyond what the client takes
+    toy.send(100)
+    toy.wait_for(200)
+    parked = toy.records(QUARANTINE)
+    assert [dict(r.headers)["reason"] for r in parked] == [b"Abort"]
+    toy.check_counted_once(200)
+
+
+def test_an_input_that_raises_is_parked_alone_and_its_like_are_counted(toy: Rig) -> None:
+    """Domain §5: what it gave is taken back, its bytes stand in quarantine, its key and its
+    partition go on, also after a restart."""
+    process = toy.start()
+    toy.send(50)
+    for _ in range(2):
+        toy.send(1, value=b"boom")
+        toy.send(50)
+    toy.wait_for(150)
+    process.kill()
+    process.wait()
+    toy.start()
+    toy.send(50)
+    toy.wait_for(200)
+    parked = toy.records(QUARANTINE)
+    assert [(r.value, dict(r.headers)["reason"]) for r in parked] == [
+        (b"boom", b"RuntimeError")
+    ] * 2
+    toy.check_counted_once(200)
+
+
+def test_a_process_whose_transactional_id_is_taken_ends_as_fenced(toy: Rig) -> None:
+    """Row 5: it does not take the id back, and what it had in hand is counted by its successor."""
+    process = toy.start()
+    toy.send(50)
+    toy.wait_for(50)
+    thief = Producer({**toy.connection, "transactional.id": f"npp-{toy.application}-one"})
+    thief.init_transactions(30)
+    toy.send(50)
+    assert process.wait(60) == 3
+    assert "FENCED" in toy.log()
+    toy.start()
+    toy.wait_for(100)
+    toy.check_counted_once(100)
+
+
+def said(toy: Rig, what: str, times: int) -> bool:
+    """Whether the process has said so as often."""
+    return toy.log().count(what) >= times
+
+
+def test_a_member_whose_place_was_taken_joins_again_and_counts_everything_once(toy: Rig) -> None:
+    """Row 10: a client that was cut off for a session's length is fenced by its own late heartbeat.
+    It is of no more use, and says so once: alive without work for ever, else."""
+    process = toy.start()
+    toy.send(50)
+    toy.wait_for(50)
+    thief = toy.take_place(f"npp-{toy.application}-one", [ADD, ANSWERS])
+    toy.send(50)
+    toy.until(partial(said, toy, REPLACED, 1), "it is fenced")
+    thief.close()
+    toy.wait_for(100)
+    toy.send(50)
+    toy.wait_for(150)
+    assert "FENCED_INSTANCE_ID" in toy.log() or "_FATAL" in toy.log()
+    process.terminate()
+    assert process.wait(30) == 0
+    toy.check_counted_once(150)
+
+
+def test_of_two_processes_that_fight_over_a_place_one_ends(toy: Rig) -> None:
+    """An instance id that was given twice: the fight has an end, and nothing is counted twice."""
+    process = toy.start()
+    toy.send(50)
+    toy.wait_for(50)
+    for times in range(1, RENEWALS_MAX + 2):
+        assert process.poll() is None, toy.log()
+        # Back in its place first: else it would be the thief that is fenced.
+        toy.until(partial(said, toy, "engine is running", times), "it runs again")
+        thief = toy.take_place(f"npp-{toy.application}-one", [ADD, ANSWERS])
+        toy.until(partial(said, toy, REPLACED, times), "it is fenced")
+        thief.close()
+    assert process.wait(60) == 3
+    assert "CONSUMER_LOST" in toy.log()
+    toy.check_counted_once(50)
+
+
+def test_a_zombie_that_wakes_up_after_its_session_counts_nothing_twice(toy: Rig) -> None:
+    """Row 4: SIGSTOP beyond the session timeout, another takes over, then CONT."""
+    zombie = toy.start("one")
+    toy.send(100)
+    toy.wait_for(100)
+    zombie.send_signal(signal.SIGSTOP)
+    toy.start("two")
+    toy.send(100)
+    toy.wait_for(200)
+    zombie.send_signal(signal.SIGCONT)
+    for sent in range(250, 501, 50):
+        toy.send(50)
+        time.sleep(0.5)
+        toy.wait_for(sent)
+    toy.check_counted_once(500)
+
+
+def test_lost_offsets_end_the_process_and_nothing_is_decided_again(toy: Rig) -> None:
+    """OFFSETS_LOST: with a journal that has records, missing offsets are never guessed."""
+    process = toy.start()
+    toy.send(50)
+    toy.wait_for(50)
+    process.terminate()
+    assert process.wait(30) == 0
+    _forget_offsets(toy)
+    again = toy.start()
+    assert again.wait(60) == 3
+    assert "OFFSETS_LOST" in toy.log()
+    toy.check_counted_once(50)
+
+
+def test_a_store_ahead_of_the_log_halts_and_is_kept(toy: Rig) -> None:
+    """LOG_TAIL_LOST: committed states that the log no longer has are alarmed, never overwritten."""
+    process = toy.start()
+    toy.send(200)
+    toy.wait_for(200)
+    process.terminate()
+    assert process.wait(30) == 0
+    _recreate(toy, STATE)
+    toy.start()
+    toy.until(lambda: '"alarm": "LOG_TAIL_LOST"' in toy.log(), "the loss is alarmed")
+    toy.send(50)
+    time.sleep(1.5)
+    assert len(toy.lines()) == 200
+
+
+def test_a_state_that_differs_from_the_journal_is_folded_anew(toy: Rig) -> None:
+    """At start the journal's tail is checked against the states; a wrong one is rebuilt and
+    alarmed."""
+    process = toy.start()
+    toy.send(60, keys=3)
+    toy.wait_for(60)
+    process.terminate()
+    assert process.wait(30) == 0
+    _recreate(toy, STATE)
+    for old in (toy.folder / "data").rglob("*"):
+        if old.is_file():
+            old.unlink()
+    toy.start()
+    toy.until(lambda: '"alarm": "STATE_DIFFERS"' in toy.log(), "the difference is alarmed")
+    toy.send(30, keys=3)
+    toy.wait_for(90)
+    toy.check_counted_once(90)
+
+
+def test_states_that_can_not_be_read_are_folded_anew_and_hold_up_nobody(toy: Rig) -> None:
+    """SEC-03: what a foreign hand wrote to the state topic is alarmed and folded from the journal;
+    a key without a history, and one that is no text, stay what they are."""
+    process = toy.start()
+    toy.send(60, keys=3)
+    toy.wait_for(60)
+    process.terminate()
+    assert process.wait(30) == 0
+    known = next(r for r in toy.records(STATE) if r.key is not None)
+    forger = Producer(toy.connection)
+    for key in (known.key, b"nobody", b"\xff\xfe"):
+        forger.produce(toy.topic(STATE), b"\xc1 no state", key, known.partition)
+    forger.flush(10)
+    for old in (toy.folder / "data").rglob("*"):
+        if old.is_file():
+            old.unlink()
+    toy.start()
+    toy.until(lambda: "history cannot be folded" in toy.log(), "what has no history is named")
+    toy.until(lambda: "folded anew from the journal" in toy.log(), "what has one is folded anew")
+    toy.send(30, keys=3)
+    toy.wait_for(90)
+    toy.check_counted_once(90)
+
+
+def test_a_wrong_partition_count_stops_the_start(toy: Rig) -> None:
+    """Row 19, OP-33: more partitions would send known keys to partitions that do not know them."""
+    from confluent_kafka.admin import AdminClient, NewPartitions
+
+    admin = AdminClient(toy.connection)
+    for future in admin.create_partitions([NewPartitions(toy.topic(ADD), 5)]).values():
+        future.result()
+    assert toy.start().wait(60) == 3
+    assert "PARTITION_COUNT" in toy.log()
+
+
+def test_a_member_with_another_assignor_is_refused(toy: Rig) -> None:
+    """Row 28: inputs of one partition on two members end the process, which says why."""
+    stranger = Consumer(
+        {
+            **toy.connection,
+            "group.id": f"npp-{toy.application}",
+            "partition.assignment.strategy": "range",
+            "session.timeout.ms": 10_000,
+        }
+    )
+    stranger.subscribe([toy.topic(ADD)])
+    try:
+        process = toy.start()
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            stranger.poll(0.1)
+        assert process.returncode == 3
+        assert "ASSIGNMENT_SPLIT" in toy.log()
+    finally:
+        stranger.close()
+
+
+def _forget_offsets(toy: Rig) -> None:
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient(toy.connection)
+    group = f"npp-{toy.application}"
+    for future in admin.delete_consumer_groups([group]).values():
+        future.result()
+    probe = Consumer({**toy.connection, "group.id": group})
+    assert probe.committed([TopicPartition(toy.topic(ADD), 0)], 10)[0].offset < 0
+    probe.close()
+
+
+def _recreate(toy: Rig, name: str) -> None:
+    from confluent_kafka.admin import AdminClient
+
+    from engine.topics import TopicAdmin, TopicSpec
+
+    admin = AdminClient(toy.connection)
+    for future in admin.delete_topics([toy.topic(name)]).values():
+        future.result()
+    spec = TopicSpec(
+        toy.topic(name), toy.partitions, 1, {"message.timestamp.type": "LogAppendTime"}
+    )
+    toy.until(lambda: toy.topic(name) not in admin.list_topics(timeout=5).topics, "deleted")
+    TopicAdmin(toy.connection).apply([spec])

@@ -1,0 +1,306 @@
+"""Worker, publisher, scout, reader and topic administration on a real Kafka."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+
+from engine.clients import stalled_partitions as standing
+from engine.clients.groups import GroupAdmin
+from engine.clients.publisher import Outgoing, Publisher
+from engine.clients.reader import LogEnds, read_all
+from engine.clock import SystemClock
+from engine.loop.watch import Health, Phase
+from engine.partitioner import partition_of
+from engine.ports import InputRecord
+from engine.records import LogRecord
+from engine.topics import TopicAdmin, TopicSpec
+from engine.worker import consumer as worker_consumer
+from engine.worker.settings import Handler, TryAgain, WorkerSettings
+from engine.worker.worker import Worker
+from tests.engine.toy import (ADD, ANSWERS, CONTROL, ToyControl)
+from tests.engine.kafka_rig import (Rig, rig)
+from tests.broker.source import Kafka
+
+WAIT_S = 40.0
+
+
+@pytest.fixture
+def toy(kafka: Kafka, tmp_path: Path) -> Iterator[Rig]:
+    """Topics of its own on the shared Kafka."""
+    with rig(kafka.bootstrap, tmp_path, f"wrk{uuid.uuid4().hex[:8]}") as made:
+        yield made
+
+
+class Running:
+    """A worker in a thread of this process."""
+
+    def __init__(
+        self, toy: Rig, handler: Handler, observe: object = None, instance: str = "one"
+    ) -> None:
+        clock = SystemClock()
+        self.health = Health(clock)
+        self.publisher = Publisher(toy.connection, "test", clock)
+        self.worker = Worker(
+            WorkerSettings(
+                connection=toy.connection,
+                group=f"npp-{toy.application}",
+                topics=(toy.topic(ADD),),
+                control_topic=toy.topic(CONTROL),
+                records_max=50,
+                session_timeout_ms=6_000,
+                instance_id=instance,
+            ),
+            handler,
+            self.publisher,
+            ToyControl(),
+            clock,
+            self.health,
+            observe=observe,  # type: ignore[arg-type]
+        )
+        self.thread = threading.Thread(target=self.worker.run, daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.worker.request_stop()
+        self.thread.join(WAIT_S)
+        assert not self.thread.is_alive()
+        self.publisher.close()
+
+
+def answer(toy: Rig, record: InputRecord) -> Sequence[Outgoing]:
+    """One answer per record, naming it."""
+    cause = f"{record.partition}/{record.offset}".encode()
+    return [Outgoing(toy.topic(ANSWERS), record.key, cause)]
+
+
+def answers(toy: Rig) -> list[LogRecord]:
+    return [r for batch in read_all(toy.connection, toy.topic(ANSWERS)) for r in batch]
+
+
+def test_every_record_is_answered_in_order_per_key_and_never_skipped(toy: Rig) -> None:
+    """Lanes keep the order of a key, and all answers are there after a clean stop and a restart."""
+    toy.send(300)
+    first = Running(toy, lambda record: answer(toy, record))
+    toy.until(lambda: len(answers(toy)) >= 100, "some are answered", WAIT_S)
+    first.stop()
+    second = Running(toy, lambda record: answer(toy, record))
+    toy.send(100)
+    toy.until(lambda: len({r.value for r in answers(toy)}) >= 400, "all are answered", WAIT_S)
+    second.stop()
+    for key in {r.key for r in answers(toy)}:
+        mine = [int((r.value or b"").split(b"/")[1]) for r in answers(toy) if r.key == key]
+        assert mine == sorted(set(mine)), "a clean stop repeats nothing"
+
+
+def test_a_record_whose_outside_does_not_answer_is_tried_again_and_holds_its_key_only(
+    toy: Rig,
+) -> None:
+    """TryAgain keeps the lane, not the others; nothing behind it is committed."""
+    down = threading.Event()
+    tries: list[int] = []
+
+    def handler(record: InputRecord) -> Sequence[Outgoing]:
+        if record.key == b"key-0" and not down.is_set():
+            tries.append(record.offset)
+            raise TryAgain("not now", 0.1)
+        return answer(toy, record)
+
+    toy.send(20, keys=5)
+    running = Running(toy, handler)
+    toy.until(lambda: len(answers(toy)) >= 16, "the other keys are answered", WAIT_S)
+    assert len(answers(toy)) == 16
+    down.set()
+    toy.until(lambda: len(answers(toy)) >= 20, "the held key is answered", WAIT_S)
+    running.stop()
+    assert len(tries) >= 1
+    assert len(set(tries)) == 1
+
+
+def test_a_worker_whose_place_was_taken_joins_again_and_skips_nothing(
+    toy: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row 10: fenced by its own late heartbeat, a client is of no more use; another one goes on,
+    and what the scout must have read stays the gate."""
+    running = Running(toy, lambda record: answer(toy, record), observe=lambda record: None)
+    toy.send(20)
+    toy.until(lambda: len(answers(toy)) == 20, "all are answered", WAIT_S)
+    thief = toy.take_place(f"npp-{toy.application}-one", [ADD])
+    toy.until(lambda: "is replaced" in caplog.text, "it is fenced", WAIT_S)
+    thief.close()
+    toy.send(20)
+    toy.until(lambda: len({r.value for r in answers(toy)}) == 40, "all are answered", WAIT_S)
+    running.stop()
+
+
+def test_a_stop_on_control_holds_the_handlers(toy: Rig) -> None:
+    """Domain §10: adapters obey STOP too; work waits in its topic."""
+    toy.control(b"stop")
+    toy.send(10)
+    running = Running(toy, lambda record: answer(toy, record))
+    time.sleep(3)
+    assert answers(toy) == []
+    toy.control(b"go")
+    toy.until(lambda: len(answers(toy)) == 10, "all are answered", WAIT_S)
+    running.stop()
+
+
+def test_a_partition_that_comes_back_after_a_stop_is_read(toy: Rig) -> None:
+    """JOB-03: the client keeps a partition's pause until it has it again; the worker may not."""
+    every = tuple(range(toy.partitions))
+    toy.control(b"stop")
+    first = Running(toy, lambda record: answer(toy, record))
+    toy.until(lambda: first.health.partitions == every, "the first has all", WAIT_S)
+    time.sleep(1)  # by now it has paused them
+    second = Running(toy, lambda record: answer(toy, record), instance="two")
+    toy.until(lambda: second.health.partitions != (), "the second has some", WAIT_S)
+    toy.control(b"go")
+    toy.until(lambda: first.health.phase is Phase.RUNNING, "the stop is lifted", WAIT_S)
+    second.stop()
+    toy.until(lambda: first.health.partitions == every, "the first has all again", WAIT_S)
+    toy.send(30)
+    toy.until(lambda: len(answers(toy)) == 30, "all are answered", WAIT_S)
+    first.stop()
+
+
+def test_it_reads_from_the_committed_offsets_that_it_has_asked_for_itself(
+    toy: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 10: the client's own question for them is lost when a coordinator that wakes up refuses
+    it, and a partition that is assigned without an offset is then never read."""
+    begun: list[TopicPartition] = []
+
+    class Watched(Consumer):
+        def assign(self, partitions: list[TopicPartition]) -> None:
+            begun.extend(partitions)
+            super().assign(partitions)
+
+    monkeypatch.setattr(worker_consumer, "Consumer", Watched)
+    toy.send(30)
+    first = Running(toy, lambda record: answer(toy, record))
+    toy.until(lambda: len(answers(toy)) == 30, "all are answered", WAIT_S)
+    first.stop()
+    assert {p.offset for p in begun} == {OFFSET_BEGINNING}
+    begun.clear()
+    toy.send(30)
+    second = Running(toy, lambda record: answer(toy, record))
+    toy.until(lambda: len(answers(toy)) == 60, "all are answered", WAIT_S)
+    second.stop()
+    assert len(begun) == toy.partitions
+    assert sum(p.offset for p in begun) == 30
+
+
+def test_a_partition_that_the_client_does_not_give_is_read_by_another(
+    toy: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """JOB-03: whatever keeps the client from fetching (here a pause that the worker knows nothing
+    of), the records that lie there are missed, and another client takes its place."""
+    for name, seconds in (("LOOK_EVERY_S", 0.5), ("ELAPSED_S_MAX", 1.0), ("NOT_FETCHING_S", 3.0)):
+        monkeypatch.setattr(standing, name, seconds)
+    running = Running(toy, lambda record: answer(toy, record))
+    toy.send(20)
+    toy.until(lambda: len(answers(toy)) == 20, "all are answered", WAIT_S)
+    assert "is replaced" not in caplog.text
+    consumer = running.worker._consumer._consumer
+    consumer.pause(consumer.assignment())
+    toy.send(20)
+    toy.until(lambda: running.health.standing_s > 0, "it is seen to stand", WAIT_S)
+    toy.until(lambda: len({r.value for r in answers(toy)}) == 40, "all are answered", WAIT_S)
+    assert "has records that did not come" in caplog.text
+    toy.until(lambda: running.health.standing_s == 0, "nothing stands any more", WAIT_S)
+    running.stop()
+
+
+def test_what_is_committed_reaches_the_end_of_a_log_that_transactions_write(toy: Rig) -> None:
+    """Markers and aborted records are nothing that is left to read, for any tool that looks."""
+    running = Running(toy, lambda record: answer(toy, record))
+    producer = Producer({**toy.connection, "transactional.id": f"{toy.application}-one"})
+    producer.init_transactions(WAIT_S)
+    for end in (producer.commit_transaction, producer.abort_transaction):
+        producer.begin_transaction()
+        for number in range(toy.partitions):
+            producer.produce(toy.topic(ADD), b"add", b"key", number)
+        assert producer.flush(WAIT_S) == 0
+        end(WAIT_S)
+    ends = {(toy.topic(ADD), n): 4 for n in range(toy.partitions)}  # two records, two markers
+    log, groups = LogEnds(toy.connection), GroupAdmin(toy.connection)
+    toy.until(lambda: log.stable(list(ends)) == ends, "both have ended", WAIT_S)
+    toy.until(lambda: groups.committed(f"npp-{toy.application}") == ends, "committed", WAIT_S)
+    assert len(answers(toy)) == toy.partitions
+    running.stop()
+
+
+def test_a_handler_that_waits_until_it_is_fresh_knows_what_stands_behind_its_record(
+    toy: Rig,
+) -> None:
+    """Ruling 8: an instruction whose withdraw stands behind it is seen as withdrawn before its
+    submission."""
+    withdrawn: set[bytes] = set()
+    submitted: list[bytes] = []
+
+    def observe(record: LogRecord) -> None:
+        if record.value == b"withdraw" and record.key is not None:
+            withdrawn.add(record.key)
+
+    def handler(record: InputRecord) -> Sequence[Outgoing]:
+        if not running.worker.is_fresh(record.partition):
+            raise TryAgain("what stands behind the record is not known", 0.05)
+        if record.value == b"add" and record.key is not None and record.key not in withdrawn:
+            submitted.append(record.key)
+        return answer(toy, record)
+
+    toy.send(500, keys=50)
+    toy.send(10, keys=10, value=b"withdraw")
+    running = Running(toy, handler, observe)
+    toy.until(lambda: len(answers(toy)) >= 510, "all are handled", WAIT_S)
+    running.stop()
+    gone = {b"key-%d" % n for n in range(10)}
+    assert withdrawn == gone
+    assert not gone & set(submitted)
+    assert len(set(submitted)) == 40
+
+
+def test_a_published_record_is_confirmed_where_the_java_client_would_put_it(toy: Rig) -> None:
+    """Partition by murmur2 of the key, and the place that was confirmed holds the record."""
+    publisher = Publisher(toy.connection, "test")
+    placed = publisher.publish_all(
+        [Outgoing(toy.topic(ADD), b"key-%d" % n, b"%d" % n) for n in range(50)]
+    )
+    publisher.close()
+    on_log = {
+        (r.partition, r.offset): r
+        for batch in read_all(toy.connection, toy.topic(ADD))
+        for r in batch
+    }
+    for n, place in enumerate(placed):
+        record = on_log[place.partition, place.offset]
+        assert (record.key, record.value) == (b"key-%d" % n, b"%d" % n)
+        assert place.partition == partition_of(b"key-%d" % n, toy.partitions)
+        assert place.timestamp_ms == record.timestamp_ms
+
+
+def test_topics_are_planned_applied_and_compared(toy: Rig) -> None:
+    """EV-08: a missing topic and a wrong configuration are put right, a partition count never
+    is."""
+    admin = TopicAdmin(toy.connection)
+    name = f"{toy.application}.planned"
+    spec = TopicSpec(name, 2, 1, {"retention.ms": "-1", "cleanup.policy": "delete"})
+    assert [d.kind for d in admin.plan([spec])] == ["missing"]
+    assert [d.kind for d in admin.apply([spec])] == ["missing"]
+    assert admin.drift([spec]) == []
+
+    other = msgspec.structs.replace(spec, partitions=3, config={"retention.ms": "1000"})
+    assert [(d.kind, d.fixable) for d in admin.drift([other])] == [
+        ("partitions", False),
+        ("config", True),
+    ]
+    assert [d.kind for d in admin.apply([other])] == ["config"]
+    # The controller has it; the broker that is asked hears of it a moment later.
+    toy.until(lambda: [d.kind for d in admin.drift([other])] == ["partitions"], "put right", WAIT_S)

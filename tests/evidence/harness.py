@@ -1,0 +1,173 @@
+"""A world's log folded into a real read model, and the evidence desk over it; no broker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from core.payment import commands as c
+from core.values import Parties, Party, payment_intent_id
+from engine.ports import TopicPartition
+from engine.records import LogRecord
+from evidence.checkpoints import Range, Sealed, build, seal
+from evidence.keys import Keyring
+from evidence.log import Later
+from evidence.merkle import LeafData
+from evidence.pack_service import PackService
+from processors.projector.batch import Projection
+from processors.projector.events import Lookups
+from processors.replay import MemoryLog
+from readmodel import rows
+from readmodel.model import open_model
+from readmodel.reader import DatabaseReader
+from schemas import catalogue
+from schemas import topology as t
+from schemas.codec.parties import seal as seal_parties
+from schemas.codec.written import WrittenSchemas
+from schemas.registry import setup as schema_setup
+from schemas.topology import EVENTS
+from tests.auditor.wire import sha256
+from tests.processors.payments.clean_history import (AMOUNT, SOURCE)
+from tests.processors.replay.world import (VERIFIER_KEY, World, rules_of)
+
+PUBLISHED = (t.CONTROL, t.EVENTS, t.OUTCOMES, t.OPERATOR_COMMANDS)
+TOPICS = (*PUBLISHED, t.CHECKPOINTS)
+
+
+@lru_cache
+def fingerprints() -> dict[int, str]:
+    """Schema ids as every world registers them."""
+    world = World()
+    return schema_setup.register_all(world.registry, catalogue.load()).fingerprints()
+
+
+def keyring(key: Any = VERIFIER_KEY) -> Keyring:
+    """The verifier's key, and what it states of every schema id."""
+    ring = Keyring()
+    ring.add(key.public, 0)
+    ring.state_schemas(key, fingerprints())
+    return ring
+
+
+class TestLog:
+    """An EvidenceLog over a MemoryLog."""
+
+    __test__ = False
+
+    def __init__(self, log: MemoryLog) -> None:
+        self.log = log
+
+    def at(self, topic: str, partition: int, offsets: Sequence[int]) -> Mapping[int, LogRecord]:
+        found = self.log.read(topic, {partition: (0, 10**9)})
+        return {each.offset: each for each in found if each.offset in set(offsets)}
+
+    def later(self, topic: str, partition: int, key: bytes, start: int) -> Later:
+        found = list(self.log.read(topic, {partition: (start, 10**9)}))
+        end = self.log.ends([(topic, partition)])[topic, partition]
+        return Later([(r.offset, r.value or b"") for r in found if r.key == key], end, end)
+
+
+class House:
+    """A world, its log with a checkpoint where `checkpoint` was called, and a read model of it."""
+
+    def __init__(self, folder: Path, url: str | None = None) -> None:
+        self.world = World()
+        self.log = MemoryLog({})
+        self.ring = keyring()
+        self._taken: dict[str, int] = {}
+        self._last: dict[int, Sealed] = {}
+        self._touched: dict[int, Range] = {}
+        self._to: dict[int, int] = {}
+        self.model = open_model(url or f"sqlite:///{folder}")
+        self.writer = self.model.writer()
+        self.reader: DatabaseReader = self.model.reader()
+        codec = self.world.codec
+        lookups = Lookups(
+            **{name: getattr(self.writer, name) for name in Lookups.__struct_fields__}
+        )
+        self._projection = Projection(codec, lookups, rules_of, lambda *_: None)
+        self.desk = PackService(
+            reader=self.reader,
+            codec=codec,
+            schemas=WrittenSchemas(fingerprints()),
+            keyring=lambda: self.ring,
+            log=TestLog(self.log),
+        )
+
+    def close(self) -> None:
+        self.reader.close()
+        self.writer.close()
+
+    def publish(self) -> None:
+        """Everything the world has written since, on the log."""
+        for topic in PUBLISHED:
+            found = self.world.driver.committed(topic)
+            for record in found[self._taken.get(topic, 0) :]:
+                self.log.records.setdefault((topic, record.partition), []).append(record)
+                if topic == EVENTS:
+                    self._touch(record)
+            self._taken[topic] = len(found)
+
+    def _touch(self, record: LogRecord) -> None:
+        header = self.world.codec.decode(EVENTS, record.value).header
+        touched = self._touched.setdefault(record.partition, Range())
+        touched.touch(header.payment_intent_id, header.sequence, sha256(record.value or b""))
+        self._to[record.partition] = record.offset
+
+    def checkpoint(self, key: Any = VERIFIER_KEY) -> None:
+        """Sign what is new in every partition."""
+        self.publish()
+        for partition, touched in self._touched.items():
+            if len(touched):
+                before = self._last.get(partition)
+                draft = build(partition, before, touched, self._to[partition], 1_000, key.key_id)
+                sealed = seal(draft, key, lambda each: self.world.codec.encode(t.CHECKPOINTS, each))
+                self._last[partition] = sealed
+                self.log.append(t.CHECKPOINTS, partition, b"", sealed.raw)
+                touched.clear()
+
+    def checkpoint_among(self, others: Sequence[LeafData]) -> None:
+        """As `checkpoint`, with other payments in every range."""
+        self.publish()
+        for touched in self._touched.values():
+            for leaf in others:
+                touched.touch(leaf.payment_intent_id, leaf.sequence, leaf.hash)
+        self.checkpoint()
+
+    def project(self) -> None:
+        """Fold what the read model does not have yet."""
+        self.publish()
+        known = self.writer.offsets()
+        read: dict[TopicPartition, list[LogRecord]] = {}
+        moved = []
+        for (topic, partition), records in self.log.records.items():
+            before = known.get((topic, partition), 0)
+            new = [each for each in records if each.offset >= before]
+            if topic in TOPICS and new:
+                read[topic, partition] = new
+                moved.append(rows.Moved(topic, partition, before, new[-1].offset + 1))
+        batch, _ = self._projection.batch(read)
+        batch.moved = moved
+        self.writer.apply(batch)
+
+    def all(self) -> None:
+        """Sign, then fold."""
+        self.checkpoint()
+        self.project()
+
+    def create(self, key: str, debtor: str, remittance: str) -> str:
+        """A payment with these words in it."""
+        payment = payment_intent_id(SOURCE, key)
+        parties = Parties(
+            Party(debtor, "062000", "12345678"), Party("Ben", "082001", "87654321"), remittance
+        )
+        self.world.give(
+            t.COMMANDS,
+            c.CreatePayment(
+                self.world.header(payment), SOURCE, key, AMOUNT, "AUD", seal_parties(parties),
+                "E2E", "sct", customer_id="customer-7",
+            ),
+        )  # fmt: skip
+        return payment

@@ -1,0 +1,329 @@
+"""Evidence packs from a real read model: what they hold, how they are named, what they refuse."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.platform.postgres import Postgres
+from core.payment import commands as c
+from evidence import pack as packs
+from evidence import verify_evidence as v
+from evidence.keys import Keyring, signing_key_from_seed
+from evidence.pack import NOT_A_PROOF, Tampered, TooLong, public_keys
+from schemas import topology as t
+from tests.evidence.harness import (House, keyring)
+
+PARTS = ("paymentIntent", "railDecisions", "lifecycleEvents", "operatorActions", "replayProof")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path / "readmodel")
+    yield made
+    made.close()
+
+
+def pack_of(house: House, payment: str, as_of: str | None = None, *, proof: bool = True) -> Any:
+    return json.loads(house.desk.build(payment, as_of, proof=proof)[1])
+
+
+def verified(house: House, content: bytes) -> dict[str, Any]:
+    return v.verify(content, public_keys(house.ring))
+
+
+def alter(house: House, sql: str, values: tuple[Any, ...] = ()) -> None:
+    """Tamper with the read model behind everybody's back."""
+    folder = Path(str(house.model.store.folder))  # type: ignore[attr-defined]
+    with sqlite3.connect(next(folder.glob("*.db"))) as database:
+        database.execute(sql, values)
+
+
+# EP-01, EP-02, EP-06
+def test_a_pack_of_every_state_has_its_five_parts_and_verifies(house: House) -> None:
+    names = house.world.mixed()
+    names["in flight"] = house.world.create("in flight")
+    house.all()
+    states = set()
+    for payment in names.values():
+        as_of, content = house.desk.build(payment, None, proof=True)
+        pack = json.loads(content)
+        assert set(PARTS) <= set(pack)
+        assert pack["asOf"] == as_of
+        answer = verified(house, content)
+        assert (answer["verified"], answer["problem"]) == (True, None)
+        assert answer["signedThrough"] == answer["events"] == len(pack["lifecycleEvents"])
+        states.add(pack["state"]["state"])
+    assert states == {"SETTLED", "FAILED", "SENT"}
+
+
+# EP-02
+def test_a_pack_holds_the_original_details_decisions_and_every_event(house: House) -> None:
+    payment = house.create("k", "Ada Lovelace", "invoice 7")
+    house.world.report(payment, "ACCEPTED", code="ACSP")
+    house.all()
+    pack = pack_of(house, payment)
+    intent = pack["paymentIntent"]
+    assert intent["parties"]["debtor"]["name"] == "Ada Lovelace"
+    assert intent["parties"]["remittance"] == "invoice 7"
+    assert (intent["amount"], intent["currency"], intent["customerId"]) == (
+        5_000, "AUD", "customer-7",
+    )  # fmt: skip
+    assert [each["verdict"] for each in pack["railDecisions"]["policyChecks"]] == ["PASSED"]
+    held = pack["railDecisions"]["balanceVerification"][0]
+    assert (held["type"], held["holdRef"], held["amount"]) == ("FundsHeld", "HOLD-1", 5_000)
+    raws = [each["raw"] for each in pack["replayProof"]["events"]]
+    assert [v.base64_of(raw) for raw in house.world.values(payment)] == raws
+    sequences = [each["sequence"] for each in pack["lifecycleEvents"]]
+    assert sequences == list(range(1, len(raws) + 1))
+
+
+# EP-02, EP-10
+def test_operator_actions_name_operator_time_reason_and_approval(house: House) -> None:
+    payment = house.world.retried("again")
+    house.all()
+    actions = pack_of(house, payment)["operatorActions"]
+    assert [(a["action"], a["operatorId"]) for a in actions["executed"]] == [
+        ("REQUEST_APPROVAL", "ops_001"), ("RETRY", "ops_001"),
+    ]  # fmt: skip
+    retry = actions["executed"][1]
+    assert (retry["reason"], retry["approvalId"]) == ("again", "apr_001")
+    approval = actions["approvals"][0]
+    assert (approval["requester"], approval["usedBy"]) == ("ops_001", 14)
+    assert [(d["decision"], d["decidedBy"]) for d in approval["decisions"]] == [
+        ("APPROVED", "apv_002")
+    ]
+
+
+# EP-02
+def test_actions_that_the_engine_refused_are_in_it_and_edge_refusals_are_said_to_be_elsewhere(
+    house: House,
+) -> None:
+    payment = house.world.settled("done")
+    command = c.RetryPayment(
+        house.world.header(payment), house.world.operator(), "att_002", "please try"
+    )
+    house.world.give(t.OPERATOR_COMMANDS, command)
+    house.all()
+    actions = pack_of(house, payment)["operatorActions"]
+    refused = actions["notExecuted"][0]
+    assert (refused["action"], refused["result"]) == ("RetryPayment", "REJECTED")
+    assert (refused["rule"], refused["code"]) == ("STATE_PRECONDITION", "POLICY_REJECTED")
+    assert (refused["operatorId"], refused["reason"]) == ("ops_001", "please try")
+    assert "audit log" in actions["note"]
+
+
+# EP-03
+def test_without_its_replay_proof_a_pack_says_so_and_can_not_be_verified(house: House) -> None:
+    payment = house.world.settled("k")
+    house.all()
+    _, content = house.desk.build(payment, None, proof=False)
+    pack = json.loads(content)
+    assert "replayProof" not in pack
+    assert pack["includesReplayProof"] is False
+    assert any("left out on request" in each for each in pack["statement"]["sentences"])
+    assert verified(house, content)["problem"]["kind"] == "NO_PROOF"
+
+
+# EP-05
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_the_same_as_of_gives_the_same_bytes_in_another_read_model(
+    house: House, tmp_path: Path, database: str, request: pytest.FixtureRequest
+) -> None:
+    names = house.world.mixed()
+    house.all()
+    with ExitStack() as stack:
+        url = None
+        if database == "postgres":
+            server: Postgres = request.getfixturevalue("postgres")
+            url = stack.enter_context(server.database())
+        other = House(tmp_path / "other", url)
+        stack.callback(other.close)
+        other.world.mixed()
+        for _ in range(3):
+            other.project()  # in other batches, and the checkpoints last
+        other.checkpoint()
+        other.project()
+        for payment in names.values():
+            as_of, content = house.desk.build(payment, None, proof=True)
+            assert other.desk.build(payment, as_of, proof=True) == (as_of, content)
+            assert other.desk.view(payment) == house.desk.view(payment)
+
+
+# EP-05
+def test_an_earlier_as_of_still_gives_its_bytes_when_more_has_happened(house: House) -> None:
+    world = house.world
+    payment = world.create("k")
+    house.all()
+    early, first = house.desk.build(payment, None, proof=True)
+    world.report(payment, "ACCEPTED", code="ACSP")
+    world.report(payment, "ACCEPTED", code="ACSP")  # a duplicate: an outcome
+    house.project()
+    unsigned, second = house.desk.build(payment, None, proof=True)
+    world.report(payment, "SETTLED", code="ACSC")
+    house.all()
+    late, third = house.desk.build(payment, None, proof=True)
+    assert len({early, unsigned, late}) == 3
+    for as_of, content in ((early, first), (unsigned, second), (late, third)):
+        assert house.desk.build(payment, as_of, proof=True) == (as_of, content)
+        assert verified(house, content)["verified"]
+
+
+def test_an_as_of_that_can_not_be_met_is_refused(house: House) -> None:
+    payment = house.world.settled("k")
+    house.all()
+    for as_of in (
+        "", "1", "1.2", "0.0.0", "99.0.1", "11.7.1", "11.0.9", "11.0.0.0", "-1.0.0", "a.b.c",
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"asOf|checkpoint"):
+            house.desk.build(payment, as_of, proof=True)
+
+
+def test_a_payment_that_is_not_known_has_no_pack(house: House) -> None:
+    house.all()
+    with pytest.raises(KeyError):
+        house.desk.build("pi_" + "a" * 26, None, proof=True)
+
+
+# EP-08
+def test_a_pack_in_flight_says_so_and_names_the_last_sequence(house: House) -> None:
+    payment = house.world.create("k")
+    house.all()
+    _, content = house.desk.build(payment, None, proof=True)
+    pack = json.loads(content)
+    last = pack["state"]["sequence"]
+    assert pack["statement"]["inFlight"] is True
+    assert pack["statement"]["lastSequence"] == last
+    assert (
+        f"in flight: this pack covers it up to sequence {last}"
+        in (pack["statement"]["sentences"][0])
+    )
+    answer = verified(house, content)
+    assert (answer["verified"], answer["inFlight"]) == (True, True)
+
+
+# EP-08
+def test_events_behind_the_checkpoint_are_chained_and_said_to_be_unsigned(house: House) -> None:
+    payment = house.world.create("k")
+    house.all()
+    signed = pack_of(house, payment)["state"]["sequence"]
+    house.world.report(payment, "ACCEPTED", code="ACSP")
+    house.project()
+    _, content = house.desk.build(payment, None, proof=True)
+    answer = verified(house, content)
+    assert (answer["verified"], answer["signedThrough"]) == (True, signed)
+    assert answer["unsigned"] == 1
+    assert (
+        f"Sequences {signed + 1} to {signed + 1} are chained but not yet signed."
+        in (answer["says"])
+    )
+
+
+# EP-08
+def test_without_any_checkpoint_a_pack_is_not_verified_offline_and_says_why(house: House) -> None:
+    payment = house.world.create("k")
+    house.project()
+    as_of, content = house.desk.build(payment, None, proof=True)
+    assert as_of.endswith(".0")
+    answer = verified(house, content)
+    assert (answer["verified"], answer["problem"]["kind"]) == (False, "NOT_SIGNED")
+    assert "nothing here is signed" in " ".join(answer["says"])
+    online = house.desk.verify(payment, content)
+    assert (online["verified"], online["signedThrough"]) == (True, 0)
+
+
+# EP-02, RP-12
+def test_the_state_is_the_same_by_core_s_fold_and_by_the_verifier_s_at_every_sequence(
+    house: House,
+) -> None:
+    world = house.world
+    names = world.mixed()
+    uncertain = names["uncertain"] = world.create("uncertain")
+    world.approved(uncertain, "MARK_FAILED", failure_reason="RAIL")
+    command = c.MarkPaymentFailed(world.header(uncertain), world.operator(), "RAIL", "no answer")
+    world.give(t.OPERATOR_COMMANDS, command)
+    world.retry(uncertain, "RETRY_UNCERTAIN")
+    world.report(uncertain, "SETTLED", attempt=2, code="ACSC")
+    world.report(uncertain, "SETTLED", code="ACSC")
+    house.all()
+    money = set()
+    for payment in names.values():
+        last = pack_of(house, payment)["state"]["sequence"]
+        for sequence in range(1, last + 1):
+            pack = pack_of(house, payment, f"{sequence}.0.0")  # building compares the two folds
+            assert pack["state"]["sequence"] == sequence
+            money.add(pack["state"]["moneyOutcome"])
+    assert money >= {"OPEN", "PAID", "NOT_PAID", "UNCERTAIN", "CONTRADICTED"}
+
+
+END = "CAST(substr(raw, 1, length(raw) - 1) || x'77' AS BLOB)"
+
+
+@pytest.mark.parametrize(
+    ("sql", "kinds"),
+    [
+        (f"UPDATE events SET raw = {END} WHERE sequence = 4", ("CHAIN",)),
+        ("UPDATE events SET raw = (SELECT raw FROM events WHERE sequence = 6) WHERE sequence = 5",
+         ("CHAIN",)),
+        ("UPDATE events SET raw = x'0000' WHERE sequence = 3", ("UNREADABLE",)),
+        ("DELETE FROM events WHERE sequence = 11", ("CHECKPOINT", "MERKLE", "UNREADABLE")),
+        (f"UPDATE checkpoints SET raw = {END}", ("SIGNATURE",)),
+    ],
+)  # fmt: skip
+def test_a_read_model_that_was_tampered_with_gives_no_pack(
+    house: House, sql: str, kinds: tuple[str, ...]
+) -> None:
+    payment = house.world.settled("k")
+    house.all()
+    house.desk.build(payment, None, proof=True)
+    alter(house, sql)
+    house.reader.close()
+    with pytest.raises(Tampered) as broken:
+        house.desk.build(payment, None, proof=True)
+    assert broken.value.kind in kinds
+
+
+def test_a_checkpoint_signed_by_a_key_that_is_not_listed_gives_no_pack(house: House) -> None:
+    payment = house.world.settled("k")
+    house.all()
+    house.ring = keyring(signing_key_from_seed(b"o" * 32))
+    with pytest.raises(Tampered, match="KEY"):
+        house.desk.build(payment, None, proof=True)
+
+
+def test_without_the_key_s_word_on_schema_ids_a_pack_does_not_verify(house: House) -> None:
+    payment = house.world.settled("k")
+    house.all()
+    house.ring = Keyring(house.ring.listed())
+    _, content = house.desk.build(payment, None, proof=True)
+    assert verified(house, content)["problem"]["kind"] == "SCHEMA"
+
+
+# EP-02 (masked views), issue 4
+def test_a_view_is_masked_and_is_refused_by_name_when_it_is_verified(house: House) -> None:
+    payment = house.create("k", "Ada Lovelace", "for the zebra")
+    house.all()
+    content = house.desk.view(payment)
+    view = json.loads(content)
+    assert view["notAProof"] == NOT_A_PROOF
+    for word in (b"Ada", b"zebra", b"12345678", b"customer-7", b"raw", b"4c6f76656c616365"):
+        assert word not in content, word
+    problem = verified(house, content)["problem"]
+    assert problem["kind"] == "VIEW"
+    assert "not a proof" in problem["sentence"]
+
+
+def test_a_history_beyond_the_limit_is_refused_with_the_limit(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = house.world.settled("k")
+    house.all()
+    monkeypatch.setattr(packs, "EVENTS_COUNT_MAX", 10)
+    with pytest.raises(TooLong, match="more than 10 events"):
+        house.desk.build(payment, None, proof=True)

@@ -1,0 +1,143 @@
+"""Packs for reading: the same content, names beyond Latin-1, inert text, the same bytes again."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pypdf
+import pytest
+
+from evidence.pack_pdf import flat, pdf_of
+from tests.evidence.harness import House
+from tests.rooms import ROOT
+
+NAMES = "Đặng Thị Ωμέγα Привет Ěščřžý"
+HAN, KANA, HANGUL = "王小明", "さくらカタカナ東京", "김민수"
+MARKUP = "<b>bold</b> <script>x</script> &amp; (a) \\n %PDF </para>"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path / "readmodel")
+    yield made
+    made.close()
+
+
+def text_of(pdf: bytes) -> str:
+    pages = pypdf.PdfReader(io.BytesIO(pdf)).pages
+    return "\n".join(page.extract_text() for page in pages)
+
+
+# EP-04
+def test_every_page_of_the_pdf_shows_the_json_s_sha_256(house: House) -> None:
+    payment = house.world.retried("k")
+    house.all()
+    _, content = house.desk.build(payment, None, proof=True)
+    pages = pypdf.PdfReader(io.BytesIO(house.desk.pdf(content))).pages
+    assert len(pages) > 3
+    digest = hashlib.sha256(content).hexdigest()
+    assert all(f"SHA-256 of the JSON: {digest}" in page.extract_text() for page in pages)
+
+
+# EP-04
+def test_the_pdf_has_every_part_and_every_event_of_the_json(house: House) -> None:
+    payment = house.world.retried("k")
+    house.all()
+    text = text_of(house.desk.pdf(house.desk.build(payment, None, proof=True)[1]))
+    for words in (
+        "Payment intent", "Rail decisions", "Lifecycle events", "Operator actions", "Replay proof",
+        "RETRY by ops_001, executed", "Approval apr_001", "23 FundsCaptured", "50.00", "Checkpoint",
+    ):  # fmt: skip
+        assert words in " ".join(text.split()), words
+
+
+# EP-04, issue 4
+def test_names_beyond_latin_1_print_and_what_no_font_has_is_printed_as_code_points(
+    house: House,
+) -> None:
+    odd = "\u202eevil\u200b \U0001f408 \u05e9\u05dc"
+    payment = house.create("k", f"{NAMES} {HAN} {HANGUL}", f"{KANA} {odd}")
+    house.all()
+    text = text_of(house.desk.pdf(house.desk.build(payment, None, proof=True)[1]))
+    flat = " ".join(text.split())
+    for words in (NAMES, HAN, HANGUL, KANA):
+        assert words in flat, words
+    for code in ("[U+202E]evil[U+200B]", "[U+1F408]", "[U+05E9]"):
+        assert code in flat, code
+    assert "U+1F408 CAT" in flat
+    assert "U+202E RIGHT-TO-LEFT OVERRIDE" in flat
+    assert "\u202e" not in text
+
+
+# EP-04
+def test_markup_in_free_text_stays_text(house: House) -> None:
+    payment = house.create("k", "Ada", MARKUP)
+    house.all()
+    pdf = house.desk.pdf(house.desk.build(payment, None, proof=True)[1])
+    assert MARKUP in " ".join(text_of(pdf).split())
+    reader = pypdf.PdfReader(io.BytesIO(pdf))
+    assert b"/JavaScript" not in pdf
+    assert all("/Annots" not in page for page in reader.pages)
+
+
+def test_long_words_are_wrapped_and_nothing_runs_off_the_page(house: House) -> None:
+    payment = house.create("k", "W" * 130, "x" * 280)
+    house.all()
+    text = text_of(house.desk.pdf(house.desk.build(payment, None, proof=True)[1]))
+    assert text.replace("\n", "").count("W" * 130) >= 1
+
+
+# EP-05
+def test_the_same_json_gives_the_same_pdf_in_another_process(house: House, tmp_path: Path) -> None:
+    payment = house.create("k", f"{NAMES} {HAN}", KANA)
+    house.all()
+    _, content = house.desk.build(payment, None, proof=True)
+    (tmp_path / "pack.json").write_bytes(content)
+    code = (
+        "import sys, hashlib; from pathlib import Path; from evidence.pack_pdf import pdf_of\n"
+        "content = Path(sys.argv[1]).read_bytes()\n"
+        "print({hashlib.sha256(pdf_of(content)).hexdigest() for _ in range(2)})"
+    )
+    digest = hashlib.sha256(pdf_of(content)).hexdigest()
+    for seed in ("1", "2"):
+        answer = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "pack.json")],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert answer.stdout.strip() == f"{{'{digest}'}}"
+
+
+def test_a_view_says_on_each_page_that_it_is_no_proof(house: House) -> None:
+    payment = house.create("k", "Ada Lovelace", "zebra")
+    house.all()
+    pdf = house.desk.pdf(house.desk.view(payment))
+    pages = pypdf.PdfReader(io.BytesIO(pdf)).pages
+    assert all("NOT A PROOF" in page.extract_text() for page in pages)
+    assert "Lovelace" not in text_of(pdf)
+    with pytest.raises(ValueError, match="neither"):
+        pdf_of(b"{}")
+
+
+def test_an_amount_is_printed_with_the_currency_that_stands_beside_or_around_it() -> None:
+    """Issue 10, finding 10: minor units never reach a person without being formatted."""
+    values = {
+        "amount": 1858,
+        "currency": "AUD",
+        "attempts": [{"held": 5, "waived": 0, "number": 1}],
+        "conflict": {"amount": 123456, "currency": "NZD"},
+    }
+    assert dict(flat(values)) == {
+        "amount": "AUD 18.58",
+        "currency": "AUD",
+        "attempts[1].held": "AUD 0.05",
+        "attempts[1].waived": "AUD 0.00",
+        "attempts[1].number": "1",
+        "conflict.amount": "NZD 1,234.56",
+        "conflict.currency": "NZD",
+    }

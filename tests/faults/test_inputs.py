@@ -1,0 +1,275 @@
+"""Fault rows 17, 19 and 20: poison, wrong partitions, duplicates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewPartitions
+
+from app.platform.broker import Cluster
+from examples import upstream_load as upstream
+from tests.auditor.evidence import INPUTS
+from tests.broker.harness import (House, rounds)
+from tests.broker.raw_producer import produce_with_header
+
+MAX_MESSAGE_BYTES = 1_048_576  # topics.yaml, max.message.bytes
+BATCH_OVERHEAD_BYTES = 200  # record batch, key and varints around one value
+LARGE = 32_768
+
+
+def poison(load: upstream.Load) -> list[upstream.Record]:
+    """Records that can never be decoded, or are too large, for the command topic."""
+    draw = load.draw
+    good = [load.payment() for _ in range(8)]
+    values: list[bytes | None] = [
+        None,
+        b"",
+        b"\0",
+        b"\0\0\0\0",
+        draw.randbytes(5),
+        draw.randbytes(300),
+    ]
+    values += [(good[0].value or b"")[:cut] for cut in (4, 5, 6, 40, -1)]  # cut off
+    values += [(good[1].value or b"") + extra for extra in (b"\0", b"x" * 50)]  # trailing
+    values += [b"\0\x7f\xff\xff\xff" + (good[2].value or b"")[5:]]  # an id that nobody registered
+    values += [(good[3].value or b"")[:5] + b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01" * 20]
+    values += [(good[4].value or b"")[:5] + b"\x02" * 30_000]  # "deep": tags without an end
+    values += [draw.randbytes(LARGE + more) for more in (-1, 0, 1)]
+    values += [(good[5].value or b"")[:5] + b"\0" * (LARGE + 1)]
+    values += [draw.randbytes(500_000), draw.randbytes(MAX_MESSAGE_BYTES - BATCH_OVERHEAD_BYTES)]
+    return [upstream.Record("poison", upstream.APP_TOPIC, good[6].key, value) for value in values]
+
+
+def sized(load: upstream.Load, **changes: Any) -> upstream.Record:
+    payment = load._new(upstream.APP_TOPIC, upstream.APP_SOURCE)
+    if "idempotencyKey" in changes:
+        key = changes["idempotencyKey"]
+        payment_id = upstream.payment_intent_id(upstream.APP_SOURCE, key)
+        payment.body["header"] = load._header(payment_id)
+    if "commandId" in changes:
+        payment.body["header"]["commandId"] = changes.pop("commandId")
+    if "remittance" in changes:
+        parties = {**payment.parties, "remittance": changes.pop("remittance")}
+        payment.body["parties"] = load.encoder.sealed(parties)
+    payment.body |= changes
+    return load._create("sized", payment)
+
+
+@pytest.mark.parametrize("again", rounds(20))
+def test_row_17_poison_of_every_kind_is_kept_and_the_partition_moves_on(
+    house: House, again: int
+) -> None:
+    """ERR-05, EV-03, EV-06, SM-14; finding 18: what can be decoded is answered, however long a
+    field of it is.
+    """
+    process = house.start_payments()
+    house.ready(process)
+    quarantined = process.metric("npp_quarantined_records_total")
+    load = house.load()
+    bad = poison(load)
+    for topic in INPUTS:
+        bad.append(upstream.Record("poison", topic, load.payment().key, load.draw.randbytes(64)))
+    misfits = [load.mistake(kind) for kind in ("wrongPartition", "nullKey", "otherKey")]
+    over = [
+        sized(load, endToEndId="e" * 36),
+        sized(load, remittance="r" * 281),
+        sized(load, amount=10**15),
+        sized(load, idempotencyKey="k" * 129),
+        sized(load, idempotencyKey="k" * 4_097),
+        sized(load, customerId="c" * 4_097),
+        sized(load, customerId="c" * (LARGE + 1)),
+        sized(load, remittance="r" * 900_000),
+        sized(load, commandId="c" * 1_000_000),
+    ]
+    fitting = [
+        sized(load, endToEndId="e" * 35),
+        sized(load, remittance="r" * 280),
+        sized(load, idempotencyKey="k" * 128),
+    ]
+    house.send([*bad, *misfits, *over, *fitting])
+    house.published["accepted"] += len(fitting)
+    house.publish(10, happy_path=True)
+    _, moved = house.outcome_of_run()
+    shown = process.metric("npp_quarantined_records_total")
+    process.stop()
+
+    kept = len(bad) + len(misfits)
+    assert moved["quarantined"] == kept
+    assert shown - quarantined == kept, "the metric says so too"
+    assert moved["CreatePayment REJECTED"] == len(over)
+    assert moved["PaymentIntentCreated"] == 10 + len(fitting)
+
+
+def larger_than_its_topic(load: upstream.Load) -> list[tuple[str, dict[str, Any]]]:
+    """Records that stand on a topic of 1 MiB by their compression, and cannot be copied whole."""
+    draw = load.draw
+    good = load.payment()
+    return [
+        ("gzip", {"value": bytes(5 * 1024 * 1024)}),
+        ("gzip", {"value": bytes(64 * 1024 * 1024)}),
+        ("lz4", {"value": (good.value or b"")[:5] + bytes(8 * 1024 * 1024)}),
+        ("zstd", {"value": bytes(draw.choices(b"abcd", k=3_000_000))}),
+        ("zstd", {"value": bytes(draw.choices(b"ab", k=4_000_000))}),
+        ("gzip", {"key": bytes(5 * 1024 * 1024), "value": b"x"}),
+        ("gzip", {"key": bytes(3 * 1024 * 1024), "value": good.value}),
+        ("gzip", {"value": b"x", "headers": [("h" * 1_000, bytes(4 * 1024 * 1024))]}),
+        ("gzip", {"value": None, "headers": [(f"h{n}", bytes(600)) for n in range(5_000)]}),
+    ]
+
+
+@pytest.mark.parametrize("again", rounds(20))
+def test_row_17_what_unpacks_to_more_than_its_topic_takes_stops_nobody(
+    house: House, again: int
+) -> None:
+    """Finding 12: 5 KiB on the wire stopped all payments, at every start; so did a header whose
+    name is not UTF-8. Each such record is quarantined by reference, and every payment behind it
+    goes on, also after a restart."""
+    process = house.start_payments()
+    house.ready(process)
+    load = house.load()
+    key = load.payment().key
+    bad = larger_than_its_topic(load)
+    failures: list[str] = []
+
+    def report(error: Any, _: Any) -> None:
+        if error:
+            failures.append(str(error))
+
+    for topic in INPUTS:
+        for compression, record in bad if topic == upstream.APP_TOPIC else bad[:1]:
+            wide = {"compression.type": compression, "message.max.bytes": 100_000_000}
+            producer = house.producer(**wide, **{"batch.num.messages": 1})
+            producer.produce(
+                topic, **{"key": key, **record}, partition=house.partitions(topic) - 1,
+                on_delivery=report,
+            )  # fmt: skip
+            assert not producer.flush(30.0)
+    assert not failures, failures[:3]
+    good = load.payment()
+    produce_with_header(
+        house.bootstrap, upstream.APP_TOPIC, 0, good.key or b"", good.value or b"", b"\xff\xfe"
+    )
+    records = house.partitions(upstream.APP_TOPIC) * 4
+    house.publish(records, happy_path=True)
+    house.at_rest()
+    process.kill()
+    process = house.start_payments()
+    house.publish(records, happy_path=True)
+    _, moved = house.outcome_of_run()
+    shown = process.metrics()
+    process.stop()
+
+    count = len(bad) + len(INPUTS) - 1 + 1
+    assert moved["quarantined by reference"] == count
+    assert moved["quarantined"] == count
+    assert moved["outcome MISROUTED"] == 1, "the one that can be read has an outcome too"
+    assert moved["PaymentIntentCreated"] == moved["rail settled"] == 2 * records
+    assert "npp_quarantined_by_reference_total" in shown
+
+
+@pytest.mark.parametrize("again", rounds(10))
+def test_row_19_a_wrong_partitioner_harms_nobody(house: House, again: int) -> None:
+    """EV-06: librdkafka's default partitioner puts keys elsewhere than Java's murmur2."""
+    process = house.start_payments()
+    house.ready(process)
+    load = house.load()
+    count = house.partitions(upstream.APP_TOPIC)
+    records = [load._new(upstream.APP_TOPIC, upstream.APP_SOURCE) for _ in range(30)]
+    wrong = 0
+    producer = house.producer(partitioner="consistent")
+    landed: list[tuple[Any, Any]] = []
+    for payment in records:
+        record = load._create("payment", payment)
+        producer.produce(
+            record.topic, record.value, record.key,
+            on_delivery=lambda _, m: landed.append((m.key(), m.partition())),
+        )  # fmt: skip
+    producer.flush(30.0)
+    wrong = sum(upstream.partition_of(key, count) != partition for key, partition in landed)
+    house.published["accepted"] += len(records) - wrong
+    _, moved = house.outcome_of_run()
+    process.stop()
+    assert wrong > 0, "NV: every record landed where it belongs"
+    assert moved["quarantined MISROUTED"] == wrong
+    assert moved["outcome MISROUTED"] == wrong
+    assert moved["PaymentIntentCreated"] == len(records) - wrong
+
+
+@pytest.mark.parametrize("again", rounds(10))
+def test_row_19_a_raised_partition_count_stops_the_start(
+    fresh_cluster: Callable[..., Cluster], registry: str, tmp_path: Path, again: int
+) -> None:
+    """OP-33: more partitions would send known ids to partitions that do not know them."""
+    cluster = fresh_cluster()
+    house = House(cluster.bootstrap, registry, tmp_path / "house")
+    try:
+        house.apply()
+        topic = upstream.APP_TOPIC
+        admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
+        count = house.partitions(topic)
+        admin.create_partitions([NewPartitions(topic, count + 1)])[topic].result(10.0)
+        process = house.start_payments()
+        assert process.exited() != 0
+        assert "partition" in process.log.read_text()
+    finally:
+        house.close()
+
+
+def repeated(load: upstream.Load, payment: upstream.Payment, **changes: Any) -> upstream.Record:
+    body = {**payment.body, "header": load._header(payment.id), **changes}
+    again = upstream.Payment(payment.topic, body, payment.parties)
+    return load._create("repeat", again)
+
+
+@pytest.mark.parametrize("again", rounds(20))  # of each of the five
+@pytest.mark.parametrize("way", ["at once", "later", "after restart", "while uncommitted", "mixed"])
+def test_row_20_a_repeated_command_is_done_once(house: House, way: str, again: int) -> None:
+    """IDM-01..IDM-04: same content is a duplicate, another body is refused by its field."""
+    load = house.load()
+    firsts = [load._new(upstream.APP_TOPIC, upstream.APP_SOURCE) for _ in range(8)]
+    records = [load._create("payment", payment) for payment in firsts]
+    same = [repeated(load, payment) for payment in firsts for _ in range(2)]
+    other = [repeated(load, payment, amount=payment.body["amount"] + 1) for payment in firsts]
+    if way == "while uncommitted":
+        house.send(records)
+        process = house.start_payments(crash_at="before_commit:1")
+        house.send(same + other)
+        assert process.exited() != 0, "NV: the crash point was not reached"
+        process = house.start_payments()
+    elif way == "after restart":
+        process = house.start_payments()
+        house.ready(process)
+        house.send(records)
+        house.at_rest()
+        process.kill()
+        house.lose_disk()
+        process = house.start_payments()
+        house.send(same + other)
+    elif way == "later":
+        process = house.start_payments()
+        house.ready(process)
+        house.send(records)
+        house.at_rest()
+        house.send(same + other)
+    else:
+        process = house.start_payments()
+        if way == "mixed":
+            rest = [*same, *other]
+            house.random.shuffle(rest)
+            house.send([*records, *rest])
+        else:
+            house.send(
+                [r for each in zip(records, same[::2], same[1::2], strict=True) for r in each]
+                + other
+            )
+    house.ready(process)
+    _, moved = house.outcome_of_run()
+    process.stop()
+    assert moved["PaymentIntentCreated"] == len(firsts)
+    assert moved["CreatePayment DUPLICATE"] == len(same)
+    assert moved["rule IDEMPOTENCY_KEY_REUSED"] == len(other)
+    assert moved["rail settled"] == len(firsts)
+    assert moved["FundsCaptured"] == len(firsts)

@@ -1,0 +1,136 @@
+"""Fault rows 1 and 2: the payments processor is killed, at random and at each named point."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+
+from app.platform.broker import Cluster
+from tests.broker.harness import (House, rounds)
+from tests.broker.processes import (CRASH_SECONDS_MAX, Process)
+from tests.broker.rest import (POLL_SECONDS, committed_offsets)
+
+KILLS = len(rounds(300, ci=10))
+ROUNDS = len(rounds(30))
+ANSWERS_SECONDS_MAX = 10.0
+SIGKILLED = -9
+END_TXN = re.compile(r"(Sent EndTxnRequest|Received EndTxnResponse)")
+POINTS = (
+    "after_poll", "after_decide", "after_send_offsets", "after_produce", "before_commit",
+    "commit_sent", "after_commit", "during_restore",
+)  # fmt: skip
+
+
+def test_row_1_killed_at_random_instants_it_loses_and_repeats_nothing(house: House) -> None:
+    """EV-07, JOB-03: SIGKILL under load, every second one before it is even ready."""
+    process = house.start_payments()
+    house.ready(process)
+    join = house.in_background(KILLS * 30, 30.0)
+    with_work = 0
+    for number in range(KILLS):
+        if number % 2:
+            house.ready(process)
+        time.sleep(house.random.uniform(0.0, 1.5))
+        assert process.alive()
+        assert process.kill() == SIGKILLED
+        with_work += house.waiting() > 0
+        process = house.start_payments()
+    join()
+    house.ready(process)
+    report, moved = house.outcome_of_run()
+    process.stop()
+    assert with_work >= KILLS // 2, "NV: no inputs were waiting when it was killed"
+    assert moved["PaymentIntentCreated"] >= KILLS * 20
+    assert report.counters["checkpointed events"] > 0, "NV: the verifier signed nothing"
+    assert report.counters["settled twice"] == 0
+
+
+def test_row_2_killed_at_each_named_point_it_loses_and_repeats_nothing(house: House) -> None:
+    """EV-07: the process ends itself hard when it reaches the point, with inputs waiting."""
+    for point in POINTS * ROUNDS:
+        if point == "during_restore":
+            house.lose_disk()
+        house.publish(15, happy_path=True)
+        # The first two are reached in idle turns as well; later in the start there is work.
+        number = house.random.randint(2, 30) if point in POINTS[:2] else 1
+        process = house.start_payments(crash_at=f"{point}:{number}")
+        said = process.log.stat().st_size if process.log.exists() else 0
+        assert process.exited() == SIGKILLED, f"NV: {point} was not reached"
+        if point == "commit_sent":
+            assert_unanswered(process, said)
+        if point not in ("after_commit", "commit_sent"):
+            assert answers_wait(house), f"NV: {point}"
+    process = house.start_payments()
+    house.ready(process)
+    report, moved = house.outcome_of_run()
+    process.stop()
+    assert moved["PaymentIntentCreated"] == 15 * len(POINTS) * ROUNDS
+    assert moved["aborted records"] > 0, "NV: nothing was in an open transaction"
+    assert report.counters["settled twice"] == 0
+
+
+def answers_wait(house: House) -> bool:
+    """Whether inputs wait; those of the adapters come a moment after what they answer."""
+    deadline = time.monotonic() + ANSWERS_SECONDS_MAX
+    while not house.waiting():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def assert_unanswered(process: Process, start: int = 0) -> None:
+    """The client's own log ends with an EndTxn that was sent and had no answer."""
+    with process.log.open("rb") as log:
+        log.seek(start)
+        words = END_TXN.findall(log.read().decode(errors="replace"))
+    assert words, "NV: no EndTxn was sent"
+    assert words[-1] == "Sent EndTxnRequest", "NV: the answer was read before it died"
+
+
+def test_row_2_with_end_txn_sent_and_unanswered_both_ends_are_handled(
+    own: tuple[Cluster, House],
+) -> None:
+    """EV-07: EndTxn that arrives late commits, EndTxn that is lost with its broker aborts."""
+    cluster, house = own
+    process = house.start_payments()
+    house.ready(process)
+    house.publish(10, happy_path=True)
+    house.at_rest()
+    assert process.stop() == 0
+    for lost in (False, True):
+        before = committed_offsets(house.bootstrap)
+        house.publish(10, happy_path=True)
+        process = house.start_payments(crash_at="commit_held:1")
+        process.held()
+        assert committed_offsets(house.bootstrap) == before, "NV: it is committed already"
+        cluster.pause()
+        process.child.send_signal(signal.SIGCONT)
+        assert process.exited() == SIGKILLED, "NV: EndTxn was not sent"
+        assert_unanswered(process)
+        if lost:
+            cluster.kill()
+            cluster.restart()
+            time.sleep(1.0)
+        else:
+            cluster.unpause()
+            wait_for_commit(house, before)
+        moved_on = committed_offsets(house.bootstrap) != before
+        assert moved_on is not lost, "NV: it ended the other way"
+        process = house.start_payments()
+        house.ready(process)
+        _, moved = house.outcome_of_run()
+        assert process.stop() == 0
+        assert moved["PaymentIntentCreated"] == (20 if not lost else 10)
+        assert moved["CreatePayment DUPLICATE"] == 0
+        assert moved["settled twice"] == 0
+        assert not lost or moved["aborted records"] > 0, "NV: nothing was aborted"
+
+
+def wait_for_commit(house: House, before: dict[tuple[str, int], int]) -> None:
+    """The broker carries out what it was sent while it was paused."""
+    deadline = time.monotonic() + CRASH_SECONDS_MAX
+    while committed_offsets(house.bootstrap) == before:
+        assert time.monotonic() < deadline, "NV: the broker did not carry EndTxn out"
+        time.sleep(0.2)

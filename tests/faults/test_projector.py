@@ -1,0 +1,168 @@
+"""The read model on a real Kafka: killed under load, two at once, rebuilt while people read."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.platform.children import free_ports, tail_of
+from core.records import PaymentLifecycle
+from readmodel.model import Model, open_model
+from schemas import catalogue
+from schemas import topology as t
+from schemas.registry import setup
+from tests.processors.projector.harness import dump
+from tests.broker.harness import House
+from tests.broker.processes import (Process, answers)
+
+SECONDS_MAX = 60.0
+SIGKILLED = -9
+KILLS = 5
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def model(house: House, tmp_path: Path) -> Iterator[Model]:
+    """A read model of the test's own, which every process of the house is told of."""
+    url = f"sqlite:///{tmp_path / 'readmodel'}"
+    house.env["NPP_READ_MODEL_URL"] = url
+    made = open_model(url)
+    try:
+        yield made
+    finally:
+        del house.env["NPP_READ_MODEL_URL"]
+        made.close()
+        for process in house.processes:
+            if process.name.startswith("projector") and process.alive():
+                process.kill()
+
+
+def start(house: House, name: str = "projector-1") -> Process:
+    port = free_ports(1)[0]
+    command = [sys.executable, "-m", "app.cli.npp", "run", "projector"]
+    env = {"NPP_INSTANCE_ID": name, "NPP_METRICS_PORT": str(port)}
+    return house._start(name, command, env, port)
+
+
+def ready(process: Process) -> None:
+    until(
+        lambda: answers(f"http://127.0.0.1:{process.port}/readyz"),
+        lambda: f"{process.name} is not ready:\n{tail_of(process.log)}",
+    )
+
+
+def until(holds: Callable[[], bool], why: Callable[[], str]) -> None:
+    deadline = time.monotonic() + SECONDS_MAX
+    while not holds():
+        assert time.monotonic() < deadline, why()
+        time.sleep(0.05)
+
+
+def shows_everything(house: House, model: Model) -> None:
+    """Wait until the model has all events, then compare each payment with its lifecycle record."""
+    records = house.evidence().records
+    journal = {(r.partition, r.offset): r.value for r in records[t.EVENTS]}
+    reader = model.reader()
+
+    until(
+        lambda: len(events_of(model)) == len(journal),
+        lambda: f"{len(events_of(model))} of {len(journal)} events",
+    )
+    assert events_of(model) == journal
+    opened = setup.open_codec(
+        house.registry, catalogue.load(), Path(house.env["NPP_DATA_DIR"]) / "ids.lock",
+        setup.Options(monotonic_seconds=time.monotonic),
+    )  # fmt: skip
+    last = {r.key: opened.decode(t.LIFECYCLE, r.value) for r in records[t.LIFECYCLE] if r.value}
+    for record in last.values():
+        assert isinstance(record, PaymentLifecycle)
+        row = reader.payment(record.payment_intent_id)
+        assert row is not None
+        assert row.snapshot == record.snapshot
+        assert row.head_hash == record.head_hash
+    reader.close()
+
+
+def events_of(model: Model) -> dict[tuple[int, int], bytes]:
+    seen = dump(model)["events"]
+    return {(e.partition, e.offset): e.raw for events in seen for e in events}
+
+
+def test_killed_under_load_it_shows_every_event_once_and_the_states_of_the_engine(
+    house: House, model: Model
+) -> None:
+    """Kill -9 in the middle; the database's own offsets decide."""
+    payments = house.start_payments()
+    house.ready(payments)
+    projector = start(house)
+    join = house.in_background(KILLS * 30, 40.0)
+    for _ in range(KILLS):
+        time.sleep(house.random.uniform(0.3, 2.0))
+        assert projector.alive(), tail_of(projector.log)
+        assert projector.kill() == SIGKILLED
+        projector = start(house)
+    join()
+    ready(projector)
+    house.at_rest()
+    shows_everything(house, model)
+    assert projector.stop() == 0
+    payments.stop()
+
+
+@pytest.mark.parametrize("second_name", ["projector-1", "projector-2"])
+def test_of_two_projectors_of_one_read_model_one_works_and_the_other_takes_over(
+    house: House, model: Model, second_name: str
+) -> None:
+    """Whatever its instance id: it stands by, and goes on after a kill -9 of the first."""
+    payments = house.start_payments()
+    first = start(house, "projector-1")
+    house.ready(payments)
+    ready(first)
+    second = start(house, second_name)
+    until(lambda: "another projector fills this" in tail_of(second.log), lambda: "it says nothing")
+    house.publish(10, happy_path=True)
+    house.at_rest()
+    shows_everything(house, model)
+    assert not answers(f"http://127.0.0.1:{second.port}/readyz")
+    assert first.alive()
+    assert second.alive()
+    assert first.kill() == SIGKILLED
+    ready(second)
+    house.publish(10, happy_path=True)
+    house.at_rest()
+    shows_everything(house, model)
+    assert second.stop() == 0
+    payments.stop()
+
+
+def test_a_rebuild_goes_on_beside_readers_and_the_projector_takes_it_up(
+    house: House, model: Model
+) -> None:
+    """`npp replay rebuild`: reads go on, the same is shown, and what comes later too."""
+    payments = house.start_payments()
+    projector = start(house)
+    house.ready(payments)
+    ready(projector)
+    join = house.in_background(60, 20.0)
+    before = model.current()
+    done = json.loads(house.npp("replay", "rebuild", "--json").stdout)
+    join()
+    assert done["replaced"] == before
+    assert done["dropped"] == [before]
+    assert model.current() == done["generation"]
+    until(
+        lambda: projector.metric("npp_projector_generation") == done["generation"],
+        lambda: tail_of(projector.log),
+    )
+    house.publish(5, happy_path=True)
+    house.at_rest()
+    shows_everything(house, model)
+    assert projector.alive()
+    assert projector.stop() == 0
+    payments.stop()

@@ -1,0 +1,215 @@
+"""Inputs that unpack to far more than a topic takes: none of them makes a transaction impossible.
+
+A topic's limit counts compressed bytes, so 5 MiB of zeros stand on it as 5 KiB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+import pytest
+
+from control import quarantine
+from core.header import InputHeader
+from core.payment import commands
+from core.values import State, payment_intent_id
+from engine.ports import Headers
+from engine.records import UNREADABLE_HEADER, LogRecord
+from schemas import catalogue, topology
+from schemas.topology import INPUTS
+from tests.processors.payments.world import (CODEC, SOURCE, World, create_payment)
+
+ZEROS = bytes(5 * 1024 * 1024)
+GOOD = CODEC.encode(topology.COMMANDS, create_payment("good"))
+GOOD_KEY = payment_intent_id(SOURCE, "good").encode()
+# What is written of an input that is not copied: excerpts, own headers, an outcome.
+FALLBACK_BYTES_MAX = 4_096
+
+Large = tuple[bytes | None, bytes | None, Headers]
+LARGE: dict[str, Large] = {
+    "value": (GOOD_KEY, ZEROS, []),
+    "value behind a known schema": (GOOD_KEY, GOOD[:5] + ZEROS, []),
+    "key": (ZEROS, b"x", []),
+    "key of a command that can be read": (ZEROS, GOOD, []),
+    "key, no value": (ZEROS, None, []),
+    "one header": (GOOD_KEY, b"x", [("h", ZEROS)]),
+    "many headers": (GOOD_KEY, b"x", [(f"header-{n}", b"v" * 100) for n in range(20_000)]),
+    "headers of a command with another key": (b"other", GOOD, [("h", ZEROS)]),
+    "everything": (ZEROS, ZEROS, [("h" * 1_000_000, ZEROS)]),
+}
+
+
+def size_of(record: LogRecord) -> int:
+    headers = sum(len(name.encode()) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
+
+
+def written(world: World) -> list[LogRecord]:
+    inputs = set(world.driver.app.topology.inputs)
+    outputs = [topic for topic in world.driver.topics() if topic not in inputs]
+    return [record for topic in outputs for record in world.driver.committed(topic)]
+
+
+@pytest.mark.parametrize("topic", INPUTS)
+@pytest.mark.parametrize("which", LARGE)
+def test_an_input_too_large_to_copy_is_quarantined_by_reference(which: str, topic: str) -> None:
+    """Finding 12, domain §5: origin, sizes, SHA-256 and first KiB; all that is written is small."""
+    world = World()
+    key, value, headers = LARGE[which]
+    if topic not in (topology.COMMANDS, topology.BATCH_COMMANDS, topology.API_COMMANDS):
+        value = value and value.replace(GOOD, b"not on this topic")
+    world.driver.pipe(topic, key, value, headers, partition=1, timestamp_ms=77)
+    after = world.create("after")
+    world.settle_all()
+
+    assert world.known(after).payment.state == State.SETTLED, "the records behind it are decided"
+    (record,) = world.driver.committed(topology.QUARANTINE)
+    why = quarantine.parse(record.headers)
+    assert (why.topic, why.partition, why.offset, why.timestamp_ms) == (topic, 1, 0, 77)
+    assert why.reference == quarantine.Reference(
+        value_bytes=-1 if value is None else len(value),
+        value_sha256=hashlib.sha256(value or b"").digest(),
+        key_bytes=-1 if key is None else len(key),
+        headers_count=len(headers),
+        headers_bytes=sum(len(name) + len(content or b"") for name, content in headers),
+    )
+    assert record.value == (None if value is None else value[:1024])
+    assert record.key == (None if key is None else key[:1024])
+    assert why.original == []
+    named = [each for each in written(world) if each.key != after.encode()]
+    assert max(map(size_of, named)) < FALLBACK_BYTES_MAX
+
+
+def test_what_still_fits_is_copied_whole(world: World) -> None:
+    """Finding 12: the largest record that a topic takes uncompressed is kept with every byte."""
+    value, headers = bytes(1_048_576), [("trace", b"1")]
+    world.driver.pipe(topology.COMMANDS, b"key", value, list(headers), partition=0)
+    world.driver.run()
+
+    (record,) = world.driver.committed(topology.QUARANTINE)
+    why = quarantine.parse(record.headers)
+    assert (record.key, record.value, why.original) == (b"key", value, headers)
+    assert why.reference is None
+
+
+def test_the_inputs_of_a_parked_payment_wait_by_reference_too(world: World) -> None:
+    """Finding 12: PARKED copies; their order and their origin are kept."""
+    parked = world.create("parked")
+    world.driver.run()
+    good = world.rules_of
+    world.rules_of = lambda _: msgspec.structs.replace(world.rules, windows=None)
+    world.answer_once()
+    world.driver.run()
+    world.rules_of = good
+    again = CODEC.encode(topology.COMMANDS, create_payment("parked"))
+    world.driver.pipe(topology.COMMANDS, parked.encode(), again, [("h", ZEROS)])
+    world.driver.run()
+
+    assert world.known(parked).payment.parked
+    last = world.driver.committed(topology.QUARANTINE)[-1]
+    why = quarantine.parse(last.headers)
+    assert (why.reason, last.key) == (quarantine.PARKED, parked.encode())
+    assert why.reference is not None
+    assert last.value == again
+
+
+def test_a_defect_at_a_large_input_parks_the_payment_and_no_other(world: World) -> None:
+    """Finding 12: `decide` raises at an input that cannot be copied; the transaction still fits."""
+    parked = world.create("parked")
+    world.driver.run()
+    (asked,) = world.driver.take(topology.RESOLVE_REQUESTS)
+    request = CODEC.decode(topology.RESOLVE_REQUESTS, asked.value)
+    verdict = commands.PolicyVerdict(
+        InputHeader(parked), request.policy_ref, "PASSED", request.phase, ("all",), "1"
+    )
+    good = world.rules_of
+    world.rules_of = lambda _: msgspec.structs.replace(world.rules, windows=None)
+    value = CODEC.encode(topology.RESOLVE_DECISIONS, verdict)
+    world.driver.pipe(topology.RESOLVE_DECISIONS, parked.encode(), value, [("h", ZEROS)])
+    world.driver.run()
+    world.rules_of = good
+
+    assert world.event_names(parked)[-1] == "ProcessingSuspended"
+    (record,) = world.driver.committed(topology.QUARANTINE)
+    assert quarantine.parse(record.headers).reference is not None
+    other = world.create("other")
+    world.settle_all()
+    assert world.known(other).payment.state == State.SETTLED
+
+
+def test_a_report_that_matches_nothing_is_kept_by_reference(world: World) -> None:
+    """Finding 12: UNMATCHED, with headers that are too large to copy."""
+    report = commands.RailReport(
+        InputHeader("pi_aaaaaaaaaaaaaaaaaaaaaaaaaa"), "NAAAAAAAAAAAAAAAAAAAAAAAAAA001", "SETTLED",
+        "default", amount=1, currency="AUD",
+    )  # fmt: skip
+    value = CODEC.encode(topology.RAIL_REPORTS, report)
+    world.driver.pipe(
+        topology.RAIL_REPORTS, report.header.payment_intent_id.encode(), value, [("h", ZEROS)]
+    )
+    world.driver.run()
+
+    (record,) = world.driver.committed(topology.QUARANTINE)
+    why = quarantine.parse(record.headers)
+    assert (why.reason, record.value) == (quarantine.UNMATCHED, value)
+    assert why.reference is not None
+
+
+@pytest.mark.parametrize("key", [payment_intent_id(SOURCE, "known").encode(), b"nobody's"])
+def test_a_topic_that_takes_less_than_it_should_stops_nobody(key: bytes) -> None:
+    """Engine rules: a fallback must fit where the failure did not. And what cannot be read is no
+    input of the payment whose key it has: it parks nothing."""
+    declared = catalogue.load().record_bytes_max
+    world = World(
+        topic_bytes_max=lambda topic: (
+            FALLBACK_BYTES_MAX if topic == topology.QUARANTINE else declared(topic)
+        )
+    )
+    known = world.create("known")
+    world.driver.run()
+    piped = world.driver.pipe(topology.COMMANDS, key, bytes(10_000))
+    after = world.create("after")
+    world.settle_all()
+
+    (record,) = world.driver.committed(topology.QUARANTINE)
+    why = quarantine.parse(record.headers)
+    assert (why.reason, why.offset) == (quarantine.UNDECODABLE, piped.offset)
+    assert why.reference is not None
+    for payment in (known, after):
+        assert world.known(payment).payment.state == State.SETTLED
+
+
+@pytest.mark.parametrize("name", ["pi_" + "a" * 30, "p" * 4_000])
+def test_an_outcome_names_no_payment_by_a_text_too_long_to_be_one(world: World, name: str) -> None:
+    """Finding 12: outcomes are bounded by themselves; the cause still says which input it was."""
+    command = msgspec.structs.replace(create_payment("long"), header=InputHeader(name))
+    world.pipe(topology.COMMANDS, command)
+    misrouted = CODEC.encode(topology.COMMANDS, command)
+    world.driver.pipe(topology.COMMANDS, b"another key", misrouted, partition=0)
+    world.driver.run()
+
+    outcomes = world.outcomes()
+    assert [outcome.result for outcome in outcomes] == ["MISROUTED", "MISROUTED"]
+    assert [outcome.payment_intent_id for outcome in outcomes] == ["", ""]
+    assert max(map(size_of, world.driver.committed(topology.OUTCOMES))) < FALLBACK_BYTES_MAX
+    assert {(o.cause.topic, o.cause.partition) for o in outcomes} >= {(topology.COMMANDS, 0)}
+
+
+def test_headers_that_no_client_can_read_stop_nobody(world: World) -> None:
+    """Finding 12's kind: a header's name that is not UTF-8. The record is kept by reference."""
+    world.driver.pipe(topology.COMMANDS, GOOD_KEY, GOOD, [(UNREADABLE_HEADER, None)])
+    after = world.create("after")
+    world.settle_all()
+
+    (record,) = world.driver.committed(topology.QUARANTINE)
+    why = quarantine.parse(record.headers)
+    assert (why.reason, record.value) == (quarantine.UNDECODABLE, GOOD)
+    assert why.reference is not None
+    assert (why.reference.headers_count, why.reference.headers_bytes) == (-1, -1)
+    assert world.known(after).payment.state == State.SETTLED
+
+
+@pytest.fixture
+def world() -> World:
+    return World()

@@ -1,0 +1,396 @@
+"""The payments processor over the driver: chain, accounting of every input, crashes, bad input,
+parking.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+import pytest
+
+from control import quarantine
+from core import records
+from core.header import InputHeader
+from core.payment import commands
+from core.rules import Rules
+from core.values import ZERO_HASH, Parties, Party, State, external_ref, payment_intent_id
+from engine.driver import Crashed, Driver
+from schemas import topology
+from schemas.codec.parties import seal
+from tests.processors.payments.world import (AMOUNT, CODEC, World, create_payment)
+
+OUTCOME_BYTES_MAX = 10_000  # sentence and hashes; far below what the topic takes
+POINTS = (
+    "after_poll",
+    "after_decide",
+    "after_send_offsets",
+    "after_produce",
+    "before_commit",
+    "commit_sent",
+    "after_commit",
+)
+SUNNY = [
+    "PaymentIntentCreated",
+    "FundsRequested",
+    "PolicyChecked",
+    "FundsHeld",
+    "PaymentAuthorised",
+    "PaymentAttemptCreated",
+    "PaymentSentToRail",
+    "PaymentAcknowledged",
+    "PaymentSettled",
+    "FundsRequested",
+    "FundsCaptured",
+]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_payment_goes_from_command_to_settled_and_captured(world: World) -> None:
+    """SM-07..SM-10, INT-05: the happy_path path's events stand in the journal in this order."""
+    payment_id = world.create("happy_path")
+
+    world.settle_all()
+
+    assert world.event_names(payment_id) == SUNNY
+    assert world.known(payment_id).payment.state == State.SETTLED
+
+
+def test_each_event_holds_the_hash_of_the_one_before(world: World) -> None:
+    """EV-05: previousHash is SHA-256 over the whole raw value of the payment's previous event."""
+    payment_id = world.create("chain")
+
+    world.settle_all()
+
+    head = ZERO_HASH
+    for sequence, record in enumerate(world.driver.committed(topology.EVENTS), 1):
+        event = CODEC.decode(topology.EVENTS, record.value)
+        assert (event.header.sequence, event.header.previous_hash) == (sequence, head)
+        assert record.value is not None
+        head = hashlib.sha256(record.value).digest()
+    assert world.known(payment_id).head == head
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("nth", range(1, 5))
+def test_a_crash_between_any_two_steps_leaves_the_same_journal(point: str, nth: int) -> None:
+    """EV-07: with the clock held, the journal after a crash is the journal without one, byte for
+    byte.
+    """
+    undisturbed, crashed = World(), World()
+    for world in (undisturbed, crashed):
+        for number in range(4):
+            world.create(f"crash-{number}")
+    undisturbed.settle_all()
+
+    crashed.driver.crash_at(point, nth)
+    happened = settle_over_crashes(crashed)
+
+    assert happened == 1
+    assert journal(crashed.driver) == journal(undisturbed.driver)
+    assert lifecycle(crashed.driver) == lifecycle(undisturbed.driver)
+
+
+def test_the_state_restored_from_the_lifecycle_topic_is_the_state_before(world: World) -> None:
+    """JOB-03: a processor that lost its disk goes on as if it had not."""
+    payment_id = world.create("restore")
+    world.driver.run()
+    before = world.known(payment_id)
+
+    world.driver.lose_disk()
+    world.driver.restart()
+
+    assert world.known(payment_id) == before
+    world.settle_all()
+    assert world.known(payment_id).payment.state == State.SETTLED
+
+
+def test_a_payment_rebuilt_from_its_history_is_the_one_in_the_lifecycle_topic(
+    world: World,
+) -> None:
+    """JOB-01: the fold of the journal gives the lifecycle record byte for byte, at every step."""
+    payment_id = world.create("rebuild")
+    for _ in range(4):
+        world.driver.run()
+        history = [r.value for r in world.driver.committed(topology.EVENTS) if r.value is not None]
+        number = world.driver.committed(topology.EVENTS)[0].partition
+
+        rebuilt = world.driver.app.rebuild(number, payment_id, history)
+
+        assert rebuilt == lifecycle(world.driver)[payment_id.encode()]
+        world.answer_once()
+
+
+def test_the_same_command_again_is_a_duplicate_of_the_first_result(world: World) -> None:
+    """IDM-02: no event, one outcome that names the first result's sequences."""
+    payment_id = world.create("twice")
+    world.driver.run()
+    world.create("twice")
+    world.driver.run()
+
+    (outcome,) = world.outcomes()
+    assert (outcome.result, outcome.from_sequence, outcome.to_sequence) == ("DUPLICATE", 1, 2)
+    assert len(world.history(payment_id)) == 2
+
+
+def test_another_content_under_the_same_key_is_refused_and_names_the_field(world: World) -> None:
+    """IDM-03: INVARIANT_VIOLATION, IDEMPOTENCY_KEY_REUSED, first differing field."""
+    world.create("reused")
+    world.driver.run()
+    world.create("reused", amount=1)
+    world.driver.run()
+
+    (outcome,) = world.outcomes()
+    assert (outcome.code, outcome.rule) == ("INVARIANT_VIOLATION", "IDEMPOTENCY_KEY_REUSED")
+    assert outcome.first_difference == "amount"
+
+
+@pytest.mark.parametrize("value", [None, b"", b"\x00", b"\x00\x00\x00\x00\x01", b"\xff" * 40])
+def test_what_can_not_be_decoded_goes_to_quarantine_and_the_partition_moves_on(
+    world: World, value: bytes | None
+) -> None:
+    """ERR-05: origin, reason and untouched bytes; the next record is decided."""
+    world.driver.pipe(topology.COMMANDS, b"key", value, [("trace", b"1")], partition=0)
+    payment_id = world.create("after")
+    world.driver.run()
+
+    (record,) = world.driver.committed(topology.QUARANTINE)
+    assert record.value == value
+    assert dict(record.headers)["npp-reason"] == quarantine.UNDECODABLE.encode()
+    assert dict(record.headers)["npp-origin-topic"] == topology.COMMANDS.encode()
+    assert dict(record.headers)["trace"] == b"1"
+    assert world.event_names(payment_id)[0] == "PaymentIntentCreated"
+
+
+LONG = [
+    ({"idempotency_key": "k" * 4_097}, "idempotencyKey is longer than 128 characters."),
+    ({"customer_id": "c" * 4_097}, "customerId is longer than 128 characters."),
+    ({"customer_id": "c" * 1_000_000}, "customerId is longer than 128 characters."),
+    ({"end_to_end_id": "e" * 40_000}, "endToEndId is longer than 35 characters."),
+    ({"currency": "A" * 900_000}, "currency is longer than 64 characters."),
+    (
+        {"parties": seal(Parties(Party("n" * 900_000, "062000", "1"), Party("B", "082001", "2")))},
+        "debtor name is longer than 140 characters.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "sentence"), LONG)
+def test_an_over_long_field_is_answered_and_not_set_aside(
+    world: World, changes: dict[str, Any], sentence: str
+) -> None:
+    """Finding 18: VALIDATION_FAILED naming field and limit, up to the largest record."""
+    command = create_payment("long")
+    key = changes.get("idempotency_key", command.idempotency_key)
+    payment_id = payment_intent_id(command.source, key)
+    for header in (InputHeader(payment_id, "cmd-1"), InputHeader(payment_id, "c" * 30_000)):
+        world.pipe(topology.COMMANDS, msgspec.structs.replace(command, header=header, **changes))
+    world.driver.run()
+
+    assert not world.driver.committed(topology.QUARANTINE)
+    first, second = world.outcomes()
+    assert (first.result, first.code, first.rule) == (
+        "REJECTED", "VALIDATION_FAILED", "FIELD_INVALID",
+    )  # fmt: skip
+    assert first.sentence == sentence
+    assert first.payment_intent_id == payment_id
+    assert first.cause.command_id == "cmd-1"
+    assert second.sentence == "commandId is longer than 128 characters."
+    assert second.cause.command_id is None
+    for record in world.driver.committed(topology.OUTCOMES):
+        assert record.key == payment_id.encode()
+        assert len(record.value or b"") < OUTCOME_BYTES_MAX
+
+
+@pytest.mark.parametrize("same_key", [True, False])
+def test_what_names_no_payment_at_all_is_answered_in_a_bounded_outcome(
+    world: World, same_key: bool
+) -> None:
+    """Finding 18: a paymentIntentId of 500,000 characters must not make an outcome of that size,
+    which its topic would not take; nor one beside an honest id.
+    """
+    command = create_payment("long")
+    long = "p" * 500_000
+    value = CODEC.encode(
+        topology.COMMANDS,
+        msgspec.structs.replace(command, header=InputHeader(long)) if same_key else command,
+    )
+    world.driver.pipe(topology.COMMANDS, long.encode(), value, partition=0)
+    world.driver.run()
+
+    (outcome,) = world.outcomes()
+    assert (outcome.result, outcome.code) == ("MISROUTED", "VALIDATION_FAILED")
+    expected = "" if same_key else command.header.payment_intent_id
+    assert outcome.payment_intent_id == expected
+    if same_key:
+        assert "paymentIntentId is longer than 29 characters" in (outcome.sentence or "")
+    (record,) = world.driver.committed(topology.OUTCOMES)
+    assert len(record.value or b"") + len(record.key or b"") < OUTCOME_BYTES_MAX
+    assert len(world.driver.committed(topology.QUARANTINE)) == 1
+
+
+def test_a_record_in_the_wrong_partition_is_quarantined_with_one_outcome(world: World) -> None:
+    """EV-06: nothing is decided where the payment does not live."""
+    command = create_payment("misrouted")
+    right = world.driver.pipe(
+        topology.TIMERS, command.header.payment_intent_id.encode(), None
+    ).partition
+    world.pipe(topology.COMMANDS, command, partition=(right + 1) % 3)
+    world.driver.run()
+
+    assert [o.result for o in world.outcomes()] == ["MISROUTED"]
+    assert not world.driver.committed(topology.EVENTS)
+
+
+def test_a_report_for_an_unknown_payment_is_quarantined_as_unmatched(world: World) -> None:
+    """OP-24: it has no history to join; a person can assign it."""
+    report = commands.RailReport(
+        header=InputHeader("pi_aaaaaaaaaaaaaaaaaaaaaaaaaa"),
+        external_ref="NAAAAAAAAAAAAAAAAAAAAAAAAAA001",
+        kind="SETTLED",
+        adapter="default",
+        amount=1,
+        currency="AUD",
+    )
+    world.pipe(topology.RAIL_REPORTS, report)
+    world.driver.run()
+
+    (record,) = world.driver.committed(topology.QUARANTINE)
+    assert dict(record.headers)["npp-reason"] == quarantine.UNMATCHED.encode()
+
+
+def activate(world: World, number: int) -> None:
+    """Make a rule set the one in force, as an instance sees it that has read control so far."""
+    world.control.rule_set = records.RuleSetActivated(number, bytes(32), 1, 1, 0, "test")
+
+
+@pytest.mark.parametrize(
+    ("begun", "seen", "used"),
+    [(2, 1, 2), (1, 2, 2), (2, 2, 2)],
+    ids=["an instance that has not read the new one", "a new one", "the same"],
+)
+def test_the_rule_set_of_a_payment_only_rises(
+    world: World, begun: int, seen: int, used: int
+) -> None:
+    """Domain §8: the number used = max(in force, the payment's last). A payment that changes hands
+    is not decided by older rules because its new processor has not read control to its end yet."""
+    asked: list[int] = []
+
+    def rules_of(number: int) -> Rules:
+        asked.append(number)
+        return msgspec.structs.replace(world.rules, number=number)
+
+    world.rules_of = rules_of
+    activate(world, begun)
+    payment_id = world.create("rules")
+    world.driver.run()
+    first = len(world.history(payment_id))
+    assert {event.header.rule_set for event in world.history(payment_id)} == {begun}
+
+    activate(world, seen)
+    asked.clear()
+    world.settle_all()
+    world.create("rules", amount=1)
+    world.create("rules")
+    world.driver.run()
+    assert world.known(payment_id).payment.state == State.SETTLED
+    assert {e.header.rule_set for e in world.history(payment_id)[first:]} == {used}
+    assert set(asked) == {used}
+    assert [outcome.rule_set for outcome in world.outcomes()] == [used, used]
+
+
+def test_a_defect_parks_the_payments_it_meets(world: World) -> None:
+    """Domain §5: ProcessingSuspended once, then every input of it goes to quarantine in order."""
+    parked, other = world.create("parked"), world.create("other")
+    world.driver.run()
+    good = world.rules_of
+    world.answer_once()
+    world.rules_of = lambda number: broken_rules(world)
+    world.driver.run()
+    world.rules_of = good
+    world.settle_all()
+
+    for payment_id in (parked, other):
+        assert world.event_names(payment_id)[-1] == "ProcessingSuspended"
+        assert world.known(payment_id).payment.parked
+    reasons = {dict(r.headers)["npp-reason"] for r in world.driver.committed(topology.QUARANTINE)}
+    assert reasons == {quarantine.PARKED.encode()}
+    third = world.create("third")
+    world.settle_all()
+    assert world.known(third).payment.state == State.SETTLED
+
+
+def broken_rules(world: World) -> Rules:
+    """Rules whose windows and tables cannot be read: whatever needs them raises."""
+    return msgspec.structs.replace(world.rules, windows=None)
+
+
+def settle_over_crashes(world: World) -> int:
+    """Settle; the process starts again after each crash. How often it crashed."""
+    for crashes in range(20):
+        try:
+            world.settle_all()
+        except Crashed:
+            world.driver.restart()
+        else:
+            return crashes
+    raise AssertionError("it crashes for ever")
+
+
+def journal(driver: Driver) -> list[tuple[int, bytes | None, bytes | None]]:
+    return [(r.partition, r.key, r.value) for r in driver.committed(topology.EVENTS)]
+
+
+def lifecycle(driver: Driver) -> dict[bytes | None, bytes | None]:
+    return {r.key: r.value for r in driver.committed(topology.LIFECYCLE)}
+
+
+def test_a_state_that_can_not_be_read_is_that_payments_trouble_alone() -> None:
+    """Domain §5, SEC-03: its inputs wait in quarantine as PARKED, each with its bytes; others go
+    on.
+    """
+    world = World()
+    forged, other = world.create("forged"), world.create("other")
+    world.settle_all()
+    for payment in (forged, other):
+        reference = external_ref(payment, 1)
+        report = commands.RailReport(
+            InputHeader(payment), reference, "RETURNED", "default", code="FOCR", amount=AMOUNT,
+            currency="AUD", rail_message_id=f"ret-{reference}",
+        )  # fmt: skip
+        if payment == forged:
+            world.driver.pipe(topology.LIFECYCLE, payment.encode(), b"no state")
+            world.driver.lose_disk()
+            world.driver.restart()
+        world.pipe(topology.RAIL_REPORTS, report)
+    world.driver.run()
+    parked = world.driver.committed(topology.QUARANTINE)
+    assert [r.key for r in parked] == [forged.encode()]
+    assert dict(parked[0].headers)[quarantine.REASON] == b"PARKED"
+    assert world.known(other).payment.attempts[0].outcome == "RETURNED"
+
+
+def test_a_state_that_can_not_be_read_is_folded_from_its_history() -> None:
+    """The journal is the truth: what it folds to is the record that was overwritten; a history with
+    a hole is not guessed."""
+    world = World()
+    payment = world.create("folded")
+    world.settle_all()
+    app, raw = world._application(), payment.encode()
+    states = [r.value or b"" for r in world.driver.committed(topology.LIFECYCLE) if r.key == raw]
+    written = states[-1]
+    history = [r.value or b"" for r in world.driver.committed(topology.EVENTS) if r.key == raw]
+    assert app.rebuild(0, payment, history) == written
+    assert app.rebuild(0, payment, []) is None
+    with pytest.raises(ValueError, match="sequence"):
+        app.rebuild(0, payment, [*history[:3], *history[4:]])
+    with pytest.raises(ValueError, match="read"):
+        app.packed_hints(b"no state")
+    head = (0, raw, history[-1])
+    assert app.check_tail(0, [head], lambda _: b"no state") == [payment]
+    assert app.check_tail(0, [head], lambda _: written) == []

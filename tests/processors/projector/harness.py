@@ -1,0 +1,282 @@
+"""Hand-made logs for the projector: a source over records in memory, and a real database."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from core import rules
+from core.payment import commands as c
+from core.rules import Rules
+from engine.clients.partition_errors import Passed
+from engine.clients.topics_reader import Reading
+from engine.clock import Clock, HeldClock
+from engine.ports import TopicPartition
+from engine.records import LogRecord
+from processors.projector.batch import TOPICS
+from processors.projector.feed import Feed
+from processors.projector.progress import Progress
+from readmodel.model import Model, open_model
+from readmodel.ports import AuditFilter, Page, PaymentFilter, Writer
+from schemas import topology as t
+from schemas.codec import Codec
+from tests.processors.payments.clean_history import (AMOUNT, PARTITIONS, Outside)
+from tests.rooms import ROOT
+
+RULES_FILE = ROOT / "core" / "rules" / "1.yaml"
+START_MS = 1_700_000_000_000
+STEPS_MAX = 100_000
+
+
+RULES = rules.parse(RULES_FILE.read_bytes())
+
+
+def carried(number: int) -> Rules:
+    """The production rule set only."""
+    return {RULES.number: RULES}[number]
+
+
+class MemorySource:
+    """A `ProjectorLog` over records; with a seed it gives them in portions of random size."""
+
+    def __init__(
+        self, records: Iterable[LogRecord], partitions: Mapping[str, int], seed: int | None = None
+    ) -> None:
+        self.log: dict[TopicPartition, list[LogRecord]] = {
+            (topic, n): [] for topic in TOPICS for n in range(partitions.get(topic, 1))
+        }
+        self.passed: Passed = {}
+        self.low: dict[TopicPartition, int] = {}
+        self._random = None if seed is None else random.Random(seed)
+        self._position: dict[TopicPartition, int] = {}
+        self._told: set[TopicPartition] = set()
+        for record in records:
+            self.append(record)
+
+    def append(self, record: LogRecord) -> None:
+        self.log[record.topic, record.partition].append(record)
+
+    def bounds(self) -> Mapping[TopicPartition, tuple[int, int]]:
+        return {
+            place: (self.low.get(place, 0), found[-1].offset + 1 if found else 0)
+            for place, found in self.log.items()
+        }
+
+    def follow(self, start: Mapping[TopicPartition, int]) -> None:
+        self._position = dict(start)
+        self._told = set()
+
+    def pass_over(self, passed: Passed) -> None:
+        self.passed = passed
+
+    def read(self, count: int, wait_s: float) -> Reading:
+        records: dict[TopicPartition, list[LogRecord]] = {}
+        ends: dict[TopicPartition, int] = {}
+        places = list(self._position)
+        if self._random is not None:
+            count = self._random.randint(1, 40)
+            self._random.shuffle(places)
+        for place in places:
+            unread = [r for r in self.log[place] if r.offset >= self._position[place]]
+            taken = unread[:count]
+            count -= len(taken)
+            if taken:
+                records[place] = taken
+                self._position[place] = taken[-1].offset + 1
+                self._told.discard(place)
+            if len(taken) == len(unread) and place not in self._told:
+                self._told.add(place)
+                ends[place] = self._position[place]
+        return Reading(records, ends)
+
+    def answered(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._position = {}
+
+
+def model_in(folder: Path) -> Model:
+    return open_model(f"sqlite:///{folder / 'readmodel'}")
+
+
+class Skips:
+    """Counts what made no row."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+
+    def __call__(self, topic: str, why: str) -> None:
+        self.seen.append((topic, why))
+
+
+def feed_of(
+    source: MemorySource, writer: Writer, codec: Codec, clock: Clock, skips: Skips | None = None
+) -> Feed:
+    return Feed(
+        source=source,
+        writer=writer,
+        codec=codec,
+        rules_of=carried,
+        clock=clock,
+        skip=skips or Skips(),
+        progress=Progress(clock),
+    )
+
+
+def project(source: MemorySource, model: Model, codec: Codec, clock: HeldClock) -> Feed:
+    """Everything there is into the current generation."""
+    writer = model.writer()
+    reader = model.reader()
+    feed = feed_of(source, writer, codec, clock)
+    feed.open(reader)
+    run(feed, clock)
+    reader.close()
+    writer.close()
+    return feed
+
+
+def run(feed: Feed, clock: HeldClock, steps: int = STEPS_MAX) -> int:
+    """Steps until there is nothing more to write; how many batches were written."""
+    written = 0
+    for _ in range(steps):
+        if feed.step(0.0) is None:
+            clock.advance(2_000)  # what moved without a record is written now
+            if feed.step(0.0) is None:
+                return written
+        written += 1
+    return written
+
+
+def history(seed: int, payments: int = 12, turns: int = 60) -> Outside:
+    """A log that the product's own code made of a random but repeatable life."""
+    world = Outside()
+    chance = random.Random(seed)
+    names = [world.create(f"{seed}-{n}") for n in range(payments)]
+    for _ in range(turns):
+        payment = chance.choice(names)
+        turn = chance.choice(TURNS)
+        turn(world, payment, chance)
+        if chance.random() < 0.1:
+            world.driver.advance(chance.choice((1_000, 61_000, 301_000, 601_000)))
+            world.settle()
+    return world
+
+
+def _report(world: Outside, payment: str, chance: random.Random) -> None:
+    kind = chance.choice(("RECEIVED", "ACCEPTED", "SETTLED", "REJECTED", "STATUS", "RETURNED"))
+    code = {"REJECTED": chance.choice(("AB08", "AC01", "FRAD", "CUST"))}.get(kind)
+    now = world.driver.clock.now_ms()
+    times = {"submitted_at": now, "answered_at": now + chance.randint(1, 4_000)}
+    amount = {"SETTLED": chance.choice((AMOUNT, AMOUNT, AMOUNT + 1))}
+    more = {"amount": amount[kind]} if kind in amount else {}
+    attempt = chance.choice((1, 1, 1, 2))
+    world.report(
+        payment, kind, attempt=attempt, code=code, transaction_id=f"TX-{chance.randint(0, 99)}",
+        **(times if kind in ("RECEIVED", "STATUS") else {}), **more,
+    )  # fmt: skip
+
+
+def _ask(world: Outside, payment: str, chance: random.Random) -> None:
+    action = chance.choice(("RETRY", "CANCEL", "MARK_FAILED", "RETRY_UNCERTAIN", "EXPIRE"))
+    request = c.RequestApproval(
+        world.header(payment),
+        world.operator(),
+        action,
+        f"\x1b[31m {action} \u202e 💸",
+        failure_reason="RAIL" if action == "MARK_FAILED" else None,
+    )
+    before = len(world.approvals)
+    world.give(t.OPERATOR_COMMANDS, request)
+    if len(world.approvals) == before:
+        return
+    name = world.approvals[-1].approval_id
+    verdict = chance.choice(("APPROVED", "APPROVED", "REJECTED", "REFERRED"))
+    answer = c.ApprovalDecision(world.header(payment), name, verdict, "apv_002", ("two",), "1")
+    world.give(t.RESOLVE_DECISIONS, answer)
+
+
+def _act(world: Outside, payment: str, chance: random.Random) -> None:
+    header, operator = world.header(payment), world.operator()
+    command = chance.choice(
+        (
+            c.RetryPayment(header, operator, "att_002", "again"),
+            c.CancelPayment(header, operator, "the customer asked", "CUST-1"),
+            c.MarkPaymentFailed(header, operator, "RAIL", "no answer"),
+            c.ResolveReconciliation(header, operator, "cnf_001", 1, "NOT_PAID", "the bank says"),
+            c.ExpirePayment(header, operator, "too long"),
+        )
+    )
+    world.give(t.OPERATOR_COMMANDS, command)
+
+
+def _resolve(world: Outside, payment: str, chance: random.Random) -> None:
+    verdict = chance.choice(("NOT_PAID", "SETTLED_AFTER_ALL"))
+    request = c.RequestApproval(
+        world.header(payment), world.operator(), "RESOLVE_RECONCILIATION", "seen at the bank",
+        attempt=1, conflict_id="cnf_001", verdict=verdict,
+    )  # fmt: skip
+    before = len(world.approvals)
+    world.give(t.OPERATOR_COMMANDS, request)
+    if len(world.approvals) == before:
+        return
+    name = world.approvals[-1].approval_id
+    answer = c.ApprovalDecision(world.header(payment), name, "APPROVED", "apv_002", ("two",), "1")
+    world.give(t.RESOLVE_DECISIONS, answer)
+    act = c.ResolveReconciliation(
+        world.header(payment), world.operator(), "cnf_001", 1, verdict, "statement of today"
+    )
+    world.give(t.OPERATOR_COMMANDS, act)
+
+
+TURNS = (_report, _report, _report, _ask, _act, _resolve)
+
+
+def log_of(world: Outside) -> list[LogRecord]:
+    """What a projector would read of this world."""
+    return [record for topic in TOPICS for record in world.driver.committed(topic)]
+
+
+def source_of(records: Iterable[LogRecord], seed: int | None = None) -> MemorySource:
+    """These records as a log with the partitions of a world."""
+    many = (t.EVENTS, t.OPERATOR_COMMANDS, t.CHECKPOINTS)
+    return MemorySource(records, dict.fromkeys(many, PARTITIONS), seed)
+
+
+def dump(model: Model) -> dict[str, Any]:
+    """Everything that a reader can see."""
+    reader = model.reader()
+    try:
+        payments = _pages(lambda cursor: reader.payments(PaymentFilter(), 200, cursor))
+        names = [row.payment_intent_id for row in payments]
+        now_ms = reader.counts()
+        return {
+            "payments": payments,
+            "events": [reader.events(name, 0, 10_000) for name in names],
+            "outcomes": [reader.outcomes(name, 10_000) for name in names],
+            "approvals": _pages(lambda cursor: reader.approvals(None, None, 200, cursor)),
+            "conflicts": _pages(lambda cursor: reader.conflicts(None, False, 200, cursor)),
+            "attention": _pages(lambda cursor: reader.attention(200, cursor)),
+            "quarantine": _pages(lambda cursor: reader.quarantine(None, None, 200, cursor)),
+            "audit": _pages(lambda cursor: reader.audit(AuditFilter(), 200, cursor)),
+            "control": reader.control(-1, 10_000),
+            "minutes": reader.minutes(0, 2**40),
+            "found": [sorted(reader.find(row.external_ref or "", 10)) for row in payments],
+            "counts": {name: count for name, count in now_ms.items() if count},
+            "projected": dict(reader.projected()),
+        }
+    finally:
+        reader.close()
+
+
+def _pages(ask: Callable[[str | None], Page]) -> list[Any]:
+    found: list[Any] = []
+    cursor: str | None = None
+    while True:
+        page = ask(cursor)
+        found += page.items
+        cursor = page.next
+        if cursor is None:
+            return found

@@ -1,0 +1,381 @@
+"""The read model says what the engine says: folded from logs that the product's own code made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from control import quarantine
+from core import records
+from core.payment import state as payment_state
+from core.payment.corrupt import CorruptHistory
+from engine.clock import HeldClock
+from engine.records import LogRecord
+from processors.projector import events as projection
+from readmodel import minutes, rows
+from readmodel.minutes import Figures
+from readmodel.model import Model, open_model
+from readmodel.ports import AuditFilter
+from schemas import topology as t
+from tests.processors.payments.clean_history import Outside
+from tests.processors.projector.harness import (START_MS, Skips, dump, feed_of, history, log_of, model_in, project, run, source_of)
+
+SEEDS = (1, 2, 3)
+
+
+@pytest.fixture(scope="module", params=SEEDS)
+def world(request: pytest.FixtureRequest) -> Outside:
+    return history(request.param)
+
+
+@pytest.fixture(scope="module")
+def one() -> Outside:
+    return history(1)
+
+
+@pytest.fixture
+def clock() -> HeldClock:
+    return HeldClock(START_MS)
+
+
+@pytest.fixture
+def model(empty_url: str) -> Iterator[Model]:
+    """Over SQLite and over PostgreSQL."""
+    made = open_model(empty_url)
+    yield made
+    made.close()
+
+
+def test_every_payment_is_byte_for_byte_what_the_engine_keeps(
+    world: Outside, model: Model, clock: HeldClock
+) -> None:
+    """The projector's fold is the engine's: packed state, head, and what is computed from both."""
+    project(source_of(log_of(world), seed=5), model, world.codec, clock)
+    reader = model.reader()
+    lifecycle = {
+        r.key: world.codec.decode(t.LIFECYCLE, r.value) for r in world.driver.committed(t.LIFECYCLE)
+    }
+    assert len(lifecycle) > 5
+    for last in lifecycle.values():
+        row = reader.payment(last.payment_intent_id)
+        assert row is not None
+        assert row.snapshot == last.snapshot
+        named = ("state", "money_outcome", "reason", "attempt", "external_ref", "funds", "sequence",
+                 "head_hash", "open_conflicts", "overdue", "waiting_for_person", "rule_set",
+                 "last_lifecycle_event", "amount", "currency", "decided_at")  # fmt: skip
+        expected = {name: getattr(last, name) for name in named}
+        assert {name: getattr(row, name) for name in named} == expected
+        payment = payment_state.unpack(row.snapshot)
+        assert row.needs_attention == payment_state.needs_attention(payment)
+        assert (row.attention_since is not None) == row.needs_attention
+    reader.close()
+
+
+def test_where_the_log_is_cut_into_batches_makes_no_difference(
+    world: Outside, tmp_path: Path, clock: HeldClock
+) -> None:
+    dumps = []
+    for cut in (None, 1, 2):
+        model = model_in(tmp_path / str(cut))
+        project(source_of(log_of(world), seed=cut), model, world.codec, clock)
+        dumps.append(dump(model))
+        model.close()
+    assert dumps[1] == dumps[0]
+    assert dumps[2] == dumps[0]
+
+
+def test_payments_and_minutes_that_are_not_held_any_more_are_taken_up_again(
+    one: Outside, tmp_path: Path, clock: HeldClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the fold holds is bounded, and makes no difference."""
+    dumps = []
+    for states, buckets in ((10_000, 10_000), (2, 1)):
+        monkeypatch.setattr(projection, "STATES_KEPT_MAX", states)
+        monkeypatch.setattr(projection, "BUCKETS_KEPT_MAX", buckets)
+        model = model_in(tmp_path / str(states))
+        feed = project(source_of(log_of(one), seed=4), model, one.codec, clock)
+        assert len(feed.projection.events.buckets) <= buckets
+        dumps.append(dump(model))
+        model.close()
+    assert dumps[0] == dumps[1]
+
+
+def test_every_record_of_the_log_has_its_row_with_its_bytes(
+    world: Outside, model: Model, clock: HeldClock
+) -> None:
+    project(source_of(log_of(world)), model, world.codec, clock)
+    seen = dump(model)
+    journal = {(r.partition, r.offset): r.value for r in world.driver.committed(t.EVENTS)}
+    assert {(e.partition, e.offset): e.raw for es in seen["events"] for e in es} == journal
+    outcomes = {(r.partition, r.offset): r.value for r in world.driver.committed(t.OUTCOMES)}
+    assert {(o.partition, o.offset): o.raw for os in seen["outcomes"] for o in os} == outcomes
+    commands = world.driver.committed(t.OPERATOR_COMMANDS)
+    asked = {row.audit_id for row in seen["audit"] if row.audit_id.startswith("o-")}
+    assert asked == {f"o-{r.partition}-{r.offset}" for r in commands}
+
+
+def test_every_operator_command_is_audited_with_its_six_fields_and_its_outcome(
+    world: Outside, model: Model, clock: HeldClock
+) -> None:
+    """AUD: operator, time, action, payment, reason, approval; and what became of it."""
+    project(source_of(log_of(world), seed=9), model, world.codec, clock)
+    reader = model.reader()
+    page = reader.audit(AuditFilter(), 200, None).items
+    found = {row.audit_id: row for row in page if isinstance(row, rows.AuditRow)}
+    for record in world.driver.committed(t.OPERATOR_COMMANDS):
+        command = world.codec.decode(t.OPERATOR_COMMANDS, record.value)
+        row = found.get(f"o-{record.partition}-{record.offset}")
+        if row is None:
+            continue  # on a later page
+        said = getattr(command, "details", None) or command.reason
+        assert row.operator_id == command.operator.operator_id
+        assert row.at == record.timestamp_ms
+        assert row.payment_intent_id == command.header.payment_intent_id
+        assert row.reason == said
+        assert row.action
+        assert row.result in {"ACCEPTED", "REJECTED", "DUPLICATE"}
+        assert (row.rule is None) == (row.result != "REJECTED")
+        assert "CUST-1" not in (row.detail or "")
+    reader.close()
+
+
+def test_approvals_keep_their_words_and_follow_their_events(
+    world: Outside, model: Model, clock: HeldClock
+) -> None:
+    project(source_of(log_of(world), seed=4), model, world.codec, clock)
+    seen = dump(model)
+    kept = {}
+    for row in seen["payments"]:
+        for approval in payment_state.unpack(row.snapshot).approvals:
+            kept[row.payment_intent_id, approval.id] = approval.status
+    found = {(a.payment_intent_id, a.approval_id): a for a in seen["approvals"]}
+    assert found.keys() >= kept.keys()
+    assert len(kept) > 3
+    for key, status in kept.items():
+        shown = found[key].status
+        assert shown == status or shown == "EXPIRED"
+        assert found[key].text == "seen at the bank" or found[key].text.startswith("\x1b[31m ")
+        assert (found[key].decided_by is None) == (status in {"REQUESTED", "REFERRED"})
+
+
+def test_conflicts_keep_their_detail_when_they_are_resolved(
+    world: Outside, model: Model, clock: HeldClock
+) -> None:
+    project(source_of(log_of(world), seed=4), model, world.codec, clock)
+    seen = dump(model)
+    assert seen["conflicts"]
+    for row in seen["payments"]:
+        mine = [k for k in seen["conflicts"] if k.payment_intent_id == row.payment_intent_id]
+        assert sum(k.verdict is None for k in mine) == row.open_conflicts
+        assert all(k.detail for k in mine)
+        assert all((k.verdict is None) == (k.resolved_at is None) for k in mine)
+
+
+def test_the_minutes_add_up_to_the_journal(world: Outside, model: Model, clock: HeldClock) -> None:
+    """An event touches exactly one bucket: the one of its partition and minute of decision."""
+    project(source_of(log_of(world), seed=8), model, world.codec, clock)
+    expected: dict[tuple[int, int], Figures] = {}
+    for record in world.driver.committed(t.EVENTS):
+        event = world.codec.decode(t.EVENTS, record.value)
+        if minutes.counts(event):
+            key = (record.partition, minutes.minute_of(event.header.decided_at))
+            minutes.add(expected.setdefault(key, Figures()), event, record.offset)
+    found = {(m.partition, m.minute): minutes.unpack(m.figures) for m in dump(model)["minutes"]}
+    assert found == expected
+    assert sum(f.created for f in found.values()) == 12
+
+
+# -- what does not fit together ---
+
+
+def broken(records: list[LogRecord], index: int, **changes: Any) -> list[LogRecord]:
+    return [
+        msgspec.structs.replace(record, **changes) if n == index else record
+        for n, record in enumerate(records)
+    ]
+
+
+def halts(records: list[LogRecord], one: Outside, model: Model, clock: HeldClock) -> str:
+    """The feed's own words, after which nothing of the broken batch stands in the model."""
+    writer = model.writer()
+    feed = feed_of(source_of(records), writer, one.codec, clock)
+    feed.open(None)
+    with pytest.raises(CorruptHistory) as caught:
+        run(feed, clock)
+    assert not writer.offsets()
+    writer.close()
+    return str(caught.value)
+
+
+def test_a_changed_byte_a_missing_event_and_rubbish_in_the_journal_halt(
+    one: Outside, tmp_path: Path, clock: HeldClock
+) -> None:
+    """The projector never guesses: it says payment, sequence and place."""
+    events = one.driver.committed(t.EVENTS)
+    raw = events[0].value or b""
+    flipped = raw.replace(b"E2E", b"E2F")
+    assert flipped != raw
+    for name, log, words in (
+        ("bytes", broken(events, 0, value=flipped), "the event before it hashes to"),
+        ("gap", events[:1] + events[2:], "it names"),
+        ("twice", [*events[:2], *events[1:]], "it names"),
+        ("rubbish", broken(events, 1, value=b"\x00rubbish"), "cannot be read"),
+        ("nothing", broken(events, 1, value=None), "cannot be read"),
+    ):
+        model = model_in(tmp_path / name)
+        said = halts(log, one, model, clock)
+        assert words in said, said
+        assert f"partition {events[0].partition}" in said
+        model.close()
+
+
+def test_a_rule_set_that_is_not_carried_halts(one: Outside, model: Model, clock: HeldClock) -> None:
+    events = one.driver.committed(t.EVENTS)
+    foreign = one.codec.decode(t.EVENTS, events[0].value)
+    header = msgspec.structs.replace(foreign.header, rule_set=7)
+    raw = one.codec.encode(t.EVENTS, msgspec.structs.replace(foreign, header=header))
+    said = halts(broken(events, 0, value=raw), one, model, clock)
+    assert "rule set 7 is not carried by this release" in said
+
+
+def test_what_can_not_be_read_beside_the_journal_is_skipped_and_counted(
+    one: Outside, model: Model, clock: HeldClock
+) -> None:
+    topics = (t.OUTCOMES, t.OPERATOR_COMMANDS, t.AUDIT, t.CONTROL, t.CHECKPOINTS)
+    log = [r for r in log_of(one) if r.topic not in topics]
+    log += [LogRecord(topic, 0, 0, 1, b"k", b"\x00rubbish", []) for topic in topics]
+    log += [LogRecord(topic, 0, 1, 1, None, None, []) for topic in topics]
+    misplaced = one.driver.committed(t.CONTROL)[0]
+    log.append(msgspec.structs.replace(misplaced, topic=t.CHECKPOINTS, offset=2))
+    skips = Skips()
+    writer = model.writer()
+    feed = feed_of(source_of(log), writer, one.codec, clock, skips)
+    feed.open(None)
+    run(feed, clock)
+    assert sorted(set(skips.seen)) == sorted((topic, "undecodable") for topic in topics)
+    assert len(skips.seen) == 2 * len(topics) + 1
+    assert writer.offsets()[t.CHECKPOINTS, 0] == 3
+    writer.close()
+
+
+POISON: tuple[list[tuple[str, bytes | None]], ...] = (
+    [],
+    [("npp-reason", b"\xff")],
+    [(name, b"\x00\xff\xfe") for name in quarantine.OWN_HEADERS],
+    quarantine.headers(
+        quarantine.PARKED, "d", topic="t", partition=10**30, offset=10**30, timestamp_ms=0
+    ),
+    quarantine.headers(
+        quarantine.PARKED, "nul \0 and \x1a", topic="t\0", partition=1, offset=-1, timestamp_ms=0
+    ),
+    [(quarantine.COPY, quarantine.BY_REFERENCE)],
+    [(quarantine.COPY, None), ("x", b"1")],
+)
+
+
+def test_no_poison_in_quarantine_stops_the_projector(
+    one: Outside, model: Model, clock: HeldClock
+) -> None:
+    """Every record there has a row with its bytes, whatever its headers say."""
+    log = [
+        LogRecord(t.QUARANTINE, 0, n, 1, b"\xff\x00", b"\x00" * n, headers)
+        for n, headers in enumerate(POISON)
+    ]
+    project(source_of(log), model, one.codec, clock)
+    reader = model.reader()
+    for n, headers in enumerate(POISON):
+        row = reader.quarantined(0, n)
+        assert row is not None
+        assert row.value == b"\x00" * n
+        assert row.reason == (quarantine.PARKED if n == 4 else quarantine.UNDECODABLE)
+        assert msgspec.msgpack.decode(row.headers) == [list(each) for each in headers]
+    last = reader.quarantined(0, 4)
+    assert last is not None
+    assert last.detail == "nul \0 and \x1a"
+    reader.close()
+
+
+# -- control and audit ---
+
+
+def control_log(one: Outside, *given: Any) -> list[LogRecord]:
+    return [
+        LogRecord(t.CONTROL, 0, n, 1_000 + n, None, one.codec.encode(t.CONTROL, record), [])
+        for n, record in enumerate(given)
+    ]
+
+
+CONTROL = (
+    records.ClusterRecorded("c", 6, 1, "admin"),
+    records.ProcessingStopped("stop-1", "a doubt", False, 2, "ada"),
+    records.ProofPassed("whole log", True, True, True, (0,) * 6, 3, "replay"),
+    records.ResumeRequested("stop-1", 2, "all is well", 4, "ada"),
+    records.ResumeConfirmed("stop-1", 3, 5, "ADA "),
+    records.ResumeConfirmed("stop-1", 3, 6, "ben"),
+    records.RedriveRequested("r-1", 0, (1, 3, 3), "mended", 7, "ada", None),
+    records.RedriveConfirmed("r-1", 8, "ada"),
+    records.RedriveConfirmed("r-1", 9, "ben"),
+    records.RedriveDone("r-1", 2, None, 10),
+    records.RedriveRequested("r-2", 0, (0,), "mended", 11, "ada", None),
+    records.RedriveDone("r-2", 0, "at most 100 records at once", 12),
+)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_control_is_audited_by_person_and_a_refused_confirmation_says_so(
+    one: Outside, model: Model, clock: HeldClock, restart: bool
+) -> None:
+    """Two persons: the audit shows who asked, who confirmed, and what had no effect."""
+    log = control_log(one, *CONTROL)
+    log += [LogRecord(t.QUARANTINE, 0, n, 1, None, b"x", POISON[4]) for n in range(4)]
+    if restart:
+        project(source_of([r for r in log if r.offset < 5]), model, one.codec, clock)
+    project(source_of(log), model, one.codec, clock)
+    reader = model.reader()
+    page = reader.audit(AuditFilter(), 200, None).items
+    found = [(a.audit_id, a.action, a.operator_id, a.result) for a in page]  # type: ignore[attr-defined]
+    assert sorted(found, key=lambda a: int(a[0].split("-")[2])) == [
+        ("c-0-1", "STOP", "ada", "DONE"),
+        ("c-0-3", "REQUEST_RESUME", "ada", "DONE"),
+        ("c-0-4", "CONFIRM_RESUME", "ADA ", "REFUSED"),
+        ("c-0-5", "CONFIRM_RESUME", "ben", "DONE"),
+        ("c-0-6", "REQUEST_REDRIVE", "ada", "DONE"),
+        ("c-0-7", "CONFIRM_REDRIVE", "ada", "REFUSED"),
+        ("c-0-8", "CONFIRM_REDRIVE", "ben", "DONE"),
+        ("c-0-10", "REQUEST_REDRIVE", "ada", "DONE"),
+    ]
+    redriven = {n: reader.quarantined(0, n) for n in range(4)}
+    assert {n: r.redrive_id for n, r in redriven.items() if r} == {
+        0: None,
+        1: "r-1",
+        2: None,
+        3: "r-1",
+    }
+    assert [r.type for r in reader.control(-1, 100)] == [type(r).__name__ for r in CONTROL]
+    assert [r.at for r in reader.control(-1, 100)] == list(range(1, 13))
+    reader.close()
+
+
+def test_what_the_api_audits_keeps_method_path_and_status(
+    one: Outside, model: Model, clock: HeldClock
+) -> None:
+    asked = records.OperatorAudit(
+        "x-1", 77, "vera", ("viewer",), "RETRY", "POST", "/api/payments/pi_x/retry", 403,
+        payment_intent_id="pi_x", reason="why\0not", code="POLICY_REJECTED", rule="ROLE",
+    )  # fmt: skip
+    raw = one.codec.encode(t.AUDIT, asked)
+    project(source_of([LogRecord(t.AUDIT, 0, 0, 5, None, raw, [])]), model, one.codec, clock)
+    reader = model.reader()
+    (row,) = reader.audit(AuditFilter(operator_id="vera"), 10, None).items
+    assert isinstance(row, rows.AuditRow)
+    assert (row.audit_id, row.at, row.roles, row.result) == ("a-0-0", 77, "viewer", "REFUSED")
+    assert row.reason == "why\0not"
+    assert json.loads(row.detail or "") == {
+        "auditId": "x-1", "method": "POST", "path": "/api/payments/pi_x/retry", "status": 403
+    }  # fmt: skip
+    reader.close()

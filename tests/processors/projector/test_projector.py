@@ -1,0 +1,393 @@
+"""The running projector: crashes, fences, lost logs, halts, and a rebuild beside it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy.engine import make_url
+
+from app.platform.postgres import Postgres
+from core import records
+from engine.clock import HeldClock, SystemClock
+from engine.errors import Exit
+from engine.loop.watch import Health, Phase
+from engine.records import LogRecord
+from processors.projector.feed import LOG_START_LOST, LOG_TAIL_LOST, PARTITIONS_CHANGED
+from processors.projector.metrics import ProjectorMetrics
+from processors.projector.process import FENCED, STANDS_BY, Projector, ProjectorProbes
+from processors.projector.rebuild import Rebuild
+from readmodel.database.postgres import PROJECTOR
+from readmodel.model import Model, open_model
+from readmodel.ports import Fenced
+from schemas import topology as t
+from tests.processors.payments.clean_history import Outside
+from tests.processors.projector.harness import (START_MS, MemorySource, carried, dump, feed_of, history, log_of, model_in, project, run, source_of)
+
+SECONDS_MAX = 20.0
+END_ITS_CLAIM = """
+    SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = database
+    WHERE locktype = 'advisory' AND classid = %s AND datname = current_database()
+"""
+
+
+@pytest.fixture(scope="module")
+def world() -> Outside:
+    return history(2)
+
+
+@pytest.fixture
+def clock() -> HeldClock:
+    return HeldClock(START_MS)
+
+
+@pytest.fixture
+def model(empty_url: str) -> Iterator[Model]:
+    """Over SQLite and over PostgreSQL."""
+    made = open_model(empty_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def expected(world: Outside, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the model says when nothing has gone wrong."""
+    made = model_in(tmp_path_factory.mktemp("expected"))
+    project(source_of(log_of(world)), made, world.codec, HeldClock(START_MS))
+    said = dump(made)
+    made.close()
+    return said
+
+
+# -- the log is not as it was ---
+
+
+def opens(model: Model, source: MemorySource, world: Outside, clock: HeldClock) -> Exit:
+    writer, reader = model.writer(), model.reader()
+    try:
+        with pytest.raises(Exit) as caught:
+            feed_of(source, writer, world.codec, clock).open(reader)
+    finally:
+        writer.close()
+        reader.close()
+    return caught.value
+
+
+def test_a_log_that_begins_after_our_offset_says_to_rebuild(
+    world: Outside, model: Model, clock: HeldClock
+) -> None:
+    source = source_of(log_of(world))
+    project(source, model, world.codec, clock)
+    source.low[t.OUTCOMES, 0] = 10_000
+    end = opens(model, source, world, clock)
+    assert end.code == LOG_START_LOST
+    assert "npp replay rebuild" in end.detail
+
+
+def test_a_journal_without_its_beginning_can_not_be_rebuilt_from(
+    world: Outside, model: Model, clock: HeldClock
+) -> None:
+    source = source_of(log_of(world))
+    source.low[t.EVENTS, 1] = 1
+    assert opens(model, source, world, clock).code == LOG_START_LOST
+
+
+def test_a_topic_that_forgets_by_its_retention_is_begun_where_it_begins(
+    world: Outside, model: Model, clock: HeldClock
+) -> None:
+    """Outcomes are kept for ten years: a model that is new begins with those there are."""
+    log = [r for r in log_of(world) if r.topic != t.OUTCOMES or r.offset >= 5]
+    source = source_of(log)
+    source.low[t.OUTCOMES, 0] = 5
+    project(source, model, world.codec, clock)
+    reader = model.reader()
+    assert reader.projected()[t.OUTCOMES, 0] == len(world.driver.committed(t.OUTCOMES))
+    reader.close()
+
+
+def test_a_log_that_ends_before_our_offset_halts_loudly(
+    world: Outside, model: Model, clock: HeldClock
+) -> None:
+    log = log_of(world)
+    project(source_of(log), model, world.codec, clock)
+    last = max(r.offset for r in log if r.topic == t.EVENTS and r.partition == 0)
+    cut = [r for r in log if (r.topic, r.partition, r.offset) != (t.EVENTS, 0, last)]
+    assert opens(model, source_of(cut), world, clock).code == LOG_TAIL_LOST
+
+
+def test_other_partitions_than_those_recorded_for_life_are_refused(
+    world: Outside, model: Model, clock: HeldClock
+) -> None:
+    log = log_of(world)
+    more = MemorySource(log, {t.EVENTS: 7, t.OPERATOR_COMMANDS: 6, t.CHECKPOINTS: 6})
+    project(source_of(log), model, world.codec, clock)
+    assert opens(model, more, world, clock).code == PARTITIONS_CHANGED
+    fewer = source_of(log)
+    del fewer.log[t.EVENTS, 5]
+    assert opens(model, fewer, world, clock).code == PARTITIONS_CHANGED
+
+
+# -- two of them, halts, and the whole process ---
+
+
+def test_of_two_projectors_one_is_fenced_and_nothing_doubles(
+    world: Outside, model: Model, clock: HeldClock, expected: dict[str, Any]
+) -> None:
+    writers = [model.writer(), model.writer()]
+    reader = model.reader()
+    feeds = [
+        feed_of(source_of(log_of(world), seed=seed), writer, world.codec, clock)
+        for seed, writer in enumerate(writers)
+    ]
+    for feed in feeds:
+        feed.open(reader)
+    feeds[0].step(0.0)
+    with pytest.raises(Fenced):
+        run(feeds[1], clock)
+    for writer in writers:
+        writer.close()
+    reader.close()
+    project(source_of(log_of(world)), model, world.codec, clock)
+    assert dump(model) == expected
+
+
+class Running:
+    """A projector in its thread; what it raised is kept."""
+
+    def __init__(self, source: MemorySource, model: Model, world: Outside) -> None:
+        clock = SystemClock()
+        self.registry = CollectorRegistry()
+        self.health = Health(clock)
+        self.projector = Projector(
+            source=source,
+            model=model,
+            codec=world.codec,
+            rules_of=carried,
+            clock=clock,
+            metrics=ProjectorMetrics(self.registry),
+            health=self.health,
+        )
+        self.probes = ProjectorProbes(self.projector, self.health, 10.0)
+        self.ended: Exit | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.projector.run()
+        except Exit as end:
+            self.ended = end
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        clock = SystemClock()
+        deadline_s = clock.monotonic_s() + SECONDS_MAX
+        while not holds():
+            assert clock.monotonic_s() < deadline_s, self.probes.ready()
+            clock.sleep(0.01)
+
+    def stop(self) -> None:
+        self.projector.stop()
+        self._thread.join(SECONDS_MAX)
+        assert not self._thread.is_alive()
+
+    def metric(self, name: str, **labels: str) -> float:
+        value = self.registry.get_sample_value(name, labels)
+        assert value is not None, name
+        return value
+
+
+def test_it_is_ready_when_it_has_caught_up_and_its_figures_are_the_models(
+    world: Outside, model: Model, expected: dict[str, Any]
+) -> None:
+    """DEP-04."""
+    running = Running(source_of(log_of(world), seed=1), model, world)
+    running.until(lambda: running.probes.ready()[0] and dump(model) == expected)
+    running.until(lambda: running.metric("npp_projector_delay_seconds", topic=t.EVENTS) == 0)
+    records_read = len(world.driver.committed(t.EVENTS))
+    assert running.metric("npp_projector_records_total", topic=t.EVENTS) == records_read
+    settled = expected["counts"].get("state:SETTLED", 0)
+    running.until(lambda: running.metric("npp_read_model_payments", state="SETTLED") == settled)
+    assert running.probes.started()[0]
+    assert running.probes.live()[0]
+    running.stop()
+    assert running.ended is None
+
+
+def test_a_fenced_projector_ends_with_a_sentence(world: Outside, model: Model) -> None:
+    log = log_of(world)
+    running = Running(source := source_of(log[:1]), model, world)
+    running.until(lambda: running.probes.ready()[0])
+    project(source_of(log), model, world.codec, HeldClock(START_MS))
+    for record in log[1:]:
+        source.append(record)
+    running.until(lambda: running.ended is not None)
+    assert running.ended is not None
+    assert running.ended.code == FENCED
+    assert "another projector writes this read model" in running.ended.detail
+
+
+def test_a_second_projector_stands_by_and_goes_on_where_the_first_one_ends(
+    world: Outside, empty_url: str, expected: dict[str, Any]
+) -> None:
+    """DEP-04, one projector a read model: no crash, no fence, nothing doubled or skipped."""
+    log = log_of(world)
+    cut = len(log) // 2
+    models = [open_model(empty_url) for _ in range(2)]
+    sources = [source_of(log[:cut], seed=seed) for seed in range(2)]
+    first = Running(sources[0], models[0], world)
+    first.until(lambda: first.probes.ready()[0])
+    second = Running(sources[1], models[1], world)
+    second.until(lambda: second.health.reason == STANDS_BY)
+    for record in log[cut : cut + 5]:
+        for source in sources:
+            source.append(record)
+    first.until(lambda: first.probes.ready()[0])
+    assert (second.probes.live()[0], second.probes.ready()[0]) == (True, False)
+    assert second.metric("npp_projector_delay_seconds", topic=t.EVENTS) == 0
+    assert second.metric("npp_projector_generation") == 0
+    first.stop()
+    second.until(lambda: second.probes.ready()[0])
+    third = Running(source_of(log), models[0], world)
+    third.until(lambda: third.health.reason == STANDS_BY)
+    for record in log[cut + 5 :]:
+        sources[1].append(record)
+    second.until(lambda: dump(models[1]) == expected)
+    for running in (third, second):
+        running.stop()
+    assert (first.ended, second.ended, third.ended) == (None, None, None)
+    for model in models:
+        model.close()
+
+
+def test_who_has_lost_the_claim_stands_by_and_does_not_end(
+    world: Outside, postgres: Postgres, expected: dict[str, Any]
+) -> None:
+    """The server has ended the connection that held it, and another projector was quicker."""
+    log = log_of(world)
+    with postgres.database() as url:
+        model = open_model(url)
+        first = Running(source := source_of(log[:-40]), model, world)
+        first.until(lambda: first.probes.ready()[0])
+        assert model.claim() is None
+        other = None
+        plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(plain, autocommit=True) as server:
+            while other is None:
+                server.execute(END_ITS_CLAIM, [PROJECTOR])
+                other = model.claim()
+        project(source_of(log), model, world.codec, HeldClock(START_MS))
+        for record in log[-40:]:
+            source.append(record)
+        first.until(lambda: first.health.reason == STANDS_BY)
+        other.close()
+        first.until(lambda: first.probes.ready()[0])
+        assert dump(model) == expected
+        first.stop()
+        assert first.ended is None
+        model.close()
+
+
+def test_a_journal_that_does_not_fit_halts_it_in_its_place(world: Outside, model: Model) -> None:
+    """It stays, alive and not ready, until a person has looked."""
+    log = log_of(world)
+    events = [r for r in log if r.topic == t.EVENTS]
+    bad = [r for r in log if (r.partition, r.offset) != (events[0].partition, 1)]
+    running = Running(source_of(bad), model, world)
+    running.until(lambda: running.health.phase is Phase.HALTED)
+    ready, said = running.probes.ready()
+    assert not ready
+    assert "the event before it hashes to" in said["reason"]
+    assert running.probes.live()[0]
+    assert running.metric("npp_projector_halted") == 1
+    running.stop()
+    assert running.ended is None
+
+
+# -- rebuild ---
+
+
+def rebuild_of(source: MemorySource, model: Model, world: Outside) -> Rebuild:
+    return Rebuild(
+        source=source,
+        model=model,
+        codec=world.codec,
+        rules_of=carried,
+        clock=SystemClock(),
+        show=lambda done, total: None,
+    )
+
+
+def test_a_rebuild_beside_a_live_projector_gives_the_same_and_reads_go_on(
+    world: Outside, model: Model, expected: dict[str, Any]
+) -> None:
+    """The switch fences the projector, which goes on in the new generation by itself."""
+    log = log_of(world)
+    late = [r for r in log if r.topic == t.OUTCOMES][-20:]
+    late_places = {(r.topic, r.partition, r.offset) for r in late}
+    early = [r for r in log if (r.topic, r.partition, r.offset) not in late_places]
+    live = source_of(early)
+    running = Running(live, model, world)
+    running.until(lambda: running.probes.ready()[0])
+    reader = model.reader()
+    reads: list[int] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            reads.append(len(reader.attention(200, None).items))
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    before = model.current()
+    done = rebuild_of(source_of(early, seed=2), model, world).run()
+    for record in late:
+        live.append(record)
+    running.until(lambda: dump(model) == expected)
+    stop.set()
+    thread.join(SECONDS_MAX)
+    running.until(lambda: running.metric("npp_projector_generation") == done.generation)
+    running.stop()
+    reader.close()
+    assert running.ended is None
+    assert set(reads) == {len(expected["attention"])}
+    assert (done.replaced, done.dropped) == (before, [before])
+    assert done.events == len(world.driver.committed(t.EVENTS))
+    assert model.generations() == [done.generation]
+
+
+def test_a_rebuild_that_meets_a_broken_journal_leaves_everything_as_it_was(
+    world: Outside, model: Model, clock: HeldClock, expected: dict[str, Any]
+) -> None:
+    log = log_of(world)
+    project(source_of(log), model, world.codec, clock)
+    before = model.current()
+    bad = [msgspec.structs.replace(r, value=b"x") if r.topic == t.EVENTS else r for r in log]
+    with pytest.raises(Exception, match="cannot be read"):
+        rebuild_of(source_of(bad), model, world).run()
+    assert model.current() == before
+    assert model.generations() == [before]
+    assert dump(model) == expected
+
+
+def test_the_first_generation_can_be_made_by_a_rebuild(
+    world: Outside, model: Model, expected: dict[str, Any]
+) -> None:
+    done = rebuild_of(source_of(log_of(world)), model, world).run()
+    assert done.replaced == 0
+    assert dump(model) == expected
+
+
+def test_control_records_of_before_a_restart_are_still_known(
+    world: Outside, model: Model, clock: HeldClock
+) -> None:
+    """The partition count recorded for life is checked when the journal's first records come."""
+    record = records.ClusterRecorded("c", 9, 1, "admin")
+    raw = world.codec.encode(t.CONTROL, record)
+    source = source_of([LogRecord(t.CONTROL, 0, 0, 1, None, raw, [])])
+    with pytest.raises(Exit, match=PARTITIONS_CHANGED):
+        project(source, model, world.codec, clock)

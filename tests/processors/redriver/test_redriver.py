@@ -1,0 +1,378 @@
+"""The redriver: what goes back where, and that every confirmed request ends, done or refused."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
+
+from control import quarantine
+from control.fold import Control
+from control.quarantine import RAIL_CALLBACKS as CALLBACK
+from control.redrive_plan import BYTES_MAX, HEADER_REDRIVEN
+from core.payment.commands import RailReport
+from core.records import RedriveConfirmed, RedriveDone, RedriveRequested
+from core.values import external_ref
+from engine.clients.producing import MESSAGE_BYTES_MAX
+from engine.clients.publisher import NotConfirmed, Refused
+from engine.clock import HeldClock
+from engine.errors import EngineError, Exit
+from engine.ports import Headers
+from engine.records import UNREADABLE_HEADER, LogRecord
+from processors.adapter.metrics import AdapterMetrics
+from processors.redriver.handler import TRY_S_MAX, Redriver
+from schemas import topology
+from schemas.errors import RegistryDown
+from tests.gateways.harness import payment
+from tests.processors.rail.harness import (CODEC, NOW_MS, MemoryLog)
+
+ZEROS = bytes(5 * 1024 * 1024)
+OTHER_BANK = msgspec.json.encode(
+    {"MsgType": "pacs.002", "MsgId": "M1", "OrgnlInstrId": "OTHERBANK-1", "TxSts": "ACSC"}
+)
+
+
+class Log(MemoryLog):
+    """A log whose topics may refuse what is published to them, and whose reader may fail."""
+
+    def __init__(self) -> None:
+        super().__init__(HeldClock(NOW_MS))
+        self.refuses: dict[str, Callable[[bytes | None], Exception | None]] = {}
+        self.unreadable: Exception | None = None
+        self.originals_read = 0
+
+    def publish(self, topic: str, key: Any, value: Any, **more: Any) -> None:
+        refuses = self.refuses.get(topic)
+        problem = None if refuses is None else refuses(value)
+        if problem is not None:
+            raise problem
+        super().publish(topic, key, value, **more)
+
+    def quarantined(self, partition: int, offsets: Sequence[int]) -> Iterator[LogRecord]:
+        if self.unreadable is not None:
+            raise self.unreadable
+        records = self.of(topology.QUARANTINE)
+        yield from (records[offset] for offset in offsets if offset < len(records))
+
+    def original(self, topic: str, partition: int, offset: int) -> LogRecord | None:
+        self.originals_read += 1
+        found = [r for r in self.of(topic) if (r.partition, r.offset) == (partition, offset)]
+        return found[0] if found else None
+
+    # -- what a test puts there
+
+    def quarantine(
+        self,
+        value: bytes | None,
+        *,
+        topic: str = topology.COMMANDS,
+        headers: Headers | None = None,
+        kept: bool = True,
+    ) -> int:
+        """An input and its quarantined copy, whole or by reference; the copy's offset."""
+        self.append(topic, b"key", value, headers)
+        record = self.of(topic)[-1]
+        copy = quarantine.copy_of(record, quarantine.PARKED, "why")
+        if not kept:
+            self.of(topic).pop()
+        self.append(topology.QUARANTINE, copy.key, copy.value, copy.headers)
+        return len(self.of(topology.QUARANTINE)) - 1
+
+
+class House:
+    """The redriver over a log, and two persons."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.control = Control(CODEC.decode)
+        self.asked = 0
+        self.redriver = self.restarted()
+
+    def restarted(self) -> Redriver:
+        self.redriver = Redriver(
+            control=self.control,
+            records=self.log,
+            publisher=self.log,
+            codec=CODEC,
+            clock=self.log.clock,
+            adapter="npp-gateway",
+            origins={topology.COMMANDS},
+            metrics=AdapterMetrics(CollectorRegistry()),
+        )
+        return self.redriver
+
+    def ask(self, *offsets: int, to: str | None = None, confirmed_by: str = "bert") -> str:
+        self.asked += 1
+        name = f"rdr-{self.asked}"
+        self.control.apply_record(
+            2 * self.asked, RedriveRequested(name, 0, offsets, "fixed", NOW_MS, "olga", to)
+        )
+        confirmed = RedriveConfirmed(name, NOW_MS, confirmed_by)
+        self.control.apply_record(2 * self.asked + 1, confirmed)
+        return name
+
+    def step(self) -> None:
+        """One turn, and what the control topic says of it."""
+        before = len(self.log.of(topology.CONTROL))
+        self.redriver.step()
+        for at in self.log.of(topology.CONTROL)[before:]:
+            self.control.apply_record(100 + at.offset, CODEC.decode(topology.CONTROL, at.value))
+
+    def answers(self) -> dict[str, RedriveDone]:
+        made = [CODEC.decode(topology.CONTROL, r.value) for r in self.log.of(topology.CONTROL)]
+        assert len(made) == len({done.request_id for done in made}), "one request, one answer"
+        return {done.request_id: done for done in made}
+
+    def answer(self, name: str) -> RedriveDone:
+        self.step()
+        self.step()
+        return self.answers()[name]
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+def house(log: Log) -> House:
+    return House(log)
+
+
+def too_large(_: bytes | None) -> Exception:
+    return Refused("MSG_SIZE_TOO_LARGE", "Broker: Message size too large")
+
+
+def put_back(log: Log) -> list[LogRecord]:
+    """Records that a redrive has published."""
+    records = log.of(topology.COMMANDS)
+    return [r for r in records if r.headers and r.headers[-1][0] == HEADER_REDRIVEN]
+
+
+# --- what goes back -------------------------------------------------------------------------------
+
+
+def test_raw_bytes_go_back_unchanged_with_their_headers(log: Log, house: House) -> None:
+    """Domain §5: the origin topic and partition, and a header naming where it was put back from."""
+    name = house.ask(log.quarantine(b"\x00raw", headers=[("a", b"b"), (HEADER_REDRIVEN, b"old")]))
+    done = house.answer(name)
+    assert (done.redriven, done.refused) == (1, None)
+    (record,) = [r for r in put_back(log) if r.headers[-1][1] != b"old"]
+    assert (record.key, record.value, record.headers[0]) == (b"key", b"\x00raw", ("a", b"b"))
+    (_, named) = record.headers[1:][0]
+    assert named == f"{topology.QUARANTINE}/0/0/{name}".encode()
+    assert len(record.headers) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [(ZEROS, []), (b"small", [("h", ZEROS), ("i", None)]), (None, [("h", ZEROS)])],
+)
+def test_what_stands_by_reference_goes_back_from_its_original(
+    log: Log, house: House, value: bytes | None, headers: Headers
+) -> None:
+    """Finding 12: the original's own key, value and headers, not the excerpts."""
+    at = log.quarantine(value, headers=headers)
+    assert quarantine.parse(log.of(topology.QUARANTINE)[at].headers).reference is not None
+    done = house.answer(house.ask(at))
+    assert (done.redriven, done.refused) == (1, None)
+    (record,) = put_back(log)
+    assert (record.key, record.value) == (b"key", value)
+    assert record.headers[:-1] == headers
+
+
+def test_an_unmatched_callback_is_assigned_as_a_new_report(log: Log, house: House) -> None:
+    """Domain §4: assignedFrom names the origin, its SHA-256 and both persons."""
+    callback = LogRecord(CALLBACK, 0, -1, NOW_MS, b"OTHERBANK-1", OTHER_BANK, [])
+    copy = quarantine.copy_of(callback, quarantine.UNMATCHED, "no reference of ours")
+    log.append(topology.QUARANTINE, copy.key, copy.value, copy.headers)
+    done = house.answer(house.ask(0, to=payment(2)))
+    assert done.refused is None
+    (record,) = log.of(topology.RAIL_REPORTS)
+    report: RailReport = CODEC.decode(topology.RAIL_REPORTS, record.value, record.headers)
+    assert (report.kind, report.header.payment_intent_id) == ("SETTLED", payment(2))
+    assert report.external_ref == external_ref(payment(2), 1)
+    origin = report.assigned_from
+    assert origin is not None
+    assert origin.sha256 == hashlib.sha256(OTHER_BANK).digest()
+    assert (origin.requested_by, origin.confirmed_by) == ("olga", "bert")
+
+
+# --- what is refused, before anything is put back -------------------------------------------------
+
+
+def test_one_person_alone_redrives_nothing(log: Log, house: House) -> None:
+    house.ask(log.quarantine(b"raw"), confirmed_by=" OLGA ")
+    house.step()
+    assert (put_back(log), house.answers()) == ([], {})
+
+
+def gone(log: Log) -> int:
+    return log.quarantine(ZEROS, kept=False)
+
+
+def another_stands_there(log: Log) -> int:
+    at = log.quarantine(ZEROS)
+    kept = log.of(topology.COMMANDS)
+    kept[-1] = msgspec.structs.replace(kept[-1], value=b"\1" + ZEROS[1:])
+    return at
+
+
+def unreadable_headers(log: Log) -> int:
+    return log.quarantine(b"x", headers=[(UNREADABLE_HEADER, None)])
+
+
+def larger_than_a_producer_gives(log: Log) -> int:
+    return log.quarantine(bytes(MESSAGE_BYTES_MAX + 1))
+
+
+def not_ours_to_write(log: Log) -> int:
+    return log.quarantine(ZEROS, topic=topology.EVENTS)
+
+
+def nothing_there(log: Log) -> int:
+    return len(log.of(topology.QUARANTINE)) + 10
+
+
+def no_copy(log: Log) -> int:
+    log.append(topology.QUARANTINE, b"key", b"raw", [("npp-copy", b"REFERENCE")])
+    return len(log.of(topology.QUARANTINE)) - 1
+
+
+REFUSED: dict[str, tuple[Callable[[Log], int], str]] = {
+    "the original is gone": (gone, "is gone: npp.payment.commands.v1/0/1 holds no record"),
+    "another record stands there": (another_stands_there, "holds another record"),
+    "headers that cannot be read": (unreadable_headers, "not UTF-8"),
+    "larger than a producer gives": (larger_than_a_producer_gives, "hands over"),
+    "a topic that is not written to": (not_ours_to_write, "are not redriven"),
+    "no record stands there": (nothing_there, "holds no record"),
+    "a record that is no copy": (no_copy, "missing or out of order"),
+}
+
+
+@pytest.mark.parametrize("which", REFUSED)
+def test_a_request_that_cannot_be_carried_out_whole_is_refused_and_does_nothing(
+    log: Log, house: House, which: str
+) -> None:
+    """Findings 12 and 13: refused with the reason on the control topic; nothing was put back."""
+    make, why = REFUSED[which]
+    first = log.quarantine(b"small")
+    done = house.answer(house.ask(first, make(log)))
+    assert done.redriven == 0
+    assert why in (done.refused or "")
+    assert put_back(log) == []
+
+
+def test_a_callback_kept_by_reference_has_no_original_to_assign(log: Log, house: House) -> None:
+    """Finding 12: what never stood on a topic has nowhere to be read from."""
+    callback = LogRecord(CALLBACK, 0, -1, NOW_MS, None, ZEROS, [])
+    copy = quarantine.copy_of(callback, quarantine.UNMATCHED, "no reference of ours")
+    log.append(topology.QUARANTINE, copy.key, copy.value, copy.headers)
+    for done in (house.answer(house.ask(0, to=payment(2))), house.answer(house.ask(0))):
+        assert "stands there by reference" in (done.refused or "")
+
+
+def test_the_records_of_one_request_are_bounded_in_memory(log: Log, house: House) -> None:
+    """Finding 13: 10,000 whole copies would be 20 GB; it is refused and says what to do."""
+    offsets = [log.quarantine(bytes(1_048_576)) for _ in range(BYTES_MAX // 1_048_576 + 1)]
+    done = house.answer(house.ask(*offsets))
+    assert "ask for fewer at once" in (done.refused or "")
+    assert house.answer(house.ask(*offsets[1:-1])).refused is None
+
+
+# --- what Kafka does not take, or does not answer -------------------------------------------------
+
+
+def test_a_record_that_its_topic_refuses_ends_the_request_and_not_the_process(
+    log: Log, house: House
+) -> None:
+    """Finding 13: the adapters ended at every start. What stood before it was put back, what stands
+    behind it was not, the answer says so, and the next request is carried out."""
+    small, large, behind = (log.quarantine(v) for v in (b"small", bytes(1_048_400), b"behind"))
+    log.refuses[topology.COMMANDS] = lambda value: (
+        too_large(value) if len(value or b"") > 9 else None
+    )
+    first, second = house.ask(small, large, behind), house.ask(behind)
+    done = house.answer(first)
+    assert done.redriven == 1
+    assert "1 of its records were put back" in (done.refused or "")
+    assert f"quarantine offset {large} (MSG_SIZE_TOO_LARGE" in (done.refused or "")
+    assert house.answers()[second] == RedriveDone(second, 1, None, NOW_MS)
+    assert [r.value for r in put_back(log)] == [b"small", b"behind"]
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [NotConfirmed("TIMED_OUT"), Exit("READ_STUCK"), RegistryDown("no answer")],
+    ids=lambda each: type(each).__name__,
+)
+def test_a_request_that_has_to_wait_holds_up_no_other_and_ends(
+    log: Log, house: House, problem: Exception
+) -> None:
+    """Finding 13: Kafka or the registry does not answer for one of two requests. It is tried again
+    for a bounded time, and then refused, so that people see it and can ask again."""
+    waits, goes = log.quarantine(b"waits"), log.quarantine(b"goes")
+    log.refuses[topology.COMMANDS] = lambda value: problem if value == b"waits" else None
+    first, second = house.ask(waits), house.ask(goes)
+    house.step()
+    assert list(house.answers()) == [second]
+    log.clock.advance(int(TRY_S_MAX * 1000) - 1)
+    house.step()
+    assert list(house.answers()) == [second]
+    log.clock.advance(1)
+    done = house.answer(first)
+    assert done.redriven == 0
+    assert "given up after 300 s, ask again" in (done.refused or "")
+
+
+def test_a_request_goes_on_where_it_was_when_kafka_answers_again(log: Log, house: House) -> None:
+    """Finding 13: what was put back before the outage is not put back twice by the same process."""
+    offsets = [log.quarantine(b"%d" % n) for n in range(4)]
+    log.refuses[topology.COMMANDS] = lambda value: (
+        NotConfirmed("TIMED_OUT") if value == b"2" else None
+    )
+    name = house.ask(*offsets)
+    house.step()
+    assert house.answers() == {}
+    log.refuses.clear()
+    done = house.answer(name)
+    assert (done.redriven, done.refused) == (4, None)
+    assert [r.value for r in put_back(log)] == [b"0", b"1", b"2", b"3"]
+
+
+def test_a_reader_that_does_not_answer_ends_the_request_in_time(log: Log, house: House) -> None:
+    """Finding 13: a place in quarantine that nobody can read ends no process."""
+    name = house.ask(log.quarantine(b"raw"))
+    log.unreadable = EngineError("READ_STUCK", "nothing for 60 s")
+    house.step()
+    log.clock.advance(int(TRY_S_MAX * 1000))
+    assert "READ_STUCK" in (house.answer(name).refused or "")
+
+
+def test_a_defect_refuses_its_own_request_alone(log: Log, house: House) -> None:
+    """Finding 13: an error that nobody expected would meet the request again at every start."""
+    bad, good = log.quarantine(b"bad"), log.quarantine(b"good")
+    log.refuses[topology.COMMANDS] = lambda value: TypeError("odd") if value == b"bad" else None
+    first, second = house.ask(bad), house.ask(good)
+    done = house.answer(first)
+    assert "a defect of the redriver: TypeError: odd" in (done.refused or "")
+    assert house.answers()[second].refused is None
+
+
+def test_what_was_confirmed_and_not_answered_is_answered_after_a_restart(
+    log: Log, house: House
+) -> None:
+    """Finding 13: the control topic remembers; twice put back is a duplicate."""
+    name = house.ask(log.quarantine(b"raw"))
+    log.refuses[topology.CONTROL] = lambda _: NotConfirmed("TIMED_OUT")
+    with pytest.raises(NotConfirmed):
+        house.step()
+    assert [r.value for r in put_back(log)] == [b"raw"]
+    log.refuses.clear()
+    house.restarted()
+    assert house.answer(name).refused is None
+    assert [r.value for r in put_back(log)] == [b"raw", b"raw"]

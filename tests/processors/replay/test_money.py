@@ -1,0 +1,98 @@
+"""The strength money (domain §3): right histories pass, each wrong one is found by its rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from core.payment import events as e
+from core.values import CURRENCY, format_amount
+from processors.replay import money
+from processors.replay.money import Money
+from tests.processors.replay import money_histories as h
+from tests.processors.replay import money_wrong as w
+from tests.processors.replay import story as s
+from tests.processors.replay.story import (AMOUNT, Story)
+from tests.rooms import ROOT
+
+
+def findings(story: Story, **how: bool) -> list[tuple[str, int]]:
+    return [(each.kind, each.sequence) for each in Money().check(story.events, **how)]
+
+
+def kinds(story: Story) -> set[str]:
+    return {kind for kind, _ in findings(story)}
+
+
+@pytest.mark.parametrize("make", h.RIGHT, ids=lambda each: each.__name__)
+def test_a_right_history_has_no_finding_and_is_at_rest(make: Callable[[], Story]) -> None:
+    """Domain §3: what the rules lead to is even, also when the record says that it is at rest."""
+    assert findings(make(), at_rest=True) == []
+
+
+@pytest.mark.parametrize("make", h.UNDER_WAY, ids=lambda each: each.__name__)
+def test_a_history_under_way_has_no_finding_unless_it_is_called_at_rest(
+    make: Callable[[], Story],
+) -> None:
+    """Domain §3: a payment at rest holds nothing, asks nothing, waits for nobody."""
+    assert findings(make()) == []
+    assert {kind for kind, _ in findings(make(), at_rest=True)} == {money.NOT_AT_REST}
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"), w.WRONG, ids=[f"{make.__name__}-{kind}" for make, kind in w.WRONG]
+)
+def test_a_wrong_history_is_found_by_its_rule(make: Callable[[], Story], kind: str) -> None:
+    """Issue 10: money has tests that make it fail; one that survives fails the build."""
+    assert kind in kinds(make())
+
+
+def test_every_kind_of_finding_has_a_history_that_makes_it_and_a_remedy() -> None:
+    """Issue 10: a finding says what to do, and none is there that nothing can make."""
+    made = {kind for _, kind in w.WRONG} | {money.NOT_AT_REST}
+    assert made == set(money.TO_DO)
+
+
+def test_the_runbook_says_what_every_finding_means() -> None:
+    """Issue 10: people who read a finding at night look there."""
+    runbook = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    assert [kind for kind in money.TO_DO if kind not in runbook] == []
+
+
+def test_a_finding_names_the_event_the_amount_for_people_and_what_to_do() -> None:
+    """Issue 10, finding 10: cents never reach a person without being formatted."""
+    story = w.wrong_amount_by_verdict()
+    found = Money().check(story.events)
+    first = next(each for each in found if each.kind == money.SETTLED_OTHER_AMOUNT)
+    assert type(story.events[first.sequence - 1]).__name__ == "PaymentSettled"
+    assert format_amount(h.LESS, CURRENCY) in first.sentence
+    assert first.sentence.endswith(money.TO_DO[money.SETTLED_OTHER_AMOUNT])
+    for make, _ in w.WRONG:
+        for each in Money().check(make().events):
+            assert str(AMOUNT) not in each.sentence, each.sentence
+
+
+def test_what_follows_a_parked_event_or_a_contradiction_outside_is_not_called_at_rest() -> None:
+    """Domain §5 and §3: a parked payment waits; people put Deposits Core's books right outside."""
+    parked = h.sent().then(s.failed(), s.made(e.ProcessingSuspended, "defect"))
+    assert findings(parked) == []
+    assert {kind for kind, _ in findings(parked, at_rest=True)} == {money.NOT_AT_REST}
+    disputed = h.sent().then(
+        s.conflict("FUNDS_CONTRADICTION", h.LESS, report="HOLD:DECLINED:H01"), s.failed()
+    )
+    disputed.then(*s.resolved("AMOUNT_ACCEPTED", h.LESS))
+    assert findings(disputed) == []
+
+
+def test_a_payment_called_at_rest_names_what_it_waits_for() -> None:
+    """Issue 10: a finding says what is asked still, and what was refused."""
+    said = [Money().check(make().events, at_rest=True) for make in (h.rejected, h.release_refused)]
+    sentences = [each.sentence for findings in said for each in findings]
+    assert ["R01 is not answered" in sentences[0], "R01 was refused" in sentences[1]] == [True] * 2
+
+
+def test_a_history_that_ends_within_a_decision_is_not_judged_as_at_rest() -> None:
+    """A replay up to a sequence may end between the end of a payment and its release."""
+    story = w.hold_never_released()
+    assert findings(story, whole=False) == []

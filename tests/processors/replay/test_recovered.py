@@ -1,0 +1,88 @@
+"""Decisions after a lost log tail are decided again to the same bytes: what was found is pinned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core import records
+from core.payment import commands as c
+from core.values import external_ref, payment_intent_id
+from schemas import topology as t
+from tests.processors.payments.clean_history import SOURCE
+from tests.processors.replay.world import (World, replay)
+
+WINDOW_MS = 600_000  # rule set 1: created_ms
+STEP_MS = 10_000
+
+
+class Deaf(World):
+    """Deposits Core does not answer a hold: the payment stays in CREATED."""
+
+    def _one(self, request: Any) -> tuple[str, Any] | None:
+        return None if getattr(request, "operation", "") == "HOLD" else super()._one(request)
+
+
+def find(world: World, reference: str) -> None:
+    """Two persons recover, and an instruction of `reference` stands without its event."""
+    control = (
+        records.RecoverRequested("rec_1", (), "the disk is gone", 0, "ann"),
+        records.RecoverConfirmed("rec_1", 0, "bob", submissions=(reference,)),
+    )
+    for record in control:
+        world.driver.pipe_control(world.codec.encode(t.CONTROL, record))
+
+
+def pass_the_window(world: World) -> None:
+    """Time as it goes: every timer is read when it is due."""
+    for _ in range(WINDOW_MS // STEP_MS + 10):
+        world.driver.advance(STEP_MS)
+        world.settle()
+
+
+def names(world: World, payment: str) -> list[str]:
+    return [type(world.codec.decode(t.EVENTS, raw)).__name__ for raw in world.values(payment)]
+
+
+def test_a_timer_that_found_an_instruction_is_decided_again_to_the_same_bytes() -> None:
+    """EV-07, JOB-02, ruling 3: the window passes, a conflict opens, nothing is called unpaid."""
+    world = Deaf()
+    payment = payment_intent_id(SOURCE, "found")
+    find(world, external_ref(payment, 1))
+    world.create("found")
+    other = world.create("not found")
+    pass_the_window(world)
+
+    assert "PaymentFailed" not in names(world, payment)
+    assert names(world, payment)[-2:] == ["ReconciliationRequired", "RailEnquiryRequested"]
+    assert "PaymentFailed" in names(world, other)
+    report = replay(world, world.log())
+    assert report.passed, report
+    assert report.redecide.checked > 0
+
+
+def test_without_the_list_the_same_log_is_not_decided_again_to_the_same_bytes() -> None:
+    world = Deaf()
+    find(world, external_ref(payment_intent_id(SOURCE, "found"), 1))
+    world.create("found")
+    pass_the_window(world)
+    log = world.log()
+    place = (t.CONTROL, 0)
+    log.records[place] = [
+        each
+        for each in log.records[place]
+        if type(world.codec.decode(t.CONTROL, each.value)) is not records.RecoverConfirmed
+    ]
+
+    assert not replay(world, log).passed
+
+
+def test_a_report_of_a_lost_retry_is_decided_again_to_the_same_bytes() -> None:
+    world = World()
+    payment = world.failed("lost retry", "AB08")
+    reference = external_ref(payment, 2)
+    find(world, reference)
+    report = c.RailReport(world.header(payment), reference, "ALREADY_SUBMITTED", "recover")
+    world.give(t.RAIL_REPORTS, report)
+
+    assert names(world, payment)[-1] == "ReconciliationRequired"
+    assert replay(world, world.log()).passed

@@ -1,0 +1,174 @@
+"""What a Resolve that is late, silent, repeats or contradicts itself does to a payment: core,
+Resolve's adapter and its simulator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from core.header import InputHeader, OperatorHeader
+from core.payment.commands import CancelPayment, RequestApproval
+from engine.clock import SystemClock
+from gateways.connections import Gateway
+from gateways.resolve.policy import DEFAULT_RULES, load_policy
+from gateways.resolve.scripted import ScriptedResolve
+from gateways.resolve.simulator import ResolveSimulator
+from schemas import topology
+from tests.gateways.harness import serving
+from tests.processors.deposits.harness import FundsHouse
+from tests.processors.payments.world import CODEC
+from tests.processors.rail.harness import Served
+
+MINUTE_MS = 60_000
+CREATED_MS = 10 * MINUTE_MS
+FREEZE_MS = 15 * MINUTE_MS
+SENIOR = OperatorHeader("olga", ("senior_operator",), "token", 2**60)
+DECISIONS = ("OperatorActionApproved", "OperatorActionRejected", "OperatorActionReferred")
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    made = Served()
+    yield made
+    made.close()
+
+
+class House(FundsHouse):
+    """Payments whose Resolve is scripted."""
+
+    def __init__(self, served: Served, resolve: httpx.Client) -> None:
+        policy = load_policy(DEFAULT_RULES, profile="test")
+        gateway = Gateway(str(resolve.base_url))
+        scripted = ScriptedResolve(policy=policy, gateway=gateway, clock=SystemClock())
+        super().__init__(served, resolve=scripted)
+        self._resolve = resolve
+
+    def resolve_says(self, *steps: dict[str, Any]) -> None:
+        answer = self._resolve.post("/scripts", json={"for": "*", "steps": list(steps)})
+        assert answer.status_code == 200, answer.text
+
+    def sent(self) -> str:
+        payment = self.world.create("sent")
+        self.run()
+        assert self.payment(payment).state == "SENT"
+        return payment
+
+    def asks(self, payment: str, action: str = "CANCEL") -> None:
+        request = RequestApproval(InputHeader(payment), SENIOR, action, "the customer asked")
+        self.world.pipe(topology.OPERATOR_COMMANDS, request)
+        self.run()
+
+    def cancels(self, payment: str) -> None:
+        command = CancelPayment(InputHeader(payment), SENIOR, "the customer asked")
+        self.world.pipe(topology.OPERATOR_COMMANDS, command)
+        self.run()
+
+    def decisions(self, payment: str) -> list[str]:
+        return [name for name in self.names(payment) if name in DECISIONS]
+
+    def results(self, topic: str) -> list[str]:
+        """What became of each input of a topic that appended nothing."""
+        found = self.world.driver.committed(topology.OUTCOMES)
+        outcomes = [CODEC.decode(topology.OUTCOMES, each.value) for each in found]
+        return [each.result for each in outcomes if each.cause.topic == topic]
+
+
+@pytest.fixture
+def house(served: Served) -> Iterator[House]:
+    with serving(ResolveSimulator().app()) as resolve:
+        made = House(served, resolve)
+        yield made
+        assert made.money_findings() == []
+
+
+def test_a_decision_that_comes_twice_counts_once(house: House) -> None:
+    """Domain, policy: a decision joins the history once; said again it is a duplicate."""
+    payment = house.sent()
+    house.resolve_says({"kind": "APPROVE", "times": 3})
+    house.asks(payment)
+    assert house.decisions(payment) == ["OperatorActionApproved"]
+    assert house.results(topology.RESOLVE_DECISIONS) == ["DUPLICATE", "DUPLICATE"]
+    house.cancels(payment)
+    assert house.payment(payment).state == "FAILED"
+    house.cancels(payment)
+    assert house.names(payment).count("PaymentFailed") == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "decisions", "state"),
+    [
+        ("APPROVE", "REJECT", ["OperatorActionApproved"], "FAILED"),
+        ("REJECT", "APPROVE", ["OperatorActionRejected"], "SENT"),
+    ],
+)
+def test_when_resolve_contradicts_itself_its_first_word_counts(
+    house: House, first: str, second: str, decisions: list[str], state: str
+) -> None:
+    """Domain, policy: single use; what is decided is closed, and a rejection is never undone."""
+    payment = house.sent()
+    house.resolve_says({"kind": first}, {"kind": second, "afterMillis": 1_000})
+    house.asks(payment)
+    house.run(2_000)
+    assert house.decisions(payment) == decisions
+    assert house.results(topology.RESOLVE_DECISIONS) == ["NO_EFFECT"]
+    house.cancels(payment)
+    assert house.payment(payment).state == state
+
+
+def test_a_decision_after_the_request_has_expired_decides_nothing(house: House) -> None:
+    """Domain, policy: a request that nobody decides expires; a late approval does not open it."""
+    payment = house.sent()
+    house.resolve_says({"kind": "APPROVE", "afterMillis": 60 * MINUTE_MS})
+    house.asks(payment)
+    house.run(62 * MINUTE_MS)
+    assert house.results(topology.RESOLVE_DECISIONS) == ["NO_EFFECT"]
+    house.cancels(payment)
+    assert house.payment(payment).state == "SENT"
+
+
+def test_while_resolve_is_silent_nothing_gated_goes_through(house: House) -> None:
+    """Domain, policy: Resolve down = no action goes through."""
+    payment = house.sent()
+    house.resolve_says({"kind": "SILENT"})
+    house.asks(payment)
+    house.cancels(payment)
+    assert (house.decisions(payment), house.payment(payment).state) == ([], "SENT")
+
+
+def test_a_cancel_that_nobody_decides_holds_the_send_back_for_a_quarter_of_an_hour(
+    house: House,
+) -> None:
+    """Domain, policy: the freeze ends by itself, and the payment is sent after it."""
+    house.script({"kind": "DOWN", "forMillis": MINUTE_MS})
+    house.resolve_says({"kind": "SILENT", "action": "CANCEL"})
+    payment = house.world.create("frozen")
+    house.run(1_000)
+    house.asks(payment)
+    house.run(FREEZE_MS - MINUTE_MS)
+    assert house.rail == []
+    house.run(2 * MINUTE_MS)
+    assert [each.kind for each in house.rail] == ["SUBMIT"]
+
+
+def test_a_policy_check_that_is_not_answered_ends_the_payment_and_its_hold(house: House) -> None:
+    """Rulings 1 and 12: the window of CREATED; a late PASSED changes nothing."""
+    house.resolve_says({"kind": "PASS", "action": "CHECK", "afterMillis": CREATED_MS + MINUTE_MS})
+    payment = house.world.create("unchecked")
+    house.run(CREATED_MS + 2 * MINUTE_MS)
+    assert (house.payment(payment).state, house.rail) == ("FAILED", [])
+    assert (house.held(), house.rests(payment)) == (0, True)
+
+
+@pytest.mark.parametrize("second", ["DECLINE", "PASS"])
+def test_a_second_policy_verdict_changes_nothing(house: House, second: str) -> None:
+    """Domain, policy: the first verdict was acted on; the payment is with the rail."""
+    house.resolve_says({"kind": "PASS"}, {"kind": second, "afterMillis": 1_000})
+    payment = house.sent()
+    before = house.names(payment)
+    house.run(2_000)
+    assert house.names(payment) == before
+    assert len(house.rail) == 1

@@ -1,0 +1,404 @@
+"""Input limits and schema names: good, undecodable, or the registry is down (ERR-05, OP-34)."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.header import InputHeader, OperatorHeader
+from core.payment.commands import CancelPayment, CreatePayment, ExpirePayment, RailReport
+from core.records import RuleSetActivated
+from core.values import Sealed
+from schemas import catalogue, definitions
+from schemas.codec import Codec
+from schemas.codec.generated_backend import ITEMS_MAX, GeneratedFilling, zigzag
+from schemas.codec.wire import VALUE_SCHEMA_ID_HEADER, prefix, schema_id
+from schemas.errors import RegistryDown, Undecodable, Unencodable
+from schemas.registry.client import StaticRegistry, guid_of
+from schemas.registry.setup import build, register_all, static_codec, subject
+from schemas.registry.unknown_schemas import REFUSAL_KEPT_SECONDS
+from tests.schemas.any_record import shape_by_name
+
+COMMANDS = "npp.payment.commands.v1"
+OPERATORS = "npp.payment.operator-commands.v1"
+REPORTS = "npp.rail.reports.v1"
+TOPICS = catalogue.load()
+CODEC = static_codec(TOPICS)
+NAMESPACE = "au.npp.orchestrator.v1"
+
+CREATE = CreatePayment(
+    InputHeader("pi_pdkz22ub6ujnprx6nas575vbxy", "cmd-1", 1_790_000_000_000, None),
+    "mobile-app", "key-0001", 12_345, "AUD", Sealed("avro.1", None, b"\x02x"), "E2E-1", "x2p1",
+)  # fmt: skip
+CANCEL = CancelPayment(
+    InputHeader("pi_pdkz22ub6ujnprx6nas575vbxy"),
+    OperatorHeader("ann", ("operator",), "t-1", 1_790_000_060_000),
+    "customer asked",
+)
+
+
+class Set:
+    """A codec with its registry, a hand on its clock, and a count of the registry's answers."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.registry = CountingRegistry()
+        registered = register_all(self.registry, TOPICS)
+        self.codec: Codec = build(self.registry, TOPICS, registered, lambda: self.now)
+
+    def foreign(self, schema: Any) -> int:
+        """Id of a schema that this codec does not carry."""
+        return self.registry.register("elsewhere", schema)
+
+
+class CountingRegistry(StaticRegistry):
+    """Counts look-ups; does not answer while `down`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.down = False
+        self.answers: Any = None  # instead of what is registered
+
+    def by_id(self, schema_id: int) -> Any:
+        self.asked += 1
+        if self.down:
+            raise RegistryDown("registry: refused")
+        return self.answers or super().by_id(schema_id)
+
+
+def changed(record: str, /, **changes: Any) -> Any:
+    """The current schema of `record` with other top level keys."""
+    return {**definitions.current(record), **changes}
+
+
+def fields_of(name: str) -> list[Any]:
+    return list(definitions.current(name)["fields"])
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "no value"),
+        (b"", "too short"),
+        (b"\0\0\0\0", "too short"),
+        (b"\1" + bytes(8), "too short"),
+        (b'{"amount": 1}', "magic byte 123"),
+        (prefix(999_999) + b"x", "unknown schema id"),
+        (b"\1" + bytes(16), "unknown schema GUID"),
+    ],
+)
+def test_a_value_whose_schema_is_not_named_or_not_known_is_undecodable(
+    value: bytes | None, reason: str
+) -> None:
+    with pytest.raises(Undecodable, match=reason):
+        CODEC.decode(COMMANDS, value)
+
+
+def test_a_record_of_another_topic_is_undecodable() -> None:
+    with pytest.raises(Undecodable, match="does not belong"):
+        CODEC.decode(COMMANDS, CODEC.encode(OPERATORS, CANCEL))
+
+
+@pytest.mark.parametrize("form", ["id in payload", "guid in payload", "id header", "guid header"])
+def test_every_form_of_naming_the_schema_gives_the_same_record(form: str) -> None:
+    value = CODEC.encode(COMMANDS, CREATE)
+    guid = b"\1" + guid_of(definitions.current("CreatePayment"))
+    sent = {
+        "id in payload": (value, None),
+        "guid in payload": (guid + value[5:], [("other", b"x")]),
+        "id header": (value[5:], [(VALUE_SCHEMA_ID_HEADER, value[:5])]),
+        "guid header": (value[5:], [("other", None), (VALUE_SCHEMA_ID_HEADER, guid)]),
+    }[form]
+    assert CODEC.decode(COMMANDS, *sent) == CREATE
+    assert value[:1] == b"\0"
+    assert schema_id(value) == CODEC.schema_id(COMMANDS, "CreatePayment")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b"",
+        prefix(CODEC.schema_id(COMMANDS, "CreatePayment"))[:4],
+        prefix(CODEC.schema_id(COMMANDS, "CreatePayment")) + b"\0",
+        b"\1" + guid_of(definitions.current("CreatePayment"))[:15],
+        b"\1" + guid_of(definitions.current("CreatePayment")) + b"\0",
+        b"\x02" * 5,
+    ],
+)
+def test_a_malformed_schema_header_is_undecodable(content: bytes | None) -> None:
+    datum = CODEC.encode(COMMANDS, CREATE)[5:]
+    with pytest.raises(Undecodable, match="header"):
+        CODEC.decode(COMMANDS, datum, [(VALUE_SCHEMA_ID_HEADER, content)])
+
+
+def around(limit: int) -> list[tuple[int, bool]]:
+    return [(limit - 1, True), (limit, True), (limit + 1, False)]
+
+
+@pytest.mark.parametrize("size", [4_097, 40_000, 900_000])
+def test_every_text_that_the_topic_takes_is_read_whatever_core_says_of_it(size: int) -> None:
+    """Finding 18: the decoder's own bounds are far above every limit that core names."""
+    for record in (
+        msgspec.structs.replace(CREATE, idempotency_key="x" * size),
+        msgspec.structs.replace(CREATE, parties=Sealed("avro.1", None, bytes(size))),
+        msgspec.structs.replace(CREATE, customer_id="é" * (size // 2)),
+    ):
+        assert CODEC.decode(COMMANDS, unlimited(COMMANDS, record)) == record
+
+
+@pytest.mark.parametrize(("count", "good"), around(ITEMS_MAX))
+def test_an_array_has_a_limit_over_all_its_blocks(count: int, good: bool) -> None:
+    """Finding 18: an array of empty texts must not cost a second for each record."""
+    operator = msgspec.structs.replace(CANCEL.operator, roles=("",) * count)
+    record = msgspec.structs.replace(CANCEL, operator=operator)
+    value = unlimited(OPERATORS, record)
+    in_blocks = value.replace(
+        zigzag(count) + bytes(count), zigzag(1) + bytes(1) + zigzag(count - 1) + bytes(count - 1)
+    )
+    assert len(in_blocks) > len(value)
+    for written in (value, in_blocks):
+        if good:
+            assert CODEC.decode(OPERATORS, written) == record
+        else:
+            with pytest.raises(Undecodable, match=f"more than {ITEMS_MAX} items"):
+                CODEC.decode(OPERATORS, written)
+
+
+def test_a_record_of_many_values_is_not_read_by_a_foreign_schema() -> None:
+    """Finding 18: 10,000 items of 1,000 empty fields are 10,000,000 steps of work."""
+    item = {"type": "record", "name": "Item",
+            "fields": [{"name": f"f{n}", "type": "null"} for n in range(500)]
+            + [{"name": "end", "type": "boolean"}]}  # fmt: skip
+    extra = {"name": "more", "type": {"type": "array", "items": item}, "default": []}
+    together = Set()
+    newer = changed("CreatePayment", fields=[*fields_of("CreatePayment"), extra])
+    number = together.foreign(newer)
+    value = prefix(number) + together.codec.encode(COMMANDS, CREATE)[5:]
+    assert together.codec.decode(COMMANDS, value + zigzag(2) + bytes(2) + b"\0") == CREATE
+    with pytest.raises(Undecodable, match="values in one record"):
+        together.codec.decode(COMMANDS, value + zigzag(9_000) + bytes(9_000) + b"\0")
+
+
+@pytest.mark.parametrize(("extra", "good"), [(-1, True), (0, True), (1, False)])
+def test_the_largest_record_is_the_one_that_the_topic_takes(extra: int, good: bool) -> None:
+    """Finding 18: topics.yaml, max.message.bytes, says how large."""
+    largest = TOPICS.record_bytes_max(REPORTS)
+    assert largest == int(TOPICS.configuration(REPORTS, "production")["max.message.bytes"])
+    report = RailReport(InputHeader("pi_x"), "N", "SETTLED", "npp", details="y" * 100_000)
+    missing = largest + extra - len(unlimited(REPORTS, report))
+    report = msgspec.structs.replace(report, details="y" * (100_000 + missing))
+    assert len(unlimited(REPORTS, report)) == largest + extra
+    check_both_ways(REPORTS, report, good)
+
+
+def test_a_topic_that_takes_larger_records_has_a_larger_limit() -> None:
+    """The topic's own setting counts before the default."""
+    assert TOPICS.record_bytes_max("npp.payment.quarantine.v1") == 2_097_152
+
+
+def unlimited(topic: str, record: msgspec.Struct) -> bytes:
+    """The value as somebody without our limits would write it."""
+    number = CODEC.schema_id(topic, type(record).__name__)
+    shape = shape_by_name(type(record).__name__)
+    return GeneratedFilling().encoder(shape, prefix(number))(record)
+
+
+def check_both_ways(topic: str, record: msgspec.Struct, good: bool) -> None:
+    value = unlimited(topic, record)
+    if good:
+        assert CODEC.decode(topic, value) == record
+        assert CODEC.encode(topic, record) == value
+        return
+    with pytest.raises(Undecodable, match="more than"):
+        CODEC.decode(topic, value)
+    with pytest.raises(Unencodable, match="more than"):
+        CODEC.encode(topic, record)
+
+
+@pytest.mark.parametrize(
+    ("datum", "reason"),
+    [
+        (b"\xff" * 10 + b"\x01", "64 bits"),
+        (b"\xff" * 9 + b"\x02", "64 bits"),
+        (b"\x01", "negative length"),
+        (b"\xfe\xff\xff\xff\x0f", "truncated"),
+        (b"\x02\xff", "not UTF-8"),
+        (b"\x06\xed\xa0\x80", "not UTF-8"),
+        (b"\x00\x04\x00", "no such union branch"),
+        (b"\x00\x01\x00", "no such union branch"),
+    ],
+)
+def test_malformed_avro_is_undecodable_and_says_why(datum: bytes, reason: str) -> None:
+    number = CODEC.schema_id(COMMANDS, "CreatePayment")
+    with pytest.raises(Undecodable, match=reason):
+        CODEC.decode(COMMANDS, prefix(number) + datum)
+
+
+def test_a_boolean_and_an_int_out_of_range_are_undecodable() -> None:
+    control = "npp.control.v1"
+    value = CODEC.encode(control, RuleSetActivated(1, bytes(32), 1, 1, 0, "ann"))
+    with pytest.raises(Undecodable, match="32 bits"):
+        CODEC.decode(control, value[:5] + zigzag(2**31) + value[6:])
+    report = RailReport(InputHeader("pi_x"), "N", "SETTLED", "npp")
+    value = CODEC.encode(REPORTS, report)
+    assert value[-3:] == b"\0\0\0"
+    with pytest.raises(Undecodable, match="boolean"):
+        CODEC.decode(REPORTS, value[:-2] + b"\x02\0")
+
+
+def test_a_count_of_items_that_the_value_can_not_hold_allocates_nothing() -> None:
+    value = CODEC.encode(OPERATORS, CANCEL)
+    at = value.index(b"\x02\x10operator")
+    tracemalloc.start()
+    with pytest.raises(Undecodable, match="more items than"):
+        CODEC.decode(OPERATORS, value[:at] + zigzag(50_000_000) + value[at + 1 :])
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"fields": [{"name": "a", "type": {"type": "array", "items": "null"}}]}, "without bytes"),
+        (
+            {"fields": [{"name": "a", "type": {"type": "array", "items":
+             {"type": "record", "name": "Empty", "fields": []}}}]},
+            "without bytes",
+        ),
+        ({"fields": [{"name": "a", "type": ["null", "CreatePayment"]}]}, "recursive"),
+        ({"fields": [{"name": "a", "type": f"{NAMESPACE}.CreatePayment"}]}, "recursive"),
+        ({"fields": [{"name": "a", "type": []}]}, "empty union"),
+        ({"fields": [{"name": "a", "type": "decimal"}]}, "unknown type"),
+        ({"fields": [{"name": "a", "type": {"type": "fixed", "name": "F", "size": "²"}}]}, "none"),
+        ({"fields": [{"name": "a", "type": {"type": "fixed", "name": "F", "size": -1}}]}, "none"),
+        ({"fields": [{"name": "a", "type": {"type": "fixed", "size": 1}}]}, "none"),
+        ({"fields": [{"name": "a"}]}, "none"),
+        ({"fields": ["a"]}, "none"),
+        ({"fields": None}, "none"),
+        ({"fields": []}, "cannot be read as ours"),
+        ({"name": "CreatePaymentX"}, "does not belong"),
+        ({"namespace": "else.where"}, "does not belong"),
+        ({"name": "CancelPayment"}, "does not belong"),
+    ],
+)  # fmt: skip
+def test_an_unknown_schema_that_we_must_not_read_with_is_refused(change: Any, reason: str) -> None:
+    together = Set()
+    number = together.foreign(changed("CreatePayment", **change))
+    with pytest.raises(Undecodable, match=reason):
+        together.codec.decode(COMMANDS, prefix(number) + zigzag(50_000_000))
+
+
+def test_a_schema_nested_beyond_all_measure_is_refused() -> None:
+    deep: Any = "string"
+    for level in range(60):
+        deep = {"type": "record", "name": f"R{level}", "fields": [{"name": "f", "type": deep}]}
+    together = Set()
+    extra = {"name": "deep", "type": deep}
+    number = together.foreign(changed("CreatePayment", fields=[*fields_of("CreatePayment"), extra]))
+    with pytest.raises(Undecodable, match="nested too deep"):
+        together.codec.decode(COMMANDS, prefix(number) + b"\0")
+
+
+def test_a_schema_that_is_nested_past_the_interpreter_s_own_limit_is_refused() -> None:
+    """Finding 19: RecursionError is no end of the process."""
+    deep: Any = "string"
+    for _ in range(5_000):
+        deep = [deep]
+    together = Set()
+    together.registry.answers = deep
+    with pytest.raises(Undecodable, match="nested too deep"):
+        together.codec.decode(COMMANDS, prefix(4_711) + b"\0")
+
+
+def test_a_newer_compatible_schema_is_read_as_ours_and_asked_for_once() -> None:
+    together = Set()
+    extra = {"name": "channel", "type": ["null", "string"], "default": None}
+    newer = changed("CreatePayment", fields=[*fields_of("CreatePayment"), extra])
+    number = together.foreign(newer)
+    value = prefix(number) + together.codec.encode(COMMANDS, CREATE)[5:] + b"\x02\x06web"
+    for _ in range(3):
+        assert together.codec.decode(COMMANDS, value) == CREATE
+    assert together.registry.asked == 1
+    with pytest.raises(Undecodable, match="truncated"):
+        together.codec.decode(COMMANDS, value[:-1])
+
+
+def test_an_older_schema_without_an_optional_field_is_read_with_its_default() -> None:
+    together = Set()
+    older = changed("CreatePayment", fields=fields_of("CreatePayment")[:-1])
+    number = together.foreign(older)
+    value = prefix(number) + together.codec.encode(COMMANDS, CREATE)[5:-1]
+    assert together.codec.decode(COMMANDS, value) == CREATE
+
+
+def test_an_unknown_id_is_asked_for_once_a_minute_and_found_when_it_is_registered() -> None:
+    together = Set()
+    extra = {"name": "channel", "type": ["null", "string"], "default": None}
+    newer = changed("CreatePayment", fields=[*fields_of("CreatePayment"), extra])
+    number = together.foreign(changed("CreatePayment", name="Unrelated")) + 1
+    value = prefix(number) + together.codec.encode(COMMANDS, CREATE)[5:] + b"\0"
+    for _ in range(5):
+        with pytest.raises(Undecodable, match="unknown schema id"):
+            together.codec.decode(COMMANDS, value)
+    assert together.registry.asked == 1
+
+    assert together.foreign(newer) == number
+    together.now += REFUSAL_KEPT_SECONDS + 1
+    assert together.codec.decode(COMMANDS, value) == CREATE
+    assert together.registry.asked == 2
+
+
+def test_a_silent_registry_pauses_the_unknown_and_lets_the_known_pass() -> None:
+    together = Set()
+    together.registry.down = True
+    value = prefix(4_711) + b"x"
+    for _ in range(2):
+        with pytest.raises(RegistryDown):
+            together.codec.decode(COMMANDS, value)
+    known = together.codec.encode(COMMANDS, CREATE)
+    assert together.codec.decode(COMMANDS, known) == CREATE
+
+    together.registry.down = False
+    with pytest.raises(Undecodable, match="unknown schema id"):
+        together.codec.decode(COMMANDS, value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        msgspec.structs.replace(CREATE, amount=2**63),
+        msgspec.structs.replace(CREATE, amount="1"),
+        msgspec.structs.replace(CREATE, currency=None),
+        msgspec.structs.replace(CREATE, source="\ud800"),
+        msgspec.structs.replace(CREATE, parties=Sealed("avro.1", None, "text")),  # type: ignore[arg-type]
+        msgspec.structs.replace(CREATE, header=None),
+    ],
+)
+def test_a_record_that_does_not_fit_its_schema_is_not_written(wrong: CreatePayment) -> None:
+    with pytest.raises(Unencodable):
+        CODEC.encode(COMMANDS, wrong)
+
+
+def test_a_record_type_is_written_only_to_topics_that_carry_it() -> None:
+    with pytest.raises(KeyError):
+        CODEC.encode(COMMANDS, CANCEL)
+    with pytest.raises(KeyError):
+        CODEC.decode("npp.nowhere.v1", b"")
+
+
+def test_a_replay_encodes_in_the_version_the_recorded_bytes_name() -> None:
+    expired = ExpirePayment(CREATE.header)
+    for topic in (COMMANDS, OPERATORS):
+        value = CODEC.encode(topic, expired)
+        assert CODEC.encode_as(topic, expired, schema_id(value)) == value
+
+
+def test_the_same_record_has_one_subject_per_topic() -> None:
+    assert (
+        subject(COMMANDS, f"{NAMESPACE}.CreatePayment") == f"{COMMANDS}-{NAMESPACE}.CreatePayment"
+    )

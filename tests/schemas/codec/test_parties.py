@@ -1,0 +1,112 @@
+"""Published vectors: ids that upstreams compute, party details that anybody can seal (SM-07)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, seed, settings
+from hypothesis import strategies as st
+
+from core.values import (
+    Parties,
+    Party,
+    Sealed,
+    attempt_of_external_ref,
+    external_ref,
+    payment_id_of_external_ref,
+    payment_intent_id,
+)
+from schemas import definitions
+from schemas.codec.parties import open_parties, seal
+from schemas.codec.shape import shape_of
+from tests.schemas.any_record import any_record
+
+VECTORS = definitions.ROOT / "vectors"
+IDS: Any = json.loads((VECTORS / "payment_ids.json").read_text(encoding="utf-8"))
+PARTIES: Any = json.loads((VECTORS / "parties.json").read_text(encoding="utf-8"))
+SEALED = seal(Parties(Party("Ann", "062000", "1"), Party("Bob", "062000", "2")))
+
+
+@pytest.mark.parametrize("vector", IDS["vectors"])
+def test_an_id_and_a_reference_are_what_the_published_vector_says(vector: Any) -> None:
+    payment = payment_intent_id(vector["source"], vector["idempotencyKey"])
+    assert payment == vector["paymentIntentId"]
+    assert external_ref(payment, vector["attempt"]) == vector["externalRef"]
+    for spelling in (vector["externalRef"], vector["externalRef"].lower()):
+        assert payment_id_of_external_ref(spelling) == payment
+        assert attempt_of_external_ref(spelling) == vector["attempt"]
+
+
+def test_there_are_at_least_twenty_id_vectors_all_different_some_beyond_ascii() -> None:
+    vectors = IDS["vectors"]
+    assert len({each["paymentIntentId"] for each in vectors}) == len(vectors) >= 20
+    assert sum(not each["idempotencyKey"].isascii() for each in vectors) >= 5
+    assert vectors[0]["paymentIntentId"] == "pi_pdkz22ub6ujnprx6nas575vbxy"
+
+
+@pytest.mark.parametrize("vector", IDS["refused"])
+def test_nul_in_source_or_key_makes_no_id(vector: Any) -> None:
+    with pytest.raises(ValueError, match="NUL"):
+        payment_intent_id(vector["source"], vector["idempotencyKey"])
+
+
+@pytest.mark.parametrize("vector", PARTIES["vectors"])
+def test_party_details_seal_to_the_published_bytes_and_open_again(vector: Any) -> None:
+    content = vector["parties"]
+    parties = Parties(side(content["debtor"]), side(content["creditor"]), content["remittance"])
+    sealed = Sealed(vector["scheme"], vector["keyId"], bytes.fromhex(vector["bytesHex"]))
+    assert seal(parties) == sealed
+    assert open_parties(sealed) == parties
+
+
+def side(content: Any) -> Party:
+    return Party(
+        content["name"],
+        content["bsb"],
+        content["account"],
+        content["payIdType"],
+        content["payId"],
+    )
+
+
+def test_parties_version_1_never_changes() -> None:
+    assert definitions.released("Parties") == [definitions.current("Parties")]
+
+
+@seed(5)
+@settings(deadline=None, max_examples=200, database=None)
+@given(any_record(shape_of(Parties, definitions.current("Parties"))))
+def test_any_party_details_open_to_what_was_sealed(parties: Any) -> None:
+    assert open_parties(seal(parties)) == parties
+
+
+@seed(6)
+@settings(deadline=None, max_examples=500, database=None)
+@given(st.binary(max_size=120))
+def test_random_bytes_open_to_parties_or_to_a_value_error_without_content(content: bytes) -> None:
+    try:
+        open_parties(Sealed("avro.1", None, content))
+    except ValueError as error:
+        assert str(error) == "party details that are no Parties record"  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    "sealed",
+    [
+        Sealed("avro.2", None, SEALED.bytes),
+        Sealed("avro.1", "key-1", SEALED.bytes),
+        Sealed("avro.1", None, SEALED.bytes + b"\0"),
+        Sealed("avro.1", None, SEALED.bytes[:-1]),
+    ],
+)
+def test_what_is_not_sealed_by_avro_1_does_not_open(sealed: Sealed) -> None:
+    with pytest.raises(ValueError):
+        open_parties(sealed)
+
+
+def test_details_of_any_length_open_so_that_core_can_name_the_field() -> None:
+    """Finding 18: over-long details are answered naming the field, not said to be unreadable."""
+    parties = Parties(Party("x" * 5_000), Party("Bob"), "r" * 900_000)
+    assert open_parties(seal(parties)) == parties
