@@ -38,7 +38,7 @@ demo: fetch ## the whole product on this machine; options in ARGS="--once --paym
 check: .venv/.ok ## format, lint, types, import rules, tests without a broker; under a minute
 	@$(BIN)/python -m tests.floors check
 
-test: fetch promtool ## everything CI runs: check, driver, kafka, acceptance, with the seconds of each
+test: fetch promtool ## everything CI runs, floor by floor, with the seconds of each
 	@$(BIN)/python -m tests.floors test
 
 test-release: fetch promtool ## as test, with the full counts; hours

@@ -27,8 +27,8 @@ from engine.ports import TopicPartition
 from engine.records import LogRecord
 from readmodel.model import default_url, open_model
 from schemas import topology as t
+from tests.processors.payments.clean_history import PARTITIONS, Outside
 from tests.processors.projector import harness as house
-from tests.processors.payments.clean_history import (PARTITIONS, Outside)
 
 PAYMENTS: Final = 3_000
 FETCHED: Final = 1_000  # records of one partition that come at once

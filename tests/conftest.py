@@ -1,14 +1,15 @@
 """Session-wide fixtures: one real Kafka, schema registry and PostgreSQL, started when first asked
 for.
 
-A test that asks for Kafka or a registry gets the mark `kafka`, and the broker-free floors leave it
-out.
+A test that asks for Kafka or a registry gets the mark `broker`, and the broker-free floors leave it
+out. The other floors' marks stand in the test files (tests/floors.py).
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,22 +22,35 @@ import structlog
 from app.platform.broker import Cluster
 from app.platform.postgres import Postgres, open_postgres
 from app.platform.registry import Registry
-from tests.broker.source import (Kafka, open_kafka)
+from tests.broker.source import Kafka, open_kafka
 
-KAFKA_FLOOR = Path(__file__).with_name("kafka")
-NEEDS_KAFKA = {"kafka", "registry", "fresh_cluster", "fresh_registry"}
+pytest_plugins = ["tests.readmodel.databases"]
+
+NEEDS_BROKER = {"kafka", "registry", "fresh_cluster", "fresh_registry"}
+
+
+# A mark that stands on a whole file.
+FILE_MARK = re.compile(r"^pytestmark = .*$", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import a file whose own mark this run's `-m` leaves out: imports cost the most."""
+    left_out = re.findall(r"\bnot (\w+)", config.getoption("markexpr"))
+    if not left_out or not collection_path.match("test_*.py"):
+        return None
+    marks = " ".join(FILE_MARK.findall(collection_path.read_text(encoding="utf-8")))
+    return True if any(f"pytest.mark.{mark}" in marks for mark in left_out) else None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark who needs a broker; leave out the full counts unless `NPP_TEST_RELEASE` asks for them.
 
-    Runs first, so that `-m kafka` sees the marks.
+    Runs first, so that `-m broker` sees the marks.
     """
     for item in items:
-        asks = NEEDS_KAFKA.intersection(getattr(item, "fixturenames", ()))
-        if asks or KAFKA_FLOOR in item.path.parents:
-            item.add_marker(pytest.mark.kafka)
+        if NEEDS_BROKER.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.broker)
     if os.environ.get("NPP_TEST_RELEASE"):
         return
     left_out = [item for item in items if item.get_closest_marker("release")]

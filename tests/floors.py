@@ -1,4 +1,4 @@
-"""Runs the floors of the test house in order and says what each cost.
+"""Runs the floors of the tests in order and says what each cost. A floor is chosen by marks.
 
 `python -m tests.floors check` (no broker, under a minute) or `test` (everything). Every floor runs,
 also after a failure; the exit code is 1 if any failed. The last line counts passed and failed.
@@ -47,7 +47,6 @@ def pytest(*args: str) -> tuple[str, ...]:
     return ("pytest", "-q", "--no-header", *args)
 
 
-NO_BROKER = ("-m", "not kafka")
 STATIC = Floor(
     "static",
     30,
@@ -58,61 +57,52 @@ STATIC = Floor(
         ("lint-imports", "--no-logo"),
     ),
 )
-# What stands on a database server or a whole HTTP application: too slow for `check`.
-OPERATORS_GLOBS = ("api", "evidence_pack", "projec", "readmodel", "verify_evidence")
-OPERATORS_FILES = tuple(f"tests/contracts/test_{name}*.py" for name in OPERATORS_GLOBS)
-CORE = Floor(
-    "core, contracts, driver",
-    45,
-    (
-        pytest(
-            *("-n2", *NO_BROKER),
-            *("tests/core", "tests/contracts", "tests/driver", "tests/model"),
-            "tests/histories/test_recorder.py",
-            *(f"--ignore-glob={ROOT / files}" for files in OPERATORS_FILES),
-        ),
-    ),
-)
+# Each test runs on one floor, which its marks choose: quick, slow (without a broker), or broker.
+QUICK = Floor("quick", 45, (pytest("-n2", "-m", "not broker and not slow", "tests"),))
+SLOW = ("-m", "slow and not broker")
+REPLAY_FOLDERS = ("tests/processors/replay", "tests/processors/verifier", "tests/histories")
+# What stands on a database server or a whole HTTP application.
 OPERATORS = Floor(
     "operators' side",
     180,
-    (
-        pytest(
-            *("-n2", *NO_BROKER),
-            *(str(f) for files in OPERATORS_FILES for f in sorted(ROOT.glob(files))),
-        ),
-    ),
+    (pytest("-n2", *SLOW, "tests", *(f"--ignore={folder}" for folder in REPLAY_FOLDERS)),),
 )
-REPLAY = Floor("replay", 120, (pytest("tests/replay", "tests/histories/test_histories.py"),))
-# The longest files of the Kafka floor, longest first: so both workers end together.
+REPLAY = Floor("replay", 120, (pytest(*SLOW, *REPLAY_FOLDERS),))
+# The longest files of the broker floor, longest first: so both workers end together.
 LONG_FIRST = (
-    *("fault_recovery", "fault_kills", "engine_loop", "fault_inputs", "platform", "fault_group"),
-    *("projector", "api_actions", "acls_product", "acls", "fault_rail", "engine_worker"),
+    *("faults/test_recovery", "faults/test_kills", "engine/loop/test_loop_on_kafka"),
+    *("faults/test_inputs", "app/platform/test_platform", "faults/test_group"),
+    *("faults/test_projector", "faults/test_api_actions", "deploy/test_acls_product"),
+    *("deploy/test_acls", "faults/test_rail", "engine/worker/test_worker_on_kafka"),
 )
+ACCEPTANCE_FOLDER = "tests/acceptance"
 
 
-def kafka_files() -> list[str]:
-    """The files of the Kafka floor in the order in which they are begun."""
-    first = [ROOT / f"tests/kafka/test_{name}.py" for name in LONG_FIRST]
-    rest = sorted(set(ROOT.glob("tests/kafka/test_*.py")) - set(first))
-    return [str(each.relative_to(ROOT)) for each in (*first, *rest)]
+def broker_files() -> list[str]:
+    """Every file that may hold a test for the broker floor, in the order in which they begin."""
+    first = [f"tests/{name}.py" for name in LONG_FIRST]
+    every = [str(each.relative_to(ROOT)) for each in sorted(ROOT.glob("tests/**/test_*.py"))]
+    missing = set(first) - set(every)
+    assert not missing, f"LONG_FIRST names files that are gone: {missing}"
+    rest = [each for each in every if each not in first]
+    return first + [each for each in rest if not each.startswith(ACCEPTANCE_FOLDER)]
 
 
 # Two at a time, each file with one Kafka: these tests wait more than they work.
-KAFKA = Floor(
-    "kafka",
+BROKER = Floor(
+    "broker",
     600,
     (
         pytest(
-            *("-n2", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "kafka"),
-            *(*kafka_files(), "tests/contracts", "tests/driver"),
+            *("-n2", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "broker"),
+            *broker_files(),
         ),
     ),
 )
-# The demos beside the tests that share one house.
-ACCEPTANCE = Floor("acceptance", 300, (pytest("-n2", "--dist", "loadscope", "tests/acceptance"),))
+# Broker tests too, but the demos run beside the tests that share one harness.
+ACCEPTANCE = Floor("acceptance", 300, (pytest("-n2", "--dist", "loadscope", ACCEPTANCE_FOLDER),))
 
-# The independent model's random sequences; `make check` runs 200 of them with the core's tests.
+# The independent model's random sequences; `make check` runs 200 of them on the quick floor.
 MODEL_SEQUENCES = 200_000 if os.environ.get("NPP_TEST_RELEASE") else 5_000
 MODEL = Floor(
     "model",
@@ -121,8 +111,8 @@ MODEL = Floor(
 )
 
 PLANS = {
-    "check": (STATIC, CORE),
-    "test": (STATIC, CORE, MODEL, OPERATORS, REPLAY, KAFKA, ACCEPTANCE),
+    "check": (STATIC, QUICK),
+    "test": (STATIC, QUICK, MODEL, OPERATORS, REPLAY, BROKER, ACCEPTANCE),
 }
 
 

@@ -18,10 +18,10 @@ from gateways.rail.http_client import HttpRail
 from gateways.rail.simulator import RailSimulator
 from processors.payments.metrics import PaymentsMetrics
 from schemas import catalogue, topology
-from tests.gateways.harness import (CLOCK, PARTIES, serving, submit)
-from tests.processors.rail.test_webhook import (REF, message, webhook)
 from tests.core.payment import dsl as d
-from tests.processors.rail.harness import (NOW_MS, MemoryLog)
+from tests.gateways.harness import CLOCK, PARTIES, serving, submit
+from tests.processors.rail.harness import NOW_MS, MemoryLog
+from tests.processors.rail.test_webhook import REF, message, webhook
 from tests.rooms import ROOT, sources
 
 

@@ -16,7 +16,7 @@ from core.transitions import TRANSITIONS
 from core.transitions import __doc__ as state_machine
 from core.values import State
 
-GOLDEN: Final = Path(__file__).resolve().parents[2] / "tests" / "core" / "golden"
+GOLDEN: Final = Path(__file__).resolve().parents[2] / "tests" / "core" / "payment" / "golden"
 
 
 def state_machine_page() -> str:

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from core.values import external_ref
-from tests.acceptance.harness import (ACCEPT, SETTLE, SILENT, House, rejects)
+from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, House, rejects
 
-pytestmark = pytest.mark.kafka
+pytestmark = pytest.mark.broker
 
 CANCEL = {"reason": "Customer requested cancellation"}
 MARK = {"reason": "RAIL", "details": "NPP rail returned error code 503"}

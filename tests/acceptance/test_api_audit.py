@@ -9,9 +9,9 @@ import pytest
 from app.cli.api_client import Api
 from app.demo.api_account import ApiAccount
 from app.demo.office import Acknowledged
-from tests.acceptance.harness import (ACCEPT, SETTLE, SILENT, House, rejects)
+from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, House, rejects
 
-pytestmark = pytest.mark.kafka
+pytestmark = pytest.mark.broker
 
 REASON = "Customer requested cancellation"
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from core.values import payment_intent_id
-from tests.acceptance.harness import (ACCEPT, SETTLE, SILENT, House, rejects)
+from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, House, rejects
 
-pytestmark = pytest.mark.kafka
+pytestmark = pytest.mark.broker
 
 CANCEL = {"reason": "Customer requested cancellation"}
 CREATED_TRIES = 3

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.harness import (ACCEPT, SETTLE, SILENT, House)
+from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, House
 
-pytestmark = pytest.mark.kafka
+pytestmark = pytest.mark.broker
 
 
 def test_a_stop_holds_everything_but_reading_until_two_persons_end_it(house: House) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from api.auth.access import ACCESS, ROLES
 from core.values import payment_intent_id
-from tests.acceptance.harness import (ACCEPT, SETTLE, SILENT, House)
+from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, House
 
-pytestmark = pytest.mark.kafka
+pytestmark = pytest.mark.broker
 
 NOBODYS = payment_intent_id("api-client", "nobody-sent-this-either")
 CODES = {400: "VALIDATION_FAILED", 403: "POLICY_REJECTED", 404: "PAYMENT_NOT_FOUND"}

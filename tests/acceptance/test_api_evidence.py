@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from evidence import verify_evidence as verifier
-from tests.acceptance.harness import (ACCEPT, SETTLE, SILENT, House)
+from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, House
 
-pytestmark = pytest.mark.kafka
+pytestmark = pytest.mark.broker
 
 SIGNED_SECONDS = 40.0  # a checkpoint is signed every ten
 

@@ -14,9 +14,9 @@ from confluent_kafka import Producer
 
 from core.values import external_ref, payment_intent_id
 from engine.partitioner import partition_of
-from tests.acceptance.harness import (ACCEPT, CREDITOR, SETTLE, SILENT, House, rejects)
+from tests.acceptance.harness import ACCEPT, CREDITOR, SETTLE, SILENT, House, rejects
 
-pytestmark = pytest.mark.kafka
+pytestmark = pytest.mark.broker
 
 STATES = {"CREATED", "AUTHORISED", "SENT", "ACKNOWLEDGED", "SETTLED", "FAILED", "EXPIRED"}
 ZERO_HASH = "0" * 64

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from core.values import external_ref
-from tests.acceptance.harness import (ACCEPT, SETTLE, SILENT, House, rejects)
+from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, House, rejects
 
-pytestmark = pytest.mark.kafka
+pytestmark = pytest.mark.broker
 
 RETRY = {"attemptId": "att_002", "reason": "Resolve approved retry after rail timeout"}
 LIFECYCLE = {

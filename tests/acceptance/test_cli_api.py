@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from app.cli.npp import run_cli
-from tests.acceptance.harness import (ACCEPT, SETTLE, SILENT, House)
+from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, House
 
-pytestmark = pytest.mark.kafka
+pytestmark = pytest.mark.broker
 
 
 class Said(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 FIELDS = {
     *("published", "accepted", "duplicates", "rejected", "quarantined", "noEffect", "states"),

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from core.values import external_ref, payment_intent_id
-from tests.acceptance.harness import (ACCEPT, ROOT, SETTLE, SILENT, WAIT_SECONDS, House, rejects)
+from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, WAIT_SECONDS, House, rejects
+from tests.rooms import ROOT
 
-pytestmark = pytest.mark.kafka
+pytestmark = pytest.mark.broker
 
 PAGE = ROOT / "docs" / "operators.md"
 PART = re.compile(

@@ -18,9 +18,10 @@ from confluent_kafka.admin import (
 from core.values import external_ref
 from processors.verifier.retention import LOOK_EVERY_S
 from schemas import topology
-from tests.acceptance.harness import (ACCEPT, ROOT, SETTLE, House, rejects)
+from tests.acceptance.harness import ACCEPT, SETTLE, House, rejects
+from tests.rooms import ROOT
 
-pytestmark = pytest.mark.kafka
+pytestmark = pytest.mark.broker
 
 RULES = ROOT / "deploy" / "prometheus" / "rules" / "npp.yml"
 KAFKA_SECONDS_MAX = 20.0

@@ -35,8 +35,8 @@ from engine.records import LogRecord
 from readmodel.reader import DatabaseReader
 from schemas import topology
 from schemas.errors import Undecodable
-from tests.processors.projector.harness import (MemorySource, feed_of, model_in, run)
-from tests.processors.payments.world import (CODEC, PARTITIONS, SOURCE, World)
+from tests.processors.payments.world import CODEC, PARTITIONS, SOURCE, World
+from tests.processors.projector.harness import MemorySource, feed_of, model_in, run
 
 Response = Any  # the test client's, whichever library it is made of
 ROLES = {

@@ -19,8 +19,8 @@ from api.services import Principal, Services, Stopped
 from engine.clock import SystemClock
 from engine.partitioner import partition_of
 from schemas import topology as t
-from tests.processors.payments.clean_history import (PARTITIONS, SOURCE)
 from tests.evidence.harness import House
+from tests.processors.payments.clean_history import PARTITIONS, SOURCE
 
 Response = Any  # the test client's, whichever library it is made of
 CLIENT = "till-7"

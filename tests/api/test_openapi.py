@@ -15,7 +15,9 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from api.app import ApiSettings
 from api.auth.access import ACCESS, ROLES
 from api.edge.limits import LimitSettings, Rate
-from tests.api.harness import (ApiHouse, mixed_house)
+from tests.api.harness import ApiHouse, mixed_house
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES_COUNT = 4  # of each operation; one sentence of the document costs about 20 ms
 WIDE = Rate(per_s=1e6, burst=1e6)

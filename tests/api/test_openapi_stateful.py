@@ -25,10 +25,12 @@ from evidence.pack_service import PackService
 from processors.payments.packing import Known
 from schemas import topology
 from schemas.codec.written import WrittenSchemas
-from tests.api.command_harness import (CLIENT, ApiHouse)
+from tests.api.command_harness import CLIENT, ApiHouse
 from tests.api.harness import Journal
-from tests.evidence.harness import (fingerprints, keyring)
+from tests.evidence.harness import fingerprints, keyring
 from tests.processors.payments.world import CODEC
+
+pytestmark = pytest.mark.slow
 
 SCENARIOS_COUNT = 8
 WALKS_MAX = 5  # which calls a walk comes to also hangs on ids that are new each time

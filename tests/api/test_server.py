@@ -16,6 +16,8 @@ from app.platform.children import free_ports
 from tests.api.harness import ApiHouse
 from tests.rooms import ROOT
 
+pytestmark = pytest.mark.slow
+
 START_S_MAX = 120.0
 END_S_MAX = 30.0
 
@@ -37,7 +39,6 @@ def main(folder: str, port: str) -> None:
     server.run()
 
 
-@pytest.mark.slow
 def test_sigterm_ends_open_streams_and_the_process_with_0(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     child = subprocess.Popen(

@@ -16,7 +16,7 @@ from engine.clock import HeldClock
 from processors.replay import accounts
 from schemas import topology as t
 from tests.processors.payments.clean_history import Outside
-from tests.processors.projector.harness import (START_MS, feed_of, log_of, model_in, run, source_of)
+from tests.processors.projector.harness import START_MS, feed_of, log_of, model_in, run, source_of
 
 PART = 2
 PLACE = (t.OPERATOR_COMMANDS, PART)

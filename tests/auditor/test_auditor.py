@@ -23,7 +23,7 @@ from tests.auditor.evidence import (
     SUBMITTED,
 )
 from tests.auditor.wire import Decoder, murmur2_partition, payment_of, reference_of, sha256
-from tests.processors.payments.clean_history import (AMOUNT, clean)
+from tests.processors.payments.clean_history import AMOUNT, clean
 
 
 @cache

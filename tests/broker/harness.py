@@ -31,8 +31,8 @@ from examples import upstream_publisher
 from tests.auditor import Evidence, Report, audit, read_kafka
 from tests.auditor.evidence import EVENTS
 from tests.auditor.wire import Decoder
-from tests.broker.processes import (HTTP_SECONDS_MAX, Process, answers, get)
-from tests.broker.rest import (POLL_SECONDS, Rest, committed_offsets, end_offsets)
+from tests.broker.processes import HTTP_SECONDS_MAX, Process, answers, get
+from tests.broker.rest import POLL_SECONDS, Rest, committed_offsets, end_offsets
 from tests.rooms import ROOT
 
 NPP_SECONDS_MAX = 60.0

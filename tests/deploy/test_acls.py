@@ -34,6 +34,8 @@ from engine.topics import TopicAdmin
 from schemas import catalogue
 from tests.rooms import ROOT
 
+pytestmark = pytest.mark.broker
+
 TOPICS: Final = catalogue.load()
 NAMES: Final = tuple(topic.name for topic in TOPICS.topics)
 PRINCIPALS: Final = tuple(TOPICS.principals)

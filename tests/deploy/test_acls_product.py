@@ -16,7 +16,7 @@ from app.platform.broker import Cluster
 from app.platform.children import free_ports
 from tests.broker.harness import House
 from tests.broker.processes import Process
-from tests.deploy.test_acls import (ANSWER_SECONDS_MAX, LOCKED, ROOT_USER)
+from tests.deploy.test_acls import ANSWER_SECONDS_MAX, LOCKED, ROOT_USER
 
 WIDE = {"compression.type": "gzip", "message.max.bytes": 10_000_000}
 

@@ -24,6 +24,8 @@ from processors.verifier.retention import RetentionMetrics
 from readmodel.minutes import LEAST_COUNT
 from tests.rooms import ROOT
 
+pytestmark = pytest.mark.slow
+
 FOLDER: Final = ROOT / "deploy" / "prometheus" / "rules"
 RULES: Final[dict[str, Any]] = yaml.safe_load((FOLDER / "npp.yml").read_text(encoding="utf-8"))
 ALERTS: Final = {rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"]}

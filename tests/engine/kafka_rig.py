@@ -19,7 +19,7 @@ from engine.clients.reader import read_all
 from engine.partitioner import partition_of
 from engine.records import LogRecord
 from engine.topics import TopicAdmin, TopicSpec
-from tests.engine.toy import (ADD, CONTROL, JOURNAL, QUARANTINE, TOPICS, named)
+from tests.engine.toy import ADD, CONTROL, JOURNAL, QUARANTINE, TOPICS, named
 from tests.rooms import ROOT
 
 WAIT_S = 60.0

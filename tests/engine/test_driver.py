@@ -9,7 +9,17 @@ import msgspec
 import pytest
 
 from engine.driver import Crashed, Driver
-from tests.engine.toy import (ADD, ANSWERS, JOURNAL, QUARANTINE, STATE, TIMERS, Count, Toy, ToyControl)
+from tests.engine.toy import (
+    ADD,
+    ANSWERS,
+    JOURNAL,
+    QUARANTINE,
+    STATE,
+    TIMERS,
+    Count,
+    Toy,
+    ToyControl,
+)
 
 POINTS = (
     "after_poll",

@@ -41,7 +41,7 @@ from engine.metrics import ALARMS, TRANSACTION_OUTCOMES, EngineMetrics, catalogu
 from engine.partitioner import murmur2, partition_of
 from engine.ports import InputRecord, TopicPartition
 from engine.topics import Access, AclSpec, access_rules
-from tests.engine.toy import (ADD, ANSWERS, ToyControl, topology)
+from tests.engine.toy import ADD, ANSWERS, ToyControl, topology
 
 INPUTS = ("answers", "add")
 

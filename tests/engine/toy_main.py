@@ -26,7 +26,7 @@ from engine.loop.watch import Health, start_watchdog, stop_on_signals
 from engine.metrics import EngineMetrics
 from engine.ports import CrashPoint
 from engine.settings import EngineSettings
-from tests.engine.toy import (Toy, ToyControl)
+from tests.engine.toy import Toy, ToyControl
 
 EXIT_ENGINE = 3
 

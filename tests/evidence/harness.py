@@ -29,8 +29,8 @@ from schemas.codec.written import WrittenSchemas
 from schemas.registry import setup as schema_setup
 from schemas.topology import EVENTS
 from tests.auditor.wire import sha256
-from tests.processors.payments.clean_history import (AMOUNT, SOURCE)
-from tests.processors.replay.world import (VERIFIER_KEY, World, rules_of)
+from tests.processors.payments.clean_history import AMOUNT, SOURCE
+from tests.processors.replay.world import VERIFIER_KEY, World, rules_of
 
 PUBLISHED = (t.CONTROL, t.EVENTS, t.OUTCOMES, t.OPERATOR_COMMANDS)
 TOPICS = (*PUBLISHED, t.CHECKPOINTS)

@@ -18,7 +18,9 @@ from evidence import verify_evidence as v
 from evidence.keys import Keyring, signing_key_from_seed
 from evidence.pack import NOT_A_PROOF, Tampered, TooLong, public_keys
 from schemas import topology as t
-from tests.evidence.harness import (House, keyring)
+from tests.evidence.harness import House, keyring
+
+pytestmark = pytest.mark.slow
 
 PARTS = ("paymentIntent", "railDecisions", "lifecycleEvents", "operatorActions", "replayProof")
 

@@ -15,6 +15,8 @@ from engine.records import LogRecord
 from schemas import topology as t
 from tests.evidence.harness import House
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:

@@ -16,6 +16,8 @@ from evidence.pack_pdf import flat, pdf_of
 from tests.evidence.harness import House
 from tests.rooms import ROOT
 
+pytestmark = pytest.mark.slow
+
 NAMES = "Đặng Thị Ωμέγα Привет Ěščřžý"
 HAN, KANA, HANGUL = "王小明", "さくらカタカナ東京", "김민수"
 MARKUP = "<b>bold</b> <script>x</script> &amp; (a) \\n %PDF </para>"

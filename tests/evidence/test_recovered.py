@@ -15,8 +15,8 @@ from evidence.merkle import LeafData
 from evidence.pack import Tampered, public_keys
 from schemas import topology as t
 from tests.auditor.wire import sha256
-from tests.processors.payments.clean_history import PARTITIONS
 from tests.evidence.harness import House
+from tests.processors.payments.clean_history import PARTITIONS
 from tests.processors.replay.world import VERIFIER_KEY
 
 LOST = LeafData("pi_of_an_event_that_has_vanished", 3, bytes(32))

@@ -23,8 +23,10 @@ from evidence.keys import pem_of, signing_key_from_seed, write_keyring
 from evidence.pack import public_keys
 from schemas import definitions
 from schemas import topology as t
-from tests.evidence.harness import (House, keyring)
+from tests.evidence.harness import House, keyring
 from tests.processors.replay.world import VERIFIER_KEY
+
+pytestmark = pytest.mark.slow
 
 FILE = Path(v.__file__)
 FLIPS = 200

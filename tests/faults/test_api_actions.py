@@ -13,7 +13,7 @@ from httpx import Response
 from app.platform.broker import Cluster
 from app.platform.children import pause_child
 from schemas import topology
-from tests.faults.api_harness import (ACCEPTED, ApiHouse, refusal, until)
+from tests.faults.api_harness import ACCEPTED, ApiHouse, refusal, until
 
 RETRY = {"attemptId": "att_002", "reason": "Resolve approved retry after rail timeout"}
 

@@ -23,7 +23,7 @@ from app.platform.broker import Cluster
 from engine.clock import SystemClock
 from engine.partitioner import partition_of
 from schemas import topology
-from tests.faults.api_harness import (ACCEPTED, ApiHouse, refusal, until)
+from tests.faults.api_harness import ACCEPTED, ApiHouse, refusal, until
 from tests.rooms import ROOT
 
 RETRY = {"attemptId": "att_002", "reason": "Resolve approved retry after rail timeout"}

@@ -17,7 +17,7 @@ from confluent_kafka.admin import (
 )
 
 from tests.auditor.evidence import EVENTS, GROUP, INPUTS, LIFECYCLE
-from tests.broker.harness import (House, rounds)
+from tests.broker.harness import House, rounds
 
 ROUNDS = len(rounds(60, ci=3))
 JOIN_SECONDS_MAX = 60.0

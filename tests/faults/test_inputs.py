@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from app.platform.broker import Cluster
 from examples import upstream_load as upstream
 from tests.auditor.evidence import INPUTS
-from tests.broker.harness import (House, rounds)
+from tests.broker.harness import House, rounds
 from tests.broker.raw_producer import produce_with_header
 
 MAX_MESSAGE_BYTES = 1_048_576  # topics.yaml, max.message.bytes

@@ -7,9 +7,9 @@ import signal
 import time
 
 from app.platform.broker import Cluster
-from tests.broker.harness import (House, rounds)
-from tests.broker.processes import (CRASH_SECONDS_MAX, Process)
-from tests.broker.rest import (POLL_SECONDS, committed_offsets)
+from tests.broker.harness import House, rounds
+from tests.broker.processes import CRASH_SECONDS_MAX, Process
+from tests.broker.rest import POLL_SECONDS, committed_offsets
 
 KILLS = len(rounds(300, ci=10))
 ROUNDS = len(rounds(30))

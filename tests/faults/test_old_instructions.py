@@ -12,7 +12,7 @@ from app.platform.broker import Cluster
 from core.values import external_ref, payment_intent_id
 from schemas import topology
 from tests.broker.harness import rounds
-from tests.processors.rail.kafka_rig import (WINDOW_MS, Rig, rail_rig)
+from tests.processors.rail.kafka_rig import WINDOW_MS, Rig, rail_rig
 
 PAYMENTS = 30
 WITHDRAWN_EVERY = 5  # each fifth payment is withdrawn before the adapter reads its instruction

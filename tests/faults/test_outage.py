@@ -13,7 +13,7 @@ import pytest
 from app.exits import ExitCode
 from app.platform.broker import Cluster
 from examples import upstream_publisher
-from tests.broker.harness import (House, rounds)
+from tests.broker.harness import House, rounds
 from tests.broker.processes import Process
 
 PAUSES = rounds(30)

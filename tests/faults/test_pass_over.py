@@ -16,8 +16,8 @@ from examples import upstream_load as upstream
 from schemas import topology
 from tests.auditor.evidence import GROUP
 from tests.broker.harness import House
-from tests.broker.rest import (committed_offsets, end_offsets)
-from tests.faults.test_recovery import (delete_group, recover)
+from tests.broker.rest import committed_offsets, end_offsets
+from tests.faults.test_recovery import delete_group, recover
 
 PART = 4
 UNPACKED_BYTES = 101_000_000  # a client unpacks 100,000,000

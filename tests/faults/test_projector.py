@@ -16,15 +16,15 @@ from readmodel.model import Model, open_model
 from schemas import catalogue
 from schemas import topology as t
 from schemas.registry import setup
-from tests.processors.projector.harness import dump
 from tests.broker.harness import House
-from tests.broker.processes import (Process, answers)
+from tests.broker.processes import Process, answers
+from tests.processors.projector.harness import dump
 
 SECONDS_MAX = 60.0
 SIGKILLED = -9
 KILLS = 5
 
-pytestmark = pytest.mark.kafka
+pytestmark = pytest.mark.broker
 
 
 @pytest.fixture

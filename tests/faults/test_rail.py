@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 from examples import upstream_load as upstream
-from tests.broker.harness import (House, rounds)
+from tests.broker.harness import House, rounds
 
 STEP_MILLIS = 40
 PORTION = 30

@@ -27,10 +27,10 @@ from engine.records import LogRecord
 from examples import upstream_load as upstream
 from processors.adapter.kafka import KafkaRecords
 from schemas import topology
-from tests.engine.toy import ADD
-from tests.engine.kafka_rig import (Rig, rig)
 from tests.broker.harness import House
 from tests.broker.source import Kafka
+from tests.engine.kafka_rig import Rig, rig
+from tests.engine.toy import ADD
 
 SECONDS_MAX = 60.0
 ZEROS = bytes(5 * 1024 * 1024)

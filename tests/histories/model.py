@@ -18,7 +18,7 @@ from schemas.topology import ORIGINS
 from tests.histories.file import TOPICS, Recording, Schema, recording
 from tests.model import vocabulary as model
 from tests.model.runner import one, seeds_of
-from tests.processors.replay.world import (VERIFIER_KEY, World)
+from tests.processors.replay.world import VERIFIER_KEY, World
 
 SEALED: Final = seal(model.PARTIES)
 TOPIC_OF: Final = {origin: topic for topic, origin in reversed(ORIGINS.items())}

@@ -11,6 +11,8 @@ from tests.histories.__main__ import FOLDER, NAMES, SIZE_BYTES_MAX
 from tests.histories.file import SUFFIX, log_of, read
 from tests.histories.proof import problems, prove
 
+pytestmark = pytest.mark.slow
+
 FILES = sorted(FOLDER.glob(f"*{SUFFIX}"))
 
 

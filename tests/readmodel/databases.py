@@ -1,4 +1,4 @@
-"""Fixtures of the contract suites: the read model over each database."""
+"""Fixtures for everybody who needs a read model: one over each database."""
 
 from __future__ import annotations
 

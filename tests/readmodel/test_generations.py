@@ -15,7 +15,9 @@ from readmodel import rows
 from readmodel.model import Behind, Model
 from readmodel.ports import Fenced, ReadModelDown
 from readmodel.reader import FOLLOW_S
-from tests.readmodel.rows import (JOURNAL, moved, payment)
+from tests.readmodel.rows import JOURNAL, moved, payment
+
+pytestmark = pytest.mark.slow
 
 FOLLOW_MS = int(FOLLOW_S * 1_000)
 

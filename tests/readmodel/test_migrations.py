@@ -20,6 +20,8 @@ from readmodel.model import Model, default_url, open_model
 from readmodel.ports import ReadModelDown
 from tests.readmodel.rows import payment
 
+pytestmark = pytest.mark.slow
+
 POSTGRES_SCHEMA = (
     """
     SELECT table_name, column_name, ordinal_position, data_type, is_nullable, collation_name,

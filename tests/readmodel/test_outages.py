@@ -23,8 +23,10 @@ from readmodel.database import sqlite as sqlite_store
 from readmodel.database import store
 from readmodel.model import default_url, open_model
 from readmodel.ports import ReadModelDown
-from tests.readmodel.rows import (JOURNAL, NOW_MS, moved, payment)
+from tests.readmodel.rows import JOURNAL, NOW_MS, moved, payment
 from tests.rooms import ROOT
+
+pytestmark = pytest.mark.slow
 
 READER_SQL = ROOT.joinpath("deploy/read-model/reader.sql").read_text("utf-8")
 WRITES = (

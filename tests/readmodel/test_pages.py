@@ -17,7 +17,20 @@ from readmodel import rows
 from readmodel.lists import ROWS_MAX, payment_conditions
 from readmodel.model import Model
 from readmodel.ports import AuditFilter, Page, PaymentFilter, Reader
-from tests.readmodel.rows import (NOW_MS, approval, audit, conflict, given, ids, outcome, payment, quarantined, walked)
+from tests.readmodel.rows import (
+    NOW_MS,
+    approval,
+    audit,
+    conflict,
+    given,
+    ids,
+    outcome,
+    payment,
+    quarantined,
+    walked,
+)
+
+pytestmark = pytest.mark.slow
 
 SEED = 20_261_122
 

@@ -15,7 +15,23 @@ from readmodel.model import JOURNAL as DEFAULT_JOURNAL
 from readmodel.model import Model, open_model
 from readmodel.ports import AuditFilter, Page, PaymentFilter, Reader, ReadModelDown
 from schemas import topology
-from tests.readmodel.rows import (JOURNAL, NOW_MS, REPORTS, approval, audit, conflict, event, given, moved, outcome, payment, quarantined, walked)
+from tests.readmodel.rows import (
+    JOURNAL,
+    NOW_MS,
+    REPORTS,
+    approval,
+    audit,
+    conflict,
+    event,
+    given,
+    moved,
+    outcome,
+    payment,
+    quarantined,
+    walked,
+)
+
+pytestmark = pytest.mark.slow
 
 SEED = 20_261_122
 REASONS = ("UNDECODABLE", "UNMATCHED")

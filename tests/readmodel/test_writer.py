@@ -17,8 +17,23 @@ import pytest
 from readmodel import rows
 from readmodel.model import Model
 from readmodel.ports import AuditFilter, Contradiction, Fenced, PaymentFilter
-from tests.readmodel.rows import (HOSTILE, JOURNAL, NOW_MS, OPERATOR, approval, audit, conflict, event, moved, outcome, payment, quarantined)
+from tests.readmodel.rows import (
+    HOSTILE,
+    JOURNAL,
+    NOW_MS,
+    OPERATOR,
+    approval,
+    audit,
+    conflict,
+    event,
+    moved,
+    outcome,
+    payment,
+    quarantined,
+)
 from tests.rooms import ROOT
+
+pytestmark = pytest.mark.slow
 
 
 def full_batch() -> rows.Batch:

@@ -15,7 +15,9 @@ from core.header import InputHeader, OperatorHeader
 from core.payment import commands
 from readmodel.ports import AuditFilter
 from schemas import topology
-from tests.api.command_harness import (ApiHouse, problem)
+from tests.api.command_harness import ApiHouse, problem
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

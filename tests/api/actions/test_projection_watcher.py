@@ -12,6 +12,8 @@ from api.actions.projection_watcher import LOOK_S, ProjectionWatcher
 from readmodel.ports import ReadModelDown
 from schemas import topology
 
+pytestmark = pytest.mark.slow
+
 SECONDS_MAX = 5.0
 QUIET_SECONDS = 20 * LOOK_S
 

@@ -13,7 +13,9 @@ from api.app import check, create_app
 from api.auth import access
 from api.auth.access import ACCESS, ROLES
 from api.auth.guard import GuardedRoute, router
-from tests.api.harness import (CLIENT, OTHER_CLIENT, ApiHouse, mixed_house)
+from tests.api.harness import CLIENT, OTHER_CLIENT, ApiHouse, mixed_house
+
+pytestmark = pytest.mark.slow
 
 PLACES = {
     "payment_intent_id": "pi_pdkz22ub6ujnprx6nas575vbxy", "approval_id": "apr_001",

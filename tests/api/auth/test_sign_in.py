@@ -34,6 +34,8 @@ from app.exits import Problem
 from app.wiring import api as wiring_api
 from engine.clock import HeldClock
 
+pytestmark = pytest.mark.slow
+
 NOW_MS = 1_790_000_000_000
 NOW = NOW_MS // 1_000
 ISSUER, AUDIENCE = "https://issuer.test", "npp-api"

@@ -15,8 +15,10 @@ from api.audit.writer import SINGLE_COUNT_MAX, shown_path
 from control import quarantine
 from core import records
 from schemas import topology
-from tests.api.command_harness import (ApiHouse, problem)
-from tests.processors.payments.world import (CODEC, PARTITIONS)
+from tests.api.command_harness import ApiHouse, problem
+from tests.processors.payments.world import CODEC, PARTITIONS
+
+pytestmark = pytest.mark.slow
 
 RESUME = "/api/control/stops/{}/resume-requests"
 REDRIVES = "/api/quarantine/redrives"

@@ -15,7 +15,9 @@ from api.edge.middleware import BODY_BYTES_MAX
 from api.edge.problems import Problem
 from engine.clock import HeldClock
 from readmodel.ports import ReadModelDown
-from tests.api.harness import (ApiHouse, mixed_house)
+from tests.api.harness import ApiHouse, mixed_house
+
+pytestmark = pytest.mark.slow
 
 HOSTILE_TEXTS = (
     *("'; drop table payments; --", "<script>", "=cmd|' /C calc'!A0", "\u202eabc", "🧡"),

@@ -15,7 +15,9 @@ import pytest
 
 from api.services import PublishUnconfirmed
 from evidence import verify_evidence as v
-from tests.api.harness import (ApiHouse, mixed_house)
+from tests.api.harness import ApiHouse, mixed_house
+
+pytestmark = pytest.mark.slow
 
 AUDITOR = "auditor"
 UNKNOWN = "pi_" + "a" * 26

@@ -11,7 +11,9 @@ import pytest
 
 from core import records
 from schemas import topology
-from tests.api.command_harness import (ApiHouse, problem)
+from tests.api.command_harness import ApiHouse, problem
+
+pytestmark = pytest.mark.slow
 
 SUMMARY = "/api/incidents/summary"
 RETRY = {"attemptId": "att_002", "reason": "again"}

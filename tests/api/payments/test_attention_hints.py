@@ -11,6 +11,8 @@ from core.payment.state import needs_attention
 from tests.core.payment import dsl as d
 from tests.core.payment.dsl import given
 
+pytestmark = pytest.mark.slow
+
 SETTLED_LATE = [*d.RETRYABLE, d.rail("SETTLED"), *d.judged("SETTLED_AFTER_ALL")]
 
 

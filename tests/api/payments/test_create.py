@@ -12,7 +12,9 @@ import pytest
 from core.values import payment_intent_id
 from schemas import topology
 from schemas.codec.parties import open_parties
-from tests.api.command_harness import (CLIENT, CLIENT_SOURCE, ApiHouse, Response, problem)
+from tests.api.command_harness import CLIENT, CLIENT_SOURCE, ApiHouse, Response, problem
+
+pytestmark = pytest.mark.slow
 
 BODY: dict[str, Any] = {
     "amount": 1_250, "currency": "AUD", "endToEndId": "INV-1", "service": "x2p1",

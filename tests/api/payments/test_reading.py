@@ -12,7 +12,9 @@ import pytest
 
 from api.summary.figures import Delay
 from core.values import external_ref
-from tests.api.harness import (ApiHouse, mixed_house)
+from tests.api.harness import ApiHouse, mixed_house
+
+pytestmark = pytest.mark.slow
 
 Made = tuple[ApiHouse, dict[str, str]]
 LISTS = ("/api/payments", "/api/approvals", "/api/conflicts", "/api/attention", "/api/quarantine")

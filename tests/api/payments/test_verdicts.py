@@ -18,7 +18,9 @@ from core.payment import commands
 from core.payment.operator.verdicts import VERDICTS, fitting
 from core.values import external_ref
 from schemas import topology
-from tests.api.command_harness import (ApiHouse, problem)
+from tests.api.command_harness import ApiHouse, problem
+
+pytestmark = pytest.mark.slow
 
 OTHER_CENTS = 1_858
 OTHER = "AUD 18.58"

@@ -24,6 +24,8 @@ from engine.clock import SystemClock
 from tests.api.harness import ApiHouse
 from tests.processors.payments.clean_history import PARTITIONS
 
+pytestmark = pytest.mark.slow
+
 FOREVER = 2**60
 WAIT_S = 20.0
 

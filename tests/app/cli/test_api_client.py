@@ -14,6 +14,8 @@ import pytest
 from app.cli.api_client import Api, Call, Refused, curl_of
 from app.exits import ExitCode, Problem
 
+pytestmark = pytest.mark.slow
+
 LATE = {"commandId": "cmd-1", "notAfter": "2100-01-01T00:00:00.000Z", "outcome": "/api/outcomes/1"}
 
 

@@ -30,6 +30,8 @@ from app.platform.broker import BrokerError, ClientConfig, Cluster
 from app.platform.registry import Registry
 from tests.broker.source import Kafka
 
+pytestmark = pytest.mark.broker
+
 CLIENT_WAIT_SECONDS = 30.0
 
 

@@ -24,10 +24,10 @@ from engine.errors import Exit
 from engine.partitioner import partition_of
 from engine.ports import InputRecord
 from evidence.log import KafkaEvidenceLog
-from tests.engine.toy import (ADD, ANSWERS)
-from tests.engine.kafka_rig import (Rig, rig)
-from tests.engine.worker.test_worker_on_kafka import (Running, answer, answers)
 from tests.broker.source import Kafka
+from tests.engine.kafka_rig import Rig, rig
+from tests.engine.toy import ADD, ANSWERS
+from tests.engine.worker.test_worker_on_kafka import Running, answer, answers
 
 WAIT_S = 40.0
 # The client unpacks 100,000,000 bytes at most (receive.message.max.bytes); Kafka counts the 4 KB.

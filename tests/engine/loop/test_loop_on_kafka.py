@@ -18,9 +18,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from engine.clients.broker_liveness import RENEWALS_MAX
 from engine.clients.producing import MESSAGE_BYTES_MAX
-from tests.engine.toy import (ADD, ANSWERS, JOURNAL, QUARANTINE, STATE)
-from tests.engine.kafka_rig import (Rig, rig)
 from tests.broker.source import Kafka
+from tests.engine.kafka_rig import Rig, rig
+from tests.engine.toy import ADD, ANSWERS, JOURNAL, QUARANTINE, STATE
 
 SEED = 20261122
 REPLACED = "consumer is replaced"

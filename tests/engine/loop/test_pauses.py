@@ -13,8 +13,8 @@ from engine.errors import ConsumerLost
 from engine.loop.assignment_setup import LOG_TAIL_LOST, Blocked
 from engine.loop.watch import Phase
 from engine.partitioner import partition_of
-from tests.engine.toy import (ADD, ANSWERS, TIMERS, Toy)
-from tests.engine.loop.rig import (FETCHED, STEP_MS, Rig)
+from tests.engine.loop.rig import FETCHED, STEP_MS, Rig
+from tests.engine.toy import ADD, ANSWERS, TIMERS, Toy
 
 BACKLOG = 2_000
 KEYS = {partition_of(b"key-%d" % n, 2): b"key-%d" % n for n in range(20)}

@@ -16,7 +16,7 @@ from engine.ports import InputRecord
 from engine.store.restore import LogTailLost, Watermarks, prepare
 from engine.store.states import OBJECTS_COUNT_MAX, PartitionStates
 from engine.store.store import Change, MemoryPartitionStore, Store, StoreMeta
-from tests.engine.toy import (Count, Toy)
+from tests.engine.toy import Count, Toy
 from tests.rooms import ROOT
 
 

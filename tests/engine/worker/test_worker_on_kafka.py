@@ -25,9 +25,9 @@ from engine.topics import TopicAdmin, TopicSpec
 from engine.worker import consumer as worker_consumer
 from engine.worker.settings import Handler, TryAgain, WorkerSettings
 from engine.worker.worker import Worker
-from tests.engine.toy import (ADD, ANSWERS, CONTROL, ToyControl)
-from tests.engine.kafka_rig import (Rig, rig)
 from tests.broker.source import Kafka
+from tests.engine.kafka_rig import Rig, rig
+from tests.engine.toy import ADD, ANSWERS, CONTROL, ToyControl
 
 WAIT_S = 40.0
 

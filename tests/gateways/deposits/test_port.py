@@ -28,7 +28,7 @@ from gateways.deposits.http_client import HttpDepositsCore
 from gateways.deposits.simulator import DepositsSimulator
 from gateways.ports import FundsAnswer
 from gateways.simulator import Journal
-from tests.gateways.harness import (PARTIES, funds, payment, serving)
+from tests.gateways.harness import PARTIES, funds, payment, serving
 from tests.rooms import ROOT
 
 NOW_MS = 1_780_000_000_000

@@ -12,7 +12,7 @@ from gateways import ports
 from gateways.rail.http_client import HttpRail
 from gateways.rail.simulator import RailSimulator
 from gateways.rail.simulator_behaviour import drawn
-from tests.gateways.harness import (CLOCK, PARTIES, serving, submit, wait_for)
+from tests.gateways.harness import CLOCK, PARTIES, serving, submit, wait_for
 
 
 class Gateway:

@@ -24,7 +24,7 @@ from gateways.resolve.policy import (
     load_policy,
 )
 from gateways.resolve.scripted import ScriptedResolve
-from tests.gateways.harness import (CLOCK, PARTIES, approval, notification, policy_check, serving)
+from tests.gateways.harness import CLOCK, PARTIES, approval, notification, policy_check, serving
 
 PHASES = ("BEFORE_SENT", "SENT", "ACKNOWLEDGED", "SETTLED", "FAILED", "EXPIRED")
 

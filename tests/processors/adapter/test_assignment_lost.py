@@ -18,7 +18,7 @@ from processors.adapter.ports import Work
 from processors.adapter.worker import InstructionHandler
 from processors.rail.record import SubmissionRecord
 from processors.rail.worker import RailHandler
-from tests.processors.rail.harness import (CODEC, House, MemoryLog, Served)
+from tests.processors.rail.harness import CODEC, House, MemoryLog, Served
 
 WAIT_S = 10.0
 HELD = "npp_adapter_instructions_held"

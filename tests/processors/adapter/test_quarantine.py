@@ -18,7 +18,7 @@ from processors.adapter.ports import Work
 from processors.adapter.worker import InstructionHandler
 from schemas import topology
 from tests.gateways.harness import funds
-from tests.processors.rail.harness import (CODEC, NOW_MS, MemoryLog)
+from tests.processors.rail.harness import CODEC, NOW_MS, MemoryLog
 
 ZEROS = bytes(5 * 1024 * 1024)
 TOPIC = topology.DEPOSITS_REQUESTS

@@ -29,7 +29,7 @@ from processors.replay.money import Money
 from processors.resolve.handler import ResolveAdapter
 from schemas import topology
 from schemas.codec.parties import open_parties
-from tests.processors.payments.world import (CODEC, World)
+from tests.processors.payments.world import CODEC, World
 from tests.processors.rail.harness import Served
 
 STEP_MS = 1_000

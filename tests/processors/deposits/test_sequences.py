@@ -24,9 +24,9 @@ from gateways.resolve.policy import DEFAULT_RULES, InBoxResolve, load_policy
 from processors.adapter.metrics import AdapterMetrics
 from processors.rail.webhook import RailWebhook
 from schemas import topology
+from tests.processors.deposits.harness import STEP_MS, FundsHouse
+from tests.processors.payments.world import AMOUNT, CODEC
 from tests.processors.rail import harness as rail_house
-from tests.processors.deposits.harness import (STEP_MS, FundsHouse)
-from tests.processors.payments.world import (AMOUNT, CODEC)
 from tests.processors.rail.harness import Served
 
 MINUTE_MS = 60_000

@@ -13,7 +13,7 @@ from core.payment import commands as c
 from core.payment.events import PaymentFailed
 from processors.payments.metrics import PaymentsMetrics
 from schemas import topology as t
-from tests.processors.payments.clean_history import (AMOUNT, Outside)
+from tests.processors.payments.clean_history import AMOUNT, Outside
 from tests.processors.payments.world import World
 
 

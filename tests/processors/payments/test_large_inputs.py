@@ -18,7 +18,7 @@ from engine.ports import Headers
 from engine.records import UNREADABLE_HEADER, LogRecord
 from schemas import catalogue, topology
 from schemas.topology import INPUTS
-from tests.processors.payments.world import (CODEC, SOURCE, World, create_payment)
+from tests.processors.payments.world import CODEC, SOURCE, World, create_payment
 
 ZEROS = bytes(5 * 1024 * 1024)
 GOOD = CODEC.encode(topology.COMMANDS, create_payment("good"))

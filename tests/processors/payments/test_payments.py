@@ -19,7 +19,7 @@ from core.values import ZERO_HASH, Parties, Party, State, external_ref, payment_
 from engine.driver import Crashed, Driver
 from schemas import topology
 from schemas.codec.parties import seal
-from tests.processors.payments.world import (AMOUNT, CODEC, World, create_payment)
+from tests.processors.payments.world import AMOUNT, CODEC, World, create_payment
 
 OUTCOME_BYTES_MAX = 10_000  # sentence and hashes; far below what the topic takes
 POINTS = (

@@ -22,7 +22,7 @@ from readmodel.model import Model, open_model
 from readmodel.ports import AuditFilter, Page, PaymentFilter, Writer
 from schemas import topology as t
 from schemas.codec import Codec
-from tests.processors.payments.clean_history import (AMOUNT, PARTITIONS, Outside)
+from tests.processors.payments.clean_history import AMOUNT, PARTITIONS, Outside
 from tests.rooms import ROOT
 
 RULES_FILE = ROOT / "core" / "rules" / "1.yaml"

@@ -14,7 +14,19 @@ from readmodel.model import Model, open_model
 from readmodel.ports import ReadModelDown
 from readmodel.writer import DatabaseWriter
 from tests.processors.payments.clean_history import Outside
-from tests.processors.projector.harness import (START_MS, dump, feed_of, history, log_of, model_in, project, run, source_of)
+from tests.processors.projector.harness import (
+    START_MS,
+    dump,
+    feed_of,
+    history,
+    log_of,
+    model_in,
+    project,
+    run,
+    source_of,
+)
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from readmodel import minutes
 from readmodel.model import open_model
 from schemas import topology as t
 from tests.processors.payments.clean_history import Outside
-from tests.processors.projector.harness import (carried, log_of, source_of)
+from tests.processors.projector.harness import carried, log_of, source_of
 
 SLOW_MS, QUICK_MS = 2_000, 100
 ROUNDS = 50

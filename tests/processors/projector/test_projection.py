@@ -23,7 +23,20 @@ from readmodel.model import Model, open_model
 from readmodel.ports import AuditFilter
 from schemas import topology as t
 from tests.processors.payments.clean_history import Outside
-from tests.processors.projector.harness import (START_MS, Skips, dump, feed_of, history, log_of, model_in, project, run, source_of)
+from tests.processors.projector.harness import (
+    START_MS,
+    Skips,
+    dump,
+    feed_of,
+    history,
+    log_of,
+    model_in,
+    project,
+    run,
+    source_of,
+)
+
+pytestmark = pytest.mark.slow
 
 SEEDS = (1, 2, 3)
 

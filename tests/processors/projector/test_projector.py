@@ -27,7 +27,21 @@ from readmodel.model import Model, open_model
 from readmodel.ports import Fenced
 from schemas import topology as t
 from tests.processors.payments.clean_history import Outside
-from tests.processors.projector.harness import (START_MS, MemorySource, carried, dump, feed_of, history, log_of, model_in, project, run, source_of)
+from tests.processors.projector.harness import (
+    START_MS,
+    MemorySource,
+    carried,
+    dump,
+    feed_of,
+    history,
+    log_of,
+    model_in,
+    project,
+    run,
+    source_of,
+)
+
+pytestmark = pytest.mark.slow
 
 SECONDS_MAX = 20.0
 END_ITS_CLAIM = """

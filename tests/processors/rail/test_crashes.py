@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from schemas import topology
-from tests.processors.rail.harness import (REFERENCE, WINDOW_MS, Fuse, House, Killed, Served)
+from tests.processors.rail.harness import REFERENCE, WINDOW_MS, Fuse, House, Killed, Served
 
 EFFECTS_MAX = 40
 Script = list[dict[str, object]]

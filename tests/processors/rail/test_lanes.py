@@ -19,7 +19,7 @@ from processors.rail import handler as rail
 from processors.rail.record import SUBMIT_WINDOW_MS_MAX
 from processors.rail.worker import LANES, RANKS, ROOM
 from schemas import topology
-from tests.processors.rail.harness import (PAYMENT, REFERENCE, House, Instance, Served, polled)
+from tests.processors.rail.harness import PAYMENT, REFERENCE, House, Instance, Served, polled
 from tests.rooms import ROOT
 
 WAIT_S = 10.0

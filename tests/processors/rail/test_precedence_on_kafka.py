@@ -8,7 +8,7 @@ import pytest
 
 from app.platform.broker import Cluster
 from core.values import external_ref, payment_intent_id
-from tests.processors.rail.kafka_rig import (Rig, rail_rig)
+from tests.processors.rail.kafka_rig import Rig, rail_rig
 
 ENQUIRIES = 100
 HANGS = {"kind": "ENQUIRY", "hang": True, "millis": 10_000}

@@ -16,7 +16,7 @@ from core.payment.state import money_outcome, open_conflicts
 from core.values import State, external_ref
 from schemas import topology
 from tests.processors.payments.world import World
-from tests.processors.rail.harness import (CODEC, House, Served)
+from tests.processors.rail.harness import CODEC, House, Served
 
 OPERATOR = OperatorHeader("sen_001", ("senior_operator",), "token", 2**60)
 MINUTE_MS = 60_000

@@ -24,8 +24,8 @@ from gateways.rail.simulator import RailSimulator
 from processors.adapter.metrics import AdapterMetrics
 from processors.rail.webhook import BODY_BYTES_MAX, RailWebhook
 from schemas import topology
-from tests.gateways.harness import (CLOCK, PARTIES, payment, serving, submit, wait_for)
-from tests.processors.rail.harness import (CODEC, NOW_MS, MemoryLog)
+from tests.gateways.harness import CLOCK, PARTIES, payment, serving, submit, wait_for
+from tests.processors.rail.harness import CODEC, NOW_MS, MemoryLog
 from tests.rooms import ROOT
 
 REF = external_ref(payment(1), 1)

@@ -10,7 +10,17 @@ from core.values import external_ref
 from engine.errors import Exit
 from processors.rail.worker import OLD_MS, WITHDRAWN_KEPT_MS
 from schemas import topology
-from tests.processors.rail.harness import (CODEC, HOUR_MS, NOW_MS, PAYMENT, REFERENCE, WINDOW_MS, House, Instance, Served)
+from tests.processors.rail.harness import (
+    CODEC,
+    HOUR_MS,
+    NOW_MS,
+    PAYMENT,
+    REFERENCE,
+    WINDOW_MS,
+    House,
+    Instance,
+    Served,
+)
 
 SUBMIT, WITHDRAW = 0, 1  # offsets
 ALREADY = "ALREADY_SUBMITTED"

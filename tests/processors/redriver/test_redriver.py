@@ -28,7 +28,7 @@ from processors.redriver.handler import TRY_S_MAX, Redriver
 from schemas import topology
 from schemas.errors import RegistryDown
 from tests.gateways.harness import payment
-from tests.processors.rail.harness import (CODEC, NOW_MS, MemoryLog)
+from tests.processors.rail.harness import CODEC, NOW_MS, MemoryLog
 
 ZEROS = bytes(5 * 1024 * 1024)
 OTHER_BANK = msgspec.json.encode(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.payment import events as e
 from core.values import external_ref
 from tests.processors.replay import story as s
-from tests.processors.replay.story import (AMOUNT, Story)
+from tests.processors.replay.story import AMOUNT, Story
 
 LESS, MORE = AMOUNT - 50, AMOUNT + 450
 

@@ -6,8 +6,18 @@ from collections.abc import Callable
 
 from processors.replay import money
 from tests.processors.replay import story as s
-from tests.processors.replay.money_histories import (LESS, MORE, captured, marked, rejected, retried, right_rejected, second_settlement, sent)
-from tests.processors.replay.story import (AMOUNT, Story)
+from tests.processors.replay.money_histories import (
+    LESS,
+    MORE,
+    captured,
+    marked,
+    rejected,
+    retried,
+    right_rejected,
+    second_settlement,
+    sent,
+)
+from tests.processors.replay.story import AMOUNT, Story
 
 
 def hold_never_released() -> Story:

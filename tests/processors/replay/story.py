@@ -34,7 +34,7 @@ from processors.replay import MemoryLog
 from schemas import topology as t
 from schemas.codec import Codec
 from schemas.codec.parties import seal as seal_parties
-from tests.processors.payments.clean_history import (CLUSTER, PARTITIONS, READ)
+from tests.processors.payments.clean_history import CLUSTER, PARTITIONS, READ
 from tests.processors.replay.world import rules_of
 
 SOURCE, KEY = "mobile-app", "story"

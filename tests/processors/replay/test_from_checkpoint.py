@@ -16,7 +16,9 @@ from evidence.chain import event_hash, read_link
 from evidence.checkpoints import Range, Sealed, build, seal
 from processors.replay import MemoryLog, Report
 from schemas import topology as t
-from tests.processors.replay.world import (VERIFIER_KEY, World, place, replay)
+from tests.processors.replay.world import VERIFIER_KEY, World, place, replay
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,9 @@ from processors.replay import Limit, MemoryLog, Report, Settings, buckets, job, 
 from schemas import topology as t
 from schemas.codec.parties import open_parties
 from tests.processors.payments.clean_history import PARTITIONS
-from tests.processors.replay.world import (VERIFIER_KEY, World, place, replay, rules_of)
+from tests.processors.replay.world import VERIFIER_KEY, World, place, replay, rules_of
+
+pytestmark = pytest.mark.slow
 
 STRENGTHS = ("fold", "chain", "redecide", "identity", "money")
 

@@ -13,8 +13,10 @@ from processors.replay.money import Money
 from tests.processors.replay import money_histories as h
 from tests.processors.replay import money_wrong as w
 from tests.processors.replay import story as s
-from tests.processors.replay.story import (AMOUNT, Story)
+from tests.processors.replay.story import AMOUNT, Story
 from tests.rooms import ROOT
+
+pytestmark = pytest.mark.slow
 
 
 def findings(story: Story, **how: bool) -> list[tuple[str, int]]:

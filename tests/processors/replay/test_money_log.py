@@ -19,7 +19,9 @@ from tests.processors.replay import money_histories as h
 from tests.processors.replay import money_wrong as w
 from tests.processors.replay import story as s
 from tests.processors.replay.story import Story
-from tests.processors.replay.world import (VERIFIER_KEY, World, replay)
+from tests.processors.replay.world import VERIFIER_KEY, World, replay
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

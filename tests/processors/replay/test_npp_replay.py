@@ -14,7 +14,9 @@ from evidence.chain import MissingSequence
 from processors.payments.packing import Known
 from processors.replay import Limit, rebuild
 from schemas import topology as t
-from tests.processors.replay.world import (World, place, replay, rules_of)
+from tests.processors.replay.world import World, place, replay, rules_of
+
+pytestmark = pytest.mark.slow
 
 
 def _rebuilt(world: World, payment: str) -> Payment:

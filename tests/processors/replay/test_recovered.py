@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from core import records
 from core.payment import commands as c
 from core.values import external_ref, payment_intent_id
 from schemas import topology as t
 from tests.processors.payments.clean_history import SOURCE
-from tests.processors.replay.world import (World, replay)
+from tests.processors.replay.world import World, replay
+
+pytestmark = pytest.mark.slow
 
 WINDOW_MS = 600_000  # rule set 1: created_ms
 STEP_MS = 10_000

@@ -15,7 +15,7 @@ from evidence.keys import Keyring, signing_key_from_seed
 from processors.replay import Limit, MemoryLog, Report, Settings, verify
 from schemas import topology as t
 from schemas.codec.parties import open_parties
-from tests.processors.payments.clean_history import (PARTITIONS, READ, RULES, SOURCE, Outside)
+from tests.processors.payments.clean_history import PARTITIONS, READ, RULES, SOURCE, Outside
 
 VERIFIER_KEY = signing_key_from_seed(bytes(32))  # the key that Outside signs with
 WORK = (t.OUTCOMES, t.QUARANTINE)

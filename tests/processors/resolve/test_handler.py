@@ -26,7 +26,7 @@ from processors.resolve.handler import ResolveAdapter
 from schemas import topology
 from schemas.codec.parties import open_parties
 from schemas.registry.setup import static_codec
-from tests.gateways.harness import (approval, payment, policy_check, serving)
+from tests.gateways.harness import approval, payment, policy_check, serving
 from tests.processors.rail.harness import MemoryLog
 
 NOW_MS = 1_780_000_000_000

@@ -21,7 +21,9 @@ from processors.verifier.store import DiskStore, MemoryStore, VerifierStore
 from schemas.codec import Codec
 from schemas.registry.setup import static_codec
 from schemas.topology import CHECKPOINTS, CONTROL, EVENTS
-from tests.processors.verifier.journal import (PARTITIONS, Journal, MemoryVerifierLog)
+from tests.processors.verifier.journal import PARTITIONS, Journal, MemoryVerifierLog
+
+pytestmark = pytest.mark.slow
 
 KEY = signing_key_from_seed(b"k" * 32)
 OTHER_KEY = signing_key_from_seed(b"o" * 32)

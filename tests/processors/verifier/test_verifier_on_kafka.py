@@ -26,8 +26,8 @@ from processors.verifier.store import DiskStore, VerifierStore
 from schemas import catalogue
 from schemas import topology as t
 from schemas.codec.parties import open_parties
-from tests.processors.payments.clean_history import (PARTITIONS, READ)
-from tests.processors.replay.world import (World, rules_of)
+from tests.processors.payments.clean_history import PARTITIONS, READ
+from tests.processors.replay.world import World, rules_of
 
 KEY = signing_key_from_seed(b"v" * 32)
 STEPS_MAX = 200

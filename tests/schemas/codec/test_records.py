@@ -13,7 +13,7 @@ from schemas.codec.fastavro_backend import FastavroFilling
 from schemas.codec.generated_backend import GeneratedFilling
 from schemas.errors import Undecodable
 from schemas.registry.setup import static_codec
-from tests.schemas.any_record import (TOPIC_OF, any_record, shape_by_name)
+from tests.schemas.any_record import TOPIC_OF, any_record, shape_by_name
 
 GENERATED = static_codec(filling=GeneratedFilling())
 FASTAVRO = static_codec(filling=FastavroFilling())

@@ -26,7 +26,7 @@ DUE = TimerDue(InputHeader("pi_pdkz22ub6ujnprx6nas575vbxy"), "ack", 1_790_000_00
 OPTIONAL = {"name": "note", "type": ["null", "string"], "default": None}
 
 
-@pytest.fixture(params=["in the process", pytest.param("real", marks=pytest.mark.kafka)])
+@pytest.fixture(params=["in the process", pytest.param("real", marks=pytest.mark.broker)])
 def any_registry(request: pytest.FixtureRequest) -> Iterator[Registry]:
     if request.param == "real":
         yield HttpRegistry(request.getfixturevalue("registry"))

@@ -1,5 +1,6 @@
 """Money that is given back: finding 2, and what Deposits Core refuses. Nothing is given back twice,
-and never more than was taken; the books of `tests.core.payment.books` are checked after every input.
+and never more than was taken; the books of `tests.core.payment.books` are checked after every
+input.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from core import refusals as r
 from core.payment import events as e
 from core.payment.state import at_rest, needs_attention, waiting_for_person
 from tests.core.payment import dsl as d
-from tests.core.payment.books import (Watched, watched)
+from tests.core.payment.books import Watched, watched
 
 
 def returned(amount: int = d.AMOUNT, number: int = 1) -> Any:

@@ -10,7 +10,7 @@ from core import refusals as r
 from core.payment import events as e
 from core.payment.state import RETURNS_MAX, at_rest, open_conflicts
 from tests.core.payment import dsl as d
-from tests.core.payment.books import (Watched, watched)
+from tests.core.payment.books import Watched, watched
 
 REST = d.AMOUNT - 8_000
 

@@ -13,7 +13,7 @@ from core import refusals as r
 from core.payment import events as e
 from core.payment.state import at_rest, waiting_for_person
 from tests.core.payment import dsl as d
-from tests.core.payment.books import (Books, Watched, watched)
+from tests.core.payment.books import Books, Watched, watched
 from tests.core.payment.dsl import given
 
 SETTLE_1 = d.rail("SETTLED", amount=d.AMOUNT, currency="AUD", rail_message_id="s1")

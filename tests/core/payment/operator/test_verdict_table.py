@@ -16,7 +16,22 @@ from core.payment.operator import verdicts
 from core.payment.report_table import CONFLICT_KINDS, STATES
 from core.payment.state import open_conflicts
 from tests.core.payment import dsl as d
-from tests.core.payment.conflicts import (BACK, CELLS, GOLDEN, LESS, SITUATIONS, TIMERS, VERDICTS, asked_for, came_back, judge, reached, resolved, settled, words)
+from tests.core.payment.conflicts import (
+    BACK,
+    CELLS,
+    GOLDEN,
+    LESS,
+    SITUATIONS,
+    TIMERS,
+    VERDICTS,
+    asked_for,
+    came_back,
+    judge,
+    reached,
+    resolved,
+    settled,
+    words,
+)
 from tests.core.payment.dsl import Case
 
 # -- the third matrix ------------------------------------------------------------------------------
