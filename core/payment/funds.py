@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 UNANSWERED: Final = frozenset({"REQUESTED", "FAILED"})  # FAILED: no readable answer yet
 _HOLDING: Final = frozenset({"HOLD", "RELEASE"})
+_TAKING: Final = frozenset({"CAPTURE", "DEBIT_FORCED"})
 REQUESTS_MAX: Final = 99  # of one operation for one attempt: its number has two digits
 _ENDED: Final = frozenset({"FAILED", "EXPIRED"})
 _UNSENT: Final = frozenset({"CREATED", "AUTHORISED"})
@@ -106,15 +107,26 @@ def can_settle(attempt: Attempt) -> bool:
 
 
 def needs_debit_approval(state: Payment, attempt: Attempt) -> bool:
-    """Whether this is a second settlement whose debit no person has approved (ruling 5)."""
+    """Whether this is a second settlement whose debit no person has approved (ruling 5).
+
+    Of several second settlements the one whose money was asked for first needs none once the first
+    settlement is gone; before any was, the lowest attempt.
+    """
     if not attempt.second_settlement or attempt.debit_approved or attempt.outcome != "PAID":
         return False
+    was_asked = _was_taking_asked(attempt)
     for other in state.attempts:
         if other.outcome == "PAID" and other.number != attempt.number:
-            counts = not other.second_settlement or other.debit_approved
-            if counts or other.number < attempt.number:
+            is_first = not other.second_settlement or other.debit_approved
+            if is_first or _was_taking_asked(other):
+                return True
+            if other.number < attempt.number and not was_asked:
                 return True
     return False
+
+
+def _was_taking_asked(attempt: Attempt) -> bool:
+    return any(ask.operation in _TAKING for ask in attempt.asks)
 
 
 def is_resolved(attempt: Attempt) -> bool:

@@ -192,12 +192,26 @@ def known_input(step: Step, book: Book) -> Iterator[str]:
         if one and command.kind not in {"STATUS", "RECEIVED"}:
             yield f"{command.kind} {command.rail_message_id} appended a second time"
     elif type(command) is DepositsResult:
-        if command.result in {"CAPTURED", "DEBITED", "REVERSED", "CREDITED", "RELEASED"}:
+        done = command.result in {"CAPTURED", "DEBITED", "REVERSED", "CREDITED", "RELEASED"}
+        if done and not _asked_again(step, book, command):
             yield f"{command.result} of {command.funds_ref} appended a second time"
     elif step.name in {"CreatePayment", "RetryPayment", "CancelPayment"}:
         made = [type(event).__name__ for event in step.events]
         if step.name != "CancelPayment":
             yield f"{step.name} was done a second time: {made}"
+
+
+def _asked_again(step: Step, book: Book, command: DepositsResult) -> bool:
+    """Ruling 5: a person called the contradicting answer wrong, the request is still open, and its
+    next answer contradicts it again: a new conflict and nothing else.
+    """
+    ask = book.asks.get(command.funds_ref)
+    wrong = any(
+        each.kind == "FUNDS_CONTRADICTION" and each.verdict == "REPORT_WRONG"
+        for each in book.conflicts.values()
+    )
+    only = [type(event).__name__ for event in step.events] == ["ReconciliationRequired"]
+    return only and wrong and ask is not None and ask.open
 
 
 def waiting_inputs(step: Step, book: Book) -> Iterator[str]:

@@ -41,6 +41,8 @@ class Quiet:
         honest = honest and not play.world.misjudged
         self.open_before = {each.identity for each in play.judge.book.open_conflicts()}
         for _ in range(ROUNDS_MAX):
+            if self._insists_on_lost_amount():
+                return
             if self._round():
                 continue
             if any(ask.funds_ref.endswith(NUMBERS_END) for ask in play.judge.book.refused_asks()):
@@ -54,6 +56,13 @@ class Quiet:
                 return
             play.wait(max(0, state.deadline - play.now), late=False)
         play.break_law("liveness", f"not at rest after {ROUNDS_MAX} rounds: {self._why()}")
+
+    def _insists_on_lost_amount(self) -> bool:
+        """Deposits Core lied, or the log lost what it was asked: it says for ever that an
+        amount moved which cannot have. Each answer is a conflict; people end it there.
+        """
+        tried = sum(n for kind, n in self.tried.items() if kind.startswith("FUNDS_CONTRADICTION"))
+        return self.play.world.bank.lied and tried > INSISTS_MAX
 
     def _why(self) -> str:
         book = self.play.judge.book

@@ -67,7 +67,7 @@ STRONG = frozenset({"REJECTED", "RECALL_ACCEPTED", "VERDICT"})
 
 
 def take_in(book: Book, step: Step) -> None:
-    """RecoveryPoints of certainty and evidence of a rail report (ruling 3), once it was decided."""
+    """Grounds of certainty and evidence of a rail report (ruling 3), once it was decided."""
     report = step.command
     if type(report) is not RailReport or type(step.decision) is Refusal:
         return

@@ -99,7 +99,7 @@ def deposits_result(state: Payment | None, command: DepositsResult, context: Con
     ask = attempt.asks[index]
     if _same_answer(ask, command):
         return Duplicate(*range_of(state, ask.answered_from))
-    known = _known_conflict(state, attempt, command)
+    known = _known_conflict(state, attempt, ask, command)
     if known is not None:
         return Duplicate(*range_of(state, known))
     word = _effect(attempt, ask, command)
@@ -204,17 +204,28 @@ def _hold_stands(attempt: Attempt, release: Ask) -> bool:
     return index is not None and attempt.asks[index].status == "DONE"
 
 
-def _known_conflict(state: Payment, attempt: Attempt, command: DepositsResult) -> int | None:
+def _known_conflict(
+    state: Payment, attempt: Attempt, ask: Ask, command: DepositsResult
+) -> int | None:
+    """The first sequence of the conflict that this answer would open again (ruling 5).
+
+    After REPORT_WRONG a request that is still open is asked again: its answer is a new one, and the
+    same contradiction in it is news. Of a request that is closed the same answer is a redelivery.
+    """
     kind = _report_kind(command)
     content = content_of(state, command.code, command.amount, state.currency)
+    asked_again = ask.status in UNANSWERED
     for conflict in state.conflicts:
         if (
             conflict.kind == FUNDS_CONTRADICTION
             and conflict.attempt == attempt.number
             and conflict.report_kind == kind
             and conflict.content == content
+            and not (asked_again and conflict.verdict == "REPORT_WRONG")
         ):
             return conflict.from_sequence
+    if not state.conflicts_unlisted:
+        return None
     return state.conflicts_unlisted_keys.get(conflict_key(attempt.number, kind, content))
 
 

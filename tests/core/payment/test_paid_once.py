@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from core import refusals as r
-from core.payment.funds import held_cents
+from core.payment.funds import held_cents, taken_cents
 from core.payment.operator.verdicts import fitting
 from core.payment.state import certain_for_all
 from tests.core.payment import dsl as d
-from tests.core.payment.dsl import given
+from tests.core.payment.dsl import Case, given
 
 LATE = [*d.RETRYABLE, d.rail("SETTLED"), *d.judged("SETTLED_AFTER_ALL")]
 CAME_BACK = d.rail("RETURNED", "AC04", amount=d.AMOUNT, currency="AUD", rail_message_id="m1")
@@ -49,6 +49,18 @@ def settled_all(attempt: int, number: int) -> list[Any]:
     return [d.rail("SETTLED", attempt=attempt), *verdict]
 
 
+def taking_asked(case: Case) -> list[list[str]]:
+    """By attempt, what was asked that takes the customer's money."""
+    return [
+        [ask.operation for ask in attempt.asks if ask.operation in ("CAPTURE", "DEBIT_FORCED")]
+        for attempt in case.payment.attempts
+    ]
+
+
+def taken(case: Case) -> tuple[int, ...]:
+    return tuple(taken_cents(attempt) for attempt in case.payment.attempts)
+
+
 def test_of_two_second_settlements_one_is_debited_without_an_approval() -> None:
     """Ruling 5: when the first settlement turns out not to be one, the next in order takes its
     place, and every further one still needs a debit approval of its own.
@@ -59,15 +71,27 @@ def test_of_two_second_settlements_one_is_debited_without_an_approval() -> None:
     case.given(d.deposits("DEBIT_FORCED", "DEBITED"))
     case.given(d.rail("REJECTED", "AC01"), *d.judged("NOT_PAID", 9, conflict="cnf_004"))
     case.given(d.deposits("CREDIT", "CREDITED"))
-    taking = ("CAPTURE", "DEBIT_FORCED")
-    asked = [
-        [ask.operation for ask in attempt.asks if ask.operation in taking]
-        for attempt in case.payment.attempts
-    ]
+    asked = taking_asked(case)
     assert asked[0] == ["DEBIT_FORCED"]
     assert asked[1] == ["DEBIT_FORCED"], "it is the payment's first settlement now"
     assert asked[2] == [], "it is the second one, and nobody approved its debit"
     assert held_cents(case.payment.attempts[2]) == d.AMOUNT, "what is paid keeps its hold"
+
+
+def test_a_settlement_that_stands_again_beside_one_that_was_debited_needs_an_approval() -> None:
+    """Ruling 5: the first settlement was denied and the second one debited in its place. Stands the
+    first one again, it is the second now, although its attempt is the earlier.
+    """
+    case = given(*d.SENT, *risky(1), *settled_all(1, 3), d.deposits("DEBIT_FORCED", "DEBITED"))
+    case.given(*settled_all(2, 4), d.rail("REJECTED", "AC01"))
+    case.given(*d.judged("NOT_PAID", 5, conflict="cnf_003"))
+    case.given(d.deposits("CREDIT", "CREDITED"), d.deposits("CAPTURE", "CAPTURED", attempt=2))
+    assert taken(case) == (0, d.AMOUNT)
+    case.given(d.rail("SETTLED", rail_message_id="again"))
+    case.given(*d.judged("SETTLED_AFTER_ALL", 6, conflict="cnf_004"))
+    assert taking_asked(case)[0] == ["DEBIT_FORCED"], "nobody approved a second debit"
+    case.given(*d.approved("DEBIT_AGAIN", 7, attempt=1)).when(d.debit_again(1))
+    assert case.events[-1].operation == "DEBIT_FORCED"
 
 
 def test_what_a_person_gave_up_and_what_came_back_are_not_given_back_twice() -> None:

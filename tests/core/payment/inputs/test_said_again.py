@@ -136,3 +136,24 @@ def test_after_not_paid_an_enquiry_that_says_settled_bars_the_plain_retry() -> N
     case.given(d.deposits("DEBIT_FORCED", "DEBITED"))
     case.when(d.retry()).refuses(r.ALREADY_PAID)
     assert at_rest(case.payment)
+
+
+def test_the_same_answer_of_deposits_core_to_a_request_asked_again_is_a_new_conflict() -> None:
+    """Ruling 5, domain 3: after REPORT_WRONG the request is asked again; the same contradicting
+    answer is a new one, until a person accepts what it says. Then the payment comes to rest.
+    """
+    less = d.deposits("CAPTURE", "CAPTURED", amount=LESS)
+    case = given(*d.SETTLED, less).when(less).is_duplicate()
+    case.given(*d.judged("REPORT_WRONG"))
+    case.timers_until(lambda: case.payment.attempt.asks[-1].repeat > 0)
+    case.when(less).then("ReconciliationRequired:FUNDS_CONTRADICTION")
+    case.when(less).is_duplicate()
+    case.given(*d.judged("AMOUNT_ACCEPTED", 2, conflict="cnf_002"))
+    case.when(less).is_duplicate()
+
+
+def test_a_redelivered_answer_to_a_request_that_is_closed_is_a_duplicate() -> None:
+    """Ruling 5: nobody asks again, so the same answer is the one that was judged."""
+    refused = d.deposits("CAPTURE", "REFUSED", code="ACCOUNT_BLOCKED")
+    case = given(*d.CAPTURED, refused, *d.judged("REPORT_WRONG"))
+    case.when(refused).is_duplicate()
