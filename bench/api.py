@@ -37,19 +37,19 @@ Asked = tuple[list[str], list[str], int]  # paths, token, bytes of an answer
 
 def product(folder: str, port: int, ready: Any) -> None:
     """The API over a SQLite read model of real histories."""
-    from tests.api.harness import ApiHouse
+    from tests.api.harness import ApiHarness
 
-    house = ApiHouse(Path(folder))
-    ids = [house.house.world.settled(f"bench-{number}") for number in range(PAYMENTS)]
-    house.house.project()
+    harness = ApiHarness(Path(folder))
+    ids = [harness.harness.world.settled(f"bench-{number}") for number in range(PAYMENTS)]
+    harness.harness.project()
     paths = [f"/api/payments/{each}" for each in ids]
-    size = len(house.get(paths[0], "operator").content)
+    size = len(harness.get(paths[0], "operator").content)
     gc.freeze()  # as `npp run api` does
     gc.set_threshold(*GC_THRESHOLDS)
     # A person each: one alone may not ask as much as this.
-    tokens = [house.token("operator", subject=f"ops_{number}") for number in range(CONNECTIONS)]
+    tokens = [harness.token("operator", subject=f"ops_{number}") for number in range(CONNECTIONS)]
     ready.put((paths, tokens, size))
-    _serve(house.app, port)
+    _serve(harness.app, port)
 
 
 def simplest(size: int, port: int, _: Any) -> None:

@@ -21,7 +21,7 @@ from app.platform.postgres import open_postgres
 from evidence import verify_evidence as verifier
 from evidence.merkle import LeafData
 from evidence.pack import public_keys
-from tests.evidence.harness import House
+from tests.evidence.harness import Harness
 
 EVENTS: Final = 100
 NEIGHBOURS: Final = 10_000
@@ -53,9 +53,9 @@ def main() -> int:
         if options.database == "postgres":
             server = stack.enter_context(open_postgres())
             url = stack.enter_context(server.database())
-        house = House(Path(folder) / "readmodel", url)
-        stack.callback(house.close)
-        result = measure(house)
+        harness = Harness(Path(folder) / "readmodel", url)
+        stack.callback(harness.close)
+        result = measure(harness)
     result["database"] = options.database
     for name, value in result.items():
         print(f"{name:28} {value}", file=sys.stderr)
@@ -64,16 +64,16 @@ def main() -> int:
     return 0
 
 
-def measure(house: House) -> dict[str, Any]:
+def measure(harness: Harness) -> dict[str, Any]:
     """Milliseconds of each thing: median and worst of RUNS, after one to warm up."""
-    payment = long_payment(house)
+    payment = long_payment(harness)
     others = [LeafData(f"pi_{n:026d}", 7, n.to_bytes(32, "big")) for n in range(NEIGHBOURS)]
-    house.checkpoint_among(others)
-    house.project()
-    desk: Any = house.desk
-    desk._reader = WithNeighbours(house.reader, others)
+    harness.checkpoint_among(others)
+    harness.project()
+    desk: Any = harness.desk
+    desk._reader = WithNeighbours(harness.reader, others)
     _, content = desk.build(payment, None, proof=True)
-    keys = public_keys(house.ring)
+    keys = public_keys(harness.ring)
     answer = verifier.verify(content, keys)
     assert answer["verified"], answer
     result: dict[str, Any] = {
@@ -91,14 +91,14 @@ def measure(house: House) -> dict[str, Any]:
     return result
 
 
-def long_payment(house: House) -> str:
+def long_payment(harness: Harness) -> str:
     """A payment with EVENTS events: the rail gives its status again and again."""
-    payment = house.create("long", "Ada Lovelace", "invoice 7")
+    payment = harness.create("long", "Ada Lovelace", "invoice 7")
     for number in range(REPORTS_MAX):
-        if len(house.world.values(payment)) >= EVENTS:
+        if len(harness.world.values(payment)) >= EVENTS:
             return payment
-        house.world.report(payment, "STATUS", code=f"PD{number:02d}")
-    raise AssertionError(f"only {len(house.world.values(payment))} events")
+        harness.world.report(payment, "STATUS", code=f"PD{number:02d}")
+    raise AssertionError(f"only {len(harness.world.values(payment))} events")
 
 
 def timed(work: Callable[[], object]) -> dict[str, float]:

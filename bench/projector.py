@@ -28,13 +28,13 @@ from engine.records import LogRecord
 from readmodel.model import default_url, open_model
 from schemas import topology as t
 from tests.processors.payments.clean_history import PARTITIONS, Outside
-from tests.processors.projector import harness as house
+from tests.processors.projector import harness
 
 PAYMENTS: Final = 3_000
 FETCHED: Final = 1_000  # records of one partition that come at once
 
 
-class Log(house.MemorySource):
+class Log(harness.MemorySource):
     """Offsets without holes: a slice of each partition in turn."""
 
     def read(self, count: int, wait_s: float) -> Reading:
@@ -64,7 +64,7 @@ def histories(payments: int) -> tuple[Outside, list[LogRecord]]:
         for name in names:
             world.report(name, kind, code=code, **times)
     Outside.settle(world)
-    return world, house.log_of(world)
+    return world, harness.log_of(world)
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def measure(url: str, world: Outside, log: list[LogRecord]) -> Mapping[str, Any]
     many = dict.fromkeys((t.EVENTS, t.OPERATOR_COMMANDS, t.CHECKPOINTS), PARTITIONS)
     model = open_model(url)
     writer, reader = model.writer(), model.reader()
-    feed = house.feed_of(Log(log, many), writer, world.codec, SystemClock())
+    feed = harness.feed_of(Log(log, many), writer, world.codec, SystemClock())
     feed.open(reader)
     events = 0
     began_s, cpu_s = time.perf_counter(), time.process_time()

@@ -262,7 +262,7 @@ def _problem(error: Any) -> str:
 
 
 def problem_of(error: Exception) -> Problem | None:
-    """The problem that an exception of the house stands for; None for a defect."""
+    """The problem that an exception of ours stands for; None for a defect."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, RequestValidationError):

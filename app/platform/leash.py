@@ -1,7 +1,7 @@
 """Run as a file: ties this process to its parent's life, then becomes the given command.
 
 `python leash.py PARENT_PID COMMAND...`. The kernel then sends SIGKILL when the parent ends, however
-it ends. Linux only; elsewhere the command runs without a leash. Imports nothing of the house.
+it ends. Linux only; elsewhere the command runs without a leash. Imports nothing else of ours.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""One house for all acceptance tests that go through the API; the demo's tests start their own."""
+"""One harness for all acceptance tests that go through the API; the demo tests start their own."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from tests.acceptance.harness import House
+from tests.acceptance.harness import Harness
 
 
 def side(nodeid: str) -> str:
-    """Two sides may run beside each other: the demos, and whoever shares the house."""
-    return "demos" if "test_demo.py" in nodeid else "house"
+    """Two sides may run beside each other: the demos, and whoever shares the harness."""
+    return "demos" if "test_demo.py" in nodeid else "harness"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
@@ -26,9 +26,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     """Started once. Every test has its own payments, and leaves nothing stopped."""
-    made = House(tmp_path_factory.mktemp("house") / "data")
+    made = Harness(tmp_path_factory.mktemp("harness") / "data")
     try:
         made.start()
         yield made

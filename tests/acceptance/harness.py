@@ -46,7 +46,7 @@ def rejects(code: str, after: int = 20) -> dict[str, Any]:
     return {"kind": "REJECTED", "code": code, "afterMillis": after}
 
 
-class House:
+class Harness:
     """`ask` gives the answer whatever it is; the other words expect it to go well."""
 
     def __init__(self, folder: Path) -> None:
@@ -209,7 +209,7 @@ class House:
 
     def requested(self, who: str, payment: str, action: str, **more: Any) -> str:
         """An approval asked for and referred to a person; its id."""
-        asked = {"action": action, "reason": "house", **more}
+        asked = {"action": action, "reason": "harness", **more}
         approval = str(self.done(who, payment, "approvals", asked)["approvalId"])
         waits = ("", "REQUESTED")
         self.soon(lambda: self.status(payment, approval) not in waits, what=f"{approval} waits")

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from core.values import external_ref
-from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, House, rejects
+from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, Harness, rejects
 
 pytestmark = pytest.mark.broker
 
@@ -18,9 +18,9 @@ MARK = {"reason": "RAIL", "details": "NPP rail returned error code 503"}
 AT_ONCE = 50
 
 
-def sent(house: House) -> str:
-    payment = house.create(SILENT)
-    house.until(payment, state="SENT")
+def sent(harness: Harness) -> str:
+    payment = harness.create(SILENT)
+    harness.until(payment, state="SENT")
     return payment
 
 
@@ -28,185 +28,187 @@ def rule(answer: object) -> tuple[int, str]:
     return answer.status_code, answer.json()["rule"]  # type: ignore[attr-defined]
 
 
-def test_every_gated_action_needs_an_approval(house: House) -> None:
+def test_every_gated_action_needs_an_approval(harness: Harness) -> None:
     """AP-01, ERR-03: POLICY_REJECTED, APPROVAL_MISSING; nothing happens."""
-    payment = sent(house)
-    failed = house.create([rejects("AB05")])
-    house.until(failed, state="FAILED")
+    payment = sent(harness)
+    failed = harness.create([rejects("AB05")])
+    harness.until(failed, state="FAILED")
     retry = {"attemptId": "att_002", "reason": "r"}
     for who, of, path, body in (
         ("ops_1", payment, "cancel", CANCEL),
         ("snr_1", payment, "mark-failed", MARK),
         ("ops_1", failed, "retry", retry),
     ):
-        answer = house.act(who, of, path, body)
+        answer = harness.act(who, of, path, body)
         assert rule(answer) == (403, "APPROVAL_MISSING"), answer.text
-    assert house.payment(payment)["state"] == "SENT"
+    assert harness.payment(payment)["state"] == "SENT"
 
 
-def test_a_request_goes_to_resolve_and_waits_for_a_person(house: House) -> None:
+def test_a_request_goes_to_resolve_and_waits_for_a_person(harness: Harness) -> None:
     """AP-02, AP-03, AP-08, API-14: requested, referred with the rules evaluated, listed with its
     age; approved by a second person; each in the history."""
-    payment = sent(house)
-    approval = house.requested("ops_1", payment, "CANCEL")
+    payment = sent(harness)
+    approval = harness.requested("ops_1", payment, "CANCEL")
     assert approval == "apr_001"
-    item = house.get("/api/approvals", paymentIntentId=payment)["items"][0]
+    item = harness.get("/api/approvals", paymentIntentId=payment)["items"][0]
     assert (item["requester"], item["action"], item["status"], item["waits"]) == (
         *("ops_1", "CANCEL"),
         *("REFERRED", True),
     )
     assert item["ageSeconds"] >= 0
-    queue = house.get("/api/approvals", status="REFERRED", limit=200)["items"]
+    queue = harness.get("/api/approvals", status="REFERRED", limit=200)["items"]
     assert (payment, approval) in {(i["paymentIntentId"], i["approvalId"]) for i in queue}
-    pending = house.act("ops_1", payment, "cancel", CANCEL)
+    pending = harness.act("ops_1", payment, "cancel", CANCEL)
     assert rule(pending) == (403, "APPROVAL_PENDING")
-    house.done("apv_1", payment, f"approvals/{approval}/approve", {"reason": "customer confirmed"})
-    events = {e["type"]: e for e in house.events(payment)}
+    harness.done(
+        "apv_1", payment, f"approvals/{approval}/approve", {"reason": "customer confirmed"}
+    )
+    events = {e["type"]: e for e in harness.events(payment)}
     assert events["OperatorActionReferred"]["data"]["rulesEvaluated"]
     approved = events["OperatorActionApproved"]
     assert approved["approvalId"] == approval
     assert "apv_1" in str(approved["data"]) or approved["actor"]["id"] == "apv_1"
-    house.done("ops_1", payment, "cancel", CANCEL)
-    assert house.status(payment, approval) == "USED"
+    harness.done("ops_1", payment, "cancel", CANCEL)
+    assert harness.status(payment, approval) == "USED"
 
 
-def test_a_rejection_is_recorded_and_opens_nothing(house: House) -> None:
+def test_a_rejection_is_recorded_and_opens_nothing(harness: Harness) -> None:
     """AP-03: OperatorActionRejected; the action is refused."""
-    payment = sent(house)
-    approval = house.requested("ops_1", payment, "CANCEL")
-    house.done("apv_1", payment, f"approvals/{approval}/reject", {"reason": "not convinced"})
-    assert "OperatorActionRejected" in house.types(payment)
-    named = house.act("ops_1", payment, "cancel", CANCEL | {"approvalId": approval})
+    payment = sent(harness)
+    approval = harness.requested("ops_1", payment, "CANCEL")
+    harness.done("apv_1", payment, f"approvals/{approval}/reject", {"reason": "not convinced"})
+    assert "OperatorActionRejected" in harness.types(payment)
+    named = harness.act("ops_1", payment, "cancel", CANCEL | {"approvalId": approval})
     assert rule(named) == (403, "APPROVAL_REFUSED")
-    late = house.act("apv_1", payment, f"approvals/{approval}/approve", {"reason": "after all"})
+    late = harness.act("apv_1", payment, f"approvals/{approval}/approve", {"reason": "after all"})
     assert rule(late) == (403, "APPROVAL_DECIDED")
 
 
 @pytest.mark.parametrize("approver", ["ops_9", "OPS_9 ", "ｏｐｓ_9"])
-def test_nobody_approves_for_himself(house: House, approver: str) -> None:
+def test_nobody_approves_for_himself(harness: Harness, approver: str) -> None:
     """AP-05: compared in a normal form, however the name is written."""
-    payment = sent(house)
-    requester = house.token("ops_9", "operator")
+    payment = sent(harness)
+    requester = harness.token("ops_9", "operator")
     asked = {"action": "CANCEL", "reason": "r"}
     path = f"/api/payments/{payment}/approvals"
-    assert house.ask(requester, "POST", path, asked).status_code == 200
-    house.soon(lambda: house.status(payment, "apr_001") == "REFERRED")
-    same = house.token(approver, "approver")
-    answer = house.ask(same, "POST", f"{path}/apr_001/approve", {"reason": "fine"})
+    assert harness.ask(requester, "POST", path, asked).status_code == 200
+    harness.soon(lambda: harness.status(payment, "apr_001") == "REFERRED")
+    same = harness.token(approver, "approver")
+    answer = harness.ask(same, "POST", f"{path}/apr_001/approve", {"reason": "fine"})
     assert answer.status_code in (401, 403), answer.text
     if answer.status_code == 403:
         assert answer.json()["rule"] == "SELF_APPROVAL"
-    assert house.status(payment, "apr_001") == "REFERRED"
+    assert harness.status(payment, "apr_001") == "REFERRED"
 
 
-def test_an_approval_is_bound_to_requester_action_parameters_and_phase(house: House) -> None:
+def test_an_approval_is_bound_to_requester_action_parameters_and_phase(harness: Harness) -> None:
     """AP-04: the refusal names which of these failed."""
-    payment = house.create(SILENT)
-    house.until(payment, state="SENT")
-    cancel = house.approved("ops_1", payment, "CANCEL")
-    mark = house.approved("snr_1", payment, "MARK_FAILED", failureReason="RAIL")
+    payment = harness.create(SILENT)
+    harness.until(payment, state="SENT")
+    cancel = harness.approved("ops_1", payment, "CANCEL")
+    mark = harness.approved("snr_1", payment, "MARK_FAILED", failureReason="RAIL")
 
-    other = house.act("ops_2", payment, "cancel", CANCEL | {"approvalId": cancel})
+    other = harness.act("ops_2", payment, "cancel", CANCEL | {"approvalId": cancel})
     assert rule(other) == (403, "APPROVAL_OTHER_OPERATOR")
-    action = house.act("snr_1", payment, "cancel", CANCEL | {"approvalId": mark})
+    action = harness.act("snr_1", payment, "cancel", CANCEL | {"approvalId": mark})
     assert rule(action) == (403, "APPROVAL_OTHER_ACTION")
     fraud = MARK | {"reason": "FRAUD", "approvalId": mark}
-    parameter = house.act("snr_1", payment, "mark-failed", fraud)
+    parameter = harness.act("snr_1", payment, "mark-failed", fraud)
     assert rule(parameter) == (403, "APPROVAL_OTHER_PARAMETERS")
-    unknown = house.act("ops_1", payment, "cancel", CANCEL | {"approvalId": "apr_099"})
+    unknown = harness.act("ops_1", payment, "cancel", CANCEL | {"approvalId": "apr_099"})
     assert rule(unknown) == (403, "APPROVAL_NOT_FOUND")
 
-    house.rail_now(payment, ACCEPT)
-    house.until(payment, state="ACKNOWLEDGED")
-    phase = house.act("snr_1", payment, "mark-failed", MARK | {"approvalId": mark})
+    harness.rail_now(payment, ACCEPT)
+    harness.until(payment, state="ACKNOWLEDGED")
+    phase = harness.act("snr_1", payment, "mark-failed", MARK | {"approvalId": mark})
     assert rule(phase) == (403, "APPROVAL_OTHER_PHASE")
 
 
-def test_an_approval_works_once_and_for_its_attempt(house: House) -> None:
+def test_an_approval_works_once_and_for_its_attempt(harness: Harness) -> None:
     """AP-04: used, and of another attempt."""
-    payment = house.create([rejects("AB05")])
-    house.until(payment, state="FAILED")
-    house.script(external_ref(payment, 2), [rejects("AB05")])
-    first = house.approved("ops_1", payment, "RETRY")
-    house.done("ops_1", payment, "retry", {"attemptId": "att_002", "reason": "r"})
-    house.until(payment, state="FAILED", attemptId="att_002")
+    payment = harness.create([rejects("AB05")])
+    harness.until(payment, state="FAILED")
+    harness.script(external_ref(payment, 2), [rejects("AB05")])
+    first = harness.approved("ops_1", payment, "RETRY")
+    harness.done("ops_1", payment, "retry", {"attemptId": "att_002", "reason": "r"})
+    harness.until(payment, state="FAILED", attemptId="att_002")
     again = {"attemptId": "att_003", "reason": "r", "approvalId": first}
-    assert rule(house.act("ops_1", payment, "retry", again)) in (
+    assert rule(harness.act("ops_1", payment, "retry", again)) in (
         (403, "APPROVAL_USED"),
         (403, "APPROVAL_OTHER_ATTEMPT"),
     )
-    unnamed = house.act("ops_1", payment, "retry", {"attemptId": "att_003", "reason": "r"})
+    unnamed = harness.act("ops_1", payment, "retry", {"attemptId": "att_003", "reason": "r"})
     assert rule(unnamed) in ((403, "APPROVAL_MISSING"), (403, "APPROVAL_USED"))
 
 
-def test_fifty_posts_of_one_action_have_one_effect(house: House) -> None:
+def test_fifty_posts_of_one_action_have_one_effect(harness: Harness) -> None:
     """RT-04, AP-04, fault row 25: one accepted, the others the same first result."""
-    payment = house.create(SILENT)
-    house.until(payment, state="SENT")
-    house.approved("ops_1", payment, "CANCEL")
+    payment = harness.create(SILENT)
+    harness.until(payment, state="SENT")
+    harness.approved("ops_1", payment, "CANCEL")
     with ThreadPoolExecutor(AT_ONCE) as people:
         answers = list(
-            people.map(lambda _: house.act("ops_1", payment, "cancel", CANCEL), range(AT_ONCE))
+            people.map(lambda _: harness.act("ops_1", payment, "cancel", CANCEL), range(AT_ONCE))
         )
     assert Counter(answer.status_code for answer in answers) == {200: AT_ONCE}
     results = Counter(answer.json()["result"] for answer in answers)
     assert results == {"ACCEPTED": 1, "DUPLICATE": AT_ONCE - 1}
     assert len({answer.json()["toSequence"] for answer in answers}) == 1
-    assert house.types(payment).count("PaymentFailed") == 1
+    assert harness.types(payment).count("PaymentFailed") == 1
 
 
-def test_of_two_approvers_at_once_one_decides(house: House) -> None:
+def test_of_two_approvers_at_once_one_decides(harness: Harness) -> None:
     """AP-04, IDM-07, fault row 25: one verdict is recorded, the other is refused."""
-    payment = sent(house)
-    approval = house.requested("ops_1", payment, "CANCEL")
+    payment = sent(harness)
+    approval = harness.requested("ops_1", payment, "CANCEL")
 
     def decide(who_and_word: tuple[str, str]) -> tuple[int, str]:
         who, word = who_and_word
         path = f"approvals/{approval}/{word}"
-        answer = house.act(who, payment, path, {"reason": word})
+        answer = harness.act(who, payment, path, {"reason": word})
         return answer.status_code, answer.json().get("rule") or answer.json()["result"]
 
     with ThreadPoolExecutor(2) as people:
         said = sorted(people.map(decide, [("apv_1", "approve"), ("apv_2", "reject")]))
     assert said == [(200, "ACCEPTED"), (403, "APPROVAL_DECIDED")]
     decisions = {"OperatorActionApproved", "OperatorActionRejected"}
-    assert len([t for t in house.types(payment) if t in decisions]) == 1
+    assert len([t for t in harness.types(payment) if t in decisions]) == 1
 
 
-def test_without_resolve_nothing_gated_goes_through(house: House) -> None:
+def test_without_resolve_nothing_gated_goes_through(harness: Harness) -> None:
     """AP-06: while Resolve does not answer the action is refused; it goes on when it does."""
-    payment = sent(house)
-    house.stage.supervisor.pause("adapters")
+    payment = sent(harness)
+    harness.stage.supervisor.pause("adapters")
     try:
         asked = {"action": "CANCEL", "reason": "r"}
-        assert house.done("ops_1", payment, "approvals", asked)["approvalId"] == "apr_001"
-        answer = house.act("ops_1", payment, "cancel", CANCEL)
+        assert harness.done("ops_1", payment, "approvals", asked)["approvalId"] == "apr_001"
+        answer = harness.act("ops_1", payment, "cancel", CANCEL)
         assert rule(answer) == (403, "APPROVAL_PENDING")
-        early = house.act("apv_1", payment, "approvals/apr_001/approve", {"reason": "r"})
+        early = harness.act("apv_1", payment, "approvals/apr_001/approve", {"reason": "r"})
         assert rule(early) == (403, "NOT_REFERRED")
     finally:
-        house.stage.supervisor.unpause("adapters")
-    house.soon(lambda: house.status(payment, "apr_001") == "REFERRED")
+        harness.stage.supervisor.unpause("adapters")
+    harness.soon(lambda: harness.status(payment, "apr_001") == "REFERRED")
 
 
-def test_a_cancel_request_before_sent_holds_the_send_back(house: House) -> None:
+def test_a_cancel_request_before_sent_holds_the_send_back(harness: Harness) -> None:
     """AP-02, CN-01 (domain §4): frozen until it is rejected; then it goes at once."""
     at = int(time.time() * 1000) + 10_000
-    payment = house.create([ACCEPT, SETTLE], requestedExecutionTime=at)
-    house.until(payment, state="AUTHORISED")
-    approval = house.requested("ops_1", payment, "CANCEL")
+    payment = harness.create([ACCEPT, SETTLE], requestedExecutionTime=at)
+    harness.until(payment, state="AUTHORISED")
+    approval = harness.requested("ops_1", payment, "CANCEL")
     time.sleep(max(0.0, at / 1000 - time.time()) + 1.0)
-    frozen = house.payment(payment)
+    frozen = harness.payment(payment)
     assert frozen["state"] == "AUTHORISED"
     assert frozen["attempts"][0]["sendFrozenUntil"]
-    house.done("apv_1", payment, f"approvals/{approval}/reject", {"reason": "it shall go"})
-    house.until(payment, state="SETTLED")
+    harness.done("apv_1", payment, f"approvals/{approval}/reject", {"reason": "it shall go"})
+    harness.until(payment, state="SETTLED")
 
 
-def test_viewing_and_exporting_need_no_approval(house: House) -> None:
+def test_viewing_and_exporting_need_no_approval(harness: Harness) -> None:
     """AP-01, EP-01: reads and packs in any state."""
-    payment = sent(house)
-    assert house.events(payment)
+    payment = sent(harness)
+    assert harness.events(payment)
     body = {"format": "JSON", "includeReplayProof": False}
-    answer = house.act("ops_1", payment, "evidence-pack", body)
+    answer = harness.act("ops_1", payment, "evidence-pack", body)
     assert answer.status_code == 200, answer.text

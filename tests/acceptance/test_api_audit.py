@@ -9,28 +9,30 @@ import pytest
 from app.cli.api_client import Api
 from app.demo.api_account import ApiAccount
 from app.demo.office import Acknowledged
-from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, House, rejects
+from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, Harness, rejects
 
 pytestmark = pytest.mark.broker
 
 REASON = "Customer requested cancellation"
 
 
-def audit(house: House, **query: Any) -> list[dict[str, Any]]:
-    return list(house.get("/api/audit", "aud_1", limit=200, **query)["items"])
+def audit(harness: Harness, **query: Any) -> list[dict[str, Any]]:
+    return list(harness.get("/api/audit", "aud_1", limit=200, **query)["items"])
 
 
-def test_an_action_is_on_record_with_the_six_fields_and_its_events(house: House) -> None:
+def test_an_action_is_on_record_with_the_six_fields_and_its_events(harness: Harness) -> None:
     """AUD-01, AUD-03, A2 "Log cancellation in audit trail": who, when, what, which payment, why,
     with which approval; and to the event it caused and back."""
-    payment = house.create(SILENT)
-    house.until(payment, state="SENT")
-    approval = house.approved("ops_1", payment, "CANCEL")
-    done = house.done("ops_1", payment, "cancel", {"reason": REASON, "approvalId": approval})
+    payment = harness.create(SILENT)
+    harness.until(payment, state="SENT")
+    approval = harness.approved("ops_1", payment, "CANCEL")
+    done = harness.done("ops_1", payment, "cancel", {"reason": REASON, "approvalId": approval})
 
-    items = house.soon(
-        lambda: [i for i in audit(house, paymentIntentId=payment) if "ancel" in i["action"].lower()
-                 and i["result"]],
+    items = harness.soon(
+        lambda: [
+            i for i in audit(harness, paymentIntentId=payment)
+            if "ancel" in i["action"].lower() and i["result"]
+        ],
         what="the audit entry",
     )  # fmt: skip
     item = next(i for i in items if i["commandId"] == done["commandId"])
@@ -40,21 +42,21 @@ def test_an_action_is_on_record_with_the_six_fields_and_its_events(house: House)
     assert (item["result"], item["roles"]) == ("ACCEPTED", ["operator"])
     caused = [
         e
-        for e in house.events(payment)
+        for e in harness.events(payment)
         if item["fromSequence"] <= e["sequence"] <= item["toSequence"]
     ]
     assert caused[0]["type"] == "PaymentFailed"
     assert {e["cause"]["commandId"] for e in caused} == {item["commandId"]}
 
 
-def test_refused_actions_are_on_record_too(house: House) -> None:
+def test_refused_actions_are_on_record_too(harness: Harness) -> None:
     """AUD-02: refused by the engine, for the role, and for a body that is wrong; each with code
     and rule."""
-    payment = house.create([ACCEPT, SETTLE])
-    house.until(payment, state="SETTLED")
-    house.act("ops_1", payment, "cancel", {"reason": REASON})
-    house.act("view_1", payment, "cancel", {"reason": REASON})
-    house.act("ops_1", payment, "cancel", {"reason": REASON, "force": 1})
+    payment = harness.create([ACCEPT, SETTLE])
+    harness.until(payment, state="SETTLED")
+    harness.act("ops_1", payment, "cancel", {"reason": REASON})
+    harness.act("view_1", payment, "cancel", {"reason": REASON})
+    harness.act("ops_1", payment, "cancel", {"reason": REASON, "force": 1})
     wanted = {
         ("ops_1", "STATE_PRECONDITION"),
         ("view_1", "MISSING_ROLE"),
@@ -62,60 +64,62 @@ def test_refused_actions_are_on_record_too(house: House) -> None:
     }
 
     def noted() -> bool:
-        found = {(i["operatorId"], i["rule"]) for i in audit(house, paymentIntentId=payment)}
+        found = {(i["operatorId"], i["rule"]) for i in audit(harness, paymentIntentId=payment)}
         return wanted <= found
 
-    house.soon(noted, what=f"{wanted}")
-    assert all(i["code"] for i in audit(house, paymentIntentId=payment) if i["rule"])
+    harness.soon(noted, what=f"{wanted}")
+    assert all(i["code"] for i in audit(harness, paymentIntentId=payment) if i["rule"])
 
 
-def test_the_audit_log_is_listed_by_operator_payment_and_time(house: House) -> None:
+def test_the_audit_log_is_listed_by_operator_payment_and_time(harness: Harness) -> None:
     """AUD-03: every filter gives what it says, newest first."""
-    payment = house.create(SILENT)
-    house.until(payment, state="SENT")
+    payment = harness.create(SILENT)
+    harness.until(payment, state="SENT")
     who = "ops_77"
-    house.act(who, payment, "cancel", {"reason": REASON})
-    mine = house.soon(lambda: audit(house, operatorId=who), what="entries of one operator")
+    harness.act(who, payment, "cancel", {"reason": REASON})
+    mine = harness.soon(lambda: audit(harness, operatorId=who), what="entries of one operator")
     assert {i["operatorId"] for i in mine} == {who}
     at = mine[0]["at"]
-    assert audit(house, operatorId=who, from_=at)
-    assert audit(house, operatorId=who, to=at) == [i for i in mine if i["at"] < at]
-    times = [i["at"] for i in audit(house)]
+    assert audit(harness, operatorId=who, from_=at)
+    assert audit(harness, operatorId=who, to=at) == [i for i in mine if i["at"] < at]
+    times = [i["at"] for i in audit(harness)]
     assert times == sorted(times, reverse=True)
-    refused = house.ask("ops_1", "GET", "/api/audit")
+    refused = harness.ask("ops_1", "GET", "/api/audit")
     assert refused.json()["rule"] == "MISSING_ROLE"
 
 
-def test_an_export_is_on_record(house: House) -> None:
+def test_an_export_is_on_record(harness: Harness) -> None:
     """EP-10: who, when, which payment, format and the inquiry's reference."""
-    payment = house.create([ACCEPT, SETTLE])
-    house.until(payment, state="SETTLED")
+    payment = harness.create([ACCEPT, SETTLE])
+    harness.until(payment, state="SETTLED")
     body = {"format": "JSON", "includeReplayProof": False, "reference": "ASIC-2026-17"}
-    answer = house.act("aud_1", payment, "evidence-pack", body)
+    answer = harness.act("aud_1", payment, "evidence-pack", body)
     assert answer.status_code == 200, answer.text
 
     def noted() -> Any:
-        items = audit(house, paymentIntentId=payment, operatorId="aud_1")
+        items = audit(harness, paymentIntentId=payment, operatorId="aud_1")
         return next((i for i in items if "ASIC-2026-17" in str(i)), None)
 
-    item = house.soon(noted, what="the export in the audit log")
+    item = harness.soon(noted, what="the export in the audit log")
     assert "JSON" in str(item)
 
 
-def test_whatever_was_acknowledged_is_on_the_log_and_the_api_equals_the_fold(house: House) -> None:
+def test_whatever_was_acknowledged_is_on_the_log_and_the_api_equals_the_fold(
+    harness: Harness,
+) -> None:
     """I7, I9, AUD-01: every payment of the API as the lifecycle topic has it; every command of the
     log in the audit with its outcome; an answer that was given is the outcome that was recorded."""
-    payment = house.create(SILENT)
-    house.until(payment, state="SENT")
-    house.approved("ops_1", payment, "CANCEL")
-    told = [house.done("ops_1", payment, "cancel", {"reason": REASON}) for _ in range(2)]
+    payment = harness.create(SILENT)
+    harness.until(payment, state="SENT")
+    harness.approved("ops_1", payment, "CANCEL")
+    told = [harness.done("ops_1", payment, "cancel", {"reason": REASON}) for _ in range(2)]
     acknowledged = [
         Acknowledged(payment, each["commandId"], each["result"], each["toSequence"])
         for each in told
     ]
-    calm(house)
-    with Api(house.url, house.token("aud_1")) as api:
-        account = ApiAccount(house.cluster, api, house.stage.tend)
+    calm(harness)
+    with Api(harness.url, harness.token("aud_1")) as api:
+        account = ApiAccount(harness.cluster, api, harness.stage.tend)
         assert account.problems(acknowledged) == []
         assert len(account.lifecycle) > 0
         assert len(account.commands) > 0
@@ -123,10 +127,10 @@ def test_whatever_was_acknowledged_is_on_the_log_and_the_api_equals_the_fold(hou
         assert account.problems(lies) != []
 
 
-def calm(house: House) -> None:
+def calm(harness: Harness) -> None:
     """The rail speaks of every payment that waits for it, so that nobody enquires any more."""
     for state in ("SENT", "ACKNOWLEDGED"):
-        for item in house.get("/api/payments", state=state, limit=200)["items"]:
-            house.rail_now(item["paymentIntentId"], SETTLE, attempt=int(item["attemptId"][-3:]))
-    for item in house.get("/api/payments", moneyOutcome="UNCERTAIN", limit=200)["items"]:
-        house.rail_now(item["paymentIntentId"], rejects("AB05"))
+        for item in harness.get("/api/payments", state=state, limit=200)["items"]:
+            harness.rail_now(item["paymentIntentId"], SETTLE, attempt=int(item["attemptId"][-3:]))
+    for item in harness.get("/api/payments", moneyOutcome="UNCERTAIN", limit=200)["items"]:
+        harness.rail_now(item["paymentIntentId"], rejects("AB05"))

@@ -10,7 +10,7 @@ import pytest
 
 from api.auth.access import ACCESS, ROLES
 from core.values import payment_intent_id
-from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, House
+from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, Harness
 
 pytestmark = pytest.mark.broker
 
@@ -34,30 +34,30 @@ CODES = {400: "VALIDATION_FAILED", 403: "POLICY_REJECTED", 404: "PAYMENT_NOT_FOU
     ],
 )
 def test_a_wrong_body_names_the_field_and_publishes_nothing(
-    house: House, path: str, who: str, body: Any, field: str
+    harness: Harness, path: str, who: str, body: Any, field: str
 ) -> None:
     """API-13, API-10, ERR-01: VALIDATION_FAILED, and no command on the log."""
-    payment = house.create(SILENT)
-    before = house.get(f"/api/payments/{payment}/outcomes")["items"]
-    answer = house.act(who, payment, path, body)
+    payment = harness.create(SILENT)
+    before = harness.get(f"/api/payments/{payment}/outcomes")["items"]
+    answer = harness.act(who, payment, path, body)
     said = answer.json()
     assert (answer.status_code, said["code"]) == (400, "VALIDATION_FAILED"), answer.text
     assert field in said["sentence"]
     assert answer.headers["content-type"] == "application/problem+json"
-    assert house.get(f"/api/payments/{payment}/outcomes")["items"] == before
+    assert harness.get(f"/api/payments/{payment}/outcomes")["items"] == before
 
 
-def test_every_refusal_has_code_rule_and_sentence(house: House) -> None:
+def test_every_refusal_has_code_rule_and_sentence(harness: Harness) -> None:
     """ERR-01, API-08: the four codes with their statuses, and a rule with words."""
-    key = house.key()
-    payment = house.create([ACCEPT, SETTLE], key=key)
-    house.until(payment, state="SETTLED")
+    key = harness.key()
+    payment = harness.create([ACCEPT, SETTLE], key=key)
+    harness.until(payment, state="SETTLED")
     cancel = {"reason": "r"}
     answers = [
-        (400, house.act("ops_1", payment, "cancel", {})),
-        (403, house.act("ops_1", payment, "cancel", cancel)),
-        (404, house.act("ops_1", NOBODYS, "cancel", cancel)),
-        (409, house.submit(key, amount=1)),
+        (400, harness.act("ops_1", payment, "cancel", {})),
+        (403, harness.act("ops_1", payment, "cancel", cancel)),
+        (404, harness.act("ops_1", NOBODYS, "cancel", cancel)),
+        (409, harness.submit(key, amount=1)),
     ]
     for status, answer in answers:
         said = answer.json()
@@ -79,33 +79,33 @@ def test_every_refusal_has_code_rule_and_sentence(house: House) -> None:
     ],
 )
 def test_an_impossible_payment_breaks_a_named_invariant(
-    house: House, fields: dict[str, Any], rule: str
+    harness: Harness, fields: dict[str, Any], rule: str
 ) -> None:
     """SM-13, SM-14, ERR-02: 409 INVARIANT_VIOLATION, and no payment."""
-    key = house.key()
-    answer = house.submit(key, **fields)
+    key = harness.key()
+    answer = harness.submit(key, **fields)
     said = answer.json()
     assert (answer.status_code, said["code"], said["rule"]) == (409, "INVARIANT_VIOLATION", rule)
-    found = house.ask("view_1", "GET", f"/api/payments/{payment_intent_id('api-client', key)}")
+    found = harness.ask("view_1", "GET", f"/api/payments/{payment_intent_id('api-client', key)}")
     assert found.status_code == 404
 
 
-def test_a_fraction_of_a_cent_is_no_amount(house: House) -> None:
+def test_a_fraction_of_a_cent_is_no_amount(harness: Harness) -> None:
     """API-13: no float touches an amount."""
-    assert house.submit(house.key(), amount=12.5).status_code == 400
-    assert house.submit(house.key(), amount="1250").status_code == 400
+    assert harness.submit(harness.key(), amount=12.5).status_code == 400
+    assert harness.submit(harness.key(), amount="1250").status_code == 400
 
 
-def test_the_same_key_with_the_same_content_is_the_first_result(house: House) -> None:
+def test_the_same_key_with_the_same_content_is_the_first_result(harness: Harness) -> None:
     """IDM-02: duplicate, no new event."""
-    key = house.key()
-    payment = house.create([ACCEPT, SETTLE], key=key)
-    house.until(payment, state="SETTLED", funds="CAPTURED")
-    events = house.events(payment)
-    again = house.submit(key)
+    key = harness.key()
+    payment = harness.create([ACCEPT, SETTLE], key=key)
+    harness.until(payment, state="SETTLED", funds="CAPTURED")
+    events = harness.events(payment)
+    again = harness.submit(key)
     assert again.status_code == 200
     assert (again.json()["duplicate"], again.json()["paymentIntentId"]) == (True, payment)
-    assert house.events(payment) == events
+    assert harness.events(payment) == events
 
 
 @pytest.mark.parametrize(
@@ -118,48 +118,48 @@ def test_the_same_key_with_the_same_content_is_the_first_result(house: House) ->
     ],
 )
 def test_the_same_key_with_other_content_is_refused(
-    house: House, fields: dict[str, Any], first: str
+    harness: Harness, fields: dict[str, Any], first: str
 ) -> None:
     """IDM-03: IDEMPOTENCY_KEY_REUSED naming the first differing field."""
-    key = house.key()
-    house.create(SILENT, key=key)
-    answer = house.submit(key, **fields)
+    key = harness.key()
+    harness.create(SILENT, key=key)
+    answer = harness.submit(key, **fields)
     said = answer.json()
     assert (answer.status_code, said["rule"]) == (409, "IDEMPOTENCY_KEY_REUSED")
     assert first in said["firstDifference"]
 
 
-def test_one_key_at_once_makes_one_payment(house: House) -> None:
+def test_one_key_at_once_makes_one_payment(harness: Harness) -> None:
     """IDM-01, IDM-04: twenty creations of one key: one accepted, one hold, one submission."""
-    key = house.key()
+    key = harness.key()
     payment = payment_intent_id("api-client", key)
-    house.script(payment, [ACCEPT, SETTLE])
+    harness.script(payment, [ACCEPT, SETTLE])
     with ThreadPoolExecutor(20) as shops:
-        answers = list(shops.map(lambda _: house.submit(key), range(20)))
+        answers = list(shops.map(lambda _: harness.submit(key), range(20)))
     assert Counter(a.status_code for a in answers) == {200: 20}
     results = Counter(a.json()["result"] for a in answers)
     assert results["ACCEPTED"] <= 1
     assert set(results) <= {"ACCEPTED", "DUPLICATE"}
-    house.until(payment, state="SETTLED", funds="CAPTURED")
-    types = house.types(payment)
+    harness.until(payment, state="SETTLED", funds="CAPTURED")
+    types = harness.types(payment)
     assert [
         types.count(name) for name in ("PaymentIntentCreated", "FundsHeld", "FundsCaptured")
     ] == [*(1, 1, 1)]
-    entry = house.rail_entry(payment)
+    entry = harness.rail_entry(payment)
     assert entry is not None
     assert entry["submitted"] == 1
 
 
-def test_a_creation_needs_a_key(house: House) -> None:
+def test_a_creation_needs_a_key(harness: Harness) -> None:
     """API-13: without the header nothing is created."""
-    answer = house.ask(house.submitter(), "POST", "/api/payments", {"amount": 1})
+    answer = harness.ask(harness.submitter(), "POST", "/api/payments", {"amount": 1})
     assert (answer.status_code, answer.json()["code"]) == (400, "VALIDATION_FAILED")
 
 
-def test_without_sign_in_nothing_is_answered(house: House) -> None:
+def test_without_sign_in_nothing_is_answered(harness: Harness) -> None:
     """SEC-01: 401 on every route under /api."""
     for method, path in ACCESS:
-        answer = house.http.request(method, house.url + filled(path))
+        answer = harness.http.request(method, harness.url + filled(path))
         assert answer.status_code == 401, (method, path, answer.text)
 
 
@@ -180,41 +180,41 @@ def filled(path: str) -> str:
     return path
 
 
-def test_a_wrong_role_is_refused_naming_the_one_needed(house: House) -> None:
+def test_a_wrong_role_is_refused_naming_the_one_needed(harness: Harness) -> None:
     """SEC-02, ERR-03: every route with every role that may not: MISSING_ROLE."""
     for (method, path), allowed in ACCESS.items():
         for role in sorted(ROLES - allowed):
-            token = house.token(f"walker-{role}", role)
-            answer = house.ask(token, method, filled(path))
+            token = harness.token(f"walker-{role}", role)
+            answer = harness.ask(token, method, filled(path))
             assert answer.status_code == 403, (method, path, role, answer.text)
             said = answer.json()
             assert said["rule"] == "MISSING_ROLE"
             assert all(name in said["sentence"] for name in allowed)
 
 
-def test_a_right_role_is_never_refused_for_its_role(house: House) -> None:
+def test_a_right_role_is_never_refused_for_its_role(harness: Harness) -> None:
     """SEC-02: the same walk with the roles that may."""
     for (method, path), allowed in ACCESS.items():
         if path == "/api/stream" or (method, path) == ("POST", "/api/control/stop"):
-            continue  # one does not end, the other would stop the house; each has its own test
+            continue  # one does not end, the other would stop the harness; each has its own test
         for role in sorted(allowed):
-            token = house.token(f"walker-{role}", role, client="demo-client")
-            answer = house.ask(token, method, filled(path))
+            token = harness.token(f"walker-{role}", role, client="demo-client")
+            answer = harness.ask(token, method, filled(path))
             rule = answer.json().get("rule") if "json" in answer.headers["content-type"] else ""
             assert answer.status_code != 401, (method, path, role, answer.text)
             assert rule != "MISSING_ROLE", (method, path, role)
 
 
-def test_the_operator_is_who_signed_in(house: House) -> None:
+def test_the_operator_is_who_signed_in(harness: Harness) -> None:
     """AUD-04, OP-16: another operatorId in a body is POLICY_REJECTED and on record."""
-    payment = house.create(SILENT)
+    payment = harness.create(SILENT)
     body = {"reason": "r", "operatorId": "somebody_else"}
-    answer = house.act("ops_1", payment, "cancel", body)
+    answer = harness.act("ops_1", payment, "cancel", body)
     assert (answer.status_code, answer.json()["code"]) == (403, "POLICY_REJECTED")
 
     def noted() -> Any:
-        items = house.get("/api/audit", "aud_1", paymentIntentId=payment)["items"]
+        items = harness.get("/api/audit", "aud_1", paymentIntentId=payment)["items"]
         return next((i for i in items if i["rule"] == answer.json()["rule"]), None)
 
-    item = house.soon(noted, what="the refusal in the audit log")
+    item = harness.soon(noted, what="the refusal in the audit log")
     assert item["operatorId"] == "ops_1"

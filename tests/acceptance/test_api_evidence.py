@@ -14,68 +14,72 @@ from typing import Any
 import pytest
 
 from evidence import verify_evidence as verifier
-from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, House
+from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, Harness
 
 pytestmark = pytest.mark.broker
 
 SIGNED_SECONDS = 40.0  # a checkpoint is signed every ten
 
 
-def verify(house: House, payment: str, who: str = "aud_1", content: bytes = b"") -> dict[str, Any]:
+def verify(
+    harness: Harness, payment: str, who: str = "aud_1", content: bytes = b""
+) -> dict[str, Any]:
     """The answer of the online verification."""
-    headers = {"Authorization": f"Bearer {house.token(who)}", "Content-Type": "application/json"}
-    path = f"{house.url}/api/payments/{payment}/evidence-pack/verify"
-    answer = house.http.post(path, content=content, headers=headers)
+    headers = {"Authorization": f"Bearer {harness.token(who)}", "Content-Type": "application/json"}
+    path = f"{harness.url}/api/payments/{payment}/evidence-pack/verify"
+    answer = harness.http.post(path, content=content, headers=headers)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
 
-def signed(house: House, payment: str) -> dict[str, Any]:
+def signed(harness: Harness, payment: str) -> dict[str, Any]:
     """Wait until a checkpoint covers every event of the payment."""
 
     def covered() -> dict[str, Any] | None:
-        found = verify(house, payment)
+        found = verify(harness, payment)
         assert found["verified"], found
         return found if found["signedThrough"] == found["events"] else None
 
-    return dict(house.soon(covered, SIGNED_SECONDS, "a checkpoint over the payment"))
+    return dict(harness.soon(covered, SIGNED_SECONDS, "a checkpoint over the payment"))
 
 
-def download(house: House, payment: str, **query: Any) -> bytes:
+def download(harness: Harness, payment: str, **query: Any) -> bytes:
     path = f"/api/payments/{payment}/evidence-pack/download"
-    answer = house.ask("aud_1", "GET", path, **query)
+    answer = harness.ask("aud_1", "GET", path, **query)
     assert answer.status_code == 200, answer.text
     return answer.content
 
 
-def keyring(house: House, folder: Path) -> Path:
+def keyring(harness: Harness, folder: Path) -> Path:
     """The keys that the API lists, in a file."""
     file = folder / "keyring.json"
-    file.write_bytes(house.ask("view_1", "GET", "/api/keys").content)
+    file.write_bytes(harness.ask("view_1", "GET", "/api/keys").content)
     return file
 
 
 @pytest.fixture(scope="module")
-def settled(house: House) -> str:
+def settled(harness: Harness) -> str:
     """A settled payment, an operator's action on it that was refused, all of it signed."""
-    payment = house.create([ACCEPT, SETTLE])
-    house.until(payment, state="SETTLED")
-    house.soon(lambda: "CustomerNotified" in house.types(payment) or
-               "FundsCaptured" in house.types(payment), what="the capture")  # fmt: skip
+    payment = harness.create([ACCEPT, SETTLE])
+    harness.until(payment, state="SETTLED")
+    harness.soon(lambda: "CustomerNotified" in harness.types(payment) or
+               "FundsCaptured" in harness.types(payment), what="the capture")  # fmt: skip
     body = {"attemptId": "att_002", "reason": "please"}
-    assert house.act("ops_1", payment, "retry", body).status_code == 403
-    signed(house, payment)
+    assert harness.act("ops_1", payment, "retry", body).status_code == 403
+    signed(harness, payment)
     return payment
 
 
-def test_the_runbook_s_three_calls_give_a_pack_that_verifies(house: House, settled: str) -> None:
+def test_the_runbook_s_three_calls_give_a_pack_that_verifies(
+    harness: Harness, settled: str
+) -> None:
     """API-10, API-11, API-12, EP-06, OP-12, OP-13."""
     body = {"format": "JSON", "includeReplayProof": True}
-    made = house.done("aud_1", settled, "evidence-pack", body)
-    content = download(house, settled, asOf=made["asOf"])
+    made = harness.done("aud_1", settled, "evidence-pack", body)
+    content = download(harness, settled, asOf=made["asOf"])
     assert hashlib.sha256(content).hexdigest() == made["hash"]
     for given in (b"", content):
-        found = verify(house, settled, content=given)
+        found = verify(harness, settled, content=given)
         assert (found["verified"], found["hash"], found["problem"]) == (True, made["hash"], None)
         assert found["log"]["complete"] is True
     pack = json.loads(content)
@@ -85,13 +89,13 @@ def test_the_runbook_s_three_calls_give_a_pack_that_verifies(house: House, settl
 
 
 def test_the_verifier_s_own_file_verifies_it_elsewhere(
-    house: House, settled: str, tmp_path: Path
+    harness: Harness, settled: str, tmp_path: Path
 ) -> None:
     """EP-06, EP-07: one file, the pack, the keys, and nothing else."""
     (tmp_path / "verify_evidence.py").write_bytes(Path(verifier.__file__).read_bytes())
-    content = download(house, settled)
+    content = download(harness, settled)
     (tmp_path / "pack.json").write_bytes(content)
-    keyring(house, tmp_path)
+    keyring(harness, tmp_path)
     command = [sys.executable, "-I", "verify_evidence.py", "pack.json", "keyring.json"]
     answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (answer.returncode, answer.stdout.splitlines()[-1]) == (0, "VERIFIED"), answer
@@ -99,24 +103,24 @@ def test_the_verifier_s_own_file_verifies_it_elsewhere(
     (tmp_path / "pack.json").write_bytes(altered)
     answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (answer.returncode, "NOT VERIFIED" in answer.stdout) == (1, True)
-    assert verify(house, settled, content=altered)["verified"] is False
+    assert verify(harness, settled, content=altered)["verified"] is False
 
 
-def test_a_payment_in_flight_has_a_pack_that_says_so(house: House) -> None:
+def test_a_payment_in_flight_has_a_pack_that_says_so(harness: Harness) -> None:
     """EP-01, EP-08."""
-    payment = house.create(SILENT)
-    house.until(payment, state="SENT")
-    pack = json.loads(download(house, payment))
+    payment = harness.create(SILENT)
+    harness.until(payment, state="SENT")
+    pack = json.loads(download(harness, payment))
     assert pack["statement"]["inFlight"] is True
-    assert verify(house, payment)["verified"] is True
+    assert verify(harness, payment)["verified"] is True
 
 
-def test_packs_of_a_list_come_verified_in_one_file(house: House, settled: str) -> None:
+def test_packs_of_a_list_come_verified_in_one_file(harness: Harness, settled: str) -> None:
     """EP-09."""
-    fresh = house.create(SILENT)  # not signed yet: proven against the log
-    house.until(fresh, state="SENT")
+    fresh = harness.create(SILENT)  # not signed yet: proven against the log
+    harness.until(fresh, state="SENT")
     body = {"paymentIntentIds": [settled, fresh], "format": "PDF", "reference": "INQ-1"}
-    answer = house.ask("aud_1", "POST", "/api/evidence-packs", body)
+    answer = harness.ask("aud_1", "POST", "/api/evidence-packs", body)
     assert answer.status_code == 200, answer.text
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         index = json.loads(archive.read("index.json"))
@@ -124,37 +128,37 @@ def test_packs_of_a_list_come_verified_in_one_file(house: House, settled: str) -
         assert archive.read(f"evidence_pack_{settled}.pdf").startswith(b"%PDF")
 
 
-def test_exports_are_in_the_audit_log_with_the_inquiry(house: House, settled: str) -> None:
+def test_exports_are_in_the_audit_log_with_the_inquiry(harness: Harness, settled: str) -> None:
     """EP-10, AUD-01."""
     body = {"format": "PDF", "includeReplayProof": True, "reference": "INQ-2", "reason": "asked"}
-    made = house.done("aud_1", settled, "evidence-pack", body)
+    made = harness.done("aud_1", settled, "evidence-pack", body)
 
     def noted() -> Any:
-        found = house.get("/api/audit", "aud_1", paymentIntentId=settled, action="EVIDENCE_PACK")
+        found = harness.get("/api/audit", "aud_1", paymentIntentId=settled, action="EVIDENCE_PACK")
         return next((i for i in found["items"] if "INQ-2" in json.dumps(i)), None)
 
-    item = house.soon(noted, what="the export in the audit log")
+    item = harness.soon(noted, what="the export in the audit log")
     assert (item["operatorId"], item["reason"]) == ("aud_1", "asked")
     assert made["hash"] in json.dumps(item)  # an export before it may have the same
 
 
 def test_the_command_line_makes_and_verifies_packs(
-    house: House, settled: str, tmp_path: Path
+    harness: Harness, settled: str, tmp_path: Path
 ) -> None:
     """Issue 4: everything the API does, from the terminal."""
     file = tmp_path / "pack.json"
     who = ("--as", "aud_1")
-    house.npp("evidence", "pack", settled, "--out", str(file), *who)
+    harness.npp("evidence", "pack", settled, "--out", str(file), *who)
     keys = tmp_path / "keys.json"
-    house.npp("evidence", "keys", "--out", str(keys), *who)
-    assert "VERIFIED" in house.npp("evidence", "verify", str(file), "--key", str(keys)).stdout
-    assert "VERIFIED" in house.npp("evidence", "verify", str(file), *who).stdout
-    assert "against the log" in house.npp("evidence", "verify", settled, *who).stdout
-    online = house.npp("evidence", "verify", str(file), "--online", *who, "--json")
+    harness.npp("evidence", "keys", "--out", str(keys), *who)
+    assert "VERIFIED" in harness.npp("evidence", "verify", str(file), "--key", str(keys)).stdout
+    assert "VERIFIED" in harness.npp("evidence", "verify", str(file), *who).stdout
+    assert "against the log" in harness.npp("evidence", "verify", settled, *who).stdout
+    online = harness.npp("evidence", "verify", str(file), "--online", *who, "--json")
     assert json.loads(online.stdout)["pack"]["verified"] is True
     file.write_bytes(file.read_bytes().replace(b'"state":"SETTLED"', b'"state":"FAILED"'))
-    broken = house.npp("evidence", "verify", str(file), "--key", str(keys), check=False)
+    broken = harness.npp("evidence", "verify", str(file), "--key", str(keys), check=False)
     assert (broken.returncode, "state" in broken.stdout) == (1, True)
     pdf = tmp_path / "pack.pdf"
-    house.npp("evidence", "pack", settled, "--format", "pdf", "--out", str(pdf), *who)
+    harness.npp("evidence", "pack", settled, "--format", "pdf", "--out", str(pdf), *who)
     assert pdf.read_bytes().startswith(b"%PDF")

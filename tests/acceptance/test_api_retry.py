@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.values import external_ref
-from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, House, rejects
+from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, Harness, rejects
 
 pytestmark = pytest.mark.broker
 
@@ -16,30 +16,30 @@ LIFECYCLE = {
 }
 
 
-def failed(house: House, code: str = "AB05") -> str:
+def failed(harness: Harness, code: str = "AB05") -> str:
     """A payment that the rail has rejected."""
-    payment = house.create([rejects(code)])
-    house.until(payment, state="FAILED", funds="RELEASED")
+    payment = harness.create([rejects(code)])
+    harness.until(payment, state="FAILED", funds="RELEASED")
     return payment
 
 
-def test_retry_makes_the_next_attempt_and_settles(house: House) -> None:
+def test_retry_makes_the_next_attempt_and_settles(harness: Harness) -> None:
     """RT-01, RT-03, RT-07, RT-08, API-05: events in the runbook's order; funds held anew; a
     reference of its own."""
-    payment = failed(house)
-    house.script(external_ref(payment, 2), [ACCEPT, SETTLE])
-    house.approved("ops_1", payment, "RETRY")
-    before = house.payment(payment)["sequence"]
+    payment = failed(harness)
+    harness.script(external_ref(payment, 2), [ACCEPT, SETTLE])
+    harness.approved("ops_1", payment, "RETRY")
+    before = harness.payment(payment)["sequence"]
 
-    done = house.done("ops_1", payment, "retry", RETRY)
+    done = harness.done("ops_1", payment, "retry", RETRY)
 
     assert (done["result"], done["duplicate"], done["state"]) == ("ACCEPTED", False, "AUTHORISED")
     assert done["events"][0]["type"] == "PaymentAttemptCreated"
     assert done["events"][0]["attemptId"] == "att_002"
-    assert house.payment(payment)["sequence"] >= done["toSequence"]  # the next GET shows it
-    shown = house.until(payment, state="SETTLED", attemptId="att_002")
+    assert harness.payment(payment)["sequence"] >= done["toSequence"]  # the next GET shows it
+    shown = harness.until(payment, state="SETTLED", attemptId="att_002")
     assert shown["moneyOutcome"] == "PAID"
-    later = [e for e in house.events(payment) if e["sequence"] > before]
+    later = [e for e in harness.events(payment) if e["sequence"] > before]
     lifecycle = [e["type"] for e in later if e["type"] in LIFECYCLE]
     assert lifecycle == [
         *("PaymentAttemptCreated", "PaymentSentToRail", "PaymentAcknowledged", "PaymentSettled")
@@ -48,41 +48,41 @@ def test_retry_makes_the_next_attempt_and_settles(house: House) -> None:
     assert types.index("FundsHeld") < types.index("PaymentSentToRail")
     assert types.index("PolicyChecked") < types.index("PaymentSentToRail")
     references = [
-        e["externalRef"] for e in house.events(payment) if e["type"] == "PaymentSentToRail"
+        e["externalRef"] for e in harness.events(payment) if e["type"] == "PaymentSentToRail"
     ]
     assert references == [external_ref(payment, 1), external_ref(payment, 2)]
 
 
-def test_the_same_retry_again_gives_the_first_answer(house: House) -> None:
+def test_the_same_retry_again_gives_the_first_answer(harness: Harness) -> None:
     """RT-04, IDM-07: duplicate with the first result, no new event, no second instruction."""
-    payment = failed(house)
-    house.script(external_ref(payment, 2), [ACCEPT, SETTLE])
-    house.approved("ops_1", payment, "RETRY")
-    first = house.done("ops_1", payment, "retry", RETRY)
-    house.until(payment, state="SETTLED", funds="CAPTURED")
-    events = house.events(payment)
+    payment = failed(harness)
+    harness.script(external_ref(payment, 2), [ACCEPT, SETTLE])
+    harness.approved("ops_1", payment, "RETRY")
+    first = harness.done("ops_1", payment, "retry", RETRY)
+    harness.until(payment, state="SETTLED", funds="CAPTURED")
+    events = harness.events(payment)
 
-    again = house.done("ops_1", payment, "retry", RETRY | {"reason": "asked again"})
+    again = harness.done("ops_1", payment, "retry", RETRY | {"reason": "asked again"})
 
     assert (again["result"], again["duplicate"]) == ("DUPLICATE", True)
     named = ("fromSequence", "toSequence")
     assert [again[n] for n in named] == [first[n] for n in named]
     assert [e["hash"] for e in again["events"]] == [e["hash"] for e in first["events"]]
-    assert house.events(payment) == events
-    entry = house.rail_entry(payment, 2)
+    assert harness.events(payment) == events
+    entry = harness.rail_entry(payment, 2)
     assert entry is not None
     assert entry["submitted"] == 1
 
 
-def test_an_attempt_that_fails_again_is_kept_beside_the_old_one(house: House) -> None:
+def test_an_attempt_that_fails_again_is_kept_beside_the_old_one(harness: Harness) -> None:
     """RT-05, RT-09: FAILED again, a PaymentFailed for each attempt, both visible one by one."""
-    payment = failed(house)
-    house.script(external_ref(payment, 2), [rejects("AB08")])
-    house.approved("ops_1", payment, "RETRY")
-    house.done("ops_1", payment, "retry", RETRY)
-    shown = house.until(payment, state="FAILED", attemptId="att_002", reason="RAIL")
+    payment = failed(harness)
+    harness.script(external_ref(payment, 2), [rejects("AB08")])
+    harness.approved("ops_1", payment, "RETRY")
+    harness.done("ops_1", payment, "retry", RETRY)
+    shown = harness.until(payment, state="FAILED", attemptId="att_002", reason="RAIL")
 
-    failures = [e for e in house.events(payment) if e["type"] == "PaymentFailed"]
+    failures = [e for e in harness.events(payment) if e["type"] == "PaymentFailed"]
     assert [(e["attemptId"], e["reason"]) for e in failures] == [
         ("att_001", "TIMEOUT"),
         ("att_002", "RAIL"),
@@ -94,24 +94,24 @@ def test_an_attempt_that_fails_again_is_kept_beside_the_old_one(house: House) ->
 
 
 @pytest.mark.parametrize("code", ["AM04", "AC04", "FRAD"])
-def test_an_unsafe_failure_is_never_retried(house: House, code: str) -> None:
+def test_an_unsafe_failure_is_never_retried(harness: Harness, code: str) -> None:
     """RT-02, ERR-02: INVARIANT_VIOLATION, rule RETRY_UNSAFE, also with an approval."""
-    payment = failed(house, code)
-    house.approved("ops_1", payment, "RETRY")
-    answer = house.act("ops_1", payment, "retry", RETRY)
+    payment = failed(harness, code)
+    harness.approved("ops_1", payment, "RETRY")
+    answer = harness.act("ops_1", payment, "retry", RETRY)
     assert answer.status_code == 409
     said = answer.json()
     assert (said["code"], said["rule"]) == ("INVARIANT_VIOLATION", "RETRY_UNSAFE")
 
 
-def test_only_a_failed_payment_is_retried(house: House) -> None:
+def test_only_a_failed_payment_is_retried(harness: Harness) -> None:
     """RT-01, ERR-03: POLICY_REJECTED with the state expected and the state found."""
-    settled = house.create([ACCEPT, SETTLE])
-    house.until(settled, state="SETTLED")
-    sent = house.create(SILENT)
-    house.until(sent, state="SENT")
+    settled = harness.create([ACCEPT, SETTLE])
+    harness.until(settled, state="SETTLED")
+    sent = harness.create(SILENT)
+    harness.until(sent, state="SENT")
     for payment, state in ((settled, "SETTLED"), (sent, "SENT")):
-        answer = house.act("ops_1", payment, "retry", RETRY)
+        answer = harness.act("ops_1", payment, "retry", RETRY)
         assert answer.status_code == 403
         said = answer.json()
         assert (said["rule"], said["expected"], said["actual"]) == (
@@ -120,33 +120,33 @@ def test_only_a_failed_payment_is_retried(house: House) -> None:
         )
 
 
-def test_an_uncertain_failure_needs_a_person_who_takes_the_risk(house: House) -> None:
+def test_an_uncertain_failure_needs_a_person_who_takes_the_risk(harness: Harness) -> None:
     """RT-02, MF-05: RETRY_UNCERTAIN without certainty, unless a person approved exactly that."""
-    payment = house.create(SILENT)
-    house.until(payment, state="SENT")
-    house.approved("snr_1", payment, "MARK_FAILED", failureReason="RAIL")
+    payment = harness.create(SILENT)
+    harness.until(payment, state="SENT")
+    harness.approved("snr_1", payment, "MARK_FAILED", failureReason="RAIL")
     body = {"reason": "RAIL", "details": "ticket 88: dropped at the gateway"}
-    house.done("snr_1", payment, "mark-failed", body)
-    assert house.payment(payment)["moneyOutcome"] == "UNCERTAIN"
-    house.approved("ops_1", payment, "RETRY")
-    refused = house.act("ops_1", payment, "retry", RETRY)
+    harness.done("snr_1", payment, "mark-failed", body)
+    assert harness.payment(payment)["moneyOutcome"] == "UNCERTAIN"
+    harness.approved("ops_1", payment, "RETRY")
+    refused = harness.act("ops_1", payment, "retry", RETRY)
     assert refused.status_code == 409
     assert refused.json()["rule"] in ("RETRY_UNCERTAIN", "RETRY_UNSAFE")
     if refused.json()["rule"] == "RETRY_UNCERTAIN":
-        house.script(external_ref(payment, 2), SILENT)
-        house.approved("ops_1", payment, "RETRY_UNCERTAIN")
-        assert house.done("ops_1", payment, "retry", RETRY)["result"] == "ACCEPTED"
+        harness.script(external_ref(payment, 2), SILENT)
+        harness.approved("ops_1", payment, "RETRY_UNCERTAIN")
+        assert harness.done("ops_1", payment, "retry", RETRY)["result"] == "ACCEPTED"
 
 
-def test_a_late_failure_says_so_and_may_be_retried(house: House) -> None:
+def test_a_late_failure_says_so_and_may_be_retried(harness: Harness) -> None:
     """LF-01, LF-02, LF-03, API-04: acknowledged is not settled; the failure after it is flagged,
     funds come back, the ordinary retry goes on."""
-    payment = house.create([ACCEPT, rejects("AB08", 400)])
-    shown = house.until(payment, state="ACKNOWLEDGED")
+    payment = harness.create([ACCEPT, rejects("AB08", 400)])
+    shown = harness.until(payment, state="ACKNOWLEDGED")
     assert shown["moneyOutcome"] == "OPEN"
     assert shown["fundsHeld"]
-    house.until(payment, state="FAILED", reason="RAIL", funds="RELEASED")
-    events = {e["type"]: e for e in house.events(payment)}
+    harness.until(payment, state="FAILED", reason="RAIL", funds="RELEASED")
+    events = {e["type"]: e for e in harness.events(payment)}
     last = events["PaymentFailed"]
     assert (last["fromState"], last["toState"], last["reason"]) == (
         "ACKNOWLEDGED",
@@ -156,7 +156,7 @@ def test_a_late_failure_says_so_and_may_be_retried(house: House) -> None:
     assert last["data"]["lateFailure"] is True
     assert events["PaymentAcknowledged"]["sequence"] < last["sequence"]
     assert "FundsCaptured" not in events
-    house.script(external_ref(payment, 2), [ACCEPT, SETTLE])
-    house.approved("ops_1", payment, "RETRY")
-    house.done("ops_1", payment, "retry", RETRY)
-    house.until(payment, state="SETTLED", attemptId="att_002")
+    harness.script(external_ref(payment, 2), [ACCEPT, SETTLE])
+    harness.approved("ops_1", payment, "RETRY")
+    harness.done("ops_1", payment, "retry", RETRY)
+    harness.until(payment, state="SETTLED", attemptId="att_002")

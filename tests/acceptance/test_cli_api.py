@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from app.cli.npp import run_cli
-from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, House
+from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, Harness
 
 pytestmark = pytest.mark.broker
 
@@ -26,8 +26,8 @@ class Said(NamedTuple):
 class Npp:
     """`npp` as in the demo's folder, inside this process."""
 
-    def __init__(self, house: House, capture: pytest.CaptureFixture[str]) -> None:
-        self._house = house
+    def __init__(self, harness: Harness, capture: pytest.CaptureFixture[str]) -> None:
+        self._harness = harness
         self._capture = capture
 
     def __call__(self, *words: str) -> Said:
@@ -40,22 +40,26 @@ class Npp:
         said = self(*words, "--json")
         assert said.code == 0, said
         found = json.loads(said.out)
-        return self._house.projected("ops_1", found) if "projected" in found else found
+        return self._harness.projected("ops_1", found) if "projected" in found else found
 
 
 @pytest.fixture
-def npp(house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Npp:
-    """Nothing of our own environment is left; the house's npp.env is found by its folder."""
+def npp(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Npp:
+    """Nothing of our own environment is left; the harness's npp.env is found by its folder."""
     for name in [name for name in os.environ if name.startswith("NPP_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("NPP_DATA_DIR", str(house.stage.data))
-    return Npp(house, capsys)
+    monkeypatch.setenv("NPP_DATA_DIR", str(harness.stage.data))
+    return Npp(harness, capsys)
 
 
-def test_a_payment_is_cancelled_from_the_terminal_by_two_persons(house: House, npp: Npp) -> None:
+def test_a_payment_is_cancelled_from_the_terminal_by_two_persons(
+    harness: Harness, npp: Npp
+) -> None:
     """Request, approve, cancel with --as; the outcome in JSON; refused actions exit 1."""
-    payment = house.create(SILENT)
-    house.until(payment, state="SENT")
+    payment = harness.create(SILENT)
+    harness.until(payment, state="SENT")
     words = ("--as", "ann", "--reason", "customer called", "--json")
     refused = npp("payment", "cancel", payment, *words)
     assert refused.code == 1
@@ -63,7 +67,7 @@ def test_a_payment_is_cancelled_from_the_terminal_by_two_persons(house: House, n
 
     asked = npp.json("approval", "request", payment, "--action", "CANCEL", *words[:-1])
     assert (asked["result"], asked["approvalId"]) == ("ACCEPTED", "apr_001")
-    house.soon(lambda: house.status(payment, "apr_001") == "REFERRED")
+    harness.soon(lambda: harness.status(payment, "apr_001") == "REFERRED")
     alone = npp("approve", payment, "apr_001", "--as", "Ann", "--reason", "r")
     assert alone.code == 1
     assert "SELF_APPROVAL" in alone.err
@@ -76,11 +80,11 @@ def test_a_payment_is_cancelled_from_the_terminal_by_two_persons(house: House, n
 
 
 def test_everything_that_is_listed_over_http_is_listed_in_the_terminal(
-    house: House, npp: Npp
+    harness: Harness, npp: Npp
 ) -> None:
     """Each with --json, and as a table that names what it shows."""
-    payment = house.create([ACCEPT, SETTLE])
-    house.until(payment, state="SETTLED")
+    payment = harness.create([ACCEPT, SETTLE])
+    harness.until(payment, state="SETTLED")
     for words in (
         ("payment", "list", "--state", "SETTLED"),
         ("payment", "events", payment),
@@ -103,26 +107,26 @@ def test_everything_that_is_listed_over_http_is_listed_in_the_terminal(
     assert "PaymentSettled" in watched
 
 
-def test_the_exit_code_says_what_happened(house: House, npp: Npp) -> None:
+def test_the_exit_code_says_what_happened(harness: Harness, npp: Npp) -> None:
     """4 not found, 2 a wrong body or no sign-in, 3 no API."""
     unknown = "pi_" + "a" * 26
     assert npp("payment", "show", unknown).code == 4
-    payment = house.create(SILENT)
-    house.until(payment, state="SENT")
+    payment = harness.create(SILENT)
+    harness.until(payment, state="SENT")
     wrong = ("mark-failed", payment, "--reason", "CANCELLED", "--details", "d", "--as", "snr")
     assert npp(*wrong).code == 2
     assert npp("payment", "show", "pi_short").code == 2
 
 
-def test_the_curl_line_that_is_printed_does_the_same(house: House, npp: Npp) -> None:
+def test_the_curl_line_that_is_printed_does_the_same(harness: Harness, npp: Npp) -> None:
     """--curl calls nothing, names no token, and gives the same answer when it is pasted."""
-    payment = house.create([ACCEPT, SETTLE])
-    house.until(payment, state="SETTLED", funds="CAPTURED")
+    payment = harness.create([ACCEPT, SETTLE])
+    harness.until(payment, state="SETTLED", funds="CAPTURED")
     words = ("--action", "REVERSE", "--reason", 'it\'s a "test" of $HOME', "--curl")
     line = npp("approval", "request", payment, *words).out
     assert "$NPP_API_TOKEN" in line
-    assert "OperatorActionRequested" not in house.types(payment)
-    token = house.token("snr_1")
+    assert "OperatorActionRequested" not in harness.types(payment)
+    token = harness.token("snr_1")
     assert token not in line
     done = subprocess.run(
         ["bash", "-euc", line],
@@ -133,5 +137,5 @@ def test_the_curl_line_that_is_printed_does_the_same(house: House, npp: Npp) -> 
         timeout=30,
     )
     assert '"ACCEPTED"' in done.stdout, done.stdout
-    approval = house.get("/api/approvals", paymentIntentId=payment)["items"][0]
+    approval = harness.get("/api/approvals", paymentIntentId=payment)["items"][0]
     assert approval["reason"] == 'it\'s a "test" of $HOME'

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from core.values import external_ref, payment_intent_id
-from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, WAIT_SECONDS, House, rejects
+from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, WAIT_SECONDS, Harness, rejects
 from tests.rooms import ROOT
 
 pytestmark = pytest.mark.broker
@@ -79,12 +79,12 @@ def test_the_comparison_itself_can_fail(shown: Any, real: Any, fits: bool) -> No
 class Reader:
     """Somebody who pastes the page line by line."""
 
-    def __init__(self, house: House, folder: Path) -> None:
-        self.house, self.folder = house, folder
-        tokens = {role.upper(): token for role, token in house.stage.tokens().items()}
-        second = house.stage.token("demo-admin-2", "admin")
+    def __init__(self, harness: Harness, folder: Path) -> None:
+        self.harness, self.folder = harness, folder
+        tokens = {role.upper(): token for role, token in harness.stage.tokens().items()}
+        second = harness.stage.token("demo-admin-2", "admin")
         self.silent = ""
-        self.variables = {**tokens, "SECOND_ADMIN": second, "NPP_API_URL": house.url}
+        self.variables = {**tokens, "SECOND_ADMIN": second, "NPP_API_URL": harness.url}
         self.last: Any = None
         self.calls = 0
 
@@ -108,7 +108,7 @@ class Reader:
         """Lines of `npp`, each of which must end well."""
         for line in lines.splitlines():
             _, *words = shlex.split(Template(line).substitute(self.variables))
-            self.house.npp(*words)
+            self.harness.npp(*words)
             self.calls += 1
             if words[0] == "replay":
                 time.sleep(CONTROL_SECONDS)
@@ -120,7 +120,7 @@ class Reader:
             found, text = self.run(command)
             real = json.loads(text)
             if isinstance(real, dict):
-                real = self.house.projected(self.variables["OPERATOR"], real)
+                real = self.harness.projected(self.variables["OPERATOR"], real)
             if found == status and alike(shown, real):
                 self.last = real
                 return
@@ -148,17 +148,17 @@ class Reader:
     def situation(self, name: str) -> None:
         if name == "silent":
             self.variables["payment"] = self.silent
-            self.house.until(self.silent, openConflicts=1, seconds=ENQUIRIES_SECONDS)
+            self.harness.until(self.silent, openConflicts=1, seconds=ENQUIRIES_SECONDS)
             return
-        key = self.house.key()
+        key = self.harness.key()
         payment = payment_intent_id("api-client", key)
         steps = {"failed": [rejects("AB05")], "late": [ACCEPT, rejects("AB08", 300)]}
         steps |= {"contradicted": [rejects("AB08")], "twice": [rejects("AB05")]}
         happy_path = name in ("settled", "key", "refused")
-        self.house.script(external_ref(payment, 2), [ACCEPT, SETTLE])
+        self.harness.script(external_ref(payment, 2), [ACCEPT, SETTLE])
         if name == "refused":
-            self.house.script(f"{external_ref(payment, 1)}C01", [BLOCKED], "deposits")
-        self.house.create([ACCEPT, SETTLE] if happy_path else steps.get(name, SILENT), key=key)
+            self.harness.script(f"{external_ref(payment, 1)}C01", [BLOCKED], "deposits")
+        self.harness.create([ACCEPT, SETTLE] if happy_path else steps.get(name, SILENT), key=key)
         ended = {"state": "FAILED", "funds": "RELEASED"}
         wanted: dict[str, dict[str, Any]] = {
             "settled": {"state": "SETTLED", "funds": "CAPTURED"},
@@ -168,35 +168,35 @@ class Reader:
             "sent": {"state": "SENT"},
             "stuck": {"state": "SENT", "needsAttention": True},
         }
-        self.house.until(payment, **wanted[name])
+        self.harness.until(payment, **wanted[name])
         if name == "twice":
             self.retried(payment)
         if name in ("contradicted", "twice"):
-            self.house.rail_now(payment, SETTLE)
-            self.house.until(payment, openConflicts=1)
+            self.harness.rail_now(payment, SETTLE)
+            self.harness.until(payment, openConflicts=1)
         self.variables |= {"payment": payment, "key": key}
 
     def retried(self, payment: str) -> None:
-        self.house.approved("ops_1", payment, "RETRY")
-        self.house.done("ops_1", payment, "retry", {"attemptId": "att_002", "reason": "rail"})
-        self.house.until(payment, state="SETTLED", funds="CAPTURED")
+        self.harness.approved("ops_1", payment, "RETRY")
+        self.harness.done("ops_1", payment, "retry", {"attemptId": "att_002", "reason": "rail"})
+        self.harness.until(payment, state="SETTLED", funds="CAPTURED")
 
     def marked_failed_for_ever(self) -> str:
         """A payment of which the rail never says what became of it: it is asked for as long as the
         rules say while the page is read.
         """
-        payment = self.house.create(SILENT)
-        self.house.until(payment, state="SENT")
-        self.house.approved("snr_1", payment, "MARK_FAILED", failureReason="RAIL")
+        payment = self.harness.create(SILENT)
+        self.harness.until(payment, state="SENT")
+        self.harness.approved("snr_1", payment, "MARK_FAILED", failureReason="RAIL")
         body = {"reason": "RAIL", "details": "rail ticket 90"}
-        self.house.done("snr_1", payment, "mark-failed", body)
+        self.harness.done("snr_1", payment, "mark-failed", body)
         return payment
 
     def wait(self, what: str) -> None:
         """Resolve refers a request to a person within a moment."""
         payment = self.variables["payment"]
         approval = "apr_001" if what == "referred" else what
-        self.house.soon(lambda: self.house.status(payment, approval) == "REFERRED")
+        self.harness.soon(lambda: self.harness.status(payment, approval) == "REFERRED")
 
     def keep(self, what: str) -> None:
         name, _, field = what.partition("=")
@@ -204,14 +204,14 @@ class Reader:
 
 
 def test_every_line_of_the_page_can_be_pasted_and_answers_as_shown(
-    house: House, tmp_path: Path
+    harness: Harness, tmp_path: Path
 ) -> None:
     """DEP-08: the runbook's procedures with this system's real answers."""
-    reader = Reader(house, tmp_path)
+    reader = Reader(harness, tmp_path)
     try:
         reader.read(PAGE.read_text(encoding="utf-8"))
     finally:
-        resume_all(house)
+        resume_all(harness)
     assert reader.calls >= CALLS_MIN
 
 
@@ -242,10 +242,10 @@ def body_of(line: str) -> dict[str, Any]:
     return dict(json.loads(words[words.index("-d") + 1])) if "-d" in words else {}
 
 
-def resume_all(house: House) -> None:
+def resume_all(harness: Harness) -> None:
     """Whatever happened above, nothing stays stopped."""
-    for stop in house.get("/api/control")["stops"]:
+    for stop in harness.get("/api/control")["stops"]:
         path = f"/api/control/stops/{stop['stopId']}/resume-requests"
-        house.npp("replay", "verify", "--publish")
-        asked = house.ask("adm_1", "POST", path, {"reason": "after the page"}).json()
-        house.ask("adm_2", "POST", f"{path}/{asked['offset']}/confirm")
+        harness.npp("replay", "verify", "--publish")
+        asked = harness.ask("adm_1", "POST", path, {"reason": "after the page"}).json()
+        harness.ask("adm_2", "POST", f"{path}/{asked['offset']}/confirm")

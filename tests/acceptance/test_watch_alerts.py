@@ -18,7 +18,7 @@ from confluent_kafka.admin import (
 from core.values import external_ref
 from processors.verifier.retention import LOOK_EVERY_S
 from schemas import topology
-from tests.acceptance.harness import ACCEPT, SETTLE, House, rejects
+from tests.acceptance.harness import ACCEPT, SETTLE, Harness, rejects
 from tests.rooms import ROOT
 
 pytestmark = pytest.mark.broker
@@ -34,79 +34,81 @@ def alert(name: str) -> dict[str, Any]:
     return next(rule for group in groups for rule in group["rules"] if rule.get("alert") == name)
 
 
-def measured(house: House, program: str, expression: str) -> float:
+def measured(harness: Harness, program: str, expression: str) -> float:
     """What a process shows of the first metric that an alert looks at, over all its labels."""
     found = re.search(r"npp_\w+", expression)
     assert found is not None
-    url = house.stage.programs.ready_url(program).replace("/readyz", "/metrics")
-    lines = house.http.get(url).text.splitlines()
+    url = harness.stage.programs.ready_url(program).replace("/readyz", "/metrics")
+    lines = harness.http.get(url).text.splitlines()
     mine = [line for line in lines if re.split(r"[{ ]", line)[0] == found[0]]
     assert mine, found[0]
     return sum(float(line.rpartition(" ")[2]) for line in mine)
 
 
-def test_a_retry_that_fails_again_raises_an_alert_for_engineering(house: House) -> None:
+def test_a_retry_that_fails_again_raises_an_alert_for_engineering(harness: Harness) -> None:
     """RT-05, RT-06: what the shipped alert looks at goes up at the second attempt's failure, not
     at the first's nor at a retry that settles."""
     rule = alert("RetryFailedAgain")
     assert "engineering@" in rule["annotations"]["contact"]
-    before = measured(house, "payments", rule["expr"])
-    good, bad = house.create([rejects("AB05")]), house.create([rejects("AB05")])
+    before = measured(harness, "payments", rule["expr"])
+    good, bad = harness.create([rejects("AB05")]), harness.create([rejects("AB05")])
     for payment, steps in ((good, [ACCEPT, SETTLE]), (bad, [rejects("AB05")])):
-        house.until(payment, state="FAILED", funds="RELEASED")
-        house.script(external_ref(payment, 2), steps)
-    assert measured(house, "payments", rule["expr"]) == before
+        harness.until(payment, state="FAILED", funds="RELEASED")
+        harness.script(external_ref(payment, 2), steps)
+    assert measured(harness, "payments", rule["expr"]) == before
     for payment in (good, bad):
-        house.approved("ops_1", payment, "RETRY")
-        house.done("ops_1", payment, "retry", {"attemptId": "att_002", "reason": "again"})
-    house.until(good, state="SETTLED")
-    house.until(bad, state="FAILED", attemptId="att_002")
-    house.soon(lambda: measured(house, "payments", rule["expr"]) == before + 1, what="the alert")
-    assert house.types(bad).count("PaymentFailed") == 2
+        harness.approved("ops_1", payment, "RETRY")
+        harness.done("ops_1", payment, "retry", {"attemptId": "att_002", "reason": "again"})
+    harness.until(good, state="SETTLED")
+    harness.until(bad, state="FAILED", attemptId="att_002")
+    harness.soon(
+        lambda: measured(harness, "payments", rule["expr"]) == before + 1, what="the alert"
+    )
+    assert harness.types(bad).count("PaymentFailed") == 2
 
 
 @pytest.mark.parametrize(
     "topic", [topology.EVENTS, topology.AUDIT], ids=["the journal", "the audit log"]
 )
 def test_a_live_setting_that_removes_records_too_early_is_found_and_mended(
-    house: House, topic: str
+    harness: Harness, topic: str
 ) -> None:
     """RET-01: `npp doctor` ends with a failure naming topic and setting; `npp topics apply` puts
     the declared one back."""
-    set_retention(house, topic, WEEK_MS)
+    set_retention(harness, topic, WEEK_MS)
     try:
-        seen = house.npp("doctor", check=False)
+        seen = harness.npp("doctor", check=False)
         assert seen.returncode != 0, seen.stdout
         named = [line for line in seen.stdout.splitlines() if topic in line]
         assert any("retention.ms" in line or str(WEEK_MS) in line for line in named), seen.stdout
     finally:
-        house.npp("topics", "apply")
-    drift = house.npp_json("topics", "drift")["differences"]
+        harness.npp("topics", "apply")
+    drift = harness.npp_json("topics", "drift")["differences"]
     assert [each for each in drift if topic in each["name"]] == []
 
 
-def test_a_shortened_retention_raises_an_alert_by_itself(house: House) -> None:
+def test_a_shortened_retention_raises_an_alert_by_itself(harness: Harness) -> None:
     """RET-01: what the shipped alert looks at goes up while nobody asks, and back when it is put
     right."""
     rule = alert("RetentionShortened")
     assert "compliance@" in rule["annotations"]["contact"]
     # The verifier may just have seen what another test has shortened for a moment.
-    house.soon(lambda: measured(house, "verifier", rule["expr"]) == 0, LOOK_EVERY_S + 30)
-    set_retention(house, topology.EVENTS, WEEK_MS)
+    harness.soon(lambda: measured(harness, "verifier", rule["expr"]) == 0, LOOK_EVERY_S + 30)
+    set_retention(harness, topology.EVENTS, WEEK_MS)
     try:
-        house.soon(lambda: measured(house, "verifier", rule["expr"]) == 1, LOOK_EVERY_S + 30)
+        harness.soon(lambda: measured(harness, "verifier", rule["expr"]) == 1, LOOK_EVERY_S + 30)
     finally:
-        house.npp("topics", "apply")
-    house.soon(lambda: measured(house, "verifier", rule["expr"]) == 0, LOOK_EVERY_S + 30)
+        harness.npp("topics", "apply")
+    harness.soon(lambda: measured(harness, "verifier", rule["expr"]) == 0, LOOK_EVERY_S + 30)
 
 
-def test_a_transaction_that_stays_open_raises_an_alert_by_itself(house: House) -> None:
+def test_a_transaction_that_stays_open_raises_an_alert_by_itself(harness: Harness) -> None:
     """JOB-03: what the shipped alert looks at grows while the journal cannot be read on, and goes
     back when the transaction has ended."""
     rule = alert("TransactionHangs")
-    house.soon(lambda: measured(house, "verifier", rule["expr"]) == 0)
+    harness.soon(lambda: measured(harness, "verifier", rule["expr"]) == 0)
     config: dict[str, Any] = {
-        "bootstrap.servers": house.bootstrap, "transactional.id": "hangs",
+        "bootstrap.servers": harness.bootstrap, "transactional.id": "hangs",
         "transaction.timeout.ms": 300_000,
     }  # fmt: skip
     producer = Producer(config)
@@ -115,27 +117,27 @@ def test_a_transaction_that_stays_open_raises_an_alert_by_itself(house: House) -
     producer.produce(topology.EVENTS, b"x", b"k", 0)
     assert producer.flush(KAFKA_SECONDS_MAX) == 0
     try:
-        house.soon(lambda: measured(house, "verifier", rule["expr"]) > 0)
+        harness.soon(lambda: measured(harness, "verifier", rule["expr"]) > 0)
     finally:
         producer.abort_transaction(KAFKA_SECONDS_MAX)
-    house.soon(lambda: measured(house, "verifier", rule["expr"]) == 0)
+    harness.soon(lambda: measured(harness, "verifier", rule["expr"]) == 0)
 
 
 @pytest.mark.parametrize(
     ("program", "name"), [("payments", "InputsStandStill"), ("adapters", "AdapterStandsStill")]
 )
 def test_what_stands_still_is_measured_in_every_process_that_reads(
-    house: House, program: str, name: str
+    harness: Harness, program: str, name: str
 ) -> None:
     """JOB-03: at rest nothing stands."""
     rule = alert(name)
     assert "engineering@" in rule["annotations"]["contact"]
-    house.until(house.create([ACCEPT, SETTLE]), state="SETTLED")
-    house.soon(lambda: measured(house, program, rule["expr"]) == 0)
+    harness.until(harness.create([ACCEPT, SETTLE]), state="SETTLED")
+    harness.soon(lambda: measured(harness, program, rule["expr"]) == 0)
 
 
-def set_retention(house: House, topic: str, milliseconds: int) -> None:
-    admin = AdminClient({"bootstrap.servers": house.bootstrap})
+def set_retention(harness: Harness, topic: str, milliseconds: int) -> None:
+    admin = AdminClient({"bootstrap.servers": harness.bootstrap})
     entry = ConfigEntry(
         "retention.ms",
         str(milliseconds),

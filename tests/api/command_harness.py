@@ -53,8 +53,8 @@ WAIT_S = 0.2
 class DriverLog:
     """Where the API publishes to: the driver's log. `stalled`: nobody decides."""
 
-    def __init__(self, house: ApiHouse) -> None:
-        self._house = house
+    def __init__(self, harness: ApiHarness) -> None:
+        self._harness = harness
         self.lock = threading.RLock()
         self.stalled = False
         self.away = False
@@ -72,7 +72,7 @@ class DriverLog:
         with self.lock:
             if self.away:
                 raise NotConfirmed("TIMED_OUT", "Kafka is away")
-            driver = self._house.world.driver
+            driver = self._harness.world.driver
             if topic == topology.CONTROL:
                 offset = len(driver.committed(topic))
                 assert value is not None
@@ -80,7 +80,7 @@ class DriverLog:
             else:
                 offset = driver.pipe(topic, key, value, headers, partition=partition).offset
             if not self.stalled:
-                self._house.work()
+                self._harness.work()
             return Placed(topic, partition or 0, offset, driver.clock.now_ms())
 
 
@@ -123,7 +123,7 @@ class DriverTail:
             future.set_result(answered)
 
 
-class HouseClock(SystemClock):
+class HarnessClock(SystemClock):
     """The driver's time for decisions, the machine's for waiting."""
 
     def __init__(self, held: HeldClock) -> None:
@@ -158,7 +158,7 @@ class DriverControl:
         return True
 
 
-class ApiHouse:
+class ApiHarness:
     """One set-up: `post`, `get`, and what the log says of it."""
 
     def __init__(self, folder: Path, settings: ApiSettings | None = None) -> None:
@@ -183,7 +183,7 @@ class ApiHouse:
         tail: Any = self.tail
         control: Any = self.control
         self.commands = KafkaCommands(
-            publisher=publisher, codec=CODEC, reader=self.reader, clock=HouseClock(self.clock),
+            publisher=publisher, codec=CODEC, reader=self.reader, clock=HarnessClock(self.clock),
             tail=tail, control=control, partitions=PARTITIONS, wait_s=WAIT_S,
         )  # fmt: skip
         self.audit = KafkaAudit(publisher=publisher, codec=CODEC, clock=self.clock, partitions=1)

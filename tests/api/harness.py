@@ -19,7 +19,7 @@ from api.services import Principal, Services, Stopped
 from engine.clock import SystemClock
 from engine.partitioner import partition_of
 from schemas import topology as t
-from tests.evidence.harness import House
+from tests.evidence.harness import Harness
 from tests.processors.payments.clean_history import PARTITIONS, SOURCE
 
 Response = Any  # the test client's, whichever library it is made of
@@ -63,40 +63,40 @@ class Notes:
 class Journal:
     """The driver's own log."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, harness: Harness) -> None:
+        self._harness = harness
 
     def created(self, payment_intent_id: str) -> tuple[int, int] | None:
         key = payment_intent_id.encode()
-        found = [r for r in self._house.world.driver.committed(t.EVENTS) if r.key == key]
+        found = [r for r in self._harness.world.driver.committed(t.EVENTS) if r.key == key]
         return (partition_of(key, PARTITIONS), found[0].offset) if found else None
 
     def ends(self) -> dict[int, int]:
         ends: dict[int, int] = {}
-        for record in self._house.world.driver.committed(t.EVENTS):
+        for record in self._harness.world.driver.committed(t.EVENTS):
             ends[record.partition] = record.offset + 1
         return ends
 
 
-class ApiHouse:
+class ApiHarness:
     """`get` and `post` as somebody with these roles."""
 
     def __init__(self, folder: Path, settings: ApiSettings | None = None) -> None:
-        self.house = House(folder / "readmodel")
+        self.harness = Harness(folder / "readmodel")
         self.clock = SystemClock()
         self.notes = Notes()
         self.issuer = LocalIssuer(folder / "keys", self.clock)
         self.keys = KeySource(from_file(self.issuer.jwks), self.clock, local_keys=True)
         self.tokens = Tokens(TokenSettings(LOCAL_ISSUER, LOCAL_AUDIENCE), self.keys, self.clock)
-        ring: Any = self.house.ring
+        ring: Any = self.harness.ring
         self.services = Services(
-            reader=self.house.reader,
-            commands=NoCommands(self.house.world.control),
+            reader=self.harness.reader,
+            commands=NoCommands(self.harness.world.control),
             audit=self.notes,
-            evidence=self.house.desk,
+            evidence=self.harness.desk,
             clock=self.clock,
-            codec=self.house.world.codec,
-            journal=Journal(self.house),
+            codec=self.harness.world.codec,
+            journal=Journal(self.harness),
             sources={CLIENT: SOURCE, OTHER_CLIENT: "elsewhere"},
             keyring=ring,
             partitions=PARTITIONS,
@@ -107,7 +107,7 @@ class ApiHouse:
 
     def close(self) -> None:
         self.http.close()
-        self.house.close()
+        self.harness.close()
 
     def token(self, *roles: str, client: str | None = None, subject: str = "ops_1") -> str:
         return self.issuer.issue(subject, roles or tuple(ROLES), client_id=client)
@@ -130,15 +130,15 @@ class ApiHouse:
         return self.http.post(path, content=content, headers=given)
 
 
-def mixed_house(
+def mixed_harness(
     folder: Path, nasty: str = "", settings: ApiSettings | None = None
-) -> tuple[ApiHouse, dict[str, str]]:
-    """A house with some of everything, and its payments by name; `nasty` is what the payer of one
+) -> tuple[ApiHarness, dict[str, str]]:
+    """A harness with some of everything, and its payments by name; `nasty` is what the payer of one
     of them wrote."""
-    house = ApiHouse(folder, settings)
-    names = house.house.world.mixed()
+    harness = ApiHarness(folder, settings)
+    names = harness.harness.world.mixed()
     if nasty:
-        names["nasty"] = house.house.create("nasty", nasty.strip(), nasty)
-        house.house.world.settle()
-    house.house.all()
-    return house, names
+        names["nasty"] = harness.harness.create("nasty", nasty.strip(), nasty)
+        harness.harness.world.settle()
+    harness.harness.all()
+    return harness, names

@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from api.app import ApiSettings
 from api.auth.access import ACCESS, ROLES
 from api.edge.limits import LimitSettings, Rate
-from tests.api.harness import ApiHouse, mixed_house
+from tests.api.harness import ApiHarness, mixed_harness
 
 pytestmark = pytest.mark.slow
 
@@ -34,17 +34,17 @@ EDGE_CODES = ("VALIDATION_FAILED", "NOT_FOUND", "METHOD_NOT_ALLOWED")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiHouse]:
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiHarness]:
     settings = ApiSettings(limits=LimitSettings(WIDE, WIDE, WIDE))
-    made, _ = mixed_house(tmp_path_factory.mktemp("api"), settings=settings)
+    made, _ = mixed_harness(tmp_path_factory.mktemp("api"), settings=settings)
     made.app.state.streams.close()  # else its answer never ends
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
-def api_schema(house: ApiHouse) -> Any:
-    return openapi.from_asgi("/openapi.json", house.app)
+def api_schema(harness: ApiHarness) -> Any:
+    return openapi.from_asgi("/openapi.json", harness.app)
 
 
 def each_case(schema: Any, method: str, path: str, check: Callable[[Any], None]) -> None:
@@ -55,14 +55,14 @@ def each_case(schema: Any, method: str, path: str, check: Callable[[Any], None])
         QUICK(hypothesis.given(case=strategy)(lambda case: check(case)))()  # noqa: PLW0108 of its own name
 
 
-def test_the_document_is_valid_openapi_3_1(house: ApiHouse) -> None:
-    document = house.http.get("/openapi.json").json()
+def test_the_document_is_valid_openapi_3_1(harness: ApiHarness) -> None:
+    document = harness.http.get("/openapi.json").json()
     validate(document)
     assert document["openapi"].startswith("3.1")
 
 
-def test_every_operation_says_who_may_what_it_is_and_how_it_refuses(house: ApiHouse) -> None:
-    document = house.app.openapi()
+def test_every_operation_says_who_may_what_it_is_and_how_it_refuses(harness: ApiHarness) -> None:
+    document = harness.app.openapi()
     names = []
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -80,9 +80,9 @@ def test_every_operation_says_who_may_what_it_is_and_how_it_refuses(house: ApiHo
 
 @pytest.mark.parametrize(("method", "path"), sorted(ACCESS))
 def test_signed_in_every_answer_is_as_the_document_says(
-    house: ApiHouse, api_schema: Any, method: str, path: str
+    harness: ApiHarness, api_schema: Any, method: str, path: str
 ) -> None:
-    headers = {"Authorization": f"Bearer {house.token(*ROLES)}"}
+    headers = {"Authorization": f"Bearer {harness.token(*ROLES)}"}
 
     def check(case: Any) -> None:
         answer = case.call(headers=headers)
@@ -98,7 +98,7 @@ def test_signed_in_every_answer_is_as_the_document_says(
 
 @pytest.mark.parametrize(("method", "path"), sorted(ACCESS))
 def test_without_sign_in_nothing_is_answered(
-    house: ApiHouse, api_schema: Any, method: str, path: str
+    harness: ApiHarness, api_schema: Any, method: str, path: str
 ) -> None:
     def check(case: Any) -> None:
         answer = case.call(headers={"Authorization": "Bearer none"})

@@ -25,7 +25,7 @@ from evidence.pack_service import PackService
 from processors.payments.packing import Known
 from schemas import topology
 from schemas.codec.written import WrittenSchemas
-from tests.api.command_harness import CLIENT, ApiHouse
+from tests.api.command_harness import CLIENT, ApiHarness
 from tests.api.harness import Journal
 from tests.evidence.harness import fingerprints, keyring
 from tests.processors.payments.world import CODEC
@@ -69,8 +69,8 @@ COME_ABOUT = {
 class DriverEvidence:
     """An EvidenceLog over the driver's log."""
 
-    def __init__(self, house: ApiHouse) -> None:
-        self._driver = house.world.driver
+    def __init__(self, harness: ApiHarness) -> None:
+        self._driver = harness.world.driver
 
     def at(self, topic: str, partition: int, offsets: Sequence[int]) -> Mapping[int, LogRecord]:
         found = self._driver.committed(topic)
@@ -84,11 +84,11 @@ class DriverEvidence:
 
 
 @pytest.fixture
-def house(
+def harness(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ApiHouse]:
+) -> Iterator[ApiHarness]:
     monkeypatch.setattr(payments, "WAIT_S_MAX", 0.1)  # for a sequence that never comes
-    made = ApiHouse(tmp_path_factory.mktemp("api"), ApiSettings(LimitSettings(WIDE, WIDE, WIDE)))
+    made = ApiHarness(tmp_path_factory.mktemp("api"), ApiSettings(LimitSettings(WIDE, WIDE, WIDE)))
     ring = keyring()
     schemas = WrittenSchemas(fingerprints())
     log: Any = DriverEvidence(made)
@@ -114,13 +114,13 @@ def person_of(case: Any) -> str:
     return CLIENT if roles == [SUBMITTER] else "ada" if roles == [ADMIN] else "sue"
 
 
-def make_possible(house: ApiHouse, case: Any) -> None:
+def make_possible(harness: ApiHarness, case: Any) -> None:
     """What only a person who knows the payment can say, in place of what the schema allows."""
     name = case.operation.definition.raw["operationId"]
     if name == "createPayment":
         case.body = PAYMENT
     elif name == "requestApproval":
-        fits = FITS.get(state_of(house, case.path_parameters["payment_intent_id"]) or "")
+        fits = FITS.get(state_of(harness, case.path_parameters["payment_intent_id"]) or "")
         case.body = {"action": fits or case.body["action"], "reason": "asked for"}
     elif name in openapi_links.ACTIONS:
         case.body = {k: v for k, v in case.body.items() if k not in ("operatorId", "approvalId")}
@@ -128,16 +128,18 @@ def make_possible(house: ApiHouse, case: Any) -> None:
             case.body["attemptId"] = "att_002"
 
 
-def state_of(house: ApiHouse, payment: str) -> str | None:
-    known = house.world.driver.state(payment)
+def state_of(harness: ApiHarness, payment: str) -> str | None:
+    known = harness.world.driver.state(payment)
     return known.payment.state if isinstance(known, Known) else None
 
 
-def test_the_walk_along_the_links_keeps_to_the_document_signed_in_and_not(house: ApiHouse) -> None:
+def test_the_walk_along_the_links_keeps_to_the_document_signed_in_and_not(
+    harness: ApiHarness,
+) -> None:
     """API-01: create → read → ask for an approval → a second person's word → act → outcome → pack,
     in any order that the links allow, with all checks. Before each call the same one is made
     without sign-in: it is refused and leaves no command."""
-    schema: Any = openapi.from_asgi("/openapi.json", house.app).include(operation_id=list(WALKED))
+    schema: Any = openapi.from_asgi("/openapi.json", harness.app).include(operation_id=list(WALKED))
     schema.config.phases.stateful.inference.algorithms = []  # the document's own links alone
     schema.config.generation.update(modes=[GenerationMode.POSITIVE], with_security_parameters=False)
     # It takes customerId for a resource that nobody makes, and the creation for no beginning.
@@ -148,14 +150,14 @@ def test_the_walk_along_the_links_keeps_to_the_document_signed_in_and_not(house:
 
     class Walk(base):  # type: ignore[misc]  # made at run time
         def before_call(self, case: Any) -> None:
-            make_possible(house, case)
-            before = commands_on(house)
+            make_possible(harness, case)
+            before = commands_on(harness)
             answer = case.call(headers={"Authorization": "Bearer none"})
             assert answer.status_code in (400, 401, 404, 405), answer.text
-            assert commands_on(house) == before
+            assert commands_on(harness) == before
 
         def get_call_kwargs(self, case: Any) -> dict[str, Any]:
-            return {"headers": {"Authorization": f"Bearer {house.token(person_of(case))}"}}
+            return {"headers": {"Authorization": f"Bearer {harness.token(person_of(case))}"}}
 
         def after_call(self, response: Any, case: Any) -> None:
             super().after_call(response, case)
@@ -166,7 +168,7 @@ def test_the_walk_along_the_links_keeps_to_the_document_signed_in_and_not(house:
                 assert said["sequence"] >= versions.get(said["paymentIntentId"], 0)
                 versions[said["paymentIntentId"]] = said["sequence"]
             if response.status_code == 200 and name == "createPayment":
-                go_on(house, response.json()["paymentIntentId"], seen[name, 200] % 2 == 1)
+                go_on(harness, response.json()["paymentIntentId"], seen[name, 200] % 2 == 1)
 
         def validate_response(self, response: Any, case: Any, *_: Any, **kwargs: Any) -> None:
             excluded = []
@@ -188,14 +190,14 @@ def said_by_the_server(problem: dict[str, Any]) -> bool:
     return problem.get("field") in SAID_BY_THE_SERVER or "commandId" in problem
 
 
-def commands_on(house: ApiHouse) -> int:
-    driver = house.world.driver
+def commands_on(harness: ApiHarness) -> int:
+    driver = harness.world.driver
     topics = (topology.OPERATOR_COMMANDS, topology.API_COMMANDS, topology.CONTROL)
     return sum(len(driver.committed(topic)) for topic in topics)
 
 
-def go_on(house: ApiHouse, payment: str, refused: bool) -> None:
+def go_on(harness: ApiHarness, payment: str, refused: bool) -> None:
     """The created payment is sent; of every second one the rail says no."""
-    house.answer_checks()
-    if refused and state_of(house, payment) == "SENT":
-        house.report(payment, "REJECTED", "AB03")
+    harness.answer_checks()
+    if refused and state_of(harness, payment) == "SENT":
+        harness.report(payment, "REJECTED", "AB03")

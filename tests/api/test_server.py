@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from app.platform.children import free_ports
-from tests.api.harness import ApiHouse
+from tests.api.harness import ApiHarness
 from tests.rooms import ROOT
 
 pytestmark = pytest.mark.slow
@@ -23,19 +23,19 @@ END_S_MAX = 30.0
 
 
 def main(folder: str, port: str) -> None:
-    """The child: the product's own server over a house."""
+    """The child: the product's own server over a harness."""
     import uvicorn
 
     from app.wiring.api import ApiServer
     from engine.loop.watch import stop_on_signals
 
-    house = ApiHouse(Path(folder))
+    harness = ApiHarness(Path(folder))
     config = uvicorn.Config(
-        house.app, host="127.0.0.1", port=int(port), log_config=None, timeout_graceful_shutdown=10
+        harness.app, host="127.0.0.1", port=int(port), log_config=None, timeout_graceful_shutdown=10
     )
-    server = ApiServer(config, house.app)
+    server = ApiServer(config, harness.app)
     stop_on_signals(server.request_stop, END_S_MAX)
-    Path(folder, "token").write_text(house.token("viewer"))
+    Path(folder, "token").write_text(harness.token("viewer"))
     server.run()
 
 

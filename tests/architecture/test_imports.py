@@ -48,7 +48,7 @@ def imports_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def breaches(path: str, source: str) -> list[str]:
-    """Every rule that a module of the house breaks, as `path:line: sentence`."""
+    """Every rule that a module of ours breaks, as `path:line: sentence`."""
     room = path.split("/")[0]
     tree = ast.parse(source)
     found = []

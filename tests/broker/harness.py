@@ -1,6 +1,6 @@
 """The whole product as real processes against a real Kafka: start, load, break, wait, judge.
 
-One `House` is one set-up: topics, schemas, simulators, payments processors and adapters. Nothing in
+One `Harness` is one set-up: topics, schemas, simulators, payments processors and adapters. Nothing
 here decides whether a run was right: the auditor does.
 """
 
@@ -48,7 +48,7 @@ def rounds(release: int, ci: int = 1) -> range:
     return range(release if RELEASE else ci)
 
 
-class House:
+class Harness:
     """A set-up on a Kafka of its own or the session's; closes what it started."""
 
     def __init__(self, bootstrap: str, registry: str, folder: Path, *, seed: int = 1) -> None:

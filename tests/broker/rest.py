@@ -20,7 +20,7 @@ from tests.auditor.wire import Decoder
 from tests.broker.processes import get
 
 if TYPE_CHECKING:
-    from tests.broker.harness import House
+    from tests.broker.harness import Harness
 
 POLL_SECONDS = 0.2
 SILENCE_SECONDS_MAX = 10.0
@@ -31,10 +31,10 @@ QUIET_POLLS = 3  # so many looks in a row without a change
 class Rest:
     """Follows the lifecycle topic, the inputs' lag and the rail's pending steps."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, harness: Harness) -> None:
+        self._harness = harness
         self._heads: dict[str, dict[str, Any]] = {}
-        self._next = dict.fromkeys(range(house.partitions(LIFECYCLE)), 0)
+        self._next = dict.fromkeys(range(harness.partitions(LIFECYCLE)), 0)
         self._consumer = self._open()
         self._schemas: dict[int, dict[str, Any]] = {}
         self._decoder = Decoder(self._schemas)
@@ -47,13 +47,13 @@ class Rest:
         deadline = time.monotonic() + seconds
         quiet = 0
         while quiet < QUIET_POLLS:
-            self._house.all_standing()
+            self._harness.all_standing()
             changed = self._follow()
             moving = self._moving()
             quiet = 0 if changed or moving else quiet + 1
             if time.monotonic() > deadline:
                 logs = "\n".join(
-                    f"{p.name}: {tail_of(p.log, 1_500)}" for p in self._house.processes
+                    f"{p.name}: {tail_of(p.log, 1_500)}" for p in self._harness.processes
                 )
                 raise AssertionError(f"{logs}\nnot at rest after {seconds} s: {moving}")
             time.sleep(POLL_SECONDS)
@@ -72,7 +72,7 @@ class Rest:
         self._heard = time.monotonic()
         consumer = Consumer(
             {
-                "bootstrap.servers": self._house.bootstrap, "group.id": "rest-never-commits",
+                "bootstrap.servers": self._harness.bootstrap, "group.id": "rest-never-commits",
                 "isolation.level": "read_committed", "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
             }
@@ -102,13 +102,15 @@ class Rest:
     def _decode(self, value: Any) -> tuple[str, dict[str, Any]]:
         number = int.from_bytes(value[1:5], "big")
         if number not in self._schemas:
-            answer = json.loads(get(f"{self._house.registry}/schemas/ids/{number}"))
+            answer = json.loads(get(f"{self._harness.registry}/schemas/ids/{number}"))
             self._schemas[number] = json.loads(answer["schema"])
         return self._decoder.decode(value)
 
     def _moving(self) -> list[str]:
-        if len(self._heads) < self._house.published["accepted"]:
-            return [f"{len(self._heads)} of {self._house.published['accepted']} payments are known"]
+        if len(self._heads) < self._harness.published["accepted"]:
+            return [
+                f"{len(self._heads)} of {self._harness.published['accepted']} payments are known"
+            ]
         moving = [
             f"{payment} is {head['state']}, {head['funds']}"
             for payment, head in self._heads.items()
@@ -116,7 +118,7 @@ class Rest:
         ]
         if moving:
             return moving[:5]
-        pending = sum(entry["stepsPending"] for entry in self._house.ledger()["payments"])
+        pending = sum(entry["stepsPending"] for entry in self._harness.ledger()["payments"])
         if pending:
             return [f"{pending} messages of the rail are out"]
         return [f"{topic} {number} has inputs" for topic, number in self._waiting()]
@@ -125,9 +127,9 @@ class Rest:
         """Inputs that are not decided. Timers are left out: the markers of the transactions that
         write them stand beyond the last committed offset.
         """
-        places = [place for topic in ANSWERED for place in self._house.places(topic)]
-        found = committed_offsets(self._house.bootstrap)
-        ends = end_offsets(self._house.bootstrap, places)
+        places = [place for topic in ANSWERED for place in self._harness.places(topic)]
+        found = committed_offsets(self._harness.bootstrap)
+        ends = end_offsets(self._harness.bootstrap, places)
         return [place for place in places if found.get(place, 0) < ends[place]]
 
 

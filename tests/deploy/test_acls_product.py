@@ -14,14 +14,14 @@ from confluent_kafka import Producer
 
 from app.platform.broker import Cluster
 from app.platform.children import free_ports
-from tests.broker.harness import House
+from tests.broker.harness import Harness
 from tests.broker.processes import Process
 from tests.deploy.test_acls import ANSWER_SECONDS_MAX, LOCKED, ROOT_USER
 
 WIDE = {"compression.type": "gzip", "message.max.bytes": 10_000_000}
 
 
-class LockedHouse(House):
+class LockedHarness(Harness):
     """The product on a locked broker: every process and command under a principal of its own."""
 
     def __init__(self, cluster: Cluster, registry: str, folder: Path) -> None:
@@ -48,34 +48,34 @@ class LockedHouse(House):
         return self.npp(*arguments).stdout
 
 
-def redrive_rubbish(house: LockedHouse) -> None:
+def redrive_rubbish(harness: LockedHarness) -> None:
     """Records nobody can read go to quarantine, one whole and one by reference, whose original the
     redriver may read. Two persons put them back, and they come again."""
-    producer = Producer({**house.cluster.client_config("mobile-app"), **WIDE})
+    producer = Producer({**harness.cluster.client_config("mobile-app"), **WIDE})
     for value in (b"rubbish", bytes(3 * 1024 * 1024)):
         producer.produce("npp.payment.commands.v1", value, b"k", 0)
         assert producer.flush(ANSWER_SECONDS_MAX) == 0
-    first, large = quarantined(house, 2)
+    first, large = quarantined(harness, 2)
     assert (first["reason"], first["origin"]["topic"]) == ("UNDECODABLE", "npp.payment.commands.v1")
     assert (first["byReference"], large["byReference"]) == (False, True)
     place = ["--partition", str(first["partition"]), "--offset", str(first["offset"])]
     place += ["--offset", str(large["offset"])]
     asked = ["redrive", "--request", "--as", "ann", "--reason", "trial", *place]
-    name = house.ask_as("admin", *asked).partition(":")[0]
-    alone = house.npp("redrive", "--confirm", name, "--as", "ANN ", check=False)
+    name = harness.ask_as("admin", *asked).partition(":")[0]
+    alone = harness.npp("redrive", "--confirm", name, "--as", "ANN ", check=False)
     assert alone.returncode == 1
-    house.ask_as("admin", "redrive", "--confirm", name, "--as", "bob")
-    again = quarantined(house, 4)[2:]
+    harness.ask_as("admin", "redrive", "--confirm", name, "--as", "bob")
+    again = quarantined(harness, 4)[2:]
     assert [each["byReference"] for each in again] == [False, True]
     assert again[0]["origin"]["offset"] > large["origin"]["offset"]
     assert again[1]["valueSha256"] == large["valueSha256"]
 
 
-def quarantined(house: LockedHouse, count: int) -> list[dict[str, Any]]:
+def quarantined(harness: LockedHarness, count: int) -> list[dict[str, Any]]:
     """What `npp quarantine list` shows, once it is so many records."""
     deadline = time.monotonic() + ANSWER_SECONDS_MAX
     while True:
-        lines = house.ask_as("replay", "quarantine", "list", "--json").splitlines()
+        lines = harness.ask_as("replay", "quarantine", "list", "--json").splitlines()
         if len(lines) >= count:
             return [json.loads(line) for line in lines]
         assert time.monotonic() < deadline
@@ -87,34 +87,34 @@ def test_the_product_runs_under_the_rules(
 ) -> None:
     """SEC-04: every process and command has its own principal; a payment settles, the log is
     proven, a stop is ended by two persons."""
-    house = LockedHouse(fresh_cluster(**LOCKED), registry, tmp_path)
+    harness = LockedHarness(fresh_cluster(**LOCKED), registry, tmp_path)
     try:
-        house.ask_as(ROOT_USER, "schemas", "register")
-        house.ask_as(ROOT_USER, "topics", "apply")
-        assert "nothing to change" in house.ask_as("admin", "topics", "apply")
-        house.start_simulators()
-        house.ready(*house.processes)
+        harness.ask_as(ROOT_USER, "schemas", "register")
+        harness.ask_as(ROOT_USER, "topics", "apply")
+        assert "nothing to change" in harness.ask_as("admin", "topics", "apply")
+        harness.start_simulators()
+        harness.ready(*harness.processes)
         started = [
-            house.run_as("payments", "payments"),
-            house.run_as("verifier", "verifier"),
-            house.run_as("rail-adapter", "adapters", "--only", "rail"),
-            house.run_as("deposits-adapter", "adapters", "--only", "deposits"),
-            house.run_as("resolve", "adapters", "--only", "resolve"),
-            house.run_as("notifications", "adapters", "--only", "notifications"),
-            house.run_as("redriver", "adapters", "--only", "redriver"),
+            harness.run_as("payments", "payments"),
+            harness.run_as("verifier", "verifier"),
+            harness.run_as("rail-adapter", "adapters", "--only", "rail"),
+            harness.run_as("deposits-adapter", "adapters", "--only", "deposits"),
+            harness.run_as("resolve", "adapters", "--only", "resolve"),
+            harness.run_as("notifications", "adapters", "--only", "notifications"),
+            harness.run_as("redriver", "adapters", "--only", "redriver"),
         ]
-        house.ready(*started)
-        payment = house.ask_as("mobile-app", "publish", "--amount", "12.50").strip()
+        harness.ready(*started)
+        payment = harness.ask_as("mobile-app", "publish", "--amount", "12.50").strip()
         deadline = time.monotonic() + ANSWER_SECONDS_MAX
-        while "SETTLED" not in (shown := house.ask_as("replay", "show", payment)):
+        while "SETTLED" not in (shown := harness.ask_as("replay", "show", payment)):
             assert time.monotonic() < deadline, shown
-        redrive_rubbish(house)
-        house.ask_as("admin", "doctor")
-        house.ask_as("admin", "stop", "--reason", "trial", "--as", "ann")
-        house.ask_as("admin", "replay", "verify", "--publish", "--as", "ann")
-        house.ask_as("admin", "resume", "--request", "--reason", "proven", "--as", "ann")
-        house.ask_as("admin", "resume", "--confirm", "--as", "bob")
-        assert "PASSED" in house.ask_as("replay", "replay", "verify")
+        redrive_rubbish(harness)
+        harness.ask_as("admin", "doctor")
+        harness.ask_as("admin", "stop", "--reason", "trial", "--as", "ann")
+        harness.ask_as("admin", "replay", "verify", "--publish", "--as", "ann")
+        harness.ask_as("admin", "resume", "--request", "--reason", "proven", "--as", "ann")
+        harness.ask_as("admin", "resume", "--confirm", "--as", "bob")
+        assert "PASSED" in harness.ask_as("replay", "replay", "verify")
         assert [process.name for process in started if not process.alive()] == []
     finally:
-        house.close()
+        harness.close()

@@ -42,7 +42,7 @@ def test_the_diagram_names_every_state_and_no_other() -> None:
 
 
 def test_no_metric_has_a_label_that_could_name_a_payment_or_a_person() -> None:
-    """SEC-05: labels are of the house's own choosing."""
+    """SEC-05: labels are of our own choosing."""
     labels = {
         label
         for line in PAGES["metrics.md"]().splitlines()

@@ -69,7 +69,7 @@ class TestLog:
         return Later([(r.offset, r.value or b"") for r in found if r.key == key], end, end)
 
 
-class House:
+class Harness:
     """A world, its log with a checkpoint where `checkpoint` was called, and a read model of it."""
 
     def __init__(self, folder: Path, url: str | None = None) -> None:

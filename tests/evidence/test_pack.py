@@ -18,7 +18,7 @@ from evidence import verify_evidence as v
 from evidence.keys import Keyring, signing_key_from_seed
 from evidence.pack import NOT_A_PROOF, Tampered, TooLong, public_keys
 from schemas import topology as t
-from tests.evidence.harness import House, keyring
+from tests.evidence.harness import Harness, keyring
 
 pytestmark = pytest.mark.slow
 
@@ -26,39 +26,39 @@ PARTS = ("paymentIntent", "railDecisions", "lifecycleEvents", "operatorActions",
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path / "readmodel")
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    made = Harness(tmp_path / "readmodel")
     yield made
     made.close()
 
 
-def pack_of(house: House, payment: str, as_of: str | None = None, *, proof: bool = True) -> Any:
-    return json.loads(house.desk.build(payment, as_of, proof=proof)[1])
+def pack_of(harness: Harness, payment: str, as_of: str | None = None, *, proof: bool = True) -> Any:
+    return json.loads(harness.desk.build(payment, as_of, proof=proof)[1])
 
 
-def verified(house: House, content: bytes) -> dict[str, Any]:
-    return v.verify(content, public_keys(house.ring))
+def verified(harness: Harness, content: bytes) -> dict[str, Any]:
+    return v.verify(content, public_keys(harness.ring))
 
 
-def alter(house: House, sql: str, values: tuple[Any, ...] = ()) -> None:
+def alter(harness: Harness, sql: str, values: tuple[Any, ...] = ()) -> None:
     """Tamper with the read model behind everybody's back."""
-    folder = Path(str(house.model.store.folder))  # type: ignore[attr-defined]
+    folder = Path(str(harness.model.store.folder))  # type: ignore[attr-defined]
     with sqlite3.connect(next(folder.glob("*.db"))) as database:
         database.execute(sql, values)
 
 
 # EP-01, EP-02, EP-06
-def test_a_pack_of_every_state_has_its_five_parts_and_verifies(house: House) -> None:
-    names = house.world.mixed()
-    names["in flight"] = house.world.create("in flight")
-    house.all()
+def test_a_pack_of_every_state_has_its_five_parts_and_verifies(harness: Harness) -> None:
+    names = harness.world.mixed()
+    names["in flight"] = harness.world.create("in flight")
+    harness.all()
     states = set()
     for payment in names.values():
-        as_of, content = house.desk.build(payment, None, proof=True)
+        as_of, content = harness.desk.build(payment, None, proof=True)
         pack = json.loads(content)
         assert set(PARTS) <= set(pack)
         assert pack["asOf"] == as_of
-        answer = verified(house, content)
+        answer = verified(harness, content)
         assert (answer["verified"], answer["problem"]) == (True, None)
         assert answer["signedThrough"] == answer["events"] == len(pack["lifecycleEvents"])
         states.add(pack["state"]["state"])
@@ -66,11 +66,11 @@ def test_a_pack_of_every_state_has_its_five_parts_and_verifies(house: House) -> 
 
 
 # EP-02
-def test_a_pack_holds_the_original_details_decisions_and_every_event(house: House) -> None:
-    payment = house.create("k", "Ada Lovelace", "invoice 7")
-    house.world.report(payment, "ACCEPTED", code="ACSP")
-    house.all()
-    pack = pack_of(house, payment)
+def test_a_pack_holds_the_original_details_decisions_and_every_event(harness: Harness) -> None:
+    payment = harness.create("k", "Ada Lovelace", "invoice 7")
+    harness.world.report(payment, "ACCEPTED", code="ACSP")
+    harness.all()
+    pack = pack_of(harness, payment)
     intent = pack["paymentIntent"]
     assert intent["parties"]["debtor"]["name"] == "Ada Lovelace"
     assert intent["parties"]["remittance"] == "invoice 7"
@@ -81,16 +81,16 @@ def test_a_pack_holds_the_original_details_decisions_and_every_event(house: Hous
     held = pack["railDecisions"]["balanceVerification"][0]
     assert (held["type"], held["holdRef"], held["amount"]) == ("FundsHeld", "HOLD-1", 5_000)
     raws = [each["raw"] for each in pack["replayProof"]["events"]]
-    assert [v.base64_of(raw) for raw in house.world.values(payment)] == raws
+    assert [v.base64_of(raw) for raw in harness.world.values(payment)] == raws
     sequences = [each["sequence"] for each in pack["lifecycleEvents"]]
     assert sequences == list(range(1, len(raws) + 1))
 
 
 # EP-02, EP-10
-def test_operator_actions_name_operator_time_reason_and_approval(house: House) -> None:
-    payment = house.world.retried("again")
-    house.all()
-    actions = pack_of(house, payment)["operatorActions"]
+def test_operator_actions_name_operator_time_reason_and_approval(harness: Harness) -> None:
+    payment = harness.world.retried("again")
+    harness.all()
+    actions = pack_of(harness, payment)["operatorActions"]
     assert [(a["action"], a["operatorId"]) for a in actions["executed"]] == [
         ("REQUEST_APPROVAL", "ops_001"), ("RETRY", "ops_001"),
     ]  # fmt: skip
@@ -105,15 +105,15 @@ def test_operator_actions_name_operator_time_reason_and_approval(house: House) -
 
 # EP-02
 def test_actions_that_the_engine_refused_are_in_it_and_edge_refusals_are_said_to_be_elsewhere(
-    house: House,
+    harness: Harness,
 ) -> None:
-    payment = house.world.settled("done")
+    payment = harness.world.settled("done")
     command = c.RetryPayment(
-        house.world.header(payment), house.world.operator(), "att_002", "please try"
+        harness.world.header(payment), harness.world.operator(), "att_002", "please try"
     )
-    house.world.give(t.OPERATOR_COMMANDS, command)
-    house.all()
-    actions = pack_of(house, payment)["operatorActions"]
+    harness.world.give(t.OPERATOR_COMMANDS, command)
+    harness.all()
+    actions = pack_of(harness, payment)["operatorActions"]
     refused = actions["notExecuted"][0]
     assert (refused["action"], refused["result"]) == ("RetryPayment", "REJECTED")
     assert (refused["rule"], refused["code"]) == ("STATE_PRECONDITION", "POLICY_REJECTED")
@@ -122,30 +122,30 @@ def test_actions_that_the_engine_refused_are_in_it_and_edge_refusals_are_said_to
 
 
 # EP-03
-def test_without_its_replay_proof_a_pack_says_so_and_can_not_be_verified(house: House) -> None:
-    payment = house.world.settled("k")
-    house.all()
-    _, content = house.desk.build(payment, None, proof=False)
+def test_without_its_replay_proof_a_pack_says_so_and_can_not_be_verified(harness: Harness) -> None:
+    payment = harness.world.settled("k")
+    harness.all()
+    _, content = harness.desk.build(payment, None, proof=False)
     pack = json.loads(content)
     assert "replayProof" not in pack
     assert pack["includesReplayProof"] is False
     assert any("left out on request" in each for each in pack["statement"]["sentences"])
-    assert verified(house, content)["problem"]["kind"] == "NO_PROOF"
+    assert verified(harness, content)["problem"]["kind"] == "NO_PROOF"
 
 
 # EP-05
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
 def test_the_same_as_of_gives_the_same_bytes_in_another_read_model(
-    house: House, tmp_path: Path, database: str, request: pytest.FixtureRequest
+    harness: Harness, tmp_path: Path, database: str, request: pytest.FixtureRequest
 ) -> None:
-    names = house.world.mixed()
-    house.all()
+    names = harness.world.mixed()
+    harness.all()
     with ExitStack() as stack:
         url = None
         if database == "postgres":
             server: Postgres = request.getfixturevalue("postgres")
             url = stack.enter_context(server.database())
-        other = House(tmp_path / "other", url)
+        other = Harness(tmp_path / "other", url)
         stack.callback(other.close)
         other.world.mixed()
         for _ in range(3):
@@ -153,51 +153,51 @@ def test_the_same_as_of_gives_the_same_bytes_in_another_read_model(
         other.checkpoint()
         other.project()
         for payment in names.values():
-            as_of, content = house.desk.build(payment, None, proof=True)
+            as_of, content = harness.desk.build(payment, None, proof=True)
             assert other.desk.build(payment, as_of, proof=True) == (as_of, content)
-            assert other.desk.view(payment) == house.desk.view(payment)
+            assert other.desk.view(payment) == harness.desk.view(payment)
 
 
 # EP-05
-def test_an_earlier_as_of_still_gives_its_bytes_when_more_has_happened(house: House) -> None:
-    world = house.world
+def test_an_earlier_as_of_still_gives_its_bytes_when_more_has_happened(harness: Harness) -> None:
+    world = harness.world
     payment = world.create("k")
-    house.all()
-    early, first = house.desk.build(payment, None, proof=True)
+    harness.all()
+    early, first = harness.desk.build(payment, None, proof=True)
     world.report(payment, "ACCEPTED", code="ACSP")
     world.report(payment, "ACCEPTED", code="ACSP")  # a duplicate: an outcome
-    house.project()
-    unsigned, second = house.desk.build(payment, None, proof=True)
+    harness.project()
+    unsigned, second = harness.desk.build(payment, None, proof=True)
     world.report(payment, "SETTLED", code="ACSC")
-    house.all()
-    late, third = house.desk.build(payment, None, proof=True)
+    harness.all()
+    late, third = harness.desk.build(payment, None, proof=True)
     assert len({early, unsigned, late}) == 3
     for as_of, content in ((early, first), (unsigned, second), (late, third)):
-        assert house.desk.build(payment, as_of, proof=True) == (as_of, content)
-        assert verified(house, content)["verified"]
+        assert harness.desk.build(payment, as_of, proof=True) == (as_of, content)
+        assert verified(harness, content)["verified"]
 
 
-def test_an_as_of_that_can_not_be_met_is_refused(house: House) -> None:
-    payment = house.world.settled("k")
-    house.all()
+def test_an_as_of_that_can_not_be_met_is_refused(harness: Harness) -> None:
+    payment = harness.world.settled("k")
+    harness.all()
     for as_of in (
         "", "1", "1.2", "0.0.0", "99.0.1", "11.7.1", "11.0.9", "11.0.0.0", "-1.0.0", "a.b.c",
     ):  # fmt: skip
         with pytest.raises(ValueError, match=r"asOf|checkpoint"):
-            house.desk.build(payment, as_of, proof=True)
+            harness.desk.build(payment, as_of, proof=True)
 
 
-def test_a_payment_that_is_not_known_has_no_pack(house: House) -> None:
-    house.all()
+def test_a_payment_that_is_not_known_has_no_pack(harness: Harness) -> None:
+    harness.all()
     with pytest.raises(KeyError):
-        house.desk.build("pi_" + "a" * 26, None, proof=True)
+        harness.desk.build("pi_" + "a" * 26, None, proof=True)
 
 
 # EP-08
-def test_a_pack_in_flight_says_so_and_names_the_last_sequence(house: House) -> None:
-    payment = house.world.create("k")
-    house.all()
-    _, content = house.desk.build(payment, None, proof=True)
+def test_a_pack_in_flight_says_so_and_names_the_last_sequence(harness: Harness) -> None:
+    payment = harness.world.create("k")
+    harness.all()
+    _, content = harness.desk.build(payment, None, proof=True)
     pack = json.loads(content)
     last = pack["state"]["sequence"]
     assert pack["statement"]["inFlight"] is True
@@ -206,19 +206,19 @@ def test_a_pack_in_flight_says_so_and_names_the_last_sequence(house: House) -> N
         f"in flight: this pack covers it up to sequence {last}"
         in (pack["statement"]["sentences"][0])
     )
-    answer = verified(house, content)
+    answer = verified(harness, content)
     assert (answer["verified"], answer["inFlight"]) == (True, True)
 
 
 # EP-08
-def test_events_behind_the_checkpoint_are_chained_and_said_to_be_unsigned(house: House) -> None:
-    payment = house.world.create("k")
-    house.all()
-    signed = pack_of(house, payment)["state"]["sequence"]
-    house.world.report(payment, "ACCEPTED", code="ACSP")
-    house.project()
-    _, content = house.desk.build(payment, None, proof=True)
-    answer = verified(house, content)
+def test_events_behind_the_checkpoint_are_chained_and_said_to_be_unsigned(harness: Harness) -> None:
+    payment = harness.world.create("k")
+    harness.all()
+    signed = pack_of(harness, payment)["state"]["sequence"]
+    harness.world.report(payment, "ACCEPTED", code="ACSP")
+    harness.project()
+    _, content = harness.desk.build(payment, None, proof=True)
+    answer = verified(harness, content)
     assert (answer["verified"], answer["signedThrough"]) == (True, signed)
     assert answer["unsigned"] == 1
     assert (
@@ -228,23 +228,25 @@ def test_events_behind_the_checkpoint_are_chained_and_said_to_be_unsigned(house:
 
 
 # EP-08
-def test_without_any_checkpoint_a_pack_is_not_verified_offline_and_says_why(house: House) -> None:
-    payment = house.world.create("k")
-    house.project()
-    as_of, content = house.desk.build(payment, None, proof=True)
+def test_without_any_checkpoint_a_pack_is_not_verified_offline_and_says_why(
+    harness: Harness,
+) -> None:
+    payment = harness.world.create("k")
+    harness.project()
+    as_of, content = harness.desk.build(payment, None, proof=True)
     assert as_of.endswith(".0")
-    answer = verified(house, content)
+    answer = verified(harness, content)
     assert (answer["verified"], answer["problem"]["kind"]) == (False, "NOT_SIGNED")
     assert "nothing here is signed" in " ".join(answer["says"])
-    online = house.desk.verify(payment, content)
+    online = harness.desk.verify(payment, content)
     assert (online["verified"], online["signedThrough"]) == (True, 0)
 
 
 # EP-02, RP-12
 def test_the_state_is_the_same_by_core_s_fold_and_by_the_verifier_s_at_every_sequence(
-    house: House,
+    harness: Harness,
 ) -> None:
-    world = house.world
+    world = harness.world
     names = world.mixed()
     uncertain = names["uncertain"] = world.create("uncertain")
     world.approved(uncertain, "MARK_FAILED", failure_reason="RAIL")
@@ -253,12 +255,12 @@ def test_the_state_is_the_same_by_core_s_fold_and_by_the_verifier_s_at_every_seq
     world.retry(uncertain, "RETRY_UNCERTAIN")
     world.report(uncertain, "SETTLED", attempt=2, code="ACSC")
     world.report(uncertain, "SETTLED", code="ACSC")
-    house.all()
+    harness.all()
     money = set()
     for payment in names.values():
-        last = pack_of(house, payment)["state"]["sequence"]
+        last = pack_of(harness, payment)["state"]["sequence"]
         for sequence in range(1, last + 1):
-            pack = pack_of(house, payment, f"{sequence}.0.0")  # building compares the two folds
+            pack = pack_of(harness, payment, f"{sequence}.0.0")  # building compares the two folds
             assert pack["state"]["sequence"] == sequence
             money.add(pack["state"]["moneyOutcome"])
     assert money >= {"OPEN", "PAID", "NOT_PAID", "UNCERTAIN", "CONTRADICTED"}
@@ -279,53 +281,53 @@ END = "CAST(substr(raw, 1, length(raw) - 1) || x'77' AS BLOB)"
     ],
 )  # fmt: skip
 def test_a_read_model_that_was_tampered_with_gives_no_pack(
-    house: House, sql: str, kinds: tuple[str, ...]
+    harness: Harness, sql: str, kinds: tuple[str, ...]
 ) -> None:
-    payment = house.world.settled("k")
-    house.all()
-    house.desk.build(payment, None, proof=True)
-    alter(house, sql)
-    house.reader.close()
+    payment = harness.world.settled("k")
+    harness.all()
+    harness.desk.build(payment, None, proof=True)
+    alter(harness, sql)
+    harness.reader.close()
     with pytest.raises(Tampered) as broken:
-        house.desk.build(payment, None, proof=True)
+        harness.desk.build(payment, None, proof=True)
     assert broken.value.kind in kinds
 
 
-def test_a_checkpoint_signed_by_a_key_that_is_not_listed_gives_no_pack(house: House) -> None:
-    payment = house.world.settled("k")
-    house.all()
-    house.ring = keyring(signing_key_from_seed(b"o" * 32))
+def test_a_checkpoint_signed_by_a_key_that_is_not_listed_gives_no_pack(harness: Harness) -> None:
+    payment = harness.world.settled("k")
+    harness.all()
+    harness.ring = keyring(signing_key_from_seed(b"o" * 32))
     with pytest.raises(Tampered, match="KEY"):
-        house.desk.build(payment, None, proof=True)
+        harness.desk.build(payment, None, proof=True)
 
 
-def test_without_the_key_s_word_on_schema_ids_a_pack_does_not_verify(house: House) -> None:
-    payment = house.world.settled("k")
-    house.all()
-    house.ring = Keyring(house.ring.listed())
-    _, content = house.desk.build(payment, None, proof=True)
-    assert verified(house, content)["problem"]["kind"] == "SCHEMA"
+def test_without_the_key_s_word_on_schema_ids_a_pack_does_not_verify(harness: Harness) -> None:
+    payment = harness.world.settled("k")
+    harness.all()
+    harness.ring = Keyring(harness.ring.listed())
+    _, content = harness.desk.build(payment, None, proof=True)
+    assert verified(harness, content)["problem"]["kind"] == "SCHEMA"
 
 
 # EP-02 (masked views), issue 4
-def test_a_view_is_masked_and_is_refused_by_name_when_it_is_verified(house: House) -> None:
-    payment = house.create("k", "Ada Lovelace", "for the zebra")
-    house.all()
-    content = house.desk.view(payment)
+def test_a_view_is_masked_and_is_refused_by_name_when_it_is_verified(harness: Harness) -> None:
+    payment = harness.create("k", "Ada Lovelace", "for the zebra")
+    harness.all()
+    content = harness.desk.view(payment)
     view = json.loads(content)
     assert view["notAProof"] == NOT_A_PROOF
     for word in (b"Ada", b"zebra", b"12345678", b"customer-7", b"raw", b"4c6f76656c616365"):
         assert word not in content, word
-    problem = verified(house, content)["problem"]
+    problem = verified(harness, content)["problem"]
     assert problem["kind"] == "VIEW"
     assert "not a proof" in problem["sentence"]
 
 
 def test_a_history_beyond_the_limit_is_refused_with_the_limit(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    payment = house.world.settled("k")
-    house.all()
+    payment = harness.world.settled("k")
+    harness.all()
     monkeypatch.setattr(packs, "EVENTS_COUNT_MAX", 10)
     with pytest.raises(TooLong, match="more than 10 events"):
-        house.desk.build(payment, None, proof=True)
+        harness.desk.build(payment, None, proof=True)

@@ -13,7 +13,7 @@ import pypdf
 import pytest
 
 from evidence.pack_pdf import flat, pdf_of
-from tests.evidence.harness import House
+from tests.evidence.harness import Harness
 from tests.rooms import ROOT
 
 pytestmark = pytest.mark.slow
@@ -24,8 +24,8 @@ MARKUP = "<b>bold</b> <script>x</script> &amp; (a) \\n %PDF </para>"
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path / "readmodel")
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    made = Harness(tmp_path / "readmodel")
     yield made
     made.close()
 
@@ -36,21 +36,21 @@ def text_of(pdf: bytes) -> str:
 
 
 # EP-04
-def test_every_page_of_the_pdf_shows_the_json_s_sha_256(house: House) -> None:
-    payment = house.world.retried("k")
-    house.all()
-    _, content = house.desk.build(payment, None, proof=True)
-    pages = pypdf.PdfReader(io.BytesIO(house.desk.pdf(content))).pages
+def test_every_page_of_the_pdf_shows_the_json_s_sha_256(harness: Harness) -> None:
+    payment = harness.world.retried("k")
+    harness.all()
+    _, content = harness.desk.build(payment, None, proof=True)
+    pages = pypdf.PdfReader(io.BytesIO(harness.desk.pdf(content))).pages
     assert len(pages) > 3
     digest = hashlib.sha256(content).hexdigest()
     assert all(f"SHA-256 of the JSON: {digest}" in page.extract_text() for page in pages)
 
 
 # EP-04
-def test_the_pdf_has_every_part_and_every_event_of_the_json(house: House) -> None:
-    payment = house.world.retried("k")
-    house.all()
-    text = text_of(house.desk.pdf(house.desk.build(payment, None, proof=True)[1]))
+def test_the_pdf_has_every_part_and_every_event_of_the_json(harness: Harness) -> None:
+    payment = harness.world.retried("k")
+    harness.all()
+    text = text_of(harness.desk.pdf(harness.desk.build(payment, None, proof=True)[1]))
     for words in (
         "Payment intent", "Rail decisions", "Lifecycle events", "Operator actions", "Replay proof",
         "RETRY by ops_001, executed", "Approval apr_001", "23 FundsCaptured", "50.00", "Checkpoint",
@@ -60,12 +60,12 @@ def test_the_pdf_has_every_part_and_every_event_of_the_json(house: House) -> Non
 
 # EP-04, issue 4
 def test_names_beyond_latin_1_print_and_what_no_font_has_is_printed_as_code_points(
-    house: House,
+    harness: Harness,
 ) -> None:
     odd = "\u202eevil\u200b \U0001f408 \u05e9\u05dc"
-    payment = house.create("k", f"{NAMES} {HAN} {HANGUL}", f"{KANA} {odd}")
-    house.all()
-    text = text_of(house.desk.pdf(house.desk.build(payment, None, proof=True)[1]))
+    payment = harness.create("k", f"{NAMES} {HAN} {HANGUL}", f"{KANA} {odd}")
+    harness.all()
+    text = text_of(harness.desk.pdf(harness.desk.build(payment, None, proof=True)[1]))
     flat = " ".join(text.split())
     for words in (NAMES, HAN, HANGUL, KANA):
         assert words in flat, words
@@ -77,28 +77,30 @@ def test_names_beyond_latin_1_print_and_what_no_font_has_is_printed_as_code_poin
 
 
 # EP-04
-def test_markup_in_free_text_stays_text(house: House) -> None:
-    payment = house.create("k", "Ada", MARKUP)
-    house.all()
-    pdf = house.desk.pdf(house.desk.build(payment, None, proof=True)[1])
+def test_markup_in_free_text_stays_text(harness: Harness) -> None:
+    payment = harness.create("k", "Ada", MARKUP)
+    harness.all()
+    pdf = harness.desk.pdf(harness.desk.build(payment, None, proof=True)[1])
     assert MARKUP in " ".join(text_of(pdf).split())
     reader = pypdf.PdfReader(io.BytesIO(pdf))
     assert b"/JavaScript" not in pdf
     assert all("/Annots" not in page for page in reader.pages)
 
 
-def test_long_words_are_wrapped_and_nothing_runs_off_the_page(house: House) -> None:
-    payment = house.create("k", "W" * 130, "x" * 280)
-    house.all()
-    text = text_of(house.desk.pdf(house.desk.build(payment, None, proof=True)[1]))
+def test_long_words_are_wrapped_and_nothing_runs_off_the_page(harness: Harness) -> None:
+    payment = harness.create("k", "W" * 130, "x" * 280)
+    harness.all()
+    text = text_of(harness.desk.pdf(harness.desk.build(payment, None, proof=True)[1]))
     assert text.replace("\n", "").count("W" * 130) >= 1
 
 
 # EP-05
-def test_the_same_json_gives_the_same_pdf_in_another_process(house: House, tmp_path: Path) -> None:
-    payment = house.create("k", f"{NAMES} {HAN}", KANA)
-    house.all()
-    _, content = house.desk.build(payment, None, proof=True)
+def test_the_same_json_gives_the_same_pdf_in_another_process(
+    harness: Harness, tmp_path: Path
+) -> None:
+    payment = harness.create("k", f"{NAMES} {HAN}", KANA)
+    harness.all()
+    _, content = harness.desk.build(payment, None, proof=True)
     (tmp_path / "pack.json").write_bytes(content)
     code = (
         "import sys, hashlib; from pathlib import Path; from evidence.pack_pdf import pdf_of\n"
@@ -115,10 +117,10 @@ def test_the_same_json_gives_the_same_pdf_in_another_process(house: House, tmp_p
         assert answer.stdout.strip() == f"{{'{digest}'}}"
 
 
-def test_a_view_says_on_each_page_that_it_is_no_proof(house: House) -> None:
-    payment = house.create("k", "Ada Lovelace", "zebra")
-    house.all()
-    pdf = house.desk.pdf(house.desk.view(payment))
+def test_a_view_says_on_each_page_that_it_is_no_proof(harness: Harness) -> None:
+    payment = harness.create("k", "Ada Lovelace", "zebra")
+    harness.all()
+    pdf = harness.desk.pdf(harness.desk.view(payment))
     pages = pypdf.PdfReader(io.BytesIO(pdf)).pages
     assert all("NOT A PROOF" in page.extract_text() for page in pages)
     assert "Lovelace" not in text_of(pdf)

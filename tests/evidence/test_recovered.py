@@ -15,7 +15,7 @@ from evidence.merkle import LeafData
 from evidence.pack import Tampered, public_keys
 from schemas import topology as t
 from tests.auditor.wire import sha256
-from tests.evidence.harness import House
+from tests.evidence.harness import Harness
 from tests.processors.payments.clean_history import PARTITIONS
 from tests.processors.replay.world import VERIFIER_KEY
 
@@ -23,101 +23,101 @@ LOST = LeafData("pi_of_an_event_that_has_vanished", 3, bytes(32))
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path / "readmodel")
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    made = Harness(tmp_path / "readmodel")
     yield made
     made.close()
 
 
-def lost_tail(house: House) -> str:
+def lost_tail(harness: Harness) -> str:
     """A settled payment; the checkpoint over it names another one, whose events have vanished."""
-    payment = house.world.settled("k")
-    house.checkpoint_among([LOST])
-    house.project()
+    payment = harness.world.settled("k")
+    harness.checkpoint_among([LOST])
+    harness.project()
     return payment
 
 
-def recover(house: House, payment: str) -> int:
+def recover(harness: Harness, payment: str) -> int:
     """Two persons let its partition go on where the journal ends; the partition."""
-    partition, ends = place_of(house, payment)
+    partition, ends = place_of(harness, payment)
     journal_ends = tuple(ends if n == partition else -1 for n in range(PARTITIONS))
-    house.world._control(RecoverRequested("rec_1", (partition,), "a disk is gone", 0, "ann"))
+    harness.world._control(RecoverRequested("rec_1", (partition,), "a disk is gone", 0, "ann"))
     last = (1,) * PARTITIONS
-    house.world._control(RecoverConfirmed("rec_1", 0, "bob", journal_ends, last))
-    house.project()
+    harness.world._control(RecoverConfirmed("rec_1", 0, "bob", journal_ends, last))
+    harness.project()
     return partition
 
 
-def place_of(house: House, payment: str) -> tuple[int, int]:
+def place_of(harness: Harness, payment: str) -> tuple[int, int]:
     """Its partition, and the offset of its last event: of all behind it nothing is left."""
-    row = house.reader.events(payment, 0, 100)[-1]
+    row = harness.reader.events(payment, 0, 100)[-1]
     return row.partition, row.offset
 
 
-def sign_again(house: House, payment: str) -> None:
+def sign_again(harness: Harness, payment: str) -> None:
     """The next checkpoint begins where the last one that holds ended."""
-    partition, to_offset = place_of(house, payment)
-    row = house.reader.events(payment, 0, 100)[-1]
+    partition, to_offset = place_of(harness, payment)
+    row = harness.reader.events(payment, 0, 100)[-1]
     touched = Range()
     touched.touch(payment, row.sequence, sha256(row.raw))
-    previous = house._last[partition]
+    previous = harness._last[partition]
     key = VERIFIER_KEY
     draft = build(partition, previous, touched, to_offset, 2_000, key.key_id, begin=0)
-    sealed = seal(draft, key, lambda each: house.world.codec.encode(t.CHECKPOINTS, each))
-    house.log.append(t.CHECKPOINTS, partition, b"", sealed.raw)
-    house.project()
+    sealed = seal(draft, key, lambda each: harness.world.codec.encode(t.CHECKPOINTS, each))
+    harness.log.append(t.CHECKPOINTS, partition, b"", sealed.raw)
+    harness.project()
 
 
-def verified(house: House, content: bytes) -> dict[str, Any]:
-    return v.verify(content, public_keys(house.ring))
+def verified(harness: Harness, content: bytes) -> dict[str, Any]:
+    return v.verify(content, public_keys(harness.ring))
 
 
-def test_under_a_void_checkpoint_a_pack_says_that_nothing_is_signed_yet(house: House) -> None:
+def test_under_a_void_checkpoint_a_pack_says_that_nothing_is_signed_yet(harness: Harness) -> None:
     """EP-08: as for a payment that is newer than the last checkpoint."""
-    payment = lost_tail(house)
+    payment = lost_tail(harness)
     with pytest.raises(Tampered):
-        house.desk.build(payment, None, proof=True)
+        harness.desk.build(payment, None, proof=True)
 
-    recover(house, payment)
-    as_of, content = house.desk.build(payment, None, proof=True)
+    recover(harness, payment)
+    as_of, content = harness.desk.build(payment, None, proof=True)
 
     assert as_of.endswith(".0")
-    answer = verified(house, content)
+    answer = verified(harness, content)
     assert (answer["verified"], answer["problem"]["kind"]) == (False, "NOT_SIGNED")
-    online = house.desk.verify(payment, content)
+    online = harness.desk.verify(payment, content)
     assert (online["verified"], online["signedThrough"]) == (True, 0)
-    assert house.desk.view(payment)
+    assert harness.desk.view(payment)
 
 
-def test_the_next_checkpoint_covers_it_again(house: House) -> None:
-    payment = lost_tail(house)
-    recover(house, payment)
-    sign_again(house, payment)
+def test_the_next_checkpoint_covers_it_again(harness: Harness) -> None:
+    payment = lost_tail(harness)
+    recover(harness, payment)
+    sign_again(harness, payment)
 
-    as_of, content = house.desk.build(payment, None, proof=True)
+    as_of, content = harness.desk.build(payment, None, proof=True)
 
     assert as_of.endswith(".2")
-    answer = verified(house, content)
+    answer = verified(harness, content)
     assert (answer["verified"], answer["signedThrough"]) == (True, answer["events"])
 
 
-def test_an_as_of_under_a_void_checkpoint_can_not_be_met_any_more(house: House) -> None:
-    payment = house.world.settled("k")
-    house.all()
-    as_of, _ = house.desk.build(payment, None, proof=True)
-    recover(house, payment)
+def test_an_as_of_under_a_void_checkpoint_can_not_be_met_any_more(harness: Harness) -> None:
+    payment = harness.world.settled("k")
+    harness.all()
+    as_of, _ = harness.desk.build(payment, None, proof=True)
+    recover(harness, payment)
     with pytest.raises(ValueError, match="does not cover"):
-        house.desk.build(payment, as_of, proof=True)
+        harness.desk.build(payment, as_of, proof=True)
 
 
-def test_a_checkpoint_that_ends_before_the_loss_still_holds(house: House) -> None:
+def test_a_checkpoint_that_ends_before_the_loss_still_holds(harness: Harness) -> None:
     """Only what reaches past the journal's end is void."""
-    payment = house.world.settled("k")
-    house.all()
-    partition, last = place_of(house, payment)
+    payment = harness.world.settled("k")
+    harness.all()
+    partition, last = place_of(harness, payment)
     ends = tuple(last + 1 if n == partition else -1 for n in range(PARTITIONS))
-    house.world._control(RecoverRequested("rec_1", (partition,), "a disk is gone", 0, "ann"))
-    house.world._control(RecoverConfirmed("rec_1", 0, "bob", ends, (1,) * PARTITIONS))
-    house.project()
-    _, content = house.desk.build(payment, None, proof=True)
-    assert verified(house, content)["verified"] is True
+    harness.world._control(RecoverRequested("rec_1", (partition,), "a disk is gone", 0, "ann"))
+    harness.world._control(RecoverConfirmed("rec_1", 0, "bob", ends, (1,) * PARTITIONS))
+    harness.project()
+    _, content = harness.desk.build(payment, None, proof=True)
+    assert verified(harness, content)["verified"] is True

@@ -23,7 +23,7 @@ from evidence.keys import pem_of, signing_key_from_seed, write_keyring
 from evidence.pack import public_keys
 from schemas import definitions
 from schemas import topology as t
-from tests.evidence.harness import House, keyring
+from tests.evidence.harness import Harness, keyring
 from tests.processors.replay.world import VERIFIER_KEY
 
 pytestmark = pytest.mark.slow
@@ -42,8 +42,8 @@ Path_ = tuple[str | int, ...]
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    made = House(tmp_path_factory.mktemp("house") / "readmodel")
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
+    made = Harness(tmp_path_factory.mktemp("harness") / "readmodel")
     world = made.world
     names = world.mixed()
     command = c.CancelPayment(world.header(names["retried"]), world.operator(), "too late")
@@ -56,13 +56,13 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     made.close()
 
 
-def content_of(house: House, name: str = "retried") -> bytes:
-    return house.desk.build(house.names[name], None, proof=True)[1]  # type: ignore[attr-defined]
+def content_of(harness: Harness, name: str = "retried") -> bytes:
+    return harness.desk.build(harness.names[name], None, proof=True)[1]  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
-def content(house: House) -> bytes:
-    made = content_of(house)
+def content(harness: Harness) -> bytes:
+    made = content_of(harness)
     assert v.verify(made, KEYS)["verified"]
     return made
 
@@ -125,8 +125,8 @@ def upper(value: Any) -> dict[str, Any]:
 
 
 # EP-07
-def test_no_single_value_of_a_pack_can_be_changed_unnoticed(house: House) -> None:
-    pack = json.loads(content_of(house, "settled"))
+def test_no_single_value_of_a_pack_can_be_changed_unnoticed(harness: Harness) -> None:
+    pack = json.loads(content_of(harness, "settled"))
     paths = list(leaves(pack))
     schema = [p for p in paths if p[:2] == ("replayProof", "schemas") and len(p) > 4]
     chosen = random.Random(SEED).sample(schema, SCHEMA_LEAVES)
@@ -231,8 +231,8 @@ def test_a_chain_that_is_rewritten_consistently_does_not_lead_to_the_root(
 
 
 # EP-07
-def test_another_payment_s_event_is_named(house: House, inputs: v.Inputs) -> None:
-    others = v.read_inputs(json.loads(content_of(house, "settled")), KEYS)
+def test_another_payment_s_event_is_named(harness: Harness, inputs: v.Inputs) -> None:
+    others = v.read_inputs(json.loads(content_of(harness, "settled")), KEYS)
     events = [*inputs.events[:3], others.events[3], *inputs.events[4:]]
     assert refused(forged(inputs, events=events))[0] in ("CHAIN", "SCHEMA")
     assert refused(forged(inputs, payment=others.payment))[0] == "CHAIN"
@@ -262,8 +262,8 @@ def test_a_pack_is_refused_under_a_key_that_did_not_sign_it(content: bytes) -> N
 
 
 # EP-07
-def test_the_checkpoint_of_another_partition_is_refused(house: House, inputs: v.Inputs) -> None:
-    others = v.read_inputs(json.loads(content_of(house, "settled")), KEYS)
+def test_the_checkpoint_of_another_partition_is_refused(harness: Harness, inputs: v.Inputs) -> None:
+    others = v.read_inputs(json.loads(content_of(harness, "settled")), KEYS)
     assert others.partition != inputs.partition
     place = "replayProof.checkpoint"
     assert refused(forged(inputs, proof=others.proof)) == ("CHECKPOINT", place)

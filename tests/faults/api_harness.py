@@ -18,7 +18,7 @@ from app.platform.children import free_ports
 from core.values import payment_intent_id
 from engine.clock import SystemClock
 from gateways.resolve.policy import DEFAULT_RULES
-from tests.broker.harness import House
+from tests.broker.harness import Harness
 from tests.broker.processes import Process
 from tests.broker.rest import end_offsets
 
@@ -42,8 +42,8 @@ BODY: dict[str, Any] = {
 }  # fmt: skip
 
 
-class ApiHouse(House):
-    """A House with a projector and an API; `post` and `get` as the people of PEOPLE."""
+class ApiHarness(Harness):
+    """A Harness with a projector and an API; `post` and `get` as the people of PEOPLE."""
 
     def __init__(self, bootstrap: str, registry: str, folder: Path) -> None:
         super().__init__(bootstrap, registry, folder)

@@ -10,20 +10,20 @@ from pathlib import Path
 import pytest
 
 from app.platform.broker import Cluster
-from tests.broker.harness import House
+from tests.broker.harness import Harness
 from tests.broker.source import Kafka
 
 
 @pytest.fixture(scope="session")
-def standing_house(
+def standing_harness(
     kafka: Kafka, registry: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[House]:
+) -> Iterator[Harness]:
     """Topics, schemas, simulators, adapters and verifier on the session's Kafka; no payments
     processor.
 
     The log grows with each test, and the auditor judges all of it each time.
     """
-    made = House(kafka.bootstrap, registry, tmp_path_factory.mktemp("house"))
+    made = Harness(kafka.bootstrap, registry, tmp_path_factory.mktemp("harness"))
     try:
         made.apply()
         made.start_simulators()
@@ -34,13 +34,13 @@ def standing_house(
 
 
 @pytest.fixture
-def house(standing_house: House) -> Iterator[House]:
+def harness(standing_harness: Harness) -> Iterator[Harness]:
     """The shared set-up with no payments processor running, before and after."""
-    standing_house.catch_up()
+    standing_harness.catch_up()
     try:
-        yield standing_house
+        yield standing_harness
     finally:
-        for process in standing_house.processes:
+        for process in standing_harness.processes:
             if process.name.startswith("payments") and process.alive():
                 process.kill()
 
@@ -48,24 +48,24 @@ def house(standing_house: House) -> Iterator[House]:
 @pytest.fixture
 def make_own(
     fresh_cluster: Callable[..., Cluster], registry: str, tmp_path: Path
-) -> Iterator[Callable[[], tuple[Cluster, House]]]:
+) -> Iterator[Callable[[], tuple[Cluster, Harness]]]:
     """Makes a Kafka that may be taken away, and a whole set-up on it."""
     with ExitStack() as ends:
         numbers = itertools.count(1)
 
-        def make() -> tuple[Cluster, House]:
+        def make() -> tuple[Cluster, Harness]:
             cluster = fresh_cluster(heap_mb=384)
-            house = House(cluster.bootstrap, registry, tmp_path / f"house{next(numbers)}")
-            ends.callback(house.close)
-            house.apply()
-            house.start_simulators()
-            house.ready(*house.processes, house.start_adapters())
-            return cluster, house
+            harness = Harness(cluster.bootstrap, registry, tmp_path / f"harness{next(numbers)}")
+            ends.callback(harness.close)
+            harness.apply()
+            harness.start_simulators()
+            harness.ready(*harness.processes, harness.start_adapters())
+            return cluster, harness
 
         yield make
 
 
 @pytest.fixture
-def own(make_own: Callable[[], tuple[Cluster, House]]) -> tuple[Cluster, House]:
+def own(make_own: Callable[[], tuple[Cluster, Harness]]) -> tuple[Cluster, Harness]:
     """One of them."""
     return make_own()

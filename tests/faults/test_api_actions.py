@@ -13,16 +13,16 @@ from httpx import Response
 from app.platform.broker import Cluster
 from app.platform.children import pause_child
 from schemas import topology
-from tests.faults.api_harness import ACCEPTED, ApiHouse, refusal, until
+from tests.faults.api_harness import ACCEPTED, ApiHarness, refusal, until
 
 RETRY = {"attemptId": "att_002", "reason": "Resolve approved retry after rail timeout"}
 
 
 @pytest.fixture(scope="module")
-def standing(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiHouse]:
+def standing(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiHarness]:
     """On a Kafka of its own: the auditor of the fault rows knows its own simulators' books only."""
     with Cluster(tmp_path_factory.mktemp("kafka"), heap_mb=256) as kafka:
-        made = ApiHouse(kafka.bootstrap, registry, tmp_path_factory.mktemp("api"))
+        made = ApiHarness(kafka.bootstrap, registry, tmp_path_factory.mktemp("api"))
         try:
             made.start_all()
             yield made
@@ -31,28 +31,28 @@ def standing(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def house(standing: ApiHouse) -> Iterator[ApiHouse]:
+def harness(standing: ApiHarness) -> Iterator[ApiHarness]:
     yield standing
     standing.all_standing()
 
 
-def test_a_gated_action_end_to_end(house: ApiHouse) -> None:
+def test_a_gated_action_end_to_end(harness: ApiHarness) -> None:
     """RT-03, AP-01, AP-02, AP-03, API-05, API-08, AUD-01, AUD-03: asked for, approved by a second
     person, done; the answer is the outcome, the next GET shows it, the audit log links it."""
-    payment = house.failed()
-    assert refusal(house.act("olga", payment, "retry", RETRY))[2] == "APPROVAL_MISSING"
-    approval = house.approved(payment, "RETRY")
-    house.script(payment, [ACCEPTED, {"kind": "SETTLED", "afterMillis": 60}])
-    answer = house.act("olga", payment, "retry", RETRY)
+    payment = harness.failed()
+    assert refusal(harness.act("olga", payment, "retry", RETRY))[2] == "APPROVAL_MISSING"
+    approval = harness.approved(payment, "RETRY")
+    harness.script(payment, [ACCEPTED, {"kind": "SETTLED", "afterMillis": 60}])
+    answer = harness.act("olga", payment, "retry", RETRY)
     assert answer.status_code == 200, answer.text
     said = answer.json()
     assert (said["result"], said["approvalId"]) == ("ACCEPTED", approval)
     assert said["events"][0]["type"] == "PaymentAttemptCreated"
-    now = house.get("vera", f"/api/payments/{payment}").json()
+    now = harness.get("vera", f"/api/payments/{payment}").json()
     assert now["sequence"] >= said["toSequence"]
     assert now["attemptId"] == "att_002"
-    house.shown(payment, lambda p: p["state"] == "SETTLED")
-    listed = house.get("audra", f"/api/audit?paymentIntentId={payment}").json()["items"]
+    harness.shown(payment, lambda p: p["state"] == "SETTLED")
+    listed = harness.get("audra", f"/api/audit?paymentIntentId={payment}").json()["items"]
     entry = next(e for e in listed if e["commandId"] == said["commandId"])
     assert (entry["operatorId"], entry["approvalId"], entry["result"]) == (
         "olga", approval, "ACCEPTED",
@@ -60,185 +60,187 @@ def test_a_gated_action_end_to_end(house: ApiHouse) -> None:
     assert entry["reason"] == RETRY["reason"]
 
 
-def test_two_approvers_at_once_decide_once(house: ApiHouse) -> None:
+def test_two_approvers_at_once_decide_once(harness: ApiHarness) -> None:
     """AP-03, AP-05."""
-    payment = house.failed()
-    name = house.requested(payment, "RETRY")
+    payment = harness.failed()
+    name = harness.requested(payment, "RETRY")
     ways = [("anna", "approve"), ("aron", "reject")]
 
     def decide(n: int) -> int:
         who, word = ways[n]
         path = f"approvals/{name}/{word}"
-        return house.act(who, payment, path, {"reason": "mine"}).status_code
+        return harness.act(who, payment, path, {"reason": "mine"}).status_code
 
-    assert sorted(house.at_once(2, decide)) == [200, 403]
-    names = house.events(payment)
+    assert sorted(harness.at_once(2, decide)) == [200, 403]
+    names = harness.events(payment)
     assert names.count("OperatorActionApproved") + names.count("OperatorActionRejected") == 1
 
 
-def test_one_approval_is_used_once(house: ApiHouse) -> None:
+def test_one_approval_is_used_once(harness: ApiHarness) -> None:
     """AP-04: two attempts asked for at once on one approval: one is made."""
-    payment = house.failed()
-    house.approved(payment, "RETRY")
-    house.script(payment, [ACCEPTED])
+    payment = harness.failed()
+    harness.approved(payment, "RETRY")
+    harness.script(payment, [ACCEPTED])
 
     def retry(n: int) -> int:
         body = {**RETRY, "attemptId": f"att_{n + 2:03d}"}
-        return house.act("olga", payment, "retry", body).status_code
+        return harness.act("olga", payment, "retry", body).status_code
 
-    assert sorted(house.at_once(2, retry)) in ([200, 403], [200, 409])
-    assert house.events(payment).count("PaymentAttemptCreated") == 2
+    assert sorted(harness.at_once(2, retry)) in ([200, 403], [200, 409])
+    assert harness.events(payment).count("PaymentAttemptCreated") == 2
 
 
-def test_an_approval_for_another_requester_or_phase_names_what_differs(house: ApiHouse) -> None:
+def test_an_approval_for_another_requester_or_phase_names_what_differs(harness: ApiHarness) -> None:
     """AP-04, ERR-03."""
-    payment = house.failed()
-    house.approved(payment, "RETRY")
-    other = house.act("oskar", payment, "retry", RETRY)
+    payment = harness.failed()
+    harness.approved(payment, "RETRY")
+    other = harness.act("oskar", payment, "retry", RETRY)
     assert refusal(other) == (403, "POLICY_REJECTED", "APPROVAL_OTHER_OPERATOR")
-    cleared = house.acknowledged()
+    cleared = harness.acknowledged()
     marked = {"reason": "RAIL", "details": "NPP rail returned error code 503"}
-    house.approved(cleared, "MARK_FAILED", by="sue", failureReason="TIMEOUT")
-    wrong = house.act("sue", cleared, "mark-failed", marked)
+    harness.approved(cleared, "MARK_FAILED", by="sue", failureReason="TIMEOUT")
+    wrong = harness.act("sue", cleared, "mark-failed", marked)
     assert refusal(wrong)[2] == "APPROVAL_OTHER_PARAMETERS"
 
 
-def test_nobody_approves_for_himself(house: ApiHouse) -> None:
+def test_nobody_approves_for_himself(harness: ApiHarness) -> None:
     """AP-05."""
-    payment = house.failed()
-    name = house.requested(payment, "RETRY", by="both")
-    own = house.act("both", payment, f"approvals/{name}/approve", {"reason": "mine"})
+    payment = harness.failed()
+    name = harness.requested(payment, "RETRY", by="both")
+    own = harness.act("both", payment, f"approvals/{name}/approve", {"reason": "mine"})
     assert refusal(own) == (403, "POLICY_REJECTED", "SELF_APPROVAL")
 
 
-def test_fifty_posts_of_one_action_have_one_effect(house: ApiHouse) -> None:
+def test_fifty_posts_of_one_action_have_one_effect(harness: ApiHarness) -> None:
     """RT-04, IDM-04, fault row 25: one is accepted, the others are its duplicates."""
-    payment = house.failed()
-    house.approved(payment, "RETRY")
-    house.script(payment, [ACCEPTED])
-    answers = house.at_once(50, lambda _: house.act("olga", payment, "retry", RETRY))
+    payment = harness.failed()
+    harness.approved(payment, "RETRY")
+    harness.script(payment, [ACCEPTED])
+    answers = harness.at_once(50, lambda _: harness.act("olga", payment, "retry", RETRY))
     assert {a.status_code for a in answers} == {200}
     results = [a.json()["result"] for a in answers]
     assert (results.count("ACCEPTED"), results.count("DUPLICATE")) == (1, 49)
-    house.shown(payment, lambda p: p["state"] == "ACKNOWLEDGED")  # the rail has had the instruction
-    assert house.events(payment).count("PaymentAttemptCreated") == 2
-    assert len(house.ledger_of(payment)) == 2
+    harness.shown(
+        payment, lambda p: p["state"] == "ACKNOWLEDGED"
+    )  # the rail has had the instruction
+    assert harness.events(payment).count("PaymentAttemptCreated") == 2
+    assert len(harness.ledger_of(payment)) == 2
 
 
-def test_row_24_an_api_killed_before_its_answer_leaves_the_command(house: ApiHouse) -> None:
+def test_row_24_an_api_killed_before_its_answer_leaves_the_command(harness: ApiHarness) -> None:
     """Fault row 24: the command is on the log and is carried out; asking again gives the first
     result."""
-    payment = house.failed()
-    house.approved(payment, "RETRY")
-    before = len(house.records(topology.OPERATOR_COMMANDS))
-    pause_child(house.payments.child)
+    payment = harness.failed()
+    harness.approved(payment, "RETRY")
+    before = len(harness.records(topology.OPERATOR_COMMANDS))
+    pause_child(harness.payments.child)
     try:
-        lost = house.in_thread(lambda: house.act("olga", payment, "retry", RETRY))
-        until(lambda: len(house.records(topology.OPERATOR_COMMANDS)) > before or None)
-        house.api.kill()
+        lost = harness.in_thread(lambda: harness.act("olga", payment, "retry", RETRY))
+        until(lambda: len(harness.records(topology.OPERATOR_COMMANDS)) > before or None)
+        harness.api.kill()
         assert lost() is None
     finally:
-        os.kill(house.payments.child.pid, signal.SIGCONT)
-    house.api = house.start_api()
-    until(lambda: house.is_ready() or None)
-    house.shown(payment, lambda p: p["attemptId"] == "att_002")
-    again = house.act("olga", payment, "retry", RETRY).json()
+        os.kill(harness.payments.child.pid, signal.SIGCONT)
+    harness.api = harness.start_api()
+    until(lambda: harness.is_ready() or None)
+    harness.shown(payment, lambda p: p["attemptId"] == "att_002")
+    again = harness.act("olga", payment, "retry", RETRY).json()
     assert (again["result"], again["duplicate"]) == ("DUPLICATE", True)
     assert again["events"][0]["type"] == "PaymentAttemptCreated"
-    assert house.events(payment).count("PaymentAttemptCreated") == 2
+    assert harness.events(payment).count("PaymentAttemptCreated") == 2
 
 
-def test_a_late_outcome_is_202_and_can_be_read_later(house: ApiHouse) -> None:
+def test_a_late_outcome_is_202_and_can_be_read_later(harness: ApiHarness) -> None:
     """OP-10: while nobody decides; then the outcome stands where the answer said."""
-    payment = house.failed()
-    house.approved(payment, "RETRY")
-    pause_child(house.payments.child)
+    payment = harness.failed()
+    harness.approved(payment, "RETRY")
+    pause_child(harness.payments.child)
     try:
-        late = house.act("olga", payment, "retry", RETRY)
+        late = harness.act("olga", payment, "retry", RETRY)
     finally:
-        os.kill(house.payments.child.pid, signal.SIGCONT)
+        os.kill(harness.payments.child.pid, signal.SIGCONT)
     assert late.status_code == 202, late.text
     place = late.headers["location"]
 
     def known() -> str | None:
-        answer = house.get("vera", place)
+        answer = harness.get("vera", place)
         return answer.json()["result"] if answer.status_code == 200 else None
 
     assert until(known) == "ACCEPTED"
-    assert house.act("olga", payment, "retry", RETRY).json()["duplicate"]
+    assert harness.act("olga", payment, "retry", RETRY).json()["duplicate"]
 
 
-def test_a_stop_is_503_and_ends_by_two_persons_and_a_proof(house: ApiHouse) -> None:
+def test_a_stop_is_503_and_ends_by_two_persons_and_a_proof(harness: ApiHarness) -> None:
     """OP-07, API: nothing is taken while stopped; reading goes on."""
-    payment = house.failed()
-    house.approved(payment, "RETRY")
-    stop = house.post("ada", "/api/control/stop", {"reason": "drill"}).json()["stopId"]
-    taken = len(house.records(topology.OPERATOR_COMMANDS))
-    refused = house.act("olga", payment, "retry", RETRY)
+    payment = harness.failed()
+    harness.approved(payment, "RETRY")
+    stop = harness.post("ada", "/api/control/stop", {"reason": "drill"}).json()["stopId"]
+    taken = len(harness.records(topology.OPERATOR_COMMANDS))
+    refused = harness.act("olga", payment, "retry", RETRY)
     assert refusal(refused) == (503, "STOPPED", "PROCESSING_STOPPED")
     assert int(refused.headers["retry-after"]) > 0
-    assert len(house.records(topology.OPERATOR_COMMANDS)) == taken
-    assert house.get("vera", f"/api/payments/{payment}").status_code == 200
+    assert len(harness.records(topology.OPERATOR_COMMANDS)) == taken
+    assert harness.get("vera", f"/api/payments/{payment}").status_code == 200
     path = f"/api/control/stops/{stop}/resume-requests"
-    unproven = house.post("ada", path, {"reason": "go on"})
+    unproven = harness.post("ada", path, {"reason": "go on"})
     assert refusal(unproven)[2] == "RESUME_NOT_POSSIBLE"
-    house.npp("replay", "verify", "--publish")
-    asked = until(lambda: _good(house.post("ada", path, {"reason": "proven"})))
+    harness.npp("replay", "verify", "--publish")
+    asked = until(lambda: _good(harness.post("ada", path, {"reason": "proven"})))
     confirm = f"{path}/{asked['offset']}/confirm"
-    assert refusal(house.post("ada", confirm))[2] == "RESUME_NOT_POSSIBLE"
-    assert house.post("adam", confirm).status_code == 200
-    house.script(payment, [ACCEPTED])
-    assert house.act("olga", payment, "retry", RETRY).json()["result"] == "ACCEPTED"
+    assert refusal(harness.post("ada", confirm))[2] == "RESUME_NOT_POSSIBLE"
+    assert harness.post("adam", confirm).status_code == 200
+    harness.script(payment, [ACCEPTED])
+    assert harness.act("olga", payment, "retry", RETRY).json()["result"] == "ACCEPTED"
 
 
-def test_a_redrive_is_previewed_asked_for_confirmed_and_done(house: ApiHouse) -> None:
+def test_a_redrive_is_previewed_asked_for_confirmed_and_done(harness: ApiHarness) -> None:
     """OP-34, ERR-05: rubbish goes back where it came from, and is quarantined once more."""
-    producer = house.producer()
+    producer = harness.producer()
     producer.produce(topology.BATCH_COMMANDS, b"\x01rubbish", b"pi_x", 0)
     assert producer.flush(10.0) == 0
 
     def listed(count: int) -> list[dict[str, Any]] | None:
-        items = house.get("vera", "/api/quarantine?reason=UNDECODABLE").json()["items"]
+        items = harness.get("vera", "/api/quarantine?reason=UNDECODABLE").json()["items"]
         return items if len(items) == count else None
 
     (held,) = until(lambda: listed(1))
     chosen = {"partition": held["partition"], "offsets": [held["offset"]]}
-    preview = house.post("ada", "/api/quarantine/redrives/preview", chosen).json()
+    preview = harness.post("ada", "/api/quarantine/redrives/preview", chosen).json()
     assert preview["records"][0]["topic"] == topology.BATCH_COMMANDS
-    asked = house.post("ada", "/api/quarantine/redrives", {**chosen, "reason": "mended"}).json()
+    asked = harness.post("ada", "/api/quarantine/redrives", {**chosen, "reason": "mended"}).json()
     confirm = f"/api/quarantine/redrives/{asked['requestId']}/confirm"
-    assert refusal(house.post("ada", confirm))[2] == "SELF_APPROVAL"
-    assert house.post("adam", confirm).json()["status"] == "CONFIRMED"
+    assert refusal(harness.post("ada", confirm))[2] == "SELF_APPROVAL"
+    assert harness.post("adam", confirm).json()["status"] == "CONFIRMED"
 
     def done() -> bool | None:
-        items = house.get("vera", "/api/quarantine/redrives").json()["items"]
+        items = harness.get("vera", "/api/quarantine/redrives").json()["items"]
         return items[0]["status"] == "DONE" or None
 
     assert until(done)
     assert until(lambda: listed(2))
 
 
-def test_creations_at_once_and_again(house: ApiHouse) -> None:
+def test_creations_at_once_and_again(harness: ApiHarness) -> None:
     """IDM-01, IDM-02, IDM-03: one payment; other content is refused by its first difference."""
-    answers = house.at_once(10, lambda _: house.create("one-key"))
+    answers = harness.at_once(10, lambda _: harness.create("one-key"))
     assert {a.status_code for a in answers} == {200}, [a.text for a in answers]
     results = [a.json()["result"] for a in answers]
     assert (results.count("ACCEPTED"), results.count("DUPLICATE")) == (1, 9)
-    other = house.create("one-key", amount=1)
+    other = harness.create("one-key", amount=1)
     assert refusal(other) == (409, "INVARIANT_VIOLATION", "IDEMPOTENCY_KEY_REUSED")
     assert other.json()["firstDifference"] == "amount"
-    found = house.get("vera", "/api/payments?idempotencyKey=one-key").json()["items"]
+    found = harness.get("vera", "/api/payments?idempotencyKey=one-key").json()["items"]
     assert len(found) == 1
 
 
-def test_a_refusal_at_the_edge_is_in_the_audit_log(house: ApiHouse) -> None:
+def test_a_refusal_at_the_edge_is_in_the_audit_log(harness: ApiHarness) -> None:
     """AUD-02, AUD-04: who, what, and the rule; under the authenticated name."""
-    payment = house.failed()
+    payment = harness.failed()
     body = {"reason": "not mine", "operatorId": "oskar"}
-    assert refusal(house.act("olga", payment, "cancel", body))[2] == "OPERATOR_MISMATCH"
+    assert refusal(harness.act("olga", payment, "cancel", body))[2] == "OPERATOR_MISMATCH"
 
     def entry() -> dict[str, Any] | None:
-        found = house.get("audra", f"/api/audit?paymentIntentId={payment}").json()["items"]
+        found = harness.get("audra", f"/api/audit?paymentIntentId={payment}").json()["items"]
         return next((e for e in found if e["rule"] == "OPERATOR_MISMATCH"), None)
 
     assert until(entry)["operatorId"] == "olga"

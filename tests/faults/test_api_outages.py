@@ -23,7 +23,7 @@ from app.platform.broker import Cluster
 from engine.clock import SystemClock
 from engine.partitioner import partition_of
 from schemas import topology
-from tests.faults.api_harness import ACCEPTED, ApiHouse, refusal, until
+from tests.faults.api_harness import ACCEPTED, ApiHarness, refusal, until
 from tests.rooms import ROOT
 
 RETRY = {"attemptId": "att_002", "reason": "Resolve approved retry after rail timeout"}
@@ -85,8 +85,8 @@ class KeyServer:
         self._server.server_close()
 
 
-class OutageHouse(ApiHouse):
-    """An ApiHouse whose keys come from a server, on a Kafka that may be taken away."""
+class OutageHarness(ApiHarness):
+    """An ApiHarness whose keys come from a server, on a Kafka that may be taken away."""
 
     def __init__(self, kafka: Cluster, registry: str, folder: Path) -> None:
         super().__init__(kafka.bootstrap, registry, folder)
@@ -125,9 +125,9 @@ class OutageHouse(ApiHouse):
 
 
 @pytest.fixture(scope="module")
-def standing(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutageHouse]:
+def standing(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutageHarness]:
     with Cluster(tmp_path_factory.mktemp("kafka"), heap_mb=256) as kafka:
-        made = OutageHouse(kafka, registry, tmp_path_factory.mktemp("api"))
+        made = OutageHarness(kafka, registry, tmp_path_factory.mktemp("api"))
         try:
             made.key_server.says = (503, {}, b"")
             made.apply()
@@ -142,7 +142,7 @@ def standing(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def house(standing: OutageHouse) -> Iterator[OutageHouse]:
+def harness(standing: OutageHarness) -> Iterator[OutageHarness]:
     """Ready, also where the test that begins without keys runs in another process."""
     if not standing.is_ready():
         standing.key_server.lists(standing.issuer)
@@ -152,156 +152,162 @@ def house(standing: OutageHouse) -> Iterator[OutageHouse]:
 
 
 def test_row_18_without_a_key_server_nobody_is_let_in_until_it_is_there(
-    standing: OutageHouse,
+    standing: OutageHarness,
 ) -> None:
     """SEC-01: the API starts, is not ready and refuses everybody with 503; it finds the keys by
     itself."""
-    house = standing
-    until(lambda: "keys" in unready(house) or None)
-    refused = house.get("vera", "/api/session")
-    house.key_server.lists(house.issuer)
-    until(lambda: house.is_ready() or None, BACK_SECONDS_MAX)
+    harness = standing
+    until(lambda: "keys" in unready(harness) or None)
+    refused = harness.get("vera", "/api/session")
+    harness.key_server.lists(harness.issuer)
+    until(lambda: harness.is_ready() or None, BACK_SECONDS_MAX)
     assert refusal(refused)[:2] == (503, "UNAVAILABLE")
-    assert house.get("vera", "/api/session").status_code == 200
-    payment = house.acknowledged()
-    assert house.events(payment).count("PaymentAttemptCreated") == 1
+    assert harness.get("vera", "/api/session").status_code == 200
+    payment = harness.acknowledged()
+    assert harness.events(payment).count("PaymentAttemptCreated") == 1
 
 
-def test_kafka_that_does_not_answer_refuses_writes_and_reads_go_on(house: OutageHouse) -> None:
+def test_kafka_that_does_not_answer_refuses_writes_and_reads_go_on(harness: OutageHarness) -> None:
     """OP-07, API-05, I7: a command meets a Kafka that hangs: 503 says that asking again is safe;
     reading goes on; when Kafka is back asking again has exactly one effect."""
-    in_time(lambda number: hangs(house, f"while-away-{number}"))
+    in_time(lambda number: hangs(harness, f"while-away-{number}"))
 
 
-def hangs(house: OutageHouse, key: str) -> bool:
-    payment = house.failed()
-    house.approved(payment, "RETRY")
-    house.script(payment, [ACCEPTED])
-    house.kafka.pause()
+def hangs(harness: OutageHarness, key: str) -> bool:
+    payment = harness.failed()
+    harness.approved(payment, "RETRY")
+    harness.script(payment, [ACCEPTED])
+    harness.kafka.pause()
     try:
-        lost = [house.in_thread(lambda: house.act("olga", payment, "retry", RETRY))]
-        lost.append(house.in_thread(lambda: house.create(key)))
+        lost = [harness.in_thread(lambda: harness.act("olga", payment, "retry", RETRY))]
+        lost.append(harness.in_thread(lambda: harness.create(key)))
         time.sleep(0.5)
-        house.quickly(payment)
+        harness.quickly(payment)
         for each in lost:
             not_now(each())
     finally:
-        house.kafka.unpause()
-    assert once(house, payment).json()["result"] in ("ACCEPTED", "DUPLICATE")
-    created = until(lambda: taken(house.create(key)), BACK_SECONDS_MAX)
+        harness.kafka.unpause()
+    assert once(harness, payment).json()["result"] in ("ACCEPTED", "DUPLICATE")
+    created = until(lambda: taken(harness.create(key)), BACK_SECONDS_MAX)
     assert created["result"] in ("ACCEPTED", "DUPLICATE")
-    return one_effect(house, payment)
+    return one_effect(harness, payment)
 
 
-def test_row_18_a_hostile_key_server_lets_nobody_in(house: OutageHouse) -> None:
+def test_row_18_a_hostile_key_server_lets_nobody_in(harness: OutageHarness) -> None:
     """It sends the API elsewhere, where the thief's key is listed: not followed, and who is known
     goes on."""
-    payment = house.acknowledged()
-    house.may_ask_again()
-    house.key_server.sends_to(house.thief)
-    asked = len(house.key_server.asked)
-    assert refusal(house.asked_by(house.thief))[0] in (401, 503)
-    assert house.key_server.asked[asked:] == ["/jwks"]
-    house.quickly(payment)
+    payment = harness.acknowledged()
+    harness.may_ask_again()
+    harness.key_server.sends_to(harness.thief)
+    asked = len(harness.key_server.asked)
+    assert refusal(harness.asked_by(harness.thief))[0] in (401, 503)
+    assert harness.key_server.asked[asked:] == ["/jwks"]
+    harness.quickly(payment)
 
 
-def test_kafka_killed_under_the_api_comes_back_without_loss_or_double(house: OutageHouse) -> None:
+def test_kafka_killed_under_the_api_comes_back_without_loss_or_double(
+    harness: OutageHarness,
+) -> None:
     """As above for a Kafka that is gone: whatever needs it is refused and not broken, whatever is
     asked again and again meanwhile has one effect, and every process finds back by itself."""
-    in_time(lambda _: is_killed(house))
+    in_time(lambda _: is_killed(harness))
 
 
-def is_killed(house: OutageHouse) -> bool:
-    payment = house.failed()
-    house.approved(payment, "RETRY")
-    house.script(payment, [ACCEPTED])
-    before = len(house.records(topology.OPERATOR_COMMANDS))
-    in_flight = house.in_thread(lambda: house.act("olga", payment, "retry", RETRY))
-    house.kafka.kill()
+def is_killed(harness: OutageHarness) -> bool:
+    payment = harness.failed()
+    harness.approved(payment, "RETRY")
+    harness.script(payment, [ACCEPTED])
+    before = len(harness.records(topology.OPERATOR_COMMANDS))
+    in_flight = harness.in_thread(lambda: harness.act("olga", payment, "retry", RETRY))
+    harness.kafka.kill()
     away = [
-        house.in_thread(lambda: house.act("olga", payment, "retry", RETRY)),
-        house.in_thread(lambda: house.get("vera", f"/api/payments/{payment}/event-store")),
-        house.in_thread(lambda: house.act("olga", payment, "evidence-pack/verify", None)),
-        house.in_thread(lambda: house.act("olga", payment, "evidence-pack", {})),
+        harness.in_thread(lambda: harness.act("olga", payment, "retry", RETRY)),
+        harness.in_thread(lambda: harness.get("vera", f"/api/payments/{payment}/event-store")),
+        harness.in_thread(lambda: harness.act("olga", payment, "evidence-pack/verify", None)),
+        harness.in_thread(lambda: harness.act("olga", payment, "evidence-pack", {})),
     ]
-    house.quickly(payment)
+    harness.quickly(payment)
     for each in away:
         not_now(each())
     in_flight()
-    not_now(house.act("olga", payment, "retry", RETRY))
-    house.kafka.restart()
-    once(house, payment)
-    submitted = one_effect(house, payment)
-    assert len(house.records(topology.OPERATOR_COMMANDS)) > before
-    until(lambda: house.is_ready() or None, BACK_SECONDS_MAX)
-    house.acknowledged()  # all of it works again
+    not_now(harness.act("olga", payment, "retry", RETRY))
+    harness.kafka.restart()
+    once(harness, payment)
+    submitted = one_effect(harness, payment)
+    assert len(harness.records(topology.OPERATOR_COMMANDS)) > before
+    until(lambda: harness.is_ready() or None, BACK_SECONDS_MAX)
+    harness.acknowledged()  # all of it works again
     return submitted
 
 
-def test_row_18_a_key_server_that_hangs_holds_up_nobody_who_is_known(house: OutageHouse) -> None:
+def test_row_18_a_key_server_that_hangs_holds_up_nobody_who_is_known(
+    harness: OutageHarness,
+) -> None:
     """SEC-01: payments and known people go on; an unknown key is refused with 503 in bounded time,
     and counts once the server lists it (rotation)."""
-    payment = house.acknowledged()
-    house.may_ask_again()
-    house.key_server.says = None
-    asked = len(house.key_server.asked)
-    strangers = [house.in_thread(lambda: house.asked_by(house.next_issuer)) for _ in range(12)]
-    until(lambda: house.key_server.asked[asked:] or None)
-    house.quickly(payment)
-    house.acknowledged()
+    payment = harness.acknowledged()
+    harness.may_ask_again()
+    harness.key_server.says = None
+    asked = len(harness.key_server.asked)
+    strangers = [
+        harness.in_thread(lambda: harness.asked_by(harness.next_issuer)) for _ in range(12)
+    ]
+    until(lambda: harness.key_server.asked[asked:] or None)
+    harness.quickly(payment)
+    harness.acknowledged()
     for each in strangers:
         answer = each()
         assert answer is not None
         assert refusal(answer)[:2] == (503, "UNAVAILABLE")
-    assert house.key_server.asked[asked:] == ["/jwks"]  # one call for all of them
-    house.key_server.lists(house.issuer, house.next_issuer)
-    house.key_server.go.set()
+    assert harness.key_server.asked[asked:] == ["/jwks"]  # one call for all of them
+    harness.key_server.lists(harness.issuer, harness.next_issuer)
+    harness.key_server.go.set()
 
     def known() -> bool | None:
-        return house.asked_by(house.next_issuer).status_code == 200 or None
+        return harness.asked_by(harness.next_issuer).status_code == 200 or None
 
     until(known, BACK_SECONDS_MAX)
-    assert house.get("vera", "/api/session").status_code == 200
-    assert refusal(house.asked_by(house.thief))[0] in (401, 503)
+    assert harness.get("vera", "/api/session").status_code == 200
+    assert refusal(harness.asked_by(harness.thief))[0] in (401, 503)
 
 
 def test_a_foreign_write_to_the_journal_stops_everything_and_raises_the_alert(
-    house: OutageHouse,
+    harness: OutageHarness,
 ) -> None:
     """SEC-03, RP-09: what the engine did not write is found, named, and stops all processing; the
     Level 3 alert "Unauthorized state mutation" sees it. The last test: the stop stays."""
-    payment = house.acknowledged()
+    payment = harness.acknowledged()
     rules = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
     rule = next(r for g in rules for r in g["rules"] if r["alert"] == "UnauthorizedStateMutation")
     assert (rule["labels"]["level"], rule["labels"]["severity"]) == ("3", "critical")
     assert "Unauthorized state mutation" in rule["annotations"]["summary"]
-    verifier = house.start_verifier()
-    house.ready(verifier)
+    verifier = harness.start_verifier()
+    harness.ready(verifier)
     watched = re.findall(r"npp_\w+", rule["expr"])
     assert [verifier.metric(name) for name in watched] == [0, 0]
-    producer, key = house.producer(), payment.encode()
-    place = partition_of(key, house.partitions(topology.EVENTS))
+    producer, key = harness.producer(), payment.encode()
+    place = partition_of(key, harness.partitions(topology.EVENTS))
     producer.produce(topology.EVENTS, b'{"state":"SETTLED"}', key, place)
     assert producer.flush(10.0) == 0
 
     until(lambda: any(verifier.metric(name) > 0 for name in watched) or None, BACK_SECONDS_MAX)
 
     def stops() -> Any:
-        found = house.get("vera", "/api/control").json()["stops"]
+        found = harness.get("vera", "/api/control").json()["stops"]
         return [each for each in found if each["automatic"]] or None
 
     (stop,) = until(stops)
     assert payment in stop["reason"]
-    summary = house.get("vera", "/api/incidents/summary").json()["fired"]
+    summary = harness.get("vera", "/api/incidents/summary").json()["fired"]
     assert any(each["violation"] and stop["stopId"] in each["detail"] for each in summary)
-    assert house.get("vera", f"/api/payments/{payment}").json()["state"] == "ACKNOWLEDGED"
-    refused = house.act("olga", payment, "retry", RETRY)
+    assert harness.get("vera", f"/api/payments/{payment}").json()["state"] == "ACKNOWLEDGED"
+    refused = harness.act("olga", payment, "retry", RETRY)
     assert refusal(refused)[:2] == (503, "STOPPED")
 
 
-def unready(house: OutageHouse) -> str:
+def unready(harness: OutageHarness) -> str:
     try:
-        return str(house.http.get("/readyz").json().get("reason"))
+        return str(harness.http.get("/readyz").json().get("reason"))
     except httpx.TransportError:
         return ""
 
@@ -319,11 +325,11 @@ def taken(answer: httpx.Response) -> Any:
     return answer.json() if answer.status_code == 200 else None
 
 
-def once(house: OutageHouse, payment: str) -> httpx.Response:
+def once(harness: OutageHarness, payment: str) -> httpx.Response:
     """Ask again until it is answered."""
 
     def ask() -> httpx.Response | None:
-        answer = house.act("olga", payment, "retry", RETRY)
+        answer = harness.act("olga", payment, "retry", RETRY)
         if answer.status_code in (202, 503):
             return None
         assert answer.status_code == 200, answer.text
@@ -332,17 +338,17 @@ def once(house: OutageHouse, payment: str) -> httpx.Response:
     return until(ask, BACK_SECONDS_MAX)
 
 
-def one_effect(house: OutageHouse, payment: str) -> bool:
+def one_effect(harness: OutageHarness, payment: str) -> bool:
     """However often it was asked for, there is one new attempt, at the rail too. False: it came to
     its end without being sent, since the rail's adapter found back later than the 8 s that an
     instruction counts here.
     """
     ends = ("ACKNOWLEDGED", "FAILED")
-    shown = house.shown(payment, lambda p: p["attemptId"] == "att_002" and p["state"] in ends)
-    assert house.events(payment).count("PaymentAttemptCreated") == 2
+    shown = harness.shown(payment, lambda p: p["attemptId"] == "att_002" and p["state"] in ends)
+    assert harness.events(payment).count("PaymentAttemptCreated") == 2
     submitted: bool = shown["state"] == "ACKNOWLEDGED"
     assert submitted or shown["moneyOutcome"] == "NOT_PAID"
-    assert len(house.ledger_of(payment)) == (2 if submitted else 1)
+    assert len(harness.ledger_of(payment)) == (2 if submitted else 1)
     return submitted
 
 

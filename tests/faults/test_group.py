@@ -17,7 +17,7 @@ from confluent_kafka.admin import (
 )
 
 from tests.auditor.evidence import EVENTS, GROUP, INPUTS, LIFECYCLE
-from tests.broker.harness import House, rounds
+from tests.broker.harness import Harness, rounds
 
 ROUNDS = len(rounds(60, ci=3))
 JOIN_SECONDS_MAX = 60.0
@@ -40,27 +40,27 @@ def alter(bootstrap: str, kind: ResourceType, name: str, values: dict[str, str])
         future.result(JOIN_SECONDS_MAX)
 
 
-def test_row_15_compaction_under_a_restore_loses_no_state(house: House) -> None:
+def test_row_15_compaction_under_a_restore_loses_no_state(harness: Harness) -> None:
     """JOB-03: the lifecycle topic is full of holes and ends with a marker."""
-    admin = AdminClient({"bootstrap.servers": house.bootstrap})
+    admin = AdminClient({"bootstrap.servers": harness.bootstrap})
     (broker,) = admin.list_topics(timeout=JOIN_SECONDS_MAX).brokers
-    alter(house.bootstrap, ResourceType.BROKER, str(broker), {"log.cleaner.backoff.ms": "100"})
-    alter(house.bootstrap, ResourceType.TOPIC, LIFECYCLE, AGGRESSIVE)
-    process = house.start_payments()
+    alter(harness.bootstrap, ResourceType.BROKER, str(broker), {"log.cleaner.backoff.ms": "100"})
+    alter(harness.bootstrap, ResourceType.TOPIC, LIFECYCLE, AGGRESSIVE)
+    process = harness.start_payments()
     for _ in range(ROUNDS):
-        house.ready(process)
-        house.publish(15, happy_path=True)
+        harness.ready(process)
+        harness.publish(15, happy_path=True)
         process.kill()
-        house.lose_disk()
-        house.publish(10, happy_path=True)
-        process = house.start_payments()
-    house.ready(process)
-    _, moved = house.outcome_of_run()
+        harness.lose_disk()
+        harness.publish(10, happy_path=True)
+        process = harness.start_payments()
+    harness.ready(process)
+    _, moved = harness.outcome_of_run()
     process.stop()
     assert moved["PaymentIntentCreated"] == 25 * ROUNDS
     deadline = time.monotonic() + COMPACTED_SECONDS_MAX
     while True:
-        evidence = house.evidence()
+        evidence = harness.evidence()
         visible = len(evidence.records[LIFECYCLE])
         written = sum(stable for (t, _), (stable, _) in evidence.stable.items() if t == LIFECYCLE)
         if visible * 2 < written:
@@ -74,11 +74,11 @@ def test_row_15_compaction_under_a_restore_loses_no_state(house: House) -> None:
 
 
 @contextmanager
-def foreign_member(house: House, assignor: str, topics: list[str]) -> Iterator[Consumer]:
+def foreign_member(harness: Harness, assignor: str, topics: list[str]) -> Iterator[Consumer]:
     """A consumer in the processor's group that got its assignment before the processor came."""
     consumer = Consumer(
         {
-            "bootstrap.servers": house.bootstrap, "group.id": GROUP,
+            "bootstrap.servers": harness.bootstrap, "group.id": GROUP,
             "partition.assignment.strategy": assignor, "enable.auto.commit": False,
             "session.timeout.ms": 12_000, "auto.offset.reset": "earliest",
         }
@@ -101,12 +101,12 @@ def foreign_member(house: House, assignor: str, topics: list[str]) -> Iterator[C
     ids=["another assignor", "one topic of nine"],
 )
 def test_row_28_a_member_that_scatters_the_partitions_is_refused(
-    house: House, assignor: str, topics: list[str], again: int
+    harness: Harness, assignor: str, topics: list[str], again: int
 ) -> None:
     """A payment's inputs meet in one process, or the process ends and says why."""
-    before = house.judge()
-    with foreign_member(house, assignor, topics) as consumer:
-        process = house.start_payments()
+    before = harness.judge()
+    with foreign_member(harness, assignor, topics) as consumer:
+        process = harness.start_payments()
         deadline = time.monotonic() + JOIN_SECONDS_MAX
         while process.alive() and time.monotonic() < deadline:
             consumer.poll(0.2)
@@ -114,5 +114,5 @@ def test_row_28_a_member_that_scatters_the_partitions_is_refused(
         text = process.log.read_text()
     assert code != 0
     assert "assign" in text.lower() or "partition" in text.lower()
-    after = house.judge(drained=False)
+    after = harness.judge(drained=False)
     assert after.counters["events"] == before.counters["events"], "it decided something"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from tests.broker.harness import House
+from tests.broker.harness import Harness
 
 PAYMENTS = 150
 RATE = 30.0  # a second
 
 
-def test_a_load_with_every_mistake_reconciles(house: House) -> None:
+def test_a_load_with_every_mistake_reconciles(harness: Harness) -> None:
     """SM-07, ERR-04, ERR-05, EV-06, IDM-01..03: each record of the publisher has its one fate."""
-    process = house.start_payments()
-    house.ready(process)
-    report = house.publish(PAYMENTS, RATE)
+    process = harness.start_payments()
+    harness.ready(process)
+    report = harness.publish(PAYMENTS, RATE)
     expected = report["expected"]
-    found, moved = house.outcome_of_run()
+    found, moved = harness.outcome_of_run()
     process.stop()
 
     assert moved["PaymentIntentCreated"] == expected["accepted"] == PAYMENTS
@@ -28,13 +28,13 @@ def test_a_load_with_every_mistake_reconciles(house: House) -> None:
     assert found.counters["settled twice"] == 0
 
 
-def test_the_processor_ends_cleanly_on_sigterm(house: House) -> None:
+def test_the_processor_ends_cleanly_on_sigterm(harness: Harness) -> None:
     """Engine rules: SIGTERM finishes or aborts the open batch, leaves the group, exits 0."""
-    process = house.start_payments()
-    house.ready(process)
-    house.publish(20, happy_path=True)
+    process = harness.start_payments()
+    harness.ready(process)
+    harness.publish(20, happy_path=True)
     assert process.stop() == 0
-    again = house.start_payments()
-    house.ready(again)
-    house.outcome_of_run()
+    again = harness.start_payments()
+    harness.ready(again)
+    harness.outcome_of_run()
     assert again.stop() == 0

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from app.platform.broker import Cluster
 from examples import upstream_load as upstream
 from tests.auditor.evidence import INPUTS
-from tests.broker.harness import House, rounds
+from tests.broker.harness import Harness, rounds
 from tests.broker.raw_producer import produce_with_header
 
 MAX_MESSAGE_BYTES = 1_048_576  # topics.yaml, max.message.bytes
@@ -60,15 +60,15 @@ def sized(load: upstream.Load, **changes: Any) -> upstream.Record:
 
 @pytest.mark.parametrize("again", rounds(20))
 def test_row_17_poison_of_every_kind_is_kept_and_the_partition_moves_on(
-    house: House, again: int
+    harness: Harness, again: int
 ) -> None:
     """ERR-05, EV-03, EV-06, SM-14; finding 18: what can be decoded is answered, however long a
     field of it is.
     """
-    process = house.start_payments()
-    house.ready(process)
+    process = harness.start_payments()
+    harness.ready(process)
     quarantined = process.metric("npp_quarantined_records_total")
-    load = house.load()
+    load = harness.load()
     bad = poison(load)
     for topic in INPUTS:
         bad.append(upstream.Record("poison", topic, load.payment().key, load.draw.randbytes(64)))
@@ -89,10 +89,10 @@ def test_row_17_poison_of_every_kind_is_kept_and_the_partition_moves_on(
         sized(load, remittance="r" * 280),
         sized(load, idempotencyKey="k" * 128),
     ]
-    house.send([*bad, *misfits, *over, *fitting])
-    house.published["accepted"] += len(fitting)
-    house.publish(10, happy_path=True)
-    _, moved = house.outcome_of_run()
+    harness.send([*bad, *misfits, *over, *fitting])
+    harness.published["accepted"] += len(fitting)
+    harness.publish(10, happy_path=True)
+    _, moved = harness.outcome_of_run()
     shown = process.metric("npp_quarantined_records_total")
     process.stop()
 
@@ -122,14 +122,14 @@ def larger_than_its_topic(load: upstream.Load) -> list[tuple[str, dict[str, Any]
 
 @pytest.mark.parametrize("again", rounds(20))
 def test_row_17_what_unpacks_to_more_than_its_topic_takes_stops_nobody(
-    house: House, again: int
+    harness: Harness, again: int
 ) -> None:
     """Finding 12: 5 KiB on the wire stopped all payments, at every start; so did a header whose
     name is not UTF-8. Each such record is quarantined by reference, and every payment behind it
     goes on, also after a restart."""
-    process = house.start_payments()
-    house.ready(process)
-    load = house.load()
+    process = harness.start_payments()
+    harness.ready(process)
+    load = harness.load()
     key = load.payment().key
     bad = larger_than_its_topic(load)
     failures: list[str] = []
@@ -141,24 +141,24 @@ def test_row_17_what_unpacks_to_more_than_its_topic_takes_stops_nobody(
     for topic in INPUTS:
         for compression, record in bad if topic == upstream.APP_TOPIC else bad[:1]:
             wide = {"compression.type": compression, "message.max.bytes": 100_000_000}
-            producer = house.producer(**wide, **{"batch.num.messages": 1})
+            producer = harness.producer(**wide, **{"batch.num.messages": 1})
             producer.produce(
-                topic, **{"key": key, **record}, partition=house.partitions(topic) - 1,
+                topic, **{"key": key, **record}, partition=harness.partitions(topic) - 1,
                 on_delivery=report,
             )  # fmt: skip
             assert not producer.flush(30.0)
     assert not failures, failures[:3]
     good = load.payment()
     produce_with_header(
-        house.bootstrap, upstream.APP_TOPIC, 0, good.key or b"", good.value or b"", b"\xff\xfe"
+        harness.bootstrap, upstream.APP_TOPIC, 0, good.key or b"", good.value or b"", b"\xff\xfe"
     )
-    records = house.partitions(upstream.APP_TOPIC) * 4
-    house.publish(records, happy_path=True)
-    house.at_rest()
+    records = harness.partitions(upstream.APP_TOPIC) * 4
+    harness.publish(records, happy_path=True)
+    harness.at_rest()
     process.kill()
-    process = house.start_payments()
-    house.publish(records, happy_path=True)
-    _, moved = house.outcome_of_run()
+    process = harness.start_payments()
+    harness.publish(records, happy_path=True)
+    _, moved = harness.outcome_of_run()
     shown = process.metrics()
     process.stop()
 
@@ -171,15 +171,15 @@ def test_row_17_what_unpacks_to_more_than_its_topic_takes_stops_nobody(
 
 
 @pytest.mark.parametrize("again", rounds(10))
-def test_row_19_a_wrong_partitioner_harms_nobody(house: House, again: int) -> None:
+def test_row_19_a_wrong_partitioner_harms_nobody(harness: Harness, again: int) -> None:
     """EV-06: librdkafka's default partitioner puts keys elsewhere than Java's murmur2."""
-    process = house.start_payments()
-    house.ready(process)
-    load = house.load()
-    count = house.partitions(upstream.APP_TOPIC)
+    process = harness.start_payments()
+    harness.ready(process)
+    load = harness.load()
+    count = harness.partitions(upstream.APP_TOPIC)
     records = [load._new(upstream.APP_TOPIC, upstream.APP_SOURCE) for _ in range(30)]
     wrong = 0
-    producer = house.producer(partitioner="consistent")
+    producer = harness.producer(partitioner="consistent")
     landed: list[tuple[Any, Any]] = []
     for payment in records:
         record = load._create("payment", payment)
@@ -189,8 +189,8 @@ def test_row_19_a_wrong_partitioner_harms_nobody(house: House, again: int) -> No
         )  # fmt: skip
     producer.flush(30.0)
     wrong = sum(upstream.partition_of(key, count) != partition for key, partition in landed)
-    house.published["accepted"] += len(records) - wrong
-    _, moved = house.outcome_of_run()
+    harness.published["accepted"] += len(records) - wrong
+    _, moved = harness.outcome_of_run()
     process.stop()
     assert wrong > 0, "NV: every record landed where it belongs"
     assert moved["quarantined MISROUTED"] == wrong
@@ -204,18 +204,18 @@ def test_row_19_a_raised_partition_count_stops_the_start(
 ) -> None:
     """OP-33: more partitions would send known ids to partitions that do not know them."""
     cluster = fresh_cluster()
-    house = House(cluster.bootstrap, registry, tmp_path / "house")
+    harness = Harness(cluster.bootstrap, registry, tmp_path / "harness")
     try:
-        house.apply()
+        harness.apply()
         topic = upstream.APP_TOPIC
         admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
-        count = house.partitions(topic)
+        count = harness.partitions(topic)
         admin.create_partitions([NewPartitions(topic, count + 1)])[topic].result(10.0)
-        process = house.start_payments()
+        process = harness.start_payments()
         assert process.exited() != 0
         assert "partition" in process.log.read_text()
     finally:
-        house.close()
+        harness.close()
 
 
 def repeated(load: upstream.Load, payment: upstream.Payment, **changes: Any) -> upstream.Record:
@@ -226,47 +226,47 @@ def repeated(load: upstream.Load, payment: upstream.Payment, **changes: Any) -> 
 
 @pytest.mark.parametrize("again", rounds(20))  # of each of the five
 @pytest.mark.parametrize("way", ["at once", "later", "after restart", "while uncommitted", "mixed"])
-def test_row_20_a_repeated_command_is_done_once(house: House, way: str, again: int) -> None:
+def test_row_20_a_repeated_command_is_done_once(harness: Harness, way: str, again: int) -> None:
     """IDM-01..IDM-04: same content is a duplicate, another body is refused by its field."""
-    load = house.load()
+    load = harness.load()
     firsts = [load._new(upstream.APP_TOPIC, upstream.APP_SOURCE) for _ in range(8)]
     records = [load._create("payment", payment) for payment in firsts]
     same = [repeated(load, payment) for payment in firsts for _ in range(2)]
     other = [repeated(load, payment, amount=payment.body["amount"] + 1) for payment in firsts]
     if way == "while uncommitted":
-        house.send(records)
-        process = house.start_payments(crash_at="before_commit:1")
-        house.send(same + other)
+        harness.send(records)
+        process = harness.start_payments(crash_at="before_commit:1")
+        harness.send(same + other)
         assert process.exited() != 0, "NV: the crash point was not reached"
-        process = house.start_payments()
+        process = harness.start_payments()
     elif way == "after restart":
-        process = house.start_payments()
-        house.ready(process)
-        house.send(records)
-        house.at_rest()
+        process = harness.start_payments()
+        harness.ready(process)
+        harness.send(records)
+        harness.at_rest()
         process.kill()
-        house.lose_disk()
-        process = house.start_payments()
-        house.send(same + other)
+        harness.lose_disk()
+        process = harness.start_payments()
+        harness.send(same + other)
     elif way == "later":
-        process = house.start_payments()
-        house.ready(process)
-        house.send(records)
-        house.at_rest()
-        house.send(same + other)
+        process = harness.start_payments()
+        harness.ready(process)
+        harness.send(records)
+        harness.at_rest()
+        harness.send(same + other)
     else:
-        process = house.start_payments()
+        process = harness.start_payments()
         if way == "mixed":
             rest = [*same, *other]
-            house.random.shuffle(rest)
-            house.send([*records, *rest])
+            harness.random.shuffle(rest)
+            harness.send([*records, *rest])
         else:
-            house.send(
+            harness.send(
                 [r for each in zip(records, same[::2], same[1::2], strict=True) for r in each]
                 + other
             )
-    house.ready(process)
-    _, moved = house.outcome_of_run()
+    harness.ready(process)
+    _, moved = harness.outcome_of_run()
     process.stop()
     assert moved["PaymentIntentCreated"] == len(firsts)
     assert moved["CreatePayment DUPLICATE"] == len(same)

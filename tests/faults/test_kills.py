@@ -7,7 +7,7 @@ import signal
 import time
 
 from app.platform.broker import Cluster
-from tests.broker.harness import House, rounds
+from tests.broker.harness import Harness, rounds
 from tests.broker.processes import CRASH_SECONDS_MAX, Process
 from tests.broker.rest import POLL_SECONDS, committed_offsets
 
@@ -22,23 +22,23 @@ POINTS = (
 )  # fmt: skip
 
 
-def test_row_1_killed_at_random_instants_it_loses_and_repeats_nothing(house: House) -> None:
+def test_row_1_killed_at_random_instants_it_loses_and_repeats_nothing(harness: Harness) -> None:
     """EV-07, JOB-03: SIGKILL under load, every second one before it is even ready."""
-    process = house.start_payments()
-    house.ready(process)
-    join = house.in_background(KILLS * 30, 30.0)
+    process = harness.start_payments()
+    harness.ready(process)
+    join = harness.in_background(KILLS * 30, 30.0)
     with_work = 0
     for number in range(KILLS):
         if number % 2:
-            house.ready(process)
-        time.sleep(house.random.uniform(0.0, 1.5))
+            harness.ready(process)
+        time.sleep(harness.random.uniform(0.0, 1.5))
         assert process.alive()
         assert process.kill() == SIGKILLED
-        with_work += house.waiting() > 0
-        process = house.start_payments()
+        with_work += harness.waiting() > 0
+        process = harness.start_payments()
     join()
-    house.ready(process)
-    report, moved = house.outcome_of_run()
+    harness.ready(process)
+    report, moved = harness.outcome_of_run()
     process.stop()
     assert with_work >= KILLS // 2, "NV: no inputs were waiting when it was killed"
     assert moved["PaymentIntentCreated"] >= KILLS * 20
@@ -46,34 +46,34 @@ def test_row_1_killed_at_random_instants_it_loses_and_repeats_nothing(house: Hou
     assert report.counters["settled twice"] == 0
 
 
-def test_row_2_killed_at_each_named_point_it_loses_and_repeats_nothing(house: House) -> None:
+def test_row_2_killed_at_each_named_point_it_loses_and_repeats_nothing(harness: Harness) -> None:
     """EV-07: the process ends itself hard when it reaches the point, with inputs waiting."""
     for point in POINTS * ROUNDS:
         if point == "during_restore":
-            house.lose_disk()
-        house.publish(15, happy_path=True)
+            harness.lose_disk()
+        harness.publish(15, happy_path=True)
         # The first two are reached in idle turns as well; later in the start there is work.
-        number = house.random.randint(2, 30) if point in POINTS[:2] else 1
-        process = house.start_payments(crash_at=f"{point}:{number}")
+        number = harness.random.randint(2, 30) if point in POINTS[:2] else 1
+        process = harness.start_payments(crash_at=f"{point}:{number}")
         said = process.log.stat().st_size if process.log.exists() else 0
         assert process.exited() == SIGKILLED, f"NV: {point} was not reached"
         if point == "commit_sent":
             assert_unanswered(process, said)
         if point not in ("after_commit", "commit_sent"):
-            assert answers_wait(house), f"NV: {point}"
-    process = house.start_payments()
-    house.ready(process)
-    report, moved = house.outcome_of_run()
+            assert answers_wait(harness), f"NV: {point}"
+    process = harness.start_payments()
+    harness.ready(process)
+    report, moved = harness.outcome_of_run()
     process.stop()
     assert moved["PaymentIntentCreated"] == 15 * len(POINTS) * ROUNDS
     assert moved["aborted records"] > 0, "NV: nothing was in an open transaction"
     assert report.counters["settled twice"] == 0
 
 
-def answers_wait(house: House) -> bool:
+def answers_wait(harness: Harness) -> bool:
     """Whether inputs wait; those of the adapters come a moment after what they answer."""
     deadline = time.monotonic() + ANSWERS_SECONDS_MAX
-    while not house.waiting():
+    while not harness.waiting():
         if time.monotonic() > deadline:
             return False
         time.sleep(POLL_SECONDS)
@@ -90,21 +90,21 @@ def assert_unanswered(process: Process, start: int = 0) -> None:
 
 
 def test_row_2_with_end_txn_sent_and_unanswered_both_ends_are_handled(
-    own: tuple[Cluster, House],
+    own: tuple[Cluster, Harness],
 ) -> None:
     """EV-07: EndTxn that arrives late commits, EndTxn that is lost with its broker aborts."""
-    cluster, house = own
-    process = house.start_payments()
-    house.ready(process)
-    house.publish(10, happy_path=True)
-    house.at_rest()
+    cluster, harness = own
+    process = harness.start_payments()
+    harness.ready(process)
+    harness.publish(10, happy_path=True)
+    harness.at_rest()
     assert process.stop() == 0
     for lost in (False, True):
-        before = committed_offsets(house.bootstrap)
-        house.publish(10, happy_path=True)
-        process = house.start_payments(crash_at="commit_held:1")
+        before = committed_offsets(harness.bootstrap)
+        harness.publish(10, happy_path=True)
+        process = harness.start_payments(crash_at="commit_held:1")
         process.held()
-        assert committed_offsets(house.bootstrap) == before, "NV: it is committed already"
+        assert committed_offsets(harness.bootstrap) == before, "NV: it is committed already"
         cluster.pause()
         process.child.send_signal(signal.SIGCONT)
         assert process.exited() == SIGKILLED, "NV: EndTxn was not sent"
@@ -115,12 +115,12 @@ def test_row_2_with_end_txn_sent_and_unanswered_both_ends_are_handled(
             time.sleep(1.0)
         else:
             cluster.unpause()
-            wait_for_commit(house, before)
-        moved_on = committed_offsets(house.bootstrap) != before
+            wait_for_commit(harness, before)
+        moved_on = committed_offsets(harness.bootstrap) != before
         assert moved_on is not lost, "NV: it ended the other way"
-        process = house.start_payments()
-        house.ready(process)
-        _, moved = house.outcome_of_run()
+        process = harness.start_payments()
+        harness.ready(process)
+        _, moved = harness.outcome_of_run()
         assert process.stop() == 0
         assert moved["PaymentIntentCreated"] == (20 if not lost else 10)
         assert moved["CreatePayment DUPLICATE"] == 0
@@ -128,9 +128,9 @@ def test_row_2_with_end_txn_sent_and_unanswered_both_ends_are_handled(
         assert not lost or moved["aborted records"] > 0, "NV: nothing was aborted"
 
 
-def wait_for_commit(house: House, before: dict[tuple[str, int], int]) -> None:
+def wait_for_commit(harness: Harness, before: dict[tuple[str, int], int]) -> None:
     """The broker carries out what it was sent while it was paused."""
     deadline = time.monotonic() + CRASH_SECONDS_MAX
-    while committed_offsets(house.bootstrap) == before:
+    while committed_offsets(harness.bootstrap) == before:
         assert time.monotonic() < deadline, "NV: the broker did not carry EndTxn out"
         time.sleep(0.2)

@@ -15,7 +15,7 @@ from engine.clients.reader import read_all
 from examples import upstream_load as upstream
 from schemas import topology
 from tests.auditor.evidence import GROUP
-from tests.broker.harness import House
+from tests.broker.harness import Harness
 from tests.broker.rest import committed_offsets, end_offsets
 from tests.faults.test_recovery import delete_group, recover
 
@@ -26,10 +26,10 @@ REFUSED, USAGE = 1, 2
 PLACE = (topology.COMMANDS, PART)
 
 
-def spoil(house: House) -> int:
+def spoil(harness: Harness) -> int:
     """Append a batch that no client can unpack; its offset."""
-    (end,) = end_offsets(house.bootstrap, [PLACE]).values()
-    producer = house.producer(
+    (end,) = end_offsets(harness.bootstrap, [PLACE]).values()
+    producer = harness.producer(
         **{"compression.type": "zstd", "message.max.bytes": 200_000_000,
            "queue.buffering.max.kbytes": 2_000_000},
     )  # fmt: skip
@@ -38,9 +38,9 @@ def spoil(house: House) -> int:
     return int(end if isinstance(end, int) else end[0])
 
 
-def decided(house: House) -> set[str]:
+def decided(harness: Harness) -> set[str]:
     """Payments of which the journal knows."""
-    connection = {"bootstrap.servers": house.bootstrap}
+    connection = {"bootstrap.servers": harness.bootstrap}
     return {
         (record.key or b"").decode()
         for batch in read_all(connection, topology.EVENTS)
@@ -48,18 +48,18 @@ def decided(house: House) -> set[str]:
     }
 
 
-def until_decided(house: House, payments: list[str]) -> None:
+def until_decided(harness: Harness, payments: list[str]) -> None:
     deadline = time.monotonic() + SECONDS_MAX
-    while left := set(payments) - decided(house):
+    while left := set(payments) - decided(harness):
         assert time.monotonic() < deadline, left
         time.sleep(0.5)
 
 
-def publish(house: House) -> tuple[list[str], list[str]]:
+def publish(harness: Harness) -> tuple[list[str], list[str]]:
     """Good payments: those on the partition, and the others."""
-    load = house.load()
+    load = harness.load()
     records = [load.payment() for _ in range(60)]
-    house.send(records)
+    harness.send(records)
     here: list[str] = []
     there: list[str] = []
     for record in records:
@@ -70,45 +70,45 @@ def publish(house: House) -> tuple[list[str], list[str]]:
     return here, there
 
 
-def publish_request(house: House, offset: int) -> str:
+def publish_request(harness: Harness, offset: int) -> str:
     """A request that the command would not have made: for one that can be read by now."""
-    environment = settings.load(house.env)
+    environment = settings.load(harness.env)
     request = RecoverRequested("rec_good", (PART,), "t", 1, "alice", PLACE[0], offset, offset)
     with product.Cluster(environment) as cluster:
         cluster.publish_control(request)
     return request.request_id
 
 
-def confirm(house: House, request: str, who: str) -> tuple[int, str]:
-    done = house.npp("recover", "--confirm", request, "--as", who, check=False)
+def confirm(harness: Harness, request: str, who: str) -> tuple[int, str]:
+    done = harness.npp("recover", "--confirm", request, "--as", who, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
 def test_two_persons_pass_a_batch_over_and_what_is_behind_it_is_decided(
-    own: tuple[Cluster, House],
+    own: tuple[Cluster, Harness],
 ) -> None:
     """Issue 10.14: named at once; the other partitions go on; nothing that can be read is passed
     over, by nobody alone, and never while somebody decides; then the replay proves the log again.
     """
-    _, house = own
-    process = house.start_payments()
-    house.ready(process)
-    house.publish(20, happy_path=True)
-    house.at_rest()
-    at = spoil(house)
-    here, there = publish(house)
-    until_decided(house, there)
-    assert not decided(house) & set(here)
+    _, harness = own
+    process = harness.start_payments()
+    harness.ready(process)
+    harness.publish(20, happy_path=True)
+    harness.at_rest()
+    at = spoil(harness)
+    here, there = publish(harness)
+    until_decided(harness, there)
+    assert not decided(harness) & set(here)
     assert (
         f"{PLACE[0]} partition {PART} at offset {at}: _BAD_COMPRESSION" in process.log.read_text()
     )
-    failed = house.npp("replay", "verify", check=False)
+    failed = harness.npp("replay", "verify", check=False)
     assert failed.returncode != 0
     assert "UNREADABLE" in failed.stdout + failed.stderr
 
     def ask(place: str) -> tuple[int, str]:
         words = ("--pass-over", place, "--as", "alice", "--reason", "ticket 4714")
-        asked = house.npp("recover", "--request", *words, check=False)
+        asked = harness.npp("recover", "--request", *words, check=False)
         return asked.returncode, asked.stdout + asked.stderr
 
     assert ask(f"{PLACE[0]}:{PART}:{at - 1}")[0] == REFUSED  # it can be read
@@ -118,41 +118,41 @@ def test_two_persons_pass_a_batch_over_and_what_is_behind_it_is_decided(
     assert code == 0, said
     request = re.search(r"rec_[0-9a-f]+", said)
     assert request is not None
-    assert "running" in confirm(house, request[0], "bob")[1]
+    assert "running" in confirm(harness, request[0], "bob")[1]
     assert process.stop() == 0
-    good = publish_request(house, at - 1)
-    before = committed_offsets(house.bootstrap)
-    code, said = confirm(house, good, "bob")
+    good = publish_request(harness, at - 1)
+    before = committed_offsets(harness.bootstrap)
+    code, said = confirm(harness, good, "bob")
     assert code == REFUSED, "what can be read now is decided, whatever was asked for"
     assert "can be read" in said
-    code, said = confirm(house, request[0], "Alice ")
+    code, said = confirm(harness, request[0], "Alice ")
     assert code == REFUSED
     assert "second person" in said
-    assert committed_offsets(house.bootstrap) == before
-    code, said = confirm(house, request[0], "bob")
+    assert committed_offsets(harness.bootstrap) == before
+    code, said = confirm(harness, request[0], "bob")
     assert code == 0, said
     assert f"{GROUP}" in said
-    assert committed_offsets(house.bootstrap) == {**before, PLACE: at + 1}
-    assert confirm(house, request[0], "bob")[0] == REFUSED  # it serves once
+    assert committed_offsets(harness.bootstrap) == {**before, PLACE: at + 1}
+    assert confirm(harness, request[0], "bob")[0] == REFUSED  # it serves once
     code, said = ask(f"{PLACE[0]}:{PART}:{at}")
     assert code == REFUSED
     assert "is past" in said
 
-    process = house.start_payments()
-    house.ready(process)
-    until_decided(house, here)
-    house.at_rest()
-    proven = house.npp("replay", "verify", "--json", check=False)
+    process = harness.start_payments()
+    harness.ready(process)
+    until_decided(harness, here)
+    harness.at_rest()
+    proven = harness.npp("replay", "verify", "--json", check=False)
     report = json.loads(proven.stdout)
     assert proven.returncode == 0, proven.stdout[:2000]
     assert f"{PLACE[0]} partition {PART} offsets {at} to {at}" in proven.stdout, report
-    doctor = json.loads(house.npp("doctor", "--json", check=False).stdout)
+    doctor = json.loads(harness.npp("doctor", "--json", check=False).stdout)
     assert [each["level"] for each in doctor["findings"] if each["check"] == "reading"] == ["ok"]
     assert process.stop() == 0
 
-    known = committed_offsets(house.bootstrap)
-    delete_group(house.bootstrap)
-    recover(house)
-    found = committed_offsets(house.bootstrap)
+    known = committed_offsets(harness.bootstrap)
+    delete_group(harness.bootstrap)
+    recover(harness)
+    found = committed_offsets(harness.bootstrap)
     assert found.keys() == known.keys()
     assert at < found[PLACE] <= known[PLACE], "it does not come to the batch again"

@@ -16,7 +16,7 @@ from readmodel.model import Model, open_model
 from schemas import catalogue
 from schemas import topology as t
 from schemas.registry import setup
-from tests.broker.harness import House
+from tests.broker.harness import Harness
 from tests.broker.processes import Process, answers
 from tests.processors.projector.harness import dump
 
@@ -28,26 +28,26 @@ pytestmark = pytest.mark.broker
 
 
 @pytest.fixture
-def model(house: House, tmp_path: Path) -> Iterator[Model]:
-    """A read model of the test's own, which every process of the house is told of."""
+def model(harness: Harness, tmp_path: Path) -> Iterator[Model]:
+    """A read model of the test's own, which every process of the harness is told of."""
     url = f"sqlite:///{tmp_path / 'readmodel'}"
-    house.env["NPP_READ_MODEL_URL"] = url
+    harness.env["NPP_READ_MODEL_URL"] = url
     made = open_model(url)
     try:
         yield made
     finally:
-        del house.env["NPP_READ_MODEL_URL"]
+        del harness.env["NPP_READ_MODEL_URL"]
         made.close()
-        for process in house.processes:
+        for process in harness.processes:
             if process.name.startswith("projector") and process.alive():
                 process.kill()
 
 
-def start(house: House, name: str = "projector-1") -> Process:
+def start(harness: Harness, name: str = "projector-1") -> Process:
     port = free_ports(1)[0]
     command = [sys.executable, "-m", "app.cli.npp", "run", "projector"]
     env = {"NPP_INSTANCE_ID": name, "NPP_METRICS_PORT": str(port)}
-    return house._start(name, command, env, port)
+    return harness._start(name, command, env, port)
 
 
 def ready(process: Process) -> None:
@@ -64,9 +64,9 @@ def until(holds: Callable[[], bool], why: Callable[[], str]) -> None:
         time.sleep(0.05)
 
 
-def shows_everything(house: House, model: Model) -> None:
+def shows_everything(harness: Harness, model: Model) -> None:
     """Wait until the model has all events, then compare each payment with its lifecycle record."""
-    records = house.evidence().records
+    records = harness.evidence().records
     journal = {(r.partition, r.offset): r.value for r in records[t.EVENTS]}
     reader = model.reader()
 
@@ -76,7 +76,7 @@ def shows_everything(house: House, model: Model) -> None:
     )
     assert events_of(model) == journal
     opened = setup.open_codec(
-        house.registry, catalogue.load(), Path(house.env["NPP_DATA_DIR"]) / "ids.lock",
+        harness.registry, catalogue.load(), Path(harness.env["NPP_DATA_DIR"]) / "ids.lock",
         setup.Options(monotonic_seconds=time.monotonic),
     )  # fmt: skip
     last = {r.key: opened.decode(t.LIFECYCLE, r.value) for r in records[t.LIFECYCLE] if r.value}
@@ -95,63 +95,63 @@ def events_of(model: Model) -> dict[tuple[int, int], bytes]:
 
 
 def test_killed_under_load_it_shows_every_event_once_and_the_states_of_the_engine(
-    house: House, model: Model
+    harness: Harness, model: Model
 ) -> None:
     """Kill -9 in the middle; the database's own offsets decide."""
-    payments = house.start_payments()
-    house.ready(payments)
-    projector = start(house)
-    join = house.in_background(KILLS * 30, 40.0)
+    payments = harness.start_payments()
+    harness.ready(payments)
+    projector = start(harness)
+    join = harness.in_background(KILLS * 30, 40.0)
     for _ in range(KILLS):
-        time.sleep(house.random.uniform(0.3, 2.0))
+        time.sleep(harness.random.uniform(0.3, 2.0))
         assert projector.alive(), tail_of(projector.log)
         assert projector.kill() == SIGKILLED
-        projector = start(house)
+        projector = start(harness)
     join()
     ready(projector)
-    house.at_rest()
-    shows_everything(house, model)
+    harness.at_rest()
+    shows_everything(harness, model)
     assert projector.stop() == 0
     payments.stop()
 
 
 @pytest.mark.parametrize("second_name", ["projector-1", "projector-2"])
 def test_of_two_projectors_of_one_read_model_one_works_and_the_other_takes_over(
-    house: House, model: Model, second_name: str
+    harness: Harness, model: Model, second_name: str
 ) -> None:
     """Whatever its instance id: it stands by, and goes on after a kill -9 of the first."""
-    payments = house.start_payments()
-    first = start(house, "projector-1")
-    house.ready(payments)
+    payments = harness.start_payments()
+    first = start(harness, "projector-1")
+    harness.ready(payments)
     ready(first)
-    second = start(house, second_name)
+    second = start(harness, second_name)
     until(lambda: "another projector fills this" in tail_of(second.log), lambda: "it says nothing")
-    house.publish(10, happy_path=True)
-    house.at_rest()
-    shows_everything(house, model)
+    harness.publish(10, happy_path=True)
+    harness.at_rest()
+    shows_everything(harness, model)
     assert not answers(f"http://127.0.0.1:{second.port}/readyz")
     assert first.alive()
     assert second.alive()
     assert first.kill() == SIGKILLED
     ready(second)
-    house.publish(10, happy_path=True)
-    house.at_rest()
-    shows_everything(house, model)
+    harness.publish(10, happy_path=True)
+    harness.at_rest()
+    shows_everything(harness, model)
     assert second.stop() == 0
     payments.stop()
 
 
 def test_a_rebuild_goes_on_beside_readers_and_the_projector_takes_it_up(
-    house: House, model: Model
+    harness: Harness, model: Model
 ) -> None:
     """`npp replay rebuild`: reads go on, the same is shown, and what comes later too."""
-    payments = house.start_payments()
-    projector = start(house)
-    house.ready(payments)
+    payments = harness.start_payments()
+    projector = start(harness)
+    harness.ready(payments)
     ready(projector)
-    join = house.in_background(60, 20.0)
+    join = harness.in_background(60, 20.0)
     before = model.current()
-    done = json.loads(house.npp("replay", "rebuild", "--json").stdout)
+    done = json.loads(harness.npp("replay", "rebuild", "--json").stdout)
     join()
     assert done["replaced"] == before
     assert done["dropped"] == [before]
@@ -160,9 +160,9 @@ def test_a_rebuild_goes_on_beside_readers_and_the_projector_takes_it_up(
         lambda: projector.metric("npp_projector_generation") == done["generation"],
         lambda: tail_of(projector.log),
     )
-    house.publish(5, happy_path=True)
-    house.at_rest()
-    shows_everything(house, model)
+    harness.publish(5, happy_path=True)
+    harness.at_rest()
+    shows_everything(harness, model)
     assert projector.alive()
     assert projector.stop() == 0
     payments.stop()

@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 from examples import upstream_load as upstream
-from tests.broker.harness import House, rounds
+from tests.broker.harness import Harness, rounds
 
 STEP_MILLIS = 40
 PORTION = 30
@@ -22,13 +22,13 @@ ORDERS = list(itertools.permutations(WORDS))
 ROUNDS = len(rounds(42))  # 5,040 in a release
 
 
-def test_row_21_callbacks_in_every_order_never_move_money_twice(house: House) -> None:
+def test_row_21_callbacks_in_every_order_never_move_money_twice(harness: Harness) -> None:
     """Rulings 4 and 5, SM-10, SM-11, SM-15: consistent orders settle, all others stand as a
     conflict.
     """
-    process = house.start_payments()
-    house.ready(process)
-    load = house.load()
+    process = harness.start_payments()
+    harness.ready(process)
+    load = harness.load()
     payments: dict[str, tuple[dict[str, Any], ...]] = {}
     records = []
     for order in ORDERS * ROUNDS:
@@ -37,13 +37,13 @@ def test_row_21_callbacks_in_every_order_never_move_money_twice(house: House) ->
         steps = [
             {**word, "afterMillis": STEP_MILLIS * (place + 1)} for place, word in enumerate(order)
         ]
-        house.script(payment.id, steps)
+        harness.script(payment.id, steps)
         records.append(load._create("payment", payment))
     for first in range(0, len(records), PORTION):  # each within its time for submission
-        house.send(records[first : first + PORTION])
-        house.at_rest()
-    _, moved = house.outcome_of_run()
-    rest = house.at_rest()
+        harness.send(records[first : first + PORTION])
+        harness.at_rest()
+    _, moved = harness.outcome_of_run()
+    rest = harness.at_rest()
     process.stop()
 
     conflicts = 0
@@ -54,30 +54,30 @@ def test_row_21_callbacks_in_every_order_never_move_money_twice(house: House) ->
         rejected_first = kinds.index("REJECTED") < kinds.index("SETTLED")
         assert head["openConflicts"] > 0, f"{kinds} contradict each other, and nobody is told"
         assert head["moneyOutcome"] == "CONTRADICTED"
-        (entry,) = house.ledger_of(name)
+        (entry,) = harness.ledger_of(name)
         settled = entry["settledAmount"] > 0
         assert settled != rejected_first, "the simulated rail's ledger follows its first word"
     assert conflicts == len(payments)
     assert moved["conflicts"] >= len(payments), "NV"
 
 
-def test_row_21_consistent_callbacks_in_every_order_come_to_one_end(house: House) -> None:
+def test_row_21_consistent_callbacks_in_every_order_come_to_one_end(harness: Harness) -> None:
     """Ruling 4: without a contradiction each order ends SETTLED and PAID, with no conflict."""
-    process = house.start_payments()
-    house.ready(process)
-    load = house.load()
+    process = harness.start_payments()
+    harness.ready(process)
+    load = harness.load()
     words = [WORDS[0], WORDS[1], WORDS[2], {"kind": "ACCEPTED", "repeat": 2, "newId": True}]
     records, names = [], []
     for order in itertools.permutations(words):
         payment = load._new(upstream.APP_TOPIC, upstream.APP_SOURCE)
-        house.script(
+        harness.script(
             payment.id, [{**w, "afterMillis": STEP_MILLIS * (n + 1)} for n, w in enumerate(order)]
         )
         names.append(payment.id)
         records.append(load._create("payment", payment))
-    house.send(records)
-    rest = house.at_rest()
-    house.judge()
+    harness.send(records)
+    rest = harness.at_rest()
+    harness.judge()
     process.stop()
     ends = {tuple(rest.head(p)[f] for f in ("state", "moneyOutcome", "openConflicts", "funds"))
             for p in names}  # fmt: skip

@@ -20,7 +20,7 @@ from app import settings
 from app.cluster import Cluster as CommandLine
 from app.platform.broker import Cluster
 from tests.auditor.evidence import EVENTS, GROUP, LIFECYCLE, QUARANTINE
-from tests.broker.harness import House
+from tests.broker.harness import Harness
 from tests.broker.processes import Process
 from tests.broker.rest import committed_offsets
 
@@ -60,18 +60,18 @@ def delete_group(bootstrap: str) -> None:
             return
 
 
-def recover(house: House, *partitions: int) -> str:
+def recover(harness: Harness, *partitions: int) -> str:
     """Asked by alice, refused to alice, confirmed by bob; what was printed in the end."""
     named = [word for number in partitions for word in ("--partition", str(number))]
-    asked = house.npp("recover", "--request", *named, "--as", "alice", "--reason", "drill 4713")
+    asked = harness.npp("recover", "--request", *named, "--as", "alice", "--reason", "drill 4713")
     request = re.search(r"rec_[0-9a-f]+", asked.stdout)
     assert request is not None, asked.stdout
-    alone = house.npp("recover", "--confirm", request[0], "--as", "Alice ", check=False)
+    alone = harness.npp("recover", "--confirm", request[0], "--as", "Alice ", check=False)
     assert alone.returncode == REFUSED
     assert "second person" in alone.stderr
     deadline = time.monotonic() + EMPTY_SECONDS_MAX
     while True:
-        done = house.npp("recover", "--confirm", request[0], "--as", "bob", check=False)
+        done = harness.npp("recover", "--confirm", request[0], "--as", "bob", check=False)
         if done.returncode == 0:
             return done.stdout
         # A process that ended at its start is a member until its session ends.
@@ -80,35 +80,35 @@ def recover(house: House, *partitions: int) -> str:
         time.sleep(1.0)
 
 
-def test_row_16_lost_offsets_stop_the_start_and_two_persons_recover_them(house: House) -> None:
+def test_row_16_lost_offsets_stop_the_start_and_two_persons_recover_them(harness: Harness) -> None:
     """EV-07, OP-33: nothing is decided twice, and what was not decided yet is."""
-    process = house.start_payments()
-    house.ready(process)
-    house.publish(40, happy_path=True)
-    before, _ = house.outcome_of_run()
+    process = harness.start_payments()
+    harness.ready(process)
+    harness.publish(40, happy_path=True)
+    before, _ = harness.outcome_of_run()
     assert process.stop() == 0
-    known = committed_offsets(house.bootstrap)
-    house.publish(15, happy_path=True)  # nobody decides these yet
-    delete_group(house.bootstrap)
-    assert committed_offsets(house.bootstrap) == {}
+    known = committed_offsets(harness.bootstrap)
+    harness.publish(15, happy_path=True)  # nobody decides these yet
+    delete_group(harness.bootstrap)
+    assert committed_offsets(harness.bootstrap) == {}
 
-    process = house.start_payments()
+    process = harness.start_payments()
     assert process.exited() != 0
     said = process.log.read_text()
     assert "OFFSETS_LOST" in said
     assert "npp recover" in said
-    assert committed_offsets(house.bootstrap) == {}, "it made offsets up"
+    assert committed_offsets(harness.bootstrap) == {}, "it made offsets up"
 
-    printed = recover(house)
-    found = committed_offsets(house.bootstrap)
+    printed = recover(harness)
+    found = committed_offsets(harness.bootstrap)
     assert found.keys() == known.keys()
     assert all(0 <= found[place] <= at for place, at in known.items()), "it skips an input"
     assert f"→ {max(found.values())}" in printed
-    assert house.waiting() >= 15, "NV: nothing was undecided"
+    assert harness.waiting() >= 15, "NV: nothing was undecided"
 
-    process = house.start_payments()
-    house.ready(process)
-    report, moved = house.outcome_of_run()
+    process = harness.start_payments()
+    harness.ready(process)
+    report, moved = harness.outcome_of_run()
     process.stop()
     assert moved["PaymentIntentCreated"] == 15
     assert moved["rail settled"] == 15
@@ -156,18 +156,18 @@ def until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.3)
 
 
-def open_stops(house: House) -> list[str]:
+def open_stops(harness: Harness) -> list[str]:
     """Ids of the stops that are open."""
-    with CommandLine(settings.load(house.env)) as client:
+    with CommandLine(settings.load(harness.env)) as client:
         return sorted(stop.stop_id for stop in client.control()[0].stops())
 
 
-def told_of(house: House) -> set[str | None]:
+def told_of(harness: Harness) -> set[str | None]:
     """Payments that wait for people: a report of theirs is in quarantine, or a conflict is open."""
-    rest = house.at_rest()
+    rest = harness.at_rest()
     held = {
         (record.key or b"").decode()
-        for record in house.evidence().records[QUARANTINE]
+        for record in harness.evidence().records[QUARANTINE]
         if any(value == UNMATCHED for _, value in record.headers)
     }
     return {*held, *(name for name in rest.known() if rest.head(name)["openConflicts"])}
@@ -185,67 +185,67 @@ def signed_all(verifier: Process) -> bool:
 @pytest.mark.timeout(600)  # some twenty processes one after the other
 @pytest.mark.parametrize("also_lifecycle", [False, True], ids=["journal", "journal and lifecycle"])
 def test_row_13_a_lost_tail_halts_stops_and_goes_on_by_two_persons(
-    own: tuple[Cluster, House], also_lifecycle: bool
+    own: tuple[Cluster, Harness], also_lifecycle: bool
 ) -> None:
     """OP-33, JOB-02: nobody goes on alone, no payment is settled twice, every input is decided."""
-    cluster, house = own
-    process, verifier = house.start_payments(), house.start_verifier()
-    house.ready(process, verifier)
-    house.publish(60, rate=30.0)
-    house.at_rest()
+    cluster, harness = own
+    process, verifier = harness.start_payments(), harness.start_verifier()
+    harness.ready(process, verifier)
+    harness.publish(60, rate=30.0)
+    harness.at_rest()
     until(lambda: signed_all(verifier), "the journal is not signed")
     assert process.stop() == verifier.stop() == 0
-    house.publish(5, happy_path=True)
-    before = house.judge(drained=False)
+    harness.publish(5, happy_path=True)
+    before = harness.judge(drained=False)
 
     partition, transactions = fullest(cluster)
-    written = {record.place for record in house.evidence().records[LIFECYCLE]}
+    written = {record.place for record in harness.evidence().records[LIFECYCLE]}
     cluster.kill()
     lost = cut(cluster, EVENTS, partition, transactions // 2)
     assert lost > 0
     if also_lifecycle:
         cut(cluster, LIFECYCLE, partition, transactions // 2)
     cluster.restart()
-    house.forget_rest()
+    harness.forget_rest()
 
-    process = house.start_payments()
+    process = harness.start_payments()
     until(lambda: "LOG_TAIL_LOST" in process.log.read_text(), "the loss is not seen")
-    until(lambda: open_stops(house) == [f"payments-LOG_TAIL_LOST-{partition}"], "no STOP")
+    until(lambda: open_stops(harness) == [f"payments-LOG_TAIL_LOST-{partition}"], "no STOP")
     assert process.alive()
-    verifier = house.start_verifier()
-    until(lambda: len(open_stops(house)) == 2, "the verifier does not stop")
-    waiting = house.waiting()
+    verifier = harness.start_verifier()
+    until(lambda: len(open_stops(harness)) == 2, "the verifier does not stop")
+    waiting = harness.waiting()
     assert waiting >= 5, "NV: no input was waiting"
-    refused = house.npp("resume", "--request", "--as", "alice", "--reason", "r",
+    refused = harness.npp("resume", "--request", "--as", "alice", "--reason", "r",
                         "--stop", f"payments-LOG_TAIL_LOST-{partition}", check=False)  # fmt: skip
     assert refused.returncode == REFUSED
-    assert house.npp("replay", "verify", check=False).returncode == REFUSED
+    assert harness.npp("replay", "verify", check=False).returncode == REFUSED
     assert process.stop() == 0
 
-    printed = recover(house, partition)
+    printed = recover(harness, partition)
     assert re.search("instructions to pay without their event: [1-9]", printed), "NV: none found"
-    process = house.start_payments()
+    process = harness.start_payments()
     time.sleep(2.0)
-    assert house.waiting() >= waiting, "it went on under a STOP"
-    proof = house.npp(
+    assert harness.waiting() >= waiting, "it went on under a STOP"
+    proof = harness.npp(
         "replay", "verify", "--from-checkpoint", "--publish", "--as", "alice", "--json"
     )
     assert json.loads(proof.stdout)["scope"]["fromCheckpoint"]
-    for stop in open_stops(house):
-        house.npp("resume", "--request", "--as", "alice", "--reason", "ok", "--stop", stop)
-        house.npp("resume", "--confirm", "--as", "bob", "--stop", stop)
-    house.ready(process)
-    house.at_rest()
+    for stop in open_stops(harness):
+        harness.npp("resume", "--request", "--as", "alice", "--reason", "ok", "--stop", stop)
+        harness.npp("resume", "--confirm", "--as", "bob", "--stop", stop)
+    harness.ready(process)
+    harness.at_rest()
     until(lambda: signed_all(verifier), "the verifier does not sign on")
-    assert open_stops(house) == []
-    house.automatic_stops = 2
+    assert open_stops(harness) == []
+    harness.automatic_stops = 2
     gone = f"{VANISHED}|{FORGOTTEN if also_lifecycle else OUTDATED}"
-    report = house.judge(allow=f"{AGAIN}|{gone}")
+    report = harness.judge(allow=f"{AGAIN}|{gone}")
     outdated = [e for e in report.violations if re.fullmatch(OUTDATED, e.sentence)]
     assert {e.place for e in outdated} <= written, "a payment is called at rest and is not"
     gone = f"{VANISHED}|{FORGOTTEN}"
     vanished = {e.payment for e in report.violations if re.fullmatch(gone, e.sentence)}
-    assert vanished <= told_of(house), "the rail has what nobody is told of"
+    assert vanished <= told_of(harness), "the rail has what nobody is told of"
     assert report.counters["settled twice"] == 0
     assert report.counters["void checkpoints"] > 0, "NV: no checkpoint covered what was lost"
     assert report.counters["payments"] == before.counters["payments"] + 5

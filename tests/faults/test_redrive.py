@@ -27,7 +27,7 @@ from engine.records import LogRecord
 from examples import upstream_load as upstream
 from processors.adapter.kafka import KafkaRecords
 from schemas import topology
-from tests.broker.harness import House
+from tests.broker.harness import Harness
 from tests.broker.source import Kafka
 from tests.engine.kafka_rig import Rig, rig
 from tests.engine.toy import ADD
@@ -43,13 +43,13 @@ LARGEST_BYTES = 1_048_460  # fits the topic's 1 MiB, but not with the header tha
 class Redrives:
     """A set-up, what stands on its topics, and two persons who redrive."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
-        self.cluster = ProductCluster(settings.load(house.env))
+    def __init__(self, harness: Harness) -> None:
+        self.harness = harness
+        self.cluster = ProductCluster(settings.load(harness.env))
 
     def put(self, value: bytes, compression: str, headers: Any = None) -> int:
         """One record on the command topic; its offset."""
-        producer = self.house.producer(
+        producer = self.harness.producer(
             **{"compression.type": compression, "message.max.bytes": 60_000_000}
         )
         placed: list[Any] = []
@@ -63,7 +63,7 @@ class Redrives:
         return int(offset)
 
     def read(self, topic: str, partition: int = 0) -> list[LogRecord]:
-        connection = {"bootstrap.servers": self.house.bootstrap}
+        connection = {"bootstrap.servers": self.harness.bootstrap}
         batches = read_all(connection, topic, partitions=[partition])
         return [record for batch in batches for record in batch]
 
@@ -83,19 +83,19 @@ class Redrives:
         return copy
 
     def ask(self, *offsets: int) -> str:
-        said = self.house.npp(
+        said = self.harness.npp(
             "redrive", "--request", "--as", "ann", "--reason", "try",
             *(word for offset in offsets for word in ("--offset", str(offset))),
         ).stdout  # fmt: skip
         name = said.split(":")[0].strip()
-        self.house.npp("redrive", "--confirm", name, "--as", "bob")
+        self.harness.npp("redrive", "--confirm", name, "--as", "bob")
         return name
 
     def done(self, name: str) -> RedriveDone:
         """What became of it, once it has ended. No process has."""
 
         def found() -> RedriveDone | None:
-            self.house.all_standing()
+            self.harness.all_standing()
             for entry in self.cluster.read(topology.CONTROL, 0):
                 said = entry.record
                 if isinstance(said, RedriveDone) and said.request_id == name:
@@ -114,13 +114,13 @@ def until(found: Callable[[], Any]) -> Any:
     return it
 
 
-def test_every_confirmed_redrive_ends_and_the_adapters_go_on(own: tuple[Cluster, House]) -> None:
+def test_every_confirmed_redrive_ends_and_the_adapters_go_on(own: tuple[Cluster, Harness]) -> None:
     """Findings 12 and 13: one by reference is put back from its original, and one that barely fits
     its topic. One that no longer fits, one of a place that does not exist, and one whose original
     is gone are refused, each with its reason on the control topic; the next is carried out."""
-    kafka, house = own
-    house.ready(house.start_payments())
-    redrives = Redrives(house)
+    kafka, harness = own
+    harness.ready(harness.start_payments())
+    redrives = Redrives(harness)
     noise = random.Random(3)
     zeros = redrives.put(ZEROS, "gzip", headers=[("trace", b"1")])
     large = redrives.put(noise.randbytes(LARGE_BYTES), "none")
@@ -161,7 +161,7 @@ def test_every_confirmed_redrive_ends_and_the_adapters_go_on(own: tuple[Cluster,
 
     done = redrives.done(redrives.ask(at[small]))
     assert (done.redriven, done.refused) == (1, None)
-    house.all_standing()
+    harness.all_standing()
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ from core.header import InputHeader, OperatorHeader
 from core.payment import commands
 from readmodel.ports import AuditFilter
 from schemas import topology
-from tests.api.command_harness import ApiHouse, problem
+from tests.api.command_harness import ApiHarness, problem
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[ApiHouse]:
-    made = ApiHouse(tmp_path)
+def harness(tmp_path: Path) -> Iterator[ApiHarness]:
+    made = ApiHarness(tmp_path)
     yield made
     made.close()
 
@@ -39,25 +39,27 @@ def _is(entry: Any, action: str) -> bool:
     return action in entry.action.lower() and entry.command_id is not None
 
 
-ALMOST_MS = 30_000  # more than what the house itself spends while it waits
+ALMOST_MS = 30_000  # more than what the harness itself spends while it waits
 
 
-def _almost_over(house: ApiHouse, payment: str) -> None:
+def _almost_over(harness: ApiHarness, payment: str) -> None:
     """The time at which the payment's approval has less than ALMOST_MS left."""
-    (listed,) = house.get("vera", f"/api/approvals?paymentIntentId={payment}").json()["items"]
-    left = _epoch_ms(listed["expiresAt"]) - house.clock.now_ms()
+    (listed,) = harness.get("vera", f"/api/approvals?paymentIntentId={payment}").json()["items"]
+    left = _epoch_ms(listed["expiresAt"]) - harness.clock.now_ms()
     assert left > 10 * 60_000
-    house.world.driver.advance(left - ALMOST_MS // 2)
+    harness.world.driver.advance(left - ALMOST_MS // 2)
 
 
 RETRY = {"attemptId": "att_002", "reason": "Resolve approved retry after rail timeout"}
 
 
-def test_a_retry_is_answered_with_its_outcome_and_the_next_get_shows_it(house: ApiHouse) -> None:
+def test_a_retry_is_answered_with_its_outcome_and_the_next_get_shows_it(
+    harness: ApiHarness,
+) -> None:
     """API-05, API-08, AP-01, RT-01."""
-    payment = house.failed("k1")
-    house.approved(payment, "RETRY")
-    answer = house.act("olga", payment, "retry", RETRY)
+    payment = harness.failed("k1")
+    harness.approved(payment, "RETRY")
+    answer = harness.act("olga", payment, "retry", RETRY)
     assert answer.status_code == 200, answer.text
     said = answer.json()
     assert (said["result"], said["duplicate"], said["state"]) == ("ACCEPTED", False, "AUTHORISED")
@@ -66,59 +68,59 @@ def test_a_retry_is_answered_with_its_outcome_and_the_next_get_shows_it(house: A
     assert types[0] == "PaymentAttemptCreated"
     sequences = [event["sequence"] for event in said["events"]]
     assert sequences == list(range(said["fromSequence"], said["toSequence"] + 1))
-    shown = house.get("vera", f"/api/payments/{payment}").json()
+    shown = harness.get("vera", f"/api/payments/{payment}").json()
     assert (shown["attemptId"], shown["sequence"] >= said["toSequence"]) == ("att_002", True)
 
 
-def test_the_same_action_again_gives_the_first_result(house: ApiHouse) -> None:
+def test_the_same_action_again_gives_the_first_result(harness: ApiHarness) -> None:
     """RT-04, API-08: marked duplicate, with the first events, and nothing new on the log."""
-    payment = house.failed("k1")
-    house.approved(payment, "RETRY")
-    first = house.act("olga", payment, "retry", RETRY).json()
-    events = len(house.world.history(payment))
-    again = house.act("olga", payment, "retry", {**RETRY, "reason": "I lost the answer"})
+    payment = harness.failed("k1")
+    harness.approved(payment, "RETRY")
+    first = harness.act("olga", payment, "retry", RETRY).json()
+    events = len(harness.world.history(payment))
+    again = harness.act("olga", payment, "retry", {**RETRY, "reason": "I lost the answer"})
     assert again.status_code == 200
     said = again.json()
     assert (said["result"], said["duplicate"]) == ("DUPLICATE", True)
     assert said["commandId"] != first["commandId"]
     assert said["events"] == first["events"]
-    assert len(house.world.history(payment)) == events
+    assert len(harness.world.history(payment)) == events
 
 
-def test_a_cancellation_in_the_runbooks_words(house: ApiHouse) -> None:
+def test_a_cancellation_in_the_runbooks_words(harness: ApiHarness) -> None:
     """API-06, CN-02, AUD-01."""
-    payment = house.sent("k1")
-    house.approved(payment, "CANCEL")
+    payment = harness.sent("k1")
+    harness.approved(payment, "CANCEL")
     body = {"reason": "Customer requested cancellation", "operatorId": "olga"}
-    answer = house.act("olga", payment, "cancel", body)
+    answer = harness.act("olga", payment, "cancel", body)
     assert answer.status_code == 200, answer.text
     assert answer.json()["state"] == "FAILED"
-    shown = house.get("vera", f"/api/payments/{payment}").json()
+    shown = harness.get("vera", f"/api/payments/{payment}").json()
     assert (shown["state"], shown["reason"]) == ("FAILED", "CANCELLED")
-    entry: Any = next(e for e in house.reader.audit(_any(), 50, None).items if _is(e, "cancel"))
+    entry: Any = next(e for e in harness.reader.audit(_any(), 50, None).items if _is(e, "cancel"))
     assert (entry.operator_id, entry.reason, entry.result) == ("olga", body["reason"], "ACCEPTED")
 
 
-def test_the_audit_log_names_the_approval_that_was_taken(house: ApiHouse) -> None:
+def test_the_audit_log_names_the_approval_that_was_taken(harness: ApiHarness) -> None:
     """AUD-01: the runbook's bodies name none; the engine took the one that fits."""
-    payment = house.failed("k1")
-    approval = house.approved(payment, "RETRY")
-    house.act("olga", payment, "retry", RETRY)
-    items = house.get("audra", f"/api/audit?paymentIntentId={payment}").json()["items"]
+    payment = harness.failed("k1")
+    approval = harness.approved(payment, "RETRY")
+    harness.act("olga", payment, "retry", RETRY)
+    items = harness.get("audra", f"/api/audit?paymentIntentId={payment}").json()["items"]
     retried = next(e for e in items if e["reason"] == RETRY["reason"])
     assert (retried["approvalId"], retried["result"]) == (approval, "ACCEPTED")
 
 
-def test_mark_failed_in_the_runbooks_words_needs_a_senior(house: ApiHouse) -> None:
+def test_mark_failed_in_the_runbooks_words_needs_a_senior(harness: ApiHarness) -> None:
     """API-07, MF-03, SEC-02."""
-    payment = house.sent("k1")
+    payment = harness.sent("k1")
     body = {"reason": "RAIL", "details": "NPP rail returned error code 503", "operatorId": "sue"}
-    refused = house.act("olga", payment, "mark-failed", {**body, "operatorId": "olga"})
+    refused = harness.act("olga", payment, "mark-failed", {**body, "operatorId": "olga"})
     assert problem(refused) == (403, "POLICY_REJECTED", "MISSING_ROLE")
-    house.approved(payment, "MARK_FAILED", by="sue", failureReason="RAIL")
-    answer = house.act("sue", payment, "mark-failed", body)
+    harness.approved(payment, "MARK_FAILED", by="sue", failureReason="RAIL")
+    answer = harness.act("sue", payment, "mark-failed", body)
     assert answer.status_code == 200, answer.text
-    shown = house.get("vera", f"/api/payments/{payment}").json()
+    shown = harness.get("vera", f"/api/payments/{payment}").json()
     assert (shown["state"], shown["reason"]) == ("FAILED", "RAIL")
 
 
@@ -136,16 +138,16 @@ def test_mark_failed_in_the_runbooks_words_needs_a_senior(house: ApiHouse) -> No
     ],
 )  # fmt: skip
 def test_a_refusal_carries_code_rule_and_sentence(
-    house: ApiHouse, person: str, action: str, body: object, expected: tuple[int, str, str]
+    harness: ApiHarness, person: str, action: str, body: object, expected: tuple[int, str, str]
 ) -> None:
     """ERR-01, ERR-03, MF-02, AP-01."""
-    payment = house.sent("k1")
-    events = len(house.world.history(payment))
-    answer = house.act(person, payment, action, body)
+    payment = harness.sent("k1")
+    events = len(harness.world.history(payment))
+    answer = harness.act(person, payment, action, body)
     assert problem(answer) == expected
     if expected[2] == "STATE_PRECONDITION":
         assert (answer.json()["expected"], answer.json()["actual"]) == ("FAILED", "SENT")
-    assert len(house.world.history(payment)) == events
+    assert len(harness.world.history(payment)) == events
 
 
 @pytest.mark.parametrize(
@@ -164,15 +166,15 @@ def test_a_refusal_carries_code_rule_and_sentence(
     ],
 )
 def test_a_body_that_is_not_valid_names_the_field_and_publishes_nothing(
-    house: ApiHouse, body: object, field: str
+    harness: ApiHarness, body: object, field: str
 ) -> None:
     """API-13, AUD-02: it is in the audit log all the same."""
-    payment = house.failed("k1")
-    answer = house.act("olga", payment, "retry", body)
+    payment = harness.failed("k1")
+    answer = harness.act("olga", payment, "retry", body)
     assert problem(answer)[:2] == (400, "VALIDATION_FAILED")
     assert answer.json()["field"] == field
-    assert house.written(topology.OPERATOR_COMMANDS) == []
-    (entry,) = house.audited()
+    assert harness.written(topology.OPERATOR_COMMANDS) == []
+    (entry,) = harness.audited()
     assert (entry.operator_id, entry.action, entry.status) == ("olga", "RETRY", 400)
     assert (entry.payment_intent_id, entry.code) == (payment, "VALIDATION_FAILED")
 
@@ -189,49 +191,49 @@ def test_a_body_that_is_not_valid_names_the_field_and_publishes_nothing(
     ],
 )
 def test_a_text_that_is_too_long_is_refused_with_its_limit(
-    house: ApiHouse, action: str, body: object, sentence: str
+    harness: ApiHarness, action: str, body: object, sentence: str
 ) -> None:
     """Finding 18: the API names field and limit, the same limit as the engine."""
-    answer = house.act("olga", house.failed("k1"), action, body)
+    answer = harness.act("olga", harness.failed("k1"), action, body)
     assert problem(answer) == (400, "VALIDATION_FAILED", "FIELD_INVALID")
     assert answer.json()["sentence"] == sentence
 
 
-def test_an_unknown_payment_is_not_found(house: ApiHouse) -> None:
+def test_an_unknown_payment_is_not_found(harness: ApiHarness) -> None:
     """API-02: by the engine for an id that could be, at the edge for one that cannot."""
-    unknown = house.act("olga", "pi_" + "a" * 26, "retry", RETRY)
+    unknown = harness.act("olga", "pi_" + "a" * 26, "retry", RETRY)
     assert problem(unknown) == (404, "PAYMENT_NOT_FOUND", "PAYMENT_NOT_FOUND")
-    assert len(house.written(topology.OPERATOR_COMMANDS)) == 1
-    assert problem(house.act("olga", "pi_X", "retry", RETRY))[1] == "PAYMENT_NOT_FOUND"
-    assert len(house.written(topology.OPERATOR_COMMANDS)) == 1
+    assert len(harness.written(topology.OPERATOR_COMMANDS)) == 1
+    assert problem(harness.act("olga", "pi_X", "retry", RETRY))[1] == "PAYMENT_NOT_FOUND"
+    assert len(harness.written(topology.OPERATOR_COMMANDS)) == 1
 
 
-def test_a_body_may_name_only_who_is_signed_in(house: ApiHouse) -> None:
+def test_a_body_may_name_only_who_is_signed_in(harness: ApiHarness) -> None:
     """AUD-04, OP-16: refused, audited under the authenticated name, and nothing published; a
     spelling of one's own name is one's own name."""
-    payment = house.failed("k1")
+    payment = harness.failed("k1")
     body = {"reason": "not me", "operatorId": "oskar"}
-    assert problem(house.act("olga", payment, "cancel", body)) == (
+    assert problem(harness.act("olga", payment, "cancel", body)) == (
         403, "POLICY_REJECTED", "OPERATOR_MISMATCH",
     )  # fmt: skip
-    (entry,) = house.audited()
+    (entry,) = harness.audited()
     assert (entry.operator_id, entry.reason, entry.rule) == (
         "olga", "not me", "OPERATOR_MISMATCH",
     )  # fmt: skip
-    assert house.written(topology.OPERATOR_COMMANDS) == []
-    own = house.act("olga", payment, "cancel", {"reason": "me", "operatorId": " ＯLGA "})
+    assert harness.written(topology.OPERATOR_COMMANDS) == []
+    own = harness.act("olga", payment, "cancel", {"reason": "me", "operatorId": " ＯLGA "})
     assert problem(own)[2] == "STATE_PRECONDITION"
-    (command,) = house.written(topology.OPERATOR_COMMANDS)
+    (command,) = harness.written(topology.OPERATOR_COMMANDS)
     assert (command.operator.operator_id, command.operator.roles) == ("olga", ("operator",))
 
 
-def test_a_command_carries_who_until_when_and_the_trace(house: ApiHouse) -> None:
+def test_a_command_carries_who_until_when_and_the_trace(harness: ApiHarness) -> None:
     """OP-16, domain §4 (notAfter)."""
-    payment = house.failed("k1")
+    payment = harness.failed("k1")
     trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
-    house.post("olga", f"/api/payments/{payment}/retry", RETRY, traceparent=trace)
-    house.post("olga", f"/api/payments/{payment}/retry", RETRY, traceparent="rubbish")
-    first, second = house.written(topology.OPERATOR_COMMANDS)
+    harness.post("olga", f"/api/payments/{payment}/retry", RETRY, traceparent=trace)
+    harness.post("olga", f"/api/payments/{payment}/retry", RETRY, traceparent="rubbish")
+    first, second = harness.written(topology.OPERATOR_COMMANDS)
     assert first.operator.not_after == first.header.sent_at + 60_000
     assert first.operator.token_id
     assert (first.header.traceparent, second.header.traceparent) == (trace, None)
@@ -241,146 +243,146 @@ def test_a_command_carries_who_until_when_and_the_trace(house: ApiHouse) -> None
 # --- approvals ------------------------------------------------------------------------------------
 
 
-def test_the_requester_can_not_approve(house: ApiHouse) -> None:
+def test_the_requester_can_not_approve(harness: ApiHarness) -> None:
     """AP-05."""
-    payment = house.failed("k1")
-    asked = house.act("both", payment, "approvals", {"action": "RETRY", "reason": "please"})
+    payment = harness.failed("k1")
+    asked = harness.act("both", payment, "approvals", {"action": "RETRY", "reason": "please"})
     path = f"approvals/{asked.json()['approvalId']}/approve"
-    own = house.act("both", payment, path, {"reason": "by myself"})
+    own = harness.act("both", payment, path, {"reason": "by myself"})
     assert problem(own) == (403, "POLICY_REJECTED", "SELF_APPROVAL")
 
 
-def test_an_approval_works_once_and_only_for_what_it_was_given(house: ApiHouse) -> None:
+def test_an_approval_works_once_and_only_for_what_it_was_given(harness: ApiHarness) -> None:
     """AP-04: another requester, another action, another use; each named."""
-    payment = house.failed("k1")
-    approval = house.approved(payment, "RETRY")
+    payment = harness.failed("k1")
+    approval = harness.approved(payment, "RETRY")
     named = {**RETRY, "approvalId": approval}
-    other = house.act("oskar", payment, "retry", named)
+    other = harness.act("oskar", payment, "retry", named)
     assert problem(other)[2] == "APPROVAL_OTHER_OPERATOR"
-    sent = house.sent("k2")
-    cancel = house.approved(sent, "CANCEL")
-    wrong = house.act(
+    sent = harness.sent("k2")
+    cancel = harness.approved(sent, "CANCEL")
+    wrong = harness.act(
         "sue", sent, "mark-failed", {"reason": "RAIL", "details": "x", "approvalId": cancel}
     )
     assert problem(wrong)[2] == "APPROVAL_OTHER_ACTION"
-    assert house.act("olga", payment, "retry", named).status_code == 200
-    house.world.settle_all()
-    used = house.act("olga", payment, "retry", {**named, "attemptId": "att_003"})
+    assert harness.act("olga", payment, "retry", named).status_code == 200
+    harness.world.settle_all()
+    used = harness.act("olga", payment, "retry", {**named, "attemptId": "att_003"})
     assert problem(used)[1] == "POLICY_REJECTED"
 
 
-def test_an_approval_of_one_phase_does_not_open_another(house: ApiHouse) -> None:
+def test_an_approval_of_one_phase_does_not_open_another(harness: ApiHarness) -> None:
     """AP-04, OP-23: given in SENT, used in ACKNOWLEDGED."""
-    payment = house.sent("k1")
-    house.approved(payment, "MARK_FAILED", by="sue", failureReason="RAIL")
-    house.report(payment, "ACCEPTED")
-    answer = house.act("sue", payment, "mark-failed", {"reason": "RAIL", "details": "x"})
+    payment = harness.sent("k1")
+    harness.approved(payment, "MARK_FAILED", by="sue", failureReason="RAIL")
+    harness.report(payment, "ACCEPTED")
+    answer = harness.act("sue", payment, "mark-failed", {"reason": "RAIL", "details": "x"})
     assert problem(answer)[2] == "APPROVAL_OTHER_PHASE"
     assert (answer.json()["expected"], answer.json()["actual"]) == ("SENT", "ACKNOWLEDGED")
 
 
-def test_an_approval_of_one_reason_does_not_open_another(house: ApiHouse) -> None:
+def test_an_approval_of_one_reason_does_not_open_another(harness: ApiHarness) -> None:
     """AP-04: bound to its parameters."""
-    payment = house.sent("k1")
-    house.approved(payment, "MARK_FAILED", by="sue", failureReason="RAIL")
-    answer = house.act("sue", payment, "mark-failed", {"reason": "TIMEOUT", "details": "x"})
+    payment = harness.sent("k1")
+    harness.approved(payment, "MARK_FAILED", by="sue", failureReason="RAIL")
+    answer = harness.act("sue", payment, "mark-failed", {"reason": "TIMEOUT", "details": "x"})
     assert problem(answer)[2] == "APPROVAL_OTHER_PARAMETERS"
 
 
-def test_an_approval_of_one_attempt_does_not_open_the_next(house: ApiHouse) -> None:
+def test_an_approval_of_one_attempt_does_not_open_the_next(harness: ApiHarness) -> None:
     """AP-04: sue's was given for att_001, and att_002 has failed since."""
-    payment = house.failed("k1")
-    approval = house.approved(payment, "RETRY", by="sue")
-    house.approved(payment, "RETRY")
-    assert house.act("olga", payment, "retry", RETRY).status_code == 200
-    house.work()
-    house.answer_checks()
-    house.report(payment, "REJECTED", "AB03")
-    house.answer_checks()
+    payment = harness.failed("k1")
+    approval = harness.approved(payment, "RETRY", by="sue")
+    harness.approved(payment, "RETRY")
+    assert harness.act("olga", payment, "retry", RETRY).status_code == 200
+    harness.work()
+    harness.answer_checks()
+    harness.report(payment, "REJECTED", "AB03")
+    harness.answer_checks()
     body = {"attemptId": "att_003", "reason": "mine", "approvalId": approval}
-    answer = house.act("sue", payment, "retry", body)
+    answer = harness.act("sue", payment, "retry", body)
     assert problem(answer)[2] == "APPROVAL_OTHER_ATTEMPT"
     assert (answer.json()["expected"], answer.json()["actual"]) == ("1", "2")
 
 
-def test_an_approval_not_decided_in_time_is_over(house: ApiHouse) -> None:
+def test_an_approval_not_decided_in_time_is_over(harness: ApiHarness) -> None:
     """AP-01, AP-04, fault row 25: decidable until its hour is over; then the list says EXPIRED,
     the approver and the requester are told so, and a new request opens the action."""
-    payments = [house.failed("in time"), house.failed("too late")]
+    payments = [harness.failed("in time"), harness.failed("too late")]
     asked = {"action": "RETRY", "reason": "please"}
     for payment in payments:
-        assert house.act("olga", payment, "approvals", asked).json()["approvalId"] == "apr_001"
-    _almost_over(house, payments[0])
+        assert harness.act("olga", payment, "approvals", asked).json()["approvalId"] == "apr_001"
+    _almost_over(harness, payments[0])
     path, body = "approvals/apr_001/approve", {"reason": "looks right"}
-    assert house.act("anna", payments[0], path, body).status_code == 200
-    house.world.driver.advance(ALMOST_MS)
-    late = house.act("anna", payments[1], path, body)
+    assert harness.act("anna", payments[0], path, body).status_code == 200
+    harness.world.driver.advance(ALMOST_MS)
+    late = harness.act("anna", payments[1], path, body)
     assert problem(late) == (403, "POLICY_REJECTED", "APPROVAL_EXPIRED")
-    listed = house.get("vera", f"/api/approvals?paymentIntentId={payments[1]}").json()["items"]
+    listed = harness.get("vera", f"/api/approvals?paymentIntentId={payments[1]}").json()["items"]
     assert [each["status"] for each in listed] == ["EXPIRED"]
     named = {**RETRY, "approvalId": "apr_001"}
-    assert problem(house.act("olga", payments[1], "retry", named))[2] == "APPROVAL_EXPIRED"
-    again = house.approved(payments[1], "RETRY")
+    assert problem(harness.act("olga", payments[1], "retry", named))[2] == "APPROVAL_EXPIRED"
+    again = harness.approved(payments[1], "RETRY")
     assert again == "apr_002"
-    assert house.act("olga", payments[1], "retry", RETRY).status_code == 200
+    assert harness.act("olga", payments[1], "retry", RETRY).status_code == 200
 
 
-def test_an_approval_not_used_in_time_opens_nothing(house: ApiHouse) -> None:
+def test_an_approval_not_used_in_time_opens_nothing(harness: ApiHarness) -> None:
     """AP-01, AP-04: usable until its quarter of an hour is over, at the engine's time; nothing has
     happened, whoever asks, named or not."""
-    payments = [house.failed("in time"), house.failed("too late")]
+    payments = [harness.failed("in time"), harness.failed("too late")]
     for payment in payments:
-        house.approved(payment, "RETRY")
-    _almost_over(house, payments[0])
-    assert house.act("olga", payments[0], "retry", RETRY).status_code == 200
-    house.world.driver.advance(ALMOST_MS)
-    named = house.act("olga", payments[1], "retry", {**RETRY, "approvalId": "apr_001"})
+        harness.approved(payment, "RETRY")
+    _almost_over(harness, payments[0])
+    assert harness.act("olga", payments[0], "retry", RETRY).status_code == 200
+    harness.world.driver.advance(ALMOST_MS)
+    named = harness.act("olga", payments[1], "retry", {**RETRY, "approvalId": "apr_001"})
     assert problem(named) == (403, "POLICY_REJECTED", "APPROVAL_EXPIRED")
-    unnamed = house.act("olga", payments[1], "retry", RETRY)
+    unnamed = harness.act("olga", payments[1], "retry", RETRY)
     assert problem(unnamed)[2] in ("APPROVAL_EXPIRED", "APPROVAL_MISSING")
-    house.project()
-    shown = house.get("vera", f"/api/payments/{payments[1]}").json()
+    harness.project()
+    shown = harness.get("vera", f"/api/payments/{payments[1]}").json()
     assert (shown["state"], shown["attemptId"]) == ("FAILED", "att_001")
     assert [each["status"] for each in shown["approvals"]] == ["EXPIRED"]
 
 
-def test_two_approvers_at_once_decide_once(house: ApiHouse) -> None:
+def test_two_approvers_at_once_decide_once(harness: ApiHarness) -> None:
     """AP-03: one decision joins the history, the other hears of it."""
-    payment = house.failed("k1")
-    asked = house.act("olga", payment, "approvals", {"action": "RETRY", "reason": "please"})
+    payment = harness.failed("k1")
+    asked = harness.act("olga", payment, "approvals", {"action": "RETRY", "reason": "please"})
     path = f"approvals/{asked.json()['approvalId']}"
 
     def decide(who: str, word: str) -> int:
-        answer = house.act(who, payment, f"{path}/{word}", {"reason": "mine"})
+        answer = harness.act(who, payment, f"{path}/{word}", {"reason": "mine"})
         return int(answer.status_code)
 
     with ThreadPoolExecutor(2) as pool:
         codes = list(pool.map(decide, ("anna", "aron"), ("approve", "reject")))
     assert sorted(codes) == [200, 403]
-    names = house.world.event_names(payment)
+    names = harness.world.event_names(payment)
     assert names.count("OperatorActionApproved") + names.count("OperatorActionRejected") == 1
 
 
-def test_asking_twice_for_the_same_approval_is_one_request(house: ApiHouse) -> None:
+def test_asking_twice_for_the_same_approval_is_one_request(harness: ApiHarness) -> None:
     """AP-02, API-08."""
-    payment = house.failed("k1")
+    payment = harness.failed("k1")
     asked = {"action": "RETRY", "reason": "please"}
-    first = house.act("olga", payment, "approvals", asked).json()
-    again = house.act("olga", payment, "approvals", asked).json()
+    first = harness.act("olga", payment, "approvals", asked).json()
+    again = harness.act("olga", payment, "approvals", asked).json()
     assert (again["duplicate"], again["approvalId"]) == (True, first["approvalId"])
 
 
-def test_fifty_posts_of_one_action_at_once_have_one_effect(house: ApiHouse) -> None:
+def test_fifty_posts_of_one_action_at_once_have_one_effect(harness: ApiHarness) -> None:
     """RT-04, IDM-04: one accepted, the others are its duplicates."""
-    payment = house.failed("k1")
-    house.approved(payment, "RETRY")
+    payment = harness.failed("k1")
+    harness.approved(payment, "RETRY")
     with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda _: house.act("olga", payment, "retry", RETRY), range(50)))
+        answers = list(pool.map(lambda _: harness.act("olga", payment, "retry", RETRY), range(50)))
     assert {a.status_code for a in answers} == {200}
     results = [a.json()["result"] for a in answers]
     assert (results.count("ACCEPTED"), results.count("DUPLICATE")) == (1, 49)
     assert len({str(a.json()["events"]) for a in answers}) == 1
-    assert house.world.event_names(payment).count("PaymentAttemptCreated") == 2
+    assert harness.world.event_names(payment).count("PaymentAttemptCreated") == 2
 
 
 TEXT = "O'Brien <b>x</b> \u202e=1+1 ☕ \r\n; DROP TABLE payments --"
@@ -422,13 +424,13 @@ TEXT = "O'Brien <b>x</b> \u202e=1+1 ☕ \r\n; DROP TABLE payments --"
     ],
 )  # fmt: skip
 def test_each_action_is_one_command_with_its_words_untouched(
-    house: ApiHouse, person: str, path: str, body: object, fields: dict[str, object]
+    harness: ApiHarness, person: str, path: str, body: object, fields: dict[str, object]
 ) -> None:
     """API-05, API-06, API-07, OP-15: whatever is written in free text stands there byte-equal."""
-    payment = house.sent("k1")
-    answer = house.act(person, payment, path, body)
+    payment = harness.sent("k1")
+    answer = harness.act(person, payment, path, body)
     assert answer.status_code in (200, 403, 409), answer.text
-    (command,) = house.written(topology.OPERATOR_COMMANDS)
+    (command,) = harness.written(topology.OPERATOR_COMMANDS)
     assert {name: getattr(command, name) for name in fields} == fields
     assert command.operator.operator_id == person
 
@@ -436,63 +438,63 @@ def test_each_action_is_one_command_with_its_words_untouched(
 # --- late, stopped, away --------------------------------------------------------------------------
 
 
-def test_a_late_outcome_is_a_202_with_where_to_look(house: ApiHouse) -> None:
+def test_a_late_outcome_is_a_202_with_where_to_look(harness: ApiHarness) -> None:
     """OP-10: it can still happen until notAfter, and then the outcome stands there."""
-    payment = house.failed("k1")
-    house.approved(payment, "RETRY")
-    house.log.stalled = True
-    late = house.act("olga", payment, "retry", RETRY)
+    payment = harness.failed("k1")
+    harness.approved(payment, "RETRY")
+    harness.log.stalled = True
+    late = harness.act("olga", payment, "retry", RETRY)
     assert late.status_code == 202
     said = late.json()
     assert late.headers["Location"] == said["outcome"] == f"/api/outcomes/{said['commandId']}"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", said["notAfter"])
-    asked = house.written(topology.OPERATOR_COMMANDS)[-1].operator.not_after
+    asked = harness.written(topology.OPERATOR_COMMANDS)[-1].operator.not_after
     assert _epoch_ms(said["notAfter"]) == asked
-    pending = house.get("vera", said["outcome"])
+    pending = harness.get("vera", said["outcome"])
     assert (pending.status_code, pending.json()["notAfter"]) == (202, said["notAfter"])
-    house.log.stalled = False
-    house.work()
-    assert house.get("vera", said["outcome"]).json()["result"] == "ACCEPTED"
-    assert house.act("olga", payment, "retry", RETRY).json()["duplicate"]
+    harness.log.stalled = False
+    harness.work()
+    assert harness.get("vera", said["outcome"]).json()["result"] == "ACCEPTED"
+    assert harness.act("olga", payment, "retry", RETRY).json()["duplicate"]
 
 
-def test_a_command_decided_after_its_time_does_nothing(house: ApiHouse) -> None:
+def test_a_command_decided_after_its_time_does_nothing(harness: ApiHarness) -> None:
     """Domain, policy: no forgotten action runs after an outage."""
-    payment = house.failed("k1")
-    house.approved(payment, "RETRY")
-    house.log.stalled = True
-    late = house.act("olga", payment, "retry", RETRY)
-    house.clock.advance(61_000)
-    house.log.stalled = False
-    house.work()
-    outcome = house.get("vera", late.json()["outcome"]).json()
+    payment = harness.failed("k1")
+    harness.approved(payment, "RETRY")
+    harness.log.stalled = True
+    late = harness.act("olga", payment, "retry", RETRY)
+    harness.clock.advance(61_000)
+    harness.log.stalled = False
+    harness.work()
+    outcome = harness.get("vera", late.json()["outcome"]).json()
     assert (outcome["result"], outcome["rule"]) == ("REJECTED", "COMMAND_EXPIRED")
 
 
-def test_a_stop_takes_no_command(house: ApiHouse) -> None:
+def test_a_stop_takes_no_command(harness: ApiHarness) -> None:
     """OP-07: 503 with a time to ask again, and nothing published."""
-    payment = house.failed("k1")
-    assert house.post("ada", "/api/control/stop", {"reason": "drill"}).status_code == 200
-    answer = house.act("olga", payment, "retry", RETRY)
+    payment = harness.failed("k1")
+    assert harness.post("ada", "/api/control/stop", {"reason": "drill"}).status_code == 200
+    answer = harness.act("olga", payment, "retry", RETRY)
     assert problem(answer) == (503, "STOPPED", "PROCESSING_STOPPED")
     assert int(answer.headers["Retry-After"]) > 0
-    assert house.written(topology.OPERATOR_COMMANDS) == []
-    assert house.get("vera", f"/api/payments/{payment}").status_code == 200
+    assert harness.written(topology.OPERATOR_COMMANDS) == []
+    assert harness.get("vera", f"/api/payments/{payment}").status_code == 200
 
 
-def test_control_that_can_not_be_read_counts_as_stopped(house: ApiHouse) -> None:
+def test_control_that_can_not_be_read_counts_as_stopped(harness: ApiHarness) -> None:
     """Domain, evidence: what is not known is not open."""
-    payment = house.failed("k1")
-    house.control.gone = True
-    assert problem(house.act("olga", payment, "retry", RETRY))[0] == 503
-    assert house.written(topology.OPERATOR_COMMANDS) == []
+    payment = harness.failed("k1")
+    harness.control.gone = True
+    assert problem(harness.act("olga", payment, "retry", RETRY))[0] == 503
+    assert harness.written(topology.OPERATOR_COMMANDS) == []
 
 
-def test_a_command_that_kafka_does_not_confirm_is_no_answer(house: ApiHouse) -> None:
+def test_a_command_that_kafka_does_not_confirm_is_no_answer(harness: ApiHarness) -> None:
     """503: it may have been taken; asking again is safe."""
-    payment = house.failed("k1")
-    house.log.away = True
-    assert problem(house.act("olga", payment, "retry", RETRY)) == (
+    payment = harness.failed("k1")
+    harness.log.away = True
+    assert problem(harness.act("olga", payment, "retry", RETRY)) == (
         503, "UNAVAILABLE", "NOT_CONFIRMED",
     )  # fmt: skip
 
@@ -500,62 +502,66 @@ def test_a_command_that_kafka_does_not_confirm_is_no_answer(house: ApiHouse) -> 
 MENDED = {"reason": TEXT}
 
 
-def test_two_persons_by_their_own_sign_in_take_a_parked_payment_up(house: ApiHouse) -> None:
+def test_two_persons_by_their_own_sign_in_take_a_parked_payment_up(harness: ApiHarness) -> None:
     """SEC-02, OP-15: the first person is whom the control topic names, not the second one's body;
     free text stands in both records byte-equal."""
-    payment = house.failed("k1")
-    house.park(payment)
-    house.project()
+    payment = harness.failed("k1")
+    harness.park(payment)
+    harness.project()
     named = {"requestedBy": "adam", **MENDED}
-    assert problem(house.act("ada", payment, "resume-processing", named)) == (
+    assert problem(harness.act("ada", payment, "resume-processing", named)) == (
         403, "POLICY_REJECTED", "UNPARK_NOT_POSSIBLE",
     )  # fmt: skip
-    asked = house.act("adam", payment, "resume-requests", MENDED).json()
+    asked = harness.act("adam", payment, "resume-requests", MENDED).json()
     assert (asked["requestedBy"], asked["duplicate"], asked["reason"]) == ("adam", False, TEXT)
-    again = house.act("ada", payment, "resume-requests", MENDED).json()
+    again = harness.act("ada", payment, "resume-requests", MENDED).json()
     assert (again["requestedBy"], again["duplicate"]) == ("adam", True)
     for body in (MENDED, {"requestedBy": "ada", **MENDED}, {"operatorId": "ada", **MENDED}):
-        assert house.act("adam", payment, "resume-processing", body).status_code == 403
-    wrong = house.act("ada", payment, "resume-processing", {"requestedBy": "oskar", **MENDED})
+        assert harness.act("adam", payment, "resume-processing", body).status_code == 403
+    wrong = harness.act("ada", payment, "resume-processing", {"requestedBy": "oskar", **MENDED})
     assert problem(wrong)[2] == "UNPARK_NOT_POSSIBLE"
-    assert "ProcessingResumed" not in house.world.event_names(payment)
-    resumed = house.act("ada", payment, "resume-processing", named)
+    assert "ProcessingResumed" not in harness.world.event_names(payment)
+    resumed = harness.act("ada", payment, "resume-processing", named)
     assert resumed.json()["result"] == "ACCEPTED", resumed.text
-    (command,) = house.written(topology.OPERATOR_COMMANDS)[-1:]
+    (command,) = harness.written(topology.OPERATOR_COMMANDS)[-1:]
     assert (command.requested_by, command.operator.operator_id) == ("adam", "ada")
     assert command.reason == TEXT
-    assert problem(house.act("ada", payment, "resume-processing", named))[2] == "STATE_PRECONDITION"
+    assert (
+        problem(harness.act("ada", payment, "resume-processing", named))[2] == "STATE_PRECONDITION"
+    )
 
 
-def test_a_request_serves_one_parking_and_the_processor_asks_for_it_too(house: ApiHouse) -> None:
+def test_a_request_serves_one_parking_and_the_processor_asks_for_it_too(
+    harness: ApiHarness,
+) -> None:
     """SEC-02: parked anew, it takes two persons anew; a command past the API changes nothing."""
-    payment = house.failed("k1")
+    payment = harness.failed("k1")
     for first, second in (("adam", "ada"), ("ada", "adam")):
-        house.park(payment)
-        house.project()
-        early = house.act(second, payment, "resume-processing", MENDED)
+        harness.park(payment)
+        harness.project()
+        early = harness.act(second, payment, "resume-processing", MENDED)
         assert problem(early)[2] == "UNPARK_NOT_POSSIBLE"
         header = InputHeader(payment)
-        operator = OperatorHeader("ada", ("admin",), "t", house.clock.now_ms() + 60_000)
+        operator = OperatorHeader("ada", ("admin",), "t", harness.clock.now_ms() + 60_000)
         forged = commands.ResumeProcessing(header, operator, "adam", "mended")
-        house.world.pipe(topology.OPERATOR_COMMANDS, forged)
-        house.world.driver.run()
-        assert house.world.known(payment).payment.parked
-        assert house.act(first, payment, "resume-requests", MENDED).status_code == 200
-        done = house.act(second, payment, "resume-processing", MENDED)
+        harness.world.pipe(topology.OPERATOR_COMMANDS, forged)
+        harness.world.driver.run()
+        assert harness.world.known(payment).payment.parked
+        assert harness.act(first, payment, "resume-requests", MENDED).status_code == 200
+        done = harness.act(second, payment, "resume-processing", MENDED)
         assert done.json()["result"] == "ACCEPTED", done.text
-        assert not house.world.known(payment).payment.parked
+        assert not harness.world.known(payment).payment.parked
 
 
-def test_a_parked_payments_command_is_set_aside_and_says_so(house: ApiHouse) -> None:
+def test_a_parked_payments_command_is_set_aside_and_says_so(harness: ApiHarness) -> None:
     """ERR-05: quarantined, not decided; two persons resume, then it may be asked again."""
-    payment = house.failed("k1")
-    house.park(payment)
-    answer = house.act("olga", payment, "retry", RETRY)
+    payment = harness.failed("k1")
+    harness.park(payment)
+    answer = harness.act("olga", payment, "retry", RETRY)
     assert problem(answer) == (403, "POLICY_REJECTED", "PAYMENT_PARKED")
     assert answer.json()["result"] == "QUARANTINED"
-    assert house.act("adam", payment, "resume-requests", MENDED).status_code == 200
-    resumed = house.act("ada", payment, "resume-processing", MENDED)
+    assert harness.act("adam", payment, "resume-requests", MENDED).status_code == 200
+    resumed = harness.act("ada", payment, "resume-processing", MENDED)
     assert resumed.json()["result"] == "ACCEPTED"
-    house.approved(payment, "RETRY")
-    assert house.act("olga", payment, "retry", RETRY).json()["result"] == "ACCEPTED"
+    harness.approved(payment, "RETRY")
+    assert harness.act("olga", payment, "retry", RETRY).json()["result"] == "ACCEPTED"

@@ -13,7 +13,7 @@ from api.app import check, create_app
 from api.auth import access
 from api.auth.access import ACCESS, ROLES
 from api.auth.guard import GuardedRoute, router
-from tests.api.harness import CLIENT, OTHER_CLIENT, ApiHouse, mixed_house
+from tests.api.harness import CLIENT, OTHER_CLIENT, ApiHarness, mixed_harness
 
 pytestmark = pytest.mark.slow
 
@@ -26,8 +26,8 @@ ROWS = sorted(ACCESS)
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiHouse]:
-    made, _ = mixed_house(tmp_path_factory.mktemp("api"))
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiHarness]:
+    made, _ = mixed_harness(tmp_path_factory.mktemp("api"))
     yield made
     made.close()
 
@@ -36,18 +36,18 @@ def filled(path: str) -> str:
     return re.sub(r"{(\w+)}", lambda found: PLACES[found[1]], path)
 
 
-def test_every_row_has_its_route_and_every_route_its_row(house: ApiHouse) -> None:
+def test_every_row_has_its_route_and_every_route_its_row(harness: ApiHarness) -> None:
     routes = {
         (method, route.path_format)
-        for route in house.app.routes
+        for route in harness.app.routes
         if isinstance(route, GuardedRoute)
         for method in route.methods or ()
     }
     assert routes == set(ACCESS)
 
 
-def test_nothing_else_than_the_probes_and_the_document_is_open(house: ApiHouse) -> None:
-    paths = {r.path for r in house.app.routes if not isinstance(r, GuardedRoute)}  # type: ignore[attr-defined]
+def test_nothing_else_than_the_probes_and_the_document_is_open(harness: ApiHarness) -> None:
+    paths = {r.path for r in harness.app.routes if not isinstance(r, GuardedRoute)}  # type: ignore[attr-defined]
     assert paths == {"/openapi.json", "/livez", "/readyz"}
 
 
@@ -64,24 +64,24 @@ def test_a_route_without_a_row_or_without_the_guard_does_not_start() -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), ROWS)
-def test_without_a_token_nothing_is_answered(house: ApiHouse, method: str, path: str) -> None:
+def test_without_a_token_nothing_is_answered(harness: ApiHarness, method: str, path: str) -> None:
     for headers in ({}, {"Authorization": "Basic b3BzOng="}, {"Authorization": "Bearer "}):
-        answer = house.http.request(method, filled(path), headers=headers)
+        answer = harness.http.request(method, filled(path), headers=headers)
         assert (answer.status_code, answer.json()["rule"]) == (401, "TOKEN_MISSING")
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
 @pytest.mark.parametrize(("method", "path"), ROWS)
 def test_each_role_gets_in_where_the_table_says_and_nowhere_else(
-    house: ApiHouse, method: str, path: str
+    harness: ApiHarness, method: str, path: str
 ) -> None:
     """SEC-02: a wrong role is POLICY_REJECTED and names the role that is needed."""
     for role in sorted(ROLES):
         if path == "/api/stream" and role in ACCESS[method, path]:
             continue  # an endless answer; see test_api_stream
-        token = house.token(role, client=CLIENT)
-        house.notes.kept.clear()
-        answer = house.http.request(
+        token = harness.token(role, client=CLIENT)
+        harness.notes.kept.clear()
+        answer = harness.http.request(
             method, filled(path), headers={"Authorization": f"Bearer {token}"}
         )
         body = answer.json() if "json" in answer.headers["content-type"] else {}
@@ -95,52 +95,52 @@ def test_each_role_gets_in_where_the_table_says_and_nowhere_else(
             "MISSING_ROLE",
         )
         assert all(needed in body["sentence"] for needed in ACCESS[method, path])
-        assert house.notes.kept[0]["rule"] == "MISSING_ROLE"  # AUD-02
+        assert harness.notes.kept[0]["rule"] == "MISSING_ROLE"  # AUD-02
 
 
-def test_a_token_without_a_known_role_opens_nothing(house: ApiHouse) -> None:
-    token = house.token("viewer")
-    principal = house.tokens.verify(token)
+def test_a_token_without_a_known_role_opens_nothing(harness: ApiHarness) -> None:
+    token = harness.token("viewer")
+    principal = harness.tokens.verify(token)
     assert principal.roles == {"viewer"}
-    answer = house.get("/api/audit", "viewer")
+    answer = harness.get("/api/audit", "viewer")
     assert answer.json()["rule"] == "MISSING_ROLE"
 
 
-def test_a_refused_token_is_answered_and_noted_without_the_token(house: ApiHouse) -> None:
-    house.notes.kept.clear()
-    answer = house.http.get("/api/session", headers={"Authorization": "Bearer secret.token.x"})
+def test_a_refused_token_is_answered_and_noted_without_the_token(harness: ApiHarness) -> None:
+    harness.notes.kept.clear()
+    answer = harness.http.get("/api/session", headers={"Authorization": "Bearer secret.token.x"})
     assert (answer.status_code, answer.json()["rule"]) == (401, "TOKEN_REFUSED")
     assert "invalid_token" in answer.headers["WWW-Authenticate"]
-    (note,) = house.notes.kept
+    (note,) = harness.notes.kept
     assert (note["principal"], note["action"], note["status"]) == (None, "SIGN_IN", 401)
     assert "secret" not in str(note)
 
 
-def test_a_submitter_sees_payments_of_its_own_source_only(house: ApiHouse) -> None:
-    known = house.get("/api/payments").json()["items"][0]["paymentIntentId"]
+def test_a_submitter_sees_payments_of_its_own_source_only(harness: ApiHarness) -> None:
+    known = harness.get("/api/payments").json()["items"][0]["paymentIntentId"]
     for suffix in ("", "/events"):
         path = f"/api/payments/{known}{suffix}"
-        assert house.get(path, "submitter", client=CLIENT).status_code == 200
+        assert harness.get(path, "submitter", client=CLIENT).status_code == 200
         for client in (OTHER_CLIENT, "nobody", None):
-            answer = house.get(path, "submitter", client=client)
+            answer = harness.get(path, "submitter", client=client)
             assert (answer.status_code, answer.json()["code"]) == (404, "PAYMENT_NOT_FOUND")
 
 
-def test_personal_data_is_shown_to_those_who_may_see_it(house: ApiHouse) -> None:
-    known = house.get("/api/payments").json()["items"][0]["paymentIntentId"]
+def test_personal_data_is_shown_to_those_who_may_see_it(harness: ApiHarness) -> None:
+    known = harness.get("/api/payments").json()["items"][0]["paymentIntentId"]
     for role in sorted(ROLES - {"submitter"}):
-        texts = [house.get(f"/api/payments/{known}{s}", role).text for s in ("", "/events")]
+        texts = [harness.get(f"/api/payments/{known}{s}", role).text for s in ("", "/events")]
         seen = [("87654321" in text, "Ada" in text) for text in texts]
         assert seen == [(role in access.PERSONAL,) * 2] * 2, role
 
 
-def test_an_action_refused_at_the_edge_is_noted(house: ApiHouse) -> None:
+def test_an_action_refused_at_the_edge_is_noted(harness: ApiHarness) -> None:
     """AUD-02: with code and rule, though it never became a command."""
-    known = house.get("/api/payments").json()["items"][0]["paymentIntentId"]
-    house.notes.kept.clear()
-    answer = house.post(f"/api/payments/{known}/retry", "operator", content=b'{"reason":"x"}')
+    known = harness.get("/api/payments").json()["items"][0]["paymentIntentId"]
+    harness.notes.kept.clear()
+    answer = harness.post(f"/api/payments/{known}/retry", "operator", content=b'{"reason":"x"}')
     assert (answer.status_code, answer.json()["field"]) == (400, "attemptId")
-    (note,) = house.notes.kept
+    (note,) = harness.notes.kept
     assert (note["action"], note["code"], note["rule"], note["payment_intent_id"]) == (
         "RETRY",
         "VALIDATION_FAILED",
@@ -150,8 +150,8 @@ def test_an_action_refused_at_the_edge_is_noted(house: ApiHouse) -> None:
 
 
 def test_the_application_can_be_built_twice(tmp_path: Path) -> None:
-    house = ApiHouse(tmp_path)
+    harness = ApiHarness(tmp_path)
     try:
-        assert create_app(house.services, house.tokens).openapi() == house.app.openapi()
+        assert create_app(harness.services, harness.tokens).openapi() == harness.app.openapi()
     finally:
-        house.close()
+        harness.close()

@@ -15,7 +15,7 @@ from api.audit.writer import SINGLE_COUNT_MAX, shown_path
 from control import quarantine
 from core import records
 from schemas import topology
-from tests.api.command_harness import ApiHouse, problem
+from tests.api.command_harness import ApiHarness, problem
 from tests.processors.payments.world import CODEC, PARTITIONS
 
 pytestmark = pytest.mark.slow
@@ -25,134 +25,138 @@ REDRIVES = "/api/quarantine/redrives"
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[ApiHouse]:
-    made = ApiHouse(tmp_path)
+def harness(tmp_path: Path) -> Iterator[ApiHarness]:
+    made = ApiHarness(tmp_path)
     yield made
     made.close()
 
 
-def proof(house: ApiHouse, *, chain: bool = True) -> None:
+def proof(harness: ApiHarness, *, chain: bool = True) -> None:
     """A replay passes."""
     passed = records.ProofPassed("all", True, chain, True, (0,) * PARTITIONS, 1, "replay")
-    house.commands.write_control(passed)
+    harness.commands.write_control(passed)
 
 
-def stopped(house: ApiHouse) -> str:
-    stop_id: str = house.post("ada", "/api/control/stop", {"reason": "drill"}).json()["stopId"]
-    assert house.world.control.stopped()
+def stopped(harness: ApiHarness) -> str:
+    stop_id: str = harness.post("ada", "/api/control/stop", {"reason": "drill"}).json()["stopId"]
+    assert harness.world.control.stopped()
     return stop_id
 
 
-def test_a_stop_ends_by_two_persons_and_a_passed_replay(house: ApiHouse) -> None:
+def test_a_stop_ends_by_two_persons_and_a_passed_replay(harness: ApiHarness) -> None:
     """OP-07, SEC-02."""
-    stop_id = stopped(house)
+    stop_id = stopped(harness)
     path, body = RESUME.format(stop_id), {"reason": "proven"}
-    assert problem(house.post("ada", path, body))[2] == "RESUME_NOT_POSSIBLE"
-    proof(house)
-    asked = house.post("ada", path, body)
+    assert problem(harness.post("ada", path, body))[2] == "RESUME_NOT_POSSIBLE"
+    proof(harness)
+    asked = harness.post("ada", path, body)
     assert asked.status_code == 200, asked.text
     confirm = f"{path}/{asked.json()['offset']}/confirm"
-    own = house.post("ada", confirm)
+    own = harness.post("ada", confirm)
     assert problem(own) == (403, "POLICY_REJECTED", "RESUME_NOT_POSSIBLE")
-    assert house.world.control.stopped()
-    done = house.post("adam", confirm)
+    assert harness.world.control.stopped()
+    done = harness.post("adam", confirm)
     assert done.status_code == 200, done.text
     assert (done.json()["requestedBy"], done.json()["confirmedBy"]) == ("ada", "adam")
-    assert house.world.control.stopped() is None
-    assert problem(house.post("adam", confirm))[2] == "STOP_NOT_OPEN"
+    assert harness.world.control.stopped() is None
+    assert problem(harness.post("adam", confirm))[2] == "STOP_NOT_OPEN"
 
 
-def test_a_proof_older_than_the_stop_or_a_weak_one_does_not_serve(house: ApiHouse) -> None:
+def test_a_proof_older_than_the_stop_or_a_weak_one_does_not_serve(harness: ApiHarness) -> None:
     """Domain, evidence: fold and chain, since the stop."""
-    proof(house)
-    stop_id = stopped(house)
+    proof(harness)
+    stop_id = stopped(harness)
     path, body = RESUME.format(stop_id), {"reason": "proven"}
-    assert "before the stop" in house.post("ada", path, body).json()["sentence"]
-    proof(house, chain=False)
-    assert "fold and chain" in house.post("ada", path, body).json()["sentence"]
-    assert [type(r).__name__ for r in house.written(topology.CONTROL)].count("ResumeRequested") == 0
+    assert "before the stop" in harness.post("ada", path, body).json()["sentence"]
+    proof(harness, chain=False)
+    assert "fold and chain" in harness.post("ada", path, body).json()["sentence"]
+    assert [type(r).__name__ for r in harness.written(topology.CONTROL)].count(
+        "ResumeRequested"
+    ) == 0
 
 
-def test_only_admins_stop_and_resume(house: ApiHouse) -> None:
+def test_only_admins_stop_and_resume(harness: ApiHarness) -> None:
     """SEC-02: refused by name of the role, and audited."""
-    answer = house.post("sue", "/api/control/stop", {"reason": "drill"})
+    answer = harness.post("sue", "/api/control/stop", {"reason": "drill"})
     assert problem(answer) == (403, "POLICY_REJECTED", "MISSING_ROLE")
     assert answer.json()["neededRoles"] == "admin"
-    (entry,) = house.audited()
+    (entry,) = harness.audited()
     assert (entry.operator_id, entry.action, entry.rule) == ("sue", "STOP", "MISSING_ROLE")
 
 
 # --- redrives -------------------------------------------------------------------------------------
 
 
-def undecodable(house: ApiHouse) -> None:
+def undecodable(harness: ApiHarness) -> None:
     """Rubbish on a command topic: quarantined, at 0/0."""
-    house.world.driver.pipe(topology.COMMANDS, b"pi_x", b"\x01rubbish")
-    house.work()
+    harness.world.driver.pipe(topology.COMMANDS, b"pi_x", b"\x01rubbish")
+    harness.work()
 
 
-def test_a_redrive_is_previewed_asked_for_and_confirmed(house: ApiHouse) -> None:
+def test_a_redrive_is_previewed_asked_for_and_confirmed(harness: ApiHarness) -> None:
     """OP-34: what would be published where, two persons, and a list of what became of it."""
-    undecodable(house)
+    undecodable(harness)
     chosen = {"partition": 0, "offsets": [0]}
-    preview = house.post("ada", f"{REDRIVES}/preview", chosen)
+    preview = harness.post("ada", f"{REDRIVES}/preview", chosen)
     assert preview.status_code == 200, preview.text
     (shown,) = preview.json()["records"]
     assert (shown["topic"], shown["reason"], shown["bytes"]) == (
         topology.COMMANDS, quarantine.UNDECODABLE, 8,
     )  # fmt: skip
-    asked = house.post("ada", REDRIVES, {**chosen, "reason": "mended"}).json()
+    asked = harness.post("ada", REDRIVES, {**chosen, "reason": "mended"}).json()
     confirm = f"{REDRIVES}/{asked['requestId']}/confirm"
-    assert problem(house.post("ada", confirm))[2] == "SELF_APPROVAL"
-    done = house.post("adam", confirm).json()
+    assert problem(harness.post("ada", confirm))[2] == "SELF_APPROVAL"
+    done = harness.post("adam", confirm).json()
     assert (done["status"], done["requestedBy"], done["confirmedBy"]) == (
         "CONFIRMED", "ada", "adam",
     )  # fmt: skip
-    assert list(house.world.control.redrives_confirmed) == [asked["requestId"]]
-    again = house.post("adam", confirm).json()
+    assert list(harness.world.control.redrives_confirmed) == [asked["requestId"]]
+    again = harness.post("adam", confirm).json()
     assert (again["duplicate"], again["confirmedBy"]) == (True, "adam")
-    confirmed = [r for r in house.written(topology.CONTROL) if _is(r, "RedriveConfirmed")]
+    confirmed = [r for r in harness.written(topology.CONTROL) if _is(r, "RedriveConfirmed")]
     assert len(confirmed) == 1
-    house.commands.write_control(records.RedriveDone(asked["requestId"], 1, None, 5))
-    (listed,) = house.get("vera", REDRIVES).json()["items"]
+    harness.commands.write_control(records.RedriveDone(asked["requestId"], 1, None, 5))
+    (listed,) = harness.get("vera", REDRIVES).json()["items"]
     assert (listed["status"], listed["redriven"]) == ("DONE", 1)
-    assert house.post("adam", confirm).json()["status"] == "DONE"
-    assert house.world.control.redrives_confirmed == {}
+    assert harness.post("adam", confirm).json()["status"] == "DONE"
+    assert harness.world.control.redrives_confirmed == {}
 
 
 ZEROS = bytes(3 * 1024 * 1024)
 
 
-def test_a_record_too_large_to_copy_is_shown_and_previewed_as_a_reference(house: ApiHouse) -> None:
+def test_a_record_too_large_to_copy_is_shown_and_previewed_as_a_reference(
+    harness: ApiHarness,
+) -> None:
     """Finding 12, domain §5: size and SHA-256 of the original, its place, and the first KiB."""
-    house.world.driver.pipe(topology.COMMANDS, b"pi_x", ZEROS, [("h", b"1")], partition=2)
-    undecodable(house)
-    listed = house.get("vera", "/api/quarantine").json()["items"]
+    harness.world.driver.pipe(topology.COMMANDS, b"pi_x", ZEROS, [("h", b"1")], partition=2)
+    undecodable(harness)
+    listed = harness.get("vera", "/api/quarantine").json()["items"]
     small, large = sorted(listed, key=lambda item: item["byReference"])
     assert (large["byReference"], large["valueBytes"]) == (True, len(ZEROS))
     assert large["valueSha256"] == hashlib.sha256(ZEROS).hexdigest()
     assert large["origin"] == {"topic": topology.COMMANDS, "partition": 2, "offset": 0}
     assert (small["byReference"], small["valueBytes"], small["valueSha256"]) == (False, 8, None)
-    shown = house.get("audra", f"/api/quarantine/0/{large['offset']}").json()
+    shown = harness.get("audra", f"/api/quarantine/0/{large['offset']}").json()
     assert base64.b64decode(shown["value"]) == ZEROS[:1024]
     chosen = {"partition": 0, "offsets": [large["offset"], small["offset"]]}
-    preview = house.post("ada", f"{REDRIVES}/preview", chosen).json()
+    preview = harness.post("ada", f"{REDRIVES}/preview", chosen).json()
     shown = {r["offset"]: (r["bytes"], r["byReference"]) for r in preview["records"]}
     assert shown == {large["offset"]: (len(ZEROS), True), small["offset"]: (8, False)}
 
 
-def test_a_redrive_refused_on_its_way_says_what_was_put_back(house: ApiHouse) -> None:
+def test_a_redrive_refused_on_its_way_says_what_was_put_back(harness: ApiHarness) -> None:
     """Finding 13: people see that it has ended, why, and which records it did put back."""
-    undecodable(house)
-    undecodable(house)
+    undecodable(harness)
+    undecodable(harness)
     chosen = {"partition": 0, "offsets": [0, 1], "reason": "mended"}
-    asked = house.post("ada", REDRIVES, chosen).json()["requestId"]
-    house.post("adam", f"{REDRIVES}/{asked}/confirm")
+    asked = harness.post("ada", REDRIVES, chosen).json()["requestId"]
+    harness.post("adam", f"{REDRIVES}/{asked}/confirm")
     why = "1 of its records were put back, in order; then: too large"
-    house.commands.write_control(records.RedriveDone(asked, 1, why, 5))
-    (listed,) = house.get("vera", REDRIVES).json()["items"]
+    harness.commands.write_control(records.RedriveDone(asked, 1, why, 5))
+    (listed,) = harness.get("vera", REDRIVES).json()["items"]
     assert (listed["status"], listed["redriven"], listed["refused"]) == ("REFUSED", 1, why)
-    items = house.get("vera", "/api/quarantine").json()["items"]
+    items = harness.get("vera", "/api/quarantine").json()["items"]
     assert {item["offset"]: item["redriveId"] for item in items} == {0: asked, 1: None}
 
 
@@ -164,45 +168,45 @@ def test_a_redrive_refused_on_its_way_says_what_was_put_back(house: ApiHouse) ->
     ],
 )
 def test_what_the_redriver_would_refuse_is_refused_at_once(
-    house: ApiHouse, asked: dict[str, Any], said: str
+    harness: ApiHarness, asked: dict[str, Any], said: str
 ) -> None:
     """OP-24, OP-34: nothing is written, and it is audited."""
-    undecodable(house)
+    undecodable(harness)
     for path, body in ((f"{REDRIVES}/preview", asked), (REDRIVES, {**asked, "reason": "x"})):
-        answer = house.post("ada", path, body)
+        answer = harness.post("ada", path, body)
         assert problem(answer) == (403, "POLICY_REJECTED", "REDRIVE_NOT_POSSIBLE")
         assert said in answer.json()["sentence"]
-    assert [e.action for e in house.audited()] == ["PREVIEW_REDRIVE", "REQUEST_REDRIVE"]
+    assert [e.action for e in harness.audited()] == ["PREVIEW_REDRIVE", "REQUEST_REDRIVE"]
 
 
-def test_nobody_confirms_what_nobody_asked_for(house: ApiHouse) -> None:
-    answer = house.post("ada", f"{REDRIVES}/rdr_x/confirm")
+def test_nobody_confirms_what_nobody_asked_for(harness: ApiHarness) -> None:
+    answer = harness.post("ada", f"{REDRIVES}/rdr_x/confirm")
     assert problem(answer) == (403, "POLICY_REJECTED", "REDRIVE_NOT_POSSIBLE")
 
 
 # --- audit ----------------------------------------------------------------------------------------
 
 
-def test_refused_sign_ins_can_not_flood_the_audit_log(house: ApiHouse) -> None:
+def test_refused_sign_ins_can_not_flood_the_audit_log(harness: ApiHarness) -> None:
     """AUD-02: some one by one, the rest counted; never a part of the token."""
     for _ in range(3 * SINGLE_COUNT_MAX):
-        house.audit.note(
+        harness.audit.note(
             None, "SIGN_IN", method="POST", path="/api/payments/x/retry", status=401,
             code="NOT_SIGNED_IN", rule="TOKEN_REFUSED", sentence="no",
         )  # fmt: skip
-    assert len(house.audited()) == SINGLE_COUNT_MAX
-    house.audit.start()
-    house.audit.close()
-    *single, summary = house.audited()
+    assert len(harness.audited()) == SINGLE_COUNT_MAX
+    harness.audit.start()
+    harness.audit.close()
+    *single, summary = harness.audited()
     assert len(single) == SINGLE_COUNT_MAX
     assert summary.operator_id == "anonymous"
     assert json.loads(summary.detail or "")["times"] == 2 * SINGLE_COUNT_MAX
 
 
-def test_a_refusal_that_can_not_be_audited_is_503(house: ApiHouse) -> None:
+def test_a_refusal_that_can_not_be_audited_is_503(harness: ApiHarness) -> None:
     """AUD-02: written before the answer."""
-    house.log.away = True
-    answer = house.post("vera", "/api/control/stop", {"reason": "x"})
+    harness.log.away = True
+    answer = harness.post("vera", "/api/control/stop", {"reason": "x"})
     assert answer.status_code == 503
 
 
@@ -212,12 +216,12 @@ def test_nothing_as_long_as_a_token_stays_in_a_path() -> None:
     assert shown_path("/api/\n\u202ex") == "/api/??x"
 
 
-def test_every_refusal_at_the_edge_stands_in_the_audit_list(house: ApiHouse) -> None:
+def test_every_refusal_at_the_edge_stands_in_the_audit_list(harness: ApiHarness) -> None:
     """AUD-01, AUD-03: by operator, with the six fields."""
-    payment = house.failed("k1")
-    house.act("olga", payment, "cancel", {"reason": "why not", "operatorId": "oskar"})
-    house.project()
-    found = house.get("audra", "/api/audit?operatorId=olga").json()["items"]
+    payment = harness.failed("k1")
+    harness.act("olga", payment, "cancel", {"reason": "why not", "operatorId": "oskar"})
+    harness.project()
+    found = harness.get("audra", "/api/audit?operatorId=olga").json()["items"]
     entry = next(e for e in found if e["rule"] == "OPERATOR_MISMATCH")
     assert (entry["operatorId"], entry["paymentIntentId"], entry["reason"]) == (
         "olga", payment, "why not",

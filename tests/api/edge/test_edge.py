@@ -15,7 +15,7 @@ from api.edge.middleware import BODY_BYTES_MAX
 from api.edge.problems import Problem
 from engine.clock import HeldClock
 from readmodel.ports import ReadModelDown
-from tests.api.harness import ApiHouse, mixed_house
+from tests.api.harness import ApiHarness, mixed_harness
 
 pytestmark = pytest.mark.slow
 
@@ -27,24 +27,26 @@ SLOW = Rate(per_s=0.001, burst=3.0)
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiHouse]:
-    made, _ = mixed_house(tmp_path_factory.mktemp("api"))
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiHarness]:
+    made, _ = mixed_harness(tmp_path_factory.mktemp("api"))
     yield made
     made.close()
 
 
-def limited(house: ApiHouse, **settings: Any) -> Any:
+def limited(harness: ApiHarness, **settings: Any) -> Any:
     from fastapi.testclient import TestClient
 
-    app = create_app(house.services, house.tokens, ApiSettings(**settings))
+    app = create_app(harness.services, harness.tokens, ApiSettings(**settings))
     return TestClient(app, raise_server_exceptions=False)
 
 
 @pytest.mark.parametrize(
     ("path", "status"), [("/api/session", 200), ("/api/nothing", 404), ("/api/payments/x", 404)]
 )
-def test_every_answer_carries_the_security_headers(house: ApiHouse, path: str, status: int) -> None:
-    answer = house.get(path)
+def test_every_answer_carries_the_security_headers(
+    harness: ApiHarness, path: str, status: int
+) -> None:
+    answer = harness.get(path)
     assert answer.status_code == status
     found = answer.headers
     assert found["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
@@ -53,27 +55,28 @@ def test_every_answer_carries_the_security_headers(house: ApiHouse, path: str, s
     assert found["cache-control"] == "no-store"
     assert "access-control-allow-origin" not in found
     assert "strict-transport-security" not in found
-    assert "strict-transport-security" in limited(house, https=True).get("/livez").headers
+    assert "strict-transport-security" in limited(harness, https=True).get("/livez").headers
 
 
-def test_a_request_id_is_taken_over_when_it_is_one(house: ApiHouse) -> None:
+def test_a_request_id_is_taken_over_when_it_is_one(harness: ApiHarness) -> None:
     assert (
-        house.get("/api/session", headers={"X-Request-Id": "r-1"}).headers["x-request-id"] == "r-1"
+        harness.get("/api/session", headers={"X-Request-Id": "r-1"}).headers["x-request-id"]
+        == "r-1"
     )
-    made = house.get("/api/nothing", headers={"X-Request-Id": "a\tb <script>"})
+    made = harness.get("/api/nothing", headers={"X-Request-Id": "a\tb <script>"})
     assert made.headers["x-request-id"] == made.json()["requestId"]
     assert len(made.json()["requestId"]) == 16
 
 
-def test_a_foreign_host_name_is_not_served(house: ApiHouse) -> None:
-    http = limited(house, hosts=frozenset({"api.test"}))
+def test_a_foreign_host_name_is_not_served(harness: ApiHarness) -> None:
+    http = limited(harness, hosts=frozenset({"api.test"}))
     assert http.get("/livez", headers={"Host": "api.test:8080"}).status_code == 200
     assert http.get("/livez", headers={"Host": "evil.test"}).status_code == 421
 
 
-def test_problem_details_say_what_rfc_9457_wants(house: ApiHouse) -> None:
+def test_problem_details_say_what_rfc_9457_wants(harness: ApiHarness) -> None:
     """ERR-01: code, rule and a sentence; the advice of the rule too."""
-    answer = house.get("/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy")
+    answer = harness.get("/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy")
     assert answer.headers["content-type"] == "application/problem+json"
     body = answer.json()
     assert (body["status"], body["code"], body["rule"]) == (404, *["PAYMENT_NOT_FOUND"] * 2)
@@ -117,9 +120,9 @@ def test_problem_details_say_what_rfc_9457_wants(house: ApiHouse) -> None:
     ],
 )
 def test_what_is_not_well_asked_is_refused_by_name(
-    house: ApiHouse, path: str, status: int, rule: str
+    harness: ApiHarness, path: str, status: int, rule: str
 ) -> None:
-    answer = house.http.get(path, headers={"Authorization": f"Bearer {house.token('viewer')}"})
+    answer = harness.http.get(path, headers={"Authorization": f"Bearer {harness.token('viewer')}"})
     assert (answer.status_code, answer.json()["rule"]) == (status, rule)
 
 
@@ -149,10 +152,10 @@ def test_what_is_not_well_asked_is_refused_by_name(
     ],
 )
 def test_a_body_that_is_not_as_declared_is_refused_naming_the_field(
-    house: ApiHouse, content: bytes, field: str
+    harness: ApiHarness, content: bytes, field: str
 ) -> None:
     """API-13: and nothing is published, which would say 503 here."""
-    answer = house.post(
+    answer = harness.post(
         "/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy/retry", "operator", content=content
     )
     assert (answer.status_code, answer.json()["code"]) == (400, "VALIDATION_FAILED")
@@ -160,34 +163,34 @@ def test_a_body_that_is_not_as_declared_is_refused_naming_the_field(
     assert "att_002" not in answer.text
 
 
-def test_sign_in_and_role_come_before_the_body(house: ApiHouse) -> None:
+def test_sign_in_and_role_come_before_the_body(harness: ApiHarness) -> None:
     path = "/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy/retry"
-    assert house.http.post(path, content=b"not json").status_code == 401
-    assert house.post(path, "viewer", content=b"not json").status_code == 403
+    assert harness.http.post(path, content=b"not json").status_code == 401
+    assert harness.post(path, "viewer", content=b"not json").status_code == 403
 
 
-def test_a_body_of_another_type_or_size_is_refused(house: ApiHouse) -> None:
+def test_a_body_of_another_type_or_size_is_refused(harness: ApiHarness) -> None:
     path = "/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy/retry"
     good = b'{"attemptId":"att_002","reason":"x"}'
     form = {"Content-Type": "application/x-www-form-urlencoded"}
-    assert house.post(path, "operator", content=good, headers=form).status_code == 400
-    large = house.post(path, "operator", content=b" " * (BODY_BYTES_MAX + 1))
+    assert harness.post(path, "operator", content=good, headers=form).status_code == 400
+    large = harness.post(path, "operator", content=b" " * (BODY_BYTES_MAX + 1))
     assert (large.status_code, large.json()["rule"]) == (413, "BODY_TOO_LARGE")
 
     def trickle() -> Iterator[bytes]:
         for _ in range(BODY_BYTES_MAX // 1_000 + 2):
             yield b" " * 1_000
 
-    headers = {"Authorization": f"Bearer {house.token('operator')}"}
-    unsized = house.http.post(path, content=trickle(), headers=headers)
+    headers = {"Authorization": f"Bearer {harness.token('operator')}"}
+    unsized = harness.http.post(path, content=trickle(), headers=headers)
     assert unsized.status_code == 413
-    assert house.post(path, "operator", content=good).status_code == 503  # as it should be
+    assert harness.post(path, "operator", content=good).status_code == 503  # as it should be
 
 
-def test_one_who_asks_too_much_is_told_when_to_come_back(house: ApiHouse) -> None:
-    http = limited(house, limits=LimitSettings(principal=SLOW))
-    mine = {"Authorization": f"Bearer {house.token('viewer', subject='eager')}"}
-    other = {"Authorization": f"Bearer {house.token('viewer', subject='calm')}"}
+def test_one_who_asks_too_much_is_told_when_to_come_back(harness: ApiHarness) -> None:
+    http = limited(harness, limits=LimitSettings(principal=SLOW))
+    mine = {"Authorization": f"Bearer {harness.token('viewer', subject='eager')}"}
+    other = {"Authorization": f"Bearer {harness.token('viewer', subject='calm')}"}
     assert [http.get("/api/session", headers=mine).status_code for _ in range(4)] == [200] * 3 + [
         429
     ]
@@ -197,9 +200,9 @@ def test_one_who_asks_too_much_is_told_when_to_come_back(house: ApiHouse) -> Non
     assert http.get("/api/session", headers=other).status_code == 200
 
 
-def test_guessing_tokens_ends_soon_and_bothers_nobody_who_is_signed_in(house: ApiHouse) -> None:
-    http = limited(house, limits=LimitSettings(refused=SLOW))
-    known = {"Authorization": f"Bearer {house.token('viewer')}"}
+def test_guessing_tokens_ends_soon_and_bothers_nobody_who_is_signed_in(harness: ApiHarness) -> None:
+    http = limited(harness, limits=LimitSettings(refused=SLOW))
+    known = {"Authorization": f"Bearer {harness.token('viewer')}"}
     assert http.get("/api/session", headers=known).status_code == 200
     wrong = {"Authorization": "Bearer a.b.c"}
     found = [http.get("/api/session", headers=wrong).status_code for _ in range(4)]
@@ -219,26 +222,26 @@ def test_buckets_fill_up_again_and_their_number_is_bounded() -> None:
 
 
 def test_a_read_model_that_is_down_is_503_and_says_when_to_ask_again(
-    house: ApiHouse, monkeypatch: pytest.MonkeyPatch
+    harness: ApiHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def down(*_: object) -> None:
         raise ReadModelDown("the read model's database does not answer: secret host")
 
-    monkeypatch.setattr(house.services.reader, "payment", down)
-    answer = house.get("/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy")
+    monkeypatch.setattr(harness.services.reader, "payment", down)
+    answer = harness.get("/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy")
     assert (answer.status_code, answer.json()["rule"]) == (503, "READ_MODEL_DOWN")
     assert answer.headers["retry-after"] == "5"
     assert "secret" not in answer.text
 
 
 def test_a_defect_is_a_500_without_a_word_about_it(
-    house: ApiHouse, monkeypatch: pytest.MonkeyPatch
+    harness: ApiHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("account 12345678")
 
-    monkeypatch.setattr(house.services.reader, "payment", broken)
-    answer = house.get("/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy")
+    monkeypatch.setattr(harness.services.reader, "payment", broken)
+    answer = harness.get("/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy")
     assert (answer.status_code, answer.json()["rule"]) == (500, "DEFECT")
     assert "12345678" not in answer.text
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -256,12 +259,12 @@ def test_deep_nesting_is_refused_at_its_limit() -> None:
         bodies.read_json(b"[[" + deep + b"]]")
 
 
-def test_metrics_count_by_route_and_never_by_id(house: ApiHouse) -> None:
+def test_metrics_count_by_route_and_never_by_id(harness: ApiHarness) -> None:
     from prometheus_client import CollectorRegistry, generate_latest
 
     registry = CollectorRegistry()
-    http = limited(house, registry=registry)
-    token = {"Authorization": f"Bearer {house.token('viewer')}"}
+    http = limited(harness, registry=registry)
+    token = {"Authorization": f"Bearer {harness.token('viewer')}"}
     http.get("/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy", headers=token)
     http.request("BREW", "/api/payments/pi_pdkz22ub6ujnprx6nas575vbxy", headers=token)
     text = generate_latest(registry).decode()

@@ -15,7 +15,7 @@ import pytest
 
 from api.services import PublishUnconfirmed
 from evidence import verify_evidence as v
-from tests.api.harness import ApiHouse, mixed_house
+from tests.api.harness import ApiHarness, mixed_harness
 
 pytestmark = pytest.mark.slow
 
@@ -24,29 +24,29 @@ UNKNOWN = "pi_" + "a" * 26
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ApiHouse, dict[str, str]]]:
-    house, names = mixed_house(tmp_path_factory.mktemp("api"))
-    yield house, names
-    house.close()
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ApiHarness, dict[str, str]]]:
+    harness, names = mixed_harness(tmp_path_factory.mktemp("api"))
+    yield harness, names
+    harness.close()
 
 
 @pytest.fixture
-def api(made: tuple[ApiHouse, dict[str, str]]) -> ApiHouse:
+def api(made: tuple[ApiHarness, dict[str, str]]) -> ApiHarness:
     made[0].notes.kept.clear()
     return made[0]
 
 
 @pytest.fixture
-def payment(made: tuple[ApiHouse, dict[str, str]]) -> str:
+def payment(made: tuple[ApiHarness, dict[str, str]]) -> str:
     return made[1]["settled"]
 
 
-def post(api: ApiHouse, path: str, body: Any, *roles: str) -> Any:
+def post(api: ApiHarness, path: str, body: Any, *roles: str) -> Any:
     content = b"" if body is None else json.dumps(body).encode()
     return api.post(path, *(roles or (AUDITOR,)), content=content)
 
 
-def follow(api: ApiHouse, link: str) -> Any:
+def follow(api: ApiHarness, link: str) -> Any:
     """The answer to the download link that was given."""
     path, _, query = link.partition("?")
     return api.get(path, AUDITOR, **dict(parse_qsl(query)))
@@ -59,7 +59,7 @@ def place(payment: str, rest: str = "") -> str:
 # API-10, API-11, API-12, EP-05, EP-06, OP-12: the runbook's three steps
 @pytest.mark.parametrize(("form", "ending"), [("JSON", "json"), ("PDF", "pdf")])
 def test_generate_download_and_verify_work_as_the_runbook_prints_them(
-    api: ApiHouse, payment: str, form: str, ending: str
+    api: ApiHarness, payment: str, form: str, ending: str
 ) -> None:
     answer = post(api, place(payment), {"format": form, "includeReplayProof": True})
     assert answer.status_code == 200
@@ -78,7 +78,7 @@ def test_generate_download_and_verify_work_as_the_runbook_prints_them(
 
 
 # OP-12
-def test_download_without_parameters_gives_the_json_of_now(api: ApiHouse, payment: str) -> None:
+def test_download_without_parameters_gives_the_json_of_now(api: ApiHarness, payment: str) -> None:
     file = api.get(place(payment, "/download"), AUDITOR)
     assert file.headers["content-type"] == "application/json"
     answer = v.verify(file.content, v.read_keys(api.get("/api/keys").content))
@@ -86,14 +86,14 @@ def test_download_without_parameters_gives_the_json_of_now(api: ApiHouse, paymen
 
 
 # EP-03
-def test_the_proof_can_be_left_out(api: ApiHouse, payment: str) -> None:
+def test_the_proof_can_be_left_out(api: ApiHarness, payment: str) -> None:
     said = post(api, place(payment), {"format": "JSON", "includeReplayProof": False}).json()
     pack = follow(api, said["download"]).json()
     assert (pack["includesReplayProof"], "replayProof" in pack) == (False, False)
 
 
 # OP-13
-def test_an_uploaded_pack_is_verified_too(api: ApiHouse, payment: str) -> None:
+def test_an_uploaded_pack_is_verified_too(api: ApiHarness, payment: str) -> None:
     content = api.get(place(payment, "/download"), AUDITOR).content
     answer = api.post(place(payment, "/verify"), "admin", content=content).json()
     assert (answer["verified"], answer["pack"]["verified"]) == (True, True)
@@ -105,7 +105,7 @@ def test_an_uploaded_pack_is_verified_too(api: ApiHouse, payment: str) -> None:
 
 
 # EP-10, AUD-01
-def test_each_export_is_on_record_before_it_is_handed_out(api: ApiHouse, payment: str) -> None:
+def test_each_export_is_on_record_before_it_is_handed_out(api: ApiHarness, payment: str) -> None:
     body = {"format": "PDF", "includeReplayProof": True, "reason": "dispute", "reference": "R-7"}
     said = post(api, place(payment), body).json()
     follow(api, said["download"])
@@ -122,7 +122,7 @@ def test_each_export_is_on_record_before_it_is_handed_out(api: ApiHouse, payment
 
 # EP-10
 def test_what_can_not_be_put_on_record_is_not_handed_out(
-    api: ApiHouse, payment: str, monkeypatch: pytest.MonkeyPatch
+    api: ApiHarness, payment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object, **__: object) -> None:
         raise PublishUnconfirmed
@@ -135,7 +135,7 @@ def test_what_can_not_be_put_on_record_is_not_handed_out(
 # SEC-02
 @pytest.mark.parametrize("role", ["viewer", "approver"])
 def test_those_who_may_not_see_personal_data_get_a_masked_view(
-    api: ApiHouse, payment: str, role: str
+    api: ApiHarness, payment: str, role: str
 ) -> None:
     answer = api.get(place(payment, "/download"), role)
     assert answer.json()["format"] == "npp-evidence-view"
@@ -145,7 +145,7 @@ def test_those_who_may_not_see_personal_data_get_a_masked_view(
     assert answer.json()["problem"]["kind"] == "VIEW"
 
 
-def test_what_can_not_be_done_is_said(api: ApiHouse, payment: str) -> None:
+def test_what_can_not_be_done_is_said(api: ApiHarness, payment: str) -> None:
     assert post(api, place(UNKNOWN), {"format": "JSON"}).status_code == 404
     assert api.get(place(UNKNOWN, "/download"), "viewer").status_code == 404
     assert post(api, place(UNKNOWN, "/verify"), None).status_code == 404
@@ -160,7 +160,7 @@ def test_what_can_not_be_done_is_said(api: ApiHouse, payment: str) -> None:
 # EP-09
 @pytest.mark.parametrize("form", ["JSON", "PDF"])
 def test_packs_of_several_payments_come_in_one_file_each_verified(
-    made: tuple[ApiHouse, dict[str, str]], api: ApiHouse, form: str
+    made: tuple[ApiHarness, dict[str, str]], api: ApiHarness, form: str
 ) -> None:
     wanted = list(made[1].values())
     body = {"paymentIntentIds": wanted, "format": form, "reference": "AUSTRAC 2026/11"}
@@ -181,7 +181,7 @@ def test_packs_of_several_payments_come_in_one_file_each_verified(
 
 # EP-09
 def test_a_list_with_one_bad_payment_gives_nothing_and_names_it(
-    api: ApiHouse, payment: str, monkeypatch: pytest.MonkeyPatch
+    api: ApiHarness, payment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ask(*ids: str) -> Any:
         body = {"paymentIntentIds": list(ids), "format": "JSON", "reference": "R"}
@@ -193,7 +193,7 @@ def test_a_list_with_one_bad_payment_gives_nothing_and_names_it(
     assert ask().status_code == 400
     assert ask(*[payment] * 101).status_code == 400
     broken = {"kind": "CHAIN", "place": "here", "sentence": "it is broken"}
-    desk: Any = api.house.desk
+    desk: Any = api.harness.desk
     monkeypatch.setattr(desk, "prove", lambda *_: {"verified": False, "problem": broken})
     answer = ask(payment)
     assert (answer.status_code, answer.json()["code"]) == (500, "EVIDENCE_BROKEN")
@@ -201,7 +201,7 @@ def test_a_list_with_one_bad_payment_gives_nothing_and_names_it(
     assert not [n for n in api.notes.kept if n["action"] == "EVIDENCE_PACKS" and not n.get("code")]
 
 
-def test_the_keys_are_fit_for_the_verifier_s_own_file(api: ApiHouse) -> None:
+def test_the_keys_are_fit_for_the_verifier_s_own_file(api: ApiHarness) -> None:
     listed = api.get("/api/keys").json()
     key = listed["keys"][0]
     assert v.read_keys(key["pem"].encode()).keys() == {key["keyId"]}

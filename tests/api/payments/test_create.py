@@ -12,7 +12,7 @@ import pytest
 from core.values import payment_intent_id
 from schemas import topology
 from schemas.codec.parties import open_parties
-from tests.api.command_harness import CLIENT, CLIENT_SOURCE, ApiHouse, Response, problem
+from tests.api.command_harness import CLIENT, CLIENT_SOURCE, ApiHarness, Response, problem
 
 pytestmark = pytest.mark.slow
 
@@ -25,19 +25,19 @@ BODY: dict[str, Any] = {
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[ApiHouse]:
-    made = ApiHouse(tmp_path)
+def harness(tmp_path: Path) -> Iterator[ApiHarness]:
+    made = ApiHarness(tmp_path)
     yield made
     made.close()
 
 
-def create(house: ApiHouse, key: str = "key-1", **changed: Any) -> Response:
-    return house.post(CLIENT, "/api/payments", {**BODY, **changed}, **{"Idempotency-Key": key})
+def create(harness: ApiHarness, key: str = "key-1", **changed: Any) -> Response:
+    return harness.post(CLIENT, "/api/payments", {**BODY, **changed}, **{"Idempotency-Key": key})
 
 
-def test_a_payment_is_created_under_the_clients_source(house: ApiHouse) -> None:
+def test_a_payment_is_created_under_the_clients_source(harness: ApiHarness) -> None:
     """SM-07, SEC-06, API-03: id by construction, on the API's own topic, shown at once."""
-    answer = create(house)
+    answer = create(harness)
     assert answer.status_code == 200, answer.text
     said = answer.json()
     payment = payment_intent_id(CLIENT_SOURCE, "key-1")
@@ -45,23 +45,23 @@ def test_a_payment_is_created_under_the_clients_source(house: ApiHouse) -> None:
         payment, "ACCEPTED", "CREATED",
     )  # fmt: skip
     assert said["events"][0]["type"] == "PaymentIntentCreated"
-    (command,) = house.written(topology.API_COMMANDS)
+    (command,) = harness.written(topology.API_COMMANDS)
     assert (command.source, command.idempotency_key) == (CLIENT_SOURCE, "key-1")
     parties = open_parties(command.parties)
     assert (parties.creditor.pay_id, parties.remittance) == ("robin@example.com", "Invoice 1 ☕")
-    assert house.get("vera", f"/api/payments/{payment}").status_code == 200
+    assert harness.get("vera", f"/api/payments/{payment}").status_code == 200
 
 
-def test_the_outcome_of_an_accepted_creation_can_be_read_again(house: ApiHouse) -> None:
+def test_the_outcome_of_an_accepted_creation_can_be_read_again(harness: ApiHarness) -> None:
     """OP-10: it has no outcome record; its first event says whose it is."""
-    link = create(house).json()["outcome"]
-    assert house.get(CLIENT, link).json()["result"] == "ACCEPTED"
+    link = create(harness).json()["outcome"]
+    assert harness.get(CLIENT, link).json()["result"] == "ACCEPTED"
 
 
-def test_the_same_key_and_content_give_the_first_result(house: ApiHouse) -> None:
+def test_the_same_key_and_content_give_the_first_result(harness: ApiHarness) -> None:
     """IDM-02; a client that lost the answer asks again."""
-    first = create(house).json()
-    again = create(house).json()
+    first = create(harness).json()
+    again = create(harness).json()
     assert (again["result"], again["duplicate"]) == ("DUPLICATE", True)
     assert (again["paymentIntentId"], again["events"][0]) == (
         first["paymentIntentId"], first["events"][0],
@@ -80,11 +80,11 @@ def test_the_same_key_and_content_give_the_first_result(house: ApiHouse) -> None
     ],
 )
 def test_the_same_key_for_another_payment_names_the_first_difference(
-    house: ApiHouse, changed: dict[str, Any], field: str
+    harness: ApiHarness, changed: dict[str, Any], field: str
 ) -> None:
     """IDM-03."""
-    create(house)
-    answer = create(house, **changed)
+    create(harness)
+    answer = create(harness, **changed)
     assert problem(answer) == (409, "INVARIANT_VIOLATION", "IDEMPOTENCY_KEY_REUSED")
     assert answer.json()["firstDifference"] == field
 
@@ -115,53 +115,53 @@ def test_the_same_key_for_another_payment_names_the_first_difference(
     ],
 )
 def test_what_the_npp_does_not_allow_makes_no_payment(
-    house: ApiHouse, changed: dict[str, Any], expected: tuple[int, str, str]
+    harness: ApiHarness, changed: dict[str, Any], expected: tuple[int, str, str]
 ) -> None:
     """SM-13, SM-14, OP-09."""
-    assert problem(create(house, **changed)) == expected
-    assert house.written(topology.EVENTS) == []
+    assert problem(create(harness, **changed)) == expected
+    assert harness.written(topology.EVENTS) == []
 
 
 @pytest.mark.parametrize("key", [None, "", "a b", "ümlaut", "x" * 129])
-def test_a_key_is_needed_and_is_plain_text(house: ApiHouse, key: str | None) -> None:
+def test_a_key_is_needed_and_is_plain_text(harness: ApiHarness, key: str | None) -> None:
     """Domain §2: bounded, printable; nothing is published without one."""
     headers: dict[str, Any] = {} if key is None else {"Idempotency-Key": key.encode("latin-1")}
-    answer = house.post(CLIENT, "/api/payments", BODY, **headers)
+    answer = harness.post(CLIENT, "/api/payments", BODY, **headers)
     assert problem(answer)[:2] == (400, "VALIDATION_FAILED")
-    assert house.written(topology.API_COMMANDS) == []
+    assert harness.written(topology.API_COMMANDS) == []
 
 
-def test_only_a_submitter_with_a_source_creates(house: ApiHouse) -> None:
+def test_only_a_submitter_with_a_source_creates(harness: ApiHarness) -> None:
     """SEC-06: an operator has no source; a client that is not configured has none either."""
     headers = {"Idempotency-Key": "k"}
-    operator = house.post("olga", "/api/payments", BODY, **headers)
+    operator = harness.post("olga", "/api/payments", BODY, **headers)
     assert problem(operator)[2] == "MISSING_ROLE"
-    token = house.issuer.issue("stray", ["submitter"], client_id="stray")
-    stray = house.http.post(
+    token = harness.issuer.issue("stray", ["submitter"], client_id="stray")
+    stray = harness.http.post(
         "/api/payments", json=BODY, headers={**headers, "Authorization": f"Bearer {token}"}
     )
     assert problem(stray) == (403, "POLICY_REJECTED", "SOURCE_NOT_ENTITLED")
-    assert [e.rule for e in house.audited()] == ["MISSING_ROLE", "SOURCE_NOT_ENTITLED"]
+    assert [e.rule for e in harness.audited()] == ["MISSING_ROLE", "SOURCE_NOT_ENTITLED"]
 
 
-def test_one_key_posted_at_once_is_one_payment(house: ApiHouse) -> None:
+def test_one_key_posted_at_once_is_one_payment(harness: ApiHarness) -> None:
     """IDM-01."""
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: create(house), range(16)))
+        answers = list(pool.map(lambda _: create(harness), range(16)))
     assert {a.status_code for a in answers} == {200}
     assert len({a.json()["paymentIntentId"] for a in answers}) == 1
     assert [a.json()["result"] for a in answers].count("ACCEPTED") == 1
-    names = house.world.event_names(answers[0].json()["paymentIntentId"])
+    names = harness.world.event_names(answers[0].json()["paymentIntentId"])
     assert names.count("PaymentIntentCreated") == 1
 
 
-def test_a_late_creation_says_where_to_look_and_has_no_end(house: ApiHouse) -> None:
+def test_a_late_creation_says_where_to_look_and_has_no_end(harness: ApiHarness) -> None:
     """OP-10: a creation has no notAfter; its key makes asking again safe."""
-    house.log.stalled = True
-    late = create(house)
+    harness.log.stalled = True
+    late = create(harness)
     assert (late.status_code, late.json()["notAfter"]) == (202, None)
-    assert house.get(CLIENT, late.json()["outcome"]).status_code == 202
-    house.log.stalled = False
-    house.work()
-    assert house.get(CLIENT, late.json()["outcome"]).json()["result"] == "ACCEPTED"
-    assert create(house).json()["duplicate"]
+    assert harness.get(CLIENT, late.json()["outcome"]).status_code == 202
+    harness.log.stalled = False
+    harness.work()
+    assert harness.get(CLIENT, late.json()["outcome"]).json()["result"] == "ACCEPTED"
+    assert create(harness).json()["duplicate"]

@@ -12,25 +12,25 @@ import pytest
 
 from api.summary.figures import Delay
 from core.values import external_ref
-from tests.api.harness import ApiHouse, mixed_house
+from tests.api.harness import ApiHarness, mixed_harness
 
 pytestmark = pytest.mark.slow
 
-Made = tuple[ApiHouse, dict[str, str]]
+Made = tuple[ApiHarness, dict[str, str]]
 LISTS = ("/api/payments", "/api/approvals", "/api/conflicts", "/api/attention", "/api/quarantine")
 NASTY = "'; drop table payments;--<script>\u202e=cmd()🧡\r\n"
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
-    house, names = mixed_house(tmp_path_factory.mktemp("api"), NASTY)
-    yield house, names
-    house.close()
+    harness, names = mixed_harness(tmp_path_factory.mktemp("api"), NASTY)
+    yield harness, names
+    harness.close()
 
 
 def test_api_01_a_payment_says_where_it_stands(made: Made) -> None:
-    house, names = made
-    shown = house.get(f"/api/payments/{names['settled']}").json()
+    harness, names = made
+    shown = harness.get(f"/api/payments/{names['settled']}").json()
     payment = names["settled"]
     assert (shown["state"], shown["moneyOutcome"], shown["reason"]) == ("SETTLED", "PAID", None)
     assert (shown["amount"], shown["currency"], shown["attemptId"]) == (5000, "AUD", "att_001")
@@ -42,8 +42,8 @@ def test_api_01_a_payment_says_where_it_stands(made: Made) -> None:
 
 
 def test_esc_01_a_contradicted_payment_says_why_and_what_it_waits_for(made: Made) -> None:
-    house, names = made
-    shown = house.get(f"/api/payments/{names['conflict']}").json()
+    harness, names = made
+    shown = harness.get(f"/api/payments/{names['conflict']}").json()
     assert (shown["state"], shown["moneyOutcome"]) == ("FAILED", "CONTRADICTED")
     assert shown["attention"]["why"] == ["CONFLICT_OPEN"]
     assert shown["attention"]["since"]
@@ -53,8 +53,8 @@ def test_esc_01_a_contradicted_payment_says_why_and_what_it_waits_for(made: Made
 
 
 def test_rt_09_attempts_are_shown_one_by_one(made: Made) -> None:
-    house, names = made
-    shown = house.get(f"/api/payments/{names['retried']}").json()
+    harness, names = made
+    shown = harness.get(f"/api/payments/{names['retried']}").json()
     first, second = shown["attempts"]
     assert (first["state"], first["reason"], first["certain"]) == ("FAILED", "RAIL", True)
     assert (second["state"], second["certain"]) == ("SETTLED", None)
@@ -64,9 +64,9 @@ def test_rt_09_attempts_are_shown_one_by_one(made: Made) -> None:
 
 
 def test_api_04_events_are_in_order_chained_and_say_both_states(made: Made) -> None:
-    house, names = made
+    harness, names = made
     path = f"/api/payments/{names['retried']}/events"
-    events = house.get(path).json()["items"]
+    events = harness.get(path).json()["items"]
     assert [each["sequence"] for each in events] == list(range(1, len(events) + 1))
     for before, after in pairwise(events):
         assert after["previousHash"] == before["hash"]
@@ -78,7 +78,7 @@ def test_api_04_events_are_in_order_chained_and_say_both_states(made: Made) -> N
     found: list[Any] = []
     cursor: dict[str, Any] = {}
     while len(found) < len(events):
-        page = house.get(path, limit=7, **cursor).json()
+        page = harness.get(path, limit=7, **cursor).json()
         found += page["items"]
         cursor = {"cursor": page["next"]}
     assert found == events
@@ -86,13 +86,13 @@ def test_api_04_events_are_in_order_chained_and_say_both_states(made: Made) -> N
 
 
 def test_what_was_sent_comes_back_as_it_was(made: Made) -> None:
-    house, names = made
-    shown = house.get(f"/api/payments/{names['nasty']}", "operator")
+    harness, names = made
+    shown = harness.get(f"/api/payments/{names['nasty']}", "operator")
     assert shown.json()["parties"]["remittance"] == NASTY
     assert shown.json()["parties"]["debtor"]["name"] == NASTY.strip()
     assert shown.json()["customerId"] == "customer-7"
     assert shown.headers["content-type"] == "application/json"
-    masked = house.get(f"/api/payments/{names['nasty']}", "viewer")
+    masked = harness.get(f"/api/payments/{names['nasty']}", "viewer")
     assert (masked.json()["parties"], masked.json()["customerId"]) == (None, None)
     assert masked.json()["masked"] is True
     assert "drop table" not in masked.text
@@ -100,13 +100,13 @@ def test_what_was_sent_comes_back_as_it_was(made: Made) -> None:
 
 @pytest.mark.parametrize("path", LISTS)
 def test_a_list_by_pages_is_the_whole_list_once(made: Made, path: str) -> None:
-    house, _ = made
-    whole = house.get(path, limit=200).json()
+    harness, _ = made
+    whole = harness.get(path, limit=200).json()
     assert whole["next"] is None
     found: list[Any] = []
     cursor: dict[str, Any] = {}
     for _ in range(len(whole["items"]) + 1):
-        page = house.get(path, limit=1, **cursor).json()
+        page = harness.get(path, limit=1, **cursor).json()
         found += page["items"]
         if page["next"] is None:
             break
@@ -118,13 +118,13 @@ def test_a_list_by_pages_is_the_whole_list_once(made: Made, path: str) -> None:
 
 @pytest.mark.parametrize("path", [*LISTS, "/api/audit"])
 def test_a_cursor_of_ones_own_making_is_refused(made: Made, path: str) -> None:
-    house, _ = made
-    page = house.get(path, "auditor", limit=1).json()
+    harness, _ = made
+    page = harness.get(path, "auditor", limit=1).json()
     wrong = ["x", "%", "a" * 900, "W10", "bnVsbA", "WzEsMl0"]
     if page["next"]:
         wrong += [page["next"][:-2], page["next"] + "A"]
     for cursor in wrong:
-        answer = house.get(path, "auditor", cursor=cursor)
+        answer = harness.get(path, "auditor", cursor=cursor)
         assert answer.status_code in (200, 400), answer.text
         if answer.status_code == 400:
             assert answer.json()["field"] == "cursor"
@@ -133,28 +133,30 @@ def test_a_cursor_of_ones_own_making_is_refused(made: Made, path: str) -> None:
 
 
 def test_api_09_a_key_finds_its_one_payment_or_an_empty_list(made: Made) -> None:
-    house, names = made
-    found = house.get("/api/payments", idempotencyKey="settled").json()["items"]
+    harness, names = made
+    found = harness.get("/api/payments", idempotencyKey="settled").json()["items"]
     assert [(each["paymentIntentId"], each["source"]) for each in found] == [
         (names["settled"], "mobile-app")
     ]
-    assert house.get("/api/payments", idempotencyKey="never").json()["items"] == []
+    assert harness.get("/api/payments", idempotencyKey="never").json()["items"] == []
 
 
 def test_filters_hold_together(made: Made) -> None:
-    house, names = made
-    found = house.get("/api/payments", state="FAILED", moneyOutcome="CONTRADICTED").json()["items"]
+    harness, names = made
+    found = harness.get("/api/payments", state="FAILED", moneyOutcome="CONTRADICTED").json()[
+        "items"
+    ]
     assert [each["paymentIntentId"] for each in found] == [names["conflict"]]
     created = found[0]["createdAt"]
     both = {"from_": created, "to": created}
-    assert house.get("/api/payments", **both).json()["items"] == []
-    assert house.get("/api/payments", from_=created, reason="INVALID_ACCOUNT").json()["items"]
+    assert harness.get("/api/payments", **both).json()["items"] == []
+    assert harness.get("/api/payments", from_=created, reason="INVALID_ACCOUNT").json()["items"]
 
 
 def test_search_finds_a_payment_by_anything_that_names_it(made: Made) -> None:
-    house, names = made
+    harness, names = made
     payment = names["settled"]
-    event = house.get(f"/api/payments/{payment}/events").json()["items"][-1]
+    event = harness.get(f"/api/payments/{payment}/events").json()["items"][-1]
     cause, place = event["cause"], event["place"]
     names_of_it = [
         payment,
@@ -165,52 +167,52 @@ def test_search_finds_a_payment_by_anything_that_names_it(made: Made) -> None:
         f"{cause['topic']}/{cause['partition']}/{cause['offset']}",
     ]
     for name in names_of_it:
-        found = house.get("/api/search", q=name).json()["items"]
+        found = harness.get("/api/search", q=name).json()["items"]
         assert payment in [each["paymentIntentId"] for each in found], name
     for name in (NASTY, "%", "_", "*", "pi_", "npp.payment.events.v1/0/999999999"):
-        assert house.get("/api/search", q=name).json()["items"] == [], name
+        assert harness.get("/api/search", q=name).json()["items"] == [], name
 
 
 def test_api_02_the_event_store_is_asked_apart_from_the_read_model(made: Made) -> None:
-    house, names = made
-    shown = house.get(f"/api/payments/{names['failed']}/event-store").json()
+    harness, names = made
+    shown = harness.get(f"/api/payments/{names['failed']}/event-store").json()
     assert (shown["inEventStore"], shown["inReadModel"], shown["offset"]) == (True, True, 0)
     unknown = "pi_" + "a" * 26
-    shown = house.get(f"/api/payments/{unknown}/event-store").json()
+    shown = harness.get(f"/api/payments/{unknown}/event-store").json()
     assert (shown["inEventStore"], shown["inReadModel"], shown["offset"]) == (False, False, None)
 
 
 def test_outcomes_say_what_became_of_inputs_and_a_late_one_that_it_may_still_happen(
     made: Made,
 ) -> None:
-    house, names = made
-    items = house.get(f"/api/payments/{names['settled']}/outcomes").json()["items"]
+    harness, names = made
+    items = harness.get(f"/api/payments/{names['settled']}/outcomes").json()["items"]
     assert {"DUPLICATE", "REJECTED"} <= {each["result"] for each in items}
     refused = next(each for each in items if each["rule"] == "STATE_PRECONDITION")
-    again = house.get(f"/api/outcomes/{refused['commandId']}").json()
+    again = harness.get(f"/api/outcomes/{refused['commandId']}").json()
     assert (again["code"], again["sentence"]) == (refused["code"], refused["sentence"])
-    late = house.get("/api/outcomes/cmd-waits")
+    late = harness.get("/api/outcomes/cmd-waits")
     assert (late.status_code, late.json()["notAfter"]) == (202, "2026-09-21T14:13:20.000Z")
-    assert house.get("/api/outcomes/cmd-none").status_code == 404
+    assert harness.get("/api/outcomes/cmd-none").status_code == 404
 
 
 def test_aud_01_the_audit_log_has_the_six_fields_first(made: Made) -> None:
-    house, names = made
-    items = house.get("/api/audit", "auditor", operatorId="ops_001").json()["items"]
+    harness, names = made
+    items = harness.get("/api/audit", "auditor", operatorId="ops_001").json()["items"]
     six = ["operatorId", "at", "action", "paymentIntentId", "reason", "approvalId"]
     assert list(items[0])[:6] == six
     cancel = next(each for each in items if each["action"] == "CANCEL")
     assert (cancel["paymentIntentId"], cancel["result"]) == (names["cancelled"], "ACCEPTED")
-    events = house.get(cancel["events"]).json()["items"]
+    events = harness.get(cancel["events"]).json()["items"]
     made_by = events[cancel["fromSequence"] - 1]
     assert made_by["cause"]["commandId"] == cancel["commandId"]
 
 
 def test_the_figures_count_every_payment_once(made: Made) -> None:
     """API-14, DSH-01."""
-    house, _ = made
-    found = house.get("/api/summary").json()
-    listed = house.get("/api/payments", limit=200).json()["items"]
+    harness, _ = made
+    found = harness.get("/api/summary").json()
+    listed = harness.get("/api/payments", limit=200).json()["items"]
     assert sum(found["states"].values()) == sum(found["moneyOutcomes"].values()) == len(listed)
     assert len(found["states"]) == len(found["failures"]) == 7
     assert (found["openConflicts"], found["readModel"]["recordsBehind"]) == (1, 0)
@@ -233,15 +235,15 @@ def test_a_delay_is_counted_from_when_something_was_seen_to_be_missing() -> None
 
 
 def test_reading_waits_for_a_sequence_that_is_on_its_way(tmp_path: Path) -> None:
-    house = ApiHouse(tmp_path)
-    payment = house.house.world.settled("soon")
-    timer = threading.Timer(0.3, house.house.project)
+    harness = ApiHarness(tmp_path)
+    payment = harness.harness.world.settled("soon")
+    timer = threading.Timer(0.3, harness.harness.project)
     path = f"/api/payments/{payment}"
-    assert house.get(path).status_code == 404
+    assert harness.get(path).status_code == 404
     timer.start()
     try:
-        assert house.get(path, minSequence=11).json()["sequence"] == 11
-        assert house.get(path, minSequence=12).json()["sequence"] == 11
+        assert harness.get(path, minSequence=11).json()["sequence"] == 11
+        assert harness.get(path, minSequence=12).json()["sequence"] == 11
     finally:
         timer.join()
-        house.close()
+        harness.close()

@@ -18,7 +18,7 @@ from core.payment import commands
 from core.payment.operator.verdicts import VERDICTS, fitting
 from core.values import external_ref
 from schemas import topology
-from tests.api.command_harness import ApiHouse, problem
+from tests.api.command_harness import ApiHarness, problem
 
 pytestmark = pytest.mark.slow
 
@@ -27,50 +27,50 @@ OTHER = "AUD 18.58"
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[ApiHouse]:
-    made = ApiHouse(tmp_path)
+def harness(tmp_path: Path) -> Iterator[ApiHarness]:
+    made = ApiHarness(tmp_path)
     yield made
     made.close()
 
 
-def settled_otherwise(house: ApiHouse, key: str) -> str:
+def settled_otherwise(harness: ApiHarness, key: str) -> str:
     """A payment in SENT whose settlement names another amount than was asked."""
-    payment = house.sent(key)
+    payment = harness.sent(key)
     report = commands.RailReport(
         InputHeader(payment), external_ref(payment, 1), "SETTLED", "default",
         amount=OTHER_CENTS, currency="AUD", rail_message_id="m-1",
     )  # fmt: skip
-    house.world.pipe(topology.RAIL_REPORTS, report)
-    house.work()
+    harness.world.pipe(topology.RAIL_REPORTS, report)
+    harness.work()
     return payment
 
 
-def listed(house: ApiHouse, payment: str) -> dict[str, Any]:
-    (found,) = house.get("vera", f"/api/conflicts?paymentIntentId={payment}").json()["items"]
+def listed(harness: ApiHarness, payment: str) -> dict[str, Any]:
+    (found,) = harness.get("vera", f"/api/conflicts?paymentIntentId={payment}").json()["items"]
     return dict(found)
 
 
 def test_an_open_conflict_lists_the_verdicts_that_fit_with_their_consequence(
-    house: ApiHouse,
+    harness: ApiHarness,
 ) -> None:
     """Ruling 5: in the list and with the payment, as core's own matrix says."""
-    payment = settled_otherwise(house, "k1")
-    state = house.world.known(payment).payment
+    payment = settled_otherwise(harness, "k1")
+    state = harness.world.known(payment).payment
     expected = [
         {"verdict": verdict, "consequence": consequence}
         for verdict, consequence in fitting(state, state.conflicts[0])
     ]
     assert expected
-    assert listed(house, payment)["verdicts"] == expected
-    (of_payment,) = house.get("vera", f"/api/payments/{payment}").json()["conflicts"]
+    assert listed(harness, payment)["verdicts"] == expected
+    (of_payment,) = harness.get("vera", f"/api/payments/{payment}").json()["conflicts"]
     assert of_payment["verdicts"] == expected
     assert any(OTHER in each["consequence"] for each in expected)
 
 
-def test_every_listed_verdict_can_be_asked_for_and_no_other(house: ApiHouse) -> None:
+def test_every_listed_verdict_can_be_asked_for_and_no_other(harness: ApiHarness) -> None:
     """Ruling 5: the others are refused VERDICT_NOT_APPLICABLE."""
-    payment = settled_otherwise(house, "k1")
-    fit = [each["verdict"] for each in listed(house, payment)["verdicts"]]
+    payment = settled_otherwise(harness, "k1")
+    fit = [each["verdict"] for each in listed(harness, payment)["verdicts"]]
     for verdict in VERDICTS:
         asked = {
             "action": "RESOLVE_RECONCILIATION", "reason": "rail ticket 91", "attemptId": 1,
@@ -78,21 +78,21 @@ def test_every_listed_verdict_can_be_asked_for_and_no_other(house: ApiHouse) -> 
         }  # fmt: skip
         if verdict == "RETURNED":
             asked["amount"] = 500
-        answer = house.act("sue", payment, "approvals", asked)
+        answer = harness.act("sue", payment, "approvals", asked)
         if verdict in fit:
             assert answer.status_code == 200, answer.text
         else:
             assert problem(answer)[2] == "VERDICT_NOT_APPLICABLE"
 
 
-def test_a_conflict_s_amount_is_written_as_people_read_it(house: ApiHouse) -> None:
+def test_a_conflict_s_amount_is_written_as_people_read_it(harness: ApiHarness) -> None:
     """Finding 10: cents were printed as dollars, in the event, the list and the summary."""
-    payment = settled_otherwise(house, "k1")
-    found = listed(house, payment)
+    payment = settled_otherwise(harness, "k1")
+    found = listed(harness, payment)
     assert (found["amount"], found["currency"], found["amountText"]) == (OTHER_CENTS, "AUD", OTHER)
-    events = house.get("vera", f"/api/payments/{payment}/events").json()["items"]
+    events = harness.get("vera", f"/api/payments/{payment}/events").json()["items"]
     (opened,) = [each for each in events if each["type"] == "ReconciliationRequired"]
-    summary = house.get("vera", "/api/incidents/summary").json()["fired"]
+    summary = harness.get("vera", "/api/incidents/summary").json()["fired"]
     (fired,) = [each for each in summary if each["kind"] == "CONFLICT"]
     assert opened["data"]["amount"] == OTHER_CENTS
     for text in (found["detail"], opened["data"]["detail"], fired["detail"]):
@@ -100,24 +100,24 @@ def test_a_conflict_s_amount_is_written_as_people_read_it(house: ApiHouse) -> No
         assert str(OTHER_CENTS) not in text
 
 
-def test_a_resolved_conflict_lists_no_verdict(house: ApiHouse) -> None:
+def test_a_resolved_conflict_lists_no_verdict(harness: ApiHarness) -> None:
     """Ruling 5: nothing is left to choose."""
-    payment = settled_otherwise(house, "k1")
+    payment = settled_otherwise(harness, "k1")
     named = {"conflictId": "cnf_001", "verdict": "REPORT_WRONG"}
-    house.approved(payment, "RESOLVE_RECONCILIATION", by="sue", **named)
+    harness.approved(payment, "RESOLVE_RECONCILIATION", by="sue", **named)
     body = {"attemptId": "1", "verdict": "REPORT_WRONG", "details": "the rail took it back"}
-    assert house.act("sue", payment, "conflicts/cnf_001/resolve", body).status_code == 200
-    answer = house.get("vera", f"/api/conflicts?paymentIntentId={payment}&open=false").json()
+    assert harness.act("sue", payment, "conflicts/cnf_001/resolve", body).status_code == 200
+    answer = harness.get("vera", f"/api/conflicts?paymentIntentId={payment}&open=false").json()
     (found,) = answer["items"]
     assert (found["open"], found["verdict"], found["verdicts"]) == (False, "REPORT_WRONG", [])
     assert found["amountText"] == OTHER
 
 
-def test_a_refused_approval_names_amounts_as_people_read_them(house: ApiHouse) -> None:
+def test_a_refused_approval_names_amounts_as_people_read_them(harness: ApiHarness) -> None:
     """Finding 10: what the approval was given for, and what the action would move."""
-    payment = house.sent("k1")
-    house.approved(payment, "CANCEL", amount=OTHER_CENTS)
-    answer = house.act("olga", payment, "cancel", {"reason": "x"})
+    payment = harness.sent("k1")
+    harness.approved(payment, "CANCEL", amount=OTHER_CENTS)
+    answer = harness.act("olga", payment, "cancel", {"reason": "x"})
     assert problem(answer)[2] == "APPROVAL_OTHER_PARAMETERS"
     assert f"amount {OTHER}, not AUD 125.00" in answer.json()["sentence"]
 

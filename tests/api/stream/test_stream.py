@@ -21,7 +21,7 @@ from api.stream.streams import (
     to_id,
 )
 from engine.clock import SystemClock
-from tests.api.harness import ApiHouse
+from tests.api.harness import ApiHarness
 from tests.processors.payments.clean_history import PARTITIONS
 
 pytestmark = pytest.mark.slow
@@ -31,14 +31,14 @@ WAIT_S = 20.0
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[ApiHouse]:
-    made = ApiHouse(tmp_path)
+def harness(tmp_path: Path) -> Iterator[ApiHarness]:
+    made = ApiHarness(tmp_path)
     yield made
     made.close()
 
 
-def streams_of(house: ApiHouse) -> Streams:
-    return Streams(house.services.reader, SystemClock(), PARTITIONS)
+def streams_of(harness: ApiHarness) -> Streams:
+    return Streams(harness.services.reader, SystemClock(), PARTITIONS)
 
 
 def parsed(chunk: bytes) -> dict[str, Any]:
@@ -66,14 +66,14 @@ def watch(
     return streams.watch(streams.admit(who, payment), since, FOREVER)
 
 
-def test_new_events_come_in_order_of_their_payment(house: ApiHouse) -> None:
+def test_new_events_come_in_order_of_their_payment(harness: ApiHarness) -> None:
     async def run() -> list[dict[str, Any]]:
-        streams = streams_of(house)
+        streams = streams_of(harness)
         stream = watch(streams)
         (ready,) = await take(stream, 1)
         assert ready["event"] == "ready"
-        payment = house.house.world.settled("live")
-        house.house.project()
+        payment = harness.harness.world.settled("live")
+        harness.harness.project()
         found = await take(stream, 11)
         assert {each["data"]["paymentIntentId"] for each in found} == {payment}
         streams.close()
@@ -85,49 +85,53 @@ def test_new_events_come_in_order_of_their_payment(house: ApiHouse) -> None:
     assert found[-1]["data"]["toState"] == "SETTLED"
 
 
-def test_who_comes_back_with_an_id_misses_nothing_and_sees_nothing_twice(house: ApiHouse) -> None:
+def test_who_comes_back_with_an_id_misses_nothing_and_sees_nothing_twice(
+    harness: ApiHarness,
+) -> None:
     """For every place at which a watcher can have been cut off."""
-    payments = [house.house.world.settled(f"p{n}") for n in range(3)]
-    house.house.project()
+    payments = [harness.harness.world.settled(f"p{n}") for n in range(3)]
+    harness.harness.project()
 
     async def run() -> None:
         start = dict.fromkeys(range(PARTITIONS), 0)
-        whole = await take(watch(streams_of(house), start), 34)
+        whole = await take(watch(streams_of(harness), start), 34)
         places = [(e["data"]["partition"], e["data"]["offset"]) for e in whole[1:]]
         assert len(set(places)) == 33
         assert {e["data"]["paymentIntentId"] for e in whole[1:]} == set(payments)
         for seen in range(0, 33, 4):
             since = from_id(whole[seen]["id"], PARTITIONS)
-            rest = await take(watch(streams_of(house), since), 34 - seen)
+            rest = await take(watch(streams_of(harness), since), 34 - seen)
             again = [(e["data"]["partition"], e["data"]["offset"]) for e in rest[1:]]
             assert sorted(places[:seen] + again) == sorted(places)
 
     asyncio.run(run())
 
 
-def test_one_payment_is_watched_alone(house: ApiHouse) -> None:
-    house.house.world.settled("a")
-    wanted = house.house.world.settled("b")
-    house.house.project()
+def test_one_payment_is_watched_alone(harness: ApiHarness) -> None:
+    harness.harness.world.settled("a")
+    wanted = harness.harness.world.settled("b")
+    harness.harness.project()
 
     async def run() -> None:
         start = dict.fromkeys(range(PARTITIONS), 0)
-        found = await take(watch(streams_of(house), start, wanted), 12)
+        found = await take(watch(streams_of(harness), start, wanted), 12)
         assert {e["data"]["paymentIntentId"] for e in found[1:]} == {wanted}
 
     asyncio.run(run())
 
 
-def test_a_watcher_that_is_too_slow_is_told_and_dropped_with_where_it_was(house: ApiHouse) -> None:
+def test_a_watcher_that_is_too_slow_is_told_and_dropped_with_where_it_was(
+    harness: ApiHarness,
+) -> None:
     async def run() -> None:
-        streams = streams_of(house)
+        streams = streams_of(harness)
         slow, quick = streams.admit("slow", None), streams.admit("quick", None)
         stream, other = streams.watch(slow, None, FOREVER), streams.watch(quick, None, FOREVER)
         await take(stream, 1)
         await take(other, 1)
-        house.house.world.settled("live")
+        harness.harness.world.settled("live")
         slow.waiting._maxsize = 5  # type: ignore[attr-defined]
-        house.house.project()
+        harness.harness.project()
         assert len(await take(other, 11)) == 11
         (told,) = await take(stream, 1)
         assert told["event"] == "dropped"
@@ -143,9 +147,9 @@ def test_a_watcher_that_is_too_slow_is_told_and_dropped_with_where_it_was(house:
     assert BUFFER_COUNT_MAX >= 1_000
 
 
-def test_a_stream_ends_with_the_sign_in(house: ApiHouse) -> None:
+def test_a_stream_ends_with_the_sign_in(harness: ApiHarness) -> None:
     async def run() -> None:
-        streams = streams_of(house)
+        streams = streams_of(harness)
         until = SystemClock().now_ms() + 200
         found = await take(streams.watch(streams.admit("v", None), None, until), 2)
         assert [each["event"] for each in found] == ["ready", "signed-out"]
@@ -153,8 +157,8 @@ def test_a_stream_ends_with_the_sign_in(house: ApiHouse) -> None:
     asyncio.run(run())
 
 
-def test_there_are_only_so_many_streams(house: ApiHouse) -> None:
-    streams = streams_of(house)
+def test_there_are_only_so_many_streams(harness: ApiHarness) -> None:
+    streams = streams_of(harness)
     for _ in range(WATCHERS_OF_ONE_MAX):
         streams.admit("one", None)
     with pytest.raises(Problem) as refused:
@@ -173,12 +177,12 @@ def test_an_id_is_the_vector_of_offsets_and_nothing_else() -> None:
             from_id(wrong, PARTITIONS)
 
 
-def test_over_http_the_stream_is_an_event_stream(house: ApiHouse) -> None:
+def test_over_http_the_stream_is_an_event_stream(harness: ApiHarness) -> None:
     """The answer's head and first event; an id that is none is refused."""
-    bad = house.get("/api/stream", headers={"Last-Event-ID": "x"})
+    bad = harness.get("/api/stream", headers={"Last-Event-ID": "x"})
     assert (bad.status_code, bad.json()["field"]) == (400, "Last-Event-ID")
-    house.app.state.streams.close()
-    answer = house.get("/api/stream")
+    harness.app.state.streams.close()
+    answer = harness.get("/api/stream")
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.headers["cache-control"] == "no-store"
     assert [line for line in answer.text.split("\n") if line.startswith("event")] == [

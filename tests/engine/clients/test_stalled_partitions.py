@@ -261,29 +261,29 @@ def test_a_transaction_that_nobody_ends_is_seen_for_as_long_as_it_is_open(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A critical line says once where it is, when no process of ours can still have it open."""
-    house = Watched()
-    house.log.ends = {P0: 3, P1: 18}
-    house.log.marks = {P0: 3, P1: 20}
-    assert house.passes(31) == 30.0
-    assert house.passes(60) == 90.0
+    harness = Watched()
+    harness.log.ends = {P0: 3, P1: 18}
+    harness.log.marks = {P0: 3, P1: 20}
+    assert harness.passes(31) == 30.0
+    assert harness.passes(60) == 90.0
     said = caplog.text + capsys.readouterr().out
     assert said.count("transaction_hangs") == 1
     assert "find-hanging" in said
-    house.log.ends[P1] = 20
-    assert house.passes(6) == 0.0
+    harness.log.ends[P1] = 20
+    assert harness.passes(6) == 0.0
     assert HANGING_AFTER_S < 90
 
 
 def test_transactions_that_follow_each_other_do_not_hang() -> None:
-    house = Watched()
+    harness = Watched()
     for at in range(0, 100, 2):
-        house.log.ends[P0], house.log.marks = at, {P0: at + 2, P1: 0}
-        assert house.passes(WATCH_EVERY_S) == 0.0
+        harness.log.ends[P0], harness.log.marks = at, {P0: at + 2, P1: 0}
+        assert harness.passes(WATCH_EVERY_S) == 0.0
 
 
 def test_a_cluster_that_does_not_say_keeps_the_last_answer_about_transactions() -> None:
-    house = Watched()
-    house.log.marks = {P0: 2, P1: 0}
-    assert house.passes(21) == 20.0
-    house.log.silent = True
-    assert house.passes(60) == 20.0
+    harness = Watched()
+    harness.log.marks = {P0: 2, P1: 0}
+    assert harness.passes(21) == 20.0
+    harness.log.silent = True
+    assert harness.passes(60) == 20.0

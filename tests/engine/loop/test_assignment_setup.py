@@ -76,7 +76,7 @@ class Stores:
         return MemoryPartitionStore()
 
 
-class House:
+class Harness:
     def __init__(self, folder: Path) -> None:
         self.clock = HeldClock(1_767_225_600_000)
         self.health = Health(self.clock)
@@ -108,69 +108,69 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Harness:
     monkeypatch.setattr(engine.loop.assignment_setup, "read_all", lambda *_, **__: iter(()))
-    return House(tmp_path)
+    return Harness(tmp_path)
 
 
-def test_a_clock_that_agrees_takes_its_partitions(house: House) -> None:
-    states, offsets = house.take(CLOCK_DIFFERENCE_MS_MAX)
+def test_a_clock_that_agrees_takes_its_partitions(harness: Harness) -> None:
+    states, offsets = harness.take(CLOCK_DIFFERENCE_MS_MAX)
     assert sorted(states) == [0, 1]
-    assert offsets == house.consumer.fetched == dict.fromkeys(house.assigned, 3)
-    assert house.health.phase is Phase.RUNNING
+    assert offsets == harness.consumer.fetched == dict.fromkeys(harness.assigned, 3)
+    assert harness.health.phase is Phase.RUNNING
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_clock_that_is_off_takes_no_partition(house: House, sign: int) -> None:
+def test_a_clock_that_is_off_takes_no_partition(harness: Harness, sign: int) -> None:
     """Domain §8: 60 s either way."""
     with pytest.raises(Blocked, match="off the broker's"):
-        house.take(sign * (CLOCK_DIFFERENCE_MS_MAX + 1))
-    assert house.alarms == ["CLOCK_OFF"]
-    assert house.consumer.fetched == {}
+        harness.take(sign * (CLOCK_DIFFERENCE_MS_MAX + 1))
+    assert harness.alarms == ["CLOCK_OFF"]
+    assert harness.consumer.fetched == {}
 
 
-def test_a_clock_that_nobody_has_compared_takes_no_partition(house: House) -> None:
+def test_a_clock_that_nobody_has_compared_takes_no_partition(harness: Harness) -> None:
     """Domain §8, issue 10.17: no answer does not mean that it is right; asked again, but not for
     ever.
     """
     with pytest.raises(Blocked, match="did not say its time, 3 times: _TIMED_OUT"):
-        house.take(*[UNKNOWN] * CLOCK_TRIES_MAX)
-    assert house.consumer.fetched == {}
-    assert house.alarms == []
+        harness.take(*[UNKNOWN] * CLOCK_TRIES_MAX)
+    assert harness.consumer.fetched == {}
+    assert harness.alarms == []
 
 
-def test_an_answer_at_the_last_try_is_an_answer(house: House) -> None:
-    house.take(*[UNKNOWN] * (CLOCK_TRIES_MAX - 1), 0)
-    assert house.consumer.fetched != {}
+def test_an_answer_at_the_last_try_is_an_answer(harness: Harness) -> None:
+    harness.take(*[UNKNOWN] * (CLOCK_TRIES_MAX - 1), 0)
+    assert harness.consumer.fetched != {}
     with pytest.raises(Blocked, match="off the broker's"):
-        house.take(*[UNKNOWN] * (CLOCK_TRIES_MAX - 1), 2 * CLOCK_DIFFERENCE_MS_MAX)
+        harness.take(*[UNKNOWN] * (CLOCK_TRIES_MAX - 1), 2 * CLOCK_DIFFERENCE_MS_MAX)
 
 
-def test_a_lost_log_tail_shows_as_halted_at_every_look(house: House) -> None:
+def test_a_lost_log_tail_shows_as_halted_at_every_look(harness: Harness) -> None:
     """Issue 10.17: between two looks it showed as restoring, and the alert on halted partitions
     went out again."""
-    house.floors = {1: 5}
+    harness.floors = {1: 5}
     seen = []
     for _ in range(3):
         with pytest.raises(Blocked, match="LOG_TAIL_LOST") as blocked:
-            house.take(0)
+            harness.take(0)
         assert blocked.value.phase is Phase.HALTED
-        house.health.wait(blocked.value.phase, blocked.value.reason)  # as the loop does
-        seen.append((house.partitions("halted"), house.partitions("restoring")))
+        harness.health.wait(blocked.value.phase, blocked.value.reason)  # as the loop does
+        seen.append((harness.partitions("halted"), harness.partitions("restoring")))
     assert seen == [(2.0, 0.0)] * 3
-    house.floors = {}
-    house.take(0)
-    assert house.health.phase is Phase.RUNNING
-    assert house.partitions("halted") == 0.0
+    harness.floors = {}
+    harness.take(0)
+    assert harness.health.phase is Phase.RUNNING
+    assert harness.partitions("halted") == 0.0
 
 
 def test_a_halted_partition_is_not_shown_as_restoring_while_it_is_looked_at(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.floors = {1: 5}
+    harness.floors = {1: 5}
     phases: list[Phase] = []
-    monkeypatch.setattr(house.health, "wait", lambda phase, reason: phases.append(phase))
-    house.health.phase = Phase.HALTED
+    monkeypatch.setattr(harness.health, "wait", lambda phase, reason: phases.append(phase))
+    harness.health.phase = Phase.HALTED
     with pytest.raises(Blocked):
-        house.take(0)
+        harness.take(0)
     assert Phase.RESTORING not in phases

@@ -52,7 +52,7 @@ def end_hold(number: int, *, count: int = 1) -> DepositsRequest:
     )
 
 
-class House:
+class Harness:
     """A simulator with a held clock, and the HTTP client before it."""
 
     def __init__(self, client: httpx.Client, clock: HeldClock, simulator: DepositsSimulator):
@@ -73,106 +73,106 @@ class House:
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
+def harness() -> Iterator[Harness]:
     clock = HeldClock(NOW_MS)
     simulator = DepositsSimulator(clock=clock)
     with serving(simulator.app()) as client:
-        yield House(client, clock, simulator)
+        yield Harness(client, clock, simulator)
 
 
 # -- the port's contract ---------------------------------------------------------------------------
 
 
-def test_money_moves_once_per_reference(house: House) -> None:
+def test_money_moves_once_per_reference(harness: Harness) -> None:
     """INT-05: the same fundsRef again gives the first answer and moves nothing."""
-    first = house.ask(hold(1))
+    first = harness.ask(hold(1))
     assert first.outcome == ports.DONE
-    assert house.ask(hold(1)).hold_ref == first.hold_ref
+    assert harness.ask(hold(1)).hold_ref == first.hold_ref
     for _ in range(3):
-        assert house.ask(funds(1, "CAPTURE", first.hold_ref)).outcome == ports.DONE
-    held = house.client.get("/ledger").json()["holds"][first.hold_ref]
+        assert harness.ask(funds(1, "CAPTURE", first.hold_ref)).outcome == ports.DONE
+    held = harness.client.get("/ledger").json()["holds"][first.hold_ref]
     assert (held["amount"], held["captured"], held["released"], held["left"]) == (
         AMOUNT, AMOUNT, 0, 0,
     )  # fmt: skip
 
 
-def test_what_was_captured_can_not_be_released(house: House) -> None:
+def test_what_was_captured_can_not_be_released(harness: Harness) -> None:
     """INT-05: held = captured + released + expired + left."""
-    held = house.ask(hold(2))
-    house.ask(funds(2, "CAPTURE", held.hold_ref))
-    answer = house.ask(funds(2, "RELEASE", held.hold_ref))
+    held = harness.ask(hold(2))
+    harness.ask(funds(2, "CAPTURE", held.hold_ref))
+    answer = harness.ask(funds(2, "RELEASE", held.hold_ref))
     assert (answer.outcome, answer.code) == (ports.REFUSED, "HOLD_TOO_SMALL")
 
 
-def test_a_declined_hold_a_refusal_and_silence_are_three_things(house: House) -> None:
+def test_a_declined_hold_a_refusal_and_silence_are_three_things(harness: Harness) -> None:
     """Domain, money and funds: the adapter tells silence from refusal."""
-    house.script({"kind": "REFUSE", "code": "INSUFFICIENT_FUNDS"})
-    declined = house.ask(hold(3))
+    harness.script({"kind": "REFUSE", "code": "INSUFFICIENT_FUNDS"})
+    declined = harness.ask(hold(3))
     assert (declined.outcome, declined.code) == (ports.DECLINED, "INSUFFICIENT_FUNDS")
-    house.script()
-    refused = house.ask(funds(4, "REVERSE", "HLDNONE"))
+    harness.script()
+    refused = harness.ask(funds(4, "REVERSE", "HLDNONE"))
     assert (refused.outcome, refused.code) == (ports.REFUSED, "NOTHING_CAPTURED")
-    house.script({"kind": "HTTP", "status": 503, "taken": True})
-    silent = house.ask(hold(5))
+    harness.script({"kind": "HTTP", "status": 503, "taken": True})
+    silent = harness.ask(hold(5))
     assert (silent.outcome, silent.technical_result) == (ports.SILENT, "HTTP_503")
-    house.script()
-    assert house.ask(hold(5)).outcome == ports.DONE
+    harness.script()
+    assert harness.ask(hold(5)).outcome == ports.DONE
 
 
-def test_the_amount_is_the_one_that_deposits_core_names(house: House) -> None:
+def test_the_amount_is_the_one_that_deposits_core_names(harness: Harness) -> None:
     """Domain, money and funds: a contradiction in the amount reaches the payment."""
-    house.script({"kind": "SAY", "fields": {"amount": 1}})
-    assert house.ask(hold(6)).amount == 1
-    house.script({"kind": "SAY", "fields": {"amount": None}})
-    assert house.ask(hold(6)).amount is None
+    harness.script({"kind": "SAY", "fields": {"amount": 1}})
+    assert harness.ask(hold(6)).amount == 1
+    harness.script({"kind": "SAY", "fields": {"amount": None}})
+    assert harness.ask(hold(6)).amount is None
 
 
-def test_a_hold_is_never_carried_out_after_its_not_after(house: House) -> None:
+def test_a_hold_is_never_carried_out_after_its_not_after(harness: Harness) -> None:
     """Contract, rule 1."""
-    house.clock.advance(NOT_AFTER - NOW_MS)
-    assert house.ask(hold(7)).outcome == ports.DONE
-    house.clock.advance(1)
-    answer = house.ask(hold(8))
+    harness.clock.advance(NOT_AFTER - NOW_MS)
+    assert harness.ask(hold(7)).outcome == ports.DONE
+    harness.clock.advance(1)
+    answer = harness.ask(hold(8))
     assert (answer.outcome, answer.code) == (ports.REFUSED, "HOLD_TOO_LATE")
-    assert house.ask(hold(7)).outcome == ports.DONE  # the first answer again
-    assert house.left() == AMOUNT
+    assert harness.ask(hold(7)).outcome == ports.DONE  # the first answer again
+    assert harness.left() == AMOUNT
 
 
-def test_a_hold_whose_release_came_first_is_never_carried_out(house: House) -> None:
+def test_a_hold_whose_release_came_first_is_never_carried_out(harness: Harness) -> None:
     """Contract, rule 2."""
-    assert house.ask(end_hold(9)).outcome == ports.PENDING
-    answer = house.ask(hold(9))
+    assert harness.ask(end_hold(9)).outcome == ports.PENDING
+    answer = harness.ask(hold(9))
     assert (answer.outcome, answer.code) == (ports.REFUSED, "HOLD_RELEASED")
-    assert house.left() == 0
+    assert harness.left() == 0
 
 
-def test_never_held_is_said_only_after_not_after_and_the_margin(house: House) -> None:
+def test_never_held_is_said_only_after_not_after_and_the_margin(harness: Harness) -> None:
     """Contract, rule 3: before that nobody knows."""
-    house.clock.advance(FINAL_AT - NOW_MS - 1)
-    assert house.ask(end_hold(10)).outcome == ports.PENDING
-    house.clock.advance(1)
-    assert house.ask(end_hold(10)).outcome == ports.NEVER_HELD
-    assert house.ask(end_hold(10)).outcome == ports.NEVER_HELD
+    harness.clock.advance(FINAL_AT - NOW_MS - 1)
+    assert harness.ask(end_hold(10)).outcome == ports.PENDING
+    harness.clock.advance(1)
+    assert harness.ask(end_hold(10)).outcome == ports.NEVER_HELD
+    assert harness.ask(end_hold(10)).outcome == ports.NEVER_HELD
 
 
-def test_a_hold_that_was_carried_out_is_released_by_its_reference(house: House) -> None:
+def test_a_hold_that_was_carried_out_is_released_by_its_reference(harness: Harness) -> None:
     """Contract, rule 3: RELEASED names the hold and what was released, all that was held."""
-    held = house.ask(hold(11))
-    answer = house.ask(end_hold(11))
+    held = harness.ask(hold(11))
+    answer = harness.ask(end_hold(11))
     assert (answer.outcome, answer.hold_ref, answer.amount) == (
         ports.DONE, held.hold_ref, AMOUNT,
     )  # fmt: skip
-    house.ask(hold(19))
-    more = house.ask(msgspec.structs.replace(end_hold(19), amount=1))
-    assert (more.amount, house.left()) == (AMOUNT, 0)
+    harness.ask(hold(19))
+    more = harness.ask(msgspec.structs.replace(end_hold(19), amount=1))
+    assert (more.amount, harness.left()) == (AMOUNT, 0)
 
 
-def test_a_declined_hold_is_never_held(house: House) -> None:
+def test_a_declined_hold_is_never_held(harness: Harness) -> None:
     """Contract, rule 3: a refused HOLD is one that was never carried out."""
-    house.script({"kind": "REFUSE", "code": "INSUFFICIENT_FUNDS", "operation": "HOLD"})
-    house.ask(hold(12))
-    house.clock.advance(FINAL_AT - NOW_MS)
-    assert house.ask(end_hold(12)).outcome == ports.NEVER_HELD
+    harness.script({"kind": "REFUSE", "code": "INSUFFICIENT_FUNDS", "operation": "HOLD"})
+    harness.ask(hold(12))
+    harness.clock.advance(FINAL_AT - NOW_MS)
+    assert harness.ask(end_hold(12)).outcome == ports.NEVER_HELD
 
 
 def test_a_restarted_ledger_knows_what_it_moved_and_which_holds_were_ended(tmp_path: Path) -> None:
@@ -180,42 +180,46 @@ def test_a_restarted_ledger_knows_what_it_moved_and_which_holds_were_ended(tmp_p
     clock, path = HeldClock(NOW_MS), tmp_path / "deposits.jsonl"
     first = DepositsSimulator(clock=clock, journal=Journal(path))
     with serving(first.app()) as client:
-        house = House(client, clock, first)
-        house.script({"kind": "EXPIRE", "afterMillis": 1_000}, of=payment(14))
-        held, expiring = house.ask(hold(13)), house.ask(hold(14))
+        harness = Harness(client, clock, first)
+        harness.script({"kind": "EXPIRE", "afterMillis": 1_000}, of=payment(14))
+        held, expiring = harness.ask(hold(13)), harness.ask(hold(14))
         assert (held.outcome, expiring.outcome) == (ports.DONE, ports.DONE)
-        house.ask(end_hold(15))
+        harness.ask(end_hold(15))
         clock.advance(1_000)
     second = DepositsSimulator(clock=clock, journal=Journal(path))
     with serving(second.app()) as client:
-        house = House(client, clock, second)
-        assert house.ask(hold(13)).hold_ref == held.hold_ref
-        assert house.ask(hold(15)).code == "HOLD_RELEASED"
-        assert house.ask(funds(14, "RELEASE", expiring.hold_ref)).code == ports.HOLD_GONE
-        assert house.left() == AMOUNT
+        harness = Harness(client, clock, second)
+        assert harness.ask(hold(13)).hold_ref == held.hold_ref
+        assert harness.ask(hold(15)).code == "HOLD_RELEASED"
+        assert harness.ask(funds(14, "RELEASE", expiring.hold_ref)).code == ports.HOLD_GONE
+        assert harness.left() == AMOUNT
 
 
-def test_a_reference_with_other_content_says_nothing_certain(house: House) -> None:
+def test_a_reference_with_other_content_says_nothing_certain(harness: Harness) -> None:
     """Contract: something was done under this reference, so it is not refused, it is unclear."""
-    house.ask(hold(16))
-    answer = house.ask(msgspec.structs.replace(hold(16), amount=AMOUNT - 1))
+    harness.ask(hold(16))
+    answer = harness.ask(msgspec.structs.replace(hold(16), amount=AMOUNT - 1))
     assert answer.outcome == ports.UNREADABLE
     assert "REFERENCE_REUSED" in (answer.details or "")
 
 
 @pytest.mark.parametrize(("patience_s", "outcome"), [(0.05, ports.SILENT), (5.0, ports.DONE)])
 def test_an_answer_that_is_later_than_the_client_waits_is_silence_and_moves_money_once(
-    house: House, monkeypatch: pytest.MonkeyPatch, patience_s: float, outcome: str
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, patience_s: float, outcome: str
 ) -> None:
     """Domain, money and funds: no answer in time may still have been done."""
     monkeypatch.setattr(gateways.connections, "READ_TIMEOUT_SECONDS", patience_s)
-    house.core = HttpDepositsCore(gateway=Gateway(str(house.client.base_url)), clock=house.clock)
-    house.script({"kind": "DELAY", "afterMillis": 300, "times": 1})
-    assert house.ask(hold(17)).outcome == outcome
+    harness.core = HttpDepositsCore(
+        gateway=Gateway(str(harness.client.base_url)), clock=harness.clock
+    )
+    harness.script({"kind": "DELAY", "afterMillis": 300, "times": 1})
+    assert harness.ask(hold(17)).outcome == outcome
     monkeypatch.undo()
-    house.core = HttpDepositsCore(gateway=Gateway(str(house.client.base_url)), clock=house.clock)
-    assert house.ask(hold(17)).outcome == ports.DONE
-    assert house.left() == AMOUNT
+    harness.core = HttpDepositsCore(
+        gateway=Gateway(str(harness.client.base_url)), clock=harness.clock
+    )
+    assert harness.ask(hold(17)).outcome == ports.DONE
+    assert harness.left() == AMOUNT
 
 
 def test_without_a_connection_there_is_silence() -> None:
@@ -431,86 +435,86 @@ def test_a_hold_says_until_when_and_a_release_which_hold_it_ends(
 # -- the simulator's powers ------------------------------------------------------------------------
 
 
-def test_the_simulator_can_expire_a_hold_by_itself(house: House) -> None:
+def test_the_simulator_can_expire_a_hold_by_itself(harness: Harness) -> None:
     """Issue 10: CAPTURE and RELEASE of it are refused because the hold is gone."""
-    house.script({"kind": "EXPIRE", "afterMillis": 1_000, "operation": "HOLD"})
-    held = house.ask(hold(30))
-    house.clock.advance(999)
-    assert house.left() == AMOUNT
-    house.clock.advance(1)
+    harness.script({"kind": "EXPIRE", "afterMillis": 1_000, "operation": "HOLD"})
+    held = harness.ask(hold(30))
+    harness.clock.advance(999)
+    assert harness.left() == AMOUNT
+    harness.clock.advance(1)
     for operation in ("CAPTURE", "RELEASE"):
-        answer = house.ask(funds(30, operation, held.hold_ref))
+        answer = harness.ask(funds(30, operation, held.hold_ref))
         assert (answer.outcome, answer.code, answer.details) == (
             ports.REFUSED, ports.HOLD_GONE, "HOLD_EXPIRED",
         )  # fmt: skip
-    assert house.ask(end_hold(30, count=2)).code == ports.HOLD_GONE
-    assert house.left() == 0
+    assert harness.ask(end_hold(30, count=2)).code == ports.HOLD_GONE
+    assert harness.left() == 0
 
 
-def test_the_simulator_can_hang_a_hold_in_a_proxy_and_deliver_it_later(house: House) -> None:
+def test_the_simulator_can_hang_a_hold_in_a_proxy_and_deliver_it_later(harness: Harness) -> None:
     """Issue 10: the caller gets no answer, the hold is there later."""
-    house.script({"kind": "PROXY", "afterMillis": 5_000, "times": 2})
-    assert house.ask(hold(31)).outcome == ports.SILENT
-    assert house.left() == 0
-    house.clock.advance(5_000)
-    assert house.left() == AMOUNT
+    harness.script({"kind": "PROXY", "afterMillis": 5_000, "times": 2})
+    assert harness.ask(hold(31)).outcome == ports.SILENT
+    assert harness.left() == 0
+    harness.clock.advance(5_000)
+    assert harness.left() == AMOUNT
 
 
-def test_the_simulator_can_reorder_a_release_and_its_hold(house: House) -> None:
+def test_the_simulator_can_reorder_a_release_and_its_hold(harness: Harness) -> None:
     """Issue 10: HOLD hangs in a proxy, RELEASE arrives first, then the HOLD: nothing is held."""
-    house.script({"kind": "PROXY", "afterMillis": 5_000, "operation": "HOLD"})
-    house.ask(hold(32))
-    assert house.ask(end_hold(32)).outcome == ports.PENDING
-    house.clock.advance(5_000)
-    assert house.left() == 0
-    house.clock.advance(FINAL_AT - NOW_MS)
-    assert house.ask(end_hold(32)).outcome == ports.NEVER_HELD
+    harness.script({"kind": "PROXY", "afterMillis": 5_000, "operation": "HOLD"})
+    harness.ask(hold(32))
+    assert harness.ask(end_hold(32)).outcome == ports.PENDING
+    harness.clock.advance(5_000)
+    assert harness.left() == 0
+    harness.clock.advance(FINAL_AT - NOW_MS)
+    assert harness.ask(end_hold(32)).outcome == ports.NEVER_HELD
 
 
-def test_the_simulator_can_hold_after_it_said_never_held(house: House) -> None:
+def test_the_simulator_can_hold_after_it_said_never_held(harness: Harness) -> None:
     """Issue 10: a Deposits Core that contradicts its own contract."""
     late = FINAL_AT - NOW_MS + 1_000
-    house.script({"kind": "PROXY", "afterMillis": late, "operation": "HOLD", "anyway": True})
-    house.ask(hold(33))
-    house.clock.advance(late - 1_000)
-    assert house.ask(end_hold(33)).outcome == ports.NEVER_HELD
-    house.clock.advance(1_000)
-    assert house.left() == AMOUNT
-    held = house.ask(hold(33))
+    harness.script({"kind": "PROXY", "afterMillis": late, "operation": "HOLD", "anyway": True})
+    harness.ask(hold(33))
+    harness.clock.advance(late - 1_000)
+    assert harness.ask(end_hold(33)).outcome == ports.NEVER_HELD
+    harness.clock.advance(1_000)
+    assert harness.left() == AMOUNT
+    held = harness.ask(hold(33))
     assert held.outcome == ports.DONE
     again = msgspec.structs.replace(
         funds(33, "RELEASE", held.hold_ref), funds_ref=funds_ref(payment(33), 1, "RELEASE", 2)
     )
-    assert house.ask(again).outcome == ports.DONE
-    assert house.left() == 0
+    assert harness.ask(again).outcome == ports.DONE
+    assert harness.left() == 0
 
 
-def test_the_simulator_can_repeat_a_request(house: House) -> None:
+def test_the_simulator_can_repeat_a_request(harness: Harness) -> None:
     """Issue 10: what a proxy delivers twice moves money once."""
-    house.script({"kind": "REPEAT", "afterMillis": 1_000})
-    assert house.ask(hold(34)).outcome == ports.DONE
-    house.clock.advance(1_000)
-    entry = house.client.get(f"/funds/{hold(34).funds_ref}").json()
-    assert (entry["deliveries"], house.left()) == (2, AMOUNT)
+    harness.script({"kind": "REPEAT", "afterMillis": 1_000})
+    assert harness.ask(hold(34)).outcome == ports.DONE
+    harness.clock.advance(1_000)
+    entry = harness.client.get(f"/funds/{hold(34).funds_ref}").json()
+    assert (entry["deliveries"], harness.left()) == (2, AMOUNT)
 
 
-def test_the_simulator_can_be_down_for_minutes(house: House) -> None:
+def test_the_simulator_can_be_down_for_minutes(harness: Harness) -> None:
     """Issue 10: no operation is answered and nothing moves until the time is over."""
-    house.script({"kind": "DOWN", "forMillis": 480_000})
-    house.clock.advance(479_999)
-    assert house.ask(hold(35)).technical_result == "HTTP_503"
-    house.clock.advance(1)
-    assert house.ask(hold(35)).outcome == ports.DONE
+    harness.script({"kind": "DOWN", "forMillis": 480_000})
+    harness.clock.advance(479_999)
+    assert harness.ask(hold(35)).technical_result == "HTTP_503"
+    harness.clock.advance(1)
+    assert harness.ask(hold(35)).outcome == ports.DONE
 
 
-def test_the_simulator_can_refuse_what_it_did(house: House) -> None:
+def test_the_simulator_can_refuse_what_it_did(harness: Harness) -> None:
     """Issue 10: REFUSED after it was done."""
-    held = house.ask(hold(36))
-    house.script({"kind": "SAY", "status": 422, "fields": {"code": "LIMIT"}, "times": 1})
-    answer = house.ask(funds(36, "CAPTURE", held.hold_ref))
+    held = harness.ask(hold(36))
+    harness.script({"kind": "SAY", "status": 422, "fields": {"code": "LIMIT"}, "times": 1})
+    answer = harness.ask(funds(36, "CAPTURE", held.hold_ref))
     assert (answer.outcome, answer.code) == (ports.REFUSED, "LIMIT")
-    assert house.ask(funds(36, "CAPTURE", held.hold_ref)).outcome == ports.DONE
-    assert house.left() == 0
+    assert harness.ask(funds(36, "CAPTURE", held.hold_ref)).outcome == ports.DONE
+    assert harness.left() == 0
 
 
 @pytest.mark.parametrize(
@@ -523,26 +527,28 @@ def test_the_simulator_can_refuse_what_it_did(house: House) -> None:
         {"raw": "{"},
     ],
 )
-def test_the_simulator_can_answer_what_nobody_can_read(house: House, step: dict[str, Any]) -> None:
+def test_the_simulator_can_answer_what_nobody_can_read(
+    harness: Harness, step: dict[str, Any]
+) -> None:
     """Issue 10: unreadable and over-long answers, though the money moved; asked again it says."""
-    house.script({"kind": "SAY", "times": 1, **step})
-    assert house.ask(hold(37)).outcome == ports.UNREADABLE
-    assert house.left() == AMOUNT
-    assert house.ask(hold(37)).outcome == ports.DONE
-    assert house.left() == AMOUNT
+    harness.script({"kind": "SAY", "times": 1, **step})
+    assert harness.ask(hold(37)).outcome == ports.UNREADABLE
+    assert harness.left() == AMOUNT
+    assert harness.ask(hold(37)).outcome == ports.DONE
+    assert harness.left() == AMOUNT
 
 
-def test_a_script_names_an_attempt_a_payment_or_one_reference(house: House) -> None:
+def test_a_script_names_an_attempt_a_payment_or_one_reference(harness: Harness) -> None:
     """Scripted as the rail's simulator is: by reference, payment or for all."""
     for number, name in enumerate((hold(40).funds_ref, hold(41).funds_ref[:30], payment(42)), 40):
-        house.script({"kind": "SAY", "fields": {"amount": number}}, of=name)
-        assert house.ask(hold(number)).amount == number
-    assert house.ask(hold(43)).amount == AMOUNT
+        harness.script({"kind": "SAY", "fields": {"amount": number}}, of=name)
+        assert harness.ask(hold(number)).amount == number
+    assert harness.ask(hold(43)).amount == AMOUNT
 
 
-def test_a_script_of_an_unknown_kind_is_refused(house: House) -> None:
+def test_a_script_of_an_unknown_kind_is_refused(harness: Harness) -> None:
     """A misspelled script would silently be an honest answer."""
-    answer = house.client.post("/scripts", json={"for": "*", "steps": [{"kind": "EXPIRES"}]})
+    answer = harness.client.post("/scripts", json={"for": "*", "steps": [{"kind": "EXPIRES"}]})
     assert answer.status_code == 400
 
 
@@ -551,12 +557,12 @@ def test_mixed_behaviour_stumbles_in_every_way_and_ends_honestly() -> None:
     clock = HeldClock(NOW_MS)
     simulator = DepositsSimulator(clock=clock, behaviour="mixed", seed=20)
     with serving(simulator.app()) as client:
-        house = House(client, clock, simulator)
-        first = [house.ask(hold(number)) for number in range(60)]
+        harness = Harness(client, clock, simulator)
+        first = [harness.ask(hold(number)) for number in range(60)]
         outcomes = {answer.outcome for answer in first}
         assert {ports.DONE, ports.DECLINED, ports.SILENT, ports.UNREADABLE} == outcomes
         clock.advance(2_000)
-        again = [house.ask(hold(number)).outcome for number in range(60)]
+        again = [harness.ask(hold(number)).outcome for number in range(60)]
         declined = again.count(ports.DECLINED)
         assert set(again) == {ports.DONE, ports.DECLINED}
-        assert house.left() == (60 - declined) * AMOUNT
+        assert harness.left() == (60 - declined) * AMOUNT

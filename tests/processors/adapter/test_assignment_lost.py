@@ -18,7 +18,7 @@ from processors.adapter.ports import Work
 from processors.adapter.worker import InstructionHandler
 from processors.rail.record import SubmissionRecord
 from processors.rail.worker import RailHandler
-from tests.processors.rail.harness import CODEC, House, MemoryLog, Served
+from tests.processors.rail.harness import CODEC, Harness, MemoryLog, Served
 
 WAIT_S = 10.0
 HELD = "npp_adapter_instructions_held"
@@ -51,19 +51,19 @@ class Adapter:
         self.registry = CollectorRegistry()
         served = Served()
         try:
-            house = House(served)
-            house.instruct("ENQUIRE")
-            house.instruct("ENQUIRE", number=2)
+            harness = Harness(served)
+            harness.instruct("ENQUIRE")
+            harness.instruct("ENQUIRE", number=2)
         finally:
             served.close()
         self.records = [
-            InputRecord(r.topic, 0, r.offset, 0, r.key, r.value, r.headers, house.clock.now_ms())
-            for r in house.log.of("npp.rail.submissions.v1")
+            InputRecord(r.topic, 0, r.offset, 0, r.key, r.value, r.headers, harness.clock.now_ms())
+            for r in harness.log.of("npp.rail.submissions.v1")
         ]
         common = {
             "adapter": self.outside,
             "codec": CODEC,
-            "publisher": house.log,
+            "publisher": harness.log,
             "quarantine_partitions": 1,
             "metrics": AdapterMetrics(self.registry),
             "generation": lambda: self.generation,

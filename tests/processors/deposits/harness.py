@@ -59,7 +59,7 @@ class IntoDriver:
         self._world.driver.pipe(topic, key, value, headers, partition=partition)
 
 
-class FundsHouse:
+class FundsHarness:
     """Payments, their adapters' lanes (one per payment and adapter), and Deposits Core's ledger."""
 
     def __init__(self, served: Served, *, resolve: Resolve | None = None) -> None:

@@ -59,7 +59,7 @@ class ScriptedCore:
         return FundsAnswer(outcome, asked_at, self._clock.now_ms(), "HTTP_200", **self._said)
 
 
-class House:
+class Harness:
     """The adapter before a scripted Deposits Core."""
 
     def __init__(self, *outcomes: str, call_ms: int = 10, **said: Any) -> None:
@@ -108,8 +108,8 @@ def test_what_is_done_is_told_with_the_amount_that_deposits_core_names(operation
     """Domain, money and funds: the payment must see another amount than it asked."""
     request = funds(1, operation, "HLD1")
     for named, told in ((None, AMOUNT), (AMOUNT, AMOUNT), (5_000, 5_000)):
-        house = House(ports.DONE, amount=named, hold_ref="H", ledger_ref="L", verified_at=7)
-        (result,) = house.do(request)
+        harness = Harness(ports.DONE, amount=named, hold_ref="H", ledger_ref="L", verified_at=7)
+        (result,) = harness.do(request)
         assert (result.result, result.amount) == (DONE_OF[operation], told)
         assert (result.hold_ref, result.ledger_ref, result.verified_at) == ("H", "L", 7)
         assert (result.funds_ref, result.code) == (request.funds_ref, None)
@@ -118,10 +118,10 @@ def test_what_is_done_is_told_with_the_amount_that_deposits_core_names(operation
 @pytest.mark.parametrize("outcome", [ports.REFUSED, ports.DECLINED, ports.NEVER_HELD])
 def test_what_is_certain_not_to_have_happened_is_told_at_once(outcome: str) -> None:
     """Domain, money and funds: REFUSED, DECLINED and NEVER_HELD close the request."""
-    house = House(outcome, code="C", details="why")
-    (result,) = house.do(funds(1, "RELEASE", "HLD1"))
+    harness = Harness(outcome, code="C", details="why")
+    (result,) = harness.do(funds(1, "RELEASE", "HLD1"))
     assert (result.result, result.code, result.details) == (outcome, "C", "why")
-    assert (result.amount, len(house.core.asked)) == (AMOUNT, 1)
+    assert (result.amount, len(harness.core.asked)) == (AMOUNT, 1)
 
 
 @pytest.mark.parametrize(
@@ -136,32 +136,32 @@ def test_what_is_not_certain_is_asked_again_and_then_told_as_failed(
     outcome: str, code: str
 ) -> None:
     """Domain, money and funds: silence leaves the request open, under the same fundsRef."""
-    house = House(outcome, details="why")
-    (result,) = house.do(end_hold())
+    harness = Harness(outcome, details="why")
+    (result,) = harness.do(end_hold())
     assert (result.result, result.code, result.details) == ("FAILED", code, "why")
-    assert [ref for ref, _ in house.core.asked] == [end_hold().funds_ref] * 6
+    assert [ref for ref, _ in harness.core.asked] == [end_hold().funds_ref] * 6
 
 
 @pytest.mark.parametrize("outcome", [ports.SILENT, ports.UNREADABLE, ports.PENDING])
 def test_an_answer_after_silence_is_told_and_no_failure(outcome: str) -> None:
     """Domain, money and funds: asked again, the first answer comes."""
-    house = House(outcome, outcome, ports.DONE, hold_ref="H")
-    assert [result.result for result in house.do(funds(1, "HOLD"))] == ["HELD"]
+    harness = Harness(outcome, outcome, ports.DONE, hold_ref="H")
+    assert [result.result for result in harness.do(funds(1, "HOLD"))] == ["HELD"]
 
 
 @pytest.mark.parametrize("call_ms", [1, 2_000, 5_000, 10_000])
 def test_however_slow_the_silence_the_payment_is_told_within_half_a_minute(call_ms: int) -> None:
     """Domain, money and funds: a hold is repeated at least every 30 s within its window."""
-    house = House(ports.SILENT, call_ms=call_ms)
-    (result,) = house.do(funds(1, "HOLD"))
+    harness = Harness(ports.SILENT, call_ms=call_ms)
+    (result,) = harness.do(funds(1, "HOLD"))
     assert result.result == "FAILED"
-    assert house.clock.now_ms() - NOW_MS <= 30_000
+    assert harness.clock.now_ms() - NOW_MS <= 30_000
 
 
 def test_never_held_before_its_time_is_not_believed() -> None:
     """Contract of Deposits Core, rule 3: before notAfter and the margin the HOLD may still come."""
     final_at = NOT_AFTER + ports.NEVER_HELD_MARGIN_MS
-    early, late = House(ports.NEVER_HELD, call_ms=0), House(ports.NEVER_HELD, call_ms=0)
+    early, late = Harness(ports.NEVER_HELD, call_ms=0), Harness(ports.NEVER_HELD, call_ms=0)
     early.clock.advance(final_at - NOW_MS - 60_000)
     late.clock.advance(final_at - NOW_MS)
     assert [(r.result, r.code) for r in early.do(end_hold())] == [("FAILED", "NO_ANSWER")]
@@ -174,41 +174,41 @@ def test_never_held_before_its_time_is_not_believed() -> None:
 
 def test_under_stop_nothing_is_asked() -> None:
     """Domain, evidence: the deposits adapter obeys STOP."""
-    house = House(ports.DONE)
-    house.stopped = "a person stopped it"
-    assert house.do(funds(1, "CAPTURE", "HLD1")) == []
-    assert house.core.asked == []
-    house.stopped = None
-    assert [r.result for r in house.do(funds(1, "CAPTURE", "HLD1"))] == ["CAPTURED"]
+    harness = Harness(ports.DONE)
+    harness.stopped = "a person stopped it"
+    assert harness.do(funds(1, "CAPTURE", "HLD1")) == []
+    assert harness.core.asked == []
+    harness.stopped = None
+    assert [r.result for r in harness.do(funds(1, "CAPTURE", "HLD1"))] == ["CAPTURED"]
 
 
 def test_parties_that_can_not_be_opened_ask_nothing_and_are_told() -> None:
     """An account that is not readable is not held; the payment repeats it."""
-    house = House(ports.DONE)
+    harness = Harness(ports.DONE)
 
     def closed(_: object) -> Parties:
         raise ValueError
 
-    house.adapter._open_parties = closed
-    (result,) = house.do(funds(1, "HOLD"))
+    harness.adapter._open_parties = closed
+    (result,) = harness.do(funds(1, "HOLD"))
     assert (result.result, result.code) == ("FAILED", "UNREADABLE_PARTIES")
-    assert house.core.asked == []
+    assert harness.core.asked == []
 
 
 def test_each_outcome_is_counted_from_zero() -> None:
     """Engine, metrics: every label set starts at 0; refusals and silence are told apart."""
-    house = House(ports.SILENT, ports.REFUSED, code="C")
+    harness = Harness(ports.SILENT, ports.REFUSED, code="C")
     name = "npp_adapter_calls_total"
 
     def calls(operation: str, outcome: str) -> float | None:
-        return house.count(name, adapter="deposits", operation=operation, outcome=outcome)
+        return harness.count(name, adapter="deposits", operation=operation, outcome=outcome)
 
     everything = [(o, outcome) for o in FundsOperation for outcome in ports.FUNDS_OUTCOMES]
     assert [calls(*each) for each in everything] == [0.0] * len(everything)
-    house.do(funds(1, "CAPTURE", "HLD1"))
+    harness.do(funds(1, "CAPTURE", "HLD1"))
     assert (calls("CAPTURE", ports.SILENT), calls("CAPTURE", ports.REFUSED)) == (1.0, 1.0)
 
     def kinds(kind: str) -> float | None:
-        return house.count("npp_adapter_reports_total", adapter="deposits", kind=kind)
+        return harness.count("npp_adapter_reports_total", adapter="deposits", kind=kind)
 
     assert (kinds("REFUSED"), kinds("FAILED"), kinds("NEVER_HELD")) == (1.0, 0.0, 0.0)

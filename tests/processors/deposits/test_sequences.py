@@ -24,9 +24,9 @@ from gateways.resolve.policy import DEFAULT_RULES, InBoxResolve, load_policy
 from processors.adapter.metrics import AdapterMetrics
 from processors.rail.webhook import RailWebhook
 from schemas import topology
-from tests.processors.deposits.harness import STEP_MS, FundsHouse
+from tests.processors.deposits.harness import STEP_MS, FundsHarness
 from tests.processors.payments.world import AMOUNT, CODEC
-from tests.processors.rail import harness as rail_house
+from tests.processors.rail import harness as rail_harness
 from tests.processors.rail.harness import Served
 
 MINUTE_MS = 60_000
@@ -49,9 +49,9 @@ def served_rail() -> Iterator[Served]:
 
 
 @pytest.fixture
-def house(served: Served) -> Iterator[FundsHouse]:
+def harness(served: Served) -> Iterator[FundsHarness]:
     """However a sequence ends, the replay finds nothing wrong with its money."""
-    made = FundsHouse(served)
+    made = FundsHarness(served)
     yield made
     assert made.money_findings() == []
 
@@ -81,166 +81,174 @@ class DecliningResolve:
 
 
 @pytest.fixture
-def declining(served: Served) -> Iterator[FundsHouse]:
-    """A house where a payment ends while its hold is under way."""
-    made = FundsHouse(served, resolve=DecliningResolve())
+def declining(served: Served) -> Iterator[FundsHarness]:
+    """A harness where a payment ends while its hold is under way."""
+    made = FundsHarness(served, resolve=DecliningResolve())
     yield made
     assert made.money_findings() == []
 
 
-def settled(house: FundsHouse, key: str = "one") -> str:
+def settled(harness: FundsHarness, key: str = "one") -> str:
     """A payment that the rail has accepted and settled."""
-    payment = house.world.create(key)
-    house.run()
-    house.report(payment, "ACCEPTED")
-    house.report(payment, "SETTLED")
-    house.run()
+    payment = harness.world.create(key)
+    harness.run()
+    harness.report(payment, "ACCEPTED")
+    harness.report(payment, "SETTLED")
+    harness.run()
     return payment
 
 
-def test_a_hold_in_a_proxy_that_comes_after_its_release_is_not_held(declining: FundsHouse) -> None:
+def test_a_hold_in_a_proxy_that_comes_after_its_release_is_not_held(
+    declining: FundsHarness,
+) -> None:
     """HOLD hangs in a proxy, the payment ends, RELEASE arrives first, then the HOLD: nothing stays
     held.
     """
-    house = declining
-    house.script({"kind": "PROXY", "afterMillis": 2 * MINUTE_MS, "times": 50, "operation": "HOLD"})
-    payment = house.world.create("proxy")
-    house.run(MINUTE_MS)
-    assert house.payment(payment).state == "FAILED"
-    assert {each.hold_funds_ref for each in house.asked if each.operation == "RELEASE"} == {
-        house.asked[0].funds_ref
+    harness = declining
+    harness.script(
+        {"kind": "PROXY", "afterMillis": 2 * MINUTE_MS, "times": 50, "operation": "HOLD"}
+    )
+    payment = harness.world.create("proxy")
+    harness.run(MINUTE_MS)
+    assert harness.payment(payment).state == "FAILED"
+    assert {each.hold_funds_ref for each in harness.asked if each.operation == "RELEASE"} == {
+        harness.asked[0].funds_ref
     }
-    assert not house.rests(payment)
-    house.run(2 * MINUTE_MS)
-    assert (house.held(), house.moved("HOLD")) == (0, [])
-    house.run(FINAL_MS + 70 * MINUTE_MS)
-    assert house.rests(payment)
-    assert house.held() == 0
+    assert not harness.rests(payment)
+    harness.run(2 * MINUTE_MS)
+    assert (harness.held(), harness.moved("HOLD")) == (0, [])
+    harness.run(FINAL_MS + 70 * MINUTE_MS)
+    assert harness.rests(payment)
+    assert harness.held() == 0
 
 
-def test_a_hold_that_was_carried_out_in_time_is_released_by_name(declining: FundsHouse) -> None:
+def test_a_hold_that_was_carried_out_in_time_is_released_by_name(declining: FundsHarness) -> None:
     """The payment ended with its hold unanswered: FundsHeld and FundsReleased come together."""
-    house = declining
+    harness = declining
     trouble = {"kind": "HTTP", "status": 503, "taken": True, "times": 50, "operation": "HOLD"}
-    house.script(trouble)
-    payment = house.world.create("unanswered")
-    house.run(5 * MINUTE_MS)
-    assert house.names(payment)[-2:] == ["FundsHeld", "FundsReleased"]
-    assert (house.held(), house.moved("RELEASE"), house.rests(payment)) == (0, [AMOUNT], True)
+    harness.script(trouble)
+    payment = harness.world.create("unanswered")
+    harness.run(5 * MINUTE_MS)
+    assert harness.names(payment)[-2:] == ["FundsHeld", "FundsReleased"]
+    assert (harness.held(), harness.moved("RELEASE"), harness.rests(payment)) == (0, [AMOUNT], True)
 
 
-def test_a_hold_after_never_held_is_released_anew(declining: FundsHouse) -> None:
+def test_a_hold_after_never_held_is_released_anew(declining: FundsHarness) -> None:
     """Deposits Core says NEVER_HELD and holds later: no conflict, and nothing stays held."""
-    house = declining
+    harness = declining
     late = {"kind": "PROXY", "afterMillis": 6 * WINDOW_MS, "operation": "HOLD", "times": 1}
     silence = {"kind": "HTTP", "status": 503, "times": 50, "operation": "HOLD"}
-    house.script({**late, "anyway": True}, silence)
-    payment = house.world.create("dishonest")
-    house.run(6 * WINDOW_MS - MINUTE_MS)
-    assert (house.rests(payment), house.held()) == (True, 0)
-    house.script()
-    house.run(2 * MINUTE_MS)
-    assert house.held() == AMOUNT  # nobody knows of it
-    house.replay_requests(payment)  # the adapter reads its topic again, and the HOLD is answered
-    house.run(5 * MINUTE_MS)
-    assert (house.held(), house.rests(payment)) == (0, True)
-    assert not [name for name in house.names(payment) if name == "ReconciliationRequired"]
+    harness.script({**late, "anyway": True}, silence)
+    payment = harness.world.create("dishonest")
+    harness.run(6 * WINDOW_MS - MINUTE_MS)
+    assert (harness.rests(payment), harness.held()) == (True, 0)
+    harness.script()
+    harness.run(2 * MINUTE_MS)
+    assert harness.held() == AMOUNT  # nobody knows of it
+    harness.replay_requests(payment)  # the adapter reads its topic again, and the HOLD is answered
+    harness.run(5 * MINUTE_MS)
+    assert (harness.held(), harness.rests(payment)) == (0, True)
+    assert not [name for name in harness.names(payment) if name == "ReconciliationRequired"]
 
 
-def test_a_capture_of_a_hold_that_expired_becomes_a_forced_debit(house: FundsHouse) -> None:
+def test_a_capture_of_a_hold_that_expired_becomes_a_forced_debit(harness: FundsHarness) -> None:
     """The hold expires at Deposits Core: CAPTURE refused, forced debit with attention."""
     silence = {"kind": "HTTP", "status": 503, "times": 8, "operation": "DEBIT_FORCED"}
-    house.script({"kind": "EXPIRE", "afterMillis": 1_000, "operation": "HOLD"}, silence)
-    payment = house.world.create("expired")
-    house.run(2_000)
-    house.report(payment, "ACCEPTED")
-    house.report(payment, "SETTLED")
-    house.run(1_000)
-    assert needs_attention(house.payment(payment))
-    house.run(5 * MINUTE_MS)
-    assert (house.moved("CAPTURE"), house.moved("DEBIT_FORCED")) == ([], [AMOUNT])
-    assert house.payment(payment).state == "SETTLED"
-    assert money_outcome(house.payment(payment)) == "PAID"
-    assert house.attempt(payment).debited == AMOUNT
-    assert (house.rests(payment), needs_attention(house.payment(payment))) == (True, False)
+    harness.script({"kind": "EXPIRE", "afterMillis": 1_000, "operation": "HOLD"}, silence)
+    payment = harness.world.create("expired")
+    harness.run(2_000)
+    harness.report(payment, "ACCEPTED")
+    harness.report(payment, "SETTLED")
+    harness.run(1_000)
+    assert needs_attention(harness.payment(payment))
+    harness.run(5 * MINUTE_MS)
+    assert (harness.moved("CAPTURE"), harness.moved("DEBIT_FORCED")) == ([], [AMOUNT])
+    assert harness.payment(payment).state == "SETTLED"
+    assert money_outcome(harness.payment(payment)) == "PAID"
+    assert harness.attempt(payment).debited == AMOUNT
+    assert (harness.rests(payment), needs_attention(harness.payment(payment))) == (True, False)
 
 
-def test_a_release_of_a_hold_that_expired_counts_as_released(house: FundsHouse) -> None:
+def test_a_release_of_a_hold_that_expired_counts_as_released(harness: FundsHarness) -> None:
     """The hold expires at Deposits Core: RELEASE refused, counts as released."""
-    house.script({"kind": "EXPIRE", "afterMillis": 1_000, "operation": "HOLD"})
-    payment = house.world.create("released")
-    house.run(2_000)
-    house.report(payment, "REJECTED", code="AB03", amount=None)
-    house.run(MINUTE_MS)
-    assert house.moved("RELEASE") == []
-    assert house.names(payment)[-1] == "FundsReleased"
-    assert (house.rests(payment), house.held()) == (True, 0)
+    harness.script({"kind": "EXPIRE", "afterMillis": 1_000, "operation": "HOLD"})
+    payment = harness.world.create("released")
+    harness.run(2_000)
+    harness.report(payment, "REJECTED", code="AB03", amount=None)
+    harness.run(MINUTE_MS)
+    assert harness.moved("RELEASE") == []
+    assert harness.names(payment)[-1] == "FundsReleased"
+    assert (harness.rests(payment), harness.held()) == (True, 0)
 
 
 @pytest.mark.parametrize("status", [503, 504])
-def test_an_outage_shorter_than_the_window_kills_no_payment(house: FundsHouse, status: int) -> None:
+def test_an_outage_shorter_than_the_window_kills_no_payment(
+    harness: FundsHarness, status: int
+) -> None:
     """An 8-minute outage of Deposits Core with a 10-minute window: every payment lives."""
-    house.script({"kind": "DOWN", "forMillis": 8 * MINUTE_MS, "status": status})
+    harness.script({"kind": "DOWN", "forMillis": 8 * MINUTE_MS, "status": status})
     payments = []
     for number in range(8):
-        payments.append(house.world.create(f"outage-{number}"))
-        house.run(MINUTE_MS // 2)
-    house.run(6 * MINUTE_MS)
-    assert [house.payment(each).state for each in payments] == ["SENT"] * 8
-    assert (house.held(), house.moved("HOLD")) == (8 * AMOUNT, [AMOUNT] * 8)
+        payments.append(harness.world.create(f"outage-{number}"))
+        harness.run(MINUTE_MS // 2)
+    harness.run(6 * MINUTE_MS)
+    assert [harness.payment(each).state for each in payments] == ["SENT"] * 8
+    assert (harness.held(), harness.moved("HOLD")) == (8 * AMOUNT, [AMOUNT] * 8)
 
 
-def test_an_outage_longer_than_the_window_ends_with_nothing_held(house: FundsHouse) -> None:
+def test_an_outage_longer_than_the_window_ends_with_nothing_held(harness: FundsHarness) -> None:
     """A hold is asked for within the window; after it the payment ends, and so does its hold."""
-    house.script({"kind": "DOWN", "forMillis": 15 * MINUTE_MS})
-    payment = house.world.create("long")
-    house.run(12 * MINUTE_MS)
-    assert house.payment(payment).state == "FAILED"
-    assert not house.rests(payment)
-    house.run(120 * MINUTE_MS)
-    assert (house.rests(payment), house.held(), house.moved("HOLD")) == (True, 0, [])
+    harness.script({"kind": "DOWN", "forMillis": 15 * MINUTE_MS})
+    payment = harness.world.create("long")
+    harness.run(12 * MINUTE_MS)
+    assert harness.payment(payment).state == "FAILED"
+    assert not harness.rests(payment)
+    harness.run(120 * MINUTE_MS)
+    assert (harness.rests(payment), harness.held(), harness.moved("HOLD")) == (True, 0, [])
 
 
-def test_a_hold_is_asked_for_at_least_every_half_minute(house: FundsHouse) -> None:
+def test_a_hold_is_asked_for_at_least_every_half_minute(harness: FundsHarness) -> None:
     """Domain, money and funds: within the window, under one fundsRef, with its notAfter."""
-    house.script({"kind": "DOWN", "forMillis": 9 * MINUTE_MS})
-    payment = house.world.create("patient")
-    house.run(9 * MINUTE_MS)
-    holds = [each for each in house.asked if each.operation == "HOLD"]
+    harness.script({"kind": "DOWN", "forMillis": 9 * MINUTE_MS})
+    payment = harness.world.create("patient")
+    harness.run(9 * MINUTE_MS)
+    holds = [each for each in harness.asked if each.operation == "HOLD"]
     assert len({each.funds_ref for each in holds}) == 1
     times = [each.header.decided_at for each in holds]
     assert max(b - a for a, b in itertools.pairwise(times)) <= 30_000 + STEP_MS
-    created = house.payment(payment).created_at
+    created = harness.payment(payment).created_at
     assert {each.not_after for each in holds} == {created + WINDOW_MS}
 
 
-def test_a_release_names_the_not_after_of_its_hold(declining: FundsHouse) -> None:
+def test_a_release_names_the_not_after_of_its_hold(declining: FundsHarness) -> None:
     """Contract of Deposits Core, rule 3: it may never have seen the HOLD."""
-    house = declining
-    house.script({"kind": "DOWN", "forMillis": 5 * MINUTE_MS})
-    house.world.create("names")
-    house.run(MINUTE_MS)
-    holds = {each.not_after for each in house.asked if each.operation == "HOLD"}
-    assert {each.not_after for each in house.asked if each.operation == "RELEASE"} == holds
+    harness = declining
+    harness.script({"kind": "DOWN", "forMillis": 5 * MINUTE_MS})
+    harness.world.create("names")
+    harness.run(MINUTE_MS)
+    holds = {each.not_after for each in harness.asked if each.operation == "HOLD"}
+    assert {each.not_after for each in harness.asked if each.operation == "RELEASE"} == holds
 
 
-def test_another_amount_than_was_asked_is_a_conflict_and_sends_nothing(house: FundsHouse) -> None:
+def test_another_amount_than_was_asked_is_a_conflict_and_sends_nothing(
+    harness: FundsHarness,
+) -> None:
     """Deposits Core contradicts: the amount is its own, not our request's."""
-    house.script({"kind": "SAY", "fields": {"amount": AMOUNT - 1}, "operation": "HOLD"})
-    payment = house.world.create("amount")
-    house.run(MINUTE_MS)
-    assert "ReconciliationRequired" in house.names(payment)
-    assert house.rail == []
+    harness.script({"kind": "SAY", "fields": {"amount": AMOUNT - 1}, "operation": "HOLD"})
+    payment = harness.world.create("amount")
+    harness.run(MINUTE_MS)
+    assert "ReconciliationRequired" in harness.names(payment)
+    assert harness.rail == []
 
 
-def test_a_capture_that_was_done_and_is_then_refused_is_one_capture(house: FundsHouse) -> None:
+def test_a_capture_that_was_done_and_is_then_refused_is_one_capture(harness: FundsHarness) -> None:
     """REFUSED after done: the customer pays once, and the contradiction is seen."""
-    payment = settled(house)
-    house.script({"kind": "SAY", "status": 422, "fields": {"code": "LIMIT"}})
-    house.replay_requests(payment)
-    house.run(MINUTE_MS)
-    assert (house.moved("CAPTURE"), house.moved("DEBIT_FORCED")) == ([AMOUNT], [])
-    assert "ReconciliationRequired" in house.names(payment)
+    payment = settled(harness)
+    harness.script({"kind": "SAY", "status": 422, "fields": {"code": "LIMIT"}})
+    harness.replay_requests(payment)
+    harness.run(MINUTE_MS)
+    assert (harness.moved("CAPTURE"), harness.moved("DEBIT_FORCED")) == ([AMOUNT], [])
+    assert "ReconciliationRequired" in harness.names(payment)
 
 
 @pytest.mark.parametrize(
@@ -253,58 +261,60 @@ def test_a_capture_that_was_done_and_is_then_refused_is_one_capture(house: Funds
 )
 @pytest.mark.parametrize("operation", ["HOLD", "CAPTURE"])
 def test_what_can_not_be_read_is_asked_again_until_it_can(
-    house: FundsHouse, operation: str, step: dict[str, Any]
+    harness: FundsHarness, operation: str, step: dict[str, Any]
 ) -> None:
     """Issue 10, finding 8: an over-long id is never shortened, and the money moves once."""
-    house.script({"kind": "SAY", "times": 8, "operation": operation, **step})
-    payment = house.world.create("unreadable")
-    house.run(2 * MINUTE_MS)
-    house.report(payment, "ACCEPTED")
-    house.report(payment, "SETTLED")
-    house.run(5 * MINUTE_MS)
-    assert (house.moved("HOLD"), house.moved("CAPTURE")) == ([AMOUNT], [AMOUNT])
-    assert (house.rests(payment), house.held()) == (True, 0)
+    harness.script({"kind": "SAY", "times": 8, "operation": operation, **step})
+    payment = harness.world.create("unreadable")
+    harness.run(2 * MINUTE_MS)
+    harness.report(payment, "ACCEPTED")
+    harness.report(payment, "SETTLED")
+    harness.run(5 * MINUTE_MS)
+    assert (harness.moved("HOLD"), harness.moved("CAPTURE")) == ([AMOUNT], [AMOUNT])
+    assert (harness.rests(payment), harness.held()) == (True, 0)
     failed = [
-        each for each in house.world.history(payment) if type(each).__name__ == "FundsRequestFailed"
+        each
+        for each in harness.world.history(payment)
+        if type(each).__name__ == "FundsRequestFailed"
     ]
     assert {each.code for each in failed} == {"UNREADABLE_ANSWER"}
 
 
-def test_an_adapter_that_asks_everything_again_moves_nothing(house: FundsHouse) -> None:
+def test_an_adapter_that_asks_everything_again_moves_nothing(harness: FundsHarness) -> None:
     """INT-05: lost offsets repeat every request; the answers are duplicates."""
-    payment = settled(house)
-    before, ledger = house.names(payment), house.ledger()["holds"]
+    payment = settled(harness)
+    before, ledger = harness.names(payment), harness.ledger()["holds"]
     for _ in range(3):
-        house.replay_requests(payment)
-        house.run(MINUTE_MS)
-    assert (house.names(payment), house.ledger()["holds"]) == (before, ledger)
-    outcomes = house.world.driver.committed(topology.OUTCOMES)
+        harness.replay_requests(payment)
+        harness.run(MINUTE_MS)
+    assert (harness.names(payment), harness.ledger()["holds"]) == (before, ledger)
+    outcomes = harness.world.driver.committed(topology.OUTCOMES)
     results = [CODEC.decode(topology.OUTCOMES, each.value).result for each in outcomes]
     assert results.count("DUPLICATE") == 6
 
 
-def test_requests_that_a_proxy_repeats_move_money_once(house: FundsHouse) -> None:
+def test_requests_that_a_proxy_repeats_move_money_once(harness: FundsHarness) -> None:
     """Issue 10: the simulator repeats; nothing is held or captured twice."""
-    house.script({"kind": "REPEAT", "afterMillis": 1_000, "times": 50})
-    payment = settled(house)
-    house.run(MINUTE_MS)
-    assert (house.moved("HOLD"), house.moved("CAPTURE")) == ([AMOUNT], [AMOUNT])
-    assert (house.rests(payment), house.held()) == (True, 0)
+    harness.script({"kind": "REPEAT", "afterMillis": 1_000, "times": 50})
+    payment = settled(harness)
+    harness.run(MINUTE_MS)
+    assert (harness.moved("HOLD"), harness.moved("CAPTURE")) == ([AMOUNT], [AMOUNT])
+    assert (harness.rests(payment), harness.held()) == (True, 0)
 
 
 class Rail:
     """The rail's webhook, and its adapter before the simulated rail: what it says of a payment."""
 
-    def __init__(self, served: Served, house: FundsHouse, payment: str, amount: int) -> None:
-        self._house, self._payment = house, payment
-        self._rail = rail_house.House(served)
+    def __init__(self, served: Served, harness: FundsHarness, payment: str, amount: int) -> None:
+        self._harness, self._payment = harness, payment
+        self._rail = rail_harness.Harness(served)
         self._entry = RailEntry(
             external_ref=external_ref(payment, 1), amount=amount, currency="AUD", submit_before=0,
             content="", first_submitted_at=0, transaction_id="TX1",
         )  # fmt: skip
         self._rail.simulator.ledger.add(self._entry)
         self._webhook = RailWebhook(
-            publisher=house.publisher, codec=CODEC, clock=house.clock, adapter="default",
+            publisher=harness.publisher, codec=CODEC, clock=harness.clock, adapter="default",
             metrics=AdapterMetrics(CollectorRegistry()),
         )  # fmt: skip
 
@@ -312,9 +322,9 @@ class Rail:
         """The rail's ledger moves, and its message comes."""
         self._entry.apply(kind, amount=amount, code="AC04" if kind == "RETURNED" else None)
         step = {"kind": kind, "amount": amount, "code": "AC04" if kind == "RETURNED" else None}
-        message = callback(self._entry, step, str(number), self._house.clock.now_ms())
+        message = callback(self._entry, step, str(number), self._harness.clock.now_ms())
         assert self._webhook.callback(json.dumps(message).encode()) == (202, "reported")
-        self._house.run(MINUTE_MS)
+        self._harness.run(MINUTE_MS)
 
     def is_asked(self) -> None:
         """The adapter enquires: SETTLED, and RETURNED with the total so far."""
@@ -322,44 +332,44 @@ class Rail:
         self._rail.instruct("ENQUIRE", payment=self._payment, number=known + 1)
         self._rail.instance().run()
         for report in self._rail.reports()[known:]:
-            self._house.world.pipe(topology.RAIL_REPORTS, report)
-        self._house.run(MINUTE_MS)
+            self._harness.world.pipe(topology.RAIL_REPORTS, report)
+        self._harness.run(MINUTE_MS)
 
 
 def test_a_return_that_is_called_back_and_enquired_is_credited_once(
-    house: FundsHouse, served_rail: Served
+    harness: FundsHarness, served_rail: Served
 ) -> None:
     """Partial return 5000 of 12550 by callback, then the enquiry's total 5000: credited once. 5000
     and 3000, then total 8000: no conflict.
     """
-    payment = house.world.create("returned", amount=12_550)
-    house.run()
-    rail = Rail(served_rail, house, payment, 12_550)
+    payment = harness.world.create("returned", amount=12_550)
+    harness.run()
+    rail = Rail(served_rail, harness, payment, 12_550)
     rail.calls_back("ACCEPTED", 12_550, 1)
     rail.calls_back("SETTLED", 12_550, 2)
     rail.calls_back("RETURNED", 5_000, 3)
-    assert house.moved("CREDIT") == [5_000]
+    assert harness.moved("CREDIT") == [5_000]
     rail.is_asked()
-    assert house.moved("CREDIT") == [5_000]
+    assert harness.moved("CREDIT") == [5_000]
     rail.calls_back("RETURNED", 3_000, 4)
     rail.is_asked()
-    assert house.moved("CREDIT") == [5_000, 3_000]
-    assert "ReconciliationRequired" not in house.names(payment)
-    assert (house.moved("CAPTURE"), house.held(), house.rests(payment)) == ([12_550], 0, True)
+    assert harness.moved("CREDIT") == [5_000, 3_000]
+    assert "ReconciliationRequired" not in harness.names(payment)
+    assert (harness.moved("CAPTURE"), harness.held(), harness.rests(payment)) == ([12_550], 0, True)
 
 
 @pytest.mark.parametrize("kinds", [("ACCEPTED", "SETTLED"), ("REJECTED",)])
 def test_that_a_hold_is_gone_is_told_twice_and_changes_nothing_more(
-    house: FundsHouse, kinds: tuple[str, ...]
+    harness: FundsHarness, kinds: tuple[str, ...]
 ) -> None:
     """INT-05: asked again after a crash, a CAPTURE and a RELEASE are refused once more."""
-    house.script({"kind": "EXPIRE", "afterMillis": 1_000, "operation": "HOLD"})
-    payment = house.world.create("gone-twice")
-    house.run(2_000)
+    harness.script({"kind": "EXPIRE", "afterMillis": 1_000, "operation": "HOLD"})
+    payment = harness.world.create("gone-twice")
+    harness.run(2_000)
     for kind in kinds:
-        house.report(payment, kind, code="AB03" if kind == "REJECTED" else None)
-    house.run(MINUTE_MS)
-    before = house.names(payment)
-    house.replay_requests(payment)
-    house.run(MINUTE_MS)
-    assert (house.names(payment), house.rests(payment)) == (before, True)
+        harness.report(payment, kind, code="AB03" if kind == "REJECTED" else None)
+    harness.run(MINUTE_MS)
+    before = harness.names(payment)
+    harness.replay_requests(payment)
+    harness.run(MINUTE_MS)
+    assert (harness.names(payment), harness.rests(payment)) == (before, True)

@@ -119,15 +119,15 @@ class MemoryLog:
 class FusedRail:
     """The HTTP rail; the process may die before the request leaves, and before its answer."""
 
-    def __init__(self, house: House, fuse: Fuse) -> None:
-        self._there = HttpRail(gateway=house.gateway, clock=house.clock)
-        self._nowhere = HttpRail(gateway=Gateway(NOWHERE), clock=house.clock)
+    def __init__(self, harness: Harness, fuse: Fuse) -> None:
+        self._there = HttpRail(gateway=harness.gateway, clock=harness.clock)
+        self._nowhere = HttpRail(gateway=Gateway(NOWHERE), clock=harness.clock)
         self.name = self._there.name
-        self._house = house
+        self._harness = harness
         self._fuse = fuse
 
     def _rail(self) -> HttpRail:
-        return self._nowhere if self._house.refuses_connections else self._there
+        return self._nowhere if self._harness.refuses_connections else self._there
 
     def submit(self, instruction: RailInstruction, parties: Parties) -> SubmitAnswer:
         self._fuse.before()
@@ -160,7 +160,7 @@ class Ownership:
 
 
 class Served:
-    """One HTTP server for all houses of a test run: it serves the simulator of the present one."""
+    """One HTTP server for all harnesses of a run: it serves the simulator of the present one."""
 
     app: ASGIApp
 
@@ -182,7 +182,7 @@ class Served:
         self._server.stop()
 
 
-class House:
+class Harness:
     """One simulated rail, one log, and instances that come and go.
 
     The own record holds a submission of an hour ago, so it reaches back to today's instructions.
@@ -263,25 +263,27 @@ class House:
 class Instance:
     """The rail adapter between two deaths."""
 
-    def __init__(self, house: House, fuse: Fuse, ahead: bool) -> None:
-        self.house = house
+    def __init__(self, harness: Harness, fuse: Fuse, ahead: bool) -> None:
+        self.harness = harness
         self.fuse = fuse
         self.done: set[int] = set()  # offsets
         self.generation = 1  # of the assignment
-        house.log.fuse = fuse
+        harness.log.fuse = fuse
         self.record = SubmissionRecord()
-        self.withdrawn = Withdrawn(codec=CODEC, is_fresh=lambda _: house.fresh, clock=house.clock)
+        self.withdrawn = Withdrawn(
+            codec=CODEC, is_fresh=lambda _: harness.fresh, clock=harness.clock
+        )
         if ahead:
             self.look_ahead()
         metrics = AdapterMetrics(CollectorRegistry())
-        rail = FusedRail(house, fuse)
+        rail = FusedRail(harness, fuse)
         writer = RailWriter(
             rail=rail,
             record=self.record,
-            ownership=house.ownership,
-            publisher=house.log,
+            ownership=harness.ownership,
+            publisher=harness.log,
             codec=CODEC,
-            clock=house.clock,
+            clock=harness.clock,
             metrics=metrics,
         )
         adapter = RailAdapter(
@@ -290,25 +292,25 @@ class Instance:
             ahead=self.withdrawn,
             writer=writer,
             open_parties=open_parties,
-            clock=house.clock,
-            stopped=lambda: house.stopped,
-            crowded=lambda: house.crowded,
+            clock=harness.clock,
+            stopped=lambda: harness.stopped,
+            crowded=lambda: harness.crowded,
             metrics=metrics,
         )
         self.handler = RailHandler(
             adapter=adapter,
             codec=CODEC,
-            publisher=house.log,
+            publisher=harness.log,
             quarantine_partitions=1,
             metrics=metrics,
             record=self.record,
-            reader=house.log,
+            reader=harness.log,
             generation=lambda: self.generation,
-            clock=house.clock,
+            clock=harness.clock,
         )
 
     def look_ahead(self) -> None:
-        for record in self.house.log.of(topology.RAIL_SUBMISSIONS)[self.house.committed :]:
+        for record in self.harness.log.of(topology.RAIL_SUBMISSIONS)[self.harness.committed :]:
             self.withdrawn.observe(record)
 
     def assign(self) -> None:
@@ -317,19 +319,19 @@ class Instance:
 
     def poll(self, offset: int) -> None:
         """Read an instruction into its lane, which `run` does by itself."""
-        record = self.house.log.of(topology.RAIL_SUBMISSIONS)[offset]
-        self.handler.lane_of(polled(record, self.house.clock))
+        record = self.harness.log.of(topology.RAIL_SUBMISSIONS)[offset]
+        self.handler.lane_of(polled(record, self.harness.clock))
 
     def try_once(self, offset: int) -> float | None:
         """One call of the handler; the seconds it asks to wait, or None when it is done."""
-        record = self.house.log.of(topology.RAIL_SUBMISSIONS)[offset]
+        record = self.harness.log.of(topology.RAIL_SUBMISSIONS)[offset]
         try:
-            self.handler(polled(record, self.house.clock))
+            self.handler(polled(record, self.harness.clock))
         except TryAgain as error:
             return error.pause_s
         self.done.add(offset)
-        while self.house.committed in self.done:
-            self.house.committed += 1
+        while self.harness.committed in self.done:
+            self.harness.committed += 1
         return None
 
     def run(self) -> None:
@@ -339,23 +341,25 @@ class Instance:
         lanes: dict[Lane, list[int]] = {}
         due_ms: dict[int, int] = {}
         for _ in range(STEPS_MAX):
-            records = self.house.log.of(topology.RAIL_SUBMISSIONS)
+            records = self.harness.log.of(topology.RAIL_SUBMISSIONS)
             seen = {offset for offsets in lanes.values() for offset in offsets} | self.done
-            for offset in sorted(set(range(self.house.committed, len(records))) - seen):
-                lane = self.handler.lane_of(polled(records[offset], self.house.clock))
+            for offset in sorted(set(range(self.harness.committed, len(records))) - seen):
+                lane = self.handler.lane_of(polled(records[offset], self.harness.clock))
                 lanes.setdefault(lane, []).append(offset)
             heads = [(lane.rank, offsets[0], lane) for lane, offsets in lanes.items() if offsets]
             if not heads:
                 return
-            now = self.house.clock.now_ms()
+            now = self.harness.clock.now_ms()
             ready = [head for head in heads if due_ms.get(head[1], 0) <= now]
             if not ready:
-                self.house.clock.sleep((min(due_ms[offset] for _, offset, _ in heads) - now) / 1000)
+                self.harness.clock.sleep(
+                    (min(due_ms[offset] for _, offset, _ in heads) - now) / 1000
+                )
                 continue
             _, offset, lane = min(ready)
             again_s = self.try_once(offset)
             if again_s is not None:
-                due_ms[offset] = self.house.clock.now_ms() + max(1, round(again_s * 1000))
+                due_ms[offset] = self.harness.clock.now_ms() + max(1, round(again_s * 1000))
                 continue
             lanes[lane].remove(offset)
         raise AssertionError("an instruction never ends")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from schemas import topology
-from tests.processors.rail.harness import REFERENCE, WINDOW_MS, Fuse, House, Killed, Served
+from tests.processors.rail.harness import REFERENCE, WINDOW_MS, Fuse, Harness, Killed, Served
 
 EFFECTS_MAX = 40
 Script = list[dict[str, object]]
@@ -31,38 +31,38 @@ def served() -> Iterator[Served]:
 
 
 @pytest.fixture
-def house(served: Served) -> House:
-    return House(served)
+def harness(served: Served) -> Harness:
+    return Harness(served)
 
 
-def judge(house: House) -> None:
+def judge(harness: Harness) -> None:
     """What must hold after any crash."""
-    kinds = set(house.kinds())
-    assert house.submitted() <= 1, "one reference was sent twice although the rail had it"
-    assert house.simulator.ledger.too_late == {}, "submitted after submitBefore"
+    kinds = set(harness.kinds())
+    assert harness.submitted() <= 1, "one reference was sent twice although the rail had it"
+    assert harness.simulator.ledger.too_late == {}, "submitted after submitBefore"
     if kinds & CERTAIN:
-        assert house.submitted() == 0, f"{kinds & CERTAIN} was reported of what the rail has"
+        assert harness.submitted() == 0, f"{kinds & CERTAIN} was reported of what the rail has"
 
 
 def killed_at(
     served: Served, at: int, script: Script, *instructions: str, assigned_first: bool = False
-) -> tuple[House, Fuse]:
-    """A house in which the first instance was killed at effect `at`, if it came that far.
+) -> tuple[Harness, Fuse]:
+    """A harness in which the first instance was killed at effect `at`, if it came that far.
 
     `assigned_first`: it had the partition before the instructions came, so they are new to it.
     """
-    house = House(served)
-    house.simulator.scripts.put({"for": REFERENCE, "steps": script})
+    harness = Harness(served)
+    harness.simulator.scripts.put({"for": REFERENCE, "steps": script})
     fuse = Fuse(at)
-    instance = house.instance(fuse)
+    instance = harness.instance(fuse)
     if assigned_first:
         instance.assign()
     for kind in instructions:
-        house.instruct(kind)
+        harness.instruct(kind)
     instance.look_ahead()
     with contextlib.suppress(Killed):
         instance.run()
-    return house, fuse
+    return harness, fuse
 
 
 @pytest.mark.parametrize("assigned_first", [False, True])
@@ -71,11 +71,13 @@ def test_a_submission_killed_anywhere_reaches_the_rail_once(
     served: Served, name: str, assigned_first: bool
 ) -> None:
     for at in range(EFFECTS_MAX):
-        house, fuse = killed_at(served, at, SCRIPTS[name], "SUBMIT", assigned_first=assigned_first)
-        house.instance().run()
-        judge(house)
-        assert house.submitted() == 1, f"killed at {at}: it never reached the rail"
-        assert house.kinds(), "nobody was told anything"
+        harness, fuse = killed_at(
+            served, at, SCRIPTS[name], "SUBMIT", assigned_first=assigned_first
+        )
+        harness.instance().run()
+        judge(harness)
+        assert harness.submitted() == 1, f"killed at {at}: it never reached the rail"
+        assert harness.kinds(), "nobody was told anything"
         if not fuse.kills:
             assert at >= 8  # enquiry, SUBMITTING, submission, report, SUBMITTED: before and after
             return
@@ -87,12 +89,12 @@ def test_a_withdraw_that_was_read_first_killed_anywhere_submits_nothing(
     served: Served, assigned_first: bool
 ) -> None:
     for at in range(EFFECTS_MAX):
-        house, fuse = killed_at(
+        harness, fuse = killed_at(
             served, at, SCRIPTS["taken"], "SUBMIT", "WITHDRAW", assigned_first=assigned_first
         )
-        house.instance().run()
-        assert house.submitted() == 0
-        assert "WITHDRAWN" in house.kinds()
+        harness.instance().run()
+        assert harness.submitted() == 0
+        assert "WITHDRAWN" in harness.kinds()
         if not fuse.kills:
             assert at >= 4
             return
@@ -104,107 +106,107 @@ def test_a_withdraw_that_comes_during_the_crash_is_answered_truly(
     served: Served, name: str
 ) -> None:
     for at in range(EFFECTS_MAX):
-        house, fuse = killed_at(served, at, SCRIPTS[name], "SUBMIT")
-        house.instruct("WITHDRAW")
-        house.instance().run()
-        judge(house)
-        answers = [r for r in house.reports() if r.kind in CERTAIN | {"ALREADY_SUBMITTED"}]
-        assert answers, f"killed at {at}: {house.kinds()}"
+        harness, fuse = killed_at(served, at, SCRIPTS[name], "SUBMIT")
+        harness.instruct("WITHDRAW")
+        harness.instance().run()
+        judge(harness)
+        answers = [r for r in harness.reports() if r.kind in CERTAIN | {"ALREADY_SUBMITTED"}]
+        assert answers, f"killed at {at}: {harness.kinds()}"
         evidence = [r.code for r in answers if r.kind == "ALREADY_SUBMITTED"]
         assert set(evidence) <= {"SUBMITTED", "SUBMITTING"}, f"killed at {at}"
         if "SUBMITTED" in evidence:
-            assert not CERTAIN & set(house.kinds()), f"killed at {at}: {house.kinds()}"
+            assert not CERTAIN & set(harness.kinds()), f"killed at {at}: {harness.kinds()}"
         if not fuse.kills:
             return
     pytest.fail("more effects than expected")
 
 
-def test_a_crash_after_submitting_and_past_the_limit_submits_nothing(house: House) -> None:
-    house.instruct("SUBMIT")
-    first = house.instance()
+def test_a_crash_after_submitting_and_past_the_limit_submits_nothing(harness: Harness) -> None:
+    harness.instruct("SUBMIT")
+    first = harness.instance()
     first.assign()
-    house.log.fuse = first.fuse
+    harness.log.fuse = first.fuse
     first.fuse.at = first.fuse.count + 4  # enquiry before/after, SUBMITTING before/after: then dies
     with pytest.raises(Killed):
         first.run()
-    house.clock.advance(WINDOW_MS)
-    house.instance().run()
-    assert house.submitted() == 0
-    assert house.kinds() == ["NOT_SUBMITTED"]
-    report = house.reports()[0]
+    harness.clock.advance(WINDOW_MS)
+    harness.instance().run()
+    assert harness.submitted() == 0
+    assert harness.kinds() == ["NOT_SUBMITTED"]
+    report = harness.reports()[0]
     assert report.via_enquiry
     assert report.adapter_stopped
 
 
-def test_a_late_instruction_is_never_submitted(house: House) -> None:
-    house.instruct("SUBMIT")
-    house.clock.advance(WINDOW_MS)
-    house.instance().run()
-    assert house.submitted() == 0
-    assert house.kinds() == ["NOT_SUBMITTED"]
+def test_a_late_instruction_is_never_submitted(harness: Harness) -> None:
+    harness.instruct("SUBMIT")
+    harness.clock.advance(WINDOW_MS)
+    harness.instance().run()
+    assert harness.submitted() == 0
+    assert harness.kinds() == ["NOT_SUBMITTED"]
 
 
-def test_a_rail_that_is_down_until_the_limit_ends_as_not_submitted(house: House) -> None:
+def test_a_rail_that_is_down_until_the_limit_ends_as_not_submitted(harness: Harness) -> None:
     trouble = [{"kind": "HTTP", "status": 503, "times": 1_000}]
-    house.simulator.scripts.put({"for": REFERENCE, "steps": trouble})
-    house.instruct("SUBMIT")
-    house.instance().run()
-    assert house.submitted() == 0
-    assert house.kinds()[-1] == "NOT_SUBMITTED"
-    tries = [report.technical_result for report in house.reports() if report.kind == "STATUS"]
+    harness.simulator.scripts.put({"for": REFERENCE, "steps": trouble})
+    harness.instruct("SUBMIT")
+    harness.instance().run()
+    assert harness.submitted() == 0
+    assert harness.kinds()[-1] == "NOT_SUBMITTED"
+    tries = [report.technical_result for report in harness.reports() if report.kind == "STATUS"]
     assert len(tries) > 3
     assert set(tries) == {"HTTP_503"}
 
 
-def test_nothing_is_submitted_while_processing_is_stopped(house: House) -> None:
-    house.instruct("SUBMIT")
-    instance = house.instance()
-    house.stopped = "stop-1: proof failed"
+def test_nothing_is_submitted_while_processing_is_stopped(harness: Harness) -> None:
+    harness.instruct("SUBMIT")
+    instance = harness.instance()
+    harness.stopped = "stop-1: proof failed"
     for _ in range(5):
         assert instance.try_once(0) is not None
-    assert house.submitted() == 0
-    house.stopped = None
+    assert harness.submitted() == 0
+    harness.stopped = None
     instance.run()
-    assert house.submitted() == 1
+    assert harness.submitted() == 1
 
 
-def test_nothing_is_submitted_until_the_partition_was_read_to_its_end(house: House) -> None:
-    house.fresh = False
-    instance = house.instance()
+def test_nothing_is_submitted_until_the_partition_was_read_to_its_end(harness: Harness) -> None:
+    harness.fresh = False
+    instance = harness.instance()
     instance.assign()
-    house.instruct("SUBMIT")
+    harness.instruct("SUBMIT")
     for _ in range(5):
         assert instance.try_once(0) is not None
-    assert house.submitted() == 0
-    assert len(house.log.of(topology.RAIL_SUBMITTED)) == 1  # the one of an hour ago
-    house.fresh = True
+    assert harness.submitted() == 0
+    assert len(harness.log.of(topology.RAIL_SUBMITTED)) == 1  # the one of an hour ago
+    harness.fresh = True
     instance.run()
-    assert house.submitted() == 1
+    assert harness.submitted() == 1
 
 
-def test_an_instance_that_lost_its_partition_submits_and_says_nothing(house: House) -> None:
-    house.instruct("SUBMIT")
-    house.instruct("WITHDRAW")
-    house.ownership.ours = False
-    instance = house.instance(ahead=False)
+def test_an_instance_that_lost_its_partition_submits_and_says_nothing(harness: Harness) -> None:
+    harness.instruct("SUBMIT")
+    harness.instruct("WITHDRAW")
+    harness.ownership.ours = False
+    instance = harness.instance(ahead=False)
     instance.assign()
     assert instance.try_once(0) is not None
-    assert house.submitted() == 0
-    other = house.instance()
-    house.ownership.ours = True
+    assert harness.submitted() == 0
+    other = harness.instance()
+    harness.ownership.ours = True
     other.run()
-    assert house.submitted() == 0
-    judge(house)
+    assert harness.submitted() == 0
+    judge(harness)
 
 
-def test_a_topic_replayed_without_any_record_of_ours_submits_nothing(house: House) -> None:
+def test_a_topic_replayed_without_any_record_of_ours_submits_nothing(harness: Harness) -> None:
     for payment in range(5):
-        house.instruct("SUBMIT", attempt=payment + 1)
-    house.instance().run()
-    before = [house.submitted(ref) for ref in house.simulator.ledger.entries]
+        harness.instruct("SUBMIT", attempt=payment + 1)
+    harness.instance().run()
+    before = [harness.submitted(ref) for ref in harness.simulator.ledger.entries]
     assert before == [1] * 5
-    house.log.topics[topology.RAIL_SUBMITTED] = []
-    house.committed = 0
-    house.instance().run()
-    assert [house.submitted(ref) for ref in house.simulator.ledger.entries] == before
-    assert not CERTAIN & set(house.kinds())
+    harness.log.topics[topology.RAIL_SUBMITTED] = []
+    harness.committed = 0
+    harness.instance().run()
+    assert [harness.submitted(ref) for ref in harness.simulator.ledger.entries] == before
+    assert not CERTAIN & set(harness.kinds())

@@ -1,6 +1,6 @@
 """Cancels from the decision to the rail and back: payments processor, rail adapter, simulated rail.
 
-The engine's driver and the rail's house share one clock; instructions and reports go between them
+The engine's driver and the rail's harness share one clock; instructions and reports go between them
 as bytes. Deposits Core and Resolve answer at once.
 """
 
@@ -16,7 +16,7 @@ from core.payment.state import money_outcome, open_conflicts
 from core.values import State, external_ref
 from schemas import topology
 from tests.processors.payments.world import World
-from tests.processors.rail.harness import CODEC, House, Served
+from tests.processors.rail.harness import CODEC, Harness, Served
 
 OPERATOR = OperatorHeader("sen_001", ("senior_operator",), "token", 2**60)
 MINUTE_MS = 60_000
@@ -31,14 +31,14 @@ def served() -> Iterator[Served]:
 
 
 class Story(World):
-    """One payment, sent; its instructions stand on the topic of the rail's house."""
+    """One payment, sent; its instructions stand on the topic of the rail's harness."""
 
     def __init__(self, served: Served) -> None:
         super().__init__()
-        self.house = House(served)
-        self.driver.clock = self.house.clock
+        self.harness = Harness(served)
+        self.driver.clock = self.harness.clock
         self.told = 0
-        self.instance = self.house.instance()
+        self.instance = self.harness.instance()
         self.instance.assign()
         self.payment = self.create("story")
         self.reference = external_ref(self.payment, 1)
@@ -49,15 +49,15 @@ class Story(World):
         """Rail instructions go to the adapter's topic, and the adapter's reports come back."""
         moved = 0
         for record in self.driver.take(topology.RAIL_SUBMISSIONS):
-            self.house.log.append(record.topic, record.key, record.value)
+            self.harness.log.append(record.topic, record.key, record.value)
             self.instance.withdrawn.observe(record)
-            self.instance.poll(len(self.house.log.of(topology.RAIL_SUBMISSIONS)) - 1)
+            self.instance.poll(len(self.harness.log.of(topology.RAIL_SUBMISSIONS)) - 1)
             moved += 1
         return moved + super().answer_once()
 
     def go_on(self) -> None:
         """Until nobody has anything to say at this moment; the adapter does nothing by itself."""
-        reports = self.house.log.of(topology.RAIL_REPORTS)
+        reports = self.harness.log.of(topology.RAIL_REPORTS)
         for report in reports[self.told :]:
             self.driver.pipe(report.topic, report.key, report.value)
         self.told = len(reports)
@@ -74,7 +74,7 @@ class Story(World):
         for _ in range(10):
             self.instance.run()
             self.go_on()
-            if self.house.committed == len(self.house.log.of(topology.RAIL_SUBMISSIONS)):
+            if self.harness.committed == len(self.harness.log.of(topology.RAIL_SUBMISSIONS)):
                 return
         raise AssertionError("instructions came again and again")
 
@@ -93,7 +93,7 @@ class Story(World):
     def kinds(self) -> list[str]:
         """Of the rail's instructions, in order."""
         topic = topology.RAIL_SUBMISSIONS
-        return [CODEC.decode(topic, r.value, r.headers).kind for r in self.house.log.of(topic)]
+        return [CODEC.decode(topic, r.value, r.headers).kind for r in self.harness.log.of(topic)]
 
     def end(self) -> tuple[str, str, int]:
         """State, moneyOutcome and open conflicts, as the lifecycle record says them."""
@@ -109,8 +109,8 @@ class Story(World):
 def test_an_attempt_asleep_in_submitting_is_cancelled_without_a_conflict(served: Served) -> None:
     """Issue 10: SUBMIT asleep in SUBMITTING; WITHDRAW overtakes; SUBMIT wakes, rail unknown."""
     story = Story(served)
-    house = story.house
-    house.script({"kind": "HTTP", "status": 503, "times": 1}, reference=story.reference)
+    harness = story.harness
+    harness.script({"kind": "HTTP", "status": 503, "times": 1}, reference=story.reference)
     assert story.handle(0) is not None
     story.cancel()
     assert story.kinds() == ["SUBMIT", "WITHDRAW"]
@@ -120,7 +120,7 @@ def test_an_attempt_asleep_in_submitting_is_cancelled_without_a_conflict(served:
     assert story.end() == ("FAILED", "UNCERTAIN", 0)
     assert story.funds() == ["HOLD"]
     story.run_adapter()
-    assert house.submitted(story.reference) == 0
+    assert harness.submitted(story.reference) == 0
     assert story.end() == CANCELLED_UNPAID
     assert story.funds() == ["HOLD", "RELEASE"]
 
@@ -128,14 +128,14 @@ def test_an_attempt_asleep_in_submitting_is_cancelled_without_a_conflict(served:
 def test_a_refused_connection_and_a_cancel_end_certainly_unpaid(served: Served) -> None:
     """Issue 10: connection refused before anything was sent; cancel; unknown after the limit."""
     story = Story(served)
-    story.house.refuses_connections = True
+    story.harness.refuses_connections = True
     assert story.handle(0) is not None
     story.cancel()
     assert story.handle(1) is None
     assert story.end() == ("FAILED", "UNCERTAIN", 0)
-    story.house.refuses_connections = False
+    story.harness.refuses_connections = False
     story.run_adapter()
-    assert story.house.submitted(story.reference) == 0
+    assert story.harness.submitted(story.reference) == 0
     assert story.end() == CANCELLED_UNPAID
     assert story.funds() == ["HOLD", "RELEASE"]
 
@@ -143,27 +143,27 @@ def test_a_refused_connection_and_a_cancel_end_certainly_unpaid(served: Served) 
 def test_a_record_that_is_gone_keeps_the_hold_and_shows_the_settlement(served: Served) -> None:
     """Issue 10: the record no longer reaches back; cancel; the rail silent, then it settles."""
     story = Story(served)
-    house = story.house
+    harness = story.harness
     assert story.handle(0) is None
-    assert house.submitted(story.reference) == 1
-    house.log.topics[topology.RAIL_SUBMITTED] = []
-    story.instance = house.instance()  # another process, whose record holds nothing
+    assert harness.submitted(story.reference) == 1
+    harness.log.topics[topology.RAIL_SUBMITTED] = []
+    story.instance = harness.instance()  # another process, whose record holds nothing
     silent = {"httpStatus": 503}
-    house.script({"kind": "ENQUIRY", **silent}, {"kind": "RECALL", **silent},
+    harness.script({"kind": "ENQUIRY", **silent}, {"kind": "RECALL", **silent},
                  reference=story.reference)  # fmt: skip
     story.cancel()
     assert story.handle(1) is None
-    assert house.said()[-1] == ("ALREADY_SUBMITTED", "RECORD_INCOMPLETE")
+    assert harness.said()[-1] == ("ALREADY_SUBMITTED", "RECORD_INCOMPLETE")
     assert story.end() == ("FAILED", "UNCERTAIN", 0)
     story.run_adapter()
     assert story.funds() == ["HOLD"], "the hold is kept"
 
-    house.script({"kind": "NOTHING"}, reference=story.reference)
-    house.simulator.ledger.entries[story.reference].settled_amount = 12_500
-    house.clock.advance(5 * MINUTE_MS)  # core enquires
+    harness.script({"kind": "NOTHING"}, reference=story.reference)
+    harness.simulator.ledger.entries[story.reference].settled_amount = 12_500
+    harness.clock.advance(5 * MINUTE_MS)  # core enquires
     story.go_on()
     story.run_adapter()
-    assert ("SETTLED", None) in house.said()
+    assert ("SETTLED", None) in harness.said()
     assert story.end() == ("FAILED", "CONTRADICTED", 1)
     assert story.funds() == ["HOLD"]
 
@@ -171,13 +171,13 @@ def test_a_record_that_is_gone_keeps_the_hold_and_shows_the_settlement(served: S
 def test_a_cancel_before_anything_was_sent_is_certain_at_once(served: Served) -> None:
     """The SUBMIT waits under STOP; its withdraw goes first, and nobody asks the rail."""
     story = Story(served)
-    story.house.stopped = "stop-1: a person"
+    story.harness.stopped = "stop-1: a person"
     assert story.handle(0) is not None
     story.cancel()
     assert story.handle(1) is None
     assert story.end() == CANCELLED_UNPAID
-    assert story.house.asked(story.reference) == 0
-    story.house.stopped = None
+    assert story.harness.asked(story.reference) == 0
+    story.harness.stopped = None
     story.run_adapter()
-    assert story.house.submitted(story.reference) == 0
+    assert story.harness.submitted(story.reference) == 0
     assert story.end() == CANCELLED_UNPAID

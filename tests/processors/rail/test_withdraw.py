@@ -17,7 +17,7 @@ from tests.processors.rail.harness import (
     PAYMENT,
     REFERENCE,
     WINDOW_MS,
-    House,
+    Harness,
     Instance,
     Served,
 )
@@ -37,112 +37,112 @@ def served() -> Iterator[Served]:
 
 
 @pytest.fixture
-def house(served: Served) -> House:
-    return House(served)
+def harness(served: Served) -> Harness:
+    return Harness(served)
 
 
-def begun(house: House) -> Instance:
+def begun(harness: Harness) -> Instance:
     """An instance that has the partition before anything stands on it, and reads a SUBMIT."""
-    instance = house.instance()
+    instance = harness.instance()
     instance.assign()
-    house.instruct("SUBMIT")
+    harness.instruct("SUBMIT")
     instance.poll(SUBMIT)
     return instance
 
 
-def withdraw(house: House, instance: Instance) -> None:
+def withdraw(harness: Harness, instance: Instance) -> None:
     """A withdraw comes to the topic; the scout reads it at once, and then the lanes."""
-    house.instruct("WITHDRAW")
+    harness.instruct("WITHDRAW")
     instance.look_ahead()
     instance.poll(WITHDRAW)
 
 
-def forget_record(house: House) -> None:
-    house.log.topics[topology.RAIL_SUBMITTED] = []
+def forget_record(harness: Harness) -> None:
+    harness.log.topics[topology.RAIL_SUBMITTED] = []
 
 
-def answers(house: House) -> list[tuple[str, str | None]]:
+def answers(harness: Harness) -> list[tuple[str, str | None]]:
     """What withdraws and ends were answered with; tries on the wire are left out."""
-    return [(kind, code) for kind, code in house.said() if kind in CERTAIN | {ALREADY}]
+    return [(kind, code) for kind, code in harness.said() if kind in CERTAIN | {ALREADY}]
 
 
 # -- sequences of the issue ------------------------------------------------------------------------
 
 
-def test_an_attempt_that_slept_in_submitting_is_never_sent_again(house: House) -> None:
+def test_an_attempt_that_slept_in_submitting_is_never_sent_again(harness: Harness) -> None:
     """Issue 10: SUBMIT asleep in SUBMITTING, WITHDRAW overtakes, SUBMIT wakes, rail unknown."""
-    house.script({"kind": "HTTP", "status": 503, "times": 1})
-    instance = begun(house)
+    harness.script({"kind": "HTTP", "status": 503, "times": 1})
+    instance = begun(harness)
     assert instance.try_once(SUBMIT) is not None
-    withdraw(house, instance)
+    withdraw(harness, instance)
     assert instance.try_once(WITHDRAW) is None
-    assert answers(house) == [(ALREADY, "SUBMITTING")]
+    assert answers(harness) == [(ALREADY, "SUBMITTING")]
     for _ in range(5):
         assert instance.try_once(SUBMIT) is not None, "it waits for the rail's final word"
     instance.run()
-    assert house.submitted() == 0
-    assert answers(house) == [(ALREADY, "SUBMITTING"), ("NOT_SUBMITTED", None)]
-    last = house.reports()[-1]
+    assert harness.submitted() == 0
+    assert answers(harness) == [(ALREADY, "SUBMITTING"), ("NOT_SUBMITTED", None)]
+    last = harness.reports()[-1]
     assert last.via_enquiry
-    assert last.submitted_at == house.clock.now_ms() >= NOW_MS + WINDOW_MS
+    assert last.submitted_at == harness.clock.now_ms() >= NOW_MS + WINDOW_MS
 
 
-def test_nor_by_an_instance_that_comes_after(house: House) -> None:
+def test_nor_by_an_instance_that_comes_after(harness: Harness) -> None:
     """As above, and the process is replaced while the attempt sleeps."""
-    house.script({"kind": "HTTP", "status": 503, "times": 1})
-    instance = begun(house)
+    harness.script({"kind": "HTTP", "status": 503, "times": 1})
+    instance = begun(harness)
     assert instance.try_once(SUBMIT) is not None
-    withdraw(house, instance)
+    withdraw(harness, instance)
     assert instance.try_once(WITHDRAW) is None
-    house.instance().run()
-    assert house.submitted() == 0
-    assert ("NOT_SUBMITTED", None) in house.said()
+    harness.instance().run()
+    assert harness.submitted() == 0
+    assert ("NOT_SUBMITTED", None) in harness.said()
 
 
-def test_what_the_rail_took_before_the_withdraw_is_found_at_once(house: House) -> None:
+def test_what_the_rail_took_before_the_withdraw_is_found_at_once(harness: Harness) -> None:
     """The answer was lost, the rail has it: its word comes long before submitBefore."""
-    house.script({"kind": "HTTP", "status": 503, "times": 1, "taken": True})
-    instance = begun(house)
+    harness.script({"kind": "HTTP", "status": 503, "times": 1, "taken": True})
+    instance = begun(harness)
     assert instance.try_once(SUBMIT) is not None
-    withdraw(house, instance)
+    withdraw(harness, instance)
     assert instance.try_once(WITHDRAW) is None
     assert instance.try_once(SUBMIT) is None
-    assert house.submitted() == 1
-    assert answers(house) == [(ALREADY, "SUBMITTING")]
-    assert house.said()[-1] == ("STATUS", "PDNG")
+    assert harness.submitted() == 1
+    assert answers(harness) == [(ALREADY, "SUBMITTING")]
+    assert harness.said()[-1] == ("STATUS", "PDNG")
 
 
-def test_a_refused_connection_ends_as_certainly_not_submitted(house: House) -> None:
+def test_a_refused_connection_ends_as_certainly_not_submitted(harness: Harness) -> None:
     """Issue 10: connection refused before anything was sent, cancel, unknown after submitBefore."""
-    house.refuses_connections = True
-    instance = begun(house)
+    harness.refuses_connections = True
+    instance = begun(harness)
     assert instance.try_once(SUBMIT) is not None
-    withdraw(house, instance)
+    withdraw(harness, instance)
     assert instance.try_once(WITHDRAW) is None
-    house.refuses_connections = False
+    harness.refuses_connections = False
     instance.run()
-    assert house.submitted() == 0
-    assert answers(house) == [(ALREADY, "SUBMITTING"), ("NOT_SUBMITTED", None)]
-    tries = [r.technical_result for r in house.reports() if r.kind == "STATUS"]
+    assert harness.submitted() == 0
+    assert answers(harness) == [(ALREADY, "SUBMITTING"), ("NOT_SUBMITTED", None)]
+    tries = [r.technical_result for r in harness.reports() if r.kind == "STATUS"]
     assert tries == ["CONNECT_FAILED"]
 
 
-def test_a_record_that_does_not_reach_back_never_says_withdrawn(house: House) -> None:
+def test_a_record_that_does_not_reach_back_never_says_withdrawn(harness: Harness) -> None:
     """Issue 10: record gone, cancel, the rail silent, then settles: ALREADY_SUBMITTED."""
-    house.instruct("SUBMIT")
-    house.instance().run()
-    assert house.submitted() == 1
-    forget_record(house)
-    house.script(NO_ANSWER)
-    house.instruct("WITHDRAW")
-    house.instance().run()
-    assert answers(house) == [(ALREADY, "RECORD_INCOMPLETE")]
-    house.script(NOTHING)
-    house.simulator.ledger.entries[REFERENCE].settled_amount = 12_345
-    house.instruct("ENQUIRE")
-    house.instance().run()
-    assert house.said()[-1] == ("SETTLED", None)
-    assert not CERTAIN & set(house.kinds())
+    harness.instruct("SUBMIT")
+    harness.instance().run()
+    assert harness.submitted() == 1
+    forget_record(harness)
+    harness.script(NO_ANSWER)
+    harness.instruct("WITHDRAW")
+    harness.instance().run()
+    assert answers(harness) == [(ALREADY, "RECORD_INCOMPLETE")]
+    harness.script(NOTHING)
+    harness.simulator.ledger.entries[REFERENCE].settled_amount = 12_345
+    harness.instruct("ENQUIRE")
+    harness.instance().run()
+    assert harness.said()[-1] == ("SETTLED", None)
+    assert not CERTAIN & set(harness.kinds())
 
 
 # -- what a withdraw is answered -------------------------------------------------------------------
@@ -150,52 +150,52 @@ def test_a_record_that_does_not_reach_back_never_says_withdrawn(house: House) ->
 
 @pytest.mark.parametrize("late", [False, True])
 def test_a_submission_that_waited_is_withdrawn_without_asking_the_rail(
-    house: House, late: bool
+    harness: Harness, late: bool
 ) -> None:
     """The SUBMIT is new to this process and nothing was written of it: that is certain."""
-    house.stopped = "stop-1: a person"
-    instance = begun(house)
+    harness.stopped = "stop-1: a person"
+    instance = begun(harness)
     assert instance.try_once(SUBMIT) is not None
-    withdraw(house, instance)
+    withdraw(harness, instance)
     if late:
-        house.clock.advance(WINDOW_MS)
+        harness.clock.advance(WINDOW_MS)
     assert instance.try_once(WITHDRAW) is None
-    assert (answers(house), house.asked()) == ([("WITHDRAWN", None)], 0)
-    house.stopped = None
+    assert (answers(harness), harness.asked()) == ([("WITHDRAWN", None)], 0)
+    harness.stopped = None
     assert instance.try_once(SUBMIT) is None
-    assert house.submitted() == 0
+    assert harness.submitted() == 0
 
 
-def test_a_withdraw_overtakes_a_submission_that_was_read_and_never_begun(house: House) -> None:
+def test_a_withdraw_overtakes_a_submission_that_was_read_and_never_begun(harness: Harness) -> None:
     """The scout has read the withdraw: the submission, at work first, waits for its answer."""
-    instance = begun(house)
-    withdraw(house, instance)
+    instance = begun(harness)
+    withdraw(harness, instance)
     assert instance.try_once(SUBMIT) is not None
     assert instance.try_once(WITHDRAW) is None
     assert instance.try_once(SUBMIT) is None
-    assert (house.submitted(), house.asked()) == (0, 0)
-    assert set(house.kinds()) == {"WITHDRAWN"}
+    assert (harness.submitted(), harness.asked()) == (0, 0)
+    assert set(harness.kinds()) == {"WITHDRAWN"}
 
 
-def test_a_record_that_reaches_back_is_believed_when_the_rail_is_silent(house: House) -> None:
+def test_a_record_that_reaches_back_is_believed_when_the_rail_is_silent(harness: Harness) -> None:
     """The SUBMIT stood on the topic before the process came; an older record stands on its own."""
-    house.instruct("SUBMIT")
-    house.instruct("WITHDRAW")
-    house.script(NO_ANSWER)
-    house.instance().run()
-    assert set(answers(house)) == {("WITHDRAWN", None)}
-    assert (house.submitted(), house.asked()) == (0, 1)
+    harness.instruct("SUBMIT")
+    harness.instruct("WITHDRAW")
+    harness.script(NO_ANSWER)
+    harness.instance().run()
+    assert set(answers(harness)) == {("WITHDRAWN", None)}
+    assert (harness.submitted(), harness.asked()) == (0, 1)
 
 
-def test_the_rails_word_goes_before_a_record_that_reaches_back(house: House) -> None:
+def test_the_rails_word_goes_before_a_record_that_reaches_back(harness: Harness) -> None:
     """A restored backup: the record is old enough and knows nothing, but the rail has it."""
-    house.instruct("SUBMIT")
-    house.instance().run()
-    del house.log.topics[topology.RAIL_SUBMITTED][1:]
-    house.instruct("WITHDRAW")
-    house.instance().run()
-    assert answers(house) == [(ALREADY, "SUBMITTED")]
-    assert ("STATUS", "PDNG") in house.said()
+    harness.instruct("SUBMIT")
+    harness.instance().run()
+    del harness.log.topics[topology.RAIL_SUBMITTED][1:]
+    harness.instruct("WITHDRAW")
+    harness.instance().run()
+    assert answers(harness) == [(ALREADY, "SUBMITTED")]
+    assert ("STATUS", "PDNG") in harness.said()
 
 
 @pytest.mark.parametrize(
@@ -210,16 +210,16 @@ def test_the_rails_word_goes_before_a_record_that_reaches_back(house: House) -> 
     ],
 )
 def test_without_a_record_only_the_rails_final_word_is_certain(
-    house: House, rail: dict[str, object], late: bool, expected: tuple[str, str | None]
+    harness: Harness, rail: dict[str, object], late: bool, expected: tuple[str, str | None]
 ) -> None:
     """Ruling 8: unknown after submitBefore is certain; unknown before it, or silence, is not."""
-    forget_record(house)
-    house.script(rail)
-    house.instruct("WITHDRAW")
+    forget_record(harness)
+    harness.script(rail)
+    harness.instruct("WITHDRAW")
     if late:
-        house.clock.advance(WINDOW_MS)
-    house.instance().run()
-    assert answers(house) == [expected]
+        harness.clock.advance(WINDOW_MS)
+    harness.instance().run()
+    assert answers(harness) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -241,45 +241,45 @@ def test_without_a_record_only_the_rails_final_word_is_certain(
     ],
 )
 def test_a_withdraw_is_answered_from_the_record(
-    house: House,
+    harness: Harness,
     phases: list[str],
     rail: dict[str, object],
     late: bool,
     expected: tuple[str, str | None],
 ) -> None:
     """What may have been submitted is never believed withdrawn; the code says what it rests on."""
-    house.record_of(REFERENCE, *phases)
-    house.script(rail)
-    house.instruct("WITHDRAW")
+    harness.record_of(REFERENCE, *phases)
+    harness.script(rail)
+    harness.instruct("WITHDRAW")
     if late:
-        house.clock.advance(WINDOW_MS)
-    house.instance().run()
-    assert answers(house) == [expected]
+        harness.clock.advance(WINDOW_MS)
+    harness.instance().run()
+    assert answers(harness) == [expected]
 
 
-def test_not_submitted_by_one_who_missed_a_try_is_not_believed(house: House) -> None:
+def test_not_submitted_by_one_who_missed_a_try_is_not_believed(harness: Harness) -> None:
     """It knew of one try when there were two: the second may have reached the rail."""
-    house.record_of(REFERENCE, "SUBMITTING", tries=2)
-    house.record_of(REFERENCE, "NOT_SUBMITTED", tries=1)
-    house.instruct("WITHDRAW")
-    house.instance().run()
-    assert answers(house) == [(ALREADY, "SUBMITTING")]
+    harness.record_of(REFERENCE, "SUBMITTING", tries=2)
+    harness.record_of(REFERENCE, "NOT_SUBMITTED", tries=1)
+    harness.instruct("WITHDRAW")
+    harness.instance().run()
+    assert answers(harness) == [(ALREADY, "SUBMITTING")]
 
 
 # -- the withdraw is remembered --------------------------------------------------------------------
 
 
-def test_a_withdraw_is_remembered_until_nothing_can_be_submitted_any_more(house: House) -> None:
+def test_a_withdraw_is_remembered_until_nothing_can_be_submitted_any_more(harness: Harness) -> None:
     """Answered or not; after submitBefore it need not be, and the memory is bounded by that."""
-    instance = begun(house)
-    withdraw(house, instance)
+    instance = begun(harness)
+    withdraw(harness, instance)
     instance.run()
-    house.instruct("WITHDRAW", attempt=2, window=2 * HOUR_MS)
+    harness.instruct("WITHDRAW", attempt=2, window=2 * HOUR_MS)
     instance.look_ahead()
     assert instance.withdrawn.is_withdrawn(REFERENCE)
-    house.clock.advance(WINDOW_MS + WITHDRAWN_KEPT_MS + 1)
-    house.instruct("WITHDRAW", attempt=3, window=2 * HOUR_MS)
-    instance.withdrawn.observe(house.log.of(topology.RAIL_SUBMISSIONS)[-1])
+    harness.clock.advance(WINDOW_MS + WITHDRAWN_KEPT_MS + 1)
+    harness.instruct("WITHDRAW", attempt=3, window=2 * HOUR_MS)
+    instance.withdrawn.observe(harness.log.of(topology.RAIL_SUBMISSIONS)[-1])
     remembered = [
         number
         for number in (1, 2, 3)
@@ -289,119 +289,121 @@ def test_a_withdraw_is_remembered_until_nothing_can_be_submitted_any_more(house:
 
 
 def test_more_withdraws_than_can_be_remembered_end_the_process(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever forgot one could submit what was withdrawn."""
     monkeypatch.setattr("processors.rail.worker.WITHDRAWN_MAX", 2)
-    instance = house.instance()
+    instance = harness.instance()
     for attempt in (1, 2, 3):
-        house.instruct("WITHDRAW", attempt=attempt)
+        harness.instruct("WITHDRAW", attempt=attempt)
     with pytest.raises(Exit, match="TOO_MANY_WITHDRAWS"):
         instance.look_ahead()
 
 
-def test_a_submission_decided_long_ago_is_not_new(house: House) -> None:
+def test_a_submission_decided_long_ago_is_not_new(harness: Harness) -> None:
     """A topic that is copied into itself has old instructions at new offsets."""
-    forget_record(house)
-    instance = house.instance()
+    forget_record(harness)
+    instance = harness.instance()
     instance.assign()
-    house.instruct("SUBMIT")
-    house.clock.advance(OLD_MS + 1)
+    harness.instruct("SUBMIT")
+    harness.clock.advance(OLD_MS + 1)
     instance.poll(SUBMIT)
-    withdraw(house, instance)
+    withdraw(harness, instance)
     assert instance.try_once(WITHDRAW) is None
-    assert answers(house) == [(ALREADY, "RECORD_INCOMPLETE")]
+    assert answers(harness) == [(ALREADY, "RECORD_INCOMPLETE")]
 
 
-def test_a_submission_read_by_an_earlier_assignment_is_not_new(house: House) -> None:
+def test_a_submission_read_by_an_earlier_assignment_is_not_new(harness: Harness) -> None:
     """The partition was away meanwhile: whoever had it may have submitted."""
-    forget_record(house)
-    instance = begun(house)
+    forget_record(harness)
+    instance = begun(harness)
     instance.generation += 1
-    withdraw(house, instance)
+    withdraw(harness, instance)
     assert instance.try_once(WITHDRAW) is None
-    assert answers(house) == [(ALREADY, "RECORD_INCOMPLETE")]
+    assert answers(harness) == [(ALREADY, "RECORD_INCOMPLETE")]
 
 
-def test_nothing_is_sent_when_its_time_ends_while_the_group_confirms(house: House) -> None:
+def test_nothing_is_sent_when_its_time_ends_while_the_group_confirms(harness: Harness) -> None:
     """The coordinator may take seconds: submitBefore is looked at again right before the call."""
-    instance = begun(house)
-    house.ownership.takes_ms = WINDOW_MS
+    instance = begun(harness)
+    harness.ownership.takes_ms = WINDOW_MS
     assert instance.try_once(SUBMIT) is not None
-    house.ownership.takes_ms = 0
+    harness.ownership.takes_ms = 0
     instance.run()
-    assert house.simulator.ledger.too_late == {}
-    assert (house.submitted(), house.kinds()) == (0, ["NOT_SUBMITTED"])
+    assert harness.simulator.ledger.too_late == {}
+    assert (harness.submitted(), harness.kinds()) == (0, ["NOT_SUBMITTED"])
 
 
-def test_a_withdraw_read_between_submitting_and_the_call_stops_the_call(house: House) -> None:
+def test_a_withdraw_read_between_submitting_and_the_call_stops_the_call(harness: Harness) -> None:
     """The scout is in another thread: the last look is after SUBMITTING was written."""
-    instance = begun(house)
-    house.instruct("WITHDRAW")
-    written = house.log.publish
+    instance = begun(harness)
+    harness.instruct("WITHDRAW")
+    written = harness.log.publish
 
     def publish(topic: str, *args: object, **kwargs: object) -> None:
         written(topic, *args, **kwargs)  # type: ignore[arg-type]
         if topic == topology.RAIL_SUBMITTED:
             instance.look_ahead()
 
-    house.log.publish = publish  # type: ignore[method-assign]
+    harness.log.publish = publish  # type: ignore[method-assign]
     assert instance.try_once(SUBMIT) is not None
     instance.run()
-    assert house.submitted() == 0
-    assert answers(house) == [(ALREADY, "SUBMITTING"), ("NOT_SUBMITTED", None)]
+    assert harness.submitted() == 0
+    assert answers(harness) == [(ALREADY, "SUBMITTING"), ("NOT_SUBMITTED", None)]
 
 
-def test_offsets_pass_only_what_is_finished(house: House) -> None:
+def test_offsets_pass_only_what_is_finished(harness: Harness) -> None:
     """A withdraw that is done behind a submission that sleeps is read again after a crash."""
-    house.refuses_connections = True
-    instance = begun(house)
+    harness.refuses_connections = True
+    instance = begun(harness)
     assert instance.try_once(SUBMIT) is not None
-    withdraw(house, instance)
+    withdraw(harness, instance)
     assert instance.try_once(WITHDRAW) is None
-    assert house.committed == 0
+    assert harness.committed == 0
     instance.run()
-    assert house.committed == 2
+    assert harness.committed == 2
 
 
 # -- who says so -----------------------------------------------------------------------------------
 
 
-def _withdrawn(house: House) -> str:
-    house.instruct("WITHDRAW")
+def _withdrawn(harness: Harness) -> str:
+    harness.instruct("WITHDRAW")
     return "WITHDRAWN"
 
 
-def _late(house: House) -> str:
-    house.instruct("SUBMIT")
-    house.clock.advance(WINDOW_MS)
+def _late(harness: Harness) -> str:
+    harness.instruct("SUBMIT")
+    harness.clock.advance(WINDOW_MS)
     return "NOT_SUBMITTED"
 
 
-def _recorded(house: House) -> str:
-    house.record_of(REFERENCE, "NOT_SUBMITTED")
-    house.instruct("SUBMIT")
+def _recorded(harness: Harness) -> str:
+    harness.record_of(REFERENCE, "NOT_SUBMITTED")
+    harness.instruct("SUBMIT")
     return "NOT_SUBMITTED"
 
 
-def _unknown(house: House) -> str:
-    house.record_of(REFERENCE, "NOT_SUBMITTED")
-    house.instruct("ENQUIRE")
+def _unknown(harness: Harness) -> str:
+    harness.record_of(REFERENCE, "NOT_SUBMITTED")
+    harness.instruct("ENQUIRE")
     return "STATUS"
 
 
 @pytest.mark.parametrize("make", [_withdrawn, _late, _recorded, _unknown])
-def test_only_whoever_has_the_partition_says_what_is_certain(house: House, make: object) -> None:
+def test_only_whoever_has_the_partition_says_what_is_certain(
+    harness: Harness, make: object
+) -> None:
     """Another instance may have submitted it: without the group's confirmation nothing is said."""
-    kind = make(house)  # type: ignore[operator]
-    house.ownership.ours = False
-    instance = house.instance()
+    kind = make(harness)  # type: ignore[operator]
+    harness.ownership.ours = False
+    instance = harness.instance()
     for _ in range(3):
         assert instance.try_once(0) is not None
-    assert house.reports() == []
-    house.ownership.ours = True
+    assert harness.reports() == []
+    harness.ownership.ours = True
     instance.run()
-    (report,) = house.reports()
+    (report,) = harness.reports()
     assert (report.kind, report.adapter_stopped) == (kind, True)
 
 
@@ -425,52 +427,54 @@ def test_only_whoever_has_the_partition_says_what_is_certain(house: House, make:
     ],
 )
 def test_an_unknown_is_final_only_when_the_adapter_has_certainly_stopped(
-    house: House, phases: list[str], after_ms: int, stopped: bool
+    harness: Harness, phases: list[str], after_ms: int, stopped: bool
 ) -> None:
     """Ruling 3: the own record reaches back and says that it is not, and never will be, sent."""
-    house.record_of(REFERENCE, *phases)
-    house.instruct("ENQUIRE")
-    house.clock.advance(after_ms)
-    house.instance().run()
-    (report,) = house.reports()
+    harness.record_of(REFERENCE, *phases)
+    harness.instruct("ENQUIRE")
+    harness.clock.advance(after_ms)
+    harness.instance().run()
+    (report,) = harness.reports()
     assert (report.code, report.via_enquiry) == ("UNKNOWN", True)
     assert report.adapter_stopped is stopped
 
 
-def test_without_a_record_an_unknown_is_never_final(house: House) -> None:
+def test_without_a_record_an_unknown_is_never_final(harness: Harness) -> None:
     """Ruling 3: a record that does not reach back says nothing about what was submitted."""
-    forget_record(house)
-    house.instruct("ENQUIRE")
-    house.clock.advance(WINDOW_MS + 30_000)
-    house.instance().run()
-    (report,) = house.reports()
+    forget_record(harness)
+    harness.instruct("ENQUIRE")
+    harness.clock.advance(WINDOW_MS + 30_000)
+    harness.instance().run()
+    (report,) = harness.reports()
     assert (report.code, report.adapter_stopped) == ("UNKNOWN", False)
 
 
-def test_a_record_that_begins_after_the_instruction_does_not_reach_back(house: House) -> None:
+def test_a_record_that_begins_after_the_instruction_does_not_reach_back(harness: Harness) -> None:
     """Records of today alone, on a topic that was lost yesterday, prove nothing of before."""
-    forget_record(house)
-    house.record_of("N" + "A" * 26 + "001", "SUBMITTED")
-    house.instruct("WITHDRAW")
-    house.instance().run()
-    assert answers(house) == [(ALREADY, "RECORD_INCOMPLETE")]
+    forget_record(harness)
+    harness.record_of("N" + "A" * 26 + "001", "SUBMITTED")
+    harness.instruct("WITHDRAW")
+    harness.instance().run()
+    assert answers(harness) == [(ALREADY, "RECORD_INCOMPLETE")]
 
 
-def test_a_recall_of_what_the_rail_does_not_know_is_answered_like_an_enquiry(house: House) -> None:
+def test_a_recall_of_what_the_rail_does_not_know_is_answered_like_an_enquiry(
+    harness: Harness,
+) -> None:
     """Ruling 3: the same certainty, asked for in another way."""
-    house.record_of(REFERENCE, "SUBMITTING")
-    house.instruct("RECALL")
-    house.clock.advance(WINDOW_MS + 30_000)
-    house.instance().run()
-    (report,) = house.reports()
+    harness.record_of(REFERENCE, "SUBMITTING")
+    harness.instruct("RECALL")
+    harness.clock.advance(WINDOW_MS + 30_000)
+    harness.instance().run()
+    (report,) = harness.reports()
     assert (report.code, report.via_enquiry, report.adapter_stopped) == ("UNKNOWN", True, True)
 
 
-def test_the_codec_keeps_the_code_of_an_already_submitted(house: House) -> None:
+def test_the_codec_keeps_the_code_of_an_already_submitted(harness: Harness) -> None:
     """It stands on the log as core reads it."""
-    house.record_of(REFERENCE, "SUBMITTING")
-    house.instruct("WITHDRAW")
-    house.instance().run()
-    (record,) = house.log.of(topology.RAIL_REPORTS)
+    harness.record_of(REFERENCE, "SUBMITTING")
+    harness.instruct("WITHDRAW")
+    harness.instance().run()
+    (record,) = harness.log.of(topology.RAIL_REPORTS)
     assert record.value is not None
     assert CODEC.decode(record.topic, record.value, record.headers).code == "SUBMITTING"

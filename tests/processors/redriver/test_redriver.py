@@ -83,7 +83,7 @@ class Log(MemoryLog):
         return len(self.of(topology.QUARANTINE)) - 1
 
 
-class House:
+class Harness:
     """The redriver over a log, and two persons."""
 
     def __init__(self, log: Log) -> None:
@@ -139,8 +139,8 @@ def log() -> Log:
 
 
 @pytest.fixture
-def house(log: Log) -> House:
-    return House(log)
+def harness(log: Log) -> Harness:
+    return Harness(log)
 
 
 def too_large(_: bytes | None) -> Exception:
@@ -156,10 +156,10 @@ def put_back(log: Log) -> list[LogRecord]:
 # --- what goes back -------------------------------------------------------------------------------
 
 
-def test_raw_bytes_go_back_unchanged_with_their_headers(log: Log, house: House) -> None:
+def test_raw_bytes_go_back_unchanged_with_their_headers(log: Log, harness: Harness) -> None:
     """Domain §5: the origin topic and partition, and a header naming where it was put back from."""
-    name = house.ask(log.quarantine(b"\x00raw", headers=[("a", b"b"), (HEADER_REDRIVEN, b"old")]))
-    done = house.answer(name)
+    name = harness.ask(log.quarantine(b"\x00raw", headers=[("a", b"b"), (HEADER_REDRIVEN, b"old")]))
+    done = harness.answer(name)
     assert (done.redriven, done.refused) == (1, None)
     (record,) = [r for r in put_back(log) if r.headers[-1][1] != b"old"]
     assert (record.key, record.value, record.headers[0]) == (b"key", b"\x00raw", ("a", b"b"))
@@ -173,24 +173,24 @@ def test_raw_bytes_go_back_unchanged_with_their_headers(log: Log, house: House) 
     [(ZEROS, []), (b"small", [("h", ZEROS), ("i", None)]), (None, [("h", ZEROS)])],
 )
 def test_what_stands_by_reference_goes_back_from_its_original(
-    log: Log, house: House, value: bytes | None, headers: Headers
+    log: Log, harness: Harness, value: bytes | None, headers: Headers
 ) -> None:
     """Finding 12: the original's own key, value and headers, not the excerpts."""
     at = log.quarantine(value, headers=headers)
     assert quarantine.parse(log.of(topology.QUARANTINE)[at].headers).reference is not None
-    done = house.answer(house.ask(at))
+    done = harness.answer(harness.ask(at))
     assert (done.redriven, done.refused) == (1, None)
     (record,) = put_back(log)
     assert (record.key, record.value) == (b"key", value)
     assert record.headers[:-1] == headers
 
 
-def test_an_unmatched_callback_is_assigned_as_a_new_report(log: Log, house: House) -> None:
+def test_an_unmatched_callback_is_assigned_as_a_new_report(log: Log, harness: Harness) -> None:
     """Domain §4: assignedFrom names the origin, its SHA-256 and both persons."""
     callback = LogRecord(CALLBACK, 0, -1, NOW_MS, b"OTHERBANK-1", OTHER_BANK, [])
     copy = quarantine.copy_of(callback, quarantine.UNMATCHED, "no reference of ours")
     log.append(topology.QUARANTINE, copy.key, copy.value, copy.headers)
-    done = house.answer(house.ask(0, to=payment(2)))
+    done = harness.answer(harness.ask(0, to=payment(2)))
     assert done.refused is None
     (record,) = log.of(topology.RAIL_REPORTS)
     report: RailReport = CODEC.decode(topology.RAIL_REPORTS, record.value, record.headers)
@@ -205,10 +205,10 @@ def test_an_unmatched_callback_is_assigned_as_a_new_report(log: Log, house: Hous
 # --- what is refused, before anything is put back -------------------------------------------------
 
 
-def test_one_person_alone_redrives_nothing(log: Log, house: House) -> None:
-    house.ask(log.quarantine(b"raw"), confirmed_by=" OLGA ")
-    house.step()
-    assert (put_back(log), house.answers()) == ([], {})
+def test_one_person_alone_redrives_nothing(log: Log, harness: Harness) -> None:
+    harness.ask(log.quarantine(b"raw"), confirmed_by=" OLGA ")
+    harness.step()
+    assert (put_back(log), harness.answers()) == ([], {})
 
 
 def gone(log: Log) -> int:
@@ -256,39 +256,39 @@ REFUSED: dict[str, tuple[Callable[[Log], int], str]] = {
 
 @pytest.mark.parametrize("which", REFUSED)
 def test_a_request_that_cannot_be_carried_out_whole_is_refused_and_does_nothing(
-    log: Log, house: House, which: str
+    log: Log, harness: Harness, which: str
 ) -> None:
     """Findings 12 and 13: refused with the reason on the control topic; nothing was put back."""
     make, why = REFUSED[which]
     first = log.quarantine(b"small")
-    done = house.answer(house.ask(first, make(log)))
+    done = harness.answer(harness.ask(first, make(log)))
     assert done.redriven == 0
     assert why in (done.refused or "")
     assert put_back(log) == []
 
 
-def test_a_callback_kept_by_reference_has_no_original_to_assign(log: Log, house: House) -> None:
+def test_a_callback_kept_by_reference_has_no_original_to_assign(log: Log, harness: Harness) -> None:
     """Finding 12: what never stood on a topic has nowhere to be read from."""
     callback = LogRecord(CALLBACK, 0, -1, NOW_MS, None, ZEROS, [])
     copy = quarantine.copy_of(callback, quarantine.UNMATCHED, "no reference of ours")
     log.append(topology.QUARANTINE, copy.key, copy.value, copy.headers)
-    for done in (house.answer(house.ask(0, to=payment(2))), house.answer(house.ask(0))):
+    for done in (harness.answer(harness.ask(0, to=payment(2))), harness.answer(harness.ask(0))):
         assert "stands there by reference" in (done.refused or "")
 
 
-def test_the_records_of_one_request_are_bounded_in_memory(log: Log, house: House) -> None:
+def test_the_records_of_one_request_are_bounded_in_memory(log: Log, harness: Harness) -> None:
     """Finding 13: 10,000 whole copies would be 20 GB; it is refused and says what to do."""
     offsets = [log.quarantine(bytes(1_048_576)) for _ in range(BYTES_MAX // 1_048_576 + 1)]
-    done = house.answer(house.ask(*offsets))
+    done = harness.answer(harness.ask(*offsets))
     assert "ask for fewer at once" in (done.refused or "")
-    assert house.answer(house.ask(*offsets[1:-1])).refused is None
+    assert harness.answer(harness.ask(*offsets[1:-1])).refused is None
 
 
 # --- what Kafka does not take, or does not answer -------------------------------------------------
 
 
 def test_a_record_that_its_topic_refuses_ends_the_request_and_not_the_process(
-    log: Log, house: House
+    log: Log, harness: Harness
 ) -> None:
     """Finding 13: the adapters ended at every start. What stood before it was put back, what stands
     behind it was not, the answer says so, and the next request is carried out."""
@@ -296,12 +296,12 @@ def test_a_record_that_its_topic_refuses_ends_the_request_and_not_the_process(
     log.refuses[topology.COMMANDS] = lambda value: (
         too_large(value) if len(value or b"") > 9 else None
     )
-    first, second = house.ask(small, large, behind), house.ask(behind)
-    done = house.answer(first)
+    first, second = harness.ask(small, large, behind), harness.ask(behind)
+    done = harness.answer(first)
     assert done.redriven == 1
     assert "1 of its records were put back" in (done.refused or "")
     assert f"quarantine offset {large} (MSG_SIZE_TOO_LARGE" in (done.refused or "")
-    assert house.answers()[second] == RedriveDone(second, 1, None, NOW_MS)
+    assert harness.answers()[second] == RedriveDone(second, 1, None, NOW_MS)
     assert [r.value for r in put_back(log)] == [b"small", b"behind"]
 
 
@@ -311,68 +311,70 @@ def test_a_record_that_its_topic_refuses_ends_the_request_and_not_the_process(
     ids=lambda each: type(each).__name__,
 )
 def test_a_request_that_has_to_wait_holds_up_no_other_and_ends(
-    log: Log, house: House, problem: Exception
+    log: Log, harness: Harness, problem: Exception
 ) -> None:
     """Finding 13: Kafka or the registry does not answer for one of two requests. It is tried again
     for a bounded time, and then refused, so that people see it and can ask again."""
     waits, goes = log.quarantine(b"waits"), log.quarantine(b"goes")
     log.refuses[topology.COMMANDS] = lambda value: problem if value == b"waits" else None
-    first, second = house.ask(waits), house.ask(goes)
-    house.step()
-    assert list(house.answers()) == [second]
+    first, second = harness.ask(waits), harness.ask(goes)
+    harness.step()
+    assert list(harness.answers()) == [second]
     log.clock.advance(int(TRY_S_MAX * 1000) - 1)
-    house.step()
-    assert list(house.answers()) == [second]
+    harness.step()
+    assert list(harness.answers()) == [second]
     log.clock.advance(1)
-    done = house.answer(first)
+    done = harness.answer(first)
     assert done.redriven == 0
     assert "given up after 300 s, ask again" in (done.refused or "")
 
 
-def test_a_request_goes_on_where_it_was_when_kafka_answers_again(log: Log, house: House) -> None:
+def test_a_request_goes_on_where_it_was_when_kafka_answers_again(
+    log: Log, harness: Harness
+) -> None:
     """Finding 13: what was put back before the outage is not put back twice by the same process."""
     offsets = [log.quarantine(b"%d" % n) for n in range(4)]
     log.refuses[topology.COMMANDS] = lambda value: (
         NotConfirmed("TIMED_OUT") if value == b"2" else None
     )
-    name = house.ask(*offsets)
-    house.step()
-    assert house.answers() == {}
+    name = harness.ask(*offsets)
+    harness.step()
+    assert harness.answers() == {}
     log.refuses.clear()
-    done = house.answer(name)
+    done = harness.answer(name)
     assert (done.redriven, done.refused) == (4, None)
     assert [r.value for r in put_back(log)] == [b"0", b"1", b"2", b"3"]
 
 
-def test_a_reader_that_does_not_answer_ends_the_request_in_time(log: Log, house: House) -> None:
+def test_a_reader_that_does_not_answer_ends_the_request_in_time(log: Log, harness: Harness) -> None:
     """Finding 13: a place in quarantine that nobody can read ends no process."""
-    name = house.ask(log.quarantine(b"raw"))
+    name = harness.ask(log.quarantine(b"raw"))
     log.unreadable = EngineError("READ_STUCK", "nothing for 60 s")
-    house.step()
+    harness.step()
     log.clock.advance(int(TRY_S_MAX * 1000))
-    assert "READ_STUCK" in (house.answer(name).refused or "")
+    assert "READ_STUCK" in (harness.answer(name).refused or "")
 
 
-def test_a_defect_refuses_its_own_request_alone(log: Log, house: House) -> None:
+def test_a_defect_refuses_its_own_request_alone(log: Log, harness: Harness) -> None:
     """Finding 13: an error that nobody expected would meet the request again at every start."""
     bad, good = log.quarantine(b"bad"), log.quarantine(b"good")
     log.refuses[topology.COMMANDS] = lambda value: TypeError("odd") if value == b"bad" else None
-    first, second = house.ask(bad), house.ask(good)
-    done = house.answer(first)
+    first, second = harness.ask(bad), harness.ask(good)
+    done = harness.answer(first)
     assert "a defect of the redriver: TypeError: odd" in (done.refused or "")
-    assert house.answers()[second].refused is None
+    assert harness.answers()[second].refused is None
 
 
 def test_what_was_confirmed_and_not_answered_is_answered_after_a_restart(
-    log: Log, house: House
+    log: Log, harness: Harness
 ) -> None:
     """Finding 13: the control topic remembers; twice put back is a duplicate."""
-    name = house.ask(log.quarantine(b"raw"))
+    name = harness.ask(log.quarantine(b"raw"))
     log.refuses[topology.CONTROL] = lambda _: NotConfirmed("TIMED_OUT")
     with pytest.raises(NotConfirmed):
-        house.step()
+        harness.step()
     assert [r.value for r in put_back(log)] == [b"raw"]
     log.refuses.clear()
-    house.restarted()
-    assert house.answer(name).refused is None
+    harness.restarted()
+    assert harness.answer(name).refused is None
     assert [r.value for r in put_back(log)] == [b"raw", b"raw"]

@@ -36,7 +36,7 @@ RECORD = InputRecord(topology.RESOLVE_REQUESTS, 0, 0, NOW_MS, b"", b"", [], NOW_
 Question = PolicyCheckRequest | ApprovalRequest
 
 
-class House:
+class Harness:
     """The adapter before one `Resolve`, with a held clock."""
 
     def __init__(self, resolve: Resolve | None, clock: HeldClock) -> None:
@@ -72,7 +72,7 @@ class House:
         ]
 
 
-class Simulated(House):
+class Simulated(Harness):
     """The adapter before the simulator over HTTP."""
 
     def __init__(self, client: httpx.Client) -> None:
@@ -87,7 +87,7 @@ class Simulated(House):
 
 
 @pytest.fixture
-def house() -> Iterator[Simulated]:
+def harness() -> Iterator[Simulated]:
     with serving(ResolveSimulator().app()) as client:
         yield Simulated(client)
 
@@ -98,13 +98,13 @@ RETRY = approval("RETRY", "FAILED")
 
 @pytest.mark.parametrize("question", [CANCEL, policy_check()])
 def test_without_a_script_the_simulator_says_what_the_rules_say(
-    house: Simulated, question: Question
+    harness: Simulated, question: Question
 ) -> None:
     """The port's contract holds for both fillings: the same question, the same answer, once."""
-    boxed = House(None, HeldClock(NOW_MS))
-    assert house.ask(question) == boxed.ask(question)
-    assert house.decisions()[0][0] == boxed.decisions()[0][0]
-    assert len(house.decisions()) == 1
+    boxed = Harness(None, HeldClock(NOW_MS))
+    assert harness.ask(question) == boxed.ask(question)
+    assert harness.decisions()[0][0] == boxed.decisions()[0][0]
+    assert len(harness.decisions()) == 1
 
 
 @pytest.mark.parametrize(
@@ -118,20 +118,20 @@ def test_without_a_script_the_simulator_says_what_the_rules_say(
     ],
 )
 def test_a_script_decides_per_payment_and_action(
-    house: Simulated, kind: str, question: Question, verdict: str
+    harness: Simulated, kind: str, question: Question, verdict: str
 ) -> None:
     """Issue 10: approve, reject, refer, and for policy checks pass and decline."""
     action = "CHECK" if isinstance(question, PolicyCheckRequest) else question.action
-    house.script({"kind": kind, "action": action}, of=payment(1))
-    assert house.ask(question) == [f"{verdict}@0"]
-    assert house.ask(RETRY)[1:] == ["REFERRED@0"]  # another action: the rules
+    harness.script({"kind": kind, "action": action}, of=payment(1))
+    assert harness.ask(question) == [f"{verdict}@0"]
+    assert harness.ask(RETRY)[1:] == ["REFERRED@0"]  # another action: the rules
 
 
-def test_a_decline_names_its_reason(house: Simulated) -> None:
+def test_a_decline_names_its_reason(harness: Simulated) -> None:
     """Domain, inputs: a declined check has a failure reason."""
-    house.script({"kind": "DECLINE", "failureReason": "INVALID_ACCOUNT"})
-    house.ask(policy_check())
-    ((decision, _),) = house.decisions()
+    harness.script({"kind": "DECLINE", "failureReason": "INVALID_ACCOUNT"})
+    harness.ask(policy_check())
+    ((decision, _),) = harness.decisions()
     assert isinstance(decision, PolicyVerdict)
     assert decision.failure_reason == "INVALID_ACCOUNT"
 
@@ -155,29 +155,29 @@ def test_a_decline_names_its_reason(house: Simulated) -> None:
     ],
 )
 def test_the_simulator_can_be_silent_late_twice_and_contradict_itself(
-    house: Simulated, steps: list[dict[str, Any]], said: list[str]
+    harness: Simulated, steps: list[dict[str, Any]], said: list[str]
 ) -> None:
     """Issue 10: what a Resolve can do to a payment."""
-    house.script(*steps)
-    assert house.ask(CANCEL) == said
+    harness.script(*steps)
+    assert harness.ask(CANCEL) == said
 
 
 def test_while_the_simulator_can_not_be_reached_nothing_is_decided() -> None:
     """Domain, policy: Resolve down = no action goes through."""
     clock = HeldClock(NOW_MS)
     gateway = Gateway("http://127.0.0.1:9")
-    house = House(ScriptedResolve(policy=POLICY, gateway=gateway, clock=clock), clock)
+    harness = Harness(ScriptedResolve(policy=POLICY, gateway=gateway, clock=clock), clock)
     work = Work(record=RECORD, instruction=CANCEL)
-    assert [house.adapter.handle(work) for _ in range(3)] == [1.0, 1.0, 1.0]
-    assert house.decisions() == []
+    assert [harness.adapter.handle(work) for _ in range(3)] == [1.0, 1.0, 1.0]
+    assert harness.decisions() == []
 
 
 def test_an_answer_that_kafka_does_not_take_is_published_again_and_no_other_is_lost(
-    house: Simulated,
+    harness: Simulated,
 ) -> None:
     """A crash or a refusal of Kafka between two answers loses neither."""
-    house.script({"kind": "APPROVE"}, {"kind": "REJECT"})
-    published, publish = [], house.log.publish
+    harness.script({"kind": "APPROVE"}, {"kind": "REJECT"})
+    published, publish = [], harness.log.publish
 
     def fails_once(*arguments: Any, **more: Any) -> None:
         published.append(1)
@@ -185,36 +185,36 @@ def test_an_answer_that_kafka_does_not_take_is_published_again_and_no_other_is_l
             raise ConnectionError
         publish(*arguments, **more)
 
-    house.log.publish = fails_once  # type: ignore[method-assign]
+    harness.log.publish = fails_once  # type: ignore[method-assign]
     work = Work(record=RECORD, instruction=CANCEL)
     with pytest.raises(ConnectionError):
-        house.adapter.handle(work)
-    assert house.ask(CANCEL, work=work) == ["APPROVED@0", "REJECTED@0"]
+        harness.adapter.handle(work)
+    assert harness.ask(CANCEL, work=work) == ["APPROVED@0", "REJECTED@0"]
 
 
-def test_under_stop_resolve_is_not_asked(house: Simulated) -> None:
+def test_under_stop_resolve_is_not_asked(harness: Simulated) -> None:
     """Domain, evidence: STOP."""
-    house.stopped = "a person stopped it"
-    assert house.ask(CANCEL, steps=3) == []
-    assert house.client.get("/questions").json() == {"questions": []}
+    harness.stopped = "a person stopped it"
+    assert harness.ask(CANCEL, steps=3) == []
+    assert harness.client.get("/questions").json() == {"questions": []}
 
 
 @pytest.mark.parametrize(
     "step", [{"kind": "APROVE"}, {"kind": "APPROVE", "times": 0}, {"kind": "APPROVE", "times": 21}]
 )
 def test_a_script_that_says_nothing_clear_is_refused(
-    house: Simulated, step: dict[str, Any]
+    harness: Simulated, step: dict[str, Any]
 ) -> None:
     """A misspelled script would silently be the rules' answer."""
-    answer = house.client.post("/scripts", json={"for": "*", "steps": [step]})
+    answer = harness.client.post("/scripts", json={"for": "*", "steps": [step]})
     assert answer.status_code == 400
 
 
-def test_each_verdict_is_counted_from_zero(house: Simulated) -> None:
+def test_each_verdict_is_counted_from_zero(harness: Simulated) -> None:
     """Engine, metrics: every label set starts at 0."""
-    house.ask(CANCEL)
+    harness.ask(CANCEL)
     counted = {
-        kind: house.registry.get_sample_value(
+        kind: harness.registry.get_sample_value(
             "npp_adapter_reports_total", {"adapter": "resolve", "kind": kind}
         )
         for kind in ("PASSED", "DECLINED", "APPROVED", "REJECTED", "REFERRED")

@@ -19,7 +19,7 @@ from gateways.resolve.scripted import ScriptedResolve
 from gateways.resolve.simulator import ResolveSimulator
 from schemas import topology
 from tests.gateways.harness import serving
-from tests.processors.deposits.harness import FundsHouse
+from tests.processors.deposits.harness import FundsHarness
 from tests.processors.payments.world import CODEC
 from tests.processors.rail.harness import Served
 
@@ -37,7 +37,7 @@ def served() -> Iterator[Served]:
     made.close()
 
 
-class House(FundsHouse):
+class Harness(FundsHarness):
     """Payments whose Resolve is scripted."""
 
     def __init__(self, served: Served, resolve: httpx.Client) -> None:
@@ -78,24 +78,24 @@ class House(FundsHouse):
 
 
 @pytest.fixture
-def house(served: Served) -> Iterator[House]:
+def harness(served: Served) -> Iterator[Harness]:
     with serving(ResolveSimulator().app()) as resolve:
-        made = House(served, resolve)
+        made = Harness(served, resolve)
         yield made
         assert made.money_findings() == []
 
 
-def test_a_decision_that_comes_twice_counts_once(house: House) -> None:
+def test_a_decision_that_comes_twice_counts_once(harness: Harness) -> None:
     """Domain, policy: a decision joins the history once; said again it is a duplicate."""
-    payment = house.sent()
-    house.resolve_says({"kind": "APPROVE", "times": 3})
-    house.asks(payment)
-    assert house.decisions(payment) == ["OperatorActionApproved"]
-    assert house.results(topology.RESOLVE_DECISIONS) == ["DUPLICATE", "DUPLICATE"]
-    house.cancels(payment)
-    assert house.payment(payment).state == "FAILED"
-    house.cancels(payment)
-    assert house.names(payment).count("PaymentFailed") == 1
+    payment = harness.sent()
+    harness.resolve_says({"kind": "APPROVE", "times": 3})
+    harness.asks(payment)
+    assert harness.decisions(payment) == ["OperatorActionApproved"]
+    assert harness.results(topology.RESOLVE_DECISIONS) == ["DUPLICATE", "DUPLICATE"]
+    harness.cancels(payment)
+    assert harness.payment(payment).state == "FAILED"
+    harness.cancels(payment)
+    assert harness.names(payment).count("PaymentFailed") == 1
 
 
 @pytest.mark.parametrize(
@@ -106,69 +106,71 @@ def test_a_decision_that_comes_twice_counts_once(house: House) -> None:
     ],
 )
 def test_when_resolve_contradicts_itself_its_first_word_counts(
-    house: House, first: str, second: str, decisions: list[str], state: str
+    harness: Harness, first: str, second: str, decisions: list[str], state: str
 ) -> None:
     """Domain, policy: single use; what is decided is closed, and a rejection is never undone."""
-    payment = house.sent()
-    house.resolve_says({"kind": first}, {"kind": second, "afterMillis": 1_000})
-    house.asks(payment)
-    house.run(2_000)
-    assert house.decisions(payment) == decisions
-    assert house.results(topology.RESOLVE_DECISIONS) == ["NO_EFFECT"]
-    house.cancels(payment)
-    assert house.payment(payment).state == state
+    payment = harness.sent()
+    harness.resolve_says({"kind": first}, {"kind": second, "afterMillis": 1_000})
+    harness.asks(payment)
+    harness.run(2_000)
+    assert harness.decisions(payment) == decisions
+    assert harness.results(topology.RESOLVE_DECISIONS) == ["NO_EFFECT"]
+    harness.cancels(payment)
+    assert harness.payment(payment).state == state
 
 
-def test_a_decision_after_the_request_has_expired_decides_nothing(house: House) -> None:
+def test_a_decision_after_the_request_has_expired_decides_nothing(harness: Harness) -> None:
     """Domain, policy: a request that nobody decides expires; a late approval does not open it."""
-    payment = house.sent()
-    house.resolve_says({"kind": "APPROVE", "afterMillis": 60 * MINUTE_MS})
-    house.asks(payment)
-    house.run(62 * MINUTE_MS)
-    assert house.results(topology.RESOLVE_DECISIONS) == ["NO_EFFECT"]
-    house.cancels(payment)
-    assert house.payment(payment).state == "SENT"
+    payment = harness.sent()
+    harness.resolve_says({"kind": "APPROVE", "afterMillis": 60 * MINUTE_MS})
+    harness.asks(payment)
+    harness.run(62 * MINUTE_MS)
+    assert harness.results(topology.RESOLVE_DECISIONS) == ["NO_EFFECT"]
+    harness.cancels(payment)
+    assert harness.payment(payment).state == "SENT"
 
 
-def test_while_resolve_is_silent_nothing_gated_goes_through(house: House) -> None:
+def test_while_resolve_is_silent_nothing_gated_goes_through(harness: Harness) -> None:
     """Domain, policy: Resolve down = no action goes through."""
-    payment = house.sent()
-    house.resolve_says({"kind": "SILENT"})
-    house.asks(payment)
-    house.cancels(payment)
-    assert (house.decisions(payment), house.payment(payment).state) == ([], "SENT")
+    payment = harness.sent()
+    harness.resolve_says({"kind": "SILENT"})
+    harness.asks(payment)
+    harness.cancels(payment)
+    assert (harness.decisions(payment), harness.payment(payment).state) == ([], "SENT")
 
 
 def test_a_cancel_that_nobody_decides_holds_the_send_back_for_a_quarter_of_an_hour(
-    house: House,
+    harness: Harness,
 ) -> None:
     """Domain, policy: the freeze ends by itself, and the payment is sent after it."""
-    house.script({"kind": "DOWN", "forMillis": MINUTE_MS})
-    house.resolve_says({"kind": "SILENT", "action": "CANCEL"})
-    payment = house.world.create("frozen")
-    house.run(1_000)
-    house.asks(payment)
-    house.run(FREEZE_MS - MINUTE_MS)
-    assert house.rail == []
-    house.run(2 * MINUTE_MS)
-    assert [each.kind for each in house.rail] == ["SUBMIT"]
+    harness.script({"kind": "DOWN", "forMillis": MINUTE_MS})
+    harness.resolve_says({"kind": "SILENT", "action": "CANCEL"})
+    payment = harness.world.create("frozen")
+    harness.run(1_000)
+    harness.asks(payment)
+    harness.run(FREEZE_MS - MINUTE_MS)
+    assert harness.rail == []
+    harness.run(2 * MINUTE_MS)
+    assert [each.kind for each in harness.rail] == ["SUBMIT"]
 
 
-def test_a_policy_check_that_is_not_answered_ends_the_payment_and_its_hold(house: House) -> None:
+def test_a_policy_check_that_is_not_answered_ends_the_payment_and_its_hold(
+    harness: Harness,
+) -> None:
     """Rulings 1 and 12: the window of CREATED; a late PASSED changes nothing."""
-    house.resolve_says({"kind": "PASS", "action": "CHECK", "afterMillis": CREATED_MS + MINUTE_MS})
-    payment = house.world.create("unchecked")
-    house.run(CREATED_MS + 2 * MINUTE_MS)
-    assert (house.payment(payment).state, house.rail) == ("FAILED", [])
-    assert (house.held(), house.rests(payment)) == (0, True)
+    harness.resolve_says({"kind": "PASS", "action": "CHECK", "afterMillis": CREATED_MS + MINUTE_MS})
+    payment = harness.world.create("unchecked")
+    harness.run(CREATED_MS + 2 * MINUTE_MS)
+    assert (harness.payment(payment).state, harness.rail) == ("FAILED", [])
+    assert (harness.held(), harness.rests(payment)) == (0, True)
 
 
 @pytest.mark.parametrize("second", ["DECLINE", "PASS"])
-def test_a_second_policy_verdict_changes_nothing(house: House, second: str) -> None:
+def test_a_second_policy_verdict_changes_nothing(harness: Harness, second: str) -> None:
     """Domain, policy: the first verdict was acted on; the payment is with the rail."""
-    house.resolve_says({"kind": "PASS"}, {"kind": second, "afterMillis": 1_000})
-    payment = house.sent()
-    before = house.names(payment)
-    house.run(2_000)
-    assert house.names(payment) == before
-    assert len(house.rail) == 1
+    harness.resolve_says({"kind": "PASS"}, {"kind": second, "afterMillis": 1_000})
+    payment = harness.sent()
+    before = harness.names(payment)
+    harness.run(2_000)
+    assert harness.names(payment) == before
+    assert len(harness.rail) == 1

@@ -32,7 +32,7 @@ class Brokers:
         return self.found
 
 
-class House:
+class Harness:
     """A watch over these brokers and the registry that it is seen in."""
 
     def __init__(self) -> None:
@@ -64,25 +64,25 @@ def test_what_is_kept_is_the_journal_its_inputs_and_the_audit_log() -> None:
 
 def test_a_shortened_retention_is_counted_and_the_count_goes_back() -> None:
     """At the start, and once a minute; what was put right is no longer counted."""
-    house = House()
-    house.brokers.found = [SHORTENED]
-    house.watch.look_if_due()
-    house.watch.look_if_due()
-    assert house.seen() == (1, START_MS / 1000)
-    assert house.brokers.asked == [[each.name for each in house.kept]]
-    house.brokers.found = []
-    house.clock.sleep(LOOK_EVERY_S)
-    house.watch.look_if_due()
-    assert house.seen() == (0, START_MS / 1000 + LOOK_EVERY_S)
+    harness = Harness()
+    harness.brokers.found = [SHORTENED]
+    harness.watch.look_if_due()
+    harness.watch.look_if_due()
+    assert harness.seen() == (1, START_MS / 1000)
+    assert harness.brokers.asked == [[each.name for each in harness.kept]]
+    harness.brokers.found = []
+    harness.clock.sleep(LOOK_EVERY_S)
+    harness.watch.look_if_due()
+    assert harness.seen() == (0, START_MS / 1000 + LOOK_EVERY_S)
 
 
 def test_a_cluster_that_does_not_say_keeps_the_last_answer_and_its_age() -> None:
     """Nothing is called good that was not seen; the alert on the last look's age speaks up."""
-    house = House()
-    house.brokers.found = [SHORTENED]
-    house.watch.look_if_due()
-    house.brokers.down = True
-    house.clock.sleep(LOOK_EVERY_S)
-    house.watch.look_if_due()
-    assert house.seen() == (1, START_MS / 1000)
-    assert len(house.brokers.asked) == 2
+    harness = Harness()
+    harness.brokers.found = [SHORTENED]
+    harness.watch.look_if_due()
+    harness.brokers.down = True
+    harness.clock.sleep(LOOK_EVERY_S)
+    harness.watch.look_if_due()
+    assert harness.seen() == (1, START_MS / 1000)
+    assert len(harness.brokers.asked) == 2
