@@ -134,6 +134,19 @@ def test_every_link_leads_to_a_file_and_a_heading(path: Path) -> None:
         assert not anchor or anchor in anchors(page), f"{target}#{anchor}"
 
 
+PATH_IN_TEXT: Final = re.compile(
+    r"`((?:core|schemas|engine|gateways|readmodel|control|evidence|processors|api|app|bench|deploy"
+    r"|tests|examples|docs)/[\w./-]+)`"
+)
+PLANNED: Final = {"processors/monitor"}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_path_named_exists(path: Path) -> None:
+    named = set(PATH_IN_TEXT.findall(path.read_text(encoding="utf-8")))
+    assert sorted(each for each in named - PLANNED if not (ROOT / each).exists()) == []
+
+
 def test_the_examples_are_many() -> None:
     """A guard against a pattern that finds nothing."""
     assert len(pages_with(shell_lines, "npp ")) > 40

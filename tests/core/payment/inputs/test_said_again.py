@@ -139,7 +139,7 @@ def test_after_not_paid_an_enquiry_that_says_settled_bars_the_plain_retry() -> N
 
 
 def test_the_same_answer_of_deposits_core_to_a_request_asked_again_is_a_new_conflict() -> None:
-    """Ruling 5, domain 3: after REPORT_WRONG the request is asked again; the same contradicting
+    """Ruling 5, domain §3: after REPORT_WRONG the request is asked again; the same contradicting
     answer is a new one, until a person accepts what it says. Then the payment comes to rest.
     """
     less = d.deposits("CAPTURE", "CAPTURED", amount=LESS)
