@@ -15,31 +15,12 @@ import typer
 import typer.main
 
 from app import logs
-from app.cli.cluster import (
-    config,
-    control,
-    demo,
-    doctor,
-    payments,
-    platform,
-    replay,
-    run,
-    schemas,
-    topics,
-)
-from app.cli.operators import (
-    api_actions,
-    api_control,
-    api_queues,
-    approval,
-    evidence,
-    incident,
-    payment,
-    redrive,
-    token,
-    unpark,
-)
+from app.cli.cluster import broker, config, demo, doctor, replay, run, schemas, topics
+from app.cli.control import api as api_control
+from app.cli.control import stops as control
+from app.cli.operators import approval, evidence, incident, quarantine, redrive, token
 from app.cli.output import error_console
+from app.cli.payment import actions, log, look, resume
 from app.exits import ExitCode, Problem
 from engine.errors import EngineError
 
@@ -52,18 +33,18 @@ HELP: Final = (
 
 app = typer.Typer(name="npp", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(run.app, name="run")
-app.add_typer(platform.app, name="broker")
+app.add_typer(broker.app, name="broker")
 app.add_typer(topics.app, name="topics")
 app.add_typer(schemas.app, name="schemas")
 app.add_typer(control.rules, name="rules")
 app.add_typer(replay.app, name="replay")
-app.add_typer(payment.app, name="payment")
+app.add_typer(look.app, name="payment")
 app.add_typer(approval.app, name="approval")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(incident.app, name="incident")
 app.add_typer(api_control.app, name="control")
 for module in (
-    payments, api_actions, api_queues, unpark, control, redrive, config, doctor, demo, token,
+    log, actions, quarantine, resume, control, redrive, config, doctor, demo, token,
 ):  # fmt: skip
     module.register(app)
 

@@ -10,8 +10,8 @@ import typer
 
 from app import rule_files, settings
 from app.cli.cluster.doctor_reading import check_reading, groups
+from app.cli.cluster.findings import Finding, Level
 from app.cli.cluster.topics import has_authorizer
-from app.cli.findings import Finding, Level
 from app.cli.output import as_json, console, print_json
 from app.cluster import Cluster
 from app.exits import ExitCode, Problem

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from app.cli.findings import Finding
+from app.cli.cluster.findings import Finding
 from app.cluster import Cluster
 from app.settings import Environment
 from app.wiring.projector import read_model

@@ -8,7 +8,7 @@ import typer
 
 from app.cli.api_client import Call
 from app.cli.api_options import LIMIT, Curl, Cursor, Json, Limit, fetch, query, show_list
-from app.cli.operators import api_actions
+from app.cli.payment import actions as api_actions
 
 app = typer.Typer(help="Approvals of gated actions, through the API.", no_args_is_help=True)
 

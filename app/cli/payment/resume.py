@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from app import settings
+from app.cli.acting import PaymentAct, act
 from app.cli.api_options import (
     ADMIN,
     ActAs,
@@ -23,7 +24,6 @@ from app.cli.api_options import (
     check_payment,
     post_as_admin,
 )
-from app.cli.operators.acting import PaymentAct, act
 from app.cli.output import console
 from app.cluster import Cluster
 from app.exits import ExitCode, Problem, usage

@@ -27,8 +27,8 @@ from app.cli.api_options import (
     show_list,
     show_verdicts,
 )
-from app.cli.operators import api_actions
 from app.cli.operators.redrive import list_from_kafka
+from app.cli.payment import actions as api_actions
 from app.exits import ExitCode, Problem
 
 conflicts = typer.Typer(help="Reports that contradict the record.", no_args_is_help=True)

@@ -11,8 +11,8 @@ from typing import Annotated, Final
 
 import typer
 
+from app.cli.acting import PaymentAct, act, next_attempt
 from app.cli.api_options import ActAs, Curl, Json, PaymentArgument, Role, Why, body
-from app.cli.operators.acting import PaymentAct, act, next_attempt
 from app.cli.words import attempt_named, cents
 from core.payment import commands
 from core.payment.operator.gate import ROLES_OF_ACTION

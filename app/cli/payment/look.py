@@ -28,9 +28,9 @@ from app.cli.api_options import (
     show_verdicts,
     told,
 )
-from app.cli.operators import api_actions
-from app.cli.operators.unpark import unpark
 from app.cli.output import console, print_json
+from app.cli.payment import actions as api_actions
+from app.cli.payment.resume import unpark
 from app.cli.words import cents, party
 from app.exits import ExitCode, Problem
 from core.values import CURRENCY
