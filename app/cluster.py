@@ -163,7 +163,7 @@ class Cluster:
             raise Problem(
                 f"Kafka did not confirm the record: {error}",
                 means="It may be on the log or not. Doing it again is recognised as the same.",
-                do="Do it again with the same key, or look with `npp show`.",
+                do="Do it again with the same key, or look with `npp payment show`.",
                 code=ExitCode.UNKNOWN,
             ) from error
 

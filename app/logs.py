@@ -10,12 +10,14 @@ import logging
 import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
+from contextvars import ContextVar
 from typing import Any, Final
 
 import orjson
 import structlog
 
 HIDDEN: Final = "[hidden]"
+_json_lines: Final = ContextVar("_json_lines", default=False)
 DEPTH_MAX: Final = 6
 VALUE_CHARACTERS_MAX: Final = 2_000
 FRAMES_COUNT_MAX: Final = 30
@@ -42,6 +44,11 @@ def for_commands() -> None:
     )
 
 
+def as_json_lines(wanted: bool) -> None:
+    """Whether `set_up` gives JSON lines on a terminal too."""
+    _json_lines.set(wanted)
+
+
 def set_up(level: str = "INFO", *, process: str = "", instance: str = "") -> None:
     """Route structlog and the standard library's logging to standard error; call once, at start."""
     shared: list[Any] = [
@@ -52,7 +59,7 @@ def set_up(level: str = "INFO", *, process: str = "", instance: str = "") -> Non
         _exceptions_without_texts,
         hide,
     ]
-    terminal = sys.stderr.isatty()
+    terminal = sys.stderr.isatty() and not _json_lines.get()
     last: Any = (
         structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(_json)
     )

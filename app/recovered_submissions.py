@@ -1,7 +1,7 @@
 """Instructions to pay that stand on the log although the journal has lost the event behind them.
 
-The rail may have them. `npp recover` lists them on the control topic, so that no attempt of theirs
-ends as one that was never sent, and reports those that nothing would make again.
+The rail may have them. `npp control recover` lists them on the control topic, so that no attempt of
+theirs ends as one that was never sent, and reports those that nothing would make again.
 """
 
 from __future__ import annotations

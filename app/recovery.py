@@ -1,4 +1,4 @@
-"""`npp recover`: goes on from what the journal, the outcomes and the quarantine record.
+"""`npp control recover`: goes on from what the journal, the outcomes and the quarantine record.
 
 For when the group's offsets are lost or the log's tail is. Each input is read again from the first
 one that nothing records: behind the largest recorded one when only offsets are lost, before it when

@@ -2,14 +2,16 @@
 
 Rules (limits, windows, reason tables) stand in core/rules/<n>.yaml and are pinned by number: no
 variable changes them. A demo that runs writes `npp.env` into its data folder, and the other
-commands find it there.
+commands find it there: by `--data DIR`, by NPP_DATA_DIR, or in `.npp` of the working folder.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -17,12 +19,13 @@ from typing import Any, Final
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from app.exits import Problem, usage
+from app.exits import ExitCode, Problem, usage
 from schemas import catalogue
 
 PREFIX: Final = "NPP_"
 KAFKA_PREFIX: Final = "NPP_KAFKA_"
 ENV_FILE: Final = "npp.env"
+DEMO_MARK: Final = "demo-data"  # a folder with this file is a demo's
 DEFAULT_DATA_DIR: Final = Path(".npp")
 DEFAULT_METRICS_PORT: Final = 9400
 DEFAULT_WEBHOOK_PORT: Final = 8443
@@ -47,6 +50,8 @@ KAFKA_PASS_THROUGH: Final = (
 SECRET_OPTIONS: Final = ("password", "secret", "key.pem", "ssl.key", "token", "jaas")
 # Variables of the tools around the product (tests, fetching), not of a process.
 NOT_SETTINGS: Final = ("NPP_TEST_", "NPP_CACHE_DIR", "NPP_JAVA", "NPP_WITHOUT", "NPP_REQUIRE_")
+
+_folder: Final[ContextVar[Path | None]] = ContextVar("_folder", default=None)
 
 
 class Profile(StrEnum):
@@ -160,8 +165,8 @@ class Environment:
             raise Problem(
                 "No Kafka is named: NPP_BOOTSTRAP_SERVERS is not set.",
                 means="This command talks to a cluster.",
-                do="Set it (host:port), or run `make demo` in this folder and try again.",
-                code=usage("").code,
+                do="Set it (host:port), or name a running demo's folder: --data DIR.",
+                code=ExitCode.USAGE,
             )
         return {
             "bootstrap.servers": self.settings.bootstrap_servers,
@@ -206,14 +211,40 @@ class Environment:
             )
 
 
+@contextmanager
+def led_by(folder: Path) -> Iterator[None]:
+    """Until the end `load` goes by this folder (`--data DIR`): what a demo wrote there comes before
+    the environment.
+    """
+    token = _folder.set(folder)
+    try:
+        yield
+    finally:
+        _folder.reset(token)
+
+
 def load(environ: Mapping[str, str] | None = None) -> Environment:
-    """Read the environment, and the running demo's `npp.env` where no cluster is named.
+    """Read the environment, and the running demo's `npp.env` where no cluster is named or `led_by`
+    names its folder.
 
     Raises Problem with one line per variable that cannot be used.
     """
     given = dict(os.environ if environ is None else environ)
     env_file = None
-    if not given.get("NPP_BOOTSTRAP_SERVERS"):
+    folder = _folder.get() if environ is None else None
+    if folder is not None:
+        given |= {"NPP_DATA_DIR": str(folder)}
+        if (folder / ENV_FILE).is_file():
+            env_file = folder / ENV_FILE
+            given |= read_env_file(env_file)
+        elif (folder / DEMO_MARK).exists():
+            raise Problem(
+                f"No demo runs in {folder}.",
+                means="The folder is a demo's, and nothing else may be meant by it.",
+                do=f"npp demo --data {folder}",
+                code=ExitCode.UNREACHABLE,
+            )
+    elif not given.get("NPP_BOOTSTRAP_SERVERS"):
         candidate = Path(given.get("NPP_DATA_DIR") or DEFAULT_DATA_DIR) / ENV_FILE
         if candidate.is_file():
             env_file = candidate
@@ -310,7 +341,7 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 def write_env_file(path: Path, values: Mapping[str, str]) -> None:
     """What `load` reads back; for people it can be sourced by a shell."""
-    text = "# Written by a running demo; `npp` commands in this folder read it.\n"
+    text = "# Written by a running demo; `npp` commands with --data and this folder read it.\n"
     path.write_text(
         text + "".join(f"{name}={value}\n" for name, value in values.items()), encoding="utf-8"
     )

@@ -70,7 +70,7 @@ class Control:
         if self.cluster is None:
             return "the control topic has no cluster record: run `npp topics apply`"
         if self.rule_set is None:
-            return "no rule set is in force: run `npp topics apply` or `npp rules activate N`"
+            return "no rule set is in force: run `npp topics apply` or `npp control rules N`"
         if self._live_cluster_id is not None and self._live_cluster_id != self.cluster.cluster_id:
             return (
                 f"this is cluster {self._live_cluster_id}, the control topic was written for "

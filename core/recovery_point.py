@@ -12,7 +12,9 @@ from core.records import Checkpoint
 
 
 class RecoveryPoint(msgspec.Struct, frozen=True):
-    """Where two persons let a partition go on after its log had lost its tail (`npp recover`)."""
+    """Where two persons let a partition go on after its log had lost its tail: `npp control
+    recover`.
+    """
 
     journal_end: int  # the journal ended here, whatever was there before
     checkpoint: int  # number of the last checkpoint by then; 0 for none

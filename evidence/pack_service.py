@@ -138,7 +138,7 @@ class PackService:
     ) -> rows.CheckpointRow | None:
         """The last checkpoint (or that number) in whose range the payment's last event is one of
         these events. Raises ValueError when that number is none of them. A void one covers
-        nothing: after `npp recover` its events are as those that no checkpoint covers yet.
+        nothing: after `npp control recover` its events are as those that no checkpoint covers yet.
         """
         partition = events[0].partition
         if (

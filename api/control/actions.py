@@ -66,7 +66,8 @@ class Resumed(BaseModel):
 @router.post("/api/control/stop", summary="Stop processing")
 async def stop(who: Caller, use: Use, asked: models.Reason) -> Stop:
     """Inputs wait and nothing is submitted until two persons resume. Reading, evidence and
-    verification go on. A STOP does not depend on the API: `npp stop` does the same."""
+    verification go on. A STOP does not depend on the API: `npp control stop --kafka` does the
+    same."""
 
     def work() -> Stop:
         now = use.clock.now_ms()

@@ -4,7 +4,7 @@ on Kafka.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
@@ -17,6 +17,7 @@ from app.cli.api_options import (
     outcome_exit,
     print_curl,
     progress,
+    require_actor,
     show_outcome,
     told,
 )
@@ -30,7 +31,13 @@ from schemas.topology import OPERATOR_COMMANDS
 
 NOT_AFTER_MS: Final = 60_000  # a command decided later is rejected COMMAND_EXPIRED
 WAIT_SECONDS: Final = 15.0
+OPERATOR: Final = ("operator",)
+SENIOR: Final = ("senior_operator",)
 ONLY_HTTP: Final = ("operator_id", "approval_id")  # of a body, that are no fields of the command
+
+Approval = Annotated[
+    str | None, typer.Option("--approval", help="Approval to use; default: the one that matches.")
+]
 
 
 class PaymentAct(msgspec.Struct, frozen=True):
@@ -90,11 +97,7 @@ def _by_hand(
 ) -> dict[str, Any]:
     """The command put on Kafka without the API, and its outcome."""
     environment.require_not_production("Acting on payments without the API")
-    if not operator:
-        raise usage(
-            "No API is named (NPP_API_URL), so --as has to say who acts.",
-            do="--as ID, or set NPP_API_URL and NPP_API_TOKEN.",
-        )
+    require_actor(operator)
     with Cluster(environment) as cluster:
         now = cluster.clock.now_ms()
         header = InputHeader(payment_intent_id=wanted.payment, command_id=command_id(), sent_at=now)
@@ -107,7 +110,8 @@ def _by_hand(
             f"No outcome of {type(command).__name__} within {WAIT_SECONDS:.0f} seconds.",
             means="Nobody decided it yet. It can still happen until a minute after it was given; "
             "later it is rejected COMMAND_EXPIRED.",
-            do=f"`npp show {wanted.payment}` shows what became of it. Does `npp run payments` run?",
+            do=f"`npp payment show {wanted.payment}` shows what became of it. "
+            "Does `npp run payments` run?",
             code=ExitCode.UNKNOWN,
         )
     if answer.outcome is not None:
@@ -115,6 +119,12 @@ def _by_hand(
     assert answer.quarantined is not None
     held = answer.quarantined
     return {"result": "QUARANTINED", "rule": held.reason, "sentence": held.detail}
+
+
+def require_attempt_for_curl(attempt: str | None, curl: bool) -> None:
+    """--curl asks nobody which attempt is meant. Raises Problem."""
+    if curl and attempt is None:
+        raise usage("--curl calls nothing, so --attempt has to say which attempt is meant.")
 
 
 def next_attempt(payment: str, operator: str, roles: list[str] | tuple[str, ...]) -> str:

@@ -128,7 +128,7 @@ class Api:
             raise Problem(
                 f"The API does not answer: {error}",
                 means=f"NPP_API_URL is {self.url}.",
-                do="Is `npp run api` running there?",
+                do="Is `npp run api` running there? What has --kafka goes without it.",
                 code=ExitCode.UNREACHABLE,
             ) from error
         return Reply(answer.status_code, _json_of(answer), answer.content, answer.headers)

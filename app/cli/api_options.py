@@ -15,8 +15,9 @@ from rich.table import Table
 from app import settings
 from app.cli.api_client import Api, Call, Refused, Reply, curl_of
 from app.cli.output import console, print_json, time_of
+from app.cli.words import moment
 from app.exits import ExitCode, Problem, usage
-from app.settings import Environment
+from app.settings import Environment, Profile
 from core.values import CURRENCY, format_amount
 from engine.clock import SystemClock
 
@@ -27,12 +28,26 @@ TIMES: Final = re.compile(r"(At|Since|Until|After|Time)$")
 PaymentArgument = Annotated[str, typer.Argument(help="paymentIntentId, pi_…", show_default=False)]
 As = Annotated[str, typer.Option("--as", help="Id of the operator who acts.", show_default=False)]
 ActAs = Annotated[
-    str, typer.Option("--as", help="Demo and test: act as this person; else NPP_API_TOKEN says who")
+    str,
+    typer.Option(
+        "--as", help="Who acts: on Kafka, in demo and test; through the API NPP_API_TOKEN says it."
+    ),
 ]
 Role = Annotated[list[str] | None, typer.Option("--role", help="With --as; may be repeated.")]
 Why = Annotated[str, typer.Option("--reason", help="Why, in words: it stays in the history.")]
 Json = Annotated[bool, typer.Option("--json", help="The answer as one JSON document.")]
 Curl = Annotated[bool, typer.Option("--curl", help="Print the matching curl line; call nothing.")]
+Kafka = Annotated[
+    bool, typer.Option("--kafka", help="Without the API, on Kafka itself; so if none is named.")
+]
+Request = Annotated[bool, typer.Option("--request", help="The first person asks.")]
+Confirm = Annotated[bool, typer.Option("--confirm", help="A second person agrees.")]
+Since = Annotated[
+    str | None, typer.Option("--from", help="At or after: ISO 8601 with zone.", callback=moment)
+]
+Until = Annotated[
+    str | None, typer.Option("--to", help="Before: ISO 8601 with zone.", callback=moment)
+]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="Entries at most.")]
 Cursor = Annotated[str, typer.Option(help="`next` of the answer before.")]
 LIMIT: Final = 50
@@ -74,7 +89,11 @@ def token_of(environment: Environment, operator: str, roles: Sequence[str]) -> s
     Raises Problem for `--as` under the production profile.
     """
     if operator:
-        environment.require_not_production("Acting as somebody by --as")
+        if environment.settings.profile is Profile.PRODUCTION:
+            raise usage(
+                "--as is refused through the API under the production profile.",
+                do="Leave it out: NPP_API_TOKEN says who acts. With --kafka it is required.",
+            )
         from api.auth.local import LocalIssuer
 
         issuer = LocalIssuer(environment.settings.data_dir, SystemClock())
@@ -119,7 +138,31 @@ def fetch(call: Call, *, json: bool, curl: bool) -> Reply | None:
     return reply
 
 
-def post_as_admin(
+def without_api(kafka: bool, curl: bool) -> bool:
+    """Whether a command that knows both ways goes to Kafka itself. Raises Problem."""
+    if kafka and curl:
+        raise usage("--curl prints a call of the API, and --kafka does without it.")
+    return kafka or not (curl or settings.load().settings.api_url)
+
+
+def require_actor(operator: str) -> None:
+    """On Kafka nobody signs in: the command has to say who acts. Raises Problem."""
+    if not operator:
+        raise usage(
+            "Without the API --as has to say who acts.",
+            do="--as ID, or NPP_API_URL and NPP_API_TOKEN for the API.",
+        )
+
+
+def require_one(request: bool, confirm: bool, which: str = "") -> None:
+    """A command of two persons is either the first one's or the second one's. Raises Problem."""
+    if request == confirm:
+        raise usage(
+            f"Say --request (first person) or --confirm{which and f' {which}'} (second person)."
+        )
+
+
+def ask_as_admin(
     path: str,
     asked: dict[str, Any] | None,
     operator: str,
@@ -127,21 +170,26 @@ def post_as_admin(
     *,
     json: bool,
     curl: bool,
-) -> None:
-    """Ask for what only an admin may, and show the answer. Raises Problem."""
+) -> dict[str, Any] | None:
+    """Ask for what only an admin may; None when --curl has printed it. Raises Problem."""
     call = Call("POST", path, body=asked)
     if curl:
         print_curl(call)
-        return
+        return None
     with open_api(operator, tuple(role or ADMIN)) as api:
         try:
-            found = api.ask(call).body
+            return dict(api.ask(call).body)
         except Refused as refusal:
             raise told(refusal, json) from refusal
+
+
+def answer(found: dict[str, Any], json: bool, *sentences: str) -> None:
+    """What was done: one JSON document, or these sentences."""
     if json:
         print_json(found)
-    else:
-        show_fields(found, found)
+        return
+    for each in sentences:
+        console().print(each)
 
 
 def told(refusal: Refused, json: bool) -> Problem | typer.Exit:

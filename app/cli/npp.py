@@ -16,43 +16,55 @@ import typer.main
 
 from app import logs
 from app.cli.cluster import broker, config, demo, doctor, replay, run, schemas, topics
-from app.cli.control import api as api_control
-from app.cli.control import stops as control
-from app.cli.operators import approval, evidence, incident, quarantine, redrive, token
+from app.cli.control import group as control
+from app.cli.data_option import give_data_option
+from app.cli.operators import approval, audit, conflict, evidence, incident, quarantine, token
 from app.cli.output import error_console
-from app.cli.payment import actions, log, look, resume
+from app.cli.payment import group as payment
 from app.exits import ExitCode, Problem
 from engine.errors import EngineError
 
 HELP: Final = (
-    "Payments over Kafka: run the processors, put topics and schemas on a cluster, look at "
-    "payments, act on them, and prove their history by replay.\n\n"
-    "Settings come from NPP_* environment variables; see `npp config`. Exit codes: 0 done, 1 check "
-    "failed or refused, 2 usage, 3 unreachable, 4 not found, 5 no answer in time, 130 interrupted."
+    "Payments over Kafka. Begin with `npp demo`: all of it on this machine, under load, proven. On "
+    "your own cluster: `npp schemas register`, `npp topics apply`, `npp run …`, `npp doctor`.\n\n"
+    "Settings come from NPP_* variables (`npp config`), or from a demo's folder (--data DIR). Exit "
+    "codes: 0 done, 1 failed or refused, 2 usage, 3 unreachable, 4 not found, 5 no answer in time."
 )
+BEGIN: Final = "Begin"
+OPERATE: Final = "Operate"
+SET_UP: Final = "Set up and run"
 
-app = typer.Typer(name="npp", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False)
-app.add_typer(run.app, name="run")
-app.add_typer(broker.app, name="broker")
-app.add_typer(topics.app, name="topics")
-app.add_typer(schemas.app, name="schemas")
-app.add_typer(control.rules, name="rules")
-app.add_typer(replay.app, name="replay")
-app.add_typer(look.app, name="payment")
-app.add_typer(approval.app, name="approval")
-app.add_typer(evidence.app, name="evidence")
-app.add_typer(incident.app, name="incident")
-app.add_typer(api_control.app, name="control")
-for module in (
-    log, actions, quarantine, resume, control, redrive, config, doctor, demo, token,
-):  # fmt: skip
-    module.register(app)
+app = typer.Typer(
+    name="npp",
+    help=HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command(rich_help_panel=BEGIN)(demo.demo)
+app.command(rich_help_panel=BEGIN)(doctor.doctor)
+app.command(rich_help_panel=BEGIN)(config.config)
+app.add_typer(payment.app, name="payment", rich_help_panel=OPERATE)
+app.add_typer(approval.app, name="approval", rich_help_panel=OPERATE)
+app.add_typer(conflict.app, name="conflict", rich_help_panel=OPERATE)
+app.add_typer(quarantine.app, name="quarantine", rich_help_panel=OPERATE)
+app.add_typer(evidence.app, name="evidence", rich_help_panel=OPERATE)
+app.add_typer(incident.app, name="incident", rich_help_panel=OPERATE)
+app.command(rich_help_panel=OPERATE)(audit.audit)
+app.add_typer(control.app, name="control", rich_help_panel=OPERATE)
+app.add_typer(replay.app, name="replay", rich_help_panel=OPERATE)
+app.add_typer(schemas.app, name="schemas", rich_help_panel=SET_UP)
+app.add_typer(topics.app, name="topics", rich_help_panel=SET_UP)
+app.add_typer(run.app, name="run", rich_help_panel=SET_UP)
+app.add_typer(broker.app, name="broker", rich_help_panel=SET_UP)
+app.command(rich_help_panel=SET_UP)(token.token)
 
 
 @functools.cache
 def parser() -> Any:
     """The parser of every command, built once for a process."""
-    return typer.main.get_command(app)
+    root = typer.main.get_command(app)
+    give_data_option(root)
+    return root
 
 
 def main() -> None:

@@ -18,9 +18,11 @@ from rich.console import Console
 from rich.text import Text
 
 from core.values import Sealed
+from engine.clock import MS_PER_S
 
 HIDDEN_FIELDS: Final = frozenset({"customer_id", "snapshot"})
 PIPE_COLUMNS: Final = 220
+TIME_FIELD: Final = re.compile(r"(_at|_after|_until|_time|^deadline)$")  # epoch ms in a record
 
 
 # Cc: control characters; Cs: lone surrogates; Zl, Zp: further ends of lines.
@@ -73,12 +75,14 @@ def print_json(value: Any, *, indent: bool = True) -> None:
 
 
 def as_json(record: Any) -> Any:
-    """A record as plain values, fields in camelCase. Party details and customers are left out."""
+    """A record as plain values, fields in camelCase, times as ISO 8601. Party details and customers
+    are left out.
+    """
     if isinstance(record, Sealed):
         return {"scheme": record.scheme, "hidden": f"{len(record.bytes)} bytes"}
     if isinstance(record, msgspec.Struct):
         return {
-            camel(name): as_json(getattr(record, name))
+            camel(name): _field_as_json(name, getattr(record, name))
             for name in record.__struct_fields__
             if name not in HIDDEN_FIELDS
         }
@@ -93,15 +97,24 @@ def as_json(record: Any) -> Any:
     return record
 
 
+def _field_as_json(name: str, value: Any) -> Any:
+    if isinstance(value, int) and TIME_FIELD.search(name):
+        return time_of(value)
+    return as_json(value)
+
+
 def camel(name: str) -> str:
     """snake_case to camelCase: the names of the Avro schemas."""
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)
 
 
-def time_of(epoch_ms: int | None) -> str:
-    """Epoch milliseconds as UTC, to the millisecond."""
-    if epoch_ms is None:
-        return ""
-    stamp = datetime.fromtimestamp(epoch_ms / 1000, UTC)
-    return stamp.strftime("%Y-%m-%d %H:%M:%S.") + f"{epoch_ms % 1000:03d}Z"
+def time_of(epoch_ms: int) -> str:
+    """Epoch milliseconds as ISO 8601 in UTC, to the millisecond; the number where no calendar has
+    such a day.
+    """
+    try:
+        stamp = datetime.fromtimestamp(epoch_ms // MS_PER_S, UTC)
+    except (ValueError, OverflowError, OSError):
+        return str(epoch_ms)
+    return f"{stamp:%Y-%m-%dT%H:%M:%S}.{epoch_ms % MS_PER_S:03d}Z"

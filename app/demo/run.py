@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -209,7 +210,10 @@ class _Demo:
         ready = stage.ready()
         if self._options.json:
             print_json(ready, indent=False)
-        say(f"all runs; {stage.data / 'npp.env'} leads `npp` here; the load begins")
+        say("all runs; the load begins")
+        say(
+            f"every command finds this demo: npp payment list --data {shlex.quote(str(stage.data))}"
+        )
         if self._options.json:
             return
         out = self._display.line
@@ -278,7 +282,9 @@ class _Demo:
 
     def _stay(self) -> None:
         """Until Ctrl-C."""
-        self._display.say("stays up until Ctrl-C; try `npp show`, `npp tail`, `npp doctor`")
+        self._display.say(
+            f"stays up until Ctrl-C; try npp doctor --data {shlex.quote(str(self._stage.data))}"
+        )
         try:
             while True:
                 self._tick("stays up until Ctrl-C", begin=False)

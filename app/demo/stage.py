@@ -32,13 +32,12 @@ from app.exits import ExitCode, Problem, usage
 from app.platform import broker, registry
 from app.platform.java import JVM_FAST_START, Jvm
 from app.platform.supervisor import Ended, Status, Supervisor
-from app.settings import ENV_FILE, Environment
+from app.settings import DEMO_MARK, ENV_FILE, Environment
 from app.topic_specs import topic_specs
 from engine.clock import SystemClock
 from engine.topics import TopicAdmin
 from schemas import catalogue
 
-MARK: Final = "demo-data"  # a folder with this file is ours to delete
 LOCK: Final = "demo.lock"
 PEOPLE: Final = (VIEWER, OPERATOR, SENIOR, APPROVER, AUDITOR, ADMIN)
 READY_SECONDS_MAX: Final = 60.0
@@ -233,7 +232,7 @@ class Stage:
 
     def _take_folder(self) -> None:
         """The folder is ours alone; `--reset` deletes only what a demo made."""
-        marked = (self.data / MARK).exists()
+        marked = (self.data / DEMO_MARK).exists()
         if self.data.exists() and not marked and any(self.data.iterdir()):
             raise usage(
                 f"{self.data} holds something that is not a demo's.", do="--data another folder."
@@ -250,7 +249,7 @@ class Stage:
             for each in self.data.iterdir():
                 if each.name != LOCK:
                     shutil.rmtree(each) if each.is_dir() else each.unlink()
-        (self.data / MARK).touch()
+        (self.data / DEMO_MARK).touch()
 
     def _await(self, name: str, url: str) -> None:
         """Until it answers 200. Raises Problem with its last words."""

@@ -249,9 +249,15 @@ class Cluster:
 
 
 def run_foreground(
-    data_dir: Path, port: int, *, say: Say = say_on_stderr, heap_mb: int = 512
+    data_dir: Path,
+    port: int,
+    *,
+    say: Say = say_on_stderr,
+    heap_mb: int = 512,
+    up: Callable[[str, Path], None] | None = None,
 ) -> int:
     """`npp broker start`: one plain node until SIGINT or SIGTERM. Returns the exit code.
+    `up` is told address and folder once it is there.
 
     Must be called on the main thread. Raises BrokerError when the node does not start.
     """
@@ -261,6 +267,8 @@ def run_foreground(
     try:
         with cluster:
             say(f"Kafka is up: {cluster.bootstrap}, data in {cluster.data}. Ctrl-C ends it.")
+            if up is not None:
+                up(cluster.bootstrap, cluster.data)
             while not asked_to_end.wait(1.0):
                 if not cluster.alive():
                     raise BrokerError(f"the broker ended by itself:\n{tail_of(cluster.log_file())}")

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import typer
 from prometheus_client import CollectorRegistry
 
 from api.edge.metrics import ApiMetrics
@@ -32,6 +31,7 @@ from schemas import catalogue as topics_catalogue
 ROOT: Final = Path(__file__).resolve().parents[2]
 FOLDER: Final = ROOT / "docs" / "reference"
 HELP_WIDTH_MAX: Final = 300
+EVERYWHERE: Final = ("--json", "--data")  # options of all commands
 
 QUARANTINE_REASONS: Final = (
     (
@@ -274,14 +274,19 @@ def settings_page() -> str:
 
 def cli() -> str:
     """The command tree, one line each, and the options of each command."""
-    from app.cli.npp import app
+    from app.cli.npp import parser
 
-    root: Any = typer.main.get_command(app)
     rows: list[tuple[str, str, str]] = []
-    _walk(root, "npp", rows)
+    _walk(parser(), "npp", rows)
     return page(
         "Command line",
-        ["Every command has `--help`."],
+        [
+            "Every command has `--help`, `--json` (one JSON document, or one a line where records "
+            "are followed), and `--data DIR`, which leads it to the demo that runs in that folder. "
+            "Times are ISO 8601 with their zone. Exit codes: "
+            + ", ".join(f"{code.value} {code.name}" for code in ExitCode)
+            + "."
+        ],
         table(("command", "what it does", "arguments and options"), rows),
     )
 
@@ -297,6 +302,7 @@ def _walk(command: Any, path: str, rows: list[tuple[str, str, str]]) -> None:
         names = [
             f"`{p.opts[0]}`" if p.param_type_name == "option" else f"`{p.name.upper()}`"
             for p in child.params
+            if p.opts[0] not in EVERYWHERE
         ]
         rows.append((f"`{here}`", child.get_short_help_str(HELP_WIDTH_MAX), " ".join(names) or "-"))
 

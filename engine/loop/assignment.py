@@ -82,6 +82,6 @@ def starting_offsets(
                 raise Exit(
                     "OFFSETS_LOST",
                     f"no committed offset for {topic}[{number}] though its journal has records; "
-                    "see `npp recover`",
+                    "see `npp control recover`",
                 )
     return start

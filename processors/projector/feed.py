@@ -162,7 +162,7 @@ class Feed:
             raise Exit(
                 LOG_TAIL_LOST,
                 f"{topic}/{partition} ends at {high}, the read model has it to {at}: records "
-                f"that people were shown have vanished; after `npp recover` {REBUILD}",
+                f"that people were shown have vanished; after `npp control recover` {REBUILD}",
             )
         return at
 

@@ -127,7 +127,7 @@ SELECT result, code, rule, sentence, from_sequence, to_sequence FROM outcomes
 WHERE command_id = :command_id AND cause_partition = :partition AND cause_offset = :offset
 
 -- name: checkpoint_over
--- After `npp recover` a later checkpoint covers again what void ones covered: the last one counts.
+-- After `npp control recover` a later checkpoint covers again what void ones covered: the last one counts.
 SELECT {checkpoints} FROM (
     SELECT * FROM checkpoints WHERE partition = :partition AND from_offset <= :offset
     ORDER BY from_offset DESC, number DESC LIMIT 64

@@ -119,7 +119,7 @@ def test_the_same_key_of_two_sources_is_two_payments(harness: Harness) -> None:
     """API-09, OP-02: both are shown, each with its source."""
     key = harness.key()
     over_http = harness.create(SILENT, key=key)
-    published = harness.npp("publish", "--key", key, "--amount", "3.00").stdout.strip()
+    published = harness.npp("payment", "publish", "--key", key, "--amount", "3.00").stdout.strip()
     harness.until(published, currency="AUD")
     found = harness.get("/api/payments", idempotencyKey=key)["items"]
     assert {(each["paymentIntentId"], each["source"]) for each in found} == {
@@ -200,7 +200,7 @@ def test_a_submitter_sees_its_own_payments_only(harness: Harness) -> None:
     """SEC-06: a payment of another source is not there for it."""
     mine = harness.create(SILENT)
     harness.until(mine, state="SENT")
-    other = harness.npp("publish", "--key", harness.key(), "--amount", "1.00").stdout.strip()
+    other = harness.npp("payment", "publish", "--key", harness.key(), "--amount", "1.00").stdout.strip()
     harness.until(other, currency="AUD")
     token = harness.submitter()
     assert harness.ask(token, "GET", f"/api/payments/{mine}").status_code == 200

@@ -68,12 +68,12 @@ def test_a_payment_is_cancelled_from_the_terminal_by_two_persons(
     asked = npp.json("approval", "request", payment, "--action", "CANCEL", *words[:-1])
     assert (asked["result"], asked["approvalId"]) == ("ACCEPTED", "apr_001")
     harness.soon(lambda: harness.status(payment, "apr_001") == "REFERRED")
-    alone = npp("approve", payment, "apr_001", "--as", "Ann", "--reason", "r")
+    alone = npp("approval", "approve", payment, "apr_001", "--as", "Ann", "--reason", "r")
     assert alone.code == 1
     assert "SELF_APPROVAL" in alone.err
-    second = npp("approve", payment, "apr_001", "--as", "bob", "--reason", "agreed")
+    second = npp("approval", "approve", payment, "apr_001", "--as", "bob", "--reason", "agreed")
     assert second.code == 0, second
-    done = npp.json("cancel", payment, *words[:-1], "--customer", "cust_1")
+    done = npp.json("payment", "cancel", payment, *words[:-1], "--customer", "cust_1")
     assert (done["result"], done["state"]) == ("ACCEPTED", "FAILED")
     shown = npp.json("payment", "show", payment)
     assert (shown["state"], shown["reason"]) == ("FAILED", "CANCELLED")
@@ -92,7 +92,7 @@ def test_everything_that_is_listed_over_http_is_listed_in_the_terminal(
         ("payment", "search", payment),
         ("approval", "list"),
         ("conflict", "list", "--all"),
-        ("attention",),
+        ("payment", "attention"),
         ("quarantine", "list"),
         ("quarantine", "redrives"),
     ):
@@ -113,7 +113,7 @@ def test_the_exit_code_says_what_happened(harness: Harness, npp: Npp) -> None:
     assert npp("payment", "show", unknown).code == 4
     payment = harness.create(SILENT)
     harness.until(payment, state="SENT")
-    wrong = ("mark-failed", payment, "--reason", "CANCELLED", "--details", "d", "--as", "snr")
+    wrong = ("payment", "mark-failed", payment, "--reason", "CANCELLED", "--details", "d", "--as", "snr")
     assert npp(*wrong).code == 2
     assert npp("payment", "show", "pi_short").code == 2
 

@@ -101,14 +101,14 @@ def test_a_demo_that_stays_is_found_by_other_commands_and_ends_cleanly(tmp_path:
             )
             return answer.stdout
 
-        payment = run("publish", "--key", "by-hand", "--amount", "12.50").strip()
+        payment = run("payment", "publish", "--key", "by-hand", "--amount", "12.50").strip()
         _await(lambda: _settled(run, payment), demo, log)
-        shown = json.loads(run("show", payment, "--json"))
+        shown = json.loads(run("payment", "show", payment, "--kafka", "--json"))
         assert [event["header"]["sequence"] for event in shown["events"]] == list(
             range(1, shown["sequence"] + 1)
         )
         assert shown["moneyOutcome"] == "PAID"
-        assert "12345678" not in json.dumps(shown)  # the account of `npp publish`'s debtor
+        assert "12345678" not in json.dumps(shown)  # the account of `npp payment publish`'s debtor
         _stop_and_resume(run)
         _recorded(data, tmp_path / "histories")
     finally:
@@ -121,24 +121,24 @@ def test_a_demo_that_stays_is_found_by_other_commands_and_ends_cleanly(tmp_path:
 def _settled(run: Callable[..., str], payment: str) -> bool:
     """False as well while it is not on the log."""
     try:
-        return '"state": "SETTLED"' in run("show", payment, "--json")
+        return '"state": "SETTLED"' in run("payment", "show", payment, "--kafka", "--json")
     except subprocess.CalledProcessError:
         return False
 
 
 def _stop_and_resume(run: Callable[..., str]) -> None:
     """STOP holds a new payment back until two persons and a published replay end it."""
-    run("stop", "--reason", "drill", "--as", "ann")
+    run("control", "stop", "--reason", "drill", "--as", "ann")
     time.sleep(CONTROL_SECONDS)
-    payment = run("publish", "--key", "held-back", "--amount", "1.00").strip()
+    payment = run("payment", "publish", "--key", "held-back", "--amount", "1.00").strip()
     time.sleep(2)
     with pytest.raises(subprocess.CalledProcessError):
-        run("show", payment)
+        run("payment", "show", payment)
     run("replay", "verify", "--publish")
-    run("resume", "--request", "--as", "ann", "--reason", "drill over")
+    run("control", "resume", "--request", "--as", "ann", "--reason", "drill over")
     with pytest.raises(subprocess.CalledProcessError):
-        run("resume", "--confirm", "--as", "ANN")
-    run("resume", "--confirm", "--as", "bob")
+        run("control", "resume", "--confirm", "--as", "ANN")
+    run("control", "resume", "--confirm", "--as", "bob")
     until = time.monotonic() + 60
     while not _at_rest(run, payment):  # settled, or refused by the rail
         assert time.monotonic() < until
@@ -160,7 +160,7 @@ def _recorded(data: Path, folder: Path) -> None:
 
 def _at_rest(run: Callable[..., str], payment: str) -> bool:
     try:
-        return '"atRest": true' in run("show", payment, "--json")
+        return '"atRest": true' in run("payment", "show", payment, "--kafka", "--json")
     except subprocess.CalledProcessError:
         return False
 

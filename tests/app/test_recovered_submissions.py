@@ -1,4 +1,6 @@
-"""What `npp recover` takes for lost: an instruction to pay without its event in the journal."""
+"""What `npp control recover` takes for lost: an instruction to pay without its event in the
+journal.
+"""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from app import logs, settings
+from app.cli.npp import run_cli
 from app.exits import ExitCode, Problem
 from app.wiring.projector import read_model
 from core.payment.commands import CreatePayment
@@ -159,6 +160,48 @@ def test_a_running_demo_is_found_from_its_folder_and_the_environment_wins(tmp_pa
     given = settings.load({"NPP_DATA_DIR": str(tmp_path), **REACH})
     assert given.settings.bootstrap_servers == "kafka:9092"
     assert given.settings.profile == "production"
+
+
+DEMO = {"NPP_BOOTSTRAP_SERVERS": "demo:1", "NPP_PROFILE": "demo"}
+
+
+def shown_config(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, str]:
+    assert run_cli(["config", "--json", *words]) == ExitCode.OK
+    return dict(json.loads(capsys.readouterr().out)["settings"])
+
+
+def test_data_leads_a_command_to_the_demo_of_that_folder_before_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Issue 11, section 5; and it is forgotten when the command has ended."""
+    settings.write_env_file(tmp_path / settings.ENV_FILE, DEMO)
+    monkeypatch.setenv("NPP_BOOTSTRAP_SERVERS", "kafka:9092")
+    monkeypatch.setenv("NPP_PROFILE", "production")
+    found = shown_config(capsys, "--data", str(tmp_path))
+    assert found["NPP_BOOTSTRAP_SERVERS"] == "demo:1"
+    assert found["NPP_PROFILE"] == "demo"
+    assert found["NPP_DATA_DIR"] == str(tmp_path)
+    after = shown_config(capsys)
+    assert (after["NPP_BOOTSTRAP_SERVERS"], after["NPP_PROFILE"]) == ("kafka:9092", "production")
+
+
+def test_data_names_the_folder_of_a_process_that_has_no_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NPP_BOOTSTRAP_SERVERS", "kafka:9092")
+    found = shown_config(capsys, "--data", str(tmp_path))
+    assert found["NPP_BOOTSTRAP_SERVERS"] == "kafka:9092"
+    assert found["NPP_DATA_DIR"] == str(tmp_path)
+
+
+def test_data_of_a_demo_that_has_ended_leads_to_no_other_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / settings.DEMO_MARK).touch()
+    monkeypatch.setenv("NPP_BOOTSTRAP_SERVERS", "kafka:9092")
+    words = ["control", "stop", "--reason", "drill", "--as", "ann", "--data", str(tmp_path)]
+    assert run_cli(words) == ExitCode.UNREACHABLE
+    assert "No demo runs in" in capsys.readouterr().err
 
 
 def test_logs_hide_party_details_secrets_and_the_texts_of_exceptions(

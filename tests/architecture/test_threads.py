@@ -28,7 +28,7 @@ for each in threads: each.join()
 READ_AT_THE_START = {
     "gateways/resolve/policy.py", "gateways/deposits/simulator_ledger.py",
     "gateways/notifications/simulator.py", "gateways/rail/simulator_ledger.py",
-    "app/cli/cluster/payments.py", "schemas/catalogue.py",
+    "app/cli/payment/publish.py", "schemas/catalogue.py",
 }  # fmt: skip
 
 

@@ -259,11 +259,14 @@ def test_the_doors_that_must_be_shut_are_shut(locked: Cluster, principal: str, t
     ("topic", "writers"),
     [
         ("npp.payment.events.v1", {"payments"}),
-        ("npp.payment.lifecycle.v1", {"payments", "admin"}),  # admin: `npp recover`, decision 11
+        (
+            "npp.payment.lifecycle.v1",
+            {"payments", "admin"},
+        ),  # admin: `npp control recover`, decision 11
         ("npp.control.v1", {"api", "admin", "verifier", "redriver", "payments"}),
         ("npp.payment.outcomes.v1", {"payments"}),
         ("npp.payment.checkpoints.v1", {"verifier"}),
-        # admin: `npp recover` reports instructions whose events are lost, decision 11
+        # admin: `npp control recover` reports instructions whose events are lost, decision 11
         ("npp.rail.reports.v1", {"rail-adapter", "rail-callback", "redriver", "admin"}),
         ("npp.resolve.decisions.v1", {"resolve", "redriver"}),
         ("npp.deposits.results.v1", {"deposits-adapter", "redriver"}),

@@ -60,11 +60,11 @@ def redrive_rubbish(harness: LockedHarness) -> None:
     assert (first["byReference"], large["byReference"]) == (False, True)
     place = ["--partition", str(first["partition"]), "--offset", str(first["offset"])]
     place += ["--offset", str(large["offset"])]
-    asked = ["redrive", "--request", "--as", "ann", "--reason", "trial", *place]
+    asked = ["quarantine", "redrive", "--request", "--as", "ann", "--reason", "trial", *place]
     name = harness.ask_as("admin", *asked).partition(":")[0]
-    alone = harness.npp("redrive", "--confirm", name, "--as", "ANN ", check=False)
+    alone = harness.npp("quarantine", "redrive", "--confirm", name, "--as", "ANN ", check=False)
     assert alone.returncode == 1
-    harness.ask_as("admin", "redrive", "--confirm", name, "--as", "bob")
+    harness.ask_as("admin", "quarantine", "redrive", "--confirm", name, "--as", "bob")
     again = quarantined(harness, 4)[2:]
     assert [each["byReference"] for each in again] == [False, True]
     assert again[0]["origin"]["offset"] > large["origin"]["offset"]
@@ -104,16 +104,16 @@ def test_the_product_runs_under_the_rules(
             harness.run_as("redriver", "adapters", "--only", "redriver"),
         ]
         harness.ready(*started)
-        payment = harness.ask_as("mobile-app", "publish", "--amount", "12.50").strip()
+        payment = harness.ask_as("mobile-app", "payment", "publish", "--amount", "12.50").strip()
         deadline = time.monotonic() + ANSWER_SECONDS_MAX
-        while "SETTLED" not in (shown := harness.ask_as("replay", "show", payment)):
+        while "SETTLED" not in (shown := harness.ask_as("replay", "payment", "show", payment)):
             assert time.monotonic() < deadline, shown
         redrive_rubbish(harness)
         harness.ask_as("admin", "doctor")
-        harness.ask_as("admin", "stop", "--reason", "trial", "--as", "ann")
+        harness.ask_as("admin", "control", "stop", "--reason", "trial", "--as", "ann")
         harness.ask_as("admin", "replay", "verify", "--publish", "--as", "ann")
-        harness.ask_as("admin", "resume", "--request", "--reason", "proven", "--as", "ann")
-        harness.ask_as("admin", "resume", "--confirm", "--as", "bob")
+        harness.ask_as("admin", "control", "resume", "--request", "--reason", "proven", "--as", "ann")
+        harness.ask_as("admin", "control", "resume", "--confirm", "--as", "bob")
         assert "PASSED" in harness.ask_as("replay", "replay", "verify")
         assert [process.name for process in started if not process.alive()] == []
     finally:

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import typer
 import yaml
 from sqlalchemy.engine import make_url
 
 from app import settings
-from app.cli.cluster import run
-from app.cli.npp import app
+from app.cli.npp import parser
 from app.settings import DEFAULT_API_PORT, DEFAULT_METRICS_PORT, DEFAULT_WEBHOOK_PORT, Profile
 from app.wiring.adapters import KINDS
 from app.wiring.api import clients
@@ -60,7 +58,7 @@ def test_every_variable_of_a_service_is_a_setting_that_loads(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(RUNNING))
 def test_every_command_exists_and_has_a_name_of_its_own(name: str) -> None:
-    command: Any = typer.main.get_command(app)
+    command: Any = parser()
     words = list(RUNNING[name]["command"])
     while hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
@@ -151,7 +149,7 @@ def test_the_webhook_is_reachable_and_signed() -> None:
 
 def test_every_process_that_can_be_run_has_a_service() -> None:
     """Else an alert that asks whether it runs stands red from the first minute."""
-    command: Any = typer.main.get_command(run.app)
+    command: Any = parser().commands["run"]
     assert all(service["command"][0] == "run" for service in RUNNING.values())
     assert {service["command"][1] for service in RUNNING.values()} == set(command.commands)
     adapters = {s["command"][3] for s in RUNNING.values() if s["command"][1] == "adapters"}

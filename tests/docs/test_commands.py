@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import typer
 
-from app.cli.npp import app
+from app.cli.npp import parser
 from app.settings import Settings
 from core import refusals
 from tests.rooms import ROOT
@@ -23,7 +22,7 @@ PAGES: Final = (
     ROOT / "examples" / "README.md",
 )
 VALUES: Final = {"payment": "pi_pdkz22ub6ujnprx6nas575vbxy", "me": "ann"}
-TREE: Final[Any] = typer.main.get_command(app)
+TREE: Final[Any] = parser()
 
 
 def shell_lines(text: str) -> Iterator[str]:
@@ -54,8 +53,8 @@ def find(words: list[str]) -> tuple[Any, list[str]]:
     """The command that these words name, and what is left of them. Raises KeyError for none."""
     command, rest = TREE, words[1:]
     while hasattr(command, "commands"):
-        if not rest:
-            return command, []
+        if not rest or rest[0] == "--help":
+            return command, rest
         command, rest = command.commands[rest[0]], rest[1:]
     return command, rest
 
@@ -88,6 +87,32 @@ def test_a_command_in_running_text_exists(text: str) -> None:
         known = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
         used = {word.split("=")[0] for word in rest if word.startswith("--")}
         assert used <= known | {"--help"}, f"{text}: {sorted(used - known)}"
+
+
+SAID: Final = re.compile(r"(?<![.\w])npp ([a-z][a-z-]+)(?: ([a-z][a-z-]+))?")
+PRODUCT: Final = ("core", "schemas", "engine", "gateways", "readmodel", "control", "evidence")
+SPEAKING: Final = (*PRODUCT, "processors", "api", "app", "deploy", "examples", "bench")
+
+
+def said_in_code() -> Iterator[tuple[str, str, str]]:
+    """Where it is said, and the first two words after `npp`."""
+    files = [ROOT / "topics.yaml", ROOT / "Makefile"]
+    files += [file for room in SPEAKING for file in sorted((ROOT / room).rglob("*.*"))]
+    for file in files:
+        if file.suffix in (".py", ".yaml", ".yml", ".sql", ".md", "") and file.is_file():
+            for first, second in SAID.findall(file.read_text(encoding="utf-8")):
+                yield str(file.relative_to(ROOT)), first, second
+
+
+def test_a_command_that_the_product_speaks_of_exists() -> None:
+    """DEP-08: hints, errors, comments: `npp control resume` in a message can be typed."""
+    said = list(said_in_code())
+    assert len(said) > 60, "a guard against a pattern that finds nothing"
+    for place, first, second in said:
+        assert first in TREE.commands, f"{place}: npp {first}"
+        command = TREE.commands[first]
+        if second and hasattr(command, "commands"):
+            assert second in command.commands, f"{place}: npp {first} {second}"
 
 
 def spellings(text: str) -> list[str]:

@@ -1,4 +1,6 @@
-"""Evidence after `npp recover`: what only void checkpoints cover is not signed, and not broken."""
+"""Evidence after `npp control recover`: what only void checkpoints cover is not signed, and not
+broken.
+"""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def publish_request(harness: Harness, offset: int) -> str:
 
 
 def confirm(harness: Harness, request: str, who: str) -> tuple[int, str]:
-    done = harness.npp("recover", "--confirm", request, "--as", who, check=False)
+    done = harness.npp("control", "recover", "--confirm", request, "--as", who, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -108,7 +108,7 @@ def test_two_persons_pass_a_batch_over_and_what_is_behind_it_is_decided(
 
     def ask(place: str) -> tuple[int, str]:
         words = ("--pass-over", place, "--as", "alice", "--reason", "ticket 4714")
-        asked = harness.npp("recover", "--request", *words, check=False)
+        asked = harness.npp("control", "recover", "--request", *words, check=False)
         return asked.returncode, asked.stdout + asked.stderr
 
     assert ask(f"{PLACE[0]}:{PART}:{at - 1}")[0] == REFUSED  # it can be read

@@ -63,15 +63,15 @@ def delete_group(bootstrap: str) -> None:
 def recover(harness: Harness, *partitions: int) -> str:
     """Asked by alice, refused to alice, confirmed by bob; what was printed in the end."""
     named = [word for number in partitions for word in ("--partition", str(number))]
-    asked = harness.npp("recover", "--request", *named, "--as", "alice", "--reason", "drill 4713")
+    asked = harness.npp("control", "recover", "--request", *named, "--as", "alice", "--reason", "drill 4713")
     request = re.search(r"rec_[0-9a-f]+", asked.stdout)
     assert request is not None, asked.stdout
-    alone = harness.npp("recover", "--confirm", request[0], "--as", "Alice ", check=False)
+    alone = harness.npp("control", "recover", "--confirm", request[0], "--as", "Alice ", check=False)
     assert alone.returncode == REFUSED
     assert "second person" in alone.stderr
     deadline = time.monotonic() + EMPTY_SECONDS_MAX
     while True:
-        done = harness.npp("recover", "--confirm", request[0], "--as", "bob", check=False)
+        done = harness.npp("control", "recover", "--confirm", request[0], "--as", "bob", check=False)
         if done.returncode == 0:
             return done.stdout
         # A process that ended at its start is a member until its session ends.
@@ -96,7 +96,7 @@ def test_row_16_lost_offsets_stop_the_start_and_two_persons_recover_them(harness
     assert process.exited() != 0
     said = process.log.read_text()
     assert "OFFSETS_LOST" in said
-    assert "npp recover" in said
+    assert "npp control recover" in said
     assert committed_offsets(harness.bootstrap) == {}, "it made offsets up"
 
     printed = recover(harness)
@@ -216,7 +216,7 @@ def test_row_13_a_lost_tail_halts_stops_and_goes_on_by_two_persons(
     until(lambda: len(open_stops(harness)) == 2, "the verifier does not stop")
     waiting = harness.waiting()
     assert waiting >= 5, "NV: no input was waiting"
-    refused = harness.npp("resume", "--request", "--as", "alice", "--reason", "r",
+    refused = harness.npp("control", "resume", "--request", "--as", "alice", "--reason", "r",
                         "--stop", f"payments-LOG_TAIL_LOST-{partition}", check=False)  # fmt: skip
     assert refused.returncode == REFUSED
     assert harness.npp("replay", "verify", check=False).returncode == REFUSED
@@ -232,8 +232,8 @@ def test_row_13_a_lost_tail_halts_stops_and_goes_on_by_two_persons(
     )
     assert json.loads(proof.stdout)["scope"]["fromCheckpoint"]
     for stop in open_stops(harness):
-        harness.npp("resume", "--request", "--as", "alice", "--reason", "ok", "--stop", stop)
-        harness.npp("resume", "--confirm", "--as", "bob", "--stop", stop)
+        harness.npp("control", "resume", "--request", "--as", "alice", "--reason", "ok", "--stop", stop)
+        harness.npp("control", "resume", "--confirm", "--as", "bob", "--stop", stop)
     harness.ready(process)
     harness.at_rest()
     until(lambda: signed_all(verifier), "the verifier does not sign on")

@@ -84,11 +84,11 @@ class Redrives:
 
     def ask(self, *offsets: int) -> str:
         said = self.harness.npp(
-            "redrive", "--request", "--as", "ann", "--reason", "try",
+            "quarantine", "redrive", "--request", "--as", "ann", "--reason", "try",
             *(word for offset in offsets for word in ("--offset", str(offset))),
         ).stdout  # fmt: skip
         name = said.split(":")[0].strip()
-        self.harness.npp("redrive", "--confirm", name, "--as", "bob")
+        self.harness.npp("quarantine", "redrive", "--confirm", name, "--as", "bob")
         return name
 
     def done(self, name: str) -> RedriveDone:

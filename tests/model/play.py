@@ -218,7 +218,7 @@ class Play:
             self._unmade(ref)
 
     def _unmade(self, ref: str) -> None:
-        """`npp recover` itself reports what nothing makes again."""
+        """`npp control recover` itself reports what nothing makes again."""
         numbers = [each.number for each in self.judge.book.tries]
         if any(reference(number) == ref for number in numbers):
             return

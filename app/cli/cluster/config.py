@@ -12,10 +12,6 @@ from app import settings
 from app.cli.output import console, print_json
 
 
-def register(app: typer.Typer) -> None:
-    app.command("config")(config)
-
-
 def config(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:

@@ -10,10 +10,6 @@ import typer
 from app.settings import DEFAULT_DATA_DIR
 
 
-def register(app: typer.Typer) -> None:
-    app.command("demo")(demo)
-
-
 def demo(
     payments: Annotated[int, typer.Option(min=1, help="Good payments; mistakes on top.")] = 2000,
     rate: Annotated[float, typer.Option(min=0, help="Records per second; 0 = full speed.")] = 30,
@@ -25,16 +21,18 @@ def demo(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="The last line is one JSON object.")] = False,
     reset: Annotated[bool, typer.Option("--reset", help="Begin with an empty folder.")] = False,
-    data: Annotated[Path, typer.Option(help="Folder for data and logs.")] = DEFAULT_DATA_DIR,
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for data and logs.")
+    ] = DEFAULT_DATA_DIR,
     seed: Annotated[int, typer.Option(help="Of load, behaviour, people and kills.")] = 1,
     api_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = a free one.")] = 0,
 ) -> None:
-    """Start Kafka, registry, processors, adapters, simulators; publish a load; prove the history.
+    """Run all of it on this machine under a load, then prove the history.
 
-    Not everything in the load goes well: duplicates, rubbish, late, doubled, contradicting
-    and missing callbacks, declined holds, rejections; operators act meanwhile.
-    Without --once it stays up until Ctrl-C, and the other commands (`npp show`, `npp tail`, …)
-    find it from this folder.
+    Kafka, registry, processors, adapters and simulators are started. The load is mixed: duplicates,
+    rubbish, late, doubled, contradicting and missing callbacks, declined holds, rejections;
+    operators act meanwhile. Without --once it stays up until Ctrl-C, and every other command finds
+    it with --data and this folder.
     """
     from app.demo import Options, run_demo
 

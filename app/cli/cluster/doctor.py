@@ -31,17 +31,13 @@ TRANSACTION_S_MAX: Final = 15.0  # ours are aborted by the broker after 10 s
 LOOK_AGAIN_S: Final = 0.5
 
 
-def register(app: typer.Typer) -> None:
-    app.command("doctor")(doctor)
-
-
 def doctor(
     as_one_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Check settings, broker, topics, access, schemas, control, clock, offsets, reading,
-    transactions.
+    """Check whether this set-up is fit to carry payments, and say what helps.
 
-    Exit 1 when a check failed, 3 when the broker does not answer.
+    Settings, broker, topics, access, schemas, control, clock, offsets, reading, transactions. Exit
+    1 when a check failed, 3 when the broker does not answer.
     """
     environment = settings.load()
     findings: list[Finding] = []
@@ -169,7 +165,7 @@ def check_control(environment: Environment) -> Iterator[Finding]:
     for stop in control.stops():
         yield Finding(
             "control", "failed", f"stopped by {stop.actor}: {stop.reason} ({stop.stop_id})",
-            "npp replay verify --publish, then npp resume",
+            "npp replay verify --publish, then npp control resume",
         )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from app import rule_files, settings
 from app.cli.api_options import PAYMENT_ID
 from app.cli.output import console, error_console, print_json
+from app.cli.words import epoch_ms, moment
 from app.cluster import Cluster
 from app.exits import ExitCode, Problem, usage
 from core.records import ProofPassed
@@ -38,7 +39,10 @@ def verify_command(
     to_offset: Annotated[
         int | None, typer.Option(help="Up to this journal offset (with --payment).")
     ] = None,
-    to_time: Annotated[int | None, typer.Option(help="Up to this decision, epoch ms.")] = None,
+    to_time: Annotated[
+        str | None,
+        typer.Option(help="Up to decisions at this time: ISO 8601 with zone.", callback=moment),
+    ] = None,
     to_sequence: Annotated[int | None, typer.Option(help="Up to this event number.")] = None,
     keyring: Annotated[
         Path | None,
@@ -75,7 +79,8 @@ def verify_command(
             raise usage(f"{each} is no paymentIntentId.")
     if payment and not PAYMENT_ID.fullmatch(payment):
         raise usage(f"{payment} is no paymentIntentId.")
-    limit = Limit(offset=to_offset, time_ms=to_time, sequence=to_sequence)
+    until = None if to_time is None else epoch_ms(to_time, "--to-time")
+    limit = Limit(offset=to_offset, time_ms=until, sequence=to_sequence)
     if publish and (payment or limit):
         raise usage("Only a replay of the whole log can be published.")
     if left_out and not from_checkpoint:
@@ -198,7 +203,9 @@ def keyring_of(file: Path) -> Keyring | None:
 
 
 def publish_proof(cluster: Cluster, report: Report, actor: str) -> None:
-    """A passed replay of every partition, for `npp resume` to rest on; it names what it proved."""
+    """A passed replay of every partition, for `npp control resume` to rest on; it names what it
+    proved.
+    """
     passed = {each.name for each in report.strengths() if each.verdict == "passed"}
     placed = cluster.publish_control(
         ProofPassed(

@@ -6,8 +6,11 @@ from typing import Annotated
 
 import typer
 
-from app import settings
+from app import logs, settings
 
+Json = Annotated[
+    bool, typer.Option("--json", help="Log lines as JSON on a terminal too; elsewhere they are.")
+]
 app = typer.Typer(
     help="Run a process until SIGTERM; health and metrics on NPP_METRICS_PORT.",
     no_args_is_help=True,
@@ -15,7 +18,7 @@ app = typer.Typer(
 
 
 @app.command()
-def payments() -> None:
+def payments(json: Json = False) -> None:
     """The payments processor. More instances = more partitions in parallel.
 
     Exactly once: state, events, instructions and offsets are one Kafka transaction. Each instance
@@ -23,6 +26,7 @@ def payments() -> None:
     """
     from app.wiring.process import run_payments
 
+    logs.as_json_lines(json)
     raise typer.Exit(run_payments(settings.load()))
 
 
@@ -32,32 +36,37 @@ def adapters(
         list[str] | None,
         typer.Option(help="rail, deposits, resolve, notifications or redriver; may be repeated."),
     ] = None,
+    json: Json = False,
 ) -> None:
     """The adapters to the rail, Deposits Core, Resolve and notifications, and the redriver."""
     from app.wiring.adapters import run_adapters
 
+    logs.as_json_lines(json)
     raise typer.Exit(run_adapters(settings.load(), only))
 
 
 @app.command()
-def verifier() -> None:
+def verifier(json: Json = False) -> None:
     """The verifier: checks the chain of everything new and signs checkpoints."""
     from app.wiring.process import run_verifier
 
+    logs.as_json_lines(json)
     raise typer.Exit(run_verifier(settings.load()))
 
 
 @app.command()
-def projector() -> None:
+def projector(json: Json = False) -> None:
     """The projector: fills the read model that people ask. One a read model; a second is fenced."""
     from app.wiring.projector import run_projector
 
+    logs.as_json_lines(json)
     raise typer.Exit(run_projector(settings.load()))
 
 
 @app.command()
-def api() -> None:
+def api(json: Json = False) -> None:
     """The operators' HTTP interface, on NPP_API_HOST and NPP_API_PORT; OpenAPI at /openapi.json."""
     from app.wiring.api import run_api
 
+    logs.as_json_lines(json)
     raise typer.Exit(run_api(settings.load()))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from app import settings
-from app.cli.output import console
+from app.cli.api_options import Json, answer
 from app.cluster import open_registry_codec
 from app.exits import Problem
 from schemas import catalogue, definitions
@@ -15,7 +17,7 @@ app = typer.Typer(help="The Avro schemas and the schema registry.", no_args_is_h
 
 
 @app.command()
-def register() -> None:
+def register(json: Json = False) -> None:
     """Register every schema in the fixed order, and pin the ids in ids.lock.
 
     May be repeated. Stops when the registry gives other ids than ids.lock: ids stand in bytes that
@@ -23,12 +25,21 @@ def register() -> None:
     """
     environment = settings.load()
     open_registry_codec(environment, may_register=True)
-    console().print(f"{_count()} subjects are registered; ids pinned in {environment.ids_lock()}")
+    count, lock = _count(), environment.ids_lock()
+    answer(
+        {"subjects": count, "idsLock": str(lock)},
+        json,
+        f"{count} subjects are registered; ids pinned in {lock}",
+    )
 
 
 @app.command()
 def check(
-    offline: bool = typer.Option(False, help="Only against released versions; asks no registry."),
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Only against released versions; asks no registry."),
+    ] = False,
+    json: Json = False,
 ) -> None:
     """Check the schemas against every released version, and the registry's ids against ids.lock."""
     problems = catalogue_problems()
@@ -38,12 +49,11 @@ def check(
             means="Records already written, or readers already deployed, could not cope.",
             do="Add fields with a default; never rename, remove or change the type of one.",
         )
-    console().print("every schema is compatible with every released version")
-    if offline:
-        return
-    environment = settings.load()
-    open_registry_codec(environment)
-    console().print(f"{_count()} subjects stand in the registry under the pinned ids")
+    said = ["every schema is compatible with every released version"]
+    if not offline:
+        open_registry_codec(settings.load())
+        said.append(f"{_count()} subjects stand in the registry under the pinned ids")
+    answer({"subjects": _count(), "registryChecked": not offline}, json, *said)
 
 
 def catalogue_problems() -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -76,16 +76,22 @@ def apply(
 
 
 @app.command("acls")
-def show_acls() -> None:
+def show_acls(json: Json = False) -> None:
     """Print the access rules made from topics.yaml, one a line. Asks no cluster."""
-    for line in acl_lines(catalogue.load()):
-        console().print(line)
+    _print_lines("acls", acl_lines(catalogue.load()), json)
 
 
 @app.command("quotas")
-def show_quotas() -> None:
+def show_quotas(json: Json = False) -> None:
     """Print how much upstream systems may write: arguments of kafka-configs. Asks no cluster."""
-    for line in quota_lines(catalogue.load()):
+    _print_lines("quotas", quota_lines(catalogue.load()), json)
+
+
+def _print_lines(what: str, lines: Iterable[str], json: bool) -> None:
+    if json:
+        print_json({what: list(lines)})
+        return
+    for line in lines:
         console().print(line)
 
 

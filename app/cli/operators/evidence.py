@@ -113,6 +113,7 @@ def packs(
     reason: Reason = None,
     operator: ActAs = "",
     role: Role = None,
+    json: Json = False,
     curl: Curl = False,
 ) -> None:
     """Packs of several payments in one zip: each verified before it is handed out, or none."""
@@ -126,9 +127,11 @@ def packs(
         print_curl(call, out)
         return
     with open_api(operator, tuple(role or ROLES)) as api:
-        content = api.ask(call).content
+        content = _ask(api, call, json).content
     written = _write(content, out)
-    if written != STDOUT:
+    if json and written != STDOUT:
+        print_json({"file": written, "packs": len(payments), "reference": reference})
+    elif written != STDOUT:
         console().print(f"{written}: {len(payments)} packs, each verified")
 
 
@@ -174,14 +177,25 @@ def verify(
 
 
 @app.command()
-def keys(out: Out = STDOUT, operator: ActAs = "", role: Role = None, curl: Curl = False) -> None:
-    """The verifier's public keys, as a file that `verify --key` and verify_evidence.py take."""
+def keys(
+    out: Out = STDOUT,
+    operator: ActAs = "",
+    role: Role = None,
+    json: Json = False,
+    curl: Curl = False,
+) -> None:
+    """The verifier's public keys, as a file that `verify --key` and verify_evidence.py take.
+
+    They are JSON by themselves; with --json and --out the file is named, too.
+    """
     call = Call("GET", "/api/keys")
     if curl:
         print_curl(call, "" if out == STDOUT else out)
         return
     with open_api(operator, tuple(role or ROLES)) as api:
-        _write(api.ask(call).content, out)
+        written = _write(_ask(api, call, json).content, out)
+    if json and written != STDOUT:
+        print_json({"file": written})
 
 
 def _online(

@@ -9,6 +9,7 @@ import typer
 from app.cli.api_client import Call
 from app.cli.api_options import Curl, Json, fetch, query, show_fields
 from app.cli.output import console
+from app.cli.words import moment
 
 app = typer.Typer(help="Incidents, through the API.", no_args_is_help=True)
 
@@ -21,9 +22,13 @@ def _incident() -> None:
 @app.command()
 def summary(
     since: Annotated[
-        str, typer.Option("--from", help="ISO 8601 or epoch ms; default: an hour ago.")
-    ] = "",
-    until: Annotated[str, typer.Option("--to", help="Default: now.")] = "",
+        str | None,
+        typer.Option("--from", help="ISO 8601 with zone; default: an hour ago.", callback=moment),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option("--to", help="ISO 8601 with zone; default: now.", callback=moment),
+    ] = None,
     json: Json = False,
     curl: Curl = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Queues and records that operators work through: conflicts, attention, audit, quarantine."""
+"""`npp quarantine`: records that could not be decided, and putting them back."""
 
 from __future__ import annotations
 
@@ -14,140 +14,36 @@ from app.cli.api_options import (
     Curl,
     Cursor,
     Json,
+    Kafka,
     Limit,
-    PaymentArgument,
+    Request,
     Role,
-    Why,
+    answer,
+    ask_as_admin,
     body,
-    check_payment,
     fetch,
-    post_as_admin,
     query,
+    require_actor,
+    require_one,
     show_fields,
     show_list,
-    show_verdicts,
+    without_api,
 )
-from app.cli.operators.redrive import list_from_kafka
-from app.cli.payment import actions as api_actions
-from app.exits import ExitCode, Problem
+from app.cli.operators import quarantine_on_kafka as on_kafka
+from app.cli.output import print_json
+from app.cluster import Cluster
+from app.exits import usage
 
-conflicts = typer.Typer(help="Reports that contradict the record.", no_args_is_help=True)
-quarantine = typer.Typer(help="Records that could not be decided.", no_args_is_help=True)
+app = typer.Typer(help="Records that could not be decided: list, redrive.", no_args_is_help=True)
 
 Partition = Annotated[int, typer.Option(help="Partition of the quarantine topic.")]
 Offsets = Annotated[list[int], typer.Option("--offset", help="Offset in it; may be repeated.")]
-To = Annotated[str | None, typer.Option(help="Assign an UNMATCHED report to this payment.")]
+To = Annotated[
+    str | None, typer.Option(help="Assign an UNMATCHED report to this payment or externalRef.")
+]
 
 
-def register(app: typer.Typer) -> None:
-    app.add_typer(conflicts, name="conflict")
-    app.add_typer(quarantine, name="quarantine")
-    app.command("attention", rich_help_panel="Operators")(attention)
-    app.command("audit", rich_help_panel="Operators")(audit)
-
-
-@conflicts.command("list")
-def list_conflicts(
-    payment: Annotated[str, typer.Option(help="Only of this payment.")] = "",
-    open_only: Annotated[bool, typer.Option("--open/--all", help="Unresolved ones only.")] = True,
-    limit: Limit = LIMIT,
-    cursor: Cursor = "",
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
-    """Conflicts, oldest first."""
-    asked = query(payment_intent_id=payment, open=open_only, limit=limit, cursor=cursor)
-    reply = fetch(Call("GET", "/api/conflicts", asked), json=json, curl=curl)
-    if reply is None:
-        return
-    for each in reply.body["items"]:
-        each["fit"] = ", ".join(fits["verdict"] for fits in each["verdicts"])
-    show_list(
-        reply,
-        (
-            *("paymentIntentId", "conflictId", "kind", "attemptId", "detail", "openedAt"),
-            *("resolvedAt", "verdict", "fit"),
-        ),
-    )
-
-
-@conflicts.command("show")
-def show_conflict(
-    payment: PaymentArgument,
-    conflict: Annotated[str, typer.Argument(help="Only this one, cnf_001.")] = "",
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
-    """A payment's open conflicts, and what follows from each verdict that fits."""
-    check_payment(payment)
-    asked = query(payment_intent_id=payment, open=True)
-    reply = fetch(Call("GET", "/api/conflicts", asked), json=json, curl=curl)
-    if reply is None:
-        return
-    found = [each for each in reply.body["items"] if conflict in ("", each["conflictId"])]
-    if not found:
-        raise Problem(
-            f"{payment} has no such open conflict.",
-            do=f"npp conflict list --all --payment {payment}",
-            code=ExitCode.NOT_FOUND,
-        )
-    for each in found:
-        show_fields(each, ("conflictId", "kind", "attemptId", "amount", "detail", "openedAt"))
-        show_verdicts(each["verdicts"])
-
-
-conflicts.command("resolve")(api_actions.resolve)
-
-
-def attention(
-    limit: Limit = LIMIT, cursor: Cursor = "", json: Json = False, curl: Curl = False
-) -> None:
-    """Payments that need a person, longest waiting first, with why and since when."""
-    call = Call("GET", "/api/attention", query(limit=limit, cursor=cursor))
-    reply = fetch(call, json=json, curl=curl)
-    if reply is not None:
-        show_list(
-            reply,
-            ("paymentIntentId", "state", "moneyOutcome", "funds", "attentionSince", "why"),
-        )
-
-
-def audit(
-    operator: Annotated[str, typer.Option(help="By this operator.")] = "",
-    payment: Annotated[str, typer.Option(help="On this payment.")] = "",
-    action: Annotated[str, typer.Option(help="RetryPayment, evidence-pack, …")] = "",
-    since: Annotated[str, typer.Option("--from", help="At or after; ISO 8601 or epoch ms.")] = "",
-    until: Annotated[str, typer.Option("--to", help="Before.")] = "",
-    limit: Limit = LIMIT,
-    cursor: Cursor = "",
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
-    """What operators asked for, refused or not, newest first."""
-    asked = query(
-        operator_id=operator,
-        payment_intent_id=payment,
-        action=action,
-        from_=since,
-        to=until,
-        limit=limit,
-        cursor=cursor,
-    )
-    reply = fetch(Call("GET", "/api/audit", asked), json=json, curl=curl)
-    if reply is not None:
-        show_list(
-            reply,
-            (
-                *("at", "operatorId", "action", "paymentIntentId", "reason", "approvalId"),
-                *("result", "code", "rule"),
-            ),
-        )
-
-
-# -- quarantine ------------------------------------------------------------------------------------
-
-
-@quarantine.command("list")
+@app.command("list")
 def list_quarantine(
     reason: Annotated[
         str, typer.Option(help="UNDECODABLE, MISROUTED, UNMATCHED or PARKED; default: all.")
@@ -155,15 +51,16 @@ def list_quarantine(
     payment: Annotated[str, typer.Option(help="Only of this payment.")] = "",
     limit: Limit = LIMIT,
     cursor: Cursor = "",
+    kafka: Kafka = False,
     json: Json = False,
     curl: Curl = False,
 ) -> None:
     """Quarantined records: where they stand, why, where they came from.
 
-    Newest first through the API; where none is named, from Kafka itself, oldest first.
+    Newest first through the API; with --kafka from the topic itself, oldest first.
     """
-    if not settings.load().settings.api_url and not curl:
-        list_from_kafka(reason, payment, json)
+    if without_api(kafka, curl):
+        on_kafka.list_records(reason, payment, json)
         return
     asked = query(reason=reason, payment_intent_id=payment, limit=limit, cursor=cursor)
     reply = fetch(Call("GET", "/api/quarantine", asked), json=json, curl=curl)
@@ -178,7 +75,7 @@ def list_quarantine(
         )
 
 
-@quarantine.command("show")
+@app.command("show")
 def show_quarantined(
     partition: Annotated[int, typer.Argument(help="Of the quarantine topic.")],
     offset: Annotated[int, typer.Argument(help="In that partition.")],
@@ -192,7 +89,7 @@ def show_quarantined(
         show_fields(reply.body, reply.body)
 
 
-@quarantine.command("preview")
+@app.command("preview")
 def preview(
     offset: Offsets,
     partition: Partition = 0,
@@ -204,28 +101,61 @@ def preview(
 ) -> None:
     """What a redrive would publish, and where; nothing is done."""
     asked = body(partition=partition, offsets=sorted(set(offset)), payment_intent_id=to)
-    post_as_admin("/api/quarantine/redrives/preview", asked, operator, role, json=json, curl=curl)
+    found = ask_as_admin(
+        "/api/quarantine/redrives/preview", asked, operator, role, json=json, curl=curl
+    )
+    if json and found is not None:
+        print_json(found)
+    elif found is not None:
+        show_fields(found, found)
 
 
-@quarantine.command("redrive")
+@app.command()
 def redrive(
-    offset: Offsets,
-    reason: Why,
+    request: Request = False,
+    confirm: Annotated[str, typer.Option("--confirm", help="Request to confirm, rdr_…")] = "",
+    offset: Annotated[
+        list[int] | None, typer.Option(help="With --request: an offset; may be repeated.")
+    ] = None,
     partition: Partition = 0,
     to: To = None,
+    reason: Annotated[str, typer.Option(help="With --request: why, in words.")] = "",
     operator: ActAs = "",
     role: Role = None,
+    kafka: Kafka = False,
     json: Json = False,
     curl: Curl = False,
 ) -> None:
-    """Ask for records to be put back, or a report to be assigned; a second person confirms."""
-    asked = body(
-        partition=partition, offsets=sorted(set(offset)), payment_intent_id=to, reason=reason
-    )
-    post_as_admin("/api/quarantine/redrives", asked, operator, role, json=json, curl=curl)
+    """Put quarantined records back, or assign an unmatched report to a payment. Two persons.
+
+    `npp quarantine list` shows partition and offset. The redriver carries it out; the bytes stay as
+    they are, and a record that was decided meanwhile is a duplicate.
+    """
+    require_one(request, bool(confirm), "rdr_…")
+    if request and not (reason and offset):
+        raise usage("A request to redrive needs --offset and --reason.")
+    offsets = sorted(set(offset or ()))
+    if without_api(kafka, curl):
+        require_actor(operator)
+        with Cluster(settings.load()) as cluster:
+            if request:
+                done = on_kafka.request(cluster, partition, offsets, to, reason, operator)
+            else:
+                done = on_kafka.confirm(cluster, confirm, operator)
+    else:
+        path = "/api/quarantine/redrives" + (f"/{confirm}/confirm" if confirm else "")
+        asked = body(partition=partition, offsets=offsets, payment_intent_id=to, reason=reason)
+        said = ask_as_admin(path, asked if request else None, operator, role, json=json, curl=curl)
+        if said is None:
+            return
+        done = said
+    name = done["requestId"]
+    second = f"requested. A second person: npp quarantine redrive --confirm {name} --as …"
+    done_by = "confirmed; `npp quarantine redrives` and `npp payment tail control` show its end"
+    answer(done, json, f"{name}: {second if request else done_by}")
 
 
-@quarantine.command("redrives")
+@app.command("redrives")
 def list_redrives(
     limit: Limit = LIMIT, cursor: Cursor = "", json: Json = False, curl: Curl = False
 ) -> None:
@@ -236,16 +166,3 @@ def list_redrives(
         show_list(
             reply, ("requestId", "status", "partition", "offsets", "requestedBy", "confirmedBy")
         )
-
-
-@quarantine.command("confirm")
-def confirm(
-    request_id: Annotated[str, typer.Argument(help="The request, rdr_…")],
-    operator: ActAs = "",
-    role: Role = None,
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
-    """Confirm a redrive as the second person; the redriver carries it out."""
-    path = f"/api/quarantine/redrives/{request_id}/confirm"
-    post_as_admin(path, None, operator, role, json=json, curl=curl)

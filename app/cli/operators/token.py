@@ -14,10 +14,6 @@ from engine.clock import SystemClock
 MINUTES: Final = 480
 
 
-def register(app: typer.Typer) -> None:
-    app.command("token", rich_help_panel="Operators")(token)
-
-
 def token(
     role: Annotated[
         list[str], typer.Option(help="viewer, operator, senior_operator, approver, auditor, …")

@@ -1,4 +1,4 @@
-"""What operators do to a payment: one function an action, for `npp payment retry` and `npp retry`.
+"""`npp payment retry|cancel|…`: what operators do to a payment, one function an action.
 
 The API is the way. Where none is named, the demo and test profiles publish the operator command
 by themselves (`--as` says by whom), with a deadline of a minute.
@@ -6,93 +6,27 @@ by themselves (`--as` says by whom), with a deadline of a minute.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
-from app.cli.acting import PaymentAct, act, next_attempt
+from app.cli.acting import (
+    OPERATOR,
+    SENIOR,
+    Approval,
+    PaymentAct,
+    act,
+    next_attempt,
+    require_attempt_for_curl,
+)
 from app.cli.api_options import ActAs, Curl, Json, PaymentArgument, Role, Why, body
-from app.cli.words import attempt_named, cents
+from app.cli.words import attempt_named
 from core.payment import commands
-from core.payment.operator.gate import ROLES_OF_ACTION
-from core.payment.operator.verdicts import VERDICTS
-from core.values import Action, FundsOperation
+from core.values import FundsOperation
 
-OPERATOR: Final = ("operator",)
-SENIOR: Final = ("senior_operator",)
-APPROVER: Final = ("approver",)
-
-Approval = Annotated[
-    str | None, typer.Option("--approval", help="Approval to use; default: the one that matches.")
-]
 Attempt = Annotated[
     str, typer.Option(help="The attempt it speaks of: 1 or att_001.", callback=attempt_named)
 ]
-
-
-def request(
-    payment: PaymentArgument,
-    action: Annotated[Action, typer.Option(help="What is to be allowed.")],
-    reason: Why,
-    operator: ActAs = "",
-    role: Role = None,
-    attempt: Annotated[
-        str | None,
-        typer.Option(help="1 or att_001; default: the present one.", callback=attempt_named),
-    ] = None,
-    failure_reason: Annotated[
-        str | None, typer.Option(help="For MARK_FAILED: RAIL, TIMEOUT, FRAUD, …")
-    ] = None,
-    conflict: Annotated[str | None, typer.Option(help="For RESOLVE_RECONCILIATION.")] = None,
-    verdict: Annotated[str | None, typer.Option(help="For RESOLVE_RECONCILIATION.")] = None,
-    amount: Annotated[
-        str | None, typer.Option(help="Dollars and cents, 12.50: for RETURNED and AMOUNT_ACCEPTED.")
-    ] = None,
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
-    """Ask Resolve to allow an action. It is bound to these parameters, this attempt and state."""
-    asked = body(
-        action=str(action),
-        reason=reason,
-        attempt_id=attempt,
-        failure_reason=failure_reason,
-        conflict_id=conflict,
-        verdict=verdict,
-        amount=None if amount is None else cents(amount),
-    )
-    wanted = PaymentAct(payment, "approvals", asked, commands.RequestApproval)
-    senior = "operator" not in ROLES_OF_ACTION[action]
-    act(wanted, operator, role or (SENIOR if senior else OPERATOR), json=json, curl=curl)
-
-
-def approve(
-    payment: PaymentArgument,
-    approval: Annotated[str, typer.Argument(help="approval id, apr_001")],
-    reason: Why,
-    operator: ActAs = "",
-    role: Role = None,
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
-    """Approve a request that Resolve has referred to a person; not one's own."""
-    wanted = _decision(payment, approval, "approve", "APPROVED", reason)
-    act(wanted, operator, role or APPROVER, json=json, curl=curl)
-
-
-def reject(
-    payment: PaymentArgument,
-    approval: Annotated[str, typer.Argument(help="approval id, apr_001")],
-    reason: Why,
-    operator: ActAs = "",
-    role: Role = None,
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
-    """Reject a request that Resolve has referred to a person."""
-    wanted = _decision(payment, approval, "reject", "REJECTED", reason)
-    act(wanted, operator, role or APPROVER, json=json, curl=curl)
 
 
 def retry(
@@ -111,6 +45,7 @@ def retry(
     curl: Curl = False,
 ) -> None:
     """Make the next attempt of a failed payment; needs an approval RETRY (or RETRY_UNCERTAIN)."""
+    require_attempt_for_curl(attempt, curl)
     name = attempt or next_attempt(payment, operator, role or OPERATOR)
     asked = body(attempt_id=name, reason=reason, approval_id=approval)
     wanted = PaymentAct(payment, "retry", asked, commands.RetryPayment)
@@ -165,41 +100,11 @@ def expire(
     act(wanted, operator, role or SENIOR, json=json, curl=curl)
 
 
-def resolve(
-    payment: PaymentArgument,
-    conflict: Annotated[str, typer.Argument(help="conflict id, cnf_001")],
-    verdict: Annotated[
-        str, typer.Option(help=f"{', '.join(VERDICTS)}; `npp conflict show` says which fit")
-    ],
-    details: Annotated[str, typer.Option(help="What was found out, and how.")],
-    operator: ActAs = "",
-    attempt: Attempt = "att_001",
-    amount: Annotated[
-        str | None, typer.Option(help="For RETURNED: how much came back, dollars and cents.")
-    ] = None,
-    role: Role = None,
-    approval: Approval = None,
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
-    """Resolve an open conflict; needs an approval RESOLVE_RECONCILIATION of the same verdict."""
-    asked = body(
-        attempt_id=attempt,
-        verdict=verdict,
-        details=details,
-        amount=None if amount is None else cents(amount),
-        approval_id=approval,
-    )
-    path, named = f"conflicts/{conflict}/resolve", {"conflict_id": conflict}
-    wanted = PaymentAct(payment, path, asked, commands.ResolveReconciliation, named)
-    act(wanted, operator, role or SENIOR, json=json, curl=curl)
-
-
 def release(
     payment: PaymentArgument,
     reason: Why,
+    attempt: Attempt,
     operator: ActAs = "",
-    attempt: Attempt = "att_001",
     role: Role = None,
     approval: Approval = None,
     json: Json = False,
@@ -214,8 +119,8 @@ def release(
 def reverse(
     payment: PaymentArgument,
     reason: Why,
+    attempt: Attempt,
     operator: ActAs = "",
-    attempt: Attempt = "att_001",
     role: Role = None,
     approval: Approval = None,
     json: Json = False,
@@ -230,8 +135,8 @@ def reverse(
 def debit(
     payment: PaymentArgument,
     reason: Why,
+    attempt: Attempt,
     operator: ActAs = "",
-    attempt: Attempt = "att_001",
     role: Role = None,
     approval: Approval = None,
     json: Json = False,
@@ -247,8 +152,8 @@ def repeat_funds(
     payment: PaymentArgument,
     operation: Annotated[FundsOperation, typer.Option(help="What Deposits Core refused.")],
     reason: Why,
+    attempt: Attempt,
     operator: ActAs = "",
-    attempt: Attempt = "att_001",
     role: Role = None,
     json: Json = False,
     curl: Curl = False,
@@ -257,32 +162,3 @@ def repeat_funds(
     asked = body(attempt_id=attempt, operation=str(operation), reason=reason)
     wanted = PaymentAct(payment, "funds/repeat", asked, commands.RepeatFundsRequest)
     act(wanted, operator, role or SENIOR, json=json, curl=curl)
-
-
-OF_PAYMENT: Final[dict[str, Callable[..., None]]] = {
-    "retry": retry,
-    "cancel": cancel,
-    "mark-failed": mark_failed,
-    "expire": expire,
-    "release": release,
-    "reverse": reverse,
-    "debit": debit,
-    "repeat-funds": repeat_funds,
-}
-OF_APPROVAL: Final[dict[str, Callable[..., None]]] = {
-    "request": request,
-    "approve": approve,
-    "reject": reject,
-}
-
-
-def register(app: typer.Typer) -> None:
-    """The short names: `npp retry` is `npp payment retry`."""
-    for name, function in {**OF_APPROVAL, **OF_PAYMENT, "resolve": resolve}.items():
-        app.command(name, rich_help_panel="Operators")(function)
-
-
-def _decision(payment: str, approval: str, word: str, verdict: str, reason: str) -> PaymentAct:
-    named = {"approval_id": approval, "verdict": verdict}
-    path = f"approvals/{approval}/{word}"
-    return PaymentAct(payment, path, body(reason=reason), commands.DecideApproval, named)

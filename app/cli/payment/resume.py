@@ -1,4 +1,4 @@
-"""`npp unpark`: a parked payment is taken up again by two persons, each by their own sign-in.
+"""`npp payment resume`: two persons take a parked payment up again, each by their own sign-in.
 
 The first person is whom the control topic names. Where no API is named, the demo and test profiles
 write to Kafka by themselves.
@@ -6,7 +6,7 @@ write to Kafka by themselves.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,33 +15,34 @@ from app.cli.acting import PaymentAct, act
 from app.cli.api_options import (
     ADMIN,
     ActAs,
+    Confirm,
     Curl,
     Json,
     PaymentArgument,
+    Request,
     Role,
     Why,
+    answer,
+    ask_as_admin,
     body,
     check_payment,
-    post_as_admin,
+    require_actor,
+    require_one,
 )
-from app.cli.output import console
+from app.cli.output import as_json
 from app.cluster import Cluster
-from app.exits import ExitCode, Problem, usage
+from app.exits import ExitCode, Problem
 from app.settings import Environment
 from core.payment import commands
 from core.records import UnparkRequested
 from core.values import same_person
 
 
-def register(app: typer.Typer) -> None:
-    app.command("unpark", rich_help_panel="Operators")(unpark)
-
-
-def unpark(
+def resume(
     payment: PaymentArgument,
     reason: Why,
-    request: Annotated[bool, typer.Option("--request", help="The first person asks.")] = False,
-    confirm: Annotated[bool, typer.Option("--confirm", help="A second person agrees.")] = False,
+    request: Request = False,
+    confirm: Confirm = False,
     requested_by: Annotated[
         str | None, typer.Option(help="With --confirm: who must have asked; default: whoever did.")
     ] = None,
@@ -54,16 +55,17 @@ def unpark(
 
     --requested-by alone means --confirm.
     """
-    if request == (confirm or requested_by is not None):
-        raise usage("Say --request (first person) or --confirm (second person).")
+    require_one(request, confirm or requested_by is not None)
     check_payment(payment)
     environment = settings.load()
     by_hand = not (curl or environment.settings.api_url)
     if request and by_hand:
-        _request(environment, payment, operator, reason)
+        _request(environment, payment, operator, reason, json)
     elif request:
         path = f"/api/payments/{payment}/resume-requests"
-        post_as_admin(path, body(reason=reason), operator, role, json=json, curl=curl)
+        done = ask_as_admin(path, body(reason=reason), operator, role, json=json, curl=curl)
+        if done is not None:
+            _say_requested(payment, done, json)
     else:
         first = _first_person(environment, payment, requested_by) if by_hand else requested_by
         asked = body(requested_by=first, reason=reason)
@@ -71,15 +73,22 @@ def unpark(
         act(wanted, operator, role or ADMIN, json=json, curl=curl)
 
 
-def _request(environment: Environment, payment: str, operator: str, reason: str) -> None:
+def _request(
+    environment: Environment, payment: str, operator: str, reason: str, json: bool
+) -> None:
     """The first person's request, put on the control topic without the API."""
     environment.require_not_production("Acting on payments without the API")
-    if not operator:
-        raise usage("No API is named (NPP_API_URL), so --as has to say who acts.", do="--as ID")
+    require_actor(operator)
     with Cluster(environment) as cluster:
         sequence, now = _sequence(cluster, payment), cluster.clock.now_ms()
-        cluster.publish_control(UnparkRequested(payment, sequence, reason, now, operator))
-    console().print(f"{payment}: requested. A second person: npp unpark {payment} --confirm --as …")
+        record = UnparkRequested(payment, sequence, reason, now, operator)
+        cluster.publish_control(record)
+    _say_requested(payment, as_json(record), json)
+
+
+def _say_requested(payment: str, done: dict[str, Any], json: bool) -> None:
+    second = f"npp payment resume {payment} --confirm --reason … --as …"
+    answer(done, json, f"{payment}: requested. A second person: {second}")
 
 
 def _first_person(environment: Environment, payment: str, named: str | None) -> str:
@@ -91,7 +100,7 @@ def _first_person(environment: Environment, payment: str, named: str | None) -> 
     if asked is None:
         raise Problem(
             f"Nobody has requested to take {payment} up since its last event.",
-            do=f"npp unpark {payment} --request --reason … --as …",
+            do=f"npp payment resume {payment} --request --reason … --as …",
         )
     if named is not None and not same_person(named, asked.actor):
         raise Problem(f"Not {named} but {asked.actor} requested to take {payment} up.")

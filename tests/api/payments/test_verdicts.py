@@ -11,7 +11,7 @@ import pytest
 
 from app.cli.api_client import Reply
 from app.cli.npp import run_cli
-from app.cli.operators import quarantine
+from app.cli.operators import conflict
 from app.exits import ExitCode
 from core.header import InputHeader
 from core.payment import commands
@@ -139,7 +139,7 @@ def test_the_command_line_shows_the_verdicts_that_fit(
 ) -> None:
     """Ruling 5, finding 10: `npp conflict`, with the amount in its own currency."""
     body = msgspec.json.decode(msgspec.json.encode({"items": [CONFLICT], "next": None}))
-    monkeypatch.setattr(quarantine, "fetch", lambda *_, **__: Reply(200, body, b"", {}))
+    monkeypatch.setattr(conflict, "fetch", lambda *_, **__: Reply(200, body, b"", {}))
     assert run_cli(["conflict", *words]) == ExitCode.OK
     said = capsys.readouterr().out
     for each in CONFLICT["verdicts"]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
-import typer.main
 
-from app.cli.npp import app, run_cli
-from app.cli.words import cents
+from app.cli.npp import parser, run_cli
+from app.cli.output import time_of
+from app.cli.words import cents, epoch_ms
 from app.exits import ExitCode, Problem
 from app.topic_specs import acl_specs, topic_specs
 from schemas import catalogue
 
+SCREEN_LINES = 40
+SCREEN_COLUMNS = 100
 PAYMENT = "pi_pdkz22ub6ujnprx6nas575vbxy"
 
 
@@ -27,7 +31,7 @@ def every_command() -> list[list[str]]:
             found.append([*words, name])
             walk(command, [*words, name])
 
-    walk(typer.main.get_command(app), [])
+    walk(parser(), [])
     return found
 
 
@@ -35,18 +39,51 @@ COMMANDS = every_command()
 
 
 def test_the_commands_of_the_product_are_there() -> None:
-    names = {" ".join(words) for words in COMMANDS}
     wanted = (
-        "run payments;run adapters;run verifier;broker start;topics plan;topics apply;topics drift;"
-        "schemas register;schemas check;publish;show;tail;request;approve;reject;retry;cancel;"
-        "mark-failed;expire;resolve;stop;resume;rules activate;recover;replay verify;config;"
-        "doctor;demo;payment show;payment list;payment events;payment outcomes;payment search;"
+        "run payments;run adapters;run verifier;run projector;run api;broker start;topics plan;"
+        "topics apply;topics drift;topics acls;topics quotas;schemas register;schemas check;"
+        "replay verify;replay rebuild;config;doctor;demo;token;"
+        "payment show;payment list;payment events;payment outcomes;payment search;payment watch;"
+        "payment attention;payment event-store;payment tail;payment publish;payment create;"
         "payment retry;payment cancel;payment mark-failed;payment expire;payment release;"
-        "payment reverse;payment create;payment watch;approval list;approval request;"
-        "approval approve;approval reject;conflict list;conflict resolve;attention;audit;"
-        "quarantine list;quarantine show;quarantine redrive;quarantine confirm;incident summary"
+        "payment reverse;payment debit;payment repeat-funds;payment resume;"
+        "approval list;approval request;approval approve;approval reject;"
+        "conflict list;conflict show;conflict resolve;audit;incident summary;"
+        "quarantine list;quarantine show;quarantine preview;quarantine redrive;quarantine redrives;"
+        "control show;control stop;control resume;control recover;control rules;"
+        "evidence pack;evidence packs;evidence verify;evidence keys"
     )
-    assert set(wanted.split(";")) <= names
+    assert set(wanted.split(";")) == {" ".join(words) for words in COMMANDS if not is_group(words)}
+
+
+def is_group(words: list[str]) -> bool:
+    command: Any = parser()
+    for word in words:
+        command = command.commands[word]
+    return hasattr(command, "commands")
+
+
+def test_the_help_of_npp_fits_one_screen_and_says_where_to_begin(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Issue 11, section 5."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERMINAL_WIDTH", "100")
+    assert run_cli(["--help"]) == 0
+    lines = capsys.readouterr().out.strip("\n").splitlines()
+    assert len(lines) <= SCREEN_LINES
+    assert max(len(line) for line in lines) <= SCREEN_COLUMNS
+    assert "Begin with `npp demo`" in " ".join(lines)
+
+
+@pytest.mark.parametrize("words", [w for w in COMMANDS if not is_group(w)], ids=" ".join)
+def test_every_command_has_json_and_a_data_folder(words: list[str]) -> None:
+    command: Any = parser()
+    for word in words:
+        command = command.commands[word]
+    options = [name for each in command.params for name in each.opts]
+    for wanted in ("--json", "--data"):
+        assert options.count(wanted) == 1
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -70,7 +107,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> pytest.MonkeyP
 def test_without_a_cluster_the_variable_to_set_is_named(
     nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_cli(["show", PAYMENT]) == ExitCode.USAGE
+    assert run_cli(["payment", "show", PAYMENT]) == ExitCode.USAGE
     assert "NPP_BOOTSTRAP_SERVERS" in capsys.readouterr().err
 
 
@@ -78,7 +115,7 @@ def test_a_cluster_that_does_not_listen_is_unreachable_at_once(
     nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nowhere.setenv("NPP_BOOTSTRAP_SERVERS", "127.0.0.1:1")
-    for command in (["show", PAYMENT], ["topics", "plan"], ["doctor"]):
+    for command in (["payment", "show", PAYMENT], ["topics", "plan"], ["doctor"]):
         assert run_cli(command) == ExitCode.UNREACHABLE
     assert "127.0.0.1:1" in capsys.readouterr().err
 
@@ -86,10 +123,10 @@ def test_a_cluster_that_does_not_listen_is_unreachable_at_once(
 @pytest.mark.parametrize(
     "words",
     [
-        ["cancel", PAYMENT, "--as", "a", "--reason", "r"],
-        ["request", PAYMENT, "--action", "RETRY", "--as", "a", "--reason", "r"],
-        ["approve", PAYMENT, "apr_001", "--as", "a", "--reason", "r"],
-        ["mark-failed", PAYMENT, "--reason", "RAIL", "--details", "d", "--as", "a"],
+        ["payment", "cancel", PAYMENT, "--as", "a", "--reason", "r"],
+        ["approval", "request", PAYMENT, "--action", "RETRY", "--as", "a", "--reason", "r"],
+        ["approval", "approve", PAYMENT, "apr_001", "--as", "a", "--reason", "r"],
+        ["payment", "mark-failed", PAYMENT, "--reason", "RAIL", "--details", "d", "--as", "a"],
     ],
 )
 def test_nobody_acts_on_payments_by_hand_in_production(
@@ -104,13 +141,13 @@ def test_nobody_acts_on_payments_by_hand_in_production(
 @pytest.mark.parametrize(
     "words",
     [
-        ["show", "pi_short"],
-        ["cancel", PAYMENT],
-        ["resume", "--as", "a"],
-        ["tail", "nothing"],
-        ["rules", "activate", "7", "--as", "a"],
+        ["payment", "show", "pi_short"],
+        ["payment", "cancel", PAYMENT],
+        ["control", "resume", "--as", "a"],
+        ["payment", "tail", "nothing"],
+        ["control", "rules", "7", "--as", "a"],
         ["run", "adapters", "--only", "nobody"],
-        ["publish", "--amount", "12.345"],
+        ["payment", "publish", "--amount", "12.345"],
         ["no-such-command"],
     ],
     ids=" ".join,
@@ -123,7 +160,7 @@ def test_the_demo_rule_set_is_refused_in_production(
     nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nowhere.setenv("NPP_PROFILE", "production")
-    assert run_cli(["rules", "activate", "9001", "--as", "a"]) == ExitCode.USAGE
+    assert run_cli(["control", "rules", "9001", "--as", "a"]) == ExitCode.USAGE
     assert "9001" in capsys.readouterr().err
 
 
@@ -149,7 +186,7 @@ def test_a_line_that_can_not_be_read_is_refused_with_its_number_and_why(
     file = tmp_path / "payments.jsonl"
     file.write_bytes(b"\n" + line + b"\n")
     nowhere.setenv("NPP_BOOTSTRAP_SERVERS", "127.0.0.1:1")
-    assert run_cli(["publish", "--file", str(file)]) == ExitCode.USAGE
+    assert run_cli(["payment", "publish", "--file", str(file)]) == ExitCode.USAGE
     said = " ".join(capsys.readouterr().err.split())
     assert "line 2" in said
     assert says in said
@@ -164,21 +201,20 @@ def test_amounts_become_cents_without_a_float() -> None:
             cents(wrong)
 
 
-ACTIONS: list[tuple[list[str], str, dict[str, object]]] = [
-    (["retry", PAYMENT, "--reason", "r", "--attempt", "2"], "retry", {"attemptId": "att_002"}),
-    (["release", PAYMENT, "--reason", "r", "--attempt", "1"], "release", {"attemptId": "att_001"}),
-    (["reverse", PAYMENT, "--reason", "r", "--attempt", "att_003"], "reverse",
+ACTIONS: list[tuple[str, str, dict[str, object]]] = [
+    (f"payment retry {PAYMENT} --reason r --attempt 2", "retry", {"attemptId": "att_002"}),
+    (f"payment release {PAYMENT} --reason r --attempt 1", "release", {"attemptId": "att_001"}),
+    (f"payment reverse {PAYMENT} --reason r --attempt att_003", "reverse",
      {"attemptId": "att_003"}),
-    (["debit", PAYMENT, "--reason", "r", "--attempt", "2"], "debit", {"attemptId": "att_002"}),
-    (["repeat-funds", PAYMENT, "--reason", "r", "--operation", "CAPTURE"], "funds/repeat",
+    (f"payment debit {PAYMENT} --reason r --attempt 2", "debit", {"attemptId": "att_002"}),
+    (f"payment repeat-funds {PAYMENT} --reason r --operation CAPTURE --attempt 1", "funds/repeat",
      {"attemptId": "att_001", "operation": "CAPTURE"}),
-    (["request", PAYMENT, "--reason", "r", "--action", "DEBIT_AGAIN", "--attempt", "02"],
-     "approvals", {"action": "DEBIT_AGAIN", "attemptId": "att_002"}),
-    (["request", PAYMENT, "--reason", "r", "--action", "RESOLVE_RECONCILIATION", "--conflict",
-      "cnf_001", "--verdict", "RETURNED", "--amount", "50.00"], "approvals",
-     {"verdict": "RETURNED", "amount": 5000}),
-    (["resolve", PAYMENT, "cnf_001", "--verdict", "RETURNED", "--details", "d", "--attempt", "1",
-      "--amount", "50.00"], "conflicts/cnf_001/resolve",
+    (f"approval request {PAYMENT} --reason r --action DEBIT_AGAIN --attempt 02", "approvals",
+     {"action": "DEBIT_AGAIN", "attemptId": "att_002"}),
+    ((f"approval request {PAYMENT} --reason r --action RESOLVE_RECONCILIATION --conflict cnf_001 "
+     "--verdict RETURNED --amount 50.00"), "approvals", {"verdict": "RETURNED", "amount": 5000}),
+    ((f"conflict resolve {PAYMENT} cnf_001 --verdict RETURNED --details d --attempt 1 "
+     "--amount 50.00"), "conflicts/cnf_001/resolve",
      {"attemptId": "att_001", "verdict": "RETURNED", "amount": 5000}),
 ]  # fmt: skip
 
@@ -187,12 +223,12 @@ ACTIONS: list[tuple[list[str], str, dict[str, object]]] = [
 def test_an_action_names_its_attempt_by_number_or_name_and_amounts_in_dollars(
     nowhere: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    words: list[str],
+    words: str,
     path: str,
     body: dict[str, object],
 ) -> None:
-    """Issue 10, finding 10: `npp resolve --attempt 1` is what the docs print."""
-    assert run_cli([*words, "--curl"]) == ExitCode.OK
+    """Issue 10, finding 10: `npp conflict resolve --attempt 1` is what the docs print."""
+    assert run_cli([*words.split(), "--curl"]) == ExitCode.OK
     line = shlex.split(capsys.readouterr().out)
     assert line[line.index("POST") + 1].endswith(f"/{path}")
     given = json.loads(line[line.index("-d") + 1])
@@ -204,9 +240,79 @@ def test_what_names_no_attempt_is_usage(
     nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], attempt: str
 ) -> None:
     """Issue 10, findings 10 and 16."""
-    words = ["reverse", PAYMENT, "--reason", "r", "--attempt", attempt, "--curl"]
+    words = ["payment", "reverse", PAYMENT, "--reason", "r", "--attempt", attempt, "--curl"]
     assert run_cli(words) == ExitCode.USAGE
     assert "1 or att_001" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [each for each, _, _ in ACTIONS if "request" not in each])
+def test_no_command_takes_the_first_attempt_when_none_is_named(
+    nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    """Issue 11, section 5: silently meaning att_001 could move the funds of another attempt."""
+    without = re.sub(r" --attempt \S+", "", words)
+    assert run_cli([*without.split(), "--curl"]) == ExitCode.USAGE
+    assert "--attempt" in capsys.readouterr().err
+
+
+def test_times_go_to_the_api_as_iso_8601_in_utc(
+    nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["payment", "list", "--from", "2026-03-01T09:30:00+11:00", "--curl"]
+    assert run_cli(words) == ExitCode.OK
+    assert "from=2026-02-28T22%3A30%3A00.000Z" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "payment list --from",
+        "payment list --to",
+        "audit --from",
+        "incident summary --to",
+        "replay verify --to-time",
+        "payment create --key k --amount 1.00 --at",
+        "payment publish --amount 1.00 --expires-at",
+    ],
+)
+@pytest.mark.parametrize(
+    "given", ["1772317800000", "2026-03-01", "2026-03-01T09:30:00", "yesterday", "", "12:00Z"]
+)
+def test_what_is_no_time_with_its_zone_is_usage_and_says_what_is(
+    nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, given: str
+) -> None:
+    nowhere.setenv("NPP_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    assert run_cli([*words.split(), given]) == ExitCode.USAGE
+    said = capsys.readouterr().err
+    assert words.split()[-1] in said
+    assert "2026-02-28T22:30:00Z" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("1970-01-01T00:00:00Z", 0),
+        ("1970-01-01T00:00:00.001Z", 1),
+        ("1970-01-01T10:00:00.0019+10:00", 1),
+        ("2026-03-01T09:30:00.999999+11:00", 1_772_317_800_999),
+    ],
+)
+def test_a_time_is_milliseconds_without_a_float(text: str, ms: int) -> None:
+    assert epoch_ms(text, "--at") == ms
+
+
+@pytest.mark.parametrize(
+    ("ms", "shown"),
+    [
+        (1_772_317_800_999, "2026-02-28T22:30:00.999Z"),
+        (-1, "1969-12-31T23:59:59.999Z"),
+        (2**63 - 1, str(2**63 - 1)),
+    ],
+)
+def test_a_time_is_shown_as_iso_8601_or_as_the_number_that_no_calendar_has(
+    ms: int, shown: str
+) -> None:
+    assert time_of(ms) == shown
 
 
 def test_access_rules_let_nobody_but_the_processor_write_the_journal() -> None:
@@ -229,20 +335,20 @@ def test_every_declared_topic_has_its_partitions_in_both_profiles() -> None:
         assert specs["npp.payment.events.v1"].config["retention.ms"] == "-1"
 
 
-def test_an_unparking_is_asked_for_or_confirmed_and_says_which_call_that_is(
+def test_a_resumption_is_asked_for_or_confirmed_and_says_which_call_that_is(
     nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """SEC-02; the runbook's `--requested-by` alone still means the second person."""
-    unpark = ["unpark", PAYMENT, "--reason", "mended", "--curl"]
+    resume = ["payment", "resume", PAYMENT, "--reason", "mended", "--curl"]
     for wrong in ([], ["--request", "--confirm"], ["--request", "--requested-by", "bob"]):
-        assert run_cli([*unpark, *wrong]) == ExitCode.USAGE
+        assert run_cli([*resume, *wrong]) == ExitCode.USAGE
     capsys.readouterr()
     for words, path, names in (
         (["--request"], "resume-requests", False),
         (["--confirm"], "resume-processing", False),
         (["--requested-by", "bob"], "resume-processing", True),
     ):
-        assert run_cli([*unpark, *words]) == 0
+        assert run_cli([*resume, *words]) == 0
         line = capsys.readouterr().out
         assert f"/api/payments/{PAYMENT}/{path}" in line
         assert ("bob" in line) is names

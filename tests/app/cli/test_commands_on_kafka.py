@@ -95,15 +95,15 @@ def test_an_empty_cluster_becomes_ready_step_by_step_and_each_step_may_be_repeat
     _nothing_runs(run)
     _stop_is_not_ended_unproven(run)
     _changed_ids_stop_everything(run, tmp_path)
-    _an_unparking_names_who_asked_for_it(run)
+    _a_resumption_names_who_asked_for_it(run)
     _a_batch_that_can_not_be_read_is_named(run)
 
 
 def _rules_only_rise(run: Run) -> None:
-    code, text = run("rules", "activate", "1", "--as", "ann")
+    code, text = run("control", "rules", "1", "--as", "ann")
     assert code == ExitCode.USAGE
     assert "Numbers only rise" in text
-    assert "in force already" in run("rules", "activate", "9001", "--as", "ann")[1]
+    assert "in force already" in run("control", "rules", "9001", "--as", "ann")[1]
 
 
 def _a_transaction_that_hangs_is_named(run: Run) -> None:
@@ -131,13 +131,13 @@ def _a_transaction_that_hangs_is_named(run: Run) -> None:
 
 def _nothing_runs(run: Run) -> None:
     """A payment is published; nobody decides it, and every command says so."""
-    code, text = run("publish", "--key", "k1", "--amount", "12.50", "--json")
+    code, text = run("payment", "publish", "--key", "k1", "--amount", "12.50", "--json")
     assert code == 0
     assert json.loads(text)["paymentIntentId"] == PAYMENT_OF_KEY_1
-    code, text = run("show", PAYMENT_OF_KEY_1)
+    code, text = run("payment", "show", PAYMENT_OF_KEY_1)
     assert code == ExitCode.NOT_FOUND
     assert "npp run payments" in text
-    code, text = run("cancel", PAYMENT_OF_KEY_1, "--as", "ann", "--reason", "changed")
+    code, text = run("payment", "cancel", PAYMENT_OF_KEY_1, "--as", "ann", "--reason", "changed")
     assert code == ExitCode.UNKNOWN
     assert "can still happen" in text
     code, text = run("replay", "verify", "--json")
@@ -146,14 +146,17 @@ def _nothing_runs(run: Run) -> None:
 
 
 def _stop_is_not_ended_unproven(run: Run) -> None:
-    assert run("resume", "--request", "--as", "ann", "--reason", "r")[0] == ExitCode.NOT_FOUND
-    assert run("stop", "--reason", "drill", "--as", "ann")[0] == 0
+    assert (
+        run("control", "resume", "--request", "--as", "ann", "--reason", "r")[0]
+        == ExitCode.NOT_FOUND
+    )
+    assert run("control", "stop", "--reason", "drill", "--as", "ann")[0] == 0
     assert "stopped by ann" in run("doctor")[1]
-    code, text = run("resume", "--request", "--as", "ann", "--reason", "drill over")
+    code, text = run("control", "resume", "--request", "--as", "ann", "--reason", "drill over")
     assert code == ExitCode.FAILED
     assert "no replay has passed" in text
     assert run("replay", "verify", "--publish")[0] == 0
-    code, text = run("resume", "--request", "--as", "ann", "--reason", "drill over")
+    code, text = run("control", "resume", "--request", "--as", "ann", "--reason", "drill over")
     assert code == ExitCode.FAILED  # no verifier has signed anything, so no chain is proven
     assert "fold and chain" in text
 
@@ -165,30 +168,30 @@ def _changed_ids_stop_everything(run: Run, tmp_path: Path) -> None:
     first = pinned["ids"]["1"]
     first["fingerprint"] = first["fingerprint"][::-1]
     lock.write_text(json.dumps(pinned))
-    code, text = run("publish", "--key", "k2", "--amount", "1.00")
+    code, text = run("payment", "publish", "--key", "k2", "--amount", "1.00")
     lock.write_text(good)
     assert code == ExitCode.FAILED
     assert "other ids" in text
 
 
-def _an_unparking_names_who_asked_for_it(run: Run) -> None:
+def _a_resumption_names_who_asked_for_it(run: Run) -> None:
     """SEC-02: the command carries the first person of the control topic, whoever is named."""
     of_bob = ("--as", "bob", "--reason", "mended")
     of_ann = ("--as", "ann", "--reason", "mended")
-    unpark = ("unpark", PAYMENT_OF_KEY_1)
-    assert run(*unpark, "--request", *of_bob)[0] == ExitCode.NOT_FOUND
+    resume = ("payment", "resume", PAYMENT_OF_KEY_1)
+    assert run(*resume, "--request", *of_bob)[0] == ExitCode.NOT_FOUND
     with Cluster(settings.load()) as cluster:
         partition = cluster.partition(PAYMENT_OF_KEY_1)
         cluster.publish(topology.LIFECYCLE, partition, PAYMENT_OF_KEY_1, PARKED_RECORD)
-    code, text = run(*unpark, "--requested-by", "bob", *of_ann)
+    code, text = run(*resume, "--requested-by", "bob", *of_ann)
     assert code == ExitCode.FAILED
     assert "Nobody has requested" in text
-    code, text = run(*unpark, "--request", *of_bob)
+    code, text = run(*resume, "--request", *of_bob)
     assert code == 0, text
-    code, text = run(*unpark, "--requested-by", "carl", *of_ann)
+    code, text = run(*resume, "--requested-by", "carl", *of_ann)
     assert code == ExitCode.FAILED
     assert "Not carl but bob requested" in text
-    assert run(*unpark, "--confirm", *of_ann)[0] == ExitCode.UNKNOWN  # nobody decides
+    assert run(*resume, "--confirm", *of_ann)[0] == ExitCode.UNKNOWN  # nobody decides
     with Cluster(settings.load()) as cluster:
         written = [e.record for e in cluster.read(topology.OPERATOR_COMMANDS, partition)]
     asked = [each for each in written if isinstance(each, ResumeProcessing)]

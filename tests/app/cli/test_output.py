@@ -48,7 +48,7 @@ def test_text_from_outside_is_shown_inert(
 def test_a_problem_that_quotes_the_outside_is_inert_too(
     said: str, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    say(Problem(f"It says {said}.", means=f"{said}", do=f"npp show {said}"))
+    say(Problem(f"It says {said}.", means=f"{said}", do=f"npp payment show {said}"))
     err = capsys.readouterr().err
     assert "\x1b" not in err.replace("\x1b[1;31m", "").replace("\x1b[0m", "")
     assert shown.split(r"\n")[0] in err
@@ -58,7 +58,7 @@ def test_a_problem_that_quotes_the_outside_is_inert_too(
 def test_json_on_a_terminal_is_inert_and_the_same_value(
     said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--json` and `npp tail --json` are read by people too."""
+    """`--json` and `npp payment tail --json` are read by people too."""
     print_json({"reason": said, said: 1})
     out = capsys.readouterr().out
     assert json.loads(out) == {"reason": said, said: 1}

@@ -8,10 +8,10 @@ restored by Kafka's own means, never passed over.
 from __future__ import annotations
 
 import secrets
-from typing import Final
+from typing import Any, Final
 
 from app.cli.cluster.doctor_reading import groups
-from app.cli.output import console
+from app.cli.output import as_json
 from app.cluster import Cluster
 from app.exits import Problem, usage
 from core.records import RecoverConfirmed, RecoverRequested
@@ -23,9 +23,12 @@ ID_BYTES: Final = 4
 METADATA: Final = "passed over"
 
 
-def request(cluster: Cluster, operator: str, place: str, reason: str) -> None:
-    """The first person names a place; what is asked for is the batch that stands there. Raises
-    Problem."""
+def request(
+    cluster: Cluster, operator: str, place: str, reason: str
+) -> tuple[dict[str, Any], list[str]]:
+    """The first person names a place; what is asked for is the batch that stands there. Gives the
+    request, and it in words. Raises Problem.
+    """
     topic, number, offset = _place(place)
     group = _group_of(topic)
     first, last = _bad_batch(cluster, topic, number, offset)
@@ -37,15 +40,17 @@ def request(cluster: Cluster, operator: str, place: str, reason: str) -> None:
         )
     request_id = "rec_" + secrets.token_hex(ID_BYTES)
     now = cluster.clock.now_ms()
-    cluster.publish_control(
-        RecoverRequested(request_id, (number,), reason, now, operator, topic, first, last)
-    )
-    console().print(f"{topic} partition {number}: offsets {first} to {last} cannot be read.")
-    console().print(f"{group} is to go on at {last + 1}. Find out first what is in the batch.")
-    console().print(f"{request_id}: requested. A second person: --confirm {request_id} --as …")
+    record = RecoverRequested(request_id, (number,), reason, now, operator, topic, first, last)
+    cluster.publish_control(record)
+    return as_json(record), [
+        f"{topic} partition {number}: offsets {first} to {last} cannot be read.",
+        f"{group} is to go on at {last + 1}. Find out first what is in the batch.",
+    ]
 
 
-def confirm(cluster: Cluster, operator: str, asked: RecoverRequested) -> None:
+def confirm(
+    cluster: Cluster, operator: str, asked: RecoverRequested
+) -> tuple[dict[str, Any], list[str]]:
     """The second person agrees: the group goes on behind the batch. May be repeated until the
     confirmation, which comes last, stands on the control topic. Raises Problem."""
     topic, number = asked.topic or "", asked.partitions[0]
@@ -68,10 +73,10 @@ def confirm(cluster: Cluster, operator: str, asked: RecoverRequested) -> None:
     if at <= asked.last_offset:
         _check_all_before_is_done(cluster, asked, at)
         admin.set_offsets(group, {(topic, number): asked.last_offset + 1}, METADATA)
-    now = cluster.clock.now_ms()
-    cluster.publish_control(RecoverConfirmed(asked.request_id, now, operator))
+    record = RecoverConfirmed(asked.request_id, cluster.clock.now_ms(), operator)
+    cluster.publish_control(record)
     where = f"{topic} partition {number} offsets {asked.first_offset} to {asked.last_offset}"
-    console().print(f"{asked.request_id}: {where} are passed over. Start {group} again.")
+    return as_json(record), [f"{asked.request_id}: {where} are passed over. Start {group} again."]
 
 
 def _bad_batch(cluster: Cluster, topic: str, number: int, offset: int) -> tuple[int, int]:

@@ -1,0 +1,16 @@
+"""`npp control`: STOP and its end, recovery, rule sets."""
+
+from __future__ import annotations
+
+import typer
+
+from app.cli.control import recover, resume, rules, stops
+
+app = typer.Typer(
+    help="Stop processing, resume, recover after a loss, activate rules.", no_args_is_help=True
+)
+app.command()(stops.show)
+app.command()(stops.stop)
+app.command()(resume.resume)
+app.command()(recover.recover)
+app.command()(rules.rules)

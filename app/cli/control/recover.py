@@ -1,0 +1,97 @@
+"""`npp control recover`: going on after lost offsets, a lost log tail, or one unreadable batch."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Any, Final
+
+import typer
+
+from app import settings
+from app.cli.api_options import As, Json, Request, answer, require_one
+from app.cli.control import pass_over
+from app.cli.output import as_json
+from app.cluster import Cluster
+from app.exits import ExitCode, Problem, usage
+from app.recovery import carry_out, work_out
+from core.records import RecoverConfirmed, RecoverRequested
+
+ID_BYTES: Final = 4
+
+
+def recover(
+    operator: As,
+    request: Request = False,
+    confirm: Annotated[str, typer.Option("--confirm", help="Request to confirm, rec_…")] = "",
+    partition: Annotated[
+        list[int] | None, typer.Option(help="Partition; may be repeated; default: all.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why, in words.")] = "",
+    passing: Annotated[
+        str,
+        typer.Option("--pass-over", help="With --request: topic:partition:offset of a batch."),
+    ] = "",
+    json: Json = False,
+) -> None:
+    """After lost offsets or a lost log tail: go on from what the journal records. Two persons.
+
+    Committed offsets are set to the first input of each topic and partition that neither journal,
+    outcomes nor quarantine record, and the lifecycle topic is brought back to what the journal
+    says. Every payments processor must be ended first.
+
+    With --pass-over one batch that no client can read is passed over by the group that reads its
+    topic, and nothing else is done; every process of that group must be ended before the
+    confirmation.
+    """
+    require_one(request, bool(confirm), "rec_…")
+    if request and not reason:
+        raise usage("A request to recover needs --reason.")
+    if passing and (confirm or partition):
+        raise usage("--pass-over goes with --request, and without --partition: it names one.")
+    with Cluster(settings.load()) as cluster:
+        if passing:
+            done, lines = pass_over.request(cluster, operator, passing, reason)
+        elif request:
+            done, lines = _request(cluster, operator, tuple(partition or ()), reason)
+        else:
+            done, lines = _confirm(cluster, operator, confirm)
+    if request:
+        second = f"npp control recover --confirm {done['requestId']} --as …"
+        lines = [*lines, f"{done['requestId']}: requested. A second person: {second}"]
+    answer(done, json, *lines)
+
+
+def _request(
+    cluster: Cluster, operator: str, partitions: tuple[int, ...], reason: str
+) -> tuple[dict[str, Any], list[str]]:
+    request_id = "rec_" + secrets.token_hex(ID_BYTES)
+    now = cluster.clock.now_ms()
+    record = RecoverRequested(request_id, partitions, reason, now, operator)
+    cluster.publish_control(record)
+    return as_json(record), []
+
+
+def _confirm(cluster: Cluster, operator: str, request_id: str) -> tuple[dict[str, Any], list[str]]:
+    """Everything is worked out and written first, the confirmation last: until it stands on the
+    control topic, a processor that has missed the log's tail stays halted.
+    """
+    control, _ = cluster.control()
+    request = control.recover_request(request_id)
+    if request is None:
+        raise Problem(f"Nobody requested {request_id}.", code=ExitCode.NOT_FOUND)
+    passes = request.topic is not None
+    ends = ((), ()) if passes else ((-1,), (0,))
+    draft = RecoverConfirmed(request_id, cluster.clock.now_ms(), operator, *ends)
+    refusal = control.recover_refusal(draft)
+    if refusal is not None:
+        raise Problem(f"{request_id} is not carried out: {refusal}.")
+    if passes:
+        return pass_over.confirm(cluster, operator, request)
+    recovery = work_out(cluster, request)
+    carry_out(cluster, recovery, request_id, operator)
+    record = RecoverConfirmed(
+        request_id, cluster.clock.now_ms(), operator, recovery.journal_ends, recovery.checkpoints
+    )
+    cluster.publish_control(record)
+    lines = recovery.lines()
+    return {**as_json(record), "says": lines}, lines

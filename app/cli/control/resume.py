@@ -1,0 +1,188 @@
+"""`npp control resume`: a STOP ends by two persons, after a replay that passed since it began."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from app import settings
+from app.cli.api_client import Call
+from app.cli.api_options import (
+    ADMIN,
+    ActAs,
+    Confirm,
+    Curl,
+    Json,
+    Kafka,
+    Request,
+    Role,
+    answer,
+    ask_as_admin,
+    body,
+    open_api,
+    require_actor,
+    require_one,
+    without_api,
+)
+from app.cli.output import as_json
+from app.cluster import Cluster
+from app.exits import ExitCode, Problem, usage
+from control.fold import Control
+from core.records import ResumeConfirmed, ResumeRequested
+
+
+def resume(
+    request: Request = False,
+    confirm: Confirm = False,
+    stop_id: Annotated[
+        str, typer.Option("--stop", help="Which stop, stp_…; default: the one that is open.")
+    ] = "",
+    reason: Annotated[str, typer.Option(help="With --request: why it is safe to go on.")] = "",
+    offset: Annotated[
+        int | None,
+        typer.Option(min=0, help="With --confirm: the request's, as it answered; default: last."),
+    ] = None,
+    operator: ActAs = "",
+    role: Role = None,
+    kafka: Kafka = False,
+    json: Json = False,
+    curl: Curl = False,
+) -> None:
+    """End a STOP: one person requests, naming a replay passed since; another confirms.
+
+    Before the request run `npp replay verify --publish`.
+    """
+    require_one(request, confirm)
+    if request and not reason:
+        raise usage("A request to resume needs --reason.")
+    if without_api(kafka, curl):
+        require_actor(operator)
+        with Cluster(settings.load()) as cluster:
+            control, _ = cluster.control()
+            chosen = _chosen([each.stop_id for each in control.stops()], stop_id)
+            if request:
+                done = _request(cluster, control, chosen, operator, reason)
+            else:
+                done = _confirm(cluster, control, chosen, operator, offset)
+    else:
+        if curl and not (stop_id and (request or offset is not None)):
+            raise usage("--curl calls nothing: name the --stop, and with --confirm the --offset.")
+        proofs: dict[int, str] = {}
+        if not curl:
+            stop_id, offset, proofs = _looked_up(stop_id, confirm, offset, operator, role)
+        path = f"/api/control/stops/{stop_id}/resume-requests"
+        asked = body(reason=reason) if request else None
+        path += f"/{offset}/confirm" if confirm else ""
+        said = ask_as_admin(path, asked, operator, role, json=json, curl=curl)
+        if said is None:
+            return
+        done = said | {"proof": proofs.get(said["proofOffset"] if request else offset or 0, "")}
+    answer(done, json, *(_requested(done) if request else _resumed(done)))
+
+
+def _requested(done: dict[str, Any]) -> list[str]:
+    asked = f"{done['stopId']}: resume requested at control offset {done['offset']}."
+    return [
+        f"It rests on the replay at control offset {done['proofOffset']}{done['proof']}.",
+        f"{asked} A second person: npp control resume --confirm --as …",
+    ]
+
+
+def _resumed(done: dict[str, Any]) -> list[str]:
+    left = done["stillStopped"]
+    also = f" Still stopped by {', '.join(left)}." if left else ""
+    rests = f"It rests on a replay{done['proof']}." if done["proof"] else ""
+    return [f"{done['stopId']}: resumed, requested by {done['requestedBy']}.{also}", rests]
+
+
+def _chosen(names: list[str], stop_id: str) -> str:
+    """The open stop that is meant. Raises Problem."""
+    if not names:
+        raise Problem("No stop is open.", means="Processing runs.", code=ExitCode.NOT_FOUND)
+    if stop_id and stop_id not in names:
+        raise Problem(
+            f"No stop {stop_id} is open.", do=f"Open: {', '.join(names)}", code=ExitCode.NOT_FOUND
+        )
+    if not stop_id and len(names) > 1:
+        raise usage(f"{len(names)} stops are open.", do=f"--stop one of {', '.join(names)}")
+    return stop_id or names[0]
+
+
+def _looked_up(
+    stop_id: str, confirm: bool, offset: int | None, operator: str, role: list[str] | None
+) -> tuple[str, int | None, dict[int, str]]:
+    """The stop and, to confirm, the request, as the API shows them; what the last proof proved, by
+    its own offset and by the request's that rests on it.
+    """
+    with open_api(operator, tuple(role or ADMIN)) as api:
+        shown = api.ask(Call("GET", "/api/control")).body
+    chosen = _chosen([each["stopId"] for each in shown["stops"]], stop_id)
+    asked = next(each["resumeRequest"] for each in shown["stops"] if each["stopId"] == chosen)
+    if confirm and offset is None:
+        if asked is None:
+            raise _nobody_asked(chosen)
+        offset = asked["offset"]
+    latest = shown["latestProof"]
+    if latest is None:
+        return chosen, offset, {}
+    said = _proven(latest["scope"], latest["redecide"])
+    proofs = {latest["offset"]: said}
+    if asked is not None and asked["proofOffset"] == latest["offset"]:
+        proofs[asked["offset"]] = said
+    return chosen, offset, proofs
+
+
+def _nobody_asked(stop_id: str) -> Problem:
+    return Problem(
+        f"Nobody asked to resume {stop_id}.", do="npp control resume --request --reason … --as …"
+    )
+
+
+def _request(
+    cluster: Cluster, control: Control, stop_id: str, operator: str, reason: str
+) -> dict[str, Any]:
+    proof = control.latest_proof()
+    refusal = "no replay has passed yet" if proof is None else control.proof_refusal(stop_id, proof)
+    if proof is None or refusal is not None:
+        raise Problem(
+            f"{stop_id} cannot be resumed: {refusal}.",
+            means="A stop ends only after the history has been proven since it began.",
+            do="`npp replay verify --publish`, then ask again.",
+        )
+    record = ResumeRequested(stop_id, proof, reason, cluster.clock.now_ms(), operator)
+    placed = cluster.publish_control(record)
+    return {**as_json(record), "offset": placed.offset, "proof": _said_of(control, proof)}
+
+
+def _proven(scope: str, redecide: bool) -> str:
+    """What the replay proved and what not: both persons answer for it."""
+    return f", {scope}{'' if redecide else ' (decisions were not proven)'}"
+
+
+def _said_of(control: Control, offset: int | None) -> str:
+    proof = None if offset is None else control.proof(offset)
+    return "" if proof is None else _proven(proof.scope, proof.redecide)
+
+
+def _confirm(
+    cluster: Cluster, control: Control, stop_id: str, operator: str, offset: int | None
+) -> dict[str, Any]:
+    asked = control.resume_request(stop_id) if offset is None else offset
+    if asked is None:
+        raise _nobody_asked(stop_id)
+    record = ResumeConfirmed(stop_id, asked, cluster.clock.now_ms(), operator)
+    refusal = control.resume_refusal(record)
+    if refusal is not None:
+        raise Problem(f"{stop_id} is not resumed: {refusal}.")
+    request = control.resume_requested(asked)
+    cluster.publish_control(record)
+    folded, _ = cluster.control()
+    return {
+        "stopId": stop_id,
+        "requestedBy": "" if request is None else request.actor,
+        "confirmedBy": operator,
+        "confirmedAt": as_json(record)["confirmedAt"],
+        "proof": _said_of(control, None if request is None else request.proof_offset),
+        "stillStopped": [each.stop_id for each in folded.stops()],
+    }

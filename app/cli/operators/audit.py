@@ -1,0 +1,53 @@
+"""`npp audit`: what operators asked for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from app.cli.api_client import Call
+from app.cli.api_options import (
+    LIMIT,
+    Curl,
+    Cursor,
+    Json,
+    Limit,
+    Since,
+    Until,
+    fetch,
+    query,
+    show_list,
+)
+
+
+def audit(
+    operator: Annotated[str, typer.Option(help="By this operator.")] = "",
+    payment: Annotated[str, typer.Option(help="On this payment.")] = "",
+    action: Annotated[str, typer.Option(help="RetryPayment, evidence-pack, …")] = "",
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = LIMIT,
+    cursor: Cursor = "",
+    json: Json = False,
+    curl: Curl = False,
+) -> None:
+    """What operators asked for, refused or not, newest first."""
+    asked = query(
+        operator_id=operator,
+        payment_intent_id=payment,
+        action=action,
+        from_=since,
+        to=until,
+        limit=limit,
+        cursor=cursor,
+    )
+    reply = fetch(Call("GET", "/api/audit", asked), json=json, curl=curl)
+    if reply is not None:
+        show_list(
+            reply,
+            (
+                *("at", "operatorId", "action", "paymentIntentId", "reason", "approvalId"),
+                *("result", "code", "rule"),
+            ),
+        )
