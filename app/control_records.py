@@ -37,7 +37,11 @@ def missing(
     cluster_id = cluster.ends.cluster_id()
     partitions = cluster.partitions(topology.EVENTS)
     if control.cluster is None:
-        records.append(ClusterRecorded(cluster_id, partitions, now, actor))
+        records.append(
+            ClusterRecorded(
+                cluster_id=cluster_id, partitions=partitions, recorded_at=now, actor=actor
+            )
+        )
     elif (control.cluster.cluster_id, control.cluster.partitions) != (cluster_id, partitions):
         raise Problem(
             f"The control topic was written for cluster {control.cluster.cluster_id} with "

@@ -112,7 +112,11 @@ def carry_out(cluster: Cluster, recovery: Recovery, request_id: str, confirmed_b
     for start in range(0, len(recovery.found), FOUND_AT_ONCE_COUNT):
         found = tuple(recovery.found[start : start + FOUND_AT_ONCE_COUNT])
         now = cluster.clock.now_ms()
-        cluster.publish_control(RecoverConfirmed(request_id, now, confirmed_by, submissions=found))
+        cluster.publish_control(
+            RecoverConfirmed(
+                request_id=request_id, confirmed_at=now, actor=confirmed_by, submissions=found
+            )
+        )
     GroupAdmin(cluster.connection, cluster.clock).set_offsets(GROUP, recovery.offsets, METADATA)
 
 

@@ -40,37 +40,97 @@ PARTIES: Final = Parties(
 def records() -> list[tuple[str, msgspec.Struct]]:
     """(topic, record), as they stand on the log of an ordinary payment."""
     cause = Cause(
-        "5L6g3nShT-eMCtK--X86sw", "npp.deposits.results.v1", 3, 1_234_567, bytes(32), "cmd-000042"
+        cluster_id="5L6g3nShT-eMCtK--X86sw",
+        topic="npp.deposits.results.v1",
+        partition=3,
+        offset=1_234_567,
+        input_hash=bytes(32),
+        command_id="cmd-000042",
     )
     header = EventHeader(
-        PAYMENT, 5, bytes(range(32)), NOW_MS, cause, Actor("system", "payments"), 1, "SENT", None,
-        None, 1, None,
-    )  # fmt: skip
+        payment_intent_id=PAYMENT,
+        sequence=5,
+        previous_hash=bytes(range(32)),
+        decided_at=NOW_MS,
+        cause=cause,
+        actor=Actor(kind="system", id="payments"),
+        attempt=1,
+        state_after="SENT",
+        reason=None,
+        approval_id=None,
+        rule_set=1,
+        traceparent=None,
+    )
     return [
         (
             "npp.payment.commands.v1",
             CreatePayment(
-                InputHeader(PAYMENT, "cmd-000042", NOW_MS, None), "mobile-app", "key-0001", 12_345,
-                "AUD", seal(PARTIES), "E2E-000000000001", "x2p1", None, "cust-77",
+                header=InputHeader(
+                    payment_intent_id=PAYMENT,
+                    command_id="cmd-000042",
+                    sent_at=NOW_MS,
+                    traceparent=None,
+                ),
+                source="mobile-app",
+                idempotency_key="key-0001",
+                amount=12_345,
+                currency="AUD",
+                parties=seal(PARTIES),
+                end_to_end_id="E2E-000000000001",
+                service="x2p1",
+                uetr=None,
+                customer_id="cust-77",
             ),
         ),
         (
             "npp.payment.events.v1",
-            PaymentSentToRail(header, "att_001", REFERENCE, 12_345, "AUD", NOW_MS + 300_000),
+            PaymentSentToRail(
+                header=header,
+                attempt_id="att_001",
+                external_ref=REFERENCE,
+                amount=12_345,
+                currency="AUD",
+                submit_before=NOW_MS + 300_000,
+            ),
         ),
         (
             "npp.payment.events.v1",
-            FundsHeld(header, f"{REFERENCE}H01", "hold-000123", 12_345, NOW_MS, "ledger-000456"),
+            FundsHeld(
+                header=header,
+                funds_ref=f"{REFERENCE}H01",
+                hold_ref="hold-000123",
+                amount=12_345,
+                verified_at=NOW_MS,
+                ledger_ref="ledger-000456",
+            ),
         ),
         (
             "npp.payment.lifecycle.v1",
             PaymentLifecycle(
-                False, NOW_MS + 300_000, PAYMENT, 1, 5, bytes(32), "PaymentSentToRail", "SENT",
-                "OPEN", None, 1, REFERENCE, 12_345, "AUD", "HELD", 0, None, False, 1, NOW_MS,
-                bytes(600),
+                at_rest=False,
+                deadline=NOW_MS + 300_000,
+                payment_intent_id=PAYMENT,
+                state_version=1,
+                sequence=5,
+                head_hash=bytes(32),
+                last_lifecycle_event="PaymentSentToRail",
+                state="SENT",
+                money_outcome="OPEN",
+                reason=None,
+                attempt=1,
+                external_ref=REFERENCE,
+                amount=12_345,
+                currency="AUD",
+                funds="HELD",
+                open_conflicts=0,
+                overdue=None,
+                waiting_for_person=False,
+                rule_set=1,
+                decided_at=NOW_MS,
+                snapshot=bytes(600),
             ),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def microseconds(call: Any) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import msgspec
 
 
-class InputHeader(msgspec.Struct, frozen=True, gc=False):
+class InputHeader(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`sent_at` (epoch ms) is the producer's clock and only informs; `command_id` finds an outcome,
     it does not deduplicate.
     """
@@ -18,7 +18,7 @@ class InputHeader(msgspec.Struct, frozen=True, gc=False):
     traceparent: str | None = None
 
 
-class OperatorHeader(msgspec.Struct, frozen=True):
+class OperatorHeader(msgspec.Struct, frozen=True, kw_only=True):
     """Who acts. `not_after` (epoch ms): decided later, the command is rejected COMMAND_EXPIRED."""
 
     operator_id: str
@@ -28,7 +28,7 @@ class OperatorHeader(msgspec.Struct, frozen=True):
     approval_id: str | None = None
 
 
-class Cause(msgspec.Struct, frozen=True, gc=False):
+class Cause(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The input that made an event: where it stands on the log and the SHA-256 of its raw value."""
 
     cluster_id: str
@@ -39,14 +39,14 @@ class Cause(msgspec.Struct, frozen=True, gc=False):
     command_id: str | None = None
 
 
-class Actor(msgspec.Struct, frozen=True, gc=False):
+class Actor(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """kind: upstream, operator, rail, deposits, resolve, customer, timer, system."""
 
     kind: str
     id: str
 
 
-class EventHeader(msgspec.Struct, gc=False):
+class EventHeader(msgspec.Struct, gc=False, kw_only=True):
     """`previous_hash` is filled in when the event is encoded: SHA-256 over the previous event's raw
     value bytes.
 
@@ -69,7 +69,7 @@ class EventHeader(msgspec.Struct, gc=False):
     traceparent: str | None
 
 
-class InstructionHeader(msgspec.Struct, frozen=True, gc=False):
+class InstructionHeader(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`sequence` is that of the event in whose decision the instruction was given."""
 
     payment_intent_id: str

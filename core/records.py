@@ -14,7 +14,7 @@ STATE_VERSION = 1  # of the snapshot inside PaymentLifecycle
 SENTENCE_MAX = 1_000  # characters
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of an input: result ACCEPTED, DUPLICATE, REJECTED, NO_EFFECT or MISROUTED.
 
     `code` and `rule` name a refusal; `from_sequence`..`to_sequence` the events it made, or, for a
@@ -39,7 +39,7 @@ class Outcome(msgspec.Struct, frozen=True):
     actual: str | None = None
 
 
-class PaymentLifecycle(msgspec.Struct, frozen=True, gc=False):
+class PaymentLifecycle(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The compacted record of a payment: what others may read by name, and the engine's packed
     `snapshot`.
 
@@ -73,7 +73,7 @@ class PaymentLifecycle(msgspec.Struct, frozen=True, gc=False):
 # --- control topic --------------------------------------------------------------------------------
 
 
-class ClusterRecorded(msgspec.Struct, frozen=True):
+class ClusterRecorded(msgspec.Struct, frozen=True, kw_only=True):
     """Written once by `npp topics apply`: the cluster, the payments' partition count (fixed for
     life).
     """
@@ -84,7 +84,7 @@ class ClusterRecorded(msgspec.Struct, frozen=True):
     actor: str
 
 
-class InputAdded(msgspec.Struct, frozen=True):
+class InputAdded(msgspec.Struct, frozen=True, kw_only=True):
     """An input topic was added after the first start: its partitions are read from offset zero."""
 
     topic: str
@@ -92,7 +92,7 @@ class InputAdded(msgspec.Struct, frozen=True):
     actor: str
 
 
-class RuleSetActivated(msgspec.Struct, frozen=True):
+class RuleSetActivated(msgspec.Struct, frozen=True, kw_only=True):
     """The rule set in force from here on. Numbers only rise. The file's SHA-256 pins its
     content.
     """
@@ -105,7 +105,7 @@ class RuleSetActivated(msgspec.Struct, frozen=True):
     actor: str
 
 
-class SourceMapActivated(msgspec.Struct, frozen=True):
+class SourceMapActivated(msgspec.Struct, frozen=True, kw_only=True):
     """Which sources each command topic may carry, made from topics.yaml. `sources[i]` belong to
     `topics[i]`, comma separated.
     """
@@ -117,7 +117,7 @@ class SourceMapActivated(msgspec.Struct, frozen=True):
     actor: str
 
 
-class ProcessingStopped(msgspec.Struct, frozen=True):
+class ProcessingStopped(msgspec.Struct, frozen=True, kw_only=True):
     """STOP: everything that obeys ends its batch and waits. By a person, or by a failed proof
     (`automatic`).
     """
@@ -129,7 +129,7 @@ class ProcessingStopped(msgspec.Struct, frozen=True):
     actor: str
 
 
-class ResumeRequested(msgspec.Struct, frozen=True):
+class ResumeRequested(msgspec.Struct, frozen=True, kw_only=True):
     stop_id: str
     proof_offset: int  # of the ProofPassed on the control topic that it rests on
     reason: str
@@ -137,14 +137,14 @@ class ResumeRequested(msgspec.Struct, frozen=True):
     actor: str
 
 
-class ResumeConfirmed(msgspec.Struct, frozen=True):
+class ResumeConfirmed(msgspec.Struct, frozen=True, kw_only=True):
     stop_id: str
     request_offset: int
     confirmed_at: int
     actor: str
 
 
-class ProofPassed(msgspec.Struct, frozen=True):
+class ProofPassed(msgspec.Struct, frozen=True, kw_only=True):
     """A replay passed. `scope` names what was proven; `offsets[i]` is the journal end of partition
     i it covers.
     """
@@ -160,7 +160,7 @@ class ProofPassed(msgspec.Struct, frozen=True):
     money: bool = False
 
 
-class RedriveRequested(msgspec.Struct, frozen=True):
+class RedriveRequested(msgspec.Struct, frozen=True, kw_only=True):
     """Put quarantined records back: `offsets` of `partition` of the quarantine topic. Assignment
     when `payment_intent_id` is set.
     """
@@ -174,20 +174,20 @@ class RedriveRequested(msgspec.Struct, frozen=True):
     payment_intent_id: str | None = None
 
 
-class RedriveConfirmed(msgspec.Struct, frozen=True):
+class RedriveConfirmed(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     confirmed_at: int
     actor: str
 
 
-class RedriveDone(msgspec.Struct, frozen=True):
+class RedriveDone(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     redriven: int
     refused: str | None
     done_at: int
 
 
-class RecoverRequested(msgspec.Struct, frozen=True):
+class RecoverRequested(msgspec.Struct, frozen=True, kw_only=True):
     """Committed offsets or a log's tail are lost: go on from what the journal records. Two
     persons.
 
@@ -205,7 +205,7 @@ class RecoverRequested(msgspec.Struct, frozen=True):
     last_offset: int = -1
 
 
-class RecoverConfirmed(msgspec.Struct, frozen=True):
+class RecoverConfirmed(msgspec.Struct, frozen=True, kw_only=True):
     """A second person agreed; written last. `journal_ends[i]` is the end of partition i's journal,
     -1 when it is not recovered; `checkpoints[i]` the number of its last checkpoint, 0 for none.
 
@@ -222,7 +222,7 @@ class RecoverConfirmed(msgspec.Struct, frozen=True):
     submissions: tuple[str, ...] = ()
 
 
-class UnparkRequested(msgspec.Struct, frozen=True):
+class UnparkRequested(msgspec.Struct, frozen=True, kw_only=True):
     """Take a parked payment up again. `sequence` is the payment's last event, which parked it: a
     request serves that parking and no later one. Another person's ResumeProcessing carries it out.
     """
@@ -237,7 +237,7 @@ class UnparkRequested(msgspec.Struct, frozen=True):
 # --- proof ----------------------------------------------------------------------------------------
 
 
-class Checkpoint(msgspec.Struct, frozen=True):
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The verifier's signed statement about journal offsets `from_offset`..`to_offset` (inclusive)
     of one partition.
 
@@ -259,7 +259,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     signature: bytes
 
 
-class VerifierHead(msgspec.Struct, frozen=True, gc=False):
+class VerifierHead(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The verifier's own head of a payment: kept beside its checkpoints, never read from the
     lifecycle topic.
     """
@@ -273,7 +273,7 @@ class VerifierHead(msgspec.Struct, frozen=True, gc=False):
 # --- audit ----------------------------------------------------------------------------------------
 
 
-class OperatorAudit(msgspec.Struct, frozen=True):
+class OperatorAudit(msgspec.Struct, frozen=True, kw_only=True):
     """Something that was asked of the API and did not become a command: refused at the edge, an
     export, a look at personal data, a refused sign-in. Commands are audited by their own record.
 
@@ -307,7 +307,7 @@ class OperatorAudit(msgspec.Struct, frozen=True):
 # --- rail adapter ---------------------------------------------------------------------------------
 
 
-class RailSubmission(msgspec.Struct, frozen=True):
+class RailSubmission(msgspec.Struct, frozen=True, kw_only=True):
     """The rail adapter's own record of one externalRef.
 
     phase SUBMITTING is written (acks=all) before the HTTP call; then SUBMITTED, REFUSED, WITHDRAWN,

@@ -80,7 +80,7 @@ async def retry(on: OnPayment, asked: models.Retry) -> Response:
     return await on.act(
         asked,
         lambda header, operator: commands.RetryPayment(
-            header, operator, asked.attemptId, asked.reason
+            header=header, operator=operator, attempt_id=asked.attemptId, reason=asked.reason
         ),
     )
 
@@ -91,7 +91,7 @@ async def cancel(on: OnPayment, asked: models.Cancel) -> Response:
     return await on.act(
         asked,
         lambda header, operator: commands.CancelPayment(
-            header, operator, asked.reason, asked.customerId
+            header=header, operator=operator, reason=asked.reason, customer_id=asked.customerId
         ),
     )
 
@@ -102,7 +102,7 @@ async def mark_failed(on: OnPayment, asked: models.MarkFailed) -> Response:
     return await on.act(
         asked,
         lambda header, operator: commands.MarkPaymentFailed(
-            header, operator, asked.reason, asked.details
+            header=header, operator=operator, reason=asked.reason, details=asked.details
         ),
     )
 
@@ -112,7 +112,9 @@ async def expire(on: OnPayment, asked: models.Expire) -> Response:
     """In AUTHORISED; from SENT on it needs an approval EXPIRE."""
     return await on.act(
         asked,
-        lambda header, operator: commands.ExpirePayment(header, operator, asked.reason),
+        lambda header, operator: commands.ExpirePayment(
+            header=header, operator=operator, reason=asked.reason
+        ),
     )
 
 
@@ -122,7 +124,10 @@ async def release_early(on: OnPayment, asked: models.OfAttempt) -> Response:
     return await on.act(
         asked,
         lambda header, operator: commands.ReleaseFunds(
-            header, operator, number_of(asked.attemptId), asked.reason
+            header=header,
+            operator=operator,
+            attempt=number_of(asked.attemptId),
+            reason=asked.reason,
         ),
     )
 
@@ -133,7 +138,10 @@ async def reverse(on: OnPayment, asked: models.OfAttempt) -> Response:
     return await on.act(
         asked,
         lambda header, operator: commands.ReverseCapture(
-            header, operator, number_of(asked.attemptId), asked.reason
+            header=header,
+            operator=operator,
+            attempt=number_of(asked.attemptId),
+            reason=asked.reason,
         ),
     )
 
@@ -145,7 +153,10 @@ async def debit(on: OnPayment, asked: models.OfAttempt) -> Response:
     return await on.act(
         asked,
         lambda header, operator: commands.DebitFunds(
-            header, operator, number_of(asked.attemptId), asked.reason
+            header=header,
+            operator=operator,
+            attempt=number_of(asked.attemptId),
+            reason=asked.reason,
         ),
     )
 
@@ -157,7 +168,11 @@ async def repeat_funds(on: OnPayment, asked: models.RepeatFunds) -> Response:
     return await on.act(
         asked,
         lambda header, operator: commands.RepeatFundsRequest(
-            header, operator, number_of(asked.attemptId), str(asked.operation), asked.reason
+            header=header,
+            operator=operator,
+            attempt=number_of(asked.attemptId),
+            operation=str(asked.operation),
+            reason=asked.reason,
         ),
     )
 
@@ -174,13 +189,13 @@ async def resolve_reconciliation(
     return await on.act(
         asked,
         lambda header, operator: commands.ResolveReconciliation(
-            header,
-            operator,
-            conflict_id,
-            number_of(asked.attemptId),
-            asked.verdict,
-            asked.details,
-            asked.amount,
+            header=header,
+            operator=operator,
+            conflict_id=conflict_id,
+            attempt=number_of(asked.attemptId),
+            verdict=asked.verdict,
+            details=asked.details,
+            amount=asked.amount,
         ),
     )
 

@@ -22,15 +22,15 @@ async def request_approval(on: OnPayment, asked: models.RequestApproval) -> Resp
     return await on.act(
         asked,
         lambda header, operator: commands.RequestApproval(
-            header,
-            operator,
-            str(asked.action),
-            asked.reason,
-            attempt,
-            asked.failureReason,
-            asked.conflictId,
-            asked.verdict,
-            asked.amount,
+            header=header,
+            operator=operator,
+            action=str(asked.action),
+            reason=asked.reason,
+            attempt=attempt,
+            failure_reason=asked.failureReason,
+            conflict_id=asked.conflictId,
+            verdict=asked.verdict,
+            amount=asked.amount,
         ),
     )
 
@@ -51,6 +51,10 @@ async def _decide(on: Acting, approval_id: str, asked: models.Decide, verdict: s
     return await on.act(
         asked,
         lambda header, operator: commands.DecideApproval(
-            header, operator, approval_id, verdict, asked.reason
+            header=header,
+            operator=operator,
+            approval_id=approval_id,
+            verdict=verdict,
+            reason=asked.reason,
         ),
     )

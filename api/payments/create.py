@@ -55,18 +55,18 @@ async def create_payment(
 
     def make(header: InputHeader) -> commands.CreatePayment:
         return commands.CreatePayment(
-            header,
-            source,
-            idempotency_key,
-            asked.amount,
-            asked.currency,
-            sealed,
-            asked.endToEndId,
-            asked.service,
-            asked.uetr,
-            asked.customerId,
-            not_before,
-            expires_at,
+            header=header,
+            source=source,
+            idempotency_key=idempotency_key,
+            amount=asked.amount,
+            currency=asked.currency,
+            parties=sealed,
+            end_to_end_id=asked.endToEndId,
+            service=asked.service,
+            uetr=asked.uetr,
+            customer_id=asked.customerId,
+            requested_execution_time=not_before,
+            expires_at=expires_at,
         )
 
     def work() -> Response:

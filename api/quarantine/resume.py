@@ -48,7 +48,13 @@ async def request_resume_processing(on: OnPayment, asked: models.RequestResume) 
         if known is not None:
             return _shown(known, duplicate=True)
         now, actor = use.clock.now_ms(), on.principal.id
-        record = UnparkRequested(payment_id, row.sequence, asked.reason, now, actor)
+        record = UnparkRequested(
+            payment_intent_id=payment_id,
+            sequence=row.sequence,
+            reason=asked.reason,
+            requested_at=now,
+            actor=actor,
+        )
         use.commands.write_control(record)
         return _shown(record, duplicate=False)
 
@@ -63,7 +69,9 @@ async def resume_processing(on: OnPayment, asked: models.ResumePayment) -> Respo
     )
     return await on.act(
         asked,
-        lambda header, operator: ResumeProcessing(header, operator, first, asked.reason),
+        lambda header, operator: ResumeProcessing(
+            header=header, operator=operator, requested_by=first, reason=asked.reason
+        ),
     )
 
 

@@ -29,6 +29,7 @@ from core.header import InputHeader, OperatorHeader
 from core.values import attempt_id, attempt_number
 from schemas.topology import OPERATOR_COMMANDS
 
+FROM_COMMAND_LINE: Final = "command-line"  # in place of a token: nobody signed in
 NOT_AFTER_MS: Final = 60_000  # a command decided later is rejected COMMAND_EXPIRED
 WAIT_SECONDS: Final = 15.0
 OPERATOR: Final = ("operator",)
@@ -102,7 +103,13 @@ def _by_hand(
         now = cluster.clock.now_ms()
         header = InputHeader(payment_intent_id=wanted.payment, command_id=command_id(), sent_at=now)
         approval = wanted.body.get("approvalId")
-        who = OperatorHeader(operator, roles, "command-line", now + NOT_AFTER_MS, approval)
+        who = OperatorHeader(
+            operator_id=operator,
+            roles=roles,
+            token_id=FROM_COMMAND_LINE,
+            not_after=now + NOT_AFTER_MS,
+            approval_id=approval,
+        )
         command = wanted.command(header=header, operator=who, **wanted.fields())
         answer = cluster.ask(OPERATOR_COMMANDS, command, WAIT_SECONDS)
     if answer is None:

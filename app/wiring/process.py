@@ -304,9 +304,12 @@ def payments_alarm(context: ProcessContext, control: Control) -> Alarm:
         if any(each.stop_id == stop_id for each in control.stops()):
             return
         stop = ProcessingStopped(
-            stop_id, f"{name}: partition {partition}: {sentence}", True, context.clock.now_ms(),
-            context.instance,
-        )  # fmt: skip
+            stop_id=stop_id,
+            reason=f"{name}: partition {partition}: {sentence}",
+            automatic=True,
+            stopped_at=context.clock.now_ms(),
+            actor=context.instance,
+        )
         publisher = Publisher(context.connection, f"{context.instance}-stop", context.clock)
         try:
             raw = context.codec.encode(topology.CONTROL, stop)

@@ -12,7 +12,7 @@ from core.header import InputHeader, OperatorHeader
 from core.values import Sealed
 
 
-class CreatePayment(msgspec.Struct, frozen=True, gc=False):
+class CreatePayment(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: InputHeader
     source: str
     idempotency_key: str
@@ -27,7 +27,7 @@ class CreatePayment(msgspec.Struct, frozen=True, gc=False):
     expires_at: int | None = None
 
 
-class ExpirePayment(msgspec.Struct, frozen=True):
+class ExpirePayment(msgspec.Struct, frozen=True, kw_only=True):
     """From an upstream topic `operator` is null; from the operators' topic it must not be."""
 
     header: InputHeader
@@ -35,7 +35,7 @@ class ExpirePayment(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
-class RequestApproval(msgspec.Struct, frozen=True):
+class RequestApproval(msgspec.Struct, frozen=True, kw_only=True):
     """Ask Resolve to allow `action`; the parameters are those the action will be bound to."""
 
     header: InputHeader
@@ -49,28 +49,28 @@ class RequestApproval(msgspec.Struct, frozen=True):
     amount: int | None = None
 
 
-class RetryPayment(msgspec.Struct, frozen=True):
+class RetryPayment(msgspec.Struct, frozen=True, kw_only=True):
     header: InputHeader
     operator: OperatorHeader
     attempt_id: str
     reason: str
 
 
-class CancelPayment(msgspec.Struct, frozen=True):
+class CancelPayment(msgspec.Struct, frozen=True, kw_only=True):
     header: InputHeader
     operator: OperatorHeader
     reason: str
     customer_id: str | None = None
 
 
-class MarkPaymentFailed(msgspec.Struct, frozen=True):
+class MarkPaymentFailed(msgspec.Struct, frozen=True, kw_only=True):
     header: InputHeader
     operator: OperatorHeader
     reason: str
     details: str
 
 
-class ResolveReconciliation(msgspec.Struct, frozen=True):
+class ResolveReconciliation(msgspec.Struct, frozen=True, kw_only=True):
     header: InputHeader
     operator: OperatorHeader
     conflict_id: str
@@ -80,7 +80,7 @@ class ResolveReconciliation(msgspec.Struct, frozen=True):
     amount: int | None = None  # RETURNED states what came back
 
 
-class ReleaseFunds(msgspec.Struct, frozen=True):
+class ReleaseFunds(msgspec.Struct, frozen=True, kw_only=True):
     """Release a deferred hold before non-payment is certain (action RELEASE_EARLY)."""
 
     header: InputHeader
@@ -89,14 +89,14 @@ class ReleaseFunds(msgspec.Struct, frozen=True):
     reason: str
 
 
-class ReverseCapture(msgspec.Struct, frozen=True):
+class ReverseCapture(msgspec.Struct, frozen=True, kw_only=True):
     header: InputHeader
     operator: OperatorHeader
     attempt: int
     reason: str
 
 
-class DebitFunds(msgspec.Struct, frozen=True):
+class DebitFunds(msgspec.Struct, frozen=True, kw_only=True):
     """Debit the customer for a second settlement of the payment (action DEBIT_AGAIN)."""
 
     header: InputHeader
@@ -105,7 +105,7 @@ class DebitFunds(msgspec.Struct, frozen=True):
     reason: str
 
 
-class RepeatFundsRequest(msgspec.Struct, frozen=True):
+class RepeatFundsRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Ask Deposits Core again for what it refused, under the operation's next number."""
 
     header: InputHeader
@@ -115,7 +115,7 @@ class RepeatFundsRequest(msgspec.Struct, frozen=True):
     reason: str
 
 
-class DecideApproval(msgspec.Struct, frozen=True):
+class DecideApproval(msgspec.Struct, frozen=True, kw_only=True):
     """A person's decision of an approval that Resolve referred. `verdict` APPROVED or REJECTED."""
 
     header: InputHeader
@@ -125,7 +125,7 @@ class DecideApproval(msgspec.Struct, frozen=True):
     reason: str
 
 
-class ResumeProcessing(msgspec.Struct, frozen=True):
+class ResumeProcessing(msgspec.Struct, frozen=True, kw_only=True):
     """Take a parked payment up again; `operator` confirms what `requested_by` asked for (two
     persons).
     """
@@ -136,7 +136,7 @@ class ResumeProcessing(msgspec.Struct, frozen=True):
     reason: str
 
 
-class AssignedFrom(msgspec.Struct, frozen=True, gc=False):
+class AssignedFrom(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Where an unmatched report came from and which two persons assigned it to this payment."""
 
     topic: str
@@ -147,7 +147,7 @@ class AssignedFrom(msgspec.Struct, frozen=True, gc=False):
     confirmed_by: str
 
 
-class RailReport(msgspec.Struct, frozen=True):
+class RailReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the rail, or its adapter, says of one attempt. `code` is the raw rail code; core maps it
     by `adapter`'s table.
     """
@@ -170,7 +170,7 @@ class RailReport(msgspec.Struct, frozen=True):
     assigned_from: AssignedFrom | None = None
 
 
-class DepositsResult(msgspec.Struct, frozen=True, gc=False):
+class DepositsResult(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Deposits Core's answer for one funds reference.
 
     `result` HELD, CAPTURED, RELEASED, DEBITED, REVERSED or CREDITED: done. DECLINED: the account
@@ -191,7 +191,7 @@ class DepositsResult(msgspec.Struct, frozen=True, gc=False):
     details: str | None = None
 
 
-class PolicyVerdict(msgspec.Struct, frozen=True):
+class PolicyVerdict(msgspec.Struct, frozen=True, kw_only=True):
     header: InputHeader
     policy_ref: str
     verdict: str
@@ -201,7 +201,7 @@ class PolicyVerdict(msgspec.Struct, frozen=True):
     failure_reason: str | None = None
 
 
-class ApprovalDecision(msgspec.Struct, frozen=True):
+class ApprovalDecision(msgspec.Struct, frozen=True, kw_only=True):
     """Resolve's answer: APPROVED, REJECTED or REFERRED (a person has to decide)."""
 
     header: InputHeader
@@ -213,7 +213,7 @@ class ApprovalDecision(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
-class NotificationResult(msgspec.Struct, frozen=True, gc=False):
+class NotificationResult(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The notification service's confirmation. `result` DELIVERED or UNDELIVERABLE."""
 
     header: InputHeader
@@ -224,7 +224,7 @@ class NotificationResult(msgspec.Struct, frozen=True, gc=False):
     channel: str | None = None
 
 
-class TimerDue(msgspec.Struct, frozen=True, gc=False):
+class TimerDue(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A deadline that has passed, written by the engine and read back."""
 
     header: InputHeader

@@ -12,7 +12,7 @@ from core.payment.state import Payment
 from core.rules import Rules
 from core.values import ZERO_HASH
 
-SYSTEM: Final = Actor("system", "orchestrator")
+SYSTEM: Final = Actor(kind="system", id="orchestrator")
 
 
 class Draft:
@@ -65,18 +65,18 @@ class Draft:
         """
         state = self.state
         return EventHeader(
-            self.payment_id,
-            1 if state is None else state.sequence + 1,
-            ZERO_HASH,
-            self.now,
-            self.context.cause,
-            actor or self.actor,
-            attempt,
-            state_after or state.state,
-            reason,
-            approval_id,
-            self.rules.number,
-            self.traceparent,
+            payment_intent_id=self.payment_id,
+            sequence=1 if state is None else state.sequence + 1,
+            previous_hash=ZERO_HASH,
+            decided_at=self.now,
+            cause=self.context.cause,
+            actor=actor or self.actor,
+            attempt=attempt,
+            state_after=state_after or state.state,
+            reason=reason,
+            approval_id=approval_id,
+            rule_set=self.rules.number,
+            traceparent=self.traceparent,
         )
 
     def append(self, event: Event) -> None:
@@ -98,5 +98,5 @@ def operator_draft(
     now: int,
 ) -> Draft:
     """The draft of a decision that a person asked for."""
-    actor = Actor("operator", operator.operator_id)
+    actor = Actor(kind="operator", id=operator.operator_id)
     return Draft(state, context, state.payment_intent_id, actor, traceparent, now)

@@ -15,7 +15,7 @@ from core.payment.commands import AssignedFrom
 from core.values import Sealed
 
 
-class PaymentIntentCreated(msgspec.Struct, frozen=True, gc=False):
+class PaymentIntentCreated(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     source: str
     idempotency_key: str
@@ -30,7 +30,7 @@ class PaymentIntentCreated(msgspec.Struct, frozen=True, gc=False):
     expires_at: int | None
 
 
-class PaymentAuthorised(msgspec.Struct, frozen=True, gc=False):
+class PaymentAuthorised(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     attempt_id: str
     policy_ref: str
@@ -38,7 +38,7 @@ class PaymentAuthorised(msgspec.Struct, frozen=True, gc=False):
     amount: int
 
 
-class PaymentAttemptCreated(msgspec.Struct, frozen=True, gc=False):
+class PaymentAttemptCreated(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`text` is the operator's reason for a retry, null for the first attempt."""
 
     header: EventHeader
@@ -47,7 +47,7 @@ class PaymentAttemptCreated(msgspec.Struct, frozen=True, gc=False):
     text: str | None
 
 
-class PaymentSentToRail(msgspec.Struct, frozen=True, gc=False):
+class PaymentSentToRail(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Written with the instruction, before the submission; the adapter refuses the instruction
     after `submit_before`.
     """
@@ -60,7 +60,7 @@ class PaymentSentToRail(msgspec.Struct, frozen=True, gc=False):
     submit_before: int
 
 
-class PaymentAcknowledged(msgspec.Struct, frozen=True, gc=False):
+class PaymentAcknowledged(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Cleared: the payee's side accepted. Never settled. `implied` when a settlement report came
     first.
     """
@@ -76,7 +76,7 @@ class PaymentAcknowledged(msgspec.Struct, frozen=True, gc=False):
     assigned_from: AssignedFrom | None
 
 
-class PaymentSettled(msgspec.Struct, frozen=True, gc=False):
+class PaymentSettled(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`conflict_id` when a person accepted another amount (verdict AMOUNT_ACCEPTED)."""
 
     header: EventHeader
@@ -92,7 +92,7 @@ class PaymentSettled(msgspec.Struct, frozen=True, gc=False):
     assigned_from: AssignedFrom | None
 
 
-class PaymentFailed(msgspec.Struct, frozen=True, gc=False):
+class PaymentFailed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`header.reason` is the failure reason; `source` rail, operator, upstream or system;
     `late_failure` when it came from ACKNOWLEDGED.
     """
@@ -114,7 +114,7 @@ class PaymentFailed(msgspec.Struct, frozen=True, gc=False):
     report_kind: str | None = None
 
 
-class PaymentExpired(msgspec.Struct, frozen=True, gc=False):
+class PaymentExpired(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     attempt_id: str
     source: str
@@ -127,7 +127,7 @@ class PaymentExpired(msgspec.Struct, frozen=True, gc=False):
     assigned_from: AssignedFrom | None
 
 
-class PolicyChecked(msgspec.Struct, frozen=True, gc=False):
+class PolicyChecked(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     policy_ref: str
     verdict: str
@@ -137,7 +137,7 @@ class PolicyChecked(msgspec.Struct, frozen=True, gc=False):
     failure_reason: str | None
 
 
-class FundsRequested(msgspec.Struct, frozen=True, gc=False):
+class FundsRequested(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`repeat` counts how often the same reference was asked before: 0 for the first time.
 
     `not_after` (HOLD): Deposits Core never carries it out after that. `hold_funds_ref` (RELEASE):
@@ -154,7 +154,7 @@ class FundsRequested(msgspec.Struct, frozen=True, gc=False):
     hold_funds_ref: str | None = None
 
 
-class FundsRequestFailed(msgspec.Struct, frozen=True, gc=False):
+class FundsRequestFailed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`result` REFUSED: certain not to have happened; FAILED: no readable answer, it may have."""
 
     header: EventHeader
@@ -165,7 +165,7 @@ class FundsRequestFailed(msgspec.Struct, frozen=True, gc=False):
     result: str = "FAILED"
 
 
-class FundsHeld(msgspec.Struct, frozen=True, gc=False):
+class FundsHeld(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The balance verification."""
 
     header: EventHeader
@@ -176,49 +176,49 @@ class FundsHeld(msgspec.Struct, frozen=True, gc=False):
     ledger_ref: str | None
 
 
-class FundsHoldDeclined(msgspec.Struct, frozen=True, gc=False):
+class FundsHoldDeclined(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     funds_ref: str
     code: str | None
     details: str | None
 
 
-class FundsCaptured(msgspec.Struct, frozen=True, gc=False):
+class FundsCaptured(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     funds_ref: str
     amount: int
     ledger_ref: str | None
 
 
-class FundsReleased(msgspec.Struct, frozen=True, gc=False):
+class FundsReleased(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     funds_ref: str
     amount: int
     ledger_ref: str | None
 
 
-class FundsDebitForced(msgspec.Struct, frozen=True, gc=False):
+class FundsDebitForced(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     funds_ref: str
     amount: int
     ledger_ref: str | None
 
 
-class FundsReversed(msgspec.Struct, frozen=True, gc=False):
+class FundsReversed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     funds_ref: str
     amount: int
     ledger_ref: str | None
 
 
-class FundsCredited(msgspec.Struct, frozen=True, gc=False):
+class FundsCredited(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     funds_ref: str
     amount: int
     ledger_ref: str | None
 
 
-class FundsReleaseDeferred(msgspec.Struct, frozen=True, gc=False):
+class FundsReleaseDeferred(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The hold stays until non-payment is certain for every attempt."""
 
     header: EventHeader
@@ -226,7 +226,7 @@ class FundsReleaseDeferred(msgspec.Struct, frozen=True, gc=False):
     why: str
 
 
-class FundsHoldTransferred(msgspec.Struct, frozen=True, gc=False):
+class FundsHoldTransferred(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     from_attempt: int
     to_attempt: int
@@ -234,20 +234,20 @@ class FundsHoldTransferred(msgspec.Struct, frozen=True, gc=False):
     amount: int
 
 
-class ProcessingSuspended(msgspec.Struct, frozen=True, gc=False):
+class ProcessingSuspended(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The payment is parked: a defect was met at the cause's input."""
 
     header: EventHeader
     error: str
 
 
-class ProcessingResumed(msgspec.Struct, frozen=True, gc=False):
+class ProcessingResumed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     requested_by: str
     text: str
 
 
-class OperatorActionRequested(msgspec.Struct, frozen=True, gc=False):
+class OperatorActionRequested(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`header.approval_id` names the approval; `frozen_until` when the request holds the send
     back.
     """
@@ -266,7 +266,7 @@ class OperatorActionRequested(msgspec.Struct, frozen=True, gc=False):
     roles: tuple[str, ...] = ()
 
 
-class OperatorActionReferred(msgspec.Struct, frozen=True, gc=False):
+class OperatorActionReferred(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     action: str
     decided_by: str
@@ -275,7 +275,7 @@ class OperatorActionReferred(msgspec.Struct, frozen=True, gc=False):
     text: str | None
 
 
-class OperatorActionApproved(msgspec.Struct, frozen=True, gc=False):
+class OperatorActionApproved(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     action: str
     decided_by: str
@@ -285,7 +285,7 @@ class OperatorActionApproved(msgspec.Struct, frozen=True, gc=False):
     expires_at: int
 
 
-class OperatorActionRejected(msgspec.Struct, frozen=True, gc=False):
+class OperatorActionRejected(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     action: str
     decided_by: str
@@ -294,7 +294,7 @@ class OperatorActionRejected(msgspec.Struct, frozen=True, gc=False):
     text: str | None
 
 
-class PaymentOverdue(msgspec.Struct, frozen=True, gc=False):
+class PaymentOverdue(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`level` ATTENTION or ESCALATED."""
 
     header: EventHeader
@@ -303,14 +303,14 @@ class PaymentOverdue(msgspec.Struct, frozen=True, gc=False):
     deadline: int
 
 
-class RailEnquiryRequested(msgspec.Struct, frozen=True, gc=False):
+class RailEnquiryRequested(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     external_ref: str
     why: str
     number: int
 
 
-class RailStatusReported(msgspec.Struct, frozen=True, gc=False):
+class RailStatusReported(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A note. `rail_has_it`: the rail, or our own record SUBMITTED, says that the rail has the
     attempt (ruling 3). `retry_safe` false: the rail's reason forbids a retry (ruling 2).
     """
@@ -335,7 +335,7 @@ class RailStatusReported(msgspec.Struct, frozen=True, gc=False):
     retry_safe: bool = True
 
 
-class NonPaymentConfirmed(msgspec.Struct, frozen=True, gc=False):
+class NonPaymentConfirmed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`by` names the report or verdict that made non-payment certain. `retry_safe` is false when
     the
     rail's reason forbids a retry that the recorded failure would allow.
@@ -353,7 +353,7 @@ class NonPaymentConfirmed(msgspec.Struct, frozen=True, gc=False):
     assigned_from: AssignedFrom | None = None
 
 
-class RecallRequested(msgspec.Struct, frozen=True, gc=False):
+class RecallRequested(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`code`: what the adapter's ALREADY_SUBMITTED rests on (ruling 3)."""
 
     header: EventHeader
@@ -361,7 +361,7 @@ class RecallRequested(msgspec.Struct, frozen=True, gc=False):
     code: str | None = None
 
 
-class RecallAnswered(msgspec.Struct, frozen=True, gc=False):
+class RecallAnswered(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     external_ref: str
     accepted: bool
@@ -370,7 +370,7 @@ class RecallAnswered(msgspec.Struct, frozen=True, gc=False):
     assigned_from: AssignedFrom | None = None
 
 
-class ReconciliationRequired(msgspec.Struct, frozen=True, gc=False):
+class ReconciliationRequired(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A conflict: kept, blocking, open until a person resolves it."""
 
     header: EventHeader
@@ -386,7 +386,7 @@ class ReconciliationRequired(msgspec.Struct, frozen=True, gc=False):
     report_kind: str | None = None
 
 
-class ReconciliationResolved(msgspec.Struct, frozen=True, gc=False):
+class ReconciliationResolved(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`header.attempt` is the attempt the verdict speaks of."""
 
     header: EventHeader
@@ -396,7 +396,7 @@ class ReconciliationResolved(msgspec.Struct, frozen=True, gc=False):
     amount: int | None
 
 
-class PaymentReturned(msgspec.Struct, frozen=True, gc=False):
+class PaymentReturned(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`amount` as reported: one return, or the total so far when it has no message id or comes
     `via_enquiry`. `total`: what has come back, this report included (ruling 13).
     """
@@ -412,13 +412,13 @@ class PaymentReturned(msgspec.Struct, frozen=True, gc=False):
     total: int = 0
 
 
-class CustomerNotificationRequested(msgspec.Struct, frozen=True, gc=False):
+class CustomerNotificationRequested(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     notification_id: str
     kind: str
 
 
-class CustomerNotified(msgspec.Struct, frozen=True, gc=False):
+class CustomerNotified(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     notification_id: str
     kind: str

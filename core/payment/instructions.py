@@ -12,7 +12,7 @@ from core.header import InstructionHeader
 from core.values import Sealed
 
 
-class RailInstruction(msgspec.Struct, frozen=True):
+class RailInstruction(msgspec.Struct, frozen=True, kw_only=True):
     """kind SUBMIT, WITHDRAW, RECALL or ENQUIRE. The same `external_ref` is the same instruction,
     however often it comes.
     """
@@ -31,7 +31,7 @@ class RailInstruction(msgspec.Struct, frozen=True):
     uetr: str | None = None
 
 
-class DepositsRequest(msgspec.Struct, frozen=True, gc=False):
+class DepositsRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """operation HOLD, CAPTURE, RELEASE, DEBIT_FORCED, REVERSE or CREDIT. `hold_ref` when one is
     known.
 
@@ -54,7 +54,7 @@ class DepositsRequest(msgspec.Struct, frozen=True, gc=False):
     hold_funds_ref: str | None = None
 
 
-class PolicyCheckRequest(msgspec.Struct, frozen=True, gc=False):
+class PolicyCheckRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """phase CREATE or RETRY. The answer is a PolicyVerdict with the same `policy_ref`."""
 
     header: InstructionHeader
@@ -68,7 +68,7 @@ class PolicyCheckRequest(msgspec.Struct, frozen=True, gc=False):
     parties: Sealed
 
 
-class ApprovalRequest(msgspec.Struct, frozen=True):
+class ApprovalRequest(msgspec.Struct, frozen=True, kw_only=True):
     """An operator asks Resolve to allow an action. The answer is an ApprovalDecision."""
 
     header: InstructionHeader
@@ -88,7 +88,7 @@ class ApprovalRequest(msgspec.Struct, frozen=True):
     expires_at: int = 0
 
 
-class CustomerNotification(msgspec.Struct, frozen=True, gc=False):
+class CustomerNotification(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """kind cancelled, failed, late_failure or retry_started; only in words that are certain."""
 
     header: InstructionHeader

@@ -237,12 +237,12 @@ class PaymentsApplication:
 
     def _cause(self, record: InputRecord, value: bytes, header: InputHeader) -> Cause:
         return Cause(
-            self._cluster_id,
-            record.topic,
-            record.partition,
-            record.offset,
-            hashlib.sha256(value).digest(),
-            command_id_of(header),
+            cluster_id=self._cluster_id,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            input_hash=hashlib.sha256(value).digest(),
+            command_id=command_id_of(header),
         )
 
     def _apply(

@@ -305,12 +305,12 @@ class PaymentRedecider:
         context = Context(
             now_ms=decided_at,
             cause=Cause(
-                environment.cluster_id,
-                topic,
-                cause.partition,
-                entry.offset,
-                cause.input_hash,
-                command_id_of(command.header),
+                cluster_id=environment.cluster_id,
+                topic=topic,
+                partition=cause.partition,
+                offset=entry.offset,
+                input_hash=cause.input_hash,
+                command_id=command_id_of(command.header),
             ),
             rules=environment.rules(rule_set),
             origin=topology.ORIGINS.get(topic, "upstream"),

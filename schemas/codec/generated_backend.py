@@ -9,8 +9,6 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
-
 from core.header import Cause
 from schemas.codec.shape import Field, Shape
 from schemas.errors import Undecodable
@@ -377,8 +375,8 @@ class _Reader:
             self.names[f"default_{shape.struct.__name__}_{attribute}"] = default
             values[attribute] = f"default_{shape.struct.__name__}_{attribute}"
         self.names[shape.struct.__name__] = shape.struct
-        order = [each.name for each in msgspec.structs.fields(shape.struct)]
-        return f"{shape.struct.__name__}({', '.join(values[each] for each in order)})"
+        arguments = ", ".join(f"{each}={value}" for each, value in values.items())
+        return f"{shape.struct.__name__}({arguments})"
 
     def read(self, field: Field, name: str, indent: str) -> None:
         add = self.lines.append

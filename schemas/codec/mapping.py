@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from schemas.codec.shape import Shape
 
 Datum = dict[str, Any]
@@ -66,8 +64,7 @@ def _struct_expression(shape: Shape, datum: str, names: dict[str, Any]) -> str:
     for attribute, default in shape.unwritten.items():
         names[f"default_{struct}_{attribute}"] = default
         values[attribute] = f"default_{struct}_{attribute}"
-    order = [each.name for each in msgspec.structs.fields(shape.struct)]
-    return f"{struct}({', '.join(values[each] for each in order)})"
+    return f"{struct}({', '.join(f'{name}={value}' for name, value in values.items())})"
 
 
 def _evaluated(source: str, names: dict[str, Any]) -> Any:

@@ -29,7 +29,9 @@ def test_a_stop_holds_everything_but_reading_until_two_persons_end_it(harness: H
         assert refused.json()["code"] == "STOPPED"
         assert int(refused.headers["retry-after"]) > 0
         assert harness.submit(harness.key()).status_code == 503
-        waiting = harness.npp("payment", "publish", "--key", harness.key(), "--amount", "4.00").stdout.strip()
+        waiting = harness.npp(
+            "payment", "publish", "--key", harness.key(), "--amount", "4.00"
+        ).stdout.strip()
 
         assert harness.payment(payment)["state"] == "SENT"
         assert stop_id in harness.ask("view_1", "GET", "/api/control").text

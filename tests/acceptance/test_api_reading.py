@@ -200,7 +200,9 @@ def test_a_submitter_sees_its_own_payments_only(harness: Harness) -> None:
     """SEC-06: a payment of another source is not there for it."""
     mine = harness.create(SILENT)
     harness.until(mine, state="SENT")
-    other = harness.npp("payment", "publish", "--key", harness.key(), "--amount", "1.00").stdout.strip()
+    other = harness.npp(
+        "payment", "publish", "--key", harness.key(), "--amount", "1.00"
+    ).stdout.strip()
     harness.until(other, currency="AUD")
     token = harness.submitter()
     assert harness.ask(token, "GET", f"/api/payments/{mine}").status_code == 200

@@ -113,7 +113,17 @@ def test_the_exit_code_says_what_happened(harness: Harness, npp: Npp) -> None:
     assert npp("payment", "show", unknown).code == 4
     payment = harness.create(SILENT)
     harness.until(payment, state="SENT")
-    wrong = ("payment", "mark-failed", payment, "--reason", "CANCELLED", "--details", "d", "--as", "snr")
+    wrong = (
+        "payment",
+        "mark-failed",
+        payment,
+        "--reason",
+        "CANCELLED",
+        "--details",
+        "d",
+        "--as",
+        "snr",
+    )
     assert npp(*wrong).code == 2
     assert npp("payment", "show", "pi_short").code == 2
 

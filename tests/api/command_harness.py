@@ -165,7 +165,10 @@ class ApiHarness:
         self.world = World()
         sources = (SOURCE, CLIENT_SOURCE)
         self.world.control.apply_record(
-            3, records.SourceMapActivated(2, MAPPED, sources, 0, "test")
+            3,
+            records.SourceMapActivated(
+                number=2, topics=MAPPED, sources=sources, activated_at=0, actor="test"
+            ),
         )
         self.clock = self.world.driver.clock
         self.log = DriverLog(self)
@@ -239,10 +242,15 @@ class ApiHarness:
     def resolve_refers(self) -> None:
         for record in self.world.driver.take(topology.RESOLVE_REQUESTS):
             asked = CODEC.decode(topology.RESOLVE_REQUESTS, record.value)
-            header = InputHeader(asked.header.payment_intent_id)
+            header = InputHeader(payment_intent_id=asked.header.payment_intent_id)
             if isinstance(asked, instructions.ApprovalRequest):
                 decision = commands.ApprovalDecision(
-                    header, asked.approval_id, "REFERRED", "policy", ("a person decides",), "1"
+                    header=header,
+                    approval_id=asked.approval_id,
+                    verdict="REFERRED",
+                    decided_by="policy",
+                    rules_evaluated=("a person decides",),
+                    policy_version="1",
                 )
                 self.world.pipe(topology.RESOLVE_DECISIONS, decision)
             else:
@@ -288,9 +296,15 @@ class ApiHarness:
         mine = [r.value for r in found if r.key == payment.encode()]
         told: instructions.RailInstruction = CODEC.decode(topology.RAIL_SUBMISSIONS, mine[-1])
         report = commands.RailReport(
-            InputHeader(payment), told.external_ref, kind, "default", code=code,
-            amount=told.amount, currency="AUD", rail_message_id=f"{kind}-{told.external_ref}",
-        )  # fmt: skip
+            header=InputHeader(payment_intent_id=payment),
+            external_ref=told.external_ref,
+            kind=kind,
+            adapter="default",
+            code=code,
+            amount=told.amount,
+            currency="AUD",
+            rail_message_id=f"{kind}-{told.external_ref}",
+        )
         self.world.pipe(topology.RAIL_REPORTS, report)
         self.work()
 
@@ -307,8 +321,15 @@ class ApiHarness:
         rules_of, now = self.world.rules_of, self.clock.now_ms()
         broken = msgspec.structs.replace(self.world.rules, windows=None)
         self.world.rules_of = lambda number: broken
-        operator = OperatorHeader("olga", ("operator",), "t", now + 60_000)
-        asked = commands.RequestApproval(InputHeader(payment), operator, "RETRY", "x")
+        operator = OperatorHeader(
+            operator_id="olga", roles=("operator",), token_id="t", not_after=now + 60_000
+        )
+        asked = commands.RequestApproval(
+            header=InputHeader(payment_intent_id=payment),
+            operator=operator,
+            action="RETRY",
+            reason="x",
+        )
         self.world.pipe(topology.OPERATOR_COMMANDS, asked)
         self.world.driver.run()
         self.world.rules_of = rules_of

@@ -20,8 +20,17 @@ from tests.processors.projector.harness import START_MS, feed_of, log_of, model_
 
 PART = 2
 PLACE = (t.OPERATOR_COMMANDS, PART)
-ASKED = RecoverRequested("rec_1", (PART,), "it cannot be unpacked", 1, "ann", PLACE[0], 20, 22)
-AGREED = RecoverConfirmed("rec_1", 50, "bob")
+ASKED = RecoverRequested(
+    request_id="rec_1",
+    partitions=(PART,),
+    reason="it cannot be unpacked",
+    requested_at=1,
+    actor="ann",
+    topic=PLACE[0],
+    first_offset=20,
+    last_offset=22,
+)
+AGREED = RecoverConfirmed(request_id="rec_1", confirmed_at=50, actor="bob")
 PASSED: Passed = {PLACE: ((20, 22),)}
 
 

@@ -20,14 +20,26 @@ from core.records import (
 )
 from core.recovery_point import RecoveryPoint
 
-STOP = ProcessingStopped("stp_1", "settled amounts look wrong", False, 1, "ann")
-PROOF = ProofPassed("whole log", True, True, True, (9, 9), 2, "replay")
+STOP = ProcessingStopped(
+    stop_id="stp_1", reason="settled amounts look wrong", automatic=False, stopped_at=1, actor="ann"
+)
+PROOF = ProofPassed(
+    scope="whole log",
+    fold=True,
+    chain=True,
+    redecide=True,
+    offsets=(9, 9),
+    passed_at=2,
+    actor="replay",
+)
 
 
 def folded(*records: object) -> Control:
     """The control topic with these records, two partitions recorded before them."""
     control = Control(lambda topic, value: None)
-    control.apply_record(0, ClusterRecorded("c", 2, 0, "admin"))
+    control.apply_record(
+        0, ClusterRecorded(cluster_id="c", partitions=2, recorded_at=0, actor="admin")
+    )
     for offset, record in enumerate(records, start=1):
         control.apply_record(offset, record)
     return control
@@ -37,8 +49,10 @@ def resume(proof: object, *, asks: str = "ann", agrees: str = "bob") -> Control:
     return folded(
         STOP,
         proof,
-        ResumeRequested("stp_1", 2, "looked", 3, asks),
-        ResumeConfirmed("stp_1", 3, 4, agrees),
+        ResumeRequested(
+            stop_id="stp_1", proof_offset=2, reason="looked", requested_at=3, actor=asks
+        ),
+        ResumeConfirmed(stop_id="stp_1", request_offset=3, confirmed_at=4, actor=agrees),
     )
 
 
@@ -50,9 +64,33 @@ def test_two_persons_and_a_proof_since_end_a_stop() -> None:
 @pytest.mark.parametrize(
     "proof",
     [
-        ProofPassed("whole log", True, False, True, (9, 9), 2, "replay"),
-        ProofPassed("whole log", False, True, True, (9, 9), 2, "replay"),
-        ProofPassed("payment pi_1", True, True, True, (9,), 2, "replay"),
+        ProofPassed(
+            scope="whole log",
+            fold=True,
+            chain=False,
+            redecide=True,
+            offsets=(9, 9),
+            passed_at=2,
+            actor="replay",
+        ),
+        ProofPassed(
+            scope="whole log",
+            fold=False,
+            chain=True,
+            redecide=True,
+            offsets=(9, 9),
+            passed_at=2,
+            actor="replay",
+        ),
+        ProofPassed(
+            scope="payment pi_1",
+            fold=True,
+            chain=True,
+            redecide=True,
+            offsets=(9,),
+            passed_at=2,
+            actor="replay",
+        ),
         STOP,
     ],
     ids=["no chain", "no fold", "one partition", "no proof"],
@@ -64,7 +102,13 @@ def test_a_proof_that_does_not_cover_fold_and_chain_everywhere_ends_nothing(proo
 def test_a_proof_from_the_last_good_checkpoint_serves_and_keeps_its_scope() -> None:
     """Its scope says what was not judged; both persons are shown it."""
     proof = ProofPassed(
-        "from the last good checkpoint: 0@5, 1@7", True, True, False, (9, 9), 2, "r"
+        scope="from the last good checkpoint: 0@5, 1@7",
+        fold=True,
+        chain=True,
+        redecide=False,
+        offsets=(9, 9),
+        passed_at=2,
+        actor="r",
     )
     control = resume(proof)
     assert control.stopped() is None
@@ -77,14 +121,22 @@ def test_one_person_under_two_spellings_ends_nothing() -> None:
 
 def test_a_proof_made_before_the_stop_ends_nothing() -> None:
     control = folded(
-        PROOF, STOP, ResumeRequested("stp_1", 1, "looked", 3, "ann"),
-        ResumeConfirmed("stp_1", 3, 4, "bob"),
-    )  # fmt: skip
+        PROOF,
+        STOP,
+        ResumeRequested(
+            stop_id="stp_1", proof_offset=1, reason="looked", requested_at=3, actor="ann"
+        ),
+        ResumeConfirmed(stop_id="stp_1", request_offset=3, confirmed_at=4, actor="bob"),
+    )
     assert control.stopped() is not None
 
 
-ASKED = RecoverRequested("rec_1", (1,), "the disk is gone", 1, "ann")
-AGREED = RecoverConfirmed("rec_1", 50, "bob", (-1, 7), (0, 3))
+ASKED = RecoverRequested(
+    request_id="rec_1", partitions=(1,), reason="the disk is gone", requested_at=1, actor="ann"
+)
+AGREED = RecoverConfirmed(
+    request_id="rec_1", confirmed_at=50, actor="bob", journal_ends=(-1, 7), checkpoints=(0, 3)
+)
 
 
 def test_two_persons_let_a_partition_go_on_where_its_log_ended() -> None:
@@ -99,9 +151,27 @@ def test_two_persons_let_a_partition_go_on_where_its_log_ended() -> None:
     "records",
     [
         (AGREED,),
-        (ASKED, RecoverConfirmed("rec_1", 50, "ANN", (-1, 7), (0, 3))),
-        (ASKED, RecoverConfirmed("rec_1", 50, "bob", (5, 7), (0, 3))),
-        (ASKED, RecoverConfirmed("rec_1", 50, "bob")),
+        (
+            ASKED,
+            RecoverConfirmed(
+                request_id="rec_1",
+                confirmed_at=50,
+                actor="ANN",
+                journal_ends=(-1, 7),
+                checkpoints=(0, 3),
+            ),
+        ),
+        (
+            ASKED,
+            RecoverConfirmed(
+                request_id="rec_1",
+                confirmed_at=50,
+                actor="bob",
+                journal_ends=(5, 7),
+                checkpoints=(0, 3),
+            ),
+        ),
+        (ASKED, RecoverConfirmed(request_id="rec_1", confirmed_at=50, actor="bob")),
     ],
     ids=["not asked", "one person", "another partition", "no ends"],
 )
@@ -111,18 +181,20 @@ def test_nothing_else_lets_it_go_on(records: tuple[object, ...]) -> None:
 
 
 def test_a_request_to_recover_serves_once() -> None:
-    later = RecoverConfirmed("rec_1", 99, "bob", (-1, 2), (0, 9))
+    later = RecoverConfirmed(
+        request_id="rec_1", confirmed_at=99, actor="bob", journal_ends=(-1, 2), checkpoints=(0, 9)
+    )
     assert folded(ASKED, AGREED, later).recovery_points(1) == (RecoveryPoint(7, 3),)
 
 
-FOUND = RecoverConfirmed("rec_1", 49, "bob", submissions=("N1", "N2"))
+FOUND = RecoverConfirmed(request_id="rec_1", confirmed_at=49, actor="bob", submissions=("N1", "N2"))
 
 
 def test_what_a_recovery_found_is_known_before_it_is_confirmed_and_after() -> None:
     control = folded(ASKED, FOUND)
     assert control.found == {"N1", "N2"}
     assert control.recovery_points(1) == ()
-    more = RecoverConfirmed("rec_1", 49, "bob", submissions=("N3",))
+    more = RecoverConfirmed(request_id="rec_1", confirmed_at=49, actor="bob", submissions=("N3",))
     control = folded(ASKED, FOUND, more, AGREED)
     assert control.found == {"N1", "N2", "N3"}
     assert control.recovery_points(1) == (RecoveryPoint(7, 3),)
@@ -132,7 +204,12 @@ def test_what_a_recovery_found_is_known_before_it_is_confirmed_and_after() -> No
     "records",
     [
         (FOUND,),
-        (ASKED, RecoverConfirmed("rec_1", 49, "Ann ", submissions=("N1",))),
+        (
+            ASKED,
+            RecoverConfirmed(
+                request_id="rec_1", confirmed_at=49, actor="Ann ", submissions=("N1",)
+            ),
+        ),
         (ASKED, AGREED, FOUND),
     ],
     ids=["not asked", "one person", "confirmed already"],
@@ -141,8 +218,17 @@ def test_nobody_else_says_what_was_found(records: tuple[object, ...]) -> None:
     assert folded(*records).found == frozenset()
 
 
-BATCH = RecoverRequested("rec_2", (4,), "it cannot be unpacked", 1, "ann", "t", 7, 9)
-YES = RecoverConfirmed("rec_2", 50, "bob")
+BATCH = RecoverRequested(
+    request_id="rec_2",
+    partitions=(4,),
+    reason="it cannot be unpacked",
+    requested_at=1,
+    actor="ann",
+    topic="t",
+    first_offset=7,
+    last_offset=9,
+)
+YES = RecoverConfirmed(request_id="rec_2", confirmed_at=50, actor="bob")
 
 
 def test_two_persons_pass_over_one_batch_and_nothing_else() -> None:
@@ -161,14 +247,14 @@ def test_two_persons_pass_over_one_batch_and_nothing_else() -> None:
     [
         (BATCH,),
         (YES,),
-        (BATCH, RecoverConfirmed("rec_2", 50, "Ann ")),
-        (BATCH, RecoverConfirmed("rec_2", 50, "bob", (-1, 7), (0, 3))),
-        (BATCH, RecoverConfirmed("rec_2", 50, "bob", submissions=("N1",))),
+        (BATCH, msgspec.structs.replace(YES, actor="Ann ")),
+        (BATCH, msgspec.structs.replace(YES, journal_ends=(-1, 7), checkpoints=(0, 3))),
+        (BATCH, msgspec.structs.replace(YES, submissions=("N1",))),
         (msgspec.structs.replace(BATCH, partitions=(4, 5)), YES),
         (msgspec.structs.replace(BATCH, partitions=()), YES),
         (msgspec.structs.replace(BATCH, first_offset=-1), YES),
         (msgspec.structs.replace(BATCH, last_offset=6), YES),
-        (ASKED, RecoverConfirmed("rec_1", 50, "bob")),
+        (ASKED, RecoverConfirmed(request_id="rec_1", confirmed_at=50, actor="bob")),
     ],
     ids=["not confirmed", "not asked", "one person", "recovers too", "finds too", "two partitions",
          "no partition", "no begin", "no end", "no batch"],

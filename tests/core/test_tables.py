@@ -37,9 +37,23 @@ COMMANDS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "CancelPayment": (d.cancel(), "CANCEL", {}),
     "MarkPaymentFailed": (d.mark_failed("TIMEOUT"), "MARK_FAILED", {"failure_reason": "TIMEOUT"}),
     "ResolveReconciliation": (d.resolve("NOT_PAID"), "", {}),
-    "ReleaseFunds": (c.ReleaseFunds(d.head(), d.by(d.SENIOR), 1, "now"), "RELEASE_EARLY", {}),
-    "ReverseCapture": (c.ReverseCapture(d.head(), d.by(d.SENIOR), 1, "twice"), "REVERSE", {}),
-    "ResumeProcessing": (c.ResumeProcessing(d.head(), d.by(d.ADMIN), "adm_2", "mended"), "", {}),
+    "ReleaseFunds": (
+        c.ReleaseFunds(header=d.head(), operator=d.by(d.SENIOR), attempt=1, reason="now"),
+        "RELEASE_EARLY",
+        {},
+    ),
+    "ReverseCapture": (
+        c.ReverseCapture(header=d.head(), operator=d.by(d.SENIOR), attempt=1, reason="twice"),
+        "REVERSE",
+        {},
+    ),
+    "ResumeProcessing": (
+        c.ResumeProcessing(
+            header=d.head(), operator=d.by(d.ADMIN), requested_by="adm_2", reason="mended"
+        ),
+        "",
+        {},
+    ),
 }
 CELLS = [
     (command, state, word)

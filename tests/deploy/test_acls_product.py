@@ -112,7 +112,9 @@ def test_the_product_runs_under_the_rules(
         harness.ask_as("admin", "doctor")
         harness.ask_as("admin", "control", "stop", "--reason", "trial", "--as", "ann")
         harness.ask_as("admin", "replay", "verify", "--publish", "--as", "ann")
-        harness.ask_as("admin", "control", "resume", "--request", "--reason", "proven", "--as", "ann")
+        harness.ask_as(
+            "admin", "control", "resume", "--request", "--reason", "proven", "--as", "ann"
+        )
         harness.ask_as("admin", "control", "resume", "--confirm", "--as", "bob")
         assert "PASSED" in harness.ask_as("replay", "replay", "verify")
         assert [process.name for process in started if not process.alive()] == []

@@ -166,8 +166,15 @@ class Harness:
         self.world.give(
             t.COMMANDS,
             c.CreatePayment(
-                self.world.header(payment), SOURCE, key, AMOUNT, "AUD", seal_parties(parties),
-                "E2E", "sct", customer_id="customer-7",
+                header=self.world.header(payment),
+                source=SOURCE,
+                idempotency_key=key,
+                amount=AMOUNT,
+                currency="AUD",
+                parties=seal_parties(parties),
+                end_to_end_id="E2E",
+                service="sct",
+                customer_id="customer-7",
             ),
-        )  # fmt: skip
+        )
         return payment

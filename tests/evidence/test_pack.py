@@ -109,7 +109,10 @@ def test_actions_that_the_engine_refused_are_in_it_and_edge_refusals_are_said_to
 ) -> None:
     payment = harness.world.settled("done")
     command = c.RetryPayment(
-        harness.world.header(payment), harness.world.operator(), "att_002", "please try"
+        header=harness.world.header(payment),
+        operator=harness.world.operator(),
+        attempt_id="att_002",
+        reason="please try",
     )
     harness.world.give(t.OPERATOR_COMMANDS, command)
     harness.all()
@@ -250,7 +253,12 @@ def test_the_state_is_the_same_by_core_s_fold_and_by_the_verifier_s_at_every_seq
     names = world.mixed()
     uncertain = names["uncertain"] = world.create("uncertain")
     world.approved(uncertain, "MARK_FAILED", failure_reason="RAIL")
-    command = c.MarkPaymentFailed(world.header(uncertain), world.operator(), "RAIL", "no answer")
+    command = c.MarkPaymentFailed(
+        header=world.header(uncertain),
+        operator=world.operator(),
+        reason="RAIL",
+        details="no answer",
+    )
     world.give(t.OPERATOR_COMMANDS, command)
     world.retry(uncertain, "RETRY_UNCERTAIN")
     world.report(uncertain, "SETTLED", attempt=2, code="ACSC")

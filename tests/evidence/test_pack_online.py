@@ -103,13 +103,23 @@ def test_an_outcome_a_checkpoint_or_a_command_that_the_log_has_otherwise_is_name
 ) -> None:
     world = harness.world
     payment = world.settled("k")
-    command = c.RetryPayment(world.header(payment), world.operator(), "att_002", "please")
+    command = c.RetryPayment(
+        header=world.header(payment),
+        operator=world.operator(),
+        attempt_id="att_002",
+        reason="please",
+    )
     world.give(t.OPERATOR_COMMANDS, command)
     harness.all()
     assert harness.desk.verify(payment, None)["verified"] is True
     other = world.codec.encode(
         t.OPERATOR_COMMANDS,
-        c.RetryPayment(world.header(payment), world.operator(), "att_002", "never asked"),
+        c.RetryPayment(
+            header=world.header(payment),
+            operator=world.operator(),
+            attempt_id="att_002",
+            reason="never asked",
+        ),
     )
     replace(harness, t.OPERATOR_COMMANDS, payment, 0, other)
     assert refused(harness, payment)["sentence"] == "the log has another command there"
@@ -130,7 +140,12 @@ def test_an_outcome_a_checkpoint_or_a_command_that_the_log_has_otherwise_is_name
 def test_a_given_pack_that_was_altered_is_named_though_the_log_is_whole(harness: Harness) -> None:
     world = harness.world
     payment, beside = world.settled("k"), world.settled("other")
-    command = c.RetryPayment(world.header(payment), world.operator(), "att_002", "please")
+    command = c.RetryPayment(
+        header=world.header(payment),
+        operator=world.operator(),
+        attempt_id="att_002",
+        reason="please",
+    )
     world.give(t.OPERATOR_COMMANDS, command)
     harness.all()
     _, content = harness.desk.build(payment, None, proof=True)
@@ -153,7 +168,12 @@ def test_a_forged_reason_of_a_refused_action_passes_offline_but_not_against_the_
 
     world = harness.world
     payment = world.settled("k")
-    command = c.RetryPayment(world.header(payment), world.operator(), "att_002", "please")
+    command = c.RetryPayment(
+        header=world.header(payment),
+        operator=world.operator(),
+        attempt_id="att_002",
+        reason="please",
+    )
     world.give(t.OPERATOR_COMMANDS, command)
     harness.all()
     _, content = harness.desk.build(payment, None, proof=True)

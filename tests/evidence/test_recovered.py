@@ -43,9 +43,25 @@ def recover(harness: Harness, payment: str) -> int:
     """Two persons let its partition go on where the journal ends; the partition."""
     partition, ends = place_of(harness, payment)
     journal_ends = tuple(ends if n == partition else -1 for n in range(PARTITIONS))
-    harness.world._control(RecoverRequested("rec_1", (partition,), "a disk is gone", 0, "ann"))
+    harness.world._control(
+        RecoverRequested(
+            request_id="rec_1",
+            partitions=(partition,),
+            reason="a disk is gone",
+            requested_at=0,
+            actor="ann",
+        )
+    )
     last = (1,) * PARTITIONS
-    harness.world._control(RecoverConfirmed("rec_1", 0, "bob", journal_ends, last))
+    harness.world._control(
+        RecoverConfirmed(
+            request_id="rec_1",
+            confirmed_at=0,
+            actor="bob",
+            journal_ends=journal_ends,
+            checkpoints=last,
+        )
+    )
     harness.project()
     return partition
 
@@ -118,8 +134,24 @@ def test_a_checkpoint_that_ends_before_the_loss_still_holds(harness: Harness) ->
     harness.all()
     partition, last = place_of(harness, payment)
     ends = tuple(last + 1 if n == partition else -1 for n in range(PARTITIONS))
-    harness.world._control(RecoverRequested("rec_1", (partition,), "a disk is gone", 0, "ann"))
-    harness.world._control(RecoverConfirmed("rec_1", 0, "bob", ends, (1,) * PARTITIONS))
+    harness.world._control(
+        RecoverRequested(
+            request_id="rec_1",
+            partitions=(partition,),
+            reason="a disk is gone",
+            requested_at=0,
+            actor="ann",
+        )
+    )
+    harness.world._control(
+        RecoverConfirmed(
+            request_id="rec_1",
+            confirmed_at=0,
+            actor="bob",
+            journal_ends=ends,
+            checkpoints=(1,) * PARTITIONS,
+        )
+    )
     harness.project()
     _, content = harness.desk.build(payment, None, proof=True)
     assert verified(harness, content)["verified"] is True

@@ -46,7 +46,9 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     made = Harness(tmp_path_factory.mktemp("harness") / "readmodel")
     world = made.world
     names = world.mixed()
-    command = c.CancelPayment(world.header(names["retried"]), world.operator(), "too late")
+    command = c.CancelPayment(
+        header=world.header(names["retried"]), operator=world.operator(), reason="too late"
+    )
     world.give(t.OPERATOR_COMMANDS, command)  # refused: an action that was not executed
     for _ in range(2):  # so that the way to the root has a step
         names["beside"] = world.settled(world.key_beside(names["retried"]))

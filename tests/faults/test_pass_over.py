@@ -73,7 +73,16 @@ def publish(harness: Harness) -> tuple[list[str], list[str]]:
 def publish_request(harness: Harness, offset: int) -> str:
     """A request that the command would not have made: for one that can be read by now."""
     environment = settings.load(harness.env)
-    request = RecoverRequested("rec_good", (PART,), "t", 1, "alice", PLACE[0], offset, offset)
+    request = RecoverRequested(
+        request_id="rec_good",
+        partitions=(PART,),
+        reason="t",
+        requested_at=1,
+        actor="alice",
+        topic=PLACE[0],
+        first_offset=offset,
+        last_offset=offset,
+    )
     with product.Cluster(environment) as cluster:
         cluster.publish_control(request)
     return request.request_id

@@ -63,15 +63,21 @@ def delete_group(bootstrap: str) -> None:
 def recover(harness: Harness, *partitions: int) -> str:
     """Asked by alice, refused to alice, confirmed by bob; what was printed in the end."""
     named = [word for number in partitions for word in ("--partition", str(number))]
-    asked = harness.npp("control", "recover", "--request", *named, "--as", "alice", "--reason", "drill 4713")
+    asked = harness.npp(
+        "control", "recover", "--request", *named, "--as", "alice", "--reason", "drill 4713"
+    )
     request = re.search(r"rec_[0-9a-f]+", asked.stdout)
     assert request is not None, asked.stdout
-    alone = harness.npp("control", "recover", "--confirm", request[0], "--as", "Alice ", check=False)
+    alone = harness.npp(
+        "control", "recover", "--confirm", request[0], "--as", "Alice ", check=False
+    )
     assert alone.returncode == REFUSED
     assert "second person" in alone.stderr
     deadline = time.monotonic() + EMPTY_SECONDS_MAX
     while True:
-        done = harness.npp("control", "recover", "--confirm", request[0], "--as", "bob", check=False)
+        done = harness.npp(
+            "control", "recover", "--confirm", request[0], "--as", "bob", check=False
+        )
         if done.returncode == 0:
             return done.stdout
         # A process that ended at its start is a member until its session ends.
@@ -232,7 +238,9 @@ def test_row_13_a_lost_tail_halts_stops_and_goes_on_by_two_persons(
     )
     assert json.loads(proof.stdout)["scope"]["fromCheckpoint"]
     for stop in open_stops(harness):
-        harness.npp("control", "resume", "--request", "--as", "alice", "--reason", "ok", "--stop", stop)
+        harness.npp(
+            "control", "resume", "--request", "--as", "alice", "--reason", "ok", "--stop", stop
+        )
         harness.npp("control", "resume", "--confirm", "--as", "bob", "--stop", stop)
     harness.ready(process)
     harness.at_rest()

@@ -60,7 +60,9 @@ def payment(number: int) -> str:
 
 def submit(number: int, *, before_ms: int = 60_000, amount: int = 12_345) -> RailInstruction:
     return RailInstruction(
-        header=InstructionHeader(payment(number), 5, CLOCK.now_ms()),
+        header=InstructionHeader(
+            payment_intent_id=payment(number), sequence=5, decided_at=CLOCK.now_ms()
+        ),
         kind="SUBMIT",
         external_ref=external_ref(payment(number), 1),
         attempt=1,
@@ -76,7 +78,9 @@ def submit(number: int, *, before_ms: int = 60_000, amount: int = 12_345) -> Rai
 
 def funds(number: int, operation: str, hold_ref: str | None = None) -> DepositsRequest:
     return DepositsRequest(
-        header=InstructionHeader(payment(number), 2, CLOCK.now_ms()),
+        header=InstructionHeader(
+            payment_intent_id=payment(number), sequence=2, decided_at=CLOCK.now_ms()
+        ),
         operation=operation,
         funds_ref=funds_ref(payment(number), 1, operation),
         attempt=1,
@@ -89,7 +93,9 @@ def funds(number: int, operation: str, hold_ref: str | None = None) -> DepositsR
 
 def policy_check(amount: int = 12_345) -> PolicyCheckRequest:
     return PolicyCheckRequest(
-        header=InstructionHeader(payment(1), 1, CLOCK.now_ms()),
+        header=InstructionHeader(
+            payment_intent_id=payment(1), sequence=1, decided_at=CLOCK.now_ms()
+        ),
         policy_ref="pol-1",
         phase="CREATE",
         attempt=1,
@@ -103,7 +109,9 @@ def policy_check(amount: int = 12_345) -> PolicyCheckRequest:
 
 def approval(action: str, phase: str) -> ApprovalRequest:
     return ApprovalRequest(
-        header=InstructionHeader(payment(1), 9, CLOCK.now_ms()),
+        header=InstructionHeader(
+            payment_intent_id=payment(1), sequence=9, decided_at=CLOCK.now_ms()
+        ),
         approval_id="apr_001",
         action=action,
         phase=phase,
@@ -119,7 +127,9 @@ def approval(action: str, phase: str) -> ApprovalRequest:
 
 def notification() -> CustomerNotification:
     return CustomerNotification(
-        header=InstructionHeader(payment(1), 9, CLOCK.now_ms()),
+        header=InstructionHeader(
+            payment_intent_id=payment(1), sequence=9, decided_at=CLOCK.now_ms()
+        ),
         notification_id="ntf_001",
         kind="failed",
         state="FAILED",

@@ -50,9 +50,16 @@ class Bank:
     ) -> DepositsResult:
         ledger = f"L-{request.funds_ref}" if result in DONE_OF.values() else None
         return DepositsResult(
-            head(), request.funds_ref, request.operation, result, request.amount,
-            hold_ref=hold, ledger_ref=ledger, verified_at=None, code=code,
-        )  # fmt: skip
+            header=head(),
+            funds_ref=request.funds_ref,
+            operation=request.operation,
+            result=result,
+            amount=request.amount,
+            hold_ref=hold,
+            ledger_ref=ledger,
+            verified_at=None,
+            code=code,
+        )
 
     def silence(self, request: DepositsRequest) -> DepositsResult:
         return self.result(request, "FAILED", "NO_ANSWER")

@@ -31,7 +31,12 @@ def ask(world: World, args: dict[str, Any]) -> Inputs:
     number = None if attempt is None else world.attempt(attempt)
     yield (
         c.RequestApproval(
-            head(), by(args["who"]), args["action"], "please", attempt=number, **fields
+            header=head(),
+            operator=by(args["who"]),
+            action=args["action"],
+            reason="please",
+            attempt=number,
+            **fields,
         ),
         None,
     )
@@ -44,14 +49,25 @@ def _approval(world: World, args: dict[str, Any]) -> str:
 
 def resolve(world: World, args: dict[str, Any]) -> Inputs:
     message = c.ApprovalDecision(
-        head(), _approval(world, args), args["verdict"], args.get("who", "policy"), ("rule 1",), "7"
+        header=head(),
+        approval_id=_approval(world, args),
+        verdict=args["verdict"],
+        decided_by=args.get("who", "policy"),
+        rules_evaluated=("rule 1",),
+        policy_version="7",
     )
     yield from world.post(message, args["how"])
 
 
 def person(world: World, args: dict[str, Any]) -> Inputs:
     yield (
-        c.DecideApproval(head(), by(args["who"]), _approval(world, args), args["verdict"], "seen"),
+        c.DecideApproval(
+            header=head(),
+            operator=by(args["who"]),
+            approval_id=_approval(world, args),
+            verdict=args["verdict"],
+            reason="seen",
+        ),
         None,
     )
 
@@ -69,31 +85,79 @@ def act(world: World, args: dict[str, Any]) -> Inputs:
     match args["action"]:
         case "RETRY":
             wanted = args.get("number") or world.attempts + 1
-            yield c.RetryPayment(head(), operator, f"att_{wanted:03d}", "again"), None
+            yield (
+                c.RetryPayment(
+                    header=head(), operator=operator, attempt_id=f"att_{wanted:03d}", reason="again"
+                ),
+                None,
+            )
         case "CANCEL":
-            yield c.CancelPayment(head(), operator, "customer asked", args.get("customer")), None
+            yield (
+                c.CancelPayment(
+                    header=head(),
+                    operator=operator,
+                    reason="customer asked",
+                    customer_id=args.get("customer"),
+                ),
+                None,
+            )
         case "MARK_FAILED":
-            yield c.MarkPaymentFailed(head(), operator, args["failure_reason"], "error 503"), None
+            yield (
+                c.MarkPaymentFailed(
+                    header=head(),
+                    operator=operator,
+                    reason=args["failure_reason"],
+                    details="error 503",
+                ),
+                None,
+            )
         case "EXPIRE":
-            yield c.ExpirePayment(head(), operator, "too late"), "operator"
+            yield c.ExpirePayment(header=head(), operator=operator, reason="too late"), "operator"
         case "RESOLVE_RECONCILIATION":
             _judge_verdict(world, number, args["verdict"])
             yield (
                 c.ResolveReconciliation(
-                    head(), operator, f"cnf_{args['conflict']:03d}", number, args["verdict"],
-                    "bank confirmed", args.get("amount"),
+                    header=head(),
+                    operator=operator,
+                    conflict_id=f"cnf_{args['conflict']:03d}",
+                    attempt=number,
+                    verdict=args["verdict"],
+                    details="bank confirmed",
+                    amount=args.get("amount"),
                 ),
                 None,
-            )  # fmt: skip
+            )
         case "RELEASE_EARLY":
-            yield c.ReleaseFunds(head(), operator, number, "customer waits"), None
+            yield (
+                c.ReleaseFunds(
+                    header=head(), operator=operator, attempt=number, reason="customer waits"
+                ),
+                None,
+            )
         case "REVERSE":
-            yield c.ReverseCapture(head(), operator, number, "posted twice"), None
+            yield (
+                c.ReverseCapture(
+                    header=head(), operator=operator, attempt=number, reason="posted twice"
+                ),
+                None,
+            )
         case "DEBIT_AGAIN":
-            yield c.DebitFunds(head(), operator, number, "paid twice"), None
+            yield (
+                c.DebitFunds(header=head(), operator=operator, attempt=number, reason="paid twice"),
+                None,
+            )
         case "REPEAT":
             operation = args["operation"]
-            yield c.RepeatFundsRequest(head(), operator, number, operation, "again"), None
+            yield (
+                c.RepeatFundsRequest(
+                    header=head(),
+                    operator=operator,
+                    attempt=number,
+                    operation=operation,
+                    reason="again",
+                ),
+                None,
+            )
         case other:
             raise ValueError(f"no action {other}")
 

@@ -166,7 +166,9 @@ class Play:
                 break
             self._set(max(self.now, state.deadline - behind))
             before = self.state
-            self.give(TimerDue(head(), state.deadline_kind, state.deadline), "timer")
+            self.give(
+                TimerDue(header=head(), kind=state.deadline_kind, deadline=state.deadline), "timer"
+            )
             if self.state is before:
                 self.break_law("timer", f"{state.deadline_kind} is due and changes nothing")
         else:

@@ -52,23 +52,48 @@ def _give(
 ) -> Any:
     """Ask, refer, approve, resolve; the decision of the first that is not accepted, or the last."""
     ask = RequestApproval(
-        head(), by(SENIOR), "RESOLVE_RECONCILIATION", "probe", attempt=conflict.attempt,
-        conflict_id=conflict.identity, verdict=verdict, amount=amount,
-    )  # fmt: skip
+        header=head(),
+        operator=by(SENIOR),
+        action="RESOLVE_RECONCILIATION",
+        reason="probe",
+        attempt=conflict.attempt,
+        conflict_id=conflict.identity,
+        verdict=verdict,
+        amount=amount,
+    )
     asked = decide(state, ask, _from(context, "operator"))
     if type(asked) is not Accepted:
         return asked
     identity = next(i.approval_id for i in asked.instructions if hasattr(i, "approval_id"))
-    referred = ApprovalDecision(head(), identity, "REFERRED", "policy", (), "7")
+    referred = ApprovalDecision(
+        header=head(),
+        approval_id=identity,
+        verdict="REFERRED",
+        decided_by="policy",
+        rules_evaluated=(),
+        policy_version="7",
+    )
     decision = decide(asked.state, referred, _from(context, "resolve"))
     if type(decision) is not Accepted:
         return decision
-    approved = DecideApproval(head(), by(APPROVER), identity, "APPROVED", "seen")
+    approved = DecideApproval(
+        header=head(),
+        operator=by(APPROVER),
+        approval_id=identity,
+        verdict="APPROVED",
+        reason="seen",
+    )
     decision = decide(decision.state, approved, _from(context, "operator"))
     if type(decision) is not Accepted:
         return decision
     resolve = ResolveReconciliation(
-        head(), by(SENIOR), conflict.identity, conflict.attempt, verdict, "probe", amount
+        header=head(),
+        operator=by(SENIOR),
+        conflict_id=conflict.identity,
+        attempt=conflict.attempt,
+        verdict=verdict,
+        details="probe",
+        amount=amount,
     )
     return decide(decision.state, resolve, _from(context, "operator"))
 

@@ -78,9 +78,17 @@ class Rail:
         if amount is not None and currency is None:
             currency = "AUD"
         return RailReport(
-            head(), reference(attempt), kind, "simulator", code, amount, currency, message_id,
-            via_enquiry=via_enquiry, adapter_stopped=stopped,
-        )  # fmt: skip
+            header=head(),
+            external_ref=reference(attempt),
+            kind=kind,
+            adapter="simulator",
+            code=code,
+            amount=amount,
+            currency=currency,
+            rail_message_id=message_id,
+            via_enquiry=via_enquiry,
+            adapter_stopped=stopped,
+        )
 
     def message_id(self) -> str:
         self.messages += 1

@@ -117,11 +117,17 @@ def open_parties(value: Sealed) -> Parties:
 
 
 def head() -> InputHeader:
-    return InputHeader(ID, "cmd", 0, TRACE)
+    return InputHeader(payment_intent_id=ID, command_id="cmd", sent_at=0, traceparent=TRACE)
 
 
 def by(person: str, *, not_after: int = FOR_EVER, approval: str | None = None) -> OperatorHeader:
-    return OperatorHeader(person, ROLES.get(person, ()), "token", not_after, approval)
+    return OperatorHeader(
+        operator_id=person,
+        roles=ROLES.get(person, ()),
+        token_id="token",
+        not_after=not_after,
+        approval_id=approval,
+    )
 
 
 def reference(attempt: int) -> str:
@@ -139,7 +145,14 @@ def attempt_of(ref: str) -> int | None:
 
 def cause(origin: str, offset: int) -> Cause:
     digest = hashlib.sha256(str(offset).encode()).digest()
-    return Cause("cluster", f"npp.{origin}", 0, offset, digest, "cmd")
+    return Cause(
+        cluster_id="cluster",
+        topic=f"npp.{origin}",
+        partition=0,
+        offset=offset,
+        input_hash=digest,
+        command_id="cmd",
+    )
 
 
 def content(command: Any) -> tuple[Any, ...]:

@@ -126,7 +126,7 @@ def _create(world: World, args: dict[str, Any]) -> Inputs:
 
 
 def _expire(world: World, args: dict[str, Any]) -> Inputs:
-    yield c.ExpirePayment(head(), None, "too late"), "upstream"
+    yield c.ExpirePayment(header=head(), operator=None, reason="too late"), "upstream"
 
 
 def _policy(world: World, args: dict[str, Any]) -> Inputs:
@@ -136,24 +136,49 @@ def _policy(world: World, args: dict[str, Any]) -> Inputs:
     verdict = args["verdict"]
     reason = args.get("reason", "FRAUD") if verdict == "DECLINED" else None
     message = c.PolicyVerdict(
-        head(), check.policy_ref, verdict, check.phase, ("limits",), "1", reason
+        header=head(),
+        policy_ref=check.policy_ref,
+        verdict=verdict,
+        phase=check.phase,
+        rules_evaluated=("limits",),
+        policy_version="1",
+        failure_reason=reason,
     )
     yield from world.post(message, args["how"])
 
 
 def _stray_policy(world: World, args: dict[str, Any]) -> Inputs:
     ref = f"{reference(world.attempt(args['attempt']))}P{args['number']:02d}"
-    yield c.PolicyVerdict(head(), ref, args["verdict"], args["phase"], (), "1", "FRAUD"), None
+    yield (
+        c.PolicyVerdict(
+            header=head(),
+            policy_ref=ref,
+            verdict=args["verdict"],
+            phase=args["phase"],
+            rules_evaluated=(),
+            policy_version="1",
+            failure_reason="FRAUD",
+        ),
+        None,
+    )
 
 
 def _timer_odd(world: World, args: dict[str, Any]) -> Inputs:
-    yield c.TimerDue(head(), args["kind"], world.now + args["ms"]), None
+    yield c.TimerDue(header=head(), kind=args["kind"], deadline=world.now + args["ms"]), None
 
 
 def _notified(world: World, args: dict[str, Any]) -> Inputs:
     asked = pick(world.notifications, args["which"])
     if asked is not None:
-        yield c.NotificationResult(head(), asked.notification_id, asked.kind, args["result"]), None
+        yield (
+            c.NotificationResult(
+                header=head(),
+                notification_id=asked.notification_id,
+                kind=asked.kind,
+                result=args["result"],
+            ),
+            None,
+        )
 
 
 # -- the rail --------------------------------------------------------------------------------
@@ -207,14 +232,14 @@ def _rail_says(world: World, args: dict[str, Any]) -> Inputs:
     """Whatever the move says, true or not."""
     number = world.attempt(args["attempt"])
     report = c.RailReport(
-        head(),
-        args.get("ref") or reference(number),
-        args["kind"],
-        args.get("adapter", "simulator"),
-        args.get("code"),
-        args.get("amount"),
-        args.get("currency"),
-        args.get("id"),
+        header=head(),
+        external_ref=args.get("ref") or reference(number),
+        kind=args["kind"],
+        adapter=args.get("adapter", "simulator"),
+        code=args.get("code"),
+        amount=args.get("amount"),
+        currency=args.get("currency"),
+        rail_message_id=args.get("id"),
         via_enquiry=args.get("via", False),
         adapter_stopped=args.get("stopped", False),
     )
@@ -275,11 +300,11 @@ def _bank_says(world: World, args: dict[str, Any]) -> Inputs:
     hold = f"hold-{request.funds_ref}" if args.get("hold") else None
     yield from world.deliver(
         c.DepositsResult(
-            head(),
-            args.get("ref") or request.funds_ref,
-            args.get("operation") or request.operation,
-            args["result"],
-            request.amount + args.get("off", 0),
+            header=head(),
+            funds_ref=args.get("ref") or request.funds_ref,
+            operation=args.get("operation") or request.operation,
+            result=args["result"],
+            amount=request.amount + args.get("off", 0),
             hold_ref=hold,
             code=args.get("code"),
         )

@@ -19,71 +19,130 @@ MINUTE = NOW // 60_000
 
 
 def header(attempt: int = 1, reason: str | None = None) -> EventHeader:
-    cause = Cause("c", "t", 0, 0, bytes(32))
+    cause = Cause(cluster_id="c", topic="t", partition=0, offset=0, input_hash=bytes(32))
     return EventHeader(
-        "pi_x",
-        1,
-        bytes(32),
-        NOW,
-        cause,
-        Actor("rail", "r"),
-        attempt,
-        "FAILED",
-        reason,
-        None,
-        1,
-        None,
+        payment_intent_id="pi_x",
+        sequence=1,
+        previous_hash=bytes(32),
+        decided_at=NOW,
+        cause=cause,
+        actor=Actor(kind="rail", id="r"),
+        attempt=attempt,
+        state_after="FAILED",
+        reason=reason,
+        approval_id=None,
+        rule_set=1,
+        traceparent=None,
     )
 
 
 def created() -> e.Event:
     return e.PaymentIntentCreated(
-        header(),
-        "s",
-        "k",
-        1,
-        "AUD",
-        Sealed("avro.1", None, b""),
-        "E",
-        "sct",
-        None,
-        None,
-        None,
-        None,
+        header=header(),
+        source="s",
+        idempotency_key="k",
+        amount=1,
+        currency="AUD",
+        parties=Sealed("avro.1", None, b""),
+        end_to_end_id="E",
+        service="sct",
+        uetr=None,
+        customer_id=None,
+        requested_execution_time=None,
+        expires_at=None,
     )
 
 
 def failed(reason: str, source: str = "rail", late: bool = False) -> e.Event:
     return e.PaymentFailed(
-        header(reason=reason), "att_001", source, False, True, late, None, None, None, None, None,
-        None, False, None,
-    )  # fmt: skip
+        header=header(reason=reason),
+        attempt_id="att_001",
+        source=source,
+        retry_safe=False,
+        non_payment_certain=True,
+        late_failure=late,
+        text=None,
+        details=None,
+        code=None,
+        code_table=None,
+        customer_id=None,
+        rail_message_id=None,
+        via_enquiry=False,
+        assigned_from=None,
+    )
 
 
 def attempt(number: int) -> e.Event:
-    return e.PaymentAttemptCreated(header(number), f"att_{number:03d}", "N", None)
+    return e.PaymentAttemptCreated(
+        header=header(number), attempt_id=f"att_{number:03d}", external_ref="N", text=None
+    )
 
 
 def settled() -> e.Event:
-    return e.PaymentSettled(header(), "att_001", "N", 1, "AUD", None, None, None, False, None, None)
+    return e.PaymentSettled(
+        header=header(),
+        attempt_id="att_001",
+        external_ref="N",
+        amount=1,
+        currency="AUD",
+        rail_message_id=None,
+        transaction_id=None,
+        code=None,
+        via_enquiry=False,
+        conflict_id=None,
+        assigned_from=None,
+    )
 
 
 def acknowledged() -> e.Event:
-    return e.PaymentAcknowledged(header(), "att_001", "N", False, None, None, None, False, None)
+    return e.PaymentAcknowledged(
+        header=header(),
+        attempt_id="att_001",
+        external_ref="N",
+        implied=False,
+        rail_message_id=None,
+        transaction_id=None,
+        code=None,
+        via_enquiry=False,
+        assigned_from=None,
+    )
 
 
 def expired() -> e.Event:
     return e.PaymentExpired(
-        header(reason="EXPIRED"), "att_001", "rail", True, None, None, None, None, False, None
+        header=header(reason="EXPIRED"),
+        attempt_id="att_001",
+        source="rail",
+        non_payment_certain=True,
+        text=None,
+        code=None,
+        code_table=None,
+        rail_message_id=None,
+        via_enquiry=False,
+        assigned_from=None,
     )
 
 
 def answered(submitted_at: int | None, took_ms: int, via_enquiry: bool = False) -> e.Event:
     until = None if submitted_at is None else submitted_at + took_ms
     return e.RailStatusReported(
-        header(), "N", "RECEIVED", "a", None, None, None, None, None, None, submitted_at, until,
-        "HTTP_202", via_enquiry, False, None,
-    )  # fmt: skip
+        header=header(),
+        external_ref="N",
+        kind="RECEIVED",
+        adapter="a",
+        code=None,
+        amount=None,
+        currency=None,
+        rail_message_id=None,
+        transaction_id=None,
+        details=None,
+        submitted_at=submitted_at,
+        answered_at=until,
+        technical_result="HTTP_202",
+        via_enquiry=via_enquiry,
+        adapter_stopped=False,
+        assigned_from=None,
+    )
 
 
 def figures_of(*events: e.Event) -> Figures:
@@ -118,7 +177,7 @@ def test_each_event_counts_in_its_own_place_and_nowhere_else(
 
 
 def test_an_event_of_no_figure_leaves_the_bucket_as_it_is() -> None:
-    beside = e.RecallRequested(header(), "N")
+    beside = e.RecallRequested(header=header(), external_ref="N")
     assert not minutes.counts(beside)
     assert figures_of(beside) == Figures()
     assert not minutes.counts(answered(None, 5))

@@ -40,7 +40,16 @@ def request(
         )
     request_id = "rec_" + secrets.token_hex(ID_BYTES)
     now = cluster.clock.now_ms()
-    record = RecoverRequested(request_id, (number,), reason, now, operator, topic, first, last)
+    record = RecoverRequested(
+        request_id=request_id,
+        partitions=(number,),
+        reason=reason,
+        requested_at=now,
+        actor=operator,
+        topic=topic,
+        first_offset=first,
+        last_offset=last,
+    )
     cluster.publish_control(record)
     return as_json(record), [
         f"{topic} partition {number}: offsets {first} to {last} cannot be read.",
@@ -73,7 +82,9 @@ def confirm(
     if at <= asked.last_offset:
         _check_all_before_is_done(cluster, asked, at)
         admin.set_offsets(group, {(topic, number): asked.last_offset + 1}, METADATA)
-    record = RecoverConfirmed(asked.request_id, cluster.clock.now_ms(), operator)
+    record = RecoverConfirmed(
+        request_id=asked.request_id, confirmed_at=cluster.clock.now_ms(), actor=operator
+    )
     cluster.publish_control(record)
     where = f"{topic} partition {number} offsets {asked.first_offset} to {asked.last_offset}"
     return as_json(record), [f"{asked.request_id}: {where} are passed over. Start {group} again."]

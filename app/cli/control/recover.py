@@ -66,7 +66,13 @@ def _request(
 ) -> tuple[dict[str, Any], list[str]]:
     request_id = "rec_" + secrets.token_hex(ID_BYTES)
     now = cluster.clock.now_ms()
-    record = RecoverRequested(request_id, partitions, reason, now, operator)
+    record = RecoverRequested(
+        request_id=request_id,
+        partitions=partitions,
+        reason=reason,
+        requested_at=now,
+        actor=operator,
+    )
     cluster.publish_control(record)
     return as_json(record), []
 
@@ -80,8 +86,13 @@ def _confirm(cluster: Cluster, operator: str, request_id: str) -> tuple[dict[str
     if request is None:
         raise Problem(f"Nobody requested {request_id}.", code=ExitCode.NOT_FOUND)
     passes = request.topic is not None
-    ends = ((), ()) if passes else ((-1,), (0,))
-    draft = RecoverConfirmed(request_id, cluster.clock.now_ms(), operator, *ends)
+    draft = RecoverConfirmed(
+        request_id=request_id,
+        confirmed_at=cluster.clock.now_ms(),
+        actor=operator,
+        journal_ends=() if passes else (-1,),
+        checkpoints=() if passes else (0,),
+    )
     refusal = control.recover_refusal(draft)
     if refusal is not None:
         raise Problem(f"{request_id} is not carried out: {refusal}.")
@@ -90,7 +101,11 @@ def _confirm(cluster: Cluster, operator: str, request_id: str) -> tuple[dict[str
     recovery = work_out(cluster, request)
     carry_out(cluster, recovery, request_id, operator)
     record = RecoverConfirmed(
-        request_id, cluster.clock.now_ms(), operator, recovery.journal_ends, recovery.checkpoints
+        request_id=request_id,
+        confirmed_at=cluster.clock.now_ms(),
+        actor=operator,
+        journal_ends=recovery.journal_ends,
+        checkpoints=recovery.checkpoints,
     )
     cluster.publish_control(record)
     lines = recovery.lines()

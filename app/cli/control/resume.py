@@ -150,7 +150,13 @@ def _request(
             means="A stop ends only after the history has been proven since it began.",
             do="`npp replay verify --publish`, then ask again.",
         )
-    record = ResumeRequested(stop_id, proof, reason, cluster.clock.now_ms(), operator)
+    record = ResumeRequested(
+        stop_id=stop_id,
+        proof_offset=proof,
+        reason=reason,
+        requested_at=cluster.clock.now_ms(),
+        actor=operator,
+    )
     placed = cluster.publish_control(record)
     return {**as_json(record), "offset": placed.offset, "proof": _said_of(control, proof)}
 
@@ -171,7 +177,9 @@ def _confirm(
     asked = control.resume_request(stop_id) if offset is None else offset
     if asked is None:
         raise _nobody_asked(stop_id)
-    record = ResumeConfirmed(stop_id, asked, cluster.clock.now_ms(), operator)
+    record = ResumeConfirmed(
+        stop_id=stop_id, request_offset=asked, confirmed_at=cluster.clock.now_ms(), actor=operator
+    )
     refusal = control.resume_refusal(record)
     if refusal is not None:
         raise Problem(f"{stop_id} is not resumed: {refusal}.")

@@ -66,7 +66,9 @@ def stop(
         with Cluster(settings.load()) as cluster:
             stop_id = "stp_" + secrets.token_hex(ID_BYTES)
             now = cluster.clock.now_ms()
-            record = ProcessingStopped(stop_id, reason, False, now, operator)
+            record = ProcessingStopped(
+                stop_id=stop_id, reason=reason, automatic=False, stopped_at=now, actor=operator
+            )
             cluster.publish_control(record)
         done = {name: v for name, v in as_json(record).items() if name != "automatic"}
     else:

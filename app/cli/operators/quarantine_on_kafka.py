@@ -77,7 +77,15 @@ def request(
 ) -> dict[str, Any]:
     """The first person's request, as it was written. Raises Problem."""
     name, now = "rdr_" + secrets.token_hex(ID_BYTES), cluster.clock.now_ms()
-    record = RedriveRequested(name, partition, tuple(offsets), reason, now, operator, to or None)
+    record = RedriveRequested(
+        request_id=name,
+        partition=partition,
+        offsets=tuple(offsets),
+        reason=reason,
+        requested_at=now,
+        actor=operator,
+        payment_intent_id=to or None,
+    )
     cluster.publish_control(record)
     return dict(as_json(record))
 
@@ -87,7 +95,7 @@ def confirm(cluster: Cluster, name: str, operator: str) -> dict[str, Any]:
     asked = _requested(cluster, name)
     if same_person(asked.actor, operator):
         raise Problem("The person who asked cannot confirm: a second person has to.")
-    record = RedriveConfirmed(name, cluster.clock.now_ms(), operator)
+    record = RedriveConfirmed(request_id=name, confirmed_at=cluster.clock.now_ms(), actor=operator)
     cluster.publish_control(record)
     return dict(as_json(record))
 

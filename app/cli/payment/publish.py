@@ -135,7 +135,11 @@ def _publish_line(cluster: Cluster, line: Line) -> str:
             remittance=line.remittance,
         )
         command = CreatePayment(
-            header=InputHeader(payment_id, command_id(), cluster.clock.now_ms()),
+            header=InputHeader(
+                payment_intent_id=payment_id,
+                command_id=command_id(),
+                sent_at=cluster.clock.now_ms(),
+            ),
             source=line.source,
             idempotency_key=line.idempotency_key,
             amount=line.amount,

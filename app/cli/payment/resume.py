@@ -81,7 +81,13 @@ def _request(
     require_actor(operator)
     with Cluster(environment) as cluster:
         sequence, now = _sequence(cluster, payment), cluster.clock.now_ms()
-        record = UnparkRequested(payment, sequence, reason, now, operator)
+        record = UnparkRequested(
+            payment_intent_id=payment,
+            sequence=sequence,
+            reason=reason,
+            requested_at=now,
+            actor=operator,
+        )
         cluster.publish_control(record)
     _say_requested(payment, as_json(record), json)
 

@@ -78,19 +78,19 @@ def _authorise(draft: Draft, attempt: Attempt) -> None:
     number = attempt.number
     draft.append(
         e.PaymentAuthorised(
-            draft.header(number, _AUTHORISED, actor=SYSTEM),
-            attempt_id(number),
-            policy_ref(draft.payment_id, number),
-            attempt.hold_ref or "",
-            state.amount,
+            header=draft.header(number, _AUTHORISED, actor=SYSTEM),
+            attempt_id=attempt_id(number),
+            policy_ref=policy_ref(draft.payment_id, number),
+            hold_ref=attempt.hold_ref or "",
+            amount=state.amount,
         )
     )
     draft.append(
         e.PaymentAttemptCreated(
-            draft.header(number, _AUTHORISED, actor=SYSTEM),
-            attempt_id(number),
-            external_ref(draft.payment_id, number),
-            None,
+            header=draft.header(number, _AUTHORISED, actor=SYSTEM),
+            attempt_id=attempt_id(number),
+            external_ref=external_ref(draft.payment_id, number),
+            text=None,
         )
     )
 
@@ -105,12 +105,12 @@ def send(draft: Draft, attempt: Attempt) -> None:
         submit_before = state.expires_at
     draft.append(
         e.PaymentSentToRail(
-            draft.header(attempt.number, _SENT, actor=SYSTEM),
-            attempt_id(attempt.number),
-            external_ref(draft.payment_id, attempt.number),
-            state.amount,
-            state.currency,
-            submit_before,
+            header=draft.header(attempt.number, _SENT, actor=SYSTEM),
+            attempt_id=attempt_id(attempt.number),
+            external_ref=external_ref(draft.payment_id, attempt.number),
+            amount=state.amount,
+            currency=state.currency,
+            submit_before=submit_before,
         )
     )
 
@@ -119,10 +119,10 @@ def enquire(draft: Draft, attempt: Attempt, why: str) -> None:
     """Ask the rail what became of the attempt; `why` overdue, uncertain or resend rejected."""
     draft.append(
         e.RailEnquiryRequested(
-            draft.header(attempt.number, actor=SYSTEM),
-            external_ref(draft.payment_id, attempt.number),
-            why,
-            attempt.enquiries + 1,
+            header=draft.header(attempt.number, actor=SYSTEM),
+            external_ref=external_ref(draft.payment_id, attempt.number),
+            why=why,
+            number=attempt.enquiries + 1,
         )
     )
 
@@ -139,18 +139,18 @@ def fate_unknown(draft: Draft, attempt: Attempt) -> None:
     state = draft.state
     draft.append(
         e.ReconciliationRequired(
-            draft.header(attempt.number, actor=SYSTEM),
-            f"cnf_{state.conflicts_made + 1:03d}",
-            FATE_UNKNOWN,
-            external_ref(draft.payment_id, attempt.number),
-            f"asked {attempt.enquiries} times, the rail did not say what became of "
+            header=draft.header(attempt.number, actor=SYSTEM),
+            conflict_id=f"cnf_{state.conflicts_made + 1:03d}",
+            kind=FATE_UNKNOWN,
+            external_ref=external_ref(draft.payment_id, attempt.number),
+            detail=f"asked {attempt.enquiries} times, the rail did not say what became of "
             f"{attempt_id(attempt.number)}, which is {attempt.state}",
-            None,
-            None,
-            None,
-            None,
-            None,
-            None,
+            code=None,
+            amount=None,
+            currency=None,
+            rail_message_id=None,
+            assigned_from=None,
+            report_kind=None,
         )
     )
 
@@ -159,7 +159,9 @@ def request_notification(draft: Draft, attempt: Attempt, kind: str) -> None:
     number = len(draft.state.notifications) + 1
     draft.append(
         e.CustomerNotificationRequested(
-            draft.header(attempt.number, actor=SYSTEM), f"ntf_{number:03d}", kind
+            header=draft.header(attempt.number, actor=SYSTEM),
+            notification_id=f"ntf_{number:03d}",
+            kind=kind,
         )
     )
 

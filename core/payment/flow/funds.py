@@ -84,14 +84,14 @@ def request(
     actor = None if by_person or approval_id is not None else SYSTEM
     draft.append(
         e.FundsRequested(
-            draft.header(attempt.number, approval_id=approval_id, actor=actor),
-            str(operation),
-            funds_ref(draft.payment_id, attempt.number, operation, number),
-            amount,
-            draft.state.currency,
-            0,
-            not_after,
-            hold_funds_ref,
+            header=draft.header(attempt.number, approval_id=approval_id, actor=actor),
+            operation=str(operation),
+            funds_ref=funds_ref(draft.payment_id, attempt.number, operation, number),
+            amount=amount,
+            currency=draft.state.currency,
+            repeat=0,
+            not_after=not_after,
+            hold_funds_ref=hold_funds_ref,
         )
     )
 
@@ -103,14 +103,14 @@ def repeat(draft: Draft, attempt: Attempt, ask: Ask) -> None:
         not_after = max(ask.not_after, hold_window_end(draft.state, draft.rules.windows))
     draft.append(
         e.FundsRequested(
-            draft.header(attempt.number, actor=SYSTEM),
-            ask.operation,
-            funds_ref(draft.payment_id, attempt.number, ask.operation, ask.number),
-            ask.amount,
-            draft.state.currency,
-            ask.repeat + 1,
-            not_after,
-            hold_reference(draft.payment_id, attempt, ask.hold_number),
+            header=draft.header(attempt.number, actor=SYSTEM),
+            operation=ask.operation,
+            funds_ref=funds_ref(draft.payment_id, attempt.number, ask.operation, ask.number),
+            amount=ask.amount,
+            currency=draft.state.currency,
+            repeat=ask.repeat + 1,
+            not_after=not_after,
+            hold_funds_ref=hold_reference(draft.payment_id, attempt, ask.hold_number),
         )
     )
 
@@ -194,11 +194,11 @@ def transfer(draft: Draft, giver: Attempt, taker: Attempt) -> None:
     """Another attempt takes over what is held for this one: no request, the hold stays as it is."""
     draft.append(
         e.FundsHoldTransferred(
-            draft.header(taker.number),
-            giver.number,
-            taker.number,
-            giver.hold_ref or "",
-            held_cents(giver),
+            header=draft.header(taker.number),
+            from_attempt=giver.number,
+            to_attempt=taker.number,
+            hold_ref=giver.hold_ref or "",
+            amount=held_cents(giver),
         )
     )
 
@@ -232,7 +232,11 @@ def _release_or_defer(draft: Draft, attempt: Attempt, held: int) -> bool:
         why = "another attempt is not resolved"
     if attempt.funds != "HELD" or attempt.outcome in ("PAID", "RETURNED"):
         return False
-    draft.append(e.FundsReleaseDeferred(draft.header(attempt.number, actor=SYSTEM), held, why))
+    draft.append(
+        e.FundsReleaseDeferred(
+            header=draft.header(attempt.number, actor=SYSTEM), amount=held, why=why
+        )
+    )
     return True
 
 

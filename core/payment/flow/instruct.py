@@ -66,70 +66,73 @@ def _other(work: list[i.Instruction], after: Payment, event: e.Event) -> None:
     elif isinstance(event, e.CustomerNotificationRequested):
         work.append(
             i.CustomerNotification(
-                _header(event.header),
-                event.notification_id,
-                event.kind,
-                after.state,
-                money_outcome(after),
-                after.amount,
-                after.currency,
-                after.customer_id,
+                header=_header(event.header),
+                notification_id=event.notification_id,
+                kind=event.kind,
+                state=after.state,
+                money_outcome=money_outcome(after),
+                amount=after.amount,
+                currency=after.currency,
+                customer_id=after.customer_id,
             )
         )
 
 
 def _header(header: EventHeader) -> InstructionHeader:
     return InstructionHeader(
-        header.payment_intent_id, header.sequence, header.decided_at, header.traceparent
+        payment_intent_id=header.payment_intent_id,
+        sequence=header.sequence,
+        decided_at=header.decided_at,
+        traceparent=header.traceparent,
     )
 
 
 def _policy_check(after: Payment, header: EventHeader, phase: str) -> i.PolicyCheckRequest:
     return i.PolicyCheckRequest(
-        _header(header),
-        policy_ref(after.payment_intent_id, header.attempt),
-        phase,
-        header.attempt,
-        after.source,
-        after.amount,
-        after.currency,
-        after.service,
-        after.parties,
+        header=_header(header),
+        policy_ref=policy_ref(after.payment_intent_id, header.attempt),
+        phase=phase,
+        attempt=header.attempt,
+        source=after.source,
+        amount=after.amount,
+        currency=after.currency,
+        service=after.service,
+        parties=after.parties,
     )
 
 
 def _rail(after: Payment, header: EventHeader, kind: str, number: int) -> i.RailInstruction:
     submit = kind == "SUBMIT"
     return i.RailInstruction(
-        _header(header),
-        kind,
-        external_ref(after.payment_intent_id, header.attempt),
-        header.attempt,
-        after.amount,
-        after.currency,
-        after.service,
-        after.end_to_end_id,
-        after.attempts[header.attempt - 1].submit_before,
-        number,
-        after.parties if submit else None,
-        after.uetr,
+        header=_header(header),
+        kind=kind,
+        external_ref=external_ref(after.payment_intent_id, header.attempt),
+        attempt=header.attempt,
+        amount=after.amount,
+        currency=after.currency,
+        service=after.service,
+        end_to_end_id=after.end_to_end_id,
+        submit_before=after.attempts[header.attempt - 1].submit_before,
+        number=number,
+        parties=after.parties if submit else None,
+        uetr=after.uetr,
     )
 
 
 def _deposits(after: Payment, event: e.FundsRequested) -> i.DepositsRequest:
     header = event.header
     return i.DepositsRequest(
-        _header(header),
-        event.operation,
-        event.funds_ref,
-        header.attempt,
-        event.amount,
-        event.currency,
-        None if event.hold_funds_ref else after.attempts[header.attempt - 1].hold_ref,
-        after.parties if event.operation == "HOLD" else None,
-        event.repeat,
-        event.not_after,
-        event.hold_funds_ref,
+        header=_header(header),
+        operation=event.operation,
+        funds_ref=event.funds_ref,
+        attempt=header.attempt,
+        amount=event.amount,
+        currency=event.currency,
+        hold_ref=None if event.hold_funds_ref else after.attempts[header.attempt - 1].hold_ref,
+        parties=after.parties if event.operation == "HOLD" else None,
+        repeat=event.repeat,
+        not_after=event.not_after,
+        hold_funds_ref=event.hold_funds_ref,
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from core.decider import Context, Decision, Duplicate, Refusal, Unmatched
-from core.header import Actor, EventHeader, InputHeader
+from core.header import Actor, InputHeader
 from core.payment import events as e
 from core.payment.commands import DepositsResult
 from core.payment.draft import Draft, decided_at
@@ -67,7 +67,16 @@ _NOT_DONE: Final[dict[str, frozenset[str]]] = {
     "DECLINED": frozenset({"HOLD"}),
     "NEVER_HELD": frozenset({"RELEASE"}),
 }
-_ACTOR: Final = Actor("deposits", "deposits-core")
+_Moved = e.FundsCaptured | e.FundsReleased | e.FundsDebitForced | e.FundsReversed | e.FundsCredited
+# The event of each request that Deposits Core has carried out; a HOLD becomes FundsHeld.
+_MOVED: Final[dict[str, type[_Moved]]] = {
+    "CAPTURE": e.FundsCaptured,
+    "RELEASE": e.FundsReleased,
+    "DEBIT_FORCED": e.FundsDebitForced,
+    "REVERSE": e.FundsReversed,
+    "CREDIT": e.FundsCredited,
+}
+_ACTOR: Final = Actor(kind="deposits", id="deposits-core")
 HOLD_GONE: Final = "HOLD_GONE"  # code of a refusal: the hold expired or was released by itself
 NEVER_HELD: Final = "NEVER_HELD"
 
@@ -240,18 +249,19 @@ def _contradiction(draft: Draft, attempt: Attempt, ask: Ask, command: DepositsRe
     currency = draft.state.currency
     draft.append(
         e.ReconciliationRequired(
-            draft.header(attempt.number),
-            f"cnf_{draft.state.conflicts_made + 1:03d}",
-            FUNDS_CONTRADICTION,
-            command.funds_ref[:30],
-            f"{command.funds_ref}: {command.result} {format_amount(command.amount, currency)}, "
+            header=draft.header(attempt.number),
+            conflict_id=f"cnf_{draft.state.conflicts_made + 1:03d}",
+            kind=FUNDS_CONTRADICTION,
+            external_ref=command.funds_ref[:30],
+            detail=f"{command.funds_ref}: {command.result} "
+            f"{format_amount(command.amount, currency)}, "
             f"asked {format_amount(ask.amount, currency)}, recorded {ask.status}",
-            command.code,
-            command.amount,
-            currency,
-            None,
-            None,
-            _report_kind(command),
+            code=command.code,
+            amount=command.amount,
+            currency=currency,
+            rail_message_id=None,
+            assigned_from=None,
+            report_kind=_report_kind(command),
         )
     )
 
@@ -281,8 +291,14 @@ def acceptable(attempt: Attempt, conflict: Conflict) -> Ask | None:
 def record_accepted(draft: Draft, attempt: Attempt, ask: Ask, amount: int) -> None:
     """What Deposits Core did is taken as it says; what is still needed is asked for anew."""
     reference = funds_ref(draft.payment_id, attempt.number, ask.operation, ask.number)
-    header = InputHeader(draft.payment_id)
-    done = DepositsResult(header, reference, ask.operation, _DONE[ask.operation], amount)
+    header = InputHeader(payment_intent_id=draft.payment_id)
+    done = DepositsResult(
+        header=header,
+        funds_ref=reference,
+        operation=ask.operation,
+        result=_DONE[ask.operation],
+        amount=amount,
+    )
     _done(draft, attempt, ask, done)
 
 
@@ -290,7 +306,10 @@ def _declined(draft: Draft, attempt: Attempt, command: DepositsResult) -> None:
     """A declined hold ends an attempt that waits for it: INSUFFICIENT_FUNDS."""
     draft.append(
         e.FundsHoldDeclined(
-            draft.header(attempt.number), command.funds_ref, command.code, command.details
+            header=draft.header(attempt.number),
+            funds_ref=command.funds_ref,
+            code=command.code,
+            details=command.details,
         )
     )
     if attempt.state in UNSENT:
@@ -307,12 +326,12 @@ def _declined(draft: Draft, attempt: Attempt, command: DepositsResult) -> None:
 def _not_done(draft: Draft, attempt: Attempt, command: DepositsResult) -> None:
     draft.append(
         e.FundsRequestFailed(
-            draft.header(attempt.number),
-            command.operation,
-            command.funds_ref,
-            command.code,
-            command.details,
-            "FAILED" if command.result == "FAILED" else "REFUSED",
+            header=draft.header(attempt.number),
+            operation=command.operation,
+            funds_ref=command.funds_ref,
+            code=command.code,
+            details=command.details,
+            result="FAILED" if command.result == "FAILED" else "REFUSED",
         )
     )
 
@@ -337,45 +356,52 @@ def _hold_gone(draft: Draft, attempt: Attempt, ask: Ask, command: DepositsResult
     if command.operation == "CAPTURE":
         _not_done(draft, attempt, command)
     gone = held_cents(attempt)
-    draft.append(e.FundsReleased(draft.header(attempt.number), command.funds_ref, gone, None))
+    draft.append(
+        e.FundsReleased(
+            header=draft.header(attempt.number),
+            funds_ref=command.funds_ref,
+            amount=gone,
+            ledger_ref=None,
+        )
+    )
 
 
 def _no_hold(draft: Draft, attempt: Attempt, ask: Ask, code: str, details: str | None) -> None:
     reference = hold_reference(draft.payment_id, attempt, ask.hold_number) or ""
-    draft.append(e.FundsHoldDeclined(draft.header(attempt.number), reference, code, details))
+    draft.append(
+        e.FundsHoldDeclined(
+            header=draft.header(attempt.number), funds_ref=reference, code=code, details=details
+        )
+    )
 
 
 def _done(draft: Draft, attempt: Attempt, ask: Ask, command: DepositsResult) -> None:
-    header: EventHeader = draft.header(attempt.number)
-    reference, amount, ledger = command.funds_ref, command.amount, command.ledger_ref
-    match command.operation:
-        case "HOLD":
-            _held(draft, attempt, reference, command)
-        case "CAPTURE":
-            draft.append(e.FundsCaptured(header, reference, amount, ledger))
-        case "RELEASE":
-            if ask.hold_number and not _hold_stands(attempt, ask):
-                hold = hold_reference(draft.payment_id, attempt, ask.hold_number) or ""
-                _held(draft, attempt, hold, command)
-            header = draft.header(attempt.number)
-            draft.append(e.FundsReleased(header, reference, amount, ledger))
-        case "DEBIT_FORCED":
-            draft.append(e.FundsDebitForced(header, reference, amount, ledger))
-        case "REVERSE":
-            draft.append(e.FundsReversed(header, reference, amount, ledger))
-        case _:
-            draft.append(e.FundsCredited(header, reference, amount, ledger))
+    if command.operation == "HOLD":
+        _held(draft, attempt, command.funds_ref, command)
+        return
+    if command.operation == "RELEASE" and ask.hold_number and not _hold_stands(attempt, ask):
+        hold = hold_reference(draft.payment_id, attempt, ask.hold_number) or ""
+        _held(draft, attempt, hold, command)
+    moved = _MOVED[command.operation]
+    draft.append(
+        moved(
+            header=draft.header(attempt.number),
+            funds_ref=command.funds_ref,
+            amount=command.amount,
+            ledger_ref=command.ledger_ref,
+        )
+    )
 
 
 def _held(draft: Draft, attempt: Attempt, reference: str, command: DepositsResult) -> None:
     """A hold without a reference of Deposits Core's own is named by ours."""
     draft.append(
         e.FundsHeld(
-            draft.header(attempt.number),
-            reference,
-            command.hold_ref or reference,
-            command.amount,
-            command.verified_at or draft.now,
-            command.ledger_ref,
+            header=draft.header(attempt.number),
+            funds_ref=reference,
+            hold_ref=command.hold_ref or reference,
+            amount=command.amount,
+            verified_at=command.verified_at or draft.now,
+            ledger_ref=command.ledger_ref,
         )
     )

@@ -52,18 +52,18 @@ def notification_result(
         state,
         context,
         state.payment_intent_id,
-        Actor("customer", command.channel or "notifications"),
+        Actor(kind="customer", id=command.channel or "notifications"),
         command.header.traceparent,
         decided_at(state, context.now_ms),
     )
     draft.append(
         e.CustomerNotified(
-            draft.header(len(state.attempts)),
-            known.id,
-            known.kind,
-            command.result,
-            command.channel,
-            command.delivered_at,
+            header=draft.header(len(state.attempts)),
+            notification_id=known.id,
+            kind=known.kind,
+            result=command.result,
+            channel=command.channel,
+            delivered_at=command.delivered_at,
         )
     )
     return finish(draft)
@@ -82,7 +82,7 @@ def suspend(state: Payment, context: Context, error: str) -> Accepted:
         decided_at(state, context.now_ms),
     )
     header = draft.header(len(state.attempts))
-    draft.append(e.ProcessingSuspended(header, error[:ERROR_CHARACTERS_MAX]))
+    draft.append(e.ProcessingSuspended(header=header, error=error[:ERROR_CHARACTERS_MAX]))
     after = draft.state
     after.deadline = after.deadline_kind = None
     return Accepted(draft.events, after, [])
@@ -117,11 +117,15 @@ def _resume(state: Payment | None, command: ResumeProcessing, context: Context) 
         state,
         context,
         state.payment_intent_id,
-        Actor("operator", command.operator.operator_id),
+        Actor(kind="operator", id=command.operator.operator_id),
         command.header.traceparent,
         now,
     )
     draft.append(
-        e.ProcessingResumed(draft.header(len(state.attempts)), command.requested_by, command.reason)
+        e.ProcessingResumed(
+            header=draft.header(len(state.attempts)),
+            requested_by=command.requested_by,
+            text=command.reason,
+        )
     )
     return finish(draft)

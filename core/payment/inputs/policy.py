@@ -55,19 +55,19 @@ def policy_verdict(state: Payment | None, command: PolicyVerdict, context: Conte
         state,
         context,
         state.payment_intent_id,
-        Actor("resolve", command.policy_version),
+        Actor(kind="resolve", id=command.policy_version),
         command.header.traceparent,
         decided_at(state, context.now_ms),
     )
     draft.append(
         e.PolicyChecked(
-            draft.header(number),
-            command.policy_ref,
-            verdict,
-            "CREATE" if number == 1 else "RETRY",
-            command.rules_evaluated,
-            command.policy_version,
-            command.failure_reason if verdict == "DECLINED" else None,
+            header=draft.header(number),
+            policy_ref=command.policy_ref,
+            verdict=verdict,
+            phase="CREATE" if number == 1 else "RETRY",
+            rules_evaluated=command.rules_evaluated,
+            policy_version=command.policy_version,
+            failure_reason=command.failure_reason if verdict == "DECLINED" else None,
         )
     )
     if verdict == "DECLINED":
@@ -89,20 +89,20 @@ def fail_unsent(
     """
     draft.append(
         e.PaymentFailed(
-            draft.header(number, State.FAILED.value, reason=reason),
-            attempt_id(number),
-            source,
-            reason == FailureReason.TIMEOUT.value,
-            was_never_submitted(draft.state.attempts[number - 1]),
-            False,
-            None,
-            details,
-            code,
-            None,
-            None,
-            None,
-            False,
-            None,
+            header=draft.header(number, State.FAILED.value, reason=reason),
+            attempt_id=attempt_id(number),
+            source=source,
+            retry_safe=reason == FailureReason.TIMEOUT.value,
+            non_payment_certain=was_never_submitted(draft.state.attempts[number - 1]),
+            late_failure=False,
+            text=None,
+            details=details,
+            code=code,
+            code_table=None,
+            customer_id=None,
+            rail_message_id=None,
+            via_enquiry=False,
+            assigned_from=None,
         )
     )
 
@@ -143,7 +143,7 @@ def approval_decision(
         state,
         context,
         state.payment_intent_id,
-        Actor("resolve", command.decided_by),
+        Actor(kind="resolve", id=command.decided_by),
         command.header.traceparent,
         now,
     )
@@ -175,18 +175,27 @@ def append_decision(
     if verdict == "APPROVED":
         draft.append(
             e.OperatorActionApproved(
-                header,
-                approval.action,
-                decided_by,
-                rules_evaluated,
-                policy_version,
-                text,
-                draft.now + draft.rules.windows.approval_ms,
+                header=header,
+                action=approval.action,
+                decided_by=decided_by,
+                rules_evaluated=rules_evaluated,
+                policy_version=policy_version,
+                text=text,
+                expires_at=draft.now + draft.rules.windows.approval_ms,
             )
         )
         return
     kind = e.OperatorActionReferred if verdict == "REFERRED" else e.OperatorActionRejected
-    draft.append(kind(header, approval.action, decided_by, rules_evaluated, policy_version, text))
+    draft.append(
+        kind(
+            header=header,
+            action=approval.action,
+            decided_by=decided_by,
+            rules_evaluated=rules_evaluated,
+            policy_version=policy_version,
+            text=text,
+        )
+    )
 
 
 def find_approval(state: Payment, approval_id: str) -> Approval | None:

@@ -122,7 +122,7 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
         state,
         context,
         state.payment_intent_id,
-        Actor("rail", command.adapter),
+        Actor(kind="rail", id=command.adapter),
         command.header.traceparent,
         now,
     )

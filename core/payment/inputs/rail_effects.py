@@ -30,17 +30,17 @@ def settle(draft: Draft, attempt: Attempt, report: RailReport) -> None:
     state = draft.state
     draft.append(
         e.PaymentSettled(
-            draft.header(attempt.number, _SETTLED),
-            attempt_id(attempt.number),
-            external_ref(draft.payment_id, attempt.number),
-            state.amount if report.amount is None else report.amount,
-            report.currency or state.currency,
-            report.rail_message_id,
-            report.transaction_id,
-            report.code,
-            report.via_enquiry,
-            None,
-            report.assigned_from,
+            header=draft.header(attempt.number, _SETTLED),
+            attempt_id=attempt_id(attempt.number),
+            external_ref=external_ref(draft.payment_id, attempt.number),
+            amount=state.amount if report.amount is None else report.amount,
+            currency=report.currency or state.currency,
+            rail_message_id=report.rail_message_id,
+            transaction_id=report.transaction_id,
+            code=report.code,
+            via_enquiry=report.via_enquiry,
+            conflict_id=None,
+            assigned_from=report.assigned_from,
         )
     )
 
@@ -55,21 +55,21 @@ def fail(draft: Draft, attempt: Attempt, report: RailReport) -> None:
         certain = meaning.non_payment_certain or report.via_enquiry
     draft.append(
         e.PaymentFailed(
-            draft.header(attempt.number, _FAILED, reason=reason),
-            attempt_id(attempt.number),
-            "rail",
-            retry_safe,
-            certain,
-            attempt.state == State.ACKNOWLEDGED,
-            None,
-            report.details,
-            report.code,
-            table,
-            None,
-            report.rail_message_id,
-            report.via_enquiry,
-            report.assigned_from,
-            report.kind,
+            header=draft.header(attempt.number, _FAILED, reason=reason),
+            attempt_id=attempt_id(attempt.number),
+            source="rail",
+            retry_safe=retry_safe,
+            non_payment_certain=certain,
+            late_failure=attempt.state == State.ACKNOWLEDGED,
+            text=None,
+            details=report.details,
+            code=report.code,
+            code_table=table,
+            customer_id=None,
+            rail_message_id=report.rail_message_id,
+            via_enquiry=report.via_enquiry,
+            assigned_from=report.assigned_from,
+            report_kind=report.kind,
         )
     )
 
@@ -78,16 +78,16 @@ def expire(draft: Draft, attempt: Attempt, report: RailReport) -> None:
     meaning = draft.rules.meaning(report.adapter, report.code)
     draft.append(
         e.PaymentExpired(
-            draft.header(attempt.number, _EXPIRED, reason=_EXPIRED),
-            attempt_id(attempt.number),
-            "rail",
-            meaning.non_payment_certain or report.via_enquiry,
-            report.details,
-            report.code,
-            meaning.table,
-            report.rail_message_id,
-            report.via_enquiry,
-            report.assigned_from,
+            header=draft.header(attempt.number, _EXPIRED, reason=_EXPIRED),
+            attempt_id=attempt_id(attempt.number),
+            source="rail",
+            non_payment_certain=meaning.non_payment_certain or report.via_enquiry,
+            text=report.details,
+            code=report.code,
+            code_table=meaning.table,
+            rail_message_id=report.rail_message_id,
+            via_enquiry=report.via_enquiry,
+            assigned_from=report.assigned_from,
         )
     )
 
@@ -105,9 +105,9 @@ def recall(draft: Draft, attempt: Attempt, report: RailReport) -> None:
     """The withdraw came too late, or may have: `code` says what that rests on (ruling 8)."""
     draft.append(
         e.RecallRequested(
-            draft.header(attempt.number, actor=SYSTEM),
-            external_ref(draft.payment_id, attempt.number),
-            report.code,
+            header=draft.header(attempt.number, actor=SYSTEM),
+            external_ref=external_ref(draft.payment_id, attempt.number),
+            code=report.code,
         )
     )
 
@@ -119,12 +119,12 @@ def recall_answer(draft: Draft, attempt: Attempt, report: RailReport) -> None:
     accepted = report.kind == "RECALL_ACCEPTED"
     draft.append(
         e.RecallAnswered(
-            draft.header(attempt.number),
-            external_ref(draft.payment_id, attempt.number),
-            accepted,
-            report.code,
-            report.rail_message_id,
-            report.assigned_from,
+            header=draft.header(attempt.number),
+            external_ref=external_ref(draft.payment_id, attempt.number),
+            accepted=accepted,
+            code=report.code,
+            rail_message_id=report.rail_message_id,
+            assigned_from=report.assigned_from,
         )
     )
     if accepted:
@@ -140,15 +140,15 @@ def give_back(draft: Draft, attempt: Attempt, report: RailReport) -> None:
         total = attempt.returns_sum + amount
     draft.append(
         e.PaymentReturned(
-            draft.header(attempt.number),
-            external_ref(draft.payment_id, attempt.number),
-            amount,
-            report.currency or draft.state.currency,
-            report.code,
-            report.rail_message_id,
-            report.assigned_from,
-            report.via_enquiry,
-            max(total, returned_cents(attempt)),
+            header=draft.header(attempt.number),
+            external_ref=external_ref(draft.payment_id, attempt.number),
+            amount=amount,
+            currency=report.currency or draft.state.currency,
+            code=report.code,
+            rail_message_id=report.rail_message_id,
+            assigned_from=report.assigned_from,
+            via_enquiry=report.via_enquiry,
+            total=max(total, returned_cents(attempt)),
         )
     )
 
@@ -161,24 +161,24 @@ def note(
     """
     draft.append(
         e.RailStatusReported(
-            draft.header(attempt.number),
-            external_ref(draft.payment_id, attempt.number),
-            report.kind,
-            report.adapter,
-            report.code,
-            report.amount,
-            report.currency,
-            report.rail_message_id,
-            report.transaction_id,
-            report.details,
-            report.submitted_at,
-            report.answered_at,
-            report.technical_result,
-            report.via_enquiry,
-            report.adapter_stopped,
-            report.assigned_from,
-            rail_has_it,
-            retry_safe,
+            header=draft.header(attempt.number),
+            external_ref=external_ref(draft.payment_id, attempt.number),
+            kind=report.kind,
+            adapter=report.adapter,
+            code=report.code,
+            amount=report.amount,
+            currency=report.currency,
+            rail_message_id=report.rail_message_id,
+            transaction_id=report.transaction_id,
+            details=report.details,
+            submitted_at=report.submitted_at,
+            answered_at=report.answered_at,
+            technical_result=report.technical_result,
+            via_enquiry=report.via_enquiry,
+            adapter_stopped=report.adapter_stopped,
+            assigned_from=report.assigned_from,
+            rail_has_it=rail_has_it,
+            retry_safe=retry_safe,
         )
     )
     if report.kind == "REJECTED" and retry_safe and not attempt.resend_rejected:
@@ -195,17 +195,17 @@ def conflict(draft: Draft, attempt: Attempt, report: RailReport, kind: str) -> N
         said += f" of {format_amount(report.amount, report.currency or state.currency)}"
     draft.append(
         e.ReconciliationRequired(
-            draft.header(attempt.number),
-            f"cnf_{state.conflicts_made + 1:03d}",
-            kind,
-            external_ref(draft.payment_id, attempt.number),
-            f"{said} for {attempt_id(attempt.number)}, which is {attempt.state}",
-            report.code,
-            report.amount,
-            report.currency,
-            report.rail_message_id,
-            report.assigned_from,
-            report.kind,
+            header=draft.header(attempt.number),
+            conflict_id=f"cnf_{state.conflicts_made + 1:03d}",
+            kind=kind,
+            external_ref=external_ref(draft.payment_id, attempt.number),
+            detail=f"{said} for {attempt_id(attempt.number)}, which is {attempt.state}",
+            code=report.code,
+            amount=report.amount,
+            currency=report.currency,
+            rail_message_id=report.rail_message_id,
+            assigned_from=report.assigned_from,
+            report_kind=report.kind,
         )
     )
 
@@ -213,15 +213,15 @@ def conflict(draft: Draft, attempt: Attempt, report: RailReport, kind: str) -> N
 def _acknowledged(draft: Draft, attempt: Attempt, report: RailReport, *, implied: bool) -> None:
     draft.append(
         e.PaymentAcknowledged(
-            draft.header(attempt.number, _ACKNOWLEDGED),
-            attempt_id(attempt.number),
-            external_ref(draft.payment_id, attempt.number),
-            implied,
-            report.rail_message_id,
-            report.transaction_id,
-            report.code,
-            report.via_enquiry,
-            report.assigned_from,
+            header=draft.header(attempt.number, _ACKNOWLEDGED),
+            attempt_id=attempt_id(attempt.number),
+            external_ref=external_ref(draft.payment_id, attempt.number),
+            implied=implied,
+            rail_message_id=report.rail_message_id,
+            transaction_id=report.transaction_id,
+            code=report.code,
+            via_enquiry=report.via_enquiry,
+            assigned_from=report.assigned_from,
         )
     )
 
@@ -231,15 +231,15 @@ def _confirmed(
 ) -> None:
     draft.append(
         e.NonPaymentConfirmed(
-            draft.header(attempt.number),
-            attempt_id(attempt.number),
-            external_ref(draft.payment_id, attempt.number),
-            report.kind,
-            report.code,
-            table,
-            report.rail_message_id,
-            report.via_enquiry,
-            retry_safe,
-            report.assigned_from,
+            header=draft.header(attempt.number),
+            attempt_id=attempt_id(attempt.number),
+            external_ref=external_ref(draft.payment_id, attempt.number),
+            by=report.kind,
+            code=report.code,
+            code_table=table,
+            rail_message_id=report.rail_message_id,
+            via_enquiry=report.via_enquiry,
+            retry_safe=retry_safe,
+            assigned_from=report.assigned_from,
         )
     )

@@ -74,7 +74,7 @@ def report_of_unmade(
     if sum(1 for key in state.results if key[0] == "F") >= RECOVERED_MAX:
         return no_effect(CONFLICTS_FULL)
     now = decided_at(state, context.now_ms)
-    actor = Actor("rail", command.adapter)
+    actor = Actor(kind="rail", id=command.adapter)
     traceparent = command.header.traceparent
     draft = Draft(state, context, state.payment_intent_id, actor, traceparent, now)
     detail = f"{command.kind} for {attempt_id(number)}, whose events were lost"
@@ -87,16 +87,16 @@ def _require(
 ) -> None:
     draft.append(
         e.ReconciliationRequired(
-            draft.header(number),
-            f"cnf_{draft.state.conflicts_made + 1:03d}",
-            SUBMISSION_FOUND,
-            reference,
-            detail,
-            None if report is None else report.code,
-            None if report is None else report.amount,
-            None if report is None else report.currency,
-            None if report is None else report.rail_message_id,
-            None if report is None else report.assigned_from,
-            None if report is None else report.kind,
+            header=draft.header(number),
+            conflict_id=f"cnf_{draft.state.conflicts_made + 1:03d}",
+            kind=SUBMISSION_FOUND,
+            external_ref=reference,
+            detail=detail,
+            code=None if report is None else report.code,
+            amount=None if report is None else report.amount,
+            currency=None if report is None else report.currency,
+            rail_message_id=None if report is None else report.rail_message_id,
+            assigned_from=None if report is None else report.assigned_from,
+            report_kind=None if report is None else report.kind,
         )
     )

@@ -30,7 +30,7 @@ def timer_due(state: Payment | None, command: TimerDue, context: Context) -> Dec
         state,
         context,
         state.payment_intent_id,
-        Actor("timer", command.kind),
+        Actor(kind="timer", id=command.kind),
         command.header.traceparent,
         max(decided_at(state, context.now_ms), command.deadline),
     )
@@ -78,16 +78,16 @@ def _expire(draft: Draft, attempt: Attempt) -> None:
         return
     draft.append(
         e.PaymentExpired(
-            draft.header(attempt.number, State.EXPIRED.value, reason=State.EXPIRED.value),
-            attempt_id(attempt.number),
-            "system",
-            was_never_submitted(attempt),
-            None,
-            None,
-            None,
-            None,
-            False,
-            None,
+            header=draft.header(attempt.number, State.EXPIRED.value, reason=State.EXPIRED.value),
+            attempt_id=attempt_id(attempt.number),
+            source="system",
+            non_payment_certain=was_never_submitted(attempt),
+            text=None,
+            code=None,
+            code_table=None,
+            rail_message_id=None,
+            via_enquiry=False,
+            assigned_from=None,
         )
     )
 
@@ -101,12 +101,12 @@ def _expire_approval(draft: Draft) -> None:
         ):
             draft.append(
                 e.OperatorActionRejected(
-                    draft.header(approval.attempt, approval_id=approval.id, actor=SYSTEM),
-                    approval.action,
-                    SYSTEM.id,
-                    ("approval expired",),
-                    f"rules {draft.rules.number}",
-                    "nobody decided within the time that a request has",
+                    header=draft.header(approval.attempt, approval_id=approval.id, actor=SYSTEM),
+                    action=approval.action,
+                    decided_by=SYSTEM.id,
+                    rules_evaluated=("approval expired",),
+                    policy_version=f"rules {draft.rules.number}",
+                    text="nobody decided within the time that a request has",
                 )
             )
             return
@@ -117,7 +117,10 @@ def _overdue(draft: Draft, attempt: Attempt, deadline: int) -> None:
     level = "ATTENTION" if attempt.overdue is None else "ESCALATED"
     draft.append(
         e.PaymentOverdue(
-            draft.header(attempt.number), level, deadlines.overdue_since(attempt), deadline
+            header=draft.header(attempt.number),
+            level=level,
+            since=deadlines.overdue_since(attempt),
+            deadline=deadline,
         )
     )
 

@@ -79,24 +79,24 @@ def create(state: Payment | None, command: CreatePayment, context: Context) -> D
         None,
         context,
         command.header.payment_intent_id,
-        Actor("upstream", command.source),
+        Actor(kind="upstream", id=command.source),
         command.header.traceparent,
         context.now_ms,
     )
     draft.append(
         e.PaymentIntentCreated(
-            draft.header(1, State.CREATED.value),
-            command.source,
-            command.idempotency_key,
-            command.amount,
-            command.currency,
-            command.parties,
-            command.end_to_end_id,
-            command.service,
-            command.uetr,
-            command.customer_id,
-            command.requested_execution_time,
-            command.expires_at,
+            header=draft.header(1, State.CREATED.value),
+            source=command.source,
+            idempotency_key=command.idempotency_key,
+            amount=command.amount,
+            currency=command.currency,
+            parties=command.parties,
+            end_to_end_id=command.end_to_end_id,
+            service=command.service,
+            uetr=command.uetr,
+            customer_id=command.customer_id,
+            requested_execution_time=command.requested_execution_time,
+            expires_at=command.expires_at,
         )
     )
     return finish(draft)
@@ -134,23 +134,23 @@ def expire(state: Payment | None, command: ExpirePayment, context: Context) -> D
         state,
         context,
         state.payment_intent_id,
-        Actor("upstream", state.source),
+        Actor(kind="upstream", id=state.source),
         command.header.traceparent,
         decided_at(state, context.now_ms),
     )
     number = len(state.attempts)
     draft.append(
         e.PaymentExpired(
-            draft.header(number, State.EXPIRED.value, reason=State.EXPIRED.value),
-            attempt_id(number),
-            "upstream",
-            was_never_submitted(state.attempts[-1]),
-            command.reason,
-            None,
-            None,
-            None,
-            False,
-            None,
+            header=draft.header(number, State.EXPIRED.value, reason=State.EXPIRED.value),
+            attempt_id=attempt_id(number),
+            source="upstream",
+            non_payment_certain=was_never_submitted(state.attempts[-1]),
+            text=command.reason,
+            code=None,
+            code_table=None,
+            rail_message_id=None,
+            via_enquiry=False,
+            assigned_from=None,
         )
     )
     return finish(draft)

@@ -100,10 +100,10 @@ def retry(state: Payment | None, command: RetryPayment, context: Context) -> Dec
     certain = certain_for_all(state)
     draft.append(
         e.PaymentAttemptCreated(
-            draft.header(number, State.AUTHORISED.value, approval_id=approval.id),
-            attempt_id(number),
-            external_ref(state.payment_intent_id, number),
-            command.reason,
+            header=draft.header(number, State.AUTHORISED.value, approval_id=approval.id),
+            attempt_id=attempt_id(number),
+            external_ref=external_ref(state.payment_intent_id, number),
+            text=command.reason,
         )
     )
     _take_over_hold(draft, number)
@@ -226,21 +226,21 @@ def expire(
     attempt = state.attempts[-1]
     draft.append(
         e.PaymentExpired(
-            draft.header(
+            header=draft.header(
                 number,
                 State.EXPIRED.value,
                 reason=State.EXPIRED.value,
                 approval_id=approval_id,
             ),
-            attempt_id(number),
-            "operator",
-            attempt.certain or was_never_submitted(attempt),
-            command.reason,
-            None,
-            None,
-            None,
-            False,
-            None,
+            attempt_id=attempt_id(number),
+            source="operator",
+            non_payment_certain=attempt.certain or was_never_submitted(attempt),
+            text=command.reason,
+            code=None,
+            code_table=None,
+            rail_message_id=None,
+            via_enquiry=False,
+            assigned_from=None,
         )
     )
     return finish(draft)
@@ -259,22 +259,22 @@ def _fail(
     attempt = draft.state.attempts[-1]
     draft.append(
         e.PaymentFailed(
-            draft.header(
+            header=draft.header(
                 attempt.number, State.FAILED.value, reason=reason, approval_id=approval.id
             ),
-            attempt_id(attempt.number),
-            "operator",
-            retry_safe,
-            attempt.certain or was_never_submitted(attempt),
-            attempt.state == State.ACKNOWLEDGED,
-            text,
-            details,
-            None,
-            None,
-            customer_id,
-            None,
-            False,
-            None,
+            attempt_id=attempt_id(attempt.number),
+            source="operator",
+            retry_safe=retry_safe,
+            non_payment_certain=attempt.certain or was_never_submitted(attempt),
+            late_failure=attempt.state == State.ACKNOWLEDGED,
+            text=text,
+            details=details,
+            code=None,
+            code_table=None,
+            customer_id=customer_id,
+            rail_message_id=None,
+            via_enquiry=False,
+            assigned_from=None,
         )
     )
 

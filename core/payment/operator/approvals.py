@@ -112,7 +112,7 @@ def request(state: Payment | None, command: RequestApproval, context: Context) -
         state,
         context,
         state.payment_intent_id,
-        Actor("operator", operator.operator_id),
+        Actor(kind="operator", id=operator.operator_id),
         command.header.traceparent,
         now,
     )
@@ -123,18 +123,18 @@ def request(state: Payment | None, command: RequestApproval, context: Context) -
     approval_id = f"apr_{state.approvals_made + 1:03d}"
     draft.append(
         e.OperatorActionRequested(
-            draft.header(attempt, approval_id=approval_id),
-            command.action,
-            operator.operator_id,
-            phase,
-            command.reason,
-            expires_at,
-            command.failure_reason,
-            command.conflict_id,
-            command.verdict,
-            amount,
-            frozen_until,
-            operator.roles,
+            header=draft.header(attempt, approval_id=approval_id),
+            action=command.action,
+            requester=operator.operator_id,
+            phase=phase,
+            text=command.reason,
+            expires_at=expires_at,
+            failure_reason=command.failure_reason,
+            conflict_id=command.conflict_id,
+            verdict=command.verdict,
+            amount=amount,
+            frozen_until=frozen_until,
+            roles=operator.roles,
         )
     )
     return finish(draft)
@@ -181,7 +181,7 @@ def decide_approval(state: Payment | None, command: DecideApproval, context: Con
         state,
         context,
         state.payment_intent_id,
-        Actor("operator", operator.operator_id),
+        Actor(kind="operator", id=operator.operator_id),
         command.header.traceparent,
         now,
     )

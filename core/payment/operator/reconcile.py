@@ -97,11 +97,11 @@ def resolve(state: Payment | None, command: ResolveReconciliation, context: Cont
     states_amount = command.verdict in (verdicts.AMOUNT_ACCEPTED, verdicts.RETURNED)
     draft.append(
         e.ReconciliationResolved(
-            draft.header(command.attempt, approval_id=approval.id),
-            command.conflict_id,
-            command.verdict,
-            command.details,
-            amount if states_amount else None,
+            header=draft.header(command.attempt, approval_id=approval.id),
+            conflict_id=command.conflict_id,
+            verdict=command.verdict,
+            text=command.details,
+            amount=amount if states_amount else None,
         )
     )
     if conflict is not None and conflict.kind == FUNDS_CONTRADICTION:
@@ -221,30 +221,30 @@ def _settle(draft: Draft, attempt: Attempt, conflict_id: str, amount: int) -> No
     if attempt.state == State.SENT:
         draft.append(
             e.PaymentAcknowledged(
-                draft.header(attempt.number, State.ACKNOWLEDGED.value),
-                attempt_id(attempt.number),
-                reference,
-                True,
-                None,
-                None,
-                None,
-                False,
-                None,
+                header=draft.header(attempt.number, State.ACKNOWLEDGED.value),
+                attempt_id=attempt_id(attempt.number),
+                external_ref=reference,
+                implied=True,
+                rail_message_id=None,
+                transaction_id=None,
+                code=None,
+                via_enquiry=False,
+                assigned_from=None,
             )
         )
     draft.append(
         e.PaymentSettled(
-            draft.header(attempt.number, State.SETTLED.value),
-            attempt_id(attempt.number),
-            reference,
-            amount,
-            draft.state.currency,
-            None,
-            None,
-            None,
-            False,
-            conflict_id,
-            None,
+            header=draft.header(attempt.number, State.SETTLED.value),
+            attempt_id=attempt_id(attempt.number),
+            external_ref=reference,
+            amount=amount,
+            currency=draft.state.currency,
+            rail_message_id=None,
+            transaction_id=None,
+            code=None,
+            via_enquiry=False,
+            conflict_id=conflict_id,
+            assigned_from=None,
         )
     )
 
@@ -255,19 +255,22 @@ def _end(draft: Draft, attempt: Attempt) -> None:
     """
     draft.append(
         e.PaymentFailed(
-            draft.header(attempt.number, State.FAILED.value, reason=FailureReason.CANCELLED.value),
-            attempt_id(attempt.number),
-            "system",
-            False,
-            attempt.outcome is None and (attempt.certain or was_never_submitted(attempt)),
-            attempt.state == State.ACKNOWLEDGED,
-            None,
-            None,
-            None,
-            None,
-            None,
-            None,
-            False,
-            None,
+            header=draft.header(
+                attempt.number, State.FAILED.value, reason=FailureReason.CANCELLED.value
+            ),
+            attempt_id=attempt_id(attempt.number),
+            source="system",
+            retry_safe=False,
+            non_payment_certain=attempt.outcome is None
+            and (attempt.certain or was_never_submitted(attempt)),
+            late_failure=attempt.state == State.ACKNOWLEDGED,
+            text=None,
+            details=None,
+            code=None,
+            code_table=None,
+            customer_id=None,
+            rail_message_id=None,
+            via_enquiry=False,
+            assigned_from=None,
         )
     )

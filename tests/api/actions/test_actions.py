@@ -541,9 +541,16 @@ def test_a_request_serves_one_parking_and_the_processor_asks_for_it_too(
         harness.project()
         early = harness.act(second, payment, "resume-processing", MENDED)
         assert problem(early)[2] == "UNPARK_NOT_POSSIBLE"
-        header = InputHeader(payment)
-        operator = OperatorHeader("ada", ("admin",), "t", harness.clock.now_ms() + 60_000)
-        forged = commands.ResumeProcessing(header, operator, "adam", "mended")
+        header = InputHeader(payment_intent_id=payment)
+        operator = OperatorHeader(
+            operator_id="ada",
+            roles=("admin",),
+            token_id="t",
+            not_after=harness.clock.now_ms() + 60_000,
+        )
+        forged = commands.ResumeProcessing(
+            header=header, operator=operator, requested_by="adam", reason="mended"
+        )
         harness.world.pipe(topology.OPERATOR_COMMANDS, forged)
         harness.world.driver.run()
         assert harness.world.known(payment).payment.parked

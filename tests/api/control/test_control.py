@@ -33,7 +33,15 @@ def harness(tmp_path: Path) -> Iterator[ApiHarness]:
 
 def proof(harness: ApiHarness, *, chain: bool = True) -> None:
     """A replay passes."""
-    passed = records.ProofPassed("all", True, chain, True, (0,) * PARTITIONS, 1, "replay")
+    passed = records.ProofPassed(
+        scope="all",
+        fold=True,
+        chain=chain,
+        redecide=True,
+        offsets=(0,) * PARTITIONS,
+        passed_at=1,
+        actor="replay",
+    )
     harness.commands.write_control(passed)
 
 
@@ -115,7 +123,9 @@ def test_a_redrive_is_previewed_asked_for_and_confirmed(harness: ApiHarness) -> 
     assert (again["duplicate"], again["confirmedBy"]) == (True, "adam")
     confirmed = [r for r in harness.written(topology.CONTROL) if _is(r, "RedriveConfirmed")]
     assert len(confirmed) == 1
-    harness.commands.write_control(records.RedriveDone(asked["requestId"], 1, None, 5))
+    harness.commands.write_control(
+        records.RedriveDone(request_id=asked["requestId"], redriven=1, refused=None, done_at=5)
+    )
     (listed,) = harness.get("vera", REDRIVES).json()["items"]
     assert (listed["status"], listed["redriven"]) == ("DONE", 1)
     assert harness.post("adam", confirm).json()["status"] == "DONE"
@@ -153,7 +163,9 @@ def test_a_redrive_refused_on_its_way_says_what_was_put_back(harness: ApiHarness
     asked = harness.post("ada", REDRIVES, chosen).json()["requestId"]
     harness.post("adam", f"{REDRIVES}/{asked}/confirm")
     why = "1 of its records were put back, in order; then: too large"
-    harness.commands.write_control(records.RedriveDone(asked, 1, why, 5))
+    harness.commands.write_control(
+        records.RedriveDone(request_id=asked, redriven=1, refused=why, done_at=5)
+    )
     (listed,) = harness.get("vera", REDRIVES).json()["items"]
     assert (listed["status"], listed["redriven"], listed["refused"]) == ("REFUSED", 1, why)
     items = harness.get("vera", "/api/quarantine").json()["items"]
@@ -236,7 +248,25 @@ def _is(record: object, name: str) -> bool:
 def test_the_audit_record_reads_back() -> None:
     """AUD-01: every field survives the log."""
     record = records.OperatorAudit(
-        "aud-1", 1, "olga", ("operator",), "CANCEL", "POST", "/x", 403, "t", None, "pi_x", "r",
-        "apr_001", "POLICY_REJECTED", "R", "s", "c", "q", "00-", '{"a":1}',
-    )  # fmt: skip
+        audit_id="aud-1",
+        at=1,
+        operator_id="olga",
+        roles=("operator",),
+        action="CANCEL",
+        method="POST",
+        path="/x",
+        status=403,
+        token_id="t",
+        client_id=None,
+        payment_intent_id="pi_x",
+        reason="r",
+        approval_id="apr_001",
+        code="POLICY_REJECTED",
+        rule="R",
+        sentence="s",
+        command_id="c",
+        request_id="q",
+        traceparent="00-",
+        detail='{"a":1}',
+    )
     assert CODEC.decode(topology.AUDIT, CODEC.encode(topology.AUDIT, record)) == record

@@ -72,10 +72,20 @@ def test_a_conflict_a_parked_payment_and_an_automatic_stop_are_violations(
     harness.park(parked)
     assert kinds(harness) == {"CONFLICT": 1, "PARKED": 1, "PARKED_INPUT": 1}
     now = harness.clock.now_ms()
-    harness.commands.write_control(records.ProcessingStopped("stp_1", "drill", False, now, "ada"))
+    harness.commands.write_control(
+        records.ProcessingStopped(
+            stop_id="stp_1", reason="drill", automatic=False, stopped_at=now, actor="ada"
+        )
+    )
     assert kinds(harness)["STOP"] == 0
     harness.commands.write_control(
-        records.ProcessingStopped("stp_2", "chain broken in 0", True, now, "verifier")
+        records.ProcessingStopped(
+            stop_id="stp_2",
+            reason="chain broken in 0",
+            automatic=True,
+            stopped_at=now,
+            actor="verifier",
+        )
     )
     found, _ = fired(harness)
     (stop,) = [each for each in found if each["kind"] == "STOP"]
@@ -90,7 +100,13 @@ def test_a_stop_that_the_read_model_has_not_got_is_listed_and_later_not_twice(
     harness.work()
     now = harness.clock.now_ms()
     harness.commands.write_control(
-        records.ProcessingStopped("stp_1", "unauthorised state mutation", True, now, "verifier")
+        records.ProcessingStopped(
+            stop_id="stp_1",
+            reason="unauthorised state mutation",
+            automatic=True,
+            stopped_at=now,
+            actor="verifier",
+        )
     )
     said = harness.get("vera", SUMMARY).json()
     (before,) = said["fired"]

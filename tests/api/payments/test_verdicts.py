@@ -37,9 +37,14 @@ def settled_otherwise(harness: ApiHarness, key: str) -> str:
     """A payment in SENT whose settlement names another amount than was asked."""
     payment = harness.sent(key)
     report = commands.RailReport(
-        InputHeader(payment), external_ref(payment, 1), "SETTLED", "default",
-        amount=OTHER_CENTS, currency="AUD", rail_message_id="m-1",
-    )  # fmt: skip
+        header=InputHeader(payment_intent_id=payment),
+        external_ref=external_ref(payment, 1),
+        kind="SETTLED",
+        adapter="default",
+        amount=OTHER_CENTS,
+        currency="AUD",
+        rail_message_id="m-1",
+    )
     harness.world.pipe(topology.RAIL_REPORTS, report)
     harness.work()
     return payment

@@ -37,7 +37,7 @@ def test_the_rule_files_hash_decides_whether_a_log_is_this_builds() -> None:
         ends=SimpleNamespace(cluster_id=lambda: "cluster-1"),
         partitions=lambda topic: 6,
     )
-    recorded = ClusterRecorded("cluster-1", 6, 1, "me")
+    recorded = ClusterRecorded(cluster_id="cluster-1", partitions=6, recorded_at=1, actor="me")
     topics = catalogue.load()
     same = written(Control(unreadable), recorded, control_records.activation(RULES, 1, "me"))
     control_records.missing(cluster, same, topics, RULES, "me")

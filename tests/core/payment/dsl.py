@@ -75,11 +75,17 @@ def open_parties(value: Sealed) -> Parties:
 
 
 def head() -> InputHeader:
-    return InputHeader(ID, "cmd")
+    return InputHeader(payment_intent_id=ID, command_id="cmd")
 
 
 def by(person: str, approval: str | None = None, *, not_after: int = 2**60) -> OperatorHeader:
-    return OperatorHeader(person, ROLES.get(person, ()), "token", not_after, approval)
+    return OperatorHeader(
+        operator_id=person,
+        roles=ROLES.get(person, ()),
+        token_id="token",
+        not_after=not_after,
+        approval_id=approval,
+    )
 
 
 def create(**changes: Any) -> c.CreatePayment:
@@ -100,9 +106,14 @@ def deposits(
     code: str | None = None,
 ) -> c.DepositsResult:
     return c.DepositsResult(
-        head(), funds_ref(ID, attempt, operation, number), operation, result, amount,
-        hold_ref=f"hold-{attempt}" if result == "HELD" else None, code=code,
-    )  # fmt: skip
+        header=head(),
+        funds_ref=funds_ref(ID, attempt, operation, number),
+        operation=operation,
+        result=result,
+        amount=amount,
+        hold_ref=f"hold-{attempt}" if result == "HELD" else None,
+        code=code,
+    )
 
 
 def held(attempt: int = 1) -> c.DepositsResult:
@@ -111,13 +122,25 @@ def held(attempt: int = 1) -> c.DepositsResult:
 
 def policy(verdict: str = "PASSED", *, attempt: int = 1) -> c.PolicyVerdict:
     return c.PolicyVerdict(
-        head(), f"{external_ref(ID, attempt)}P01", verdict, "CREATE" if attempt == 1 else "RETRY",
-        ("limits",), "1", "FRAUD" if verdict == "DECLINED" else None,
-    )  # fmt: skip
+        header=head(),
+        policy_ref=f"{external_ref(ID, attempt)}P01",
+        verdict=verdict,
+        phase="CREATE" if attempt == 1 else "RETRY",
+        rules_evaluated=("limits",),
+        policy_version="1",
+        failure_reason="FRAUD" if verdict == "DECLINED" else None,
+    )
 
 
 def rail(kind: str, code: str | None = None, *, attempt: int = 1, **changes: Any) -> c.RailReport:
-    return c.RailReport(head(), external_ref(ID, attempt), kind, "simulator", code, **changes)
+    return c.RailReport(
+        header=head(),
+        external_ref=external_ref(ID, attempt),
+        kind=kind,
+        adapter="simulator",
+        code=code,
+        **changes,
+    )
 
 
 def enquiry(kind: str, code: str | None = None, **changes: Any) -> c.RailReport:
@@ -129,43 +152,66 @@ def never_submitted() -> c.RailReport:
 
 
 def ask(action: str, person: str = SENIOR, **changes: Any) -> c.RequestApproval:
-    return c.RequestApproval(head(), by(person), action, "please", **changes)
+    return c.RequestApproval(
+        header=head(), operator=by(person), action=action, reason="please", **changes
+    )
 
 
 def resolve_says(
     verdict: str = "APPROVED", approval: str = "apr_001", who: str = "policy"
 ) -> c.ApprovalDecision:
-    return c.ApprovalDecision(head(), approval, verdict, who, ("rule 1",), "7")
+    return c.ApprovalDecision(
+        header=head(),
+        approval_id=approval,
+        verdict=verdict,
+        decided_by=who,
+        rules_evaluated=("rule 1",),
+        policy_version="7",
+    )
 
 
 def person_says(
     verdict: str = "APPROVED", approval: str = "apr_001", who: str = APPROVER
 ) -> c.DecideApproval:
-    header = OperatorHeader(who, ("approver",), "token", 2**60)
-    return c.DecideApproval(head(), header, approval, verdict, "seen")
+    header = OperatorHeader(operator_id=who, roles=("approver",), token_id="token", not_after=2**60)
+    return c.DecideApproval(
+        header=head(), operator=header, approval_id=approval, verdict=verdict, reason="seen"
+    )
 
 
 def retry(number: int = 2, person: str = SENIOR, approval: str | None = None) -> c.RetryPayment:
-    return c.RetryPayment(head(), by(person, approval), f"att_{number:03d}", "again")
+    return c.RetryPayment(
+        header=head(), operator=by(person, approval), attempt_id=f"att_{number:03d}", reason="again"
+    )
 
 
 def cancel(person: str = SENIOR, **changes: Any) -> c.CancelPayment:
-    return c.CancelPayment(head(), by(person), "customer asked", **changes)
+    return c.CancelPayment(header=head(), operator=by(person), reason="customer asked", **changes)
 
 
 def mark_failed(reason: str = "RAIL", person: str = SENIOR) -> c.MarkPaymentFailed:
-    return c.MarkPaymentFailed(head(), by(person), reason, "error 503")
+    return c.MarkPaymentFailed(
+        header=head(), operator=by(person), reason=reason, details="error 503"
+    )
 
 
 def expire(person: str | None = None) -> c.ExpirePayment:
-    return c.ExpirePayment(head(), None if person is None else by(person), "too late")
+    return c.ExpirePayment(
+        header=head(), operator=None if person is None else by(person), reason="too late"
+    )
 
 
 def resolve(
     verdict: str, conflict: str = "cnf_001", attempt: int = 1, amount: int | None = None
 ) -> c.ResolveReconciliation:
     return c.ResolveReconciliation(
-        head(), by(SENIOR), conflict, attempt, verdict, "bank confirmed", amount
+        header=head(),
+        operator=by(SENIOR),
+        conflict_id=conflict,
+        attempt=attempt,
+        verdict=verdict,
+        details="bank confirmed",
+        amount=amount,
     )
 
 
@@ -186,19 +232,29 @@ def judged(
 
 
 def release_early(attempt: int = 1) -> c.ReleaseFunds:
-    return c.ReleaseFunds(head(), by(SENIOR), attempt, "hardship")
+    return c.ReleaseFunds(header=head(), operator=by(SENIOR), attempt=attempt, reason="hardship")
 
 
 def reverse(attempt: int = 1) -> c.ReverseCapture:
-    return c.ReverseCapture(head(), by(SENIOR), attempt, "posted twice")
+    return c.ReverseCapture(
+        header=head(), operator=by(SENIOR), attempt=attempt, reason="posted twice"
+    )
 
 
 def debit_again(attempt: int = 1) -> c.DebitFunds:
-    return c.DebitFunds(head(), by(SENIOR), attempt, "both settlements stand")
+    return c.DebitFunds(
+        header=head(), operator=by(SENIOR), attempt=attempt, reason="both settlements stand"
+    )
 
 
 def repeat_funds(operation: str, attempt: int = 1, person: str = SENIOR) -> c.RepeatFundsRequest:
-    return c.RepeatFundsRequest(head(), by(person), attempt, operation, "account unblocked")
+    return c.RepeatFundsRequest(
+        header=head(),
+        operator=by(person),
+        attempt=attempt,
+        operation=operation,
+        reason="account unblocked",
+    )
 
 
 def approved(action: str, number: int = 1, **changes: Any) -> list[Any]:
@@ -242,7 +298,14 @@ class Case:
             operator = getattr(command, "operator", None)
             origin = ORIGIN.get(type(command), "upstream" if operator is None else "operator")
         self.offset += 1
-        cause = Cause("cluster", f"npp.{origin}", 0, self.offset, bytes(32), "cmd")
+        cause = Cause(
+            cluster_id="cluster",
+            topic=f"npp.{origin}",
+            partition=0,
+            offset=self.offset,
+            input_hash=bytes(32),
+            command_id="cmd",
+        )
         return Context(self.now, cause, self.rules, origin, self.sources, open_parties, self.found)
 
     def give(self, command: Any, origin: str | None = None) -> Decision:
@@ -359,7 +422,9 @@ class Case:
         assert payment.deadline is not None, "the payment waits for no time"
         assert payment.deadline_kind is not None
         self.now = max(self.now, payment.deadline)
-        return self.when(c.TimerDue(head(), payment.deadline_kind, payment.deadline))
+        return self.when(
+            c.TimerDue(header=head(), kind=payment.deadline_kind, deadline=payment.deadline)
+        )
 
     def timers_while(self, goes_on: Callable[[], bool]) -> Iterator[None]:
         """Deadlines come as long as `goes_on` says so; after each the test may look."""

@@ -87,12 +87,12 @@ class World:
         origin = "operator" if operator is not None else ORIGINS.get(type(command), "upstream")
         raw = msgspec.msgpack.encode(command)
         cause = Cause(
-            "cluster-1",
-            TOPICS[origin],
-            0,
-            self.offset,
-            hashlib.sha256(raw).digest(),
-            command.header.command_id,
+            cluster_id="cluster-1",
+            topic=TOPICS[origin],
+            partition=0,
+            offset=self.offset,
+            input_hash=hashlib.sha256(raw).digest(),
+            command_id=command.header.command_id,
         )
         self.offset += 1
         context = Context(
@@ -123,10 +123,17 @@ class World:
         return decision.events
 
     def header(self) -> InputHeader:
-        return InputHeader(PAYMENT, f"cmd-{self.offset}", self.now_ms)
+        return InputHeader(
+            payment_intent_id=PAYMENT, command_id=f"cmd-{self.offset}", sent_at=self.now_ms
+        )
 
     def operator(self) -> OperatorHeader:
-        return OperatorHeader(self.operator_id, self.roles, "token-1", self.now_ms + 60_000)
+        return OperatorHeader(
+            operator_id=self.operator_id,
+            roles=self.roles,
+            token_id="token-1",
+            not_after=self.now_ms + 60_000,
+        )
 
     # -- inputs -----------------------------------------------------------------------------------
 
@@ -179,34 +186,66 @@ class World:
         match kind:
             case "RetryPayment":
                 attempt = variant if variant.startswith("att_") else "att_002"
-                return c.RetryPayment(header, operator, attempt, "try again")
+                return c.RetryPayment(
+                    header=header, operator=operator, attempt_id=attempt, reason="try again"
+                )
             case "CancelPayment":
-                return c.CancelPayment(header, operator, "the customer asked")
+                return c.CancelPayment(
+                    header=header, operator=operator, reason="the customer asked"
+                )
             case "MarkPaymentFailed":
                 reason = variant if variant in ("CANCELLED", "EXPIRED") else "RAIL"
                 details = "" if variant == "no details" else "the rail answered 503"
-                return c.MarkPaymentFailed(header, operator, reason, details)
+                return c.MarkPaymentFailed(
+                    header=header, operator=operator, reason=reason, details=details
+                )
             case "ExpirePayment":
                 return c.ExpirePayment(
-                    header, operator if variant == "operator" else None, "the window is over"
+                    header=header,
+                    operator=operator if variant == "operator" else None,
+                    reason="the window is over",
                 )
             case "CreatePayment":
                 return self.create(**CREATE_VARIANTS[variant](self))
             case "ResolveReconciliation":
                 return c.ResolveReconciliation(
-                    header, operator, "cnf_001", 1, variant or "NOT_PAID", "seen"
+                    header=header,
+                    operator=operator,
+                    conflict_id="cnf_001",
+                    attempt=1,
+                    verdict=variant or "NOT_PAID",
+                    details="seen",
                 )
             case "ReleaseFunds":
-                return c.ReleaseFunds(header, operator, 1, "the customer needs it")
+                return c.ReleaseFunds(
+                    header=header, operator=operator, attempt=1, reason="the customer needs it"
+                )
             case "ReverseCapture":
-                return c.ReverseCapture(header, operator, 1, "a duplicate posting")
+                return c.ReverseCapture(
+                    header=header, operator=operator, attempt=1, reason="a duplicate posting"
+                )
             case "RequestApproval":
-                return c.RequestApproval(header, operator, variant, "please")
+                return c.RequestApproval(
+                    header=header, operator=operator, action=variant, reason="please"
+                )
             case "DecideApproval":
-                person = OperatorHeader("apv_002", ("approver",), "token-2", self.now_ms + 60_000)
-                return c.DecideApproval(header, person, "apr_001", "APPROVED", "seen")
+                person = OperatorHeader(
+                    operator_id="apv_002",
+                    roles=("approver",),
+                    token_id="token-2",
+                    not_after=self.now_ms + 60_000,
+                )
+                return c.DecideApproval(
+                    header=header,
+                    operator=person,
+                    approval_id="apr_001",
+                    verdict="APPROVED",
+                    reason="seen",
+                )
             case "ResumeProcessing":
-                return c.ResumeProcessing(header, operator, "adm_002", "mended")
+                return c.ResumeProcessing(
+                    header=header, operator=operator, requested_by="adm_002", reason="mended"
+                )
         raise KeyError(name)
 
     # -- approvals --------------------------------------------------------------------------------
@@ -216,7 +255,7 @@ class World:
         kind, _, variant = name.partition("/")
         action = variant if variant == "RETRY_UNCERTAIN" else ACTIONS[kind]
         request = c.RequestApproval(
-            self.header(), self.operator(), action, "please",
+            header=self.header(), operator=self.operator(), action=action, reason="please",
             failure_reason=(variant if variant in ("CANCELLED", "EXPIRED") else "RAIL")
             if kind == "MarkPaymentFailed" else None,
             conflict_id="cnf_001" if kind == "ResolveReconciliation" else None,
@@ -227,7 +266,12 @@ class World:
             asked = [r for r in self.instructions if isinstance(r, i.ApprovalRequest)][-1]
             verdict = "REFERRED" if action == "RETRY_UNCERTAIN" else "APPROVED"
             answer = c.ApprovalDecision(
-                self.header(), asked.approval_id, verdict, "apv_002", ("two persons",), "1"
+                header=self.header(),
+                approval_id=asked.approval_id,
+                verdict=verdict,
+                decided_by="apv_002",
+                rules_evaluated=("two persons",),
+                policy_version="1",
             )
             self.must(answer)
             if verdict == "REFERRED":  # only a person gives this one (ruling 3)
@@ -236,8 +280,19 @@ class World:
 
     def decide_approval(self, approval_id: str) -> c.DecideApproval:
         """A second person's yes."""
-        approver = OperatorHeader("apv_002", ("approver",), "token-2", self.now_ms + 60_000)
-        return c.DecideApproval(self.header(), approver, approval_id, "APPROVED", "seen")
+        approver = OperatorHeader(
+            operator_id="apv_002",
+            roles=("approver",),
+            token_id="token-2",
+            not_after=self.now_ms + 60_000,
+        )
+        return c.DecideApproval(
+            header=self.header(),
+            operator=approver,
+            approval_id=approval_id,
+            verdict="APPROVED",
+            reason="seen",
+        )
 
     def operate(self, name: str) -> None:
         self.approve(name)
@@ -258,7 +313,15 @@ class World:
             )
             last = (kind, deadline)
             self.now_ms = max(self.now_ms, deadline)
-            decision = self.give(c.TimerDue(InputHeader(PAYMENT, None, deadline), kind, deadline))
+            decision = self.give(
+                c.TimerDue(
+                    header=InputHeader(
+                        payment_intent_id=PAYMENT, command_id=None, sent_at=deadline
+                    ),
+                    kind=kind,
+                    deadline=deadline,
+                )
+            )
             if isinstance(decision, Accepted):
                 made += decision.events
         return made
@@ -277,11 +340,19 @@ CREATE_VARIANTS: dict[str, Callable[[World], dict[str, Any]]] = {
     "amount negative": lambda w: {"amount": -1},
     "USD": lambda w: {"currency": "USD"},
     "wrong id": lambda w: {
-        "header": InputHeader(payment_intent_id(SOURCE, "another"), "cmd", w.now_ms)
+        "header": InputHeader(
+            payment_intent_id=payment_intent_id(SOURCE, "another"),
+            command_id="cmd",
+            sent_at=w.now_ms,
+        )
     },
     "foreign source": lambda w: {
         "source": "payroll-batch",
-        "header": InputHeader(payment_intent_id("payroll-batch", KEY), "cmd", w.now_ms),
+        "header": InputHeader(
+            payment_intent_id=payment_intent_id("payroll-batch", KEY),
+            command_id="cmd",
+            sent_at=w.now_ms,
+        ),
     },
 }
 

@@ -169,12 +169,24 @@ class Flood:
         return wide(128, f"{self.persons:06d}")
 
     def operator(self, name: str | None = None) -> OperatorHeader:
-        return OperatorHeader(name or self.person(), ("senior_operator",), "t", 2**60)
+        return OperatorHeader(
+            operator_id=name or self.person(),
+            roles=("senior_operator",),
+            token_id="t",
+            not_after=2**60,
+        )
 
     def report(self, kind: str, code: str | None = None, **changes: Any) -> c.RailReport:
         number = changes.pop("attempt", len(self.payment.attempts))
         reference = external_ref(ID, number)
-        return c.RailReport(self.head(), reference, kind, "simulator", code, **changes)
+        return c.RailReport(
+            header=self.head(),
+            external_ref=reference,
+            kind=kind,
+            adapter="simulator",
+            code=code,
+            **changes,
+        )
 
     def ask(self, operation: str) -> s.Ask:
         return [ask for ask in self.attempt.asks if ask.operation == operation][-1]
@@ -196,11 +208,24 @@ class Flood:
         return msgspec.structs.replace(d.policy(), header=self.head(), policy_ref=reference)
 
     def request(self, action: str, person: str, **changes: Any) -> c.RequestApproval:
-        return c.RequestApproval(self.head(), self.operator(person), action, "please", **changes)
+        return c.RequestApproval(
+            header=self.head(),
+            operator=self.operator(person),
+            action=action,
+            reason="please",
+            **changes,
+        )
 
     def decided(self, verdict: str, approval: str | None = None) -> c.ApprovalDecision:
         name = approval or self.payment.approvals[-1].id
-        return c.ApprovalDecision(self.head(), name, verdict, self.person(), ("rule",), "1")
+        return c.ApprovalDecision(
+            header=self.head(),
+            approval_id=name,
+            verdict=verdict,
+            decided_by=self.person(),
+            rules_evaluated=("rule",),
+            policy_version="1",
+        )
 
     def approve(self, action: str, **changes: Any) -> str:
         """Asked for and approved; the person who asked."""
@@ -211,7 +236,13 @@ class Flood:
 
     def again(self, operation: str) -> c.RepeatFundsRequest:
         number = len(self.payment.attempts)
-        return c.RepeatFundsRequest(self.head(), self.operator(), number, operation, "again")
+        return c.RepeatFundsRequest(
+            header=self.head(),
+            operator=self.operator(),
+            attempt=number,
+            operation=operation,
+            reason="again",
+        )
 
     def refuse_to_the_limit(self, operation: str) -> None:
         """Deposits Core refuses, a person asks again, until there is one request left to make."""
@@ -245,7 +276,14 @@ class Flood:
         person = self.approve(action, conflict_id=conflict, verdict=verdict, attempt=attempt)
         operator = self.operator(person)
         self.must(
-            c.ResolveReconciliation(self.head(), operator, conflict, attempt, verdict, "seen")
+            c.ResolveReconciliation(
+                header=self.head(),
+                operator=operator,
+                conflict_id=conflict,
+                attempt=attempt,
+                verdict=verdict,
+                details="seen",
+            )
         )
 
     def sent(self) -> Flood:
@@ -263,7 +301,11 @@ class Flood:
     def retry(self) -> None:
         person = self.approve("RETRY")
         name = f"att_{len(self.payment.attempts) + 1:03d}"
-        self.must(c.RetryPayment(self.head(), self.operator(person), name, "again"))
+        self.must(
+            c.RetryPayment(
+                header=self.head(), operator=self.operator(person), attempt_id=name, reason="again"
+            )
+        )
 
 
 def made_again(state: Payment) -> int:
@@ -386,7 +428,7 @@ def test_twenty_holds_whose_references_are_as_long_as_can_be_stay_under_its_size
         while flood.payment.state == "AUTHORISED":
             flood.now = flood.payment.deadline or flood.now
             due = flood.payment.deadline_kind or ""
-            flood.must(c.TimerDue(flood.head(), due, flood.now))
+            flood.must(c.TimerDue(header=flood.head(), kind=due, deadline=flood.now))
         flood.must(flood.answer("RELEASE", "NEVER_HELD"))
         if number < ATTEMPTS:
             flood.retry()
@@ -413,7 +455,11 @@ def test_a_hold_that_stands_and_does_not_stand_for_ever_moves_the_record_twice()
     flood.must(flood.passed())
     while flood.payment.state == "CREATED":
         flood.now = flood.payment.deadline or flood.now
-        flood.must(c.TimerDue(flood.head(), flood.payment.deadline_kind or "", flood.now))
+        flood.must(
+            c.TimerDue(
+                header=flood.head(), kind=flood.payment.deadline_kind or "", deadline=flood.now
+            )
+        )
     never = flood.answer("RELEASE", "NEVER_HELD")
     held = flood.answer("HOLD", "HELD")
     answers = [flood.give(each) for _ in range(500) for each in (never, held)]
@@ -457,7 +503,14 @@ def test_open_approvals_and_attempts_have_a_limit() -> None:
     flood.must(flood.report("REJECTED", "AB08"))
     flood.must(flood.answer("RELEASE", "RELEASED"))
     person = flood.approve("RETRY")
-    refused = flood.give(c.RetryPayment(flood.head(), flood.operator(person), "att_021", "again"))
+    refused = flood.give(
+        c.RetryPayment(
+            header=flood.head(),
+            operator=flood.operator(person),
+            attempt_id="att_021",
+            reason="again",
+        )
+    )
     assert isinstance(refused, Refusal)
     assert refused.rule == "LIMIT_REACHED"
     for _ in range(LIMITS.approvals_open_max - 1):
@@ -509,7 +562,11 @@ def test_deposits_core_silent_for_years_adds_nothing_but_a_count() -> None:
     for _ in range(400):
         flood.must(flood.answer("RELEASE", "FAILED", code=wide(140), details=wide(1_000)))
         flood.now = flood.payment.deadline or flood.now
-        flood.must(c.TimerDue(flood.head(), flood.payment.deadline_kind or "", flood.now))
+        flood.must(
+            c.TimerDue(
+                header=flood.head(), kind=flood.payment.deadline_kind or "", deadline=flood.now
+            )
+        )
         sizes.append(len(pack(flood.payment)))
     assert flood.ask("RELEASE").repeat == 400
     assert max(sizes[-s.ENDS_KEPT * 2 :]) - min(sizes[: s.ENDS_KEPT * 2]) < 16 * s.ENDS_KEPT
@@ -584,21 +641,33 @@ class Adversary:
             request = flood.request(
                 "RESOLVE_RECONCILIATION", person, conflict_id=one.id, verdict=verdict
             )
-            act: Any = c.ResolveReconciliation(head, operator, one.id, one.attempt, verdict, "x")
+            act: Any = c.ResolveReconciliation(
+                header=head,
+                operator=operator,
+                conflict_id=one.id,
+                attempt=one.attempt,
+                verdict=verdict,
+                details="x",
+            )
         else:
             name = f"att_{number + 1:03d}"
             operation = random.choice(["HOLD", "RELEASE", "CAPTURE", "CREDIT", "DEBIT_FORCED"])
             pairs: list[tuple[Any, Any]] = [
-                (flood.request("RETRY", person), c.RetryPayment(head, operator, name, "x")),
+                (
+                    flood.request("RETRY", person),
+                    c.RetryPayment(header=head, operator=operator, attempt_id=name, reason="x"),
+                ),
                 (flood.request("CANCEL", person), flood.passed()),
                 (
                     flood.request("MARK_FAILED", person, failure_reason="TIMEOUT"),
-                    c.MarkPaymentFailed(head, operator, "TIMEOUT", "x"),
+                    c.MarkPaymentFailed(
+                        header=head, operator=operator, reason="TIMEOUT", details="x"
+                    ),
                 ),
                 (flood.again(operation), flood.again(operation)),
                 (
                     flood.request("REVERSE", person, attempt=number),
-                    c.ReverseCapture(head, operator, number, "x"),
+                    c.ReverseCapture(header=head, operator=operator, attempt=number, reason="x"),
                 ),
             ]
             request, act = random.choice(pairs)
@@ -621,7 +690,9 @@ class Adversary:
             flood.give(flood.answer("HOLD", "HELD"))
         elif flood.payment.deadline is not None and drawn < 0.95:
             flood.now = max(flood.now, flood.payment.deadline)
-            due = c.TimerDue(flood.head(), flood.payment.deadline_kind or "", flood.now)
+            due = c.TimerDue(
+                header=flood.head(), kind=flood.payment.deadline_kind or "", deadline=flood.now
+            )
             flood.give(due)
 
 

@@ -23,21 +23,52 @@ from tests.core.payment import dsl as d
 DIGITS = ("²", "٣", "３", "𝟛", "Ⅲ")
 INPUTS: list[Any] = [
     d.create(uetr="0b6d7a6e-5f7c-4f2e-8d7b-3f8f1d9f6a01", customer_id="cust_9"),
-    d.expire(), d.expire(d.SENIOR), d.ask("CANCEL"), d.ask("RETRY"),
+    d.expire(),
+    d.expire(d.SENIOR),
+    d.ask("CANCEL"),
+    d.ask("RETRY"),
     d.ask("RESOLVE_RECONCILIATION", conflict_id="cnf_001", verdict="REPORT_WRONG"),
-    d.ask("MARK_FAILED", failure_reason="RAIL"), d.retry(), d.cancel(customer_id="cust_9"),
-    d.mark_failed(), d.resolve("REPORT_WRONG"), d.release_early(), d.reverse(), d.debit_again(),
-    d.repeat_funds("CAPTURE"), d.person_says(), d.resolve_says(), d.policy(), d.held(),
-    d.deposits("RELEASE", "RELEASED"), d.deposits("CAPTURE", "REFUSED", code="HOLD_GONE"),
-    c.ResumeProcessing(d.head(), d.by(d.ADMIN), "adm_002", "mended"),
-    c.NotificationResult(d.head(), "ntf_001", "failed", "DELIVERED", 5, "app"),
-    c.TimerDue(d.head(), "ENQUIRY", d.START),
+    d.ask("MARK_FAILED", failure_reason="RAIL"),
+    d.retry(),
+    d.cancel(customer_id="cust_9"),
+    d.mark_failed(),
+    d.resolve("REPORT_WRONG"),
+    d.release_early(),
+    d.reverse(),
+    d.debit_again(),
+    d.repeat_funds("CAPTURE"),
+    d.person_says(),
+    d.resolve_says(),
+    d.policy(),
+    d.held(),
+    d.deposits("RELEASE", "RELEASED"),
+    d.deposits("CAPTURE", "REFUSED", code="HOLD_GONE"),
+    c.ResumeProcessing(
+        header=d.head(), operator=d.by(d.ADMIN), requested_by="adm_002", reason="mended"
+    ),
+    c.NotificationResult(
+        header=d.head(),
+        notification_id="ntf_001",
+        kind="failed",
+        result="DELIVERED",
+        delivered_at=5,
+        channel="app",
+    ),
+    c.TimerDue(header=d.head(), kind="ENQUIRY", deadline=d.START),
     *(
-        d.rail(kind, "AC01", amount=d.AMOUNT, currency="AUD", rail_message_id="m1",
-               transaction_id="t1", details="d", technical_result="200")
+        d.rail(
+            kind,
+            "AC01",
+            amount=d.AMOUNT,
+            currency="AUD",
+            rail_message_id="m1",
+            transaction_id="t1",
+            details="d",
+            technical_result="200",
+        )
         for kind in ("RECEIVED", "ACCEPTED", "SETTLED", "REJECTED", "RETURNED", "STATUS")
     ),
-]  # fmt: skip
+]
 STATES: dict[str, list[Any]] = {
     "NONE": [],
     "CREATED": [d.create()],
@@ -118,7 +149,9 @@ def test_a_reference_with_a_letter_of_another_alphabet_is_none_of_ours(
 def test_an_attempt_or_conflict_with_another_digit_is_another_name(digit: str) -> None:
     """Finding 16: `att_00²` is no attempt, `cnf_00²` no conflict, `apr_00²` no approval."""
     case = d.given(*d.RETRYABLE, *d.approved("RETRY"))
-    again = c.RetryPayment(d.head(), d.by(d.SENIOR), f"att_00{digit}", "again")
+    again = c.RetryPayment(
+        header=d.head(), operator=d.by(d.SENIOR), attempt_id=f"att_00{digit}", reason="again"
+    )
     case.when(again).refuses(r.FIELD_INVALID)
     conflict = d.given(*d.MARKED, d.rail("SETTLED"))
     conflict.when(d.resolve("REPORT_WRONG", f"cnf_00{digit}")).refuses(r.CONFLICT_NOT_OPEN)

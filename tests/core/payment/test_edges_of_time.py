@@ -34,9 +34,13 @@ def test_an_approval_is_over_at_its_expiry() -> None:
 def test_a_command_runs_until_its_not_after() -> None:
     """Domain §4: decided later than notAfter, it is rejected COMMAND_EXPIRED."""
     case = given(*d.SENT, *d.approved("CANCEL"))
-    late = c.CancelPayment(d.head(), d.by(d.SENIOR, not_after=case.now - 1), "late")
+    late = c.CancelPayment(
+        header=d.head(), operator=d.by(d.SENIOR, not_after=case.now - 1), reason="late"
+    )
     case.when(late).refuses(r.COMMAND_EXPIRED)
-    in_time = c.CancelPayment(d.head(), d.by(d.SENIOR, not_after=case.now), "in time")
+    in_time = c.CancelPayment(
+        header=d.head(), operator=d.by(d.SENIOR, not_after=case.now), reason="in time"
+    )
     case.when(in_time).stands("FAILED")
 
 

@@ -107,7 +107,13 @@ def test_names_times_and_tracing_are_not_content() -> None:
             "invoice 17",
         )
     )
-    same = d.create(parties=renamed, header=InputHeader(d.ID, "other", 7, "trace"), expires_at=9)
+    same = d.create(
+        parties=renamed,
+        header=InputHeader(
+            payment_intent_id=d.ID, command_id="other", sent_at=7, traceparent="trace"
+        ),
+        expires_at=9,
+    )
     given(*d.CAPTURED).when(same).is_duplicate(1, 2)
 
 
@@ -198,12 +204,22 @@ def test_a_key_that_was_used_is_asked_about_before_the_amount_is_judged() -> Non
 
 
 ORDER: list[tuple[str, Any, list[Any], r.Rule]] = [
-    ("shape", c.CancelPayment(d.head(), d.by("viewer_1"), ""), [], r.FIELD_MISSING),
-    ("role", c.CancelPayment(d.head(), d.by("viewer_1"), "why"), [], r.MISSING_ROLE),
+    (
+        "shape",
+        c.CancelPayment(header=d.head(), operator=d.by("viewer_1"), reason=""),
+        [],
+        r.FIELD_MISSING,
+    ),
+    (
+        "role",
+        c.CancelPayment(header=d.head(), operator=d.by("viewer_1"), reason="why"),
+        [],
+        r.MISSING_ROLE,
+    ),
     ("known", d.cancel(), [], r.NOT_FOUND),
     (
         "in time",
-        c.CancelPayment(d.head(), d.by(d.SENIOR, not_after=1), "why"),
+        c.CancelPayment(header=d.head(), operator=d.by(d.SENIOR, not_after=1), reason="why"),
         d.CAPTURED,
         r.COMMAND_EXPIRED,
     ),

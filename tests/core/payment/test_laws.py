@@ -110,8 +110,12 @@ class Walk:
             "CANCEL": d.cancel(),
             "MARK_FAILED": d.mark_failed(),
             "EXPIRE": d.expire(d.SENIOR),
-            "RELEASE_EARLY": c.ReleaseFunds(d.head(), d.by(d.SENIOR), attempt, "now"),
-            "REVERSE": c.ReverseCapture(d.head(), d.by(d.SENIOR), attempt, "twice"),
+            "RELEASE_EARLY": c.ReleaseFunds(
+                header=d.head(), operator=d.by(d.SENIOR), attempt=attempt, reason="now"
+            ),
+            "REVERSE": c.ReverseCapture(
+                header=d.head(), operator=d.by(d.SENIOR), attempt=attempt, reason="twice"
+            ),
         }["RETRY" if action == "RETRY_UNCERTAIN" else action]
         return [*d.approved(action, number, **extra), command]
 
@@ -158,7 +162,7 @@ class Walk:
         if state is None or state.deadline is None or state.deadline_kind is None:
             return []
         self.case.now = max(self.case.now, state.deadline)
-        return [c.TimerDue(d.head(), state.deadline_kind, state.deadline)]
+        return [c.TimerDue(header=d.head(), kind=state.deadline_kind, deadline=state.deadline)]
 
     def step(self) -> None:
         for command in self.inputs():
@@ -253,12 +257,23 @@ def next_funds_input(case: d.Case) -> list[Any] | None:
         refused = funds.waits_for_repeat(attempt)
         if refused is not None and attempt.state in ENDS:
             by, number = d.by(d.SENIOR), attempt.number
-            again = c.RepeatFundsRequest(d.head(), by, number, refused.operation, "again")
+            again = c.RepeatFundsRequest(
+                header=d.head(),
+                operator=by,
+                attempt=number,
+                operation=refused.operation,
+                reason="again",
+            )
             return [again]
         if funds.needs_debit_approval(case.payment, attempt) and not funds.held_cents(attempt):
             number = case.payment.approvals_made + 1
             asked = d.approved("DEBIT_AGAIN", number, attempt=attempt.number)
-            return [*asked, c.DebitFunds(d.head(), d.by(d.SENIOR), attempt.number, "both")]
+            return [
+                *asked,
+                c.DebitFunds(
+                    header=d.head(), operator=d.by(d.SENIOR), attempt=attempt.number, reason="both"
+                ),
+            ]
     return None
 
 

@@ -128,9 +128,21 @@ def any_event(kind: type, world: s.World, state_after: str, reason: str | None) 
     ):
         attempt += 1
     header = EventHeader(
-        s.PAYMENT, sequence, ZERO_HASH, world.now_ms, Cause("cluster-1", "t", 0, 10_000, ZERO_HASH),
-        Actor("system", "test"), attempt, state_after, reason, None, 1, None,
-    )  # fmt: skip
+        payment_intent_id=s.PAYMENT,
+        sequence=sequence,
+        previous_hash=ZERO_HASH,
+        decided_at=world.now_ms,
+        cause=Cause(
+            cluster_id="cluster-1", topic="t", partition=0, offset=10_000, input_hash=ZERO_HASH
+        ),
+        actor=Actor(kind="system", id="test"),
+        attempt=attempt,
+        state_after=state_after,
+        reason=reason,
+        approval_id=None,
+        rule_set=1,
+        traceparent=None,
+    )
     filled: dict[str, Any] = {"header": header}
     for field in msgspec.structs.fields(kind):
         if field.name in filled:

@@ -176,7 +176,7 @@ class FundsHarness:
             if each.kind == "SUBMIT" and each.header.payment_intent_id == payment_id
         ][-1]
         report = RailReport(
-            header=InputHeader(payment_id),
+            header=InputHeader(payment_intent_id=payment_id),
             external_ref=instruction.external_ref,
             kind=kind,
             adapter="default",

@@ -75,7 +75,13 @@ class DecliningResolve:
             return self._rules.ask(question, parties, now_ms=now_ms)
         header = self._rules.ask(question, parties, now_ms=now_ms)[0].decision.header
         verdict = PolicyVerdict(
-            header, question.policy_ref, "DECLINED", question.phase, ("none",), "1", "FRAUD"
+            header=header,
+            policy_ref=question.policy_ref,
+            verdict="DECLINED",
+            phase=question.phase,
+            rules_evaluated=("none",),
+            policy_version="1",
+            failure_reason="FRAUD",
         )
         return (Said(verdict),)
 

@@ -62,9 +62,24 @@ class Outside:
         self.submitted: list[Record] = []
         self.approvals: list[i.ApprovalRequest] = []
         rules = parse(RULES.read_bytes())
-        self._control(ClusterRecorded(CLUSTER, PARTITIONS, 0, "test"))
-        self._control(RuleSetActivated(rules.number, sha256(RULES.read_bytes()), 1, 1, 0, "test"))
-        self._control(SourceMapActivated(1, (t.COMMANDS,), (SOURCE,), 0, "test"))
+        self._control(
+            ClusterRecorded(cluster_id=CLUSTER, partitions=PARTITIONS, recorded_at=0, actor="test")
+        )
+        self._control(
+            RuleSetActivated(
+                number=rules.number,
+                sha256=sha256(RULES.read_bytes()),
+                state_version=1,
+                event_schema_version=1,
+                activated_at=0,
+                actor="test",
+            )
+        )
+        self._control(
+            SourceMapActivated(
+                number=1, topics=(t.COMMANDS,), sources=(SOURCE,), activated_at=0, actor="test"
+            )
+        )
 
     def _application(self) -> PaymentsApplication:
         rules = parse(RULES.read_bytes())
@@ -105,18 +120,31 @@ class Outside:
         self.give(
             t.COMMANDS,
             c.CreatePayment(
-                self.header(payment), SOURCE, key, amount, "AUD", seal_parties(parties), "E2E",
-                "sct",
+                header=self.header(payment),
+                source=SOURCE,
+                idempotency_key=key,
+                amount=amount,
+                currency="AUD",
+                parties=seal_parties(parties),
+                end_to_end_id="E2E",
+                service="sct",
             ),
-        )  # fmt: skip
+        )
         return payment
 
     def header(self, payment: str) -> InputHeader:
-        return InputHeader(payment, f"cmd-{self.driver.clock.now_ms()}", 0)
+        return InputHeader(
+            payment_intent_id=payment, command_id=f"cmd-{self.driver.clock.now_ms()}", sent_at=0
+        )
 
     def operator(self) -> OperatorHeader:
         until = self.driver.clock.now_ms() + 60_000
-        return OperatorHeader("ops_001", ("operator", "senior_operator"), "token", until)
+        return OperatorHeader(
+            operator_id="ops_001",
+            roles=("operator", "senior_operator"),
+            token_id="token",
+            not_after=until,
+        )
 
     def report(self, payment: str, kind: str, *, attempt: int = 1, **changes: Any) -> None:
         """A message of the rail; the ledger settles what was not rejected before."""
@@ -129,29 +157,59 @@ class Outside:
         if entry is not None and kind == "SETTLED" and entry["rejected"] is None:
             entry["settledAmount"] = amount
         report = c.RailReport(
-            self.header(payment), reference, kind, "simulator", amount=amount,
-            currency="AUD" if amount else None, rail_message_id=f"MSG-{self.messages}", **changes,
-        )  # fmt: skip
+            header=self.header(payment),
+            external_ref=reference,
+            kind=kind,
+            adapter="simulator",
+            amount=amount,
+            currency="AUD" if amount else None,
+            rail_message_id=f"MSG-{self.messages}",
+            **changes,
+        )
         self.give(t.RAIL_REPORTS, report)
 
     def approved(self, payment: str, action: str, **parameters: Any) -> None:
         request = c.RequestApproval(
-            self.header(payment), self.operator(), action, "please", **parameters
+            header=self.header(payment),
+            operator=self.operator(),
+            action=action,
+            reason="please",
+            **parameters,
         )
         self.give(t.OPERATOR_COMMANDS, request)
         name = self.approvals[-1].approval_id
         verdict = "REFERRED" if action == "RETRY_UNCERTAIN" else "APPROVED"
-        answer = c.ApprovalDecision(self.header(payment), name, verdict, "apv_002", ("two",), "1")
+        answer = c.ApprovalDecision(
+            header=self.header(payment),
+            approval_id=name,
+            verdict=verdict,
+            decided_by="apv_002",
+            rules_evaluated=("two",),
+            policy_version="1",
+        )
         self.give(t.RESOLVE_DECISIONS, answer)
         if verdict == "REFERRED":
             until = self.driver.clock.now_ms() + 60_000
-            approver = OperatorHeader("apv_002", ("approver",), "token-2", until)
-            yes = c.DecideApproval(self.header(payment), approver, name, "APPROVED", "seen")
+            approver = OperatorHeader(
+                operator_id="apv_002", roles=("approver",), token_id="token-2", not_after=until
+            )
+            yes = c.DecideApproval(
+                header=self.header(payment),
+                operator=approver,
+                approval_id=name,
+                verdict="APPROVED",
+                reason="seen",
+            )
             self.give(t.OPERATOR_COMMANDS, yes)
 
     def retry(self, payment: str, action: str = "RETRY") -> None:
         self.approved(payment, action)
-        command = c.RetryPayment(self.header(payment), self.operator(), "att_002", "again")
+        command = c.RetryPayment(
+            header=self.header(payment),
+            operator=self.operator(),
+            attempt_id="att_002",
+            reason="again",
+        )
         self.give(t.OPERATOR_COMMANDS, command)
 
     # -- answers ----------------------------------------------------------------------------------
@@ -176,7 +234,12 @@ class Outside:
             case i.PolicyCheckRequest():
                 header = self.header(request.header.payment_intent_id)
                 return t.RESOLVE_DECISIONS, c.PolicyVerdict(
-                    header, request.policy_ref, "PASSED", request.phase, ("limits",), "1"
+                    header=header,
+                    policy_ref=request.policy_ref,
+                    verdict="PASSED",
+                    phase=request.phase,
+                    rules_evaluated=("limits",),
+                    policy_version="1",
                 )
             case i.ApprovalRequest():
                 self.approvals.append(request)
@@ -189,7 +252,12 @@ class Outside:
         entry = {"externalRef": request.external_ref, "submitted": 1, "amount": request.amount}
         self.rail[request.external_ref] = {**entry, "settledAmount": 0, "rejected": None}
         own = RailSubmission(
-            request.external_ref, payment, "SUBMITTED", request.submit_before, 0, 1
+            external_ref=request.external_ref,
+            payment_intent_id=payment,
+            phase="SUBMITTED",
+            submit_before=request.submit_before,
+            at=0,
+            tries=1,
         )
         self.submitted.append(
             Record(
@@ -210,9 +278,15 @@ class Outside:
             "DEBIT_FORCED": "DEBITED", "REVERSE": "REVERSED", "CREDIT": "CREDITED",
         }[request.operation]  # fmt: skip
         return c.DepositsResult(
-            self.header(request.header.payment_intent_id), request.funds_ref, request.operation,
-            done, request.amount, "HOLD-1", "LEDGER-1", self.driver.clock.now_ms(),
-        )  # fmt: skip
+            header=self.header(request.header.payment_intent_id),
+            funds_ref=request.funds_ref,
+            operation=request.operation,
+            result=done,
+            amount=request.amount,
+            hold_ref="HOLD-1",
+            ledger_ref="LEDGER-1",
+            verified_at=self.driver.clock.now_ms(),
+        )
 
     # -- evidence ---------------------------------------------------------------------------------
 
@@ -285,12 +359,19 @@ def clean() -> tuple[Evidence, dict[str, str]]:
     world.report(conflict, "REJECTED", code="AC01")
     world.report(conflict, "SETTLED", code="ACSC")
     world.approved(cancelled, "CANCEL")
-    cancel = c.CancelPayment(world.header(cancelled), world.operator(), "the customer asked")
+    cancel = c.CancelPayment(
+        header=world.header(cancelled), operator=world.operator(), reason="the customer asked"
+    )
     world.give(t.OPERATOR_COMMANDS, cancel)
     world.report(cancelled, "WITHDRAWN")
     world.rail.pop(external_ref(cancelled, 1))  # withdrawn in time: the rail never had it
     world.approved(uncertain, "MARK_FAILED", failure_reason="RAIL")
-    failed = c.MarkPaymentFailed(world.header(uncertain), world.operator(), "RAIL", "no answer")
+    failed = c.MarkPaymentFailed(
+        header=world.header(uncertain),
+        operator=world.operator(),
+        reason="RAIL",
+        details="no answer",
+    )
     world.give(t.OPERATOR_COMMANDS, failed)
     world.retry(uncertain, "RETRY_UNCERTAIN")
     world.report(uncertain, "SETTLED", attempt=2, code="ACSC")

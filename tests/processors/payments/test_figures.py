@@ -61,7 +61,12 @@ def test_a_refusal_is_counted_by_its_code_and_rule(world: Outside) -> None:
     world.create("paid", amount=AMOUNT + 1)
     world.create("paid", amount=AMOUNT + 2)
     world.create("nothing", amount=0)
-    retry = c.RetryPayment(world.header(payment), world.operator(), "att_002", "again")
+    retry = c.RetryPayment(
+        header=world.header(payment),
+        operator=world.operator(),
+        attempt_id="att_002",
+        reason="again",
+    )
     world.give(t.OPERATOR_COMMANDS, retry)
     assert counted(world, "npp_rejected_commands") == {
         "INVARIANT_VIOLATION IDEMPOTENCY_KEY_REUSED": 2,

@@ -121,7 +121,12 @@ def test_a_defect_at_a_large_input_parks_the_payment_and_no_other(world: World) 
     (asked,) = world.driver.take(topology.RESOLVE_REQUESTS)
     request = CODEC.decode(topology.RESOLVE_REQUESTS, asked.value)
     verdict = commands.PolicyVerdict(
-        InputHeader(parked), request.policy_ref, "PASSED", request.phase, ("all",), "1"
+        header=InputHeader(payment_intent_id=parked),
+        policy_ref=request.policy_ref,
+        verdict="PASSED",
+        phase=request.phase,
+        rules_evaluated=("all",),
+        policy_version="1",
     )
     good = world.rules_of
     world.rules_of = lambda _: msgspec.structs.replace(world.rules, windows=None)
@@ -141,9 +146,13 @@ def test_a_defect_at_a_large_input_parks_the_payment_and_no_other(world: World) 
 def test_a_report_that_matches_nothing_is_kept_by_reference(world: World) -> None:
     """Finding 12: UNMATCHED, with headers that are too large to copy."""
     report = commands.RailReport(
-        InputHeader("pi_aaaaaaaaaaaaaaaaaaaaaaaaaa"), "NAAAAAAAAAAAAAAAAAAAAAAAAAA001", "SETTLED",
-        "default", amount=1, currency="AUD",
-    )  # fmt: skip
+        header=InputHeader(payment_intent_id="pi_aaaaaaaaaaaaaaaaaaaaaaaaaa"),
+        external_ref="NAAAAAAAAAAAAAAAAAAAAAAAAAA001",
+        kind="SETTLED",
+        adapter="default",
+        amount=1,
+        currency="AUD",
+    )
     value = CODEC.encode(topology.RAIL_REPORTS, report)
     world.driver.pipe(
         topology.RAIL_REPORTS, report.header.payment_intent_id.encode(), value, [("h", ZEROS)]
@@ -183,7 +192,9 @@ def test_a_topic_that_takes_less_than_it_should_stops_nobody(key: bytes) -> None
 @pytest.mark.parametrize("name", ["pi_" + "a" * 30, "p" * 4_000])
 def test_an_outcome_names_no_payment_by_a_text_too_long_to_be_one(world: World, name: str) -> None:
     """Finding 12: outcomes are bounded by themselves; the cause still says which input it was."""
-    command = msgspec.structs.replace(create_payment("long"), header=InputHeader(name))
+    command = msgspec.structs.replace(
+        create_payment("long"), header=InputHeader(payment_intent_id=name)
+    )
     world.pipe(topology.COMMANDS, command)
     misrouted = CODEC.encode(topology.COMMANDS, command)
     world.driver.pipe(topology.COMMANDS, b"another key", misrouted, partition=0)

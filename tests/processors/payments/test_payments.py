@@ -188,7 +188,10 @@ def test_an_over_long_field_is_answered_and_not_set_aside(
     command = create_payment("long")
     key = changes.get("idempotency_key", command.idempotency_key)
     payment_id = payment_intent_id(command.source, key)
-    for header in (InputHeader(payment_id, "cmd-1"), InputHeader(payment_id, "c" * 30_000)):
+    for header in (
+        InputHeader(payment_intent_id=payment_id, command_id="cmd-1"),
+        InputHeader(payment_intent_id=payment_id, command_id="c" * 30_000),
+    ):
         world.pipe(topology.COMMANDS, msgspec.structs.replace(command, header=header, **changes))
     world.driver.run()
 
@@ -218,7 +221,9 @@ def test_what_names_no_payment_at_all_is_answered_in_a_bounded_outcome(
     long = "p" * 500_000
     value = CODEC.encode(
         topology.COMMANDS,
-        msgspec.structs.replace(command, header=InputHeader(long)) if same_key else command,
+        msgspec.structs.replace(command, header=InputHeader(payment_intent_id=long))
+        if same_key
+        else command,
     )
     world.driver.pipe(topology.COMMANDS, long.encode(), value, partition=0)
     world.driver.run()
@@ -250,7 +255,7 @@ def test_a_record_in_the_wrong_partition_is_quarantined_with_one_outcome(world: 
 def test_a_report_for_an_unknown_payment_is_quarantined_as_unmatched(world: World) -> None:
     """OP-24: it has no history to join; a person can assign it."""
     report = commands.RailReport(
-        header=InputHeader("pi_aaaaaaaaaaaaaaaaaaaaaaaaaa"),
+        header=InputHeader(payment_intent_id="pi_aaaaaaaaaaaaaaaaaaaaaaaaaa"),
         external_ref="NAAAAAAAAAAAAAAAAAAAAAAAAAA001",
         kind="SETTLED",
         adapter="default",
@@ -266,7 +271,14 @@ def test_a_report_for_an_unknown_payment_is_quarantined_as_unmatched(world: Worl
 
 def activate(world: World, number: int) -> None:
     """Make a rule set the one in force, as an instance sees it that has read control so far."""
-    world.control.rule_set = records.RuleSetActivated(number, bytes(32), 1, 1, 0, "test")
+    world.control.rule_set = records.RuleSetActivated(
+        number=number,
+        sha256=bytes(32),
+        state_version=1,
+        event_schema_version=1,
+        activated_at=0,
+        actor="test",
+    )
 
 
 @pytest.mark.parametrize(
@@ -360,9 +372,15 @@ def test_a_state_that_can_not_be_read_is_that_payments_trouble_alone() -> None:
     for payment in (forged, other):
         reference = external_ref(payment, 1)
         report = commands.RailReport(
-            InputHeader(payment), reference, "RETURNED", "default", code="FOCR", amount=AMOUNT,
-            currency="AUD", rail_message_id=f"ret-{reference}",
-        )  # fmt: skip
+            header=InputHeader(payment_intent_id=payment),
+            external_ref=reference,
+            kind="RETURNED",
+            adapter="default",
+            code="FOCR",
+            amount=AMOUNT,
+            currency="AUD",
+            rail_message_id=f"ret-{reference}",
+        )
         if payment == forged:
             world.driver.pipe(topology.LIFECYCLE, payment.encode(), b"no state")
             world.driver.lose_disk()

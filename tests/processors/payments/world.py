@@ -56,12 +56,33 @@ class World:
         self.rules = load_rules()
         self.rules_of: Callable[[int], Rules] = lambda number: self.rules
         self.control = Control(CODEC.decode)
-        self.control.apply_record(0, records.ClusterRecorded(CLUSTER, PARTITIONS, 0, "test"))
         self.control.apply_record(
-            1, records.RuleSetActivated(1, hashlib.sha256(b"").digest(), 1, 1, 0, "test")
+            0,
+            records.ClusterRecorded(
+                cluster_id=CLUSTER, partitions=PARTITIONS, recorded_at=0, actor="test"
+            ),
         )
-        mapped = ((topology.COMMANDS,), (SOURCE,))
-        self.control.apply_record(2, records.SourceMapActivated(1, *mapped, 0, "test"))
+        self.control.apply_record(
+            1,
+            records.RuleSetActivated(
+                number=1,
+                sha256=hashlib.sha256(b"").digest(),
+                state_version=1,
+                event_schema_version=1,
+                activated_at=0,
+                actor="test",
+            ),
+        )
+        self.control.apply_record(
+            2,
+            records.SourceMapActivated(
+                number=1,
+                topics=(topology.COMMANDS,),
+                sources=(SOURCE,),
+                activated_at=0,
+                actor="test",
+            ),
+        )
         self.driver = Driver(
             self._application,
             self.control,
@@ -125,11 +146,16 @@ class World:
         raise AssertionError("the outside was asked again and again")
 
     def _answer(self, instruction: Any) -> int:
-        header = InputHeader(instruction.header.payment_intent_id)
+        header = InputHeader(payment_intent_id=instruction.header.payment_intent_id)
         match instruction:
             case instructions.PolicyCheckRequest():
                 verdict = commands.PolicyVerdict(
-                    header, instruction.policy_ref, "PASSED", instruction.phase, ("all",), "1"
+                    header=header,
+                    policy_ref=instruction.policy_ref,
+                    verdict="PASSED",
+                    phase=instruction.phase,
+                    rules_evaluated=("all",),
+                    policy_version="1",
                 )
                 self.pipe(topology.RESOLVE_DECISIONS, verdict)
             case instructions.DepositsRequest(operation=operation):
@@ -164,7 +190,7 @@ class World:
 
 def create_payment(key: str, amount: int = AMOUNT) -> commands.CreatePayment:
     return commands.CreatePayment(
-        header=InputHeader(payment_intent_id(SOURCE, key)),
+        header=InputHeader(payment_intent_id=payment_intent_id(SOURCE, key)),
         source=SOURCE,
         idempotency_key=key,
         amount=amount,
@@ -177,7 +203,7 @@ def create_payment(key: str, amount: int = AMOUNT) -> commands.CreatePayment:
 
 def rail_report(instruction: instructions.RailInstruction, kind: str) -> commands.RailReport:
     return commands.RailReport(
-        header=InputHeader(instruction.header.payment_intent_id),
+        header=InputHeader(payment_intent_id=instruction.header.payment_intent_id),
         external_ref=instruction.external_ref,
         kind=kind,
         adapter="default",
@@ -191,7 +217,7 @@ def deposits_result(
     instruction: instructions.DepositsRequest, result: str
 ) -> commands.DepositsResult:
     return commands.DepositsResult(
-        header=InputHeader(instruction.header.payment_intent_id),
+        header=InputHeader(payment_intent_id=instruction.header.payment_intent_id),
         funds_ref=instruction.funds_ref,
         operation=instruction.operation,
         result=result,

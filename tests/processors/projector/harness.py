@@ -182,10 +182,10 @@ def _report(world: Outside, payment: str, chance: random.Random) -> None:
 def _ask(world: Outside, payment: str, chance: random.Random) -> None:
     action = chance.choice(("RETRY", "CANCEL", "MARK_FAILED", "RETRY_UNCERTAIN", "EXPIRE"))
     request = c.RequestApproval(
-        world.header(payment),
-        world.operator(),
-        action,
-        f"\x1b[31m {action} \u202e 💸",
+        header=world.header(payment),
+        operator=world.operator(),
+        action=action,
+        reason=f"\x1b[31m {action} \u202e 💸",
         failure_reason="RAIL" if action == "MARK_FAILED" else None,
     )
     before = len(world.approvals)
@@ -194,7 +194,14 @@ def _ask(world: Outside, payment: str, chance: random.Random) -> None:
         return
     name = world.approvals[-1].approval_id
     verdict = chance.choice(("APPROVED", "APPROVED", "REJECTED", "REFERRED"))
-    answer = c.ApprovalDecision(world.header(payment), name, verdict, "apv_002", ("two",), "1")
+    answer = c.ApprovalDecision(
+        header=world.header(payment),
+        approval_id=name,
+        verdict=verdict,
+        decided_by="apv_002",
+        rules_evaluated=("two",),
+        policy_version="1",
+    )
     world.give(t.RESOLVE_DECISIONS, answer)
 
 
@@ -202,11 +209,22 @@ def _act(world: Outside, payment: str, chance: random.Random) -> None:
     header, operator = world.header(payment), world.operator()
     command = chance.choice(
         (
-            c.RetryPayment(header, operator, "att_002", "again"),
-            c.CancelPayment(header, operator, "the customer asked", "CUST-1"),
-            c.MarkPaymentFailed(header, operator, "RAIL", "no answer"),
-            c.ResolveReconciliation(header, operator, "cnf_001", 1, "NOT_PAID", "the bank says"),
-            c.ExpirePayment(header, operator, "too long"),
+            c.RetryPayment(header=header, operator=operator, attempt_id="att_002", reason="again"),
+            c.CancelPayment(
+                header=header, operator=operator, reason="the customer asked", customer_id="CUST-1"
+            ),
+            c.MarkPaymentFailed(
+                header=header, operator=operator, reason="RAIL", details="no answer"
+            ),
+            c.ResolveReconciliation(
+                header=header,
+                operator=operator,
+                conflict_id="cnf_001",
+                attempt=1,
+                verdict="NOT_PAID",
+                details="the bank says",
+            ),
+            c.ExpirePayment(header=header, operator=operator, reason="too long"),
         )
     )
     world.give(t.OPERATOR_COMMANDS, command)
@@ -215,18 +233,35 @@ def _act(world: Outside, payment: str, chance: random.Random) -> None:
 def _resolve(world: Outside, payment: str, chance: random.Random) -> None:
     verdict = chance.choice(("NOT_PAID", "SETTLED_AFTER_ALL"))
     request = c.RequestApproval(
-        world.header(payment), world.operator(), "RESOLVE_RECONCILIATION", "seen at the bank",
-        attempt=1, conflict_id="cnf_001", verdict=verdict,
-    )  # fmt: skip
+        header=world.header(payment),
+        operator=world.operator(),
+        action="RESOLVE_RECONCILIATION",
+        reason="seen at the bank",
+        attempt=1,
+        conflict_id="cnf_001",
+        verdict=verdict,
+    )
     before = len(world.approvals)
     world.give(t.OPERATOR_COMMANDS, request)
     if len(world.approvals) == before:
         return
     name = world.approvals[-1].approval_id
-    answer = c.ApprovalDecision(world.header(payment), name, "APPROVED", "apv_002", ("two",), "1")
+    answer = c.ApprovalDecision(
+        header=world.header(payment),
+        approval_id=name,
+        verdict="APPROVED",
+        decided_by="apv_002",
+        rules_evaluated=("two",),
+        policy_version="1",
+    )
     world.give(t.RESOLVE_DECISIONS, answer)
     act = c.ResolveReconciliation(
-        world.header(payment), world.operator(), "cnf_001", 1, verdict, "statement of today"
+        header=world.header(payment),
+        operator=world.operator(),
+        conflict_id="cnf_001",
+        attempt=1,
+        verdict=verdict,
+        details="statement of today",
     )
     world.give(t.OPERATOR_COMMANDS, act)
 

@@ -66,7 +66,9 @@ def world() -> Outside:
     world.report(conflict, "SETTLED", code="ACSC")
     cancelled = world.create("cancelled")
     world.approved(cancelled, "CANCEL")
-    cancel = c.CancelPayment(world.header(cancelled), world.operator(), "the customer asked")
+    cancel = c.CancelPayment(
+        header=world.header(cancelled), operator=world.operator(), reason="the customer asked"
+    )
     world.give(t.OPERATOR_COMMANDS, cancel)
     world.report(cancelled, "WITHDRAWN")
     world.report(world.create("expired"), "EXPIRED")
@@ -75,10 +77,19 @@ def world() -> Outside:
         payment = world.create(f"paid-{number}")
         answered(world, payment, SLOW_MS)
         settled(world, payment)
-    ask = c.RequestApproval(world.header(referred), world.operator(), "CANCEL", "please")
+    ask = c.RequestApproval(
+        header=world.header(referred), operator=world.operator(), action="CANCEL", reason="please"
+    )
     world.give(t.OPERATOR_COMMANDS, ask)
     name = world.approvals[-1].approval_id
-    refer = c.ApprovalDecision(world.header(referred), name, "REFERRED", "apv_002", ("two",), "1")
+    refer = c.ApprovalDecision(
+        header=world.header(referred),
+        approval_id=name,
+        verdict="REFERRED",
+        decided_by="apv_002",
+        rules_evaluated=("two",),
+        policy_version="1",
+    )
     world.give(t.RESOLVE_DECISIONS, refer)
     world.driver.pipe(t.COMMANDS, b"pi_x", b"\x00rubbish")
     world.settle()

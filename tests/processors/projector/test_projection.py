@@ -324,18 +324,48 @@ def control_log(one: Outside, *given: Any) -> list[LogRecord]:
 
 
 CONTROL = (
-    records.ClusterRecorded("c", 6, 1, "admin"),
-    records.ProcessingStopped("stop-1", "a doubt", False, 2, "ada"),
-    records.ProofPassed("whole log", True, True, True, (0,) * 6, 3, "replay"),
-    records.ResumeRequested("stop-1", 2, "all is well", 4, "ada"),
-    records.ResumeConfirmed("stop-1", 3, 5, "ADA "),
-    records.ResumeConfirmed("stop-1", 3, 6, "ben"),
-    records.RedriveRequested("r-1", 0, (1, 3, 3), "mended", 7, "ada", None),
-    records.RedriveConfirmed("r-1", 8, "ada"),
-    records.RedriveConfirmed("r-1", 9, "ben"),
-    records.RedriveDone("r-1", 2, None, 10),
-    records.RedriveRequested("r-2", 0, (0,), "mended", 11, "ada", None),
-    records.RedriveDone("r-2", 0, "at most 100 records at once", 12),
+    records.ClusterRecorded(cluster_id="c", partitions=6, recorded_at=1, actor="admin"),
+    records.ProcessingStopped(
+        stop_id="stop-1", reason="a doubt", automatic=False, stopped_at=2, actor="ada"
+    ),
+    records.ProofPassed(
+        scope="whole log",
+        fold=True,
+        chain=True,
+        redecide=True,
+        offsets=(0,) * 6,
+        passed_at=3,
+        actor="replay",
+    ),
+    records.ResumeRequested(
+        stop_id="stop-1", proof_offset=2, reason="all is well", requested_at=4, actor="ada"
+    ),
+    records.ResumeConfirmed(stop_id="stop-1", request_offset=3, confirmed_at=5, actor="ADA "),
+    records.ResumeConfirmed(stop_id="stop-1", request_offset=3, confirmed_at=6, actor="ben"),
+    records.RedriveRequested(
+        request_id="r-1",
+        partition=0,
+        offsets=(1, 3, 3),
+        reason="mended",
+        requested_at=7,
+        actor="ada",
+        payment_intent_id=None,
+    ),
+    records.RedriveConfirmed(request_id="r-1", confirmed_at=8, actor="ada"),
+    records.RedriveConfirmed(request_id="r-1", confirmed_at=9, actor="ben"),
+    records.RedriveDone(request_id="r-1", redriven=2, refused=None, done_at=10),
+    records.RedriveRequested(
+        request_id="r-2",
+        partition=0,
+        offsets=(0,),
+        reason="mended",
+        requested_at=11,
+        actor="ada",
+        payment_intent_id=None,
+    ),
+    records.RedriveDone(
+        request_id="r-2", redriven=0, refused="at most 100 records at once", done_at=12
+    ),
 )
 
 
@@ -378,9 +408,19 @@ def test_what_the_api_audits_keeps_method_path_and_status(
     one: Outside, model: Model, clock: HeldClock
 ) -> None:
     asked = records.OperatorAudit(
-        "x-1", 77, "vera", ("viewer",), "RETRY", "POST", "/api/payments/pi_x/retry", 403,
-        payment_intent_id="pi_x", reason="why\0not", code="POLICY_REJECTED", rule="ROLE",
-    )  # fmt: skip
+        audit_id="x-1",
+        at=77,
+        operator_id="vera",
+        roles=("viewer",),
+        action="RETRY",
+        method="POST",
+        path="/api/payments/pi_x/retry",
+        status=403,
+        payment_intent_id="pi_x",
+        reason="why\0not",
+        code="POLICY_REJECTED",
+        rule="ROLE",
+    )
     raw = one.codec.encode(t.AUDIT, asked)
     project(source_of([LogRecord(t.AUDIT, 0, 0, 5, None, raw, [])]), model, one.codec, clock)
     reader = model.reader()

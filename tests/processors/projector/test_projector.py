@@ -400,7 +400,7 @@ def test_control_records_of_before_a_restart_are_still_known(
     world: Outside, model: Model, clock: HeldClock
 ) -> None:
     """The partition count recorded for life is checked when the journal's first records come."""
-    record = records.ClusterRecorded("c", 9, 1, "admin")
+    record = records.ClusterRecorded(cluster_id="c", partitions=9, recorded_at=1, actor="admin")
     raw = world.codec.encode(t.CONTROL, record)
     source = source_of([LogRecord(t.CONTROL, 0, 0, 1, None, raw, [])])
     with pytest.raises(Exit, match=PARTITIONS_CHANGED):

@@ -209,7 +209,9 @@ class Harness:
                  payment: str = PAYMENT, key: bytes | None = None) -> None:  # fmt: skip
         """Append an instruction to the submissions topic, as the payments processor would."""
         instruction = RailInstruction(
-            header=InstructionHeader(payment, 5, self.clock.now_ms()),
+            header=InstructionHeader(
+                payment_intent_id=payment, sequence=5, decided_at=self.clock.now_ms()
+            ),
             kind=kind,
             external_ref=external_ref(payment, attempt),
             attempt=attempt,
@@ -228,7 +230,14 @@ class Harness:
         """Append to the own record, as an instance before would have."""
         for phase in phases:
             now = self.clock.now_ms()
-            written = RailSubmission(reference, PAYMENT, phase, now + WINDOW_MS, now, tries)
+            written = RailSubmission(
+                external_ref=reference,
+                payment_intent_id=PAYMENT,
+                phase=phase,
+                submit_before=now + WINDOW_MS,
+                at=now,
+                tries=tries,
+            )
             topic = topology.RAIL_SUBMITTED
             self.log.append(topic, reference.encode(), CODEC.encode(topic, written))
 

@@ -64,7 +64,7 @@ class Rig:
         payment = payment_intent_id("mobile-app", f"row30-{number}")
         now = CLOCK.now_ms()
         instruction = RailInstruction(
-            header=InstructionHeader(payment, 5, now),
+            header=InstructionHeader(payment_intent_id=payment, sequence=5, decided_at=now),
             kind=kind,
             external_ref=external_ref(payment, 1),
             attempt=1,

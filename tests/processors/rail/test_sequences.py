@@ -18,7 +18,9 @@ from schemas import topology
 from tests.processors.payments.world import World
 from tests.processors.rail.harness import CODEC, Harness, Served
 
-OPERATOR = OperatorHeader("sen_001", ("senior_operator",), "token", 2**60)
+OPERATOR = OperatorHeader(
+    operator_id="sen_001", roles=("senior_operator",), token_id="token", not_after=2**60
+)
 MINUTE_MS = 60_000
 CANCELLED_UNPAID = ("FAILED", "NOT_PAID", 0)
 
@@ -79,14 +81,25 @@ class Story(World):
         raise AssertionError("instructions came again and again")
 
     def cancel(self) -> None:
-        head = InputHeader(self.payment)
-        asked = commands.RequestApproval(head, OPERATOR, "CANCEL", "the customer called")
+        head = InputHeader(payment_intent_id=self.payment)
+        asked = commands.RequestApproval(
+            header=head, operator=OPERATOR, action="CANCEL", reason="the customer called"
+        )
         self.pipe(topology.OPERATOR_COMMANDS, asked)
         self.go_on()
-        decided = commands.ApprovalDecision(head, "apr_001", "APPROVED", "policy", ("all",), "1")
+        decided = commands.ApprovalDecision(
+            header=head,
+            approval_id="apr_001",
+            verdict="APPROVED",
+            decided_by="policy",
+            rules_evaluated=("all",),
+            policy_version="1",
+        )
         self.pipe(topology.RESOLVE_DECISIONS, decided)
         self.go_on()
-        cancel = commands.CancelPayment(head, OPERATOR, "the customer called")
+        cancel = commands.CancelPayment(
+            header=head, operator=OPERATOR, reason="the customer called"
+        )
         self.pipe(topology.OPERATOR_COMMANDS, cancel)
         self.go_on()
 

@@ -109,9 +109,18 @@ class Harness:
         self.asked += 1
         name = f"rdr-{self.asked}"
         self.control.apply_record(
-            2 * self.asked, RedriveRequested(name, 0, offsets, "fixed", NOW_MS, "olga", to)
+            2 * self.asked,
+            RedriveRequested(
+                request_id=name,
+                partition=0,
+                offsets=offsets,
+                reason="fixed",
+                requested_at=NOW_MS,
+                actor="olga",
+                payment_intent_id=to,
+            ),
         )
-        confirmed = RedriveConfirmed(name, NOW_MS, confirmed_by)
+        confirmed = RedriveConfirmed(request_id=name, confirmed_at=NOW_MS, actor=confirmed_by)
         self.control.apply_record(2 * self.asked + 1, confirmed)
         return name
 
@@ -301,7 +310,9 @@ def test_a_record_that_its_topic_refuses_ends_the_request_and_not_the_process(
     assert done.redriven == 1
     assert "1 of its records were put back" in (done.refused or "")
     assert f"quarantine offset {large} (MSG_SIZE_TOO_LARGE" in (done.refused or "")
-    assert harness.answers()[second] == RedriveDone(second, 1, None, NOW_MS)
+    assert harness.answers()[second] == RedriveDone(
+        request_id=second, redriven=1, refused=None, done_at=NOW_MS
+    )
     assert [r.value for r in put_back(log)] == [b"small", b"behind"]
 
 

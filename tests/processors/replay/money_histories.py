@@ -149,7 +149,12 @@ def right_hold_gone() -> Story:
     """The hold expired at Deposits Core: the capture is refused, the customer is debited."""
     story = sent().then(*s.settled(), s.asked("CAPTURE"))
     story.then(
-        s.made(e.FundsReleased, external_ref(story.payment, 1) + "C01", AMOUNT, None),
+        s.made(
+            e.FundsReleased,
+            funds_ref=external_ref(story.payment, 1) + "C01",
+            amount=AMOUNT,
+            ledger_ref=None,
+        ),
         s.asked("DEBIT_FORCED"),
     )
     return story.then(s.moved("DEBIT_FORCED"))
@@ -325,8 +330,8 @@ def right_release_refused_of_nothing() -> Story:
 
 def right_resumed() -> Story:
     """Parked, resumed, and done."""
-    story = rejected().then(s.made(e.ProcessingSuspended, "defect"))
-    story.then(s.made(e.ProcessingResumed, "ann", "mended"))
+    story = rejected().then(s.made(e.ProcessingSuspended, error="defect"))
+    story.then(s.made(e.ProcessingResumed, requested_by="ann", text="mended"))
     return story.then(s.moved("RELEASE"))
 
 

@@ -66,10 +66,16 @@ class Story:
         self, *, attempt: int | None = None, state: str | None = None, approval: str | None = None
     ) -> EventHeader:
         self.state = state or self.state
-        cause = Cause(CLUSTER, t.RAIL_REPORTS, 0, self._decisions, ZERO_HASH)
+        cause = Cause(
+            cluster_id=CLUSTER,
+            topic=t.RAIL_REPORTS,
+            partition=0,
+            offset=self._decisions,
+            input_hash=ZERO_HASH,
+        )
         return EventHeader(
             payment_intent_id=self.payment, sequence=len(self.events) + 1, previous_hash=ZERO_HASH,
-            decided_at=1_000 + self._decisions, cause=cause, actor=Actor("system", "story"),
+            decided_at=1_000 + self._decisions, cause=cause, actor=Actor(kind="system", id="story"),
             attempt=attempt or self.attempt, state_after=self.state, reason=None,
             approval_id=approval, rule_set=1, traceparent=None,
         )  # fmt: skip
@@ -108,16 +114,26 @@ class Story:
 # -- events: each gives what `then` takes ----------------------------------------------------------
 
 
-def made(kind: type[Any], *fields: Any, **header: Any) -> Maker:
+def made(kind: type[Any], **fields: Any) -> Maker:
     """Any event."""
-    return lambda story: kind(story.header(**header), *fields)
+    return lambda story: kind(header=story.header(), **fields)
 
 
 def created(amount: int = AMOUNT) -> Maker:
     return lambda story: e.PaymentIntentCreated(
-        story.header(state="CREATED"), story.source, story.key, amount, "AUD",
-        seal_parties(PARTIES), "E2E", "sct", None, None, None, None,
-    )  # fmt: skip
+        header=story.header(state="CREATED"),
+        source=story.source,
+        idempotency_key=story.key,
+        amount=amount,
+        currency="AUD",
+        parties=seal_parties(PARTIES),
+        end_to_end_id="E2E",
+        service="sct",
+        uetr=None,
+        customer_id=None,
+        requested_execution_time=None,
+        expires_at=None,
+    )
 
 
 def asked(
@@ -125,10 +141,15 @@ def asked(
     approval: str | None = None, frees: str | None = None,
 ) -> Maker:  # fmt: skip
     return lambda story: e.FundsRequested(
-        story.header(attempt=attempt, approval=approval), operation,
-        story.ref(operation, attempt, number), amount, "AUD", repeat, None,
-        None if frees is None else story.ref("HOLD", attempt, int(frees)),
-    )  # fmt: skip
+        header=story.header(attempt=attempt, approval=approval),
+        operation=operation,
+        funds_ref=story.ref(operation, attempt, number),
+        amount=amount,
+        currency="AUD",
+        repeat=repeat,
+        not_after=None,
+        hold_funds_ref=None if frees is None else story.ref("HOLD", attempt, int(frees)),
+    )
 
 
 def unanswered(operation: str, *, attempt: int = 1, number: int = 1) -> Maker:
@@ -143,21 +164,32 @@ def refused(
 
 def _failed(operation: str, attempt: int, number: int, code: str, result: str) -> Maker:
     return lambda story: e.FundsRequestFailed(
-        story.header(attempt=attempt), operation, story.ref(operation, attempt, number), code,
-        None, result,
-    )  # fmt: skip
+        header=story.header(attempt=attempt),
+        operation=operation,
+        funds_ref=story.ref(operation, attempt, number),
+        code=code,
+        details=None,
+        result=result,
+    )
 
 
 def held(amount: int = AMOUNT, *, attempt: int = 1, number: int = 1) -> Maker:
     return lambda story: e.FundsHeld(
-        story.header(attempt=attempt), story.ref("HOLD", attempt, number), "HOLD-1", amount, 1_000,
-        None,
-    )  # fmt: skip
+        header=story.header(attempt=attempt),
+        funds_ref=story.ref("HOLD", attempt, number),
+        hold_ref="HOLD-1",
+        amount=amount,
+        verified_at=1_000,
+        ledger_ref=None,
+    )
 
 
 def declined(code: str, *, attempt: int = 1, number: int = 1) -> Maker:
     return lambda story: e.FundsHoldDeclined(
-        story.header(attempt=attempt), story.ref("HOLD", attempt, number), code, None
+        header=story.header(attempt=attempt),
+        funds_ref=story.ref("HOLD", attempt, number),
+        code=code,
+        details=None,
     )
 
 
@@ -172,20 +204,33 @@ MOVES: dict[str, type[Any]] = {
 
 def moved(operation: str, amount: int = AMOUNT, *, attempt: int = 1, number: int = 1) -> Maker:
     return lambda story: MOVES[operation](
-        story.header(attempt=attempt), story.ref(operation, attempt, number), amount, "LEDGER-1"
+        header=story.header(attempt=attempt),
+        funds_ref=story.ref(operation, attempt, number),
+        amount=amount,
+        ledger_ref="LEDGER-1",
     )
 
 
 def transferred(giver: int, taker: int, amount: int = AMOUNT) -> Maker:
     return lambda story: e.FundsHoldTransferred(
-        story.header(attempt=taker), giver, taker, "HOLD-1", amount
+        header=story.header(attempt=taker),
+        from_attempt=giver,
+        to_attempt=taker,
+        hold_ref="HOLD-1",
+        amount=amount,
     )
 
 
 def passed(phase: str = "RETRY") -> Maker:
     """The policy check of the current attempt."""
     return lambda story: e.PolicyChecked(
-        story.header(), "POLICY-1", "PASSED", phase, ("limits",), "1", None
+        header=story.header(),
+        policy_ref="POLICY-1",
+        verdict="PASSED",
+        phase=phase,
+        rules_evaluated=("limits",),
+        policy_version="1",
+        failure_reason=None,
     )
 
 
@@ -194,10 +239,17 @@ def authorised() -> tuple[Maker, Maker, Maker]:
     return (
         passed("CREATE"),
         lambda story: e.PaymentAuthorised(
-            story.header(state="AUTHORISED"), "att_001", "POLICY-1", "HOLD-1", AMOUNT
+            header=story.header(state="AUTHORISED"),
+            attempt_id="att_001",
+            policy_ref="POLICY-1",
+            hold_ref="HOLD-1",
+            amount=AMOUNT,
         ),
         lambda story: e.PaymentAttemptCreated(
-            story.header(), "att_001", external_ref(story.payment, 1), None
+            header=story.header(),
+            attempt_id="att_001",
+            external_ref=external_ref(story.payment, 1),
+            text=None,
         ),
     )
 
@@ -208,41 +260,74 @@ def retried(number: int) -> Maker:
     def make(story: Story) -> Event:
         story.attempt = number
         return e.PaymentAttemptCreated(
-            story.header(state="AUTHORISED", approval=RETRY_APPROVAL), attempt_id(number),
-            external_ref(story.payment, number), "again",
-        )  # fmt: skip
+            header=story.header(state="AUTHORISED", approval=RETRY_APPROVAL),
+            attempt_id=attempt_id(number),
+            external_ref=external_ref(story.payment, number),
+            text="again",
+        )
 
     return make
 
 
 def sent() -> Maker:
     return lambda story: e.PaymentSentToRail(
-        story.header(state="SENT"), attempt_id(story.attempt),
-        external_ref(story.payment, story.attempt), AMOUNT, "AUD", 9_000,
-    )  # fmt: skip
+        header=story.header(state="SENT"),
+        attempt_id=attempt_id(story.attempt),
+        external_ref=external_ref(story.payment, story.attempt),
+        amount=AMOUNT,
+        currency="AUD",
+        submit_before=9_000,
+    )
 
 
 def settled(amount: int = AMOUNT, conflict: str | None = None) -> tuple[Maker, Maker]:
     return (
         lambda story: e.PaymentAcknowledged(
-            story.header(state="ACKNOWLEDGED"), attempt_id(story.attempt),
-            external_ref(story.payment, story.attempt), True, None, None, None, False, None,
+            header=story.header(state="ACKNOWLEDGED"),
+            attempt_id=attempt_id(story.attempt),
+            external_ref=external_ref(story.payment, story.attempt),
+            implied=True,
+            rail_message_id=None,
+            transaction_id=None,
+            code=None,
+            via_enquiry=False,
+            assigned_from=None,
         ),
         lambda story: e.PaymentSettled(
-            story.header(state="SETTLED"), attempt_id(story.attempt),
-            external_ref(story.payment, story.attempt), amount, "AUD", None, None, "ACSC", False,
-            conflict, None,
+            header=story.header(state="SETTLED"),
+            attempt_id=attempt_id(story.attempt),
+            external_ref=external_ref(story.payment, story.attempt),
+            amount=amount,
+            currency="AUD",
+            rail_message_id=None,
+            transaction_id=None,
+            code="ACSC",
+            via_enquiry=False,
+            conflict_id=conflict,
+            assigned_from=None,
         ),
-    )  # fmt: skip
+    )
 
 
 def failed(reason: str = "RAIL", *, certain: bool = True, source: str = "rail") -> Maker:
     def make(story: Story) -> Event:
         header = msgspec.structs.replace(story.header(state="FAILED"), reason=reason)
         return e.PaymentFailed(
-            header, attempt_id(story.attempt), source, True, certain, False, None, None, "AB08",
-            None, None, None, False, None,
-        )  # fmt: skip
+            header=header,
+            attempt_id=attempt_id(story.attempt),
+            source=source,
+            retry_safe=True,
+            non_payment_certain=certain,
+            late_failure=False,
+            text=None,
+            details=None,
+            code="AB08",
+            code_table=None,
+            customer_id=None,
+            rail_message_id=None,
+            via_enquiry=False,
+            assigned_from=None,
+        )
 
     return make
 
@@ -254,13 +339,28 @@ def approved(
     """Asked for by one person and approved by another."""
     return (
         lambda story: e.OperatorActionRequested(
-            story.header(attempt=attempt, approval=name), action, "ann", story.state, "please",
-            90_000, None, conflict, verdict, AMOUNT, None,
+            header=story.header(attempt=attempt, approval=name),
+            action=action,
+            requester="ann",
+            phase=story.state,
+            text="please",
+            expires_at=90_000,
+            failure_reason=None,
+            conflict_id=conflict,
+            verdict=verdict,
+            amount=AMOUNT,
+            frozen_until=None,
         ),
         lambda story: e.OperatorActionApproved(
-            story.header(attempt=attempt, approval=name), action, "bob", (), "1", None, 90_000
+            header=story.header(attempt=attempt, approval=name),
+            action=action,
+            decided_by="bob",
+            rules_evaluated=(),
+            policy_version="1",
+            text=None,
+            expires_at=90_000,
         ),
-    )  # fmt: skip
+    )
 
 
 def conflict(
@@ -268,9 +368,18 @@ def conflict(
     report: str = "SETTLED",
 ) -> Maker:  # fmt: skip
     return lambda story: e.ReconciliationRequired(
-        story.header(attempt=attempt), name, kind, external_ref(story.payment, attempt), "detail",
-        None, amount, "AUD", None, None, report,
-    )  # fmt: skip
+        header=story.header(attempt=attempt),
+        conflict_id=name,
+        kind=kind,
+        external_ref=external_ref(story.payment, attempt),
+        detail="detail",
+        code=None,
+        amount=amount,
+        currency="AUD",
+        rail_message_id=None,
+        assigned_from=None,
+        report_kind=report,
+    )
 
 
 def resolved(
@@ -285,30 +394,59 @@ def resolved(
         asking,
         granting,
         lambda story: e.ReconciliationResolved(
-            story.header(attempt=attempt, approval=approval), name, verdict, "seen", amount
+            header=story.header(attempt=attempt, approval=approval),
+            conflict_id=name,
+            verdict=verdict,
+            text="seen",
+            amount=amount,
         ),
     )
 
 
 def confirmed(attempt: int) -> Maker:
     return lambda story: e.NonPaymentConfirmed(
-        story.header(attempt=attempt), attempt_id(attempt), external_ref(story.payment, attempt),
-        "REJECTED", None, None,
-    )  # fmt: skip
+        header=story.header(attempt=attempt),
+        attempt_id=attempt_id(attempt),
+        external_ref=external_ref(story.payment, attempt),
+        by="REJECTED",
+        code=None,
+        code_table=None,
+    )
 
 
 def noted_return(amount: int, message: str) -> Maker:
     """A return that raised no total."""
     return lambda story: e.RailStatusReported(
-        story.header(), external_ref(story.payment, story.attempt), "RETURNED", "simulator", None,
-        amount, "AUD", message, None, None, None, None, None, False, False, None,
-    )  # fmt: skip
+        header=story.header(),
+        external_ref=external_ref(story.payment, story.attempt),
+        kind="RETURNED",
+        adapter="simulator",
+        code=None,
+        amount=amount,
+        currency="AUD",
+        rail_message_id=message,
+        transaction_id=None,
+        details=None,
+        submitted_at=None,
+        answered_at=None,
+        technical_result=None,
+        via_enquiry=False,
+        adapter_stopped=False,
+        assigned_from=None,
+    )
 
 
 def returned(
     amount: int, *, message: str | None = "RET-1", enquiry: bool = False, total: int = 0
 ) -> Maker:
     return lambda story: e.PaymentReturned(
-        story.header(), external_ref(story.payment, story.attempt), amount, "AUD", None, message,
-        None, enquiry, total,
-    )  # fmt: skip
+        header=story.header(),
+        external_ref=external_ref(story.payment, story.attempt),
+        amount=amount,
+        currency="AUD",
+        code=None,
+        rail_message_id=message,
+        assigned_from=None,
+        via_enquiry=enquiry,
+        total=total,
+    )

@@ -77,7 +77,7 @@ def test_a_finding_names_the_event_the_amount_for_people_and_what_to_do() -> Non
 
 def test_what_follows_a_parked_event_or_a_contradiction_outside_is_not_called_at_rest() -> None:
     """Domain §5 and §3: a parked payment waits; people put Deposits Core's books right outside."""
-    parked = h.sent().then(s.failed(), s.made(e.ProcessingSuspended, "defect"))
+    parked = h.sent().then(s.failed(), s.made(e.ProcessingSuspended, error="defect"))
     assert findings(parked) == []
     assert {kind for kind, _ in findings(parked, at_rest=True)} == {money.NOT_AT_REST}
     disputed = h.sent().then(

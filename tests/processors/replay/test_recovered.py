@@ -29,8 +29,16 @@ class Deaf(World):
 def find(world: World, reference: str) -> None:
     """Two persons recover, and an instruction of `reference` stands without its event."""
     control = (
-        records.RecoverRequested("rec_1", (), "the disk is gone", 0, "ann"),
-        records.RecoverConfirmed("rec_1", 0, "bob", submissions=(reference,)),
+        records.RecoverRequested(
+            request_id="rec_1",
+            partitions=(),
+            reason="the disk is gone",
+            requested_at=0,
+            actor="ann",
+        ),
+        records.RecoverConfirmed(
+            request_id="rec_1", confirmed_at=0, actor="bob", submissions=(reference,)
+        ),
     )
     for record in control:
         world.driver.pipe_control(world.codec.encode(t.CONTROL, record))
@@ -85,7 +93,12 @@ def test_a_report_of_a_lost_retry_is_decided_again_to_the_same_bytes() -> None:
     payment = world.failed("lost retry", "AB08")
     reference = external_ref(payment, 2)
     find(world, reference)
-    report = c.RailReport(world.header(payment), reference, "ALREADY_SUBMITTED", "recover")
+    report = c.RailReport(
+        header=world.header(payment),
+        external_ref=reference,
+        kind="ALREADY_SUBMITTED",
+        adapter="recover",
+    )
     world.give(t.RAIL_REPORTS, report)
 
     assert names(world, payment)[-1] == "ReconciliationRequired"

@@ -49,7 +49,9 @@ class World(Outside):
         """Cancelled by a person after it was sent, and withdrawn in time."""
         payment = self.create(key)
         self.approved(payment, "CANCEL")
-        command = c.CancelPayment(self.header(payment), self.operator(), "the customer asked")
+        command = c.CancelPayment(
+            header=self.header(payment), operator=self.operator(), reason="the customer asked"
+        )
         self.give(t.OPERATOR_COMMANDS, command)
         self.report(payment, "WITHDRAWN")
         return payment
@@ -69,7 +71,10 @@ class World(Outside):
         self.create("settled", amount=2)
         self.report(names["settled"], "ACCEPTED", code="ACSP")
         retry = c.RetryPayment(
-            self.header(names["settled"]), self.operator(), "att_002", "not allowed"
+            header=self.header(names["settled"]),
+            operator=self.operator(),
+            attempt_id="att_002",
+            reason="not allowed",
         )
         self.give(t.OPERATOR_COMMANDS, retry)
         self.driver.pipe(t.COMMANDS, b"pi_x", b"\x00rubbish")

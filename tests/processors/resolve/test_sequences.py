@@ -26,7 +26,9 @@ from tests.processors.rail.harness import Served
 MINUTE_MS = 60_000
 CREATED_MS = 10 * MINUTE_MS
 FREEZE_MS = 15 * MINUTE_MS
-SENIOR = OperatorHeader("olga", ("senior_operator",), "token", 2**60)
+SENIOR = OperatorHeader(
+    operator_id="olga", roles=("senior_operator",), token_id="token", not_after=2**60
+)
 DECISIONS = ("OperatorActionApproved", "OperatorActionRejected", "OperatorActionReferred")
 
 
@@ -58,12 +60,21 @@ class Harness(FundsHarness):
         return payment
 
     def asks(self, payment: str, action: str = "CANCEL") -> None:
-        request = RequestApproval(InputHeader(payment), SENIOR, action, "the customer asked")
+        request = RequestApproval(
+            header=InputHeader(payment_intent_id=payment),
+            operator=SENIOR,
+            action=action,
+            reason="the customer asked",
+        )
         self.world.pipe(topology.OPERATOR_COMMANDS, request)
         self.run()
 
     def cancels(self, payment: str) -> None:
-        command = CancelPayment(InputHeader(payment), SENIOR, "the customer asked")
+        command = CancelPayment(
+            header=InputHeader(payment_intent_id=payment),
+            operator=SENIOR,
+            reason="the customer asked",
+        )
         self.world.pipe(topology.OPERATOR_COMMANDS, command)
         self.run()
 

@@ -18,7 +18,13 @@ from schemas.codec import Codec
 from schemas.topology import CHECKPOINTS, CONTROL, EVENTS
 
 PARTITIONS = 2
-CAUSE = Cause("cluster", "npp.customer.notified.v1", 0, 0, ZERO_HASH)
+CAUSE = Cause(
+    cluster_id="cluster",
+    topic="npp.customer.notified.v1",
+    partition=0,
+    offset=0,
+    input_hash=ZERO_HASH,
+)
 
 
 class Journal:
@@ -39,11 +45,27 @@ class Journal:
         """The payment's next event, not yet on the log."""
         sequence, previous = self._heads.get(payment, (0, ZERO_HASH))
         header = EventHeader(
-            payment_intent_id=payment, sequence=sequence + 1, previous_hash=previous,
-            decided_at=1_000 + sequence, cause=CAUSE, actor=Actor("system", "test"), attempt=1,
-            state_after="CREATED", reason=None, approval_id=None, rule_set=1, traceparent=None,
-        )  # fmt: skip
-        event = CustomerNotified(header, "ntf_001", "failed", "DELIVERED", None, None)
+            payment_intent_id=payment,
+            sequence=sequence + 1,
+            previous_hash=previous,
+            decided_at=1_000 + sequence,
+            cause=CAUSE,
+            actor=Actor(kind="system", id="test"),
+            attempt=1,
+            state_after="CREATED",
+            reason=None,
+            approval_id=None,
+            rule_set=1,
+            traceparent=None,
+        )
+        event = CustomerNotified(
+            header=header,
+            notification_id="ntf_001",
+            kind="failed",
+            result="DELIVERED",
+            channel=None,
+            delivered_at=None,
+        )
         raw = self.codec.encode(EVENTS, event)
         self._heads[payment] = (sequence + 1, hashlib.sha256(raw).digest())
         return raw

@@ -286,9 +286,21 @@ def test_a_cut_tail_below_the_last_checkpoint_is_log_tail_lost(codec: Codec) -> 
 
 def recover(rig: Rig, *, by: str = "bob") -> None:
     """Two persons let partition 0 go on from where its log ends now."""
-    asked = RecoverRequested("rec_1", (0,), "the disk is gone", 1, "alice")
+    asked = RecoverRequested(
+        request_id="rec_1",
+        partitions=(0,),
+        reason="the disk is gone",
+        requested_at=1,
+        actor="alice",
+    )
     end = rig.log.bounds(EVENTS)[0][1]
-    agreed = RecoverConfirmed("rec_1", 2, by, (end, -1), (len(rig.checkpoints()), 0))
+    agreed = RecoverConfirmed(
+        request_id="rec_1",
+        confirmed_at=2,
+        actor=by,
+        journal_ends=(end, -1),
+        checkpoints=(len(rig.checkpoints()), 0),
+    )
     for record in (asked, agreed):
         rig.journal.put(CONTROL, 0, None, rig.codec.encode(CONTROL, record))
 

@@ -30,13 +30,26 @@ CODEC = static_codec(TOPICS)
 NAMESPACE = "au.npp.orchestrator.v1"
 
 CREATE = CreatePayment(
-    InputHeader("pi_pdkz22ub6ujnprx6nas575vbxy", "cmd-1", 1_790_000_000_000, None),
-    "mobile-app", "key-0001", 12_345, "AUD", Sealed("avro.1", None, b"\x02x"), "E2E-1", "x2p1",
-)  # fmt: skip
+    header=InputHeader(
+        payment_intent_id="pi_pdkz22ub6ujnprx6nas575vbxy",
+        command_id="cmd-1",
+        sent_at=1_790_000_000_000,
+        traceparent=None,
+    ),
+    source="mobile-app",
+    idempotency_key="key-0001",
+    amount=12_345,
+    currency="AUD",
+    parties=Sealed("avro.1", None, b"\x02x"),
+    end_to_end_id="E2E-1",
+    service="x2p1",
+)
 CANCEL = CancelPayment(
-    InputHeader("pi_pdkz22ub6ujnprx6nas575vbxy"),
-    OperatorHeader("ann", ("operator",), "t-1", 1_790_000_060_000),
-    "customer asked",
+    header=InputHeader(payment_intent_id="pi_pdkz22ub6ujnprx6nas575vbxy"),
+    operator=OperatorHeader(
+        operator_id="ann", roles=("operator",), token_id="t-1", not_after=1_790_000_060_000
+    ),
+    reason="customer asked",
 )
 
 
@@ -189,7 +202,13 @@ def test_the_largest_record_is_the_one_that_the_topic_takes(extra: int, good: bo
     """Finding 18: topics.yaml, max.message.bytes, says how large."""
     largest = TOPICS.record_bytes_max(REPORTS)
     assert largest == int(TOPICS.configuration(REPORTS, "production")["max.message.bytes"])
-    report = RailReport(InputHeader("pi_x"), "N", "SETTLED", "npp", details="y" * 100_000)
+    report = RailReport(
+        header=InputHeader(payment_intent_id="pi_x"),
+        external_ref="N",
+        kind="SETTLED",
+        adapter="npp",
+        details="y" * 100_000,
+    )
     missing = largest + extra - len(unlimited(REPORTS, report))
     report = msgspec.structs.replace(report, details="y" * (100_000 + missing))
     assert len(unlimited(REPORTS, report)) == largest + extra
@@ -241,10 +260,25 @@ def test_malformed_avro_is_undecodable_and_says_why(datum: bytes, reason: str) -
 
 def test_a_boolean_and_an_int_out_of_range_are_undecodable() -> None:
     control = "npp.control.v1"
-    value = CODEC.encode(control, RuleSetActivated(1, bytes(32), 1, 1, 0, "ann"))
+    value = CODEC.encode(
+        control,
+        RuleSetActivated(
+            number=1,
+            sha256=bytes(32),
+            state_version=1,
+            event_schema_version=1,
+            activated_at=0,
+            actor="ann",
+        ),
+    )
     with pytest.raises(Undecodable, match="32 bits"):
         CODEC.decode(control, value[:5] + zigzag(2**31) + value[6:])
-    report = RailReport(InputHeader("pi_x"), "N", "SETTLED", "npp")
+    report = RailReport(
+        header=InputHeader(payment_intent_id="pi_x"),
+        external_ref="N",
+        kind="SETTLED",
+        adapter="npp",
+    )
     value = CODEC.encode(REPORTS, report)
     assert value[-3:] == b"\0\0\0"
     with pytest.raises(Undecodable, match="boolean"):
@@ -392,7 +426,7 @@ def test_a_record_type_is_written_only_to_topics_that_carry_it() -> None:
 
 
 def test_a_replay_encodes_in_the_version_the_recorded_bytes_name() -> None:
-    expired = ExpirePayment(CREATE.header)
+    expired = ExpirePayment(header=CREATE.header)
     for topic in (COMMANDS, OPERATORS):
         value = CODEC.encode(topic, expired)
         assert CODEC.encode_as(topic, expired, schema_id(value)) == value

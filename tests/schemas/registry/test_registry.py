@@ -22,7 +22,11 @@ from schemas.registry.setup import NotRegistered, Options, look_up_all, open_cod
 
 TOPICS = catalogue.load()
 TIMERS = "npp.payment.timers.v1"
-DUE = TimerDue(InputHeader("pi_pdkz22ub6ujnprx6nas575vbxy"), "ack", 1_790_000_000_000)
+DUE = TimerDue(
+    header=InputHeader(payment_intent_id="pi_pdkz22ub6ujnprx6nas575vbxy"),
+    kind="ack",
+    deadline=1_790_000_000_000,
+)
 OPTIONAL = {"name": "note", "type": ["null", "string"], "default": None}
 
 

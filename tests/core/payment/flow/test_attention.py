@@ -148,8 +148,10 @@ def test_a_decided_request_leaves_no_timer_behind() -> None:
 def test_two_requests_expire_one_after_the_other() -> None:
     """Finding 11: each by its own time."""
     case = given(*d.CAPTURED, d.ask("REVERSE")).later(d.MINUTE)
-    person = OperatorHeader("sen_002", ("senior_operator",), "token", 2**60)
-    other = RequestApproval(d.head(), person, "REVERSE", "too")
+    person = OperatorHeader(
+        operator_id="sen_002", roles=("senior_operator",), token_id="token", not_after=2**60
+    )
+    other = RequestApproval(header=d.head(), operator=person, action="REVERSE", reason="too")
     case.given(other).timer().then("OperatorActionRejected")
     assert [a.status for a in case.payment.approvals] == ["EXPIRED", "REQUESTED"]
     case.timer().then("OperatorActionRejected")

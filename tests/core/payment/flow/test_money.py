@@ -116,7 +116,9 @@ def test_a_payment_is_captured_once_and_a_second_settlement_is_debited() -> None
     case.when(d.rail("SETTLED", attempt=2)).then("ReconciliationRequired:DOUBLE_SETTLEMENT")
     *ask, verdict = judged("SETTLED_AFTER_ALL", 3, attempt=2)
     case.given(*ask).when(verdict).then("ReconciliationResolved")  # a second debit: not by itself
-    debit = c.DebitFunds(d.head(), d.by(d.SENIOR), 2, "the customer asked for both")
+    debit = c.DebitFunds(
+        header=d.head(), operator=d.by(d.SENIOR), attempt=2, reason="the customer asked for both"
+    )
     case.when(debit).refuses(r.APPROVAL_MISSING)
     case.when(d.held(2)).then("FundsHeld", "FundsRequested:RELEASE")  # never captured twice
     case.when(debit).refuses(r.FUNDS_PRECONDITION)
@@ -212,10 +214,12 @@ def test_a_refused_or_silent_capture_is_repeated_under_its_reference() -> None:
 
 def test_an_early_release_and_a_reversal_need_their_own_approval() -> None:
     """D3, OP-20."""
-    release = c.ReleaseFunds(d.head(), d.by(d.SENIOR), 1, "hardship")
+    release = c.ReleaseFunds(header=d.head(), operator=d.by(d.SENIOR), attempt=1, reason="hardship")
     case = given(*d.MARKED).when(release).refuses(r.APPROVAL_MISSING)
     case.given(*d.approved("RELEASE_EARLY", 2)).when(release).then("FundsRequested:RELEASE")
-    reverse = c.ReverseCapture(d.head(), d.by(d.SENIOR), 1, "posted twice")
+    reverse = c.ReverseCapture(
+        header=d.head(), operator=d.by(d.SENIOR), attempt=1, reason="posted twice"
+    )
     case = given(*d.CAPTURED).when(reverse).refuses(r.APPROVAL_MISSING)
     case.given(*d.approved("REVERSE")).when(reverse).then("FundsRequested:REVERSE")
     case.given(d.deposits("REVERSE", "REVERSED")).stands("SETTLED", "PAID", "REVERSED")
@@ -266,7 +270,9 @@ def test_from_sent_on_time_marks_and_enquires_and_an_acknowledgement_clears() ->
 def test_a_deadline_that_no_longer_stands_does_nothing() -> None:
     """D8."""
     case = given(*d.SENT)
-    case.when(c.TimerDue(d.head(), "CREATED_WINDOW", d.START + 1)).is_quiet(r.TIMER_STALE)
+    case.when(c.TimerDue(header=d.head(), kind="CREATED_WINDOW", deadline=d.START + 1)).is_quiet(
+        r.TIMER_STALE
+    )
 
 
 def test_decision_time_never_goes_back() -> None:
@@ -328,7 +334,14 @@ def test_notes_are_bounded() -> None:
 def test_a_customers_confirmation_joins_the_timeline_once() -> None:
     """OP-17."""
     case = given(*d.FAILED_SAFE)
-    told = c.NotificationResult(d.head(), "ntf_001", "failed", "DELIVERED", 5, "app")
+    told = c.NotificationResult(
+        header=d.head(),
+        notification_id="ntf_001",
+        kind="failed",
+        result="DELIVERED",
+        delivered_at=5,
+        channel="app",
+    )
     case.when(told).then("CustomerNotified")
     case.when(msgspec.structs.replace(told, notification_id="ntf_009")).is_quiet()
 
@@ -342,9 +355,15 @@ def test_a_parked_payment_is_taken_up_by_two_persons_and_goes_on() -> None:
     assert case.payment.deadline is None
     assert [type(x).__name__ for x in accepted.events] == ["ProcessingSuspended"]
     case.when(d.policy()).is_quiet(r.PARKED)
-    alone = c.ResumeProcessing(d.head(), d.by(d.ADMIN), d.ADMIN, "mended")
+    alone = c.ResumeProcessing(
+        header=d.head(), operator=d.by(d.ADMIN), requested_by=d.ADMIN, reason="mended"
+    )
     case.when(alone).refuses(r.SELF_APPROVAL)
-    case.when(c.ResumeProcessing(d.head(), d.by(d.ADMIN), "adm_002", "mended"))
+    case.when(
+        c.ResumeProcessing(
+            header=d.head(), operator=d.by(d.ADMIN), requested_by="adm_002", reason="mended"
+        )
+    )
     case.then("ProcessingResumed").when(d.policy()).stands("SENT")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from core import refusals as r
@@ -225,7 +226,7 @@ def test_who_may_ask_again_and_what() -> None:
     case.when(d.repeat_funds("REFUND")).refuses(r.FIELD_INVALID)
     case.when(d.repeat_funds("CREDIT", 2)).refuses(r.NO_SUCH_ATTEMPT)
     late = d.repeat_funds("CREDIT")
-    late = type(late)(d.head(), d.by(d.SENIOR, not_after=d.START - 1), 1, "CREDIT", "unblocked")
+    late = msgspec.structs.replace(late, operator=d.by(d.SENIOR, not_after=d.START - 1))
     case.when(late).refuses(r.COMMAND_EXPIRED)
     watched().when(d.repeat_funds("CREDIT")).refuses(r.NOT_FOUND)
 

@@ -17,7 +17,7 @@ def slow_clock(case: Case) -> c.TimerDue:
     assert deadline is not None
     assert kind is not None
     case.now = deadline - 1_500
-    return c.TimerDue(d.head(), kind, deadline)
+    return c.TimerDue(header=d.head(), kind=kind, deadline=deadline)
 
 
 DUE: dict[str, list[Any]] = {
@@ -49,5 +49,5 @@ def test_a_timer_that_is_read_late_is_decided_when_it_is_read() -> None:
     """Domain §8: an answer's time counts, so no window is longer than the clock says."""
     case = given(*d.SENT)
     case.now = (case.payment.deadline or 0) + 7_000
-    case.when(c.TimerDue(d.head(), "OVERDUE", case.payment.deadline or 0))
+    case.when(c.TimerDue(header=d.head(), kind="OVERDUE", deadline=case.payment.deadline or 0))
     assert {event.header.decided_at for event in case.events} == {case.now}

@@ -183,7 +183,11 @@ def test_a_request_after_the_send_has_the_phase_sent() -> None:
 def test_the_same_cancel_is_a_duplicate_and_another_customer_is_not() -> None:
     """D2: operator, free text and command id are no parameters."""
     case = given(*d.CANCELLED)
-    again = c.CancelPayment(InputHeader(d.ID, "x"), d.by(d.OPS, not_after=1), "other words")
+    again = c.CancelPayment(
+        header=InputHeader(payment_intent_id=d.ID, command_id="x"),
+        operator=d.by(d.OPS, not_after=1),
+        reason="other words",
+    )
     case.when(again).is_duplicate(10, 11)
     case.when(d.cancel(customer_id="cust_2")).refuses(r.STATE_PRECONDITION)
 
@@ -194,8 +198,12 @@ def test_the_same_cancel_is_a_duplicate_and_another_customer_is_not() -> None:
 def approvals() -> list[tuple[str, list[Any], Any, r.Rule]]:
     ask = d.ask("MARK_FAILED", failure_reason="RAIL")
     given_by = [ask, d.resolve_says()]
-    other = OperatorHeader("sen_002", ("senior_operator",), "t", 2**60)
-    named = c.MarkPaymentFailed(d.head(), d.by(d.SENIOR, "apr_009"), "RAIL", "error")
+    other = OperatorHeader(
+        operator_id="sen_002", roles=("senior_operator",), token_id="t", not_after=2**60
+    )
+    named = c.MarkPaymentFailed(
+        header=d.head(), operator=d.by(d.SENIOR, "apr_009"), reason="RAIL", details="error"
+    )
     return [
         ("missing", [], d.mark_failed(), r.APPROVAL_MISSING),
         ("unknown", given_by, named, r.APPROVAL_NOT_FOUND),
@@ -206,13 +214,13 @@ def approvals() -> list[tuple[str, list[Any], Any, r.Rule]]:
         (
             "operator",
             given_by,
-            c.MarkPaymentFailed(d.head(), other, "RAIL", "error"),
+            c.MarkPaymentFailed(header=d.head(), operator=other, reason="RAIL", details="error"),
             r.APPROVAL_OTHER_OPERATOR,
         ),
         (
             "action",
             given_by,
-            c.CancelPayment(d.head(), d.by(d.SENIOR, "apr_001"), "why"),
+            c.CancelPayment(header=d.head(), operator=d.by(d.SENIOR, "apr_001"), reason="why"),
             r.APPROVAL_OTHER_ACTION,
         ),
     ]
@@ -252,8 +260,12 @@ def test_the_same_open_request_is_a_duplicate_and_seventeen_are_too_many() -> No
     """D2: bounded; LIMIT_REACHED is never an event."""
     case = given(*d.SENT)
     for number in range(16):
-        person = OperatorHeader(f"op_{number}", ("operator",), "t", 2**60)
-        case.when(c.RequestApproval(d.head(), person, "CANCEL", "why"))
+        person = OperatorHeader(
+            operator_id=f"op_{number}", roles=("operator",), token_id="t", not_after=2**60
+        )
+        case.when(
+            c.RequestApproval(header=d.head(), operator=person, action="CANCEL", reason="why")
+        )
     case.when(d.ask("CANCEL")).refuses(r.LIMIT_REACHED)
     case.later(60 * d.MINUTE).when(d.ask("CANCEL")).then("OperatorActionRequested")
 
