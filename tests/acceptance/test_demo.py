@@ -42,6 +42,7 @@ def npp(*words: str) -> list[str]:
 
 @pytest.mark.timeout(DEMO_SECONDS_MAX + 20)
 def test_a_demo_under_kills_reconciles_and_its_json_says_so(tmp_path: Path) -> None:
+    """DEP-05, INT-08."""
     options = ("--once", "--chaos", "--json", "--payments", "160", "--rate", "60")
     answer = subprocess.run(
         npp("demo", *options, "--data", str(tmp_path / "demo")),

@@ -83,6 +83,7 @@ def test_the_limits_are_the_runbooks_and_need_the_least_count(name: str, limit: 
 
 
 def test_a_read_model_that_is_behind_alerts_at_the_limit_of_readiness() -> None:
+    """DEP-06."""
     assert ALERTS["ReadModelBehind"]["expr"].endswith(f"> {READY_DELAY_S_MAX:.0f}")
 
 
@@ -92,7 +93,7 @@ def test_prometheus_loads_the_rules() -> None:
 
 
 def test_every_alert_is_in_the_rules_own_tests() -> None:
-    """MET-06: at, just below and just above each limit, and at zero traffic."""
+    """MET-08, MET-06: at, just below and just above each limit, and at zero traffic."""
     text = (FOLDER / "npp_test.yml").read_text(encoding="utf-8")
     assert set(re.findall(r'alertname="(\w+)"', text)) == set(ALERTS)
 

@@ -47,8 +47,8 @@ def alter(harness: Harness, sql: str, values: tuple[Any, ...] = ()) -> None:
         database.execute(sql, values)
 
 
-# EP-01, EP-02, EP-06
 def test_a_pack_of_every_state_has_its_five_parts_and_verifies(harness: Harness) -> None:
+    """EP-01, EP-02, EP-06."""
     names = harness.world.mixed()
     names["in flight"] = harness.world.create("in flight")
     harness.all()
@@ -65,8 +65,8 @@ def test_a_pack_of_every_state_has_its_five_parts_and_verifies(harness: Harness)
     assert states == {"SETTLED", "FAILED", "SENT"}
 
 
-# EP-02
 def test_a_pack_holds_the_original_details_decisions_and_every_event(harness: Harness) -> None:
+    """EP-02."""
     payment = harness.create("k", "Ada Lovelace", "invoice 7")
     harness.world.report(payment, "ACCEPTED", code="ACSP")
     harness.all()
@@ -86,8 +86,8 @@ def test_a_pack_holds_the_original_details_decisions_and_every_event(harness: Ha
     assert sequences == list(range(1, len(raws) + 1))
 
 
-# EP-02, EP-10
 def test_operator_actions_name_operator_time_reason_and_approval(harness: Harness) -> None:
+    """EP-02, EP-10."""
     payment = harness.world.retried("again")
     harness.all()
     actions = pack_of(harness, payment)["operatorActions"]
@@ -103,10 +103,10 @@ def test_operator_actions_name_operator_time_reason_and_approval(harness: Harnes
     ]
 
 
-# EP-02
 def test_actions_that_the_engine_refused_are_in_it_and_edge_refusals_are_said_to_be_elsewhere(
     harness: Harness,
 ) -> None:
+    """EP-02."""
     payment = harness.world.settled("done")
     command = c.RetryPayment(
         header=harness.world.header(payment),
@@ -124,8 +124,8 @@ def test_actions_that_the_engine_refused_are_in_it_and_edge_refusals_are_said_to
     assert "audit log" in actions["note"]
 
 
-# EP-03
 def test_without_its_replay_proof_a_pack_says_so_and_can_not_be_verified(harness: Harness) -> None:
+    """EP-03."""
     payment = harness.world.settled("k")
     harness.all()
     _, content = harness.desk.build(payment, None, proof=False)
@@ -136,11 +136,11 @@ def test_without_its_replay_proof_a_pack_says_so_and_can_not_be_verified(harness
     assert verified(harness, content)["problem"]["kind"] == "NO_PROOF"
 
 
-# EP-05
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
 def test_the_same_as_of_gives_the_same_bytes_in_another_read_model(
     harness: Harness, tmp_path: Path, database: str, request: pytest.FixtureRequest
 ) -> None:
+    """EP-05."""
     names = harness.world.mixed()
     harness.all()
     with ExitStack() as stack:
@@ -161,8 +161,8 @@ def test_the_same_as_of_gives_the_same_bytes_in_another_read_model(
             assert other.desk.view(payment) == harness.desk.view(payment)
 
 
-# EP-05
 def test_an_earlier_as_of_still_gives_its_bytes_when_more_has_happened(harness: Harness) -> None:
+    """EP-05."""
     world = harness.world
     payment = world.create("k")
     harness.all()
@@ -196,8 +196,8 @@ def test_a_payment_that_is_not_known_has_no_pack(harness: Harness) -> None:
         harness.desk.build("pi_" + "a" * 26, None, proof=True)
 
 
-# EP-08
 def test_a_pack_in_flight_says_so_and_names_the_last_sequence(harness: Harness) -> None:
+    """EP-08."""
     payment = harness.world.create("k")
     harness.all()
     _, content = harness.desk.build(payment, None, proof=True)
@@ -213,8 +213,8 @@ def test_a_pack_in_flight_says_so_and_names_the_last_sequence(harness: Harness) 
     assert (answer["verified"], answer["inFlight"]) == (True, True)
 
 
-# EP-08
 def test_events_behind_the_checkpoint_are_chained_and_said_to_be_unsigned(harness: Harness) -> None:
+    """EP-08."""
     payment = harness.world.create("k")
     harness.all()
     signed = pack_of(harness, payment)["state"]["sequence"]
@@ -230,10 +230,10 @@ def test_events_behind_the_checkpoint_are_chained_and_said_to_be_unsigned(harnes
     )
 
 
-# EP-08
 def test_without_any_checkpoint_a_pack_is_not_verified_offline_and_says_why(
     harness: Harness,
 ) -> None:
+    """EP-08."""
     payment = harness.world.create("k")
     harness.project()
     as_of, content = harness.desk.build(payment, None, proof=True)
@@ -245,10 +245,10 @@ def test_without_any_checkpoint_a_pack_is_not_verified_offline_and_says_why(
     assert (online["verified"], online["signedThrough"]) == (True, 0)
 
 
-# EP-02, RP-12
 def test_the_state_is_the_same_by_core_s_fold_and_by_the_verifier_s_at_every_sequence(
     harness: Harness,
 ) -> None:
+    """EP-02, RP-12."""
     world = harness.world
     names = world.mixed()
     uncertain = names["uncertain"] = world.create("uncertain")
@@ -317,8 +317,8 @@ def test_without_the_key_s_word_on_schema_ids_a_pack_does_not_verify(harness: Ha
     assert verified(harness, content)["problem"]["kind"] == "SCHEMA"
 
 
-# EP-02 (masked views), issue 4
 def test_a_view_is_masked_and_is_refused_by_name_when_it_is_verified(harness: Harness) -> None:
+    """EP-02 (masked views)."""
     payment = harness.create("k", "Ada Lovelace", "for the zebra")
     harness.all()
     content = harness.desk.view(payment)

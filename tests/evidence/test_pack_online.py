@@ -47,8 +47,8 @@ def refused(harness: Harness, payment: str, pack: bytes | None = None) -> dict[s
     return answer["problem"]  # type: ignore[no-any-return]
 
 
-# EP-06, API-12, OP-13
 def test_a_payment_in_the_log_verifies_and_the_hash_is_that_of_its_pack(harness: Harness) -> None:
+    """EP-06, API-12, OP-13."""
     payment = harness.world.retried("k")
     harness.all()
     _, content = harness.desk.build(payment, None, proof=True)
@@ -60,8 +60,8 @@ def test_a_payment_in_the_log_verifies_and_the_hash_is_that_of_its_pack(harness:
         assert answer["log"]["events"] == 23
 
 
-# EP-06, RP-09
 def test_verification_reads_only_and_works_in_flight(harness: Harness) -> None:
+    """EP-06, RP-09."""
     payment = harness.world.create("k")
     harness.project()
     before = {place: list(records) for place, records in harness.log.records.items()}
@@ -69,8 +69,8 @@ def test_verification_reads_only_and_works_in_flight(harness: Harness) -> None:
     assert harness.log.records == before
 
 
-# EP-07, RP-10
 def test_other_bytes_on_the_log_are_named_by_sequence_and_offset(harness: Harness) -> None:
+    """EP-07, RP-10."""
     payment = harness.world.settled("k")
     harness.all()
     raw = harness.world.values(payment)[3]
@@ -136,8 +136,8 @@ def test_an_outcome_a_checkpoint_or_a_command_that_the_log_has_otherwise_is_name
     assert refused(harness, payment)["place"].startswith("checkpoint 1 at")
 
 
-# EP-07, OP-13
 def test_a_given_pack_that_was_altered_is_named_though_the_log_is_whole(harness: Harness) -> None:
+    """EP-07, OP-13."""
     world = harness.world
     payment, beside = world.settled("k"), world.settled("other")
     command = c.RetryPayment(
@@ -159,10 +159,10 @@ def test_a_given_pack_that_was_altered_is_named_though_the_log_is_whole(harness:
     assert refused(harness, payment, b"[]")["kind"] == "FILE"
 
 
-# EP-07: what no signature covers, the log does
 def test_a_forged_reason_of_a_refused_action_passes_offline_but_not_against_the_log(
     harness: Harness,
 ) -> None:
+    """EP-07: what no signature covers, the log does."""
     from evidence import verify_evidence as v
     from evidence.pack import public_keys
 
@@ -198,8 +198,8 @@ def test_a_pack_of_an_earlier_as_of_and_one_without_proof_verify_against_the_log
         assert harness.desk.verify(payment, pack)["verified"] is True
 
 
-# EP-09
 def test_a_pack_that_is_not_signed_throughout_is_proven_against_the_log(harness: Harness) -> None:
+    """EP-09."""
     payment = harness.world.create("k")
     harness.project()
     _, content = harness.desk.build(payment, None, proof=True)

@@ -35,8 +35,8 @@ def text_of(pdf: bytes) -> str:
     return "\n".join(page.extract_text() for page in pages)
 
 
-# EP-04
 def test_every_page_of_the_pdf_shows_the_json_s_sha_256(harness: Harness) -> None:
+    """EP-04."""
     payment = harness.world.retried("k")
     harness.all()
     _, content = harness.desk.build(payment, None, proof=True)
@@ -46,8 +46,8 @@ def test_every_page_of_the_pdf_shows_the_json_s_sha_256(harness: Harness) -> Non
     assert all(f"SHA-256 of the JSON: {digest}" in page.extract_text() for page in pages)
 
 
-# EP-04
 def test_the_pdf_has_every_part_and_every_event_of_the_json(harness: Harness) -> None:
+    """EP-04."""
     payment = harness.world.retried("k")
     harness.all()
     text = text_of(harness.desk.pdf(harness.desk.build(payment, None, proof=True)[1]))
@@ -58,10 +58,10 @@ def test_the_pdf_has_every_part_and_every_event_of_the_json(harness: Harness) ->
         assert words in " ".join(text.split()), words
 
 
-# EP-04, issue 4
 def test_names_beyond_latin_1_print_and_what_no_font_has_is_printed_as_code_points(
     harness: Harness,
 ) -> None:
+    """EP-04."""
     odd = "\u202eevil\u200b \U0001f408 \u05e9\u05dc"
     payment = harness.create("k", f"{NAMES} {HAN} {HANGUL}", f"{KANA} {odd}")
     harness.all()
@@ -76,8 +76,8 @@ def test_names_beyond_latin_1_print_and_what_no_font_has_is_printed_as_code_poin
     assert "\u202e" not in text
 
 
-# EP-04
 def test_markup_in_free_text_stays_text(harness: Harness) -> None:
+    """EP-04."""
     payment = harness.create("k", "Ada", MARKUP)
     harness.all()
     pdf = harness.desk.pdf(harness.desk.build(payment, None, proof=True)[1])
@@ -94,10 +94,10 @@ def test_long_words_are_wrapped_and_nothing_runs_off_the_page(harness: Harness) 
     assert text.replace("\n", "").count("W" * 130) >= 1
 
 
-# EP-05
 def test_the_same_json_gives_the_same_pdf_in_another_process(
     harness: Harness, tmp_path: Path
 ) -> None:
+    """EP-05."""
     payment = harness.create("k", f"{NAMES} {HAN}", KANA)
     harness.all()
     _, content = harness.desk.build(payment, None, proof=True)

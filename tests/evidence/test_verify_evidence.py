@@ -126,8 +126,8 @@ def upper(value: Any) -> dict[str, Any]:
 # -- each part -------------------------------------------------------------------------------------
 
 
-# EP-07
 def test_no_single_value_of_a_pack_can_be_changed_unnoticed(harness: Harness) -> None:
+    """EP-07."""
     pack = json.loads(content_of(harness, "settled"))
     paths = list(leaves(pack))
     schema = [p for p in paths if p[:2] == ("replayProof", "schemas") and len(p) > 4]
@@ -148,8 +148,8 @@ def test_no_single_value_of_a_pack_can_be_changed_unnoticed(harness: Harness) ->
         inside[key] = before
 
 
-# EP-07
 def test_an_altered_decoded_form_is_named_at_its_place(content: bytes) -> None:
+    """EP-07."""
     pack = json.loads(content)
     event = next(e for e in pack["lifecycleEvents"] if e["type"] == "FundsCaptured")
     event["record"]["amount"] = 1
@@ -157,15 +157,15 @@ def test_an_altered_decoded_form_is_named_at_its_place(content: bytes) -> None:
     assert refused(v.canonical(pack)) == ("CONTENT", f"lifecycleEvents[{index}].record.amount")
 
 
-# EP-07
 def test_an_altered_state_summary_is_named_at_its_place(content: bytes) -> None:
+    """EP-07."""
     pack = json.loads(content)
     pack["state"]["moneyOutcome"] = "NOT_PAID"
     assert refused(v.canonical(pack)) == ("CONTENT", "state.moneyOutcome")
 
 
-# EP-07
 def test_members_that_are_added_or_taken_away_are_named(content: bytes) -> None:
+    """EP-07."""
     pack = json.loads(content)
     assert refused(v.canonical({**pack, "comment": "fine"})) == ("CONTENT", "comment")
     for name in ("state", "statement", "railDecisions", "lifecycleEvents", "includesReplayProof"):
@@ -173,8 +173,8 @@ def test_members_that_are_added_or_taken_away_are_named(content: bytes) -> None:
         assert refused(v.canonical(short)) == ("CONTENT", name)
 
 
-# EP-07
 def test_events_dropped_added_reordered_or_swapped_break_the_chain(content: bytes) -> None:
+    """EP-07."""
     pack = json.loads(content)
     events = pack["replayProof"]["events"]
     for changed, place in (
@@ -190,18 +190,18 @@ def test_events_dropped_added_reordered_or_swapped_break_the_chain(content: byte
     assert kind in ("CHAIN", "SCHEMA")
 
 
-# EP-07
 def test_a_tail_that_is_cut_off_does_not_lead_to_the_signed_root(
     content: bytes, inputs: v.Inputs
 ) -> None:
+    """EP-07."""
     assert refused(forged(inputs, events=inputs.events[:-1]))[0] in ("MERKLE", "SCHEMA")
     assert refused(content[:-1])[0] == "FILE"
     assert refused(content[: len(content) // 2])[0] == "FILE"
     assert refused(b"")[0] == "FILE"
 
 
-# EP-07
 def test_a_raw_byte_that_is_flipped_breaks_at_its_event(content: bytes) -> None:
+    """EP-07."""
     rng = random.Random(SEED)
     for _ in range(60):
         pack = json.loads(content)
@@ -214,10 +214,10 @@ def test_a_raw_byte_that_is_flipped_breaks_at_its_event(content: bytes) -> None:
         assert kind in ("UNREADABLE", "CHAIN", "MERKLE", "CONTENT"), (kind, place)
 
 
-# EP-07
 def test_a_chain_that_is_rewritten_consistently_does_not_lead_to_the_root(
     inputs: v.Inputs,
 ) -> None:
+    """EP-07."""
     events = list(inputs.events)
     index = next(i for i, e in enumerate(events) if e.type == "FundsHeld")
     old = events[index]
@@ -232,8 +232,8 @@ def test_a_chain_that_is_rewritten_consistently_does_not_lead_to_the_root(
     assert refused(forged(inputs, events=events)) == ("MERKLE", "replayProof.checkpoint.leaf")
 
 
-# EP-07
 def test_another_payment_s_event_is_named(harness: Harness, inputs: v.Inputs) -> None:
+    """EP-07."""
     others = v.read_inputs(json.loads(content_of(harness, "settled")), KEYS)
     events = [*inputs.events[:3], others.events[3], *inputs.events[4:]]
     assert refused(forged(inputs, events=events))[0] in ("CHAIN", "SCHEMA")
@@ -243,8 +243,8 @@ def test_another_payment_s_event_is_named(harness: Harness, inputs: v.Inputs) ->
 # -- signatures ------------------------------------------------------------------------------------
 
 
-# EP-07
 def test_a_checkpoint_under_another_key_is_refused(inputs: v.Inputs) -> None:
+    """EP-07."""
     assert inputs.proof is not None
     raw = inputs.proof.raw
     message = raw[v.PREFIX_BYTES : -v.SIGNATURE_FIELD_BYTES] + b"\x00"
@@ -257,14 +257,14 @@ def test_a_checkpoint_under_another_key_is_refused(inputs: v.Inputs) -> None:
     assert refused(forged(inputs, proof=proof)) == ("KEY", "replayProof.checkpoint")
 
 
-# EP-07
 def test_a_pack_is_refused_under_a_key_that_did_not_sign_it(content: bytes) -> None:
+    """EP-07."""
     kind, place = refused(content, public_keys(keyring(FORGER)))
     assert (kind, place.startswith("replayProof.schemas")) == ("KEY", True)
 
 
-# EP-07
 def test_the_checkpoint_of_another_partition_is_refused(harness: Harness, inputs: v.Inputs) -> None:
+    """EP-07."""
     others = v.read_inputs(json.loads(content_of(harness, "settled")), KEYS)
     assert others.partition != inputs.partition
     place = "replayProof.checkpoint"
@@ -273,8 +273,8 @@ def test_the_checkpoint_of_another_partition_is_refused(harness: Harness, inputs
     assert refused(moved)[0] in ("CHECKPOINT", "MERKLE")
 
 
-# EP-07
 def test_an_event_can_not_be_shown_as_another_of_the_same_layout(inputs: v.Inputs) -> None:
+    """EP-07."""
     captured = next(e for e in inputs.events if e.type == "FundsCaptured")
     other_schema = definitions.current("FundsReversed")
     number = captured.schema_id
@@ -302,8 +302,8 @@ def test_a_pack_without_its_checkpoint_is_not_verified(inputs: v.Inputs) -> None
 # -- the file --------------------------------------------------------------------------------------
 
 
-# EP-07
 def test_a_file_with_any_flipped_byte_does_not_verify(content: bytes) -> None:
+    """EP-07."""
     rng = random.Random(SEED)
     for _ in range(FLIPS):
         changed = bytearray(content)
@@ -374,8 +374,8 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-# EP-06
 def test_the_file_alone_verifies_a_pack_with_a_key_or_a_keyring(alone: Path) -> None:
+    """EP-06."""
     for key in ("key.pem", "keyring.json"):
         answer = run(alone, "pack.json", key)
         assert (answer.returncode, answer.stdout.splitlines()[-1]) == (0, "VERIFIED")
@@ -384,8 +384,8 @@ def test_the_file_alone_verifies_a_pack_with_a_key_or_a_keyring(alone: Path) -> 
     assert said["hash"] == v.sha256((alone / "pack.json").read_bytes())
 
 
-# EP-07
 def test_the_command_s_exit_codes_tell_not_verified_from_could_not_be_tried(alone: Path) -> None:
+    """EP-07."""
     assert run(alone, "pack.json", "other.pem").returncode == 1
     assert run(alone, "missing.json", "key.pem").returncode == 2
     assert run(alone, "pack.json", "missing.pem").returncode == 2

@@ -96,7 +96,8 @@ def confirm(harness: Harness, request: str, who: str) -> tuple[int, str]:
 def test_two_persons_pass_a_batch_over_and_what_is_behind_it_is_decided(
     own: tuple[Cluster, Harness],
 ) -> None:
-    """Issue 10.14: named at once; the other partitions go on; nothing that can be read is passed
+    """ERR-07:
+    Issue 10.14: named at once; the other partitions go on; nothing that can be read is passed
     over, by nobody alone, and never while somebody decides; then the replay proves the log again.
     """
     _, harness = own

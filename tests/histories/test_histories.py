@@ -17,7 +17,8 @@ FILES = sorted(FOLDER.glob(f"*{SUFFIX}"))
 
 
 def test_every_recorded_history_is_proven_in_every_strength() -> None:
-    """Issue 10: fold, chain, re-decide, identity and money, over as much as when it was recorded.
+    """DEP-07:
+    Issue 10: fold, chain, re-decide, identity and money, over as much as when it was recorded.
 
     A failure means that today's code decides what was decided otherwise. Where that is meant, the
     old behaviour stays selectable by its rule set's number (domain §8); else mend the code.

@@ -1,5 +1,5 @@
 """A rebuild fills a model beside the live one and readers follow the switch, over SQLite and
-PostgreSQL (issue 4, read model; REP-*: rebuild and switch).
+PostgreSQL.
 """
 
 from __future__ import annotations

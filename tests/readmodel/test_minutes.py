@@ -216,7 +216,7 @@ def buckets(**at: Figures) -> dict[tuple[int, int], Figures]:
 
 
 def test_success_leaves_cancelled_ones_out_and_looks_five_minutes_back() -> None:
-    """MET-01: settled among the attempts that ended."""
+    """OP-11, MET-01: settled among the attempts that ended."""
     now = figures_of(settled(), failed("RAIL"), failed("CANCELLED", "operator"), expired())
     old = figures_of(*[settled()] * 100)
     rate = minutes.rates(buckets(m0=now, m4=figures_of(settled()), m5=old), NOW)["success"]
@@ -224,7 +224,7 @@ def test_success_leaves_cancelled_ones_out_and_looks_five_minutes_back() -> None
 
 
 def test_the_other_rates_look_an_hour_back() -> None:
-    """MET-03, MET-04, MET-05."""
+    """OP-11, MET-03, MET-04, MET-05."""
     now = figures_of(
         *[created()] * 10, *[attempt(1)] * 8, attempt(2), failed("CANCELLED", "operator"),
         *[acknowledged()] * 4, failed("RAIL", late=True),
@@ -236,6 +236,7 @@ def test_the_other_rates_look_an_hour_back() -> None:
 
 
 def test_without_traffic_a_rate_has_no_value_and_below_twenty_it_is_not_enough() -> None:
+    """OP-11."""
     rates = minutes.rates({}, NOW)
     assert {kind: rate.value for kind, rate in rates.items()} == dict.fromkeys(minutes.RATES)
     assert not minutes.Rate(19, 19).enough

@@ -1,5 +1,5 @@
 """What the read model says when its database is away, slow or locked: ReadModelDown within a bound,
-no hidden retry, and it works again by itself afterwards (issue 4, read model).
+no hidden retry, and it works again by itself afterwards.
 """
 
 from __future__ import annotations

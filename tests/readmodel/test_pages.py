@@ -1,5 +1,5 @@
 """Lists by pages, over SQLite and PostgreSQL: every filter, no row twice and none left out, cursors
-that are what we gave out (issue 4, read model).
+that are what we gave out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""What readers may rely on, over SQLite and PostgreSQL: every question, and its edges
-(issue 4, read model).
-"""
+"""What readers may rely on, over SQLite and PostgreSQL: every question, and its edges."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """What the projector may rely on, over SQLite and PostgreSQL: whole batches, one writer, facts that
-never change (issue 4, read model).
+never change.
 """
 
 from __future__ import annotations

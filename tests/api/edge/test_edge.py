@@ -201,6 +201,7 @@ def test_one_who_asks_too_much_is_told_when_to_come_back(harness: ApiHarness) ->
 
 
 def test_guessing_tokens_ends_soon_and_bothers_nobody_who_is_signed_in(harness: ApiHarness) -> None:
+    """SEC-08."""
     http = limited(harness, limits=LimitSettings(refused=SLOW))
     known = {"Authorization": f"Bearer {harness.token('viewer')}"}
     assert http.get("/api/session", headers=known).status_code == 200

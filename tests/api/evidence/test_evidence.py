@@ -56,11 +56,11 @@ def place(payment: str, rest: str = "") -> str:
     return f"/api/payments/{payment}/evidence-pack{rest}"
 
 
-# API-10, API-11, API-12, EP-05, EP-06, OP-12: the runbook's three steps
 @pytest.mark.parametrize(("form", "ending"), [("JSON", "json"), ("PDF", "pdf")])
 def test_generate_download_and_verify_work_as_the_runbook_prints_them(
     api: ApiHarness, payment: str, form: str, ending: str
 ) -> None:
+    """API-10, API-11, API-12, EP-05, EP-06, OP-12: the runbook's three steps."""
     answer = post(api, place(payment), {"format": form, "includeReplayProof": True})
     assert answer.status_code == 200
     said = answer.json()
@@ -77,23 +77,23 @@ def test_generate_download_and_verify_work_as_the_runbook_prints_them(
     assert (checked["verified"], checked["hash"]) == (True, said["hash"])
 
 
-# OP-12
 def test_download_without_parameters_gives_the_json_of_now(api: ApiHarness, payment: str) -> None:
+    """OP-12."""
     file = api.get(place(payment, "/download"), AUDITOR)
     assert file.headers["content-type"] == "application/json"
     answer = v.verify(file.content, v.read_keys(api.get("/api/keys").content))
     assert answer["verified"] is True
 
 
-# EP-03
 def test_the_proof_can_be_left_out(api: ApiHarness, payment: str) -> None:
+    """EP-03."""
     said = post(api, place(payment), {"format": "JSON", "includeReplayProof": False}).json()
     pack = follow(api, said["download"]).json()
     assert (pack["includesReplayProof"], "replayProof" in pack) == (False, False)
 
 
-# OP-13
 def test_an_uploaded_pack_is_verified_too(api: ApiHarness, payment: str) -> None:
+    """OP-13."""
     content = api.get(place(payment, "/download"), AUDITOR).content
     answer = api.post(place(payment, "/verify"), "admin", content=content).json()
     assert (answer["verified"], answer["pack"]["verified"]) == (True, True)
@@ -104,8 +104,8 @@ def test_an_uploaded_pack_is_verified_too(api: ApiHarness, payment: str) -> None
     assert answer["problem"]["place"] == "pack: state.moneyOutcome"
 
 
-# EP-10, AUD-01
 def test_each_export_is_on_record_before_it_is_handed_out(api: ApiHarness, payment: str) -> None:
+    """EP-10, AUD-01."""
     body = {"format": "PDF", "includeReplayProof": True, "reason": "dispute", "reference": "R-7"}
     said = post(api, place(payment), body).json()
     follow(api, said["download"])
@@ -120,10 +120,11 @@ def test_each_export_is_on_record_before_it_is_handed_out(api: ApiHarness, payme
     assert (detail["asOf"], detail["sha256"]) == (said["asOf"], said["hash"])
 
 
-# EP-10
 def test_what_can_not_be_put_on_record_is_not_handed_out(
     api: ApiHarness, payment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """EP-10."""
+
     def away(*_: object, **__: object) -> None:
         raise PublishUnconfirmed
 
@@ -132,11 +133,11 @@ def test_what_can_not_be_put_on_record_is_not_handed_out(
     assert (answer.status_code, payment.encode() in answer.content) == (503, False)
 
 
-# SEC-02
 @pytest.mark.parametrize("role", ["viewer", "approver"])
 def test_those_who_may_not_see_personal_data_get_a_masked_view(
     api: ApiHarness, payment: str, role: str
 ) -> None:
+    """SEC-02."""
     answer = api.get(place(payment, "/download"), role)
     assert answer.json()["format"] == "npp-evidence-view"
     assert b"12345678" not in answer.content
@@ -157,11 +158,11 @@ def test_what_can_not_be_done_is_said(api: ApiHarness, payment: str) -> None:
     assert post(api, place(payment, "/verify"), {"any": "thing"}).json()["verified"] is False
 
 
-# EP-09
 @pytest.mark.parametrize("form", ["JSON", "PDF"])
 def test_packs_of_several_payments_come_in_one_file_each_verified(
     made: tuple[ApiHarness, dict[str, str]], api: ApiHarness, form: str
 ) -> None:
+    """EP-09."""
     wanted = list(made[1].values())
     body = {"paymentIntentIds": wanted, "format": form, "reference": "AUSTRAC 2026/11"}
     answer = post(api, "/api/evidence-packs", body)
@@ -179,10 +180,11 @@ def test_packs_of_several_payments_come_in_one_file_each_verified(
     assert post(api, "/api/evidence-packs", body).content == answer.content
 
 
-# EP-09
 def test_a_list_with_one_bad_payment_gives_nothing_and_names_it(
     api: ApiHarness, payment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """EP-09."""
+
     def ask(*ids: str) -> Any:
         body = {"paymentIntentIds": list(ids), "format": "JSON", "reference": "R"}
         return post(api, "/api/evidence-packs", body)

@@ -32,7 +32,9 @@ NASTY = {
 def test_text_from_outside_is_shown_inert(
     said: str, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """kubectl's CVE-2021-25743: a payment's endToEndId could paint another state over the real."""
+    """SEC-09:
+    kubectl's CVE-2021-25743: a payment's endToEndId could paint another state over the real.
+    """
     show_fields({"endToEndId": said}, ["endToEndId"])
     show_list(Reply(200, {"items": [{"reason": said}]}, b"", {}), ["reason"])
     console().print(said)
@@ -48,6 +50,7 @@ def test_text_from_outside_is_shown_inert(
 def test_a_problem_that_quotes_the_outside_is_inert_too(
     said: str, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """SEC-09."""
     say(Problem(f"It says {said}.", means=f"{said}", do=f"npp payment show {said}"))
     err = capsys.readouterr().err
     assert "\x1b" not in err.replace("\x1b[1;31m", "").replace("\x1b[0m", "")
@@ -58,7 +61,7 @@ def test_a_problem_that_quotes_the_outside_is_inert_too(
 def test_json_on_a_terminal_is_inert_and_the_same_value(
     said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--json` and `npp payment tail --json` are read by people too."""
+    """SEC-09: `--json` and `npp payment tail --json` are read by people too."""
     print_json({"reason": said, said: 1})
     out = capsys.readouterr().out
     assert json.loads(out) == {"reason": said, said: 1}

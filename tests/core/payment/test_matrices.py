@@ -169,7 +169,8 @@ SITUATION_OF = {
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("kind", e.LIFECYCLE_EVENTS, ids=lambda k: k.__name__)
 def test_a_lifecycle_event_applies_exactly_where_the_table_says(kind: type, state: str) -> None:
-    """SM-02, SM-06: every (state, lifecycle event) pair; an impossible one is a corrupt history."""
+    """SM-02, SM-04 to SM-06, SM-17: every (state, lifecycle event) pair; an impossible one is a
+    corrupt history."""
     after = TRANSITIONS["events"][kind.__name__].get(state)
     natural = after or next(iter(TRANSITIONS["events"][kind.__name__].values()))
     world = s.SITUATIONS[SITUATION_OF[state]]()
@@ -213,6 +214,7 @@ REPORT_CELLS = [
 def test_each_report_does_in_each_situation_what_its_ruling_says(
     report: str, situation: str, cell: Any
 ) -> None:
+    """EV-01."""
     world = s.SITUATIONS[situation]()
     before = None if world.payment is None else world.payment.state
     decision = world.give(s.named_report(world, report))
@@ -242,6 +244,7 @@ COMMAND_CELLS = [
 def test_each_command_does_in_each_situation_what_its_ruling_says(
     command: str, approval: str, situation: str, cell: Any
 ) -> None:
+    """SM-04, SM-05, EV-01."""
     world = s.SITUATIONS[situation]()
     if approval == "with" and world.payment is not None:
         world.approve(command)

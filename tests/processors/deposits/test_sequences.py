@@ -214,7 +214,7 @@ def test_an_outage_longer_than_the_window_ends_with_nothing_held(harness: FundsH
 
 
 def test_a_hold_is_asked_for_at_least_every_half_minute(harness: FundsHarness) -> None:
-    """Domain, money and funds: within the window, under one fundsRef, with its notAfter."""
+    """INT-10, domain, money and funds: within the window, under one fundsRef, with its notAfter."""
     harness.script({"kind": "DOWN", "forMillis": 9 * MINUTE_MS})
     payment = harness.world.create("patient")
     harness.run(9 * MINUTE_MS)

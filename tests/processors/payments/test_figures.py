@@ -43,7 +43,7 @@ def world() -> Outside:
 
 
 def test_a_failure_after_the_acknowledgement_is_counted_and_no_other(world: Outside) -> None:
-    """FAIL-03, ruling 9: `npp_late_failures`."""
+    """MET-05, MF-06, ruling 9: `npp_late_failures`."""
     early, late = world.create("early"), world.create("late")
     world.report(early, "REJECTED", code="AM04")
     assert counted(world, "npp_late_failures") == {}

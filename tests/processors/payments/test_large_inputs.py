@@ -54,7 +54,9 @@ def written(world: World) -> list[LogRecord]:
 @pytest.mark.parametrize("topic", INPUTS)
 @pytest.mark.parametrize("which", LARGE)
 def test_an_input_too_large_to_copy_is_quarantined_by_reference(which: str, topic: str) -> None:
-    """Finding 12, domain §5: origin, sizes, SHA-256 and first KiB; all that is written is small."""
+    """ERR-07:
+    Finding 12, domain §5: origin, sizes, SHA-256 and first KiB; all that is written is small.
+    """
     world = World()
     key, value, headers = LARGE[which]
     if topic not in (topology.COMMANDS, topology.BATCH_COMMANDS, topology.API_COMMANDS):
@@ -167,7 +169,8 @@ def test_a_report_that_matches_nothing_is_kept_by_reference(world: World) -> Non
 
 @pytest.mark.parametrize("key", [payment_intent_id(SOURCE, "known").encode(), b"nobody's"])
 def test_a_topic_that_takes_less_than_it_should_stops_nobody(key: bytes) -> None:
-    """Engine rules: a fallback must fit where the failure did not. And what cannot be read is no
+    """ERR-07:
+    Engine rules: a fallback must fit where the failure did not. And what cannot be read is no
     input of the payment whose key it has: it parks nothing."""
     declared = catalogue.load().record_bytes_max
     world = World(
@@ -191,7 +194,7 @@ def test_a_topic_that_takes_less_than_it_should_stops_nobody(key: bytes) -> None
 
 @pytest.mark.parametrize("name", ["pi_" + "a" * 30, "p" * 4_000])
 def test_an_outcome_names_no_payment_by_a_text_too_long_to_be_one(world: World, name: str) -> None:
-    """Finding 12: outcomes are bounded by themselves; the cause still says which input it was."""
+    """ERR-07, finding 12: outcomes are bounded by themselves; the cause still names the input."""
     command = msgspec.structs.replace(
         create_payment("long"), header=InputHeader(payment_intent_id=name)
     )
@@ -208,7 +211,9 @@ def test_an_outcome_names_no_payment_by_a_text_too_long_to_be_one(world: World, 
 
 
 def test_headers_that_no_client_can_read_stop_nobody(world: World) -> None:
-    """Finding 12's kind: a header's name that is not UTF-8. The record is kept by reference."""
+    """ERR-07:
+    Finding 12's kind: a header's name that is not UTF-8. The record is kept by reference.
+    """
     world.driver.pipe(topology.COMMANDS, GOOD_KEY, GOOD, [(UNREADABLE_HEADER, None)])
     after = world.create("after")
     world.settle_all()

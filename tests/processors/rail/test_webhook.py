@@ -253,7 +253,7 @@ def test_a_large_callback_is_signed_as_any_other(log: MemoryLog) -> None:
 def test_a_body_that_does_not_come_in_time_is_told_so(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection that trickles holds no memory for ever."""
+    """SEC-08: A connection that trickles holds no memory for ever."""
     monkeypatch.setattr("processors.rail.webhook.BODY_S_MAX", 0.2)
 
     def trickle() -> Iterator[bytes]:
@@ -271,7 +271,7 @@ def test_a_body_that_does_not_come_in_time_is_told_so(
 def test_bodies_that_fill_the_memory_are_sent_again_later(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All bodies together are bounded; what they held is given back, refused or not."""
+    """SEC-08: All bodies together are bounded; what they held is given back, refused or not."""
     monkeypatch.setattr("processors.rail.webhook.BODIES_BYTES_MAX", 20_000)
     with serving(webhook(log).app()) as hook:
         answers = [

@@ -57,7 +57,7 @@ WRONG_ONES = [w.hold_given_up, w.debited_and_still_held, w.wrong_amount_by_verdi
 def test_findings_3_4_and_5_replayed_from_a_log_are_noticed(
     world: World, make: Callable[[], Story]
 ) -> None:
-    """Issue 10: fold and chain pass over them, money does not, and it fails the replay."""
+    """RP-13: Issue 10: fold and chain pass over them, money does not, and it fails the replay."""
     story = make()
     report = replay(world, story.log(world.codec))
     assert verdicts(report) == {
@@ -75,7 +75,7 @@ def test_findings_3_4_and_5_replayed_from_a_log_are_noticed(
 
 @pytest.mark.parametrize("make", h.RIGHT, ids=lambda each: each.__name__)
 def test_right_histories_on_a_log_pass_in_money(world: World, make: Callable[[], Story]) -> None:
-    """Domain §3, §10: one payment is judged, and counted as checked."""
+    """RP-13, domain §3, §10: one payment is judged, and counted as checked."""
     report = replay(world, make().log(world.codec))
     assert (report.money.verdict, report.money.checked) == ("passed", 1)
 
@@ -156,7 +156,7 @@ def identity(report: Report) -> list[tuple[str, str | None, int]]:
 
 
 def test_two_payments_of_one_source_and_key_are_found(world: World) -> None:
-    """IDM-05: one key, one payment. The second one's id cannot be the computed one."""
+    """RP-13, IDM-05: one key, one payment. The second one's id cannot be the computed one."""
     other = payment_intent_id("mobile-app", "another")
     log = h.captured().log(world.codec)
     twin = Story(payment=other)
@@ -200,7 +200,7 @@ def test_a_record_under_another_payments_key_is_found(world: World) -> None:
 
 @pytest.mark.parametrize("field", ["attempt", "hold"])
 def test_a_reference_that_is_not_the_computed_one_is_found(world: World, field: str) -> None:
-    """Domain §2: externalRef and fundsRef are computed, a repeat is the same."""
+    """RP-13, domain §2: externalRef and fundsRef are computed, a repeat is the same."""
     story = h.sent()
     kind = e.PaymentSentToRail if field == "attempt" else e.FundsRequested
     index = next(n for n, each in enumerate(story.events) if isinstance(each, kind))

@@ -143,7 +143,8 @@ def test_a_return_is_credited_beside_the_open_release_of_what_the_capture_left()
 
 
 def test_nothing_is_reversed_while_more_is_still_to_be_taken() -> None:
-    """Domain §3, ruling 13: 45 more settled than was captured, and their debit was refused: it is
+    """INT-10:
+    Domain §3, ruling 13: 45 more settled than was captured, and their debit was refused: it is
     asked for again before anybody gives captured money up.
     """
     more = d.rail("SETTLED", amount=d.AMOUNT + 45, currency="AUD", rail_message_id="more")
@@ -162,7 +163,9 @@ def test_nothing_is_reversed_while_more_is_still_to_be_taken() -> None:
 
 @pytest.mark.parametrize("what", ["a verdict's REVERSE", "a return's CREDIT"])
 def test_a_refused_refund_waits_for_a_person_who_asks_the_next_number(what: str) -> None:
-    """Domain §3: REFUSED closes the request; asking again takes the operation's next number."""
+    """INT-10:
+    Domain §3: REFUSED closes the request; asking again takes the operation's next number.
+    """
     before, operation, done = GIVES_BACK[what]
     case = watched(*before).when(d.deposits(operation, "REFUSED", code="ACCOUNT_BLOCKED"))
     case.then("FundsRequestFailed")
