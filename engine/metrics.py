@@ -100,12 +100,12 @@ class EngineMetrics:
         )
         self._transactions = Counter(
             "npp_engine_transactions",
-            "Transactions by outcome; unknown_* say what the nonce told after a doubtful end.",
+            "Transactions by outcome; unknown_*: an unclear end, resolved by the nonce.",
             ["outcome"],
             registry=r,
         )
         self._fenced = Counter(
-            "npp_engine_fenced", "Times a newer instance took this one's place.", registry=r
+            "npp_engine_fenced", "Times a newer instance fenced this one.", registry=r
         )
         self._consumers_lost = Counter(
             "npp_engine_consumers_lost",
@@ -150,7 +150,7 @@ class EngineMetrics:
         self._keys = Gauge(
             "npp_engine_open_states", "States not at rest, held in memory.", registry=r
         )
-        self._timers = Gauge("npp_engine_timers_pending", "Deadlines that are armed.", registry=r)
+        self._timers = Gauge("npp_engine_timers_pending", "Deadlines that are set.", registry=r)
         self._timers_made = Counter("npp_engine_timers_made", "Timer records made.", registry=r)
         self._lateness = Histogram(
             "npp_engine_timer_lateness_seconds",

@@ -23,7 +23,7 @@ class ApiMetrics:
         )
         self._seconds = Histogram(
             "npp_api_request_seconds",
-            "Seconds from a request to the begin of its answer",
+            "Seconds from a request to the start of its answer",
             ("route", "method"),
             buckets=SECONDS,
             registry=registry,
@@ -41,7 +41,7 @@ class ApiMetrics:
         )
         self._delay = Gauge(
             "npp_api_read_model_delay_seconds",
-            "For how long the read model is seen to miss journal records",
+            "For how long the read model has lacked journal records",
             registry=registry,
         )
         self._counted: dict[tuple[str, str, int], Counter] = {}

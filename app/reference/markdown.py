@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-MADE: Final = "<!-- Made by `python -m app.reference` from the code; a test compares. -->"
+MADE: Final = "<!-- Generated from the code by `python -m app.reference`; a test compares. -->"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

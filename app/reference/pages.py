@@ -36,7 +36,7 @@ EVERYWHERE: Final = ("--json", "--data")  # options of all commands
 QUARANTINE_REASONS: Final = (
     (
         "UNDECODABLE",
-        "No schema reads it, or it is larger than its topic takes.",
+        "No schema reads it, or it is larger than its topic allows.",
         "The sender; then engineering",
     ),
     (
@@ -46,7 +46,7 @@ QUARANTINE_REASONS: Final = (
     ),
     (
         "UNMATCHED",
-        "A report for a payment that is not known, or a callback that names none.",
+        "A report for a payment that is not known, or a callback that names no payment.",
         "Level 1 assigns it with a second person",
     ),
     (
@@ -120,7 +120,7 @@ def errors() -> str:
                 "payment, state, approval, invariant."
             )
         ],
-        ["No flag, role or topic lets anybody skip an invariant."],
+        ["No flag, role or topic allows anybody to skip an invariant."],
     ]
     for code in refusals.CODES:
         rows = [
@@ -135,7 +135,7 @@ def errors() -> str:
         [
             "## NO_EFFECT",
             "",
-            "Not errors: the input was read, is recorded, and changes nothing. Nobody is called.",
+            "Not errors: the input was read, is recorded, and changes nothing.",
             "",
             *table(("rule", "meaning"), quiet),
         ],
@@ -217,8 +217,8 @@ def topics() -> str:
         "Topics",
         [
             (
-                f"Made from `topics.yaml`. Partitions: {' / '.join(profiles)}; those of the inputs "
-                "are fixed for life. `npp topics drift` shows where a cluster differs."
+                f"Generated from `topics.yaml`. Partitions: {' / '.join(profiles)}; those of the "
+                "inputs are fixed for life. `npp topics drift` shows where a cluster differs."
             )
         ],
         table(head, rows),
@@ -230,7 +230,7 @@ def topics() -> str:
         [
             "## Principals",
             "",
-            "The rules made from this are in `deploy/acls.txt`.",
+            "The access rules generated from this are in `deploy/acls.txt`.",
             "",
             *table(("principal", "consumer groups", "transactional ids", "administers"), people),
         ],
@@ -259,7 +259,7 @@ def settings_page() -> str:
         [
             (
                 "Environment variables of every process; `npp config` prints those in force. "
-                "Business rules are not among them: they stand in `core/rules/<n>.yaml`."
+                "Business rules are not among them: they are in `core/rules/<n>.yaml`."
             )
         ],
         table(("variable", "default", "what it is"), rows),

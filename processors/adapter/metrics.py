@@ -46,7 +46,7 @@ class AdapterMetrics:
         )
         self.callbacks = Counter(
             "npp_rail_callbacks",
-            "Callbacks of the rail, by what became of them",
+            "Callbacks of the rail, by result",
             ["result"],
             registry=registry,
         )

@@ -74,7 +74,7 @@ class PaymentsMetrics:
         )
         self._unknown_codes = Counter(
             "npp_unknown_rail_codes",
-            "Failures with a rail code that no table row maps.",
+            "Failures with a rail code that has no table row.",
             registry=registry,
         )
         self._parked = Counter(

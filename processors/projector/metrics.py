@@ -53,7 +53,7 @@ class ProjectorMetrics:
         )
         self.skipped = Counter(
             "npp_projector_skipped_records",
-            "Records that made no row: undecodable, or of an unknown type.",
+            "Records without a row: undecodable, or of an unknown type.",
             ["topic", "reason"],
             registry=registry,
         )
@@ -70,7 +70,7 @@ class ProjectorMetrics:
         )
         self.halted = Gauge(
             "npp_projector_halted",
-            "1 when the journal does not fit together: nothing is projected any more.",
+            "1 when an event does not follow the one before it: projection has stopped.",
             registry=registry,
         )
         self.generation = Gauge(
@@ -92,7 +92,7 @@ class ProjectorMetrics:
         )
         self._rate_count = Gauge(
             "npp_business_rate_count",
-            "What the rate is a share of; below 20 nobody is alerted.",
+            "Denominator of the rate; below 20 there is no alert.",
             ["kind"],
             registry=registry,
         )
@@ -101,7 +101,7 @@ class ProjectorMetrics:
         )
         self._failed = Gauge(
             "npp_business_failed_last_hour",
-            "Attempts that failed in the last hour, cancelled ones left out.",
+            "Attempts that failed in the last hour, without cancelled ones.",
             ["reason", "source"],
             registry=registry,
         )
@@ -112,7 +112,7 @@ class ProjectorMetrics:
         )
         self._slow_now = Gauge(
             "npp_business_rail_slow_in_a_row",
-            "How many of the last five rail requests were slow, from the last one backwards.",
+            "How many of the last five rail requests were slow, counted back from the latest.",
             registry=registry,
         )
         self.slow_runs = Counter(
@@ -137,7 +137,7 @@ class ProjectorMetrics:
         )
         self._money = Gauge(
             "npp_read_model_money_outcomes",
-            "Payments by what became of their money.",
+            "Payments by money outcome.",
             ["outcome"],
             registry=registry,
         )

@@ -117,7 +117,9 @@ class VerifierMetrics:
             "npp_verifier_problems", "Failed proofs, by kind.", ["kind"], registry=registry
         )
         self.unsigned = Gauge(
-            "npp_verifier_unsigned_events", "Events no checkpoint covers yet.", registry=registry
+            "npp_verifier_unsigned_events",
+            "Events that no checkpoint covers yet.",
+            registry=registry,
         )
         self.broken = Gauge(
             "npp_verifier_broken_partitions", "Partitions that are not signed.", registry=registry
