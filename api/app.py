@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from anyio import CapacityLimiter, to_thread
@@ -32,6 +32,7 @@ from api.routers import ROUTERS
 from api.services import Services
 from api.stream.streams import Streams
 from api.summary.figures import Summary
+from engine.health import Answer as Found
 from engine.health import Probes
 from readmodel.ports import ReadModelDown
 
@@ -143,7 +144,7 @@ async def _observe(app: FastAPI) -> None:
 def _probe_routes(probes: Probes | None) -> list[Route]:
     """/livez and /readyz beside the API, for whoever only reaches its port."""
 
-    def answer(found: tuple[bool, dict[str, Any]]) -> JSONResponse:
+    def answer(found: Found) -> JSONResponse:
         good, body = found
         return JSONResponse(body, status_code=200 if good else 503)
 

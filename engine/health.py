@@ -6,8 +6,9 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -18,33 +19,37 @@ REQUEST_S_MAX: Final = 5.0
 _JSON: Final = "application/json"
 
 
-class Probes(Protocol):
-    """What a process says of itself. `EngineProbes` is the engine's; other processes bring their
-    own."""
-
-    def live(self) -> tuple[bool, dict[str, Any]]:
-        """Whether it makes progress. Must not ask Kafka."""
-
-    def ready(self) -> tuple[bool, dict[str, Any]]:
-        """False while restoring, blocked or stopped."""
-
-    def started(self) -> tuple[bool, dict[str, Any]]:
-        """How far the start is."""
+Answer = tuple[bool, dict[str, Any]]
+Probe = Callable[[], Answer]
 
 
-class EngineProbes:
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """What a process says of itself: each gives whether, and what a person may want to know.
+
+    `live`: it makes progress; must not ask Kafka. `ready`: false while it restores, is blocked or
+    stopped. `started`: how far the start is.
+    """
+
+    live: Probe
+    ready: Probe
+    started: Probe
+
+
+def progress(health: Health, s_max: float) -> Probe:
+    """Live while the process has beaten within `s_max` seconds."""
+
+    def live() -> Answer:
+        age_s = health.age_s()
+        return age_s <= s_max, {"progressSecondsAgo": round(age_s, 3)}
+
+    return live
+
+
+def engine_probes(health: Health, progress_s_max: float) -> Probes:
     """Probes of a loop or a worker."""
 
-    def __init__(self, health: Health, progress_s_max: float) -> None:
-        self._health = health
-        self._progress_s_max = progress_s_max
-
-    def live(self) -> tuple[bool, dict[str, Any]]:
-        age_s = self._health.age_s()
-        return age_s <= self._progress_s_max, {"progressSecondsAgo": round(age_s, 3)}
-
-    def ready(self) -> tuple[bool, dict[str, Any]]:
-        health = self._health
+    def ready() -> Answer:
         return health.ready(), {
             "phase": health.phase.value,
             "reason": health.reason,
@@ -52,22 +57,23 @@ class EngineProbes:
             "unreadable": health.partition_errors.first(),
         }
 
-    def started(self) -> tuple[bool, dict[str, Any]]:
-        health = self._health
-        progress = health.progress
+    def started() -> Answer:
         waiting = (Phase.STARTING, Phase.BLOCKED, Phase.RESTORING)
+        remaining = sorted(health.progress.remaining.items())
         return health.phase not in waiting, {
             "phase": health.phase.value,
             "reason": health.reason,
-            "restoreRemaining": {str(n): left for n, left in sorted(progress.remaining.items())},
+            "restoreRemaining": {str(number): left for number, left in remaining},
         }
+
+    return Probes(progress(health, progress_s_max), ready, started)
 
 
 class HealthServer:
     """Serves until closed. `port` 0 takes a free one; `address` says which."""
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry, probes: Probes) -> None:
-        routes: dict[str, Callable[[], tuple[bool, dict[str, Any]]]] = {
+        routes: dict[str, Probe] = {
             "/livez": probes.live,
             "/readyz": probes.ready,
             "/startupz": probes.started,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 import structlog
@@ -28,6 +28,7 @@ from app.wiring.workers import (
 from engine.clients.producing import SMALLEST
 from engine.clients.publisher import Publisher
 from engine.clock import Clock
+from engine.health import Answer, Probes
 from engine.loop.watch import Health, start_watchdog, stop_on_signals
 from gateways.connections import Gateway
 from gateways.deposits.http_client import HttpDepositsCore
@@ -86,7 +87,7 @@ class AdaptersProcess:
     def run(self) -> int:
         """Run every worker; 0 after SIGTERM, else the first failure's exit code."""
         context = self._context
-        server = context.serve_health(AdapterProbes(self._healths))
+        server = context.serve_health(adapter_probes(self._healths))
         stop_on_signals(self._stopping.set, context.settings.shutdown_seconds)
         for health in self._healths.values():
             start_watchdog(health, WATCHDOG_S_MAX)
@@ -232,22 +233,18 @@ def resolve_of(settings: Settings, clock: Clock) -> Resolve:
     return ScriptedResolve(policy=policy, gateway=Gateway(simulator), clock=clock)
 
 
-class AdapterProbes:
+def adapter_probes(healths: dict[str, Health]) -> Probes:
     """The worst of the workers."""
 
-    def __init__(self, healths: dict[str, Health]) -> None:
-        self._healths = healths
-
-    def live(self) -> tuple[bool, dict[str, Any]]:
-        ages = {name: round(health.age_s(), 3) for name, health in self._healths.items()}
+    def live() -> Answer:
+        ages = {name: round(health.age_s(), 3) for name, health in healths.items()}
         return max(ages.values()) <= WATCHDOG_S_MAX, {"progressSecondsAgo": ages}
 
-    def ready(self) -> tuple[bool, dict[str, Any]]:
-        ready = all(health.ready() for health in self._healths.values())
-        return ready, {name: h.phase.value for name, h in self._healths.items()}
+    def ready() -> Answer:
+        phases = {name: health.phase.value for name, health in healths.items()}
+        return all(health.ready() for health in healths.values()), phases
 
-    def started(self) -> tuple[bool, dict[str, Any]]:
-        return self.ready()
+    return Probes(live, ready, ready)
 
 
 def _given(url: str, variable: str) -> str:

@@ -33,6 +33,7 @@ from engine.clients.control_reader import ControlReader
 from engine.clients.publisher import Publisher
 from engine.clock import Clock
 from engine.errors import EngineError
+from engine.health import Answer, Probes, progress
 from engine.loop.watch import Health, start_watchdog, stop_on_signals
 from evidence.keyring_file import LiveKeyring
 from evidence.log import KafkaEvidenceLog
@@ -232,34 +233,21 @@ def _words(text: str) -> list[str]:
 # -- serving ---------------------------------------------------------------------------------------
 
 
-class ApiProbes:
+def api_probes(health: Health, commands: KafkaCommands, sign_in: Tokens, reader: Reader) -> Probes:
     """Alive while the event loop turns; ready when everything that a call needs is there."""
 
-    def __init__(
-        self, health: Health, commands: KafkaCommands, sign_in: Tokens, reader: Reader
-    ) -> None:
-        self._health = health
-        self._commands = commands
-        self._sign_in = sign_in
-        self._reader = reader
-
-    def live(self) -> tuple[bool, dict[str, Any]]:
-        age_s = self._health.age_s()
-        return age_s <= WATCHDOG_S_MAX, {"progressSecondsAgo": round(age_s, 3)}
-
-    def ready(self) -> tuple[bool, dict[str, Any]]:
-        why = self._commands.not_ready() or self._sign_in.ready() or self._unreadable()
-        return why is None, {"reason": why}
-
-    def started(self) -> tuple[bool, dict[str, Any]]:
-        return self.ready()
-
-    def _unreadable(self) -> str | None:
+    def unreadable() -> str | None:
         try:
-            self._reader.projected()
+            reader.projected()
         except ReadModelDown as down:
             return str(down)
         return None
+
+    def ready() -> Answer:
+        why = commands.not_ready() or sign_in.ready() or unreadable()
+        return why is None, {"reason": why}
+
+    return Probes(progress(health, WATCHDOG_S_MAX), ready, ready)
 
 
 class ApiServer(uvicorn.Server):
@@ -289,7 +277,7 @@ def _serve(
     context: ProcessContext, services: Services, sign_in: Tokens, commands: KafkaCommands
 ) -> int:
     settings = context.settings
-    probes = ApiProbes(context.health, commands, sign_in, services.reader)
+    probes = api_probes(context.health, commands, sign_in, services.reader)
     app = create_app(
         services,
         sign_in,

@@ -29,7 +29,7 @@ from engine.clients.publisher import NotConfirmed, Publisher
 from engine.clients.reader import LogEnds, read_all
 from engine.clock import Clock, SystemClock
 from engine.errors import EngineError
-from engine.health import EngineProbes, HealthServer, Probes
+from engine.health import Answer, HealthServer, Probes, engine_probes
 from engine.loop.assignment_setup import LOG_TAIL_LOST
 from engine.loop.loop import Loop
 from engine.loop.watch import Health, start_watchdog, stop_on_signals
@@ -137,7 +137,7 @@ class ProcessContext:
             self.settings.metrics_host,
             self.settings.metrics_port,
             self.registry,
-            probes or EngineProbes(self.health, WATCHDOG_S_MAX),
+            probes or engine_probes(self.health, WATCHDOG_S_MAX),
         )
         server.start()
         return server
@@ -264,7 +264,7 @@ def run_verifier(environment: Environment) -> int:
         partition_of=partition_of,
         meanwhile=watch,
     )
-    server = context.serve_health(VerifierProbes(verifier))
+    server = context.serve_health(verifier_probes(verifier))
     stop_on_signals(verifier.stop, context.settings.shutdown_seconds)
     log.info("verifier starts", key_id=key.key_id)
     try:
@@ -274,20 +274,16 @@ def run_verifier(environment: Environment) -> int:
         store.close()
 
 
-class VerifierProbes:
+def verifier_probes(verifier: Verifier) -> Probes:
     """Ready once it has caught up with the journal."""
 
-    def __init__(self, verifier: Verifier) -> None:
-        self._verifier = verifier
-
-    def live(self) -> tuple[bool, dict[str, Any]]:
+    def live() -> Answer:
         return True, {}
 
-    def ready(self) -> tuple[bool, dict[str, Any]]:
-        return self._verifier.caught_up, {"caughtUp": self._verifier.caught_up}
+    def ready() -> Answer:
+        return verifier.caught_up, {"caughtUp": verifier.caught_up}
 
-    def started(self) -> tuple[bool, dict[str, Any]]:
-        return self.ready()
+    return Probes(live, ready, ready)
 
 
 def payments_alarm(context: ProcessContext, control: Control) -> Alarm:

@@ -18,7 +18,7 @@ from engine.errors import EngineError
 from engine.loop.watch import start_watchdog, stop_on_signals
 from processors.projector.kafka import KafkaProjectorLog
 from processors.projector.metrics import ProjectorMetrics
-from processors.projector.process import Projector, ProjectorProbes
+from processors.projector.process import Projector, probes
 from processors.projector.rebuild import Rebuild, Rebuilt, Shown
 from readmodel.model import Model, default_url, open_model
 from readmodel.ports import Contradiction, ReadModelDown
@@ -86,7 +86,7 @@ def run_projector(environment: Environment) -> int:
         metrics=ProjectorMetrics(context.registry),
         health=context.health,
     )
-    server = context.serve_health(ProjectorProbes(projector, context.health, WATCHDOG_S_MAX))
+    server = context.serve_health(probes(projector, context.health, WATCHDOG_S_MAX))
     stop_on_signals(projector.stop, context.settings.shutdown_seconds)
     start_watchdog(context.health, WATCHDOG_S_MAX)
     gc.freeze()

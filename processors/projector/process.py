@@ -23,6 +23,7 @@ from core.payment.corrupt import CorruptHistory
 from core.rules import Rules
 from engine.clock import Clock
 from engine.errors import Exit, Retry
+from engine.health import Answer, Probes, progress
 from engine.loop.watch import Health, Phase
 from processors.projector.events import Stuck, stuck
 from processors.projector.feed import Feed, ProjectorLog, Written
@@ -289,30 +290,22 @@ class Projector:
             self._stop.wait(HALTED_PAUSE_S)
 
 
-class ProjectorProbes:
+def probes(projector: Projector, health: Health, progress_s_max: float) -> Probes:
     """Ready while no topic is more than READY_DELAY_S_MAX behind and nothing is in the way."""
 
-    def __init__(self, projector: Projector, health: Health, progress_s_max: float) -> None:
-        self._projector = projector
-        self._health = health
-        self._progress_s_max = progress_s_max
-
-    def live(self) -> tuple[bool, dict[str, Any]]:
-        age_s = self._health.age_s()
-        return age_s <= self._progress_s_max, {"progressSecondsAgo": round(age_s, 3)}
-
-    def ready(self) -> tuple[bool, dict[str, Any]]:
-        good = self._health.ready() and self._projector.progress.within(READY_DELAY_S_MAX)
-        return good, self._state()
-
-    def started(self) -> tuple[bool, dict[str, Any]]:
-        return self._health.phase is not Phase.STARTING, self._state()
-
-    def _state(self) -> dict[str, Any]:
-        delays = self._projector.progress.delays()
+    def state() -> dict[str, Any]:
+        delays = projector.progress.delays()
         return {
-            "phase": self._health.phase.value,
-            "reason": self._health.reason,
+            "phase": health.phase.value,
+            "reason": health.reason,
             "delaySeconds": {topic: round(delay, 3) for topic, delay in delays.items()},
-            "unreadable": self._health.partition_errors.first(),
+            "unreadable": health.partition_errors.first(),
         }
+
+    def ready() -> Answer:
+        return health.ready() and projector.progress.within(READY_DELAY_S_MAX), state()
+
+    def started() -> Answer:
+        return health.phase is not Phase.STARTING, state()
+
+    return Probes(progress(health, progress_s_max), ready, started)

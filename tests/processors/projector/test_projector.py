@@ -20,7 +20,7 @@ from engine.loop.watch import Health, Phase
 from engine.records import LogRecord
 from processors.projector.feed import LOG_START_LOST, LOG_TAIL_LOST, PARTITIONS_CHANGED
 from processors.projector.metrics import ProjectorMetrics
-from processors.projector.process import FENCED, STANDS_BY, Projector, ProjectorProbes
+from processors.projector.process import FENCED, STANDS_BY, Projector, probes
 from processors.projector.rebuild import Rebuild
 from readmodel.database.postgres import PROJECTOR
 from readmodel.model import Model, open_model
@@ -186,7 +186,7 @@ class Running:
             metrics=ProjectorMetrics(self.registry),
             health=self.health,
         )
-        self.probes = ProjectorProbes(self.projector, self.health, 10.0)
+        self.probes = probes(self.projector, self.health, 10.0)
         self.ended: Exit | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
