@@ -20,8 +20,8 @@ from processors.adapter.kafka import KafkaRecords, RedriverLoop
 from processors.adapter.metrics import AdapterMetrics
 from processors.adapter.ports import OpenParties
 from processors.adapter.worker import InstructionHandler
-from processors.deposits.handler import DepositsAdapter
-from processors.notifications.handler import NotificationsAdapter
+from processors.deposits.handler import DepositsHandler
+from processors.notifications.handler import NotificationsHandler
 from processors.rail.handler import RailAdapter
 from processors.rail.record import SubmissionRecord
 from processors.rail.webhook import RailWebhook
@@ -36,7 +36,7 @@ from processors.rail.worker import (
 )
 from processors.rail.writer import RailWriter
 from processors.redriver.handler import Redriver
-from processors.resolve.handler import ResolveAdapter
+from processors.resolve.handler import ResolveHandler
 from schemas import topology
 from schemas.codec import Codec
 
@@ -147,7 +147,7 @@ def build_webhook(parts: Parts, *, adapter: str, secret: bytes | None) -> RailWe
 
 def build_deposits(parts: Parts, deposits: DepositsCore) -> Worker:
     """The deposits adapter: group npp-deposits over npp.deposits.requests.v1."""
-    adapter = DepositsAdapter(
+    adapter = DepositsHandler(
         deposits=deposits,
         publisher=parts.publisher,
         codec=parts.codec,
@@ -163,7 +163,7 @@ def build_deposits(parts: Parts, deposits: DepositsCore) -> Worker:
 
 def build_resolve(parts: Parts, resolve: Resolve) -> Worker:
     """Our own Resolve: group npp-resolve over npp.resolve.requests.v1."""
-    adapter = ResolveAdapter(
+    adapter = ResolveHandler(
         resolve=resolve,
         publisher=parts.publisher,
         codec=parts.codec,
@@ -179,7 +179,7 @@ def build_resolve(parts: Parts, resolve: Resolve) -> Worker:
 
 def build_notifications(parts: Parts, notifier: Notifier) -> Worker:
     """Customer notifications: group npp-notifications over npp.customer.notifications.v1."""
-    adapter = NotificationsAdapter(
+    adapter = NotificationsHandler(
         notifier=notifier,
         publisher=parts.publisher,
         codec=parts.codec,

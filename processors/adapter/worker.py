@@ -12,13 +12,13 @@ from typing import Any, Final, Protocol
 import structlog
 
 from control import quarantine
-from engine.clients.publisher import Outgoing, Refused
+from engine.clients.publisher import Outgoing
 from engine.ports import InputRecord
 from engine.records import UNREADABLE_HEADERS, has_unreadable_headers
 from engine.worker.settings import TryAgain
 from processors.adapter.metrics import AdapterMetrics
 from processors.adapter.ports import Publisher, Work
-from schemas import topology
+from processors.adapter.quarantine_writer import QuarantineWriter
 from schemas.codec import Codec
 from schemas.errors import RegistryDown, Undecodable
 
@@ -52,7 +52,7 @@ class InstructionHandler:
         self._name = name
         self._adapter = adapter
         self._codec = codec
-        self._publisher = publisher
+        self._aside = QuarantineWriter(publisher, metrics, name)
         self._quarantine_partitions = quarantine_partitions
         self._metrics = metrics
         self._generation_now = generation
@@ -130,15 +130,8 @@ class InstructionHandler:
     def _quarantine(
         self, record: InputRecord, detail: str, reason: str = quarantine.UNDECODABLE
     ) -> None:
-        """Whole where it fits, else by reference: also where Kafka refuses the whole copy."""
-        copy = quarantine.copy_of(record, reason, detail)
-        try:
-            self._publish(record, copy)
-        except Refused:
-            copy = quarantine.reference_to(record, reason, detail)
-            self._publish(record, copy)
-        self._metrics.quarantined.labels(self._name, reason).inc()
-        self._metrics.by_reference.labels(self._name).inc(copy.by_reference)
+        partition = record.partition % self._quarantine_partitions
+        by_reference = self._aside.keep(record, reason, detail, partition)
         log.error(
             "instruction quarantined",
             adapter=self._name,
@@ -146,14 +139,5 @@ class InstructionHandler:
             detail=detail,
             partition=record.partition,
             offset=record.offset,
-            by_reference=copy.by_reference,
-        )
-
-    def _publish(self, record: InputRecord, copy: quarantine.Copy) -> None:
-        self._publisher.publish(
-            topology.QUARANTINE,
-            copy.key,
-            copy.value,
-            partition=record.partition % self._quarantine_partitions,
-            headers=copy.headers,
+            by_reference=by_reference,
         )

@@ -6,30 +6,25 @@ with the same reference, then told as FAILED (NO_ANSWER, UNREADABLE_ANSWER): the
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Unpack
 
 import msgspec
 import structlog
 
-from core.header import InputHeader
 from core.payment.commands import DepositsResult
 from core.payment.instructions import DepositsRequest
 from core.values import FundsOperation, Parties
-from engine.clock import Clock
 from gateways import ports
 from gateways.ports import DepositsCore, FundsAnswer
-from processors.adapter.metrics import AdapterMetrics
-from processors.adapter.ports import OpenParties, Publisher, Work
+from processors.adapter.handler import Common, GatewayHandler
+from processors.adapter.ports import OpenParties, Work
 from schemas import topology
-from schemas.codec import Codec
 
 log = structlog.get_logger("processors.deposits.handler")
 
 TRIES_MAX: Final = 6
 PAUSE_S_FIRST: Final = 0.2
 PAUSE_S_MAX: Final = 5.0
-STOPPED_S: Final = 0.25
 TRIES_S_MAX: Final = 20.0  # no try begins later; with the last call's 10 s told within 30 s
 CODE_NO_ANSWER: Final = "NO_ANSWER"
 CODE_UNREADABLE_ANSWER: Final = "UNREADABLE_ANSWER"
@@ -47,35 +42,23 @@ RESULTS: Final = (*RESULT_OF.values(), "DECLINED", "REFUSED", "NEVER_HELD", "FAI
 TOO_EARLY: Final = "NEVER_HELD was said before the hold's notAfter and the margin had passed"
 
 
-class DepositsAdapter:
-    """`handle` gives the seconds until the request is tried again, or None when it is done."""
+class DepositsHandler(GatewayHandler):
+    """One funds request after another; see the module."""
+
+    name = "deposits"
+    topic = topology.DEPOSITS_RESULTS
 
     def __init__(
-        self,
-        *,
-        deposits: DepositsCore,
-        publisher: Publisher,
-        codec: Codec,
-        open_parties: OpenParties,
-        clock: Clock,
-        stopped: Callable[[], str | None],
-        metrics: AdapterMetrics,
+        self, *, deposits: DepositsCore, open_parties: OpenParties, **common: Unpack[Common]
     ) -> None:
+        super().__init__(**common)
         self._deposits = deposits
-        self._publisher = publisher
-        self._codec = codec
         self._open_parties = open_parties
-        self._clock = clock
-        self._stopped = stopped
-        self._metrics = metrics
-        metrics.start_at_zero(
-            "deposits", operations=RESULT_OF, outcomes=ports.FUNDS_OUTCOMES, kinds=RESULTS
+        self._metrics.start_at_zero(
+            self.name, operations=RESULT_OF, outcomes=ports.FUNDS_OUTCOMES, kinds=RESULTS
         )
 
-    def handle(self, work: Work) -> float | None:
-        """One try. Under STOP nothing is asked. Raises NotConfirmed when Kafka takes no result."""
-        if self._stopped() is not None:
-            return STOPPED_S
+    def attempt(self, work: Work) -> float | None:
         request: DepositsRequest = work.instruction
         parties: Parties | None = None
         if request.parties is not None:
@@ -112,7 +95,7 @@ class DepositsAdapter:
                 answer = msgspec.structs.replace(answer, outcome=ports.PENDING, details=TOO_EARLY)
         operation = request.operation if request.operation in RESULT_OF else "other"
         millis = answer.answered_at - answer.asked_at
-        self._metrics.called("deposits", operation, answer.outcome, millis)
+        self._metrics.called(self.name, operation, answer.outcome, millis)
         return answer
 
     def _report(
@@ -121,14 +104,9 @@ class DepositsAdapter:
         """Publish the result. Its amount is the one that Deposits Core names, when it names one: if
         it is another than asked, the payment has to see it.
         """
-        payment_id = request.header.payment_intent_id
         named = None if answer is None else answer.amount
         report = DepositsResult(
-            header=InputHeader(
-                payment_intent_id=payment_id,
-                sent_at=self._clock.now_ms(),
-                traceparent=request.header.traceparent,
-            ),
+            header=self.header(request.header),
             funds_ref=request.funds_ref,
             operation=request.operation,
             result=result,
@@ -139,8 +117,5 @@ class DepositsAdapter:
             code=code,
             details=None if answer is None else answer.details,
         )
-        key = payment_id.encode()
-        topic = topology.DEPOSITS_RESULTS
-        self._publisher.publish(topic, key, self._codec.encode(topic, report))
-        self._metrics.reports.labels("deposits", result).inc()
+        self.publish(report, result)
         log.info("deposits result", funds_ref=request.funds_ref, result=result, code=code)

@@ -31,6 +31,7 @@ from engine.records import LogRecord
 from gateways.rail.messages import UnreadableMessageError, parse, report_of
 from processors.adapter.metrics import AdapterMetrics
 from processors.adapter.ports import Publisher
+from processors.adapter.quarantine_writer import QuarantineWriter
 from schemas import topology
 from schemas.codec import Codec
 
@@ -43,6 +44,7 @@ CONFIRM_S: Final = 8.0  # shorter than the rail waits for its answer
 START_S_MAX: Final = 10.0
 STOP_S_MAX: Final = 10.0
 WAITING_MAX: Final = 1_000  # callbacks at once; the rail is told 503 beyond them
+PARTITION: Final = 0  # of the quarantine topic: a callback has none of its own
 SIGNATURE_HEADER: Final = "npp-signature"  # hex HMAC-SHA256 of the body
 
 
@@ -65,6 +67,7 @@ class RailWebhook:
         self._clock = clock
         self._adapter = adapter
         self._metrics = metrics
+        self._aside = QuarantineWriter(publisher, metrics, "rail", CONFIRM_S)
         self._secret = secret
         self._waiting = threading.BoundedSemaphore(WAITING_MAX)
         self._buffered = BODIES_BYTES_MAX  # what is left of it; the event loop's alone
@@ -114,8 +117,7 @@ class RailWebhook:
         """Keep what is known of a body that is too large to keep: nobody but the rail has it."""
         detail = f"a callback of {body.size} bytes, at most {BODY_BYTES_MAX} are read"
         begun = LogRecord(quarantine.RAIL_CALLBACKS, 0, -1, received_at, None, bytes(body.kept), [])
-        copy = quarantine.reference_to(begun, quarantine.UNDECODABLE, detail, body.reference())
-        self._publish(copy, quarantine.UNDECODABLE)
+        self._aside.refer_to(begun, quarantine.UNDECODABLE, detail, body.reference(), PARTITION)
         log.error("rail callback too large", bytes=body.size, sha256=body.sha256.hexdigest())
         return self._ended(202, "too_large", None, received_at)
 
@@ -143,15 +145,7 @@ class RailWebhook:
         self, raw: bytes, key: bytes | None, reason: str, detail: str, received_at: int
     ) -> None:
         callback = LogRecord(quarantine.RAIL_CALLBACKS, 0, -1, received_at, key, raw, [])
-        self._publish(quarantine.copy_of(callback, reason, detail), reason)
-
-    def _publish(self, copy: quarantine.Copy, reason: str) -> None:
-        self._publisher.publish(
-            topology.QUARANTINE, copy.key, copy.value, partition=0, headers=copy.headers,
-            timeout_s=CONFIRM_S,
-        )  # fmt: skip
-        self._metrics.quarantined.labels("rail", reason).inc()
-        self._metrics.by_reference.labels("rail").inc(copy.by_reference)
+        self._aside.keep(callback, reason, detail, PARTITION)
 
     def _ended(
         self, status: int, result: str, report: RailReport | None, received_at: int

@@ -5,61 +5,43 @@ An external Resolve takes its place by reading and writing the same two topics.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Unpack
 
 import structlog
 
 from core.header import InputHeader
 from core.payment.commands import ApprovalDecision, PolicyVerdict
 from core.payment.instructions import ApprovalRequest, PolicyCheckRequest
-from engine.clock import MS_PER_S, Clock
+from engine.clock import MS_PER_S
 from gateways.ports import Resolve, Said
-from processors.adapter.metrics import AdapterMetrics
-from processors.adapter.ports import OpenParties, Publisher, Work
+from processors.adapter.handler import Common, GatewayHandler
+from processors.adapter.ports import OpenParties, Work
 from schemas import topology
-from schemas.codec import Codec
 
 log = structlog.get_logger("processors.resolve.handler")
 
-STOPPED_S: Final = 0.25
 NOT_REACHED_S: Final = 1.0
 VERDICTS: Final = ("PASSED", "DECLINED", "APPROVED", "REJECTED", "REFERRED")
 UNREADABLE_RULE: Final = "parties-readable"
 
 
-class ResolveAdapter:
-    """Publishes what Resolve says of each question, in its order; the same question is asked again
-    after a crash.
+class ResolveHandler(GatewayHandler):
+    """Publishes what Resolve says of each question, in its order, each when its time has come; the
+    same question is asked again after a crash.
     """
 
+    name = "resolve"
+    topic = topology.RESOLVE_DECISIONS
+
     def __init__(
-        self,
-        *,
-        resolve: Resolve,
-        publisher: Publisher,
-        codec: Codec,
-        open_parties: OpenParties,
-        clock: Clock,
-        stopped: Callable[[], str | None],
-        metrics: AdapterMetrics,
+        self, *, resolve: Resolve, open_parties: OpenParties, **common: Unpack[Common]
     ) -> None:
+        super().__init__(**common)
         self._resolve = resolve
-        self._publisher = publisher
-        self._codec = codec
         self._open_parties = open_parties
-        self._clock = clock
-        self._stopped = stopped
-        self._metrics = metrics
-        metrics.start_at_zero("resolve", operations=(), outcomes=(), kinds=VERDICTS)
+        self._metrics.start_at_zero(self.name, operations=(), outcomes=(), kinds=VERDICTS)
 
-    def handle(self, work: Work) -> float | None:
-        """Ask, then publish each answer when its time has come. Gives the seconds until the next.
-
-        Raises NotConfirmed when Kafka does not take a decision.
-        """
-        if self._stopped() is not None:
-            return STOPPED_S
+    def attempt(self, work: Work) -> float | None:
         if work.plan is None:
             asked_s = self._clock.monotonic_s()
             answers = self._ask(work.instruction)
@@ -72,7 +54,7 @@ class ResolveAdapter:
             wait_s = work.begun_s + said.after_ms / MS_PER_S - self._clock.monotonic_s()
             if wait_s > 0:
                 return wait_s
-            self._publish(said.decision)
+            self._say(said.decision)
             work.plan.pop(0)
         return None
 
@@ -91,15 +73,12 @@ class ResolveAdapter:
                 log.error("unknown question", type=type(other).__name__)
                 return ()
 
-    def _publish(self, decision: PolicyVerdict | ApprovalDecision) -> None:
+    def _say(self, decision: PolicyVerdict | ApprovalDecision) -> None:
         payment_id = decision.header.payment_intent_id
         subject = (
             decision.policy_ref if isinstance(decision, PolicyVerdict) else decision.approval_id
         )
-        key = payment_id.encode()
-        topic = topology.RESOLVE_DECISIONS
-        self._publisher.publish(topic, key, self._codec.encode(topic, decision))
-        self._metrics.reports.labels("resolve", decision.verdict).inc()
+        self.publish(decision, decision.verdict)
         log.info(
             "resolve decision",
             payment_intent_id=payment_id,

@@ -24,9 +24,9 @@ from gateways.resolve.policy import DEFAULT_RULES, InBoxResolve, load_policy
 from processors.adapter.metrics import AdapterMetrics
 from processors.adapter.ports import Work
 from processors.adapter.worker import Adapter
-from processors.deposits.handler import DepositsAdapter
+from processors.deposits.handler import DepositsHandler
 from processors.replay.money import Money
-from processors.resolve.handler import ResolveAdapter
+from processors.resolve.handler import ResolveHandler
 from schemas import topology
 from schemas.codec.parties import open_parties
 from tests.processors.payments.world import CODEC, World
@@ -72,7 +72,7 @@ class FundsHarness:
         self.registry = CollectorRegistry()
         metrics = AdapterMetrics(self.registry)
         self._adapters: dict[str, Adapter] = {
-            "deposits": DepositsAdapter(
+            "deposits": DepositsHandler(
                 deposits=HttpDepositsCore(gateway=served.gateway, clock=self.clock),
                 publisher=self.publisher,
                 codec=CODEC,
@@ -81,7 +81,7 @@ class FundsHarness:
                 stopped=lambda: None,
                 metrics=metrics,
             ),
-            "resolve": ResolveAdapter(
+            "resolve": ResolveHandler(
                 resolve=resolve or InBoxResolve(load_policy(DEFAULT_RULES, profile="test")),
                 publisher=self.publisher,
                 codec=CODEC,

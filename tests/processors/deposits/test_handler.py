@@ -17,7 +17,7 @@ from gateways import ports
 from gateways.ports import FundsAnswer
 from processors.adapter.metrics import AdapterMetrics
 from processors.adapter.ports import Work
-from processors.deposits.handler import DepositsAdapter
+from processors.deposits.handler import DepositsHandler
 from schemas import topology
 from schemas.codec.parties import open_parties
 from schemas.registry.setup import static_codec
@@ -68,7 +68,7 @@ class Harness:
         self.log = MemoryLog(self.clock)
         self.registry = CollectorRegistry()
         self.stopped: str | None = None
-        self.adapter = DepositsAdapter(
+        self.adapter = DepositsHandler(
             deposits=self.core,
             publisher=self.log,
             codec=CODEC,

@@ -22,7 +22,7 @@ from gateways.resolve.scripted import ScriptedResolve
 from gateways.resolve.simulator import ResolveSimulator
 from processors.adapter.metrics import AdapterMetrics
 from processors.adapter.ports import Work
-from processors.resolve.handler import ResolveAdapter
+from processors.resolve.handler import ResolveHandler
 from schemas import topology
 from schemas.codec.parties import open_parties
 from schemas.registry.setup import static_codec
@@ -44,7 +44,7 @@ class Harness:
         self.log = MemoryLog(clock)
         self.registry = CollectorRegistry()
         self.stopped: str | None = None
-        self.adapter = ResolveAdapter(
+        self.adapter = ResolveHandler(
             resolve=resolve or InBoxResolve(POLICY),
             publisher=self.log,
             codec=CODEC,
