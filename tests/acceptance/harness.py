@@ -22,6 +22,7 @@ from app.demo.options import Options
 from app.demo.programs import API, SUBMITTER_CLIENT, SUBMITTER_SOURCE
 from app.demo.stage import Stage
 from core.values import external_ref, payment_intent_id
+from gateways.resolve.policy import DEFAULT_RULES
 from tests.rooms import ROOT
 
 WAIT_SECONDS = 60.0  # of whatever comes about by itself, on a loaded machine
@@ -60,7 +61,7 @@ class Harness:
             data=folder,
             seed=1,
             behaviour="happy_path",
-            more={"NPP_RESOLVE_RULES": str(ROOT / "adapters" / "resolve_rules" / "default.yaml")},
+            more={"NPP_RESOLVE_RULES": str(DEFAULT_RULES)},
         )
         self.stage = Stage(options)
         self.http = httpx.Client(trust_env=False, timeout=40.0)

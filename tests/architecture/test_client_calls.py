@@ -7,15 +7,8 @@ import pytest
 from tests.rooms import ROOT
 
 PACKAGES = (
-    "adapters",
-    "api",
-    "app",
-    "bench",
-    "core",
-    "engine",
-    "evidence",
-    "processors",
-    "schemas",
+    *("core", "schemas", "engine", "gateways", "readmodel", "control", "evidence"),
+    *("processors", "api", "app", "bench"),
 )
 
 
