@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from app.cli.npp import run_cli
-from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, Harness
+from app.demo.programs import SUBMITTER_SOURCE
+from core.values import external_ref, payment_intent_id
+from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, Harness, rejects
 
 pytestmark = pytest.mark.broker
 
@@ -107,24 +109,71 @@ def test_everything_that_is_listed_over_http_is_listed_in_the_terminal(
     assert "PaymentSettled" in watched
 
 
+def test_a_stop_is_made_and_ended_through_the_api_and_without_it(
+    harness: Harness, npp: Npp
+) -> None:
+    """Issue 11, section 5: one command each; with --kafka it does not need the API (RP-11)."""
+    adm = ("--as", "adm_1")
+    through = npp.json("control", "stop", "--reason", "drill", *adm)["stopId"]
+    without = npp.json("control", "stop", "--reason", "drill", "--kafka", *adm)["stopId"]
+    both = {through, without}
+
+    def seen(*words: str) -> set[str]:
+        return {each["stopId"] for each in npp.json("control", "show", *words)["stops"]}
+
+    try:
+        assert both <= seen("--kafka")
+        harness.soon(lambda: both <= seen())
+        assert without in npp("control", "show").out
+        assert npp("control", "resume", "--confirm", *adm).code == 2  # which of the two?
+        asked = ("control", "resume", "--request", "--reason", "over")
+        assert npp(*asked, "--stop", through, *adm).code == 1  # no replay has passed since
+    finally:
+        assert npp("replay", "verify", "--publish").code == 0
+        harness.soon(lambda: npp(*asked, "--stop", through, *adm).code == 0)
+        assert npp(*asked, "--stop", without, "--kafka", *adm).code == 0
+        alone = npp("control", "resume", "--confirm", "--stop", through, "--as", "ADM_1")
+        crossed = npp("control", "resume", "--confirm", "--stop", without, "--as", "bob")
+        direct = npp(
+            *("control", "resume", "--confirm", "--stop", through, "--kafka", "--as", "bob")
+        )
+    assert alone.code == 1
+    assert (crossed.code, direct.code) == (0, 0), (crossed, direct)
+    assert "rests on a replay" in direct.out
+    harness.soon(lambda: npp.json("control", "show")["running"])
+
+
+def test_a_conflict_is_resolved_on_its_own_attempt(harness: Harness, npp: Npp) -> None:
+    """Issue 11, section 5: att_002's conflict is not resolved on att_001."""
+    key = harness.key()
+    payment = payment_intent_id(SUBMITTER_SOURCE, key)
+    harness.script(external_ref(payment, 2), [rejects("AB05")])
+    harness.create([rejects("AB05")], key=key)
+    harness.until(payment, state="FAILED", funds="RELEASED")
+    harness.approved("ops_1", payment, "RETRY")
+    harness.done("ops_1", payment, "retry", {"attemptId": "att_002", "reason": "rail"})
+    harness.until(payment, state="FAILED", attemptId="att_002", funds="RELEASED")
+    harness.rail_now(payment, SETTLE, attempt=2)
+    harness.until(payment, openConflicts=1)
+
+    words = ("--verdict", "NOT_PAID", "--details", "rail ticket 91", "--as", "snr_1")
+    unknown = npp("conflict", "resolve", payment, "cnf_009", *words)
+    assert unknown.code == 4
+    harness.approved(
+        "snr_1", payment, "RESOLVE_RECONCILIATION", conflictId="cnf_001", verdict="NOT_PAID"
+    )
+    done = npp("conflict", "resolve", payment, "cnf_001", *words)
+    assert done.code == 0, done
+
+
 def test_the_exit_code_says_what_happened(harness: Harness, npp: Npp) -> None:
     """4 not found, 2 a wrong body or no sign-in, 3 no API."""
     unknown = "pi_" + "a" * 26
     assert npp("payment", "show", unknown).code == 4
     payment = harness.create(SILENT)
     harness.until(payment, state="SENT")
-    wrong = (
-        "payment",
-        "mark-failed",
-        payment,
-        "--reason",
-        "CANCELLED",
-        "--details",
-        "d",
-        "--as",
-        "snr",
-    )
-    assert npp(*wrong).code == 2
+    failed = ("payment", "mark-failed", payment)
+    assert npp(*failed, "--reason", "CANCELLED", "--details", "d", "--as", "snr").code == 2
     assert npp("payment", "show", "pi_short").code == 2
 
 

@@ -136,6 +136,7 @@ def _stop_and_resume(run: Callable[..., str]) -> None:
     with pytest.raises(subprocess.CalledProcessError):
         run("payment", "show", payment)
     run("replay", "verify", "--publish")
+    time.sleep(CONTROL_SECONDS)  # the API reads the control topic each second
     run("control", "resume", "--request", "--as", "ann", "--reason", "drill over")
     with pytest.raises(subprocess.CalledProcessError):
         run("control", "resume", "--confirm", "--as", "ANN")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -30,6 +30,10 @@ from app.cluster import Cluster
 from app.exits import ExitCode, Problem, usage
 from control.fold import Control
 from core.records import ResumeConfirmed, ResumeRequested
+from engine.clock import SystemClock
+
+SHOWN_SECONDS: Final = 2.0  # what the API shows of the control topic is a second old at most
+LOOK_EVERY_SECONDS: Final = 0.5
 
 
 def resume(
@@ -115,10 +119,18 @@ def _looked_up(
     """The stop and, to confirm, the request, as the API shows them; what the last proof proved, by
     its own offset and by the request's that rests on it.
     """
+    clock = SystemClock()
+    until = clock.monotonic_s() + SHOWN_SECONDS
     with open_api(operator, tuple(role or ADMIN)) as api:
-        shown = api.ask(Call("GET", "/api/control")).body
-    chosen = _chosen([each["stopId"] for each in shown["stops"]], stop_id)
-    asked = next(each["resumeRequest"] for each in shown["stops"] if each["stopId"] == chosen)
+        while True:
+            shown = api.ask(Call("GET", "/api/control")).body
+            chosen = _chosen([each["stopId"] for each in shown["stops"]], stop_id)
+            asked = next(
+                each["resumeRequest"] for each in shown["stops"] if each["stopId"] == chosen
+            )
+            if asked is not None or not confirm or clock.monotonic_s() > until:
+                break
+            clock.sleep(LOOK_EVERY_SECONDS)
     if confirm and offset is None:
         if asked is None:
             raise _nobody_asked(chosen)
