@@ -15,7 +15,7 @@ from app.cli.output import console, print_json
 def config(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Print the settings in force, secrets redacted, and variables that mean nothing.
+    """Print the settings in force, secrets redacted, and unknown NPP variables.
 
     Business rules are not settings: they stand in core/rules/<n>.yaml and are pinned by number.
     """

@@ -27,7 +27,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of load, behaviour, people and kills.")] = 1,
     api_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = a free one.")] = 0,
 ) -> None:
-    """Run all of it on this machine under a load, then prove the history.
+    """Run everything on this machine under load, then prove the history.
 
     Kafka, registry, processors, adapters and simulators are started. The load is mixed: duplicates,
     rubbish, late, doubled, contradicting and missing callbacks, declined holds, rejections;

@@ -34,7 +34,7 @@ LOOK_AGAIN_S: Final = 0.5
 def doctor(
     as_one_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Check whether this set-up is fit to carry payments, and say what helps.
+    """Check this set-up, and say how to fix what is wrong.
 
     Settings, broker, topics, access, schemas, control, clock, offsets, reading, transactions. Exit
     1 when a check failed, 3 when the broker does not answer.

@@ -47,7 +47,7 @@ def adapters(
 
 @app.command()
 def verifier(json: Json = False) -> None:
-    """The verifier: checks the chain of everything new and signs checkpoints."""
+    """The verifier: checks the chain of new events and signs checkpoints."""
     from app.wiring.process import run_verifier
 
     logs.as_json_lines(json)
@@ -56,7 +56,7 @@ def verifier(json: Json = False) -> None:
 
 @app.command()
 def projector(json: Json = False) -> None:
-    """The projector: fills the read model that people ask. One a read model; a second is fenced."""
+    """The projector: fills the read model behind the API. One a read model; a second is fenced."""
     from app.wiring.projector import run_projector
 
     logs.as_json_lines(json)

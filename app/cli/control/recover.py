@@ -33,7 +33,7 @@ def recover(
     ] = "",
     json: Json = False,
 ) -> None:
-    """After lost offsets or a lost log tail: go on from what the journal records. Two persons.
+    """Recover from lost offsets or a lost log tail, by what the journal records. Two persons.
 
     Committed offsets are set to the first input of each topic and partition that neither journal,
     outcomes nor quarantine record, and the lifecycle topic is brought back to what the journal

@@ -32,7 +32,7 @@ def audit(
     json: Json = False,
     curl: Curl = False,
 ) -> None:
-    """What operators asked for, refused or not, newest first."""
+    """Operators' actions, refused ones too, newest first."""
     asked = query(
         operator_id=operator,
         payment_intent_id=payment,

@@ -73,7 +73,7 @@ def show_conflict(
     json: Json = False,
     curl: Curl = False,
 ) -> None:
-    """A payment's open conflicts, and what follows from each verdict that fits."""
+    """A payment's open conflicts, with the consequence of each verdict that fits."""
     check_payment(payment)
     asked = query(payment_intent_id=payment, open=True)
     reply = fetch(Call("GET", "/api/conflicts", asked), json=json, curl=curl)

@@ -32,7 +32,7 @@ def summary(
     json: Json = False,
     curl: Curl = False,
 ) -> None:
-    """What fired, which payments it concerns, and their last events."""
+    """Incidents, the payments concerned, and their last events."""
     call = Call("GET", "/api/incidents/summary", query(from_=since, to=until))
     reply = fetch(call, json=json, curl=curl)
     if reply is None:

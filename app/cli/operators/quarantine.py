@@ -55,7 +55,7 @@ def list_quarantine(
     json: Json = False,
     curl: Curl = False,
 ) -> None:
-    """Quarantined records: where they stand, why, where they came from.
+    """Quarantined records: place, reason and origin.
 
     Newest first through the API; with --kafka from the topic itself, oldest first.
     """
@@ -159,7 +159,7 @@ def redrive(
 def list_redrives(
     limit: Limit = LIMIT, cursor: Cursor = "", json: Json = False, curl: Curl = False
 ) -> None:
-    """Redrives that were asked for, and what became of them."""
+    """Requested redrives and their results."""
     call = Call("GET", "/api/quarantine/redrives", query(limit=limit, cursor=cursor))
     reply = fetch(call, json=json, curl=curl)
     if reply is not None:

@@ -116,14 +116,14 @@ def events(payment: PaymentArgument, json: Json = False, curl: Curl = False) -> 
 
 
 def outcomes(payment: PaymentArgument, json: Json = False, curl: Curl = False) -> None:
-    """What became of the payment's inputs: refusals, duplicates, operator commands."""
+    """Outcomes of the payment's inputs: refusals, duplicates, operator commands."""
     reply = _of_payment(payment, "/outcomes", json=json, curl=curl)
     if reply is not None:
         show_list(reply, OUTCOMES)
 
 
 def event_store(payment: PaymentArgument, json: Json = False, curl: Curl = False) -> None:
-    """Whether its PaymentIntentCreated stands in the journal, asked of Kafka itself."""
+    """Ask Kafka itself whether the payment's PaymentIntentCreated is in the journal."""
     reply = _of_payment(payment, "/event-store", json=json, curl=curl)
     if reply is not None:
         show_fields(reply.body, reply.body)
@@ -158,7 +158,7 @@ def watch(
     seconds: Annotated[float, typer.Option(min=1, max=WATCH_SECONDS_MAX, help="At most.")] = 60,
     json: Json = False,
 ) -> None:
-    """Show a payment's events as they come, until it has ended; exit 5 when it has not by then."""
+    """Show a payment's events as they come, until it has ended; exit 5 if it has not in time."""
     check_payment(payment)
     clock = SystemClock()
     until = clock.monotonic_s() + seconds

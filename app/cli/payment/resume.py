@@ -51,7 +51,7 @@ def resume(
     json: Json = False,
     curl: Curl = False,
 ) -> None:
-    """Take a parked payment up again, after the defect is mended; two persons.
+    """Resume a parked payment after the defect is fixed, under dual control.
 
     --requested-by alone means --confirm.
     """
