@@ -210,7 +210,7 @@ def check_transactions(environment: Environment) -> Iterator[Finding]:
             "transactions", "failed",
             f"{topic} {number}: open at offset {at} for over {TRANSACTION_S_MAX:.0f} s, "
             "nothing after it is read",
-            "kafka-transactions.sh find-hanging, then abort: docs/runbook.md, Standing still",
+            "kafka-transactions.sh find-hanging, then abort: docs/runbook.md, Stalled processing",
         )  # fmt: skip
     if not left:
         yield Finding("transactions", "ok", "none hangs")

@@ -59,7 +59,7 @@ def check_reading(environment: Environment) -> Iterator[Finding]:
             yield Finding(
                 "reading", "warning",
                 f"{topic} partition {number} gave nothing from offset {start[topic, number]} on "
-                f"for {TRY_S_MAX:.0f} s", "docs/runbook.md, Standing still",
+                f"for {TRY_S_MAX:.0f} s", "docs/runbook.md, Stalled processing",
             )  # fmt: skip
     for _, error in sorted(bad.items()):
         yield Finding(
