@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     rail_url: str = Field("", description="the rail's gateway")
     deposits_url: str = Field("", description="Deposits Core")
     notifications_url: str = Field("", description="the customer notification service")
-    resolve_rules: Path | None = Field(None, description="rules of the in-box Resolve, YAML")
+    resolve_rules: Path | None = Field(None, description="rules of the built-in Resolve, YAML")
     resolve_simulator_url: str = Field(
         "", description="demo and test: scripts what Resolve says; production refuses it"
     )

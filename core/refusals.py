@@ -272,7 +272,7 @@ OPERATOR_MISMATCH = _policy(
 PAYMENT_PARKED = _policy(
     "PAYMENT_PARKED",
     "The payment is parked: the command was set aside in quarantine and changed nothing.",
-    "Two persons resume the payment after the defect is mended; then ask again.",
+    "Two persons resume the payment after the defect is fixed; then repeat the action.",
 )
 STOP_NOT_OPEN = _policy("STOP_NOT_OPEN", "No stop {stop} is open.", "Look at the open stops.")
 RESUME_NOT_POSSIBLE = _policy(

@@ -38,7 +38,7 @@ class UnparkRequest(BaseModel):
 
 @router.post(f"{PAYMENT}/resume-requests", summary="Ask to take a parked payment up")
 async def request_resume_processing(on: OnPayment, asked: models.RequestResume) -> UnparkRequest:
-    """After the defect is mended. The first request stands: asking again shows it."""
+    """After the defect is fixed. The first request stands: asking again shows it."""
 
     def work() -> UnparkRequest:
         on.check_operator(asked)

@@ -1,4 +1,4 @@
-"""The in-box Resolve's rules: a YAML file evaluated top down. Keeps no state.
+"""The built-in Resolve's rules: a YAML file evaluated top down. Keeps no state.
 
 Checks: every rule is evaluated and named; the first that hits declines. Approvals: the first rule
 that matches decides; when none does, a person has to (REFERRED).
