@@ -20,9 +20,9 @@ from app.exits import ExitCode, Problem
 from app.recovered_submissions import AT_THE_RAIL, Submissions, report_of
 from control import quarantine
 from core.payment.commands import CreatePayment
-from core.payment.corrupt import CorruptHistory
 from core.payment.events import PaymentSentToRail
 from core.payment.lifecycle_record import lifecycle_record
+from core.payment.state import CorruptHistory
 from core.records import Checkpoint, PaymentLifecycle, RecoverConfirmed, RecoverRequested
 from engine.clients.groups import GroupAdmin
 from engine.clients.publisher import NotConfirmed, Outgoing

@@ -12,8 +12,7 @@ from typing import Final
 
 from core.header import InputHeader
 from core.payment import commands
-from core.payment.flow import policy_ref
-from core.values import Parties, Party, external_ref, funds_ref, payment_intent_id
+from core.values import Parties, Party, external_ref, funds_ref, payment_intent_id, policy_ref
 from engine.partitioner import partition_of
 from schemas import topology
 from schemas.codec import Codec

@@ -24,10 +24,9 @@ class Context(msgspec.Struct, frozen=True):
     timer's deadline).
 
     `sources` are those the input's topic may carry (empty: not an upstream topic). `origin` says
-    what kind of topic
-    the input came from: upstream, operator, rail, deposits, resolve, notified or timer.
-    `open_parties` raises ValueError when the sealed bytes cannot be read. `found`: references of
-    instructions to pay whose events a lost log tail took
+    what kind of topic the input came from: upstream, operator, rail, deposits, resolve, notified or
+    timer. `open_parties` raises ValueError when the sealed bytes cannot be read.
+    `recovered_submissions`: references of instructions to pay whose events a lost log tail took
     (core.payment.inputs.recovered_submissions).
     """
 
@@ -37,7 +36,7 @@ class Context(msgspec.Struct, frozen=True):
     origin: str
     sources: frozenset[str]
     open_parties: Callable[[Sealed], Parties]
-    found: frozenset[str] = frozenset()
+    recovered_submissions: frozenset[str] = frozenset()
 
 
 class Refusal(msgspec.Struct, frozen=True):

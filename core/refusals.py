@@ -27,7 +27,7 @@ class Rule(msgspec.Struct, frozen=True):
     advice: str
 
 
-class Quiet(msgspec.Struct, frozen=True):
+class NoEffectRule(msgspec.Struct, frozen=True):
     """A rule under which an input has no effect, without being wrong."""
 
     name: str
@@ -294,28 +294,38 @@ REDRIVE_NOT_POSSIBLE = _policy(
 RULES: Final[tuple[Rule, ...]] = tuple(v for v in globals().values() if isinstance(v, Rule))
 
 # -- no effect -------------------------------------------------------------------------------------
-CHANGES_NOTHING = Quiet("CHANGES_NOTHING", "The report says nothing that is not known.")
-NOT_SENT = Quiet("NOT_SENT", "The attempt has not been sent.")
-NOT_ASKED = Quiet("NOT_ASKED", "The rail answers what was not asked.")
-RESEND_REJECTED = Quiet("RESEND_REJECTED", "The rail rejected our own resend, which is known.")
-NOTES_FULL = Quiet("NOTES_FULL", "The payment has as many notes as it may have.")
-CONFLICTS_FULL = Quiet(
+CHANGES_NOTHING = NoEffectRule("CHANGES_NOTHING", "The report says nothing that is not known.")
+NOT_SENT = NoEffectRule("NOT_SENT", "The attempt has not been sent.")
+NOT_ASKED = NoEffectRule("NOT_ASKED", "The rail answers what was not asked.")
+RESEND_REJECTED = NoEffectRule(
+    "RESEND_REJECTED", "The rail rejected our own resend, which is known."
+)
+NOTES_FULL = NoEffectRule("NOTES_FULL", "The payment has as many notes as it may have.")
+CONFLICTS_FULL = NoEffectRule(
     "CONFLICTS_FULL", "The payment has as many open conflicts as are told apart; it waits already."
 )
-ANSWER_SUPERSEDED = Quiet("ANSWER_SUPERSEDED", "A later answer of Deposits Core stands already.")
-VERDICT_SUPERSEDED = Quiet("VERDICT_SUPERSEDED", "The policy check was decided already.")
-TOO_LATE_FOR_CHECK = Quiet("TOO_LATE_FOR_CHECK", "The attempt does not wait for a policy check.")
-APPROVAL_CLOSED = Quiet("APPROVAL_CLOSED", "The approval was decided, used or has expired.")
-APPROVAL_UNKNOWN = Quiet(
+ANSWER_SUPERSEDED = NoEffectRule(
+    "ANSWER_SUPERSEDED", "A later answer of Deposits Core stands already."
+)
+VERDICT_SUPERSEDED = NoEffectRule("VERDICT_SUPERSEDED", "The policy check was decided already.")
+TOO_LATE_FOR_CHECK = NoEffectRule(
+    "TOO_LATE_FOR_CHECK", "The attempt does not wait for a policy check."
+)
+APPROVAL_CLOSED = NoEffectRule("APPROVAL_CLOSED", "The approval was decided, used or has expired.")
+APPROVAL_UNKNOWN = NoEffectRule(
     "APPROVAL_UNKNOWN", "The approval is not known, or forgotten since it ended."
 )
-APPROVER_IS_REQUESTER = Quiet("APPROVER_IS_REQUESTER", "The requester decided its own request.")
-NOTIFICATION_UNKNOWN = Quiet("NOTIFICATION_UNKNOWN", "No such message was requested.")
-NOTIFICATION_ANSWERED = Quiet("NOTIFICATION_ANSWERED", "The message was confirmed already.")
-TIMER_STALE = Quiet("TIMER_STALE", "The payment no longer waits for this deadline.")
-PARKED = Quiet("PARKED", "The payment is parked: its inputs wait in quarantine.")
+APPROVER_IS_REQUESTER = NoEffectRule(
+    "APPROVER_IS_REQUESTER", "The requester decided its own request."
+)
+NOTIFICATION_UNKNOWN = NoEffectRule("NOTIFICATION_UNKNOWN", "No such message was requested.")
+NOTIFICATION_ANSWERED = NoEffectRule("NOTIFICATION_ANSWERED", "The message was confirmed already.")
+TIMER_STALE = NoEffectRule("TIMER_STALE", "The payment no longer waits for this deadline.")
+PARKED = NoEffectRule("PARKED", "The payment is parked: its inputs wait in quarantine.")
 
-QUIETS: Final[tuple[Quiet, ...]] = tuple(v for v in globals().values() if isinstance(v, Quiet))
+NO_EFFECT_RULES: Final[tuple[NoEffectRule, ...]] = tuple(
+    v for v in globals().values() if isinstance(v, NoEffectRule)
+)
 
 
 def refuse(
@@ -331,6 +341,6 @@ def refuse(
     return Refusal(rule.code, rule.name, sentence, first_difference, expected, actual)
 
 
-def no_effect(rule: Quiet) -> NoEffect:
+def no_effect(rule: NoEffectRule) -> NoEffect:
     """The answer that an input changes nothing, and why."""
     return NoEffect(rule.name, rule.sentence)

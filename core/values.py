@@ -193,6 +193,11 @@ def funds_ref(payment_id: str, attempt: int, operation: str, number: int = 1) ->
     return f"{external_ref(payment_id, attempt)}{FUNDS_LETTER[operation]}{number:02d}"
 
 
+def policy_ref(payment_id: str, attempt: int) -> str:
+    """Reference of an attempt's policy check."""
+    return f"{external_ref(payment_id, attempt)}P01"
+
+
 def format_amount(cents: int, currency: str) -> str:
     """An amount as people read it: 1858 and AUD is `AUD 18.58`, 123456789 is `AUD 1,234,567.89`.
 

@@ -12,9 +12,8 @@ from typing import Any, Final
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from core.payment.corrupt import CorruptHistory
 from core.payment.evolve import evolve
-from core.payment.state import Payment, money_outcome, open_conflicts
+from core.payment.state import CorruptHistory, Payment, money_outcome, open_conflicts
 from core.values import external_ref
 from evidence import verify_evidence as v
 from evidence.keys import Keyring

@@ -71,7 +71,7 @@ def waiting_for(state: Payment, now_ms: int) -> str | None:
         return "APPROVAL"
     if state.state not in ENDED and attempt.policy == "REQUESTED":
         return "POLICY"
-    if any(ask.status in UNANSWERED for each in state.attempts for ask in each.asks):
+    if any(ask.status in UNANSWERED for each in state.attempts for ask in each.funds_requests):
         return "DEPOSITS"
     if any(needs_debit_approval(state, each) for each in state.attempts):
         return "DEBIT_DECISION"
@@ -116,9 +116,9 @@ def _of_attempt(attempt: Attempt) -> list[Why]:
         found.append(RESEND_REJECTED)
     if waits_for_repeat(attempt) is not None:
         found.append(FUNDS_REFUSED)
-    if any(funds_forced(ask) for ask in attempt.asks):
+    if any(funds_forced(ask) for ask in attempt.funds_requests):
         found.append(FUNDS_FORCED)
-    if any(funds_silent(ask) for ask in attempt.asks):
+    if any(funds_silent(ask) for ask in attempt.funds_requests):
         found.append(FUNDS_SILENT)
     return found
 

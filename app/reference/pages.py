@@ -130,7 +130,7 @@ def errors() -> str:
         ]
         head = ("rule", "cause", "what to do", "escalate to, when unexpected")
         parts.append([f"## {code}", "", *table(head, rows)])
-    quiet = [(f"`{q.name}`", q.sentence) for q in refusals.QUIETS]
+    quiet = [(f"`{q.name}`", q.sentence) for q in refusals.NO_EFFECT_RULES]
     parts += [
         [
             "## NO_EFFECT",

@@ -11,12 +11,24 @@ from typing import Any, Final
 import yaml
 
 from app.reference.markdown import page, table
-from core.matrices import VERDICT_NOTES
+from core.payment.operator.verdicts import COUNTED_ONLY
 from core.transitions import TRANSITIONS
 from core.transitions import __doc__ as state_machine
 from core.values import State
 
 GOLDEN: Final = Path(__file__).resolve().parents[2] / "tests" / "core" / "payment" / "golden"
+# What the golden file of the verdicts leaves out.
+VERDICT_NOTES: Final[tuple[str, ...]] = (
+    "Of these the report and the sums may leave some out; `npp conflict show` lists what fits now.",
+    "NOT_PAID is for an attempt that has ended, and makes it certain.",
+    "AMOUNT_ACCEPTED takes the amount of the report, of a settlement or of Deposits Core's answer.",
+    "It closes a request of Deposits Core's that is still open; a HOLD is not closed so.",
+    "A report of another amount than is recorded is never SETTLED_AFTER_ALL or RETURNED.",
+    "RETURNED states an amount of at most what was settled and has not come back.",
+    "Of returns SETTLED_AFTER_ALL says that settlement and returns stand as they are recorded.",
+    "REPORT_WRONG changes nothing but that the conflict ends; the rail is asked at once.",
+    f"A conflict that was only counted takes {' or '.join(COUNTED_ONLY)} alone.",
+)
 
 
 def state_machine_page() -> str:

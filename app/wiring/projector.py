@@ -11,7 +11,7 @@ from app.cluster import Cluster
 from app.exits import ExitCode, Problem, usage
 from app.settings import Environment
 from app.wiring.process import GC_THRESHOLDS, WATCHDOG_S_MAX, ProcessContext
-from core.payment.corrupt import CorruptHistory
+from core.payment.state import CorruptHistory
 from engine.clients.partition_errors import PartitionErrors
 from engine.clock import Clock
 from engine.errors import EngineError

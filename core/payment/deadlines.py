@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from core.payment.funds import UNANSWERED
-from core.payment.state import ENDED, UNSENT, Ask, Attempt, Payment, open_conflicts
+from core.payment.state import ENDED, UNSENT, Attempt, FundsRequestStatus, Payment, open_conflicts
 from core.rules import Rules, Windows
 from core.values import State
 
@@ -59,7 +59,7 @@ def next_deadline(state: Payment, rules: Rules) -> tuple[int | None, str | None]
         at = next_enquiry_at(state, attempt, windows)
         if at is not None and (best is None or at < best):
             best, kind = at, ENQUIRY
-        for ask in attempt.asks:
+        for ask in attempt.funds_requests:
             if ask.status in UNANSWERED:
                 at = next_repeat_at(attempt, ask, windows)
                 if at is not None and (best is None or at < best):
@@ -113,7 +113,7 @@ def _is_contradicted(state: Payment, attempt: Attempt) -> bool:
     return any(c.verdict is None and c.attempt == attempt.number for c in state.conflicts)
 
 
-def next_repeat_at(attempt: Attempt, ask: Ask, windows: Windows) -> int | None:
+def next_repeat_at(attempt: Attempt, ask: FundsRequestStatus, windows: Windows) -> int | None:
     """When a request that Deposits Core has not answered is made again, with the same reference:
     with growing pauses and no last try. A HOLD only while its attempt waits for it.
     """

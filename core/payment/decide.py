@@ -11,13 +11,13 @@ from typing import Final, assert_never
 from core.decider import Accepted, Context, Decision, NoEffect
 from core.payment import commands as c
 from core.payment.deadlines import with_deadline
-from core.payment.flow.finish import finish
+from core.payment.flow import finish
 from core.payment.flow.instruct import instructions
 from core.payment.inputs import deposits as decide_funds
 from core.payment.inputs import other as decide_other
 from core.payment.inputs import policy as decide_policy
 from core.payment.inputs import rail as decide_rail
-from core.payment.inputs import recovered_submissions as found
+from core.payment.inputs import recovered_submissions
 from core.payment.inputs import timer as decide_timer
 from core.payment.inputs import upstream as decide_upstream
 from core.payment.inputs.other import suspend
@@ -59,20 +59,20 @@ def decide(state: Payment | None, command: c.Input, context: Context) -> Decisio
     `suspend`.
     """
     decision = _decide(state, command, context)
-    if not context.found or state is None:
+    if not context.recovered_submissions or state is None:
         return decision
-    number = found.forgotten(state, decision, context)
-    return decision if number is None else _decide_found(state, number, command, context)
+    number = recovered_submissions.attempt_ended_as_unsent(state, decision, context)
+    return decision if number is None else _decide_recovered(state, number, command, context)
 
 
-def _decide_found(state: Payment, number: int, command: c.Input, context: Context) -> Decision:
+def _decide_recovered(state: Payment, number: int, command: c.Input, context: Context) -> Decision:
     """It would call an attempt unpaid for certain whose instruction was found: first the conflict,
     and then what the input still does.
     """
-    draft = found.contradict(state, number, command, context)
+    draft = recovered_submissions.contradict(state, number, command, context)
     decision = _decide(with_deadline(draft.state, context.rules), command, context)
     if type(decision) is NoEffect:
-        found.ask_the_rail(draft, number)
+        recovered_submissions.ask_the_rail(draft, number)
         return finish(draft)  # a timer: nothing waits for it any more
     if type(decision) is not Accepted:
         return decision  # a person's or upstream's command is refused: a conflict is open

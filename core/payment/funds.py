@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from core.payment.state import Ask, Attempt, Payment
+    from core.payment.state import Attempt, FundsRequestStatus, Payment
 
 UNANSWERED: Final = frozenset({"REQUESTED", "FAILED"})  # FAILED: no readable answer yet
 _HOLDING: Final = frozenset({"HOLD", "RELEASE"})
@@ -48,19 +48,19 @@ def borne_cents(attempt: Attempt) -> int:
     return max(0, attempt.settled - max(returned_cents(attempt), attempt.waived))
 
 
-def unanswered(attempt: Attempt) -> Ask | None:
+def unanswered(attempt: Attempt) -> FundsRequestStatus | None:
     """The first request that waits for Deposits Core's answer."""
-    for ask in attempt.asks:
+    for ask in attempt.funds_requests:
         if ask.status in UNANSWERED:
             return ask
     return None
 
 
-def blocking(attempt: Attempt) -> Ask | None:
+def blocking(attempt: Attempt) -> FundsRequestStatus | None:
     """The first unanswered request that the next one has to wait for. A release by name of a hold
     that was certainly not made does not block: nothing is held that it could give back.
     """
-    for ask in attempt.asks:
+    for ask in attempt.funds_requests:
         if ask.status in UNANSWERED and not (
             ask.hold_number and held_cents(attempt) <= 0 and _not_made(attempt, ask.hold_number)
         ):
@@ -73,14 +73,14 @@ def _not_made(attempt: Attempt, hold_number: int) -> bool:
         ask.operation == "HOLD"
         and ask.number == hold_number
         and ask.status in ("DECLINED", "REFUSED")
-        for ask in attempt.asks
+        for ask in attempt.funds_requests
     )
 
 
-def latest(attempt: Attempt, operation: str) -> Ask | None:
+def latest(attempt: Attempt, operation: str) -> FundsRequestStatus | None:
     """The latest request of one operation."""
     found = None
-    for ask in attempt.asks:
+    for ask in attempt.funds_requests:
         if ask.operation == operation:
             found = ask
     return found
@@ -126,7 +126,7 @@ def needs_debit_approval(state: Payment, attempt: Attempt) -> bool:
 
 
 def _was_taking_asked(attempt: Attempt) -> bool:
-    return any(ask.operation in _TAKING for ask in attempt.asks)
+    return any(ask.operation in _TAKING for ask in attempt.funds_requests)
 
 
 def is_resolved(attempt: Attempt) -> bool:
@@ -134,7 +134,7 @@ def is_resolved(attempt: Attempt) -> bool:
     outcome = attempt.outcome
     if outcome is None:
         return attempt.state in _ENDED and attempt.certain
-    if any(a.status in UNANSWERED and a.operation not in _HOLDING for a in attempt.asks):
+    if any(a.status in UNANSWERED and a.operation not in _HOLDING for a in attempt.funds_requests):
         return False
     return taken_cents(attempt) == borne_cents(attempt)
 
@@ -186,10 +186,10 @@ def has_own_hold(attempt: Attempt) -> bool:
     """Whether a hold of its own stands for the attempt, or is asked for: it needs no other's."""
     if held_cents(attempt) > 0:
         return True
-    return any(a.operation == "HOLD" and a.status in UNANSWERED for a in attempt.asks)
+    return any(a.operation == "HOLD" and a.status in UNANSWERED for a in attempt.funds_requests)
 
 
-def waits_for_repeat(attempt: Attempt) -> Ask | None:
+def waits_for_repeat(attempt: Attempt) -> FundsRequestStatus | None:
     """A request that Deposits Core refused although it is still needed: a person can ask again."""
     due = borne_cents(attempt) - taken_cents(attempt)
     needed = {

@@ -30,6 +30,12 @@ ENDED: Final = frozenset({State.FAILED.value, State.EXPIRED.value})
 UNSENT: Final = frozenset({State.CREATED.value, State.AUTHORISED.value})
 
 
+class CorruptHistory(Exception):
+    """The events of a payment contradict each other: a defect or a foreign hand, never a business
+    answer. The payment is parked, or the verifier stops.
+    """
+
+
 class Packed(msgspec.Struct, array_like=True, gc=False):
     """What stands in the packed state: an array, without cycles, copied on write."""
 
@@ -38,7 +44,7 @@ class Packed(msgspec.Struct, array_like=True, gc=False):
         def __copy__(self) -> Self: ...
 
 
-class Ask(Packed):
+class FundsRequestStatus(Packed):
     """One request to Deposits Core. `status` REQUESTED or FAILED (no readable answer): it waits for
     its answer; DONE, DECLINED (a hold), REFUSED, NEVER_HELD (a release).
     """
@@ -54,14 +60,14 @@ class Ask(Packed):
     hold_number: int = 0  # RELEASE of a hold that was not answered: the number of that HOLD
 
 
-class Remembered(Packed):
+class SeenReport(Packed):
     """The first report of a kind (the last, for STATUS and RECEIVED): its message id and
     content.
     """
 
     kind: str
-    message_id: bytes | None  # core.payment.remember.digest
-    content: str | None  # core.payment.remember.content_of; None: any consistent one is the same
+    message_id: bytes | None  # core.payment.keys.digest
+    content: str | None  # core.payment.keys.content_of; None: any consistent one is the same
     from_sequence: int
 
 
@@ -92,15 +98,15 @@ class Attempt(Packed):
     returns_total: int = (
         0  # the highest total that an enquiry, a report without id or a verdict said
     )
-    returns: dict[bytes, int] = {}  # core.payment.remember.digest of each return's id -> amount
+    returns: dict[bytes, int] = {}  # core.payment.keys.digest of each return's id -> amount
     second_settlement: bool = False  # its debit needs an approval of its own
     debit_approved: bool = False
-    asks: list[Ask] = []
+    funds_requests: list[FundsRequestStatus] = []
     # the rail
     sent_at: int = 0
     submit_before: int = 0
     acknowledged_at: int = 0
-    reports: list[Remembered] = []
+    reports: list[SeenReport] = []
     enquiries: int = 0
     enquiry_round: int = 0  # since the last lifecycle change
     enquiry_at: int = 0
@@ -154,10 +160,10 @@ class Conflict(Packed):
     kind: str
     attempt: int
     report_kind: str | None
-    content: str  # core.payment.remember.content_of
-    message_id: bytes | None  # core.payment.remember.digest
+    content: str  # core.payment.keys.content_of
+    message_id: bytes | None  # core.payment.keys.digest
     amount: int | None
-    currency: str | None  # core.payment.remember.compared
+    currency: str | None  # core.payment.keys.compared
     from_sequence: int
     verdict: str | None = None
 
@@ -330,7 +336,7 @@ def needs_attention(state: Payment) -> bool:
             return True
         if funds.waits_for_repeat(attempt) is not None:
             return True
-        if any(funds_silent(ask) or funds_forced(ask) for ask in attempt.asks):
+        if any(funds_silent(ask) or funds_forced(ask) for ask in attempt.funds_requests):
             return True
     return waiting_for_person(state)
 
@@ -340,14 +346,14 @@ def resend_rejected(attempt: Attempt) -> bool:
     return attempt.resend_rejected and attempt.outcome is None and not attempt.certain
 
 
-def funds_silent(ask: Ask) -> bool:
+def funds_silent(ask: FundsRequestStatus) -> bool:
     """Whether Deposits Core's answer is overdue: our adapter got none in all its time, or the
     request was made again because none came within the rules' first wait.
     """
     return ask.status == "FAILED" or (ask.status == "REQUESTED" and ask.repeat > 0)
 
 
-def funds_forced(ask: Ask) -> bool:
+def funds_forced(ask: FundsRequestStatus) -> bool:
     """Whether money is being taken by force: people look at it even while nothing is wrong."""
     return ask.operation == "DEBIT_FORCED" and ask.status in funds.UNANSWERED
 

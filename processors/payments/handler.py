@@ -232,7 +232,7 @@ class PaymentsApplication:
             origin=topology.ORIGINS.get(record.topic, "upstream"),
             sources=self._control.sources(record.topic),
             open_parties=open_parties,
-            found=self._control.found,
+            recovered_submissions=self._control.found,
         )
 
     def _cause(self, record: InputRecord, value: bytes, header: InputHeader) -> Cause:

@@ -10,13 +10,13 @@ from prometheus_client import CollectorRegistry, Counter
 
 from core.payment.commands import INPUTS
 from core.payment.events import EVENTS
-from core.refusals import QUIETS
+from core.refusals import NO_EFFECT_RULES
 from core.rules import UNKNOWN_TABLE_ENDING
 from core.values import attempt_id
 
 RESULTS = ("ACCEPTED", "DUPLICATE", "REJECTED", "NO_EFFECT", "UNMATCHED")
 FIRST_ATTEMPT = attempt_id(1)
-NO_EFFECT_RULES = tuple(each.name for each in QUIETS)
+NO_EFFECT_NAMES = tuple(each.name for each in NO_EFFECT_RULES)
 QUARANTINE_REASONS = ("UNDECODABLE", "MISROUTED", "UNMATCHED", "PARKED")
 
 
@@ -85,7 +85,7 @@ class PaymentsMetrics:
                 self._inputs.labels(kind.__name__, result)
         for event in EVENTS:
             self._events.labels(event.__name__)
-        for rule in NO_EFFECT_RULES:
+        for rule in NO_EFFECT_NAMES:
             self._no_effects.labels(rule)
         for reason in QUARANTINE_REASONS:
             self._quarantined.labels(reason)

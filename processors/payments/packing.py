@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from core.payment import state as payment_state
-from core.payment.corrupt import CorruptHistory
 from core.payment.deadlines import with_deadline
 from core.payment.evolve import evolve
 from core.payment.lifecycle_record import lifecycle_record
-from core.payment.state import Payment
+from core.payment.state import CorruptHistory, Payment
 from core.records import PaymentLifecycle
 from core.rules import Rules
 from core.values import ZERO_HASH

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from core import records
 from core.payment import commands as c
-from core.payment.corrupt import CorruptHistory
 from core.payment.events import EVENTS as EVENT_TYPES
+from core.payment.state import CorruptHistory
 from core.rules import Rules
 from engine.ports import TopicPartition
 from engine.records import LogRecord

@@ -15,9 +15,9 @@ import msgspec
 
 from core.payment import events as e
 from core.payment import state as payment_state
-from core.payment.corrupt import CorruptHistory
 from core.payment.deadlines import next_deadline
 from core.payment.evolve import evolve
+from core.payment.state import CorruptHistory
 from core.rules import Rules
 from core.values import ZERO_HASH
 from processors.projector.rows import (

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from core.payment.corrupt import CorruptHistory
+from core.payment.state import CorruptHistory
 from core.rules import Rules
 from engine.clients.partition_errors import Passed
 from engine.clients.topics_reader import Reading

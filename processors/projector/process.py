@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import structlog
 
-from core.payment.corrupt import CorruptHistory
+from core.payment.state import CorruptHistory
 from core.rules import Rules
 from engine.clock import Clock
 from engine.errors import Exit, Retry

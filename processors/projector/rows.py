@@ -12,8 +12,7 @@ import msgspec
 from core.header import EventHeader
 from core.payment import events as e
 from core.payment import state as payment_state
-from core.payment.corrupt import CorruptHistory
-from core.payment.state import Payment
+from core.payment.state import CorruptHistory, Payment
 from readmodel import rows
 
 REQUESTED: Final = "REQUESTED"

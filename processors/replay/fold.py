@@ -11,12 +11,11 @@ from typing import Any, Final
 import msgspec
 
 from core.payment import state as payment_state
-from core.payment.corrupt import CorruptHistory
 from core.payment.deadlines import with_deadline
 from core.payment.events import Event
 from core.payment.evolve import evolve
 from core.payment.lifecycle_record import lifecycle_record
-from core.payment.state import Payment
+from core.payment.state import CorruptHistory, Payment
 from core.records import STATE_VERSION, PaymentLifecycle
 from core.rules import Rules
 from evidence.chain import event_hash, require_complete

@@ -316,7 +316,7 @@ class PaymentRedecider:
             origin=topology.ORIGINS.get(topic, "upstream"),
             sources=environment.sources(topic, decided_at),
             open_parties=environment.open_parties,
-            found=environment.found,
+            recovered_submissions=environment.found,
         )
         try:
             return decide(state, command, context)

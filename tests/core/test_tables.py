@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from core import matrices, refusals
+import core.payment
+from core import refusals
 from core.decider import Accepted, Duplicate, NoEffect, Refusal
 from core.payment import commands as c
 from core.payment.commands import INPUTS
@@ -16,6 +17,7 @@ from core.rules import parse
 from core.transitions import PAIRS
 from core.transitions import __doc__ as diagram
 from core.values import State
+from tests.core import matrices
 from tests.core.payment import dsl as d
 
 EXECUTION = d.START + 10 * d.MINUTE
@@ -133,6 +135,9 @@ def test_the_diagram_names_every_state_and_the_table_every_pair() -> None:
     """SM-02, SM-03: eleven pairs change a state, and one stays for the first attempt."""
     assert diagram is not None
     assert all(state.value in diagram for state in State)
+    drawn = diagram.split("\n\n", 2)[1]
+    assert core.payment.__doc__ is not None
+    assert drawn in core.payment.__doc__, "core/payment/__init__.py draws another machine"
     assert len(PAIRS) == 13
 
 

@@ -101,7 +101,7 @@ class Judge:
             step.fresh = report.rail_message_id not in self.message_ids
             self.message_ids.add(report.rail_message_id)
         for each in book.tries:
-            if reference(each.number) in step.context.found:
+            if reference(each.number) in step.context.recovered_submissions:
                 each.found = True
         for law in BEFORE:
             found += [Violation(law.__name__, text) for text in law(step, book)]

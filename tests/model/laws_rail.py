@@ -118,7 +118,7 @@ def claim(step: Step, book: Book, event: Any) -> Iterator[str]:
 def unsent_is_certain(step: Step, book: Book, event: Any) -> Iterator[str]:
     """Rulings 3 and 12: what ends unsent, with nothing to contradict it, is unpaid for certain."""
     mine = book.current
-    if mine.sent or mine.reported or step.context.found or book.open_conflicts():
+    if mine.sent or mine.reported or step.context.recovered_submissions or book.open_conflicts():
         return
     if not event.non_payment_certain:
         yield f"attempt {mine.number} was never sent, and ends uncertain"
@@ -271,7 +271,7 @@ def applies(step: Step, book: Book) -> Iterator[str]:
     if wanted is not None and not step.made(wanted, "ReconciliationRequired"):
         yield f"{report.kind} {report.code} in {mine.state} made no {wanted}: {step.decision}"
     moves = wanted in {"PaymentSettled", "PaymentAcknowledged"} and not step.made(wanted)
-    if moves and not book.conflicts and not step.context.found:
+    if moves and not book.conflicts and not step.context.recovered_submissions:
         yield f"{report.kind} in {mine.state} made {[type(x).__name__ for x in step.events]}"
 
 

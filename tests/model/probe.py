@@ -101,5 +101,5 @@ def _give(
 def _from(context: Context, origin: str) -> Context:
     return Context(
         context.now_ms, context.cause, context.rules, origin, context.sources,
-        context.open_parties, context.found,
+        context.open_parties, context.recovered_submissions,
     )  # fmt: skip

@@ -13,11 +13,8 @@ from typing import Any, Final
 
 from core.header import EventHeader
 from core.payment import events as e
-from core.payment.corrupt import CorruptHistory
-from core.payment.evolve import funds, lifecycle
-from core.payment.evolve import nonlifecycle as beside
-from core.payment.remember import without_unnamed_ends
-from core.payment.state import ENDS_KEPT, Payment
+from core.payment.evolve import funds, lifecycle, nonlifecycle
+from core.payment.state import ENDS_KEPT, CorruptHistory, Payment
 from core.transitions import LIFECYCLE_EVENT_NAMES, target_of
 
 __all__ = ["CorruptHistory", "evolve"]
@@ -77,11 +74,25 @@ def _begin_decision(new: Payment, header: EventHeader) -> None:
         return
     if new.decision_remembered:
         ends = {**new.ends, new.decision_from: new.sequence}
-        new.ends = ends if len(ends) % ENDS_KEPT else without_unnamed_ends(new, ends)
+        new.ends = ends if len(ends) % ENDS_KEPT else _without_unnamed_ends(new, ends)
     new.decision_from = header.sequence
     new.decision_topic = mark
     new.decision_offset = cause.offset
     new.decision_remembered = False
+
+
+def _without_unnamed_ends(new: Payment, ends: dict[int, int]) -> dict[int, int]:
+    """The ends of those decisions that some memory of the payment still names."""
+    named = {1, *new.results.values(), *new.conflicts_unlisted_keys.values()}
+    named.update(conflict.from_sequence for conflict in new.conflicts)
+    named.update(note.from_sequence for note in new.notifications)
+    for approval in new.approvals:
+        named.update((approval.requested_from, approval.decided_from))
+    for attempt in new.attempts:
+        named.add(attempt.policy_from)
+        named.update(report.from_sequence for report in attempt.reports)
+        named.update(ask.answered_from for ask in attempt.funds_requests)
+    return {first: last for first, last in ends.items() if first in named}
 
 
 _Handler = Callable[[Payment, Any, EventHeader], None]
@@ -94,7 +105,7 @@ _HANDLERS: Final[dict[type, _Handler]] = {
     e.PaymentSettled: lifecycle.settled,
     e.PaymentFailed: lifecycle.failed,
     e.PaymentExpired: lifecycle.expired,
-    e.PolicyChecked: beside.policy_checked,
+    e.PolicyChecked: nonlifecycle.policy_checked,
     e.FundsRequested: funds.requested,
     e.FundsRequestFailed: funds.request_failed,
     e.FundsHeld: funds.held,
@@ -106,21 +117,21 @@ _HANDLERS: Final[dict[type, _Handler]] = {
     e.FundsCredited: funds.credited,
     e.FundsReleaseDeferred: funds.release_deferred,
     e.FundsHoldTransferred: funds.hold_transferred,
-    e.ProcessingSuspended: beside.suspended,
-    e.ProcessingResumed: beside.resumed,
-    e.OperatorActionRequested: beside.action_requested,
-    e.OperatorActionReferred: beside.action_referred,
-    e.OperatorActionApproved: beside.action_approved,
-    e.OperatorActionRejected: beside.action_rejected,
-    e.PaymentOverdue: beside.overdue,
-    e.RailEnquiryRequested: beside.enquiry_requested,
-    e.RailStatusReported: beside.status_reported,
-    e.NonPaymentConfirmed: beside.non_payment_confirmed,
-    e.RecallRequested: beside.recall_requested,
-    e.RecallAnswered: beside.recall_answered,
-    e.ReconciliationRequired: beside.reconciliation_required,
-    e.ReconciliationResolved: beside.reconciliation_resolved,
-    e.PaymentReturned: beside.returned,
-    e.CustomerNotificationRequested: beside.notification_requested,
-    e.CustomerNotified: beside.notified,
+    e.ProcessingSuspended: nonlifecycle.suspended,
+    e.ProcessingResumed: nonlifecycle.resumed,
+    e.OperatorActionRequested: nonlifecycle.action_requested,
+    e.OperatorActionReferred: nonlifecycle.action_referred,
+    e.OperatorActionApproved: nonlifecycle.action_approved,
+    e.OperatorActionRejected: nonlifecycle.action_rejected,
+    e.PaymentOverdue: nonlifecycle.overdue,
+    e.RailEnquiryRequested: nonlifecycle.enquiry_requested,
+    e.RailStatusReported: nonlifecycle.status_reported,
+    e.NonPaymentConfirmed: nonlifecycle.non_payment_confirmed,
+    e.RecallRequested: nonlifecycle.recall_requested,
+    e.RecallAnswered: nonlifecycle.recall_answered,
+    e.ReconciliationRequired: nonlifecycle.reconciliation_required,
+    e.ReconciliationResolved: nonlifecycle.reconciliation_resolved,
+    e.PaymentReturned: nonlifecycle.returned,
+    e.CustomerNotificationRequested: nonlifecycle.notification_requested,
+    e.CustomerNotified: nonlifecycle.notified,
 }

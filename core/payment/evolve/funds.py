@@ -8,11 +8,10 @@ from typing import Final
 
 from core.header import EventHeader
 from core.payment import events as e
-from core.payment.corrupt import CorruptHistory
-from core.payment.evolve.lifecycle import use_approval
+from core.payment.evolve.lifecycle import own_attempt, remember_result, use_approval
 from core.payment.funds import UNANSWERED, held_cents, returned_cents
-from core.payment.remember import own_attempt, remember_result, result_key
-from core.payment.state import Ask, Attempt, Payment
+from core.payment.keys import result_key
+from core.payment.state import Attempt, CorruptHistory, FundsRequestStatus, Payment
 from core.values import FUNDS_LETTER
 
 _STEM: Final[dict[str, str]] = {
@@ -40,12 +39,12 @@ def requested(new: Payment, event: e.FundsRequested, header: EventHeader) -> Non
     operation = event.operation
     number = int(event.funds_ref[31:])
     mine.funds = f"{_STEM[operation]}_REQUESTED"
-    index = ask_index(mine, operation, number)
+    index = funds_request_index(mine, operation, number)
     if index is None:
         if event.repeat:
             raise CorruptHistory(f"{event.funds_ref} was repeated but never asked")
         by_name = 0 if event.hold_funds_ref is None else int(event.hold_funds_ref[31:])
-        ask = Ask(
+        ask = FundsRequestStatus(
             operation,
             number,
             event.amount,
@@ -54,14 +53,14 @@ def requested(new: Payment, event: e.FundsRequested, header: EventHeader) -> Non
             not_after=event.not_after or 0,
             hold_number=by_name,
         )
-        mine.asks = [*mine.asks, ask]
+        mine.funds_requests = [*mine.funds_requests, ask]
     else:
-        ask = mine.asks[index].__copy__()
+        ask = mine.funds_requests[index].__copy__()
         ask.status = "REQUESTED"
         ask.asked_at = header.decided_at
         ask.repeat = event.repeat
         ask.not_after = event.not_after or 0
-        mine.asks = [*mine.asks[:index], ask, *mine.asks[index + 1 :]]
+        mine.funds_requests = [*mine.funds_requests[:index], ask, *mine.funds_requests[index + 1 :]]
     if header.approval_id is not None:
         if operation == "REVERSE":
             # The rest that a person gives up, beside what the rail has returned (ruling 13).
@@ -81,7 +80,7 @@ def request_failed(new: Payment, event: e.FundsRequestFailed, header: EventHeade
 def held(new: Payment, event: e.FundsHeld, header: EventHeader) -> None:
     mine = own_attempt(new, header.attempt)
     _answer(new, mine, event.funds_ref, "DONE")
-    if not any(a.hold_number and a.status in UNANSWERED for a in mine.asks):
+    if not any(a.hold_number and a.status in UNANSWERED for a in mine.funds_requests):
         mine.funds = "HELD"  # else its release by name is under way
     if held_cents(mine) <= 0:
         mine.hold_ref = event.hold_ref
@@ -96,7 +95,7 @@ def hold_declined(new: Payment, event: e.FundsHoldDeclined, header: EventHeader)
     if event.code not in NO_HOLD_CODES:
         return
     number = int(event.funds_ref[31:])
-    for ask in mine.asks:
+    for ask in mine.funds_requests:
         if ask.hold_number == number and ask.status in UNANSWERED:
             _answer(new, mine, f"{event.funds_ref[:30]}R{ask.number:02d}", "NEVER_HELD")
 
@@ -153,9 +152,9 @@ def hold_transferred(new: Payment, event: e.FundsHoldTransferred, header: EventH
     taker.funds = "HELD"
 
 
-def ask_index(attempt: Attempt, operation: str, number: int) -> int | None:
+def funds_request_index(attempt: Attempt, operation: str, number: int) -> int | None:
     """Where this instruction stands in the attempt's list, or None when it was never given."""
-    for index, ask in enumerate(attempt.asks):
+    for index, ask in enumerate(attempt.funds_requests):
         if ask.operation == operation and ask.number == number:
             return index
     return None
@@ -163,13 +162,13 @@ def ask_index(attempt: Attempt, operation: str, number: int) -> int | None:
 
 def _answer(new: Payment, mine: Attempt, funds_ref: str, status: str) -> None:
     operation = _OPERATION_OF_LETTER[funds_ref[30]]
-    index = ask_index(mine, operation, int(funds_ref[31:]))
+    index = funds_request_index(mine, operation, int(funds_ref[31:]))
     if index is None:
         raise CorruptHistory(f"{funds_ref} was answered but never asked")
-    ask = mine.asks[index].__copy__()
+    ask = mine.funds_requests[index].__copy__()
     ask.status = status
     ask.answered_from = new.decision_from
-    mine.asks = [*mine.asks[:index], ask, *mine.asks[index + 1 :]]
+    mine.funds_requests = [*mine.funds_requests[:index], ask, *mine.funds_requests[index + 1 :]]
     new.decision_remembered = True
 
 

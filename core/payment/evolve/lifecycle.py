@@ -6,17 +6,12 @@ from __future__ import annotations
 
 from core.header import EventHeader
 from core.payment import events as e
-from core.payment.corrupt import CorruptHistory
-from core.payment.remember import (
-    content_of,
-    own_attempt,
-    remember_report,
-    remember_result,
-    result_key,
-)
-from core.payment.state import Approval, Attempt, Payment
+from core.payment.keys import content_of, digest, result_key
+from core.payment.state import Approval, Attempt, CorruptHistory, Payment, SeenReport
 from core.values import State
 
+# Reports of which only the last is kept; of all others the first. NOTED: our own resend rejected.
+LAST_ONLY = frozenset({"STATUS", "RECEIVED", "NOTED"})
 # Reports by which our adapter, or the rail's "unknown", says that nothing was ever submitted.
 NEVER_SUBMITTED = frozenset({"WITHDRAWN", "NOT_SUBMITTED", "STATUS"})
 
@@ -176,3 +171,39 @@ def _end(new: Payment, mine: Attempt, header: EventHeader, source: str, certain:
     mine.enquiry_round = 0
     mine.frozen_until = None
     new.reason = header.reason
+
+
+def own_attempt(new: Payment, number: int) -> Attempt:
+    """A fresh copy of the attempt, already standing in `new`. Raises CorruptHistory when there is
+    none.
+    """
+    attempts = new.attempts
+    if not 0 < number <= len(attempts):
+        raise CorruptHistory(f"no attempt {number} at sequence {new.sequence}")
+    mine = attempts[number - 1].__copy__()
+    new.attempts = attempts = attempts.copy()
+    attempts[number - 1] = mine
+    return mine
+
+
+def remember_result(new: Payment, key: str) -> None:
+    """The current decision is the result of the natural key `key`: the first one stays."""
+    if key not in new.results:
+        new.results = {**new.results, key: new.decision_from}
+    new.decision_remembered = True
+
+
+def remember_report(
+    new: Payment, attempt: Attempt, kind: str, message_id: str | None, content: str | None
+) -> None:
+    """Keep the first report of this kind (the last, for STATUS and RECEIVED)."""
+    new.decision_remembered = True
+    memory = SeenReport(kind, digest(message_id), content, new.decision_from)
+    for index, known in enumerate(attempt.reports):
+        if known.kind == kind:
+            if kind in LAST_ONLY:
+                reports = attempt.reports.copy()
+                reports[index] = memory
+                attempt.reports = reports
+            return
+    attempt.reports = [*attempt.reports, memory]

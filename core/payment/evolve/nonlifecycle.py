@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from core.header import EventHeader
 from core.payment import events as e
-from core.payment.corrupt import CorruptHistory
-from core.payment.evolve.lifecycle import NEVER_SUBMITTED, use_approval
-from core.payment.funds import returned_cents
-from core.payment.remember import (
-    compared,
-    conflict_key,
-    content_of,
-    digest,
-    found_key,
+from core.payment.evolve.lifecycle import (
+    NEVER_SUBMITTED,
     own_attempt,
     remember_report,
     remember_result,
-    result_key,
+    use_approval,
 )
+from core.payment.funds import returned_cents
+from core.payment.keys import compared, conflict_key, content_of, digest, recovered_key, result_key
 from core.payment.report_table import FUNDS_CONTRADICTION, SUBMISSION_FOUND
 from core.payment.state import (
     APPROVALS_REMEMBERED_MAX,
@@ -27,6 +22,7 @@ from core.payment.state import (
     Approval,
     Attempt,
     Conflict,
+    CorruptHistory,
     Notification,
     Payment,
 )
@@ -162,7 +158,7 @@ def reconciliation_required(
     new.conflicts_made += 1
     new.decision_remembered = True
     if event.kind == SUBMISSION_FOUND and event.external_ref is not None:
-        remember_result(new, found_key(event.external_ref, event.report_kind))
+        remember_result(new, recovered_key(event.external_ref, event.report_kind))
         if attempt_of_external_ref(event.external_ref) == header.attempt:
             own_attempt(new, header.attempt).rail_had_it = True
     content = content_of(new, event.code, event.amount, event.currency)

@@ -6,14 +6,21 @@ from __future__ import annotations
 
 from typing import Final
 
+from core.decider import Accepted
 from core.payment import events as e
-from core.payment.deadlines import enquiries_used_up, next_enquiry_at, send_allowed_at
+from core.payment.deadlines import (
+    enquiries_used_up,
+    next_deadline,
+    next_enquiry_at,
+    send_allowed_at,
+)
 from core.payment.draft import SYSTEM, Draft
 from core.payment.flow.funds import funds_step
+from core.payment.flow.instruct import instructions
 from core.payment.funds import held_cents
 from core.payment.report_table import FATE_UNKNOWN
 from core.payment.state import ENDED, Attempt, money_outcome, open_conflicts
-from core.values import MoneyOutcome, State, attempt_id, external_ref
+from core.values import MoneyOutcome, State, attempt_id, external_ref, policy_ref
 
 # One decision: at most 20 attempts, each with a few funds steps, an enquiry and a message.
 FOLLOW_UPS_MAX: Final = 200
@@ -22,6 +29,16 @@ _CREATED: Final = State.CREATED.value
 _AUTHORISED: Final = State.AUTHORISED.value
 _SENT: Final = State.SENT.value
 _FAILED: Final = State.FAILED.value
+
+
+def finish(draft: Draft) -> Accepted:
+    """What was decided, with all that follows from it. At least one event must have been
+    appended.
+    """
+    outstanding(draft)
+    state = draft.state  # our own copy: the last event made it
+    state.deadline, state.deadline_kind = next_deadline(state, draft.rules)
+    return Accepted(draft.events, state, instructions(draft.before, draft.events, state))
 
 
 def outstanding(draft: Draft) -> None:
@@ -176,8 +193,3 @@ def _notify_end(draft: Draft, attempt: Attempt) -> bool:
         kind = "late_failure" if attempt.late_failure else "failed"
     request_notification(draft, attempt, kind)
     return True
-
-
-def policy_ref(payment_id: str, attempt: int) -> str:
-    """Reference of an attempt's policy check."""
-    return f"{external_ref(payment_id, attempt)}P01"

@@ -26,7 +26,7 @@ from core.payment.funds import (
     taken_cents,
     unanswered,
 )
-from core.payment.state import UNSENT, Ask, Attempt, Payment, open_conflicts
+from core.payment.state import UNSENT, Attempt, FundsRequestStatus, Payment, open_conflicts
 from core.values import FundsOperation, State, funds_ref
 
 _UNDER_WAY: Final = frozenset({State.SENT.value, State.ACKNOWLEDGED.value})
@@ -44,7 +44,7 @@ def funds_step(draft: Draft, attempt: Attempt) -> bool:
         # What was taken is not the money that a hold or its release is about.
         return due < 0 and _waits_for_hold(attempt) and _give_back(draft, attempt, -due)
     if attempt.state in UNSENT and attempt.outcome is None:
-        return not attempt.asks and not attempt.held and _request_hold(draft, attempt)
+        return not attempt.funds_requests and not attempt.held and _request_hold(draft, attempt)
     if due > 0 and needs_debit_approval(draft.state, attempt):
         return _release_uncapturable(draft, attempt)
     if due > 0:
@@ -80,7 +80,7 @@ def request(
     """A new request with the next number of its operation, the system's own unless a person made
     it.
     """
-    number = 1 + sum(1 for ask in attempt.asks if ask.operation == operation)
+    number = 1 + sum(1 for ask in attempt.funds_requests if ask.operation == operation)
     actor = None if by_person or approval_id is not None else SYSTEM
     draft.append(
         e.FundsRequested(
@@ -96,7 +96,7 @@ def request(
     )
 
 
-def repeat(draft: Draft, attempt: Attempt, ask: Ask) -> None:
+def repeat(draft: Draft, attempt: Attempt, ask: FundsRequestStatus) -> None:
     """The same request again, under the same reference. A freeze moves a hold's notAfter."""
     not_after = ask.not_after or None
     if ask.operation == FundsOperation.HOLD:
@@ -120,7 +120,7 @@ def hold_reference(payment_id: str, attempt: Attempt, number: int) -> str | None
     return funds_ref(payment_id, attempt.number, FundsOperation.HOLD, number) if number else None
 
 
-def _release_by_name(draft: Draft, attempt: Attempt, waits: Ask) -> bool:
+def _release_by_name(draft: Draft, attempt: Attempt, waits: FundsRequestStatus) -> bool:
     """An attempt that ended, or is paid, before its HOLD was answered: nobody waits for the hold
     any more, and it must not stand. The release names it, and until when it may be carried out,
     until it is answered.
@@ -129,7 +129,7 @@ def _release_by_name(draft: Draft, attempt: Attempt, waits: Ask) -> bool:
         return False
     if attempt.state in UNSENT and attempt.outcome is None:
         return False
-    if any(ask.hold_number == waits.number for ask in attempt.asks):
+    if any(ask.hold_number == waits.number for ask in attempt.funds_requests):
         return False  # asked already; refused, it waits for a person
     if open_conflicts(draft.state):
         return False
@@ -146,7 +146,9 @@ def _release_by_name(draft: Draft, attempt: Attempt, waits: Ask) -> bool:
 
 def _waits_for_hold(attempt: Attempt) -> bool:
     """Whether all that Deposits Core has not answered is about a hold."""
-    return all(ask.operation in _HOLDING for ask in attempt.asks if ask.status in UNANSWERED)
+    return all(
+        ask.operation in _HOLDING for ask in attempt.funds_requests if ask.status in UNANSWERED
+    )
 
 
 def _take(draft: Draft, attempt: Attempt, due: int) -> bool:

@@ -9,9 +9,8 @@ from typing import Final
 from core.header import EventHeader, InstructionHeader
 from core.payment import events as e
 from core.payment import instructions as i
-from core.payment.flow import policy_ref
 from core.payment.state import Payment, money_outcome
-from core.values import Action, external_ref
+from core.values import Action, external_ref, policy_ref
 
 DUPLICATE_RISK: Final = (
     "RISK OF PAYING TWICE: it is not certain that the earlier attempt was not paid. "

@@ -7,7 +7,7 @@ from core.header import Actor
 from core.payment import events as e
 from core.payment.commands import NotificationResult, ResumeProcessing
 from core.payment.draft import SYSTEM, Draft, decided_at
-from core.payment.flow.finish import finish
+from core.payment.flow import finish
 from core.payment.operator import checks
 from core.payment.operator.gate import admission, too_late
 from core.payment.state import Payment, range_of

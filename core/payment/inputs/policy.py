@@ -8,8 +8,7 @@ from core.payment import events as e
 from core.payment.commands import ApprovalDecision, PolicyVerdict
 from core.payment.deadlines import WAITS_FOR_DECISION
 from core.payment.draft import Draft, decided_at
-from core.payment.flow import policy_ref
-from core.payment.flow.finish import finish
+from core.payment.flow import finish
 from core.payment.operator import checks
 from core.payment.state import UNSENT, Approval, Payment, range_of, was_never_submitted
 from core.refusals import (
@@ -22,7 +21,7 @@ from core.refusals import (
     no_effect,
     refuse,
 )
-from core.values import Action, FailureReason, State, attempt_id, person_digest
+from core.values import Action, FailureReason, State, attempt_id, person_digest, policy_ref
 
 _DECLINE_REASONS = frozenset({FailureReason.FRAUD.value, FailureReason.INVALID_ACCOUNT.value})
 _ANSWERS = frozenset({"APPROVED", "REJECTED", "REFERRED"})

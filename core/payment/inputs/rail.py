@@ -10,10 +10,9 @@ from core.decider import Context, Decision, Duplicate, Refusal, Unmatched
 from core.header import Actor
 from core.payment.commands import RailReport
 from core.payment.draft import Draft, decided_at
-from core.payment.flow.finish import finish
+from core.payment.flow import finish
 from core.payment.funds import returned_cents
-from core.payment.inputs import rail_effects
-from core.payment.inputs import recovered_submissions as found
+from core.payment.inputs import rail_effects, recovered_submissions
 from core.payment.inputs.rail_known import (
     CLEARED,
     PAID_OUTCOMES,
@@ -27,7 +26,7 @@ from core.payment.inputs.rail_known import (
     same_id_elsewhere,
     same_report,
 )
-from core.payment.remember import content_of, digest
+from core.payment.keys import content_of, digest
 from core.payment.report_table import (
     CONFIRM,
     CONFLICT,
@@ -66,7 +65,7 @@ from core.refusals import (
     NOT_SENT,
     NOTES_FULL,
     RESEND_REJECTED,
-    Quiet,
+    NoEffectRule,
     no_effect,
     refuse,
 )
@@ -90,8 +89,11 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
         state.payment_intent_id, number
     ):
         return refuse(ID_MISMATCH, detail="externalRef belongs to another payment")
-    if number > len(state.attempts) and command.external_ref.upper() in context.found:
-        return found.report_of_unmade(state, number, command, context)
+    if (
+        number > len(state.attempts)
+        and command.external_ref.upper() in context.recovered_submissions
+    ):
+        return recovered_submissions.report_for_missing_attempt(state, number, command, context)
     if not 0 < number <= len(state.attempts):
         return Unmatched("a rail report for an attempt that was never made")
     attempt = state.attempts[number - 1]
@@ -112,7 +114,7 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
                 return Duplicate(*range_of(state, known))
         word, why = _effect(state, attempt, command, rules, conclusive)
     if word == NO_EFFECT:
-        return no_effect(why)  # type: ignore[arg-type]  # NO_EFFECT comes with its Quiet
+        return no_effect(why)  # type: ignore[arg-type]  # NO_EFFECT comes with its NoEffectRule
     if word == DUPLICATE:
         return Duplicate(*range_of(state, remembered_from(attempt, command.kind)))
     if word == CONFLICT and open_conflicts(state) >= CONFLICTS_OPEN_MAX:
@@ -142,7 +144,7 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
         case "RECALL_ANSWER":
             rail_effects.recall_answer(draft, attempt, command)
         case "RETURN":
-            rail_effects.give_back(draft, attempt, command)
+            rail_effects.record_return(draft, attempt, command)
         case "NOTE":
             has_it = rail_has_it(attempt, command, rules)
             safe = not _worse_reason(attempt, command, rules)
@@ -188,7 +190,7 @@ def answers_enquiry(attempt: Attempt, command: RailReport, rules: Rules) -> bool
 
 def _effect(
     state: Payment, attempt: Attempt, command: RailReport, rules: Rules, conclusive: bool
-) -> tuple[str, str | Quiet]:
+) -> tuple[str, str | NoEffectRule]:
     """The word of the table, and why: a conflict's kind, or the rule under which nothing
     happens.
     """
@@ -226,11 +228,13 @@ def _effect(
     return word, ""
 
 
-def _note(state: Payment, rules: Rules) -> tuple[str, str | Quiet]:
+def _note(state: Payment, rules: Rules) -> tuple[str, str | NoEffectRule]:
     return (NO_EFFECT, NOTES_FULL) if state.notes >= rules.limits.notes_max else (NOTE, "")
 
 
-def _resend_rejected(state: Payment, attempt: Attempt, rules: Rules) -> tuple[str, str | Quiet]:
+def _resend_rejected(
+    state: Payment, attempt: Attempt, rules: Rules
+) -> tuple[str, str | NoEffectRule]:
     """AM05, DUPL: our own resend was rejected, which changes no state (ruling 11)."""
     if attempt.state in UNSENT:
         return NO_EFFECT, NOT_SENT
@@ -240,7 +244,7 @@ def _resend_rejected(state: Payment, attempt: Attempt, rules: Rules) -> tuple[st
 
 def _return_effect(
     state: Payment, attempt: Attempt, command: RailReport
-) -> tuple[str, str | Quiet]:
+) -> tuple[str, str | NoEffectRule]:
     """Money that came back (ruling 13): by its id one return, else the total so far."""
     if command.currency is not None and command.currency != state.currency:
         return CONFLICT, CURRENCY_DIFFERS
@@ -276,7 +280,7 @@ def _return_effect(
 
 def _after_end(
     state: Payment, attempt: Attempt, command: RailReport, rules: Rules, word: str
-) -> tuple[str, str | Quiet]:
+) -> tuple[str, str | NoEffectRule]:
     """What an attempt that has failed or expired still learns."""
     kind = command.kind
     if word == CONFIRM:
@@ -349,7 +353,7 @@ def _confirms(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
     return not by_rail and attempt.retry_safe and not meaning.retry_safe
 
 
-def _conflict_of(state: Payment, attempt: Attempt, kind: str) -> tuple[str, str | Quiet]:
+def _conflict_of(state: Payment, attempt: Attempt, kind: str) -> tuple[str, str | NoEffectRule]:
     """The kind of a contradiction that the table names; some turn out to agree with a verdict or
     the record.
     """

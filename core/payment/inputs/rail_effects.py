@@ -131,7 +131,7 @@ def recall_answer(draft: Draft, attempt: Attempt, report: RailReport) -> None:
         _confirmed(draft, attempt, report, retry_safe=True, table=None)
 
 
-def give_back(draft: Draft, attempt: Attempt, report: RailReport) -> None:
+def record_return(draft: Draft, attempt: Attempt, report: RailReport) -> None:
     """A return after settlement: linked; the state stays (ruling 13)."""
     amount = report.amount or 0  # judged before: a return without an amount is a conflict
     if report.via_enquiry or report.rail_message_id is None:

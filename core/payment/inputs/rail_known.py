@@ -10,7 +10,7 @@ from typing import Final
 
 from core.payment.commands import RailReport
 from core.payment.evolve.nonlifecycle import note_kind
-from core.payment.remember import conflict_key, content_of, digest
+from core.payment.keys import conflict_key, content_of, digest
 from core.payment.report_table import AMOUNT_DIFFERS, CURRENCY_DIFFERS
 from core.payment.state import Attempt, Payment
 from core.rules import Rules

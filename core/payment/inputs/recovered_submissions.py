@@ -1,6 +1,7 @@
 """What a lost log tail left behind: instructions for the rail whose event nobody has any more.
 
-`Context.found` names their references; two persons' recovery put them there (docs/decisions/0011).
+`Context.recovered_submissions` names their references; a recovery under dual control put them there
+(docs/decisions/0011).
 Such an attempt may be sent again, under the same reference; it never ends as one that was not sent.
 """
 
@@ -13,9 +14,8 @@ from core.header import Actor
 from core.payment import commands as c
 from core.payment import events as e
 from core.payment.draft import SYSTEM, Draft, decided_at
-from core.payment.flow import enquire
-from core.payment.flow.finish import finish
-from core.payment.remember import found_key
+from core.payment.flow import enquire, finish
+from core.payment.keys import recovered_key
 from core.payment.report_table import SUBMISSION_FOUND
 from core.payment.state import RECOVERED_MAX, Payment, range_of
 from core.refusals import CONFLICTS_FULL, no_effect
@@ -24,7 +24,7 @@ from core.values import attempt_id, external_ref
 _ENDS: Final = (e.PaymentFailed, e.PaymentExpired)
 
 
-def forgotten(before: Payment, decision: Decision, context: Context) -> int | None:
+def attempt_ended_as_unsent(before: Payment, decision: Decision, context: Context) -> int | None:
     """The attempt that this decision ends as never sent, though an instruction for it was found,
     and nobody was told of it or gave a verdict yet.
     """
@@ -37,8 +37,8 @@ def forgotten(before: Payment, decision: Decision, context: Context) -> int | No
             ended = after.attempts[number - 1]
             reference = external_ref(after.payment_intent_id, number)
             judged = before.attempts[number - 1].certain or ended.outcome is not None
-            told = found_key(reference, None) in after.results
-            if reference in context.found and not (ended.sent_at or judged or told):
+            told = recovered_key(reference, None) in after.results
+            if reference in context.recovered_submissions and not (ended.sent_at or judged or told):
                 return number
     return None
 
@@ -61,14 +61,14 @@ def ask_the_rail(draft: Draft, number: int) -> None:
     enquire(draft, draft.state.attempts[number - 1], "submission found")
 
 
-def report_of_unmade(
+def report_for_missing_attempt(
     state: Payment, number: int, command: c.RailReport, context: Context
 ) -> Decision:
     """A report for a found attempt that the recovered history has not made: it stands in no state,
     so each kind opens one conflict, on the last attempt that is known.
     """
     reference = external_ref(state.payment_intent_id, number)
-    done = state.results.get(found_key(reference, command.kind))
+    done = state.results.get(recovered_key(reference, command.kind))
     if done is not None:
         return Duplicate(*range_of(state, done))
     if sum(1 for key in state.results if key[0] == "F") >= RECOVERED_MAX:

@@ -10,12 +10,11 @@ from core.payment import deadlines
 from core.payment import events as e
 from core.payment.commands import TimerDue
 from core.payment.draft import SYSTEM, Draft, decided_at
-from core.payment.flow import ask_for_fate, outstanding
-from core.payment.flow.finish import finish
+from core.payment.flow import ask_for_fate, finish, outstanding
 from core.payment.flow.funds import repeat
 from core.payment.funds import UNANSWERED
 from core.payment.inputs.policy import fail_unsent
-from core.payment.state import Ask, Attempt, Payment, was_never_submitted
+from core.payment.state import Attempt, FundsRequestStatus, Payment, was_never_submitted
 from core.refusals import TIMER_STALE, no_effect
 from core.values import FailureReason, State, attempt_id
 
@@ -138,9 +137,9 @@ def _enquire(draft: Draft) -> None:
 
 def _repeat(draft: Draft) -> None:
     windows = draft.rules.windows
-    due: tuple[int, Attempt, Ask] | None = None
+    due: tuple[int, Attempt, FundsRequestStatus] | None = None
     for attempt in draft.state.attempts:
-        for ask in attempt.asks:
+        for ask in attempt.funds_requests:
             if ask.status not in UNANSWERED:
                 continue
             at = deadlines.next_repeat_at(attempt, ask, windows)

@@ -7,9 +7,9 @@ from core.header import Actor
 from core.payment import events as e
 from core.payment.commands import CreatePayment, ExpirePayment
 from core.payment.draft import Draft, decided_at
-from core.payment.flow.finish import finish
+from core.payment.flow import finish
+from core.payment.keys import result_key
 from core.payment.operator import checks
-from core.payment.remember import result_key
 from core.payment.state import (
     UNSENT,
     Payment,

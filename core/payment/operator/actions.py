@@ -17,13 +17,12 @@ from core.payment.commands import (
     RetryPayment,
 )
 from core.payment.draft import Draft, decided_at, operator_draft
-from core.payment.flow import request_notification
-from core.payment.flow.finish import finish
+from core.payment.flow import finish, request_notification
 from core.payment.flow.funds import transfer
 from core.payment.funds import held_cents, unanswered
+from core.payment.keys import result_key
 from core.payment.operator import checks, gate
-from core.payment.operator.gate import Wanted
-from core.payment.remember import result_key
+from core.payment.operator.gate import RequiredApproval
 from core.payment.state import (
     UNSENT,
     Approval,
@@ -133,8 +132,8 @@ def cancel(state: Payment | None, command: CancelPayment, context: Context) -> D
     refusal = gate.too_late(operator, now) or _precondition(state, CANCEL_STATES)
     if refusal is not None:
         return refusal
-    wanted = Wanted(Action.CANCEL, number, state.amount)
-    approval = gate.find(state, operator, wanted, now)
+    required = RequiredApproval(Action.CANCEL, number, state.amount)
+    approval = gate.find(state, operator, required, now)
     if isinstance(approval, Refusal):
         return approval
     if None not in (command.customer_id, state.customer_id) and (
@@ -177,8 +176,10 @@ def mark_failed(state: Payment | None, command: MarkPaymentFailed, context: Cont
     refusal = gate.too_late(operator, now) or _precondition(state, MARK_FAILED_STATES)
     if refusal is not None:
         return refusal
-    wanted = Wanted(Action.MARK_FAILED, number, state.amount, failure_reason=command.reason)
-    approval = gate.find(state, operator, wanted, now)
+    required = RequiredApproval(
+        Action.MARK_FAILED, number, state.amount, failure_reason=command.reason
+    )
+    approval = gate.find(state, operator, required, now)
     if isinstance(approval, Refusal):
         return approval
 
@@ -217,7 +218,9 @@ def expire(
         return refusal
     approval_id = None
     if state.state not in UNSENT:
-        approval = gate.find(state, operator, Wanted(Action.EXPIRE, number, state.amount), now)
+        approval = gate.find(
+            state, operator, RequiredApproval(Action.EXPIRE, number, state.amount), now
+        )
         if isinstance(approval, Refusal):
             return approval
         approval_id = approval.id
@@ -311,15 +314,23 @@ def _retry_approval(state: Payment, operator: OperatorHeader, now: int) -> Appro
     invariant.
     """
     number = len(state.attempts)
-    plain = gate.find(state, operator, Wanted(Action.RETRY, number, state.amount), now)
-    if isinstance(plain, Approval) and certain_for_all(state):
-        return plain
-    bold = gate.find(state, operator, Wanted(Action.RETRY_UNCERTAIN, number, state.amount), now)
-    if isinstance(bold, Approval):
-        return bold
-    if isinstance(plain, Approval) or certain_for_all(state):
-        return plain
-    return bold if any(a.action == Action.RETRY_UNCERTAIN for a in state.approvals) else plain
+    retry_approval = gate.find(
+        state, operator, RequiredApproval(Action.RETRY, number, state.amount), now
+    )
+    if isinstance(retry_approval, Approval) and certain_for_all(state):
+        return retry_approval
+    uncertain_retry = gate.find(
+        state, operator, RequiredApproval(Action.RETRY_UNCERTAIN, number, state.amount), now
+    )
+    if isinstance(uncertain_retry, Approval):
+        return uncertain_retry
+    if isinstance(retry_approval, Approval) or certain_for_all(state):
+        return retry_approval
+    return (
+        uncertain_retry
+        if any(a.action == Action.RETRY_UNCERTAIN for a in state.approvals)
+        else retry_approval
+    )
 
 
 def _retry_invariants(

@@ -8,8 +8,7 @@ from core.payment import events as e
 from core.payment.commands import DecideApproval, RequestApproval
 from core.payment.deadlines import WAITS_FOR_DECISION
 from core.payment.draft import Draft, decided_at
-from core.payment.flow import outstanding
-from core.payment.flow.finish import finish
+from core.payment.flow import finish, outstanding
 from core.payment.inputs.policy import append_decision, find_approval
 from core.payment.operator import checks, gate
 from core.payment.operator.actions import (

@@ -8,7 +8,7 @@ from core.decider import Context, Decision, Duplicate, Refusal
 from core.payment.commands import DebitFunds, ReleaseFunds, RepeatFundsRequest, ReverseCapture
 from core.payment.deadlines import hold_window_end
 from core.payment.draft import decided_at, operator_draft
-from core.payment.flow.finish import finish
+from core.payment.flow import finish
 from core.payment.flow.funds import can_capture, hold_reference, request
 from core.payment.funds import (
     REQUESTS_MAX,
@@ -20,9 +20,9 @@ from core.payment.funds import (
     taken_cents,
     unanswered,
 )
+from core.payment.keys import result_key
 from core.payment.operator import checks, gate
-from core.payment.operator.gate import Wanted
-from core.payment.remember import result_key
+from core.payment.operator.gate import RequiredApproval
 from core.payment.state import UNSENT, Attempt, Payment, open_conflicts, range_of
 from core.refusals import (
     CONFLICT_OPEN,
@@ -60,8 +60,8 @@ def release_early(state: Payment | None, command: ReleaseFunds, context: Context
     if conflicts:
         return refuse(CONFLICT_OPEN, count=conflicts)
     attempt = state.attempts[command.attempt - 1]
-    wanted = Wanted(Action.RELEASE_EARLY, attempt.number, state.amount)
-    approval = gate.find(state, operator, wanted, now)
+    required = RequiredApproval(Action.RELEASE_EARLY, attempt.number, state.amount)
+    approval = gate.find(state, operator, required, now)
     if isinstance(approval, Refusal):
         return approval
 
@@ -98,7 +98,9 @@ def reverse_capture(state: Payment | None, command: ReverseCapture, context: Con
         return refusal
     attempt = state.attempts[command.attempt - 1]
     amount = captured_amount(attempt)
-    approval = gate.find(state, operator, Wanted(Action.REVERSE, attempt.number, amount), now)
+    approval = gate.find(
+        state, operator, RequiredApproval(Action.REVERSE, attempt.number, amount), now
+    )
     if isinstance(approval, Refusal):
         return approval
 
@@ -132,7 +134,9 @@ def debit_again(state: Payment | None, command: DebitFunds, context: Context) ->
         return refuse(CONFLICT_OPEN, count=conflicts)
     attempt = state.attempts[command.attempt - 1]
     amount = second_debit(state, attempt)
-    approval = gate.find(state, operator, Wanted(Action.DEBIT_AGAIN, attempt.number, amount), now)
+    approval = gate.find(
+        state, operator, RequiredApproval(Action.DEBIT_AGAIN, attempt.number, amount), now
+    )
     if isinstance(approval, Refusal):
         return approval
 
@@ -184,7 +188,7 @@ def repeat_request(
             expected=f"a {operation} that was refused and is still needed",
             actual=attempt.funds,
         )
-    again = sum(1 for each in state.attempts for ask in each.asks if ask.number > 1)
+    again = sum(1 for each in state.attempts for ask in each.funds_requests if ask.number > 1)
     if again >= REQUESTS_MAX or refused.number >= REQUESTS_MAX:
         return refuse(LIMIT_REACHED, count=again, what="requests made again")
 

@@ -50,7 +50,7 @@ ADMINS: Final = frozenset({"admin"})
 BEFORE_SENT: Final = "BEFORE_SENT"
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class RequiredApproval(msgspec.Struct, frozen=True):
     """What an action must be approved for: all of it is bound (AP-04)."""
 
     action: str
@@ -90,32 +90,38 @@ def is_open(approval: Approval, now: int) -> bool:
     return approval.status in ("REQUESTED", "REFERRED", "APPROVED") and approval.expires_at > now
 
 
-def find(state: Payment, operator: OperatorHeader, wanted: Wanted, now: int) -> Approval | Refusal:
+def find(
+    state: Payment, operator: OperatorHeader, required: RequiredApproval, now: int
+) -> Approval | Refusal:
     """The named approval, or the oldest that fits; else the refusal that says what the nearest one
     lacks.
     """
     if operator.approval_id is not None:
         for approval in state.approvals:
             if approval.id == operator.approval_id:
-                return _lack(state, approval, operator, wanted, now) or approval
+                return approval_mismatch(state, approval, operator, required, now) or approval
         return refuse(APPROVAL_NOT_FOUND, approval=operator.approval_id)
     refusal: Refusal | None = None
     for approval in state.approvals:
-        if approval.action == wanted.action:
-            refusal = _lack(state, approval, operator, wanted, now)
+        if approval.action == required.action:
+            refusal = approval_mismatch(state, approval, operator, required, now)
             if refusal is None:
                 return approval
-    return refusal or refuse(APPROVAL_MISSING, action=wanted.action)
+    return refusal or refuse(APPROVAL_MISSING, action=required.action)
 
 
-def _lack(
-    state: Payment, approval: Approval, operator: OperatorHeader, wanted: Wanted, now: int
+def approval_mismatch(
+    state: Payment,
+    approval: Approval,
+    operator: OperatorHeader,
+    required: RequiredApproval,
+    now: int,
 ) -> Refusal | None:
     """What keeps this approval from opening the action, or None."""
     name = approval.id
-    if approval.action != wanted.action:
+    if approval.action != required.action:
         return refuse(
-            APPROVAL_OTHER_ACTION, approval=name, expected=wanted.action, actual=approval.action
+            APPROVAL_OTHER_ACTION, approval=name, expected=required.action, actual=approval.action
         )
     if approval.status == "USED":
         return refuse(APPROVAL_USED, approval=name)
@@ -127,21 +133,21 @@ def _lack(
         return refuse(APPROVAL_PENDING, approval=name)
     if approval.requester != person_digest(operator.operator_id):
         return refuse(APPROVAL_OTHER_OPERATOR, approval=name)
-    if approval.attempt != wanted.attempt:
+    if approval.attempt != required.attempt:
         return refuse(
             APPROVAL_OTHER_ATTEMPT,
             approval=name,
             expected=str(approval.attempt),
-            actual=str(wanted.attempt),
+            actual=str(required.attempt),
         )
     phase = phase_of(state)
     if approval.phase != phase:
         return refuse(APPROVAL_OTHER_PHASE, approval=name, expected=approval.phase, actual=phase)
     for field, given, needed in (
-        ("failureReason", approval.failure_reason, wanted.failure_reason),
-        ("conflictId", approval.conflict_id, wanted.conflict_id),
-        ("verdict", approval.verdict, wanted.verdict),
-        ("amount", approval.amount, wanted.amount),
+        ("failureReason", approval.failure_reason, required.failure_reason),
+        ("conflictId", approval.conflict_id, required.conflict_id),
+        ("verdict", approval.verdict, required.verdict),
+        ("amount", approval.amount, required.amount),
     ):
         if given != needed:
             return refuse(

@@ -10,12 +10,11 @@ from core.payment.commands import (
     ResolveReconciliation,
 )
 from core.payment.draft import Draft, decided_at, operator_draft
-from core.payment.flow import enquire
-from core.payment.flow.finish import finish
-from core.payment.inputs.deposits import acceptable, record_accepted
+from core.payment.flow import enquire, finish
+from core.payment.inputs.deposits_effects import acceptable, record_accepted
+from core.payment.keys import result_key
 from core.payment.operator import checks, gate, verdicts
-from core.payment.operator.gate import Wanted
-from core.payment.remember import result_key
+from core.payment.operator.gate import RequiredApproval
 from core.payment.report_table import FUNDS_CONTRADICTION
 from core.payment.state import (
     Attempt,
@@ -82,14 +81,14 @@ def resolve(state: Payment | None, command: ResolveReconciliation, context: Cont
         return refusal
     conflict = find_conflict(state, command.conflict_id)
     amount = verdict_amount(state, conflict, command.verdict, command.amount)
-    wanted = Wanted(
+    required = RequiredApproval(
         Action.RESOLVE_RECONCILIATION,
         command.attempt,
         amount,
         conflict_id=command.conflict_id,
         verdict=command.verdict,
     )
-    approval = gate.find(state, operator, wanted, now)
+    approval = gate.find(state, operator, required, now)
     if isinstance(approval, Refusal):
         return approval
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from core.payment.funds import returned_cents
-from core.payment.inputs.deposits import acceptable
+from core.payment.inputs.deposits_effects import acceptable
 from core.payment.report_table import (
     AMOUNT_DIFFERS,
     CURRENCY_DIFFERS,

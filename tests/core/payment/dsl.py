@@ -17,7 +17,7 @@ from core.payment.deadlines import with_deadline
 from core.payment.decide import decide
 from core.payment.evolve import evolve
 from core.payment.state import Payment, money_outcome, pack, unpack
-from core.refusals import Quiet, Rule
+from core.refusals import NoEffectRule, Rule
 from core.rules import Rules, parse
 from core.values import Parties, Party, Sealed, external_ref, funds_ref, payment_intent_id
 from tests.rooms import ROOT
@@ -371,7 +371,7 @@ class Case:
         assert "{" not in self.decision.sentence
         return self
 
-    def is_quiet(self, rule: Quiet | None = None) -> Self:
+    def has_no_effect(self, rule: NoEffectRule | None = None) -> Self:
         assert isinstance(self.decision, NoEffect), self.decision
         assert rule is None or self.decision.rule == rule.name, self.decision
         return self

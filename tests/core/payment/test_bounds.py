@@ -53,7 +53,7 @@ PAYMENT: dict[str, int] = {
     "results": RESULTS,
     "ends": ENDS,
 }
-ATTEMPT: dict[str, int] = {"returns": s.RETURNS_MAX, "asks": ASKS, "reports": REPORTS}
+ATTEMPT: dict[str, int] = {"returns": s.RETURNS_MAX, "funds_requests": ASKS, "reports": REPORTS}
 # Every number that only rises. One that has no limit of its own is a number of 9 bytes at most.
 NUMBER = 2**63 - 1
 PAYMENT_COUNTERS: dict[str, int] = {
@@ -151,7 +151,7 @@ class Flood:
             now_ms=self.now,
             sources=frozenset({SOURCE}),
             open_parties=open_parties,
-            found=self.found,
+            recovered_submissions=self.found,
         )
         decision = decide(self.state, command, context)
         if isinstance(decision, Accepted):
@@ -188,8 +188,8 @@ class Flood:
             **changes,
         )
 
-    def ask(self, operation: str) -> s.Ask:
-        return [ask for ask in self.attempt.asks if ask.operation == operation][-1]
+    def ask(self, operation: str) -> s.FundsRequestStatus:
+        return [ask for ask in self.attempt.funds_requests if ask.operation == operation][-1]
 
     def answer(self, operation: str, result: str, **changes: Any) -> c.DepositsResult:
         """To the current attempt's last request of the operation."""
@@ -309,7 +309,7 @@ class Flood:
 
 
 def made_again(state: Payment) -> int:
-    return sum(1 for attempt in state.attempts for ask in attempt.asks if ask.number > 1)
+    return sum(1 for attempt in state.attempts for ask in attempt.funds_requests if ask.number > 1)
 
 
 def within_limits(state: Payment) -> int:
@@ -326,13 +326,13 @@ def within_limits(state: Payment) -> int:
             assert len(getattr(holder, name) or "") <= most, name
     entries: list[Any] = [*state.approvals, *state.conflicts, *state.notifications]
     for attempt in state.attempts:
-        entries += [*attempt.asks, *attempt.reports, *attempt.returns]
+        entries += [*attempt.funds_requests, *attempt.reports, *attempt.returns]
     for entry in [*entries, *state.conflicts_unlisted_keys]:
         for value in (entry,) if type(entry) is bytes else msgspec.structs.astuple(entry):
             assert type(value) is not str or len(value) <= INNER_TEXT
             assert type(value) is not bytes or len(value) <= INNER_BYTES
     assert all(len(key) <= RESULT_KEY for key in state.results)
-    assert sum(len(attempt.asks) for attempt in state.attempts) <= ASKS
+    assert sum(len(attempt.funds_requests) for attempt in state.attempts) <= ASKS
     assert sum(len(attempt.returns) for attempt in state.attempts) <= s.RETURNS_MAX
     size = len(pack(state))
     assert size < PACKED_BYTES_MAX
@@ -369,7 +369,9 @@ def test_every_part_of_the_state_has_a_limit_here(
     assert set(kinds) == {*sizes, *numbers, *texts, *flags}
 
 
-@pytest.mark.parametrize("struct", [s.Ask, s.Remembered, s.Approval, s.Conflict, s.Notification])
+@pytest.mark.parametrize(
+    "struct", [s.FundsRequestStatus, s.SeenReport, s.Approval, s.Conflict, s.Notification]
+)
 def test_what_the_lists_hold_holds_no_list(struct: type) -> None:
     """Engine, finding 15: a limit on a list bounds nothing when its entries grow."""
     allowed = {int, str, bytes, bool}
@@ -464,7 +466,7 @@ def test_a_hold_that_stands_and_does_not_stand_for_ever_moves_the_record_twice()
     held = flood.answer("HOLD", "HELD")
     answers = [flood.give(each) for _ in range(500) for each in (never, held)]
     assert sum(isinstance(each, Accepted) for each in answers) == 2
-    assert [ask.operation for ask in flood.attempt.asks] == ["HOLD", "RELEASE", "RELEASE"]
+    assert [ask.operation for ask in flood.attempt.funds_requests] == ["HOLD", "RELEASE", "RELEASE"]
 
 
 # -- a limit and its rule -------------------------------------------------------------------------
@@ -605,7 +607,7 @@ class Adversary:
     def deposits(self) -> c.DepositsResult:
         random, state = self.random, self.flood.payment
         attempt = random.choice(state.attempts)
-        ask = random.choice(attempt.asks)
+        ask = random.choice(attempt.funds_requests)
         done = {
             "HOLD": ("HELD", "DECLINED"),
             "CAPTURE": ("CAPTURED",),

@@ -244,7 +244,7 @@ def answer_everything(walk: Walk) -> None:
 
 def next_funds_input(case: d.Case) -> list[Any] | None:
     for attempt in case.payment.attempts:
-        for ask in attempt.asks:
+        for ask in attempt.funds_requests:
             if ask.status in ("REQUESTED", "FAILED"):
                 result = OPERATIONS[ask.operation][0]
                 name: dict[str, Any] = {

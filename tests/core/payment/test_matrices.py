@@ -16,8 +16,8 @@ import yaml
 from core.decider import Accepted, Decision, Duplicate, NoEffect, Refusal, Unmatched
 from core.header import Actor, Cause, EventHeader
 from core.payment import events as e
-from core.payment.corrupt import CorruptHistory
 from core.payment.evolve import evolve
+from core.payment.state import CorruptHistory
 from core.values import ZERO_HASH, Sealed, external_ref
 from tests.core.payment import situations as s
 

@@ -52,7 +52,11 @@ def settled_all(attempt: int, number: int) -> list[Any]:
 def taking_asked(case: Case) -> list[list[str]]:
     """By attempt, what was asked that takes the customer's money."""
     return [
-        [ask.operation for ask in attempt.asks if ask.operation in ("CAPTURE", "DEBIT_FORCED")]
+        [
+            ask.operation
+            for ask in attempt.funds_requests
+            if ask.operation in ("CAPTURE", "DEBIT_FORCED")
+        ]
         for attempt in case.payment.attempts
     ]
 
@@ -112,7 +116,7 @@ def test_a_declined_hold_does_not_keep_the_debit_waiting_for_its_release() -> No
     is taken at once.
     """
     case = given(d.create(), d.policy(), d.rail("ACCEPTED"), *d.judged("SETTLED_AFTER_ALL"))
-    assert case.payment.attempt.asks[-1].operation == "RELEASE"
+    assert case.payment.attempt.funds_requests[-1].operation == "RELEASE"
     case.when(d.deposits("HOLD", "DECLINED")).asks("DEBIT_FORCED")
 
 

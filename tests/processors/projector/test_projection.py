@@ -13,7 +13,7 @@ import pytest
 from control import quarantine
 from core import records
 from core.payment import state as payment_state
-from core.payment.corrupt import CorruptHistory
+from core.payment.state import CorruptHistory
 from engine.clock import HeldClock
 from engine.records import LogRecord
 from processors.projector import events as projection

@@ -133,7 +133,7 @@ def test_who_decides_an_expired_request_is_told_so() -> None:
     case.when(d.person_says()).refuses(r.APPROVAL_EXPIRED)
     case.timer()
     case.when(d.person_says()).refuses(r.APPROVAL_EXPIRED)
-    case.when(d.resolve_says("REFERRED")).is_quiet(r.APPROVAL_CLOSED)
+    case.when(d.resolve_says("REFERRED")).has_no_effect(r.APPROVAL_CLOSED)
     case.when(d.reverse()).refuses(r.APPROVAL_EXPIRED)
     case.given(*d.approved("REVERSE", 2)).when(d.reverse()).then("FundsRequested:REVERSE")
 

@@ -9,10 +9,10 @@ import pytest
 
 from core import refusals as r
 from core.payment import commands as c
-from core.payment.corrupt import CorruptHistory
 from core.payment.decide import suspend
 from core.payment.evolve import evolve
 from core.payment.state import (
+    CorruptHistory,
     at_rest,
     is_parked,
     needs_attention,
@@ -209,7 +209,7 @@ def test_a_refused_or_silent_capture_is_repeated_under_its_reference() -> None:
     assert needs_attention(case.payment)
     case.timer().then("FundsRequested").stands("SETTLED", "PAID", "CAPTURE_REQUESTED")
     case.when(d.deposits("CAPTURE", "CAPTURED")).then("FundsCaptured")
-    case.when(d.deposits("CAPTURE", "FAILED")).is_quiet(r.ANSWER_SUPERSEDED)
+    case.when(d.deposits("CAPTURE", "FAILED")).has_no_effect(r.ANSWER_SUPERSEDED)
 
 
 def test_an_early_release_and_a_reversal_need_their_own_approval() -> None:
@@ -270,9 +270,9 @@ def test_from_sent_on_time_marks_and_enquires_and_an_acknowledgement_clears() ->
 def test_a_deadline_that_no_longer_stands_does_nothing() -> None:
     """D8."""
     case = given(*d.SENT)
-    case.when(c.TimerDue(header=d.head(), kind="CREATED_WINDOW", deadline=d.START + 1)).is_quiet(
-        r.TIMER_STALE
-    )
+    case.when(
+        c.TimerDue(header=d.head(), kind="CREATED_WINDOW", deadline=d.START + 1)
+    ).has_no_effect(r.TIMER_STALE)
 
 
 def test_decision_time_never_goes_back() -> None:
@@ -327,7 +327,7 @@ def test_notes_are_bounded() -> None:
     case = given(*d.SENT)
     for number in range(1_000):
         case.given(d.enquiry("STATUS", f"P{number}"))
-    case.when(d.enquiry("STATUS", "PX")).is_quiet(r.NOTES_FULL)
+    case.when(d.enquiry("STATUS", "PX")).has_no_effect(r.NOTES_FULL)
     case.when(SETTLE).stands("SETTLED")
 
 
@@ -343,7 +343,7 @@ def test_a_customers_confirmation_joins_the_timeline_once() -> None:
         channel="app",
     )
     case.when(told).then("CustomerNotified")
-    case.when(msgspec.structs.replace(told, notification_id="ntf_009")).is_quiet()
+    case.when(msgspec.structs.replace(told, notification_id="ntf_009")).has_no_effect()
 
 
 def test_a_parked_payment_is_taken_up_by_two_persons_and_goes_on() -> None:
@@ -354,7 +354,7 @@ def test_a_parked_payment_is_taken_up_by_two_persons_and_goes_on() -> None:
     assert is_parked(case.payment)
     assert case.payment.deadline is None
     assert [type(x).__name__ for x in accepted.events] == ["ProcessingSuspended"]
-    case.when(d.policy()).is_quiet(r.PARKED)
+    case.when(d.policy()).has_no_effect(r.PARKED)
     alone = c.ResumeProcessing(
         header=d.head(), operator=d.by(d.ADMIN), requested_by=d.ADMIN, reason="mended"
     )

@@ -36,7 +36,7 @@ def test_the_rest_of_a_hold_is_released_only_without_a_conflict() -> None:
     assert asked(case) == ["HOLD", "CAPTURE"], "a conflict is open: the rail denies it"
     case.given(*d.judged("REPORT_WRONG", 2, conflict="cnf_002"))
     assert asked(case) == ["HOLD", "CAPTURE", "RELEASE"]
-    assert case.payment.attempt.asks[-1].amount == 50
+    assert case.payment.attempt.funds_requests[-1].amount == 50
 
 
 def test_a_hold_that_can_never_be_captured_waits_for_the_verdict() -> None:

@@ -261,10 +261,10 @@ def test_already_submitted_that_rests_on_submitting_is_no_evidence(
 def test_submitting_is_no_evidence_before_the_end_or_after_certainty(code: str | None) -> None:
     """Ruling 3: it rests on SUBMITTING alone, so it denies no denial, in whichever order."""
     already = d.rail("ALREADY_SUBMITTED", code)
-    live = given(*d.SENT).when(already).is_quiet(r.NOT_ASKED)
+    live = given(*d.SENT).when(already).has_no_effect(r.NOT_ASKED)
     live.given(*d.approved("MARK_FAILED", failure_reason="RAIL"), d.mark_failed())
     live.later(2 * d.MINUTE).when(d.never_submitted()).then(*CONFIRMED)
-    certain = given(*d.MARKED, d.rail("NOT_SUBMITTED")).when(already).is_quiet(r.NOT_ASKED)
+    certain = given(*d.MARKED, d.rail("NOT_SUBMITTED")).when(already).has_no_effect(r.NOT_ASKED)
     certain.stands("FAILED", "NOT_PAID")
     submitted = given(*d.MARKED, d.rail("NOT_SUBMITTED"))
     submitted.when(d.rail("ALREADY_SUBMITTED", "SUBMITTED")).then(CONTRADICTED)

@@ -37,7 +37,9 @@ def settle_credits(case: Watched) -> int:
     credited = 0
     for _ in range(10):
         attempt = case.payment.attempt
-        open_one = next((a for a in attempt.asks if a.status in ("REQUESTED", "FAILED")), None)
+        open_one = next(
+            (a for a in attempt.funds_requests if a.status in ("REQUESTED", "FAILED")), None
+        )
         if open_one is None:
             return credited
         assert open_one.operation == "CREDIT"

@@ -145,7 +145,7 @@ def test_the_same_answer_of_deposits_core_to_a_request_asked_again_is_a_new_conf
     less = d.deposits("CAPTURE", "CAPTURED", amount=LESS)
     case = given(*d.SETTLED, less).when(less).is_duplicate()
     case.given(*d.judged("REPORT_WRONG"))
-    case.timers_until(lambda: case.payment.attempt.asks[-1].repeat > 0)
+    case.timers_until(lambda: case.payment.attempt.funds_requests[-1].repeat > 0)
     case.when(less).then("ReconciliationRequired:FUNDS_CONTRADICTION")
     case.when(less).is_duplicate()
     case.given(*d.judged("AMOUNT_ACCEPTED", 2, conflict="cnf_002"))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core import refusals as r
-from core.payment.operator.gate import Wanted, find
+from core.payment.operator.gate import RequiredApproval, find
 from tests.core.payment import dsl as d
 from tests.core.payment.dsl import Case, given
 
@@ -92,8 +92,8 @@ def test_each_parameter_of_an_approval_is_bound_by_itself(other: dict[str, Any])
         "conflict_id": "cnf_001", "verdict": "NOT_PAID",
     }  # fmt: skip
     state, operator = case.payment, d.by(d.SENIOR)
-    assert find(state, operator, Wanted(**wanted), case.now) == state.approvals[-1]
-    answer = find(state, operator, Wanted(**(wanted | other)), case.now)
+    assert find(state, operator, RequiredApproval(**wanted), case.now) == state.approvals[-1]
+    answer = find(state, operator, RequiredApproval(**(wanted | other)), case.now)
     assert getattr(answer, "rule", None) == r.APPROVAL_OTHER_PARAMETERS.name
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from core import matrices
 from core import refusals as r
 from core.payment import events as e
 from core.payment.operator import verdicts
@@ -45,7 +44,6 @@ def test_the_table_that_decides_is_the_one_made_by_hand() -> None:
         for state, letters in zip(GOLDEN["states"], row, strict=True)
     }
     assert {cell: set(found) for cell, found in verdicts.VERDICT_TABLE.items()} == by_hand
-    assert matrices.VERDICT_MATRIX == verdicts.VERDICT_TABLE
     assert set(VERDICTS) == set(verdicts.VERDICTS)
     assert set(GOLDEN["verdicts"]) == set(CONFLICT_KINDS)
     assert tuple(GOLDEN["states"]) == STATES

@@ -1,8 +1,5 @@
-"""The three matrices as data, for the docs: what each report and each command meets in each state,
-and which verdicts each conflict takes.
-
-The words of reports and verdicts are the tables that `decide` reads; the commands' are made of the
-constants it checks.
+"""What each report and each command meets in each state, made of the tables and constants that
+`decide` reads.
 """
 
 from __future__ import annotations
@@ -15,7 +12,6 @@ from core.payment.operator.actions import (
     MARK_FAILED_STATES,
     RETRY_STATES,
 )
-from core.payment.operator.verdicts import COUNTED_ONLY, VERDICT_TABLE
 from core.payment.report_table import KINDS, REPORT_TABLE, STATES
 from core.payment.state import UNSENT
 from core.refusals import (
@@ -40,17 +36,6 @@ COMMAND_STATES: Final = (NONE, *STATES)
 REPORT_MATRIX: Final[dict[tuple[str, str], str]] = {
     (kind, state): REPORT_TABLE[kind, state] for kind in KINDS for state in STATES
 }
-
-# What the words of the report matrix leave out, for the docs.
-REPORT_NOTES: Final[tuple[str, ...]] = (
-    "The same kind and content again, under whatever message id, is a duplicate.",
-    "Another amount or currency, or a known message id with other content, is a conflict anywhere.",
-    "AM05 and DUPL reject our own resend: noted and enquired about, no more.",
-    "UNKNOWN to an enquiry after submitBefore, the adapter having stopped: not paid, certainly.",
-    "An acknowledgement after an end is a duplicate when the attempt was acknowledged before it.",
-    "FAILED and EXPIRED, both by the rail, contradict each other.",
-    "A denial after a verdict or settlement says otherwise is a conflict.",
-)
 
 
 def _gated(states: tuple[str, ...], free: frozenset[str] = frozenset()) -> dict[str, str]:
@@ -114,19 +99,3 @@ COMMAND_MATRIX: Final[dict[tuple[str, str], str]] = {
     for state in COMMAND_STATES
 }
 COMMANDS: Final = tuple(_ROWS)
-
-# (conflict kind, state of the attempt it speaks of) -> the verdicts that it takes.
-VERDICT_MATRIX: Final[dict[tuple[str, str], tuple[str, ...]]] = VERDICT_TABLE
-
-# What the verdict matrix leaves out, for the docs.
-VERDICT_NOTES: Final[tuple[str, ...]] = (
-    "Of these the report and the sums may leave some out; `npp conflict show` lists what fits now.",
-    "NOT_PAID is for an attempt that has ended, and makes it certain.",
-    "AMOUNT_ACCEPTED takes the amount of the report, of a settlement or of Deposits Core's answer.",
-    "It closes a request of Deposits Core's that is still open; a HOLD is not closed so.",
-    "A report of another amount than is recorded is never SETTLED_AFTER_ALL or RETURNED.",
-    "RETURNED states an amount of at most what was settled and has not come back.",
-    "Of returns SETTLED_AFTER_ALL says that settlement and returns stand as they are recorded.",
-    "REPORT_WRONG changes nothing but that the conflict ends; the rail is asked at once.",
-    f"A conflict that was only counted takes {' or '.join(COUNTED_ONLY)} alone.",
-)
