@@ -9,7 +9,7 @@ from core.payment.commands import NotificationResult, ResumeProcessing
 from core.payment.draft import SYSTEM, Draft, decided_at
 from core.payment.flow import finish
 from core.payment.operator import checks
-from core.payment.operator.gate import admission, too_late
+from core.payment.operator.gate import ADMINS, role_missing, too_late
 from core.payment.state import Payment, range_of
 from core.refusals import (
     FIELD_INVALID,
@@ -92,7 +92,8 @@ def resume(state: Payment | None, command: ResumeProcessing, context: Context) -
     """Take a parked payment up again; what was outstanding follows at once. Two persons."""
     limit = context.rules.limits.free_text_characters_max
     refusal = (
-        admission(command.operator, frozenset({"admin"}))
+        checks.operator(command.operator)
+        or role_missing(command.operator, ADMINS)
         or checks.needed_text("requestedBy", command.requested_by, checks.ID_CHARACTERS_MAX)
         or checks.needed_text("reason", command.reason, limit)
     )

@@ -1,13 +1,13 @@
 """Operators' actions on the lifecycle: retry, cancel, mark failed, expire.
 
-Order of checks: shape, role, done before, known payment, still valid, state, approval, invariant.
+The order of the checks is that of core.payment.operator.steps; an action's invariants come last.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from core.decider import Context, Decision, Duplicate, Refusal
+from core.decider import Context, Decision, Refusal
 from core.header import OperatorHeader
 from core.payment import events as e
 from core.payment.commands import (
@@ -16,32 +16,29 @@ from core.payment.commands import (
     MarkPaymentFailed,
     RetryPayment,
 )
-from core.payment.draft import Draft, decided_at, operator_draft
+from core.payment.draft import Draft
 from core.payment.flow import finish, request_notification
 from core.payment.flow.funds import transfer
 from core.payment.funds import held_cents, unanswered
 from core.payment.keys import result_key
 from core.payment.operator import checks, gate
-from core.payment.operator.gate import RequiredApproval
+from core.payment.operator.gate import RequiredApproval, conflict_open
+from core.payment.operator.steps import Passed, Steps, pass_steps
 from core.payment.state import (
     UNSENT,
     Approval,
     Payment,
     certain_for_all,
-    open_conflicts,
-    range_of,
     was_never_submitted,
 )
 from core.refusals import (
     ALREADY_PAID,
     ATTEMPT_OUT_OF_ORDER,
-    CONFLICT_OPEN,
     CUSTOMER_MISMATCH,
     DUPLICATE_ATTEMPT,
     FIELD_INVALID,
     FUNDS_PRECONDITION,
     LIMIT_REACHED,
-    NOT_FOUND,
     RETRY_UNCERTAIN,
     RETRY_UNSAFE,
     STATE_PRECONDITION,
@@ -64,42 +61,66 @@ MARK_FAILED_REASONS: Final = frozenset(FailureReason.__members__) - {"CANCELLED"
 _SAFE: Final = frozenset({FailureReason.RAIL.value, FailureReason.TIMEOUT.value})
 
 
+def _retry_shape(command: RetryPayment, characters_max: int) -> Refusal | None:
+    refusal = checks.needed_text("reason", command.reason, characters_max)
+    if refusal is None and not checks.is_attempt_id(command.attempt_id):
+        return refuse(FIELD_INVALID, field="attemptId", problem="is not like att_002")
+    return refusal
+
+
+def _retry_done(state: Payment, command: RetryPayment, now: int) -> int | None:
+    return state.results.get(result_key("R", _number_of(command)))
+
+
+def _retry_allowed(state: Payment, command: RetryPayment, now: int) -> Refusal | None:
+    return _precondition(state, RETRY_STATES) or _funds_unanswered(state)
+
+
+def _retry_approval(
+    state: Payment, command: RetryPayment, operator: OperatorHeader, now: int
+) -> Approval | Refusal:
+    """RETRY when all is certain; RETRY_UNCERTAIN opens either. A RETRY alone is judged by the
+    invariant.
+    """
+    number = len(state.attempts)
+    required = RequiredApproval(Action.RETRY, number, state.amount)
+    retry_approval = gate.find(state, operator, required, now)
+    if isinstance(retry_approval, Approval) and certain_for_all(state):
+        return retry_approval
+    required = RequiredApproval(Action.RETRY_UNCERTAIN, number, state.amount)
+    uncertain_retry = gate.find(state, operator, required, now)
+    if isinstance(uncertain_retry, Approval):
+        return uncertain_retry
+    if isinstance(retry_approval, Approval) or certain_for_all(state):
+        return retry_approval
+    asked = any(a.action == Action.RETRY_UNCERTAIN for a in state.approvals)
+    return uncertain_retry if asked else retry_approval
+
+
+RETRY: Final = Steps(
+    shape=_retry_shape,
+    roles=gate.ROLES_OF_ACTION[Action.RETRY],
+    done=_retry_done,
+    state=_retry_allowed,
+    approval=_retry_approval,
+)
+
+
 def retry(state: Payment | None, command: RetryPayment, context: Context) -> Decision:
     """Attempt n+1 of a payment that failed, safely and for certain (rulings 2 and 3)."""
-    operator = command.operator
-    limit = context.rules.limits.free_text_characters_max
-    refusal = checks.needed_text("reason", command.reason, limit)
-    if refusal is None and not checks.is_attempt_id(command.attempt_id):
-        refusal = refuse(FIELD_INVALID, field="attemptId", problem="is not like att_002")
-    refusal = refusal or gate.admission(operator, gate.ROLES_OF_ACTION[Action.RETRY])
-    if refusal is not None:
-        return refusal
-    number = int(command.attempt_id[4:])
-    done = None if state is None else state.results.get(result_key("R", number))
-    if state is not None and done is not None:
-        return Duplicate(*range_of(state, done))
-    if state is None:
-        return refuse(NOT_FOUND)
-    now = decided_at(state, context.now_ms)
-    refusal = (
-        gate.too_late(operator, now)
-        or _precondition(state, RETRY_STATES)
-        or _funds_unanswered(state)
-    )
-    if refusal is not None:
-        return refusal
-    approval = _retry_approval(state, operator, now)
-    if isinstance(approval, Refusal):
-        return approval
-    refusal = _retry_invariants(state, number, approval, context)
+    passed = pass_steps(RETRY, state, command, command.operator, command.header, context)
+    if not isinstance(passed, Passed):
+        return passed
+    state, number = passed.state, _number_of(command)
+    refusal = _retry_invariants(state, number, passed.approval, context)
     if refusal is not None:
         return refusal
 
-    draft = operator_draft(state, context, command.header.traceparent, operator, now)
+    draft = passed.draft()
     certain = certain_for_all(state)
     draft.append(
         e.PaymentAttemptCreated(
-            header=draft.header(number, State.AUTHORISED.value, approval_id=approval.id),
+            header=draft.header(number, State.AUTHORISED.value, approval_id=passed.approval_id),
             attempt_id=attempt_id(number),
             external_ref=external_ref(state.payment_intent_id, number),
             text=command.reason,
@@ -111,41 +132,55 @@ def retry(state: Payment | None, command: RetryPayment, context: Context) -> Dec
     return finish(draft)
 
 
+def _number_of(command: RetryPayment) -> int:
+    return int(command.attempt_id[4:])
+
+
+def _cancel_shape(command: CancelPayment, characters_max: int) -> Refusal | None:
+    return checks.needed_text("reason", command.reason, characters_max) or checks.optional_text(
+        "customerId", command.customer_id, checks.ID_CHARACTERS_MAX
+    )
+
+
+def _cancel_done(state: Payment, command: CancelPayment, now: int) -> int | None:
+    key = f"{len(state.attempts)}:{command.customer_id or ''}"
+    return state.results.get(result_key("C", key))
+
+
+def _cancel_allowed(state: Payment, command: CancelPayment, now: int) -> Refusal | None:
+    return _precondition(state, CANCEL_STATES)
+
+
+def _cancel_approval(
+    state: Payment, command: CancelPayment, operator: OperatorHeader, now: int
+) -> Approval | Refusal:
+    required = RequiredApproval(Action.CANCEL, len(state.attempts), state.amount)
+    return gate.find(state, operator, required, now)
+
+
+CANCEL: Final = Steps(
+    shape=_cancel_shape,
+    roles=gate.ROLES_OF_ACTION[Action.CANCEL],
+    done=_cancel_done,
+    state=_cancel_allowed,
+    approval=_cancel_approval,
+)
+
+
 def cancel(state: Payment | None, command: CancelPayment, context: Context) -> Decision:
     """Ends CREATED, AUTHORISED or SENT; in SENT the adapter is asked to withdraw (ruling 8)."""
-    operator = command.operator
-    limit = context.rules.limits.free_text_characters_max
-    refusal = (
-        checks.needed_text("reason", command.reason, limit)
-        or checks.optional_text("customerId", command.customer_id, checks.ID_CHARACTERS_MAX)
-        or gate.admission(operator, gate.ROLES_OF_ACTION[Action.CANCEL])
-    )
-    if refusal is not None:
-        return refusal
-    if state is None:
-        return refuse(NOT_FOUND)
-    number = len(state.attempts)
-    done = state.results.get(result_key("C", f"{number}:{command.customer_id or ''}"))
-    if done is not None:
-        return Duplicate(*range_of(state, done))
-    now = decided_at(state, context.now_ms)
-    refusal = gate.too_late(operator, now) or _precondition(state, CANCEL_STATES)
-    if refusal is not None:
-        return refusal
-    required = RequiredApproval(Action.CANCEL, number, state.amount)
-    approval = gate.find(state, operator, required, now)
-    if isinstance(approval, Refusal):
-        return approval
-    if None not in (command.customer_id, state.customer_id) and (
-        command.customer_id != state.customer_id
-    ):
+    passed = pass_steps(CANCEL, state, command, command.operator, command.header, context)
+    if not isinstance(passed, Passed):
+        return passed
+    customer_id = passed.state.customer_id
+    if None not in (command.customer_id, customer_id) and command.customer_id != customer_id:
         return refuse(CUSTOMER_MISMATCH)
 
-    draft = operator_draft(state, context, command.header.traceparent, operator, now)
+    draft = passed.draft()
     _fail(
         draft,
         FailureReason.CANCELLED.value,
-        approval,
+        passed.approval_id,
         retry_safe=False,
         text=command.reason,
         details=None,
@@ -154,40 +189,52 @@ def cancel(state: Payment | None, command: CancelPayment, context: Context) -> D
     return finish(draft)
 
 
-def mark_failed(state: Payment | None, command: MarkPaymentFailed, context: Context) -> Decision:
-    """An operator's word, never certain by itself (rulings 3 and 10)."""
-    operator = command.operator
-    limit = context.rules.limits.free_text_characters_max
-    refusal = checks.needed_text("details", command.details, limit)
+def _mark_failed_shape(command: MarkPaymentFailed, characters_max: int) -> Refusal | None:
+    refusal = checks.needed_text("details", command.details, characters_max)
     if refusal is None and command.reason not in MARK_FAILED_REASONS:
-        refusal = refuse(
+        return refuse(
             FIELD_INVALID, field="reason", problem="is no reason that mark-failed may give"
         )
-    refusal = refusal or gate.admission(operator, gate.ROLES_OF_ACTION[Action.MARK_FAILED])
-    if refusal is not None:
-        return refusal
-    if state is None:
-        return refuse(NOT_FOUND)
-    number = len(state.attempts)
-    done = state.results.get(result_key("M", f"{number}:{command.reason}"))
-    if done is not None:
-        return Duplicate(*range_of(state, done))
-    now = decided_at(state, context.now_ms)
-    refusal = gate.too_late(operator, now) or _precondition(state, MARK_FAILED_STATES)
-    if refusal is not None:
-        return refusal
-    required = RequiredApproval(
-        Action.MARK_FAILED, number, state.amount, failure_reason=command.reason
-    )
-    approval = gate.find(state, operator, required, now)
-    if isinstance(approval, Refusal):
-        return approval
+    return refusal
 
-    draft = operator_draft(state, context, command.header.traceparent, operator, now)
+
+def _mark_failed_done(state: Payment, command: MarkPaymentFailed, now: int) -> int | None:
+    return state.results.get(result_key("M", f"{len(state.attempts)}:{command.reason}"))
+
+
+def _mark_failed_allowed(state: Payment, command: MarkPaymentFailed, now: int) -> Refusal | None:
+    return _precondition(state, MARK_FAILED_STATES)
+
+
+def _mark_failed_approval(
+    state: Payment, command: MarkPaymentFailed, operator: OperatorHeader, now: int
+) -> Approval | Refusal:
+    required = RequiredApproval(
+        Action.MARK_FAILED, len(state.attempts), state.amount, failure_reason=command.reason
+    )
+    return gate.find(state, operator, required, now)
+
+
+MARK_FAILED: Final = Steps(
+    shape=_mark_failed_shape,
+    roles=gate.ROLES_OF_ACTION[Action.MARK_FAILED],
+    done=_mark_failed_done,
+    state=_mark_failed_allowed,
+    approval=_mark_failed_approval,
+)
+
+
+def mark_failed(state: Payment | None, command: MarkPaymentFailed, context: Context) -> Decision:
+    """An operator's word, never certain by itself (rulings 3 and 10)."""
+    passed = pass_steps(MARK_FAILED, state, command, command.operator, command.header, context)
+    if not isinstance(passed, Passed):
+        return passed
+
+    draft = passed.draft()
     _fail(
         draft,
         command.reason,
-        approval,
+        passed.approval_id,
         retry_safe=command.reason in _SAFE,
         text=None,
         details=command.details,
@@ -196,46 +243,55 @@ def mark_failed(state: Payment | None, command: MarkPaymentFailed, context: Cont
     return finish(draft)
 
 
+def _expire_shape(command: ExpirePayment, characters_max: int) -> Refusal | None:
+    return checks.optional_text("reason", command.reason, characters_max)
+
+
+def _expire_done(state: Payment, command: ExpirePayment, now: int) -> int | None:
+    return state.results.get(result_key("E", len(state.attempts)))
+
+
+def _expire_allowed(state: Payment, command: ExpirePayment, now: int) -> Refusal | None:
+    return _precondition(state, EXPIRE_STATES)
+
+
+def _expire_approval(
+    state: Payment, command: ExpirePayment, operator: OperatorHeader, now: int
+) -> Approval | Refusal | None:
+    if state.state in UNSENT:
+        return None
+    required = RequiredApproval(Action.EXPIRE, len(state.attempts), state.amount)
+    return gate.find(state, operator, required, now)
+
+
+EXPIRE: Final = Steps(
+    shape=_expire_shape,
+    roles=gate.ROLES_OF_ACTION[Action.EXPIRE],
+    done=_expire_done,
+    state=_expire_allowed,
+    approval=_expire_approval,
+)
+
+
 def expire(
     state: Payment | None, command: ExpirePayment, operator: OperatorHeader, context: Context
 ) -> Decision:
     """From SENT on it needs an approval, like mark-failed (ruling 7)."""
-    limit = context.rules.limits.free_text_characters_max
-    refusal = checks.optional_text("reason", command.reason, limit) or gate.admission(
-        operator, gate.ROLES_OF_ACTION[Action.EXPIRE]
-    )
-    if refusal is not None:
-        return refusal
-    if state is None:
-        return refuse(NOT_FOUND)
-    number = len(state.attempts)
-    done = state.results.get(result_key("E", number))
-    if done is not None:
-        return Duplicate(*range_of(state, done))
-    now = decided_at(state, context.now_ms)
-    refusal = gate.too_late(operator, now) or _precondition(state, EXPIRE_STATES)
-    if refusal is not None:
-        return refusal
-    approval_id = None
-    if state.state not in UNSENT:
-        approval = gate.find(
-            state, operator, RequiredApproval(Action.EXPIRE, number, state.amount), now
-        )
-        if isinstance(approval, Refusal):
-            return approval
-        approval_id = approval.id
+    passed = pass_steps(EXPIRE, state, command, operator, command.header, context)
+    if not isinstance(passed, Passed):
+        return passed
 
-    draft = operator_draft(state, context, command.header.traceparent, operator, now)
-    attempt = state.attempts[-1]
+    draft = passed.draft()
+    attempt = passed.state.attempts[-1]
     draft.append(
         e.PaymentExpired(
             header=draft.header(
-                number,
+                attempt.number,
                 State.EXPIRED.value,
                 reason=State.EXPIRED.value,
-                approval_id=approval_id,
+                approval_id=passed.approval_id,
             ),
-            attempt_id=attempt_id(number),
+            attempt_id=attempt_id(attempt.number),
             source="operator",
             non_payment_certain=attempt.certain or was_never_submitted(attempt),
             text=command.reason,
@@ -252,7 +308,7 @@ def expire(
 def _fail(
     draft: Draft,
     reason: str,
-    approval: Approval,
+    approval_id: str | None,
     *,
     retry_safe: bool,
     text: str | None,
@@ -263,7 +319,7 @@ def _fail(
     draft.append(
         e.PaymentFailed(
             header=draft.header(
-                attempt.number, State.FAILED.value, reason=reason, approval_id=approval.id
+                attempt.number, State.FAILED.value, reason=reason, approval_id=approval_id
             ),
             attempt_id=attempt_id(attempt.number),
             source="operator",
@@ -286,8 +342,7 @@ def _precondition(state: Payment, states: tuple[str, ...]) -> Refusal | None:
     """The state the action needs, and no open conflict (ruling 5)."""
     if state.state not in states:
         return refuse(STATE_PRECONDITION, expected=" or ".join(states), actual=state.state)
-    conflicts = open_conflicts(state)
-    return refuse(CONFLICT_OPEN, count=conflicts) if conflicts else None
+    return conflict_open(state)
 
 
 def _funds_unanswered(state: Payment) -> Refusal | None:
@@ -309,32 +364,8 @@ def _funds_unanswered(state: Payment) -> Refusal | None:
     return None
 
 
-def _retry_approval(state: Payment, operator: OperatorHeader, now: int) -> Approval | Refusal:
-    """RETRY when all is certain; RETRY_UNCERTAIN opens either. A RETRY alone is judged by the
-    invariant.
-    """
-    number = len(state.attempts)
-    retry_approval = gate.find(
-        state, operator, RequiredApproval(Action.RETRY, number, state.amount), now
-    )
-    if isinstance(retry_approval, Approval) and certain_for_all(state):
-        return retry_approval
-    uncertain_retry = gate.find(
-        state, operator, RequiredApproval(Action.RETRY_UNCERTAIN, number, state.amount), now
-    )
-    if isinstance(uncertain_retry, Approval):
-        return uncertain_retry
-    if isinstance(retry_approval, Approval) or certain_for_all(state):
-        return retry_approval
-    return (
-        uncertain_retry
-        if any(a.action == Action.RETRY_UNCERTAIN for a in state.approvals)
-        else retry_approval
-    )
-
-
 def _retry_invariants(
-    state: Payment, number: int, approval: Approval, context: Context
+    state: Payment, number: int, approval: Approval | None, context: Context
 ) -> Refusal | None:
     made = len(state.attempts)
     last = state.attempts[-1]
@@ -351,7 +382,8 @@ def _retry_invariants(
         return refuse(RETRY_UNSAFE, reason=last.reason, detail=": the payment was never authorised")
     if not last.retry_safe:
         return refuse(RETRY_UNSAFE, reason=last.reason, detail="")
-    if approval.action != Action.RETRY_UNCERTAIN and not certain_for_all(state):
+    uncertain_allowed = approval is not None and approval.action == Action.RETRY_UNCERTAIN
+    if not uncertain_allowed and not certain_for_all(state):
         uncertain = next(a for a in state.attempts if not a.certain)
         return refuse(RETRY_UNCERTAIN, attempt=uncertain.number)
     if made >= context.rules.limits.attempts_max:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from core.decider import Context, Decision, Duplicate, Refusal
-from core.header import Actor
+from typing import Final
+
+from core.decider import Context, Decision, Refusal
 from core.payment import events as e
 from core.payment.commands import DecideApproval, RequestApproval
 from core.payment.deadlines import WAITS_FOR_DECISION
-from core.payment.draft import Draft, decided_at
 from core.payment.flow import finish, outstanding
 from core.payment.inputs.policy import append_decision, find_approval
 from core.payment.operator import checks, gate
@@ -25,7 +25,8 @@ from core.payment.operator.reconcile import (
     verdict_amount,
     verdict_shape,
 )
-from core.payment.state import Payment, range_of
+from core.payment.operator.steps import Passed, Steps, no_approval, pass_steps
+from core.payment.state import Payment
 from core.refusals import (
     APPROVAL_DECIDED,
     APPROVAL_EXPIRED,
@@ -36,7 +37,6 @@ from core.refusals import (
     FIELD_MISSING,
     LIMIT_REACHED,
     NO_SUCH_ATTEMPT,
-    NOT_FOUND,
     NOT_REFERRED,
     SELF_APPROVAL,
     STATE_PRECONDITION,
@@ -59,23 +59,12 @@ FUNDS_ACTIONS = frozenset(
 _RETRIES = frozenset({Action.RETRY.value, Action.RETRY_UNCERTAIN.value})
 
 
-def request(state: Payment | None, command: RequestApproval, context: Context) -> Decision:
-    """The request joins the history and goes to Resolve. A CANCEL before SENT holds the
-    send back.
-    """
-    operator = command.operator
-    refusal = _shape(command, context) or gate.admission(
-        operator, gate.ROLES_OF_ACTION[command.action]
-    )
-    if refusal is not None:
-        return refusal
-    if state is None:
-        return refuse(NOT_FOUND)
-    now = decided_at(state, context.now_ms)
+def _requested_before(state: Payment, command: RequestApproval, now: int) -> int | None:
+    """The same open request of the same person."""
     attempt = bound_attempt(state, command)
     amount = command.amount or bound_amount(state, command, attempt)
     phase = gate.phase_of(state)
-    requester = person_digest(operator.operator_id)
+    requester = person_digest(command.operator.operator_id)
     for known in state.approvals:
         if (
             gate.is_open(known, now)
@@ -88,16 +77,39 @@ def request(state: Payment | None, command: RequestApproval, context: Context) -
             and known.amount == amount
             and known.requester == requester
         ):
-            return Duplicate(*range_of(state, known.requested_from))
-    refusal = gate.too_late(operator, now) or _precondition(state, command, attempt)
-    if refusal is not None:
-        return refusal
+            return known.requested_from
+    return None
+
+
+def _request_allowed(state: Payment, command: RequestApproval, now: int) -> Refusal | None:
+    return _precondition(state, command, bound_attempt(state, command))
+
+
+def request(state: Payment | None, command: RequestApproval, context: Context) -> Decision:
+    """The request joins the history and goes to Resolve. A CANCEL before SENT holds the
+    send back.
+    """
+    operator = command.operator
+    steps = Steps(
+        shape=_shape,
+        roles=gate.ROLES_OF_ACTION.get(command.action, frozenset()),
+        done=_requested_before,
+        state=_request_allowed,
+        approval=no_approval,
+    )
+    passed = pass_steps(steps, state, command, operator, command.header, context)
+    if not isinstance(passed, Passed):
+        return passed
+    state, now = passed.state, passed.now
     opened = sum(1 for known in state.approvals if gate.is_open(known, now))
     if opened >= context.rules.limits.approvals_open_max:
         return refuse(LIMIT_REACHED, count=opened, what="open approvals")
     if state.approvals_made >= context.rules.limits.approvals_max:
         return refuse(LIMIT_REACHED, count=state.approvals_made, what="approvals")
 
+    attempt = bound_attempt(state, command)
+    amount = command.amount or bound_amount(state, command, attempt)
+    phase = gate.phase_of(state)
     windows = context.rules.windows
     expires_at = now + windows.approval_request_ms
     frozen_until = None
@@ -107,14 +119,7 @@ def request(state: Payment | None, command: RequestApproval, context: Context) -
         and state.attempts[-1].frozen_by is None
     ):
         frozen_until = min(now + windows.freeze_ms_max, expires_at)
-    draft = Draft(
-        state,
-        context,
-        state.payment_intent_id,
-        Actor(kind="operator", id=operator.operator_id),
-        command.header.traceparent,
-        now,
-    )
+    draft = passed.draft()
     if phase == gate.BEFORE_SENT and frozen_until is None:
         # Nothing holds the send: one that is due goes first, and the request's phase is SENT.
         outstanding(draft)
@@ -139,26 +144,23 @@ def request(state: Payment | None, command: RequestApproval, context: Context) -
     return finish(draft)
 
 
-def decide_approval(state: Payment | None, command: DecideApproval, context: Context) -> Decision:
-    """A second person's word on a referred request; approver and requester differ (AP-05)."""
-    operator = command.operator
-    limit = context.rules.limits.free_text_characters_max
-    refusal = checks.needed_text("reason", command.reason, limit)
+def _decision_shape(command: DecideApproval, characters_max: int) -> Refusal | None:
+    refusal = checks.needed_text("reason", command.reason, characters_max)
     if refusal is None and command.verdict not in ("APPROVED", "REJECTED"):
-        refusal = refuse(FIELD_INVALID, field="verdict", problem="is not APPROVED or REJECTED")
-    refusal = refusal or gate.admission(operator, gate.APPROVERS)
-    if refusal is not None:
-        return refusal
-    if state is None:
-        return refuse(NOT_FOUND)
+        return refuse(FIELD_INVALID, field="verdict", problem="is not APPROVED or REJECTED")
+    return refusal
+
+
+def _decided_before(state: Payment, command: DecideApproval, now: int) -> int | None:
     approval = find_approval(state, command.approval_id)
     if approval is not None and approval.by_person and approval.decision == command.verdict:
-        return Duplicate(*range_of(state, approval.decided_from))
-    now = decided_at(state, context.now_ms)
-    refusal = gate.too_late(operator, now)
-    if refusal is not None:
-        return refusal
+        return approval.decided_from
+    return None
+
+
+def _decision_allowed(state: Payment, command: DecideApproval, now: int) -> Refusal | None:
     name = command.approval_id
+    approval = find_approval(state, name)
     if approval is None:
         return refuse(APPROVAL_NOT_FOUND, approval=name)
     if approval.status == "EXPIRED" or (
@@ -169,21 +171,32 @@ def decide_approval(state: Payment | None, command: DecideApproval, context: Con
         return refuse(APPROVAL_DECIDED, approval=name, actual=approval.status)
     if approval.status != "REFERRED":
         return refuse(NOT_REFERRED, approval=name, expected="REFERRED", actual=approval.status)
-    if person_digest(operator.operator_id) == approval.requester:
+    if person_digest(command.operator.operator_id) == approval.requester:
         return refuse(SELF_APPROVAL)
     if command.verdict == "APPROVED" and approval.action in FUNDS_ACTIONS:
-        refusal = funds_precondition(state, approval.action, approval.attempt)
-        if refusal is not None:
-            return refusal
+        return funds_precondition(state, approval.action, approval.attempt)
+    return None
 
-    draft = Draft(
-        state,
-        context,
-        state.payment_intent_id,
-        Actor(kind="operator", id=operator.operator_id),
-        command.header.traceparent,
-        now,
-    )
+
+DECIDE: Final = Steps(
+    shape=_decision_shape,
+    roles=gate.APPROVERS,
+    done=_decided_before,
+    state=_decision_allowed,
+    approval=no_approval,
+)
+
+
+def decide_approval(state: Payment | None, command: DecideApproval, context: Context) -> Decision:
+    """A second person's word on a referred request; approver and requester differ (AP-05)."""
+    operator = command.operator
+    passed = pass_steps(DECIDE, state, command, operator, command.header, context)
+    if not isinstance(passed, Passed):
+        return passed
+    approval = find_approval(passed.state, command.approval_id)
+    assert approval is not None, "the state step finds it"
+
+    draft = passed.draft()
     append_decision(
         draft,
         approval,
@@ -240,11 +253,10 @@ def _precondition(state: Payment, command: RequestApproval, attempt: int) -> Ref
     return funds_precondition(state, command.action, attempt)
 
 
-def _shape(command: RequestApproval, context: Context) -> Refusal | None:
-    limit = context.rules.limits.free_text_characters_max
+def _shape(command: RequestApproval, characters_max: int) -> Refusal | None:
     if command.action not in gate.ROLES_OF_ACTION:
         return refuse(FIELD_INVALID, field="action", problem="is no gated action")
-    refusal = checks.needed_text("reason", command.reason, limit)
+    refusal = checks.needed_text("reason", command.reason, characters_max)
     if refusal is not None:
         return refusal
     if command.amount is not None and command.amount <= 0:

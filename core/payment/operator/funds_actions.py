@@ -4,10 +4,13 @@ and asking Deposits Core again for what it refused, which needs none.
 
 from __future__ import annotations
 
-from core.decider import Context, Decision, Duplicate, Refusal
+from collections.abc import Callable
+from typing import Final
+
+from core.decider import Context, Decision, Refusal
+from core.header import OperatorHeader
 from core.payment.commands import DebitFunds, ReleaseFunds, RepeatFundsRequest, ReverseCapture
 from core.payment.deadlines import hold_window_end
-from core.payment.draft import decided_at, operator_draft
 from core.payment.flow import finish
 from core.payment.flow.funds import can_capture, hold_reference, request
 from core.payment.funds import (
@@ -22,131 +25,142 @@ from core.payment.funds import (
 )
 from core.payment.keys import result_key
 from core.payment.operator import checks, gate
-from core.payment.operator.gate import RequiredApproval
-from core.payment.state import UNSENT, Attempt, Payment, open_conflicts, range_of
+from core.payment.operator.gate import RequiredApproval, conflict_open
+from core.payment.operator.steps import Passed, Steps, no_approval, nothing_done, pass_steps
+from core.payment.state import UNSENT, Approval, Attempt, Payment
 from core.refusals import (
-    CONFLICT_OPEN,
     FIELD_INVALID,
     FUNDS_PRECONDITION,
     LIMIT_REACHED,
     NO_SUCH_ATTEMPT,
-    NOT_FOUND,
     refuse,
 )
 from core.values import Action, FundsOperation
 
+_Gated = ReleaseFunds | ReverseCapture | DebitFunds
+
+
+def _reason_given(command: _Gated, characters_max: int) -> Refusal | None:
+    return checks.needed_text("reason", command.reason, characters_max)
+
+
+def _gated(
+    action: Action, letter: str, amount_of: Callable[[Payment, Attempt], int]
+) -> Steps[_Gated]:
+    """The steps of a gated funds action: once per attempt, which has the funds for it, and approved
+    for the amount. Of the three only a reversal is allowed while a conflict is open.
+    """
+
+    def done(state: Payment, command: _Gated, now: int) -> int | None:
+        return state.results.get(result_key(letter, command.attempt))
+
+    def allowed(state: Payment, command: _Gated, now: int) -> Refusal | None:
+        refusal = funds_precondition(state, action, command.attempt)
+        if refusal is None and action != Action.REVERSE:
+            return conflict_open(state)
+        return refusal
+
+    def approval(
+        state: Payment, command: _Gated, operator: OperatorHeader, now: int
+    ) -> Approval | Refusal:
+        amount = amount_of(state, state.attempts[command.attempt - 1])
+        required = RequiredApproval(action, command.attempt, amount)
+        return gate.find(state, operator, required, now)
+
+    return Steps(
+        shape=_reason_given,
+        roles=gate.ROLES_OF_ACTION[action],
+        done=done,
+        state=allowed,
+        approval=approval,
+    )
+
+
+def second_debit(state: Payment, attempt: Attempt) -> int:
+    """What a second settlement would take from the customer, in cents; 0 when it needs no
+    approval.
+    """
+    if not needs_debit_approval(state, attempt):
+        return 0
+    return max(0, borne_cents(attempt) - taken_cents(attempt))
+
+
+def captured_amount(attempt: Attempt) -> int:
+    """What is captured and not given back yet, in cents."""
+    return min(taken_cents(attempt), attempt.captured - attempt.reversed)
+
+
+def _captured(state: Payment, attempt: Attempt) -> int:
+    return captured_amount(attempt)
+
+
+def _whole_amount(state: Payment, attempt: Attempt) -> int:
+    return state.amount
+
+
+RELEASE_EARLY: Final = _gated(Action.RELEASE_EARLY, "L", _whole_amount)
+REVERSE: Final = _gated(Action.REVERSE, "V", _captured)
+DEBIT_AGAIN: Final = _gated(Action.DEBIT_AGAIN, "D", second_debit)
+
 
 def release_early(state: Payment | None, command: ReleaseFunds, context: Context) -> Decision:
-    """Release a deferred hold before non-payment is certain (domain §3)."""
-    operator = command.operator
-    limit = context.rules.limits.free_text_characters_max
-    refusal = checks.needed_text("reason", command.reason, limit) or gate.admission(
-        operator, gate.ROLES_OF_ACTION[Action.RELEASE_EARLY]
-    )
-    if refusal is not None:
-        return refusal
-    if state is None:
-        return refuse(NOT_FOUND)
-    done = state.results.get(result_key("L", command.attempt))
-    if done is not None:
-        return Duplicate(*range_of(state, done))
-    now = decided_at(state, context.now_ms)
-    refusal = gate.too_late(operator, now) or funds_precondition(
-        state, Action.RELEASE_EARLY, command.attempt
-    )
-    if refusal is not None:
-        return refusal
-    conflicts = open_conflicts(state)
-    if conflicts:
-        return refuse(CONFLICT_OPEN, count=conflicts)
-    attempt = state.attempts[command.attempt - 1]
-    required = RequiredApproval(Action.RELEASE_EARLY, attempt.number, state.amount)
-    approval = gate.find(state, operator, required, now)
-    if isinstance(approval, Refusal):
-        return approval
+    """Release a deferred hold before non-payment is certain (domain: money and funds)."""
+    passed = pass_steps(RELEASE_EARLY, state, command, command.operator, command.header, context)
+    if not isinstance(passed, Passed):
+        return passed
 
-    draft = operator_draft(state, context, command.header.traceparent, operator, now)
-    request(
-        draft,
-        attempt,
-        FundsOperation.RELEASE,
-        held_cents(attempt),
-        approval_id=approval.id,
-    )
+    draft, attempt = passed.draft(), passed.state.attempts[command.attempt - 1]
+    held = held_cents(attempt)
+    request(draft, attempt, FundsOperation.RELEASE, held, approval_id=passed.approval_id)
     return finish(draft)
 
 
 def reverse_capture(state: Payment | None, command: ReverseCapture, context: Context) -> Decision:
     """Give captured funds back (OP-20): gated, and once per attempt."""
-    operator = command.operator
-    limit = context.rules.limits.free_text_characters_max
-    refusal = checks.needed_text("reason", command.reason, limit) or gate.admission(
-        operator, gate.ROLES_OF_ACTION[Action.REVERSE]
-    )
-    if refusal is not None:
-        return refusal
-    if state is None:
-        return refuse(NOT_FOUND)
-    done = state.results.get(result_key("V", command.attempt))
-    if done is not None:
-        return Duplicate(*range_of(state, done))
-    now = decided_at(state, context.now_ms)
-    refusal = gate.too_late(operator, now) or funds_precondition(
-        state, Action.REVERSE, command.attempt
-    )
-    if refusal is not None:
-        return refusal
-    attempt = state.attempts[command.attempt - 1]
-    amount = captured_amount(attempt)
-    approval = gate.find(
-        state, operator, RequiredApproval(Action.REVERSE, attempt.number, amount), now
-    )
-    if isinstance(approval, Refusal):
-        return approval
+    passed = pass_steps(REVERSE, state, command, command.operator, command.header, context)
+    if not isinstance(passed, Passed):
+        return passed
 
-    draft = operator_draft(state, context, command.header.traceparent, operator, now)
-    request(draft, attempt, FundsOperation.REVERSE, amount, approval_id=approval.id)
+    draft, attempt = passed.draft(), passed.state.attempts[command.attempt - 1]
+    amount = captured_amount(attempt)
+    request(draft, attempt, FundsOperation.REVERSE, amount, approval_id=passed.approval_id)
     return finish(draft)
 
 
 def debit_again(state: Payment | None, command: DebitFunds, context: Context) -> Decision:
     """Debit the customer for a second settlement of the payment: gated (ruling 5)."""
-    operator = command.operator
-    limit = context.rules.limits.free_text_characters_max
-    refusal = checks.needed_text("reason", command.reason, limit) or gate.admission(
-        operator, gate.ROLES_OF_ACTION[Action.DEBIT_AGAIN]
-    )
-    if refusal is not None:
-        return refusal
-    if state is None:
-        return refuse(NOT_FOUND)
-    done = state.results.get(result_key("D", command.attempt))
-    if done is not None:
-        return Duplicate(*range_of(state, done))
-    now = decided_at(state, context.now_ms)
-    refusal = gate.too_late(operator, now) or funds_precondition(
-        state, Action.DEBIT_AGAIN, command.attempt
-    )
-    if refusal is not None:
-        return refusal
-    conflicts = open_conflicts(state)
-    if conflicts:
-        return refuse(CONFLICT_OPEN, count=conflicts)
-    attempt = state.attempts[command.attempt - 1]
-    amount = second_debit(state, attempt)
-    approval = gate.find(
-        state, operator, RequiredApproval(Action.DEBIT_AGAIN, attempt.number, amount), now
-    )
-    if isinstance(approval, Refusal):
-        return approval
+    passed = pass_steps(DEBIT_AGAIN, state, command, command.operator, command.header, context)
+    if not isinstance(passed, Passed):
+        return passed
 
-    draft = operator_draft(state, context, command.header.traceparent, operator, now)
-    if can_capture(state, attempt):
+    draft, attempt = passed.draft(), passed.state.attempts[command.attempt - 1]
+    operation, amount = FundsOperation.DEBIT_FORCED, second_debit(passed.state, attempt)
+    if can_capture(passed.state, attempt):
         operation, amount = FundsOperation.CAPTURE, min(amount, held_cents(attempt))
-    else:
-        operation = FundsOperation.DEBIT_FORCED
-    request(draft, attempt, operation, amount, approval_id=approval.id)
+    request(draft, attempt, operation, amount, approval_id=passed.approval_id)
     return finish(draft)
+
+
+def _repeat_shape(command: RepeatFundsRequest, characters_max: int) -> Refusal | None:
+    refusal = checks.needed_text("reason", command.reason, characters_max)
+    if refusal is None and command.operation not in FundsOperation.__members__:
+        return refuse(FIELD_INVALID, field="operation", problem="is not one of Deposits Core's")
+    return refusal
+
+
+def _repeat_allowed(state: Payment, command: RepeatFundsRequest, now: int) -> Refusal | None:
+    if not 0 < command.attempt <= len(state.attempts):
+        return refuse(NO_SUCH_ATTEMPT, attempt=command.attempt)
+    return conflict_open(state)
+
+
+REPEAT: Final = Steps(
+    shape=_repeat_shape,
+    roles=gate.REPEATERS,
+    done=nothing_done,
+    state=_repeat_allowed,
+    approval=no_approval,
+)
 
 
 def repeat_request(
@@ -155,31 +169,16 @@ def repeat_request(
     """A person asks Deposits Core again for what it refused: the operation's next number, for what
     is needed now. It moves no money that the record does not call for, so it needs no approval.
     """
-    operator = command.operator
-    limit = context.rules.limits.free_text_characters_max
-    refusal = checks.needed_text("reason", command.reason, limit)
-    if refusal is None and command.operation not in FundsOperation.__members__:
-        refusal = refuse(FIELD_INVALID, field="operation", problem="is not one of Deposits Core's")
-    refusal = refusal or gate.admission(operator, gate.REPEATERS)
-    if refusal is not None:
-        return refusal
-    if state is None:
-        return refuse(NOT_FOUND)
-    now = decided_at(state, context.now_ms)
-    refusal = gate.too_late(operator, now)
-    if refusal is not None:
-        return refusal
-    if not 0 < command.attempt <= len(state.attempts):
-        return refuse(NO_SUCH_ATTEMPT, attempt=command.attempt)
-    conflicts = open_conflicts(state)
-    if conflicts:
-        return refuse(CONFLICT_OPEN, count=conflicts)
+    passed = pass_steps(REPEAT, state, command, command.operator, command.header, context)
+    if not isinstance(passed, Passed):
+        return passed
+    state = passed.state
     attempt = state.attempts[command.attempt - 1]
     operation = command.operation
     refused = latest(attempt, operation)
     amount = _needed_now(state, attempt, operation)
     window_end = hold_window_end(state, context.rules.windows)
-    if operation == FundsOperation.HOLD and window_end <= now:
+    if operation == FundsOperation.HOLD and window_end <= passed.now:
         amount = 0  # nobody would carry it out any more
     if refused is None or refused.status != "REFUSED" or amount <= 0:
         return refuse(
@@ -192,7 +191,7 @@ def repeat_request(
     if again >= REQUESTS_MAX or refused.number >= REQUESTS_MAX:
         return refuse(LIMIT_REACHED, count=again, what="requests made again")
 
-    draft = operator_draft(state, context, command.header.traceparent, operator, now)
+    draft = passed.draft()
     not_after = window_end if operation == FundsOperation.HOLD else None
     by_name = refused.hold_number if held_cents(attempt) <= 0 else 0
     request(
@@ -258,17 +257,3 @@ def funds_precondition(state: Payment, action: str, number: int) -> Refusal | No
         return None
     actual = attempt.funds if waits is None else f"{waits.operation} not answered"
     return refuse(FUNDS_PRECONDITION, attempt=number, expected=expected, actual=actual)
-
-
-def second_debit(state: Payment, attempt: Attempt) -> int:
-    """What a second settlement would take from the customer, in cents; 0 when it needs no
-    approval.
-    """
-    if not needs_debit_approval(state, attempt):
-        return 0
-    return max(0, borne_cents(attempt) - taken_cents(attempt))
-
-
-def captured_amount(attempt: Attempt) -> int:
-    """What is captured and not given back yet, in cents."""
-    return min(taken_cents(attempt), attempt.captured - attempt.reversed)

@@ -8,8 +8,7 @@ import msgspec
 
 from core.decider import Refusal
 from core.header import OperatorHeader
-from core.payment.operator import checks
-from core.payment.state import Approval, Payment
+from core.payment.state import Approval, Payment, open_conflicts
 from core.refusals import (
     APPROVAL_EXPIRED,
     APPROVAL_MISSING,
@@ -23,6 +22,7 @@ from core.refusals import (
     APPROVAL_REFUSED,
     APPROVAL_USED,
     COMMAND_EXPIRED,
+    CONFLICT_OPEN,
     MISSING_ROLE,
     refuse,
 )
@@ -61,11 +61,8 @@ class RequiredApproval(msgspec.Struct, frozen=True):
     verdict: str | None = None
 
 
-def admission(operator: OperatorHeader, roles: frozenset[str]) -> Refusal | None:
-    """Shape and role of an operator's command; asked before "have I done this?"."""
-    refusal = checks.operator(operator)
-    if refusal is not None:
-        return refusal
+def role_missing(operator: OperatorHeader, roles: frozenset[str]) -> Refusal | None:
+    """Asked before "have I done this?": any of the roles will do."""
     if roles.isdisjoint(operator.roles):
         needed = " or ".join(sorted(roles))
         return refuse(MISSING_ROLE, needed=needed, expected=needed)
@@ -77,6 +74,12 @@ def too_late(operator: OperatorHeader, now: int) -> Refusal | None:
     if now <= operator.not_after:
         return None
     return refuse(COMMAND_EXPIRED, not_after=operator.not_after)
+
+
+def conflict_open(state: Payment) -> Refusal | None:
+    """An open conflict blocks (ruling 5)."""
+    conflicts = open_conflicts(state)
+    return refuse(CONFLICT_OPEN, count=conflicts) if conflicts else None
 
 
 def phase_of(state: Payment) -> str:

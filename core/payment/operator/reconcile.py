@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.decider import Context, Decision, Duplicate, Refusal
+from core.decider import Context, Decision, Refusal
+from core.header import OperatorHeader
 from core.payment import events as e
 from core.payment.commands import (
     ResolveReconciliation,
 )
-from core.payment.draft import Draft, decided_at, operator_draft
+from core.payment.draft import Draft
 from core.payment.flow import enquire, finish
 from core.payment.inputs.deposits_effects import acceptable, record_accepted
 from core.payment.keys import result_key
 from core.payment.operator import checks, gate, verdicts
 from core.payment.operator.gate import RequiredApproval
+from core.payment.operator.steps import Passed, Steps, pass_steps
 from core.payment.report_table import FUNDS_CONTRADICTION
 from core.payment.state import (
+    Approval,
     Attempt,
     Conflict,
     Payment,
-    range_of,
     was_never_submitted,
 )
 from core.refusals import (
@@ -28,7 +30,6 @@ from core.refusals import (
     FIELD_INVALID,
     FIELD_MISSING,
     NO_SUCH_ATTEMPT,
-    NOT_FOUND,
     VERDICT_NOT_APPLICABLE,
     refuse,
 )
@@ -47,56 +48,65 @@ _MOVED_MONEY: Final = frozenset(
 )
 
 
-def resolve(state: Payment | None, command: ResolveReconciliation, context: Context) -> Decision:
-    """Ends one conflict; what the verdict says of the money follows in the same decision (ruling
-    5).
-    """
-    operator = command.operator
-    limit = context.rules.limits.free_text_characters_max
-    refusal = checks.needed_text("details", command.details, limit)
-    refusal = refusal or verdict_shape(command.verdict, command.amount)
-    refusal = refusal or gate.admission(
-        operator, gate.ROLES_OF_ACTION[Action.RESOLVE_RECONCILIATION]
+def _shape(command: ResolveReconciliation, characters_max: int) -> Refusal | None:
+    return checks.needed_text("details", command.details, characters_max) or verdict_shape(
+        command.verdict, command.amount
     )
-    if refusal is not None:
-        return refusal
-    if state is None:
-        return refuse(NOT_FOUND)
-    key = result_key("Q", f"{command.conflict_id}:{command.attempt}:{command.verdict}")
-    done = state.results.get(key)
-    if done is not None:
-        return Duplicate(*range_of(state, done))
-    now = decided_at(state, context.now_ms)
-    refusal = gate.too_late(operator, now)
-    if refusal is not None:
-        return refusal
+
+
+def _done(state: Payment, command: ResolveReconciliation, now: int) -> int | None:
+    key = f"{command.conflict_id}:{command.attempt}:{command.verdict}"
+    return state.results.get(result_key("Q", key))
+
+
+def _allowed(state: Payment, command: ResolveReconciliation, now: int) -> Refusal | None:
     if not is_open(state, command.conflict_id):
         return refuse(CONFLICT_NOT_OPEN, conflict=command.conflict_id)
     if not 0 < command.attempt <= len(state.attempts):
         return refuse(NO_SUCH_ATTEMPT, attempt=command.attempt)
-    refusal = does_not_fit(
+    return does_not_fit(
         state, command.conflict_id, command.attempt, command.verdict, command.amount
     )
-    if refusal is not None:
-        return refusal
+
+
+def _approval(
+    state: Payment, command: ResolveReconciliation, operator: OperatorHeader, now: int
+) -> Approval | Refusal:
     conflict = find_conflict(state, command.conflict_id)
-    amount = verdict_amount(state, conflict, command.verdict, command.amount)
     required = RequiredApproval(
         Action.RESOLVE_RECONCILIATION,
         command.attempt,
-        amount,
+        verdict_amount(state, conflict, command.verdict, command.amount),
         conflict_id=command.conflict_id,
         verdict=command.verdict,
     )
-    approval = gate.find(state, operator, required, now)
-    if isinstance(approval, Refusal):
-        return approval
+    return gate.find(state, operator, required, now)
 
-    draft = operator_draft(state, context, command.header.traceparent, operator, now)
+
+RESOLVE: Final = Steps(
+    shape=_shape,
+    roles=gate.ROLES_OF_ACTION[Action.RESOLVE_RECONCILIATION],
+    done=_done,
+    state=_allowed,
+    approval=_approval,
+)
+
+
+def resolve(state: Payment | None, command: ResolveReconciliation, context: Context) -> Decision:
+    """Ends one conflict; what the verdict says of the money follows in the same decision (ruling
+    5).
+    """
+    passed = pass_steps(RESOLVE, state, command, command.operator, command.header, context)
+    if not isinstance(passed, Passed):
+        return passed
+
+    draft = passed.draft()
+    conflict = find_conflict(passed.state, command.conflict_id)
+    amount = verdict_amount(passed.state, conflict, command.verdict, command.amount)
     states_amount = command.verdict in (verdicts.AMOUNT_ACCEPTED, verdicts.RETURNED)
     draft.append(
         e.ReconciliationResolved(
-            header=draft.header(command.attempt, approval_id=approval.id),
+            header=draft.header(command.attempt, approval_id=passed.approval_id),
             conflict_id=command.conflict_id,
             verdict=command.verdict,
             text=command.details,

@@ -1,0 +1,124 @@
+"""The steps of a person's command, in their order (domain §5):
+
+    shape → role → known → done → time → state → approval
+
+The order is here and nowhere else; each command brings its own rules. What is asked after the
+approval (the invariants) stands in the command itself, before its first event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar, final
+
+from core.decider import Context, Decision, Duplicate, Refusal
+from core.header import InputHeader, OperatorHeader
+from core.payment.draft import Draft, decided_at, operator_draft
+from core.payment.operator import checks, gate
+from core.payment.state import Approval, Payment, range_of
+from core.refusals import NOT_FOUND, refuse
+
+C = TypeVar("C")
+
+
+def nothing_done(state: Payment, command: object, now: int) -> int | None:
+    """No earlier result is looked for: the command is judged anew each time."""
+    return None
+
+
+def no_approval(
+    state: Payment, command: object, operator: OperatorHeader, now: int
+) -> Approval | Refusal | None:
+    """The command needs no approval."""
+    return None
+
+
+@final
+class Steps(Generic[C]):
+    """The rules of one command.
+
+    `shape(command, characters_max)`: what is wrong with the command itself, `characters_max` being
+    the limit of a free text. `roles`: any of them may do it. `done(state, command, now)`: the first
+    sequence of the command's earlier result. `state(state, command, now)`: why the payment does not
+    allow it now. `approval(state, command, operator, now)`: what opens the gate, None when it needs
+    nothing.
+    """
+
+    __slots__ = ("approval", "done", "roles", "shape", "state")
+
+    def __init__(
+        self,
+        *,
+        shape: Callable[[C, int], Refusal | None],
+        roles: frozenset[str],
+        done: Callable[[Payment, C, int], int | None],
+        state: Callable[[Payment, C, int], Refusal | None],
+        approval: Callable[[Payment, C, OperatorHeader, int], Approval | Refusal | None],
+    ) -> None:
+        self.shape = shape
+        self.roles = roles
+        self.done = done
+        self.state = state
+        self.approval = approval
+
+
+@final
+class Passed:
+    """A command that passed all its steps. `now` is decidedAt (epoch ms); `approval` None when it
+    needs none.
+    """
+
+    __slots__ = ("_context", "_header", "_operator", "approval", "now", "state")
+
+    def __init__(
+        self,
+        state: Payment,
+        approval: Approval | None,
+        operator: OperatorHeader,
+        header: InputHeader,
+        context: Context,
+        now: int,
+    ) -> None:
+        self.state = state
+        self.approval = approval
+        self.now = now
+        self._operator = operator
+        self._header = header
+        self._context = context
+
+    @property
+    def approval_id(self) -> str | None:
+        return None if self.approval is None else self.approval.id
+
+    def draft(self) -> Draft:
+        """The decision, as yet without an event."""
+        traceparent = self._header.traceparent
+        return operator_draft(self.state, self._context, traceparent, self._operator, self.now)
+
+
+def pass_steps(
+    steps: Steps[C],
+    state: Payment | None,
+    command: C,
+    operator: OperatorHeader,
+    header: InputHeader,
+    context: Context,
+) -> Passed | Decision:
+    """The command past all its steps, or the answer of the first step that stops it."""
+    refusal = steps.shape(command, context.rules.limits.free_text_characters_max)
+    refusal = refusal or checks.operator(operator) or gate.role_missing(operator, steps.roles)
+    if refusal is not None:
+        return refusal
+    if state is None:
+        return refuse(NOT_FOUND)
+    now = decided_at(state, context.now_ms)
+    done = steps.done(state, command, now)
+    if done is not None:
+        return Duplicate(*range_of(state, done))
+    refusal = gate.too_late(operator, now) or steps.state(state, command, now)
+    if refusal is not None:
+        return refusal
+    approval = steps.approval(state, command, operator, now)
+    if isinstance(approval, Refusal):
+        return approval
+    return Passed(state, approval, operator, header, context, now)
