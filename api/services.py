@@ -5,6 +5,7 @@ Ports are protocols so that each part can be built and tested by itself.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,9 +14,12 @@ import msgspec
 from control.current import Stopped as Stopped
 from control.fold import Control
 from core.header import InputHeader, OperatorHeader
+from core.payment.commands import CreatePayment, OperatorCommand
 from core.records import Outcome
 from engine.clock import Clock
+from evidence.keys import ListedKey, SchemaStatement
 from readmodel.ports import Reader
+from schemas.codec import Codec
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -47,32 +51,25 @@ class PublishUnconfirmed(Exception):
     """Kafka did not confirm the command: it may be on the log or not. Asking again is safe."""
 
 
-class MakeCommand(Protocol):
-    def __call__(self, header: InputHeader, operator: OperatorHeader) -> Any:
-        """The command of that header."""
-
-
 class Commands(Protocol):
-    """The way of a command. Blocking: call it from a worker thread."""
+    """The way of a command. `operate` and `submit` block: call them from a worker thread."""
 
-    def operate(
-        self,
-        principal: Principal,
-        payment_intent_id: str,
-        make: MakeCommand,
-        *,
-        approval_id: str | None = None,
-        traceparent: str | None = None,
-    ) -> Answer:
+    def header(self, payment_intent_id: str, traceparent: str | None) -> InputHeader:
+        """The header of a new command, with a command id of its own and the time."""
+
+    def operator(self, principal: Principal, approval_id: str | None) -> OperatorHeader:
+        """Who acts, by the token, and until when the command may be decided."""
+
+    def operate(self, command: OperatorCommand) -> Answer:
         """Publish an operator command and wait for its outcome.
 
-        Raises Stopped, PublishUnconfirmed.
+        Raises Stopped, PublishUnconfirmed, Unencodable for what no record can hold.
         """
 
-    def submit(self, payment_intent_id: str, make: Any, traceparent: str | None = None) -> Answer:
-        """Publish a CreatePayment on the API's command topic and wait for its outcome.
+    def submit(self, command: CreatePayment) -> Answer:
+        """Publish a creation on the API's command topic and wait for its outcome.
 
-        Raises Stopped, PublishUnconfirmed.
+        Raises Stopped, PublishUnconfirmed, Unencodable.
         """
 
     def pending(self, command_id: str) -> int | None:
@@ -127,6 +124,26 @@ class Evidence(Protocol):
         """As `verify`: by itself where a checkpoint covers all of it, else against the log."""
 
 
+class Journal(Protocol):
+    """Kafka itself about the journal, for what the read model does not show yet."""
+
+    def ends(self) -> Mapping[int, int]:
+        """The end of each partition. Raises EngineError when Kafka does not answer."""
+
+    def created(self, payment_intent_id: str) -> tuple[int, int] | None:
+        """Partition and offset of the payment's creation, or None. Raises EngineError."""
+
+
+class PublicKeys(Protocol):
+    """The verifier's public keys, as its keyring file stands now. Raises KeyFileError."""
+
+    def listed(self) -> tuple[ListedKey, ...]:
+        """All of them, the oldest first."""
+
+    def schemas(self) -> tuple[SchemaStatement, ...]:
+        """What the keys state of schema ids."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything a route may use."""
@@ -136,9 +153,9 @@ class Services:
     audit: Audit
     evidence: Evidence
     clock: Clock
-    codec: Any  # schemas.codec.Codec
-    journal: Any  # asks Kafka itself: `created(payment_intent_id) -> tuple[int, int] | None`
+    codec: Codec
+    journal: Journal
     sources: dict[str, str]  # client id -> source, of submitters
-    keyring: Any  # evidence.keys.Keyring, read again when its file changes
+    keyring: PublicKeys
     partitions: int
     reads_on_loop: bool = False  # a point read is as quick as handing it to a thread (SQLite)

@@ -9,19 +9,21 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
 
 from api.actions.outcome_tail import CommandResult, OutcomeTail
 from api.actions.projection_watcher import ProjectionWatcher
-from api.services import Answer, MakeCommand, Principal, PublishUnconfirmed, Stopped
+from api.services import Answer, Principal, PublishUnconfirmed, Stopped
 from control.current import ControlFold
 from control.fold import Control
 from core.header import InputHeader, OperatorHeader
+from core.payment.commands import CreatePayment, OperatorCommand
 from core.records import Outcome
 from engine.clients.publisher import NotConfirmed, Publisher
 from engine.clock import MS_PER_S, Clock
@@ -91,79 +93,76 @@ class KafkaCommands:
 
     # -- commands --------------------------------------------------------------------------------
 
-    def operate(
-        self,
-        principal: Principal,
-        payment_intent_id: str,
-        make: MakeCommand,
-        *,
-        approval_id: str | None = None,
-        traceparent: str | None = None,
-    ) -> Answer:
-        """As api.services.Commands. Raises Unencodable for what no record can hold."""
-        now = self._clock.now_ms()
-        not_after = now + int(NOT_AFTER_S * MS_PER_S)
-        header = self._header(payment_intent_id, now, traceparent)
-        operator = OperatorHeader(
+    def header(self, payment_intent_id: str, traceparent: str | None) -> InputHeader:
+        """As api.services.Commands."""
+        return InputHeader(
+            payment_intent_id=payment_intent_id,
+            command_id="cmd-" + secrets.token_hex(COMMAND_ID_BYTES),
+            sent_at=self._clock.now_ms(),
+            traceparent=traceparent,
+        )
+
+    def operator(self, principal: Principal, approval_id: str | None) -> OperatorHeader:
+        """As api.services.Commands."""
+        return OperatorHeader(
             operator_id=principal.id,
             roles=tuple(sorted(principal.roles)),
             token_id=principal.token_id,
-            not_after=not_after,
+            not_after=self._clock.now_ms() + int(NOT_AFTER_S * MS_PER_S),
             approval_id=approval_id,
         )
-        command = make(header, operator)
-        return self._ask(topology.OPERATOR_COMMANDS, header, command, not_after, self._outcome_of)
 
-    def submit(self, payment_intent_id: str, make: Any, traceparent: str | None = None) -> Answer:
-        """As api.services.Commands; `make(header)` gives the CreatePayment. Raises Unencodable."""
-        header = self._header(payment_intent_id, self._clock.now_ms(), traceparent)
-        command = make(header)
-        return self._ask(topology.API_COMMANDS, header, command, NO_LIMIT, self._heard_or_created)
+    def operate(self, command: OperatorCommand) -> Answer:
+        """As api.services.Commands."""
+        assert command.operator is not None
+        not_after = command.operator.not_after
+        value = self._encode(topology.OPERATOR_COMMANDS, command)
+        with self._expected(command.header, not_after) as future:
+            self._publish(topology.OPERATOR_COMMANDS, command.header.payment_intent_id, value)
+            found = self._outcome_of(future)
+        return self._answer(command.header, not_after, found)
+
+    def submit(self, command: CreatePayment) -> Answer:
+        """As api.services.Commands. A creation has no time limit."""
+        value = self._encode(topology.API_COMMANDS, command)
+        with self._expected(command.header, NO_LIMIT) as future:
+            self._publish(topology.API_COMMANDS, command.header.payment_intent_id, value)
+            found = self._outcome_or_creation(command.header, future)
+        return self._answer(command.header, NO_LIMIT, found)
 
     def pending(self, command_id: str) -> int | None:
         """As api.services.Commands; 0 for a creation, which has no time limit."""
         with self._lock:
             return self._pending.get(command_id)
 
-    def _header(self, payment_id: str, now: int, traceparent: str | None) -> InputHeader:
-        return InputHeader(
-            payment_intent_id=payment_id,
-            command_id="cmd-" + secrets.token_hex(COMMAND_ID_BYTES),
-            sent_at=now,
-            traceparent=traceparent,
-        )
-
-    def _ask(
-        self,
-        topic: str,
-        header: InputHeader,
-        command: Any,
-        not_after: int,
-        wait_for: Callable[[InputHeader, Future[CommandResult], float], CommandResult | None],
-    ) -> Answer:
+    def _encode(self, topic: str, command: Any) -> bytes:
         self._require_running()
-        value = self._codec.encode(topic, command)
+        return self._codec.encode(topic, command)
+
+    @contextmanager
+    def _expected(self, header: InputHeader, not_after: int) -> Iterator[Future[CommandResult]]:
+        """What becomes of the command, from before it is published. Raises Stopped when too many
+        wait.
+        """
         command_id = header.command_id or ""
         if not self._waiting.acquire(blocking=False):
             raise Stopped(f"{WAITERS_MAX} commands wait for their outcome already; ask again.")
         try:
             self._remember(command_id, not_after)
-            future = self._tail.expect(header.payment_intent_id, command_id)
-            try:
-                self._publish(topic, header.payment_intent_id, value)
-                until_s = self._clock.monotonic_s() + self._wait_s
-                found = wait_for(header, future, until_s)
-            finally:
-                self._tail.forget(header.payment_intent_id, command_id)
-            if found is None:
-                return Answer(command_id, not_after)
-            self._settle(command_id)
-            if found.outcome is None:
-                return Answer(command_id, not_after, quarantined=found.quarantined)
-            projected = self._projected(found.outcome)
-            return Answer(command_id, not_after, outcome=found.outcome, projected=projected)
+            yield self._tail.expect(header.payment_intent_id, command_id)
         finally:
+            self._tail.forget(header.payment_intent_id, command_id)
             self._waiting.release()
+
+    def _answer(self, header: InputHeader, not_after: int, found: CommandResult | None) -> Answer:
+        command_id = header.command_id or ""
+        if found is None:
+            return Answer(command_id, not_after)
+        self._settle(command_id)
+        if found.outcome is None:
+            return Answer(command_id, not_after, quarantined=found.quarantined)
+        projected = self._projected(found.outcome)
+        return Answer(command_id, not_after, outcome=found.outcome, projected=projected)
 
     def _publish(self, topic: str, payment_id: str, value: bytes) -> None:
         partition = self._partition_of(payment_id)
@@ -175,18 +174,17 @@ class KafkaCommands:
             raise
         self._unwritable = None
 
-    def _outcome_of(
-        self, _: InputHeader, future: Future[CommandResult], until_s: float
-    ) -> CommandResult | None:
+    def _outcome_of(self, future: Future[CommandResult]) -> CommandResult | None:
         try:
-            return future.result(max(0.0, until_s - self._clock.monotonic_s()))
+            return future.result(self._wait_s)
         except NotYet:
             return None
 
-    def _heard_or_created(
-        self, header: InputHeader, future: Future[CommandResult], until_s: float
+    def _outcome_or_creation(
+        self, header: InputHeader, future: Future[CommandResult]
     ) -> CommandResult | None:
         """An accepted creation has no outcome record: its first event says whose it is."""
+        until_s = self._clock.monotonic_s() + self._wait_s
         with self._watcher.of(self._partition_of(header.payment_intent_id)) as moved:
             future.add_done_callback(lambda _: moved.set())
             while True:

@@ -7,6 +7,7 @@ what it asks for, and gives the first result.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends
@@ -18,7 +19,8 @@ from api.auth.guard import router as guarded
 from api.auth.sign_in import Caller, Use, sees_personal
 from api.edge import problems
 from api.edge.paths import ConflictId, PaymentId
-from api.services import MakeCommand, Principal, Services
+from api.services import Principal, Services
+from core.header import InputHeader, OperatorHeader
 from core.payment import commands
 from core.values import attempt_number
 from schemas.errors import Unencodable
@@ -36,9 +38,28 @@ class Acting:
     services: Services
     payment_intent_id: str
 
-    async def act(self, asked: Any, make: MakeCommand) -> Response:
-        """Publish the command that `make` gives and answer with its outcome. Raises Problem."""
-        return await answers.in_command_thread(lambda: self._act(asked, make))
+    def header(self) -> InputHeader:
+        """The header of a new command on the payment."""
+        trace = answers.traceparent(self.request)
+        return self.services.commands.header(self.payment_intent_id, trace)
+
+    def operator(self, asked: Any) -> OperatorHeader:
+        """Who acts, until when it may be decided, and the approval that the body names."""
+        approval_id = getattr(asked, "approvalId", None)
+        return self.services.commands.operator(self.principal, approval_id)
+
+    async def send(self, asked: Any, command: commands.OperatorCommand) -> Response:
+        """Publish the command and answer with its outcome. Raises Problem."""
+        return await answers.in_command_thread(partial(self._send, asked, command))
+
+    def _send(self, asked: Any, command: commands.OperatorCommand) -> Response:
+        self.check_operator(asked)
+        try:
+            answer = self.services.commands.operate(command)
+        except Unencodable:
+            raise problems.invalid("body", "does not fit into a record") from None
+        personal = sees_personal(self.principal)
+        return answers.respond(self.services, self.payment_intent_id, answer, personal=personal)
 
     def check_operator(self, asked: Any) -> None:
         """As `answers.check_operator`, of the body's own fields."""
@@ -51,21 +72,6 @@ class Acting:
             reason=asked.reason if hasattr(asked, "reason") else asked.details,
         )
 
-    def _act(self, asked: Any, make: MakeCommand) -> Response:
-        self.check_operator(asked)
-        try:
-            answer = self.services.commands.operate(
-                self.principal,
-                self.payment_intent_id,
-                make,
-                approval_id=getattr(asked, "approvalId", None),
-                traceparent=answers.traceparent(self.request),
-            )
-        except Unencodable:
-            raise problems.invalid("body", "does not fit into a record") from None
-        personal = sees_personal(self.principal)
-        return answers.respond(self.services, self.payment_intent_id, answer, personal=personal)
-
 
 async def _acting(request: Request, who: Caller, use: Use, payment_intent_id: PaymentId) -> Acting:
     return Acting(request, who, use, payment_intent_id)
@@ -77,104 +83,94 @@ OnPayment = Annotated[Acting, Depends(_acting)]
 @router.post(f"{PAYMENT}/retry", summary="Retry a failed payment", **answers.TAKEN)
 async def retry(on: OnPayment, asked: models.Retry) -> Response:
     """Makes the next attempt; needs an approval RETRY, or RETRY_UNCERTAIN."""
-    return await on.act(
-        asked,
-        lambda header, operator: commands.RetryPayment(
-            header=header, operator=operator, attempt_id=asked.attemptId, reason=asked.reason
-        ),
+    command = commands.RetryPayment(
+        header=on.header(),
+        operator=on.operator(asked),
+        attempt_id=asked.attemptId,
+        reason=asked.reason,
     )
+    return await on.send(asked, command)
 
 
 @router.post(f"{PAYMENT}/cancel", summary="Cancel a payment", **answers.TAKEN)
 async def cancel(on: OnPayment, asked: models.Cancel) -> Response:
     """In CREATED, AUTHORISED or SENT; needs an approval CANCEL."""
-    return await on.act(
-        asked,
-        lambda header, operator: commands.CancelPayment(
-            header=header, operator=operator, reason=asked.reason, customer_id=asked.customerId
-        ),
+    command = commands.CancelPayment(
+        header=on.header(),
+        operator=on.operator(asked),
+        reason=asked.reason,
+        customer_id=asked.customerId,
     )
+    return await on.send(asked, command)
 
 
 @router.post(f"{PAYMENT}/mark-failed", summary="Mark a payment failed", **answers.TAKEN)
 async def mark_failed(on: OnPayment, asked: models.MarkFailed) -> Response:
     """In SENT or ACKNOWLEDGED; needs an approval MARK_FAILED with this reason."""
-    return await on.act(
-        asked,
-        lambda header, operator: commands.MarkPaymentFailed(
-            header=header, operator=operator, reason=asked.reason, details=asked.details
-        ),
+    command = commands.MarkPaymentFailed(
+        header=on.header(), operator=on.operator(asked), reason=asked.reason, details=asked.details
     )
+    return await on.send(asked, command)
 
 
 @router.post(f"{PAYMENT}/expire", summary="Expire a payment", **answers.TAKEN)
 async def expire(on: OnPayment, asked: models.Expire) -> Response:
     """In AUTHORISED; from SENT on it needs an approval EXPIRE."""
-    return await on.act(
-        asked,
-        lambda header, operator: commands.ExpirePayment(
-            header=header, operator=operator, reason=asked.reason
-        ),
+    command = commands.ExpirePayment(
+        header=on.header(), operator=on.operator(asked), reason=asked.reason
     )
+    return await on.send(asked, command)
 
 
 @router.post(f"{PAYMENT}/release", summary="Release a deferred hold", **answers.TAKEN)
 async def release_early(on: OnPayment, asked: models.OfAttempt) -> Response:
     """Before non-payment is certain; needs an approval RELEASE_EARLY."""
-    return await on.act(
-        asked,
-        lambda header, operator: commands.ReleaseFunds(
-            header=header,
-            operator=operator,
-            attempt=number_of(asked.attemptId),
-            reason=asked.reason,
-        ),
+    command = commands.ReleaseFunds(
+        header=on.header(),
+        operator=on.operator(asked),
+        attempt=number_of(asked.attemptId),
+        reason=asked.reason,
     )
+    return await on.send(asked, command)
 
 
 @router.post(f"{PAYMENT}/reverse", summary="Reverse captured funds", **answers.TAKEN)
 async def reverse(on: OnPayment, asked: models.OfAttempt) -> Response:
     """Needs an approval REVERSE."""
-    return await on.act(
-        asked,
-        lambda header, operator: commands.ReverseCapture(
-            header=header,
-            operator=operator,
-            attempt=number_of(asked.attemptId),
-            reason=asked.reason,
-        ),
+    command = commands.ReverseCapture(
+        header=on.header(),
+        operator=on.operator(asked),
+        attempt=number_of(asked.attemptId),
+        reason=asked.reason,
     )
+    return await on.send(asked, command)
 
 
 @router.post(f"{PAYMENT}/debit", summary="Debit for a second settlement", **answers.TAKEN)
 async def debit(on: OnPayment, asked: models.OfAttempt) -> Response:
     """The rail settled the payment twice, and the second settlement was found true: debits the
     customer for it. Needs an approval DEBIT_AGAIN of its own."""
-    return await on.act(
-        asked,
-        lambda header, operator: commands.DebitFunds(
-            header=header,
-            operator=operator,
-            attempt=number_of(asked.attemptId),
-            reason=asked.reason,
-        ),
+    command = commands.DebitFunds(
+        header=on.header(),
+        operator=on.operator(asked),
+        attempt=number_of(asked.attemptId),
+        reason=asked.reason,
     )
+    return await on.send(asked, command)
 
 
 @router.post(f"{PAYMENT}/funds/repeat", summary="Ask Deposits Core again", **answers.TAKEN)
 async def repeat_funds(on: OnPayment, asked: models.RepeatFunds) -> Response:
     """For what it refused for certain; silence is repeated by the system itself. No approval: the
     operation was decided before, and moves the same money once."""
-    return await on.act(
-        asked,
-        lambda header, operator: commands.RepeatFundsRequest(
-            header=header,
-            operator=operator,
-            attempt=number_of(asked.attemptId),
-            operation=str(asked.operation),
-            reason=asked.reason,
-        ),
+    command = commands.RepeatFundsRequest(
+        header=on.header(),
+        operator=on.operator(asked),
+        attempt=number_of(asked.attemptId),
+        operation=str(asked.operation),
+        reason=asked.reason,
     )
+    return await on.send(asked, command)
 
 
 @router.post(
@@ -186,18 +182,16 @@ async def resolve_reconciliation(
     on: OnPayment, conflict_id: ConflictId, asked: models.Resolve
 ) -> Response:
     """Needs an approval RESOLVE_RECONCILIATION of the same conflict and verdict."""
-    return await on.act(
-        asked,
-        lambda header, operator: commands.ResolveReconciliation(
-            header=header,
-            operator=operator,
-            conflict_id=conflict_id,
-            attempt=number_of(asked.attemptId),
-            verdict=asked.verdict,
-            details=asked.details,
-            amount=asked.amount,
-        ),
+    command = commands.ResolveReconciliation(
+        header=on.header(),
+        operator=on.operator(asked),
+        conflict_id=conflict_id,
+        attempt=number_of(asked.attemptId),
+        verdict=asked.verdict,
+        details=asked.details,
+        amount=asked.amount,
     )
+    return await on.send(asked, command)
 
 
 def number_of(attempt_id: str) -> int:

@@ -19,20 +19,18 @@ async def request_approval(on: OnPayment, asked: models.RequestApproval) -> Resp
     requester, and to the payment's attempt and phase."""
     attempt = None if asked.attemptId is None else number_of(asked.attemptId)
 
-    return await on.act(
-        asked,
-        lambda header, operator: commands.RequestApproval(
-            header=header,
-            operator=operator,
-            action=str(asked.action),
-            reason=asked.reason,
-            attempt=attempt,
-            failure_reason=asked.failureReason,
-            conflict_id=asked.conflictId,
-            verdict=asked.verdict,
-            amount=asked.amount,
-        ),
+    command = commands.RequestApproval(
+        header=on.header(),
+        operator=on.operator(asked),
+        action=str(asked.action),
+        reason=asked.reason,
+        attempt=attempt,
+        failure_reason=asked.failureReason,
+        conflict_id=asked.conflictId,
+        verdict=asked.verdict,
+        amount=asked.amount,
     )
+    return await on.send(asked, command)
 
 
 @router.post(f"{PAYMENT}/approvals/{{approval_id}}/approve", summary="Approve", **answers.TAKEN)
@@ -48,13 +46,11 @@ async def reject(on: OnPayment, approval_id: ApprovalId, asked: models.Decide) -
 
 
 async def _decide(on: Acting, approval_id: str, asked: models.Decide, verdict: str) -> Response:
-    return await on.act(
-        asked,
-        lambda header, operator: commands.DecideApproval(
-            header=header,
-            operator=operator,
-            approval_id=approval_id,
-            verdict=verdict,
-            reason=asked.reason,
-        ),
+    command = commands.DecideApproval(
+        header=on.header(),
+        operator=on.operator(asked),
+        approval_id=approval_id,
+        verdict=verdict,
+        reason=asked.reason,
     )
+    return await on.send(asked, command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import Header
@@ -13,8 +14,8 @@ from api.auth.guard import router as guarded
 from api.auth.sign_in import Caller, Use
 from api.edge import problems
 from api.edge.params import time_of
+from api.services import Services
 from core import refusals
-from core.header import InputHeader
 from core.payment import commands
 from core.refusals import refuse
 from core.values import Parties, Party, Sealed, payment_intent_id
@@ -53,30 +54,30 @@ async def create_payment(
     not_before = _epoch_ms("requestedExecutionTime", asked.requestedExecutionTime)
     expires_at = _epoch_ms("expiresAt", asked.expiresAt)
 
-    def make(header: InputHeader) -> commands.CreatePayment:
-        return commands.CreatePayment(
-            header=header,
-            source=source,
-            idempotency_key=idempotency_key,
-            amount=asked.amount,
-            currency=asked.currency,
-            parties=sealed,
-            end_to_end_id=asked.endToEndId,
-            service=asked.service,
-            uetr=asked.uetr,
-            customer_id=asked.customerId,
-            requested_execution_time=not_before,
-            expires_at=expires_at,
-        )
+    command = commands.CreatePayment(
+        header=use.commands.header(payment_id, answers.traceparent(request)),
+        source=source,
+        idempotency_key=idempotency_key,
+        amount=asked.amount,
+        currency=asked.currency,
+        parties=sealed,
+        end_to_end_id=asked.endToEndId,
+        service=asked.service,
+        uetr=asked.uetr,
+        customer_id=asked.customerId,
+        requested_execution_time=not_before,
+        expires_at=expires_at,
+    )
+    return await answers.in_command_thread(partial(_submit, use, command))
 
-    def work() -> Response:
-        try:
-            answer = use.commands.submit(payment_id, make, answers.traceparent(request))
-        except Unencodable:
-            raise problems.invalid("body", "does not fit into a record") from None
-        return answers.respond(use, payment_id, answer, personal=True)  # it is the caller's own
 
-    return await answers.in_command_thread(work)
+def _submit(use: Services, command: commands.CreatePayment) -> Response:
+    try:
+        answer = use.commands.submit(command)
+    except Unencodable:
+        raise problems.invalid("body", "does not fit into a record") from None
+    payment_id = command.header.payment_intent_id
+    return answers.respond(use, payment_id, answer, personal=True)  # it is the caller's own
 
 
 def _sealed(asked: models.CreatePayment) -> Sealed:

@@ -67,12 +67,10 @@ async def resume_processing(on: OnPayment, asked: models.ResumePayment) -> Respo
     first = await answers.in_command_thread(
         lambda: _first_person(on.services, on.principal, on.payment_intent_id, asked.requestedBy)
     )
-    return await on.act(
-        asked,
-        lambda header, operator: ResumeProcessing(
-            header=header, operator=operator, requested_by=first, reason=asked.reason
-        ),
+    command = ResumeProcessing(
+        header=on.header(), operator=on.operator(asked), requested_by=first, reason=asked.reason
     )
+    return await on.send(asked, command)
 
 
 def _first_person(use: Services, who: Principal, payment_id: str, named: str | None) -> str:

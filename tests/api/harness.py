@@ -16,6 +16,7 @@ from api.auth.keys import KeySource, from_file
 from api.auth.local import LOCAL_AUDIENCE, LOCAL_ISSUER, LocalIssuer
 from api.auth.tokens import Tokens, TokenSettings
 from api.services import Principal, Services, Stopped
+from core.header import InputHeader, OperatorHeader
 from engine.clock import SystemClock
 from engine.partitioner import partition_of
 from schemas import topology as t
@@ -32,6 +33,14 @@ class NoCommands:
 
     def __init__(self, control: Any) -> None:
         self._control = control
+
+    def header(self, payment_intent_id: str, traceparent: str | None) -> InputHeader:
+        return InputHeader(payment_intent_id=payment_intent_id, command_id="cmd-0")
+
+    def operator(self, principal: Principal, approval_id: str | None) -> OperatorHeader:
+        return OperatorHeader(
+            operator_id=principal.id, roles=(), token_id=principal.token_id, not_after=0
+        )
 
     def operate(self, *_: object, **__: object) -> Any:
         raise Stopped("Processing is stopped: stp_1: a test")
