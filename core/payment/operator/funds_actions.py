@@ -104,7 +104,7 @@ DEBIT_AGAIN: Final = _gated(Action.DEBIT_AGAIN, "D", second_debit)
 
 
 def release_early(state: Payment | None, command: ReleaseFunds, context: Context) -> Decision:
-    """Release a deferred hold before non-payment is certain (domain: money and funds)."""
+    """Release a deferred hold before non-payment is certain (domain §3)."""
     passed = pass_steps(RELEASE_EARLY, state, command, command.operator, command.header, context)
     if not isinstance(passed, Passed):
         return passed
