@@ -20,8 +20,8 @@ from core.payment.events import FundsHeld, PaymentSentToRail
 from core.records import PaymentLifecycle
 from core.values import Parties, Party
 from schemas.codec import Codec, CodecBackend
-from schemas.codec.fastavro_backend import FastavroFilling
-from schemas.codec.generated_backend import GeneratedFilling
+from schemas.codec.fastavro_backend import FastavroBackend
+from schemas.codec.generated_backend import GeneratedBackend
 from schemas.codec.parties import open_parties, seal
 from schemas.registry.setup import static_codec
 
@@ -154,19 +154,19 @@ def measure(codec: Codec) -> dict[str, dict[str, float]]:
 
 
 def main(arguments: list[str]) -> None:
-    """Print the figures of every filling; the sealed parties beside them."""
-    fillings: list[CodecBackend] = [GeneratedFilling(), FastavroFilling()]
-    result: dict[str, Any] = {each.name: measure(static_codec(filling=each)) for each in fillings}
+    """Print the figures of every backend; the sealed parties beside them."""
+    backends: list[CodecBackend] = [GeneratedBackend(), FastavroBackend()]
+    result: dict[str, Any] = {each.name: measure(static_codec(backend=each)) for each in backends}
     sealed = seal(PARTIES)
     result["parties"] = {
         "sealMicros": microseconds(lambda: seal(PARTIES)),
         "openMicros": microseconds(lambda: open_parties(sealed)),
     }
     if "--json" not in arguments:
-        for filling in fillings:
-            for name, row in result[filling.name].items():
+        for backend in backends:
+            for name, row in result[backend.name].items():
                 print(
-                    f"{filling.name:10} {name:18} encode {row['encodeMicros']:6.2f} µs   "
+                    f"{backend.name:10} {name:18} encode {row['encodeMicros']:6.2f} µs   "
                     f"decode {row['decodeMicros']:6.2f} µs   {row['bytes']:5} bytes"
                 )
         print(

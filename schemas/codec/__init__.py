@@ -1,4 +1,4 @@
-"""Bytes on a topic ↔ the structs of `core`: the one interface, and the codec over a filling.
+"""Bytes on a topic ↔ the structs of `core`: the one interface, and the codec over a backend.
 
 Reading has three outcomes: the record; `Undecodable`, for ever; `RegistryDown`, for now.
 """
@@ -40,7 +40,7 @@ class Codec(Protocol):
 
 
 class CodecBackend(Protocol):
-    """Makes the functions for one shape. Which filling is used nobody else knows."""
+    """Makes the functions for one shape. Which backend is used nobody else knows."""
 
     name: str
 

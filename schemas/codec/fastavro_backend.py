@@ -1,4 +1,4 @@
-"""fastavro: a filling of the codec, and the reader of what an unknown but compatible schema wrote.
+"""fastavro: a backend of the codec, and the reader of what an unknown but compatible schema wrote.
 
 fastavro takes some malformed bytes for good ones, so a strict look comes first
 (schemas.codec.strict_validation).
@@ -20,7 +20,7 @@ from schemas.codec.shape import Json, Shape, shape_of
 from schemas.errors import Undecodable
 
 
-class FastavroFilling:
+class FastavroBackend:
     """Encoders and decoders through fastavro's schemaless writer and reader."""
 
     name = "fastavro"

@@ -1,4 +1,4 @@
-"""A filling of the codec: Python written once per record type, straight between struct and bytes.
+"""A backend of the codec: Python written once per record type, straight between struct and bytes.
 
 Strict: malformed bytes are never read as good ones, and nothing is allocated that they do not hold.
 """
@@ -214,7 +214,7 @@ def remembering(encode: Encoder) -> Encoder:
     return encode_or_remember
 
 
-class GeneratedFilling:
+class GeneratedBackend:
     """Encoders and decoders as generated Python."""
 
     name = "generated"
@@ -263,8 +263,8 @@ def _compiled(source: list[str], names: dict[str, Any], function: str, shape: Sh
 class _Writer:
     """Collects the statements and the parts of one encode function."""
 
-    def __init__(self, filling: GeneratedFilling) -> None:
-        self.filling = filling
+    def __init__(self, backend: GeneratedBackend) -> None:
+        self.backend = backend
         self.names: dict[str, Any] = {}
         self.parts: list[str] = []
         self.count = 0
@@ -277,7 +277,7 @@ class _Writer:
         lines: list[str] = []
         for field in shape.fields:
             if field.record is not None and field.record.struct is Cause and not field.optional:
-                self.names["encode_cause"] = self.filling.cause_encoder(field.record)
+                self.names["encode_cause"] = self.backend.cause_encoder(field.record)
                 self.parts.append(f"encode_cause({struct}.{field.attribute})")
             elif field.record is not None and not field.optional:
                 nested = self.fresh()
@@ -328,7 +328,7 @@ class _Writer:
             case "record":
                 assert field.record is not None
                 nested = f"encode_{field.record.struct.__name__}"
-                self.names[nested] = self.filling.encoder(field.record, b"")
+                self.names[nested] = self.backend.encoder(field.record, b"")
                 return f"{nested}({value})"
 
 

@@ -1,4 +1,4 @@
-"""The common shape of a struct in `core` and its Avro schema: what every filling is generated from.
+"""The common shape of a struct in `core` and its Avro schema: what every backend is generated from.
 
 A schema may be an older version: a field it lacks is not written and takes the struct's default.
 """

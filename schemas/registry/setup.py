@@ -19,7 +19,7 @@ from schemas.codec import (
     TopicCodec,
     wire,
 )
-from schemas.codec.generated_backend import GeneratedFilling
+from schemas.codec.generated_backend import GeneratedBackend
 from schemas.codec.shape import full_name, shape_of
 from schemas.registry.client import HttpRegistry, Registry, StaticRegistry
 from schemas.registry.ids import LOOK_UPS_AT_ONCE, Registered, Version, check_lock, pinned
@@ -94,11 +94,11 @@ def open_codec(
     return build(registry, topics, registered, options.monotonic_seconds)
 
 
-def static_codec(topics: TopicsFile | None = None, filling: CodecBackend | None = None) -> Codec:
+def static_codec(topics: TopicsFile | None = None, backend: CodecBackend | None = None) -> Codec:
     """A codec over a registry in memory: for tests without a broker. Ids are from 1 on."""
     topics = topics or catalogue.load()
     registry = StaticRegistry()
-    return build(registry, topics, register_all(registry, topics), lambda: 0.0, filling)
+    return build(registry, topics, register_all(registry, topics), lambda: 0.0, backend)
 
 
 def build(
@@ -106,17 +106,17 @@ def build(
     topics: TopicsFile,
     registered: Registered,
     monotonic_seconds: Callable[[], float],
-    filling: CodecBackend | None = None,
+    backend: CodecBackend | None = None,
 ) -> Codec:
     """The functions for everything that is registered."""
-    filling = filling or GeneratedFilling()
+    backend = backend or GeneratedBackend()
     by_topic = {
-        topic.name: _topic_codec(topic, topics.record_bytes_max(topic.name), registered, filling)
+        topic.name: _topic_codec(topic, topics.record_bytes_max(topic.name), registered, backend)
         for topic in topics.topics
         if topic.record_names()
     }
     names = {topic.name: frozenset(topic.record_names()) for topic in topics.topics}
-    return SchemaCodec(by_topic, ForeignReader(registry, names, filling, monotonic_seconds))
+    return SchemaCodec(by_topic, ForeignReader(registry, names, backend, monotonic_seconds))
 
 
 def _subjects(topics: TopicsFile) -> Iterator[tuple[Topic, str, str]]:
@@ -132,7 +132,7 @@ def _versions(topics: TopicsFile) -> Iterator[Version]:
 
 
 def _topic_codec(
-    topic: Topic, value_bytes: int, registered: Registered, filling: CodecBackend
+    topic: Topic, value_bytes: int, registered: Registered, backend: CodecBackend
 ) -> TopicCodec:
     encoders: dict[type, Encoder] = {}
     by_id: dict[tuple[type, int], Encoder] = {}
@@ -142,9 +142,9 @@ def _topic_codec(
         struct = RECORD_BY_NAME[entry.record]
         shape = shape_of(struct, entry.schema)
         prefix = wire.prefix(entry.schema_id)
-        encoder = filling.encoder(shape, prefix)
+        encoder = backend.encoder(shape, prefix)
         by_id[struct, entry.schema_id] = encoder
-        decoders[prefix] = decoder_of(entry.record, entry.schema, filling)
+        decoders[prefix] = decoder_of(entry.record, entry.schema, backend)
         encoders[struct] = encoder  # versions come oldest first: the current one stays
         ids[entry.record] = entry.schema_id
     return TopicCodec(topic.name, encoders, by_id, decoders, ids, value_bytes)

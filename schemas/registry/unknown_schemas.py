@@ -32,12 +32,12 @@ SCHEMA_CHARACTERS_MAX: Final = 200_000
 TOO_LARGE: Final = "a schema that is nested too deep or too large"
 
 
-def decoder_of(record: str, schema: Json, filling: CodecBackend) -> Decoder:
+def decoder_of(record: str, schema: Json, backend: CodecBackend) -> Decoder:
     """The decoder for a version of `record` that ships with the code."""
     struct = RECORD_BY_NAME[record]
     if record in UPCASTERS and schema != definitions.current(record):
         return resolving_decoder(struct, schema)
-    return filling.decoder(shape_of(struct, schema))
+    return backend.decoder(shape_of(struct, schema))
 
 
 class ForeignReader:
@@ -50,12 +50,12 @@ class ForeignReader:
         self,
         registry: Registry,
         records: Mapping[str, frozenset[str]],
-        filling: CodecBackend,
+        backend: CodecBackend,
         monotonic_seconds: Callable[[], float],
     ) -> None:
         self._registry = registry
         self._records = records
-        self._filling = filling
+        self._backend = backend
         self._now = monotonic_seconds
         self._answers: OrderedDict[tuple[str, SchemaName], Decoder] = OrderedDict()
         self._refusals: OrderedDict[tuple[str, SchemaName], tuple[float, str]] = OrderedDict()
@@ -102,7 +102,7 @@ class ForeignReader:
             raise Undecodable("a record that does not belong on this topic")
         for version in definitions.all_versions(record):
             if schema == version:
-                return decoder_of(record, version, self._filling)
+                return decoder_of(record, version, self._backend)
         walk.check_schema(schema)
         for _ in unreadable(definitions.current(record), schema):
             raise Undecodable("a schema that cannot be read as ours")

@@ -1,6 +1,6 @@
 """The API over a real read model of a whole history, without a broker: what reading needs.
 
-Commands, audit and the journal are plain fillings of their ports; everything else is the product.
+Commands, audit and the journal are plain implementations of their ports; all else is the product.
 """
 
 from __future__ import annotations

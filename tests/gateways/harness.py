@@ -1,4 +1,4 @@
-"""The simulators on loopback servers, the HTTP fillings before them, and instructions to give."""
+"""The simulators on loopback servers, the HTTP clients before them, and instructions to give."""
 
 from __future__ import annotations
 

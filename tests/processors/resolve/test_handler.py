@@ -100,7 +100,7 @@ RETRY = approval("RETRY", "FAILED")
 def test_without_a_script_the_simulator_says_what_the_rules_say(
     harness: Simulated, question: Question
 ) -> None:
-    """The port's contract holds for both fillings: the same question, the same answer, once."""
+    """The port's contract holds for both implementations: same question, same answer, once."""
     boxed = Harness(None, HeldClock(NOW_MS))
     assert harness.ask(question) == boxed.ask(question)
     assert harness.decisions()[0][0] == boxed.decisions()[0][0]

@@ -14,7 +14,7 @@ from core.records import RuleSetActivated
 from core.values import Sealed
 from schemas import catalogue, definitions
 from schemas.codec import Codec
-from schemas.codec.generated_backend import ITEMS_MAX, GeneratedFilling, zigzag
+from schemas.codec.generated_backend import ITEMS_MAX, GeneratedBackend, zigzag
 from schemas.codec.wire import VALUE_SCHEMA_ID_HEADER, prefix, schema_id
 from schemas.errors import RegistryDown, Undecodable, Unencodable
 from schemas.registry.client import StaticRegistry, guid_of
@@ -224,7 +224,7 @@ def unlimited(topic: str, record: msgspec.Struct) -> bytes:
     """The value as somebody without our limits would write it."""
     number = CODEC.schema_id(topic, type(record).__name__)
     shape = shape_by_name(type(record).__name__)
-    return GeneratedFilling().encoder(shape, prefix(number))(record)
+    return GeneratedBackend().encoder(shape, prefix(number))(record)
 
 
 def check_both_ways(topic: str, record: msgspec.Struct, good: bool) -> None:

@@ -1,4 +1,4 @@
-"""Every record type comes back as it went out, and both fillings write the same bytes (EV-03)."""
+"""Every record type comes back as it went out, and both backends write the same bytes (EV-03)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from schemas.catalogue import RECORD_BY_NAME
-from schemas.codec.fastavro_backend import FastavroFilling
-from schemas.codec.generated_backend import GeneratedFilling
+from schemas.codec.fastavro_backend import FastavroBackend
+from schemas.codec.generated_backend import GeneratedBackend
 from schemas.errors import Undecodable
 from schemas.registry.setup import static_codec
 from tests.schemas.any_record import TOPIC_OF, any_record, shape_by_name
 
-GENERATED = static_codec(filling=GeneratedFilling())
-FASTAVRO = static_codec(filling=FastavroFilling())
+GENERATED = static_codec(backend=GeneratedBackend())
+FASTAVRO = static_codec(backend=FastavroBackend())
 EACH_RECORD_TYPE = pytest.mark.parametrize("name", sorted(RECORD_BY_NAME))
 QUIET = settings(
     deadline=None,
@@ -51,7 +51,7 @@ def test_a_record_of_every_type_survives_the_round_trip(name: str) -> None:
 
 
 @EACH_RECORD_TYPE
-def test_damaged_bytes_are_undecodable_or_another_record_and_both_fillings_agree(name: str) -> None:
+def test_damaged_bytes_are_undecodable_or_another_record_and_both_backends_agree(name: str) -> None:
     topic = TOPIC_OF[name]
 
     @seed(2)
