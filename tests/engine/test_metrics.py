@@ -1,0 +1,45 @@
+"""The metrics of the engine: every label set starts at zero."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from engine.metrics import ALARMS, TRANSACTION_OUTCOMES, EngineMetrics, catalogue
+from tests.engine.toy import ADD, ANSWERS, topology
+
+
+def test_every_label_set_starts_at_zero_and_stands_in_the_catalogue() -> None:
+    """The first event shows as a rise; nothing a record carries is a label."""
+    registry = CollectorRegistry()
+    metrics = EngineMetrics(registry)
+    metrics.start_topics(topology(1))
+    samples = {(s.name, *s.labels.values()): s.value for f in registry.collect() for s in f.samples}
+    for outcome in TRANSACTION_OUTCOMES:
+        assert samples["npp_engine_transactions_total", outcome] == 0
+    for alarm in ALARMS:
+        assert samples["npp_engine_alarms_total", alarm] == 0
+    assert samples["npp_engine_input_lag_records", ADD] == 0
+    assert samples["npp_engine_standing_seconds", ADD] == 0
+    lines = catalogue(registry)
+    assert {label for line in lines for label in line.labels} == {
+        "phase",
+        "outcome",
+        "state",
+        "topic",
+        "alarm",
+    }
+    assert all(line.text for line in lines)
+
+
+def test_the_longest_standing_of_a_topic_shows_and_goes_back() -> None:
+    registry = CollectorRegistry()
+    metrics = EngineMetrics(registry)
+    metrics.start_topics(topology(2))
+
+    def seen(topic: str) -> float | None:
+        return registry.get_sample_value("npp_engine_standing_seconds", {"topic": topic})
+
+    metrics.observe_standing({(ADD, 0): 5.0, (ADD, 1): 20.0})
+    assert (seen(ADD), seen(ANSWERS)) == (20.0, 0.0)
+    metrics.observe_standing({(ANSWERS, 1): 10.0})
+    assert (seen(ADD), seen(ANSWERS)) == (0.0, 10.0)
