@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from core.values import external_ref
@@ -11,7 +9,6 @@ from engine.errors import Exit
 from processors.rail.worker import OLD_MS, WITHDRAWN_KEPT_MS
 from schemas import topology
 from tests.processors.rail.harness import (
-    CODEC,
     HOUR_MS,
     NOW_MS,
     PAYMENT,
@@ -19,26 +16,20 @@ from tests.processors.rail.harness import (
     WINDOW_MS,
     Harness,
     Instance,
-    Served,
+)
+from tests.processors.rail.withdrawing import (
+    ALREADY,
+    CERTAIN,
+    SUBMIT,
+    WITHDRAW,
+    answers,
+    forget_record,
 )
 
-SUBMIT, WITHDRAW = 0, 1  # offsets
-ALREADY = "ALREADY_SUBMITTED"
-CERTAIN = {"WITHDRAWN", "NOT_SUBMITTED"}
 NO_ANSWER = {"kind": "ENQUIRY", "httpStatus": 503}
+
+
 NOTHING = {"kind": "NOTHING"}
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    made = Served()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def harness(served: Served) -> Harness:
-    return Harness(served)
 
 
 def begun(harness: Harness) -> Instance:
@@ -55,18 +46,6 @@ def withdraw(harness: Harness, instance: Instance) -> None:
     harness.instruct("WITHDRAW")
     instance.look_ahead()
     instance.poll(WITHDRAW)
-
-
-def forget_record(harness: Harness) -> None:
-    harness.log.topics[topology.RAIL_SUBMITTED] = []
-
-
-def answers(harness: Harness) -> list[tuple[str, str | None]]:
-    """What withdraws and ends were answered with; tries on the wire are left out."""
-    return [(kind, code) for kind, code in harness.said() if kind in CERTAIN | {ALREADY}]
-
-
-# -- sequences of the issue ------------------------------------------------------------------------
 
 
 def test_an_attempt_that_slept_in_submitting_is_never_sent_again(harness: Harness) -> None:
@@ -143,9 +122,6 @@ def test_a_record_that_does_not_reach_back_never_says_withdrawn(harness: Harness
     harness.instance().run()
     assert harness.said()[-1] == ("SETTLED", None)
     assert not CERTAIN & set(harness.kinds())
-
-
-# -- what a withdraw is answered -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -266,9 +242,6 @@ def test_not_submitted_by_one_who_missed_a_try_is_not_believed(harness: Harness)
     assert answers(harness) == [(ALREADY, "SUBMITTING")]
 
 
-# -- the withdraw is remembered --------------------------------------------------------------------
-
-
 def test_a_withdraw_is_remembered_until_nothing_can_be_submitted_any_more(harness: Harness) -> None:
     """Answered or not; after submitBefore it need not be, and the memory is bounded by that."""
     instance = begun(harness)
@@ -362,119 +335,3 @@ def test_offsets_pass_only_what_is_finished(harness: Harness) -> None:
     assert harness.committed == 0
     instance.run()
     assert harness.committed == 2
-
-
-# -- who says so -----------------------------------------------------------------------------------
-
-
-def _withdrawn(harness: Harness) -> str:
-    harness.instruct("WITHDRAW")
-    return "WITHDRAWN"
-
-
-def _late(harness: Harness) -> str:
-    harness.instruct("SUBMIT")
-    harness.clock.advance(WINDOW_MS)
-    return "NOT_SUBMITTED"
-
-
-def _recorded(harness: Harness) -> str:
-    harness.record_of(REFERENCE, "NOT_SUBMITTED")
-    harness.instruct("SUBMIT")
-    return "NOT_SUBMITTED"
-
-
-def _unknown(harness: Harness) -> str:
-    harness.record_of(REFERENCE, "NOT_SUBMITTED")
-    harness.instruct("ENQUIRE")
-    return "STATUS"
-
-
-@pytest.mark.parametrize("make", [_withdrawn, _late, _recorded, _unknown])
-def test_only_whoever_has_the_partition_says_what_is_certain(
-    harness: Harness, make: object
-) -> None:
-    """Another instance may have submitted it: without the group's confirmation nothing is said."""
-    kind = make(harness)  # type: ignore[operator]
-    harness.ownership.ours = False
-    instance = harness.instance()
-    for _ in range(3):
-        assert instance.try_once(0) is not None
-    assert harness.reports() == []
-    harness.ownership.ours = True
-    instance.run()
-    (report,) = harness.reports()
-    assert (report.kind, report.adapter_stopped) == (kind, True)
-
-
-# -- an enquiry's unknown --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("phases", "after_ms", "stopped"),
-    [
-        ([], WINDOW_MS - 1, False),  # it may yet be submitted
-        ([], WINDOW_MS + 1_000, False),  # a call of ours may be under way
-        ([], WINDOW_MS + 30_000, True),
-        (["SUBMITTING"], 0, False),
-        (["SUBMITTING"], WINDOW_MS + 1_000, False),
-        (["SUBMITTING"], WINDOW_MS + 30_000, True),
-        (["SUBMITTING", "SUBMITTED"], 0, True),
-        (["WITHDRAWN"], 0, True),
-        (["SUBMITTING", "NOT_SUBMITTED"], 0, True),
-        ([], WINDOW_MS + 2 * HOUR_MS, True),
-        (["SUBMITTING"], WINDOW_MS + 2 * HOUR_MS, True),
-    ],
-)
-def test_an_unknown_is_final_only_when_the_adapter_has_certainly_stopped(
-    harness: Harness, phases: list[str], after_ms: int, stopped: bool
-) -> None:
-    """Ruling 3: the own record reaches back and says that it is not, and never will be, sent."""
-    harness.record_of(REFERENCE, *phases)
-    harness.instruct("ENQUIRE")
-    harness.clock.advance(after_ms)
-    harness.instance().run()
-    (report,) = harness.reports()
-    assert (report.code, report.via_enquiry) == ("UNKNOWN", True)
-    assert report.adapter_stopped is stopped
-
-
-def test_without_a_record_an_unknown_is_never_final(harness: Harness) -> None:
-    """Ruling 3: a record that does not reach back says nothing about what was submitted."""
-    forget_record(harness)
-    harness.instruct("ENQUIRE")
-    harness.clock.advance(WINDOW_MS + 30_000)
-    harness.instance().run()
-    (report,) = harness.reports()
-    assert (report.code, report.adapter_stopped) == ("UNKNOWN", False)
-
-
-def test_a_record_that_begins_after_the_instruction_does_not_reach_back(harness: Harness) -> None:
-    """Records of today alone, on a topic that was lost yesterday, prove nothing of before."""
-    forget_record(harness)
-    harness.record_of("N" + "A" * 26 + "001", "SUBMITTED")
-    harness.instruct("WITHDRAW")
-    harness.instance().run()
-    assert answers(harness) == [(ALREADY, "RECORD_INCOMPLETE")]
-
-
-def test_a_recall_of_what_the_rail_does_not_know_is_answered_like_an_enquiry(
-    harness: Harness,
-) -> None:
-    """Ruling 3: the same certainty, asked for in another way."""
-    harness.record_of(REFERENCE, "SUBMITTING")
-    harness.instruct("RECALL")
-    harness.clock.advance(WINDOW_MS + 30_000)
-    harness.instance().run()
-    (report,) = harness.reports()
-    assert (report.code, report.via_enquiry, report.adapter_stopped) == ("UNKNOWN", True, True)
-
-
-def test_the_codec_keeps_the_code_of_an_already_submitted(harness: Harness) -> None:
-    """It stands on the log as core reads it."""
-    harness.record_of(REFERENCE, "SUBMITTING")
-    harness.instruct("WITHDRAW")
-    harness.instance().run()
-    (record,) = harness.log.of(topology.RAIL_REPORTS)
-    assert record.value is not None
-    assert CODEC.decode(record.topic, record.value, record.headers).code == "SUBMITTING"

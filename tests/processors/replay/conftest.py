@@ -1,4 +1,4 @@
-"""Prints each of the runbook's replay tests by the sentence that is its name."""
+"""A log with some of everything; and the runbook's replay tests printed by their sentences."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from tests.processors.replay.world import World
 
 RUNBOOK = "test_npp_replay.py"
 PREFIX = "test_"
@@ -34,3 +36,20 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for sentence, outcome in results.items():
         mark = "✓" if outcome == "passed" else "✗"
         terminalreporter.write_line(f"  {mark} {sentence}")
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[World, dict[str, str]]:
+    """One history for all tests; each takes a log of its own from it and damages that."""
+    world = World()
+    return world, world.mixed()
+
+
+@pytest.fixture
+def world(made: tuple[World, dict[str, str]]) -> World:
+    return made[0]
+
+
+@pytest.fixture
+def names(made: tuple[World, dict[str, str]]) -> dict[str, str]:
+    return made[1]

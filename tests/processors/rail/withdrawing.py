@@ -1,0 +1,23 @@
+"""An attempt that was begun, and a withdraw of it."""
+
+from __future__ import annotations
+
+from schemas import topology
+from tests.processors.rail.harness import Harness
+
+SUBMIT, WITHDRAW = 0, 1  # offsets
+
+
+ALREADY = "ALREADY_SUBMITTED"
+
+
+CERTAIN = {"WITHDRAWN", "NOT_SUBMITTED"}
+
+
+def forget_record(harness: Harness) -> None:
+    harness.log.topics[topology.RAIL_SUBMITTED] = []
+
+
+def answers(harness: Harness) -> list[tuple[str, str | None]]:
+    """What withdraws and ends were answered with; tries on the wire are left out."""
+    return [(kind, code) for kind, code in harness.said() if kind in CERTAIN | {ALREADY}]

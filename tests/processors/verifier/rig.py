@@ -1,0 +1,71 @@
+"""A verifier over a journal in memory, stepped by hand."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from core.records import Checkpoint, ProcessingStopped
+from engine.clock import HeldClock
+from engine.partitioner import partition_of
+from evidence.keys import Keyring, SigningKey, signing_key_from_seed
+from processors.verifier.process import Verifier, VerifierMetrics
+from processors.verifier.store import MemoryStore, VerifierStore
+from schemas.codec import Codec
+from schemas.topology import CHECKPOINTS
+from tests.processors.verifier.journal import Journal, MemoryVerifierLog
+
+KEY = signing_key_from_seed(b"k" * 32)
+
+
+OTHER_KEY = signing_key_from_seed(b"o" * 32)
+
+
+class Rig:
+    """A journal, the verifier over it, and what it needs to be started again."""
+
+    def __init__(self, codec: Codec, store: VerifierStore | None = None) -> None:
+        self.codec = codec
+        self.journal = Journal(codec)
+        self.log = MemoryVerifierLog(self.journal)
+        self.store = store or MemoryStore()
+        self.keyring = Keyring()
+        self.keyring.add(KEY.public, 0)
+        self.clock = HeldClock(1_000_000)
+        self.a, self.b, self.c = self.journal.payments(0, 3)
+        self.registry = CollectorRegistry()
+        self.verifier = self.start()
+
+    def start(self, *, key: SigningKey = KEY) -> Verifier:
+        self.registry = CollectorRegistry()
+        self.verifier = Verifier(
+            journal=self.log, codec=self.codec, store=self.store, key=key, keyring=self.keyring,
+            clock=self.clock, metrics=VerifierMetrics(self.registry), partition_of=partition_of,
+        )  # fmt: skip
+        return self.verifier
+
+    def work(self) -> None:
+        """Open, read all there is, and sign."""
+        self.verifier.open()
+        self.tick()
+
+    def tick(self) -> None:
+        self.verifier.step(0)
+        self.verifier.sign_round()
+
+    def checkpoints(self, partition: int = 0) -> list[Checkpoint]:
+        log = self.journal.logs[CHECKPOINTS, partition]
+        return [self.codec.decode(CHECKPOINTS, record.value) for record in log]
+
+    def stopped_by(self) -> list[str]:
+        stops = self.log.stops()
+        assert all(stop.automatic for stop in stops if isinstance(stop, ProcessingStopped))
+        return [stop.reason.split(":")[0] for stop in stops if isinstance(stop, ProcessingStopped)]
+
+    def history(self) -> None:
+        """Two checkpoints over three payments of partition 0."""
+        self.journal.append(self.a, 3)
+        self.journal.append(self.b, 2)
+        self.work()
+        self.journal.append(self.a, 2)
+        self.journal.append(self.c, 1)
+        self.tick()
