@@ -1,4 +1,4 @@
-"""Struct ↔ Avro datum (dicts, as fastavro has them), by functions written once per shape.
+"""Struct ↔ Avro datum (dicts, as fastavro has them), by functions made once for each shape.
 
 Beside it the upcasters: what a record of an earlier schema becomes before it is a struct.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from schemas.codec.shape import Shape
+from schemas.codec.shape import Field, Shape
 
 Datum = dict[str, Any]
 Upcaster = Callable[[Datum], Datum]
@@ -20,52 +20,36 @@ UPCASTERS: Final[Mapping[str, Upcaster]] = {}
 
 def datum_writer(shape: Shape) -> Callable[[Any], Datum]:
     """A function struct → datum of `shape`."""
-    names: dict[str, Any] = {}
-    source = f"lambda r: {_datum_expression(shape, 'r', names)}"
-    writer: Callable[[Any], Datum] = _evaluated(source, names)
-    return writer
+    fields = [
+        (field.name, field.attribute, None if field.record is None else datum_writer(field.record))
+        for field in shape.fields
+    ]
+
+    def write(struct: Any) -> Datum:
+        datum: Datum = {}
+        for name, attribute, inner in fields:
+            value = getattr(struct, attribute)
+            datum[name] = value if inner is None or value is None else inner(value)
+        return datum
+
+    return write
 
 
 def struct_reader(shape: Shape) -> Callable[[Datum], Any]:
     """A function datum of `shape` → struct."""
-    names: dict[str, Any] = {}
-    source = f"lambda d: {_struct_expression(shape, 'd', names)}"
-    reader: Callable[[Datum], Any] = _evaluated(source, names)
-    return reader
+    fields = [(field.name, field.attribute, _reader_of(field)) for field in shape.fields]
+
+    def read(datum: Datum) -> Any:
+        values = dict(shape.unwritten)
+        for name, attribute, inner in fields:
+            value = datum[name]
+            values[attribute] = value if inner is None or value is None else inner(value)
+        return shape.struct(**values)
+
+    return read
 
 
-def _datum_expression(shape: Shape, struct: str, names: dict[str, Any]) -> str:
-    items = []
-    for field in shape.fields:
-        value = f"{struct}.{field.attribute}"
-        if field.record is not None:
-            inner = f"write_{field.record.struct.__name__}"
-            names[inner] = datum_writer(field.record)
-            expression = f"{inner}({value})"
-            value = f"(None if {value} is None else {expression})" if field.optional else expression
-        items.append(f"{field.name!r}: {value}")
-    return "{" + ", ".join(items) + "}"
-
-
-def _struct_expression(shape: Shape, datum: str, names: dict[str, Any]) -> str:
-    values: dict[str, str] = {}
-    for field in shape.fields:
-        value = f"{datum}[{field.name!r}]"
-        if field.record is not None:
-            inner = f"read_{field.record.struct.__name__}"
-            names[inner] = struct_reader(field.record)
-            expression = f"{inner}({value})"
-            value = f"(None if {value} is None else {expression})" if field.optional else expression
-        elif field.kind == "array":
-            value = f"tuple({value})"
-        values[field.attribute] = value
-    struct = shape.struct.__name__
-    names[struct] = shape.struct
-    for attribute, default in shape.unwritten.items():
-        names[f"default_{struct}_{attribute}"] = default
-        values[attribute] = f"default_{struct}_{attribute}"
-    return f"{struct}({', '.join(f'{name}={value}' for name, value in values.items())})"
-
-
-def _evaluated(source: str, names: dict[str, Any]) -> Any:
-    return eval(source, names)  # noqa: S307 — our own text, made from our own schemas
+def _reader_of(field: Field) -> Callable[[Any], Any] | None:
+    if field.record is not None:
+        return struct_reader(field.record)
+    return tuple if field.kind == "array" else None
