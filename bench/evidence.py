@@ -17,11 +17,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from app.platform.postgres import open_postgres
 from evidence import verify_evidence as verifier
 from evidence.merkle import LeafData
 from evidence.pack import public_keys
 from tests.evidence.harness import Harness
+from tests.postgres import open_postgres
 
 EVENTS: Final = 100
 NEIGHBOURS: Final = 10_000

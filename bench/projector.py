@@ -20,13 +20,13 @@ from typing import Any, Final
 
 import structlog
 
-from app.platform.postgres import open_postgres
 from engine.clients.topics_reader import Reading
 from engine.clock import SystemClock
 from engine.ports import TopicPartition
 from engine.records import LogRecord
 from readmodel.model import default_url, open_model
 from schemas import topology as t
+from tests.postgres import open_postgres
 from tests.processors.payments.clean_history import PARTITIONS, Outside
 from tests.processors.projector import harness
 

@@ -19,11 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from app.platform.postgres import open_postgres
 from readmodel import rows
 from readmodel.model import Model, default_url, open_model
 from readmodel.ports import PaymentFilter, Reader
 from readmodel.writer import DatabaseWriter
+from tests.postgres import open_postgres
 
 SEED: Final = 20_261_122
 PARTITIONS: Final = 12

@@ -20,9 +20,9 @@ import pytest
 import structlog
 
 from app.platform.broker import Cluster
-from app.platform.postgres import Postgres, open_postgres
 from app.platform.registry import Registry
 from tests.broker.source import Kafka, open_kafka
+from tests.postgres import Postgres, open_postgres
 
 pytest_plugins = ["tests.readmodel.databases"]
 

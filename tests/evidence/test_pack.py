@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from app.platform.postgres import Postgres
 from core.payment import commands as c
 from evidence import pack as packs
 from evidence import verify_evidence as v
@@ -19,6 +18,7 @@ from evidence.keys import Keyring, signing_key_from_seed
 from evidence.pack import NOT_A_PROOF, Tampered, TooLong, public_keys
 from schemas import topology as t
 from tests.evidence.harness import Harness, keyring
+from tests.postgres import Postgres
 
 pytestmark = pytest.mark.slow
 

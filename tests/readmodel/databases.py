@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app.platform.postgres import Postgres
 from engine.clock import HeldClock
 from readmodel.model import Model, default_url, open_model
+from tests.postgres import Postgres
 from tests.readmodel.rows import NOW_MS
 
 DATABASES = ("sqlite", "postgres")

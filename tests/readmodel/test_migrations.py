@@ -11,13 +11,13 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine
 
-from app.platform.postgres import Postgres
 from engine.clock import HeldClock
 from readmodel import rows, tables
 from readmodel.database.migrate import REVISIONS, migrate
 from readmodel.database.statements import STRUCTS, named_queries
 from readmodel.model import Model, default_url, open_model
 from readmodel.ports import ReadModelDown
+from tests.postgres import Postgres
 from tests.readmodel.rows import payment
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,6 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from app.exits import Problem
-from app.platform.postgres import OwnServer, Postgres
 from app.wiring.api import require_read_only
 from engine.clock import HeldClock, SystemClock
 from readmodel import rows
@@ -23,6 +22,7 @@ from readmodel.database import sqlite as sqlite_store
 from readmodel.database import store
 from readmodel.model import default_url, open_model
 from readmodel.ports import ReadModelDown
+from tests.postgres import OwnServer, Postgres
 from tests.readmodel.rows import JOURNAL, NOW_MS, moved, payment
 from tests.rooms import ROOT
 

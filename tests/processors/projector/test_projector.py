@@ -12,7 +12,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy.engine import make_url
 
-from app.platform.postgres import Postgres
 from core import records
 from engine.clock import HeldClock, SystemClock
 from engine.errors import Exit
@@ -26,6 +25,7 @@ from readmodel.database.postgres import PROJECTOR
 from readmodel.model import Model, open_model
 from readmodel.ports import Fenced
 from schemas import topology as t
+from tests.postgres import Postgres
 from tests.processors.payments.clean_history import Outside
 from tests.processors.projector.harness import (
     START_MS,
