@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.header import InputHeader, OperatorHeader
-from core.payment import commands
 from readmodel.ports import AuditFilter
 from schemas import topology
+from tests.api.acting import RETRY, TEXT
 from tests.api.command_harness import ApiHarness, problem
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ApiHarness]:
-    made = ApiHarness(tmp_path)
-    yield made
-    made.close()
-
-
-def _epoch_ms(stamp: str) -> int:
-    return round(datetime.fromisoformat(stamp).timestamp() * 1000)
 
 
 def _any() -> AuditFilter:
@@ -37,20 +21,6 @@ def _any() -> AuditFilter:
 
 def _is(entry: Any, action: str) -> bool:
     return action in entry.action.lower() and entry.command_id is not None
-
-
-ALMOST_MS = 30_000  # more than what the harness itself spends while it waits
-
-
-def _almost_over(harness: ApiHarness, payment: str) -> None:
-    """The time at which the payment's approval has less than ALMOST_MS left."""
-    (listed,) = harness.get("vera", f"/api/approvals?paymentIntentId={payment}").json()["items"]
-    left = _epoch_ms(listed["expiresAt"]) - harness.clock.now_ms()
-    assert left > 10 * 60_000
-    harness.world.driver.advance(left - ALMOST_MS // 2)
-
-
-RETRY = {"attemptId": "att_002", "reason": "Resolve approved retry after rail timeout"}
 
 
 def test_a_retry_is_answered_with_its_outcome_and_the_next_get_shows_it(
@@ -240,138 +210,6 @@ def test_a_command_carries_who_until_when_and_the_trace(harness: ApiHarness) -> 
     assert first.header.command_id != second.header.command_id
 
 
-# --- approvals ------------------------------------------------------------------------------------
-
-
-def test_the_requester_can_not_approve(harness: ApiHarness) -> None:
-    """AP-05."""
-    payment = harness.failed("k1")
-    asked = harness.act("both", payment, "approvals", {"action": "RETRY", "reason": "please"})
-    path = f"approvals/{asked.json()['approvalId']}/approve"
-    own = harness.act("both", payment, path, {"reason": "by myself"})
-    assert problem(own) == (403, "POLICY_REJECTED", "SELF_APPROVAL")
-
-
-def test_an_approval_works_once_and_only_for_what_it_was_given(harness: ApiHarness) -> None:
-    """AP-04: another requester, another action, another use; each named."""
-    payment = harness.failed("k1")
-    approval = harness.approved(payment, "RETRY")
-    named = {**RETRY, "approvalId": approval}
-    other = harness.act("oskar", payment, "retry", named)
-    assert problem(other)[2] == "APPROVAL_OTHER_OPERATOR"
-    sent = harness.sent("k2")
-    cancel = harness.approved(sent, "CANCEL")
-    wrong = harness.act(
-        "sue", sent, "mark-failed", {"reason": "RAIL", "details": "x", "approvalId": cancel}
-    )
-    assert problem(wrong)[2] == "APPROVAL_OTHER_ACTION"
-    assert harness.act("olga", payment, "retry", named).status_code == 200
-    harness.world.settle_all()
-    used = harness.act("olga", payment, "retry", {**named, "attemptId": "att_003"})
-    assert problem(used)[1] == "POLICY_REJECTED"
-
-
-def test_an_approval_of_one_phase_does_not_open_another(harness: ApiHarness) -> None:
-    """AP-04, OP-23: given in SENT, used in ACKNOWLEDGED."""
-    payment = harness.sent("k1")
-    harness.approved(payment, "MARK_FAILED", by="sue", failureReason="RAIL")
-    harness.report(payment, "ACCEPTED")
-    answer = harness.act("sue", payment, "mark-failed", {"reason": "RAIL", "details": "x"})
-    assert problem(answer)[2] == "APPROVAL_OTHER_PHASE"
-    assert (answer.json()["expected"], answer.json()["actual"]) == ("SENT", "ACKNOWLEDGED")
-
-
-def test_an_approval_of_one_reason_does_not_open_another(harness: ApiHarness) -> None:
-    """AP-04: bound to its parameters."""
-    payment = harness.sent("k1")
-    harness.approved(payment, "MARK_FAILED", by="sue", failureReason="RAIL")
-    answer = harness.act("sue", payment, "mark-failed", {"reason": "TIMEOUT", "details": "x"})
-    assert problem(answer)[2] == "APPROVAL_OTHER_PARAMETERS"
-
-
-def test_an_approval_of_one_attempt_does_not_open_the_next(harness: ApiHarness) -> None:
-    """AP-04: sue's was given for att_001, and att_002 has failed since."""
-    payment = harness.failed("k1")
-    approval = harness.approved(payment, "RETRY", by="sue")
-    harness.approved(payment, "RETRY")
-    assert harness.act("olga", payment, "retry", RETRY).status_code == 200
-    harness.work()
-    harness.answer_checks()
-    harness.report(payment, "REJECTED", "AB03")
-    harness.answer_checks()
-    body = {"attemptId": "att_003", "reason": "mine", "approvalId": approval}
-    answer = harness.act("sue", payment, "retry", body)
-    assert problem(answer)[2] == "APPROVAL_OTHER_ATTEMPT"
-    assert (answer.json()["expected"], answer.json()["actual"]) == ("1", "2")
-
-
-def test_an_approval_not_decided_in_time_is_over(harness: ApiHarness) -> None:
-    """AP-01, AP-04, fault row 25: decidable until its hour is over; then the list says EXPIRED,
-    the approver and the requester are told so, and a new request opens the action."""
-    payments = [harness.failed("in time"), harness.failed("too late")]
-    asked = {"action": "RETRY", "reason": "please"}
-    for payment in payments:
-        assert harness.act("olga", payment, "approvals", asked).json()["approvalId"] == "apr_001"
-    _almost_over(harness, payments[0])
-    path, body = "approvals/apr_001/approve", {"reason": "looks right"}
-    assert harness.act("anna", payments[0], path, body).status_code == 200
-    harness.world.driver.advance(ALMOST_MS)
-    late = harness.act("anna", payments[1], path, body)
-    assert problem(late) == (403, "POLICY_REJECTED", "APPROVAL_EXPIRED")
-    listed = harness.get("vera", f"/api/approvals?paymentIntentId={payments[1]}").json()["items"]
-    assert [each["status"] for each in listed] == ["EXPIRED"]
-    named = {**RETRY, "approvalId": "apr_001"}
-    assert problem(harness.act("olga", payments[1], "retry", named))[2] == "APPROVAL_EXPIRED"
-    again = harness.approved(payments[1], "RETRY")
-    assert again == "apr_002"
-    assert harness.act("olga", payments[1], "retry", RETRY).status_code == 200
-
-
-def test_an_approval_not_used_in_time_opens_nothing(harness: ApiHarness) -> None:
-    """AP-01, AP-04: usable until its quarter of an hour is over, at the engine's time; nothing has
-    happened, whoever asks, named or not."""
-    payments = [harness.failed("in time"), harness.failed("too late")]
-    for payment in payments:
-        harness.approved(payment, "RETRY")
-    _almost_over(harness, payments[0])
-    assert harness.act("olga", payments[0], "retry", RETRY).status_code == 200
-    harness.world.driver.advance(ALMOST_MS)
-    named = harness.act("olga", payments[1], "retry", {**RETRY, "approvalId": "apr_001"})
-    assert problem(named) == (403, "POLICY_REJECTED", "APPROVAL_EXPIRED")
-    unnamed = harness.act("olga", payments[1], "retry", RETRY)
-    assert problem(unnamed)[2] in ("APPROVAL_EXPIRED", "APPROVAL_MISSING")
-    harness.project()
-    shown = harness.get("vera", f"/api/payments/{payments[1]}").json()
-    assert (shown["state"], shown["attemptId"]) == ("FAILED", "att_001")
-    assert [each["status"] for each in shown["approvals"]] == ["EXPIRED"]
-
-
-def test_two_approvers_at_once_decide_once(harness: ApiHarness) -> None:
-    """AP-03: one decision joins the history, the other hears of it."""
-    payment = harness.failed("k1")
-    asked = harness.act("olga", payment, "approvals", {"action": "RETRY", "reason": "please"})
-    path = f"approvals/{asked.json()['approvalId']}"
-
-    def decide(who: str, word: str) -> int:
-        answer = harness.act(who, payment, f"{path}/{word}", {"reason": "mine"})
-        return int(answer.status_code)
-
-    with ThreadPoolExecutor(2) as pool:
-        codes = list(pool.map(decide, ("anna", "aron"), ("approve", "reject")))
-    assert sorted(codes) == [200, 403]
-    names = harness.world.event_names(payment)
-    assert names.count("OperatorActionApproved") + names.count("OperatorActionRejected") == 1
-
-
-def test_asking_twice_for_the_same_approval_is_one_request(harness: ApiHarness) -> None:
-    """AP-02, API-08."""
-    payment = harness.failed("k1")
-    asked = {"action": "RETRY", "reason": "please"}
-    first = harness.act("olga", payment, "approvals", asked).json()
-    again = harness.act("olga", payment, "approvals", asked).json()
-    assert (again["duplicate"], again["approvalId"]) == (True, first["approvalId"])
-
-
 def test_fifty_posts_of_one_action_at_once_have_one_effect(harness: ApiHarness) -> None:
     """RT-04, IDM-04: one accepted, the others are its duplicates."""
     payment = harness.failed("k1")
@@ -383,9 +221,6 @@ def test_fifty_posts_of_one_action_at_once_have_one_effect(harness: ApiHarness) 
     assert (results.count("ACCEPTED"), results.count("DUPLICATE")) == (1, 49)
     assert len({str(a.json()["events"]) for a in answers}) == 1
     assert harness.world.event_names(payment).count("PaymentAttemptCreated") == 2
-
-
-TEXT = "O'Brien <b>x</b> \u202e=1+1 ☕ \r\n; DROP TABLE payments --"
 
 
 @pytest.mark.parametrize(
@@ -433,142 +268,3 @@ def test_each_action_is_one_command_with_its_words_untouched(
     (command,) = harness.written(topology.OPERATOR_COMMANDS)
     assert {name: getattr(command, name) for name in fields} == fields
     assert command.operator.operator_id == person
-
-
-# --- late, stopped, away --------------------------------------------------------------------------
-
-
-def test_a_late_outcome_is_a_202_with_where_to_look(harness: ApiHarness) -> None:
-    """OP-10: it can still happen until notAfter, and then the outcome stands there."""
-    payment = harness.failed("k1")
-    harness.approved(payment, "RETRY")
-    harness.log.stalled = True
-    late = harness.act("olga", payment, "retry", RETRY)
-    assert late.status_code == 202
-    said = late.json()
-    assert late.headers["Location"] == said["outcome"] == f"/api/outcomes/{said['commandId']}"
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", said["notAfter"])
-    asked = harness.written(topology.OPERATOR_COMMANDS)[-1].operator.not_after
-    assert _epoch_ms(said["notAfter"]) == asked
-    pending = harness.get("vera", said["outcome"])
-    assert (pending.status_code, pending.json()["notAfter"]) == (202, said["notAfter"])
-    harness.log.stalled = False
-    harness.work()
-    assert harness.get("vera", said["outcome"]).json()["result"] == "ACCEPTED"
-    assert harness.act("olga", payment, "retry", RETRY).json()["duplicate"]
-
-
-def test_a_command_decided_after_its_time_does_nothing(harness: ApiHarness) -> None:
-    """Domain, policy: no forgotten action runs after an outage."""
-    payment = harness.failed("k1")
-    harness.approved(payment, "RETRY")
-    harness.log.stalled = True
-    late = harness.act("olga", payment, "retry", RETRY)
-    harness.clock.advance(61_000)
-    harness.log.stalled = False
-    harness.work()
-    outcome = harness.get("vera", late.json()["outcome"]).json()
-    assert (outcome["result"], outcome["rule"]) == ("REJECTED", "COMMAND_EXPIRED")
-
-
-def test_a_stop_takes_no_command(harness: ApiHarness) -> None:
-    """OP-07: 503 with a time to ask again, and nothing published."""
-    payment = harness.failed("k1")
-    assert harness.post("ada", "/api/control/stop", {"reason": "drill"}).status_code == 200
-    answer = harness.act("olga", payment, "retry", RETRY)
-    assert problem(answer) == (503, "STOPPED", "PROCESSING_STOPPED")
-    assert int(answer.headers["Retry-After"]) > 0
-    assert harness.written(topology.OPERATOR_COMMANDS) == []
-    assert harness.get("vera", f"/api/payments/{payment}").status_code == 200
-
-
-def test_control_that_can_not_be_read_counts_as_stopped(harness: ApiHarness) -> None:
-    """Domain, evidence: what is not known is not open."""
-    payment = harness.failed("k1")
-    harness.control.gone = True
-    assert problem(harness.act("olga", payment, "retry", RETRY))[0] == 503
-    assert harness.written(topology.OPERATOR_COMMANDS) == []
-
-
-def test_a_command_that_kafka_does_not_confirm_is_no_answer(harness: ApiHarness) -> None:
-    """503: it may have been taken; asking again is safe."""
-    payment = harness.failed("k1")
-    harness.log.away = True
-    assert problem(harness.act("olga", payment, "retry", RETRY)) == (
-        503, "UNAVAILABLE", "NOT_CONFIRMED",
-    )  # fmt: skip
-
-
-MENDED = {"reason": TEXT}
-
-
-def test_two_persons_by_their_own_sign_in_take_a_parked_payment_up(harness: ApiHarness) -> None:
-    """SEC-02, OP-15: the first person is whom the control topic names, not the second one's body;
-    free text stands in both records byte-equal."""
-    payment = harness.failed("k1")
-    harness.park(payment)
-    harness.project()
-    named = {"requestedBy": "adam", **MENDED}
-    assert problem(harness.act("ada", payment, "resume-processing", named)) == (
-        403, "POLICY_REJECTED", "UNPARK_NOT_POSSIBLE",
-    )  # fmt: skip
-    asked = harness.act("adam", payment, "resume-requests", MENDED).json()
-    assert (asked["requestedBy"], asked["duplicate"], asked["reason"]) == ("adam", False, TEXT)
-    again = harness.act("ada", payment, "resume-requests", MENDED).json()
-    assert (again["requestedBy"], again["duplicate"]) == ("adam", True)
-    for body in (MENDED, {"requestedBy": "ada", **MENDED}, {"operatorId": "ada", **MENDED}):
-        assert harness.act("adam", payment, "resume-processing", body).status_code == 403
-    wrong = harness.act("ada", payment, "resume-processing", {"requestedBy": "oskar", **MENDED})
-    assert problem(wrong)[2] == "UNPARK_NOT_POSSIBLE"
-    assert "ProcessingResumed" not in harness.world.event_names(payment)
-    resumed = harness.act("ada", payment, "resume-processing", named)
-    assert resumed.json()["result"] == "ACCEPTED", resumed.text
-    (command,) = harness.written(topology.OPERATOR_COMMANDS)[-1:]
-    assert (command.requested_by, command.operator.operator_id) == ("adam", "ada")
-    assert command.reason == TEXT
-    assert (
-        problem(harness.act("ada", payment, "resume-processing", named))[2] == "STATE_PRECONDITION"
-    )
-
-
-def test_a_request_serves_one_parking_and_the_processor_asks_for_it_too(
-    harness: ApiHarness,
-) -> None:
-    """SEC-02: parked anew, it takes two persons anew; a command past the API changes nothing."""
-    payment = harness.failed("k1")
-    for first, second in (("adam", "ada"), ("ada", "adam")):
-        harness.park(payment)
-        harness.project()
-        early = harness.act(second, payment, "resume-processing", MENDED)
-        assert problem(early)[2] == "UNPARK_NOT_POSSIBLE"
-        header = InputHeader(payment_intent_id=payment)
-        operator = OperatorHeader(
-            operator_id="ada",
-            roles=("admin",),
-            token_id="t",
-            not_after=harness.clock.now_ms() + 60_000,
-        )
-        forged = commands.ResumeProcessing(
-            header=header, operator=operator, requested_by="adam", reason="mended"
-        )
-        harness.world.pipe(topology.OPERATOR_COMMANDS, forged)
-        harness.world.driver.run()
-        assert harness.world.known(payment).payment.parked
-        assert harness.act(first, payment, "resume-requests", MENDED).status_code == 200
-        done = harness.act(second, payment, "resume-processing", MENDED)
-        assert done.json()["result"] == "ACCEPTED", done.text
-        assert not harness.world.known(payment).payment.parked
-
-
-def test_a_parked_payments_command_is_set_aside_and_says_so(harness: ApiHarness) -> None:
-    """ERR-05: quarantined, not decided; two persons resume, then it may be asked again."""
-    payment = harness.failed("k1")
-    harness.park(payment)
-    answer = harness.act("olga", payment, "retry", RETRY)
-    assert problem(answer) == (403, "POLICY_REJECTED", "PAYMENT_PARKED")
-    assert answer.json()["result"] == "QUARANTINED"
-    assert harness.act("adam", payment, "resume-requests", MENDED).status_code == 200
-    resumed = harness.act("ada", payment, "resume-processing", MENDED)
-    assert resumed.json()["result"] == "ACCEPTED"
-    harness.approved(payment, "RETRY")
-    assert harness.act("olga", payment, "retry", RETRY).json()["result"] == "ACCEPTED"

@@ -1,9 +1,7 @@
-"""Resolve and notifications: their ports' contracts (INT-06 to INT-09)."""
+"""Resolve's port: the in-box rules, and what production refuses (INT-07)."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,10 +10,6 @@ from app.exits import Problem
 from app.settings import load
 from app.wiring.adapters import resolve_of
 from core.values import Action
-from gateways import ports
-from gateways.connections import Gateway
-from gateways.notifications.http_client import HttpNotifier
-from gateways.notifications.simulator import NotificationsSimulator
 from gateways.resolve.policy import (
     DEFAULT_RULES,
     RULES_DIR,
@@ -24,7 +18,7 @@ from gateways.resolve.policy import (
     load_policy,
 )
 from gateways.resolve.scripted import ScriptedResolve
-from tests.gateways.harness import CLOCK, PARTIES, approval, notification, policy_check, serving
+from tests.gateways.harness import CLOCK, PARTIES, approval, policy_check
 
 PHASES = ("BEFORE_SENT", "SENT", "ACKNOWLEDGED", "SETTLED", "FAILED", "EXPIRED")
 
@@ -84,27 +78,3 @@ def test_a_check_that_hits_declines_with_its_reason(tmp_path: Path, rule: str, r
     assert (verdict.verdict, verdict.failure_reason) == ("DECLINED", reason)
     assert verdict.rules_evaluated == ("one:hit", "never:pass")
     assert verdict == policy.check(policy_check(), PARTIES, now_ms=1)
-
-
-def test_a_customer_is_told_once_however_often_it_is_asked() -> None:
-    simulator = NotificationsSimulator(clock=CLOCK)
-    with serving(simulator.app()) as client:
-        notifier = HttpNotifier(gateway=Gateway(str(client.base_url)), clock=CLOCK)
-        first, second = notifier.notify(notification()), notifier.notify(notification())
-        assert first.outcome == ports.DELIVERED
-        assert first.delivered_at == second.delivered_at
-        assert len(client.get("/ledger").json()["notifications"]) == 1
-
-
-@pytest.mark.parametrize("name", ["rail", "deposits", "notifications", "resolve"])
-def test_a_simulator_refuses_the_production_profile_with_a_sentence(name: str) -> None:
-    command = [sys.executable, "-m", f"gateways.{name}.simulator", "--port", "1"]
-    ended = subprocess.run(
-        [*command, "--profile", "production"],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert ended.returncode == 78
-    assert "must not run under the production profile" in ended.stderr

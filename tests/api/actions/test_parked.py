@@ -1,0 +1,87 @@
+"""Parked payments over HTTP: two persons take them up again."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.header import InputHeader, OperatorHeader
+from core.payment import commands
+from schemas import topology
+from tests.api.acting import RETRY, TEXT
+from tests.api.command_harness import ApiHarness, problem
+
+pytestmark = pytest.mark.slow
+
+MENDED = {"reason": TEXT}
+
+
+def test_two_persons_by_their_own_sign_in_take_a_parked_payment_up(harness: ApiHarness) -> None:
+    """SEC-02, OP-15: the first person is whom the control topic names, not the second one's body;
+    free text stands in both records byte-equal."""
+    payment = harness.failed("k1")
+    harness.park(payment)
+    harness.project()
+    named = {"requestedBy": "adam", **MENDED}
+    assert problem(harness.act("ada", payment, "resume-processing", named)) == (
+        403, "POLICY_REJECTED", "UNPARK_NOT_POSSIBLE",
+    )  # fmt: skip
+    asked = harness.act("adam", payment, "resume-requests", MENDED).json()
+    assert (asked["requestedBy"], asked["duplicate"], asked["reason"]) == ("adam", False, TEXT)
+    again = harness.act("ada", payment, "resume-requests", MENDED).json()
+    assert (again["requestedBy"], again["duplicate"]) == ("adam", True)
+    for body in (MENDED, {"requestedBy": "ada", **MENDED}, {"operatorId": "ada", **MENDED}):
+        assert harness.act("adam", payment, "resume-processing", body).status_code == 403
+    wrong = harness.act("ada", payment, "resume-processing", {"requestedBy": "oskar", **MENDED})
+    assert problem(wrong)[2] == "UNPARK_NOT_POSSIBLE"
+    assert "ProcessingResumed" not in harness.world.event_names(payment)
+    resumed = harness.act("ada", payment, "resume-processing", named)
+    assert resumed.json()["result"] == "ACCEPTED", resumed.text
+    (command,) = harness.written(topology.OPERATOR_COMMANDS)[-1:]
+    assert (command.requested_by, command.operator.operator_id) == ("adam", "ada")
+    assert command.reason == TEXT
+    assert (
+        problem(harness.act("ada", payment, "resume-processing", named))[2] == "STATE_PRECONDITION"
+    )
+
+
+def test_a_request_serves_one_parking_and_the_processor_asks_for_it_too(
+    harness: ApiHarness,
+) -> None:
+    """SEC-02: parked anew, it takes two persons anew; a command past the API changes nothing."""
+    payment = harness.failed("k1")
+    for first, second in (("adam", "ada"), ("ada", "adam")):
+        harness.park(payment)
+        harness.project()
+        early = harness.act(second, payment, "resume-processing", MENDED)
+        assert problem(early)[2] == "UNPARK_NOT_POSSIBLE"
+        header = InputHeader(payment_intent_id=payment)
+        operator = OperatorHeader(
+            operator_id="ada",
+            roles=("admin",),
+            token_id="t",
+            not_after=harness.clock.now_ms() + 60_000,
+        )
+        forged = commands.ResumeProcessing(
+            header=header, operator=operator, requested_by="adam", reason="mended"
+        )
+        harness.world.pipe(topology.OPERATOR_COMMANDS, forged)
+        harness.world.driver.run()
+        assert harness.world.known(payment).payment.parked
+        assert harness.act(first, payment, "resume-requests", MENDED).status_code == 200
+        done = harness.act(second, payment, "resume-processing", MENDED)
+        assert done.json()["result"] == "ACCEPTED", done.text
+        assert not harness.world.known(payment).payment.parked
+
+
+def test_a_parked_payments_command_is_set_aside_and_says_so(harness: ApiHarness) -> None:
+    """ERR-05: quarantined, not decided; two persons resume, then it may be asked again."""
+    payment = harness.failed("k1")
+    harness.park(payment)
+    answer = harness.act("olga", payment, "retry", RETRY)
+    assert problem(answer) == (403, "POLICY_REJECTED", "PAYMENT_PARKED")
+    assert answer.json()["result"] == "QUARANTINED"
+    assert harness.act("adam", payment, "resume-requests", MENDED).status_code == 200
+    resumed = harness.act("ada", payment, "resume-processing", MENDED)
+    assert resumed.json()["result"] == "ACCEPTED"
+    harness.approved(payment, "RETRY")
+    assert harness.act("olga", payment, "retry", RETRY).json()["result"] == "ACCEPTED"

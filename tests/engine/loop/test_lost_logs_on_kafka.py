@@ -1,0 +1,142 @@
+"""The real loop on a Kafka that lost or changed something: offsets, states, partitions."""
+
+from __future__ import annotations
+
+import time
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from tests.engine.kafka_rig import Rig
+from tests.engine.toy import ADD, STATE
+
+
+def test_lost_offsets_end_the_process_and_nothing_is_decided_again(toy: Rig) -> None:
+    """OFFSETS_LOST: with a journal that has records, missing offsets are never guessed."""
+    process = toy.start()
+    toy.send(50)
+    toy.wait_for(50)
+    process.terminate()
+    assert process.wait(30) == 0
+    _forget_offsets(toy)
+    again = toy.start()
+    assert again.wait(60) == 3
+    assert "OFFSETS_LOST" in toy.log()
+    toy.check_counted_once(50)
+
+
+def test_a_store_ahead_of_the_log_halts_and_is_kept(toy: Rig) -> None:
+    """LOG_TAIL_LOST: committed states that the log no longer has are alarmed, never overwritten."""
+    process = toy.start()
+    toy.send(200)
+    toy.wait_for(200)
+    process.terminate()
+    assert process.wait(30) == 0
+    _recreate(toy, STATE)
+    toy.start()
+    toy.until(lambda: '"alarm": "LOG_TAIL_LOST"' in toy.log(), "the loss is alarmed")
+    toy.send(50)
+    time.sleep(1.5)
+    assert len(toy.lines()) == 200
+
+
+def test_a_state_that_differs_from_the_journal_is_folded_anew(toy: Rig) -> None:
+    """At start the journal's tail is checked against the states; a wrong one is rebuilt and
+    alarmed."""
+    process = toy.start()
+    toy.send(60, keys=3)
+    toy.wait_for(60)
+    process.terminate()
+    assert process.wait(30) == 0
+    _recreate(toy, STATE)
+    for old in (toy.folder / "data").rglob("*"):
+        if old.is_file():
+            old.unlink()
+    toy.start()
+    toy.until(lambda: '"alarm": "STATE_DIFFERS"' in toy.log(), "the difference is alarmed")
+    toy.send(30, keys=3)
+    toy.wait_for(90)
+    toy.check_counted_once(90)
+
+
+def test_states_that_can_not_be_read_are_folded_anew_and_hold_up_nobody(toy: Rig) -> None:
+    """SEC-03: what a foreign hand wrote to the state topic is alarmed and folded from the journal;
+    a key without a history, and one that is no text, stay what they are."""
+    process = toy.start()
+    toy.send(60, keys=3)
+    toy.wait_for(60)
+    process.terminate()
+    assert process.wait(30) == 0
+    known = next(r for r in toy.records(STATE) if r.key is not None)
+    forger = Producer(toy.connection)
+    for key in (known.key, b"nobody", b"\xff\xfe"):
+        forger.produce(toy.topic(STATE), b"\xc1 no state", key, known.partition)
+    forger.flush(10)
+    for old in (toy.folder / "data").rglob("*"):
+        if old.is_file():
+            old.unlink()
+    toy.start()
+    toy.until(lambda: "history cannot be folded" in toy.log(), "what has no history is named")
+    toy.until(lambda: "folded anew from the journal" in toy.log(), "what has one is folded anew")
+    toy.send(30, keys=3)
+    toy.wait_for(90)
+    toy.check_counted_once(90)
+
+
+def test_a_wrong_partition_count_stops_the_start(toy: Rig) -> None:
+    """Row 19, OP-33: more partitions would send known keys to partitions that do not know them."""
+    from confluent_kafka.admin import AdminClient, NewPartitions
+
+    admin = AdminClient(toy.connection)
+    for future in admin.create_partitions([NewPartitions(toy.topic(ADD), 5)]).values():
+        future.result()
+    assert toy.start().wait(60) == 3
+    assert "PARTITION_COUNT" in toy.log()
+
+
+def test_a_member_with_another_assignor_is_refused(toy: Rig) -> None:
+    """Row 28: inputs of one partition on two members end the process, which says why."""
+    stranger = Consumer(
+        {
+            **toy.connection,
+            "group.id": f"npp-{toy.application}",
+            "partition.assignment.strategy": "range",
+            "session.timeout.ms": 10_000,
+        }
+    )
+    stranger.subscribe([toy.topic(ADD)])
+    try:
+        process = toy.start()
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            stranger.poll(0.1)
+        assert process.returncode == 3
+        assert "ASSIGNMENT_SPLIT" in toy.log()
+    finally:
+        stranger.close()
+
+
+def _forget_offsets(toy: Rig) -> None:
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient(toy.connection)
+    group = f"npp-{toy.application}"
+    for future in admin.delete_consumer_groups([group]).values():
+        future.result()
+    probe = Consumer({**toy.connection, "group.id": group})
+    assert probe.committed([TopicPartition(toy.topic(ADD), 0)], 10)[0].offset < 0
+    probe.close()
+
+
+def _recreate(toy: Rig, name: str) -> None:
+    from confluent_kafka.admin import AdminClient
+
+    from engine.topics import TopicAdmin, TopicSpec
+
+    admin = AdminClient(toy.connection)
+    for future in admin.delete_topics([toy.topic(name)]).values():
+        future.result()
+    spec = TopicSpec(
+        toy.topic(name), toy.partitions, 1, {"message.timestamp.type": "LogAppendTime"}
+    )
+    toy.until(lambda: toy.topic(name) not in admin.list_topics(timeout=5).topics, "deleted")
+    TopicAdmin(toy.connection).apply([spec])
