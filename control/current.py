@@ -1,4 +1,4 @@
-"""The control topic as the API sees it: a fold that is at most a second old, or not to be had."""
+"""The control topic as the API sees it: a fold at most a second old, or `Stopped`."""
 
 from __future__ import annotations
 

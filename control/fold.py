@@ -1,8 +1,8 @@
-"""The control topic as its readers see it: cluster, rule set, sources, STOP and the two persons who
-end it.
+"""The control topic as its readers see it: cluster, rule set, sources, STOP, and
+RESUME under dual control.
 
-Every obeyer (payments, rail and deposits adapter) folds the same records to the same answer; nobody
-trusts the sender to have checked (domain §10 and §4).
+Every process that obeys it folds the same records to the same answer, and does not rely on the
+sender's checks (domain §10 and §4).
 """
 
 from __future__ import annotations
@@ -96,11 +96,11 @@ class Control:
         return [stop for _, stop in self._stops.values()]
 
     def recovered_at(self, partition: int) -> int:
-        """When two persons last let this partition go on after a loss, epoch ms; 0 for never."""
+        """When this partition was last recovered after a loss, epoch ms; 0 for never."""
         return max((each.confirmed_at for each in self._recoveries_of(partition)), default=0)
 
     def recovery_points(self, partition: int) -> tuple[RecoveryPoint, ...]:
-        """Where its log's tail was lost and two persons let it go on, in order."""
+        """The points at which its lost log tail was recovered, in order."""
         return tuple(
             RecoveryPoint(each.journal_ends[partition], each.checkpoints[partition])
             for each in self._recoveries_of(partition)
@@ -302,7 +302,7 @@ class Control:
         return self._recovers.get(request_id)
 
     def recover_refusal(self, confirmed: records.RecoverConfirmed) -> str | None:
-        """Why this confirmation lets nothing go on, or None: asked for, and by another person."""
+        """Why this confirmation does not count, or None. It needs another person's request."""
         request = self._recovers.get(confirmed.request_id)
         if request is None:
             return f"nobody requested {confirmed.request_id}"

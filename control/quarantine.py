@@ -1,10 +1,10 @@
-"""Quarantined records: why each stands there, where it came from, and its bytes or a reference.
+"""Quarantined records: the reason, the origin, and the bytes or a reference.
 
-Whoever writes to the quarantine topic uses `copy_of` or `reference_to`; whoever reads it uses
-`parse`. A copy holds the record's key, value and headers untouched. What is too large to copy is
-quarantined by reference: origin, sizes, SHA-256 and the first KiB; the original stays on its topic.
-What is written about a record is bounded either way: a record may unpack to far more than its
-topic's limit, which counts compressed bytes.
+Writers of the quarantine topic use `copy_of` or `reference_to`, readers use `parse`. A copy holds
+the record's key, value and headers untouched. What is too large to copy is quarantined by
+reference: origin, sizes, SHA-256 and the first KiB; the original stays on its topic. What is
+written about a record is bounded either way: a record may unpack to far more than its topic's
+limit, which counts compressed bytes.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Identity is in the body, so a redrive that is carried out twice makes duplicates, never a second
 payment. An unmatched report is assigned instead: that makes a new RailReport which names both.
-What stands in quarantine by reference is read from where it came from.
+A record quarantined by reference is read from its origin.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the demo's people work: the API, a few calls at a time, each person signed in by himself.
+"""Where the demo's people work: the API, a few calls at a time, each with their own sign-in.
 
 A call that is not answered (the API was killed, or a command's outcome is late) is made again: that
 is what people do, and the first result is what they get.

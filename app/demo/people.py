@@ -1,6 +1,6 @@
 """Operators as they are: they ask, wait for another person, act, and are sometimes refused.
 
-They learn of payments from Kafka, act through the API, each signed in by himself, and look up at
+They learn of payments from Kafka, act through the API, each with their own sign-in, and look up at
 the rail what became of the money. Nobody retries while it is uncertain whether the first attempt
 was paid.
 """

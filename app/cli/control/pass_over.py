@@ -1,7 +1,8 @@
-"""Passing over one batch that nobody can read, so that what stands behind it goes on. Two persons.
+"""Passing over one batch that nobody can read, under dual control, so that the records after it
+are processed.
 
-Only what a group of ours reads is passed over: what stood in the batch is asked for again by
-whoever sent it, or by the payments themselves. The journal and all else that only we write is
+Only batches on topics that a group of ours reads are passed over: their senders, or the payments
+themselves, ask again for what was in them. The journal and everything else that only we write is
 restored by Kafka's own means, never passed over.
 """
 

@@ -1,6 +1,7 @@
-"""`npp payment resume`: two persons take a parked payment up again, each by their own sign-in.
+"""`npp payment resume`: resume a parked payment under dual control, each person with
+their own sign-in.
 
-The first person is whom the control topic names. Where no API is named, the demo and test profiles
+The control topic names the first person. Where no API is named, the demo and test profiles
 write to Kafka by themselves.
 """
 
