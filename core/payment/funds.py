@@ -170,16 +170,21 @@ def holds_for_nothing(state: Payment, attempt: Attempt) -> bool:
 
 def can_release(state: Payment, attempt: Attempt) -> bool:
     """Whether the attempt's own hold serves no settlement any more: not its own, and every other
-    attempt is resolved or has a hold of its own, or the payment was captured already.
+    attempt is resolved or needs no hold, or the payment was captured already.
     """
     if serves_itself(attempt):
         return False
     if is_captured(state):
         return True
-    for other in state.attempts:
-        if other.number != attempt.number and not is_resolved(other) and not has_own_hold(other):
-            return False
-    return True
+    return all(
+        other.number == attempt.number or is_resolved(other) or _needs_no_hold(state, other)
+        for other in state.attempts
+    )
+
+
+def _needs_no_hold(state: Payment, attempt: Attempt) -> bool:
+    """Whether the attempt has a hold of its own, or a debit by force that a person approves."""
+    return has_own_hold(attempt) or needs_debit_approval(state, attempt)
 
 
 def has_own_hold(attempt: Attempt) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
-from engine.clients.broker_liveness import BrokerLiveness
+from engine.clients.membership import BrokerLiveness
 from engine.clients.producing import COMPRESSION, producing
 from engine.clock import Clock, SystemClock
 from engine.errors import Abort, EngineError, Exit, Step, call, call_until, refuses_content

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, IsolationLevel
 from confluent_kafka import TopicPartition as ClientPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from engine.clients.broker_liveness import LOST_AFTER_S, BrokerLiveness, close_aside
+from engine.clients.membership import LOST_AFTER_S, BrokerLiveness, close_aside
 from engine.clients.offset_answers import counts, earliest, latest, results
 from engine.clients.partition_errors import Passed, ReaderErrors, Rest, go_on_behind
 from engine.clock import Clock, SystemClock

@@ -12,7 +12,7 @@ import msgspec
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as ClientPartition
 
-from engine.clients.broker_liveness import BrokerLiveness, close_aside
+from engine.clients.membership import BrokerLiveness, close_aside
 from engine.clients.partition_errors import Passed, ReaderErrors, Rest, go_on_behind
 from engine.clients.reader import READING
 from engine.clock import SystemClock

@@ -14,7 +14,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
-from engine.clients.broker_liveness import (
+from engine.clients.membership import (
     UNREACHABLE,
     BrokerLiveness,
     Membership,

@@ -16,9 +16,8 @@ import logging
 from typing import Final
 
 from engine.clients.control_reader import ControlReader
-from engine.clients.lag import Lag
 from engine.clients.reader import LogEnds
-from engine.clients.stalled_partitions import StallDetector
+from engine.clients.stall_detection import StallDetector
 from engine.clock import MS_PER_S, Clock
 from engine.errors import (
     Abort,
@@ -34,6 +33,7 @@ from engine.loop.assignment_setup import AssignmentSetup, Blocked
 from engine.loop.batch import ABORTS_BEFORE_HALVING, BatchRun, again, in_decision_order, no_crash
 from engine.loop.blocked_records import BlockedRecords
 from engine.loop.consumer import GroupConsumer
+from engine.loop.lag import Lag
 from engine.loop.pauses import Pauses
 from engine.loop.priority import PriorityPause
 from engine.loop.sizing import BatchSizer

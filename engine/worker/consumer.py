@@ -14,7 +14,7 @@ import msgspec
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
-from engine.clients.broker_liveness import (
+from engine.clients.membership import (
     UNREACHABLE,
     BrokerLiveness,
     Membership,

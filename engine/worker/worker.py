@@ -18,7 +18,7 @@ from confluent_kafka import Message
 from engine.clients.control_reader import ControlReader
 from engine.clients.publisher import NotConfirmed, Publisher
 from engine.clients.reader import LogEnds
-from engine.clients.stalled_partitions import StallDetector
+from engine.clients.stall_detection import StallDetector
 from engine.clock import Clock
 from engine.errors import ConsumerLost, Exit
 from engine.loop.watch import Health, Phase

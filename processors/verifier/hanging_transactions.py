@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from engine.clients.stalled_partitions import StalledPartitions
+from engine.clients.stall_detection import StalledPartitions
 from engine.clock import Clock
 from engine.errors import EngineError
 from engine.ports import TopicPartition

@@ -75,7 +75,7 @@ def test_good_json_is_read_as_its_kind() -> None:
 # Who may read JSON otherwise, and why.
 OTHERWISE = {
     "schemas/strict_json.py": "it is the one",
-    "engine/clients/broker_liveness.py": "the statistics of the Kafka client in this process",
+    "engine/clients/membership.py": "the statistics of the Kafka client in this process",
     "core/rules.py": "prepares its types; what it reads is YAML that comes with the code",
     "schemas/definitions.py": "our own .avsc files, which come with the code",
     "api/edge/bodies.py": "request bodies: as strict, and names the field in the answer",

@@ -9,7 +9,7 @@ import pytest
 from core import refusals as r
 from core.payment.funds import held_cents, taken_cents
 from core.payment.operator.verdicts import fitting
-from core.payment.state import certain_for_all
+from core.payment.state import at_rest, certain_for_all
 from tests.core.payment import dsl as d
 from tests.core.payment.dsl import Case, given
 
@@ -96,6 +96,21 @@ def test_a_settlement_that_stands_again_beside_one_that_was_debited_needs_an_app
     assert taking_asked(case)[0] == ["DEBIT_FORCED"], "nobody approved a second debit"
     case.given(*d.approved("DEBIT_AGAIN", 7, attempt=1)).when(d.debit_again(1))
     assert case.events[-1].operation == "DEBIT_FORCED"
+
+
+def test_a_hold_does_not_wait_for_a_debit_that_waits_for_an_approval() -> None:
+    """Rulings 5, domain 3: two attempts settled, a third is certainly unpaid. Its hold serves
+    neither: the second settlement is debited by force, once a person approves it.
+    """
+    case = given(*d.SENT, *risky(1), *risky(3))
+    case.given(*settled_all(1, 5), d.deposits("DEBIT_FORCED", "DEBITED"), *settled_all(2, 6))
+    case.given(d.rail("REJECTED", "AC01", attempt=3))
+    assert case.payment.attempts[2].funds_requests[-1].operation == "RELEASE"
+    case.given(d.deposits("RELEASE", "RELEASED", attempt=3))
+    case.given(*d.approved("DEBIT_AGAIN", 7, attempt=2)).when(d.debit_again(2))
+    case.given(d.deposits("DEBIT_FORCED", "DEBITED", attempt=2))
+    assert taken(case) == (d.AMOUNT, d.AMOUNT, 0)
+    assert at_rest(case.payment)
 
 
 def test_what_a_person_gave_up_and_what_came_back_are_not_given_back_twice() -> None:

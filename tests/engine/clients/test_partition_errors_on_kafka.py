@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from engine.clients import broker_liveness as liveness
-from engine.clients import stalled_partitions as standing
+from engine.clients import membership as liveness
+from engine.clients import stall_detection
 from engine.clients.partition_errors import PartitionErrors
 from engine.clients.publisher import Outgoing
 from engine.clients.readable import bad_batch
@@ -75,7 +75,7 @@ def test_the_loop_names_a_batch_that_it_can_not_unpack_and_decides_everything_el
     toy.send(len(KEYS))
     toy.until(lambda: f"cannot read on: {where}" in toy.log(), "it is named")
     toy.wait_for(len(KEYS) + len(THERE))
-    time.sleep(standing.NOT_FETCHING_S + 4 * standing.LOOK_EVERY_S)
+    time.sleep(stall_detection.NOT_FETCHING_S + 4 * stall_detection.LOOK_EVERY_S)
     toy.send(len(KEYS), topic=ANSWERS)
     toy.wait_for(len(KEYS) + len(THERE) + len(KEYS))
     assert "is replaced" not in toy.log()
@@ -91,7 +91,7 @@ def test_an_adapter_names_a_batch_that_it_can_not_unpack_and_does_everything_els
 ) -> None:
     """Issue 10.14, for the worker and for what reads ahead of it."""
     for name, seconds in (("LOOK_EVERY_S", 0.5), ("ELAPSED_S_MAX", 1.0), ("NOT_FETCHING_S", 3.0)):
-        monkeypatch.setattr(standing, name, seconds)
+        monkeypatch.setattr(stall_detection, name, seconds)
     running = Running(toy, lambda record: answer(toy, record), lambda record: None)
     toy.until(lambda: len(answers(toy)) == len(KEYS), "all are answered", WAIT_S)
     where = spoil(toy)
@@ -227,7 +227,7 @@ def test_calls_that_hang_are_no_reason_to_replace_a_client(
 ) -> None:
     """Issue 10.17: when such a call ended, its partition seemed to have stood idle all along."""
     for name, seconds in (("LOOK_EVERY_S", 0.5), ("ELAPSED_S_MAX", 1.0), ("NOT_FETCHING_S", 1.5)):
-        monkeypatch.setattr(standing, name, seconds)
+        monkeypatch.setattr(stall_detection, name, seconds)
 
     def handler(record: InputRecord) -> Sequence[Outgoing]:
         time.sleep(2.3)

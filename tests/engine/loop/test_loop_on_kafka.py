@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 from confluent_kafka import Producer
 
-from engine.clients.broker_liveness import RENEWALS_MAX
+from engine.clients.membership import RENEWALS_MAX
 from engine.clients.producing import MESSAGE_BYTES_MAX
 from tests.engine.kafka_rig import Rig
 from tests.engine.toy import ADD, ANSWERS, JOURNAL, QUARANTINE

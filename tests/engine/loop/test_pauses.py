@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.clients.partition_errors import TRY_EVERY_S
-from engine.clients.stalled_partitions import LOOK_EVERY_S, NOT_FETCHING_S, TURN_S_MAX
+from engine.clients.stall_detection import LOOK_EVERY_S, NOT_FETCHING_S, TURN_S_MAX
 from engine.errors import ConsumerLost
 from engine.loop.assignment_setup import LOG_TAIL_LOST, Blocked
 from engine.loop.watch import Phase

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
-from engine.clients import stalled_partitions as standing
+from engine.clients import stall_detection
 from engine.clients.groups import GroupAdmin
 from engine.clients.publisher import Outgoing, Publisher
 from engine.clients.reader import LogEnds, read_all
@@ -203,7 +203,7 @@ def test_a_partition_that_the_client_does_not_give_is_read_by_another(
     """JOB-03: whatever keeps the client from fetching (here a pause that the worker knows nothing
     of), the records that lie there are missed, and another client takes its place."""
     for name, seconds in (("LOOK_EVERY_S", 0.5), ("ELAPSED_S_MAX", 1.0), ("NOT_FETCHING_S", 3.0)):
-        monkeypatch.setattr(standing, name, seconds)
+        monkeypatch.setattr(stall_detection, name, seconds)
     running = Running(toy, lambda record: answer(toy, record))
     toy.send(20)
     toy.until(lambda: len(answers(toy)) == 20, "all are answered", WAIT_S)

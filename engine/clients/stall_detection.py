@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Final
 
-from engine.clients.broker_liveness import NOT_FETCHING
+from engine.clients.membership import NOT_FETCHING
 from engine.clients.reader import LogEnds
 from engine.clock import Clock
 from engine.errors import ConsumerLost
@@ -104,9 +104,9 @@ class StallDetector:
         idle: Callable[[], Container[TopicPartition]],
         explained: Container[TopicPartition] = (),
     ) -> float:
-        """The seconds for which some partition has stood. `positions` as in Standing; `idle`: those
-        with nothing under way; `explained`: those of which the client has said why it cannot read
-        them.
+        """The seconds for which some partition has stood. `positions` as in StalledPartitions;
+        `idle`: those with nothing under way; `explained`: those of which the client has said why it
+        cannot read them.
 
         Raises ConsumerLost when a partition was not given a record for NOT_FETCHING_S (in a
         backlog: TURN_S_MAX) though one was there and nothing explains it; Exit when asking is

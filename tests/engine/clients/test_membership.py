@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 import engine.clients.publisher
 import engine.clients.reader
 import engine.clients.topics_reader
-from engine.clients.broker_liveness import (
+from engine.clients.membership import (
     ASK_AFTER_S,
     JOIN_S_MAX,
     LOOK_EVERY_S,

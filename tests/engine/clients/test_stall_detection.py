@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 from prometheus_client import CollectorRegistry
 
-from engine.clients.stalled_partitions import (
+from engine.clients.stall_detection import (
     ELAPSED_S_MAX,
     LOOK_EVERY_S,
     NOT_FETCHING_S,
