@@ -99,7 +99,7 @@ def test_a_settlement_that_stands_again_beside_one_that_was_debited_needs_an_app
 
 
 def test_a_hold_does_not_wait_for_a_debit_that_waits_for_an_approval() -> None:
-    """Rulings 5, domain 3: two attempts settled, a third is certainly unpaid. Its hold serves
+    """Ruling 5, domain §3: two attempts settled, a third is certainly unpaid. Its hold serves
     neither: the second settlement is debited by force, once a person approves it.
     """
     case = given(*d.SENT, *risky(1), *risky(3))
