@@ -70,20 +70,20 @@ def measure(harness: Harness) -> dict[str, Any]:
     others = [LeafData(f"pi_{n:026d}", 7, n.to_bytes(32, "big")) for n in range(NEIGHBOURS)]
     harness.checkpoint_among(others)
     harness.project()
-    desk: Any = harness.desk
-    desk._reader = WithNeighbours(harness.reader, others)
-    _, content = desk.build(payment, None, proof=True)
+    packs: Any = harness.desk
+    packs._reader = WithNeighbours(harness.reader, others)
+    _, content = packs.build(payment, None, proof=True)
     keys = public_keys(harness.ring)
     answer = verifier.verify(content, keys)
     assert answer["verified"], answer
     result: dict[str, Any] = {
         "events": answer["events"],
         "jsonBytes": len(content),
-        "pdfBytes": len(desk.pdf(content)),
+        "pdfBytes": len(packs.pdf(content)),
     }
     for name, work in (
-        ("json", lambda: desk.build(payment, None, proof=True)),
-        ("pdf", lambda: desk.pdf(content)),
+        ("json", lambda: packs.build(payment, None, proof=True)),
+        ("pdf", lambda: packs.pdf(content)),
         ("verifyOffline", lambda: verifier.verify(content, keys)),
     ):
         for what, figure in timed(work).items():

@@ -35,7 +35,7 @@ def taken_cents(attempt: Attempt) -> int:
 
 
 def returned_cents(attempt: Attempt) -> int:
-    """What the rail has returned: the sum over return ids, or the highest total heard (ruling
+    """What the rail has returned: the sum over return ids, or the highest total reported (ruling
     13).
     """
     return max(attempt.returns_sum, attempt.returns_total)
