@@ -12,7 +12,7 @@ import msgspec
 
 from core.header import EventHeader
 from core.payment.commands import AssignedFrom
-from core.values import Sealed
+from core.values import Overdue, PolicyStatus, RequestStatus, Sealed
 
 
 class PaymentIntentCreated(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -130,7 +130,7 @@ class PaymentExpired(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class PolicyChecked(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     policy_ref: str
-    verdict: str
+    verdict: PolicyStatus
     phase: str
     rules_evaluated: tuple[str, ...]
     policy_version: str
@@ -162,7 +162,7 @@ class FundsRequestFailed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     funds_ref: str
     code: str | None
     details: str | None
-    result: str = "FAILED"
+    result: RequestStatus = "FAILED"
 
 
 class FundsHeld(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -298,7 +298,7 @@ class PaymentOverdue(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`level` ATTENTION or ESCALATED."""
 
     header: EventHeader
-    level: str
+    level: Overdue
     since: int
     deadline: int
 

@@ -7,9 +7,50 @@ opens a conflict.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from core.values import State
+
+# What a report does; a CONFLICT comes with its kind, NO_EFFECT with its rule.
+Effect = Literal[
+    "NOTE",
+    "ACKNOWLEDGE",
+    "SETTLE",
+    "FAIL",
+    "EXPIRE",
+    "CONFIRM",
+    "RECALL",
+    "RECALL_ANSWER",
+    "RETURN",
+    "DUPLICATE",
+    "NO_EFFECT",
+    "CONFLICT",
+]
+ConflictKind = Literal[
+    "AMOUNT_DIFFERS",
+    "CURRENCY_DIFFERS",
+    "SAME_MESSAGE_OTHER_CONTENT",
+    "DOUBLE_SETTLEMENT",
+    "REPORT_BEFORE_SEND",
+    "SETTLED_AFTER_FAILED",
+    "SETTLED_AFTER_EXPIRED",
+    "ACKNOWLEDGED_AFTER_FAILED",
+    "ACKNOWLEDGED_AFTER_EXPIRED",
+    "REPORTED_AFTER_NOT_PAID",
+    "REJECTED_AFTER_SETTLED",
+    "RETURNED_BEFORE_SETTLED",
+    "RETURN_AMOUNT_MISSING",
+    "RETURN_EXCEEDS_SETTLED",
+    "RETURNS_TOO_MANY",
+    "RECALLED_UNASKED",
+    "NOT_SUBMITTED_AFTER_ACKNOWLEDGED",
+    "CONTRADICTORY_END",
+    "SUBMISSION_CONTRADICTED",
+    "RECALL_CONTRADICTED",
+    "SUBMISSION_FOUND",
+    "FATE_UNKNOWN",
+    "FUNDS_CONTRADICTION",
+]
 
 # Words of the table.
 NOTE: Final = "NOTE"  # recorded; moves nothing
@@ -42,7 +83,7 @@ KINDS: Final = (
 STATES: Final = tuple(s.value for s in State)
 
 # In order of STATES: CREATED, AUTHORISED, SENT, ACKNOWLEDGED, SETTLED, FAILED, EXPIRED.
-_ROWS: Final[dict[str, tuple[str, ...]]] = {
+_ROWS: Final[dict[str, tuple[Effect, ...]]] = {
     "RECEIVED": (NOTE, NOTE, NOTE, NOTE, NOTE, NOTE, NOTE),
     "STATUS": (NOTE, NOTE, NOTE, NOTE, NOTE, NOTE, NOTE),
     "ACCEPTED": (CONFLICT, CONFLICT, ACKNOWLEDGE, DUPLICATE, DUPLICATE, CONFLICT, CONFLICT),
@@ -81,7 +122,7 @@ _ROWS: Final[dict[str, tuple[str, ...]]] = {
     "RETURNED": (CONFLICT, CONFLICT, CONFLICT, CONFLICT, RETURN, CONFLICT, CONFLICT),
 }
 
-REPORT_TABLE: Final[dict[tuple[str, str], str]] = {
+REPORT_TABLE: Final[dict[tuple[str, str], Effect]] = {
     (kind, state): word
     for kind, row in _ROWS.items()
     for state, word in zip(STATES, row, strict=True)
@@ -97,8 +138,18 @@ RETURN_AMOUNT_MISSING: Final = "RETURN_AMOUNT_MISSING"
 RETURN_EXCEEDS_SETTLED: Final = "RETURN_EXCEEDS_SETTLED"
 RETURNS_TOO_MANY: Final = "RETURNS_TOO_MANY"
 
+# A clearing or settlement after the attempt has ended so.
+ACKNOWLEDGED_AFTER: Final[dict[str, ConflictKind]] = {
+    "FAILED": "ACKNOWLEDGED_AFTER_FAILED",
+    "EXPIRED": "ACKNOWLEDGED_AFTER_EXPIRED",
+}
+SETTLED_AFTER: Final[dict[str, ConflictKind]] = {
+    "FAILED": "SETTLED_AFTER_FAILED",
+    "EXPIRED": "SETTLED_AFTER_EXPIRED",
+}
+
 # Why a report contradicts the record, by the report's kind and the state it finds.
-CONFLICT_KINDS: Final[dict[str, str]] = {
+CONFLICT_KINDS: Final[dict[ConflictKind, str]] = {
     AMOUNT_DIFFERS: "The report names another amount than the payment's.",
     CURRENCY_DIFFERS: "The report names another currency than the payment's.",
     "SAME_MESSAGE_OTHER_CONTENT": "The rail used one message id for two different contents.",

@@ -13,7 +13,18 @@ import msgspec
 
 from core.payment import funds
 from core.transitions import FINAL
-from core.values import MoneyOutcome, Sealed, State, external_ref
+from core.values import (
+    ApprovalStatus,
+    AttemptOutcome,
+    MoneyOutcome,
+    Overdue,
+    PolicyStatus,
+    RecallStatus,
+    RequestStatus,
+    Sealed,
+    State,
+    external_ref,
+)
 
 # Every list, map and counter has a limit, so that the packed state stays under PACKED_BYTES_MAX
 # after any sequence of inputs (engine: rules).
@@ -52,7 +63,7 @@ class FundsRequestStatus(Packed):
     operation: str
     number: int
     amount: int
-    status: str
+    status: RequestStatus
     asked_at: int
     repeat: int = 0
     answered_from: int = 0  # sequence of the last answer
@@ -80,7 +91,7 @@ class Attempt(Packed):
     started_at: int
     state: str
     # the gate before the rail
-    policy: str = "REQUESTED"  # then PASSED or DECLINED
+    policy: PolicyStatus = "REQUESTED"  # then PASSED or DECLINED
     policy_from: int = 0
     frozen_until: int | None = None
     frozen_by: str | None = None  # set once: an attempt is frozen once
@@ -110,7 +121,7 @@ class Attempt(Packed):
     enquiries: int = 0
     enquiry_round: int = 0  # since the last lifecycle change
     enquiry_at: int = 0
-    overdue: str | None = None  # ATTENTION, ESCALATED
+    overdue: Overdue | None = None  # ATTENTION, ESCALATED
     resend_rejected: bool = False
     rail_had_it: bool = (
         False  # by its own word, a found submission or our record SUBMITTED (ruling 3)
@@ -125,8 +136,8 @@ class Attempt(Packed):
     certain: bool = False  # non-payment of what was submitted so far is certain (ruling 3)
     late_failure: bool = False
     withdraw: bool = False
-    recall: str | None = None  # REQUESTED, ACCEPTED, REFUSED
-    outcome: str | None = None  # PAID, NOT_PAID, RETURNED
+    recall: RecallStatus | None = None  # REQUESTED, ACCEPTED, REFUSED
+    outcome: AttemptOutcome | None = None  # PAID, NOT_PAID, RETURNED
     settled: int = 0  # what the rail moved
     notified: bool = False
 
@@ -145,7 +156,7 @@ class Approval(Packed):
     conflict_id: str | None
     verdict: str | None
     amount: int | None
-    status: str
+    status: ApprovalStatus
     expires_at: int
     requested_from: int
     decided_from: int = 0

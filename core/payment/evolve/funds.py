@@ -12,7 +12,7 @@ from core.payment.evolve.lifecycle import own_attempt, remember_result, use_appr
 from core.payment.funds import UNANSWERED, held_cents, returned_cents
 from core.payment.keys import result_key
 from core.payment.state import Attempt, CorruptHistory, FundsRequestStatus, Payment
-from core.values import FUNDS_LETTER
+from core.values import FUNDS_LETTER, RequestStatus
 
 _STEM: Final[dict[str, str]] = {
     "HOLD": "HOLD",
@@ -160,7 +160,7 @@ def funds_request_index(attempt: Attempt, operation: str, number: int) -> int | 
     return None
 
 
-def _answer(new: Payment, mine: Attempt, funds_ref: str, status: str) -> None:
+def _answer(new: Payment, mine: Attempt, funds_ref: str, status: RequestStatus) -> None:
     operation = _OPERATION_OF_LETTER[funds_ref[30]]
     index = funds_request_index(mine, operation, int(funds_ref[31:]))
     if index is None:

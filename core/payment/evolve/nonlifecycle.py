@@ -26,7 +26,7 @@ from core.payment.state import (
     Notification,
     Payment,
 )
-from core.values import attempt_of_external_ref, person_digest
+from core.values import ApprovalStatus, attempt_of_external_ref, person_digest
 
 
 def policy_checked(new: Payment, event: e.PolicyChecked, header: EventHeader) -> None:
@@ -83,7 +83,7 @@ def action_approved(new: Payment, event: e.OperatorActionApproved, header: Event
 
 def action_rejected(new: Payment, event: e.OperatorActionRejected, header: EventHeader) -> None:
     # The system rejects what nobody decided in time.
-    status = "EXPIRED" if header.actor.kind == "system" else "REJECTED"
+    status: ApprovalStatus = "EXPIRED" if header.actor.kind == "system" else "REJECTED"
     approval = _decide(new, header, status)
     for attempt in new.attempts:
         if attempt.frozen_by == approval.id and attempt.frozen_until is not None:
@@ -298,7 +298,7 @@ def _without_oldest_ended(new: Payment) -> list[Approval]:
     return [a for a in new.approvals if a is not ended[0]]
 
 
-def _decide(new: Payment, header: EventHeader, status: str) -> Approval:
+def _decide(new: Payment, header: EventHeader, status: ApprovalStatus) -> Approval:
     approval_id = _approval_id(header)
     for index, known in enumerate(new.approvals):
         if known.id == approval_id:

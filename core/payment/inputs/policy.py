@@ -62,7 +62,7 @@ def policy_verdict(state: Payment | None, command: PolicyVerdict, context: Conte
         e.PolicyChecked(
             header=draft.header(number),
             policy_ref=command.policy_ref,
-            verdict=verdict,
+            verdict="PASSED" if verdict == "PASSED" else "DECLINED",
             phase="CREATE" if number == 1 else "RETRY",
             rules_evaluated=command.rules_evaluated,
             policy_version=command.policy_version,

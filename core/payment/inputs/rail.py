@@ -4,7 +4,7 @@ writes it down.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, assert_never
 
 from core.decider import Context, Decision, Duplicate, Refusal, Unmatched
 from core.header import Actor
@@ -28,6 +28,7 @@ from core.payment.inputs.rail_known import (
 )
 from core.payment.keys import content_of, digest
 from core.payment.report_table import (
+    ACKNOWLEDGED_AFTER,
     CONFIRM,
     CONFLICT,
     CURRENCY_DIFFERS,
@@ -44,6 +45,9 @@ from core.payment.report_table import (
     RETURN_EXCEEDS_SETTLED,
     RETURNS_TOO_MANY,
     SETTLE,
+    SETTLED_AFTER,
+    ConflictKind,
+    Effect,
 )
 from core.payment.state import (
     CONFLICTS_OPEN_MAX,
@@ -75,6 +79,10 @@ from core.values import State, attempt_of_external_ref, external_ref
 _KINDS: Final = frozenset(KINDS)
 _DENIALS: Final = frozenset({"WITHDRAWN", "NOT_SUBMITTED"})
 SUBMISSION_CONTRADICTED: Final = "SUBMISSION_CONTRADICTED"
+
+
+# What a report does, and why: the kind of its conflict, or the rule under which nothing happens.
+_Answer = tuple[Effect, ConflictKind | NoEffectRule | Literal[""]]
 
 
 def rail_report(state: Payment | None, command: RailReport, context: Context) -> Decision:
@@ -149,8 +157,10 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
             has_it = rail_has_it(attempt, command, rules)
             safe = not _worse_reason(attempt, command, rules)
             rail_effects.note(draft, attempt, command, rail_has_it=has_it, retry_safe=safe)
-        case _:
+        case "CONFLICT":
             rail_effects.conflict(draft, attempt, command, str(why))
+        case _:
+            assert_never(word)
     return finish(draft)
 
 
@@ -190,7 +200,7 @@ def answers_enquiry(attempt: Attempt, command: RailReport, rules: Rules) -> bool
 
 def _effect(
     state: Payment, attempt: Attempt, command: RailReport, rules: Rules, conclusive: bool
-) -> tuple[str, str | NoEffectRule]:
+) -> _Answer:
     """The word of the table, and why: a conflict's kind, or the rule under which nothing
     happens.
     """
@@ -228,13 +238,11 @@ def _effect(
     return word, ""
 
 
-def _note(state: Payment, rules: Rules) -> tuple[str, str | NoEffectRule]:
+def _note(state: Payment, rules: Rules) -> _Answer:
     return (NO_EFFECT, NOTES_FULL) if state.notes >= rules.limits.notes_max else (NOTE, "")
 
 
-def _resend_rejected(
-    state: Payment, attempt: Attempt, rules: Rules
-) -> tuple[str, str | NoEffectRule]:
+def _resend_rejected(state: Payment, attempt: Attempt, rules: Rules) -> _Answer:
     """AM05, DUPL: our own resend was rejected, which changes no state (ruling 11)."""
     if attempt.state in UNSENT:
         return NO_EFFECT, NOT_SENT
@@ -242,9 +250,7 @@ def _resend_rejected(
     return (NO_EFFECT, RESEND_REJECTED) if known else _note(state, rules)
 
 
-def _return_effect(
-    state: Payment, attempt: Attempt, command: RailReport
-) -> tuple[str, str | NoEffectRule]:
+def _return_effect(state: Payment, attempt: Attempt, command: RailReport) -> _Answer:
     """Money that came back (ruling 13): by its id one return, else the total so far."""
     if command.currency is not None and command.currency != state.currency:
         return CONFLICT, CURRENCY_DIFFERS
@@ -279,8 +285,8 @@ def _return_effect(
 
 
 def _after_end(
-    state: Payment, attempt: Attempt, command: RailReport, rules: Rules, word: str
-) -> tuple[str, str | NoEffectRule]:
+    state: Payment, attempt: Attempt, command: RailReport, rules: Rules, word: Effect
+) -> _Answer:
     """What an attempt that has failed or expired still learns."""
     kind = command.kind
     if word == CONFIRM:
@@ -353,7 +359,7 @@ def _confirms(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
     return not by_rail and attempt.retry_safe and not meaning.retry_safe
 
 
-def _conflict_of(state: Payment, attempt: Attempt, kind: str) -> tuple[str, str | NoEffectRule]:
+def _conflict_of(state: Payment, attempt: Attempt, kind: str) -> _Answer:
     """The kind of a contradiction that the table names; some turn out to agree with a verdict or
     the record.
     """
@@ -365,9 +371,9 @@ def _conflict_of(state: Payment, attempt: Attempt, kind: str) -> tuple[str, str 
         if attempt.outcome in PAID_OUTCOMES and kind in CLEARED:
             return NO_EFFECT, CHANGES_NOTHING
         if kind == "ACCEPTED":
-            return CONFLICT, f"ACKNOWLEDGED_AFTER_{attempt.state}"
+            return CONFLICT, ACKNOWLEDGED_AFTER[attempt.state]
         twice = _paid_elsewhere(state, attempt)
-        return CONFLICT, "DOUBLE_SETTLEMENT" if twice else f"SETTLED_AFTER_{attempt.state}"
+        return CONFLICT, "DOUBLE_SETTLEMENT" if twice else SETTLED_AFTER[attempt.state]
     if attempt.state == State.SETTLED:
         if attempt.outcome == "NOT_PAID":
             return NO_EFFECT, CHANGES_NOTHING  # a verdict said so already

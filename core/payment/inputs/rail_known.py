@@ -11,7 +11,7 @@ from typing import Final
 from core.payment.commands import RailReport
 from core.payment.evolve.nonlifecycle import note_kind
 from core.payment.keys import conflict_key, content_of, digest
-from core.payment.report_table import AMOUNT_DIFFERS, CURRENCY_DIFFERS
+from core.payment.report_table import AMOUNT_DIFFERS, CURRENCY_DIFFERS, ConflictKind
 from core.payment.state import Attempt, Payment
 from core.rules import Rules
 
@@ -166,7 +166,7 @@ def known_return(attempt: Attempt, name: bytes | None) -> int | None:
     return None if name is None else attempt.returns.get(name)
 
 
-def other_money(state: Payment, attempt: Attempt, command: RailReport) -> str | None:
+def other_money(state: Payment, attempt: Attempt, command: RailReport) -> ConflictKind | None:
     """The conflict kind of a report that names another currency or amount, or None."""
     if command.currency is not None and command.currency != state.currency:
         return CURRENCY_DIFFERS

@@ -16,7 +16,7 @@ from core.payment.funds import UNANSWERED
 from core.payment.inputs.policy import fail_unsent
 from core.payment.state import Attempt, FundsRequestStatus, Payment, was_never_submitted
 from core.refusals import TIMER_STALE, no_effect
-from core.values import FailureReason, State, attempt_id
+from core.values import FailureReason, Overdue, State, attempt_id
 
 
 def timer_due(state: Payment | None, command: TimerDue, context: Context) -> Decision:
@@ -113,7 +113,7 @@ def _expire_approval(draft: Draft) -> None:
 
 def _overdue(draft: Draft, attempt: Attempt, deadline: int) -> None:
     """A timeout is not a failure on NPP: mark it, and let the flow enquire (ruling 7)."""
-    level = "ATTENTION" if attempt.overdue is None else "ESCALATED"
+    level: Overdue = "ATTENTION" if attempt.overdue is None else "ESCALATED"
     draft.append(
         e.PaymentOverdue(
             header=draft.header(attempt.number),

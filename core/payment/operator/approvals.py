@@ -17,7 +17,12 @@ from core.payment.operator.actions import (
     MARK_FAILED_STATES,
     RETRY_STATES,
 )
-from core.payment.operator.funds_actions import captured_amount, funds_precondition, second_debit
+from core.payment.operator.funds_actions import (
+    FUNDS_ACTIONS,
+    captured_amount,
+    funds_precondition,
+    second_debit,
+)
 from core.payment.operator.reconcile import (
     does_not_fit,
     find_conflict,
@@ -52,10 +57,6 @@ _STATES_OF_ACTION: dict[str, tuple[str, ...]] = {
     Action.MARK_FAILED: MARK_FAILED_STATES,
     Action.EXPIRE: MARK_FAILED_STATES,
 }
-# Actions that give money back or take it, by the funds of one attempt.
-FUNDS_ACTIONS = frozenset(
-    {Action.RELEASE_EARLY.value, Action.REVERSE.value, Action.DEBIT_AGAIN.value}
-)
 _RETRIES = frozenset({Action.RETRY.value, Action.RETRY_UNCERTAIN.value})
 
 
@@ -173,8 +174,9 @@ def _decision_allowed(state: Payment, command: DecideApproval, now: int) -> Refu
         return refuse(NOT_REFERRED, approval=name, expected="REFERRED", actual=approval.status)
     if person_digest(command.operator.operator_id) == approval.requester:
         return refuse(SELF_APPROVAL)
-    if command.verdict == "APPROVED" and approval.action in FUNDS_ACTIONS:
-        return funds_precondition(state, approval.action, approval.attempt)
+    action = FUNDS_ACTIONS.get(approval.action)
+    if command.verdict == "APPROVED" and action is not None:
+        return funds_precondition(state, action, approval.attempt)
     return None
 
 
@@ -250,7 +252,7 @@ def _precondition(state: Payment, command: RequestApproval, attempt: int) -> Ref
         if not is_open(state, conflict_id):
             return refuse(CONFLICT_NOT_OPEN, conflict=conflict_id)
         return does_not_fit(state, conflict_id, attempt, verdict, command.amount)
-    return funds_precondition(state, command.action, attempt)
+    return funds_precondition(state, FUNDS_ACTIONS[command.action], attempt)
 
 
 def _shape(command: RequestApproval, characters_max: int) -> Refusal | None:

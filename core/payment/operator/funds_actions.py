@@ -5,7 +5,7 @@ and asking Deposits Core again for what it refused, which needs none.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal, assert_never
 
 from core.decider import Context, Decision, Refusal
 from core.header import OperatorHeader
@@ -37,6 +37,13 @@ from core.refusals import (
 )
 from core.values import Action, FundsOperation
 
+# Actions that give money back or take it, by the funds of one attempt.
+FundsAction = Literal[Action.RELEASE_EARLY, Action.REVERSE, Action.DEBIT_AGAIN]
+FUNDS_ACTIONS: Final[dict[str, FundsAction]] = {
+    Action.RELEASE_EARLY: Action.RELEASE_EARLY,
+    Action.REVERSE: Action.REVERSE,
+    Action.DEBIT_AGAIN: Action.DEBIT_AGAIN,
+}
 _Gated = ReleaseFunds | ReverseCapture | DebitFunds
 
 
@@ -45,7 +52,7 @@ def _reason_given(command: _Gated, characters_max: int) -> Refusal | None:
 
 
 def _gated(
-    action: Action, letter: str, amount_of: Callable[[Payment, Attempt], int]
+    action: FundsAction, letter: str, amount_of: Callable[[Payment, Attempt], int]
 ) -> Steps[_Gated]:
     """The steps of a gated funds action: once per attempt, which has the funds for it, and approved
     for the amount. Of the three only a reversal is allowed while a conflict is open.
@@ -174,7 +181,7 @@ def repeat_request(
         return passed
     state = passed.state
     attempt = state.attempts[command.attempt - 1]
-    operation = command.operation
+    operation = FundsOperation(command.operation)
     refused = latest(attempt, operation)
     amount = _needed_now(state, attempt, operation)
     window_end = hold_window_end(state, context.rules.windows)
@@ -206,7 +213,7 @@ def repeat_request(
     return finish(draft)
 
 
-def _needed_now(state: Payment, attempt: Attempt, operation: str) -> int:
+def _needed_now(state: Payment, attempt: Attempt, operation: FundsOperation) -> int:
     """What the operation would have to move now, in cents: 0 when it is not needed, or when another
     request of the attempt waits for its answer.
     """
@@ -228,11 +235,13 @@ def _needed_now(state: Payment, attempt: Attempt, operation: str) -> int:
             return 0 if held_cents(attempt) else due
         case FundsOperation.REVERSE:
             return min(-due, attempt.captured - attempt.reversed)
-        case _:
+        case FundsOperation.CREDIT:
             return -due
+        case _:
+            assert_never(operation)
 
 
-def funds_precondition(state: Payment, action: str, number: int) -> Refusal | None:
+def funds_precondition(state: Payment, action: FundsAction, number: int) -> Refusal | None:
     """What the funds of the named attempt must be for a gated funds action. While a request of the
     attempt waits for its answer, no other is made or approved.
     """
@@ -246,12 +255,14 @@ def funds_precondition(state: Payment, action: str, number: int) -> Refusal | No
             # Nothing is given up while more is still to be taken.
             settled_up = taken_cents(attempt) >= borne_cents(attempt)
             good, expected = captured_amount(attempt) > 0 and settled_up, "CAPTURED"
-        case _:
+        case Action.DEBIT_AGAIN:
             releases = holds_for_nothing(state, attempt) or (
                 held_cents(attempt) > 0 and not can_capture(state, attempt)
             )
             good = second_debit(state, attempt) > 0 and not releases
             expected = "a second settlement that is not debited, with nothing held"
+        case _:
+            assert_never(action)
     waits = unanswered(attempt)
     if good and waits is None:
         return None

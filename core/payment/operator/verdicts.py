@@ -7,7 +7,7 @@ back.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, assert_never
 
 from core.payment.funds import returned_cents
 from core.payment.inputs.deposits_effects import acceptable
@@ -21,16 +21,24 @@ from core.payment.report_table import (
     RETURNS_TOO_MANY,
     STATES,
     SUBMISSION_FOUND,
+    ConflictKind,
 )
 from core.payment.state import Attempt, Conflict, Payment
 from core.values import attempt_id, format_amount
 
+Verdict = Literal["SETTLED_AFTER_ALL", "NOT_PAID", "RETURNED", "AMOUNT_ACCEPTED", "REPORT_WRONG"]
 SETTLED_AFTER_ALL: Final = "SETTLED_AFTER_ALL"
 NOT_PAID: Final = "NOT_PAID"
 RETURNED: Final = "RETURNED"
 AMOUNT_ACCEPTED: Final = "AMOUNT_ACCEPTED"
 REPORT_WRONG: Final = "REPORT_WRONG"
-VERDICTS: Final = (SETTLED_AFTER_ALL, NOT_PAID, RETURNED, AMOUNT_ACCEPTED, REPORT_WRONG)
+VERDICTS: Final[tuple[Verdict, ...]] = (
+    SETTLED_AFTER_ALL,
+    NOT_PAID,
+    RETURNED,
+    AMOUNT_ACCEPTED,
+    REPORT_WRONG,
+)
 
 # States of the attempt, by what a verdict can do to it.
 _UNSENT: Final = ("CREATED", "AUTHORISED")
@@ -39,17 +47,19 @@ _ENDED: Final = ("SETTLED", "FAILED", "EXPIRED")
 
 # Each kind's verdicts while the attempt is unsent, under way (SENT, ACKNOWLEDGED), and ended.
 # NOT_PAID makes an ended attempt certain; on a live or unsent one REPORT_WRONG is the verdict.
-_PAID: Final = (SETTLED_AFTER_ALL, REPORT_WRONG)
-_PAID_OR_NOT: Final = (SETTLED_AFTER_ALL, NOT_PAID, REPORT_WRONG)
-_MOVED_OR_NOT: Final = (SETTLED_AFTER_ALL, NOT_PAID, RETURNED, REPORT_WRONG)
-_AMOUNT: Final = (AMOUNT_ACCEPTED, REPORT_WRONG)
-_AMOUNT_OR_NOT: Final = (AMOUNT_ACCEPTED, NOT_PAID, REPORT_WRONG)
-_WRONG: Final = (REPORT_WRONG,)
-_WRONG_OR_NOT_PAID: Final = (NOT_PAID, REPORT_WRONG)
+_PAID: Final[tuple[Verdict, ...]] = (SETTLED_AFTER_ALL, REPORT_WRONG)
+_PAID_OR_NOT: Final[tuple[Verdict, ...]] = (SETTLED_AFTER_ALL, NOT_PAID, REPORT_WRONG)
+_MOVED_OR_NOT: Final[tuple[Verdict, ...]] = (SETTLED_AFTER_ALL, NOT_PAID, RETURNED, REPORT_WRONG)
+_AMOUNT: Final[tuple[Verdict, ...]] = (AMOUNT_ACCEPTED, REPORT_WRONG)
+_AMOUNT_OR_NOT: Final[tuple[Verdict, ...]] = (AMOUNT_ACCEPTED, NOT_PAID, REPORT_WRONG)
+_WRONG: Final[tuple[Verdict, ...]] = (REPORT_WRONG,)
+_WRONG_OR_NOT_PAID: Final[tuple[Verdict, ...]] = (NOT_PAID, REPORT_WRONG)
 # Here SETTLED_AFTER_ALL says that settlement and returns stand as they are recorded.
-_CAME_BACK: Final = (SETTLED_AFTER_ALL, RETURNED, REPORT_WRONG)
+_CAME_BACK: Final[tuple[Verdict, ...]] = (SETTLED_AFTER_ALL, RETURNED, REPORT_WRONG)
 
-_ROWS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]]] = {
+_ROWS: Final[
+    dict[ConflictKind, tuple[tuple[Verdict, ...], tuple[Verdict, ...], tuple[Verdict, ...]]]
+] = {
     AMOUNT_DIFFERS: (_AMOUNT, _AMOUNT, _AMOUNT_OR_NOT),
     CURRENCY_DIFFERS: (_WRONG, _WRONG, _WRONG_OR_NOT_PAID),
     "SAME_MESSAGE_OTHER_CONTENT": (_PAID, _PAID, _PAID_OR_NOT),
@@ -80,13 +90,13 @@ RETURN_CONFLICTS: Final = frozenset(
 )
 
 # (conflict kind, state of its attempt) -> the verdicts that fit.
-VERDICT_TABLE: Final[dict[tuple[str, str], tuple[str, ...]]] = {
+VERDICT_TABLE: Final[dict[tuple[str, str], tuple[Verdict, ...]]] = {
     (kind, state): row[0 if state in _UNSENT else 1 if state in _LIVE else 2]
     for kind, row in _ROWS.items()
     for state in STATES
 }
 # A conflict beyond the listed ones was only counted: what it said is asked for again.
-COUNTED_ONLY: Final = (REPORT_WRONG,)
+COUNTED_ONLY: Final[tuple[Verdict, ...]] = (REPORT_WRONG,)
 
 
 def fitting(state: Payment, conflict: Conflict | None) -> tuple[tuple[str, str], ...]:
@@ -141,7 +151,7 @@ def returnable_cents(attempt: Attempt) -> int:
     return attempt.settled - returned_cents(attempt)
 
 
-_CONSEQUENCES: Final[dict[str, str]] = {
+_CONSEQUENCES: Final[dict[Verdict, str]] = {
     SETTLED_AFTER_ALL: "The attempt counts as paid, and the customer bears the amount.",
     NOT_PAID: "Non-payment is certain: what was taken is given back, and a retry becomes possible.",
     RETURNED: "So much came back from the rail and is given back to the customer.",
@@ -150,7 +160,7 @@ _CONSEQUENCES: Final[dict[str, str]] = {
 }
 
 
-def _consequence(state: Payment, attempt: Attempt, conflict: Conflict, verdict: str) -> str:
+def _consequence(state: Payment, attempt: Attempt, conflict: Conflict, verdict: Verdict) -> str:
     """The sentence, with the amounts of this payment."""
     if conflict.kind == FUNDS_CONTRADICTION and verdict == AMOUNT_ACCEPTED:
         amount = format_amount(conflict.amount or 0, state.currency)
@@ -184,5 +194,7 @@ def _consequence(state: Payment, attempt: Attempt, conflict: Conflict, verdict: 
                 f"{name} was not paid, for certain: what was taken for it is given back, and a "
                 "retry becomes possible where its reason allows one."
             )
-        case _:
+        case "REPORT_WRONG":
             return f"The conflict ends and changes nothing; the rail is asked about {name} at once."
+        case _:
+            assert_never(verdict)

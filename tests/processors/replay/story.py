@@ -24,6 +24,7 @@ from core.values import (
     ZERO_HASH,
     Parties,
     Party,
+    RequestStatus,
     attempt_id,
     external_ref,
     payment_intent_id,
@@ -162,7 +163,7 @@ def refused(
     return _failed(operation, attempt, number, code, "REFUSED")
 
 
-def _failed(operation: str, attempt: int, number: int, code: str, result: str) -> Maker:
+def _failed(operation: str, attempt: int, number: int, code: str, result: RequestStatus) -> Maker:
     return lambda story: e.FundsRequestFailed(
         header=story.header(attempt=attempt),
         operation=operation,
