@@ -181,7 +181,7 @@ class Environment:
         if not self.settings.schema_registry_url:
             raise usage(
                 "No schema registry is named: NPP_SCHEMA_REGISTRY_URL is not set.",
-                do="Set it (an http address that speaks Confluent's API), or run `make demo`.",
+                do="Set it (Confluent's API), or name a running demo's folder: --data DIR.",
             )
         return self.settings.schema_registry_url
 

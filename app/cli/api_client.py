@@ -87,7 +87,7 @@ class Api:
         if not url:
             raise usage(
                 "No API is named: NPP_API_URL is not set.",
-                do="Set it (http://host:port) with NPP_API_TOKEN, or run `make demo` here.",
+                do="Set it with NPP_API_TOKEN, or name a running demo's folder: --data DIR.",
             )
         self.url = url.rstrip("/")
         self._http = httpx.Client(
