@@ -74,6 +74,7 @@ LONG_FIRST = (
     *("faults/test_inputs", "app/platform/test_platform", "faults/test_group"),
     *("faults/test_projector", "faults/test_api_actions", "deploy/test_acls_product"),
     *("deploy/test_acls", "faults/test_rail", "engine/worker/test_worker_on_kafka"),
+    *("engine/loop/test_lost_logs_on_kafka",),
 )
 ACCEPTANCE_FOLDER = "tests/acceptance"
 

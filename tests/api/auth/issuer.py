@@ -15,23 +15,11 @@ from api.auth.tokens import Tokens, TokenSettings
 from engine.clock import HeldClock
 
 NOW_MS = 1_790_000_000_000
-
-
 NOW = NOW_MS // 1_000
-
-
 ISSUER, AUDIENCE = "https://issuer.test", "npp-api"
-
-
 KEY = OKPKey.generate_key("Ed25519")
-
-
 OTHER = OKPKey.generate_key("Ed25519")
-
-
 EC = ECKey.generate_key("P-256")
-
-
 RSA = RSAKey.generate_key(2048)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -39,7 +27,6 @@ with warnings.catch_warnings():
 
 
 HEADER = {"alg": "Ed25519", "kid": "k1", "typ": "at+jwt"}
-
 
 CLAIMS: dict[str, Any] = {
     "iss": ISSUER, "aud": AUDIENCE, "sub": "ops_001", "roles": ["operator"],

@@ -104,7 +104,6 @@ def test_what_is_no_key_set_changes_nothing(found: Any) -> None:
 
 GOOD = listed(KEY, "k1")
 
-
 ODD: dict[str, tuple[list[Any], int]] = {
     "another kind": ([{"kty": "AKP", "alg": "ML-DSA-65", "pub": "AAAA", "kid": "pq"}], 0),
     "no kid": ([{"kty": "RSA", "n": "AQAB", "e": "AQAB"}], 0),

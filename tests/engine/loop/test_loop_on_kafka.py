@@ -18,20 +18,10 @@ from tests.engine.kafka_rig import Rig
 from tests.engine.toy import ADD, ANSWERS, JOURNAL, QUARANTINE
 
 SEED = 20261122
-
-
 REPLACED = "consumer is replaced"
-
-
 ANSWERED = 5
-
-
 STOP_SECONDS_MAX = 3.0  # one to read the control topic, and the batch in hand
-
-
 STOPS_MAX = 3
-
-
 STOPPED = "engine is stopped"
 
 

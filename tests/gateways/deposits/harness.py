@@ -18,14 +18,8 @@ from gateways.ports import FundsAnswer
 from tests.gateways.harness import PARTIES, funds, payment
 
 NOW_MS = 1_780_000_000_000
-
-
 NOT_AFTER = NOW_MS + 600_000
-
-
 FINAL_AT = NOT_AFTER + ports.NEVER_HELD_MARGIN_MS
-
-
 AMOUNT = 12_345
 
 

@@ -127,7 +127,6 @@ def test_each_cell_of_the_table_over_http(
 
 LONGEST = "x" * 140
 
-
 UNREADABLE: list[tuple[str, int, dict[str, Any]]] = [
     ("HOLD", 201, {"fundsRef": "another"}),
     ("HOLD", 404, {"fundsRef": "another", "code": "X"}),

@@ -27,8 +27,6 @@ from tests.processors.rail.withdrawing import (
 )
 
 NO_ANSWER = {"kind": "ENQUIRY", "httpStatus": 503}
-
-
 NOTHING = {"kind": "NOTHING"}
 
 

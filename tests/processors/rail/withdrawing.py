@@ -6,11 +6,7 @@ from schemas import topology
 from tests.processors.rail.harness import Harness
 
 SUBMIT, WITHDRAW = 0, 1  # offsets
-
-
 ALREADY = "ALREADY_SUBMITTED"
-
-
 CERTAIN = {"WITHDRAWN", "NOT_SUBMITTED"}
 
 

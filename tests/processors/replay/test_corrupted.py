@@ -201,7 +201,6 @@ def _checkpoint_removed(world: World, log: MemoryLog, payment: str) -> None:
 
 Damage = Callable[[World, MemoryLog, str], None]
 
-
 CORRUPTED: list[tuple[Damage, dict[str, str]]] = [
     (_dropped, {"chain": "SEQUENCE_GAP", "fold": "MISSING_SEQUENCE"}),
     (_doubled, {"chain": "SEQUENCE_REPEATED", "fold": "MISSING_SEQUENCE"}),

@@ -15,8 +15,6 @@ from schemas.topology import CHECKPOINTS
 from tests.processors.verifier.journal import Journal, MemoryVerifierLog
 
 KEY = signing_key_from_seed(b"k" * 32)
-
-
 OTHER_KEY = signing_key_from_seed(b"o" * 32)
 
 

@@ -14,19 +14,10 @@ from schemas.registry.client import StaticRegistry
 from schemas.registry.setup import build, register_all, static_codec
 
 COMMANDS = "npp.payment.commands.v1"
-
-
 OPERATORS = "npp.payment.operator-commands.v1"
-
-
 TOPICS = catalogue.load()
-
-
 CODEC = static_codec(TOPICS)
-
-
 NAMESPACE = "au.npp.orchestrator.v1"
-
 
 CREATE = CreatePayment(
     header=InputHeader(
@@ -43,7 +34,6 @@ CREATE = CreatePayment(
     end_to_end_id="E2E-1",
     service="x2p1",
 )
-
 
 CANCEL = CancelPayment(
     header=InputHeader(payment_intent_id="pi_pdkz22ub6ujnprx6nas575vbxy"),
