@@ -38,7 +38,6 @@ from tests.core.payment.size.flood import (
     within_limits,
 )
 
-
 # Times and amounts: numbers that do not count anything.
 PAYMENT_NUMBERS = {
     "amount", "requested_execution_time", "expires_at", "created_at", "decided_at", "rule_set",
