@@ -31,9 +31,11 @@ NOW_MS: Final = 1_790_000_000_000
 PAYMENT: Final = "pi_pdkz22ub6ujnprx6nas575vbxy"
 REFERENCE: Final = "NPDKZ22UB6UJNPRX6NAS575VBXY001"
 PARTIES: Final = Parties(
-    Party("Ann Example", "062000", "12345678"),
-    Party("Bob Example", None, None, "TELI", "+61-412345678"),
-    "Invoice 2026-000123",
+    debtor=Party(name="Ann Example", bsb="062000", account="12345678"),
+    creditor=Party(
+        name="Bob Example", bsb=None, account=None, pay_id_type="TELI", pay_id="+61-412345678"
+    ),
+    remittance="Invoice 2026-000123",
 )
 
 

@@ -23,9 +23,9 @@ AMOUNT_CENTS: Final = 12_500
 STAGES: Final = ("create", "policy", "hold", "acknowledge", "settle", "capture")
 PARTIES: Final = seal(
     Parties(
-        Party("Alex Example", "062000", "12345678"),
-        Party("Robin Example", pay_id_type="EMAL", pay_id="robin@example.com"),
-        "Invoice 1042",
+        debtor=Party(name="Alex Example", bsb="062000", account="12345678"),
+        creditor=Party(name="Robin Example", pay_id_type="EMAL", pay_id="robin@example.com"),
+        remittance="Invoice 1042",
     )
 )
 

@@ -113,7 +113,7 @@ else:  # the type checker's alone: a record that is read back is not compared wi
 Bytes = bytes  # inside Sealed the field of that name hides the type from msgspec
 
 
-class Sealed(msgspec.Struct, frozen=True, gc=False):
+class Sealed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Party details as they travel and are hashed: `avro.1` is the Avro binary of Parties version
     1, no prefix.
     """
@@ -123,7 +123,7 @@ class Sealed(msgspec.Struct, frozen=True, gc=False):
     bytes: Bytes
 
 
-class Party(msgspec.Struct, frozen=True, gc=False):
+class Party(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One side of a payment: BSB and account, or (creditor only) a PayID."""
 
     name: str
@@ -133,7 +133,7 @@ class Party(msgspec.Struct, frozen=True, gc=False):
     pay_id: str | None = None
 
 
-class Parties(msgspec.Struct, frozen=True, gc=False):
+class Parties(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Opened party details. Never in a log line or a metric label."""
 
     debtor: Party

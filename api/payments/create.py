@@ -83,13 +83,25 @@ def _submit(use: Services, command: commands.CreatePayment) -> Response:
 def _sealed(asked: models.CreatePayment) -> Sealed:
     """Party details as they travel."""
     try:
-        return parties.seal(Parties(_party(asked.debtor), _party(asked.creditor), asked.remittance))
+        return parties.seal(
+            Parties(
+                debtor=_party(asked.debtor),
+                creditor=_party(asked.creditor),
+                remittance=asked.remittance,
+            )
+        )
     except ValueError:
         raise problems.invalid("debtor, creditor or remittance", "is too long") from None
 
 
 def _party(given: models.Party) -> Party:
-    return Party(given.name, given.bsb, given.account, given.payIdType, given.payId)
+    return Party(
+        name=given.name,
+        bsb=given.bsb,
+        account=given.account,
+        pay_id_type=given.payIdType,
+        pay_id=given.payId,
+    )
 
 
 def _epoch_ms(field: str, given: str | int | None) -> int | None:

@@ -243,7 +243,9 @@ class Payment(Packed):
 
     @property
     def parties(self) -> Sealed:
-        return Sealed(self.parties_scheme, self.parties_key_id, self.parties_bytes)
+        return Sealed(
+            scheme=self.parties_scheme, key_id=self.parties_key_id, bytes=self.parties_bytes
+        )
 
 
 _encoder = msgspec.msgpack.Encoder()

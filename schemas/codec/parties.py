@@ -24,7 +24,7 @@ def seal(parties: Parties) -> Sealed:
     """`parties` as they travel. Raises ValueError when they hold no valid text. How long each text
     may be is core's to say.
     """
-    return Sealed(SCHEME, None, _encode(parties))
+    return Sealed(scheme=SCHEME, key_id=None, bytes=_encode(parties))
 
 
 def open_parties(sealed: Sealed) -> Parties:

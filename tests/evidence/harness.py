@@ -161,7 +161,9 @@ class Harness:
         """A payment with these words in it."""
         payment = payment_intent_id(SOURCE, key)
         parties = Parties(
-            Party(debtor, "062000", "12345678"), Party("Ben", "082001", "87654321"), remittance
+            debtor=Party(name=debtor, bsb="062000", account="12345678"),
+            creditor=Party(name="Ben", bsb="082001", account="87654321"),
+            remittance=remittance,
         )
         self.world.give(
             t.COMMANDS,

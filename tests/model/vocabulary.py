@@ -31,9 +31,11 @@ ATTEMPTS: Final = 20
 FOR_EVER: Final = 2**60
 TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
-SEALED: Final = Sealed("avro.1", None, b"parties")
+SEALED: Final = Sealed(scheme="avro.1", key_id=None, bytes=b"parties")
 PARTIES: Final = Parties(
-    Party("Ada Payer", "062000", "12345678"), Party("Ben Payee", "082001", "87654321"), "invoice 17"
+    debtor=Party(name="Ada Payer", bsb="062000", account="12345678"),
+    creditor=Party(name="Ben Payee", bsb="082001", account="87654321"),
+    remittance="invoice 17",
 )
 
 OPERATOR, SENIOR, OTHER_SENIOR = "ops_001", "sen_001", "sen_002"

@@ -43,7 +43,7 @@ def created() -> e.Event:
         idempotency_key="k",
         amount=1,
         currency="AUD",
-        parties=Sealed("avro.1", None, b""),
+        parties=Sealed(scheme="avro.1", key_id=None, bytes=b""),
         end_to_end_id="E",
         service="sct",
         uetr=None,

@@ -83,11 +83,11 @@ def _retry_approval(
     invariant.
     """
     number = len(state.attempts)
-    required = RequiredApproval(Action.RETRY, number, state.amount)
+    required = RequiredApproval(action=Action.RETRY, attempt=number, amount=state.amount)
     retry_approval = gate.find(state, operator, required, now)
     if isinstance(retry_approval, Approval) and certain_for_all(state):
         return retry_approval
-    required = RequiredApproval(Action.RETRY_UNCERTAIN, number, state.amount)
+    required = RequiredApproval(action=Action.RETRY_UNCERTAIN, attempt=number, amount=state.amount)
     uncertain_retry = gate.find(state, operator, required, now)
     if isinstance(uncertain_retry, Approval):
         return uncertain_retry
@@ -154,7 +154,9 @@ def _cancel_allowed(state: Payment, command: CancelPayment, now: int) -> Refusal
 def _cancel_approval(
     state: Payment, command: CancelPayment, operator: OperatorHeader, now: int
 ) -> Approval | Refusal:
-    required = RequiredApproval(Action.CANCEL, len(state.attempts), state.amount)
+    required = RequiredApproval(
+        action=Action.CANCEL, attempt=len(state.attempts), amount=state.amount
+    )
     return gate.find(state, operator, required, now)
 
 
@@ -210,7 +212,10 @@ def _mark_failed_approval(
     state: Payment, command: MarkPaymentFailed, operator: OperatorHeader, now: int
 ) -> Approval | Refusal:
     required = RequiredApproval(
-        Action.MARK_FAILED, len(state.attempts), state.amount, failure_reason=command.reason
+        action=Action.MARK_FAILED,
+        attempt=len(state.attempts),
+        amount=state.amount,
+        failure_reason=command.reason,
     )
     return gate.find(state, operator, required, now)
 
@@ -260,7 +265,9 @@ def _expire_approval(
 ) -> Approval | Refusal | None:
     if state.state in UNSENT:
         return None
-    required = RequiredApproval(Action.EXPIRE, len(state.attempts), state.amount)
+    required = RequiredApproval(
+        action=Action.EXPIRE, attempt=len(state.attempts), amount=state.amount
+    )
     return gate.find(state, operator, required, now)
 
 

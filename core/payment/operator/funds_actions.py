@@ -71,7 +71,7 @@ def _gated(
         state: Payment, command: _Gated, operator: OperatorHeader, now: int
     ) -> Approval | Refusal:
         amount = amount_of(state, state.attempts[command.attempt - 1])
-        required = RequiredApproval(action, command.attempt, amount)
+        required = RequiredApproval(action=action, attempt=command.attempt, amount=amount)
         return gate.find(state, operator, required, now)
 
     return Steps(

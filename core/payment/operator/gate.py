@@ -50,7 +50,7 @@ ADMINS: Final = frozenset({"admin"})
 BEFORE_SENT: Final = "BEFORE_SENT"
 
 
-class RequiredApproval(msgspec.Struct, frozen=True):
+class RequiredApproval(msgspec.Struct, frozen=True, kw_only=True):
     """What an action must be approved for: all of it is bound (AP-04)."""
 
     action: str

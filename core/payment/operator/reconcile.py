@@ -74,9 +74,9 @@ def _approval(
 ) -> Approval | Refusal:
     conflict = find_conflict(state, command.conflict_id)
     required = RequiredApproval(
-        Action.RESOLVE_RECONCILIATION,
-        command.attempt,
-        verdict_amount(state, conflict, command.verdict, command.amount),
+        action=Action.RESOLVE_RECONCILIATION,
+        attempt=command.attempt,
+        amount=verdict_amount(state, conflict, command.verdict, command.amount),
         conflict_id=command.conflict_id,
         verdict=command.verdict,
     )

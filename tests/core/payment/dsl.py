@@ -31,10 +31,12 @@ START = 1_767_225_600_000
 MINUTE = 60_000
 DEADLINES_MAX = 100  # of one payment in one test, so that none can go on for ever
 PARTIES = Parties(
-    Party("Ada Payer", "062000", "12345678"), Party("Ben Payee", "082001", "87654321"), "invoice 17"
+    debtor=Party(name="Ada Payer", bsb="062000", account="12345678"),
+    creditor=Party(name="Ben Payee", bsb="082001", account="87654321"),
+    remittance="invoice 17",
 )
 BOOK: dict[bytes, Parties] = {b"parties": PARTIES}
-SEALED = Sealed("avro.1", None, b"parties")
+SEALED = Sealed(scheme="avro.1", key_id=None, bytes=b"parties")
 OPS, SENIOR, APPROVER, ADMIN = "ops_001", "sen_001", "apv_001", "adm_001"
 ROLES = {
     OPS: ("operator",),
@@ -62,7 +64,7 @@ def sealed(parties: Parties) -> Sealed:
     """Sealed parties that `open_parties` can open again."""
     raw = repr(parties).encode()
     BOOK[raw] = parties
-    return Sealed("avro.1", None, raw)
+    return Sealed(scheme="avro.1", key_id=None, bytes=raw)
 
 
 def open_parties(value: Sealed) -> Parties:

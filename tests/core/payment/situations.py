@@ -32,7 +32,7 @@ START_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 HOUR_MS = 3_600_000
 SUBMIT_WINDOW_MS = 90_000  # later than any submitBefore of rule set 1
 STEP_MS = 20  # between two inputs
-SEALED = Sealed("avro.1", None, b"parties of the tests")
+SEALED = Sealed(scheme="avro.1", key_id=None, bytes=b"parties of the tests")
 PARTIES = Parties(
     debtor=Party(name="Ada Payer", bsb="062000", account="12345678"),
     creditor=Party(name="Ben Payee", bsb="082001", account="87654321"),

@@ -163,10 +163,20 @@ def test_a_bsb_account_or_payid_with_another_digit_breaks_a_constraint(digit: st
     """Finding 16, domain §7: ASCII digits."""
     good = d.PARTIES.debtor
     wrong = [
-        Parties(Party("A", f"06200{digit}", "12345678"), good),
-        Parties(Party("A", "062000", f"1234567{digit}"), good),
-        Parties(good, Party("B", None, None, "TELI", f"+61-41234567{digit}")),
-        Parties(good, Party("B", None, None, "AUBN", f"5300421761{digit}")),
+        Parties(debtor=Party(name="A", bsb=f"06200{digit}", account="12345678"), creditor=good),
+        Parties(debtor=Party(name="A", bsb="062000", account=f"1234567{digit}"), creditor=good),
+        Parties(
+            debtor=good,
+            creditor=Party(
+                name="B", bsb=None, account=None, pay_id_type="TELI", pay_id=f"+61-41234567{digit}"
+            ),
+        ),
+        Parties(
+            debtor=good,
+            creditor=Party(
+                name="B", bsb=None, account=None, pay_id_type="AUBN", pay_id=f"5300421761{digit}"
+            ),
+        ),
     ]
     for parties in wrong:
         d.Case().when(d.create(parties=d.sealed(parties))).refuses(r.NPP_CONSTRAINT)

@@ -75,17 +75,26 @@ def test_a_settled_payment_comes_back_only_as_a_return_credited_once() -> None:
 
 def test_an_altered_create_names_the_first_difference_in_the_binding_order() -> None:
     """IDM-03, OP-26: amount, currency, debtor, creditor, endToEndId, remittance, service."""
-    other = Party("Someone", "999999", "1")
-    both = d.sealed(Parties(other, other, "another"))
+    other = Party(name="Someone", bsb="999999", account="1")
+    both = d.sealed(Parties(debtor=other, creditor=other, remittance="another"))
     changes: list[tuple[str, dict[str, Any]]] = [
         ("amount", {"amount": 1}),
         ("currency", {"currency": "USD"}),
         ("debtor account", {"parties": both}),
-        ("creditor account or PayID", {"parties": d.sealed(Parties(d.PARTIES.debtor, other, "x"))}),
+        (
+            "creditor account or PayID",
+            {"parties": d.sealed(Parties(debtor=d.PARTIES.debtor, creditor=other, remittance="x"))},
+        ),
         ("endToEndId", {"end_to_end_id": "other"}),
         (
             "remittance",
-            {"parties": d.sealed(Parties(d.PARTIES.debtor, d.PARTIES.creditor, "other"))},
+            {
+                "parties": d.sealed(
+                    Parties(
+                        debtor=d.PARTIES.debtor, creditor=d.PARTIES.creditor, remittance="other"
+                    )
+                )
+            },
         ),
         ("service", {"service": "sct"}),
     ]
@@ -102,9 +111,9 @@ def test_names_times_and_tracing_are_not_content() -> None:
     """IDM-02: the first result again, as its range of sequences."""
     renamed = d.sealed(
         Parties(
-            Party("Other Name", "062000", "12345678"),
-            Party("B", "082001", "87654321"),
-            "invoice 17",
+            debtor=Party(name="Other Name", bsb="062000", account="12345678"),
+            creditor=Party(name="B", bsb="082001", account="87654321"),
+            remittance="invoice 17",
         )
     )
     same = d.create(
@@ -171,8 +180,10 @@ PAY_IDS: list[tuple[str, str, bool]] = [
 @pytest.mark.parametrize(("kind", "value", "good"), PAY_IDS)
 def test_pay_ids_keep_the_npp_formats(kind: str, value: str, good: bool) -> None:
     """D7."""
-    payee = Party("Ben", pay_id_type=kind, pay_id=value)
-    case = given().when(d.create(parties=d.sealed(Parties(d.PARTIES.debtor, payee))))
+    payee = Party(name="Ben", pay_id_type=kind, pay_id=value)
+    case = given().when(
+        d.create(parties=d.sealed(Parties(debtor=d.PARTIES.debtor, creditor=payee)))
+    )
     assert isinstance(case.decision, Accepted) == good
     if not good:
         case.refuses(r.NPP_CONSTRAINT)
@@ -181,17 +192,22 @@ def test_pay_ids_keep_the_npp_formats(kind: str, value: str, good: bool) -> None
 @pytest.mark.parametrize(
     ("debtor", "rule"),
     [
-        (Party("A", "06200", "1"), r.NPP_CONSTRAINT),
-        (Party("A", "٠٦٢٠٠٠", "1"), r.NPP_CONSTRAINT),
-        (Party("A", "062000", "1234567890"), r.NPP_CONSTRAINT),
-        (Party("A", "062000", None), r.FIELD_MISSING),
-        (Party("", "062000", "1"), r.FIELD_MISSING),
-        (Party("A", None, None, "EMAL", "a@b.au"), r.FIELD_INVALID),
+        (Party(name="A", bsb="06200", account="1"), r.NPP_CONSTRAINT),
+        (Party(name="A", bsb="٠٦٢٠٠٠", account="1"), r.NPP_CONSTRAINT),
+        (Party(name="A", bsb="062000", account="1234567890"), r.NPP_CONSTRAINT),
+        (Party(name="A", bsb="062000", account=None), r.FIELD_MISSING),
+        (Party(name="", bsb="062000", account="1"), r.FIELD_MISSING),
+        (
+            Party(name="A", bsb=None, account=None, pay_id_type="EMAL", pay_id="a@b.au"),
+            r.FIELD_INVALID,
+        ),
     ],
 )
 def test_the_debtor_has_a_bsb_and_an_account(debtor: Party, rule: r.Rule) -> None:
     """D7, SM-14."""
-    given().when(d.create(parties=d.sealed(Parties(debtor, d.PARTIES.creditor)))).refuses(rule)
+    given().when(
+        d.create(parties=d.sealed(Parties(debtor=debtor, creditor=d.PARTIES.creditor)))
+    ).refuses(rule)
 
 
 def test_a_key_that_was_used_is_asked_about_before_the_amount_is_judged() -> None:

@@ -121,12 +121,45 @@ def test_a_list_has_a_limit_of_entries(name: str, limit: int) -> None:
 
 
 LONG_PARTIES = [
-    (Parties(Party("n" * 141, "062000", "1"), d.PARTIES.creditor), r.FIELD_INVALID, "140"),
-    (Parties(d.PARTIES.debtor, Party("n" * 5_000, "062000", "1")), r.FIELD_INVALID, "140"),
-    (Parties(d.PARTIES.debtor, d.PARTIES.creditor, "r" * 281), r.FIELD_INVALID, "280"),
-    (Parties(d.PARTIES.debtor, d.PARTIES.creditor, "r" * 200_000), r.FIELD_INVALID, "280"),
-    (Parties(d.PARTIES.debtor, Party("B", None, None, "ORGN", "o" * 257)), r.NPP_CONSTRAINT, "256"),
-    (Parties(Party("A", "062000", "1" * 10), d.PARTIES.creditor), r.NPP_CONSTRAINT, "nine"),
+    (
+        Parties(
+            debtor=Party(name="n" * 141, bsb="062000", account="1"), creditor=d.PARTIES.creditor
+        ),
+        r.FIELD_INVALID,
+        "140",
+    ),
+    (
+        Parties(
+            debtor=d.PARTIES.debtor, creditor=Party(name="n" * 5_000, bsb="062000", account="1")
+        ),
+        r.FIELD_INVALID,
+        "140",
+    ),
+    (
+        Parties(debtor=d.PARTIES.debtor, creditor=d.PARTIES.creditor, remittance="r" * 281),
+        r.FIELD_INVALID,
+        "280",
+    ),
+    (
+        Parties(debtor=d.PARTIES.debtor, creditor=d.PARTIES.creditor, remittance="r" * 200_000),
+        r.FIELD_INVALID,
+        "280",
+    ),
+    (
+        Parties(
+            debtor=d.PARTIES.debtor,
+            creditor=Party(name="B", bsb=None, account=None, pay_id_type="ORGN", pay_id="o" * 257),
+        ),
+        r.NPP_CONSTRAINT,
+        "256",
+    ),
+    (
+        Parties(
+            debtor=Party(name="A", bsb="062000", account="1" * 10), creditor=d.PARTIES.creditor
+        ),
+        r.NPP_CONSTRAINT,
+        "nine",
+    ),
 ]
 
 

@@ -115,7 +115,9 @@ class Outside:
     def create(self, key: str, *, amount: int = AMOUNT) -> str:
         payment = payment_intent_id(SOURCE, key)
         parties = Parties(
-            Party("Ada", "062000", "12345678"), Party("Ben", "082001", "87654321"), "invoice"
+            debtor=Party(name="Ada", bsb="062000", account="12345678"),
+            creditor=Party(name="Ben", bsb="082001", account="87654321"),
+            remittance="invoice",
         )
         self.give(
             t.COMMANDS,

@@ -174,7 +174,14 @@ LONG = [
     ({"end_to_end_id": "e" * 40_000}, "endToEndId is longer than 35 characters."),
     ({"currency": "A" * 900_000}, "currency is longer than 64 characters."),
     (
-        {"parties": seal(Parties(Party("n" * 900_000, "062000", "1"), Party("B", "082001", "2")))},
+        {
+            "parties": seal(
+                Parties(
+                    debtor=Party(name="n" * 900_000, bsb="062000", account="1"),
+                    creditor=Party(name="B", bsb="082001", account="2"),
+                )
+            )
+        },
         "debtor name is longer than 140 characters.",
     ),
 ]

@@ -30,9 +30,9 @@ SOURCE = "mobile-app"
 AMOUNT = 12_500
 PARTIES = seal(
     Parties(
-        Party("Alex Example", "062000", "12345678"),
-        Party("Robin Example", "082001", "87654321"),
-        "Invoice 1042",
+        debtor=Party(name="Alex Example", bsb="062000", account="12345678"),
+        creditor=Party(name="Robin Example", bsb="082001", account="87654321"),
+        remittance="Invoice 1042",
     )
 )
 RULES_FILE = ROOT / "core" / "rules" / "1.yaml"

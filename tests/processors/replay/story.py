@@ -41,7 +41,11 @@ from tests.processors.replay.world import rules_of
 SOURCE, KEY = "mobile-app", "story"
 AMOUNT = 12_550
 RETRY_APPROVAL = "apr_500"
-PARTIES = Parties(Party("Ada", "062000", "12345678"), Party("Ben", "082001", "87654321"), "invoice")
+PARTIES = Parties(
+    debtor=Party(name="Ada", bsb="062000", account="12345678"),
+    creditor=Party(name="Ben", bsb="082001", account="87654321"),
+    remittance="invoice",
+)
 Maker = Callable[["Story"], Event]
 
 

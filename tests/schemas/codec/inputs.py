@@ -30,7 +30,7 @@ CREATE = CreatePayment(
     idempotency_key="key-0001",
     amount=12_345,
     currency="AUD",
-    parties=Sealed("avro.1", None, b"\x02x"),
+    parties=Sealed(scheme="avro.1", key_id=None, bytes=b"\x02x"),
     end_to_end_id="E2E-1",
     service="x2p1",
 )

@@ -20,7 +20,7 @@ from tests.schemas.codec.inputs import CANCEL, CODEC, COMMANDS, CREATE, NAMESPAC
         msgspec.structs.replace(CREATE, amount="1"),
         msgspec.structs.replace(CREATE, currency=None),
         msgspec.structs.replace(CREATE, source="\ud800"),
-        msgspec.structs.replace(CREATE, parties=Sealed("avro.1", None, "text")),  # type: ignore[arg-type]
+        msgspec.structs.replace(CREATE, parties=Sealed(scheme="avro.1", key_id=None, bytes="text")),  # type: ignore[arg-type]
         msgspec.structs.replace(CREATE, header=None),
     ],
 )

@@ -98,7 +98,9 @@ def test_every_text_that_the_topic_takes_is_read_whatever_core_says_of_it(size: 
     """Finding 18: the decoder's own bounds are far above every limit that core names."""
     for record in (
         msgspec.structs.replace(CREATE, idempotency_key="x" * size),
-        msgspec.structs.replace(CREATE, parties=Sealed("avro.1", None, bytes(size))),
+        msgspec.structs.replace(
+            CREATE, parties=Sealed(scheme="avro.1", key_id=None, bytes=bytes(size))
+        ),
         msgspec.structs.replace(CREATE, customer_id="é" * (size // 2)),
     ):
         assert CODEC.decode(COMMANDS, unlimited(COMMANDS, record)) == record

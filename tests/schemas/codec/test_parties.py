@@ -26,7 +26,12 @@ from tests.schemas.any_record import any_record
 VECTORS = definitions.ROOT / "vectors"
 IDS: Any = json.loads((VECTORS / "payment_ids.json").read_text(encoding="utf-8"))
 PARTIES: Any = json.loads((VECTORS / "parties.json").read_text(encoding="utf-8"))
-SEALED = seal(Parties(Party("Ann", "062000", "1"), Party("Bob", "062000", "2")))
+SEALED = seal(
+    Parties(
+        debtor=Party(name="Ann", bsb="062000", account="1"),
+        creditor=Party(name="Bob", bsb="062000", account="2"),
+    )
+)
 
 
 @pytest.mark.parametrize("vector", IDS["vectors"])
@@ -55,19 +60,25 @@ def test_nul_in_source_or_key_makes_no_id(vector: Any) -> None:
 @pytest.mark.parametrize("vector", PARTIES["vectors"])
 def test_party_details_seal_to_the_published_bytes_and_open_again(vector: Any) -> None:
     content = vector["parties"]
-    parties = Parties(side(content["debtor"]), side(content["creditor"]), content["remittance"])
-    sealed = Sealed(vector["scheme"], vector["keyId"], bytes.fromhex(vector["bytesHex"]))
+    parties = Parties(
+        debtor=side(content["debtor"]),
+        creditor=side(content["creditor"]),
+        remittance=content["remittance"],
+    )
+    sealed = Sealed(
+        scheme=vector["scheme"], key_id=vector["keyId"], bytes=bytes.fromhex(vector["bytesHex"])
+    )
     assert seal(parties) == sealed
     assert open_parties(sealed) == parties
 
 
 def side(content: Any) -> Party:
     return Party(
-        content["name"],
-        content["bsb"],
-        content["account"],
-        content["payIdType"],
-        content["payId"],
+        name=content["name"],
+        bsb=content["bsb"],
+        account=content["account"],
+        pay_id_type=content["payIdType"],
+        pay_id=content["payId"],
     )
 
 
@@ -87,7 +98,7 @@ def test_any_party_details_open_to_what_was_sealed(parties: Any) -> None:
 @given(st.binary(max_size=120))
 def test_random_bytes_open_to_parties_or_to_a_value_error_without_content(content: bytes) -> None:
     try:
-        open_parties(Sealed("avro.1", None, content))
+        open_parties(Sealed(scheme="avro.1", key_id=None, bytes=content))
     except ValueError as error:
         assert str(error) == "party details that are no Parties record"  # noqa: PT017
 
@@ -95,10 +106,10 @@ def test_random_bytes_open_to_parties_or_to_a_value_error_without_content(conten
 @pytest.mark.parametrize(
     "sealed",
     [
-        Sealed("avro.2", None, SEALED.bytes),
-        Sealed("avro.1", "key-1", SEALED.bytes),
-        Sealed("avro.1", None, SEALED.bytes + b"\0"),
-        Sealed("avro.1", None, SEALED.bytes[:-1]),
+        Sealed(scheme="avro.2", key_id=None, bytes=SEALED.bytes),
+        Sealed(scheme="avro.1", key_id="key-1", bytes=SEALED.bytes),
+        Sealed(scheme="avro.1", key_id=None, bytes=SEALED.bytes + b"\0"),
+        Sealed(scheme="avro.1", key_id=None, bytes=SEALED.bytes[:-1]),
     ],
 )
 def test_what_is_not_sealed_by_avro_1_does_not_open(sealed: Sealed) -> None:
@@ -108,5 +119,7 @@ def test_what_is_not_sealed_by_avro_1_does_not_open(sealed: Sealed) -> None:
 
 def test_details_of_any_length_open_so_that_core_can_name_the_field() -> None:
     """Finding 18: over-long details are answered naming the field, not said to be unreadable."""
-    parties = Parties(Party("x" * 5_000), Party("Bob"), "r" * 900_000)
+    parties = Parties(
+        debtor=Party(name="x" * 5_000), creditor=Party(name="Bob"), remittance="r" * 900_000
+    )
     assert open_parties(seal(parties)) == parties

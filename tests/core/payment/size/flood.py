@@ -96,9 +96,9 @@ SOURCE, KEY = wide(64), wide(128)
 ID = payment_intent_id(SOURCE, KEY)
 
 WIDEST = Parties(
-    Party(wide(140), "062000", "123456789"),
-    Party(wide(140), None, None, "ORGN", wide(256)),
-    wide(280),
+    debtor=Party(name=wide(140), bsb="062000", account="123456789"),
+    creditor=Party(name=wide(140), bsb=None, account=None, pay_id_type="ORGN", pay_id=wide(256)),
+    remittance=wide(280),
 )
 
 
