@@ -145,7 +145,7 @@ def test_exports_are_in_the_audit_log_with_the_inquiry(harness: Harness, settled
 def test_the_command_line_makes_and_verifies_packs(
     harness: Harness, settled: str, tmp_path: Path
 ) -> None:
-    """Issue 4: everything the API does, from the terminal."""
+    """Everything the API does, from the terminal."""
     file = tmp_path / "pack.json"
     who = ("--as", "aud_1")
     harness.npp("evidence", "pack", settled, "--out", str(file), *who)

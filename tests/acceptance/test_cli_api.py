@@ -112,7 +112,7 @@ def test_everything_that_is_listed_over_http_is_listed_in_the_terminal(
 def test_a_stop_is_made_and_ended_through_the_api_and_without_it(
     harness: Harness, npp: Npp
 ) -> None:
-    """Issue 11, section 5: one command each; with --kafka it does not need the API (RP-11)."""
+    """One command each; with --kafka it does not need the API (RP-11)."""
     adm = ("--as", "adm_1")
     through = npp.json("control", "stop", "--reason", "drill", *adm)["stopId"]
     without = npp.json("control", "stop", "--reason", "drill", "--kafka", *adm)["stopId"]
@@ -144,7 +144,7 @@ def test_a_stop_is_made_and_ended_through_the_api_and_without_it(
 
 
 def test_a_conflict_is_resolved_on_its_own_attempt(harness: Harness, npp: Npp) -> None:
-    """Issue 11, section 5: att_002's conflict is not resolved on att_001."""
+    """Att_002's conflict is not resolved on att_001."""
     key = harness.key()
     payment = payment_intent_id(SUBMITTER_SOURCE, key)
     harness.script(external_ref(payment, 2), [rejects("AB05")])

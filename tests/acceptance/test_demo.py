@@ -148,7 +148,7 @@ def _stop_and_resume(run: Callable[..., str]) -> None:
 
 
 def _recorded(data: Path, folder: Path) -> None:
-    """Issue 10: one command records the whole log of a running demo, and its proof passes."""
+    """One command records the whole log of a running demo, and its proof passes."""
     folder.mkdir()
     for words in (("record", "demo", "--data", str(data), "--to", str(folder)), ("check",)):
         where = () if words[0] == "record" else ("--in", str(folder))

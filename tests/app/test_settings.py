@@ -173,7 +173,7 @@ def shown_config(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, s
 def test_data_leads_a_command_to_the_demo_of_that_folder_before_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Issue 11, section 5; and it is forgotten when the command has ended."""
+    """Section 5; and it is forgotten when the command has ended."""
     settings.write_env_file(tmp_path / settings.ENV_FILE, DEMO)
     monkeypatch.setenv("NPP_BOOTSTRAP_SERVERS", "kafka:9092")
     monkeypatch.setenv("NPP_PROFILE", "production")

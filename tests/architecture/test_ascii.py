@@ -19,12 +19,11 @@ OTHER_DIGITS = ("²", "٣", "３", "1²", "1_0", "+1", " 1", "1\n", "", "-1", "1
 
 @pytest.mark.parametrize("text", OTHER_DIGITS)
 def test_only_the_digits_0_to_9_are_digits(text: str) -> None:
-    """Finding 16: what `isdigit` or int() take beside them."""
+    """What `isdigit` or int() take beside them."""
     assert not ascii_digits(text)
 
 
 def test_plain_digits_are_digits() -> None:
-    """Finding 16."""
     assert all(ascii_digits(text) for text in ("0", "007", "1234567890"))
 
 
@@ -32,7 +31,7 @@ def test_plain_digits_are_digits() -> None:
     "text", ["٣.٠٠", "１２.50", "1_000", "1e3", "+1", " 1", "12.345", ".5", ""]
 )
 def test_an_amount_on_the_command_line_is_plain_digits(text: str) -> None:
-    """Finding 16: Decimal takes the digits of every script."""
+    """Decimal takes the digits of every script."""
     with pytest.raises(Problem):
         cents(text)
 
@@ -86,7 +85,7 @@ def _patterns_of_every_script(call: ast.Call) -> Iterator[str]:
 
 
 def test_no_product_code_looks_for_digits_or_letters_of_every_script() -> None:
-    """Finding 16: `.isdigit()` without `.isascii()`, `\\d` without re.ASCII."""
+    """`.isdigit()` without `.isascii()`, `\\d` without re.ASCII."""
     paths = list(sources(*ROOMS, "examples"))
     found = [
         f"{path.relative_to(ROOT)}:{line}"
@@ -112,5 +111,5 @@ def test_no_product_code_looks_for_digits_or_letters_of_every_script() -> None:
     ],
 )
 def test_the_look_finds_what_it_looks_for(source: str, finds: bool) -> None:
-    """Finding 16: the check itself is not blind, and takes what is right."""
+    """The check itself is not blind, and takes what is right."""
     assert bool(list(_of_every_script(source))) == finds

@@ -40,7 +40,7 @@ UNREADABLE: list[tuple[bytes, str]] = [
 
 @pytest.mark.parametrize(("content", "sentence"), UNREADABLE, ids=range(len(UNREADABLE)))
 def test_what_is_no_strict_json_is_one_error(content: bytes, sentence: str) -> None:
-    """Finding 19: one error whatever is wrong, and a key given twice is named."""
+    """One error whatever is wrong, and a key given twice is named."""
     for read in (read_json, json_reader(Point), json_reader(dict[str, Any])):
         with pytest.raises(UnreadableJson) as error:
             read(content)
@@ -48,7 +48,7 @@ def test_what_is_no_strict_json_is_one_error(content: bytes, sentence: str) -> N
 
 
 def test_a_value_of_another_form_is_the_same_error_and_names_the_place() -> None:
-    """Finding 19: the place, not the value."""
+    """The place, not the value."""
     for content in (b'{"x": "secret"}', b'["secret"]', b'{"x": 1e99}', b"{}"):
         with pytest.raises(UnreadableJson, match="another form") as error:
             json_reader(Point)(content)
@@ -56,7 +56,7 @@ def test_a_value_of_another_form_is_the_same_error_and_names_the_place() -> None
 
 
 def test_a_named_key_is_bounded_and_inert() -> None:
-    """Finding 19: what is said of a key cannot fill a log or move a terminal's cursor."""
+    """What is said of a key cannot fill a log or move a terminal's cursor."""
     name = "\\u001b[2J" + "k" * 5_000
     with pytest.raises(UnreadableJson) as error:
         read_json(b'{"' + name.encode() + b'": 1, "' + name.encode() + b'": 1}')
@@ -65,7 +65,7 @@ def test_a_named_key_is_bounded_and_inert() -> None:
 
 
 def test_good_json_is_read_as_its_kind() -> None:
-    """Finding 19: strictness costs nothing that is good."""
+    """Strictness costs nothing that is good."""
     read = json_reader(Point)
     assert read(b'{"x": 1, "name": "\xc3\xa4", "more": [1.5, null]}') == Point(1, "ä")
     assert read_json(b'[{"a": 1}, {"a": 2}]') == [{"a": 1}, {"a": 2}]
@@ -102,6 +102,6 @@ def _readers(path: Path) -> bool:
 
 
 def test_nobody_else_reads_json_that_others_wrote() -> None:
-    """Finding 19: every reader that caught too little is found, and the next one too."""
+    """Every reader that caught too little is found, and the next one too."""
     found = {str(path.relative_to(ROOT)) for path in sources() if _readers(path)}
     assert found == set(OTHERWISE)

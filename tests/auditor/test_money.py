@@ -47,5 +47,5 @@ def test_a_right_history_is_no_violation(world: World, make: Callable[[], Story]
 def test_a_wrong_history_is_a_violation_of_the_money(
     world: World, make: Callable[[], Story]
 ) -> None:
-    """Issue 10: every wrong history that replay finds, the auditor finds by itself."""
+    """Every wrong history that replay finds, the auditor finds by itself."""
     assert money_of(world, make()) != []

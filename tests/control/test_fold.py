@@ -232,7 +232,7 @@ YES = RecoverConfirmed(request_id="rec_2", confirmed_at=50, actor="bob")
 
 
 def test_two_persons_pass_over_one_batch_and_nothing_else() -> None:
-    """Issue 10.14: no recovery, no ground of a checkpoint, no store that is discarded for it."""
+    """No recovery, no ground of a checkpoint, no store that is discarded for it."""
     more = msgspec.structs.replace(BATCH, request_id="rec_3", first_offset=20, last_offset=20)
     control = folded(BATCH, YES, more, msgspec.structs.replace(YES, request_id="rec_3"))
     assert control.passed_over() == {("t", 4): ((7, 9), (20, 20))}

@@ -27,12 +27,12 @@ from tests.core.payment import dsl as d
 def test_an_amount_is_written_in_whole_units_and_cents(
     cents: int, currency: str, text: str
 ) -> None:
-    """Issue 10, finding 10: minor units never reach a person without being formatted."""
+    """Minor units never reach a person without being formatted."""
     assert format_amount(cents, currency) == text
 
 
 def test_a_refusal_names_amounts_as_people_read_them() -> None:
-    """Issue 10, finding 10: the limit, and what an approval was given for."""
+    """The limit, and what an approval was given for."""
     case = d.given().when(d.create(amount=100_000_001)).refuses(r.AMOUNT_OVER_LIMIT)
     assert "AUD 1,000,000.00" in case.decision.sentence  # type: ignore[union-attr]
 
@@ -43,7 +43,7 @@ CENTS_1858 = [
 
 
 def test_a_conflict_names_its_amount_as_people_read_it_and_states_it_in_cents() -> None:
-    """Issue 10, finding 10: "SETTLED of 1858 AUD" was said for 18.58 dollars."""
+    """ "SETTLED of 1858 AUD" was said for 18.58 dollars."""
     case = d.given(*CENTS_1858).when(d.rail("SETTLED", "ACSC", amount=1_857, currency="AUD"))
     made = case.event(e.ReconciliationRequired)
     assert made.detail == "SETTLED ACSC of AUD 18.57 for att_001, which is SENT"
@@ -57,7 +57,7 @@ def test_a_conflict_names_its_amount_as_people_read_it_and_states_it_in_cents() 
 
 
 def test_a_conflict_about_funds_names_both_amounts() -> None:
-    """Issue 10, finding 10: what Deposits Core says it moved, and what it was asked."""
+    """What Deposits Core says it moved, and what it was asked."""
     case = d.given(*CENTS_1858).when(d.deposits("HOLD", "HELD", amount=1_800))
     made = case.event(e.ReconciliationRequired)
     assert "HELD AUD 18.00, asked AUD 18.58" in made.detail
@@ -65,7 +65,7 @@ def test_a_conflict_about_funds_names_both_amounts() -> None:
 
 
 def test_refusals_of_verdicts_and_approvals_name_amounts() -> None:
-    """Issue 10, finding 10: bound to AUD 123.45, given for another amount."""
+    """Bound to AUD 123.45, given for another amount."""
     case = d.given(*d.CAPTURED, *d.approved("REVERSE"))
     back = d.rail("RETURNED", amount=1_858, currency="AUD", rail_message_id="r1")
     case.given(back, d.deposits("CREDIT", "CREDITED", amount=1_858))
@@ -75,7 +75,7 @@ def test_refusals_of_verdicts_and_approvals_name_amounts() -> None:
 
 
 def test_no_sentence_of_the_history_has_a_bare_amount() -> None:
-    """Issue 10, finding 10: where text stands in an event, the structured amount does too."""
+    """Where text stands in an event, the structured amount does too."""
     case = d.given(*CENTS_1858, d.rail("SETTLED", amount=1_857, currency="AUD"))
     words = {"conflict_id": "cnf_001", "verdict": "AMOUNT_ACCEPTED"}
     case.when(d.ask("RESOLVE_RECONCILIATION", **words))
@@ -99,10 +99,9 @@ def test_no_sentence_of_the_history_has_a_bare_amount() -> None:
     ],
 )  # fmt: skip
 def test_an_attempt_is_named_by_its_number_or_by_its_name(text: str, number: int | None) -> None:
-    """Issue 10, finding 10: `1` and `att_001` everywhere; finding 16: digits are 0 to 9."""
+    """`1` and `att_001` everywhere: digits are 0 to 9."""
     assert attempt_number(text) == number
 
 
 def test_an_attempt_s_own_name_is_its_number() -> None:
-    """Issue 10, finding 10."""
     assert all(attempt_number(attempt_id(number)) == number for number in range(1, 1_000))

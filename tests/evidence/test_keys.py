@@ -50,7 +50,7 @@ def test_a_file_that_is_no_key_says_so(tmp_path: Path) -> None:
     "content", [b"\xff", b"{", b'{"version": 1, "keys": [], "keys": []}', b"[" * 60_000]
 )
 def test_a_keyring_that_can_not_be_read_says_so(tmp_path: Path, content: bytes) -> None:
-    """Finding 19: one error, whatever is wrong in the file."""
+    """One error, whatever is wrong in the file."""
     path = tmp_path / "keyring.json"
     path.write_bytes(content)
     with pytest.raises(KeyFileError, match=r"keyring\.json"):

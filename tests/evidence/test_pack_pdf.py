@@ -129,7 +129,7 @@ def test_a_view_says_on_each_page_that_it_is_no_proof(harness: Harness) -> None:
 
 
 def test_an_amount_is_printed_with_the_currency_that_stands_beside_or_around_it() -> None:
-    """Issue 10, finding 10: minor units never reach a person without being formatted."""
+    """Minor units never reach a person without being formatted."""
     values = {
         "amount": 1858,
         "currency": "AUD",

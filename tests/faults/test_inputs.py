@@ -62,7 +62,7 @@ def sized(load: upstream.Load, **changes: Any) -> upstream.Record:
 def test_row_17_poison_of_every_kind_is_kept_and_the_partition_moves_on(
     harness: Harness, again: int
 ) -> None:
-    """ERR-05, EV-03, EV-06, SM-14; finding 18: what can be decoded is answered, however long a
+    """ERR-05, EV-03, EV-06, SM-14: what can be decoded is answered, however long a
     field of it is.
     """
     process = harness.start_payments()
@@ -124,7 +124,7 @@ def larger_than_its_topic(load: upstream.Load) -> list[tuple[str, dict[str, Any]
 def test_row_17_what_unpacks_to_more_than_its_topic_takes_stops_nobody(
     harness: Harness, again: int
 ) -> None:
-    """Finding 12: 5 KiB on the wire stopped all payments, at every start; so did a header whose
+    """5 KiB on the wire stopped all payments, at every start; so did a header whose
     name is not UTF-8. Each such record is quarantined by reference, and every payment behind it
     goes on, also after a restart."""
     process = harness.start_payments()

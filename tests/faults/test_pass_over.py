@@ -97,7 +97,7 @@ def test_two_persons_pass_a_batch_over_and_what_is_behind_it_is_decided(
     own: tuple[Cluster, Harness],
 ) -> None:
     """ERR-07:
-    Issue 10.14: named at once; the other partitions go on; nothing that can be read is passed
+    Named at once; the other partitions go on; nothing that can be read is passed
     over, by nobody alone, and never while somebody decides; then the replay proves the log again.
     """
     _, harness = own

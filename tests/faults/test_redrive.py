@@ -115,7 +115,7 @@ def until(found: Callable[[], Any]) -> Any:
 
 
 def test_every_confirmed_redrive_ends_and_the_adapters_go_on(own: tuple[Cluster, Harness]) -> None:
-    """Findings 12 and 13: one by reference is put back from its original, and one that barely fits
+    """One by reference is put back from its original, and one that barely fits
     its topic. One that no longer fits, one of a place that does not exist, and one whose original
     is gone are refused, each with its reason on the control topic; the next is carried out."""
     kafka, harness = own
@@ -172,7 +172,7 @@ def toy(kafka: Kafka, tmp_path: Path) -> Iterator[Rig]:
 
 
 def test_a_record_refused_for_what_it_is_is_told_apart_and_harms_no_other(toy: Rig) -> None:
-    """Finding 13: by its topic, which counts compressed bytes, or by the client, which does not.
+    """By its topic, which counts compressed bytes, or by the client, which does not.
     What fits is taken before and after, also more than a client of its own accord would give."""
     plain = Publisher(toy.connection, "plain", compression="none")
     squeezed = Publisher(toy.connection, "squeezed")

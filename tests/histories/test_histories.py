@@ -18,7 +18,7 @@ FILES = sorted(FOLDER.glob(f"*{SUFFIX}"))
 
 def test_every_recorded_history_is_proven_in_every_strength() -> None:
     """DEP-07:
-    Issue 10: fold, chain, re-decide, identity and money, over as much as when it was recorded.
+    Fold, chain, re-decide, identity and money, over as much as when it was recorded.
 
     A failure means that today's code decides what was decided otherwise. Where that is meant, the
     old behaviour stays selectable by its rule set's number (domain §8); else mend the code.
@@ -33,7 +33,7 @@ def test_every_recorded_history_is_proven_in_every_strength() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_the_auditor_finds_nothing_in_a_recorded_history(path: Path) -> None:
-    """Issue 10: whoever shares no code with the product comes to the same end: all is even, and a
+    """Whoever shares no code with the product comes to the same end: all is even, and a
     payment at rest holds nothing, asks nothing, waits for nobody.
     """
     made = read(path)

@@ -43,7 +43,7 @@ def altered(made: Recording, topic: str, change: Any) -> Recording:
 def test_the_models_sequences_are_recorded_proven_and_checked_by_one_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Issue 10: recorded histories fold, verify and are decided again byte for byte."""
+    """Recorded histories fold, verify and are decided again byte for byte."""
     words = ["record", "model", "--sequences", str(SEQUENCES), "--to", str(tmp_path)]
     assert command.main(words) == 0
     assert command.main(["check", "--in", str(tmp_path)]) == 0
@@ -141,7 +141,7 @@ def test_a_file_that_is_damaged_or_of_another_format_is_refused(
 def test_a_history_that_is_decided_otherwise_today_is_not_kept_and_fails_the_check(
     small: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Issue 10: they are the proof of whatever moves next."""
+    """They are the proof of whatever moves next."""
 
     def change(record: LogRecord) -> LogRecord:
         value = bytearray(record.value or b"")

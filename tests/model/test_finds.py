@@ -1,4 +1,4 @@
-"""The model finds the known defects of issue 10 when they are put back: a judge that cannot find
+"""The model finds the known defects when they are put back: a judge that cannot find
 fault proves nothing. The only file here that reaches into core's rules.
 """
 
@@ -23,7 +23,7 @@ SEQUENCES_MAX = 1_000  # each defect shows among the first few hundreds
 
 
 def certainty_outlives_the_send(patch: pytest.MonkeyPatch) -> None:
-    """Finding 1: a verdict NOT_PAID before the send, and PaymentSentToRail keeps its certainty."""
+    """A verdict NOT_PAID before the send, and PaymentSentToRail keeps its certainty."""
     sent = evolve._HANDLERS[e.PaymentSentToRail]
     resolved = evolve._HANDLERS[e.ReconciliationResolved]
 
@@ -44,34 +44,34 @@ def certainty_outlives_the_send(patch: pytest.MonkeyPatch) -> None:
 
 
 def two_requests_give_back(patch: pytest.MonkeyPatch) -> None:
-    """Finding 2: a REVERSE while a CREDIT or REVERSE that was not answered will be repeated."""
+    """A REVERSE while a CREDIT or REVERSE that was not answered will be repeated."""
     patch.setattr(decide_funds_actions, "unanswered", lambda attempt: None)
 
 
 def hold_given_up(patch: pytest.MonkeyPatch) -> None:
-    """Finding 3: a payment that ends with its HOLD unanswered asks for no release by name."""
+    """A payment that ends with its HOLD unanswered asks for no release by name."""
     patch.setattr(flow_funds, "_release_by_name", lambda draft, attempt, waits: False)
 
 
 def debited_beside_a_hold(patch: pytest.MonkeyPatch) -> None:
-    """Finding 4: a forced debit although another attempt's hold could pay."""
+    """A forced debit although another attempt's hold could pay."""
     patch.setattr(flow_funds, "can_settle", lambda attempt: True)
     patch.setattr(flow_funds, "holds_for_nothing", lambda state, attempt: False)
 
 
 def released_only_when_unpaid(patch: pytest.MonkeyPatch) -> None:
-    """Finding 4: release waits until every other attempt is *unpaid*, not *resolved*."""
+    """Release waits until every other attempt is *unpaid*, not *resolved*."""
     patch.setattr(funds, "is_resolved", lambda attempt: attempt.outcome is None and attempt.certain)
 
 
 def another_amount_by_verdict(patch: pytest.MonkeyPatch) -> None:
-    """Finding 5: SETTLED_AFTER_ALL of a settlement of another amount."""
+    """SETTLED_AFTER_ALL of a settlement of another amount."""
     patch.setattr(verdicts, "names_other_amount", lambda state, attempt, conflict: False)
     _allow(patch, "SETTLED_AFTER_ALL", "AMOUNT_DIFFERS")
 
 
 def evidence_forgotten(patch: pytest.MonkeyPatch) -> None:
-    """Finding 6: RECEIVED in the history, then UNKNOWN, makes non-payment certain."""
+    """RECEIVED in the history, then UNKNOWN, makes non-payment certain."""
     patch.setattr(decide_rail, "rail_has_it", lambda attempt, command, rules: False)
 
 

@@ -93,7 +93,7 @@ def test_nothing_was_sent_and_the_rail_does_not_know_it_after_its_window() -> No
 
 
 def test_evidence_that_the_rail_had_it_makes_its_unknown_a_conflict() -> None:
-    """Ruling 3: evidence outweighs not knowing (finding 6)."""
+    """Ruling 3: evidence outweighs not knowing."""
     story = Story(SUBMITTED, rail("RECEIVED"), gated("MARK_FAILED", failure_reason="TIMEOUT"))
     story.go(later(2 * MINUTE), says("STATUS", code="UNKNOWN", via=True, stopped=True))
     assert story.conflicts == ["SUBMISSION_CONTRADICTED"]
@@ -102,7 +102,7 @@ def test_evidence_that_the_rail_had_it_makes_its_unknown_a_conflict() -> None:
 
 
 def test_certainty_given_before_the_send_does_not_outlive_it() -> None:
-    """Ruling 3: PaymentSentToRail begins uncertain (finding 1)."""
+    """Ruling 3: PaymentSentToRail begins uncertain."""
     story = Story(create(), says("ACCEPTED"), verdict("REPORT_WRONG"), policy(), bank(), submit())
     assert story.state == "SENT"
     story.go(gated("MARK_FAILED", failure_reason="TIMEOUT"))
@@ -112,7 +112,7 @@ def test_certainty_given_before_the_send_does_not_outlive_it() -> None:
 
 
 def test_not_paid_is_no_verdict_on_an_attempt_that_is_not_ended() -> None:
-    """Ruling 5: on a live or unsent attempt REPORT_WRONG is the verdict (finding 1)."""
+    """Ruling 5: on a live or unsent attempt REPORT_WRONG is the verdict."""
     story = Story(create(), says("ACCEPTED"))
     params = {"conflict": 1, "attempt": 1, "verdict": "NOT_PAID"}
     story.go([Move("ask", {**params, "action": "RESOLVE_RECONCILIATION", "who": "sen_001"})])
@@ -150,14 +150,14 @@ def test_returns_add_up_by_their_ids_and_agree_with_the_total() -> None:
 
 
 def test_a_return_without_an_amount_is_a_conflict() -> None:
-    """Ruling 13: never the whole (finding 7)."""
+    """Ruling 13: never the whole."""
     story = Story(CAPTURED, says("RETURNED", code="AC04", id="R1"))
     assert story.conflicts == ["RETURN_AMOUNT_MISSING"]
     assert story.open == []
 
 
 def test_a_return_beyond_what_was_settled_is_a_conflict() -> None:
-    """Ruling 13: returned never passes what was settled (finding 7)."""
+    """Ruling 13: returned never passes what was settled."""
     whole = says("RETURNED", code="AC04", amount=AMOUNT, currency="AUD", id="R1")
     more = says("RETURNED", code="AC04", amount=AMOUNT, currency="AUD", id="R2")
     story = Story(CAPTURED, whole, bank(), more)
@@ -176,7 +176,7 @@ def test_released_early_then_settled_then_returned() -> None:
 
 
 def test_a_hold_that_hangs_is_ended_by_name_and_does_not_stay() -> None:
-    """Domain §3: the payment ends, the RELEASE arrives first, then the HOLD (finding 3)."""
+    """Domain §3: the payment ends, the RELEASE arrives first, then the HOLD."""
     story = Story(create(), policy("DECLINED"))
     assert (story.state, "RELEASE" in story.open) == ("FAILED", True)
     assert not at_rest(story.play.state)
@@ -228,7 +228,7 @@ def test_a_retry_waits_for_an_open_release() -> None:
 
 
 def test_a_capture_that_is_refused_waits_for_a_person_who_asks_again() -> None:
-    """Domain §3: REFUSED is certain; asking again takes the next number (finding 11)."""
+    """Domain §3: REFUSED is certain; asking again takes the next number."""
     story = Story(SETTLED, bank(mode="refuse", code="LIMIT"))
     assert (story.open, waiting_for_person(story.play.state)) == ([], True)
     story.go(act("REPEAT", operation="CAPTURE", attempt=1))
@@ -264,7 +264,7 @@ def test_a_second_settlement_is_debited_only_with_an_approval_of_its_own() -> No
 
 @pytest.mark.parametrize("sent", [False, True], ids=["held", "sent and recalled"])
 def test_an_earlier_attempt_that_was_settled_is_paid_by_the_later_ones_hold(*, sent: bool) -> None:
-    """AT-16x: a hold whose attempt can no longer settle pays before a forced debit (finding 4)."""
+    """AT-16x: a hold whose attempt can no longer settle pays before a forced debit."""
     moves: Moves = [*SUBMITTED, *rail("REJECTED", "AB08"), *bank(), *gated("RETRY")]
     story = Story(moves, bank())
     if sent:
@@ -291,7 +291,7 @@ def test_a_hold_of_a_later_attempt_is_released_once_that_is_resolved() -> None:
 
 
 def test_money_is_given_back_by_one_request_at_a_time() -> None:
-    """Domain §3: a CREDIT that is not answered bars a REVERSE of the same money (finding 2)."""
+    """Domain §3: a CREDIT that is not answered bars a REVERSE of the same money."""
     story = Story(CAPTURED, returns(AMOUNT), bank(mode="lose"))
     assert story.open == ["CREDIT"]
     story.go(approved("REVERSE", attempt=1), act("REVERSE", attempt=1))
@@ -320,7 +320,7 @@ def test_enquiries_that_are_used_up_open_a_conflict_that_a_verdict_ends() -> Non
 
 
 def test_a_window_does_not_run_out_while_a_send_is_frozen() -> None:
-    """Ruling 8: the window ends at the earliest `submit_ms` after the freeze (finding 11)."""
+    """Ruling 8: the window ends at the earliest `submit_ms` after the freeze."""
     story = Story(SUBMITTED, rail("REJECTED", "AB08"), bank(), gated("RETRY"), bank())
     story.go([Move("ask", {"action": "CANCEL", "who": "sen_001"})], policy())
     assert story.state == "AUTHORISED"
@@ -329,7 +329,7 @@ def test_a_window_does_not_run_out_while_a_send_is_frozen() -> None:
 
 
 def test_a_cancel_names_the_current_attempt_or_none() -> None:
-    """Ruling 8: a request for another attempt is rejected (finding 11)."""
+    """Ruling 8: a request for another attempt is rejected."""
     story = Story(SUBMITTED, rail("REJECTED", "AB08"), bank(), gated("RETRY"))
     story.go([Move("ask", {"action": "CANCEL", "who": "sen_001", "attempt": 1})])
     assert (story.refused is not None, story.book.current.frozen_until) == (True, 0)
@@ -359,6 +359,6 @@ FLOODS = {
 
 @pytest.mark.parametrize(("before", "again"), FLOODS.values(), ids=FLOODS)
 def test_no_flood_of_inputs_makes_the_state_large(before: Moves, again: Moves) -> None:
-    """Engine: the packed state stays under 64 KiB after any sequence of inputs (finding 15)."""
+    """Engine: the packed state stays under 64 KiB after any sequence of inputs."""
     flood = Move("repeat", {"times": 1_500, "moves": [list(move) for move in again]})
     Story(before, [flood])

@@ -208,7 +208,7 @@ def test_a_locked_file_is_down_after_a_bounded_wait_and_readers_do_not_care(
 def test_a_pointer_that_can_not_be_read_is_down_and_no_crash(
     tmp_path: Path, content: bytes
 ) -> None:
-    """Finding 19: UnicodeDecodeError comes beside msgspec's own error."""
+    """UnicodeDecodeError comes beside msgspec's own error."""
     model = open_model(default_url(tmp_path))
     model.writer()
     (tmp_path / "readmodel" / "current.json").write_bytes(content)

@@ -43,7 +43,7 @@ def test_each_instruction_goes_to_a_topic_that_carries_it() -> None:
 
 
 def test_one_limit_of_size_for_all_producers_above_every_topics() -> None:
-    """Finding 13: the transaction could write what no publisher could put back. One limit, from
+    """The transaction could write what no publisher could put back. One limit, from
     topics.yaml, so that a record's fate is decided by its topic alone."""
     topics = catalogue.load()
     options = load({"NPP_BOOTSTRAP_SERVERS": "localhost:1", "NPP_PROFILE": "test"}).connection()
@@ -58,7 +58,7 @@ def test_one_limit_of_size_for_all_producers_above_every_topics() -> None:
 
 
 def test_a_topic_that_takes_more_than_a_producer_gives_is_refused() -> None:
-    """Finding 13: the one limit stays above every topic's when somebody raises a topic's."""
+    """The one limit stays above every topic's when somebody raises a topic's."""
     text = catalogue.TOPICS_YAML.read_text(encoding="utf-8")
     raised = text.replace('max.message.bytes: "2097152"', 'max.message.bytes: "33554432"')
     assert raised != text
@@ -67,7 +67,7 @@ def test_a_topic_that_takes_more_than_a_producer_gives_is_refused() -> None:
 
 
 def test_a_whole_copy_fits_the_quarantine_topic_and_so_does_the_largest_input() -> None:
-    """Finding 12: a copy's bound is the topic's, and what a topic takes uncompressed is copied."""
+    """A copy's bound is the topic's, and what a topic takes uncompressed is copied."""
     topics = catalogue.load()
     most = topics.record_bytes_max(topology.QUARANTINE)
     own_headers = 10 * 100 + 4 * quarantine.DETAIL_CHARACTERS_MAX
@@ -79,7 +79,7 @@ def test_a_whole_copy_fits_the_quarantine_topic_and_so_does_the_largest_input() 
 
 
 def test_every_upstream_system_has_a_quota_and_the_shipped_list_says_so() -> None:
-    """Finding 14: what upstream may write is limited as far as Kafka can.
+    """What upstream may write is limited as far as Kafka can.
     `npp topics quotas > deploy/quotas.txt` makes the list again."""
     topics = catalogue.load()
     upstream = {t.producers[0] for t in topics.inputs() if t.sources and t.producers[0] != "api"}

@@ -163,7 +163,7 @@ def test_a_body_that_is_not_valid_names_the_field_and_publishes_nothing(
 def test_a_text_that_is_too_long_is_refused_with_its_limit(
     harness: ApiHarness, action: str, body: object, sentence: str
 ) -> None:
-    """Finding 18: the API names field and limit, the same limit as the engine."""
+    """The API names field and limit, the same limit as the engine."""
     answer = harness.act("olga", harness.failed("k1"), action, body)
     assert problem(answer) == (400, "VALIDATION_FAILED", "FIELD_INVALID")
     assert answer.json()["sentence"] == sentence

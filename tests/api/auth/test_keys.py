@@ -129,7 +129,7 @@ ODD: dict[str, tuple[list[Any], int]] = {
 def test_one_member_of_a_key_set_never_hides_the_good_ones(
     tmp_path: Path, odd: list[Any], malformed: int
 ) -> None:
-    """Finding 19, RFC 7517 section 5: it is left out, logged and counted."""
+    """RFC 7517 section 5: it is left out, logged and counted."""
     file = tmp_path / "jwks.json"
     file.write_text(json.dumps({"keys": [*odd, GOOD]}))
     sign_in = tokens(from_file(file))
@@ -149,7 +149,7 @@ def test_one_member_of_a_key_set_never_hides_the_good_ones(
 def test_bytes_that_are_no_text_cost_at_most_their_own_member(
     tmp_path: Path, content: bytes, malformed: int
 ) -> None:
-    """Finding 19: a key set file that is not UTF-8 throughout."""
+    """A key set file that is not UTF-8 throughout."""
     file = tmp_path / "jwks.json"
     file.write_bytes(content % json.dumps(GOOD).encode())
     sign_in = tokens(from_file(file))
@@ -159,7 +159,7 @@ def test_bytes_that_are_no_text_cost_at_most_their_own_member(
 
 @pytest.mark.parametrize("content", [b"\xff", b"{", b"[" * 100_000, b'{"keys": 1}', b""])
 def test_a_file_that_is_no_key_set_changes_nothing(tmp_path: Path, content: bytes) -> None:
-    """Finding 19: known keys go on; nobody gets a 500."""
+    """Known keys go on; nobody gets a 500."""
     file, clock = tmp_path / "jwks.json", HeldClock(NOW_MS)
     file.write_text(json.dumps(JWKS))
     sign_in = tokens(from_file(file), clock)

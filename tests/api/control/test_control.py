@@ -138,7 +138,7 @@ ZEROS = bytes(3 * 1024 * 1024)
 def test_a_record_too_large_to_copy_is_shown_and_previewed_as_a_reference(
     harness: ApiHarness,
 ) -> None:
-    """Finding 12, domain §5: size and SHA-256 of the original, its place, and the first KiB."""
+    """Domain §5: size and SHA-256 of the original, its place, and the first KiB."""
     harness.world.driver.pipe(topology.COMMANDS, b"pi_x", ZEROS, [("h", b"1")], partition=2)
     undecodable(harness)
     listed = harness.get("vera", "/api/quarantine").json()["items"]
@@ -156,7 +156,7 @@ def test_a_record_too_large_to_copy_is_shown_and_previewed_as_a_reference(
 
 
 def test_a_redrive_refused_on_its_way_says_what_was_put_back(harness: ApiHarness) -> None:
-    """Finding 13: people see that it has ended, why, and which records it did put back."""
+    """People see that it has ended, why, and which records it did put back."""
     undecodable(harness)
     undecodable(harness)
     chosen = {"partition": 0, "offsets": [0, 1], "reason": "mended"}

@@ -91,7 +91,7 @@ def test_every_listed_verdict_can_be_asked_for_and_no_other(harness: ApiHarness)
 
 
 def test_a_conflict_s_amount_is_written_as_people_read_it(harness: ApiHarness) -> None:
-    """Finding 10: cents were printed as dollars, in the event, the list and the summary."""
+    """Cents were printed as dollars, in the event, the list and the summary."""
     payment = settled_otherwise(harness, "k1")
     found = listed(harness, payment)
     assert (found["amount"], found["currency"], found["amountText"]) == (OTHER_CENTS, "AUD", OTHER)
@@ -119,7 +119,7 @@ def test_a_resolved_conflict_lists_no_verdict(harness: ApiHarness) -> None:
 
 
 def test_a_refused_approval_names_amounts_as_people_read_them(harness: ApiHarness) -> None:
-    """Finding 10: what the approval was given for, and what the action would move."""
+    """What the approval was given for, and what the action would move."""
     payment = harness.sent("k1")
     harness.approved(payment, "CANCEL", amount=OTHER_CENTS)
     answer = harness.act("olga", payment, "cancel", {"reason": "x"})
@@ -142,7 +142,7 @@ CONFLICT: dict[str, Any] = {
 def test_the_command_line_shows_the_verdicts_that_fit(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ruling 5, finding 10: `npp conflict`, with the amount in its own currency."""
+    """Ruling 5: `npp conflict`, with the amount in its own currency."""
     body = msgspec.json.decode(msgspec.json.encode({"items": [CONFLICT], "next": None}))
     monkeypatch.setattr(conflict, "fetch", lambda *_, **__: Reply(200, body, b"", {}))
     assert run_cli(["conflict", *words]) == ExitCode.OK

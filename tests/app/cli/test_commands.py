@@ -66,7 +66,7 @@ def is_group(words: list[str]) -> bool:
 def test_the_help_of_npp_fits_one_screen_and_says_where_to_begin(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Issue 11, section 5."""
+    """Section 5."""
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("TERMINAL_WIDTH", "100")
     assert run_cli(["--help"]) == 0
@@ -182,7 +182,7 @@ def test_a_line_that_can_not_be_read_is_refused_with_its_number_and_why(
     line: bytes,
     says: str,
 ) -> None:
-    """Finding 19: a key given twice is refused and named; no traceback for what is no text."""
+    """A key given twice is refused and named; no traceback for what is no text."""
     file = tmp_path / "payments.jsonl"
     file.write_bytes(b"\n" + line + b"\n")
     nowhere.setenv("NPP_BOOTSTRAP_SERVERS", "127.0.0.1:1")
@@ -227,7 +227,7 @@ def test_an_action_names_its_attempt_by_number_or_name_and_amounts_in_dollars(
     path: str,
     body: dict[str, object],
 ) -> None:
-    """Issue 10, finding 10: `npp conflict resolve --attempt 1` is what the docs print."""
+    """`npp conflict resolve --attempt 1` is what the docs print."""
     assert run_cli([*words.split(), "--curl"]) == ExitCode.OK
     line = shlex.split(capsys.readouterr().out)
     assert line[line.index("POST") + 1].endswith(f"/{path}")
@@ -239,7 +239,7 @@ def test_an_action_names_its_attempt_by_number_or_name_and_amounts_in_dollars(
 def test_what_names_no_attempt_is_usage(
     nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], attempt: str
 ) -> None:
-    """Issue 10, findings 10 and 16."""
+    """Findings 10 and 16."""
     words = ["payment", "reverse", PAYMENT, "--reason", "r", "--attempt", attempt, "--curl"]
     assert run_cli(words) == ExitCode.USAGE
     assert "1 or att_001" in capsys.readouterr().err
@@ -249,7 +249,7 @@ def test_what_names_no_attempt_is_usage(
 def test_no_command_takes_the_first_attempt_when_none_is_named(
     nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str
 ) -> None:
-    """Issue 11, section 5: silently meaning att_001 could move the funds of another attempt."""
+    """Silently meaning att_001 could move the funds of another attempt."""
     without = re.sub(r" --attempt \S+", "", words)
     assert run_cli([*without.split(), "--curl"]) == ExitCode.USAGE
     assert "--attempt" in capsys.readouterr().err

@@ -199,7 +199,7 @@ def _a_resumption_names_who_asked_for_it(run: Run) -> None:
 
 
 def _a_batch_that_can_not_be_read_is_named(run: Run) -> None:
-    """Issue 10.14: topic, partition, offset and the client's words; wherever somebody reads next,
+    """Topic, partition, offset and the client's words; wherever somebody reads next,
     and at the end of every topic."""
     connection: Any = {"bootstrap.servers": os.environ["NPP_BOOTSTRAP_SERVERS"]}
     producer = Producer(

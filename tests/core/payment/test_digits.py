@@ -1,4 +1,4 @@
-"""Finding 16: `decide` raises on no well-formed input, and a digit is one of 0 to 9.
+"""`decide` raises on no well-formed input, and a digit is one of 0 to 9.
 
 "²" is a digit to Python and no number; "٣" is both, and another id than "3".
 """
@@ -100,7 +100,7 @@ def changed(value: Any, path: tuple[str, ...], new: str) -> Any:
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("number", range(len(INPUTS)), ids=lambda n: type(INPUTS[n]).__name__)
 def test_no_text_of_any_input_makes_decide_raise(number: int, state: str) -> None:
-    """Finding 16: each text of each input ends in a digit that is none of 0 to 9."""
+    """Each text of each input ends in a digit that is none of 0 to 9."""
     command = INPUTS[number]
     case = d.given(*STATES[state])
     before = None if case.state is None else pack(case.state)
@@ -115,7 +115,7 @@ def test_no_text_of_any_input_makes_decide_raise(number: int, state: str) -> Non
 
 @pytest.mark.parametrize("digit", DIGITS)
 def test_a_reference_with_another_digit_is_none_of_ours(digit: str) -> None:
-    """Finding 16: of the rail, of Deposits Core and of the policy check."""
+    """Of the rail, of Deposits Core and of the policy check."""
     reference = d.REF[:-1] + digit
     assert payment_id_of_external_ref(reference) is None
     assert attempt_of_external_ref(reference) is None
@@ -147,7 +147,7 @@ def test_a_reference_with_a_letter_of_another_alphabet_is_none_of_ours(
 
 @pytest.mark.parametrize("digit", DIGITS)
 def test_an_attempt_or_conflict_with_another_digit_is_another_name(digit: str) -> None:
-    """Finding 16: `att_00²` is no attempt, `cnf_00²` no conflict, `apr_00²` no approval."""
+    """`att_00²` is no attempt, `cnf_00²` no conflict, `apr_00²` no approval."""
     case = d.given(*d.RETRYABLE, *d.approved("RETRY"))
     again = c.RetryPayment(
         header=d.head(), operator=d.by(d.SENIOR), attempt_id=f"att_00{digit}", reason="again"
@@ -160,7 +160,7 @@ def test_an_attempt_or_conflict_with_another_digit_is_another_name(digit: str) -
 
 @pytest.mark.parametrize("digit", DIGITS)
 def test_a_bsb_account_or_payid_with_another_digit_breaks_a_constraint(digit: str) -> None:
-    """Finding 16, domain §7: ASCII digits."""
+    """Domain §7: ASCII digits."""
     good = d.PARTIES.debtor
     wrong = [
         Parties(debtor=Party(name="A", bsb=f"06200{digit}", account="12345678"), creditor=good),
@@ -183,7 +183,7 @@ def test_a_bsb_account_or_payid_with_another_digit_breaks_a_constraint(digit: st
 
 
 def test_the_inputs_of_these_tests_are_well_formed() -> None:
-    """Finding 16: each input is taken as it is somewhere, and every kind of input is among them."""
+    """Each input is taken as it is somewhere, and every kind of input is among them."""
     assert {type(x) for x in INPUTS} == set(c.INPUTS)
     for command in INPUTS:
         answers = []

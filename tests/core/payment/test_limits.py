@@ -79,7 +79,7 @@ def test_every_text_of_every_input_has_a_limit(kind: type[msgspec.Struct]) -> No
 def test_a_text_over_its_limit_is_refused_naming_field_and_limit(
     kind: type[msgspec.Struct], path: str
 ) -> None:
-    """Finding 18: VALIDATION_FAILED naming field and limit; at the limit it is not refused
+    """VALIDATION_FAILED naming field and limit; at the limit it is not refused
     for it.
     """
     limit, name = most(kind, path), limits.wire_name(path)
@@ -108,7 +108,7 @@ def test_no_text_of_an_input_holds_nul(kind: type[msgspec.Struct], path: str) ->
 
 @pytest.mark.parametrize(("name", "limit"), sorted(limits.ENTRIES.items()))
 def test_a_list_has_a_limit_of_entries(name: str, limit: int) -> None:
-    """Finding 18: a list that is too long is named with its limit."""
+    """A list that is too long is named with its limit."""
     for kind, path in EVERY:
         if path.rpartition(".")[2] == name:
             answer = decided(made(kind, path, ("x",) * (limit + 1)))
@@ -167,14 +167,14 @@ LONG_PARTIES = [
 def test_party_details_over_a_limit_are_refused_naming_field_and_limit(
     parties: Parties, rule: r.Rule, limit: str
 ) -> None:
-    """Finding 18; a bad BSB, account or PayID stays INVARIANT_VIOLATION (domain §5)."""
+    """A bad BSB, account or PayID stays INVARIANT_VIOLATION (domain §5)."""
     case = d.Case().when(d.create(parties=d.sealed(parties))).refuses(rule)
     assert isinstance(case.decision, Refusal)
     assert limit in case.decision.sentence
 
 
 def test_an_over_long_key_is_answered_before_its_id_is_computed() -> None:
-    """Finding 18: the key's own limit is named, not an id that differs."""
+    """The key's own limit is named, not an id that differs."""
     command = made(CreatePayment, "idempotency_key", "k" * 4_097)
     answer = decided(command)
     assert isinstance(answer, Refusal)
@@ -182,7 +182,7 @@ def test_an_over_long_key_is_answered_before_its_id_is_computed() -> None:
 
 
 def test_an_over_long_command_id_stands_in_no_cause() -> None:
-    """Finding 18: what tells of an over-long field is itself bounded; a cut id is another id."""
+    """What tells of an over-long field is itself bounded; a cut id is another id."""
     header = d.head()
     long = msgspec.structs.replace(header, command_id="c" * 129)
     assert limits.command_id_of(long) is None
@@ -190,7 +190,7 @@ def test_an_over_long_command_id_stands_in_no_cause() -> None:
 
 
 def test_references_that_end_in_digits_of_another_script_are_refused() -> None:
-    """Finding 16: `²` is a digit for isdigit and none for int(), and decide raised."""
+    """`²` is a digit for isdigit and none for int(), and decide raised."""
     case = d.Case().given(*d.SENT)
     for digit in ("²", "٣", "３"):
         reference = d.REF[:-1] + digit

@@ -15,7 +15,7 @@ LIMITS = d.rules().limits
 
 
 def test_notes_after_an_end_have_their_limit_too() -> None:
-    """Finding 15, case A: 3,000 status answers after FAILED left 3,000 notes."""
+    """Case A: 3,000 status answers after FAILED left 3,000 notes."""
     for start in (d.MARKED, d.SENT):
         case = d.given(*start)
         before = case.payment.notes
@@ -28,7 +28,7 @@ def test_notes_after_an_end_have_their_limit_too() -> None:
 
 
 def test_contradictions_beyond_the_limit_change_nothing_and_are_counted() -> None:
-    """Finding 15, case B: beyond 64 open conflicts only a counter and a metric go on (engine)."""
+    """Case B: beyond 64 open conflicts only a counter and a metric go on (engine)."""
     case = d.given(*d.SENT)
     metrics = PaymentsMetrics(registry := CollectorRegistry())
     name = "npp_inputs_without_effect_total"
@@ -50,7 +50,7 @@ def test_contradictions_beyond_the_limit_change_nothing_and_are_counted() -> Non
 
 
 def test_deposits_core_contradicting_without_end_has_the_same_limit() -> None:
-    """Finding 15: the conflicts of Deposits Core's answers count among the 64."""
+    """The conflicts of Deposits Core's answers count among the 64."""
     case = d.given(*d.CAPTURED)
     answers = [
         case.give(d.deposits("CAPTURE", "CAPTURED", amount=index)) for index in range(1, 200)
@@ -61,7 +61,7 @@ def test_deposits_core_contradicting_without_end_has_the_same_limit() -> None:
 
 
 def test_approvals_have_a_limit_for_a_payments_whole_life() -> None:
-    """Finding 15, case C: the 201st approval is rejected LIMIT_REACHED."""
+    """Case C: the 201st approval is rejected LIMIT_REACHED."""
     case = d.given(*d.SENT)
     for number in range(1, LIMITS.approvals_max + 1):
         case.given(d.ask("CANCEL"), d.resolve_says("REJECTED", f"apr_{number:03d}"))
@@ -71,7 +71,7 @@ def test_approvals_have_a_limit_for_a_payments_whole_life() -> None:
 
 
 def test_a_rejection_of_our_own_resend_is_enquired_about_once() -> None:
-    """Finding 15, case D: AM05, then DUPL again and again, sent 1,500 enquiries at once."""
+    """Case D: AM05, then DUPL again and again, sent 1,500 enquiries at once."""
     case = d.given(*d.MARKED)
     asked = 0
     for code in ("AM05", *["DUPL"] * 1_500):
@@ -83,7 +83,7 @@ def test_a_rejection_of_our_own_resend_is_enquired_about_once() -> None:
 
 
 def test_rejections_of_our_own_resend_by_turns_have_the_limit_of_notes() -> None:
-    """Finding 15: AM05 and DUPL by turns are each news, until the notes are full."""
+    """AM05 and DUPL by turns are each news, until the notes are full."""
     case = d.given(*d.SENT)
     answers = [case.give(d.rail("REJECTED", ("AM05", "DUPL")[n % 2])) for n in range(1_200)]
     assert case.payment.notes == LIMITS.notes_max

@@ -136,7 +136,7 @@ def told(line: BrokerLiveness, name: str, responses: int) -> None:
 
 
 def test_an_answer_that_comes_late_is_an_answer() -> None:
-    """Issue 10.17: the question waits on the connection behind a fetch that the broker holds open,
+    """The question waits on the connection behind a fetch that the broker holds open,
     and behind the load of a busy machine; the client counts whatever it is answered."""
     clock, cluster = HeldClock(0), Cluster()
     line = BrokerLiveness(clock)

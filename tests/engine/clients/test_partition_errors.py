@@ -70,7 +70,7 @@ def test_a_fatal_consumer_error_costs_the_consumer_and_a_broken_connection_does_
 
 
 def test_what_the_client_says_of_one_partition_names_it() -> None:
-    """Issue 10.14: topic, partition, offset and the client's words, in everything that follows."""
+    """Topic, partition, offset and the client's words, in everything that follows."""
     broken = KafkaError(KafkaError._BAD_COMPRESSION, "Decompression of message at 7 failed")
     found = check_message_error(said(broken, "t", 4, 7))
     assert found is not None
@@ -98,7 +98,7 @@ def clock() -> HeldClock:
 def test_an_error_is_shown_until_the_partition_is_read_on(
     clock: HeldClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Issue 10.14: in the log now and then, in the metric all the time, with the client's words."""
+    """In the log now and then, in the metric all the time, with the client's words."""
     process = PartitionErrors(clock)
     registry = CollectorRegistry()
     PartitionErrorMetrics(registry).watch(process)

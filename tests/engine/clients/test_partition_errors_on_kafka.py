@@ -68,7 +68,7 @@ def spoil(toy: Rig, records: int = 1) -> str:
 def test_the_loop_names_a_batch_that_it_can_not_unpack_and_decides_everything_else(
     toy: Rig,
 ) -> None:
-    """Issue 10.14: its consumer was replaced every 12 s without end, and nobody was told."""
+    """Its consumer was replaced every 12 s without end, and nobody was told."""
     process = toy.start()
     toy.wait_for(len(KEYS))
     where = spoil(toy)
@@ -89,7 +89,7 @@ def test_the_loop_names_a_batch_that_it_can_not_unpack_and_decides_everything_el
 def test_an_adapter_names_a_batch_that_it_can_not_unpack_and_does_everything_else(
     toy: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Issue 10.14, for the worker and for what reads ahead of it."""
+    """For the worker and for what reads ahead of it."""
     for name, seconds in (("LOOK_EVERY_S", 0.5), ("ELAPSED_S_MAX", 1.0), ("NOT_FETCHING_S", 3.0)):
         monkeypatch.setattr(stall_detection, name, seconds)
     running = Running(toy, lambda record: answer(toy, record), lambda record: None)
@@ -204,7 +204,7 @@ class Late:
 def test_a_broker_that_answers_is_not_called_silent(
     toy: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, told: bool
 ) -> None:
-    """Issue 10.17: an idle adapter's question waits behind its own fetch, and behind whatever keeps
+    """An idle adapter's question waits behind its own fetch, and behind whatever keeps
     the machine busy: it called a healthy broker silent, five times in 35 minutes. Without the
     client's own count of answers it still would."""
     for name, value in (("ASK_AFTER_S", 1.0), ("LOST_AFTER_S", 3.0), ("STATISTICS_MS", 400)):
@@ -225,7 +225,7 @@ def test_a_broker_that_answers_is_not_called_silent(
 def test_calls_that_hang_are_no_reason_to_replace_a_client(
     toy: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Issue 10.17: when such a call ended, its partition seemed to have stood idle all along."""
+    """When such a call ended, its partition seemed to have stood idle all along."""
     for name, seconds in (("LOOK_EVERY_S", 0.5), ("ELAPSED_S_MAX", 1.0), ("NOT_FETCHING_S", 1.5)):
         monkeypatch.setattr(stall_detection, name, seconds)
 

@@ -143,7 +143,7 @@ def test_a_record_that_hangs_shows_as_standing_and_is_no_stall() -> None:
 
 @pytest.mark.parametrize("seconds", [11, 12, 13])
 def test_a_slow_record_that_has_just_ended_is_no_stall(seconds: int) -> None:
-    """Issue 10.17: until the next look the partition seemed to stand where it had been while the
+    """Until the next look the partition seemed to stand where it had been while the
     rail did not answer, with nothing under way; its consumer was replaced under load only."""
     reading = Reading(P0)
     reading.log.ends = {P0: 20}
@@ -166,7 +166,7 @@ def test_a_pause_that_ends_is_given_time() -> None:
 
 
 def test_a_partition_is_judged_whatever_else_is_paused() -> None:
-    """Issue 10.17: commands that wait for reports hid that the reports were not fetched."""
+    """Commands that wait for reports hid that the reports were not fetched."""
     reading = Reading(P0, P1)
     reading.log.ends = {P0: 9, P1: 8}
     reading.places.read_to({P0: 3, P1: 3})
@@ -176,7 +176,7 @@ def test_a_partition_is_judged_whatever_else_is_paused() -> None:
 
 
 def test_a_partition_that_the_client_can_not_read_costs_no_client() -> None:
-    """Issue 10.14: another one would not read it either; its neighbour is judged all the same."""
+    """Another one would not read it either; its neighbour is judged all the same."""
     reading = Reading(P0, P1)
     reading.log.ends = {P0: 9, P1: 3}
     reading.places.read_to({P0: 3, P1: 3})

@@ -130,7 +130,7 @@ def test_a_clock_that_is_off_takes_no_partition(harness: Harness, sign: int) -> 
 
 
 def test_a_clock_that_nobody_has_compared_takes_no_partition(harness: Harness) -> None:
-    """Domain §8, issue 10.17: no answer does not mean that it is right; asked again, but not for
+    """Domain §8: no answer does not mean that it is right; asked again, but not for
     ever.
     """
     with pytest.raises(Blocked, match="did not say its time, 3 times: _TIMED_OUT"):
@@ -147,7 +147,7 @@ def test_an_answer_at_the_last_try_is_an_answer(harness: Harness) -> None:
 
 
 def test_a_lost_log_tail_shows_as_halted_at_every_look(harness: Harness) -> None:
-    """Issue 10.17: between two looks it showed as restoring, and the alert on halted partitions
+    """Between two looks it showed as restoring, and the alert on halted partitions
     went out again."""
     harness.floors = {1: 5}
     seen = []

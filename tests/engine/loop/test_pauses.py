@@ -34,7 +34,7 @@ def backlog(rig: Rig, *partitions: int) -> None:
 
 
 def test_answers_that_are_not_fetched_are_found_behind_paused_commands(rig: Rig) -> None:
-    """Issue 10.17: the commands waited for the answers, and the answers for a client that did not
+    """The commands waited for the answers, and the answers for a client that did not
     fetch them; nothing was judged while anything was paused."""
     rig.consumer.stalled.add((ANSWERS, 0))
     rig.log.append((ANSWERS, 0), KEYS[0], b"x")
@@ -73,7 +73,7 @@ def test_in_a_backlog_that_does_not_end_a_partition_gets_its_turn(rig: Rig) -> N
 def test_a_pause_for_answers_ends_while_another_partition_waits_for_the_registry(
     rig: Rig,
 ) -> None:
-    """Issue 10.17: the answers were read, and the commands of all partitions stayed paused for as
+    """The answers were read, and the commands of all partitions stayed paused for as
     long as one record of one partition could not be decoded."""
     backlog(rig, 0, 1)
     rig.log.append((ANSWERS, 0), KEYS[0], *[b"x"] * 3 * FETCHED)
@@ -90,7 +90,7 @@ def test_a_pause_for_answers_ends_while_another_partition_waits_for_the_registry
 
 
 def test_a_batch_that_can_not_be_unpacked_stops_its_partition_alone(rig: Rig) -> None:
-    """Issue 10.14: its client is not replaced, and commands do not wait for answers that nobody can
+    """Its client is not replaced, and commands do not wait for answers that nobody can
     read; it is tried again now and then."""
     rig.consumer.broken.add((ANSWERS, 0))
     rig.log.append((ANSWERS, 0), KEYS[0], b"x")
@@ -108,7 +108,7 @@ def test_a_batch_that_can_not_be_unpacked_stops_its_partition_alone(rig: Rig) ->
 
 
 def test_an_end_that_comes_during_a_stop_is_known_after_it(rig: Rig) -> None:
-    """Issue 10.17: behind it stands a transaction's marker alone, and the client says it once."""
+    """Behind it stands a transaction's marker alone, and the client says it once."""
     rig.log.append((ANSWERS, 0), KEYS[0], b"x")
     rig.steps(2)
     rig.control.apply(0, b"stop")
@@ -152,7 +152,7 @@ def test_records_that_come_in_a_stop_are_read_again_after_it(rig: Rig) -> None:
 
 
 def test_a_lost_log_tail_is_shown_as_halted_for_as_long_as_it_lasts(rig: Rig) -> None:
-    """Issue 10.17: the next look called it blocked, as if waiting would help."""
+    """The next look called it blocked, as if waiting would help."""
     rig.consumer.give_back(rig.names)
     shown = []
     for blocked in (

@@ -305,7 +305,7 @@ def test_the_probe_says_how_far_the_broker_is_ahead_and_leaves_nothing(
 def test_a_probe_without_the_brokers_time_does_not_pass_for_a_good_clock(
     producer: TransactionalProducer, delivers: Delivered | KafkaError | None
 ) -> None:
-    """Domain §8, issue 10.17: the check was skipped."""
+    """Domain §8: the check was skipped."""
     Client.delivers = delivers
     with pytest.raises(Retry):
         producer.probe_clock("t")
@@ -325,7 +325,7 @@ def test_a_probe_does_not_take_the_time_of_the_one_before(
 def test_a_twin_that_is_found_by_the_probe_ends_this_process(
     producer: TransactionalProducer, call: str
 ) -> None:
-    """Issue 10.17: the probe's flush gave a SystemError, which no supervisor understands."""
+    """The probe's flush gave a SystemError, which no supervisor understands."""
     hidden = SystemError("returned a result with an exception set")
     hidden.__cause__ = FENCED
     Client.does = {call: hidden}

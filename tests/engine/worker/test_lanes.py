@@ -180,7 +180,7 @@ def test_a_record_that_sleeps_holds_its_own_lane_only(clock: HeldClock) -> None:
 
 
 def test_slow_calls_of_a_high_rank_leave_threads_to_the_lower_ones(clock: HeldClock) -> None:
-    """Finding 9: enquiries to a rail that hangs do not take the threads of a recall."""
+    """Enquiries to a rail that hangs do not take the threads of a recall."""
     held = Held()
     names = [b"slow-%d" % n for n in range(6)]
     held.go_on = {name: threading.Event() for name in names}

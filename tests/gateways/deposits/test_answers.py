@@ -78,7 +78,7 @@ def documented() -> list[tuple[int, str, str, str]]:
 
 
 def test_the_pages_table_is_the_one_that_the_adapter_reads() -> None:
-    """Issue 10, finding 3: one table per gateway, as data and in the docs."""
+    """One table per gateway, as data and in the docs."""
     words = {NONE: "none", ANY: "any"}
     data = [
         (status, words.get(row.code, row.code), column, " ".join(cell))
@@ -107,7 +107,7 @@ def expected(status: int, code: str, column: str) -> str:
 def test_each_cell_of_the_table_over_http(
     fake: tuple[Fake, HttpDepositsCore], status: int, code: str, column: str
 ) -> None:
-    """Issue 10, finding 3: HTTP status and code give the outcome that the page says, every cell."""
+    """HTTP status and code give the outcome that the page says, every cell."""
     server, core = fake
     for request in REQUESTS[column]:
         body: dict[str, Any] = {"fundsRef": request.funds_ref, "code": code, "details": "why"}
@@ -158,7 +158,7 @@ UNREADABLE: list[tuple[str, int, dict[str, Any]]] = [
 def test_an_answer_that_is_not_certain_is_unreadable_and_says_why(
     fake: tuple[Fake, HttpDepositsCore], column: str, status: int, said: dict[str, Any]
 ) -> None:
-    """Issue 10, findings 3 and 8: neither done nor refused, and no id is ever shortened."""
+    """Neither done nor refused, and no id is ever shortened."""
     server, core = fake
     request = REQUESTS[column][0]
     honest = {"fundsRef": request.funds_ref}
@@ -186,14 +186,14 @@ def test_an_answer_that_is_not_certain_is_unreadable_and_says_why(
 def test_what_is_not_deposits_cores_word_refuses_nothing(
     fake: tuple[Fake, HttpDepositsCore], status: int, content: bytes, outcome: str
 ) -> None:
-    """Issue 10, finding 3: a proxy's page is silence, an unreadable success is said so."""
+    """A proxy's page is silence, an unreadable success is said so."""
     server, core = fake
     server.says(status, content)
     assert core.perform(hold(20), None).outcome == outcome
 
 
 def test_ids_of_140_characters_come_back_whole(fake: tuple[Fake, HttpDepositsCore]) -> None:
-    """Issue 10, finding 8: a cut id is another id."""
+    """A cut id is another id."""
     server, core = fake
     request = hold(20)
     server.says(

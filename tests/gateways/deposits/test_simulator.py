@@ -16,7 +16,7 @@ from tests.gateways.harness import funds, payment, serving
 
 
 def test_the_simulator_can_expire_a_hold_by_itself(harness: Harness) -> None:
-    """Issue 10: CAPTURE and RELEASE of it are refused because the hold is gone."""
+    """CAPTURE and RELEASE of it are refused because the hold is gone."""
     harness.script({"kind": "EXPIRE", "afterMillis": 1_000, "operation": "HOLD"})
     held = harness.ask(hold(30))
     harness.clock.advance(999)
@@ -32,7 +32,7 @@ def test_the_simulator_can_expire_a_hold_by_itself(harness: Harness) -> None:
 
 
 def test_the_simulator_can_hang_a_hold_in_a_proxy_and_deliver_it_later(harness: Harness) -> None:
-    """Issue 10: the caller gets no answer, the hold is there later."""
+    """The caller gets no answer, the hold is there later."""
     harness.script({"kind": "PROXY", "afterMillis": 5_000, "times": 2})
     assert harness.ask(hold(31)).outcome == ports.SILENT
     assert harness.left() == 0
@@ -41,7 +41,7 @@ def test_the_simulator_can_hang_a_hold_in_a_proxy_and_deliver_it_later(harness: 
 
 
 def test_the_simulator_can_reorder_a_release_and_its_hold(harness: Harness) -> None:
-    """Issue 10: HOLD hangs in a proxy, RELEASE arrives first, then the HOLD: nothing is held."""
+    """HOLD hangs in a proxy, RELEASE arrives first, then the HOLD: nothing is held."""
     harness.script({"kind": "PROXY", "afterMillis": 5_000, "operation": "HOLD"})
     harness.ask(hold(32))
     assert harness.ask(end_hold(32)).outcome == ports.PENDING
@@ -52,7 +52,7 @@ def test_the_simulator_can_reorder_a_release_and_its_hold(harness: Harness) -> N
 
 
 def test_the_simulator_can_hold_after_it_said_never_held(harness: Harness) -> None:
-    """Issue 10: a Deposits Core that contradicts its own contract."""
+    """A Deposits Core that contradicts its own contract."""
     late = FINAL_AT - NOW_MS + 1_000
     harness.script({"kind": "PROXY", "afterMillis": late, "operation": "HOLD", "anyway": True})
     harness.ask(hold(33))
@@ -70,7 +70,7 @@ def test_the_simulator_can_hold_after_it_said_never_held(harness: Harness) -> No
 
 
 def test_the_simulator_can_repeat_a_request(harness: Harness) -> None:
-    """Issue 10: what a proxy delivers twice moves money once."""
+    """What a proxy delivers twice moves money once."""
     harness.script({"kind": "REPEAT", "afterMillis": 1_000})
     assert harness.ask(hold(34)).outcome == ports.DONE
     harness.clock.advance(1_000)
@@ -79,7 +79,7 @@ def test_the_simulator_can_repeat_a_request(harness: Harness) -> None:
 
 
 def test_the_simulator_can_be_down_for_minutes(harness: Harness) -> None:
-    """Issue 10: no operation is answered and nothing moves until the time is over."""
+    """No operation is answered and nothing moves until the time is over."""
     harness.script({"kind": "DOWN", "forMillis": 480_000})
     harness.clock.advance(479_999)
     assert harness.ask(hold(35)).technical_result == "HTTP_503"
@@ -88,7 +88,7 @@ def test_the_simulator_can_be_down_for_minutes(harness: Harness) -> None:
 
 
 def test_the_simulator_can_refuse_what_it_did(harness: Harness) -> None:
-    """Issue 10: REFUSED after it was done."""
+    """REFUSED after it was done."""
     held = harness.ask(hold(36))
     harness.script({"kind": "SAY", "status": 422, "fields": {"code": "LIMIT"}, "times": 1})
     answer = harness.ask(funds(36, "CAPTURE", held.hold_ref))
@@ -110,7 +110,7 @@ def test_the_simulator_can_refuse_what_it_did(harness: Harness) -> None:
 def test_the_simulator_can_answer_what_nobody_can_read(
     harness: Harness, step: dict[str, Any]
 ) -> None:
-    """Issue 10: unreadable and over-long answers, though the money moved; asked again it says."""
+    """Unreadable and over-long answers, though the money moved; asked again it says."""
     harness.script({"kind": "SAY", "times": 1, **step})
     assert harness.ask(hold(37)).outcome == ports.UNREADABLE
     assert harness.left() == AMOUNT

@@ -142,7 +142,7 @@ UETR = "eb6305c9-1f7f-49de-aed0-16487c27b42d"  # 36 characters, one more than NP
 @pytest.mark.parametrize("name", ["railRef", "messageId", "transactionId"])
 @pytest.mark.parametrize("whole", [UETR, "i" * 140])
 def test_an_id_of_the_rail_comes_back_whole(gateway: Gateway, name: str, whole: str) -> None:
-    """Finding 8: a cut id is another id; 140 characters are kept, a UETR's 36 among them."""
+    """A cut id is another id; 140 characters are kept, a UETR's 36 among them."""
     instruction = submit(20)
     fields = {name: whole}
     gateway.script({"kind": "ANSWER", "fields": fields}, {"kind": "ENQUIRY", "fields": fields})
@@ -171,7 +171,7 @@ def test_an_id_of_the_rail_comes_back_whole(gateway: Gateway, name: str, whole: 
 def test_an_answer_with_what_is_not_kept_whole_is_no_answer(
     gateway: Gateway, fields: dict[str, object]
 ) -> None:
-    """Finding 8: too long or unreadable, it counts as no answer and says so, never cut short."""
+    """Too long or unreadable, it counts as no answer and says so, never cut short."""
     instruction = submit(21)
     gateway.script(
         {"kind": "ANSWER", "fields": fields},
@@ -188,7 +188,7 @@ def test_an_answer_with_what_is_not_kept_whole_is_no_answer(
 
 
 def test_a_return_that_states_no_amount_has_none(gateway: Gateway) -> None:
-    """Finding 7: an answer RETURNED without returnedAmount is given on without one."""
+    """An answer RETURNED without returnedAmount is given on without one."""
     instruction = submit(22)
     gateway.script({"kind": "ENQUIRY", "status": "RETURNED", "fields": {"returnedAmount": None}})
     gateway.rail.submit(instruction, PARTIES)

@@ -45,7 +45,7 @@ def test_rules_that_approve_by_themselves_refuse_production() -> None:
 
 
 def test_production_refuses_a_scripted_resolve_and_rules_that_approve() -> None:
-    """AP-07, issue 10: outside production the simulator scripts Resolve, in it nobody does."""
+    """AP-07: outside production the simulator scripts Resolve, in it nobody does."""
     scripted = {"NPP_RESOLVE_SIMULATOR_URL": "http://127.0.0.1:1"}
     approving = {"NPP_RESOLVE_RULES": str(RULES_DIR / "demo.yaml")}
     kinds = [

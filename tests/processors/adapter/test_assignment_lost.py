@@ -92,7 +92,7 @@ BOTH = pytest.mark.parametrize("make", [rail, other])
 def test_a_lane_at_work_survives_the_loss_of_its_assignment(
     make: Callable[[Adapter, dict[str, Any]], InstructionHandler],
 ) -> None:
-    """Issue 10.17: another lane of the next assignment forgets what is under way meanwhile."""
+    """Another lane of the next assignment forgets what is under way meanwhile."""
     adapter = Adapter(make)
     adapter.outside.hangs = True
     first, second = adapter.records

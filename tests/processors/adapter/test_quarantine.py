@@ -92,7 +92,7 @@ GOOD = CODEC.encode(TOPIC, funds(1, "HOLD"))
 def test_an_instruction_too_large_to_copy_is_kept_by_reference(
     key: bytes, value: bytes | None, headers: Headers
 ) -> None:
-    """Finding 12: an adapter that cannot write the copy tried again for ever, or ended."""
+    """An adapter that cannot write the copy tried again for ever, or ended."""
     adapter = Adapter()
     record = adapter.give(key, value, headers)
     good = funds(1, "HOLD")
@@ -118,7 +118,7 @@ def test_a_whole_copy_that_kafka_refuses_is_kept_by_reference() -> None:
 
 
 def test_a_small_one_is_copied_whole() -> None:
-    """Finding 12: what fits keeps every byte."""
+    """What fits keeps every byte."""
     adapter = Adapter()
     adapter.give(b"key", b"rubbish", [("a", b"b")])
     (kept,) = adapter.log.of(topology.QUARANTINE)

@@ -1,4 +1,4 @@
-"""Issue 10's sequences about Deposits Core, through core, the adapter and the simulator over HTTP:
+"""Sequences about Deposits Core, through core, the adapter and the simulator over HTTP:
 nothing stays held, nobody pays twice, and an outage kills no payment.
 """
 
@@ -269,7 +269,7 @@ def test_a_capture_that_was_done_and_is_then_refused_is_one_capture(harness: Fun
 def test_what_can_not_be_read_is_asked_again_until_it_can(
     harness: FundsHarness, operation: str, step: dict[str, Any]
 ) -> None:
-    """Issue 10, finding 8: an over-long id is never shortened, and the money moves once."""
+    """An over-long id is never shortened, and the money moves once."""
     harness.script({"kind": "SAY", "times": 8, "operation": operation, **step})
     payment = harness.world.create("unreadable")
     harness.run(2 * MINUTE_MS)
@@ -300,7 +300,7 @@ def test_an_adapter_that_asks_everything_again_moves_nothing(harness: FundsHarne
 
 
 def test_requests_that_a_proxy_repeats_move_money_once(harness: FundsHarness) -> None:
-    """Issue 10: the simulator repeats; nothing is held or captured twice."""
+    """The simulator repeats; nothing is held or captured twice."""
     harness.script({"kind": "REPEAT", "afterMillis": 1_000, "times": 50})
     payment = settled(harness)
     harness.run(MINUTE_MS)

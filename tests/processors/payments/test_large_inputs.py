@@ -55,7 +55,7 @@ def written(world: World) -> list[LogRecord]:
 @pytest.mark.parametrize("which", LARGE)
 def test_an_input_too_large_to_copy_is_quarantined_by_reference(which: str, topic: str) -> None:
     """ERR-07:
-    Finding 12, domain §5: origin, sizes, SHA-256 and first KiB; all that is written is small.
+    Domain §5: origin, sizes, SHA-256 and first KiB; all that is written is small.
     """
     world = World()
     key, value, headers = LARGE[which]
@@ -84,7 +84,7 @@ def test_an_input_too_large_to_copy_is_quarantined_by_reference(which: str, topi
 
 
 def test_what_still_fits_is_copied_whole(world: World) -> None:
-    """Finding 12: the largest record that a topic takes uncompressed is kept with every byte."""
+    """The largest record that a topic takes uncompressed is kept with every byte."""
     value, headers = bytes(1_048_576), [("trace", b"1")]
     world.driver.pipe(topology.COMMANDS, b"key", value, list(headers), partition=0)
     world.driver.run()
@@ -96,7 +96,7 @@ def test_what_still_fits_is_copied_whole(world: World) -> None:
 
 
 def test_the_inputs_of_a_parked_payment_wait_by_reference_too(world: World) -> None:
-    """Finding 12: PARKED copies; their order and their origin are kept."""
+    """PARKED copies; their order and their origin are kept."""
     parked = world.create("parked")
     world.driver.run()
     good = world.rules_of
@@ -117,7 +117,7 @@ def test_the_inputs_of_a_parked_payment_wait_by_reference_too(world: World) -> N
 
 
 def test_a_defect_at_a_large_input_parks_the_payment_and_no_other(world: World) -> None:
-    """Finding 12: `decide` raises at an input that cannot be copied; the transaction still fits."""
+    """`decide` raises at an input that cannot be copied; the transaction still fits."""
     parked = world.create("parked")
     world.driver.run()
     (asked,) = world.driver.take(topology.RESOLVE_REQUESTS)
@@ -146,7 +146,7 @@ def test_a_defect_at_a_large_input_parks_the_payment_and_no_other(world: World) 
 
 
 def test_a_report_that_matches_nothing_is_kept_by_reference(world: World) -> None:
-    """Finding 12: UNMATCHED, with headers that are too large to copy."""
+    """UNMATCHED, with headers that are too large to copy."""
     report = commands.RailReport(
         header=InputHeader(payment_intent_id="pi_aaaaaaaaaaaaaaaaaaaaaaaaaa"),
         external_ref="NAAAAAAAAAAAAAAAAAAAAAAAAAA001",
@@ -194,7 +194,7 @@ def test_a_topic_that_takes_less_than_it_should_stops_nobody(key: bytes) -> None
 
 @pytest.mark.parametrize("name", ["pi_" + "a" * 30, "p" * 4_000])
 def test_an_outcome_names_no_payment_by_a_text_too_long_to_be_one(world: World, name: str) -> None:
-    """ERR-07, finding 12: outcomes are bounded by themselves; the cause still names the input."""
+    """ERR-07: outcomes are bounded by themselves; the cause still names the input."""
     command = msgspec.structs.replace(
         create_payment("long"), header=InputHeader(payment_intent_id=name)
     )
@@ -212,7 +212,7 @@ def test_an_outcome_names_no_payment_by_a_text_too_long_to_be_one(world: World, 
 
 def test_headers_that_no_client_can_read_stop_nobody(world: World) -> None:
     """ERR-07:
-    Finding 12's kind: a header's name that is not UTF-8. The record is kept by reference.
+    A header's name that is not UTF-8. The record is kept by reference.
     """
     world.driver.pipe(topology.COMMANDS, GOOD_KEY, GOOD, [(UNREADABLE_HEADER, None)])
     after = world.create("after")

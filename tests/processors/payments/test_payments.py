@@ -191,7 +191,7 @@ LONG = [
 def test_an_over_long_field_is_answered_and_not_set_aside(
     world: World, changes: dict[str, Any], sentence: str
 ) -> None:
-    """Finding 18: VALIDATION_FAILED naming field and limit, up to the largest record."""
+    """VALIDATION_FAILED naming field and limit, up to the largest record."""
     command = create_payment("long")
     key = changes.get("idempotency_key", command.idempotency_key)
     payment_id = payment_intent_id(command.source, key)
@@ -221,7 +221,7 @@ def test_an_over_long_field_is_answered_and_not_set_aside(
 def test_what_names_no_payment_at_all_is_answered_in_a_bounded_outcome(
     world: World, same_key: bool
 ) -> None:
-    """Finding 18: a paymentIntentId of 500,000 characters must not make an outcome of that size,
+    """A paymentIntentId of 500,000 characters must not make an outcome of that size,
     which its topic would not take; nor one beside an honest id.
     """
     command = create_payment("long")

@@ -107,7 +107,7 @@ def test_what_cannot_be_read_has_a_lane_all_the_same(harness: Harness) -> None:
 
 
 def test_an_enquiry_that_hangs_holds_up_nothing_of_its_payment(harness: Harness) -> None:
-    """Finding 9: neither the next attempt's SUBMIT, nor a withdraw, nor a recall waits for it."""
+    """Neither the next attempt's SUBMIT, nor a withdraw, nor a recall waits for it."""
     harness.record_of(REFERENCE, "SUBMITTING", "SUBMITTED")
     harness.script(HANGS)
     instance = harness.instance()
@@ -127,7 +127,7 @@ def test_an_enquiry_that_hangs_holds_up_nothing_of_its_payment(harness: Harness)
 
 
 def test_a_recall_goes_before_a_hundred_enquiries_that_hang(harness: Harness) -> None:
-    """Finding 9: a recall of a possible double payment took 67 s behind enquiries."""
+    """A recall of a possible double payment took 67 s behind enquiries."""
     instance = harness.instance()
     instance.assign()
     harness.instruct("SUBMIT")
@@ -209,7 +209,7 @@ def test_a_recall_is_repeated_while_the_rail_is_silent(harness: Harness) -> None
 def test_an_enquiry_tells_the_total_returned_and_never_makes_one_up(
     harness: Harness, returned: int | None
 ) -> None:
-    """Finding 7: the total so far, as an enquiry's answer with its ids; without it no amount."""
+    """The total so far, as an enquiry's answer with its ids; without it no amount."""
     fields = {"returnedAmount": returned, "amount": 12_345, "messageId": "M" * 140}
     harness.script({"kind": "ENQUIRY", "status": "RETURNED", "code": "AC04", "fields": fields})
     harness.instruct("SUBMIT")

@@ -22,7 +22,7 @@ def rig(fresh_cluster: Callable[..., Cluster]) -> Iterator[Rig]:
 
 
 def test_a_recall_overtakes_enquiries_that_hang(rig: Rig) -> None:
-    """Finding 9: the recall of a possible double payment took 67 s behind enquiries."""
+    """The recall of a possible double payment took 67 s behind enquiries."""
     rig.instruct("SUBMIT", 0)
     rig.run_to_the_end()
     done = rig.committed()

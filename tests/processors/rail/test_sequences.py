@@ -120,7 +120,7 @@ class Story(World):
 
 
 def test_an_attempt_asleep_in_submitting_is_cancelled_without_a_conflict(served: Served) -> None:
-    """Issue 10: SUBMIT asleep in SUBMITTING; WITHDRAW overtakes; SUBMIT wakes, rail unknown."""
+    """SUBMIT asleep in SUBMITTING; WITHDRAW overtakes; SUBMIT wakes, rail unknown."""
     story = Story(served)
     harness = story.harness
     harness.script({"kind": "HTTP", "status": 503, "times": 1}, reference=story.reference)
@@ -139,7 +139,7 @@ def test_an_attempt_asleep_in_submitting_is_cancelled_without_a_conflict(served:
 
 
 def test_a_refused_connection_and_a_cancel_end_certainly_unpaid(served: Served) -> None:
-    """Issue 10: connection refused before anything was sent; cancel; unknown after the limit."""
+    """Connection refused before anything was sent; cancel; unknown after the limit."""
     story = Story(served)
     story.harness.refuses_connections = True
     assert story.handle(0) is not None
@@ -154,7 +154,7 @@ def test_a_refused_connection_and_a_cancel_end_certainly_unpaid(served: Served) 
 
 
 def test_a_record_that_is_gone_keeps_the_hold_and_shows_the_settlement(served: Served) -> None:
-    """Issue 10: the record no longer reaches back; cancel; the rail silent, then it settles."""
+    """The record no longer reaches back; cancel; the rail silent, then it settles."""
     story = Story(served)
     harness = story.harness
     assert story.handle(0) is None

@@ -104,7 +104,7 @@ def test_each_message_of_the_rail_becomes_its_report(
 def test_a_banks_own_code_without_a_row_is_rail_and_not_safe_to_retry(
     log: MemoryLog, file: Path
 ) -> None:
-    """Finding 8: Prtry is looked up in the adapter's table like Cd, and never guessed at."""
+    """Prtry is looked up in the adapter's table like Cd, and never guessed at."""
     webhook(log).callback(message(TxSts="RJCT", StsRsnInf={"Prtry": "BANK-Z9"}))
     (report,) = reports(log)
     meaning = parse(file.read_bytes()).meaning(report.adapter, report.code)
@@ -118,14 +118,14 @@ UETR = "eb6305c9-1f7f-49de-aed0-16487c27b42d"
 
 @pytest.mark.parametrize("whole", [UETR, "i" * 140])
 def test_the_ids_of_a_callback_are_kept_whole(log: MemoryLog, whole: str) -> None:
-    """Finding 8: a cut id is another id; 140 characters are kept, a UETR's 36 among them."""
+    """A cut id is another id; 140 characters are kept, a UETR's 36 among them."""
     webhook(log).callback(message(MsgId=whole, OrgnlTxId=whole))
     (report,) = reports(log)
     assert (report.rail_message_id, report.transaction_id) == (whole, whole)
 
 
 def test_a_return_that_states_no_amount_is_reported_without_one(log: MemoryLog) -> None:
-    """Finding 7: nobody makes up how much was returned."""
+    """Nobody makes up how much was returned."""
     webhook(log).callback(message(MsgType="pacs.004", RtrRsnInf={"Cd": "AC04"}))
     (report,) = reports(log)
     assert (report.kind, report.amount, report.via_enquiry) == ("RETURNED", None, False)
@@ -172,7 +172,7 @@ def test_what_is_none_of_ours_is_quarantined_with_its_bytes(
 
 
 def test_a_callback_that_gives_a_key_twice_is_quarantined_naming_the_key(log: MemoryLog) -> None:
-    """Finding 19: which of two statuses is meant nobody can say."""
+    """Which of two statuses is meant nobody can say."""
     raw = message(TxSts="ACSC").replace(b"{", b'{"TxSts": "RJCT", ', 1)
     assert webhook(log).callback(raw)[0] == 202
     (record,) = log.of(topology.QUARANTINE)
@@ -211,13 +211,13 @@ def counted(registry: CollectorRegistry) -> dict[str, float]:
 
 @pytest.mark.parametrize("size", [16_385, BODY_BYTES_MAX])
 def test_a_large_callback_is_read_as_any_other(log: MemoryLog, size: int) -> None:
-    """Finding 18: a settlement of 16 KiB vanished with a 413; one of 1 MiB is applied."""
+    """A settlement of 16 KiB vanished with a 413; one of 1 MiB is applied."""
     assert webhook(log).callback(padded(size)) == (202, "reported")
     assert [report.kind for report in reports(log)] == ["SETTLED"]
 
 
 def test_a_callback_beyond_the_bound_is_kept_by_reference(log: MemoryLog) -> None:
-    """Finding 18: its size, SHA-256 and first KiB stand in quarantine, and it is counted."""
+    """Its size, SHA-256 and first KiB stand in quarantine, and it is counted."""
     raw = padded(BODY_BYTES_MAX + 1)
     registry = CollectorRegistry()
     made = webhook(log, registry=registry)

@@ -47,7 +47,7 @@ def withdraw(harness: Harness, instance: Instance) -> None:
 
 
 def test_an_attempt_that_slept_in_submitting_is_never_sent_again(harness: Harness) -> None:
-    """Issue 10: SUBMIT asleep in SUBMITTING, WITHDRAW overtakes, SUBMIT wakes, rail unknown."""
+    """SUBMIT asleep in SUBMITTING, WITHDRAW overtakes, SUBMIT wakes, rail unknown."""
     harness.script({"kind": "HTTP", "status": 503, "times": 1})
     instance = begun(harness)
     assert instance.try_once(SUBMIT) is not None
@@ -90,7 +90,7 @@ def test_what_the_rail_took_before_the_withdraw_is_found_at_once(harness: Harnes
 
 
 def test_a_refused_connection_ends_as_certainly_not_submitted(harness: Harness) -> None:
-    """Issue 10: connection refused before anything was sent, cancel, unknown after submitBefore."""
+    """Connection refused before anything was sent, cancel, unknown after submitBefore."""
     harness.refuses_connections = True
     instance = begun(harness)
     assert instance.try_once(SUBMIT) is not None
@@ -105,7 +105,7 @@ def test_a_refused_connection_ends_as_certainly_not_submitted(harness: Harness) 
 
 
 def test_a_record_that_does_not_reach_back_never_says_withdrawn(harness: Harness) -> None:
-    """Issue 10: record gone, cancel, the rail silent, then settles: ALREADY_SUBMITTED."""
+    """Record gone, cancel, the rail silent, then settles: ALREADY_SUBMITTED."""
     harness.instruct("SUBMIT")
     harness.instance().run()
     assert harness.submitted() == 1

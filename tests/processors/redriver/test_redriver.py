@@ -184,7 +184,7 @@ def test_raw_bytes_go_back_unchanged_with_their_headers(log: Log, harness: Harne
 def test_what_stands_by_reference_goes_back_from_its_original(
     log: Log, harness: Harness, value: bytes | None, headers: Headers
 ) -> None:
-    """Finding 12: the original's own key, value and headers, not the excerpts."""
+    """The original's own key, value and headers, not the excerpts."""
     at = log.quarantine(value, headers=headers)
     assert quarantine.parse(log.of(topology.QUARANTINE)[at].headers).reference is not None
     done = harness.answer(harness.ask(at))
@@ -267,7 +267,7 @@ REFUSED: dict[str, tuple[Callable[[Log], int], str]] = {
 def test_a_request_that_cannot_be_carried_out_whole_is_refused_and_does_nothing(
     log: Log, harness: Harness, which: str
 ) -> None:
-    """Findings 12 and 13: refused with the reason on the control topic; nothing was put back."""
+    """Refused with the reason on the control topic; nothing was put back."""
     make, why = REFUSED[which]
     first = log.quarantine(b"small")
     done = harness.answer(harness.ask(first, make(log)))
@@ -277,7 +277,7 @@ def test_a_request_that_cannot_be_carried_out_whole_is_refused_and_does_nothing(
 
 
 def test_a_callback_kept_by_reference_has_no_original_to_assign(log: Log, harness: Harness) -> None:
-    """Finding 12: what never stood on a topic has nowhere to be read from."""
+    """What never stood on a topic has nowhere to be read from."""
     callback = LogRecord(CALLBACK, 0, -1, NOW_MS, None, ZEROS, [])
     copy = quarantine.copy_of(callback, quarantine.UNMATCHED, "no reference of ours")
     log.append(topology.QUARANTINE, copy.key, copy.value, copy.headers)
@@ -286,7 +286,7 @@ def test_a_callback_kept_by_reference_has_no_original_to_assign(log: Log, harnes
 
 
 def test_the_records_of_one_request_are_bounded_in_memory(log: Log, harness: Harness) -> None:
-    """Finding 13: 10,000 whole copies would be 20 GB; it is refused and says what to do."""
+    """10,000 whole copies would be 20 GB; it is refused and says what to do."""
     offsets = [log.quarantine(bytes(1_048_576)) for _ in range(BYTES_MAX // 1_048_576 + 1)]
     done = harness.answer(harness.ask(*offsets))
     assert "ask for fewer at once" in (done.refused or "")
@@ -299,7 +299,7 @@ def test_the_records_of_one_request_are_bounded_in_memory(log: Log, harness: Har
 def test_a_record_that_its_topic_refuses_ends_the_request_and_not_the_process(
     log: Log, harness: Harness
 ) -> None:
-    """Finding 13: the adapters ended at every start. What stood before it was put back, what stands
+    """The adapters ended at every start. What stood before it was put back, what stands
     behind it was not, the answer says so, and the next request is carried out."""
     small, large, behind = (log.quarantine(v) for v in (b"small", bytes(1_048_400), b"behind"))
     log.refuses[topology.COMMANDS] = lambda value: (
@@ -324,7 +324,7 @@ def test_a_record_that_its_topic_refuses_ends_the_request_and_not_the_process(
 def test_a_request_that_has_to_wait_holds_up_no_other_and_ends(
     log: Log, harness: Harness, problem: Exception
 ) -> None:
-    """Finding 13: Kafka or the registry does not answer for one of two requests. It is tried again
+    """Kafka or the registry does not answer for one of two requests. It is tried again
     for a bounded time, and then refused, so that people see it and can ask again."""
     waits, goes = log.quarantine(b"waits"), log.quarantine(b"goes")
     log.refuses[topology.COMMANDS] = lambda value: problem if value == b"waits" else None
@@ -343,7 +343,7 @@ def test_a_request_that_has_to_wait_holds_up_no_other_and_ends(
 def test_a_request_goes_on_where_it_was_when_kafka_answers_again(
     log: Log, harness: Harness
 ) -> None:
-    """Finding 13: what was put back before the outage is not put back twice by the same process."""
+    """What was put back before the outage is not put back twice by the same process."""
     offsets = [log.quarantine(b"%d" % n) for n in range(4)]
     log.refuses[topology.COMMANDS] = lambda value: (
         NotConfirmed("TIMED_OUT") if value == b"2" else None
@@ -358,7 +358,7 @@ def test_a_request_goes_on_where_it_was_when_kafka_answers_again(
 
 
 def test_a_reader_that_does_not_answer_ends_the_request_in_time(log: Log, harness: Harness) -> None:
-    """Finding 13: a place in quarantine that nobody can read ends no process."""
+    """A place in quarantine that nobody can read ends no process."""
     name = harness.ask(log.quarantine(b"raw"))
     log.unreadable = EngineError("READ_STUCK", "nothing for 60 s")
     harness.step()
@@ -367,7 +367,7 @@ def test_a_reader_that_does_not_answer_ends_the_request_in_time(log: Log, harnes
 
 
 def test_a_defect_refuses_its_own_request_alone(log: Log, harness: Harness) -> None:
-    """Finding 13: an error that nobody expected would meet the request again at every start."""
+    """An error that nobody expected would meet the request again at every start."""
     bad, good = log.quarantine(b"bad"), log.quarantine(b"good")
     log.refuses[topology.COMMANDS] = lambda value: TypeError("odd") if value == b"bad" else None
     first, second = harness.ask(bad), harness.ask(good)
@@ -379,7 +379,7 @@ def test_a_defect_refuses_its_own_request_alone(log: Log, harness: Harness) -> N
 def test_what_was_confirmed_and_not_answered_is_answered_after_a_restart(
     log: Log, harness: Harness
 ) -> None:
-    """Finding 13: the control topic remembers; twice put back is a duplicate."""
+    """The control topic remembers; twice put back is a duplicate."""
     name = harness.ask(log.quarantine(b"raw"))
     log.refuses[topology.CONTROL] = lambda _: NotConfirmed("TIMED_OUT")
     with pytest.raises(NotConfirmed):

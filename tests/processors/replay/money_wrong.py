@@ -25,13 +25,13 @@ def hold_never_released() -> Story:
 
 
 def hold_given_up() -> Story:
-    """Issue 10, finding 3: silence, the window passes, nobody asks for a release."""
+    """Silence, the window passes, nobody asks for a release."""
     story = Story().then(s.created(), s.asked("HOLD")).then(s.unanswered("HOLD"))
     return story.then(s.failed("TIMEOUT", source="system"))
 
 
 def debited_and_still_held() -> Story:
-    """Issue 10, finding 4: attempt 1 settled and was debited, the later hold stays for ever."""
+    """Attempt 1 settled and was debited, the later hold stays for ever."""
     story = retried(marked()).then(s.conflict("SETTLED_AFTER_FAILED"))
     story.then(
         *s.resolved("SETTLED_AFTER_ALL"), s.failed("CANCELLED", certain=False, source="system"),
@@ -42,7 +42,7 @@ def debited_and_still_held() -> Story:
 
 
 def wrong_amount_by_verdict() -> Story:
-    """Issue 10, finding 5: the rail settled 125.00, the verdict captures 125.50."""
+    """The rail settled 125.00, the verdict captures 125.50."""
     story = sent().then(s.conflict("AMOUNT_DIFFERS", LESS))
     story.then(*s.resolved("SETTLED_AFTER_ALL"), *s.settled(AMOUNT, "cnf_001"), s.asked("CAPTURE"))
     return story.then(s.moved("CAPTURE"))
@@ -150,7 +150,7 @@ def transferred_more_than_held() -> Story:
 
 
 def credited_twice() -> Story:
-    """Issue 10, finding 2: a REVERSE while a CREDIT that had no answer will be repeated."""
+    """A REVERSE while a CREDIT that had no answer will be repeated."""
     story = captured().then(s.returned(AMOUNT), s.asked("CREDIT")).then(s.unanswered("CREDIT"))
     return story.then(*s.approved("REVERSE", "apr_002")).then(
         s.asked("REVERSE", approval="apr_002")

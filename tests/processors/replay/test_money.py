@@ -46,24 +46,24 @@ def test_a_history_under_way_has_no_finding_unless_it_is_called_at_rest(
     ("make", "kind"), w.WRONG, ids=[f"{make.__name__}-{kind}" for make, kind in w.WRONG]
 )
 def test_a_wrong_history_is_found_by_its_rule(make: Callable[[], Story], kind: str) -> None:
-    """Issue 10: money has tests that make it fail; one that survives fails the build."""
+    """Money has tests that make it fail; one that survives fails the build."""
     assert kind in kinds(make())
 
 
 def test_every_kind_of_finding_has_a_history_that_makes_it_and_a_remedy() -> None:
-    """Issue 10: a finding says what to do, and none is there that nothing can make."""
+    """A finding says what to do, and none is there that nothing can make."""
     made = {kind for _, kind in w.WRONG} | {money.NOT_AT_REST}
     assert made == set(money.TO_DO)
 
 
 def test_the_runbook_says_what_every_finding_means() -> None:
-    """Issue 10: people who read a finding at night look there."""
+    """People who read a finding at night look there."""
     runbook = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
     assert [kind for kind in money.TO_DO if kind not in runbook] == []
 
 
 def test_a_finding_names_the_event_the_amount_for_people_and_what_to_do() -> None:
-    """Issue 10, finding 10: cents never reach a person without being formatted."""
+    """Cents never reach a person without being formatted."""
     story = w.wrong_amount_by_verdict()
     found = Money().check(story.events)
     first = next(each for each in found if each.kind == money.SETTLED_OTHER_AMOUNT)
@@ -88,7 +88,7 @@ def test_what_follows_a_parked_event_or_a_contradiction_outside_is_not_called_at
 
 
 def test_a_payment_called_at_rest_names_what_it_waits_for() -> None:
-    """Issue 10: a finding says what is asked still, and what was refused."""
+    """A finding says what is asked still, and what was refused."""
     said = [Money().check(make().events, at_rest=True) for make in (h.rejected, h.release_refused)]
     sentences = [each.sentence for findings in said for each in findings]
     assert ["R01 is not answered" in sentences[0], "R01 was refused" in sentences[1]] == [True] * 2

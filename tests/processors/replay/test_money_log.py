@@ -57,7 +57,7 @@ WRONG_ONES = [w.hold_given_up, w.debited_and_still_held, w.wrong_amount_by_verdi
 def test_findings_3_4_and_5_replayed_from_a_log_are_noticed(
     world: World, make: Callable[[], Story]
 ) -> None:
-    """RP-13: Issue 10: fold and chain pass over them, money does not, and it fails the replay."""
+    """RP-13: fold and chain pass over them, money does not, and it fails the replay."""
     story = make()
     report = replay(world, story.log(world.codec))
     assert verdicts(report) == {

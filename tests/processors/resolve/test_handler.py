@@ -120,7 +120,7 @@ def test_without_a_script_the_simulator_says_what_the_rules_say(
 def test_a_script_decides_per_payment_and_action(
     harness: Simulated, kind: str, question: Question, verdict: str
 ) -> None:
-    """Issue 10: approve, reject, refer, and for policy checks pass and decline."""
+    """Approve, reject, refer, and for policy checks pass and decline."""
     action = "CHECK" if isinstance(question, PolicyCheckRequest) else question.action
     harness.script({"kind": kind, "action": action}, of=payment(1))
     assert harness.ask(question) == [f"{verdict}@0"]
@@ -157,7 +157,7 @@ def test_a_decline_names_its_reason(harness: Simulated) -> None:
 def test_the_simulator_can_be_silent_late_twice_and_contradict_itself(
     harness: Simulated, steps: list[dict[str, Any]], said: list[str]
 ) -> None:
-    """Issue 10: what a Resolve can do to a payment."""
+    """What a Resolve can do to a payment."""
     harness.script(*steps)
     assert harness.ask(CANCEL) == said
 

@@ -95,7 +95,7 @@ def around(limit: int) -> list[tuple[int, bool]]:
 
 @pytest.mark.parametrize("size", [4_097, 40_000, 900_000])
 def test_every_text_that_the_topic_takes_is_read_whatever_core_says_of_it(size: int) -> None:
-    """Finding 18: the decoder's own bounds are far above every limit that core names."""
+    """The decoder's own bounds are far above every limit that core names."""
     for record in (
         msgspec.structs.replace(CREATE, idempotency_key="x" * size),
         msgspec.structs.replace(
@@ -108,7 +108,7 @@ def test_every_text_that_the_topic_takes_is_read_whatever_core_says_of_it(size: 
 
 @pytest.mark.parametrize(("count", "good"), around(ITEMS_MAX))
 def test_an_array_has_a_limit_over_all_its_blocks(count: int, good: bool) -> None:
-    """Finding 18: an array of empty texts must not cost a second for each record."""
+    """An array of empty texts must not cost a second for each record."""
     operator = msgspec.structs.replace(CANCEL.operator, roles=("",) * count)
     record = msgspec.structs.replace(CANCEL, operator=operator)
     value = unlimited(OPERATORS, record)
@@ -125,7 +125,7 @@ def test_an_array_has_a_limit_over_all_its_blocks(count: int, good: bool) -> Non
 
 
 def test_a_record_of_many_values_is_not_read_by_a_foreign_schema() -> None:
-    """Finding 18: 10,000 items of 1,000 empty fields are 10,000,000 steps of work."""
+    """10,000 items of 1,000 empty fields are 10,000,000 steps of work."""
     item = {"type": "record", "name": "Item",
             "fields": [{"name": f"f{n}", "type": "null"} for n in range(500)]
             + [{"name": "end", "type": "boolean"}]}  # fmt: skip
@@ -141,7 +141,7 @@ def test_a_record_of_many_values_is_not_read_by_a_foreign_schema() -> None:
 
 @pytest.mark.parametrize(("extra", "good"), [(-1, True), (0, True), (1, False)])
 def test_the_largest_record_is_the_one_that_the_topic_takes(extra: int, good: bool) -> None:
-    """Finding 18: topics.yaml, max.message.bytes, says how large."""
+    """Topics.yaml, max.message.bytes, says how large."""
     largest = TOPICS.record_bytes_max(REPORTS)
     assert largest == int(TOPICS.configuration(REPORTS, "production")["max.message.bytes"])
     report = RailReport(

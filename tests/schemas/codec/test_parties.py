@@ -118,7 +118,7 @@ def test_what_is_not_sealed_by_avro_1_does_not_open(sealed: Sealed) -> None:
 
 
 def test_details_of_any_length_open_so_that_core_can_name_the_field() -> None:
-    """Finding 18: over-long details are answered naming the field, not said to be unreadable."""
+    """Over-long details are answered naming the field, not said to be unreadable."""
     parties = Parties(
         debtor=Party(name="x" * 5_000), creditor=Party(name="Bob"), remittance="r" * 900_000
     )

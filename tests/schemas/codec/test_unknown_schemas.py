@@ -57,7 +57,7 @@ def test_a_schema_nested_beyond_all_measure_is_refused() -> None:
 
 
 def test_a_schema_that_is_nested_past_the_interpreter_s_own_limit_is_refused() -> None:
-    """Finding 19: RecursionError is no end of the process."""
+    """RecursionError is no end of the process."""
     deep: Any = "string"
     for _ in range(5_000):
         deep = [deep]

@@ -165,7 +165,7 @@ def test_a_registry_that_refuses_connections_or_is_silent_is_down() -> None:
 def test_an_answer_of_the_registry_that_can_not_be_read_is_no_crash(
     body: bytes, error: type[Exception]
 ) -> None:
-    """Finding 19: an unreadable answer is waited for, an unreadable schema is for ever."""
+    """An unreadable answer is waited for, an unreadable schema is for ever."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -302,7 +302,7 @@ def test_an_id_of_an_older_schema_must_still_be_that_schema(tmp_path: Path) -> N
     ],
 )
 def test_a_lock_that_can_not_be_read_stops_the_start(tmp_path: Path, content: bytes) -> None:
-    """Findings 16 and 19: said with the file's name, whatever is wrong in it."""
+    """Said with the file's name, whatever is wrong in it."""
     lock = tmp_path / "ids.lock"
     lock.write_bytes(content)
     with pytest.raises(IdsChanged, match="cannot be read"):

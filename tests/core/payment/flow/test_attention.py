@@ -1,4 +1,4 @@
-"""What needs people, and when it ends: finding 11. Attention, approvals that expire, freezes and
+"""What needs people, and when it ends. Attention, approvals that expire, freezes and
 the windows of a retry.
 """
 
@@ -67,7 +67,7 @@ REASONS: dict[str, tuple[list[Any], list[Any]]] = {
 
 @pytest.mark.parametrize("why", REASONS)
 def test_attention_begins_with_its_reason_and_ends_with_it(why: str) -> None:
-    """Finding 11: after the end nobody is called any more, and the payment is at rest."""
+    """After the end nobody is called any more, and the payment is at rest."""
     before, after = REASONS[why]
     case = given(*before)
     assert needs_attention(case.payment)
@@ -77,7 +77,7 @@ def test_attention_begins_with_its_reason_and_ends_with_it(why: str) -> None:
 
 
 def test_a_rejected_resend_of_a_live_attempt_is_attention_only_while_its_fate_is_open() -> None:
-    """Finding 11, ruling 11: enquired about once, a duplicate when said again."""
+    """Ruling 11: enquired about once, a duplicate when said again."""
     case = given(*d.SENT).when(d.rail("REJECTED", "AM05"))
     case.then("RailStatusReported", "RailEnquiryRequested").stands("SENT", "OPEN")
     case.when(d.rail("REJECTED", "DUPL")).then("RailStatusReported")
@@ -99,7 +99,7 @@ def test_overdue_is_attention_until_the_rail_speaks() -> None:
 
 
 def test_an_answer_with_another_amount_is_one_conflict_however_often_it_is_asked_for() -> None:
-    """Finding 11: an enquiry's REJECTED with another amount opened a conflict each time."""
+    """An enquiry's REJECTED with another amount opened a conflict each time."""
     case = given(*d.MARKED)
     answer = d.enquiry("REJECTED", "AB08", amount=d.AMOUNT + 5, currency="AUD")
     case.when(answer).then("ReconciliationRequired:AMOUNT_DIFFERS")
@@ -113,7 +113,7 @@ def test_an_answer_with_another_amount_is_one_conflict_however_often_it_is_asked
 
 @pytest.mark.parametrize("referred", [True, False], ids=["REFERRED", "REQUESTED"])
 def test_a_request_that_nobody_decides_ends_by_its_own_timer(referred: bool) -> None:
-    """Finding 11: a payment at rest waited for a person for ever."""
+    """A payment at rest waited for a person for ever."""
     case = given(*d.CAPTURED, d.ask("REVERSE"))
     if referred:
         case.given(d.resolve_says("REFERRED"))
@@ -128,7 +128,7 @@ def test_a_request_that_nobody_decides_ends_by_its_own_timer(referred: bool) -> 
 
 
 def test_who_decides_an_expired_request_is_told_so() -> None:
-    """Finding 11, domain §4: before the timer is read as well as after it."""
+    """Domain §4: before the timer is read as well as after it."""
     case = given(*d.CAPTURED, d.ask("REVERSE"), d.resolve_says("REFERRED")).later(HOUR)
     case.when(d.person_says()).refuses(r.APPROVAL_EXPIRED)
     case.timer()
@@ -139,14 +139,14 @@ def test_who_decides_an_expired_request_is_told_so() -> None:
 
 
 def test_a_decided_request_leaves_no_timer_behind() -> None:
-    """Finding 11: approved, rejected or used, nothing is waited for."""
+    """Approved, rejected or used, nothing is waited for."""
     for verdict in ("APPROVED", "REJECTED"):
         case = given(*d.CAPTURED, d.ask("REVERSE"), d.resolve_says(verdict))
         assert (case.payment.deadline, at_rest(case.payment)) == (None, True)
 
 
 def test_two_requests_expire_one_after_the_other() -> None:
-    """Finding 11: each by its own time."""
+    """Each by its own time."""
     case = given(*d.CAPTURED, d.ask("REVERSE")).later(d.MINUTE)
     person = OperatorHeader(
         operator_id="sen_002", roles=("senior_operator",), token_id="token", not_after=2**60
@@ -174,7 +174,7 @@ def test_two_requests_expire_one_after_the_other() -> None:
 def test_a_request_that_names_an_old_attempt_is_refused(
     before: list[Any], action: str, extra: dict[str, Any]
 ) -> None:
-    """Finding 11, ruling 8: its approval could never be used."""
+    """Ruling 8: its approval could never be used."""
     case = given(*before).when(d.ask(action, attempt=1, **extra)).refuses(r.ATTEMPT_NOT_CURRENT)
     assert "att_002" in case.sentence
     assert "att_001" in case.sentence
@@ -184,7 +184,7 @@ def test_a_request_that_names_an_old_attempt_is_refused(
 
 
 def test_a_cancel_request_of_an_old_attempt_freezes_nothing() -> None:
-    """Finding 11: the retry is sent all the same; the right one freezes it."""
+    """The retry is sent all the same; the right one freezes it."""
     case = given(*RETRIED, d.held(2)).when(d.ask("CANCEL", attempt=1))
     case.when(d.policy(attempt=2)).stands("SENT")
     right = given(*RETRIED, d.held(2)).when(d.ask("CANCEL", attempt=2))
@@ -196,7 +196,7 @@ def test_a_cancel_request_of_an_old_attempt_freezes_nothing() -> None:
 
 
 def test_an_undecided_cancel_of_a_retry_does_not_fail_it() -> None:
-    """Finding 11: freeze and AUTHORISED window are both 15 minutes; it is sent after the freeze."""
+    """Freeze and AUTHORISED window are both 15 minutes; it is sent after the freeze."""
     case = given(*RETRIED).later(1_000).given(d.ask("CANCEL"), d.policy(attempt=2), d.held(2))
     frozen_until = d.START + 1_000 + 15 * d.MINUTE
     case.timer_until("SEND").then("PaymentSentToRail").stands("SENT")

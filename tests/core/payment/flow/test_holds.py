@@ -1,4 +1,4 @@
-"""Holds and their releases: finding 3 and the rules of money and funds about silence, refusals and
+"""Holds and their releases: the rules of money and funds about silence, refusals and
 what a payment that has ended still holds.
 """
 
@@ -50,7 +50,7 @@ def facts(found: DepositsRequest) -> tuple[Any, ...]:
 def test_an_unanswered_hold_is_asked_for_at_least_every_30_seconds_within_its_window(
     silent: bool,
 ) -> None:
-    """Finding 3: the same reference, the same notAfter, until the window ends."""
+    """The same reference, the same notAfter, until the window ends."""
     case = given(d.create(), d.policy(), *([SILENT] if silent else []))
     asked = [case.now]
     for _ in case.timers_while(lambda: case.payment.deadline_kind == "FUNDS_REPEAT"):
@@ -75,7 +75,7 @@ def test_a_hold_is_not_asked_for_any_more_once_it_cannot_be_carried_out() -> Non
 
 
 def test_an_outage_of_deposits_core_shorter_than_the_window_kills_no_payment() -> None:
-    """Finding 3: eight minutes of silence, a window of ten: the payment is sent."""
+    """Eight minutes of silence, a window of ten: the payment is sent."""
     case = given(d.create(), d.policy(), SILENT)
     for _ in case.timers_while(lambda: case.now < d.START + 8 * d.MINUTE):
         case.then("FundsRequested:HOLD").given(SILENT)
@@ -152,7 +152,7 @@ def test_a_rejected_cancel_leaves_time_to_submit_and_moves_no_expiry() -> None:
 
 
 def test_a_payment_that_ends_with_its_hold_unanswered_asks_its_release_by_name() -> None:
-    """Finding 3: it names the HOLD and until when that may come, and is not at rest before."""
+    """It names the HOLD and until when that may come, and is not at rest before."""
     case = ended_unanswered()
     release = request(case, "RELEASE")
     assert facts(release) == (RELEASE_REF, 0, None, HOLD_REF, d.START + WINDOW_MS)
@@ -224,7 +224,7 @@ def test_held_after_never_held_is_released_anew_and_is_no_conflict(
 
 
 def test_a_hold_that_comes_while_its_release_is_open_is_held_until_that_is_answered() -> None:
-    """Issue 10: HOLD hangs in a proxy, the payment ends, RELEASE arrives first, then the HOLD."""
+    """HOLD hangs in a proxy, the payment ends, RELEASE arrives first, then the HOLD."""
     case = ended_unanswered().when(d.held()).then("FundsHeld")
     assert not at_rest(case.payment)
     case.when(d.deposits("RELEASE", "RELEASED")).then("FundsReleased")
@@ -252,7 +252,7 @@ def test_a_late_declined_ends_nothing_twice() -> None:
 def test_a_paid_verdict_on_an_unsent_attempt_ends_its_silent_hold_before_it_takes_the_money() -> (
     None
 ):
-    """Finding 3 and domain §3: held counts what is unanswered; no debit stands beside it."""
+    """Domain §3: held counts what is unanswered; no debit stands beside it."""
     case = given(d.create(), d.policy(), d.rail("SETTLED"))
     case.given(*d.judged("SETTLED_AFTER_ALL")[:-1]).when(d.resolve("SETTLED_AFTER_ALL"))
     case.then("ReconciliationResolved", "PaymentFailed:CANCELLED", "FundsRequested:RELEASE")
@@ -298,7 +298,7 @@ def test_a_refused_release_by_name_waits_for_a_person_and_bars_the_retry() -> No
 
 
 def test_a_release_refused_because_the_hold_is_gone_counts_as_released() -> None:
-    """Issue 10: the hold expired at Deposits Core by itself."""
+    """The hold expired at Deposits Core by itself."""
     case = given(*d.FAILED_SAFE).when(d.deposits("RELEASE", "REFUSED", code="HOLD_GONE"))
     case.then("FundsReleased")
     assert at_rest(case.payment)
@@ -307,7 +307,7 @@ def test_a_release_refused_because_the_hold_is_gone_counts_as_released() -> None
 
 
 def test_a_capture_refused_because_the_hold_is_gone_becomes_a_forced_debit() -> None:
-    """Issue 10: with attention until it is debited; the money is taken once."""
+    """With attention until it is debited; the money is taken once."""
     case = given(*d.SETTLED).when(d.deposits("CAPTURE", "REFUSED", code="HOLD_GONE"))
     case.then("FundsRequestFailed", "FundsReleased", "FundsRequested:DEBIT_FORCED")
     assert request(case, "DEBIT_FORCED").amount == d.AMOUNT
@@ -353,7 +353,7 @@ def test_a_refused_hold_is_not_asked_again_by_itself_and_a_person_can() -> None:
 
 
 def test_a_silent_request_is_asked_for_ever_and_a_refused_one_never() -> None:
-    """Finding 11, domain §3: a CAPTURE that stays silent past its eight pauses is asked again."""
+    """Domain §3: a CAPTURE that stays silent past its eight pauses is asked again."""
     case = given(*d.SETTLED)
     for number in range(1, 13):
         case.given(d.deposits("CAPTURE", "FAILED")).timer()
@@ -385,7 +385,7 @@ def test_the_hold_of_an_uncertain_attempt_stays_with_it() -> None:
 
 
 def test_a_hold_with_an_open_request_is_not_transferred() -> None:
-    """Issue 10: RETRY_UNCERTAIN while the early release of the hold is open."""
+    """RETRY_UNCERTAIN while the early release of the hold is open."""
     case = given(*d.MARKED, *d.approved("RELEASE_EARLY", 2), d.release_early())
     case.given(*d.approved("RETRY_UNCERTAIN", 3)).when(d.retry()).refuses(r.FUNDS_PRECONDITION)
     case.given(d.deposits("RELEASE", "RELEASED")).when(d.retry())

@@ -1,4 +1,4 @@
-"""Money that is given back: finding 2, and what Deposits Core refuses. Nothing is given back twice,
+"""Money that is given back, and what Deposits Core refuses. Nothing is given back twice,
 and never more than was taken; the books of `tests.core.payment.books` are checked after every
 input.
 """
@@ -47,7 +47,7 @@ def approvals(case: Watched) -> int:
 def test_while_a_request_that_gives_back_is_open_no_other_is_approved_or_made(
     what: str, silent: bool, action: str
 ) -> None:
-    """Finding 2, domain §3: open until it is answered; FAILED and silence are no answer."""
+    """Domain §3: open until it is answered; FAILED and silence are no answer."""
     before, operation, _ = GIVES_BACK[what]
     answer = [d.deposits(operation, "FAILED", code="NO_ANSWER")] if silent else []
     case = watched(*before, *answer)
@@ -59,7 +59,7 @@ def test_while_a_request_that_gives_back_is_open_no_other_is_approved_or_made(
 
 @pytest.mark.parametrize("silent", [False, True], ids=["asked", "silent"])
 def test_an_approval_given_before_does_not_open_a_second_refund(silent: bool) -> None:
-    """Finding 2 A: a person approved REVERSE, then the rail returned it: CREDIT bars REVERSE."""
+    """A person approved REVERSE, then the rail returned it: CREDIT bars REVERSE."""
     case = watched(*d.CAPTURED, *d.approved("REVERSE"), returned())
     if silent:
         case.given(d.deposits("CREDIT", "FAILED"))
@@ -70,7 +70,7 @@ def test_an_approval_given_before_does_not_open_a_second_refund(silent: bool) ->
 
 
 def test_a_verdict_s_reversal_is_not_made_a_second_time_by_a_person() -> None:
-    """Finding 2 B: approved before the verdict; the REVERSE that was silent is repeated alone."""
+    """Approved before the verdict; the REVERSE that was silent is repeated alone."""
     case = watched(*d.CAPTURED, *d.approved("REVERSE"), d.rail("REJECTED", "AB08"))
     case.given(*d.judged("NOT_PAID", 2), d.deposits("REVERSE", "FAILED"))
     case.when(d.reverse()).refuses(r.FUNDS_PRECONDITION)
@@ -82,14 +82,14 @@ def test_a_verdict_s_reversal_is_not_made_a_second_time_by_a_person() -> None:
 
 
 def test_a_person_does_not_approve_what_is_given_back_meanwhile() -> None:
-    """Finding 2, domain §3: no other is made *or approved*: the referred request is refused."""
+    """Domain §3: no other is made *or approved*: the referred request is refused."""
     case = watched(*d.CAPTURED, d.ask("REVERSE", attempt=1), d.resolve_says("REFERRED"))
     case.given(returned()).when(d.person_says()).refuses(r.FUNDS_PRECONDITION)
     case.when(d.person_says("REJECTED")).then("OperatorActionRejected")
 
 
 def test_the_rails_return_waits_for_a_reversal_that_is_open() -> None:
-    """Finding 2: the same money is given back once, whoever asked first."""
+    """The same money is given back once, whoever asked first."""
     case = watched(*REVERSED).when(returned()).then("PaymentReturned")
     case.when(d.deposits("REVERSE", "FAILED")).then("FundsRequestFailed")
     case.when(d.deposits("REVERSE", "REVERSED")).then("FundsReversed")
@@ -246,7 +246,7 @@ def test_the_hundredth_request_of_an_operation_is_refused() -> None:
 
 
 def test_partial_returns_are_credited_one_after_the_other() -> None:
-    """Finding 2, ruling 13: 5,000 and 3,000 of 12,345; the second waits for the first's answer."""
+    """Ruling 13: 5,000 and 3,000 of 12,345; the second waits for the first's answer."""
     case = (
         watched(*d.CAPTURED).when(returned(5_000)).then("PaymentReturned", "FundsRequested:CREDIT")
     )
@@ -263,7 +263,7 @@ def test_partial_returns_are_credited_one_after_the_other() -> None:
 
 
 def test_after_a_partial_return_a_person_reverses_the_rest_and_no_more() -> None:
-    """Finding 2, ruling 13: the customer bears max(0, settled - max(returned, waived))."""
+    """Ruling 13: the customer bears max(0, settled - max(returned, waived))."""
     case = watched(*d.CAPTURED, returned(5_000), d.deposits("CREDIT", "CREDITED", amount=5_000))
     case.given(*d.approved("REVERSE")).when(d.reverse()).then("FundsRequested:REVERSE")
     assert case.event(e.FundsRequested).amount == d.AMOUNT - 5_000
@@ -290,7 +290,7 @@ def test_what_a_person_reversed_is_not_taken_again() -> None:
 
 
 def test_a_return_of_money_that_was_debited_by_force_is_credited() -> None:
-    """Issue 10: RELEASE_EARLY, then settled, then returned."""
+    """RELEASE_EARLY, then settled, then returned."""
     case = watched(*EARLY, d.deposits("RELEASE", "RELEASED"), d.rail("SETTLED"))
     case.given(*d.judged("SETTLED_AFTER_ALL", 3), d.deposits("DEBIT_FORCED", "DEBITED"))
     case.when(returned()).then("PaymentReturned", "FundsRequested:CREDIT")
@@ -300,7 +300,7 @@ def test_a_return_of_money_that_was_debited_by_force_is_credited() -> None:
 
 
 def test_a_return_before_the_debit_was_answered_is_credited_after_it() -> None:
-    """Issue 10, finding 2: taken first, then given back, each once."""
+    """Taken first, then given back, each once."""
     case = watched(*d.SETTLED).when(returned()).then("PaymentReturned")
     case.when(d.deposits("CAPTURE", "CAPTURED")).then("FundsCaptured", "FundsRequested:CREDIT")
     case.given(d.deposits("CREDIT", "CREDITED"))

@@ -44,7 +44,7 @@ ENDS: dict[str, list[Any]] = {
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("before", [d.SENT, STRAY_AND_SENT], ids=["plain", "after a stray report"])
 def test_an_end_by_people_after_the_send_is_uncertain(before: list[Any], end: str) -> None:
-    """Finding 1, ruling 3: whatever was said or resolved before the send."""
+    """Ruling 3: whatever was said or resolved before the send."""
     command, action, extra = ENDS[end]
     case = given(*before).stands("SENT", "OPEN")
     case.given(*d.approved(action, case.payment.approvals_made + 1, **extra)).when(command)
@@ -55,7 +55,7 @@ def test_an_end_by_people_after_the_send_is_uncertain(before: list[Any], end: st
 
 
 def test_a_stray_report_before_the_send_opens_no_plain_retry_after_it() -> None:
-    """Finding 1: stray report, verdict, send, mark-failed: the plain retry would pay again."""
+    """Stray report, verdict, send, mark-failed: the plain retry would pay again."""
     case = given(*STRAY_AND_SENT, *d.approved("MARK_FAILED", 2, failure_reason="RAIL"))
     case.given(d.mark_failed(), *d.approved("RETRY", 3)).when(d.retry()).refuses(r.RETRY_UNCERTAIN)
     case.given(*d.approved("RETRY_UNCERTAIN", 4)).when(d.retry())
@@ -63,7 +63,7 @@ def test_a_stray_report_before_the_send_opens_no_plain_retry_after_it() -> None:
 
 
 def test_after_a_stray_report_and_a_verdict_the_honest_reports_apply() -> None:
-    """Finding 1: the rail's acknowledgement and settlement of what was sent are no conflicts."""
+    """The rail's acknowledgement and settlement of what was sent are no conflicts."""
     case = given(*STRAY_AND_SENT).when(d.rail("ACCEPTED", rail_message_id="honest"))
     case.then("PaymentAcknowledged").when(SETTLE).then("PaymentSettled", "FundsRequested:CAPTURE")
     assert not open_conflicts(case.payment)
@@ -87,7 +87,7 @@ def test_the_send_itself_begins_uncertain() -> None:
 
 
 def test_a_send_after_a_recovery_begins_uncertain() -> None:
-    """Finding 1, ruling 3: SUBMISSION_FOUND, its verdict, then the send under the same
+    """Ruling 3: SUBMISSION_FOUND, its verdict, then the send under the same
     reference.
     """
     case = given(d.create(), d.policy())
@@ -200,7 +200,7 @@ def ended(before: list[Any]) -> Case:
 @pytest.mark.parametrize("denial", DENIALS)
 @pytest.mark.parametrize("evidence", EVIDENCE)
 def test_evidence_that_the_rail_had_it_outweighs_a_denial(evidence: str, denial: str) -> None:
-    """Finding 6, ruling 3: a conflict instead of certainty; the hold stays, no retry pays again."""
+    """Ruling 3: a conflict instead of certainty; the hold stays, no retry pays again."""
     case = ended(EVIDENCE[evidence]).later(2 * d.MINUTE).when(DENIALS[denial])
     assert case.event(e.ReconciliationRequired).kind == "SUBMISSION_CONTRADICTED"
     case.stands("FAILED", "CONTRADICTED", "RELEASE_DEFERRED")
@@ -210,19 +210,19 @@ def test_evidence_that_the_rail_had_it_outweighs_a_denial(evidence: str, denial:
 
 @pytest.mark.parametrize("denial", ["WITHDRAWN", "NOT_SUBMITTED"])
 def test_a_denial_after_received_does_not_end_a_live_attempt(denial: str) -> None:
-    """Finding 6, ruling 3: the same while the attempt is under way."""
+    """Ruling 3: the same while the attempt is under way."""
     case = given(*d.SENT, d.rail("RECEIVED")).when(DENIALS[denial]).then(CONTRADICTED)
     case.stands("SENT", "CONTRADICTED", "HELD")
 
 
 def test_evidence_after_a_certain_denial_is_a_conflict() -> None:
-    """Finding 6 the other way round: first unknown, certainly; then the rail says RECEIVED."""
+    """The other way round: first unknown, certainly; then the rail says RECEIVED."""
     case = given(*d.MARKED).later(2 * d.MINUTE).given(d.never_submitted())
     case.when(d.rail("RECEIVED")).then(CONTRADICTED).stands("FAILED", "CONTRADICTED")
 
 
 def test_evidence_in_an_open_conflict_counts_until_a_person_judges_it() -> None:
-    """Finding 6, ruling 3: ACCEPTED after the end stands in a conflict; the unknown opens
+    """Ruling 3: ACCEPTED after the end stands in a conflict; the unknown opens
     another.
     """
     case = given(*d.MARKED, d.rail("ACCEPTED")).stands("FAILED", "CONTRADICTED")
@@ -317,11 +317,11 @@ def test_an_approval_of_retry_uncertain_is_given_by_a_person_only() -> None:
     case.then("PaymentAttemptCreated", "FundsHoldTransferred")
 
 
-# -- sequences of issue 10, as far as core alone shows them ----------------------------------------
+# -- sequences, as far as core alone shows them ----------------------------------------
 
 
 def test_the_adapters_record_does_not_reach_back_and_the_rail_settles() -> None:
-    """Issue 10: cancel, ALREADY_SUBMITTED, silence, then settled: hold kept, conflict."""
+    """Cancel, ALREADY_SUBMITTED, silence, then settled: hold kept, conflict."""
     case = given(*d.CANCELLED).when(d.rail("ALREADY_SUBMITTED", "RECORD_INCOMPLETE"))
     case.then("RecallRequested").asks("RECALL").stands("FAILED", "UNCERTAIN", "RELEASE_DEFERRED")
     case.timer().then("RailEnquiryRequested").asks("ENQUIRE")
@@ -331,7 +331,7 @@ def test_the_adapters_record_does_not_reach_back_and_the_rail_settles() -> None:
 
 
 def test_a_submit_that_slept_in_submitting_is_never_sent_again() -> None:
-    """Issue 10: WITHDRAW overtakes, SUBMIT wakes, the rail says unknown: certain, never resent."""
+    """WITHDRAW overtakes, SUBMIT wakes, the rail says unknown: certain, never resent."""
     case = given(*d.CANCELLED)
     before = len(case.history)
     case.given(d.rail("ALREADY_SUBMITTED", "SUBMITTING")).when(d.rail("NOT_SUBMITTED"))
@@ -343,7 +343,7 @@ def test_a_submit_that_slept_in_submitting_is_never_sent_again() -> None:
 
 
 def test_a_connection_refused_before_anything_was_sent_ends_certain() -> None:
-    """Issue 10: cancel, then the rail says unknown after submitBefore: no conflict, hold
+    """Cancel, then the rail says unknown after submitBefore: no conflict, hold
     released.
     """
     case = given(*d.CANCELLED, d.rail("ALREADY_SUBMITTED", "SUBMITTING"))

@@ -1,4 +1,4 @@
-"""Returns after settlement (pacs.004): finding 7, ruling 13. In cents; 12,345 settled."""
+"""Returns after settlement (pacs.004): ruling 13. In cents; 12,345 settled."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_returns_add_up_by_their_ids_and_a_total_is_a_total(order: str) -> None:
     ],
 )
 def test_a_report_that_does_not_raise_what_came_back_is_a_duplicate(again: Any) -> None:
-    """Finding 7, ruling 13: whatever its code."""
+    """Ruling 13: whatever its code."""
     case = watched(*d.CAPTURED, callback(5_000, "r1"))
     settle_credits(case)
     case.when(again).is_duplicate()
@@ -164,7 +164,7 @@ def test_a_settlement_without_an_amount_stands_for_the_instructions() -> None:
     "report", [callback(None, "r1"), total(None), callback(None, "r1", None)], ids=str
 )
 def test_a_return_without_an_amount_is_a_conflict_and_never_the_whole(report: Any) -> None:
-    """Finding 7, ruling 13."""
+    """Ruling 13."""
     case = watched(*d.CAPTURED).when(report).then("ReconciliationRequired:RETURN_AMOUNT_MISSING")
     case.stands("SETTLED", "CONTRADICTED", "CAPTURED")
     verdict = d.judged("RETURNED", amount=5_000)
@@ -185,7 +185,7 @@ def test_a_return_without_an_amount_is_a_conflict_and_never_the_whole(report: An
     ids=["one", "total", "sum", "without id", "after all"],
 )
 def test_more_than_was_settled_never_comes_back(before: list[Any], report: Any) -> None:
-    """Finding 7, ruling 13: a conflict, and not one cent more is credited."""
+    """Ruling 13: a conflict, and not one cent more is credited."""
     case = watched(*d.CAPTURED, *before)
     credited = settle_credits(case)
     case.when(report).then("ReconciliationRequired:RETURN_EXCEEDS_SETTLED")
@@ -196,7 +196,7 @@ def test_more_than_was_settled_never_comes_back(before: list[Any], report: Any) 
 
 
 def test_five_full_returns_of_one_settlement_are_one_and_four_conflicts() -> None:
-    """Finding 7: the same full return on several channels, each with another code and id."""
+    """The same full return on several channels, each with another code and id."""
     case = watched(*d.CAPTURED)
     for number, code in enumerate(("AC04", None, "Z9", "AC06", "MS03")):
         case.when(callback(d.AMOUNT, f"r{number}", code))

@@ -1,4 +1,4 @@
-"""A contradiction that is said again: the same conflict, or news (finding 5, ruling 5)."""
+"""A contradiction that is said again: the same conflict, or news (ruling 5)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ AGAIN_CELLS = [(name, how) for name, (*_, row) in AGAIN.items() for how in row]
 
 @pytest.mark.parametrize(("name", "how"), AGAIN_CELLS, ids=[f"{n}-{h}" for n, h in AGAIN_CELLS])
 def test_the_same_contradiction_again(name: str, how: str) -> None:
-    """Finding 5, ruling 5: the same conflict while it is open or its verdict agrees; after a
+    """Ruling 5: the same conflict while it is open or its verdict agrees; after a
     verdict that denies it only the same message id is a duplicate.
     """
     before, fields, verdict, row = AGAIN[name]
@@ -127,7 +127,7 @@ def test_a_verdict_that_was_overruled_agrees_with_nothing_any_more() -> None:
 
 
 def test_after_not_paid_an_enquiry_that_says_settled_bars_the_plain_retry() -> None:
-    """Issue 10: mark-failed; SETTLED, conflict; NOT_PAID; an enquiry says SETTLED."""
+    """Mark-failed; SETTLED, conflict; NOT_PAID; an enquiry says SETTLED."""
     case = given(*d.MARKED, settled(rail_message_id="m1"), *d.judged("NOT_PAID", 2))
     case.given(d.deposits("RELEASE", "RELEASED")).when(d.enquiry("SETTLED"))
     case.then("ReconciliationRequired:SETTLED_AFTER_FAILED")

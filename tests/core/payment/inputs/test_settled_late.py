@@ -1,5 +1,5 @@
-"""Settlements that come after a retry, a release or another settlement: finding 4 and its
-sequences. After every input the books of `tests.core.payment.books` are checked.
+"""Settlements that come after a retry, a release or another settlement. After every input the books
+of `tests.core.payment.books` are checked.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def rests(case: Watched, taken: int = d.AMOUNT, settled: int = d.AMOUNT) -> None
 
 
 def test_the_hold_of_an_unsent_retry_pays_the_late_settlement() -> None:
-    """Finding 4, AT-16x: transferred and captured; the customer is not debited beside it."""
+    """AT-16x: transferred and captured; the customer is not debited beside it."""
     case = paid_late(*HELD_AGAIN)
     case.then(
         "ReconciliationResolved",
@@ -64,7 +64,7 @@ def test_the_hold_of_an_unsent_retry_pays_the_late_settlement() -> None:
 
 @pytest.mark.parametrize("answer", ["NEVER_HELD", "RELEASED"])
 def test_an_unanswered_hold_of_the_retry_is_ended_before_the_debit(answer: str) -> None:
-    """Finding 4, AT-16x: held counts what is unanswered; no debit stands beside it."""
+    """AT-16x: held counts what is unanswered; no debit stands beside it."""
     case = paid_late(*RETRIED)
     case.then("ReconciliationResolved", "PaymentFailed:CANCELLED", "FundsRequested:RELEASE")
     case.when(d.deposits("RELEASE", answer, attempt=2))
@@ -74,7 +74,7 @@ def test_an_unanswered_hold_of_the_retry_is_ended_before_the_debit(answer: str) 
 
 
 def test_an_unanswered_hold_that_comes_late_is_released_and_the_customer_debited() -> None:
-    """Finding 4, AT-16x: HELD while its release is open."""
+    """AT-16x: HELD while its release is open."""
     case = paid_late(*RETRIED).when(d.held(2)).then("FundsHeld")
     case.when(d.deposits("RELEASE", "RELEASED", attempt=2))
     case.then("FundsReleased", "FundsRequested:DEBIT_FORCED").given(DEBITED)
@@ -99,7 +99,7 @@ ENDS_OF_ATTEMPT_2: dict[str, list[Any]] = {
 def test_a_sent_retry_keeps_its_hold_until_it_is_resolved_and_then_gives_it_back(
     before: list[Any], how: str, debited_first: bool
 ) -> None:
-    """Finding 4, AT-16x and AT-16y: withdrawn; debited for the first; the second's hold returns."""
+    """AT-16x and AT-16y: withdrawn; debited for the first; the second's hold returns."""
     case = paid_late(*before)
     case.then(
         "ReconciliationResolved",
@@ -125,7 +125,7 @@ def test_a_sent_retry_keeps_its_hold_until_it_is_resolved_and_then_gives_it_back
 
 
 def test_the_hold_that_a_risky_retry_took_over_goes_back_to_the_attempt_that_paid() -> None:
-    """Finding 4, AT-16y: the retry is unsent, so its hold pays; nothing is debited by force."""
+    """AT-16y: the retry is unsent, so its hold pays; nothing is debited by force."""
     case = paid_late(*UNCERTAIN)
     case.then(
         "ReconciliationResolved",
@@ -138,7 +138,7 @@ def test_the_hold_that_a_risky_retry_took_over_goes_back_to_the_attempt_that_pai
 
 
 def test_later_certainty_for_the_risky_retry_leaves_nothing_held() -> None:
-    """Finding 4, AT-16y as filed: an enquiry says unknown after submitBefore: certain."""
+    """AT-16y as filed: an enquiry says unknown after submitBefore: certain."""
     case = paid_late(*UNCERTAIN_SENT)
     case.given(DEBITED).later(2 * d.MINUTE)
     unknown = d.enquiry("STATUS", "UNKNOWN", adapter_stopped=True, attempt=2)
@@ -150,7 +150,7 @@ def test_later_certainty_for_the_risky_retry_leaves_nothing_held() -> None:
 
 @pytest.mark.parametrize("before", [SENT_AGAIN, UNCERTAIN_SENT], ids=["AT-16x", "AT-16y"])
 def test_an_acknowledged_retry_keeps_its_hold_too(before: list[Any]) -> None:
-    """Finding 4: it is recalled; the recall is refused, and it settles: a second settlement."""
+    """It is recalled; the recall is refused, and it settles: a second settlement."""
     case = paid_late(*before, d.rail("ACCEPTED", attempt=2))
     case.given(DEBITED, d.rail("ALREADY_SUBMITTED", "SUBMITTED", attempt=2))
     case.given(d.rail("RECALL_REFUSED", attempt=2)).when(SETTLE_2)
@@ -169,7 +169,7 @@ def test_an_acknowledged_retry_keeps_its_hold_too(before: list[Any]) -> None:
 
 
 def test_a_hold_is_released_only_when_every_other_attempt_is_resolved() -> None:
-    """Finding 4: att_002 is unpaid for certain, att_001 is not resolved: the hold stays for it."""
+    """Att_002 is unpaid for certain, att_001 is not resolved: the hold stays for it."""
     case = watched(*UNCERTAIN_SENT).when(d.rail("REJECTED", "AB08", attempt=2))
     case.then("PaymentFailed", "FundsReleaseDeferred")
     assert "another attempt" in case.event(e.FundsReleaseDeferred).why
@@ -181,7 +181,7 @@ def test_a_hold_is_released_only_when_every_other_attempt_is_resolved() -> None:
 
 
 def test_the_hold_of_a_certainly_unpaid_retry_pays_the_uncertain_first_attempt() -> None:
-    """Finding 4: a settlement first takes its money from a hold whose attempt can no longer
+    """A settlement first takes its money from a hold whose attempt can no longer
     settle.
     """
     case = paid_late(*UNCERTAIN_SENT, d.rail("REJECTED", "AB08", attempt=2))
@@ -191,7 +191,7 @@ def test_the_hold_of_a_certainly_unpaid_retry_pays_the_uncertain_first_attempt()
 
 
 def test_a_hold_whose_release_is_open_is_never_transferred() -> None:
-    """Issue 10: it is released first, then the customer is debited."""
+    """It is released first, then the customer is debited."""
     cancelled = [*HELD_AGAIN, *d.approved("CANCEL", 2), d.cancel()]
     case = paid_late(*cancelled).then("ReconciliationResolved")
     case.when(d.deposits("RELEASE", "FAILED", attempt=2)).then("FundsRequestFailed")
@@ -215,7 +215,7 @@ def test_a_hold_whose_release_was_refused_pays_the_late_settlement() -> None:
 
 
 def test_a_settlement_while_its_own_release_is_open_waits_for_that_answer() -> None:
-    """Finding 4: released, it is debited; gone, it is debited; nothing is taken twice."""
+    """Released, it is debited; gone, it is debited; nothing is taken twice."""
     for answer in (d.deposits("RELEASE", "RELEASED"), d.deposits("RELEASE", "REFUSED", code="HOLD_GONE")):  # fmt: skip  # noqa: E501
         case = paid_late(*d.FAILED_SAFE).then("ReconciliationResolved")
         case.when(answer).then("FundsReleased", "FundsRequested:DEBIT_FORCED").given(DEBITED)
@@ -223,7 +223,7 @@ def test_a_settlement_while_its_own_release_is_open_waits_for_that_answer() -> N
 
 
 def test_another_amount_that_settles_late_is_taken_from_the_hold_and_the_rest_released() -> None:
-    """Finding 4 with ruling 5: the rail's amount is the settlement."""
+    """Ruling 5: the rail's amount is the settlement."""
     less = d.rail("SETTLED", amount=d.AMOUNT - 45, currency="AUD")
     case = watched(*d.MARKED, less)
     case.given(*d.judged("AMOUNT_ACCEPTED", 2))

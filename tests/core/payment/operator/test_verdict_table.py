@@ -1,4 +1,4 @@
-"""Which verdict fits which conflict: finding 5 and ruling 5, in every cell.
+"""Which verdict fits which conflict: ruling 5, in every cell.
 
 golden/verdict_state.yaml was written by hand from the ruling; a difference is a defect in one.
 """
@@ -37,7 +37,7 @@ from tests.core.payment.dsl import Case
 
 
 def test_the_table_that_decides_is_the_one_made_by_hand() -> None:
-    """Finding 5, ruling 5: every conflict kind in every state of its attempt."""
+    """Ruling 5: every conflict kind in every state of its attempt."""
     by_hand = {
         (kind, state): set(words(letters))
         for kind, row in GOLDEN["verdicts"].items()
@@ -129,7 +129,7 @@ def test_the_cells_that_are_reached_are_the_ones_written_down() -> None:
 def test_what_fits_is_listed_with_its_consequence_and_the_rest_is_refused(
     name: str, state: str
 ) -> None:
-    """Finding 5, ruling 5: refused both when it is asked for and when it is given."""
+    """Ruling 5: refused both when it is asked for and when it is given."""
     fits = set(words(CELLS[name, state]))
     case, conflict = reached(name, state)
     listed = verdicts.fitting(case.payment, conflict)
@@ -152,7 +152,7 @@ FITTING = [
 def test_each_fitting_verdict_ends_the_conflict_and_does_what_it_says(
     name: str, state: str, verdict: str
 ) -> None:
-    """Finding 5, ruling 5: in every reachable cell."""
+    """Ruling 5: in every reachable cell."""
     case, conflict = reached(name, state)
     before = case.payment.attempts[conflict.attempt - 1]
     others = open_conflicts(case.payment) - 1

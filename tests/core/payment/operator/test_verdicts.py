@@ -1,4 +1,4 @@
-"""What a person's verdict does: finding 5 and ruling 5."""
+"""What a person's verdict does: ruling 5."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def settled_12500(case: Case) -> Conflict:
 
 
 def test_12500_of_12550_is_accepted_as_12500_and_never_settled_after_all() -> None:
-    """Finding 5: SETTLED_AFTER_ALL would capture 12550."""
+    """SETTLED_AFTER_ALL would capture 12550."""
     case = given(*SENT_12550)
     conflict = settled_12500(case)
     case.when(asked_for(conflict, "SETTLED_AFTER_ALL")).refuses(r.VERDICT_NOT_APPLICABLE)
@@ -127,7 +127,7 @@ def test_a_conflict_that_was_only_counted_takes_report_wrong_alone() -> None:
 
 @pytest.mark.parametrize("before", [d.SENT, d.ACKNOWLEDGED], ids=["SENT", "ACKNOWLEDGED"])
 def test_not_paid_is_no_verdict_on_a_live_attempt(before: list[Any]) -> None:
-    """Finding 1, ruling 5: it would be certain while the rail still moves the money."""
+    """Ruling 5: it would be certain while the rail still moves the money."""
     case = given(*before, settled(LESS))
     conflict = case.payment.conflicts[-1]
     case.when(asked_for(conflict, "NOT_PAID")).refuses(r.VERDICT_NOT_APPLICABLE)
@@ -160,7 +160,7 @@ def test_after_report_wrong_the_rails_honest_reports_apply(before: list[Any]) ->
 
 
 def test_after_report_wrong_on_a_live_attempt_the_same_answer_is_a_new_conflict() -> None:
-    """Issue 10: and no retry, no end by people, until it is judged."""
+    """And no retry, no end by people, until it is judged."""
     case = given(*d.SENT, settled(LESS))
     judge(case, case.payment.conflicts[-1], "REPORT_WRONG")
     case.when(d.enquiry("SETTLED", amount=LESS, currency="AUD"))
@@ -214,7 +214,7 @@ def unknown(*before: Any) -> Case:
     ids=["FAILED", "SENT", "ACKNOWLEDGED", "EXPIRED"],
 )  # fmt: skip
 def test_used_up_enquiries_ask_a_person(before: list[Any]) -> None:
-    """Issue 10, ruling 3: a conflict FATE_UNKNOWN; from then on nothing is asked by itself."""
+    """Ruling 3: a conflict FATE_UNKNOWN; from then on nothing is asked by itself."""
     case = unknown(*before)
     asked = [x for x in case.history if isinstance(x, e.RailEnquiryRequested)]
     assert len(asked) == ENQUIRIES
@@ -229,7 +229,7 @@ def test_used_up_enquiries_ask_a_person(before: list[Any]) -> None:
 def test_a_verdict_ends_an_unknown_fate_and_the_payment_comes_to_rest(
     verdict: str, money: str, operation: str
 ) -> None:
-    """Issue 10: enquiries used up."""
+    """Enquiries used up."""
     case = unknown(*d.MARKED)
     judge(case, case.payment.conflicts[-1], verdict)
     assert case.event(e.FundsRequested).operation == operation

@@ -140,7 +140,7 @@ class Adversary:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_any_sequence_stays_under_the_size(seed: int) -> None:
-    """Engine, finding 15: after each of 1,500 drawn inputs every part is within its limit. The seed
+    """Engine: after each of 1,500 drawn inputs every part is within its limit. The seed
     in the test's name repeats it.
     """
     adversary = Adversary(seed)

@@ -72,7 +72,7 @@ def kinds_of(struct: type) -> dict[str, Any]:
 def test_every_part_of_the_state_has_a_limit_here(
     struct: type, sizes: dict[str, int], numbers: set[str], texts: dict[str, int]
 ) -> None:
-    """Engine, finding 15: every list, map and counter has a limit; a new one needs one too."""
+    """Engine: every list, map and counter has a limit; a new one needs one too."""
     kinds = kinds_of(struct)
     assert {n for n, kind in kinds.items() if typing.get_origin(kind) in (list, dict)} == set(sizes)
     assert {name for name, kind in kinds.items() if kind is int} == numbers
@@ -85,13 +85,13 @@ def test_every_part_of_the_state_has_a_limit_here(
     "struct", [s.FundsRequestStatus, s.SeenReport, s.Approval, s.Conflict, s.Notification]
 )
 def test_what_the_lists_hold_holds_no_list(struct: type) -> None:
-    """Engine, finding 15: a limit on a list bounds nothing when its entries grow."""
+    """Engine: a limit on a list bounds nothing when its entries grow."""
     allowed = {int, str, bytes, bool}
     assert set(kinds_of(struct).values()) <= allowed
 
 
 def test_the_widest_payment_stays_under_its_size() -> None:
-    """Engine, finding 15: 20 attempts, 200 approvals, 64 open conflicts, requests to the limit,
+    """Engine: 20 attempts, 200 approvals, 64 open conflicts, requests to the limit,
     each id and code as long as it may be, of characters of four bytes.
     """
     flood = Flood()

@@ -14,7 +14,7 @@ from tests.core.payment.size.flood import ATTEMPTS, ID, LIMITS, Flood, made_agai
 
 
 def test_conflicts_of_a_recovery_have_a_limit() -> None:
-    """Finding 15: reports for attempts that a recovered history lacks open at most 64."""
+    """Reports for attempts that a recovered history lacks open at most 64."""
     flood = Flood().sent()
     flood.found = frozenset(external_ref(ID, number) for number in range(2, 100))
     answers = []
@@ -27,7 +27,7 @@ def test_conflicts_of_a_recovery_have_a_limit() -> None:
 
 
 def test_resolved_conflicts_are_forgotten_oldest_first() -> None:
-    """Finding 15: 16 resolved conflicts are remembered, so that their reports stay duplicates."""
+    """16 resolved conflicts are remembered, so that their reports stay duplicates."""
     flood = Flood().sent()
     for index in range(60):
         flood.contradict(f"{index:04d}")
@@ -64,7 +64,7 @@ def test_open_approvals_and_attempts_have_a_limit() -> None:
 
 
 def test_requests_that_people_repeat_have_a_limit_for_the_whole_payment() -> None:
-    """Finding 15: what Deposits Core refuses without end is asked for 99 times again, not 99 times
+    """What Deposits Core refuses without end is asked for 99 times again, not 99 times
     for each attempt.
     """
     flood = Flood()
