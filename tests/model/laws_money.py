@@ -136,11 +136,17 @@ def _new_release(step: Step, book: Book, event: Any, number: int) -> Iterator[st
     for each in book.tries:
         if book.captures:
             return  # captured once per payment: what is left can pay nothing
-        if each is not owner and each.may_settle:
+        if each is not owner and each.may_settle and not _holds_its_own(book, each.number):
             yield f"the hold of attempt {owner.number} is released; {each.number} is not resolved"
         owed = book.net(each.number) < each.bears and not _second(book, each.number)
         if each.settled and owed and not book.captures:
             yield f"a hold is released although attempt {each.number} was not debited"
+
+
+def _holds_its_own(book: Book, number: int) -> bool:
+    """The attempt has a hold or asks for one: beside it another one is more than may settle."""
+    asked = book.open_asks("HOLD", attempt=number)
+    return bool(asked) or any(hold.attempt == number and hold.left for hold in book.holds)
 
 
 def _new_debit(step: Step, book: Book, event: Any, number: int) -> Iterator[str]:
