@@ -11,7 +11,7 @@ from core.payment.commands import INPUTS
 from core.payment.operator.checks import PAY_ID_CHARACTERS_MAX
 from core.rules import Limits
 from schemas import catalogue
-from schemas.codec.generated_backend import ITEMS_MAX
+from schemas.codec.avro_binary import ITEMS_MAX
 
 _SHARED: Final = ("header", "operator")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from schemas.codec.generated_backend import read_block, read_int, read_length, read_long
+from schemas.codec.avro_binary import read_block, read_int, read_length, read_long
 from schemas.codec.shape import Json
 from schemas.errors import Undecodable
 

@@ -10,12 +10,7 @@ from typing import Final
 from core.decider import Context, Decision, Refusal
 from core.header import OperatorHeader
 from core.payment import events as e
-from core.payment.commands import (
-    CancelPayment,
-    ExpirePayment,
-    MarkPaymentFailed,
-    RetryPayment,
-)
+from core.payment.commands import CancelPayment, ExpirePayment, MarkPaymentFailed, RetryPayment
 from core.payment.draft import Draft
 from core.payment.flow import finish, request_notification
 from core.payment.flow.funds import transfer
@@ -24,13 +19,7 @@ from core.payment.keys import result_key
 from core.payment.operator import checks, gate
 from core.payment.operator.gate import RequiredApproval, conflict_open
 from core.payment.operator.steps import Passed, Steps, pass_steps
-from core.payment.state import (
-    UNSENT,
-    Approval,
-    Payment,
-    certain_for_all,
-    was_never_submitted,
-)
+from core.payment.state import UNSENT, Approval, Payment, certain_for_all, was_never_submitted
 from core.refusals import (
     ALREADY_PAID,
     ATTEMPT_OUT_OF_ORDER,
@@ -44,13 +33,7 @@ from core.refusals import (
     STATE_PRECONDITION,
     refuse,
 )
-from core.values import (
-    Action,
-    FailureReason,
-    State,
-    attempt_id,
-    external_ref,
-)
+from core.values import Action, FailureReason, State, attempt_id, external_ref
 
 RETRY_STATES: Final = ("FAILED",)
 CANCEL_STATES: Final = ("CREATED", "AUTHORISED", "SENT")

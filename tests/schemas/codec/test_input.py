@@ -12,7 +12,8 @@ from core.payment.commands import RailReport
 from core.records import RuleSetActivated
 from core.values import Sealed
 from schemas import definitions
-from schemas.codec.generated_backend import ITEMS_MAX, GeneratedBackend, zigzag
+from schemas.codec.avro_binary import ITEMS_MAX, zigzag
+from schemas.codec.generated_backend import GeneratedBackend
 from schemas.codec.wire import VALUE_SCHEMA_ID_HEADER, prefix, schema_id
 from schemas.errors import Undecodable, Unencodable
 from schemas.registry.client import guid_of

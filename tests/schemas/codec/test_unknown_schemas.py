@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from schemas.codec.generated_backend import zigzag
+from schemas.codec.avro_binary import zigzag
 from schemas.codec.wire import prefix
 from schemas.errors import RegistryDown, Undecodable
 from schemas.registry.unknown_schemas import REFUSAL_KEPT_SECONDS
