@@ -17,7 +17,7 @@ import enum
 import secrets
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -161,7 +161,7 @@ class TransactionalProducer:
                 raise
             if at == len(outputs):
                 return
-            self._current().poll(QUEUE_FULL_WAIT_S)
+            self._serve(self._current().poll, QUEUE_FULL_WAIT_S)
         raise Abort("_QUEUE_FULL", "the client's queue did not drain")
 
     def send_offsets(self, offsets: Mapping[TopicPartition, int], group_metadata: Any) -> None:
@@ -198,14 +198,27 @@ class TransactionalProducer:
     def _flush(self) -> None:
         """Until every record is acknowledged or has failed, so that what can be doubtful about the
         end is the end alone. Raises Abort."""
-        try:
-            left = call(Step.WORK, self._current().flush, self._settings.flush_s)
-        except Fenced:
-            self._doubt_if_late()
-            raise
+        left = self._serve(self._current().flush, self._settings.flush_s)
         if left:
             self._doubt_if_late()
             raise Abort("_TIMED_OUT", f"{left} records are not acknowledged")
+
+    def _serve(self, function: Callable[[float], int], wait_s: float) -> int:
+        """Let the client run its callbacks; the transaction has not been ended yet.
+
+        A fatal error that comes between two callbacks can get lost: the client then says only that
+        it failed. Taking the transaction back makes it say the error again. Raises what it says
+        then, else Rebuild.
+        """
+        try:
+            return call(Step.WORK, function, wait_s)
+        except Fenced:
+            self._doubt_if_late()
+            raise
+        except SystemError as error:
+            self.abort()
+            self._status = Status.BROKEN
+            raise Rebuild("_LOST_ERROR", str(error)) from error
 
     def abort(self) -> None:
         """Take everything back. Raises Rebuild when the end is unknown or was slow."""
@@ -241,7 +254,8 @@ class TransactionalProducer:
         if producer is None:
             return
         producer.purge()
-        with contextlib.suppress(EngineError):  # a fenced or forbidden client says so once more
+        # A fenced or forbidden client says so once more, or has lost the error and says that.
+        with contextlib.suppress(EngineError, SystemError):
             call(Step.END, producer.flush, PURGED_S_MAX)  # its callbacks, so that they are freed
         _forget_locals(sys.exception())
         del producer

@@ -267,6 +267,27 @@ def test_a_twin_ends_this_process_whichever_call_it_shows_in(
         producer.rebuild()
 
 
+def test_a_fatal_error_that_the_client_has_lost_is_asked_for_again(
+    producer: TransactionalProducer,
+) -> None:
+    """engine.md: fenced by a newer instance is EXIT. Seen in the verifier's `flush`: the fence came
+    between two callbacks, and the client "returned NULL without setting an exception".
+    """
+    lost = SystemError("flush returned NULL without setting an exception")
+    open_one(producer)
+    Client.does = {"flush": lost, "abort": FENCED}
+    with pytest.raises(Fenced):
+        producer.commit()
+    Client.does = {}
+    producer.rebuild()
+    open_one(producer)
+    Client.does = {"flush": lost}
+    with pytest.raises(Rebuild, match="_LOST_ERROR"):
+        producer.commit()
+    assert status(producer) is Status.BROKEN
+    assert "commit" not in Client.made[-1].calls
+
+
 def test_a_coordinator_that_gave_a_slow_transaction_up_is_no_twin(
     producer: TransactionalProducer,
 ) -> None:
