@@ -70,7 +70,7 @@ def measure(harness: Harness) -> dict[str, Any]:
     others = [LeafData(f"pi_{n:026d}", 7, n.to_bytes(32, "big")) for n in range(NEIGHBOURS)]
     harness.checkpoint_among(others)
     harness.project()
-    packs: Any = harness.desk
+    packs: Any = harness.packs
     packs._reader = WithNeighbours(harness.reader, others)
     _, content = packs.build(payment, None, proof=True)
     keys = public_keys(harness.ring)

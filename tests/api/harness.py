@@ -102,7 +102,7 @@ class ApiHarness:
             reader=self.harness.reader,
             commands=NoCommands(self.harness.world.control),
             audit=self.notes,
-            evidence=self.harness.desk,
+            evidence=self.harness.packs,
             clock=self.clock,
             codec=self.harness.world.codec,
             journal=Journal(self.harness),

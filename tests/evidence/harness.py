@@ -1,4 +1,4 @@
-"""A world's log folded into a real read model, and the evidence desk over it; no broker."""
+"""A world's log folded into a real read model, and the pack service over it; no broker."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Harness:
             **{name: getattr(self.writer, name) for name in Lookups.__struct_fields__}
         )
         self._projection = Projection(codec, lookups, rules_of, lambda *_: None)
-        self.desk = PackService(
+        self.packs = PackService(
             reader=self.reader,
             codec=codec,
             schemas=WrittenSchemas(fingerprints()),

@@ -33,7 +33,7 @@ def harness(tmp_path: Path) -> Iterator[Harness]:
 
 
 def pack_of(harness: Harness, payment: str, as_of: str | None = None, *, proof: bool = True) -> Any:
-    return json.loads(harness.desk.build(payment, as_of, proof=proof)[1])
+    return json.loads(harness.packs.build(payment, as_of, proof=proof)[1])
 
 
 def verified(harness: Harness, content: bytes) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def test_a_pack_of_every_state_has_its_five_parts_and_verifies(harness: Harness)
     harness.all()
     states = set()
     for payment in names.values():
-        as_of, content = harness.desk.build(payment, None, proof=True)
+        as_of, content = harness.packs.build(payment, None, proof=True)
         pack = json.loads(content)
         assert set(PARTS) <= set(pack)
         assert pack["asOf"] == as_of
@@ -128,7 +128,7 @@ def test_without_its_replay_proof_a_pack_says_so_and_can_not_be_verified(harness
     """EP-03."""
     payment = harness.world.settled("k")
     harness.all()
-    _, content = harness.desk.build(payment, None, proof=False)
+    _, content = harness.packs.build(payment, None, proof=False)
     pack = json.loads(content)
     assert "replayProof" not in pack
     assert pack["includesReplayProof"] is False
@@ -156,9 +156,9 @@ def test_the_same_as_of_gives_the_same_bytes_in_another_read_model(
         other.checkpoint()
         other.project()
         for payment in names.values():
-            as_of, content = harness.desk.build(payment, None, proof=True)
-            assert other.desk.build(payment, as_of, proof=True) == (as_of, content)
-            assert other.desk.view(payment) == harness.desk.view(payment)
+            as_of, content = harness.packs.build(payment, None, proof=True)
+            assert other.packs.build(payment, as_of, proof=True) == (as_of, content)
+            assert other.packs.view(payment) == harness.packs.view(payment)
 
 
 def test_an_earlier_as_of_still_gives_its_bytes_when_more_has_happened(harness: Harness) -> None:
@@ -166,17 +166,17 @@ def test_an_earlier_as_of_still_gives_its_bytes_when_more_has_happened(harness: 
     world = harness.world
     payment = world.create("k")
     harness.all()
-    early, first = harness.desk.build(payment, None, proof=True)
+    early, first = harness.packs.build(payment, None, proof=True)
     world.report(payment, "ACCEPTED", code="ACSP")
     world.report(payment, "ACCEPTED", code="ACSP")  # a duplicate: an outcome
     harness.project()
-    unsigned, second = harness.desk.build(payment, None, proof=True)
+    unsigned, second = harness.packs.build(payment, None, proof=True)
     world.report(payment, "SETTLED", code="ACSC")
     harness.all()
-    late, third = harness.desk.build(payment, None, proof=True)
+    late, third = harness.packs.build(payment, None, proof=True)
     assert len({early, unsigned, late}) == 3
     for as_of, content in ((early, first), (unsigned, second), (late, third)):
-        assert harness.desk.build(payment, as_of, proof=True) == (as_of, content)
+        assert harness.packs.build(payment, as_of, proof=True) == (as_of, content)
         assert verified(harness, content)["verified"]
 
 
@@ -187,20 +187,20 @@ def test_an_as_of_that_can_not_be_met_is_refused(harness: Harness) -> None:
         "", "1", "1.2", "0.0.0", "99.0.1", "11.7.1", "11.0.9", "11.0.0.0", "-1.0.0", "a.b.c",
     ):  # fmt: skip
         with pytest.raises(ValueError, match=r"asOf|checkpoint"):
-            harness.desk.build(payment, as_of, proof=True)
+            harness.packs.build(payment, as_of, proof=True)
 
 
 def test_a_payment_that_is_not_known_has_no_pack(harness: Harness) -> None:
     harness.all()
     with pytest.raises(KeyError):
-        harness.desk.build("pi_" + "a" * 26, None, proof=True)
+        harness.packs.build("pi_" + "a" * 26, None, proof=True)
 
 
 def test_a_pack_in_flight_says_so_and_names_the_last_sequence(harness: Harness) -> None:
     """EP-08."""
     payment = harness.world.create("k")
     harness.all()
-    _, content = harness.desk.build(payment, None, proof=True)
+    _, content = harness.packs.build(payment, None, proof=True)
     pack = json.loads(content)
     last = pack["state"]["sequence"]
     assert pack["statement"]["inFlight"] is True
@@ -220,7 +220,7 @@ def test_events_behind_the_checkpoint_are_chained_and_said_to_be_unsigned(harnes
     signed = pack_of(harness, payment)["state"]["sequence"]
     harness.world.report(payment, "ACCEPTED", code="ACSP")
     harness.project()
-    _, content = harness.desk.build(payment, None, proof=True)
+    _, content = harness.packs.build(payment, None, proof=True)
     answer = verified(harness, content)
     assert (answer["verified"], answer["signedThrough"]) == (True, signed)
     assert answer["unsigned"] == 1
@@ -236,12 +236,12 @@ def test_without_any_checkpoint_a_pack_is_not_verified_offline_and_says_why(
     """EP-08."""
     payment = harness.world.create("k")
     harness.project()
-    as_of, content = harness.desk.build(payment, None, proof=True)
+    as_of, content = harness.packs.build(payment, None, proof=True)
     assert as_of.endswith(".0")
     answer = verified(harness, content)
     assert (answer["verified"], answer["problem"]["kind"]) == (False, "NOT_SIGNED")
     assert "nothing here is signed" in " ".join(answer["says"])
-    online = harness.desk.verify(payment, content)
+    online = harness.packs.verify(payment, content)
     assert (online["verified"], online["signedThrough"]) == (True, 0)
 
 
@@ -293,11 +293,11 @@ def test_a_read_model_that_was_tampered_with_gives_no_pack(
 ) -> None:
     payment = harness.world.settled("k")
     harness.all()
-    harness.desk.build(payment, None, proof=True)
+    harness.packs.build(payment, None, proof=True)
     alter(harness, sql)
     harness.reader.close()
     with pytest.raises(Tampered) as broken:
-        harness.desk.build(payment, None, proof=True)
+        harness.packs.build(payment, None, proof=True)
     assert broken.value.kind in kinds
 
 
@@ -306,14 +306,14 @@ def test_a_checkpoint_signed_by_a_key_that_is_not_listed_gives_no_pack(harness: 
     harness.all()
     harness.ring = keyring(signing_key_from_seed(b"o" * 32))
     with pytest.raises(Tampered, match="KEY"):
-        harness.desk.build(payment, None, proof=True)
+        harness.packs.build(payment, None, proof=True)
 
 
 def test_without_the_key_s_word_on_schema_ids_a_pack_does_not_verify(harness: Harness) -> None:
     payment = harness.world.settled("k")
     harness.all()
     harness.ring = Keyring(harness.ring.listed())
-    _, content = harness.desk.build(payment, None, proof=True)
+    _, content = harness.packs.build(payment, None, proof=True)
     assert verified(harness, content)["problem"]["kind"] == "SCHEMA"
 
 
@@ -321,7 +321,7 @@ def test_a_view_is_masked_and_is_refused_by_name_when_it_is_verified(harness: Ha
     """EP-02 (masked views)."""
     payment = harness.create("k", "Ada Lovelace", "for the zebra")
     harness.all()
-    content = harness.desk.view(payment)
+    content = harness.packs.view(payment)
     view = json.loads(content)
     assert view["notAProof"] == NOT_A_PROOF
     for word in (b"Ada", b"zebra", b"12345678", b"customer-7", b"raw", b"4c6f76656c616365"):
@@ -338,4 +338,4 @@ def test_a_history_beyond_the_limit_is_refused_with_the_limit(
     harness.all()
     monkeypatch.setattr(packs, "EVENTS_COUNT_MAX", 10)
     with pytest.raises(TooLong, match="more than 10 events"):
-        harness.desk.build(payment, None, proof=True)
+        harness.packs.build(payment, None, proof=True)

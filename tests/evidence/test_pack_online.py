@@ -42,7 +42,7 @@ def replace(harness: Harness, topic: str, payment: str, index: int, value: bytes
 
 
 def refused(harness: Harness, payment: str, pack: bytes | None = None) -> dict[str, Any]:
-    answer = harness.desk.verify(payment, pack)
+    answer = harness.packs.verify(payment, pack)
     assert answer["verified"] is False
     return answer["problem"]  # type: ignore[no-any-return]
 
@@ -51,9 +51,9 @@ def test_a_payment_in_the_log_verifies_and_the_hash_is_that_of_its_pack(harness:
     """EP-06, API-12, OP-13."""
     payment = harness.world.retried("k")
     harness.all()
-    _, content = harness.desk.build(payment, None, proof=True)
+    _, content = harness.packs.build(payment, None, proof=True)
     for pack in (None, content):
-        answer = harness.desk.verify(payment, pack)
+        answer = harness.packs.verify(payment, pack)
         assert (answer["verified"], answer["problem"]) == (True, None)
         assert answer["hash"] == hashlib.sha256(content).hexdigest()
         assert answer["log"]["complete"] is True
@@ -65,7 +65,7 @@ def test_verification_reads_only_and_works_in_flight(harness: Harness) -> None:
     payment = harness.world.create("k")
     harness.project()
     before = {place: list(records) for place, records in harness.log.records.items()}
-    assert harness.desk.verify(payment, None)["verified"] is True
+    assert harness.packs.verify(payment, None)["verified"] is True
     assert harness.log.records == before
 
 
@@ -90,7 +90,7 @@ def test_an_event_that_the_read_model_lacks_is_found_on_the_log(harness: Harness
         (p, r[-1].offset) for (name, p), r in harness.log.records.items() if name == t.EVENTS
     )
     harness.log.append(t.EVENTS, partition, payment.encode(), b"later")
-    later = harness.desk.verify(payment, None)
+    later = harness.packs.verify(payment, None)
     assert (later["verified"], later["log"]["laterEvents"]) == (True, 1)  # not projected yet
     reader: Any = harness.reader
     real = reader.projected
@@ -111,7 +111,7 @@ def test_an_outcome_a_checkpoint_or_a_command_that_the_log_has_otherwise_is_name
     )
     world.give(t.OPERATOR_COMMANDS, command)
     harness.all()
-    assert harness.desk.verify(payment, None)["verified"] is True
+    assert harness.packs.verify(payment, None)["verified"] is True
     other = world.codec.encode(
         t.OPERATOR_COMMANDS,
         c.RetryPayment(
@@ -148,14 +148,14 @@ def test_a_given_pack_that_was_altered_is_named_though_the_log_is_whole(harness:
     )
     world.give(t.OPERATOR_COMMANDS, command)
     harness.all()
-    _, content = harness.desk.build(payment, None, proof=True)
+    _, content = harness.packs.build(payment, None, proof=True)
     pack = json.loads(content)
     pack["state"]["state"] = "FAILED"
     altered = json.dumps(pack, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     assert refused(harness, payment, altered)["place"] == "pack: state.state"
     assert refused(harness, beside, content)["kind"] == "PAYMENT"
     assert refused(harness, payment, content[:-5])["kind"] == "FILE"
-    assert refused(harness, payment, harness.desk.view(payment))["kind"] == "VIEW"
+    assert refused(harness, payment, harness.packs.view(payment))["kind"] == "VIEW"
     assert refused(harness, payment, b"[]")["kind"] == "FILE"
 
 
@@ -176,7 +176,7 @@ def test_a_forged_reason_of_a_refused_action_passes_offline_but_not_against_the_
     )
     world.give(t.OPERATOR_COMMANDS, command)
     harness.all()
-    _, content = harness.desk.build(payment, None, proof=True)
+    _, content = harness.packs.build(payment, None, proof=True)
     inputs = v.read_inputs(json.loads(content), public_keys(harness.ring))
     inputs.said[0]["reason"] = "forged"
     forged = v.canonical(v.assemble(inputs, with_proof=True))
@@ -190,19 +190,19 @@ def test_a_pack_of_an_earlier_as_of_and_one_without_proof_verify_against_the_log
 ) -> None:
     payment = harness.world.create("k")
     harness.all()
-    _, early = harness.desk.build(payment, None, proof=True)
-    _, bare = harness.desk.build(payment, None, proof=False)
+    _, early = harness.packs.build(payment, None, proof=True)
+    _, bare = harness.packs.build(payment, None, proof=False)
     harness.world.report(payment, "SETTLED", code="ACSC")
     harness.all()
     for pack in (early, bare):
-        assert harness.desk.verify(payment, pack)["verified"] is True
+        assert harness.packs.verify(payment, pack)["verified"] is True
 
 
 def test_a_pack_that_is_not_signed_throughout_is_proven_against_the_log(harness: Harness) -> None:
     """EP-09."""
     payment = harness.world.create("k")
     harness.project()
-    _, content = harness.desk.build(payment, None, proof=True)
-    assert harness.desk.prove(payment, content)["verified"] is True
+    _, content = harness.packs.build(payment, None, proof=True)
+    assert harness.packs.prove(payment, content)["verified"] is True
     replace(harness, t.EVENTS, payment, 0, b"\x00other")
-    assert harness.desk.prove(payment, content)["verified"] is False
+    assert harness.packs.prove(payment, content)["verified"] is False

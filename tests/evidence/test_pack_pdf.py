@@ -39,8 +39,8 @@ def test_every_page_of_the_pdf_shows_the_json_s_sha_256(harness: Harness) -> Non
     """EP-04."""
     payment = harness.world.retried("k")
     harness.all()
-    _, content = harness.desk.build(payment, None, proof=True)
-    pages = pypdf.PdfReader(io.BytesIO(harness.desk.pdf(content))).pages
+    _, content = harness.packs.build(payment, None, proof=True)
+    pages = pypdf.PdfReader(io.BytesIO(harness.packs.pdf(content))).pages
     assert len(pages) > 3
     digest = hashlib.sha256(content).hexdigest()
     assert all(f"SHA-256 of the JSON: {digest}" in page.extract_text() for page in pages)
@@ -50,7 +50,7 @@ def test_the_pdf_has_every_part_and_every_event_of_the_json(harness: Harness) ->
     """EP-04."""
     payment = harness.world.retried("k")
     harness.all()
-    text = text_of(harness.desk.pdf(harness.desk.build(payment, None, proof=True)[1]))
+    text = text_of(harness.packs.pdf(harness.packs.build(payment, None, proof=True)[1]))
     for words in (
         "Payment intent", "Rail decisions", "Lifecycle events", "Operator actions", "Replay proof",
         "RETRY by ops_001, executed", "Approval apr_001", "23 FundsCaptured", "50.00", "Checkpoint",
@@ -65,7 +65,7 @@ def test_names_beyond_latin_1_print_and_what_no_font_has_is_printed_as_code_poin
     odd = "\u202eevil\u200b \U0001f408 \u05e9\u05dc"
     payment = harness.create("k", f"{NAMES} {HAN} {HANGUL}", f"{KANA} {odd}")
     harness.all()
-    text = text_of(harness.desk.pdf(harness.desk.build(payment, None, proof=True)[1]))
+    text = text_of(harness.packs.pdf(harness.packs.build(payment, None, proof=True)[1]))
     flat = " ".join(text.split())
     for words in (NAMES, HAN, HANGUL, KANA):
         assert words in flat, words
@@ -80,7 +80,7 @@ def test_markup_in_free_text_stays_text(harness: Harness) -> None:
     """EP-04."""
     payment = harness.create("k", "Ada", MARKUP)
     harness.all()
-    pdf = harness.desk.pdf(harness.desk.build(payment, None, proof=True)[1])
+    pdf = harness.packs.pdf(harness.packs.build(payment, None, proof=True)[1])
     assert MARKUP in " ".join(text_of(pdf).split())
     reader = pypdf.PdfReader(io.BytesIO(pdf))
     assert b"/JavaScript" not in pdf
@@ -90,7 +90,7 @@ def test_markup_in_free_text_stays_text(harness: Harness) -> None:
 def test_long_words_are_wrapped_and_nothing_runs_off_the_page(harness: Harness) -> None:
     payment = harness.create("k", "W" * 130, "x" * 280)
     harness.all()
-    text = text_of(harness.desk.pdf(harness.desk.build(payment, None, proof=True)[1]))
+    text = text_of(harness.packs.pdf(harness.packs.build(payment, None, proof=True)[1]))
     assert text.replace("\n", "").count("W" * 130) >= 1
 
 
@@ -100,7 +100,7 @@ def test_the_same_json_gives_the_same_pdf_in_another_process(
     """EP-05."""
     payment = harness.create("k", f"{NAMES} {HAN}", KANA)
     harness.all()
-    _, content = harness.desk.build(payment, None, proof=True)
+    _, content = harness.packs.build(payment, None, proof=True)
     (tmp_path / "pack.json").write_bytes(content)
     code = (
         "import sys, hashlib; from pathlib import Path; from evidence.pack_pdf import pdf_of\n"
@@ -120,7 +120,7 @@ def test_the_same_json_gives_the_same_pdf_in_another_process(
 def test_a_view_says_on_each_page_that_it_is_no_proof(harness: Harness) -> None:
     payment = harness.create("k", "Ada Lovelace", "zebra")
     harness.all()
-    pdf = harness.desk.pdf(harness.desk.view(payment))
+    pdf = harness.packs.pdf(harness.packs.view(payment))
     pages = pypdf.PdfReader(io.BytesIO(pdf)).pages
     assert all("NOT A PROOF" in page.extract_text() for page in pages)
     assert "Lovelace" not in text_of(pdf)

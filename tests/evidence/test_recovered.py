@@ -94,17 +94,17 @@ def test_under_a_void_checkpoint_a_pack_says_that_nothing_is_signed_yet(harness:
     """EP-08: as for a payment that is newer than the last checkpoint."""
     payment = lost_tail(harness)
     with pytest.raises(Tampered):
-        harness.desk.build(payment, None, proof=True)
+        harness.packs.build(payment, None, proof=True)
 
     recover(harness, payment)
-    as_of, content = harness.desk.build(payment, None, proof=True)
+    as_of, content = harness.packs.build(payment, None, proof=True)
 
     assert as_of.endswith(".0")
     answer = verified(harness, content)
     assert (answer["verified"], answer["problem"]["kind"]) == (False, "NOT_SIGNED")
-    online = harness.desk.verify(payment, content)
+    online = harness.packs.verify(payment, content)
     assert (online["verified"], online["signedThrough"]) == (True, 0)
-    assert harness.desk.view(payment)
+    assert harness.packs.view(payment)
 
 
 def test_the_next_checkpoint_covers_it_again(harness: Harness) -> None:
@@ -112,7 +112,7 @@ def test_the_next_checkpoint_covers_it_again(harness: Harness) -> None:
     recover(harness, payment)
     sign_again(harness, payment)
 
-    as_of, content = harness.desk.build(payment, None, proof=True)
+    as_of, content = harness.packs.build(payment, None, proof=True)
 
     assert as_of.endswith(".2")
     answer = verified(harness, content)
@@ -122,10 +122,10 @@ def test_the_next_checkpoint_covers_it_again(harness: Harness) -> None:
 def test_an_as_of_under_a_void_checkpoint_can_not_be_met_any_more(harness: Harness) -> None:
     payment = harness.world.settled("k")
     harness.all()
-    as_of, _ = harness.desk.build(payment, None, proof=True)
+    as_of, _ = harness.packs.build(payment, None, proof=True)
     recover(harness, payment)
     with pytest.raises(ValueError, match="does not cover"):
-        harness.desk.build(payment, as_of, proof=True)
+        harness.packs.build(payment, as_of, proof=True)
 
 
 def test_a_checkpoint_that_ends_before_the_loss_still_holds(harness: Harness) -> None:
@@ -153,5 +153,5 @@ def test_a_checkpoint_that_ends_before_the_loss_still_holds(harness: Harness) ->
         )
     )
     harness.project()
-    _, content = harness.desk.build(payment, None, proof=True)
+    _, content = harness.packs.build(payment, None, proof=True)
     assert verified(harness, content)["verified"] is True

@@ -59,7 +59,7 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
 
 
 def content_of(harness: Harness, name: str = "retried") -> bytes:
-    return harness.desk.build(harness.names[name], None, proof=True)[1]  # type: ignore[attr-defined]
+    return harness.packs.build(harness.names[name], None, proof=True)[1]  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")

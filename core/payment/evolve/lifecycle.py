@@ -174,7 +174,7 @@ def _end(new: Payment, mine: Attempt, header: EventHeader, source: str, certain:
 
 
 def own_attempt(new: Payment, number: int) -> Attempt:
-    """A fresh copy of the attempt, already standing in `new`. Raises CorruptHistory when there is
+    """A fresh copy of the attempt, already part of `new`. Raises CorruptHistory when there is
     none.
     """
     attempts = new.attempts

@@ -195,8 +195,8 @@ def test_a_list_with_one_bad_payment_gives_nothing_and_names_it(
     assert ask().status_code == 400
     assert ask(*[payment] * 101).status_code == 400
     broken = {"kind": "CHAIN", "place": "here", "sentence": "it is broken"}
-    desk: Any = api.harness.desk
-    monkeypatch.setattr(desk, "prove", lambda *_: {"verified": False, "problem": broken})
+    packs: Any = api.harness.packs
+    monkeypatch.setattr(packs, "prove", lambda *_: {"verified": False, "problem": broken})
     answer = ask(payment)
     assert (answer.status_code, answer.json()["code"]) == (500, "EVIDENCE_BROKEN")
     assert payment in answer.json()["paymentIntentId"]

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 LATE = {"commandId": "cmd-1", "notAfter": "2100-01-01T00:00:00.000Z", "outcome": "/api/outcomes/1"}
 
 
-class Desk(ThreadingHTTPServer):
+class FakeApi(ThreadingHTTPServer):
     """Answers by path, the next of its answers each time, and keeps what it was asked."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Desk(ThreadingHTTPServer):
 
 
 class Clerk(BaseHTTPRequestHandler):
-    server: Desk
+    server: FakeApi
 
     def do_GET(self) -> None:
         size = int(self.headers.get("content-length") or 0)
@@ -55,19 +55,19 @@ class Clerk(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    made = Desk()
+def fake_api() -> Iterator[FakeApi]:
+    made = FakeApi()
     threading.Thread(target=made.serve_forever, daemon=True).start()
     yield made
     made.shutdown()
     made.server_close()
 
 
-def test_the_token_goes_with_the_call(desk: Desk) -> None:
-    desk.answers["/x?limit=5"] = [(200, {"items": []})]
-    with Api(desk.url, "t0k") as api:
+def test_the_token_goes_with_the_call(fake_api: FakeApi) -> None:
+    fake_api.answers["/x?limit=5"] = [(200, {"items": []})]
+    with Api(fake_api.url, "t0k") as api:
         assert api.ask(Call("GET", "/x", (("limit", "5"),))).body == {"items": []}
-    assert desk.asked == [("GET", "/x?limit=5", "Bearer t0k", b"")]
+    assert fake_api.asked == [("GET", "/x?limit=5", "Bearer t0k", b"")]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_the_token_goes_with_the_call(desk: Desk) -> None:
     ],
 )
 def test_a_refusal_becomes_a_sentence_and_an_exit_code(
-    desk: Desk, status: int, code: ExitCode
+    fake_api: FakeApi, status: int, code: ExitCode
 ) -> None:
     said = {
         "code": "C",
@@ -91,27 +91,31 @@ def test_a_refusal_becomes_a_sentence_and_an_exit_code(
         "expected": "SENT",
         "actual": "FAILED",
     }
-    desk.answers["/x"] = [(status, said)]
-    with Api(desk.url, "t") as api, pytest.raises(Refused) as refusal:
+    fake_api.answers["/x"] = [(status, said)]
+    with Api(fake_api.url, "t") as api, pytest.raises(Refused) as refusal:
         api.ask(Call("POST", "/x", body={}))
     assert refusal.value.what == "C R: It is so."
     assert refusal.value.means == "expected SENT, actual FAILED"
     assert refusal.value.code == code
 
 
-def test_a_late_outcome_is_followed_where_the_answer_says(desk: Desk) -> None:
-    desk.answers["/x"] = [(202, LATE)]
-    desk.answers["/api/outcomes/1"] = [(202, LATE), (200, {"result": "ACCEPTED"})]
+def test_a_late_outcome_is_followed_where_the_answer_says(fake_api: FakeApi) -> None:
+    fake_api.answers["/x"] = [(202, LATE)]
+    fake_api.answers["/api/outcomes/1"] = [(202, LATE), (200, {"result": "ACCEPTED"})]
     told: list[str] = []
-    with Api(desk.url, "t") as api:
+    with Api(fake_api.url, "t") as api:
         assert api.command(Call("POST", "/x", body={}), told.append).body["result"] == "ACCEPTED"
-    assert [path for _, path, _, _ in desk.asked] == ["/x", "/api/outcomes/1", "/api/outcomes/1"]
+    assert [path for _, path, _, _ in fake_api.asked] == [
+        "/x",
+        "/api/outcomes/1",
+        "/api/outcomes/1",
+    ]
     assert len(told) == 2
 
 
-def test_an_outcome_that_can_not_happen_any_more_is_given_up(desk: Desk) -> None:
-    desk.answers["/x"] = [(202, LATE | {"notAfter": "2020-01-01T00:00:00.000Z"})]
-    with Api(desk.url, "t") as api, pytest.raises(Problem) as unknown:
+def test_an_outcome_that_can_not_happen_any_more_is_given_up(fake_api: FakeApi) -> None:
+    fake_api.answers["/x"] = [(202, LATE | {"notAfter": "2020-01-01T00:00:00.000Z"})]
+    with Api(fake_api.url, "t") as api, pytest.raises(Problem) as unknown:
         api.command(Call("POST", "/x", body={}), lambda _: None)
     assert unknown.value.code == ExitCode.UNKNOWN
 

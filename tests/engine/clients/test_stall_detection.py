@@ -51,22 +51,22 @@ class Log:
 
 
 def test_a_place_stands_between_two_looks_that_saw_it_wait_at_the_same_offset() -> None:
-    standing = StalledPartitions()
-    standing.look({P0: 5, P1: 7}, {P0: 6, P1: 7}, 5.0)
-    assert standing.longest() == 0.0  # how long it has waited before is not known
-    standing.look({P0: 5, P1: 7}, {P0: 9, P1: 7}, 5.0)
-    assert standing.seconds == {P0: 5.0}
-    standing.look({P0: 6, P1: 7}, {P0: 9, P1: 8}, 5.0)  # slow, but it moves
-    assert standing.longest() == 0.0
-    standing.look({P0: 6, P1: 7}, {P0: 6, P1: 8}, 5.0)
-    assert standing.seconds == {P1: 5.0}
+    stalled = StalledPartitions()
+    stalled.look({P0: 5, P1: 7}, {P0: 6, P1: 7}, 5.0)
+    assert stalled.longest() == 0.0  # how long it has waited before is not known
+    stalled.look({P0: 5, P1: 7}, {P0: 9, P1: 7}, 5.0)
+    assert stalled.seconds == {P0: 5.0}
+    stalled.look({P0: 6, P1: 7}, {P0: 9, P1: 8}, 5.0)  # slow, but it moves
+    assert stalled.longest() == 0.0
+    stalled.look({P0: 6, P1: 7}, {P0: 6, P1: 8}, 5.0)
+    assert stalled.seconds == {P1: 5.0}
 
 
 def test_a_place_that_was_at_its_end_meanwhile_begins_anew() -> None:
-    standing = StalledPartitions()
+    stalled = StalledPartitions()
     for end in (6, 6, 5, 6):
-        standing.look({P0: 5}, {P0: end}, 5.0)
-    assert standing.longest() == 0.0
+        stalled.look({P0: 5}, {P0: end}, 5.0)
+    assert stalled.longest() == 0.0
 
 
 # -- Places ----------------------------------------------------------------------------------------
