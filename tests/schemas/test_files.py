@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -115,7 +116,7 @@ def edited(edit: Any) -> Any:
         (lambda fields: fields[0]["type"]["fields"][2]["type"].update(size=16), False, False),
         (lambda fields: fields[3].update(type=["null", "long"], default=None), True, False),
         (lambda fields: fields[7].update(type="string", default=""), False, False),
-        (lambda fields: fields.reverse(), True, True),
+        (lambda fields: fields.insert(1, fields.pop(3)), True, True),  # read by name, in any order
     ],
 )
 def test_the_offline_check_tells_what_breaks_old_data_and_old_readers(
@@ -126,13 +127,29 @@ def test_the_offline_check_tells_what_breaks_old_data_and_old_readers(
     assert (not any(problems("FULL_TRANSITIVE", newer, [EVENT]))) is full
 
 
+def test_no_schema_has_a_type_that_avro_would_round() -> None:
+    """Resolution may turn a long into a double; no amount may go that way."""
+    for name in STRUCTS:
+        words = set(re.findall(r'"(\w+)"', json.dumps(definitions.current(name))))
+        assert not {"float", "double"} & words, name
+
+
 def test_transitive_means_against_every_older_version_not_only_the_last() -> None:
     first = edited(lambda fields: fields.pop(1))
     assert not any(unreadable(EVENT, EVENT))
     found = list(problems("BACKWARD_TRANSITIVE", EVENT, [first, EVENT]))
     assert found == [
-        "cannot read what was written: PaymentSettled.attemptId has no default and was not written"
+        (
+            "cannot read what was written: "
+            "reader_field_missing_default_value at /, /fields/1: attemptId"
+        )
     ]
+
+
+def test_what_is_no_schema_is_named_and_compatible_with_nothing() -> None:
+    nameless = edited(lambda fields: fields[3].update(type="NoSuchType"))
+    assert "not a schema" in unreadable(nameless, EVENT)[0]
+    assert "not a schema" in unreadable(EVENT, nameless)[0]
 
 
 @pytest.mark.parametrize(
