@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from core.rules import Rules
 
 
-class Context(msgspec.Struct, frozen=True):
+class Context(msgspec.Struct, frozen=True, kw_only=True):
     """`now_ms`: when the input was polled; decidedAt = max(now_ms, the payment's last decidedAt, a
     timer's deadline).
 
@@ -39,7 +39,7 @@ class Context(msgspec.Struct, frozen=True):
     recovered_submissions: frozenset[str] = frozenset()
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """Why nothing was appended. `code` is one of the four business codes, `rule` its name,
     `sentence` for people.
     """
@@ -59,7 +59,7 @@ class Duplicate(msgspec.Struct, frozen=True):
     to_sequence: int
 
 
-class NoEffect(msgspec.Struct, frozen=True):
+class NoEffect(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing to do, and nothing wrong. `rule` says why."""
 
     rule: str
@@ -72,7 +72,7 @@ class Unmatched(msgspec.Struct, frozen=True):
     sentence: str
 
 
-class Accepted(msgspec.Struct):
+class Accepted(msgspec.Struct, kw_only=True):
     """`events` in order, headers complete but for previous_hash; `state` after all of them;
     `instructions` for the outside.
     """

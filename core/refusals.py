@@ -18,7 +18,7 @@ VALIDATION_FAILED: Final = "VALIDATION_FAILED"
 CODES: Final = (VALIDATION_FAILED, POLICY_REJECTED, PAYMENT_NOT_FOUND, INVARIANT_VIOLATION)
 
 
-class Rule(msgspec.Struct, frozen=True):
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """`template` is filled with named values; `advice` says what to do and who helps."""
 
     code: str
@@ -39,15 +39,17 @@ _COMPLIANCE: Final = "If it is unexpected, escalate to compliance."
 
 
 def _validation(name: str, template: str, advice: str) -> Rule:
-    return Rule(VALIDATION_FAILED, name, template, advice)
+    return Rule(code=VALIDATION_FAILED, name=name, template=template, advice=advice)
 
 
 def _policy(name: str, template: str, advice: str) -> Rule:
-    return Rule(POLICY_REJECTED, name, template, f"{advice} {_COMPLIANCE}")
+    advice = f"{advice} {_COMPLIANCE}"
+    return Rule(code=POLICY_REJECTED, name=name, template=template, advice=advice)
 
 
 def _invariant(name: str, template: str, advice: str) -> Rule:
-    return Rule(INVARIANT_VIOLATION, name, template, f"{advice} {_ENGINEERING}")
+    advice = f"{advice} {_ENGINEERING}"
+    return Rule(code=INVARIANT_VIOLATION, name=name, template=template, advice=advice)
 
 
 # -- shape -----------------------------------------------------------------------------------------
@@ -88,10 +90,10 @@ COMMAND_EXPIRED = _policy(
 
 # -- known payment ---------------------------------------------------------------------------------
 NOT_FOUND = Rule(
-    PAYMENT_NOT_FOUND,
-    "PAYMENT_NOT_FOUND",
-    "There is no payment with this id.",
-    "Check the id; wait 30 s if the payment was just created; then escalate to engineering.",
+    code=PAYMENT_NOT_FOUND,
+    name="PAYMENT_NOT_FOUND",
+    template="There is no payment with this id.",
+    advice="Check the id; wait 30 s if the payment was just created; then escalate to engineering.",
 )
 
 # -- state precondition ----------------------------------------------------------------------------
@@ -338,9 +340,16 @@ def refuse(
 ) -> Refusal:
     """The refusal of `rule`, its sentence filled in. Values never hold party details."""
     sentence = rule.template.format(expected=expected, actual=actual, **values)
-    return Refusal(rule.code, rule.name, sentence, first_difference, expected, actual)
+    return Refusal(
+        code=rule.code,
+        rule=rule.name,
+        sentence=sentence,
+        first_difference=first_difference,
+        expected=expected,
+        actual=actual,
+    )
 
 
 def no_effect(rule: NoEffectRule) -> NoEffect:
     """The answer that an input changes nothing, and why."""
-    return NoEffect(rule.name, rule.sentence)
+    return NoEffect(rule=rule.name, sentence=rule.sentence)

@@ -22,7 +22,7 @@ UNKNOWN_CODE_REASON: Final = FailureReason.RAIL.value
 UNKNOWN_TABLE_ENDING: Final = "/unknown"  # of codeTable, where no sourced row maps the code
 
 
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Amounts in cents, lengths in characters, counts."""
 
     amount_cents_max: int
@@ -39,7 +39,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     transaction_id_characters_max: int
 
 
-class Windows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Windows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Milliseconds. The two lists are waits before the next try, in order. Enquiries end with the
     list, and a conflict asks a person; requests to Deposits Core go on with its last wait.
     """
@@ -59,7 +59,7 @@ class Windows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     freeze_ms_max: int
 
 
-class CodeRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CodeRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one or more rail codes mean. A row without a source is RAIL and not retry-safe."""
 
     codes: tuple[str, ...]
@@ -69,12 +69,12 @@ class CodeRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str = ""
 
 
-class CodeTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CodeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     version: int
     rows: tuple[CodeRow, ...]
 
 
-class RulesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RulesFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The file as it is written."""
 
     number: int
@@ -87,7 +87,7 @@ class RulesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     status_known_codes: tuple[str, ...]
 
 
-class Meaning(msgspec.Struct, frozen=True):
+class Meaning(msgspec.Struct, frozen=True, kw_only=True):
     """A rail code read through its adapter's table. `table` names table and version, as in the
     event, and says when no sourced row of it maps the code.
     """
@@ -98,7 +98,7 @@ class Meaning(msgspec.Struct, frozen=True):
     table: str
 
 
-class Rules(msgspec.Struct, frozen=True):
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """Rules ready for use. `sha256` is that of the file's bytes."""
 
     number: int
@@ -134,7 +134,12 @@ def parse(raw: bytes) -> Rules:
     _check(file)
     meanings = {name: _meanings(name, table) for name, table in file.tables.items()}
     unknown = {
-        name: Meaning(UNKNOWN_CODE_REASON, False, False, _unknown(_label(name, table)))
+        name: Meaning(
+            reason=UNKNOWN_CODE_REASON,
+            retry_safe=False,
+            non_payment_certain=False,
+            table=_unknown(_label(name, table)),
+        )
         for name, table in file.tables.items()
     }
     return Rules(

@@ -78,7 +78,7 @@ def _decide_recovered(state: Payment, number: int, command: c.Input, context: Co
         return decision  # a person's or upstream's command is refused: a conflict is open
     events = [*draft.events, *decision.events]
     work = instructions(state, events, decision.state)
-    return Accepted(events, decision.state, work)
+    return Accepted(events=events, state=decision.state, instructions=work)
 
 
 def _decide(state: Payment | None, command: c.Input, context: Context) -> Decision:

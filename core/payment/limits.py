@@ -141,7 +141,7 @@ TEXTS: Final[dict[type[msgspec.Struct], Table]] = {
 ENTRIES: Final[dict[str, int]] = {"roles": ROLES_MAX, "rules_evaluated": RULES_EVALUATED_MAX}
 
 
-class _Field(msgspec.Struct, frozen=True):
+class _Field(msgspec.Struct, frozen=True, kw_only=True):
     attribute: str
     name: str
     most: int | str
@@ -158,7 +158,9 @@ def _grouped(table: Table) -> tuple[tuple[str, tuple[_Field, ...]], ...]:
     groups: dict[str, list[_Field]] = {}
     for path, most in table.items():
         holder, _, attribute = path.rpartition(".")
-        groups.setdefault(holder, []).append(_Field(attribute, wire_name(path), most))
+        groups.setdefault(holder, []).append(
+            _Field(attribute=attribute, name=wire_name(path), most=most)
+        )
     return tuple((holder, tuple(fields)) for holder, fields in groups.items())
 
 
@@ -167,7 +169,7 @@ _GROUPED: Final = {kind: _grouped(table) for kind, table in TEXTS.items()}
 _OPTIONAL: Final = frozenset({"operator", "assigned_from"})
 
 
-class _Quick(msgspec.Struct, frozen=True):
+class _Quick(msgspec.Struct, frozen=True, kw_only=True):
     """All plain texts of an input in one call, and the length that each may have by `limits`."""
 
     texts: Callable[[Any], tuple[str | None, ...]]
@@ -188,7 +190,7 @@ def _quick(kind: type, limits: Limits) -> _Quick:
         else:
             plain[path] = most if isinstance(most, int) else getattr(limits, most)
     texts = operator.attrgetter(*plain)
-    return _Quick(texts, tuple(plain.values()), tuple(sorted(rest)), limits)
+    return _Quick(texts=texts, most=tuple(plain.values()), rest=tuple(sorted(rest)), limits=limits)
 
 
 _READY: Final[dict[type, _Quick]] = {}

@@ -55,7 +55,7 @@ class Packed(msgspec.Struct, array_like=True, gc=False):
         def __copy__(self) -> Self: ...
 
 
-class FundsRequestStatus(Packed):
+class FundsRequestStatus(Packed, kw_only=True):
     """One request to Deposits Core. `status` REQUESTED or FAILED (no readable answer): it waits for
     its answer; DONE, DECLINED (a hold), REFUSED, NEVER_HELD (a release).
     """
@@ -71,7 +71,7 @@ class FundsRequestStatus(Packed):
     hold_number: int = 0  # RELEASE of a hold that was not answered: the number of that HOLD
 
 
-class SeenReport(Packed):
+class SeenReport(Packed, kw_only=True):
     """The first report of a kind (the last, for STATUS and RECEIVED): its message id and
     content.
     """
@@ -82,7 +82,7 @@ class SeenReport(Packed):
     from_sequence: int
 
 
-class Attempt(Packed):
+class Attempt(Packed, kw_only=True):
     """One way of carrying the intent out. `state` follows the payment's while it is the last
     attempt.
     """
@@ -142,7 +142,7 @@ class Attempt(Packed):
     notified: bool = False
 
 
-class Approval(Packed):
+class Approval(Packed, kw_only=True):
     """`status` REQUESTED, REFERRED, APPROVED, REJECTED, EXPIRED (nobody decided in time) or USED;
     bound to all that stands here.
     """
@@ -164,7 +164,7 @@ class Approval(Packed):
     by_person: bool = False  # decided by DecideApproval, not by Resolve
 
 
-class Conflict(Packed):
+class Conflict(Packed, kw_only=True):
     """What contradicts the record. Open while `verdict` is None."""
 
     id: str
@@ -179,7 +179,7 @@ class Conflict(Packed):
     verdict: str | None = None
 
 
-class Notification(Packed):
+class Notification(Packed, kw_only=True):
     """A message to the customer and what became of it."""
 
     id: str
@@ -188,7 +188,7 @@ class Notification(Packed):
     from_sequence: int = 0
 
 
-class Payment(Packed):
+class Payment(Packed, kw_only=True):
     """The aggregate. The current attempt is the last one; there is always one."""
 
     payment_intent_id: str

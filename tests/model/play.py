@@ -93,7 +93,13 @@ class Play:
     def context(self, origin: str) -> Context:
         self.offset += 1
         return Context(
-            self.now, cause(origin, self.offset), rules(), origin, SOURCES, open_parties, self.found
+            now_ms=self.now,
+            cause=cause(origin, self.offset),
+            rules=rules(),
+            origin=origin,
+            sources=SOURCES,
+            open_parties=open_parties,
+            recovered_submissions=self.found,
         )
 
     def give(self, command: Any, origin: str | None = None) -> Any:
@@ -120,7 +126,7 @@ class Play:
         except Exception as error:  # noqa: BLE001 - whatever it raises is the finding
             where = traceback.extract_tb(error.__traceback__)[-1]
             self.break_law("raises", f"{type(error).__name__}: {error} ({where.name})")
-            return NoEffect("RAISED", str(error))
+            return NoEffect(rule="RAISED", sentence=str(error))
         if before is not None and pack(before) != self.packed:
             self.break_law("mutates", f"{type(command).__name__} changed the state it was given")
         after = decision.state if isinstance(decision, Accepted) else before

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from core.decider import Accepted, Context, Refusal
 from core.payment.commands import (
     ApprovalDecision,
@@ -99,7 +101,4 @@ def _give(
 
 
 def _from(context: Context, origin: str) -> Context:
-    return Context(
-        context.now_ms, context.cause, context.rules, origin, context.sources,
-        context.open_parties, context.recovered_submissions,
-    )  # fmt: skip
+    return msgspec.structs.replace(context, origin=origin)

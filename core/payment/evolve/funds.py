@@ -45,11 +45,11 @@ def requested(new: Payment, event: e.FundsRequested, header: EventHeader) -> Non
             raise CorruptHistory(f"{event.funds_ref} was repeated but never asked")
         by_name = 0 if event.hold_funds_ref is None else int(event.hold_funds_ref[31:])
         ask = FundsRequestStatus(
-            operation,
-            number,
-            event.amount,
-            "REQUESTED",
-            header.decided_at,
+            operation=operation,
+            number=number,
+            amount=event.amount,
+            status="REQUESTED",
+            asked_at=header.decided_at,
             not_after=event.not_after or 0,
             hold_number=by_name,
         )

@@ -39,7 +39,7 @@ def created(event: e.PaymentIntentCreated, mark: int) -> Payment:
         sequence=1,
         decided_at=at,
         rule_set=header.rule_set,
-        attempts=[Attempt(1, at, State.CREATED.value)],
+        attempts=[Attempt(number=1, started_at=at, state=State.CREATED.value)],
         decision_topic=mark,
         decision_offset=header.cause.offset,
         decision_remembered=True,
@@ -60,7 +60,8 @@ def attempt_created(new: Payment, event: e.PaymentAttemptCreated, header: EventH
         return
     if number != last.number + 1 or last.state != State.FAILED:
         raise CorruptHistory(f"attempt {number} after attempt {last.number}, {last.state}")
-    new.attempts = [*new.attempts, Attempt(number, header.decided_at, new.state)]
+    mine = Attempt(number=number, started_at=header.decided_at, state=new.state)
+    new.attempts = [*new.attempts, mine]
     new.reason = None
     remember_result(new, result_key("R", number))
     use_approval(new, header)
@@ -198,7 +199,12 @@ def remember_report(
 ) -> None:
     """Keep the first report of this kind (the last, for STATUS and RECEIVED)."""
     new.decision_remembered = True
-    memory = SeenReport(kind, digest(message_id), content, new.decision_from)
+    memory = SeenReport(
+        kind=kind,
+        message_id=digest(message_id),
+        content=content,
+        from_sequence=new.decision_from,
+    )
     for index, known in enumerate(attempt.reports):
         if known.kind == kind:
             if kind in LAST_ONLY:

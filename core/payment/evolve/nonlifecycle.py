@@ -224,14 +224,19 @@ def notification_requested(
 ) -> None:
     if event.kind != "retry_started":
         own_attempt(new, header.attempt).notified = True
-    note = Notification(event.notification_id, event.kind)
+    note = Notification(id=event.notification_id, kind=event.kind)
     new.notifications = [*new.notifications, note]
 
 
 def notified(new: Payment, event: e.CustomerNotified, header: EventHeader) -> None:
     for index, known in enumerate(new.notifications):
         if known.id == event.notification_id:
-            answered = Notification(known.id, known.kind, event.result, new.decision_from)
+            answered = Notification(
+                id=known.id,
+                kind=known.kind,
+                result=event.result,
+                from_sequence=new.decision_from,
+            )
             new.notifications = [
                 *new.notifications[:index],
                 answered,

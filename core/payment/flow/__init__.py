@@ -38,7 +38,11 @@ def finish(draft: Draft) -> Accepted:
     outstanding(draft)
     state = draft.state  # our own copy: the last event made it
     state.deadline, state.deadline_kind = next_deadline(state, draft.rules)
-    return Accepted(draft.events, state, instructions(draft.before, draft.events, state))
+    return Accepted(
+        events=draft.events,
+        state=state,
+        instructions=instructions(draft.before, draft.events, state),
+    )
 
 
 def outstanding(draft: Draft) -> None:

@@ -85,7 +85,7 @@ def suspend(state: Payment, context: Context, error: str) -> Accepted:
     draft.append(e.ProcessingSuspended(header=header, error=error[:ERROR_CHARACTERS_MAX]))
     after = draft.state
     after.deadline = after.deadline_kind = None
-    return Accepted(draft.events, after, [])
+    return Accepted(events=draft.events, state=after, instructions=[])
 
 
 def resume(state: Payment | None, command: ResumeProcessing, context: Context) -> Decision:

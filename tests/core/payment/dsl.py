@@ -308,7 +308,15 @@ class Case:
             input_hash=bytes(32),
             command_id="cmd",
         )
-        return Context(self.now, cause, self.rules, origin, self.sources, open_parties, self.found)
+        return Context(
+            now_ms=self.now,
+            cause=cause,
+            rules=self.rules,
+            origin=origin,
+            sources=self.sources,
+            open_parties=open_parties,
+            recovered_submissions=self.found,
+        )
 
     def give(self, command: Any, origin: str | None = None) -> Decision:
         before = None if self.state is None else pack(self.state)
