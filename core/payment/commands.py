@@ -6,6 +6,8 @@ Field names are the Avro names in snake_case. Times are epoch milliseconds, amou
 
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 
 from core.header import InputHeader, OperatorHeader
@@ -250,24 +252,4 @@ OperatorCommand = (
 Report = RailReport | DepositsResult | PolicyVerdict | ApprovalDecision | NotificationResult
 Input = UpstreamCommand | OperatorCommand | Report | TimerDue
 
-INPUTS: tuple[type[msgspec.Struct], ...] = (
-    CreatePayment,
-    ExpirePayment,
-    RequestApproval,
-    RetryPayment,
-    CancelPayment,
-    MarkPaymentFailed,
-    ResolveReconciliation,
-    ReleaseFunds,
-    ReverseCapture,
-    DebitFunds,
-    RepeatFundsRequest,
-    DecideApproval,
-    ResumeProcessing,
-    RailReport,
-    DepositsResult,
-    PolicyVerdict,
-    ApprovalDecision,
-    NotificationResult,
-    TimerDue,
-)
+INPUTS: tuple[type[msgspec.Struct], ...] = get_args(Input)

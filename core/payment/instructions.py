@@ -6,6 +6,8 @@ Times are epoch milliseconds, amounts integer cents.
 
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 
 from core.header import InstructionHeader
@@ -105,10 +107,4 @@ Instruction = (
     RailInstruction | DepositsRequest | PolicyCheckRequest | ApprovalRequest | CustomerNotification
 )
 
-INSTRUCTIONS: tuple[type[msgspec.Struct], ...] = (
-    RailInstruction,
-    DepositsRequest,
-    PolicyCheckRequest,
-    ApprovalRequest,
-    CustomerNotification,
-)
+INSTRUCTIONS: tuple[type[msgspec.Struct], ...] = get_args(Instruction)
