@@ -17,6 +17,7 @@ from schemas.errors import Undecodable
 from schemas.topology import CHECKPOINTS, EVENTS, OPERATOR_COMMANDS, OUTCOMES
 
 Answer = dict[str, Any]
+PASSED_ON = ("events", "through", "unsigned", "checkpoint", "says", "notYetSigned")
 LEFT_TO_THE_LOG = ("NOT_SIGNED", "NO_PROOF")  # what the comparison with the log replaces
 
 
@@ -39,20 +40,21 @@ class Online:
         self._log = log
 
     def verify(self, maker: Maker, payment: str, pack: bytes | None) -> Answer:
-        """`{verified, hash, …}`. `hash` is the SHA-256 of the pack given, else of the one of now.
+        """`{verdict, through, unsigned, hash, …}`, of the pack given, else of the one of now.
 
         Raises KeyError for a payment that the read model does not know.
         """
         answer: Answer = {
-            "verified": False, "hash": None if pack is None else v.sha256(pack),
-            "paymentIntentId": payment, "problem": None,
+            "verdict": v.BROKEN, "verified": False,
+            "hash": None if pack is None else v.sha256(pack), "paymentIntentId": payment,
+            "problem": None,
         }  # fmt: skip
         try:
             as_of, made = maker.build(payment, None, proof=True)
             offline = maker.offline(made)
             answer |= {
                 "hash": answer["hash"] or offline["hash"], "asOf": as_of,
-                **{n: offline.get(n) for n in ("events", "signedThrough", "checkpoint", "says")},
+                **{n: offline.get(n) for n in PASSED_ON},
             }  # fmt: skip
             if offline["problem"] and offline["problem"]["kind"] not in LEFT_TO_THE_LOG:
                 problem = offline["problem"]
@@ -65,8 +67,9 @@ class Online:
                 "kind": broken.kind, "place": broken.place, "sentence": broken.sentence,
             }  # fmt: skip
             return answer
-        answer["verified"] = True
-        return answer
+        standing = answer if pack is None else answer["pack"]
+        answer |= {n: standing[n] for n in ("through", "unsigned")}
+        return answer | {"verified": True, "verdict": v.verdict_of(answer["unsigned"])}
 
     # -- a pack that was given -------------------------------------------------------------------
 
@@ -88,7 +91,11 @@ class Online:
             found = v.first_difference(v.read_pack(made) if with_proof else _value(made), given, "")
             place, why = found or ("file", "other bytes than this system gives for that asOf")
             raise v.Broken("CONTENT", f"pack: {place}", why)
-        return {"asOf": as_of, "includesReplayProof": with_proof, "verified": True}
+        through, unsigned = v.standing(given)
+        return {
+            "asOf": as_of, "includesReplayProof": with_proof, "through": through,
+            "unsigned": unsigned,
+        }  # fmt: skip
 
     # -- the log ---------------------------------------------------------------------------------
 
@@ -109,8 +116,9 @@ class Online:
                 place = f"outcome at {OUTCOMES}[{where}]@{each['offset']}"
                 _same(found.get(each["offset"]), each["raw"], None, place)
         self._compare_checkpoint(partition, offsets, proof["checkpoint"])
-        for action in pack["operatorActions"]["notExecuted"]:
-            self._compare_command(action)
+        for part in ("operatorActions", "notYetSigned"):
+            for action in pack[part]["notExecuted"]:
+                self._compare_command(action)
         later = self._later(payment, partition, events[-1])
         return {"events": len(events), "outcomes": len(proof["outcomes"]), **later}
 

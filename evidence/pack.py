@@ -22,7 +22,7 @@ from schemas import definitions
 from schemas.codec.strict_validation import check_schema
 from schemas.errors import Undecodable
 
-EVENTS_COUNT_MAX: Final = 5_000  # about 20 MiB as JSON; a payment has some 20
+EVENTS_COUNT_MAX: Final = 5_000  # about 8 MiB as JSON; a payment has some 20
 OUTCOMES_COUNT_MAX: Final = 5_000
 LEAVES_COUNT_MAX: Final = 200_000  # of one checkpoint: one is signed every 10,000 events or so
 NOT_A_PROOF: Final = (
@@ -179,6 +179,14 @@ def check_size(events: int, outcomes: int, leaves: int) -> None:
             )
 
 
+def bytes_of(pack: dict[str, Any]) -> bytes:
+    """The file of a pack. Raises TooLong beyond what the verification takes."""
+    content = v.canonical(pack)
+    if len(content) > v.PACK_BYTES_MAX:
+        raise TooLong(f"The pack would have more than {v.PACK_BYTES_MAX} bytes.")
+    return content
+
+
 def pack_of(inputs: v.Inputs, *, proof: bool) -> dict[str, Any]:
     """The pack as a value; `verify_evidence.canonical` gives its bytes."""
     return v.assemble(inputs, with_proof=proof)
@@ -187,7 +195,7 @@ def pack_of(inputs: v.Inputs, *, proof: bool) -> dict[str, Any]:
 def view_of(inputs: v.Inputs) -> dict[str, Any]:
     """The same for those who may not see personal data; nothing in it can be verified."""
     pack = pack_of(inputs, proof=False)
-    for event in pack["lifecycleEvents"]:
+    for event in (*pack["lifecycleEvents"], *pack["notYetSigned"]["events"]):
         del event["hash"]
     pack["statement"]["sentences"] = [NOT_A_PROOF, *pack["statement"]["sentences"][:-1]]
     masked: dict[str, Any] = _masked(pack)

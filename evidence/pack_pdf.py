@@ -119,7 +119,15 @@ class _Document:
         self._line(actions["note"])
         self._heading("5  Resulting state")
         self._fields(pack["state"])
-        self._heading("6  Replay proof")
+        self._heading("6  Not yet signed: does not count for the state above")
+        later = pack["notYetSigned"]
+        for event in later["events"]:
+            self._event(event)
+        for action in later["notExecuted"]:
+            self._entry(f"{action['action']} by {action['operatorId']}, not executed", action)
+        if not later["events"] and not later["notExecuted"]:
+            self._line("Nothing.")
+        self._heading("7  Replay proof")
         self._proof()
 
     def _event(self, event: dict[str, Any]) -> None:

@@ -58,7 +58,7 @@ class PackService:
 
     def build(self, payment_intent_id: str, as_of: str | None, *, proof: bool) -> tuple[str, bytes]:
         pack = packs.pack_of(self._inputs(payment_intent_id, as_of), proof=proof)
-        return str(pack["asOf"]), v.canonical(pack)
+        return str(pack["asOf"]), packs.bytes_of(pack)
 
     def pdf(self, pack: bytes) -> bytes:
         return pdf_of(pack)
@@ -73,7 +73,7 @@ class PackService:
 
     def prove(self, payment_intent_id: str, pack: bytes) -> dict[str, Any]:
         answer = self.offline(pack)
-        whole = answer["verified"] and not answer["unsigned"] and not self._says_more(pack)
+        whole = answer["verdict"] == v.VERIFIED
         return answer if whole else self.verify(payment_intent_id, pack)
 
     # -- parts for the online verification -------------------------------------------------------
@@ -81,11 +81,6 @@ class PackService:
     def offline(self, pack: bytes) -> dict[str, Any]:
         """What the pack proves by itself, under the keys listed now."""
         return v.verify(pack, packs.public_keys(self._keyring()))
-
-    @staticmethod
-    def _says_more(pack: bytes) -> bool:
-        """Whether it holds actions that no checkpoint covers."""
-        return bool(v.read_pack(pack)["operatorActions"]["notExecuted"])
 
     # -- reading ---------------------------------------------------------------------------------
 

@@ -3,7 +3,8 @@
 
 Needs cryptography and fastavro and nothing of ours: this file may be copied away and read whole.
 The key is the verifier's public key (PEM), or its keyring (JSON, as `GET /api/keys` gives it).
-Exit code 0: verified. 1: not verified, the first broken place is printed. 2: it could not be tried.
+Exit code 0: VERIFIED, all of it is signed. 3: VERIFIED THROUGH n, what follows is not yet signed.
+1: BROKEN, the first broken place is printed. 2: it could not be tried.
 What a verified pack proves, and what not, stands in docs/evidence.md.
 """
 
@@ -14,6 +15,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import struct
 import sys
 from collections.abc import Mapping, Sequence
@@ -33,9 +35,21 @@ from cryptography.hazmat.primitives.serialization import (
 FORMAT: Final = "npp-evidence-pack"
 VIEW_FORMAT: Final = "npp-evidence-view"
 VERSION: Final = 1
-PACK_BYTES_MAX: Final = 268_435_456  # more than any pack that is handed out
+PACK_BYTES_MAX: Final = 16_777_216  # no larger pack is handed out; an event takes some 1,500
+# Limits that are checked before parsing: an event takes some 90 values; a pack is 15 deep.
+PACK_VALUES_MAX: Final = 1_500_000
+PACK_DEPTH_MAX: Final = 64
+SHOWN_CHARACTERS_MAX: Final = 400  # of one line of the report
 KEY_FILE_BYTES_MAX: Final = 1_048_576
 PATH_HASHES_MAX: Final = 64  # a tree of 2**64 leaves
+VERIFIED: Final = "VERIFIED"
+VERIFIED_THROUGH: Final = "VERIFIED_THROUGH"
+BROKEN: Final = "BROKEN"
+EXIT_CODES: Final = {VERIFIED: 0, BROKEN: 1, VERIFIED_THROUGH: 3}
+PAYMENT_ID: Final = re.compile(r"pi_[a-z0-9]{26}")
+AS_OF: Final = re.compile(r"[0-9]{1,18}\.[0-9]{1,18}\.[0-9]{1,18}")
+# A JSON string, or one bracket outside of strings; possessive, so that nothing is tried twice.
+TOKENS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{}\]]', re.DOTALL)
 OPERATOR_COMMANDS: Final = "npp.payment.operator-commands.v1"
 PREFIX_BYTES: Final = 5  # magic byte 0 and the schema id
 SIGNATURE_FIELD_BYTES: Final = 66  # Avro length of 64, and the signature: a checkpoint's last field
@@ -214,10 +228,16 @@ def open_parties(sealed: Json) -> dict[str, Json]:
 
 
 def assemble(inputs: Inputs, *, with_proof: bool) -> dict[str, Json]:
-    """The whole pack. The builder writes it with this, the verification makes it again."""
-    events = inputs.events
-    last = events[-1].header["sequence"]
+    """The whole pack. The builder writes it with this, the verification makes it again.
+
+    What it shows is the payment at the last signed sequence; what follows is listed apart. Where
+    nothing is signed yet everything is shown, and the statement says so.
+    """
+    last = inputs.events[-1].header["sequence"]
     covered = covered_through(inputs)
+    events, later = inputs.events[: covered or last], inputs.events[covered or last :]
+    refused = refused_actions(inputs)
+    signed = len(not_executed(inputs.outcomes[: covered_outcomes(inputs)]))
     number = 0 if inputs.proof is None else inputs.proof.record["number"]
     ends = [offset + 1 for _, offset, _, _ in inputs.outcomes]
     state = derive_state(events)
@@ -237,11 +257,15 @@ def assemble(inputs: Inputs, *, with_proof: bool) -> dict[str, Json]:
         "paymentIntent": intent_of(events[0]),
         "railDecisions": rail_decisions(events),
         "lifecycleEvents": lifecycle_events(events),
-        "operatorActions": operator_actions(inputs),
+        "operatorActions": operator_actions(events, refused[:signed]),
         "state": state,
+        "notYetSigned": {
+            "events": lifecycle_events(later, events[-1].header["stateAfter"]),
+            "notExecuted": refused[signed:],
+        },
     }
     if with_proof:
-        pack["replayProof"] = replay_proof(inputs, pack["operatorActions"]["notExecuted"])
+        pack["replayProof"] = replay_proof(inputs, refused)
     return pack
 
 
@@ -253,6 +277,12 @@ def covered_through(inputs: Inputs) -> int:
     return max((e.header["sequence"] for e in inputs.events if e.offset <= end), default=0)
 
 
+def covered_outcomes(inputs: Inputs) -> int:
+    """How many of the outcome records the checkpoint covers: none, it covers events alone."""
+    del inputs
+    return 0
+
+
 def sentences(
     state: dict[str, Json], last: int, number: int, covered: int, with_proof: bool
 ) -> list[str]:
@@ -260,8 +290,8 @@ def sentences(
     said = []
     if state["state"] not in FINAL_STATES:
         said.append(
-            f"The payment is in flight: this pack covers it up to sequence {last}, state "
-            f"{state['state']}. More may follow."
+            f"The payment is in flight: this pack covers it up to sequence {state['sequence']}, "
+            f"state {state['state']}. More may follow."
         )
     if number:
         said.append(f"Complete as of checkpoint {number}, up to sequence {covered}.")
@@ -269,6 +299,10 @@ def sentences(
         said.append("No checkpoint covers this payment yet: nothing here is signed.")
     if covered < last:
         said.append(f"Sequences {covered + 1} to {last} are chained but not yet signed.")
+    if 0 < covered < last:
+        said.append(
+            f"The state shown is the state at sequence {covered}; the rest is listed apart."
+        )
     said.append("That nothing came later, only the online verification proves.")
     if not with_proof:
         said.append("The replay proof was left out on request: this can be read, not verified.")
@@ -305,9 +339,9 @@ def rail_decisions(events: Sequence[Event]) -> dict[str, Json]:
     }
 
 
-def lifecycle_events(events: Sequence[Event]) -> list[dict[str, Json]]:
-    """Every event in order, whole."""
-    shown, state = [], None
+def lifecycle_events(events: Sequence[Event], state: str | None = None) -> list[dict[str, Json]]:
+    """Every event in order, whole; `state` is the one before the first of them."""
+    shown = []
     for event in events:
         header = event.header
         shown.append(
@@ -322,11 +356,13 @@ def lifecycle_events(events: Sequence[Event]) -> list[dict[str, Json]]:
     return shown
 
 
-def operator_actions(inputs: Inputs) -> dict[str, Json]:
+def operator_actions(
+    events: Sequence[Event], refused: Sequence[dict[str, Json]]
+) -> dict[str, Json]:
     """Executed by the engine, not executed by it, and the approvals behind them."""
     executed: list[dict[str, Json]] = []
     place: tuple[Json, ...] = ()
-    for event in inputs.events:
+    for event in events:
         cause, header = event.header["cause"], event.header
         here = (cause["topic"], cause["partition"], cause["offset"])
         if cause["topic"] == OPERATOR_COMMANDS and here != place:
@@ -334,7 +370,17 @@ def operator_actions(inputs: Inputs) -> dict[str, Json]:
         if cause["topic"] == OPERATOR_COMMANDS:
             executed[-1]["events"].append({"sequence": header["sequence"], "type": event.type})
         place = here
-    refused = [
+    return {
+        "executed": executed,
+        "notExecuted": list(refused),
+        "approvals": approvals_of(events),
+        "note": UNSIGNED_NOTE,
+    }
+
+
+def refused_actions(inputs: Inputs) -> list[dict[str, Json]]:
+    """What operators asked for and the engine did not execute."""
+    return [
         {
             **said, "action": record["inputType"], "result": record["result"],
             "code": record["code"], "rule": record["rule"], "sentence": record["sentence"],
@@ -342,12 +388,6 @@ def operator_actions(inputs: Inputs) -> dict[str, Json]:
         }
         for said, (offset, record) in zip(inputs.said, not_executed(inputs.outcomes), strict=True)
     ]  # fmt: skip
-    return {
-        "executed": executed,
-        "notExecuted": refused,
-        "approvals": approvals_of(inputs.events),
-        "note": UNSIGNED_NOTE,
-    }
 
 
 def not_executed(
@@ -431,6 +471,8 @@ class _Fold:
         ):
             self.attempts.append(_new_attempt(number))
             self.reason = None
+        if not 1 <= number <= len(self.attempts):
+            raise ValueError(f"there is no attempt {number}")
         mine = self.attempts[number - 1]
         if kind in LIFECYCLE:
             self.last_lifecycle = kind
@@ -595,36 +637,74 @@ def leads_to(root: bytes, leaf: bytes, index: int, size: int, path: Sequence[byt
 def verify(content: bytes, keys: Mapping[str, Ed25519PublicKey]) -> dict[str, Json]:
     """Verify a pack; never raises for what stands in it. `keys`: public keys by id.
 
-    `verified` needs a checkpoint; the events after it (`unsigned`) are chained but not signed.
+    `verdict` is VERIFIED, VERIFIED_THROUGH (sequence `through`; `unsigned` more are listed), or
+    BROKEN with its `problem`.
     """
-    answer: dict[str, Json] = {"verified": False, "hash": sha256(content), "problem": None}
+    answer: dict[str, Json] = {
+        "verdict": BROKEN, "verified": False, "hash": sha256(content), "problem": None,
+    }  # fmt: skip
     try:
         pack = read_pack(content)
-        answer["paymentIntentId"], answer["asOf"] = pack.get("paymentIntentId"), pack.get("asOf")
-        inputs = read_inputs(pack, keys)
-        signed = check(inputs, keys)
-        difference = first_difference(assemble(inputs, with_proof=True), pack, "")
-        if difference is not None:
-            raise Broken("CONTENT", *difference)
+        answer |= _named(pack)
+        inputs = _whole(pack, keys)
     except Broken as broken:
         answer["problem"] = {
             "kind": broken.kind, "place": broken.place, "sentence": broken.sentence,
         }  # fmt: skip
         return answer
-    last = pack["statement"]["lastSequence"]
+    through, unsigned = standing(pack)
     answer |= {
-        "events": last, "signedThrough": signed, "unsigned": last - signed,
+        "events": pack["statement"]["lastSequence"], "through": through, "unsigned": unsigned,
         "checkpoint": pack["statement"]["checkpoint"], "state": pack["state"]["state"],
         "inFlight": pack["statement"]["inFlight"], "says": pack["statement"]["sentences"],
+        "notYetSigned": [f"{e['sequence']} {e['type']}" for e in pack["notYetSigned"]["events"]]
+        + [f"{a['action']}, not executed" for a in pack["notYetSigned"]["notExecuted"]],
         "keyId": None if inputs.proof is None else inputs.proof.record["keyId"],
-        "verified": signed > 0,
     }  # fmt: skip
-    if not signed:
+    if not through:
         answer["problem"] = {
             "kind": "NOT_SIGNED", "place": "replayProof.checkpoint",
             "sentence": "the chain holds by itself, but no checkpoint vouches for it yet",
         }  # fmt: skip
-    return answer
+        return answer
+    return answer | {"verified": True, "verdict": verdict_of(unsigned)}
+
+
+def _whole(pack: dict[str, Json], keys: Mapping[str, Ed25519PublicKey]) -> Inputs:
+    """What the pack is made of, everything in it compared with that. Raises Broken."""
+    inputs = read_inputs(pack, keys)
+    try:
+        check(inputs, keys)
+        made = assemble(inputs, with_proof=True)
+    except UNREADABLE as error:
+        why = f"the records make no history ({type(error).__name__})"
+        raise Broken("CONTENT", "replayProof.events", why) from None
+    difference = first_difference(made, pack, "")
+    if difference is not None:
+        raise Broken("CONTENT", *difference)
+    return inputs
+
+
+def _named(pack: dict[str, Json]) -> dict[str, Json]:
+    """Which pack it says it is, where that can be said in these words."""
+    found = {}
+    for name, form in (("paymentIntentId", PAYMENT_ID), ("asOf", AS_OF)):
+        value = pack.get(name)
+        found[name] = value if isinstance(value, str) and form.fullmatch(value) else None
+    return found
+
+
+def standing(pack: Mapping[str, Json]) -> tuple[int, int]:
+    """Of a pack as `assemble` makes it: the last signed sequence, and how much is not signed."""
+    statement = pack["statement"]
+    through = statement["signedThrough"]
+    refused = len(pack["notYetSigned"]["notExecuted"])
+    return through, statement["lastSequence"] - through + refused
+
+
+def verdict_of(unsigned: int) -> str:
+    """The verdict on a pack in which nothing is broken."""
+    return VERIFIED_THROUGH if unsigned else VERIFIED
 
 
 def read_pack(content: bytes) -> dict[str, Json]:
@@ -653,8 +733,7 @@ def read_text(content: bytes) -> dict[str, Json]:
     def refuse(text: str) -> Json:
         raise ValueError(f"{text[:20]} is no integer")
 
-    if len(content) > PACK_BYTES_MAX:
-        raise Broken("FILE", "file", f"it has more than {PACK_BYTES_MAX} bytes")
+    _check_size(content)
     try:
         found = json.loads(
             content.decode("utf-8"), object_pairs_hook=pairs, parse_float=refuse,
@@ -668,6 +747,25 @@ def read_text(content: bytes) -> dict[str, Json]:
         why = str(error) or type(error).__name__
         raise Broken("FILE", "file", f"it is not canonical JSON: {why}") from None
     return found
+
+
+def _check_size(content: bytes) -> None:
+    """Raises Broken before anything is parsed that would cost more memory than a pack does."""
+    if not content:
+        raise Broken("FILE", "file", "it is empty")
+    if len(content) > PACK_BYTES_MAX:
+        raise Broken("FILE", "file", f"it has more than {PACK_BYTES_MAX} bytes")
+    if sum(map(content.count, (b"[", b"{", b",", b":"))) > PACK_VALUES_MAX:
+        raise Broken("FILE", "file", f"it has more than {PACK_VALUES_MAX} values")
+    depth = 0
+    for token in TOKENS.finditer(content):
+        first = content[token.start()]
+        if first in b"[{":
+            depth += 1
+        elif first in b"]}":
+            depth -= 1
+        if depth > PACK_DEPTH_MAX:
+            raise Broken("FILE", "file", f"it is nested more than {PACK_DEPTH_MAX} deep")
 
 
 def read_inputs(pack: dict[str, Json], keys: Mapping[str, Ed25519PublicKey]) -> Inputs:
@@ -689,10 +787,13 @@ def read_inputs(pack: dict[str, Json], keys: Mapping[str, Ed25519PublicKey]) -> 
             outcomes.append((_int(each["partition"]), _int(each["offset"]), raw, record))
         place = "replayProof.checkpoint"
         checkpoint = _read_checkpoint(proof["checkpoint"], parsed)
-        place = "operatorActions.notExecuted"
+        place = "notYetSigned.notExecuted"
+        refused = [
+            *pack["operatorActions"]["notExecuted"], *pack["notYetSigned"]["notExecuted"],
+        ]  # fmt: skip
         said = [
             {name: each[name] for name in ("operatorId", "reason", "approvalId")}
-            for each in pack["operatorActions"]["notExecuted"]
+            for each in refused
         ]
         if len(said) != len(not_executed(outcomes)):
             raise ValueError("another number of actions than the outcome records have")
@@ -867,21 +968,30 @@ def read_keys(content: bytes) -> dict[str, Ed25519PublicKey]:
 
 
 def report(answer: dict[str, Json]) -> list[str]:
-    """The answer in lines for people."""
+    """The answer in lines for people; nothing in them acts on a terminal."""
     lines = [f"SHA-256  {answer['hash']}"]
     if answer.get("paymentIntentId"):
         lines.append(f"payment  {answer['paymentIntentId']}, as of {answer['asOf']}")
     if answer["problem"] is not None:
         problem = answer["problem"]
-        lines.append(f"NOT VERIFIED: {problem['kind']} at {problem['place']}")
         lines.append(f"         {problem['sentence']}")
-        return lines
-    lines.append(f"state    {answer['state']} after {answer['events']} events")
-    lines.append(f"signed   up to {answer['signedThrough']}, by {answer['keyId']}")
+        lines.append(f"BROKEN: {problem['kind']} at {problem['place']}")
+        return [shown(line) for line in lines]
+    lines.append(f"state    {answer['state']} at sequence {answer['through']}")
+    lines.append(f"signed   up to {answer['through']}, by {answer['keyId']}")
     lines += [f"         {sentence}" for sentence in answer["says"]]
+    lines += [f"not yet signed: {each}" for each in answer["notYetSigned"]]
     lines.append(f"         {UNSIGNED_NOTE}")
-    lines.append("VERIFIED")
-    return lines
+    verdict = VERIFIED
+    if answer["verdict"] == VERIFIED_THROUGH:
+        verdict = f"VERIFIED THROUGH {answer['through']}, {answer['unsigned']} not yet signed"
+    return [shown(line) for line in [*lines, verdict]]
+
+
+def shown(text: str) -> str:
+    """One line that is safe to print: what is invisible, or acts on a terminal, as its escape."""
+    safe = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:SHOWN_CHARACTERS_MAX])
+    return safe if len(text) <= SHOWN_CHARACTERS_MAX else f"{safe} …"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -899,15 +1009,15 @@ def main(arguments: Sequence[str]) -> int:
         with options.pack.open("rb") as file:
             content = file.read(PACK_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
-        print(f"verify_evidence.py: {error}", file=sys.stderr)
+        print(shown(f"verify_evidence.py: {error}"), file=sys.stderr)
         return 2
     answer = verify(content, keys)
     if answer["verified"] and options.sha256 and options.sha256.lower() != answer["hash"]:
         place, why = "file", "it has another SHA-256 than the one given"
-        answer |= {"verified": False}
+        answer |= {"verified": False, "verdict": BROKEN}
         answer["problem"] = {"kind": "SHA256", "place": place, "sentence": why}
     print(json.dumps(answer) if options.json else "\n".join(report(answer)))
-    return 0 if answer["verified"] else 1
+    return EXIT_CODES[answer["verdict"]]
 
 
 if __name__ == "__main__":

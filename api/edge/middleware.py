@@ -19,12 +19,12 @@ from api.edge import problems
 from api.edge.metrics import OTHER, ApiMetrics
 from api.edge.problems import Problem
 from engine.clock import Clock
+from evidence.verify_evidence import PACK_BYTES_MAX
 
 log = structlog.get_logger("npp.api")
 access = structlog.get_logger("npp.api.access")
 
 BODY_BYTES_MAX: Final = 65_536
-PACK_BYTES_MAX: Final = 33_554_432  # a pack that is handed in to be verified
 PACK_PATH: Final = "/evidence-pack/verify"
 BODY_S_MAX: Final = 30.0  # a body takes no longer to arrive
 PATH_CHARACTERS_MAX: Final = 500

@@ -158,13 +158,16 @@ async def evidence_pack_verify(
     """Re-reads the payment's records from the log and compares them with the read model, the chain
     and the checkpoint; a pack in the body is verified too."""
     pack = await request.body() or None  # the edge bounds it
+    if pack is None and "content-type" in request.headers:
+        raise invalid("body", "is empty: a pack exactly as it was downloaded, or no body at all")
 
     def work() -> VerificationView:
         answer = use.evidence.verify(payment_intent_id, pack)
         view = verification(answer)
         _write(
             request, use, who, "EVIDENCE_VERIFY", payment_intent_id,
-            {"verified": view.verified, "sha256": view.hash, "packGiven": pack is not None,
+            {"verdict": view.verdict, "through": view.through, "sha256": view.hash,
+             "packGiven": pack is not None,
              "problem": None if view.problem is None else view.problem.kind},
         )  # fmt: skip
         return view
@@ -263,14 +266,17 @@ def verification(answer: dict[str, Any]) -> VerificationView:
     problem = answer.get("problem")
     return VerificationView(
         payment_intent_id=answer["paymentIntentId"],
+        verdict=answer["verdict"],
         verified=answer["verified"],
         hash=answer["hash"],
         problem=None if problem is None else BrokenPlaceView(**problem),
         as_of=answer.get("asOf"),
         events=answer.get("events"),
-        signed_through=answer.get("signedThrough"),
+        through=answer.get("through"),
+        unsigned=answer.get("unsigned"),
         checkpoint=answer.get("checkpoint"),
         says=answer.get("says"),
+        not_yet_signed=answer.get("notYetSigned"),
         log=answer.get("log"),
         pack=answer.get("pack"),
     )

@@ -31,18 +31,23 @@ class BrokenPlaceView(View):
 
 class VerificationView(View):
     """`verified` is whether read model, chain, checkpoint and log agree, and the given pack with
-    them; `hash` the SHA-256 of the pack given, else of the pack of now. `log` says how far the
-    journal was read behind the last event: `complete` is that nothing came later."""
+    them. What is shown is signed up to sequence `through`; `unsigned` counts what follows and is
+    not yet signed. `verdict` is VERIFIED, VERIFIED_THROUGH or BROKEN. `hash` is the SHA-256 of the
+    pack given, else of the pack of now. `log` says how far the journal was read behind the last
+    event: `complete` is that nothing came later."""
 
     payment_intent_id: str
+    verdict: str
     verified: bool
     hash: str | None
     problem: BrokenPlaceView | None = None
     as_of: str | None = None
     events: int | None = None
-    signed_through: int | None = None
+    through: int | None = None
+    unsigned: int | None = None
     checkpoint: int | None = None
     says: list[str] | None = None
+    not_yet_signed: list[str] | None = None
     log: dict[str, Any] | None = None
     pack: dict[str, Any] | None = None
 

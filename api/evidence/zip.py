@@ -52,7 +52,8 @@ class Writer:
             {
                 "paymentIntentId": payment, "asOf": as_of, "sha256": digest,
                 "files": sorted(files), "verified": proven["verified"],
-                "signedThrough": proven.get("signedThrough"), "events": proven.get("events"),
+                "through": proven.get("through"), "unsigned": proven.get("unsigned"),
+                "events": proven.get("events"),
             }
         )  # fmt: skip
 

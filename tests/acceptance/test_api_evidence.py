@@ -25,7 +25,8 @@ def verify(
     harness: Harness, payment: str, who: str = "aud_1", content: bytes = b""
 ) -> dict[str, Any]:
     """The answer of the online verification."""
-    headers = {"Authorization": f"Bearer {harness.token(who)}", "Content-Type": "application/json"}
+    headers = {"Authorization": f"Bearer {harness.token(who)}"}
+    headers |= {"Content-Type": "application/json"} if content else {}
     path = f"{harness.url}/api/payments/{payment}/evidence-pack/verify"
     answer = harness.http.post(path, content=content, headers=headers)
     assert answer.status_code == 200, answer.text
@@ -38,7 +39,7 @@ def signed(harness: Harness, payment: str) -> dict[str, Any]:
     def covered() -> dict[str, Any] | None:
         found = verify(harness, payment)
         assert found["verified"], found
-        return found if found["signedThrough"] == found["events"] else None
+        return found if found["through"] == found["events"] else None
 
     return dict(harness.soon(covered, SIGNED_SECONDS, "a checkpoint over the payment"))
 
@@ -84,7 +85,7 @@ def test_the_runbook_s_three_calls_give_a_pack_that_verifies(
         assert found["log"]["complete"] is True
     pack = json.loads(content)
     assert pack["paymentIntent"]["parties"]["debtor"]["name"] == "Ada Debtor"
-    refused = pack["operatorActions"]["notExecuted"]
+    refused = pack["notYetSigned"]["notExecuted"]
     assert [(a["operatorId"], a["reason"]) for a in refused] == [("ops_1", "please")]
 
 
@@ -98,11 +99,12 @@ def test_the_verifier_s_own_file_verifies_it_elsewhere(
     keyring(harness, tmp_path)
     command = [sys.executable, "-I", "verify_evidence.py", "pack.json", "keyring.json"]
     answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (answer.returncode, answer.stdout.splitlines()[-1]) == (0, "VERIFIED"), answer
+    assert answer.returncode == 3, answer
+    assert "1 not yet signed" in answer.stdout.splitlines()[-1]  # the refused action
     altered = content.replace(b'"amount":1250', b'"amount":1251', 1)
     (tmp_path / "pack.json").write_bytes(altered)
     answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (answer.returncode, "NOT VERIFIED" in answer.stdout) == (1, True)
+    assert (answer.returncode, "BROKEN" in answer.stdout) == (1, True)
     assert verify(harness, settled, content=altered)["verified"] is False
 
 

@@ -133,7 +133,7 @@ class ApiHarness:
     def post(self, path: str, *roles: str, content: bytes, headers: Any = None) -> Response:
         given = {
             "Authorization": f"Bearer {self.token(*roles)}",
-            "Content-Type": "application/json",
+            **({"Content-Type": "application/json"} if content else {}),
             **(headers or {}),
         }
         return self.http.post(path, content=content, headers=given)

@@ -60,7 +60,7 @@ def test_a_pack_of_every_state_has_its_five_parts_and_verifies(harness: Harness)
         assert pack["asOf"] == as_of
         answer = verified(harness, content)
         assert (answer["verified"], answer["problem"]) == (True, None)
-        assert answer["signedThrough"] == answer["events"] == len(pack["lifecycleEvents"])
+        assert answer["through"] == answer["events"] == len(pack["lifecycleEvents"])
         states.add(pack["state"]["state"])
     assert states == {"SETTLED", "FAILED", "SENT"}
 
@@ -117,7 +117,7 @@ def test_actions_that_the_engine_refused_are_in_it_and_edge_refusals_are_said_to
     harness.world.give(t.OPERATOR_COMMANDS, command)
     harness.all()
     actions = pack_of(harness, payment)["operatorActions"]
-    refused = actions["notExecuted"][0]
+    refused = pack_of(harness, payment)["notYetSigned"]["notExecuted"][0]
     assert (refused["action"], refused["result"]) == ("RetryPayment", "REJECTED")
     assert (refused["rule"], refused["code"]) == ("STATE_PRECONDITION", "POLICY_REJECTED")
     assert (refused["operatorId"], refused["reason"]) == ("ops_001", "please try")
@@ -222,7 +222,7 @@ def test_events_behind_the_checkpoint_are_chained_and_said_to_be_unsigned(harnes
     harness.project()
     _, content = harness.packs.build(payment, None, proof=True)
     answer = verified(harness, content)
-    assert (answer["verified"], answer["signedThrough"]) == (True, signed)
+    assert (answer["verified"], answer["through"]) == (True, signed)
     assert answer["unsigned"] == 1
     assert (
         f"Sequences {signed + 1} to {signed + 1} are chained but not yet signed."
@@ -242,7 +242,7 @@ def test_without_any_checkpoint_a_pack_is_not_verified_offline_and_says_why(
     assert (answer["verified"], answer["problem"]["kind"]) == (False, "NOT_SIGNED")
     assert "nothing here is signed" in " ".join(answer["says"])
     online = harness.packs.verify(payment, content)
-    assert (online["verified"], online["signedThrough"]) == (True, 0)
+    assert (online["verified"], online["through"]) == (True, 0)
 
 
 def test_the_state_is_the_same_by_core_s_fold_and_by_the_verifier_s_at_every_sequence(

@@ -182,7 +182,7 @@ def test_a_forged_reason_of_a_refused_action_passes_offline_but_not_against_the_
     forged = v.canonical(v.assemble(inputs, with_proof=True))
     assert v.verify(forged, public_keys(harness.ring))["verified"]  # docs/evidence.md says so
     problem = refused(harness, payment, forged)
-    assert problem["place"] == "pack: operatorActions.notExecuted[0].reason"
+    assert problem["place"] == "pack: notYetSigned.notExecuted[0].reason"
 
 
 def test_a_pack_of_an_earlier_as_of_and_one_without_proof_verify_against_the_log(

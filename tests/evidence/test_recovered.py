@@ -103,7 +103,7 @@ def test_under_a_void_checkpoint_a_pack_says_that_nothing_is_signed_yet(harness:
     answer = verified(harness, content)
     assert (answer["verified"], answer["problem"]["kind"]) == (False, "NOT_SIGNED")
     online = harness.packs.verify(payment, content)
-    assert (online["verified"], online["signedThrough"]) == (True, 0)
+    assert (online["verified"], online["through"]) == (True, 0)
     assert harness.packs.view(payment)
 
 
@@ -116,7 +116,7 @@ def test_the_next_checkpoint_covers_it_again(harness: Harness) -> None:
 
     assert as_of.endswith(".2")
     answer = verified(harness, content)
-    assert (answer["verified"], answer["signedThrough"]) == (True, answer["events"])
+    assert (answer["verified"], answer["through"]) == (True, answer["events"])
 
 
 def test_an_as_of_under_a_void_checkpoint_can_not_be_met_any_more(harness: Harness) -> None:

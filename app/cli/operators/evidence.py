@@ -26,7 +26,7 @@ from app.cli.api_options import (
     told,
 )
 from app.cli.output import console, print_json
-from app.exits import ExitCode, Problem, usage
+from app.exits import Problem, usage
 from evidence import verify_evidence as verifier
 
 ROLES: Final = ("auditor",)
@@ -149,7 +149,10 @@ def verify(
     json: Json = False,
     curl: Curl = False,
 ) -> None:
-    """Verify a pack's file here, or a payment against the log. Exit 1 names the broken place.
+    """Verify a pack's file here, or a payment against the log.
+
+    Exit 0: VERIFIED. 3: VERIFIED THROUGH n, what follows is not yet signed. 1: BROKEN, with the
+    place. 2: not tried.
 
     A file needs a public key that you have by another way to prove anything to others; without
     --key the keys that the API lists are taken.
@@ -173,7 +176,7 @@ def verify(
             console().print(line)
         if answer["verified"] and key is None:
             console().print("with the keys that the API lists; --key takes one of your own")
-    raise typer.Exit(int(ExitCode.OK if answer["verified"] else ExitCode.FAILED))
+    raise typer.Exit(verifier.EXIT_CODES[answer["verdict"]])
 
 
 @app.command()
@@ -222,7 +225,7 @@ def _online(
         print_json(answer)
     else:
         _show(answer)
-    raise typer.Exit(int(ExitCode.OK if answer["verified"] else ExitCode.FAILED))
+    raise typer.Exit(verifier.EXIT_CODES[answer["verdict"]])
 
 
 def _show(answer: dict[str, Any]) -> None:
@@ -230,15 +233,20 @@ def _show(answer: dict[str, Any]) -> None:
     out.print(f"SHA-256  {answer['hash']}")
     if answer["problem"] is not None:
         problem = answer["problem"]
-        out.print(f"NOT VERIFIED: {problem['kind']} at {problem['place']}")
         out.print(f"         {problem['sentence']}")
+        out.print(f"BROKEN: {problem['kind']} at {problem['place']}")
         return
     log = answer["log"]
-    out.print(f"events   {answer['events']}, signed up to {answer['signedThrough']}")
+    out.print(f"events   {answer['events']}, signed up to {answer['through']}")
+    for each in answer["notYetSigned"] or ():
+        out.print(f"not yet signed: {each}")
     later = "nothing came later" if not log["laterEvents"] else f"{log['laterEvents']} came later"
     read = "to its end" if log["complete"] else f"up to offset {log['readTo']} of {log['end']}"
     out.print(f"log      read {read}: {later}")
-    out.print("VERIFIED against the log")
+    verdict = "VERIFIED"
+    if answer["verdict"] == verifier.VERIFIED_THROUGH:
+        verdict = f"VERIFIED THROUGH {answer['through']}, {answer['unsigned']} not yet signed,"
+    out.print(f"{verdict} against the log")
 
 
 def _ask(api: Api, call: Call, json: bool) -> Reply:
@@ -264,7 +272,7 @@ def _payment_of(content: bytes) -> str:
     try:
         name = verifier.read_text(content).get("paymentIntentId")
     except verifier.Broken as broken:
-        raise Problem(f"NOT VERIFIED: {broken}") from broken
+        raise Problem(f"BROKEN: {broken}") from broken
     check_payment(str(name))
     return str(name)
 

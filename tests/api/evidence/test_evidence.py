@@ -96,7 +96,8 @@ def test_an_uploaded_pack_is_verified_too(api: ApiHarness, payment: str) -> None
     """OP-13."""
     content = api.get(place(payment, "/download"), AUDITOR).content
     answer = api.post(place(payment, "/verify"), "admin", content=content).json()
-    assert (answer["verified"], answer["pack"]["verified"]) == (True, True)
+    assert (answer["verified"], answer["verdict"]) == (True, "VERIFIED_THROUGH")
+    assert (answer["through"], answer["unsigned"]) == (answer["events"], 1)  # a refused action
     assert answer["hash"] == hashlib.sha256(content).hexdigest()
     altered = content.replace(b'"moneyOutcome":"PAID"', b'"moneyOutcome":"OPEN"')
     answer = api.post(place(payment, "/verify"), "admin", content=altered).json()
@@ -156,6 +157,17 @@ def test_what_can_not_be_done_is_said(api: ApiHarness, payment: str) -> None:
     assert (answer.status_code, answer.json()["field"]) == (400, "asOf")
     assert api.get(place(payment, "/download"), AUDITOR, asOf="x").status_code == 400
     assert post(api, place(payment, "/verify"), {"any": "thing"}).json()["verified"] is False
+
+
+def test_an_empty_upload_is_an_error_and_not_the_payment_s_verification(
+    api: ApiHarness, payment: str
+) -> None:
+    """EP-07: a file that arrives empty is never answered "verified"."""
+    for kind in ("application/json", "application/x-www-form-urlencoded"):
+        answer = api.post(
+            place(payment, "/verify"), AUDITOR, content=b"", headers={"Content-Type": kind}
+        )
+        assert (answer.status_code, answer.json()["field"]) == (400, "body")
 
 
 @pytest.mark.parametrize("form", ["JSON", "PDF"])

@@ -1,0 +1,96 @@
+"""The one file by itself, as an auditor runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evidence import verify_evidence as v
+from evidence.keys import pem_of, write_keyring
+from schemas import definitions
+from tests.evidence.alterations import FORGER
+from tests.evidence.harness import keyring
+
+pytestmark = pytest.mark.slow
+
+FILE = Path(v.__file__)
+
+
+@pytest.fixture
+def alone(tmp_path: Path, content_of: Callable[[str], bytes]) -> Path:
+    """The one file, a pack of each verdict and the keys in a folder of their own."""
+    content = content_of("beside")
+    (tmp_path / "through.json").write_bytes(content_of("retried"))
+    shutil.copy(FILE, tmp_path / "verify_evidence.py")
+    (tmp_path / "pack.json").write_bytes(content)
+    (tmp_path / "key.pem").write_text(pem_of(keyring().listed()[0]))
+    (tmp_path / "other.pem").write_text(pem_of(keyring(FORGER).listed()[0]))
+    write_keyring(tmp_path / "keyring.json", keyring())
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-I", "verify_evidence.py", *arguments],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_the_file_alone_verifies_a_pack_with_a_key_or_a_keyring(alone: Path) -> None:
+    """EP-06."""
+    for key in ("key.pem", "keyring.json"):
+        answer = run(alone, "pack.json", key)
+        assert (answer.returncode, answer.stdout.splitlines()[-1]) == (0, "VERIFIED")
+    said = json.loads(run(alone, "pack.json", "key.pem", "--json").stdout)
+    assert said["verified"] is True
+    assert said["hash"] == v.sha256((alone / "pack.json").read_bytes())
+
+
+def test_the_command_s_exit_codes_tell_the_verdicts_apart_and_what_was_not_tried(
+    alone: Path,
+) -> None:
+    """EP-07, EP-11."""
+    through = run(alone, "through.json", "key.pem")
+    assert (through.returncode, "VERIFIED THROUGH" in through.stdout) == (3, True)
+    assert run(alone, "pack.json", "other.pem").returncode == 1
+    assert run(alone, "missing.json", "key.pem").returncode == 2
+    assert run(alone, "pack.json", "missing.pem").returncode == 2
+    assert run(alone, "pack.json", "pack.json").returncode == 2
+    assert run(alone, "pack.json").returncode == 2
+    assert run(alone, "pack.json", "key.pem", "--sha256", "00").returncode == 1
+    (alone / "pack.json").write_bytes(b"{}")
+    answer = run(alone, "pack.json", "key.pem")
+    assert (answer.returncode, "BROKEN: FORMAT at format" in answer.stdout) == (1, True)
+    assert "Traceback" not in answer.stderr
+
+
+def test_the_file_imports_nothing_of_ours() -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import verify_evidence\n"
+        "ours = {'core', 'schemas', 'engine', 'evidence', 'processors', 'api', 'app', 'msgspec'}\n"
+        "print(sorted(ours & set(sys.modules)))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-I", "-c", code, str(FILE.parent)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert answer.stdout.strip() == "[]"
+
+
+def test_the_party_schema_in_the_file_is_the_published_one() -> None:
+    def shape(schema: Any) -> Any:
+        if isinstance(schema, dict):
+            kept = ("type", "name", "fields", "items")
+            return {k: shape(each) for k, each in schema.items() if k in kept}
+        if isinstance(schema, list):
+            return [shape(each) for each in schema]
+        return str(schema).rpartition(".")[2]
+
+    assert shape(v.PARTIES) == shape(definitions.current("Parties"))

@@ -1,0 +1,77 @@
+"""The stand-alone verifier against other keys, checkpoints and schemas: never verified."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import fastavro
+import pytest
+
+from evidence import verify_evidence as v
+from evidence.pack import public_keys
+from schemas import definitions
+from tests.evidence.alterations import FORGER, KEYS, forged, refused
+from tests.evidence.harness import keyring
+from tests.processors.replay.world import VERIFIER_KEY
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_checkpoint_under_another_key_is_refused(inputs: v.Inputs) -> None:
+    """EP-07."""
+    assert inputs.proof is not None
+    raw = inputs.proof.raw
+    message = raw[v.PREFIX_BYTES : -v.SIGNATURE_FIELD_BYTES] + b"\x00"
+    resigned = raw[:-64] + FORGER.sign(message)
+    record = {**inputs.proof.record, "signature": resigned[-64:].hex()}
+    proof = replace(inputs.proof, raw=resigned, record=record)
+    assert refused(forged(inputs, proof=proof)) == ("SIGNATURE", "replayProof.checkpoint")
+    named = resigned.replace(VERIFIER_KEY.key_id.encode(), FORGER.key_id.encode())
+    proof = replace(inputs.proof, raw=named, record={**record, "keyId": FORGER.key_id})
+    assert refused(forged(inputs, proof=proof)) == ("KEY", "replayProof.checkpoint")
+
+
+def test_a_pack_is_refused_under_a_key_that_did_not_sign_it(content: bytes) -> None:
+    """EP-07."""
+    kind, place = refused(content, public_keys(keyring(FORGER)))
+    assert (kind, place.startswith("replayProof.schemas")) == ("KEY", True)
+
+
+def test_the_checkpoint_of_another_partition_is_refused(
+    content_of: Callable[[str], bytes], inputs: v.Inputs
+) -> None:
+    """EP-07."""
+    others = v.read_inputs(json.loads(content_of("settled")), KEYS)
+    assert others.partition != inputs.partition
+    place = "replayProof.checkpoint"
+    assert refused(forged(inputs, proof=others.proof)) == ("CHECKPOINT", place)
+    moved = forged(inputs, proof=others.proof, partition=others.partition)
+    assert refused(moved)[0] in ("CHECKPOINT", "MERKLE")
+
+
+def test_an_event_can_not_be_shown_as_another_of_the_same_layout(inputs: v.Inputs) -> None:
+    """EP-07."""
+    captured = next(e for e in inputs.events if e.type == "FundsCaptured")
+    other_schema = definitions.current("FundsReversed")
+    number = captured.schema_id
+    parsed = fastavro.parse_schema(other_schema)
+    events = [
+        v.event_of(e.offset, e.raw, parsed) if e.schema_id == number else e for e in inputs.events
+    ]
+    fingerprint = definitions.fingerprint(other_schema)
+    swapped = {**inputs.schemas[number], "schema": other_schema, "sha256": fingerprint}
+    made = forged(inputs, events=events, schemas={**inputs.schemas, number: swapped})
+    assert refused(made) == ("SIGNATURE", f"replayProof.schemas.{number}")
+    unsaid = {**swapped, "keyId": None, "signature": None}
+    made = forged(inputs, events=events, schemas={**inputs.schemas, number: unsaid})
+    assert refused(made) == ("SCHEMA", f"replayProof.schemas.{number}")
+
+
+def test_a_pack_without_its_checkpoint_is_not_verified(inputs: v.Inputs) -> None:
+    used = {e.schema_id for e in inputs.events}
+    used |= {v.schema_id_of(raw) for _, _, raw, _ in inputs.outcomes}
+    schemas = {number: each for number, each in inputs.schemas.items() if number in used}
+    made = forged(inputs, proof=None, schemas=schemas)
+    assert refused(made) == ("NOT_SIGNED", "replayProof.checkpoint")
