@@ -39,6 +39,7 @@ from readmodel.ports import ReadModelDown
 log = structlog.get_logger("npp.api")
 
 SIGN_IN_THREADS_MAX: Final = 8  # a key server that hangs holds these at most, not the routes
+UNKNOWN_KEY_THREADS_MAX: Final = 2  # tokens whose key is not known: they wait for nobody else
 READ_THREADS_MAX: Final = 40
 OBSERVE_S: Final = 5.0
 BEAT_S: Final = 1.0
@@ -78,6 +79,7 @@ def create_app(services: Services, auth: SignIn, settings: ApiSettings | None = 
     app.state.summary = Summary(services)
     app.state.streams = Streams(services.reader, services.clock, services.partitions)
     app.state.sign_in_threads = CapacityLimiter(SIGN_IN_THREADS_MAX)
+    app.state.unknown_key_threads = CapacityLimiter(UNKNOWN_KEY_THREADS_MAX)
     app.state.limits = Limits(settings.limits, services.clock)
     metrics.watch_malformed_keys(auth.malformed_keys)
     metrics.watch_streams(lambda: app.state.streams.count)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, get_type_hints
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth import access
-from api.auth.sign_in import PRINCIPAL, Caller, KeysDown, NotSignedIn, Use
+from api.auth.sign_in import PRINCIPAL, Caller, Claimed, KeysDown, NotSignedIn, Use
 from api.edge import bodies, paths, problems
 from api.edge.problems import Problem
 from api.services import Principal
@@ -140,22 +140,26 @@ def _request(request: Request) -> Any:
 
 async def _sign_in(request: Request) -> Principal:
     state = request.app.state
-    state.limits.check_address(request)
     header = request.headers.get("authorization", "")
     token = header[len(BEARER) :] if header[: len(BEARER)].lower() == BEARER else ""
-    if not token:
-        raise _unsigned("TOKEN_MISSING", "Sign in: a bearer token is needed.", CHALLENGE)
-    found: Principal | None = state.auth.known(token)
+    found: Principal | None = state.auth.known(token) if token else None
     if found is not None:
         return found
-    state.limits.check_sign_in(request)
+    state.limits.check_address(request)
+    if not token:
+        raise _unsigned("TOKEN_MISSING", "Sign in: a bearer token is needed.", CHALLENGE)
+    claimed: Claimed = state.auth.claimed(token)
+    counted = ""
+    if not claimed.remembered:
+        counted = state.limits.check_sign_in(request, claimed.key_id, claimed.person)
     try:
         verified: Principal = await to_thread.run_sync(
-            state.auth.verify, token, limiter=state.sign_in_threads
+            state.auth.verify, token, limiter=_threads_for(request, claimed)
         )
         return verified
     except NotSignedIn as error:
-        state.limits.refused_sign_in(request)
+        if not claimed.remembered:
+            state.limits.refused_sign_in(counted)
         raise _unsigned(
             "TOKEN_REFUSED",
             f"The token does not count: {error.reason}.",
@@ -165,6 +169,19 @@ async def _sign_in(request: Request) -> Principal:
         raise problems.unavailable(
             "KEY_SERVER_DOWN", "The token's key is not known and the key server does not answer."
         ) from None
+
+
+def _threads_for(request: Request, claimed: Claimed) -> CapacityLimiter:
+    """A token whose key is not known may have the key server asked: it waits in threads of its own,
+    and is sent away when they are taken. Raises Problem (503)."""
+    state = request.app.state
+    known: CapacityLimiter = state.sign_in_threads
+    unknown: CapacityLimiter = state.unknown_key_threads
+    if claimed.remembered or claimed.key_id:
+        return known
+    if unknown.available_tokens < 1:
+        raise problems.unavailable("KEY_UNKNOWN", "The token's key is being asked for: try again.")
+    return unknown
 
 
 def _unsigned(rule: str, sentence: str, challenge: str) -> Problem:

@@ -50,6 +50,7 @@ class TrustedKey(msgspec.Struct, frozen=True):
 
     key: PublicKey
     algorithms: frozenset[str]
+    members: Mapping[str, Any]  # as listed: the same members are the same key
 
 
 Read = Callable[[], Mapping[str, Any] | None]
@@ -119,7 +120,6 @@ class KeySource:
         self._got_at: float | None = None
         self._asked_at: float | None = None
         self._asking = threading.Lock()
-        self.generation = 0  # rises when a key set was taken
         self.malformed = 0  # members of the key set that cannot be read; the others count
 
     def current(self) -> bool:
@@ -128,6 +128,14 @@ class KeySource:
         if self._got_at is None or now - self._got_at >= STALE_S_MAX:
             return False
         return now - self._got_at < REFRESH_S or not self._may_ask(now)
+
+    def holds(self, key_id: str, key: TrustedKey) -> bool:
+        """Whether this very key still counts under this id. Never asks."""
+        return self._keys.get(key_id) is key and not self._is_stale()
+
+    def lists(self, key_id: str) -> bool:
+        """Whether the key is known; True while none is, since then nobody can tell. Never asks."""
+        return key_id in self._keys or self._is_stale()
 
     def find(self, key_id: str) -> TrustedKey | None:
         """The key; asks the issuer when it is unknown or the keys are old, if that is allowed now.
@@ -138,8 +146,7 @@ class KeySource:
         got_at = self._got_at
         if got_at is None or now - got_at >= REFRESH_S or key_id not in self._keys:
             self._ask(WAIT_S_MAX if got_at is None or key_id not in self._keys else 0.0)
-        now = self._clock.monotonic_s()
-        if self._got_at is None or now - self._got_at >= STALE_S_MAX:
+        if self._is_stale():
             raise KeysDown
         found = self._keys.get(key_id)
         if found is None and self._got_at != self._asked_at:
@@ -157,6 +164,9 @@ class KeySource:
         if self._clock.monotonic_s() - self._got_at >= STALE_S_MAX:
             return "the token issuer's keys are too old and it does not answer"
         return None
+
+    def _is_stale(self) -> bool:
+        return self._got_at is None or self._clock.monotonic_s() - self._got_at >= STALE_S_MAX
 
     def _may_ask(self, now: float) -> bool:
         return self._asked_at is None or now - self._asked_at >= ASK_S_MIN
@@ -179,7 +189,6 @@ class KeySource:
                 log.info("the token issuer's keys", keys=sorted(keys))
             self._keys = keys
             self._got_at = now
-            self.generation += 1
         finally:
             self._asking.release()
 
@@ -216,8 +225,11 @@ class KeySource:
         if key_id.startswith(LOCAL_KEY_PREFIX) and not self._local_keys:
             log.critical("the key set holds a key of the demo's issuer; it is left out")
             return
-        key = trusted(each)
-        if key is not None and key_id not in keys:
+        if key_id in keys:
+            return
+        known = self._keys.get(key_id)
+        key = known if known is not None and known.members == each else trusted(each)
+        if key is not None:
             keys[key_id] = key
 
 
@@ -246,7 +258,7 @@ def trusted(listed: Mapping[str, Any]) -> TrustedKey | None:
         return None
     if isinstance(key, RSAKey) and key.raw_value.key_size < RSA_BITS_MIN:
         return None
-    return TrustedKey(key, algorithms)
+    return TrustedKey(key, algorithms, listed)
 
 
 _MEMBERS: Final = ("kty", "crv", "x", "y", "n", "e")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Protocol
 
+import msgspec
 from fastapi import Depends
 from starlette.requests import Request
 
@@ -30,11 +31,24 @@ class KeysDown(Exception):
     """The key server does not answer and the token's key is not known (anymore)."""
 
 
+class Claimed(msgspec.Struct, frozen=True):
+    """What a token says of itself before it is verified. `remembered`: it was verified before, and
+    only the issuer's keys are due to be read anew; `key_id` is empty for a key that is not known;
+    `person` is set for who has signed in here before."""
+
+    remembered: bool = False
+    key_id: str = ""
+    person: str | None = None
+
+
 class SignIn(Protocol):
     """Turns a bearer token into who calls."""
 
     def known(self, token: str) -> Principal | None:
         """From memory alone: a token that was verified before and still holds."""
+
+    def claimed(self, token: str) -> Claimed:
+        """What it says of itself; from memory alone."""
 
     def verify(self, token: str) -> Principal:
         """May ask the key server: call it from a worker thread. Raises NotSignedIn, KeysDown."""

@@ -19,8 +19,8 @@ from joserfc import jws
 from joserfc.errors import JoseError
 
 from api.auth.access import ROLES
-from api.auth.keys import KeySource
-from api.auth.sign_in import NotSignedIn
+from api.auth.keys import KeySource, TrustedKey
+from api.auth.sign_in import Claimed, NotSignedIn
 from api.edge import bodies
 from api.edge.problems import Problem
 from api.services import Principal
@@ -65,12 +65,13 @@ class TokenSettings:
 
 class _Verified(msgspec.Struct, frozen=True):
     principal: Principal
-    generation: int
+    key_id: str
+    key: TrustedKey
 
 
 class Tokens:
-    """The sign-in. Verified tokens are remembered by their SHA-256 until they end or the issuer's
-    keys were read anew."""
+    """The sign-in. Verified tokens are remembered by their SHA-256 until they end or their key does
+    not count any more; reading the issuer's keys anew forgets none of them."""
 
     def __init__(self, settings: TokenSettings, keys: KeySource, clock: Clock) -> None:
         self._settings = settings
@@ -78,18 +79,32 @@ class Tokens:
         self._clock = clock
         self._registry = _Registry(strict_check_header=False)
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._people: OrderedDict[str, None] = OrderedDict()  # who has signed in, the last ones
         self._lock = threading.Lock()
 
     def known(self, token: str) -> Principal | None:
         """Who was verified to have sent this token, if that still holds."""
         if len(token) > TOKEN_CHARACTERS_MAX or not self._keys.current():
             return None
-        found = self._verified.get(_name(token))
-        if found is None or found.generation != self._keys.generation:
-            return None
-        if found.principal.expires_at <= self._clock.now_ms():
-            return None
-        return found.principal
+        return self._remembered(token)
+
+    def claimed(self, token: str) -> Claimed:
+        """What the token says of itself, unproven: which limit and which threads are for it. Never
+        asks the key server."""
+        if self._remembered(token) is not None:
+            return Claimed(remembered=True)
+        if len(token) > TOKEN_CHARACTERS_MAX or _SHAPE.fullmatch(token) is None:
+            return Claimed()
+        header, claims, _ = token.split(".")
+        try:
+            key_id = _part(header, "header").get("kid")
+            subject = _part(claims, "claims").get("sub")
+        except NotSignedIn:
+            return Claimed()
+        if not isinstance(key_id, str) or not self._keys.lists(key_id):
+            return Claimed()
+        known = isinstance(subject, str) and subject in self._people
+        return Claimed(key_id=key_id, person=subject if known else None)
 
     def verify(self, token: str) -> Principal:
         """Raises NotSignedIn with a word why, KeysDown."""
@@ -98,14 +113,26 @@ class Tokens:
         if _SHAPE.fullmatch(token) is None:
             raise NotSignedIn("it is not three parts of base64url")
         header = _part(token.split(".", 1)[0], "header")
-        self._check_signature(token, header)
+        key_id, key = self._check_signature(token, header)
         claims = _part(token.split(".")[1], "claims")
         principal = self._principal(claims)
         with self._lock:
-            self._verified[_name(token)] = _Verified(principal, self._keys.generation)
+            self._verified[_name(token)] = _Verified(principal, key_id, key)
             if len(self._verified) > VERIFIED_COUNT_MAX:
                 self._verified.popitem(last=False)
+            self._people[principal.id] = None
+            self._people.move_to_end(principal.id)
+            if len(self._people) > VERIFIED_COUNT_MAX:
+                self._people.popitem(last=False)
         return principal
+
+    def _remembered(self, token: str) -> Principal | None:
+        found = self._verified.get(_name(token))
+        if found is None or not self._keys.holds(found.key_id, found.key):
+            return None
+        if found.principal.expires_at <= self._clock.now_ms():
+            return None
+        return found.principal
 
     def malformed_keys(self) -> int:
         """Members of the issuer's key set that cannot be read and are left out."""
@@ -115,7 +142,8 @@ class Tokens:
         """Why nobody can sign in now, or None."""
         return self._keys.state()
 
-    def _check_signature(self, token: str, header: dict[str, Any]) -> None:
+    def _check_signature(self, token: str, header: dict[str, Any]) -> tuple[str, TrustedKey]:
+        """The key that it holds by, and its id."""
         algorithm, key_id, kind = header.get("alg"), header.get("kid"), header.get("typ")
         if header.keys() - _HEADER_NAMES:
             raise NotSignedIn("its header has members that are not taken")
@@ -132,6 +160,7 @@ class Tokens:
             jws.deserialize_compact(token, found.key, registry=self._registry)
         except (JoseError, ValueError):
             raise NotSignedIn("its signature does not hold") from None
+        return key_id, found
 
     def _principal(self, claims: dict[str, Any]) -> Principal:
         if claims.get("iss") != self._settings.issuer:

@@ -1,6 +1,8 @@
 """How much one caller may ask: token buckets by principal and by address, bounded in memory.
 
-The rail's callbacks come to another process and are never counted here.
+Who is signed in is counted by name alone, whatever else comes from the same address. A refused
+sign-in counts against its address and the key that its token names, and nobody else. The rail's
+callbacks come to another process and are never counted here.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from starlette.requests import Request
 from api.edge.problems import Problem
 from api.services import Principal
 from engine.clock import Clock
+from engine.serving.addresses import block_of
 
 BUCKETS_COUNT_MAX: Final = 20_000  # about 4 MB; the one least recently used makes room
 
@@ -58,8 +61,8 @@ class Buckets:
 
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
-    """`principal` for signed-in callers, `address` for everything from one address,
-    `refused` for refused sign-ins from one address."""
+    """`principal` for signed-in callers, `address` for everybody else from one address, `refused`
+    for refused sign-ins by one key from one address."""
 
     principal: Rate = Rate(per_s=1_000.0, burst=5_000.0)
     address: Rate = Rate(per_s=4_000.0, burst=20_000.0)
@@ -79,22 +82,33 @@ class Limits:
         _raise_for(self._principals.take(principal.id))
 
     def check_address(self, request: Request) -> None:
-        """Raises Problem (429) when too much comes from there."""
+        """Of who is not signed in. Raises Problem (429) when too much comes from there."""
         _raise_for(self._addresses.take(_address(request)))
 
-    def check_sign_in(self, request: Request) -> None:
-        """Before a token is looked at that is not known yet. Raises Problem (429) when too many
-        from there were refused; who is signed in already goes on."""
-        _raise_for(self._refused.wait_s(_address(request)))
+    def check_sign_in(self, request: Request, key_id: str, person: str | None) -> str:
+        """Before a token is looked at; where its refusal will count. `key_id`: the key that it
+        names, empty for one that is not known; `person`: whom it names, if he has signed in before.
+        Such a person has a bucket of his own when the key's is empty: others' refused tokens do not
+        keep him out.
 
-    def refused_sign_in(self, request: Request) -> None:
-        """A sign-in from there was refused."""
-        self._refused.take(_address(request))
+        Raises Problem (429) when too many were refused.
+        """
+        name = f"{_address(request)} {key_id}"
+        wait_s = self._refused.wait_s(name)
+        if wait_s > 0.0 and person is not None:
+            name = f"{name} {person}"
+            wait_s = self._refused.wait_s(name)
+        _raise_for(wait_s)
+        return name
+
+    def refused_sign_in(self, name: str) -> None:
+        """A sign-in was refused; `name` is what `check_sign_in` gave."""
+        self._refused.take(name)
 
 
 def _address(request: Request) -> str:
     client = request.client
-    return client.host if client is not None else ""
+    return block_of(client.host) if client is not None else ""
 
 
 def _raise_for(seconds: float) -> None:
