@@ -20,7 +20,7 @@ env: .venv/.ok ## the virtual environment, from hash-locked packages
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.lock.txt
 	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements/all.lock
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c 'import app.cli.npp, app.wiring.adapters, app.demo.run, gateways.rail.simulator, gateways.deposits.simulator, gateways.notifications.simulator, gateways.resolve.simulator' # what is started again and again is compiled once
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c 'import app.cli.npp, app.wiring, app.demo.run, gateways.rail.simulator, gateways.deposits.simulator, gateways.notifications.simulator, gateways.resolve.simulator' # what is started again and again is compiled once
 	@touch $@
 
 fetch: .venv/.ok ## Kafka and the schema registry, verified against requirements/jars.lock

@@ -24,7 +24,7 @@ import orjson
 import uvicorn
 from fastapi import FastAPI
 
-from app.wiring.process import GC_THRESHOLDS
+from app.process import GC_THRESHOLDS
 
 CONNECTIONS: Final = 8
 ROUNDS: Final = 5

@@ -1,12 +1,11 @@
-"""What the handlers of the gateways' processes have in common: under STOP nothing is asked, and an
-answer goes to the payment's own topic as one confirmed record.
+"""What the handlers of the gateways' processes have in common: an answer goes to the payment's own
+topic as one confirmed record. Under STOP the engine's worker calls none of them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from core.header import InputHeader, InstructionHeader
 from engine.clock import Clock
@@ -14,44 +13,37 @@ from processors.adapter.metrics import AdapterMetrics
 from processors.adapter.ports import Publisher, Work
 from schemas.codec import Codec
 
-STOPPED_S: Final = 0.25
-
 
 class Common(TypedDict):
-    """What each handler is given. `stopped` gives why processing is stopped, or None."""
+    """What each handler is given."""
 
     publisher: Publisher
     codec: Codec
     clock: Clock
-    stopped: Callable[[], str | None]
     metrics: AdapterMetrics
 
 
 class GatewayHandler(ABC):
-    """One instruction at a time, from any lane. `name` is the adapter's, `topic` where its answers
-    go.
+    """One instruction at a time, from any lane. `name` is the adapter's, `asked` the topic of its
+    instructions, `topic` where its answers go.
     """
 
     name: str
+    asked: str
     topic: str
 
     def __init__(self, **common: Unpack[Common]) -> None:
         self._publisher = common["publisher"]
         self._codec = common["codec"]
         self._clock = common["clock"]
-        self._stopped = common["stopped"]
         self._metrics = common["metrics"]
 
+    @abstractmethod
     def handle(self, work: Work) -> float | None:
         """Seconds until the instruction is tried again, or None when it is done.
 
         Raises NotConfirmed when Kafka does not take the answer.
         """
-        return STOPPED_S if self._stopped() is not None else self.attempt(work)
-
-    @abstractmethod
-    def attempt(self, work: Work) -> float | None:
-        """One try. As `handle`."""
 
     def header(self, asked: InstructionHeader) -> InputHeader:
         """The header of an answer to what had this one."""

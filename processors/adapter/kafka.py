@@ -1,27 +1,15 @@
-"""The adapter processors' reading on the engine's reader, and the redriver's loop."""
+"""The adapter processors' reading on the engine's reader."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import structlog
-
-from control.fold import Control
-from engine.clients.control_reader import ControlReader
-from engine.clients.publisher import NotConfirmed
 from engine.clients.reader import LogEnds, read_all
 from engine.clock import Clock
-from engine.errors import Exit
-from engine.loop.watch import Health, Phase
 from engine.records import LogRecord
-from processors.redriver.handler import Redriver
 from schemas import topology
 
-log = structlog.get_logger("processors.adapter.kafka")
-
-REDRIVE_EVERY_S: Final = 0.5
 GAP_MAX: Final = 1_000  # offsets that are read past rather than asked for anew
 # A batch may unpack to a thousand times its size: few are fetched at once (one at least, always).
 QUARANTINE_FETCH: Final = {"max.partition.fetch.bytes": 256 * 1024}
@@ -90,44 +78,3 @@ def _near(offsets: Sequence[int]) -> Iterator[list[int]]:
         run.append(offset)
     if run:
         yield run
-
-
-class RedriverLoop:
-    """Follows the control topic and carries out what two persons confirmed, until asked to stop."""
-
-    def __init__(
-        self,
-        *,
-        connection: Mapping[str, Any],
-        control: Control,
-        redriver: Redriver,
-        clock: Clock,
-        health: Health,
-    ) -> None:
-        self._reader = ControlReader(connection, topology.CONTROL, clock, health.partition_errors)
-        self._control = control
-        self._redriver = redriver
-        self._health = health
-        self._stopping = threading.Event()
-
-    def request_stop(self) -> None:
-        """End after the request under way; safe from a signal handler."""
-        self._stopping.set()
-
-    def run(self) -> None:
-        """Raises Exit when Kafka does not allow it, or control cannot be read at the start."""
-        self._reader.start()
-        try:
-            if not self._reader.read_to_end(self._control):
-                raise Exit("CONTROL_UNREADABLE", "the control topic could not be read to its end")
-            self._health.wait(Phase.RUNNING, "")
-            while not self._stopping.is_set():
-                self._health.beat()
-                self._reader.drain(self._control)
-                try:
-                    self._redriver.step()
-                except NotConfirmed as error:
-                    log.warning("kafka takes no RedriveDone", error=str(error))
-                self._stopping.wait(REDRIVE_EVERY_S)
-        finally:
-            self._reader.close()

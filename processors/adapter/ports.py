@@ -6,14 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from core.values import Parties, Sealed
 from engine.ports import Headers, InputRecord
-
-
-class OpenParties(Protocol):
-    """Party details from their sealed form. Raises ValueError when they cannot be read."""
-
-    def __call__(self, sealed: Sealed, /) -> Parties: ...
 
 
 class Publisher(Protocol):

@@ -17,8 +17,9 @@ from core.values import FundsOperation, Parties
 from gateways import ports
 from gateways.ports import DepositsCore, FundsAnswer
 from processors.adapter.handler import Common, GatewayHandler
-from processors.adapter.ports import OpenParties, Work
+from processors.adapter.ports import Work
 from schemas import topology
+from schemas.codec.parties import open_parties
 
 log = structlog.get_logger("processors.deposits.handler")
 
@@ -46,24 +47,22 @@ class DepositsHandler(GatewayHandler):
     """One funds request after another; see the module."""
 
     name = "deposits"
+    asked = topology.DEPOSITS_REQUESTS
     topic = topology.DEPOSITS_RESULTS
 
-    def __init__(
-        self, *, deposits: DepositsCore, open_parties: OpenParties, **common: Unpack[Common]
-    ) -> None:
+    def __init__(self, *, deposits: DepositsCore, **common: Unpack[Common]) -> None:
         super().__init__(**common)
         self._deposits = deposits
-        self._open_parties = open_parties
         self._metrics.start_at_zero(
             self.name, operations=RESULT_OF, outcomes=ports.FUNDS_OUTCOMES, kinds=RESULTS
         )
 
-    def attempt(self, work: Work) -> float | None:
+    def handle(self, work: Work) -> float | None:
         request: DepositsRequest = work.instruction
         parties: Parties | None = None
         if request.parties is not None:
             try:
-                parties = self._open_parties(request.parties)
+                parties = open_parties(request.parties)
             except ValueError:
                 self._report(request, "FAILED", None, CODE_UNREADABLE_PARTIES)
                 return None

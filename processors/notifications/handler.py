@@ -25,13 +25,14 @@ class NotificationsHandler(GatewayHandler):
     """A service that stays silent for all tries counts as UNDELIVERABLE: a person is to call."""
 
     name = "notifications"
+    asked = topology.NOTIFICATIONS
     topic = topology.CUSTOMER_NOTIFIED
 
     def __init__(self, *, notifier: Notifier, **common: Unpack[Common]) -> None:
         super().__init__(**common)
         self._notifier = notifier
 
-    def attempt(self, work: Work) -> float | None:
+    def handle(self, work: Work) -> float | None:
         notification: CustomerNotification = work.instruction
         answer = self._notifier.notify(notification)
         millis = answer.answered_at - answer.asked_at

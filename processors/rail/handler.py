@@ -31,10 +31,11 @@ from engine.clock import Clock
 from gateways import ports
 from gateways.ports import Rail, StatusAnswer, SubmitAnswer
 from processors.adapter.metrics import AdapterMetrics
-from processors.adapter.ports import LookAhead, OpenParties, Work
+from processors.adapter.ports import LookAhead, Work
 from processors.rail import record as phases
 from processors.rail.record import SubmissionRecord
 from processors.rail.writer import NotOursError, RailWriter
+from schemas.codec.parties import open_parties
 
 log = structlog.get_logger("processors.rail.handler")
 
@@ -83,7 +84,6 @@ class RailAdapter:
         record: SubmissionRecord,
         ahead: LookAhead,
         writer: RailWriter,
-        open_parties: OpenParties,
         clock: Clock,
         stopped: Callable[[], str | None],
         crowded: Callable[[], bool],
@@ -94,7 +94,6 @@ class RailAdapter:
         self._record = record
         self._ahead = ahead
         self._writer = writer
-        self._open_parties = open_parties
         self._clock = clock
         self._stopped = stopped
         self._crowded = crowded
@@ -216,7 +215,7 @@ class RailAdapter:
     def _parties(self, work: Work) -> Parties | None:
         sealed = work.instruction.parties
         try:
-            return None if sealed is None else self._open_parties(sealed)
+            return None if sealed is None else open_parties(sealed)
         except ValueError:
             log.exception("party details unreadable", external_ref=work.instruction.external_ref)
             return None

@@ -43,6 +43,7 @@ BODY_S_MAX: Final = 20.0  # for a body to come in
 CONFIRM_S: Final = 8.0  # shorter than the rail waits for its answer
 START_S_MAX: Final = 10.0
 STOP_S_MAX: Final = 10.0
+LOOK_EVERY_S: Final = 0.2
 WAITING_MAX: Final = 1_000  # callbacks at once; the rail is told 503 beyond them
 PARTITION: Final = 0  # of the quarantine topic: a callback has none of its own
 SIGNATURE_HEADER: Final = "npp-signature"  # hex HMAC-SHA256 of the body
@@ -235,10 +236,20 @@ class WebhookServer:
         """The port it listens on (useful when 0 was asked for)."""
         return int(self._server.servers[0].sockets[0].getsockname()[1])
 
-    def is_alive(self) -> bool:
-        return self._thread.is_alive()
+    def run(self) -> None:
+        """Serve until asked to stop. Raises RuntimeError when it ends by itself."""
+        self.start()
+        while self._thread.is_alive() and not self._server.should_exit:
+            self._thread.join(LOOK_EVERY_S)
+        if not self._server.should_exit:
+            raise RuntimeError("the webhook has ended")
+        self._thread.join(STOP_S_MAX)
+
+    def request_stop(self) -> None:
+        """Finish what runs; safe from a signal handler."""
+        self._server.should_exit = True
 
     def stop(self) -> None:
         """Finish what runs, bounded."""
-        self._server.should_exit = True
+        self.request_stop()
         self._thread.join(STOP_S_MAX)

@@ -15,8 +15,9 @@ from core.payment.instructions import ApprovalRequest, PolicyCheckRequest
 from engine.clock import MS_PER_S
 from gateways.ports import Resolve, Said
 from processors.adapter.handler import Common, GatewayHandler
-from processors.adapter.ports import OpenParties, Work
+from processors.adapter.ports import Work
 from schemas import topology
+from schemas.codec.parties import open_parties
 
 log = structlog.get_logger("processors.resolve.handler")
 
@@ -31,17 +32,15 @@ class ResolveHandler(GatewayHandler):
     """
 
     name = "resolve"
+    asked = topology.RESOLVE_REQUESTS
     topic = topology.RESOLVE_DECISIONS
 
-    def __init__(
-        self, *, resolve: Resolve, open_parties: OpenParties, **common: Unpack[Common]
-    ) -> None:
+    def __init__(self, *, resolve: Resolve, **common: Unpack[Common]) -> None:
         super().__init__(**common)
         self._resolve = resolve
-        self._open_parties = open_parties
         self._metrics.start_at_zero(self.name, operations=(), outcomes=(), kinds=VERDICTS)
 
-    def attempt(self, work: Work) -> float | None:
+    def handle(self, work: Work) -> float | None:
         if work.plan is None:
             asked_s = self._clock.monotonic_s()
             answers = self._ask(work.instruction)
@@ -65,7 +64,7 @@ class ResolveHandler(GatewayHandler):
                 return self._resolve.ask(question, None, now_ms=now_ms)
             case PolicyCheckRequest():
                 try:
-                    parties = self._open_parties(question.parties)
+                    parties = open_parties(question.parties)
                 except ValueError:
                     return (Said(self._unreadable(question, now_ms)),)
                 return self._resolve.ask(question, parties, now_ms=now_ms)

@@ -24,16 +24,11 @@ END_S_MAX = 30.0
 
 def main(folder: str, port: str) -> None:
     """The child: the product's own server over a harness."""
-    import uvicorn
-
-    from app.wiring.api import ApiServer
+    from api.server import ApiServer
     from engine.loop.watch import stop_on_signals
 
     harness = ApiHarness(Path(folder))
-    config = uvicorn.Config(
-        harness.app, host="127.0.0.1", port=int(port), log_config=None, timeout_graceful_shutdown=10
-    )
-    server = ApiServer(config, harness.app)
+    server = ApiServer(harness.app, host="127.0.0.1", port=int(port))
     stop_on_signals(server.request_stop, END_S_MAX)
     Path(folder, "token").write_text(harness.token("viewer"))
     server.run()

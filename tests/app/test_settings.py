@@ -13,7 +13,7 @@ import structlog
 from app import logs, settings
 from app.cli.npp import run_cli
 from app.exits import ExitCode, Problem
-from app.wiring.projector import read_model
+from app.read_model import read_model
 from core.payment.commands import CreatePayment
 from core.rules import Limits, Windows
 from engine.clock import SystemClock

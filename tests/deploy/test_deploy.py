@@ -12,10 +12,10 @@ import yaml
 from sqlalchemy.engine import make_url
 
 from app import settings
+from app.api_settings import clients
 from app.cli.npp import parser
 from app.settings import DEFAULT_API_PORT, DEFAULT_METRICS_PORT, DEFAULT_WEBHOOK_PORT, Profile
-from app.wiring.adapters import KINDS
-from app.wiring.api import clients
+from app.wiring import ADAPTERS
 from readmodel.model import POSTGRES
 from schemas import catalogue
 from tests.rooms import ROOT
@@ -153,7 +153,7 @@ def test_every_process_that_can_be_run_has_a_service() -> None:
     assert all(service["command"][0] == "run" for service in RUNNING.values())
     assert {service["command"][1] for service in RUNNING.values()} == set(command.commands)
     adapters = {s["command"][3] for s in RUNNING.values() if s["command"][1] == "adapters"}
-    assert adapters == set(KINDS)
+    assert adapters == set(ADAPTERS)
 
 
 def test_projector_and_api_have_one_database_and_its_password_is_in_no_address() -> None:

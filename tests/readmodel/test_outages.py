@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from app.exits import Problem
-from app.wiring.api import require_read_only
+from app.read_model import require_read_only
 from engine.clock import HeldClock, SystemClock
 from readmodel import rows
 from readmodel.database import postgres as postgres_store

@@ -11,8 +11,8 @@ from typing import Final
 
 from app.cli.cluster.findings import Finding
 from app.cluster import Cluster
+from app.read_model import read_model
 from app.settings import Environment
-from app.wiring.projector import read_model
 from core.records import Checkpoint
 from engine.clients.groups import GroupAdmin
 from engine.clients.readable import try_places

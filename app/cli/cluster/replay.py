@@ -119,7 +119,7 @@ def rebuild_command(
     Reading goes on meanwhile, and so does the projector, which takes the new one up by itself. If
     it fails or is interrupted, everything stays as it was.
     """
-    from app.wiring.projector import rebuild_read_model
+    from app.read_model import rebuild_read_model
 
     with _bar(sys.stderr.isatty()) as progress:
         task = progress.add_task("rebuilding", total=None)

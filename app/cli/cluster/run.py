@@ -24,7 +24,7 @@ def payments(json: Json = False) -> None:
     Exactly once: state, events, instructions and offsets are one Kafka transaction. Each instance
     needs its own NPP_INSTANCE_ID, kept over restarts.
     """
-    from app.wiring.process import run_payments
+    from app.wiring import run_payments
 
     logs.as_json_lines(json)
     raise typer.Exit(run_payments(settings.load()))
@@ -39,7 +39,7 @@ def adapters(
     json: Json = False,
 ) -> None:
     """The adapters to the rail, Deposits Core, Resolve and notifications, and the redriver."""
-    from app.wiring.adapters import run_adapters
+    from app.wiring import run_adapters
 
     logs.as_json_lines(json)
     raise typer.Exit(run_adapters(settings.load(), only))
@@ -48,7 +48,7 @@ def adapters(
 @app.command()
 def verifier(json: Json = False) -> None:
     """The verifier: checks the chain of new events and signs checkpoints."""
-    from app.wiring.process import run_verifier
+    from app.wiring import run_verifier
 
     logs.as_json_lines(json)
     raise typer.Exit(run_verifier(settings.load()))
@@ -57,7 +57,7 @@ def verifier(json: Json = False) -> None:
 @app.command()
 def projector(json: Json = False) -> None:
     """The projector: fills the read model behind the API. One a read model; a second is fenced."""
-    from app.wiring.projector import run_projector
+    from app.wiring import run_projector
 
     logs.as_json_lines(json)
     raise typer.Exit(run_projector(settings.load()))
@@ -66,7 +66,7 @@ def projector(json: Json = False) -> None:
 @app.command()
 def api(json: Json = False) -> None:
     """The operators' HTTP interface, on NPP_API_HOST and NPP_API_PORT; OpenAPI at /openapi.json."""
-    from app.wiring.api import run_api
+    from app.wiring import run_api
 
     logs.as_json_lines(json)
     raise typer.Exit(run_api(settings.load()))

@@ -9,9 +9,8 @@ import pytest
 
 from api.auth.keys import KeySource, from_file
 from api.auth.local import LocalIssuer
-from app import settings
+from app import api_settings, settings
 from app.exits import Problem
-from app.wiring import api as wiring_api
 from engine.clock import HeldClock
 from tests.api.auth.issuer import AUDIENCE, ISSUER, NOW_MS
 
@@ -46,17 +45,17 @@ def test_production_refuses_the_local_issuer_and_keys_over_plain_http(tmp_path: 
         {**named, "jwks": "https://issuer.test/jwks", "token_issuer": "npp-local"},
     ):
         with pytest.raises(Problem):
-            wiring_api.tokens(production(**wrong), clock)
+            api_settings.tokens(production(**wrong), clock)
     source = KeySource(from_file(jwks), clock, local_keys=False)
     assert source.find(LocalIssuer(tmp_path, clock).key_id) is None
-    wiring_api.tokens(production(**named, jwks="https://issuer.test/jwks"), clock)
+    api_settings.tokens(production(**named, jwks="https://issuer.test/jwks"), clock)
 
 
 def test_each_client_has_one_source() -> None:
-    assert wiring_api.clients(production(api_clients="till-7=shop, kiosk = web")) == {
+    assert api_settings.clients(production(api_clients="till-7=shop, kiosk = web")) == {
         "till-7": "shop",
         "kiosk": "web",
     }
     for wrong in ("till-7", "=shop", "till-7=", "a=b,a=c"):
         with pytest.raises(Problem):
-            wiring_api.clients(production(api_clients=wrong))
+            api_settings.clients(production(api_clients=wrong))

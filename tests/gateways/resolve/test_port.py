@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.exits import Problem
+from app.gateway_settings import resolve_of
 from app.settings import load
-from app.wiring.adapters import resolve_of
 from core.values import Action
 from gateways.resolve.policy import (
     DEFAULT_RULES,

@@ -28,7 +28,6 @@ from processors.deposits.handler import DepositsHandler
 from processors.replay.money import Money
 from processors.resolve.handler import ResolveHandler
 from schemas import topology
-from schemas.codec.parties import open_parties
 from tests.processors.payments.world import CODEC, World
 from tests.processors.rail.harness import Served
 
@@ -76,18 +75,14 @@ class FundsHarness:
                 deposits=HttpDepositsCore(gateway=served.gateway, clock=self.clock),
                 publisher=self.publisher,
                 codec=CODEC,
-                open_parties=open_parties,
                 clock=self.clock,
-                stopped=lambda: None,
                 metrics=metrics,
             ),
             "resolve": ResolveHandler(
                 resolve=resolve or InBoxResolve(load_policy(DEFAULT_RULES, profile="test")),
                 publisher=self.publisher,
                 codec=CODEC,
-                open_parties=open_parties,
                 clock=self.clock,
-                stopped=lambda: None,
                 metrics=metrics,
             ),
         }

@@ -19,7 +19,6 @@ from processors.adapter.metrics import AdapterMetrics
 from processors.adapter.ports import Work
 from processors.deposits.handler import DepositsHandler
 from schemas import topology
-from schemas.codec.parties import open_parties
 from schemas.registry.setup import static_codec
 from tests.gateways.harness import funds
 from tests.processors.rail.harness import MemoryLog
@@ -67,14 +66,11 @@ class Harness:
         self.core = ScriptedCore(self.clock, *outcomes, call_ms=call_ms, **said)
         self.log = MemoryLog(self.clock)
         self.registry = CollectorRegistry()
-        self.stopped: str | None = None
         self.adapter = DepositsHandler(
             deposits=self.core,
             publisher=self.log,
             codec=CODEC,
-            open_parties=open_parties,
             clock=self.clock,
-            stopped=lambda: self.stopped,
             metrics=AdapterMetrics(self.registry),
         )
 
@@ -172,24 +168,16 @@ def test_never_held_before_its_time_is_not_believed() -> None:
     ) == 6  # fmt: skip
 
 
-def test_under_stop_nothing_is_asked() -> None:
-    """Domain, evidence: the deposits adapter obeys STOP."""
-    harness = Harness(ports.DONE)
-    harness.stopped = "a person stopped it"
-    assert harness.do(funds(1, "CAPTURE", "HLD1")) == []
-    assert harness.core.asked == []
-    harness.stopped = None
-    assert [r.result for r in harness.do(funds(1, "CAPTURE", "HLD1"))] == ["CAPTURED"]
-
-
-def test_parties_that_can_not_be_opened_ask_nothing_and_are_told() -> None:
+def test_parties_that_can_not_be_opened_ask_nothing_and_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """An account that is not readable is not held; the payment repeats it."""
     harness = Harness(ports.DONE)
 
     def closed(_: object) -> Parties:
         raise ValueError
 
-    harness.adapter._open_parties = closed
+    monkeypatch.setattr("processors.deposits.handler.open_parties", closed)
     (result,) = harness.do(funds(1, "HOLD"))
     assert (result.result, result.code) == ("FAILED", "UNREADABLE_PARTIES")
     assert harness.core.asked == []

@@ -31,7 +31,7 @@ from processors.rail.webhook import WebhookServer
 from processors.rail.worker import RailHandler, Withdrawn
 from processors.rail.writer import RailWriter
 from schemas import topology
-from schemas.codec.parties import open_parties, seal
+from schemas.codec.parties import seal
 from schemas.registry.setup import static_codec
 
 NOW_MS = 1_780_000_000_000
@@ -300,7 +300,6 @@ class Instance:
             record=self.record,
             ahead=self.withdrawn,
             writer=writer,
-            open_parties=open_parties,
             clock=harness.clock,
             stopped=lambda: harness.stopped,
             crowded=lambda: harness.crowded,

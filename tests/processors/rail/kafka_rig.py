@@ -16,7 +16,6 @@ from prometheus_client import CollectorRegistry
 
 from app.platform.broker import Cluster
 from app.topic_specs import topic_specs
-from app.wiring.workers import Parts, build_rail
 from control.fold import Control
 from core.header import InstructionHeader
 from core.payment.commands import RailReport
@@ -34,9 +33,11 @@ from gateways.connections import Gateway
 from gateways.rail.http_client import HttpRail
 from gateways.rail.simulator import RailSimulator
 from processors.adapter.metrics import AdapterMetrics
+from processors.adapter.parts import Parts
+from processors.rail.kafka import rail_worker
 from processors.rail.webhook import WebhookServer
 from schemas import catalogue, topology
-from schemas.codec.parties import open_parties, seal
+from schemas.codec.parties import seal
 from schemas.registry.setup import static_codec
 from tests.gateways.harness import PARTIES
 
@@ -111,14 +112,13 @@ class Rig:
             instance_id="one",
             clock=CLOCK,
             codec=CODEC,
-            open_parties=open_parties,
             publisher=self.publisher,
             control=Control(CODEC.decode),
             health=self.health,
             metrics=AdapterMetrics(CollectorRegistry()),
             quarantine_partitions=1,
         )
-        return build_rail(parts, HttpRail(gateway=Gateway(str(self.client.base_url)), clock=CLOCK))
+        return rail_worker(parts, HttpRail(gateway=Gateway(str(self.client.base_url)), clock=CLOCK))
 
     def committed(self) -> int:
         """The group's offset; -1 without one, or while its coordinator is not there yet."""

@@ -24,7 +24,6 @@ from processors.adapter.metrics import AdapterMetrics
 from processors.adapter.ports import Work
 from processors.resolve.handler import ResolveHandler
 from schemas import topology
-from schemas.codec.parties import open_parties
 from schemas.registry.setup import static_codec
 from tests.gateways.harness import approval, payment, policy_check, serving
 from tests.processors.rail.harness import MemoryLog
@@ -43,14 +42,11 @@ class Harness:
         self.clock = clock
         self.log = MemoryLog(clock)
         self.registry = CollectorRegistry()
-        self.stopped: str | None = None
         self.adapter = ResolveHandler(
             resolve=resolve or InBoxResolve(POLICY),
             publisher=self.log,
             codec=CODEC,
-            open_parties=open_parties,
             clock=clock,
-            stopped=lambda: self.stopped,
             metrics=AdapterMetrics(self.registry),
         )
 
@@ -190,13 +186,6 @@ def test_an_answer_that_kafka_does_not_take_is_published_again_and_no_other_is_l
     with pytest.raises(ConnectionError):
         harness.adapter.handle(work)
     assert harness.ask(CANCEL, work=work) == ["APPROVED@0", "REJECTED@0"]
-
-
-def test_under_stop_resolve_is_not_asked(harness: Simulated) -> None:
-    """Domain, evidence: STOP."""
-    harness.stopped = "a person stopped it"
-    assert harness.ask(CANCEL, steps=3) == []
-    assert harness.client.get("/questions").json() == {"questions": []}
 
 
 @pytest.mark.parametrize(

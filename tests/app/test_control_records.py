@@ -10,8 +10,8 @@ import pytest
 
 from app import control_records, rule_files
 from app.exits import Problem
+from app.release_control import ReleaseControl
 from app.settings import Profile
-from app.wiring.process import ReleaseControl
 from control.fold import Control
 from core.records import ClusterRecorded
 from schemas import catalogue

@@ -1,8 +1,6 @@
-"""Builds the projector: settings → database, reader, fold → a process until SIGTERM."""
+"""The read model that the settings name, and its rebuild from offset zero."""
 
 from __future__ import annotations
-
-import gc
 
 import structlog
 
@@ -10,16 +8,12 @@ from app import rule_files
 from app.cluster import Cluster
 from app.exits import ExitCode, Problem, usage
 from app.settings import Environment
-from app.wiring.process import GC_THRESHOLDS, WATCHDOG_S_MAX, ProcessContext
 from core.payment.state import CorruptHistory
 from engine.clients.partition_errors import PartitionErrors
 from engine.clock import Clock
-from engine.errors import EngineError
-from engine.loop.watch import start_watchdog, stop_on_signals
 from processors.projector.kafka import KafkaProjectorLog
-from processors.projector.metrics import ProjectorMetrics
-from processors.projector.process import Projector, probes
 from processors.projector.rebuild import Rebuild, Rebuilt, Shown
+from readmodel.database.sqlite import SqliteStore
 from readmodel.model import Model, default_url, open_model
 from readmodel.ports import Contradiction, ReadModelDown
 from schemas import topology
@@ -39,6 +33,21 @@ def read_model(environment: Environment, clock: Clock) -> Model:
             f"NPP_READ_MODEL_URL cannot be used: {error}",
             do="Leave it empty for SQLite in the data folder, or name a PostgreSQL database.",
         ) from error
+
+
+def require_read_only(model: Model) -> None:
+    """In production the API's role in the database can only read. Raises Problem. A database that
+    does not answer is not asked again: without it there is nothing to write to."""
+    try:
+        writes = not isinstance(model.store, SqliteStore) and model.store.may_write()
+    except ReadModelDown as down:
+        log.warning("whether the API's database role can write is not known", why=str(down))
+        return
+    if writes:
+        raise usage(
+            "NPP_READ_MODEL_URL names a role that can write, which the API may not have.",
+            do="Give it npp_reader (deploy/read-model/reader.sql); the projector keeps its own.",
+        )
 
 
 def rebuild_read_model(environment: Environment, show: Shown) -> Rebuilt:
@@ -71,34 +80,3 @@ def rebuild_read_model(environment: Environment, show: Shown) -> Rebuilt:
         ) from error
     finally:
         model.close()
-
-
-def run_projector(environment: Environment) -> int:
-    """`npp run projector`: fills the read model, until SIGTERM. One a read model."""
-    context = ProcessContext(environment, "projector")
-    source = KafkaProjectorLog(context.connection, context.clock, context.health.partition_errors)
-    projector = Projector(
-        source=source,
-        model=read_model(environment, context.clock),
-        codec=context.codec,
-        rules_of=rule_files.rules_of,
-        clock=context.clock,
-        metrics=ProjectorMetrics(context.registry),
-        health=context.health,
-    )
-    server = context.serve_health(probes(projector, context.health, WATCHDOG_S_MAX))
-    stop_on_signals(projector.stop, context.settings.shutdown_seconds)
-    start_watchdog(context.health, WATCHDOG_S_MAX)
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-    log.info("projector starts")
-    try:
-        projector.run()
-    except EngineError as error:
-        log.critical("process ends", kind="projector", code=error.code, detail=error.detail)
-        return int(ExitCode.FAILED)
-    finally:
-        if server is not None:
-            server.close()
-    log.info("process has ended cleanly", kind="projector")
-    return int(ExitCode.OK)

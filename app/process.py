@@ -1,0 +1,146 @@
+"""What every process has, what the adapters of one process share, and how a process ends."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from app import logs, settings
+from app.cluster import open_registry_codec
+from app.exits import ExitCode
+from app.release_control import ReleaseControl, decode_control
+from app.settings import Environment
+from engine.clients.partition_errors import PartitionErrorMetrics
+from engine.clients.producing import COMPRESSION
+from engine.clients.publisher import Publisher
+from engine.clients.reader import LogEnds
+from engine.clock import Clock, SystemClock
+from engine.errors import EngineError
+from engine.health import HealthServer, Probes, engine_probes
+from engine.loop.watch import Health, start_watchdog, stop_on_signals
+from processors.adapter.metrics import ADAPTERS, AdapterMetrics
+from processors.adapter.parts import Parts
+from schemas import catalogue, topology
+from schemas.codec import Codec
+
+log = structlog.get_logger("npp.wiring")
+
+# Decisions make many small values and no cycles: look for these seldom, or a large heap of open
+# payments is walked again and again (it shows in the latency's tail).
+GC_THRESHOLDS: Final = (50_000, 50, 1_000)
+WATCHDOG_S_MAX: Final = 150.0  # longer than any bounded wait inside one step
+
+
+class ProcessContext:
+    """What every process has: settings, connection, codec, clock, control, metrics, health."""
+
+    def __init__(self, environment: Environment, kind: str) -> None:
+        self.environment = environment
+        self.settings = environment.settings
+        self.instance = environment.instance_id(settings.default_instance(kind))
+        logs.set_up(self.settings.log_level, process=kind, instance=self.instance)
+        self.connection = environment.connection()
+        self.clock: Clock = SystemClock()
+        self.codec: Codec = open_registry_codec(environment)
+        self.topics = catalogue.load()
+        self.ends = LogEnds(self.connection, self.clock)
+        self.registry = CollectorRegistry()
+        self.health = Health(self.clock)
+        self.partition_error_metrics = PartitionErrorMetrics(self.registry)
+        self.partition_error_metrics.watch(self.health.partition_errors)
+        self.counts = self.ends.partition_counts([topic.name for topic in self.topics.topics])
+
+    def control(self) -> ReleaseControl:
+        """A fresh fold of the control topic; each loop that obeys has its own."""
+        return ReleaseControl(
+            decode_control(self.codec),
+            cluster_id=self.ends.cluster_id(),
+            partitions=self.counts[topology.EVENTS],
+            profile=self.settings.profile,
+        )
+
+    def data_dir(self) -> Path:
+        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+        return self.settings.data_dir
+
+
+class AdaptersContext(ProcessContext):
+    """What the adapters of one process share; each has its own health and fold of control."""
+
+    def __init__(self, environment: Environment, kind: str, closing: contextlib.ExitStack) -> None:
+        super().__init__(environment, kind)
+        self.closing = closing
+        self.healths: dict[str, Health] = {}
+        self.metrics = AdapterMetrics(self.registry)
+        self.publisher = self.new_publisher("")
+
+    def new_publisher(self, suffix: str, compression: str = COMPRESSION) -> Publisher:
+        publisher = Publisher(
+            self.connection, f"npp-{self.instance}{suffix}", self.clock, compression=compression
+        )
+        self.closing.callback(publisher.close)
+        return publisher
+
+    def parts(self, name: str) -> Parts:
+        health = self.healths[name] = Health(self.clock)
+        self.partition_error_metrics.watch(health.partition_errors)
+        if name in ADAPTERS:
+            self.metrics.watch(name, lambda: health.standing_s)
+        return Parts(
+            connection=self.connection,
+            instance_id=self.instance,
+            clock=self.clock,
+            codec=self.codec,
+            publisher=self.publisher,
+            control=self.control(),
+            health=health,
+            metrics=self.metrics,
+            quarantine_partitions=self.counts[topology.QUARANTINE],
+        )
+
+
+def run_until_stopped(
+    kind: str,
+    context: ProcessContext,
+    run: Callable[[], None],
+    request_stop: Callable[[], None],
+    *,
+    probes: Probes | None = None,
+    watched: Iterable[Health] = (),
+    failed: ExitCode = ExitCode.UNREACHABLE,
+    large_heap: bool = True,
+) -> int:
+    """Run until SIGTERM, with metrics and probes when a port is set; an end by the engine's own
+    word is logged, and gives its exit code.
+    """
+    settings = context.settings
+    if settings.metrics_port != 0:
+        server = HealthServer(
+            settings.metrics_host,
+            settings.metrics_port,
+            context.registry,
+            probes or engine_probes(context.health, WATCHDOG_S_MAX),
+        )
+        server.start()
+    stop_on_signals(request_stop, settings.shutdown_seconds)
+    for health in watched:
+        start_watchdog(health, WATCHDOG_S_MAX)
+    if large_heap:
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+    try:
+        run()
+    except EngineError as error:
+        log.critical("process ends", kind=kind, code=error.code, detail=error.detail)
+        return int(failed)
+    finally:
+        if settings.metrics_port != 0:
+            server.close()
+    log.info("process has ended cleanly", kind=kind)
+    return int(ExitCode.OK)

@@ -1,0 +1,398 @@
+"""What each process is made of, from settings to a process that runs until SIGTERM.
+
+Read it from top to bottom: payments, the adapters, verifier, projector, API. Nothing here decides.
+A build that fails says why and ends with an exit code. What only the projector and the API need is
+imported there: the others do without databases and FastAPI.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+import structlog
+
+from app import rule_files
+from app.cluster import open_registry
+from app.crash import crash_point
+from app.exits import ExitCode, usage
+from app.gateway_settings import gateway, resolve_of, webhook_secret
+from app.process import WATCHDOG_S_MAX, AdaptersContext, ProcessContext, run_until_stopped
+from app.release_control import rules_for
+from app.settings import Environment, Profile
+from app.topic_specs import kept_specs
+from engine.clients.control_reader import ControlReader
+from engine.clients.producing import SMALLEST
+from engine.clients.publisher import Publisher
+from engine.clients.reader import LogEnds
+from engine.health import Answer, Probes
+from engine.loop.loop import Loop
+from engine.metrics import EngineMetrics
+from engine.partitioner import partition_of
+from engine.settings import EngineSettings
+from engine.topics import TopicAdmin
+from evidence.keys import key_and_keyring, write_keyring
+from gateways.deposits.http_client import HttpDepositsCore
+from gateways.notifications.http_client import HttpNotifier
+from gateways.rail.http_client import HttpRail
+from processors.adapter.parts import gateway_worker
+from processors.adapter.threads import Runs, Threads, worst_of
+from processors.deposits.handler import DepositsHandler
+from processors.notifications.handler import NotificationsHandler
+from processors.payments.handler import INSTRUCTION_TOPICS, PaymentsApplication, engine_topology
+from processors.payments.kafka import journal_floors, payments_alarm
+from processors.payments.metrics import PaymentsMetrics
+from processors.rail.kafka import rail_worker
+from processors.rail.webhook import RailWebhook, WebhookServer
+from processors.redriver.kafka import RedriverLoop
+from processors.resolve.handler import ResolveHandler
+from processors.verifier.hanging_transactions import HangingMetrics, HangingWatch
+from processors.verifier.kafka import KafkaVerifierLog
+from processors.verifier.process import Verifier, VerifierMetrics
+from processors.verifier.retention import RetentionMetrics, RetentionWatch
+from processors.verifier.store import DiskStore
+from schemas import topology
+from schemas.registry.ids import locked_fingerprints
+
+log = structlog.get_logger("npp.wiring")
+
+WATCH_S_MAX: Final = 10.0  # the verifier's looks at the cluster: it has its own work
+RAIL_NAME: Final = "npp-gateway"  # names the reason table in the rules
+
+
+# -- payments --------------------------------------------------------------------------------------
+
+
+def run_payments(environment: Environment) -> int:
+    """`npp run payments`: one instance of the payments processor, until SIGTERM."""
+    context = ProcessContext(environment, "payments")
+    control = context.control()
+    kafka = (context.connection, context.clock, context.codec, control)
+    counts = context.counts
+    further = (  # command topics of further upstream systems
+        topic.name
+        for topic in context.topics.inputs()
+        if topic.name not in topology.INPUTS and topic.sources
+    )
+    application = PaymentsApplication(
+        topology=engine_topology(counts[topology.EVENTS], extra_inputs=tuple(further)),
+        codec=context.codec,
+        control=control,
+        rules_of=rules_for(context.settings.profile),
+        cluster_id=context.ends.cluster_id(),
+        work_partitions={
+            name: counts[name]
+            for name in {*INSTRUCTION_TOPICS.values(), topology.OUTCOMES, topology.QUARANTINE}
+        },
+        metrics=PaymentsMetrics(context.registry),
+    )
+    metrics = EngineMetrics(context.registry)
+    metrics.start_topics(application.topology)
+    metrics.watch(context.health.age_s)
+    loop = Loop(
+        application,
+        control,
+        EngineSettings(
+            connection=context.connection,
+            instance_id=context.instance,
+            data_dir=context.data_dir(),
+            journal_floors=journal_floors(*kafka),
+            shutdown_s_max=context.settings.shutdown_seconds,
+            watchdog_s_max=WATCHDOG_S_MAX,
+        ),
+        context.clock,
+        metrics,
+        context.health,
+        payments_alarm(*kafka, instance=context.instance),
+        crash_point(environment),
+    )
+    log.info("payments processor starts", partitions=counts[topology.EVENTS])
+    return run_until_stopped(
+        "payments", context, loop.run, loop.request_stop, watched=[context.health]
+    )
+
+
+# -- adapters --------------------------------------------------------------------------------------
+
+
+def run_adapters(environment: Environment, only: Sequence[str] | None) -> int:
+    """`npp run adapters`: all of them, or those named, until SIGTERM. Each has a thread of its own
+    in one process, or a process of its own.
+    """
+    unknown = [name for name in only or () if name not in ADAPTERS]
+    if unknown:
+        raise usage(f"There is no adapter {unknown[0]}.", do=f"One of {', '.join(ADAPTERS)}.")
+    kinds = tuple(only or ADAPTERS)
+    with contextlib.ExitStack() as closing:
+        context = AdaptersContext(environment, "adapters" if len(kinds) > 1 else kinds[0], closing)
+        workers: dict[str, Runs] = {}
+        for each in kinds:
+            workers |= ADAPTERS[each](context)
+        threads = Threads(workers, shutdown_s_max=context.settings.shutdown_seconds)
+        log.info("adapters start", adapters=list(workers))
+        return run_until_stopped(
+            "adapters",
+            context,
+            threads.run,
+            threads.request_stop,
+            probes=worst_of(context.healths, WATCHDOG_S_MAX),
+            watched=context.healths.values(),
+            large_heap=False,
+        )
+
+
+def _rail(context: AdaptersContext) -> dict[str, Runs]:
+    settings, parts = context.settings, context.parts("rail")
+    rail = HttpRail(
+        gateway=gateway(settings.rail_url, "NPP_RAIL_URL"), clock=context.clock, name=RAIL_NAME
+    )
+    webhook = RailWebhook(adapter=rail.name, secret=webhook_secret(settings), **parts.common())
+    server = WebhookServer(
+        webhook.app(),
+        host=settings.webhook_host,
+        port=settings.webhook_port,
+        clock=context.clock,
+    )
+    return {"webhook": server, "rail": rail_worker(parts, rail)}
+
+
+def _deposits(context: AdaptersContext) -> dict[str, Runs]:
+    address = gateway(context.settings.deposits_url, "NPP_DEPOSITS_URL")
+    core, parts = HttpDepositsCore(gateway=address, clock=context.clock), context.parts("deposits")
+    return {"deposits": gateway_worker(parts, DepositsHandler(deposits=core, **parts.common()))}
+
+
+def _resolve(context: AdaptersContext) -> dict[str, Runs]:
+    resolve, parts = resolve_of(context.settings, context.clock), context.parts("resolve")
+    return {"resolve": gateway_worker(parts, ResolveHandler(resolve=resolve, **parts.common()))}
+
+
+def _notifications(context: AdaptersContext) -> dict[str, Runs]:
+    address = gateway(context.settings.notifications_url, "NPP_NOTIFICATIONS_URL")
+    parts = context.parts("notifications")
+    notifier = HttpNotifier(gateway=address, clock=context.clock)
+    handler = NotificationsHandler(notifier=notifier, **parts.common())
+    return {"notifications": gateway_worker(parts, handler)}
+
+
+def _redriver(context: AdaptersContext) -> dict[str, Runs]:
+    # A client of its own: it puts back what others made.
+    publisher = context.new_publisher("-redriver", compression=SMALLEST)
+    parts = msgspec.structs.replace(context.parts("redriver"), publisher=publisher)
+    origins = {t.name for t in context.topics.topics if "redriver" in t.producers}
+    loop = RedriverLoop(parts, adapter=RAIL_NAME, origins=origins - {topology.CONTROL})
+    return {"redriver": loop}
+
+
+ADAPTERS: Final[dict[str, Callable[[AdaptersContext], dict[str, Runs]]]] = {
+    "rail": _rail,
+    "deposits": _deposits,
+    "resolve": _resolve,
+    "notifications": _notifications,
+    "redriver": _redriver,
+}
+
+
+# -- verifier --------------------------------------------------------------------------------------
+
+
+def run_verifier(environment: Environment) -> int:
+    """`npp run verifier`: checks the journal's chain and signs checkpoints, until SIGTERM."""
+    context = ProcessContext(environment, "verifier")
+    folder = context.data_dir() / "verifier"
+    key_file = context.settings.signing_key or folder / "signing-key.pem"
+    key, keyring = key_and_keyring(key_file, folder / "keyring.json", context.clock.now_ms())
+    codec = context.codec  # opening it has compared the schema ids with their lock
+    if keyring.state_schemas(key, locked_fingerprints(environment.ids_lock())):
+        write_keyring(folder / "keyring.json", keyring)
+    retention = RetentionWatch(
+        TopicAdmin(context.connection, context.clock),
+        kept_specs(context.topics, environment.topics_profile()),
+        context.clock,
+        RetentionMetrics(context.registry),
+    )
+    hanging = HangingWatch(
+        LogEnds(context.connection, context.clock, WATCH_S_MAX),
+        [(topology.EVENTS, number) for number in range(context.counts[topology.EVENTS])],
+        context.clock,
+        HangingMetrics(context.registry),
+    )
+
+    def watch() -> None:
+        retention.look_if_due()
+        hanging.look_if_due()
+
+    with (
+        contextlib.closing(DiskStore(folder / "heads")) as store,
+        contextlib.closing(
+            KafkaVerifierLog(context.connection, context.clock, context.health.partition_errors)
+        ) as journal,
+    ):
+        verifier = Verifier(
+            journal=journal,
+            codec=codec,
+            store=store,
+            key=key,
+            keyring=keyring,
+            clock=context.clock,
+            metrics=VerifierMetrics(context.registry),
+            partition_of=partition_of,
+            meanwhile=watch,
+        )
+        log.info("verifier starts", key_id=key.key_id)
+
+        def caught_up() -> Answer:
+            return verifier.caught_up, {"caughtUp": verifier.caught_up}
+
+        return run_until_stopped(
+            "verifier",
+            context,
+            verifier.run,
+            verifier.stop,
+            probes=Probes(lambda: (True, {}), caught_up, caught_up),
+            large_heap=False,
+        )
+
+
+# -- projector -------------------------------------------------------------------------------------
+
+
+def run_projector(environment: Environment) -> int:
+    """`npp run projector`: fills the read model, until SIGTERM. One a read model."""
+    from app.read_model import read_model
+    from processors.projector.kafka import KafkaProjectorLog
+    from processors.projector.metrics import ProjectorMetrics
+    from processors.projector.process import Projector, probes
+
+    context = ProcessContext(environment, "projector")
+    projector = Projector(
+        source=KafkaProjectorLog(
+            context.connection, context.clock, context.health.partition_errors
+        ),
+        model=read_model(environment, context.clock),
+        codec=context.codec,
+        rules_of=rule_files.rules_of,
+        clock=context.clock,
+        metrics=ProjectorMetrics(context.registry),
+        health=context.health,
+    )
+    log.info("projector starts")
+    return run_until_stopped(
+        "projector",
+        context,
+        projector.run,
+        projector.stop,
+        probes=probes(projector, context.health, WATCHDOG_S_MAX),
+        watched=[context.health],
+        failed=ExitCode.FAILED,
+    )
+
+
+# -- API -------------------------------------------------------------------------------------------
+
+
+def run_api(environment: Environment) -> int:
+    """`npp run api`: the operators' HTTP interface, until SIGTERM."""
+    from api.actions.commands import KafkaCommands
+    from api.actions.journal import KafkaJournal
+    from api.actions.outcome_tail import OutcomeTail
+    from api.app import ApiSettings, create_app
+    from api.audit.writer import KafkaAudit
+    from api.server import ApiServer, api_probes
+    from api.services import Services
+    from app.api_settings import clients, tokens, words
+    from app.read_model import read_model, require_read_only
+    from control.current import ControlFold
+    from evidence.keyring_file import LiveKeyring
+    from evidence.log import KafkaEvidenceLog
+    from evidence.pack_service import PackService
+    from readmodel.database.sqlite import SqliteStore
+    from schemas.codec.written import WrittenSchemas
+
+    sources = clients(environment)
+    context = ProcessContext(environment, "api")
+    settings, counts, errors = context.settings, context.counts, context.health.partition_errors
+    connection, clock, codec = context.connection, context.clock, context.codec
+    sign_in = tokens(environment, clock)
+    with contextlib.ExitStack() as closing:
+        model = read_model(environment, clock)
+        closing.callback(model.close)
+        if settings.profile is Profile.PRODUCTION:
+            require_read_only(model)
+        reader = closing.enter_context(contextlib.closing(model.reader()))
+        publisher = closing.enter_context(
+            contextlib.closing(Publisher(connection, "npp-api", clock))
+        )
+        audit = KafkaAudit(
+            publisher=publisher, codec=codec, clock=clock, partitions=counts[topology.AUDIT]
+        )
+        closing.callback(audit.close)
+        commands = KafkaCommands(
+            publisher=publisher,
+            codec=codec,
+            reader=reader,
+            clock=clock,
+            tail=OutcomeTail(connection, context.ends, codec, counts, errors),
+            control=ControlFold(
+                ControlReader(connection, topology.CONTROL, clock, errors),
+                context.control(),
+                clock,
+            ),
+            partitions=counts[topology.OPERATOR_COMMANDS],
+        )
+        closing.callback(commands.close)
+        keyring = LiveKeyring(settings.keyring or context.data_dir() / "verifier" / "keyring.json")
+        written = WrittenSchemas(
+            locked_fingerprints(environment.ids_lock()), open_registry(environment)
+        )
+        services = Services(
+            reader=reader,
+            commands=commands,
+            audit=audit,
+            evidence=PackService(
+                reader=reader,
+                codec=codec,
+                schemas=written,
+                keyring=keyring.now,
+                log=KafkaEvidenceLog(connection, clock),
+            ),
+            clock=clock,
+            codec=codec,
+            journal=KafkaJournal(connection, reader, codec, clock, counts[topology.EVENTS]),
+            sources=sources,
+            keyring=keyring,
+            partitions=counts[topology.EVENTS],
+            reads_on_loop=isinstance(model.store, SqliteStore),
+        )
+        probes = api_probes(context.health, WATCHDOG_S_MAX, commands, sign_in, reader)
+        app = create_app(
+            services,
+            sign_in,
+            ApiSettings(
+                https=settings.profile is Profile.PRODUCTION,
+                hosts=frozenset(word.lower() for word in words(settings.api_hosts)),
+                probes=probes,
+                beat=context.health.beat,
+                registry=context.registry,
+            ),
+        )
+        server = ApiServer(
+            app,
+            host=settings.api_host,
+            port=settings.api_port,
+            proxy_headers=bool(settings.api_proxies),
+            forwarded_allow_ips=words(settings.api_proxies),
+        )
+
+        def serve() -> None:
+            commands.start()
+            audit.start()
+            context.health.beat()
+            server.serve_until_stopped()
+
+        log.info("api starts", host=settings.api_host, port=settings.api_port)
+        return run_until_stopped(
+            "api", context, serve, server.request_stop, probes=probes, watched=[context.health]
+        )

@@ -1,0 +1,66 @@
+"""The redriver's loop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection
+from typing import Final
+
+import structlog
+
+from engine.clients.control_reader import ControlReader
+from engine.clients.publisher import NotConfirmed
+from engine.errors import Exit
+from engine.loop.watch import Phase
+from processors.adapter.kafka import KafkaRecords
+from processors.adapter.parts import Parts
+from processors.redriver.handler import Redriver
+from schemas import topology
+
+log = structlog.get_logger("processors.adapter.kafka")
+
+REDRIVE_EVERY_S: Final = 0.5
+
+
+class RedriverLoop:
+    """Follows the control topic and carries out what two persons confirmed, until asked to stop."""
+
+    def __init__(self, parts: Parts, *, adapter: str, origins: Collection[str]) -> None:
+        """As `Redriver`."""
+        health = parts.health
+        self._reader = ControlReader(
+            parts.connection, topology.CONTROL, parts.clock, health.partition_errors
+        )
+        self._control = parts.control
+        self._health = health
+        self._redriver = Redriver(
+            control=parts.control,
+            records=KafkaRecords(parts.connection, parts.clock),
+            adapter=adapter,
+            origins=origins,
+            beat=health.beat,
+            **parts.common(),
+        )
+        self._stopping = threading.Event()
+
+    def request_stop(self) -> None:
+        """End after the request under way; safe from a signal handler."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Raises Exit when Kafka does not allow it, or control cannot be read at the start."""
+        self._reader.start()
+        try:
+            if not self._reader.read_to_end(self._control):
+                raise Exit("CONTROL_UNREADABLE", "the control topic could not be read to its end")
+            self._health.wait(Phase.RUNNING, "")
+            while not self._stopping.is_set():
+                self._health.beat()
+                self._reader.drain(self._control)
+                try:
+                    self._redriver.step()
+                except NotConfirmed as error:
+                    log.warning("kafka takes no RedriveDone", error=str(error))
+                self._stopping.wait(REDRIVE_EVERY_S)
+        finally:
+            self._reader.close()
