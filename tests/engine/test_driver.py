@@ -8,7 +8,7 @@ import itertools
 import msgspec
 import pytest
 
-from engine.driver import Crashed, Driver
+from tests.engine.driver import Crashed, Driver
 from tests.engine.toy import (
     ADD,
     ANSWERS,

@@ -17,7 +17,6 @@ from core.payment import instructions as i
 from core.records import ClusterRecorded, RailSubmission, RuleSetActivated, SourceMapActivated
 from core.rules import parse
 from core.values import Parties, Party, external_ref, payment_intent_id
-from engine.driver import Driver
 from evidence.checkpoints import Range, build, seal
 from evidence.keys import signing_key_from_seed
 from processors.payments.handler import PaymentsApplication, engine_topology
@@ -29,6 +28,7 @@ from schemas.registry import setup as schema_setup
 from schemas.registry.client import StaticRegistry
 from tests.auditor import Evidence, Record
 from tests.auditor.wire import sha256
+from tests.engine.driver import Driver
 from tests.rooms import ROOT
 
 PARTITIONS = 6

@@ -16,9 +16,9 @@ from core.header import InputHeader
 from core.payment import commands
 from core.rules import Rules
 from core.values import ZERO_HASH, Parties, Party, State, external_ref, payment_intent_id
-from engine.driver import Crashed, Driver
 from schemas import topology
 from schemas.codec.parties import seal
+from tests.engine.driver import Crashed, Driver
 from tests.processors.payments.world import AMOUNT, CODEC, World, create_payment
 
 OUTCOME_BYTES_MAX = 10_000  # sentence and hashes; far below what the topic takes

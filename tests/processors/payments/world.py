@@ -14,7 +14,6 @@ from core.header import InputHeader
 from core.payment import commands, instructions
 from core.rules import Rules
 from core.values import Parties, Party, funds_ref, payment_intent_id
-from engine.driver import Driver
 from processors.payments.handler import PaymentsApplication, engine_topology
 from processors.payments.metrics import PaymentsMetrics
 from processors.payments.packing import Known
@@ -22,6 +21,7 @@ from schemas import catalogue, topology
 from schemas.codec import Codec
 from schemas.codec.parties import seal
 from schemas.registry.setup import static_codec
+from tests.engine.driver import Driver
 from tests.rooms import ROOT
 
 CLUSTER = "test-cluster"
