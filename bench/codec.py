@@ -18,7 +18,7 @@ from core.header import Actor, Cause, EventHeader, InputHeader
 from core.payment.commands import CreatePayment
 from core.payment.events import FundsHeld, PaymentSentToRail
 from core.records import PaymentLifecycle
-from core.values import Parties, Party
+from core.values import Cents, Parties, Party
 from schemas.codec import Codec, CodecBackend
 from schemas.codec.fastavro_backend import FastavroBackend
 from schemas.codec.generated_backend import GeneratedBackend
@@ -75,7 +75,7 @@ def records() -> list[tuple[str, msgspec.Struct]]:
                 ),
                 source="mobile-app",
                 idempotency_key="key-0001",
-                amount=12_345,
+                amount=Cents(12_345),
                 currency="AUD",
                 parties=seal(PARTIES),
                 end_to_end_id="E2E-000000000001",
@@ -90,7 +90,7 @@ def records() -> list[tuple[str, msgspec.Struct]]:
                 header=header,
                 attempt_id="att_001",
                 external_ref=REFERENCE,
-                amount=12_345,
+                amount=Cents(12_345),
                 currency="AUD",
                 submit_before=NOW_MS + 300_000,
             ),
@@ -101,7 +101,7 @@ def records() -> list[tuple[str, msgspec.Struct]]:
                 header=header,
                 funds_ref=f"{REFERENCE}H01",
                 hold_ref="hold-000123",
-                amount=12_345,
+                amount=Cents(12_345),
                 verified_at=NOW_MS,
                 ledger_ref="ledger-000456",
             ),
@@ -121,7 +121,7 @@ def records() -> list[tuple[str, msgspec.Struct]]:
                 reason=None,
                 attempt=1,
                 external_ref=REFERENCE,
-                amount=12_345,
+                amount=Cents(12_345),
                 currency="AUD",
                 funds="HELD",
                 open_conflicts=0,

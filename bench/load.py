@@ -12,7 +12,15 @@ from typing import Final
 
 from core.header import InputHeader
 from core.payment import commands
-from core.values import Parties, Party, external_ref, funds_ref, payment_intent_id, policy_ref
+from core.values import (
+    Cents,
+    Parties,
+    Party,
+    external_ref,
+    funds_ref,
+    payment_intent_id,
+    policy_ref,
+)
 from engine.partitioner import partition_of
 from schemas import topology
 from schemas.codec import Codec
@@ -77,7 +85,7 @@ def _create(payment_id: str, key: str, sent_at: int) -> commands.CreatePayment:
         header=_header(payment_id, sent_at),
         source=SOURCE,
         idempotency_key=key,
-        amount=AMOUNT_CENTS,
+        amount=Cents(AMOUNT_CENTS),
         currency="AUD",
         parties=PARTIES,
         end_to_end_id="E2E-1042",
@@ -102,7 +110,7 @@ def _funds(payment_id: str, operation: str, result: str, sent_at: int) -> comman
         funds_ref=funds_ref(payment_id, 1, operation),
         operation=operation,
         result=result,
-        amount=AMOUNT_CENTS,
+        amount=Cents(AMOUNT_CENTS),
         hold_ref=f"hold-{payment_id[3:13]}",
         ledger_ref="ledger-1",
         verified_at=sent_at,
@@ -116,7 +124,7 @@ def _rail(payment_id: str, kind: str, code: str, sent_at: int) -> commands.RailR
         kind=kind,
         adapter="default",
         code=code,
-        amount=AMOUNT_CENTS,
+        amount=Cents(AMOUNT_CENTS),
         currency="AUD",
         rail_message_id=f"{kind}-{payment_id[3:13]}",
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from core.header import Cause
+from core.values import Cents
 
 STATE_VERSION = 1  # of the snapshot inside PaymentLifecycle
 SENTENCE_MAX = 1_000  # characters
@@ -59,7 +60,7 @@ class PaymentLifecycle(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     reason: str | None
     attempt: int
     external_ref: str | None
-    amount: int
+    amount: Cents
     currency: str
     funds: str
     open_conflicts: int

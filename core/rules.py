@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from core.values import FailureReason
+from core.values import Cents, FailureReason
 
 PROFILES: Final = frozenset({"production", "demo"})
 DEFAULT_TABLE: Final = "default"
@@ -25,7 +25,7 @@ UNKNOWN_TABLE_ENDING: Final = "/unknown"  # of codeTable, where no sourced row m
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Amounts in cents, lengths in characters, counts."""
 
-    amount_cents_max: int
+    amount_cents_max: Cents
     attempts_max: int
     approvals_open_max: int
     approvals_max: int

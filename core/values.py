@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NewType
 
 import msgspec
 
@@ -21,6 +21,10 @@ ATTEMPT_DIGITS: Final = 3
 CURRENCY: Final = "AUD"
 CENTS_PER_UNIT: Final = 100
 ZERO_HASH: Final = bytes(32)
+
+# Minor units of the currency. What comes from outside becomes Cents where it is parsed.
+Cents = NewType("Cents", int)
+NO_CENTS: Final = Cents(0)
 
 # Lower-case base32, two characters at a time: four times as fast as the standard library's.
 _BASE32: Final = "abcdefghijklmnopqrstuvwxyz234567"
@@ -208,7 +212,7 @@ def policy_ref(payment_id: str, attempt: int) -> str:
     return f"{external_ref(payment_id, attempt)}P01"
 
 
-def format_amount(cents: int, currency: str) -> str:
+def format_amount(cents: Cents, currency: str) -> str:
     """An amount as people read it: 1858 and AUD is `AUD 18.58`, 123456789 is `AUD 1,234,567.89`.
 
     The only place that does it: minor units never reach a person as a bare number. `cents` are

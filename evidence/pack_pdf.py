@@ -18,7 +18,7 @@ from typing import Any, Final
 from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen.canvas import Canvas
 
-from core.values import CURRENCY, format_amount
+from core.values import CURRENCY, Cents, format_amount
 from evidence.pack_type import SANS, Type
 from evidence.verify_evidence import VIEW_FORMAT
 
@@ -275,7 +275,7 @@ def _shown(name: str, value: Any, currency: str) -> str:
     if isinstance(value, int) and name in TIMES:
         return time_of(value)
     if isinstance(value, int) and name in AMOUNTS:
-        return format_amount(value, currency)
+        return format_amount(Cents(value), currency)
     return str(value)
 
 

@@ -22,7 +22,7 @@ from api.edge.paths import ConflictId, PaymentId
 from api.services import Principal, Services
 from core.header import InputHeader, OperatorHeader
 from core.payment import commands
-from core.values import attempt_number
+from core.values import Cents, attempt_number
 from schemas.errors import Unencodable
 
 router = guarded()
@@ -189,7 +189,7 @@ async def resolve_reconciliation(
         attempt=number_of(asked.attemptId),
         verdict=asked.verdict,
         details=asked.details,
-        amount=asked.amount,
+        amount=None if asked.amount is None else Cents(asked.amount),
     )
     return await on.send(asked, command)
 

@@ -9,6 +9,7 @@ from api.actions.routes import PAYMENT, Acting, OnPayment, number_of
 from api.auth.guard import router as guarded
 from api.edge.paths import ApprovalId
 from core.payment import commands
+from core.values import Cents
 
 router = guarded()
 
@@ -28,7 +29,7 @@ async def request_approval(on: OnPayment, asked: models.RequestApproval) -> Resp
         failure_reason=asked.failureReason,
         conflict_id=asked.conflictId,
         verdict=asked.verdict,
-        amount=asked.amount,
+        amount=None if asked.amount is None else Cents(asked.amount),
     )
     return await on.send(asked, command)
 

@@ -14,7 +14,7 @@ import msgspec
 
 from core.payment.operator.verdicts import fitting
 from core.payment.state import Conflict, Payment
-from core.values import CURRENCY, Parties, format_amount
+from core.values import CURRENCY, Cents, Parties, format_amount
 from engine.clock import MS_PER_S
 from readmodel.lists import CAN_EXPIRE, EXPIRED
 
@@ -37,7 +37,7 @@ def iso_or_none(at_ms: int | None) -> str | None:
 
 def amount_text(cents: int | None, currency: str | None = None) -> str | None:
     """An amount as a person reads it, `AUD 18.58`; None of None."""
-    return None if cents is None else format_amount(cents, currency or CURRENCY)
+    return None if cents is None else format_amount(Cents(cents), currency or CURRENCY)
 
 
 def encode(view: Any) -> bytes:

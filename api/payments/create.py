@@ -18,7 +18,7 @@ from api.services import Services
 from core import refusals
 from core.payment import commands
 from core.refusals import refuse
-from core.values import Parties, Party, Sealed, payment_intent_id
+from core.values import Cents, Parties, Party, Sealed, payment_intent_id
 from schemas.codec import parties
 from schemas.errors import Unencodable
 
@@ -58,7 +58,7 @@ async def create_payment(
         header=use.commands.header(payment_id, answers.traceparent(request)),
         source=source,
         idempotency_key=idempotency_key,
-        amount=asked.amount,
+        amount=Cents(asked.amount),
         currency=asked.currency,
         parties=sealed,
         end_to_end_id=asked.endToEndId,

@@ -18,7 +18,7 @@ from app.cli.output import console, print_json, time_of
 from app.cli.words import moment
 from app.exits import ExitCode, Problem, usage
 from app.settings import Environment, Profile
-from core.values import CURRENCY, format_amount
+from core.values import CURRENCY, Cents, format_amount
 from engine.clock import SystemClock
 
 PAYMENT_ID: Final = re.compile(r"pi_[a-z2-7]{26}")
@@ -248,7 +248,7 @@ def cell(item: Any, name: str) -> str:
     if isinstance(item, int) and TIMES.search(name):
         return time_of(item)
     if isinstance(item, int) and name in AMOUNTS:
-        return format_amount(item, currency or CURRENCY)
+        return format_amount(Cents(item), currency or CURRENCY)
     if isinstance(item, list):
         return ", ".join(str(each) for each in item)
     return str(item)

@@ -10,7 +10,7 @@
 Read in this order:
 
 commands.py       what is asked of a payment, and what is reported about it
-events.py         what has happened: the history, which is the storage format
+events/           what has happened: the history, which is the storage format
 state.py          what a decision reads of the past; keys.py: what was done before
 core/transitions  the one table of legal moves, drawn above
 evolve/           state after an event; no rules

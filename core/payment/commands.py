@@ -11,14 +11,14 @@ from typing import get_args
 import msgspec
 
 from core.header import InputHeader, OperatorHeader
-from core.values import Sealed
+from core.values import Cents, Sealed
 
 
 class CreatePayment(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: InputHeader
     source: str
     idempotency_key: str
-    amount: int
+    amount: Cents
     currency: str
     parties: Sealed
     end_to_end_id: str
@@ -48,7 +48,7 @@ class RequestApproval(msgspec.Struct, frozen=True, kw_only=True):
     failure_reason: str | None = None
     conflict_id: str | None = None
     verdict: str | None = None
-    amount: int | None = None
+    amount: Cents | None = None
 
 
 class RetryPayment(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +79,7 @@ class ResolveReconciliation(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     verdict: str
     details: str
-    amount: int | None = None  # RETURNED states what came back
+    amount: Cents | None = None  # RETURNED states what came back
 
 
 class ReleaseFunds(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,7 +159,7 @@ class RailReport(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     adapter: str
     code: str | None = None
-    amount: int | None = None
+    amount: Cents | None = None
     currency: str | None = None
     rail_message_id: str | None = None
     transaction_id: str | None = None
@@ -185,7 +185,7 @@ class DepositsResult(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     funds_ref: str
     operation: str
     result: str
-    amount: int
+    amount: Cents
     hold_ref: str | None = None
     ledger_ref: str | None = None
     verified_at: int | None = None

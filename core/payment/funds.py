@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from core.values import NO_CENTS, Cents
+
 if TYPE_CHECKING:
     from core.payment.state import Attempt, FundsRequestStatus, Payment
 
@@ -24,28 +26,33 @@ _ENDED: Final = frozenset({"FAILED", "EXPIRED"})
 _UNSENT: Final = frozenset({"CREATED", "AUTHORISED"})
 
 
-def held_cents(attempt: Attempt) -> int:
+def held_cents(attempt: Attempt) -> Cents:
     """What is still held for the attempt."""
-    return attempt.held - attempt.captured - attempt.released
+    return Cents(attempt.held - attempt.captured - attempt.released)
 
 
-def taken_cents(attempt: Attempt) -> int:
+def taken_cents(attempt: Attempt) -> Cents:
     """What the customer has paid so far for this attempt."""
-    return attempt.captured + attempt.debited - attempt.reversed - attempt.credited
+    return Cents(attempt.captured + attempt.debited - attempt.reversed - attempt.credited)
 
 
-def returned_cents(attempt: Attempt) -> int:
+def returned_cents(attempt: Attempt) -> Cents:
     """What the rail has returned: the sum over return ids, or the highest total reported (ruling
     13).
     """
     return max(attempt.returns_sum, attempt.returns_total)
 
 
-def borne_cents(attempt: Attempt) -> int:
+def borne_cents(attempt: Attempt) -> Cents:
     """What the customer bears for the attempt (ruling 13)."""
     if attempt.outcome != "PAID" and attempt.outcome != "RETURNED":
-        return 0
-    return max(0, attempt.settled - max(returned_cents(attempt), attempt.waived))
+        return NO_CENTS
+    return Cents(max(0, attempt.settled - max(returned_cents(attempt), attempt.waived)))
+
+
+def due_cents(attempt: Attempt) -> Cents:
+    """What is still to be taken from the customer; below zero, what is to be given back."""
+    return Cents(borne_cents(attempt) - taken_cents(attempt))
 
 
 def unanswered(attempt: Attempt) -> FundsRequestStatus | None:
@@ -136,7 +143,7 @@ def is_resolved(attempt: Attempt) -> bool:
         return attempt.state in _ENDED and attempt.certain
     if any(a.status in UNANSWERED and a.operation not in _HOLDING for a in attempt.funds_requests):
         return False
-    return taken_cents(attempt) == borne_cents(attempt)
+    return due_cents(attempt) == 0
 
 
 def is_captured(state: Payment) -> bool:
@@ -154,7 +161,7 @@ def serves_itself(attempt: Attempt) -> bool:
     """Whether the attempt's hold still serves its own settlement: it may settle, or its money is
     not taken yet. What waits to be given back needs no hold.
     """
-    return can_settle(attempt) or taken_cents(attempt) < borne_cents(attempt)
+    return can_settle(attempt) or due_cents(attempt) > 0
 
 
 def holds_for_nothing(state: Payment, attempt: Attempt) -> bool:
@@ -196,7 +203,7 @@ def has_own_hold(attempt: Attempt) -> bool:
 
 def waits_for_repeat(attempt: Attempt) -> FundsRequestStatus | None:
     """A request that Deposits Core refused although it is still needed: a person can ask again."""
-    due = borne_cents(attempt) - taken_cents(attempt)
+    due = due_cents(attempt)
     needed = {
         "HOLD": attempt.state in _UNSENT and not attempt.held,
         "CAPTURE": due > 0,

@@ -11,7 +11,7 @@ from typing import get_args
 import msgspec
 
 from core.header import InstructionHeader
-from core.values import Sealed
+from core.values import Cents, Sealed
 
 
 class RailInstruction(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +23,7 @@ class RailInstruction(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     external_ref: str
     attempt: int
-    amount: int
+    amount: Cents
     currency: str
     service: str
     end_to_end_id: str
@@ -47,7 +47,7 @@ class DepositsRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     operation: str
     funds_ref: str
     attempt: int
-    amount: int
+    amount: Cents
     currency: str
     hold_ref: str | None = None
     parties: Sealed | None = None
@@ -64,7 +64,7 @@ class PolicyCheckRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     phase: str
     attempt: int
     source: str
-    amount: int
+    amount: Cents
     currency: str
     service: str
     parties: Sealed
@@ -82,7 +82,7 @@ class ApprovalRequest(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...]
     reason: str
     state: str
-    amount: int
+    amount: Cents
     currency: str
     failure_reason: str | None = None
     conflict_id: str | None = None
@@ -98,7 +98,7 @@ class CustomerNotification(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     kind: str
     state: str
     money_outcome: str
-    amount: int
+    amount: Cents
     currency: str
     customer_id: str | None = None
 

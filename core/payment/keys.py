@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 
 from core.payment.state import Payment
-from core.values import attempt_of_external_ref
+from core.values import Cents, attempt_of_external_ref
 
 COMPARED_CHARACTERS_MAX = 31  # fewer than the 32 hexadecimal digits of 16 bytes
 
@@ -29,7 +29,7 @@ def conflict_key(attempt: int, kind: str | None, content: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
-def content_of(new: Payment, code: str | None, amount: int | None, currency: str | None) -> str:
+def content_of(new: Payment, code: str | None, amount: Cents | None, currency: str | None) -> str:
     """What a report says, without times and ids: two of one kind with equal content are the same.
 
     An amount or currency that is not given, or is the payment's own, says nothing of its own.

@@ -14,8 +14,10 @@ import msgspec
 from core.payment import funds
 from core.transitions import FINAL
 from core.values import (
+    NO_CENTS,
     ApprovalStatus,
     AttemptOutcome,
+    Cents,
     MoneyOutcome,
     Overdue,
     PolicyStatus,
@@ -62,7 +64,7 @@ class FundsRequestStatus(Packed, kw_only=True):
 
     operation: str
     number: int
-    amount: int
+    amount: Cents
     status: RequestStatus
     asked_at: int
     repeat: int = 0
@@ -98,18 +100,17 @@ class Attempt(Packed, kw_only=True):
     # funds
     funds: str = "NONE"
     hold_ref: str | None = None
-    held: int = 0
-    captured: int = 0
-    released: int = 0
-    debited: int = 0
-    reversed: int = 0
-    credited: int = 0
-    waived: int = 0  # reversed on a person's request: not taken again
-    returns_sum: int = 0  # over the ids in `returns`
-    returns_total: int = (
-        0  # the highest total that an enquiry, a report without id or a verdict said
-    )
-    returns: dict[bytes, int] = {}  # core.payment.keys.digest of each return's id -> amount
+    held: Cents = NO_CENTS
+    captured: Cents = NO_CENTS
+    released: Cents = NO_CENTS
+    debited: Cents = NO_CENTS
+    reversed: Cents = NO_CENTS
+    credited: Cents = NO_CENTS
+    waived: Cents = NO_CENTS  # reversed on a person's request: not taken again
+    returns_sum: Cents = NO_CENTS  # over the ids in `returns`
+    # the highest total that an enquiry, a report without id or a verdict said
+    returns_total: Cents = NO_CENTS
+    returns: dict[bytes, Cents] = {}  # core.payment.keys.digest of each return's id -> amount
     second_settlement: bool = False  # its debit needs an approval of its own
     debit_approved: bool = False
     funds_requests: list[FundsRequestStatus] = []
@@ -138,7 +139,7 @@ class Attempt(Packed, kw_only=True):
     withdraw: bool = False
     recall: RecallStatus | None = None  # REQUESTED, ACCEPTED, REFUSED
     outcome: AttemptOutcome | None = None  # PAID, NOT_PAID, RETURNED
-    settled: int = 0  # what the rail moved
+    settled: Cents = NO_CENTS  # what the rail moved
     notified: bool = False
 
 
@@ -155,7 +156,7 @@ class Approval(Packed, kw_only=True):
     failure_reason: str | None
     conflict_id: str | None
     verdict: str | None
-    amount: int | None
+    amount: Cents | None
     status: ApprovalStatus
     expires_at: int
     requested_from: int
@@ -173,7 +174,7 @@ class Conflict(Packed, kw_only=True):
     report_kind: str | None
     content: str  # core.payment.keys.content_of
     message_id: bytes | None  # core.payment.keys.digest
-    amount: int | None
+    amount: Cents | None
     currency: str | None  # core.payment.keys.compared
     from_sequence: int
     verdict: str | None = None
@@ -195,7 +196,7 @@ class Payment(Packed, kw_only=True):
     # content, as compared for duplicates
     source: str
     idempotency_key: str
-    amount: int
+    amount: Cents
     currency: str
     parties_scheme: str
     parties_key_id: str | None

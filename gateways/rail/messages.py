@@ -13,7 +13,7 @@ import msgspec
 from core.header import InputHeader
 from core.payment.commands import AssignedFrom, RailReport
 from core.payment.limits import CODE_CHARACTERS_MAX, OUTSIDE_ID_CHARACTERS_MAX
-from core.values import payment_id_of_external_ref
+from core.values import Cents, payment_id_of_external_ref
 from schemas.strict_json import UnreadableJson, json_reader
 
 # ISO 20022 ExternalPaymentTransactionStatus1Code -> what it says of the attempt.
@@ -178,7 +178,7 @@ def _check_text(name: str, value: str, most: int) -> None:
         raise UnreadableMessageError(f"{name} holds NUL")
 
 
-def cents(value: str) -> int:
+def cents(value: str) -> Cents:
     """Integer cents of an ISO decimal ("123.4" is 12340). Raises UnreadableMessageError."""
     if not _AMOUNT.fullmatch(value):
         raise UnreadableMessageError("an amount is no decimal with at most two places")
@@ -186,7 +186,7 @@ def cents(value: str) -> int:
     amount = int(whole) * 100 + int(fraction.ljust(2, "0"))
     if amount == 0:
         raise UnreadableMessageError("an amount is zero")
-    return amount
+    return Cents(amount)
 
 
 def decimal(amount: int) -> str:

@@ -13,7 +13,7 @@ import structlog
 
 from core.payment.commands import DepositsResult
 from core.payment.instructions import DepositsRequest
-from core.values import FundsOperation, Parties
+from core.values import Cents, FundsOperation, Parties
 from gateways import ports
 from gateways.ports import DepositsCore, FundsAnswer
 from processors.adapter.handler import Common, GatewayHandler
@@ -109,7 +109,7 @@ class DepositsHandler(GatewayHandler):
             funds_ref=request.funds_ref,
             operation=request.operation,
             result=result,
-            amount=request.amount if named is None else named,
+            amount=Cents(request.amount if named is None else named),
             hold_ref=None if answer is None else answer.hold_ref,
             ledger_ref=None if answer is None else answer.ledger_ref,
             verified_at=None if answer is None else answer.verified_at,

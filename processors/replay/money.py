@@ -13,7 +13,7 @@ import msgspec
 
 from core.payment import events as e
 from core.payment.events import Event
-from core.values import CURRENCY, format_amount
+from core.values import CURRENCY, Cents, format_amount
 from processors.replay.books import (
     FINAL,
     FUNDS_CONTRADICTION,
@@ -127,7 +127,7 @@ class Money:
             self._findings.append(Finding(kind, self._sequence, f"{sentence}. {TO_DO[kind]}"))
 
     def _say(self, cents: int) -> str:
-        return format_amount(cents, self._books.currency)
+        return format_amount(Cents(cents), self._books.currency)
 
     # -- before an event is posted -----------------------------------------------------------------
 

@@ -160,8 +160,14 @@ def _declared(
 
 
 def _without_none(hint: Any) -> tuple[bool, Any]:
-    """(optional, the type without None)."""
+    """(optional, the type without None). Money and ids of a type of their own are written as what
+    they are at run time: a number, a text.
+    """
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         rest = [each for each in typing.get_args(hint) if each is not type(None)]
-        return len(rest) < len(typing.get_args(hint)), rest[0] if len(rest) == 1 else hint
-    return False, hint
+        return len(rest) < len(typing.get_args(hint)), _plain(rest[0]) if len(rest) == 1 else hint
+    return False, _plain(hint)
+
+
+def _plain(hint: Any) -> Any:
+    return getattr(hint, "__supertype__", hint)

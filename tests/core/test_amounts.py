@@ -7,7 +7,7 @@ import pytest
 from core import refusals as r
 from core.payment import events as e
 from core.payment.instructions import ApprovalRequest
-from core.values import attempt_id, attempt_number, format_amount
+from core.values import Cents, attempt_id, attempt_number, format_amount
 from tests.core.payment import dsl as d
 
 
@@ -28,7 +28,7 @@ def test_an_amount_is_written_in_whole_units_and_cents(
     cents: int, currency: str, text: str
 ) -> None:
     """Minor units never reach a person without being formatted."""
-    assert format_amount(cents, currency) == text
+    assert format_amount(Cents(cents), currency) == text
 
 
 def test_a_refusal_names_amounts_as_people_read_them() -> None:

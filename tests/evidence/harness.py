@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.payment import commands as c
-from core.values import Parties, Party, payment_intent_id
+from core.values import Cents, Parties, Party, payment_intent_id
 from engine.ports import TopicPartition
 from engine.records import LogRecord
 from evidence.checkpoints import Range, Sealed, build, seal
@@ -171,7 +171,7 @@ class Harness:
                 header=self.world.header(payment),
                 source=SOURCE,
                 idempotency_key=key,
-                amount=AMOUNT,
+                amount=Cents(AMOUNT),
                 currency="AUD",
                 parties=seal_parties(parties),
                 end_to_end_id="E2E",

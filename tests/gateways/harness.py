@@ -18,7 +18,7 @@ from core.payment.instructions import (
     PolicyCheckRequest,
     RailInstruction,
 )
-from core.values import Parties, Party, external_ref, funds_ref, payment_intent_id
+from core.values import Cents, Parties, Party, external_ref, funds_ref, payment_intent_id
 from engine.clock import SystemClock
 from processors.rail.webhook import WebhookServer
 from schemas.codec.parties import seal
@@ -66,7 +66,7 @@ def submit(number: int, *, before_ms: int = 60_000, amount: int = 12_345) -> Rai
         kind="SUBMIT",
         external_ref=external_ref(payment(number), 1),
         attempt=1,
-        amount=amount,
+        amount=Cents(amount),
         currency="AUD",
         service="sct",
         end_to_end_id="E2E-1",
@@ -84,7 +84,7 @@ def funds(number: int, operation: str, hold_ref: str | None = None) -> DepositsR
         operation=operation,
         funds_ref=funds_ref(payment(number), 1, operation),
         attempt=1,
-        amount=12_345,
+        amount=Cents(12_345),
         currency="AUD",
         hold_ref=hold_ref,
         parties=seal(PARTIES) if operation == "HOLD" else None,
@@ -100,7 +100,7 @@ def policy_check(amount: int = 12_345) -> PolicyCheckRequest:
         phase="CREATE",
         attempt=1,
         source="mobile-app",
-        amount=amount,
+        amount=Cents(amount),
         currency="AUD",
         service="sct",
         parties=seal(PARTIES),
@@ -120,7 +120,7 @@ def approval(action: str, phase: str) -> ApprovalRequest:
         roles=("operator",),
         reason="asked by the customer",
         state="SENT",
-        amount=12_345,
+        amount=Cents(12_345),
         currency="AUD",
     )
 
@@ -134,7 +134,7 @@ def notification() -> CustomerNotification:
         kind="failed",
         state="FAILED",
         money_outcome="NOT_PAID",
-        amount=12_345,
+        amount=Cents(12_345),
         currency="AUD",
         customer_id="c-1",
     )

@@ -18,6 +18,7 @@ from core.payment.commands import (
     ResolveReconciliation,
 )
 from core.payment.decide import decide
+from core.values import Cents
 from tests.model.book import Book, Conflict
 from tests.model.laws_rail import unfit
 from tests.model.vocabulary import APPROVER, SENIOR, VERDICTS, by, head
@@ -61,7 +62,7 @@ def _give(
         attempt=conflict.attempt,
         conflict_id=conflict.identity,
         verdict=verdict,
-        amount=amount,
+        amount=None if amount is None else Cents(amount),
     )
     asked = decide(state, ask, _from(context, "operator"))
     if type(asked) is not Accepted:
@@ -95,7 +96,7 @@ def _give(
         attempt=conflict.attempt,
         verdict=verdict,
         details="probe",
-        amount=amount,
+        amount=None if amount is None else Cents(amount),
     )
     return decide(decision.state, resolve, _from(context, "operator"))
 

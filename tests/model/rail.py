@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from core.payment.commands import RailReport
 from core.payment.instructions import RailInstruction
+from core.values import Cents
 from tests.model.vocabulary import head, reference, rules
 
 FINAL = frozenset({"REJECTED", "EXPIRED", "RECALLED", "SETTLED"})
@@ -83,7 +84,7 @@ class Rail:
             kind=kind,
             adapter="simulator",
             code=code,
-            amount=amount,
+            amount=None if amount is None else Cents(amount),
             currency=currency,
             rail_message_id=message_id,
             via_enquiry=via_enquiry,

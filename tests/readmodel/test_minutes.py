@@ -10,7 +10,7 @@ import pytest
 
 from core.header import Actor, Cause, EventHeader
 from core.payment import events as e
-from core.values import Sealed
+from core.values import Cents, Sealed
 from readmodel import minutes
 from readmodel.minutes import Figures, Latency, SlowRuns
 
@@ -41,7 +41,7 @@ def created() -> e.Event:
         header=header(),
         source="s",
         idempotency_key="k",
-        amount=1,
+        amount=Cents(1),
         currency="AUD",
         parties=Sealed(scheme="avro.1", key_id=None, bytes=b""),
         end_to_end_id="E",
@@ -83,7 +83,7 @@ def settled() -> e.Event:
         header=header(),
         attempt_id="att_001",
         external_ref="N",
-        amount=1,
+        amount=Cents(1),
         currency="AUD",
         rail_message_id=None,
         transaction_id=None,

@@ -28,7 +28,7 @@ from app.cluster import Cluster, command_id
 from app.exits import usage
 from core.header import InputHeader
 from core.payment.commands import CreatePayment
-from core.values import CURRENCY, Parties, Party, payment_intent_id
+from core.values import CURRENCY, Cents, Parties, Party, payment_intent_id
 from engine.partitioner import partition_of
 from schemas import catalogue
 from schemas.codec.parties import seal
@@ -142,7 +142,7 @@ def _publish_line(cluster: Cluster, line: Line) -> str:
             ),
             source=line.source,
             idempotency_key=line.idempotency_key,
-            amount=line.amount,
+            amount=Cents(line.amount),
             currency=line.currency,
             parties=seal(parties),
             end_to_end_id=line.end_to_end_id,

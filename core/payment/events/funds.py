@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from core.header import EventHeader
-from core.values import RequestStatus
+from core.values import Cents, RequestStatus
 
 
 class FundsRequested(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -18,7 +18,7 @@ class FundsRequested(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     operation: str
     funds_ref: str
-    amount: int
+    amount: Cents
     currency: str
     repeat: int
     not_after: int | None = None
@@ -42,7 +42,7 @@ class FundsHeld(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     funds_ref: str
     hold_ref: str
-    amount: int
+    amount: Cents
     verified_at: int
     ledger_ref: str | None
 
@@ -57,35 +57,35 @@ class FundsHoldDeclined(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class FundsCaptured(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     funds_ref: str
-    amount: int
+    amount: Cents
     ledger_ref: str | None
 
 
 class FundsReleased(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     funds_ref: str
-    amount: int
+    amount: Cents
     ledger_ref: str | None
 
 
 class FundsDebitForced(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     funds_ref: str
-    amount: int
+    amount: Cents
     ledger_ref: str | None
 
 
 class FundsReversed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     funds_ref: str
-    amount: int
+    amount: Cents
     ledger_ref: str | None
 
 
 class FundsCredited(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     funds_ref: str
-    amount: int
+    amount: Cents
     ledger_ref: str | None
 
 
@@ -93,7 +93,7 @@ class FundsReleaseDeferred(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The hold stays until non-payment is certain for every attempt."""
 
     header: EventHeader
-    amount: int
+    amount: Cents
     why: str
 
 
@@ -102,7 +102,7 @@ class FundsHoldTransferred(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     from_attempt: int
     to_attempt: int
     hold_ref: str
-    amount: int
+    amount: Cents
 
 
 FundsEvent = (

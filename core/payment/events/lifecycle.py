@@ -6,14 +6,14 @@ import msgspec
 
 from core.header import EventHeader
 from core.payment.commands import AssignedFrom
-from core.values import Sealed
+from core.values import Cents, Sealed
 
 
 class PaymentIntentCreated(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     source: str
     idempotency_key: str
-    amount: int
+    amount: Cents
     currency: str
     parties: Sealed
     end_to_end_id: str
@@ -29,7 +29,7 @@ class PaymentAuthorised(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     attempt_id: str
     policy_ref: str
     hold_ref: str
-    amount: int
+    amount: Cents
 
 
 class PaymentAttemptCreated(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -49,7 +49,7 @@ class PaymentSentToRail(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     attempt_id: str
     external_ref: str
-    amount: int
+    amount: Cents
     currency: str
     submit_before: int
 
@@ -76,7 +76,7 @@ class PaymentSettled(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     attempt_id: str
     external_ref: str
-    amount: int
+    amount: Cents
     currency: str
     rail_message_id: str | None
     transaction_id: str | None

@@ -6,7 +6,7 @@ import msgspec
 
 from core.header import EventHeader
 from core.payment.commands import AssignedFrom
-from core.values import Overdue, PolicyStatus
+from core.values import NO_CENTS, Cents, Overdue, PolicyStatus
 
 
 class PolicyChecked(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -46,7 +46,7 @@ class OperatorActionRequested(msgspec.Struct, frozen=True, gc=False, kw_only=Tru
     failure_reason: str | None
     conflict_id: str | None
     verdict: str | None
-    amount: int | None
+    amount: Cents | None
     frozen_until: int | None
     roles: tuple[str, ...] = ()
 
@@ -105,7 +105,7 @@ class RailStatusReported(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     kind: str
     adapter: str
     code: str | None
-    amount: int | None
+    amount: Cents | None
     currency: str | None
     rail_message_id: str | None
     transaction_id: str | None
@@ -164,7 +164,7 @@ class ReconciliationRequired(msgspec.Struct, frozen=True, gc=False, kw_only=True
     external_ref: str | None
     detail: str
     code: str | None
-    amount: int | None
+    amount: Cents | None
     currency: str | None
     rail_message_id: str | None
     assigned_from: AssignedFrom | None
@@ -178,7 +178,7 @@ class ReconciliationResolved(msgspec.Struct, frozen=True, gc=False, kw_only=True
     conflict_id: str
     verdict: str
     text: str
-    amount: int | None
+    amount: Cents | None
 
 
 class PaymentReturned(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -188,13 +188,13 @@ class PaymentReturned(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     header: EventHeader
     external_ref: str
-    amount: int
+    amount: Cents
     currency: str
     code: str | None
     rail_message_id: str | None
     assigned_from: AssignedFrom | None = None
     via_enquiry: bool = False
-    total: int = 0
+    total: Cents = NO_CENTS
 
 
 class CustomerNotificationRequested(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -12,7 +12,7 @@ from core.payment.evolve.lifecycle import own_attempt, remember_result, use_appr
 from core.payment.funds import UNANSWERED, held_cents, returned_cents
 from core.payment.keys import result_key
 from core.payment.state import Attempt, CorruptHistory, FundsRequestStatus, Payment
-from core.values import FUNDS_LETTER, RequestStatus
+from core.values import FUNDS_LETTER, Cents, RequestStatus
 
 _STEM: Final[dict[str, str]] = {
     "HOLD": "HOLD",
@@ -64,7 +64,7 @@ def requested(new: Payment, event: e.FundsRequested, header: EventHeader) -> Non
     if header.approval_id is not None:
         if operation == "REVERSE":
             # The rest that a person gives up, beside what the rail has returned (ruling 13).
-            mine.waived = max(returned_cents(mine), mine.waived) + event.amount
+            mine.waived = Cents(max(returned_cents(mine), mine.waived) + event.amount)
         elif operation != "RELEASE":
             mine.debit_approved = True
         remember_result(new, result_key(_APPROVED_LETTER[operation], header.attempt))
@@ -84,7 +84,7 @@ def held(new: Payment, event: e.FundsHeld, header: EventHeader) -> None:
         mine.funds = "HELD"  # else its release by name is under way
     if held_cents(mine) <= 0:
         mine.hold_ref = event.hold_ref
-    mine.held += event.amount
+    mine.held = Cents(mine.held + event.amount)
 
 
 def hold_declined(new: Payment, event: e.FundsHoldDeclined, header: EventHeader) -> None:
@@ -103,7 +103,7 @@ def hold_declined(new: Payment, event: e.FundsHoldDeclined, header: EventHeader)
 def captured(new: Payment, event: e.FundsCaptured, header: EventHeader) -> None:
     mine = own_attempt(new, header.attempt)
     _answer(new, mine, event.funds_ref, "DONE")
-    mine.captured += event.amount
+    mine.captured = Cents(mine.captured + event.amount)
     mine.funds = "CAPTURED"
 
 
@@ -112,28 +112,28 @@ def released(new: Payment, event: e.FundsReleased, header: EventHeader) -> None:
     mine = own_attempt(new, header.attempt)
     if event.funds_ref[30] == FUNDS_LETTER["RELEASE"]:
         _answer(new, mine, event.funds_ref, "DONE")
-    mine.released += event.amount
+    mine.released = Cents(mine.released + event.amount)
     mine.funds = _settled_funds(mine) or "RELEASED"
 
 
 def debit_forced(new: Payment, event: e.FundsDebitForced, header: EventHeader) -> None:
     mine = own_attempt(new, header.attempt)
     _answer(new, mine, event.funds_ref, "DONE")
-    mine.debited += event.amount
+    mine.debited = Cents(mine.debited + event.amount)
     mine.funds = "DEBITED"
 
 
 def reversed_(new: Payment, event: e.FundsReversed, header: EventHeader) -> None:
     mine = own_attempt(new, header.attempt)
     _answer(new, mine, event.funds_ref, "DONE")
-    mine.reversed += event.amount
+    mine.reversed = Cents(mine.reversed + event.amount)
     mine.funds = "REVERSED"
 
 
 def credited(new: Payment, event: e.FundsCredited, header: EventHeader) -> None:
     mine = own_attempt(new, header.attempt)
     _answer(new, mine, event.funds_ref, "DONE")
-    mine.credited += event.amount
+    mine.credited = Cents(mine.credited + event.amount)
     mine.funds = "CREDITED"
 
 
@@ -145,9 +145,9 @@ def hold_transferred(new: Payment, event: e.FundsHoldTransferred, header: EventH
     """Another attempt takes the hold over: its sums and reference move with it."""
     giver = own_attempt(new, event.from_attempt)
     taker = own_attempt(new, event.to_attempt)
-    giver.held -= event.amount
+    giver.held = Cents(giver.held - event.amount)
     giver.funds = "TRANSFERRED"
-    taker.held += event.amount
+    taker.held = Cents(taker.held + event.amount)
     taker.hold_ref = event.hold_ref
     taker.funds = "HELD"
 

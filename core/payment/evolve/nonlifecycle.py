@@ -26,7 +26,7 @@ from core.payment.state import (
     Notification,
     Payment,
 )
-from core.values import ApprovalStatus, attempt_of_external_ref, person_digest
+from core.values import NO_CENTS, ApprovalStatus, Cents, attempt_of_external_ref, person_digest
 
 
 def policy_checked(new: Payment, event: e.PolicyChecked, header: EventHeader) -> None:
@@ -116,7 +116,8 @@ def status_reported(new: Payment, event: e.RailStatusReported, header: EventHead
     if event.rail_has_it:
         mine.rail_had_it = True
     if event.kind == "RETURNED":
-        _add_return(mine, event.amount or 0, event.rail_message_id, via_enquiry=event.via_enquiry)
+        amount = event.amount or NO_CENTS
+        _add_return(mine, amount, event.rail_message_id, via_enquiry=event.via_enquiry)
     content = content_of(new, event.code, event.amount, event.currency)
     remember_report(new, mine, note_kind(event.kind), event.rail_message_id, content)
 
@@ -196,12 +197,12 @@ def reconciliation_resolved(
         case "NOT_PAID":
             mine.certain = True
             mine.outcome = "NOT_PAID"
-            mine.settled = 0
+            mine.settled = NO_CENTS
         case "SETTLED_AFTER_ALL" | "AMOUNT_ACCEPTED":
             _paid(new, mine, event.amount or mine.settled or new.amount)
         case "RETURNED":
             _paid(new, mine, mine.settled or new.amount)
-            mine.returns_total = returned_cents(mine) + (event.amount or 0)
+            mine.returns_total = Cents(returned_cents(mine) + (event.amount or 0))
         case "REPORT_WRONG":
             mine.enquiry_round = 0
         case _:
@@ -247,7 +248,7 @@ def notified(new: Payment, event: e.CustomerNotified, header: EventHeader) -> No
     raise CorruptHistory(f"no notification {event.notification_id}")
 
 
-def _paid(new: Payment, mine: Attempt, settled: int) -> None:
+def _paid(new: Payment, mine: Attempt, settled: Cents) -> None:
     """A person says that the rail moved money. When another attempt is paid too, this is a second
     settlement, whose debit needs an approval of its own (ruling 5).
     """
@@ -259,13 +260,13 @@ def _paid(new: Payment, mine: Attempt, settled: int) -> None:
     mine.certain = mine.never_submitted = False
 
 
-def _add_return(mine: Attempt, amount: int, message_id: str | None, *, via_enquiry: bool) -> None:
+def _add_return(mine: Attempt, amount: Cents, message_id: str | None, *, via_enquiry: bool) -> None:
     """One return by its id, or the total so far (ruling 13)."""
     name = digest(message_id)
     if via_enquiry or name is None:
         mine.returns_total = max(mine.returns_total, amount)
     else:
-        mine.returns_sum += amount
+        mine.returns_sum = Cents(mine.returns_sum + amount)
         mine.returns = {**mine.returns, name: amount}
 
 

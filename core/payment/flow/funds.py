@@ -15,19 +15,18 @@ from core.payment.draft import SYSTEM, Draft
 from core.payment.funds import (
     UNANSWERED,
     blocking,
-    borne_cents,
     can_release,
     can_settle,
+    due_cents,
     held_cents,
     holds_for_nothing,
     is_captured,
     may_request,
     needs_debit_approval,
-    taken_cents,
     unanswered,
 )
 from core.payment.state import UNSENT, Attempt, FundsRequestStatus, Payment, open_conflicts
-from core.values import FundsOperation, State, funds_ref
+from core.values import Cents, FundsOperation, State, funds_ref
 
 _UNDER_WAY: Final = frozenset({State.SENT.value, State.ACKNOWLEDGED.value})
 
@@ -36,20 +35,20 @@ def funds_step(draft: Draft, attempt: Attempt) -> bool:
     """Ask for, or defer, at most one thing; True when something was appended."""
     if attempt.state in _UNDER_WAY and attempt.outcome is None:
         return False  # its hold waits for what the rail will say
-    due = borne_cents(attempt) - taken_cents(attempt)
+    due = due_cents(attempt)
     waits = blocking(attempt)
     if waits is not None:
         if _release_by_name(draft, attempt, waits):
             return True
         # What was taken is not the money that a hold or its release is about.
-        return due < 0 and _waits_for_hold(attempt) and _give_back(draft, attempt, -due)
+        return due < 0 and _waits_for_hold(attempt) and _give_back(draft, attempt, Cents(-due))
     if attempt.state in UNSENT and attempt.outcome is None:
         return not attempt.funds_requests and not attempt.held and _request_hold(draft, attempt)
     if due > 0 and needs_debit_approval(draft.state, attempt):
         return _release_uncapturable(draft, attempt)
     if due > 0:
         return _release_uncapturable(draft, attempt) or _take(draft, attempt, due)
-    if due < 0 and _give_back(draft, attempt, -due):
+    if due < 0 and _give_back(draft, attempt, Cents(-due)):
         return True
     held = held_cents(attempt)
     return held > 0 and _release_or_defer(draft, attempt, held)
@@ -70,7 +69,7 @@ def request(
     draft: Draft,
     attempt: Attempt,
     operation: str,
-    amount: int,
+    amount: Cents,
     *,
     approval_id: str | None = None,
     by_person: bool = False,
@@ -151,7 +150,7 @@ def _waits_for_hold(attempt: Attempt) -> bool:
     )
 
 
-def _take(draft: Draft, attempt: Attempt, due: int) -> bool:
+def _take(draft: Draft, attempt: Attempt, due: Cents) -> bool:
     """A settlement takes its money from a hold first: its own, then that of an attempt that can no
     longer settle. Only without one is the customer debited by force. Captured once per payment.
     """
@@ -205,14 +204,14 @@ def transfer(draft: Draft, giver: Attempt, taker: Attempt) -> None:
     )
 
 
-def _give_back(draft: Draft, attempt: Attempt, amount: int) -> bool:
+def _give_back(draft: Draft, attempt: Attempt, amount: Cents) -> bool:
     """More was taken than the customer bears: a verdict's captured money is reversed, all else
     credited.
     """
     for operation in (FundsOperation.REVERSE, FundsOperation.CREDIT):
         if not may_request(attempt, operation):
             return False  # refused: a person asks for the same again
-    captured = attempt.captured - attempt.reversed
+    captured = Cents(attempt.captured - attempt.reversed)
     if attempt.outcome == "NOT_PAID" and captured > 0:
         operation, amount = FundsOperation.REVERSE, min(amount, captured)
     else:
@@ -220,7 +219,7 @@ def _give_back(draft: Draft, attempt: Attempt, amount: int) -> bool:
     return _request_if_allowed(draft, attempt, operation, amount)
 
 
-def _release_or_defer(draft: Draft, attempt: Attempt, held: int) -> bool:
+def _release_or_defer(draft: Draft, attempt: Attempt, held: Cents) -> bool:
     """Release once the hold serves no settlement any more and nothing contradicts it; until then
     defer.
     """
@@ -242,7 +241,7 @@ def _release_or_defer(draft: Draft, attempt: Attempt, held: int) -> bool:
     return True
 
 
-def _request_if_allowed(draft: Draft, attempt: Attempt, operation: str, amount: int) -> bool:
+def _request_if_allowed(draft: Draft, attempt: Attempt, operation: str, amount: Cents) -> bool:
     if not may_request(attempt, operation):
         return False
     request(draft, attempt, operation, amount)

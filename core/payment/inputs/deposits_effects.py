@@ -17,7 +17,7 @@ from core.payment.funds import UNANSWERED, held_cents, taken_cents
 from core.payment.inputs.policy import fail_unsent
 from core.payment.report_table import FUNDS_CONTRADICTION
 from core.payment.state import UNSENT, Attempt, Conflict, FundsRequestStatus
-from core.values import FailureReason, format_amount, funds_ref
+from core.values import Cents, FailureReason, format_amount, funds_ref
 
 # What Deposits Core answers when it has carried a request out.
 DONE: Final[dict[str, str]] = {
@@ -99,7 +99,7 @@ def acceptable(attempt: Attempt, conflict: Conflict) -> FundsRequestStatus | Non
     return ask if fits and ask.status in UNANSWERED else None
 
 
-def record_accepted(draft: Draft, attempt: Attempt, ask: FundsRequestStatus, amount: int) -> None:
+def record_accepted(draft: Draft, attempt: Attempt, ask: FundsRequestStatus, amount: Cents) -> None:
     """What Deposits Core did is taken as it says; what is still needed is asked for anew."""
     reference = funds_ref(draft.payment_id, attempt.number, ask.operation, ask.number)
     header = InputHeader(payment_intent_id=draft.payment_id)

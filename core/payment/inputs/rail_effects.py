@@ -10,7 +10,15 @@ from core.payment.draft import SYSTEM, Draft
 from core.payment.flow import enquire
 from core.payment.funds import returned_cents
 from core.payment.state import Attempt
-from core.values import FailureReason, State, attempt_id, external_ref, format_amount
+from core.values import (
+    NO_CENTS,
+    Cents,
+    FailureReason,
+    State,
+    attempt_id,
+    external_ref,
+    format_amount,
+)
 
 _ACKNOWLEDGED: Final = State.ACKNOWLEDGED.value
 _SETTLED: Final = State.SETTLED.value
@@ -133,11 +141,11 @@ def recall_answer(draft: Draft, attempt: Attempt, report: RailReport) -> None:
 
 def record_return(draft: Draft, attempt: Attempt, report: RailReport) -> None:
     """A return after settlement: linked; the state stays (ruling 13)."""
-    amount = report.amount or 0  # judged before: a return without an amount is a conflict
+    amount = report.amount or NO_CENTS  # judged before: a return without an amount is a conflict
     if report.via_enquiry or report.rail_message_id is None:
         total = amount
     else:
-        total = attempt.returns_sum + amount
+        total = Cents(attempt.returns_sum + amount)
     draft.append(
         e.PaymentReturned(
             header=draft.header(attempt.number),

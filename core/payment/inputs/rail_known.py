@@ -14,6 +14,7 @@ from core.payment.keys import conflict_key, content_of, digest
 from core.payment.report_table import AMOUNT_DIFFERS, CURRENCY_DIFFERS, ConflictKind
 from core.payment.state import Attempt, Payment
 from core.rules import Rules
+from core.values import Cents
 
 SUBMITTED: Final = "SUBMITTED"  # code of ALREADY_SUBMITTED: by the adapter's own record
 PAID_OUTCOMES: Final = frozenset({"PAID", "RETURNED"})
@@ -161,7 +162,7 @@ def same_id_elsewhere(state: Payment, attempt: Attempt, command: RailReport, con
     )
 
 
-def known_return(attempt: Attempt, name: bytes | None) -> int | None:
+def known_return(attempt: Attempt, name: bytes | None) -> Cents | None:
     """The amount of the return that is known by this id, in cents, or None."""
     return None if name is None else attempt.returns.get(name)
 

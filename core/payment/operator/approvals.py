@@ -47,7 +47,7 @@ from core.refusals import (
     STATE_PRECONDITION,
     refuse,
 )
-from core.values import Action, attempt_id, person_digest
+from core.values import Action, Cents, attempt_id, person_digest
 
 # The states in which asking for each action makes sense; the others look at conflicts and funds.
 _STATES_OF_ACTION: dict[str, tuple[str, ...]] = {
@@ -224,7 +224,7 @@ def bound_attempt(state: Payment, command: RequestApproval) -> int:
     return command.attempt
 
 
-def bound_amount(state: Payment, command: RequestApproval, attempt: int) -> int:
+def bound_amount(state: Payment, command: RequestApproval, attempt: int) -> Cents:
     """What the action would move: the conflict's, the captured, else the payment's amount."""
     if command.action == Action.RESOLVE_RECONCILIATION:
         conflict = find_conflict(state, command.conflict_id)

@@ -15,7 +15,7 @@ from core.payment.flow import finish
 from core.payment.flow.funds import can_capture, hold_reference, request
 from core.payment.funds import (
     REQUESTS_MAX,
-    borne_cents,
+    due_cents,
     held_cents,
     holds_for_nothing,
     latest,
@@ -28,14 +28,8 @@ from core.payment.operator import checks, gate
 from core.payment.operator.gate import RequiredApproval, conflict_open
 from core.payment.operator.steps import Passed, Steps, no_approval, nothing_done, pass_steps
 from core.payment.state import UNSENT, Approval, Attempt, Payment
-from core.refusals import (
-    FIELD_INVALID,
-    FUNDS_PRECONDITION,
-    LIMIT_REACHED,
-    NO_SUCH_ATTEMPT,
-    refuse,
-)
-from core.values import Action, FundsOperation
+from core.refusals import FIELD_INVALID, FUNDS_PRECONDITION, LIMIT_REACHED, NO_SUCH_ATTEMPT, refuse
+from core.values import NO_CENTS, Action, Cents, FundsOperation
 
 # Actions that give money back or take it, by the funds of one attempt.
 FundsAction = Literal[Action.RELEASE_EARLY, Action.REVERSE, Action.DEBIT_AGAIN]
@@ -52,7 +46,7 @@ def _reason_given(command: _Gated, characters_max: int) -> Refusal | None:
 
 
 def _gated(
-    action: FundsAction, letter: str, amount_of: Callable[[Payment, Attempt], int]
+    action: FundsAction, letter: str, amount_of: Callable[[Payment, Attempt], Cents]
 ) -> Steps[_Gated]:
     """The steps of a gated funds action: once per attempt, which has the funds for it, and approved
     for the amount. Of the three only a reversal is allowed while a conflict is open.
@@ -83,25 +77,29 @@ def _gated(
     )
 
 
-def second_debit(state: Payment, attempt: Attempt) -> int:
+def second_debit(state: Payment, attempt: Attempt) -> Cents:
     """What a second settlement would take from the customer, in cents; 0 when it needs no
     approval.
     """
     if not needs_debit_approval(state, attempt):
-        return 0
-    return max(0, borne_cents(attempt) - taken_cents(attempt))
+        return NO_CENTS
+    return max(NO_CENTS, due_cents(attempt))
 
 
-def captured_amount(attempt: Attempt) -> int:
+def captured_amount(attempt: Attempt) -> Cents:
     """What is captured and not given back yet, in cents."""
-    return min(taken_cents(attempt), attempt.captured - attempt.reversed)
+    return min(taken_cents(attempt), _not_reversed(attempt))
 
 
-def _captured(state: Payment, attempt: Attempt) -> int:
+def _not_reversed(attempt: Attempt) -> Cents:
+    return Cents(attempt.captured - attempt.reversed)
+
+
+def _captured(state: Payment, attempt: Attempt) -> Cents:
     return captured_amount(attempt)
 
 
-def _whole_amount(state: Payment, attempt: Attempt) -> int:
+def _whole_amount(state: Payment, attempt: Attempt) -> Cents:
     return state.amount
 
 
@@ -186,7 +184,7 @@ def repeat_request(
     amount = _needed_now(state, attempt, operation)
     window_end = hold_window_end(state, context.rules.windows)
     if operation == FundsOperation.HOLD and window_end <= passed.now:
-        amount = 0  # nobody would carry it out any more
+        amount = NO_CENTS  # nobody would carry it out any more
     if refused is None or refused.status != "REFUSED" or amount <= 0:
         return refuse(
             FUNDS_PRECONDITION,
@@ -213,30 +211,31 @@ def repeat_request(
     return finish(draft)
 
 
-def _needed_now(state: Payment, attempt: Attempt, operation: FundsOperation) -> int:
+def _needed_now(state: Payment, attempt: Attempt, operation: FundsOperation) -> Cents:
     """What the operation would have to move now, in cents: 0 when it is not needed, or when another
     request of the attempt waits for its answer.
     """
     waits = unanswered(attempt)
-    due = borne_cents(attempt) - taken_cents(attempt)
+    due = due_cents(attempt)
     if waits is not None:
         by_name = operation == FundsOperation.RELEASE and waits.operation == FundsOperation.HOLD
-        return waits.amount if by_name else 0
+        return waits.amount if by_name else NO_CENTS
     match operation:
         case FundsOperation.RELEASE:
             # A hold that a settlement takes its money from is not given up.
-            return 0 if due > 0 and can_capture(state, attempt) else held_cents(attempt)
+            serves = due > 0 and can_capture(state, attempt)
+            return NO_CENTS if serves else held_cents(attempt)
         case FundsOperation.HOLD:
             waiting = attempt.state in UNSENT and held_cents(attempt) <= 0
-            return state.amount if waiting else 0
+            return state.amount if waiting else NO_CENTS
         case FundsOperation.CAPTURE:
-            return min(due, held_cents(attempt)) if can_capture(state, attempt) else 0
+            return min(due, held_cents(attempt)) if can_capture(state, attempt) else NO_CENTS
         case FundsOperation.DEBIT_FORCED:
-            return 0 if held_cents(attempt) else due
+            return NO_CENTS if held_cents(attempt) else due
         case FundsOperation.REVERSE:
-            return min(-due, attempt.captured - attempt.reversed)
+            return min(Cents(-due), _not_reversed(attempt))
         case FundsOperation.CREDIT:
-            return -due
+            return Cents(-due)
         case _:
             assert_never(operation)
 
@@ -253,7 +252,7 @@ def funds_precondition(state: Payment, action: FundsAction, number: int) -> Refu
             good, expected = attempt.funds == "RELEASE_DEFERRED", "RELEASE_DEFERRED"
         case Action.REVERSE:
             # Nothing is given up while more is still to be taken.
-            settled_up = taken_cents(attempt) >= borne_cents(attempt)
+            settled_up = due_cents(attempt) <= 0
             good, expected = captured_amount(attempt) > 0 and settled_up, "CAPTURED"
         case Action.DEBIT_AGAIN:
             releases = holds_for_nothing(state, attempt) or (

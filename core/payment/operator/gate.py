@@ -26,7 +26,7 @@ from core.refusals import (
     MISSING_ROLE,
     refuse,
 )
-from core.values import Action, State, format_amount, person_digest
+from core.values import Action, Cents, State, format_amount, person_digest
 
 _OPERATORS: Final = frozenset({"operator", "senior_operator"})
 _SENIORS: Final = frozenset({"senior_operator"})
@@ -55,7 +55,7 @@ class RequiredApproval(msgspec.Struct, frozen=True, kw_only=True):
 
     action: str
     attempt: int
-    amount: int
+    amount: Cents
     failure_reason: str | None = None
     conflict_id: str | None = None
     verdict: str | None = None
@@ -163,6 +163,6 @@ def approval_mismatch(
     return None
 
 
-def _parameter(value: str | int | None, state: Payment) -> str:
+def _parameter(value: str | Cents | None, state: Payment) -> str:
     """A parameter as a sentence names it; the one that is a number is an amount."""
     return format_amount(value, state.currency) if isinstance(value, int) else str(value)

@@ -7,9 +7,7 @@ from typing import Final
 from core.decider import Context, Decision, Refusal
 from core.header import OperatorHeader
 from core.payment import events as e
-from core.payment.commands import (
-    ResolveReconciliation,
-)
+from core.payment.commands import ResolveReconciliation
 from core.payment.draft import Draft
 from core.payment.flow import enquire, finish
 from core.payment.inputs.deposits_effects import acceptable, record_accepted
@@ -18,13 +16,7 @@ from core.payment.operator import checks, gate, verdicts
 from core.payment.operator.gate import RequiredApproval
 from core.payment.operator.steps import Passed, Steps, pass_steps
 from core.payment.report_table import FUNDS_CONTRADICTION
-from core.payment.state import (
-    Approval,
-    Attempt,
-    Conflict,
-    Payment,
-    was_never_submitted,
-)
+from core.payment.state import Approval, Attempt, Conflict, Payment, was_never_submitted
 from core.refusals import (
     CONFLICT_NOT_OPEN,
     FIELD_INVALID,
@@ -35,7 +27,9 @@ from core.refusals import (
 )
 from core.transitions import FINAL
 from core.values import (
+    NO_CENTS,
     Action,
+    Cents,
     FailureReason,
     State,
     attempt_id,
@@ -124,10 +118,10 @@ def _accept_funds(draft: Draft, conflict: Conflict, verdict: str) -> None:
     attempt = draft.state.attempts[conflict.attempt - 1]
     ask = acceptable(attempt, conflict)
     if verdict == verdicts.AMOUNT_ACCEPTED and ask is not None:
-        record_accepted(draft, attempt, ask, conflict.amount or 0)
+        record_accepted(draft, attempt, ask, conflict.amount or NO_CENTS)
 
 
-def verdict_shape(verdict: str | None, amount: int | None) -> Refusal | None:
+def verdict_shape(verdict: str | None, amount: Cents | None) -> Refusal | None:
     """RETURNED states what came back, and no other verdict states an amount."""
     if verdict not in verdicts.VERDICTS:
         return refuse(FIELD_INVALID, field="verdict", problem="is no verdict")
@@ -139,7 +133,7 @@ def verdict_shape(verdict: str | None, amount: int | None) -> Refusal | None:
 
 
 def does_not_fit(
-    state: Payment, conflict_id: str, attempt: int, verdict: str, amount: int | None
+    state: Payment, conflict_id: str, attempt: int, verdict: str, amount: Cents | None
 ) -> Refusal | None:
     """Whether the verdict is none of those that fit this conflict (the third matrix)."""
     conflict = find_conflict(state, conflict_id)
@@ -160,8 +154,8 @@ def does_not_fit(
 
 
 def verdict_amount(
-    state: Payment, conflict: Conflict | None, verdict: str, stated: int | None
-) -> int:
+    state: Payment, conflict: Conflict | None, verdict: str, stated: Cents | None
+) -> Cents:
     """What a verdict's approval is bound to: what came back, the rail's amount, or what the attempt
     settles.
     """
@@ -192,7 +186,7 @@ def is_open(state: Payment, conflict_id: str | None) -> bool:
 
 
 def _follow(
-    draft: Draft, conflict: Conflict | None, command: ResolveReconciliation, amount: int
+    draft: Draft, conflict: Conflict | None, command: ResolveReconciliation, amount: Cents
 ) -> None:
     """What the verdict brings about beside the conflict's end."""
     attempt = draft.state.attempts[command.attempt - 1]
@@ -213,7 +207,7 @@ def _follow(
         enquire(draft, draft.state.attempts[command.attempt - 1], "a return was reported")
 
 
-def _paid_after_all(draft: Draft, command: ResolveReconciliation, amount: int) -> None:
+def _paid_after_all(draft: Draft, command: ResolveReconciliation, amount: Cents) -> None:
     """The named attempt moved money: settle it when it still can be, and end what would pay
     again.
     """
@@ -225,7 +219,7 @@ def _paid_after_all(draft: Draft, command: ResolveReconciliation, amount: int) -
         _end(draft, current)
 
 
-def _settle(draft: Draft, attempt: Attempt, conflict_id: str, amount: int) -> None:
+def _settle(draft: Draft, attempt: Attempt, conflict_id: str, amount: Cents) -> None:
     reference = external_ref(draft.payment_id, attempt.number)
     if attempt.state == State.SENT:
         draft.append(

@@ -24,7 +24,7 @@ from core.payment.report_table import (
     ConflictKind,
 )
 from core.payment.state import Attempt, Conflict, Payment
-from core.values import attempt_id, format_amount
+from core.values import NO_CENTS, Cents, attempt_id, format_amount
 
 Verdict = Literal["SETTLED_AFTER_ALL", "NOT_PAID", "RETURNED", "AMOUNT_ACCEPTED", "REPORT_WRONG"]
 SETTLED_AFTER_ALL: Final = "SETTLED_AFTER_ALL"
@@ -146,9 +146,9 @@ def names_other_amount(state: Payment, attempt: Attempt, conflict: Conflict) -> 
     return conflict.amount is not None and conflict.amount != (attempt.settled or state.amount)
 
 
-def returnable_cents(attempt: Attempt) -> int:
+def returnable_cents(attempt: Attempt) -> Cents:
     """At most so much can still come back: what was settled less what was returned."""
-    return attempt.settled - returned_cents(attempt)
+    return Cents(attempt.settled - returned_cents(attempt))
 
 
 _CONSEQUENCES: Final[dict[Verdict, str]] = {
@@ -163,7 +163,7 @@ _CONSEQUENCES: Final[dict[Verdict, str]] = {
 def _consequence(state: Payment, attempt: Attempt, conflict: Conflict, verdict: Verdict) -> str:
     """The sentence, with the amounts of this payment."""
     if conflict.kind == FUNDS_CONTRADICTION and verdict == AMOUNT_ACCEPTED:
-        amount = format_amount(conflict.amount or 0, state.currency)
+        amount = format_amount(conflict.amount or NO_CENTS, state.currency)
         return f"{amount} is what Deposits Core moved; what is still needed is asked for anew."
     if conflict.kind == FUNDS_CONTRADICTION:
         return "The conflict ends and changes nothing. Deposits Core's books are put right there."
@@ -182,7 +182,7 @@ def _consequence(state: Payment, attempt: Attempt, conflict: Conflict, verdict: 
                 )
             return f"{name} counts as paid: the customer bears {amount}, and no retry is possible."
         case "AMOUNT_ACCEPTED":
-            amount = format_amount(conflict.amount or 0, state.currency)
+            amount = format_amount(conflict.amount or NO_CENTS, state.currency)
             return f"{amount} is what {name} settled: the customer bears it."
         case "RETURNED":
             most = format_amount(returnable_cents(attempt), state.currency)

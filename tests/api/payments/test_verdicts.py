@@ -16,7 +16,7 @@ from app.exits import ExitCode
 from core.header import InputHeader
 from core.payment import commands
 from core.payment.operator.verdicts import VERDICTS, fitting
-from core.values import external_ref
+from core.values import Cents, external_ref
 from schemas import topology
 from tests.api.command_harness import ApiHarness, problem
 
@@ -41,7 +41,7 @@ def settled_otherwise(harness: ApiHarness, key: str) -> str:
         external_ref=external_ref(payment, 1),
         kind="SETTLED",
         adapter="default",
-        amount=OTHER_CENTS,
+        amount=Cents(OTHER_CENTS),
         currency="AUD",
         rail_message_id="m-1",
     )

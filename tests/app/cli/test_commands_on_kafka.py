@@ -22,6 +22,7 @@ from app.platform import broker
 from app.platform.registry import Registry
 from core.payment.commands import ResumeProcessing
 from core.records import STATE_VERSION, PaymentLifecycle
+from core.values import Cents
 from engine.clients.reader import LogEnds
 from schemas import topology
 
@@ -31,7 +32,8 @@ PAYMENT_OF_KEY_1 = "pi_ahb55bwmim6rmilttbb4g5otqe"  # mobile-app, k1
 PARKED_RECORD = PaymentLifecycle(
     at_rest=True, deadline=None, payment_intent_id=PAYMENT_OF_KEY_1, state_version=STATE_VERSION,
     sequence=4, head_hash=bytes(32), last_lifecycle_event="PaymentAuthorised", state="AUTHORISED",
-    money_outcome="OPEN", reason=None, attempt=1, external_ref=None, amount=1_250, currency="AUD",
+    money_outcome="OPEN", reason=None, attempt=1, external_ref=None, amount=Cents(1_250),
+    currency="AUD",
     funds="NONE", open_conflicts=0, overdue=None, waiting_for_person=True, rule_set=9001,
     decided_at=1, snapshot=b"",
 )  # fmt: skip

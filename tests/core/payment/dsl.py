@@ -19,7 +19,7 @@ from core.payment.evolve import evolve
 from core.payment.state import Payment, money_outcome, pack, unpack
 from core.refusals import NoEffectRule, Rule
 from core.rules import Rules, parse
-from core.values import Parties, Party, Sealed, external_ref, funds_ref, payment_intent_id
+from core.values import Cents, Parties, Party, Sealed, external_ref, funds_ref, payment_intent_id
 from tests.rooms import ROOT
 
 RULES_FOLDER = ROOT / "core" / "rules"
@@ -112,7 +112,7 @@ def deposits(
         funds_ref=funds_ref(ID, attempt, operation, number),
         operation=operation,
         result=result,
-        amount=amount,
+        amount=Cents(amount),
         hold_ref=f"hold-{attempt}" if result == "HELD" else None,
         code=code,
     )
@@ -213,7 +213,7 @@ def resolve(
         attempt=attempt,
         verdict=verdict,
         details="bank confirmed",
-        amount=amount,
+        amount=None if amount is None else Cents(amount),
     )
 
 

@@ -20,7 +20,7 @@ from core.payment.deadlines import with_deadline
 from core.payment.decide import decide
 from core.payment.evolve import evolve
 from core.rules import parse
-from core.values import Parties, Party, Sealed, external_ref, payment_intent_id
+from core.values import Cents, Parties, Party, Sealed, external_ref, payment_intent_id
 from tests.rooms import ROOT
 
 RULES_1 = ROOT / "core" / "rules" / "1.yaml"
@@ -166,7 +166,7 @@ class World:
         letter = {"HOLD": "H", "CAPTURE": "C", "RELEASE": "R"}[operation]
         return c.DepositsResult(
             header=self.header(), funds_ref=asked[-1].funds_ref if asked else f"{REF}{letter}01",
-            operation=operation, result=result, amount=asked[-1].amount if asked else AMOUNT,
+            operation=operation, result=result, amount=Cents(asked[-1].amount if asked else AMOUNT),
             hold_ref="HOLD-1", ledger_ref="LEDGER-1", verified_at=self.now_ms,
             code=None if result != "DECLINED" else "AM04",
         )  # fmt: skip

@@ -27,7 +27,7 @@ def fields_of(struct: type[msgspec.Struct]) -> dict[str, Any]:
     for name, hint in typing.get_type_hints(struct).items():
         if typing.get_origin(hint) in (typing.Union, types.UnionType):
             (hint,) = [each for each in typing.get_args(hint) if each is not type(None)]
-        found[name] = hint
+        found[name] = getattr(hint, "__supertype__", hint)
     return found
 
 

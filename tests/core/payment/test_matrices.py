@@ -154,7 +154,9 @@ def any_event(kind: type, world: s.World, state_after: str, reason: str | None) 
             else f"att_{attempt:03d}" if field.name == "attempt_id"
             else external_ref(s.PAYMENT, attempt) if field.name == "external_ref"
             else s.AMOUNT if field.name == "amount"
-            else {int: 1, str: "x", bool: False}.get(field.type, ())
+            else {int: 1, str: "x", bool: False}.get(
+                getattr(field.type, "__supertype__", field.type), ()
+            )
         )  # fmt: skip
     return kind(**filled)
 

@@ -16,7 +16,7 @@ from core.payment import commands as c
 from core.payment import instructions as i
 from core.records import ClusterRecorded, RailSubmission, RuleSetActivated, SourceMapActivated
 from core.rules import parse
-from core.values import Parties, Party, external_ref, payment_intent_id
+from core.values import Cents, Parties, Party, external_ref, payment_intent_id
 from evidence.checkpoints import Range, build, seal
 from evidence.keys import signing_key_from_seed
 from processors.payments.handler import PaymentsApplication, engine_topology
@@ -125,7 +125,7 @@ class Outside:
                 header=self.header(payment),
                 source=SOURCE,
                 idempotency_key=key,
-                amount=amount,
+                amount=Cents(amount),
                 currency="AUD",
                 parties=seal_parties(parties),
                 end_to_end_id="E2E",

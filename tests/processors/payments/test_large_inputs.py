@@ -13,7 +13,7 @@ import pytest
 from control import quarantine
 from core.header import InputHeader
 from core.payment import commands
-from core.values import State, payment_intent_id
+from core.values import Cents, State, payment_intent_id
 from engine.ports import Headers
 from engine.records import UNREADABLE_HEADER, LogRecord
 from schemas import catalogue, topology
@@ -152,7 +152,7 @@ def test_a_report_that_matches_nothing_is_kept_by_reference(world: World) -> Non
         external_ref="NAAAAAAAAAAAAAAAAAAAAAAAAAA001",
         kind="SETTLED",
         adapter="default",
-        amount=1,
+        amount=Cents(1),
         currency="AUD",
     )
     value = CODEC.encode(topology.RAIL_REPORTS, report)

@@ -15,7 +15,7 @@ from core import records
 from core.header import InputHeader
 from core.payment import commands
 from core.rules import Rules
-from core.values import ZERO_HASH, Parties, Party, State, external_ref, payment_intent_id
+from core.values import ZERO_HASH, Cents, Parties, Party, State, external_ref, payment_intent_id
 from schemas import topology
 from schemas.codec.parties import seal
 from tests.engine.driver import Crashed, Driver
@@ -266,7 +266,7 @@ def test_a_report_for_an_unknown_payment_is_quarantined_as_unmatched(world: Worl
         external_ref="NAAAAAAAAAAAAAAAAAAAAAAAAAA001",
         kind="SETTLED",
         adapter="default",
-        amount=1,
+        amount=Cents(1),
         currency="AUD",
     )
     world.pipe(topology.RAIL_REPORTS, report)
@@ -384,7 +384,7 @@ def test_a_state_that_can_not_be_read_is_that_payments_trouble_alone() -> None:
             kind="RETURNED",
             adapter="default",
             code="FOCR",
-            amount=AMOUNT,
+            amount=Cents(AMOUNT),
             currency="AUD",
             rail_message_id=f"ret-{reference}",
         )

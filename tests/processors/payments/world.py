@@ -13,7 +13,7 @@ from core import records, rules
 from core.header import InputHeader
 from core.payment import commands, instructions
 from core.rules import Rules
-from core.values import Parties, Party, funds_ref, payment_intent_id
+from core.values import Cents, Parties, Party, funds_ref, payment_intent_id
 from processors.payments.handler import PaymentsApplication, engine_topology
 from processors.payments.metrics import PaymentsMetrics
 from processors.payments.packing import Known
@@ -193,7 +193,7 @@ def create_payment(key: str, amount: int = AMOUNT) -> commands.CreatePayment:
         header=InputHeader(payment_intent_id=payment_intent_id(SOURCE, key)),
         source=SOURCE,
         idempotency_key=key,
-        amount=amount,
+        amount=Cents(amount),
         currency="AUD",
         parties=PARTIES,
         end_to_end_id="E2E-1",

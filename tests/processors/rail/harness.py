@@ -14,7 +14,7 @@ from core.header import InstructionHeader
 from core.payment.commands import RailReport
 from core.payment.instructions import RailInstruction
 from core.records import RailSubmission
-from core.values import Parties, Party, external_ref, payment_intent_id
+from core.values import Cents, Parties, Party, external_ref, payment_intent_id
 from engine.clock import HeldClock, SystemClock
 from engine.ports import Headers, InputRecord
 from engine.records import LogRecord
@@ -215,7 +215,7 @@ class Harness:
             kind=kind,
             external_ref=external_ref(payment, attempt),
             attempt=attempt,
-            amount=12_345,
+            amount=Cents(12_345),
             currency="AUD",
             service="sct",
             end_to_end_id="E2E-1",

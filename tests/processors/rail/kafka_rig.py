@@ -20,7 +20,7 @@ from control.fold import Control
 from core.header import InstructionHeader
 from core.payment.commands import RailReport
 from core.payment.instructions import RailInstruction
-from core.values import external_ref, payment_intent_id
+from core.values import Cents, external_ref, payment_intent_id
 from engine.clients.groups import GroupAdmin
 from engine.clients.publisher import Publisher
 from engine.clients.reader import LogEnds, read_all
@@ -69,7 +69,7 @@ class Rig:
             kind=kind,
             external_ref=external_ref(payment, 1),
             attempt=1,
-            amount=12_345,
+            amount=Cents(12_345),
             currency="AUD",
             service="sct",
             end_to_end_id="E2E-1",

@@ -22,6 +22,7 @@ from core.payment.state import Payment
 from core.values import (
     FUNDS_LETTER,
     ZERO_HASH,
+    Cents,
     Parties,
     Party,
     RequestStatus,
@@ -129,7 +130,7 @@ def created(amount: int = AMOUNT) -> Maker:
         header=story.header(state="CREATED"),
         source=story.source,
         idempotency_key=story.key,
-        amount=amount,
+        amount=Cents(amount),
         currency="AUD",
         parties=seal_parties(PARTIES),
         end_to_end_id="E2E",
@@ -149,7 +150,7 @@ def asked(
         header=story.header(attempt=attempt, approval=approval),
         operation=operation,
         funds_ref=story.ref(operation, attempt, number),
-        amount=amount,
+        amount=Cents(amount),
         currency="AUD",
         repeat=repeat,
         not_after=None,
@@ -183,7 +184,7 @@ def held(amount: int = AMOUNT, *, attempt: int = 1, number: int = 1) -> Maker:
         header=story.header(attempt=attempt),
         funds_ref=story.ref("HOLD", attempt, number),
         hold_ref="HOLD-1",
-        amount=amount,
+        amount=Cents(amount),
         verified_at=1_000,
         ledger_ref=None,
     )
@@ -222,7 +223,7 @@ def transferred(giver: int, taker: int, amount: int = AMOUNT) -> Maker:
         from_attempt=giver,
         to_attempt=taker,
         hold_ref="HOLD-1",
-        amount=amount,
+        amount=Cents(amount),
     )
 
 
@@ -248,7 +249,7 @@ def authorised() -> tuple[Maker, Maker, Maker]:
             attempt_id="att_001",
             policy_ref="POLICY-1",
             hold_ref="HOLD-1",
-            amount=AMOUNT,
+            amount=Cents(AMOUNT),
         ),
         lambda story: e.PaymentAttemptCreated(
             header=story.header(),
@@ -279,7 +280,7 @@ def sent() -> Maker:
         header=story.header(state="SENT"),
         attempt_id=attempt_id(story.attempt),
         external_ref=external_ref(story.payment, story.attempt),
-        amount=AMOUNT,
+        amount=Cents(AMOUNT),
         currency="AUD",
         submit_before=9_000,
     )
@@ -302,7 +303,7 @@ def settled(amount: int = AMOUNT, conflict: str | None = None) -> tuple[Maker, M
             header=story.header(state="SETTLED"),
             attempt_id=attempt_id(story.attempt),
             external_ref=external_ref(story.payment, story.attempt),
-            amount=amount,
+            amount=Cents(amount),
             currency="AUD",
             rail_message_id=None,
             transaction_id=None,
@@ -353,7 +354,7 @@ def approved(
             failure_reason=None,
             conflict_id=conflict,
             verdict=verdict,
-            amount=AMOUNT,
+            amount=Cents(AMOUNT),
             frozen_until=None,
         ),
         lambda story: e.OperatorActionApproved(
@@ -379,7 +380,7 @@ def conflict(
         external_ref=external_ref(story.payment, attempt),
         detail="detail",
         code=None,
-        amount=amount,
+        amount=None if amount is None else Cents(amount),
         currency="AUD",
         rail_message_id=None,
         assigned_from=None,
@@ -403,7 +404,7 @@ def resolved(
             conflict_id=name,
             verdict=verdict,
             text="seen",
-            amount=amount,
+            amount=None if amount is None else Cents(amount),
         ),
     )
 
@@ -427,7 +428,7 @@ def noted_return(amount: int, message: str) -> Maker:
         kind="RETURNED",
         adapter="simulator",
         code=None,
-        amount=amount,
+        amount=Cents(amount),
         currency="AUD",
         rail_message_id=message,
         transaction_id=None,
@@ -447,11 +448,11 @@ def returned(
     return lambda story: e.PaymentReturned(
         header=story.header(),
         external_ref=external_ref(story.payment, story.attempt),
-        amount=amount,
+        amount=Cents(amount),
         currency="AUD",
         code=None,
         rail_message_id=message,
         assigned_from=None,
         via_enquiry=enquiry,
-        total=total,
+        total=Cents(total),
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from core.payment import events as e
-from core.values import CURRENCY, format_amount
+from core.values import CURRENCY, Cents, format_amount
 from processors.replay import money
 from processors.replay.money import Money
 from tests.processors.replay import money_histories as h
@@ -68,7 +68,7 @@ def test_a_finding_names_the_event_the_amount_for_people_and_what_to_do() -> Non
     found = Money().check(story.events)
     first = next(each for each in found if each.kind == money.SETTLED_OTHER_AMOUNT)
     assert type(story.events[first.sequence - 1]).__name__ == "PaymentSettled"
-    assert format_amount(h.LESS, CURRENCY) in first.sentence
+    assert format_amount(Cents(h.LESS), CURRENCY) in first.sentence
     assert first.sentence.endswith(money.TO_DO[money.SETTLED_OTHER_AMOUNT])
     for make, _ in w.WRONG:
         for each in Money().check(make().events):

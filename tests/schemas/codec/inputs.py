@@ -6,7 +6,7 @@ from typing import Any
 
 from core.header import InputHeader, OperatorHeader
 from core.payment.commands import CancelPayment, CreatePayment
-from core.values import Sealed
+from core.values import Cents, Sealed
 from schemas import catalogue, definitions
 from schemas.codec import Codec
 from schemas.errors import RegistryDown
@@ -28,7 +28,7 @@ CREATE = CreatePayment(
     ),
     source="mobile-app",
     idempotency_key="key-0001",
-    amount=12_345,
+    amount=Cents(12_345),
     currency="AUD",
     parties=Sealed(scheme="avro.1", key_id=None, bytes=b"\x02x"),
     end_to_end_id="E2E-1",

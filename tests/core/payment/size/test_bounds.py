@@ -52,12 +52,13 @@ ATTEMPT_NUMBERS = {
 
 
 def kinds_of(struct: type) -> dict[str, Any]:
-    """Attribute → its type, without None."""
+    """Attribute → its type, without None: of money and ids what they are made of."""
     found: dict[str, Any] = {}
     for name, hint in typing.get_type_hints(struct).items():
         arguments = [a for a in typing.get_args(hint) if a is not type(None)]
         optional = type(None) in typing.get_args(hint)
-        found[name] = arguments[0] if optional and len(arguments) == 1 else hint
+        kind = arguments[0] if optional and len(arguments) == 1 else hint
+        found[name] = getattr(kind, "__supertype__", kind)
     return found
 
 
