@@ -16,13 +16,16 @@ from typing import Any, Final
 import orjson
 import structlog
 
+from app import redaction
+
 HIDDEN: Final = "[hidden]"
 _json_lines: Final = ContextVar("_json_lines", default=False)
 DEPTH_MAX: Final = 6
 VALUE_CHARACTERS_MAX: Final = 2_000
 FRAMES_COUNT_MAX: Final = 30
 
-# Compared without case, `_` and `-`. Party details, free text of customers, raw records, secrets.
+# Compared without case, `_`, `-` and `.`. Party details, free text of customers, raw records,
+# secrets.
 HIDDEN_FIELDS: Final = frozenset(
     {
         "parties", "party", "debtor", "creditor", "debtorname", "creditorname", "accountname",
@@ -32,6 +35,9 @@ HIDDEN_FIELDS: Final = frozenset(
         "password", "secret", "token", "authorization", "privatekey", "saslpassword",
     }
 )  # fmt: skip
+# A name with one of these parts is a secret's, whatever stands around it.
+SECRET_PARTS: Final = ("password", "passphrase", "secret", "privatekey", "keypem", "jaas")
+_WITHOUT_JOINS: Final = str.maketrans("", "", "_-. ")
 
 
 def for_commands() -> None:
@@ -104,11 +110,15 @@ def hide(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutable
 
 
 def _hidden(name: object) -> bool:
-    return isinstance(name, str) and name.lower().replace("_", "").replace("-", "") in HIDDEN_FIELDS
+    if not isinstance(name, str):
+        return False
+    plain = name.lower().translate(_WITHOUT_JOINS)
+    return plain in HIDDEN_FIELDS or any(part in plain for part in SECRET_PARTS)
 
 
 def _clean(value: Any, depth: int) -> Any:
     if isinstance(value, str):
+        value = redaction.text(value[: 2 * VALUE_CHARACTERS_MAX])
         return value if len(value) <= VALUE_CHARACTERS_MAX else value[:VALUE_CHARACTERS_MAX] + "…"
     if value is None or isinstance(value, bool | int | float):
         return value

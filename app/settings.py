@@ -19,18 +19,20 @@ from typing import Any, Final
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from app import redaction
 from app.exits import ExitCode, Problem, usage
+from app.redaction import REDACTED
 from schemas import catalogue
 
 PREFIX: Final = "NPP_"
 KAFKA_PREFIX: Final = "NPP_KAFKA_"
 ENV_FILE: Final = "npp.env"
+PRIVATE_FILE_MODE: Final = 0o600  # it holds a token
 DEMO_MARK: Final = "demo-data"  # a folder with this file is a demo's
 DEFAULT_DATA_DIR: Final = Path(".npp")
 DEFAULT_METRICS_PORT: Final = 9400
 DEFAULT_WEBHOOK_PORT: Final = 8443
 DEFAULT_API_PORT: Final = 8080
-REDACTED: Final = "(set, not shown)"
 
 # librdkafka options that may come from the environment: how to reach the cluster, never how records
 # are handled.
@@ -47,7 +49,6 @@ KAFKA_PASS_THROUGH: Final = (
     "log_level",
     "debug",
 )
-SECRET_OPTIONS: Final = ("password", "secret", "key.pem", "ssl.key", "token", "jaas")
 # Variables of the tools around the product (tests, fetching), not of a process.
 NOT_SETTINGS: Final = ("NPP_TEST_", "NPP_CACHE_DIR", "NPP_JAVA", "NPP_WITHOUT", "NPP_REQUIRE_")
 
@@ -312,10 +313,10 @@ def shown(environment: Environment) -> dict[str, str]:
         elif isinstance(value, SecretStr):
             rows[PREFIX + name.upper()] = REDACTED
         else:
-            rows[PREFIX + name.upper()] = "" if value is None else str(value)
+            rows[PREFIX + name.upper()] = "" if value is None else redaction.address(str(value))
     for option, value in environment.kafka.items():
-        secret = any(part in option for part in SECRET_OPTIONS)
-        rows[KAFKA_PREFIX + option.upper().replace(".", "_")] = REDACTED if secret else value
+        name = KAFKA_PREFIX + option.upper().replace(".", "_")
+        rows[name] = redaction.option(option, value)
     return rows
 
 
@@ -340,11 +341,13 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def write_env_file(path: Path, values: Mapping[str, str]) -> None:
-    """What `load` reads back; for people it can be sourced by a shell."""
+    """What `load` reads back; for people it can be sourced by a shell. Its owner's alone."""
     text = "# Written by a running demo; `npp` commands with --data and this folder read it.\n"
-    path.write_text(
-        text + "".join(f"{name}={value}\n" for name, value in values.items()), encoding="utf-8"
-    )
+    path.unlink(missing_ok=True)  # never with the rights of an older file
+    with os.fdopen(
+        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE_MODE), "w"
+    ) as file:
+        file.write(text + "".join(f"{name}={value}\n" for name, value in values.items()))
 
 
 def default_instance(kind: str) -> str:

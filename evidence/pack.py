@@ -30,7 +30,8 @@ NOT_A_PROOF: Final = (
     "who may see personal data for the evidence pack."
 )
 MASKED: Final = "(masked)"
-MASKED_FIELDS: Final = frozenset({"parties", "customerId"})
+# A hash of bytes that hold personal data confirms what is guessed of them.
+MASKED_FIELDS: Final = frozenset({"parties", "customerId", "hash", "previousHash", "inputHash"})
 
 SchemaOf = Callable[[int], Any]  # raises Undecodable
 
@@ -195,8 +196,6 @@ def pack_of(inputs: v.Inputs, *, proof: bool) -> dict[str, Any]:
 def view_of(inputs: v.Inputs) -> dict[str, Any]:
     """The same for those who may not see personal data; nothing in it can be verified."""
     pack = pack_of(inputs, proof=False)
-    for event in (*pack["lifecycleEvents"], *pack["notYetSigned"]["events"]):
-        del event["hash"]
     pack["statement"]["sentences"] = [NOT_A_PROOF, *pack["statement"]["sentences"][:-1]]
     masked: dict[str, Any] = _masked(pack)
     return {**masked, "format": v.VIEW_FORMAT, "notAProof": NOT_A_PROOF}

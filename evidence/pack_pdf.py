@@ -137,7 +137,7 @@ class _Document:
         at = time_of(event["record"]["header"]["decidedAt"])
         mark = "  (lifecycle)" if event["lifecycle"] else ""
         self._entry(f"{event['sequence']}  {event['type']}{mark}  {moved}  {at}", event["record"])
-        if "hash" in event:
+        if not self._view:
             self._field("SHA-256", f"{event['hash']}, offset {event['offset']}", INDENT)
 
     def _proof(self) -> None:

@@ -166,7 +166,7 @@ class PaymentView(View):
     last_event_at: str
     last_lifecycle_event: str
     sequence: int
-    head_hash: str
+    head_hash: str | None
     rule_set: int
     overdue: str | None
     needs_attention: bool
@@ -257,7 +257,7 @@ def payment(
         last_event_at=iso(row.decided_at),
         last_lifecycle_event=row.last_lifecycle_event,
         sequence=row.sequence,
-        head_hash=row.head_hash.hex(),
+        head_hash=row.head_hash.hex() if personal else None,
         rule_set=row.rule_set,
         overdue=row.overdue,
         needs_attention=row.needs_attention,

@@ -31,13 +31,13 @@ class PlaceView(View):
 
 
 class CauseView(View):
-    """The input that made the event; `inputHash` is the SHA-256 of its raw bytes."""
+    """The input that made the event; `inputHash` is the SHA-256 of its bytes, null as `hash`."""
 
     cluster_id: str
     topic: str
     partition: int
     offset: int
-    input_hash: str
+    input_hash: str | None
     command_id: str | None
 
 
@@ -50,7 +50,8 @@ class ActorView(View):
 
 class EventView(View):
     """One event. `hash` is the SHA-256 of its raw bytes on the log, `previousHash` that of the
-    payment's event before it; `data` is what the event says beside its header."""
+    payment's event before it: both null for those who may not see personal data, since a hash
+    confirms what is guessed. `data` is what the event says beside its header."""
 
     payment_intent_id: str
     sequence: int
@@ -65,8 +66,8 @@ class EventView(View):
     actor: ActorView
     cause: CauseView
     rule_set: int
-    hash: str
-    previous_hash: str
+    hash: str | None
+    previous_hash: str | None
     place: PlaceView
     data: dict[str, Any]
 
@@ -99,12 +100,12 @@ def event(row: EventRow, codec: Codec, *, personal: bool) -> EventView:
             header.cause.topic,
             header.cause.partition,
             header.cause.offset,
-            header.cause.input_hash.hex(),
+            header.cause.input_hash.hex() if personal else None,
             header.cause.command_id,
         ),
         rule_set=header.rule_set,
-        hash=row.hash.hex(),
-        previous_hash=header.previous_hash.hex(),
+        hash=row.hash.hex() if personal else None,
+        previous_hash=header.previous_hash.hex() if personal else None,
         place=PlaceView(EVENTS, row.partition, row.offset),
         data=data(found, personal=personal),
     )

@@ -29,6 +29,7 @@ Reason = Literal["UNDECODABLE", "MISROUTED", "UNMATCHED", "PARKED"]
     **gives(views_lists.QuarantineList),
 )
 async def quarantine(
+    principal: Caller,
     services: Use,
     reason: Reason | None = None,
     payment_intent_id: OfPayment = None,
@@ -36,12 +37,12 @@ async def quarantine(
     cursor: Cursor = None,
 ) -> Response:
     """Where they stand, why, where they came from, and the redrive that took them up."""
-    reader = services.reader
+    reader, with_hash = services.reader, not principal.roles.isdisjoint(BYTES)
     found = await in_thread(
         lambda: page(lambda: reader.quarantine(reason, payment_intent_id, limit, cursor))
     )
     items = [
-        views_lists.quarantine_item(row)
+        views_lists.quarantine_item(row, with_hash=with_hash)
         for row in found.items
         if isinstance(row, rows.QuarantineRow)
     ]

@@ -129,7 +129,7 @@ class QuarantineItem(View):
 
     `byReference`: it is too large to copy, so only the first KiB of key and value stand here; the
     original is at its origin. `valueBytes` is the whole value's length either way, `valueSha256`
-    (hex) the original's, null for a whole copy."""
+    (hex) the original's, null for a whole copy and for those who may not see its bytes."""
 
     partition: int
     offset: int
@@ -291,7 +291,7 @@ def attention(row: rows.PaymentRow, now_ms: int) -> AttentionItem:
     )
 
 
-def quarantine_item(row: rows.QuarantineRow) -> QuarantineItem:
+def quarantine_item(row: rows.QuarantineRow, *, with_hash: bool) -> QuarantineItem:
     reference = _reference(row)
     value_bytes = len(row.value or b"") if reference is None else max(0, reference.value_bytes)
     return QuarantineItem(
@@ -304,7 +304,7 @@ def quarantine_item(row: rows.QuarantineRow) -> QuarantineItem:
         origin=PlaceView(row.origin_topic, row.origin_partition, row.origin_offset),
         value_bytes=value_bytes,
         by_reference=reference is not None,
-        value_sha256=None if reference is None else reference.value_sha256.hex(),
+        value_sha256=reference.value_sha256.hex() if reference and with_hash else None,
         redrive_id=row.redrive_id,
     )
 
@@ -319,7 +319,7 @@ def _reference(row: rows.QuarantineRow) -> quarantine.Reference | None:
 
 
 def quarantined(row: rows.QuarantineRow, *, with_bytes: bool) -> QuarantineView:
-    item = quarantine_item(row)
+    item = quarantine_item(row, with_hash=with_bytes)
     headers: list[tuple[str, bytes | None]] = msgspec.msgpack.decode(row.headers)
     return QuarantineView(
         **msgspec.structs.asdict(item),

@@ -26,6 +26,8 @@ from schemas.strict_json import UnreadableJson, json_reader
 CACHE_KB_WRITER: Final = 65_536
 CACHE_KB_READER: Final = 8_192
 CHECKPOINT_PAGES: Final = 8_192  # 32 MiB of log before it is taken into the file
+FILE_MODE: Final = 0o600  # its rows are personal data
+FOLDER_MODE: Final = 0o700
 FOLDER_LOCK_POLL_S: Final = 0.02
 
 
@@ -59,7 +61,7 @@ class SqliteStore:
         return sorted(int(file.stem.split("-")[1]) for file in self.folder.glob("generation-*.db"))
 
     def prepare(self) -> int:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         with self._locked():
             pointer = self._pointer()
             generation = pointer.current or pointer.last + 1
@@ -69,7 +71,7 @@ class SqliteStore:
             return generation
 
     def create(self) -> int:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         with self._locked():
             pointer = self._pointer()
             generation = pointer.last + 1
@@ -104,7 +106,7 @@ class SqliteStore:
         return os.access(self.folder, os.W_OK)
 
     def claim(self) -> FileClaim | None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         path = self.folder / "projector.lock"
         file = path.open("wb")
         try:
@@ -159,7 +161,9 @@ class SqliteStore:
         return engine
 
     def _migrate(self, generation: int) -> None:
-        self._file(generation).touch()
+        file = self._file(generation)
+        file.touch(FILE_MODE)
+        file.chmod(FILE_MODE)  # those beside it (-wal, -shm) get the same
         engine = self.writing(generation)
         try:
             migrate(engine, ["BEGIN IMMEDIATE"])

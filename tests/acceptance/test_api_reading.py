@@ -71,14 +71,14 @@ def test_each_new_state_shows_within_five_seconds(harness: Harness) -> None:
 def test_events_come_in_order_with_states_hashes_and_causes(harness: Harness) -> None:
     """API-04, EV-05: sequence without gap, each state before and after, the chain of hashes."""
     payment = settled(harness)
-    events = harness.events(payment)
+    events = harness.events(payment, "aud_1")
     assert [e["sequence"] for e in events] == list(range(1, len(events) + 1))
     assert events[0]["previousHash"] == ZERO_HASH
     for before, after in itertools.pairwise(events):
         assert after["previousHash"] == before["hash"]
         assert after["fromState"] == before["toState"]
         assert after["timestamp"] >= before["timestamp"]
-    assert harness.payment(payment)["headHash"] == events[-1]["hash"]
+    assert harness.payment(payment, "aud_1")["headHash"] == events[-1]["hash"]
     assert {e["toState"] for e in events} <= STATES
     assert all(e["cause"]["topic"] and len(e["cause"]["inputHash"]) == 64 for e in events)
     sent = next(e for e in events if e["type"] == "PaymentSentToRail")
@@ -281,6 +281,6 @@ def test_the_incident_summary_names_what_fired_and_whom_it_concerns(harness: Har
 def test_the_hash_of_an_event_is_that_of_its_bytes_on_the_log(harness: Harness) -> None:
     """EV-05, I9: what the API shows is what Kafka has."""
     payment = settled(harness)
-    shown = {e["place"]["offset"]: e["hash"] for e in harness.events(payment)}
+    shown = {e["place"]["offset"]: e["hash"] for e in harness.events(payment, "aud_1")}
     for entry in harness.cluster.history(payment):
         assert shown[entry.at.offset] == hashlib.sha256(entry.at.value or b"").hexdigest()

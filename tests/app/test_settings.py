@@ -14,6 +14,7 @@ from app import logs, settings
 from app.cli.npp import run_cli
 from app.exits import ExitCode, Problem
 from app.read_model import read_model
+from app.redaction import REDACTED
 from core.payment.commands import CreatePayment
 from core.rules import Limits, Windows
 from engine.clock import SystemClock
@@ -66,7 +67,7 @@ def test_secrets_are_not_shown() -> None:
     )
     shown = settings.shown(environment)
     assert "sesame" not in json.dumps(shown)
-    assert shown["NPP_KAFKA_SASL_PASSWORD"] == settings.REDACTED
+    assert shown["NPP_KAFKA_SASL_PASSWORD"] == REDACTED
     assert "sesame" not in repr(environment.settings)
 
 
@@ -83,9 +84,9 @@ DATABASE = "postgresql+psycopg://npp:open%40sesame@db.bank:5433/npp?sslmode=requ
         ),
         ("postgresql+psycopg://npp:ses/a?me#sesame@db/npp", "postgresql+psycopg://npp:***@db/npp"),
         ("sqlite:////var/lib/npp/readmodel", "sqlite:////var/lib/npp/readmodel"),
-        ("postgresql+psycopg://npp:open@sesame@db/npp", settings.REDACTED),
-        ("postgresql+psycopg://npp:sesame", settings.REDACTED),
-        ("sesame", settings.REDACTED),
+        ("postgresql+psycopg://npp:open@sesame@db/npp", REDACTED),
+        ("postgresql+psycopg://npp:sesame", REDACTED),
+        ("sesame", REDACTED),
     ],
 )
 def test_the_read_models_address_is_shown_without_its_password(url: str, seen: str) -> None:

@@ -66,7 +66,7 @@ def test_rt_09_attempts_are_shown_one_by_one(made: Made) -> None:
 def test_api_04_events_are_in_order_chained_and_say_both_states(made: Made) -> None:
     harness, names = made
     path = f"/api/payments/{names['retried']}/events"
-    events = harness.get(path).json()["items"]
+    events = harness.get(path, "auditor").json()["items"]
     assert [each["sequence"] for each in events] == list(range(1, len(events) + 1))
     for before, after in pairwise(events):
         assert after["previousHash"] == before["hash"]
@@ -78,7 +78,7 @@ def test_api_04_events_are_in_order_chained_and_say_both_states(made: Made) -> N
     found: list[Any] = []
     cursor: dict[str, Any] = {}
     while len(found) < len(events):
-        page = harness.get(path, limit=7, **cursor).json()
+        page = harness.get(path, "auditor", limit=7, **cursor).json()
         found += page["items"]
         cursor = {"cursor": page["next"]}
     assert found == events

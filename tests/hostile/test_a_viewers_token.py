@@ -1,0 +1,49 @@
+"""An attacker who holds a viewer's token, or an approver's: who may not see names and accounts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+
+from schemas import topology as t
+from tests.api.harness import ApiHarness, mixed_harness
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ApiHarness, dict[str, str]]]:
+    harness, names = mixed_harness(tmp_path_factory.mktemp("api"))
+    yield harness, names
+    harness.close()
+
+
+@pytest.mark.parametrize("role", ["viewer", "approver"])
+def test_no_hash_of_recorded_bytes_is_shown_that_would_confirm_a_guessed_account(
+    made: tuple[ApiHarness, dict[str, str]], role: str
+) -> None:
+    """An event's frame is public, so its hash confirms a guess of the account in it: 47,000 a
+    second."""
+    api, names = made
+    driver = api.harness.world.driver
+    records = [
+        each.value or b""
+        for topic in (t.EVENTS, t.COMMANDS, t.OPERATOR_COMMANDS, t.OUTCOMES, t.QUARANTINE)
+        for each in driver.committed(topic)
+    ]
+    hashes = {hashlib.sha256(raw).hexdigest() for raw in records}
+    seen = 0
+    for payment in names.values():
+        place = f"/api/payments/{payment}"
+        for path in (place, f"{place}/events", f"{place}/outcomes", f"{place}/timeline",
+                     f"{place}/evidence-pack/download"):  # fmt: skip
+            answer = api.get(path, role)
+            assert not [each for each in hashes if each in answer.text], path
+            seen += answer.status_code == 200
+        assert any(each in api.get(f"{place}/events", "auditor").text for each in hashes)
+    for path in ("/api/payments", "/api/quarantine", "/api/incidents/summary", "/api/audit"):
+        answer = api.get(path, role)
+        assert not [each for each in hashes if each in answer.text], path
+    assert seen >= 3 * len(names)
