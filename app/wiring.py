@@ -304,6 +304,7 @@ def run_api(environment: Environment) -> int:
     from api.services import Services
     from app.api_settings import clients, tokens, words
     from app.read_model import read_model, require_read_only
+    from app.web_settings import pages
     from control.current import ControlFold
     from evidence.keyring_file import LiveKeyring
     from evidence.log import KafkaEvidenceLog
@@ -379,7 +380,8 @@ def run_api(environment: Environment) -> int:
             ),
         )
         server = ApiServer(
-            app,
+            pages(app, settings, clock),
+            app.state.streams,
             host=settings.api_host,
             port=settings.api_port,
             proxy_headers=bool(settings.api_proxies),
