@@ -30,6 +30,10 @@ class Session(msgspec.Struct, frozen=True):
     expires_at: int
 
 
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(Session).decode
+
+
 class TooLong(Exception):
     """The issuer's token does not fit into a cookie."""
 
@@ -50,7 +54,7 @@ class Sessions:
     def unseal(self, sealed: str) -> Session | None:
         """As `open`, of the cookie's value."""
         try:
-            session = msgspec.json.decode(self._seal.decrypt(sealed), type=Session)
+            session = _decode(self._seal.decrypt(sealed))
         except (InvalidToken, ValueError):
             return None
         return session if session.expires_at > self._clock.now_ms() else None
@@ -58,7 +62,7 @@ class Sessions:
     def begin(self, response: Response, token: str, expires_at: int) -> None:
         """Sign in. Raises TooLong."""
         session = Session(token, secrets.token_urlsafe(CSRF_BYTES), expires_at)
-        sealed = self._seal.encrypt(msgspec.json.encode(session)).decode("ascii")
+        sealed = self._seal.encrypt(_encode(session)).decode("ascii")
         if len(sealed) > COOKIE_CHARACTERS_MAX:
             raise TooLong(f"sealed, the token has {len(sealed)} characters")
         life_s = max(1, (expires_at - self._clock.now_ms()) // MS_PER_S)
