@@ -302,9 +302,8 @@ def run_api(environment: Environment) -> int:
     from api.audit.writer import KafkaAudit
     from api.server import ApiServer, api_probes
     from api.services import Services
-    from app.api_settings import clients, tokens, words
+    from app.api_settings import clients, pages, tokens, words
     from app.read_model import read_model, require_read_only
-    from app.web_settings import pages
     from control.current import ControlFold
     from evidence.keyring_file import LiveKeyring
     from evidence.log import KafkaEvidenceLog
