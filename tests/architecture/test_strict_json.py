@@ -94,7 +94,10 @@ OTHERWISE = {
 
 def _readers(path: Path) -> bool:
     """Whether a file reads JSON by a function of json, orjson or msgspec.json."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    text = path.read_text(encoding="utf-8")
+    if "json." not in text:
+        return False
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Attribute) and node.attr in ("loads", "load", "decode", "Decoder"):
             owner = ast.unparse(node.value)
             if owner in ("json", "orjson", "msgspec.json"):
