@@ -1,8 +1,8 @@
 """What each process is made of, from settings to a process that runs until SIGTERM.
 
-Read it from top to bottom: payments, the adapters, verifier, projector, API. Nothing here decides.
-A build that fails says why and ends with an exit code. What only the projector and the API need is
-imported there: the others do without databases and FastAPI.
+Read it from top to bottom: payments, the adapters, verifier, projector, monitor, API. Nothing here
+decides. A build that fails says why and ends with an exit code. What only the last three need is
+imported there: the others do without databases, Faust and FastAPI.
 """
 
 from __future__ import annotations
@@ -264,9 +264,12 @@ def run_projector(environment: Environment) -> int:
     from app.read_model import read_model
     from processors.projector.kafka import KafkaProjectorLog
     from processors.projector.metrics import ProjectorMetrics
+    from processors.projector.minute_topic import MinuteTopic
     from processors.projector.process import Projector, probes
 
     context = ProcessContext(environment, "projector")
+    # gzip: the monitor's client reads no other without a further library
+    publisher = Publisher(context.connection, context.instance, context.clock, compression="gzip")
     projector = Projector(
         source=KafkaProjectorLog(
             context.connection, context.clock, context.health.partition_errors
@@ -277,16 +280,60 @@ def run_projector(environment: Environment) -> int:
         clock=context.clock,
         metrics=ProjectorMetrics(context.registry),
         health=context.health,
+        publish_minutes=MinuteTopic(publisher, context.codec).publish,
     )
     log.info("projector starts")
+    with contextlib.closing(publisher):
+        return run_until_stopped(
+            "projector",
+            context,
+            projector.run,
+            projector.stop,
+            probes=probes(projector, context.health, WATCHDOG_S_MAX),
+            watched=[context.health],
+            failed=ExitCode.FAILED,
+        )
+
+
+# -- monitor ---------------------------------------------------------------------------------------
+
+
+def run_monitor(environment: Environment) -> int:
+    """`npp run monitor`: opens and resolves incidents, until SIGTERM. A second one waits."""
+    from processors.monitor.faust_app import MonitorApp, credentials
+    from processors.monitor.metrics import MonitorMetrics
+
+    context = ProcessContext(environment, "monitor")
+    try:
+        signs_in = credentials(context.connection)
+    except ValueError as error:
+        raise usage(
+            f"The monitor cannot reach Kafka with these settings: {error}",
+            do="Give it a user with SCRAM-SHA-256, or mutual TLS.",
+        ) from error
+    monitor = MonitorApp(
+        brokers=context.settings.bootstrap_servers,
+        credentials=signs_in,
+        instance=context.instance,
+        data_dir=context.data_dir() / "monitor",
+        # As declared: it needs no access to the journal, and the count is fixed for life.
+        partitions=context.topics.partition_count(topology.EVENTS, environment.topics_profile()),
+        codec=context.codec,
+        clock=context.clock,
+        metrics=MonitorMetrics(context.registry),
+    )
+
+    def ready() -> Answer:
+        return monitor.ready, {"owner": monitor.owner}
+
+    log.info("monitor starts")
     return run_until_stopped(
-        "projector",
+        "monitor",
         context,
-        projector.run,
-        projector.stop,
-        probes=probes(projector, context.health, WATCHDOG_S_MAX),
-        watched=[context.health],
-        failed=ExitCode.FAILED,
+        monitor.run,
+        monitor.stop,
+        probes=Probes(lambda: (True, {}), ready, ready),
+        large_heap=False,
     )
 
 
@@ -302,7 +349,7 @@ def run_api(environment: Environment) -> int:
     from api.audit.writer import KafkaAudit
     from api.server import ApiServer, api_probes
     from api.services import Services
-    from app.api_settings import clients, pages, tokens, words
+    from app.api_settings import clients, tokens, words
     from app.read_model import read_model, require_read_only
     from control.current import ControlFold
     from evidence.keyring_file import LiveKeyring
@@ -379,8 +426,7 @@ def run_api(environment: Environment) -> int:
             ),
         )
         server = ApiServer(
-            pages(app, settings, clock),
-            app.state.streams,
+            app,
             host=settings.api_host,
             port=settings.api_port,
             proxy_headers=bool(settings.api_proxies),

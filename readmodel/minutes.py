@@ -12,11 +12,13 @@ from typing import Final
 
 import msgspec
 
+from core.monitoring import MinuteFigures
 from core.payment import events as e
 
 MINUTE_MS: Final = 60_000
 SUCCESS_MINUTES: Final = 5
 HOUR_MINUTES: Final = 60
+SLOTS: Final = 1_500
 LEAST_COUNT: Final = 20  # below it a rate alerts nobody
 SLOW_MS: Final = 1_000  # a rail request that takes longer is slow (runbook, key metrics 2)
 SLOW_IN_A_ROW: Final = 5
@@ -25,6 +27,7 @@ RUN_KEPT: Final = 64  # latencies within which a late one still finds its place
 LATENCY_BOUNDS_MS: Final = (50, 100, 200, 300, 500, 750, 1_000, 2_000, 5_000, 10_000)
 RATES: Final = ("success", "retry", "cancellation", "late_failure")
 _CANCELLED: Final = "CANCELLED"
+_RAIL: Final = "rail"
 
 
 class Latency(msgspec.Struct, array_like=True, frozen=True, order=True, gc=False):
@@ -37,11 +40,11 @@ class Latency(msgspec.Struct, array_like=True, frozen=True, order=True, gc=False
 class Figures(msgspec.Struct, array_like=True):
     """What was decided in one minute on one partition.
 
-    `failed` counts by `REASON/source`, without cancelled ones, which stand in `cancelled`.
+    `failed` counts by `REASON/source`. What a person or an upstream system cancelled is in
+    `cancelled` alone; a rail's own CUST is a failure like any other.
     `latencies` are the last five by time of submission; `histogram[i]` counts those of at most
     LATENCY_BOUNDS_MS[i], not cumulated, with one place more for all longer ones. `offset` is the
-    journal offset of the last event counted. `retries_settled` and `retries_ended` are of attempts
-    after the first, by the minute in which they ended, cancelled ones left out.
+    journal offset of the last event counted.
     """
 
     created: int = 0
@@ -56,8 +59,6 @@ class Figures(msgspec.Struct, array_like=True):
     latencies: list[Latency] = []
     histogram: list[int] = []
     latency_ms_sum: int = 0
-    retries_settled: int = 0
-    retries_ended: int = 0
     offset: int = -1
 
 
@@ -104,6 +105,38 @@ def unpack(packed: bytes) -> Figures:
         raise ValueError(f"the minute's figures cannot be read: {error}") from error
 
 
+def record_of(partition: int, minute: int, figures: Figures) -> MinuteFigures:
+    """The figures as the monitor's topic carries them."""
+    return MinuteFigures(
+        partition=partition,
+        minute=minute,
+        offset=figures.offset,
+        failed=tuple(figures.failed),
+        failed_counts=tuple(figures.failed.values()),
+        latency_submitted_at=tuple(each.submitted_at for each in figures.latencies),
+        latency_took_ms=tuple(each.took_ms for each in figures.latencies),
+        histogram=tuple(figures.histogram),
+        **{name: getattr(figures, name) for name in _SUMMED},
+    )
+
+
+def figures_of(record: MinuteFigures) -> Figures:
+    """The figures of a record. Raises ValueError when its lists do not belong together."""
+    latencies = zip(record.latency_submitted_at, record.latency_took_ms, strict=True)
+    return Figures(
+        failed=dict(zip(record.failed, record.failed_counts, strict=True)),
+        latencies=[Latency(*each) for each in latencies],
+        histogram=list(record.histogram),
+        offset=record.offset,
+        **{name: getattr(record, name) for name in _SUMMED},
+    )
+
+
+def slot(partition: int, minute: int) -> bytes:
+    """The record key of a minute: one key serves every 25 hours, so compaction bounds the topic."""
+    return f"{partition}/{minute % SLOTS}".encode()
+
+
 def minute_of(at_ms: int) -> int:
     """Epoch minute."""
     return at_ms // MINUTE_MS
@@ -129,15 +162,12 @@ def add(figures: Figures, event: e.Event, offset: int) -> None:
                 figures.retries += 1
         case e.PaymentAcknowledged():
             figures.acknowledged += 1
-        case e.PaymentSettled(header=header):
+        case e.PaymentSettled():
             figures.settled += 1
-            figures.retries_settled += header.attempt > 1
-            figures.retries_ended += header.attempt > 1
         case e.PaymentFailed():
             _failed(figures, event)
-        case e.PaymentExpired(header=header):
+        case e.PaymentExpired():
             figures.expired += 1
-            figures.retries_ended += header.attempt > 1
         case e.RailStatusReported():
             found = latency_of(event)
             if found is None:
@@ -160,10 +190,9 @@ def latency_of(event: e.Event) -> Latency | None:
 def _failed(figures: Figures, event: e.PaymentFailed) -> None:
     if event.late_failure:
         figures.late_failures += 1
-    if event.header.reason == _CANCELLED:
+    if event.header.reason == _CANCELLED and event.source != _RAIL:
         figures.cancelled += 1
         return
-    figures.retries_ended += event.header.attempt > 1
     name = f"{event.header.reason}/{event.source}"
     figures.failed[name] = figures.failed.get(name, 0) + 1
 
@@ -200,11 +229,6 @@ def success(figures: Iterable[Figures]) -> Rate:
 def retry(figures: Iterable[Figures]) -> Rate:
     """Retries to first attempts."""
     return _share(figures, "retries", "first_attempts")
-
-
-def retry_success(figures: Iterable[Figures]) -> Rate:
-    """Settled among the retries that ended, cancelled ones left out."""
-    return _share(figures, "retries_settled", "retries_ended")
 
 
 def cancellation(figures: Iterable[Figures]) -> Rate:
@@ -296,8 +320,6 @@ _SUMMED: Final = (
     "late_failures",
     "expired",
     "latency_ms_sum",
-    "retries_settled",
-    "retries_ended",
 )
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
+import yaml
 
+from core import monitoring
 from core import records as record_types
 from core.payment import commands, events, instructions
 
@@ -33,6 +35,7 @@ RECORD_TYPES: Final[tuple[RecordType, ...]] = (
     record_types.Checkpoint,
     record_types.OperatorAudit,
     *record_types.CONTROL_RECORDS,
+    *monitoring.MONITORING_RECORDS,
 )
 RECORD_BY_NAME: Final[dict[str, RecordType]] = {each.__name__: each for each in RECORD_TYPES}
 
@@ -53,7 +56,9 @@ class Topic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One topic. `partitions` names a group of the profile, `records` what may stand on it."""
 
     name: str
-    role: Literal["input", "journal", "state", "output", "adapter", "proof", "audit", "control"]
+    role: Literal[
+        "input", "journal", "state", "output", "adapter", "proof", "audit", "control", "monitor"
+    ]
     partitions: str
     cleanup: Literal["keep", "compact", "delete"]
     producers: tuple[str, ...]
@@ -160,8 +165,8 @@ def load(path: Path = TOPICS_YAML) -> TopicsFile:
 def parse(text: str) -> TopicsFile:
     """The text of a topics.yaml as values. Raises CatalogueError naming what is wrong."""
     try:
-        file = msgspec.yaml.decode(text, type=TopicsFile)
-    except msgspec.MsgspecError as error:
+        file = msgspec.convert(yaml.safe_load(text), TopicsFile)
+    except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise CatalogueError(f"topics file: {error}") from error
     for sentence in _contradictions(file):
         raise CatalogueError(sentence)

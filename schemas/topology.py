@@ -26,6 +26,11 @@ NOTIFICATIONS: Final = "npp.customer.notifications.v1"
 CHECKPOINTS: Final = "npp.payment.checkpoints.v1"
 AUDIT: Final = "npp.operator.audit.v1"
 CONTROL: Final = "npp.control.v1"
+MINUTES: Final = "npp.monitoring.minutes.v1"
+TICKS: Final = "npp.monitoring.ticks.v1"
+INCIDENTS: Final = "npp.monitoring.incidents.v1"
+MINUTES_TABLE: Final = "npp.monitoring.minutes-table.v1"
+RULES_TABLE: Final = "npp.monitoring.rules-table.v1"
 
 # What the payments processor decides, in this order when several wait.
 INPUTS: Final = (

@@ -109,11 +109,10 @@ class ControlView(View):
 )
 async def control(services: Use) -> Response:
     """At most a second old; 503 when the control topic cannot be read."""
-    return json_answer(await in_thread(lambda: view(services)))
+    return json_answer(await in_thread(lambda: _view(services)))
 
 
-def view(services: Services) -> ControlView:
-    """As the topic stands now. Raises Stopped when it cannot be read."""
+def _view(services: Services) -> ControlView:
     found = services.commands.control()
     stops = found.stops()
     blocked = found.ready()

@@ -85,8 +85,7 @@ class ReadModelView(View):
 
 
 class SummaryView(View):
-    """Counts are of all payments; throughput, failures, retries and rail of the last 24 hours.
-    `retrySuccess`: settled among the retries that ended."""
+    """Counts are of all payments; throughput, failures and rail of the last 24 hours."""
 
     at: str
     states: dict[str, int]
@@ -100,7 +99,6 @@ class SummaryView(View):
     failures: dict[str, int]
     failure_sources: dict[str, int]
     rates: RatesView
-    retry_success: RateView
     rail: RailView
     read_model: ReadModelView
 
@@ -172,7 +170,6 @@ class Summary:
             | {"CANCELLED": day.cancelled},
             failure_sources=_failures(day, 1, ["rail", "operator", "upstream", "system"]),
             rates=_rates(minutes.rates(buckets, now)),
-            retry_success=_rate(minutes.retry_success([day]), DAY_MINUTES),
             rail=RailView(
                 last=[LatencyView(iso(each.submitted_at), each.took_ms) for each in latencies],
                 slow_in_a_row=minutes.slow_in_a_row(latencies),
@@ -237,14 +234,13 @@ def _failures(day: minutes.Figures, part: int, names: list[str]) -> dict[str, in
 
 
 def _rates(found: Mapping[str, minutes.Rate]) -> RatesView:
-    hour = minutes.HOUR_MINUTES
+    def view(name: str, window: int) -> RateView:
+        rate = found[name]
+        return RateView(rate.value, rate.part, rate.whole, rate.enough, window)
+
     return RatesView(
-        success=_rate(found["success"], minutes.SUCCESS_MINUTES),
-        retry=_rate(found["retry"], hour),
-        cancellation=_rate(found["cancellation"], hour),
-        late_failure=_rate(found["late_failure"], hour),
+        success=view("success", minutes.SUCCESS_MINUTES),
+        retry=view("retry", minutes.HOUR_MINUTES),
+        cancellation=view("cancellation", minutes.HOUR_MINUTES),
+        late_failure=view("late_failure", minutes.HOUR_MINUTES),
     )
-
-
-def _rate(rate: minutes.Rate, window: int) -> RateView:
-    return RateView(rate.value, rate.part, rate.whole, rate.enough, window)

@@ -14,7 +14,7 @@ from app.platform.supervisor import Program, Restart
 
 PUBLISHER: Final = "examples.upstream_publisher"
 SIMULATORS: Final = ("rail", "deposits", "notifications", "resolve")
-PROCESSORS: Final = ("payments", "adapters", "verifier", "projector")
+PROCESSORS: Final = ("payments", "adapters", "verifier", "projector", "monitor")
 API: Final = "api"
 PUBLISHER_NAME: Final = "upstream"
 PROOF_NAME: Final = "first-proof"

@@ -21,6 +21,7 @@ from core import refusals
 from engine.clients.partition_errors import PartitionErrorMetrics
 from engine.metrics import ALARMS, EngineMetrics, catalogue
 from processors.adapter.metrics import AdapterMetrics
+from processors.monitor.metrics import MonitorMetrics
 from processors.payments.metrics import PaymentsMetrics
 from processors.projector.metrics import ProjectorMetrics
 from processors.verifier.hanging_transactions import HangingMetrics
@@ -76,6 +77,7 @@ def metrics() -> str:
         ("npp run adapters", (AdapterMetrics,)),
         ("npp run verifier", (VerifierMetrics, RetentionMetrics, HangingMetrics)),
         ("npp run projector", (ProjectorMetrics,)),
+        ("npp run monitor", (MonitorMetrics,)),
         ("npp run api", (ApiMetrics,)),
     )
     for process, classes in makers:

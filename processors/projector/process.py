@@ -31,7 +31,7 @@ from processors.projector.metrics import ProjectorMetrics
 from processors.projector.progress import READY_DELAY_S_MAX, Progress
 from readmodel import minutes
 from readmodel.database.store import Claim
-from readmodel.minutes import SlowRuns
+from readmodel.minutes import Buckets, SlowRuns
 from readmodel.model import Model
 from readmodel.ports import Contradiction, Fenced, Reader, ReadModelDown
 from readmodel.reader import DatabaseReader
@@ -67,6 +67,7 @@ class Projector:
         clock: Clock,
         metrics: ProjectorMetrics,
         health: Health,
+        publish_minutes: Callable[[Buckets], object],
     ) -> None:
         self._source = source
         self._model = model
@@ -75,6 +76,7 @@ class Projector:
         self._clock = clock
         self._metrics = metrics
         self._health = health
+        self._publish_minutes = publish_minutes
         self._stop = threading.Event()
         self._generation = 0
         self._reader: DatabaseReader | None = None
@@ -225,7 +227,9 @@ class Projector:
         fold = feed.projection.events
         keys = [(partition, minute) for partition in range(feed.partitions) for minute in hour]
         fold.load_buckets([key for key in keys if key not in fold.buckets])
-        self._metrics.business({key: fold.buckets[key] for key in keys}, now)
+        buckets = {key: fold.buckets[key] for key in keys}
+        self._metrics.business(buckets, now)
+        self._publish_minutes(buckets)
         self._metrics.stuck(self._stuck)
         if self._reader is not None:
             self._metrics.counts(self._reader.counts())

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import lru_cache
-from types import CodeType
-from typing import Any, Final
+from typing import Any
 
 from core.header import Cause
 from schemas.codec.avro_binary import (
@@ -29,7 +27,6 @@ from schemas.codec.avro_binary import (
 )
 from schemas.codec.shape import Field, Shape
 
-CODES_MAX: Final = 1_024  # some two hundred record types, a reader and a writer each
 Encoder = Callable[[Any], bytes]
 Decoder = Callable[[bytes, int], Any]
 
@@ -90,15 +87,9 @@ class GeneratedBackend:
 
 
 def _compiled(source: list[str], names: dict[str, Any], function: str, shape: Shape) -> Any:
-    code = _code("\n".join(source), f"<{function} {shape.struct.__name__}>")
+    code = compile("\n".join(source), f"<{function} {shape.struct.__name__}>", "exec")
     exec(code, names)  # noqa: S102 — our own text, made from our own schemas, no input in it
     return names[function]
-
-
-@lru_cache(maxsize=CODES_MAX)
-def _code(source: str, name: str) -> CodeType:
-    """Compiling costs most of a codec; a record type is on several topics, in several codecs."""
-    return compile(source, name, "exec")
 
 
 class _Writer:

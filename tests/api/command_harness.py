@@ -176,7 +176,7 @@ class ApiHarness:
         self.control = DriverControl(self.world.control)
         topics = (topology.EVENTS, topology.OPERATOR_COMMANDS, topology.CHECKPOINTS)
         self._source = MemorySource([], dict.fromkeys(topics, PARTITIONS))
-        self._model = model_in(folder, HarnessClock(self.clock))
+        self._model = model_in(folder)
         self._writer = self._model.writer()
         self.reader: DatabaseReader = self._model.reader()
         self._feed = feed_of(self._source, self._writer, CODEC, self.clock)

@@ -107,6 +107,7 @@ def test_users_are_principals_and_each_process_is_its_own() -> None:
         "redriver": "redriver",
         "verifier": "verifier",
         "projector": "projector",
+        "monitor": "monitor",
         "api": "api",
     }
     found = {n: s["environment"]["NPP_KAFKA_SASL_USERNAME"] for n, s in RUNNING.items()}

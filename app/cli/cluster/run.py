@@ -64,6 +64,15 @@ def projector(json: Json = False) -> None:
 
 
 @app.command()
+def monitor(json: Json = False) -> None:
+    """The monitor: opens and resolves incidents on the key metrics. A second one waits."""
+    from app.wiring import run_monitor
+
+    logs.as_json_lines(json)
+    raise typer.Exit(run_monitor(settings.load()))
+
+
+@app.command()
 def api(json: Json = False) -> None:
     """The operators' HTTP interface, on NPP_API_HOST and NPP_API_PORT; OpenAPI at /openapi.json."""
     from app.wiring import run_api

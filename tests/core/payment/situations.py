@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import msgspec
@@ -20,7 +19,7 @@ from core.payment import instructions as i
 from core.payment.deadlines import with_deadline
 from core.payment.decide import decide
 from core.payment.evolve import evolve
-from core.rules import Rules, parse
+from core.rules import parse
 from core.values import Cents, Parties, Party, Sealed, external_ref, payment_intent_id
 from tests.rooms import ROOT
 
@@ -67,11 +66,6 @@ def open_parties(sealed: Sealed) -> Parties:
     return PARTIES
 
 
-@cache
-def rules() -> Rules:
-    return parse(RULES_1.read_bytes())
-
-
 class World:
     """One payment, its clock, its history and the instructions that it gave."""
 
@@ -82,7 +76,7 @@ class World:
         self.messages = 0
         self.events: list[Any] = []
         self.instructions: list[Any] = []
-        self.rules = rules()
+        self.rules = parse(RULES_1.read_bytes())
         self.operator_id = "ops_001"
         self.roles = ROLES
 

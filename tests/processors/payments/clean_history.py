@@ -36,13 +36,12 @@ CLUSTER = "cluster-of-the-test"
 SOURCE = "mobile-app"
 AMOUNT = 5_000
 RULES = ROOT / "core" / "rules" / "1.yaml"
-TOPICS = catalogue.load()
 WORK = (
     t.OUTCOMES, t.QUARANTINE, t.RAIL_SUBMISSIONS, t.DEPOSITS_REQUESTS, t.RESOLVE_REQUESTS,
     t.NOTIFICATIONS,
 )  # fmt: skip
 READ = (
-    *(topic.name for topic in TOPICS.inputs()),
+    *(topic.name for topic in catalogue.load().inputs()),
     t.EVENTS, t.LIFECYCLE, t.OUTCOMES, t.QUARANTINE, t.RAIL_SUBMISSIONS, t.DEPOSITS_REQUESTS,
 )  # fmt: skip
 
@@ -51,9 +50,10 @@ class Outside:
     """The driver, everything outside it, and the ledgers."""
 
     def __init__(self) -> None:
+        topics = catalogue.load()
         self.registry = StaticRegistry()
-        registered = schema_setup.register_all(self.registry, TOPICS)
-        self.codec = schema_setup.build(self.registry, TOPICS, registered, lambda: 0.0)
+        registered = schema_setup.register_all(self.registry, topics)
+        self.codec = schema_setup.build(self.registry, topics, registered, lambda: 0.0)
         self.control = Control(self.codec.decode, cluster_id=CLUSTER, partitions=PARTITIONS)
         self.driver = Driver(self._application, self.control)
         self.messages = 0

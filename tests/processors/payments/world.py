@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -37,11 +36,9 @@ PARTIES = seal(
     )
 )
 RULES_FILE = ROOT / "core" / "rules" / "1.yaml"
-TOPICS = catalogue.load()
-CODEC: Codec = static_codec(TOPICS)
+CODEC: Codec = static_codec()
 
 
-@cache
 def load_rules() -> Rules:
     return rules.parse(RULES_FILE.read_bytes())
 
@@ -91,7 +88,7 @@ class World:
             self.control,
             seed=seed,
             batch_count=batch_count,
-            topic_bytes_max=topic_bytes_max or TOPICS.record_bytes_max,
+            topic_bytes_max=topic_bytes_max or catalogue.load().record_bytes_max,
         )
 
     def _application(self) -> PaymentsApplication:

@@ -98,8 +98,8 @@ class MemorySource:
         self._position = {}
 
 
-def model_in(folder: Path, clock: Clock | None = None) -> Model:
-    return open_model(f"sqlite:///{folder / 'readmodel'}", clock=clock)
+def model_in(folder: Path) -> Model:
+    return open_model(f"sqlite:///{folder / 'readmodel'}")
 
 
 class Skips:

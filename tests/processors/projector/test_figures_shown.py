@@ -111,6 +111,7 @@ class Shown:
         self.projector = Projector(
             source=source_of(log_of(world)), model=model, codec=world.codec, rules_of=carried,
             clock=clock, metrics=ProjectorMetrics(self._registry), health=Health(clock),
+            publish_minutes=lambda buckets: 0,
         )  # fmt: skip
         feed = self.projector._open()
         for _ in range(ROUNDS):

@@ -185,6 +185,7 @@ class Running:
             clock=clock,
             metrics=ProjectorMetrics(self.registry),
             health=self.health,
+            publish_minutes=lambda buckets: 0,
         )
         self.probes = probes(self.projector, self.health, 10.0)
         self.ended: Exit | None = None

@@ -1,0 +1,68 @@
+"""Records of the monitor: figures by the minute, its ticks, and the incidents that it opens.
+
+Times are epoch milliseconds, rates are parts and wholes: no record holds a fraction.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+IncidentRule = Literal["success", "latency", "retry", "cancellation", "late_failure"]
+
+
+class MinuteFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided in one minute on one partition, whole.
+
+    `offset` is the journal offset of the last event counted: a record with a higher one replaces
+    it. `failed` counts by `REASON/source`; `latency_*` are the last rail requests, in order of
+    submission; `histogram` is as readmodel.minutes has it.
+    """
+
+    partition: int
+    minute: int
+    offset: int
+    created: int
+    first_attempts: int
+    retries: int
+    acknowledged: int
+    settled: int
+    cancelled: int
+    late_failures: int
+    expired: int
+    failed: tuple[str, ...]
+    failed_counts: tuple[int, ...]
+    latency_submitted_at: tuple[int, ...]
+    latency_took_ms: tuple[int, ...]
+    latency_ms_sum: int
+    histogram: tuple[int, ...]
+
+
+class MonitorTick(msgspec.Struct, frozen=True, kw_only=True):
+    """One second has passed: the owner of the ticks judges the figures as of `at`."""
+
+    at: int
+    worker: str
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit of the runbook that was passed: OPEN, and later RESOLVED under the same id.
+
+    A rate is `part` of `whole` against `limit_per_mille`; for latency `part` of the last `whole`
+    rail requests took longer than `limit_ms`. `since` is when the breach began.
+    """
+
+    incident_id: str
+    rule: str
+    status: str
+    part: int
+    whole: int
+    limit_per_mille: int | None
+    limit_ms: int | None
+    since: int
+    opened_at: int
+    resolved_at: int | None
+
+
+MONITORING_RECORDS: Final = (MinuteFigures, MonitorTick, Incident)

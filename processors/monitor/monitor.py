@@ -1,0 +1,122 @@
+"""What the monitor does with one record: keep a minute's figures, or judge the rules at a tick.
+
+Knows tables and a way to publish, not Faust. At-least-once in, the same incidents out: a minute's
+figures are dropped unless newer, a tick unless later, and an incident's id comes from its breach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Final
+
+import msgspec
+import structlog
+
+from core.monitoring import Incident, IncidentRule, MinuteFigures, MonitorTick
+from processors.monitor.metrics import OLDER, UNDECODABLE, MonitorMetrics
+from processors.monitor.rules import OPEN, RULES, Standing, judge, values
+from readmodel import minutes
+from readmodel.minutes import Figures
+from schemas.codec import Codec
+from schemas.errors import Undecodable
+from schemas.topology import MINUTES
+
+log = structlog.get_logger("npp.monitor")
+
+Table = MutableMapping[bytes, bytes]
+Publish = Callable[[Incident], Awaitable[None]]
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(Standing).decode
+
+
+class Monitor:
+    """One owner's. `partitions` is the journal's count, `publish` returns once Kafka has it."""
+
+    def __init__(
+        self,
+        *,
+        figures: Table,
+        standings: Table,
+        codec: Codec,
+        publish: Publish,
+        partitions: int,
+        metrics: MonitorMetrics,
+    ) -> None:
+        self._figures = figures
+        self._standings = standings
+        self._codec = codec
+        self._publish = publish
+        self._partitions = partitions
+        self._metrics = metrics
+
+    async def take(self, topic: str, value: bytes | None) -> None:
+        """One record of the minutes or of the ticks. Raises ValueError for a damaged table."""
+        try:
+            record = self._codec.decode(topic, value)
+        except Undecodable as error:
+            log.exception("monitor_record_skipped", topic=topic, reason=error.reason)
+            self._metrics.skipped.labels(UNDECODABLE).inc()
+            return
+        match record:
+            case MinuteFigures():
+                self._keep(topic, record, value or b"")
+            case MonitorTick(at=at):
+                await self._judge(at)
+            case _:
+                raise TypeError(f"{type(record).__name__} on {topic}")
+
+    def _keep(self, topic: str, record: MinuteFigures, value: bytes) -> None:
+        key = minutes.slot(record.partition, record.minute)
+        known = self._figures.get(key)
+        if known is not None:
+            before = self._codec.decode(topic, known)
+            if (before.minute, before.offset) >= (record.minute, record.offset):
+                self._metrics.skipped.labels(OLDER).inc()
+                return
+        self._figures[key] = value
+        self._metrics.minutes.inc()
+
+    async def _judge(self, at: int) -> None:
+        found = values(self._buckets(at), at)
+        for rule in RULES:
+            before = self.standing(rule)
+            after = judge(rule, before, found[rule], at)
+            if after is before:
+                self._metrics.skipped.labels(OLDER).inc()
+                continue
+            if after.incident is not None and after.incident != before.incident:
+                await self._publish(after.incident)  # first: a crash between the two repeats it
+                log.warning("incident", **msgspec.structs.asdict(after.incident))
+            self._standings[rule.encode()] = _encode(after)
+            self._show(rule, after)
+        self._metrics.ticks.inc()
+        self._metrics.last_tick.set(at / 1_000)
+
+    def standing(self, rule: IncidentRule) -> Standing:
+        """Where a rule is."""
+        packed = self._standings.get(rule.encode())
+        return Standing() if packed is None else _decode(packed)
+
+    def show(self) -> None:
+        """The open incidents as metrics: after the tables were refilled."""
+        for rule in RULES:
+            self._show(rule, self.standing(rule))
+
+    def _show(self, rule: IncidentRule, at: Standing) -> None:
+        is_open = at.incident is not None and at.incident.status == OPEN
+        self._metrics.incident.labels(rule).set(int(is_open))
+
+    def _buckets(self, at: int) -> dict[tuple[int, int], Figures]:
+        """The last hour before `at`."""
+        last = minutes.minute_of(at)
+        found: dict[tuple[int, int], Figures] = {}
+        for partition in range(self._partitions):
+            for minute in range(last - minutes.HOUR_MINUTES + 1, last + 1):
+                raw = self._figures.get(minutes.slot(partition, minute))
+                if raw is None:
+                    continue
+                record = self._codec.decode(MINUTES, raw)
+                if record.minute == minute:  # else a slot of 25 hours ago
+                    found[partition, minute] = minutes.figures_of(record)
+        return found

@@ -1,0 +1,156 @@
+"""When a limit of the runbook's key metrics counts as passed, and when as kept again. Pure.
+
+     (value beyond the limit)      (lasted OPEN_AFTER_MS)
+KEPT ───────────────────────▶ BEYOND ───────────────────▶ OPEN ◀────────────┐
+ ▲ ◀─────────────────────────  │                          │ back at clear   │ beyond clear
+ │      (value within the limit)                          ▼                 │
+ └──────────────────────────────────────────────────── CLEARING ────────────┘
+                  (lasted CLEAR_AFTER_MS)
+
+A rate counts once MINUTES' LEAST_COUNT is reached; below it a value neither opens nor resolves.
+Limits: runbook, key metrics to monitor; clear lines: docs/decisions/0021. Times are epoch
+milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, get_args
+
+import msgspec
+
+from core.monitoring import Incident, IncidentRule
+from readmodel import minutes
+from readmodel.minutes import SLOW_IN_A_ROW, SLOW_MS, Buckets
+
+OPEN_AFTER_MS: Final = 10_000
+CLEAR_AFTER_MS: Final = 60_000
+OPEN: Final = "OPEN"
+RESOLVED: Final = "RESOLVED"
+RULES: Final[tuple[IncidentRule, ...]] = get_args(IncidentRule)
+Phase = Literal["KEPT", "BEYOND", "OPEN", "CLEARING"]
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """Beyond `limit` (per mille) is a breach; `clear` is where it is over. `below`: the breach is
+    under the limit."""
+
+    limit: int
+    clear: int
+    below: bool = False
+
+    def beyond(self, value: Value) -> bool:
+        """Whether the value breaks the limit: at the limit it does not."""
+        return self._passes(value, self.limit)
+
+    def back(self, value: Value) -> bool:
+        """Whether the value is at the clear line or on its good side."""
+        return not self._passes(value, self.clear)
+
+    def _passes(self, value: Value, line: int) -> bool:
+        part, allowed = value.part * 1_000, line * value.whole
+        return part < allowed if self.below else part > allowed
+
+
+LIMITS: Final[Mapping[IncidentRule, Limit]] = {
+    "success": Limit(limit=900, clear=920, below=True),
+    "retry": Limit(limit=100, clear=80),
+    "cancellation": Limit(limit=50, clear=40),
+    "late_failure": Limit(limit=30, clear=20),
+}
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rule is judged by: a rate's two counts, or how many of the last requests were slow.
+    `enough`: whether so much was counted that it counts."""
+
+    part: int
+    whole: int
+    enough: bool
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one rule is. `since` is when BEYOND began, `cleared` when CLEARING did; `judged` is
+    the time of the last tick, and an earlier one is not judged again."""
+
+    phase: Phase = "KEPT"
+    since: int = 0
+    cleared: int = 0
+    judged: int = 0
+    incident: Incident | None = None
+
+
+def values(buckets: Buckets, now_ms: int) -> dict[IncidentRule, Value]:
+    """Every rule's value as of `now_ms`."""
+    hour = minutes.window(buckets, now_ms, minutes.HOUR_MINUTES)
+    slow = minutes.slow_in_a_row(minutes.last_latencies(hour))
+    rates = minutes.rates(buckets, now_ms)
+    found: dict[IncidentRule, Value] = {
+        "latency": Value(part=slow, whole=SLOW_IN_A_ROW, enough=True)
+    }
+    for rule in LIMITS:
+        rate = rates[rule]
+        found[rule] = Value(part=rate.part, whole=rate.whole, enough=rate.enough)
+    return found
+
+
+def judge(rule: IncidentRule, before: Standing, value: Value, now_ms: int) -> Standing:
+    """Where the rule is after a tick. Its incident is another one when it opens, and changes when
+    it is resolved; the same ticks give the same incidents."""
+    if now_ms <= before.judged:
+        return before
+    after = msgspec.structs.replace(before, judged=now_ms)
+    match before.phase:
+        case "KEPT" | "BEYOND":
+            return _not_open(rule, after, value, now_ms)
+        case "OPEN" | "CLEARING":
+            return _open(rule, after, value, now_ms)
+
+
+def _not_open(rule: IncidentRule, at: Standing, value: Value, now_ms: int) -> Standing:
+    if not (value.enough and _beyond(rule, value)):
+        return Standing(judged=now_ms)
+    if at.phase == "KEPT":
+        at = msgspec.structs.replace(at, phase="BEYOND", since=now_ms)
+    wait_ms = 0 if rule == "latency" else OPEN_AFTER_MS  # five slow requests have lasted already
+    if now_ms - at.since < wait_ms:
+        return at
+    limit = LIMITS.get(rule)
+    incident = Incident(
+        incident_id=f"inc_{rule}_{at.since}",
+        rule=rule,
+        status=OPEN,
+        part=value.part,
+        whole=value.whole,
+        limit_per_mille=None if limit is None else limit.limit,
+        limit_ms=SLOW_MS if limit is None else None,
+        since=at.since,
+        opened_at=now_ms,
+        resolved_at=None,
+    )
+    return msgspec.structs.replace(at, phase="OPEN", incident=incident)
+
+
+def _open(rule: IncidentRule, at: Standing, value: Value, now_ms: int) -> Standing:
+    if value.enough and not _back(rule, value):
+        return msgspec.structs.replace(at, phase="OPEN", cleared=0)
+    if at.phase == "OPEN":
+        return msgspec.structs.replace(at, phase="CLEARING", cleared=now_ms)
+    if now_ms - at.cleared < CLEAR_AFTER_MS:
+        return at
+    assert at.incident is not None, "an open rule has its incident"
+    ended = msgspec.structs.replace(
+        at.incident, status=RESOLVED, part=value.part, whole=value.whole, resolved_at=now_ms
+    )
+    return Standing(judged=now_ms, incident=ended)
+
+
+def _beyond(rule: IncidentRule, value: Value) -> bool:
+    limit = LIMITS.get(rule)
+    return value.part >= SLOW_IN_A_ROW if limit is None else limit.beyond(value)
+
+
+def _back(rule: IncidentRule, value: Value) -> bool:
+    """For latency one request within the limit is enough: the run of slow ones has ended."""
+    limit = LIMITS.get(rule)
+    return value.part == 0 if limit is None else limit.back(value)

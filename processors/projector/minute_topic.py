@@ -1,0 +1,63 @@
+"""The last hour's figures on the monitor's topic: each minute whole, whenever it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from engine.clients.publisher import NotConfirmed, Outgoing
+from readmodel import minutes
+from readmodel.minutes import Buckets
+from schemas.codec import Codec
+from schemas.topology import MINUTES
+
+log = structlog.get_logger("npp.projector")
+
+CONFIRM_S: Final = 2.0  # what is not confirmed is published again with the next second
+
+
+class Publishes(Protocol):
+    """The publisher's part that is needed here."""
+
+    def publish_all(self, records: Sequence[Outgoing], *, timeout_s: float) -> object:
+        """Every record confirmed. Raises NotConfirmed, or Exit when it is not allowed."""
+
+
+class MinuteTopic:
+    """Knows what it has published: a restart publishes the last hour again, which readers drop."""
+
+    def __init__(self, publisher: Publishes, codec: Codec) -> None:
+        self._publisher = publisher
+        self._codec = codec
+        self._published: dict[tuple[int, int], int] = {}
+
+    def publish(self, buckets: Buckets) -> int:
+        """Publish those that changed; gives their number, 0 when Kafka did not confirm them.
+        Raises Exit when it is not allowed."""
+        changed = {
+            key: figures
+            for key, figures in buckets.items()
+            if figures.offset > self._published.get(key, -1)
+        }
+        records = [
+            Outgoing(
+                MINUTES,
+                minutes.slot(partition, minute),
+                self._codec.encode(
+                    MINUTES, minutes.record_of(partition, minute, changed[partition, minute])
+                ),
+                0,
+                [],
+            )
+            for partition, minute in changed
+        ]
+        try:
+            self._publisher.publish_all(records, timeout_s=CONFIRM_S)
+        except NotConfirmed as error:
+            log.warning("minutes_not_published", count=len(records), why=str(error))
+            return 0
+        kept = {key: offset for key, offset in self._published.items() if key in buckets}
+        self._published = kept | {key: figures.offset for key, figures in changed.items()}
+        return len(records)

@@ -1,0 +1,160 @@
+"""The monitor's records in, incidents out: at least once in, the same incidents out."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from core.monitoring import Incident, MinuteFigures, MonitorTick
+from processors.monitor.metrics import MonitorMetrics
+from processors.monitor.monitor import Monitor
+from readmodel import minutes
+from readmodel.minutes import SLOTS, Figures, minute_of
+from schemas.topology import MINUTES, TICKS
+from tests.processors.payments.world import CODEC
+
+NOW = 1_800_000_030_000
+MINUTE = minute_of(NOW)
+BAD = Figures(settled=10, failed={"RAIL/rail": 30}, offset=7)
+GOOD = Figures(settled=1_000, failed={"RAIL/rail": 30}, offset=8)
+
+
+class World:
+    """Two tables and a list of what was published; `restart` keeps them."""
+
+    def __init__(self) -> None:
+        self.figures: dict[bytes, bytes] = {}
+        self.standings: dict[bytes, bytes] = {}
+        self.published: list[Incident] = []
+        self.registry = CollectorRegistry()
+        self.fails = False
+        self.restart()
+
+    def restart(self) -> None:
+        self.registry = CollectorRegistry()
+        self.monitor = Monitor(
+            figures=self.figures, standings=self.standings, codec=CODEC, publish=self.publish,
+            partitions=2, metrics=MonitorMetrics(self.registry),
+        )  # fmt: skip
+
+    async def publish(self, incident: Incident) -> None:
+        if self.fails:
+            raise ConnectionError("the process was killed here")
+        self.published.append(incident)
+
+    def minute(self, figures: Figures, minute: int = MINUTE, partition: int = 0) -> None:
+        raw = CODEC.encode(MINUTES, minutes.record_of(partition, minute, figures))
+        asyncio.run(self.monitor.take(MINUTES, raw))
+
+    def tick(self, at: int) -> None:
+        raw = CODEC.encode(TICKS, MonitorTick(at=at, worker="w"))
+        asyncio.run(self.monitor.take(TICKS, raw))
+
+    def ticks(self, seconds: range) -> None:
+        for second in seconds:
+            self.tick(NOW + second * 1_000)
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_figures_travel_whole(world: World) -> None:
+    figures = Figures(
+        created=1, first_attempts=2, retries=3, acknowledged=4, settled=5,
+        failed={"RAIL/rail": 6, "FRAUD/system": 7}, cancelled=8, late_failures=9, expired=10,
+        latencies=[minutes.Latency(11, 12)], histogram=[0] * 11, latency_ms_sum=12, offset=13,
+    )  # fmt: skip
+    record = CODEC.decode(MINUTES, CODEC.encode(MINUTES, minutes.record_of(1, MINUTE, figures)))
+    assert isinstance(record, MinuteFigures)
+    assert minutes.figures_of(record) == figures
+
+
+def test_a_breach_opens_once_and_recovery_resolves_the_same_incident(world: World) -> None:
+    world.minute(BAD)
+    world.ticks(range(12))
+    assert [(each.rule, each.status) for each in world.published] == [("success", "OPEN")]
+    assert world.sample("npp_incident_open", rule="success") == 1
+
+    world.minute(GOOD)
+    world.ticks(range(12, 74))
+    assert [each.status for each in world.published] == ["OPEN", "RESOLVED"]
+    assert len({each.incident_id for each in world.published}) == 1
+    assert world.sample("npp_incident_open", rule="success") == 0
+
+
+def test_records_of_a_restart_change_nothing(world: World) -> None:
+    """At-least-once: minutes and ticks come again, in the order in which they lie."""
+    world.minute(BAD)
+    world.ticks(range(12))
+    before = dict(world.standings)
+    world.restart()
+    world.minute(BAD)
+    world.ticks(range(5, 12))
+    assert len(world.published) == 1
+    assert world.standings == before
+    assert world.sample("npp_monitor_skipped_total", reason="older") == 1 + 7 * 5
+
+
+def test_killed_between_the_incident_and_the_table_it_says_the_same_again(world: World) -> None:
+    world.minute(BAD)
+    world.ticks(range(10))
+    world.fails = True
+    with pytest.raises(ConnectionError):
+        world.tick(NOW + 10_000)
+    world.fails = False
+    world.restart()
+    world.ticks(range(8, 13))
+    assert [each.incident_id for each in world.published] == [f"inc_success_{NOW}"]
+
+
+def test_a_restarted_worker_shows_what_is_open(world: World) -> None:
+    world.minute(BAD)
+    world.ticks(range(12))
+    world.restart()
+    assert world.sample("npp_incident_open", rule="success") == 0
+    world.monitor.show()
+    assert world.sample("npp_incident_open", rule="success") == 1
+
+
+def test_older_figures_do_not_replace_newer_ones(world: World) -> None:
+    world.minute(GOOD)
+    world.minute(BAD)
+    world.ticks(range(12))
+    assert world.published == []
+    assert world.sample("npp_monitor_skipped_total", reason="older") == 1
+
+
+def test_a_minute_of_25_hours_ago_in_the_same_slot_is_not_counted(world: World) -> None:
+    world.minute(BAD, MINUTE - SLOTS)
+    world.ticks(range(12))
+    assert world.published == []
+    world.minute(BAD)
+    world.ticks(range(12, 24))
+    assert [each.status for each in world.published] == ["OPEN"]
+
+
+def test_the_partitions_add_up(world: World) -> None:
+    """Neither has the least count alone."""
+    half = Figures(failed={"RAIL/rail": 10}, offset=1)
+    world.minute(half, partition=0)
+    world.ticks(range(12))
+    assert world.published == []
+    world.minute(half, partition=1)
+    world.ticks(range(12, 24))
+    assert [(each.part, each.whole) for each in world.published] == [(0, 20)]
+
+
+def test_what_cannot_be_read_is_counted_and_ends_nothing(world: World) -> None:
+    asyncio.run(world.monitor.take(MINUTES, b"rubbish"))
+    asyncio.run(world.monitor.take(TICKS, None))
+    assert world.sample("npp_monitor_skipped_total", reason="undecodable") == 2
+    world.minute(BAD)
+    world.ticks(range(12))
+    assert len(world.published) == 1

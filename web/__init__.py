@@ -1,1 +1,0 @@
-"""The operators' pages: server-rendered, in the API's process, over the API alone."""
