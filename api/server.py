@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from api.actions.commands import KafkaCommands
 from api.auth.tokens import Tokens
+from api.stream.streams import Streams
 from engine.errors import Exit
 from engine.health import Answer, Probes, progress
 from engine.loop.watch import Health
@@ -27,8 +28,9 @@ DRAIN_S_MAX: Final = 15  # open requests and streams, after SIGTERM
 class ApiServer(uvicorn.Server):
     """Signals are `stop_on_signals`' own: open streams are told to end when one comes."""
 
-    def __init__(self, app: FastAPI, **settings: Any) -> None:
-        """`settings` are uvicorn's; what is bounded here need not be given."""
+    def __init__(self, app: ASGIApp, streams: Streams, **settings: Any) -> None:
+        """`streams` end when the server does. `settings` are uvicorn's; what is bounded here need
+        not be given."""
         super().__init__(
             uvicorn.Config(
                 app,
@@ -44,7 +46,7 @@ class ApiServer(uvicorn.Server):
                 **settings,
             )
         )
-        self._streams = app.state.streams
+        self._streams = streams
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @contextlib.contextmanager

@@ -349,7 +349,7 @@ def run_api(environment: Environment) -> int:
     from api.audit.writer import KafkaAudit
     from api.server import ApiServer, api_probes
     from api.services import Services
-    from app.api_settings import clients, tokens, words
+    from app.api_settings import clients, pages, tokens, words
     from app.read_model import read_model, require_read_only
     from control.current import ControlFold
     from evidence.keyring_file import LiveKeyring
@@ -426,7 +426,8 @@ def run_api(environment: Environment) -> int:
             ),
         )
         server = ApiServer(
-            app,
+            pages(app, settings, clock),
+            app.state.streams,
             host=settings.api_host,
             port=settings.api_port,
             proxy_headers=bool(settings.api_proxies),

@@ -6,15 +6,13 @@ from __future__ import annotations
 
 import msgspec
 
-from core.values import ApprovalId, PaymentIntentId
-
 
 class InputHeader(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`sent_at` (epoch ms) is the producer's clock and only informs; `command_id` finds an outcome,
     it does not deduplicate.
     """
 
-    payment_intent_id: PaymentIntentId
+    payment_intent_id: str
     command_id: str | None = None
     sent_at: int = 0
     traceparent: str | None = None
@@ -27,7 +25,7 @@ class OperatorHeader(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...]
     token_id: str
     not_after: int
-    approval_id: ApprovalId | None = None
+    approval_id: str | None = None
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -57,7 +55,7 @@ class EventHeader(msgspec.Struct, gc=False, kw_only=True):
     reason of the runbook's table, free text has fields of its own.
     """
 
-    payment_intent_id: PaymentIntentId
+    payment_intent_id: str
     sequence: int
     previous_hash: bytes
     decided_at: int
@@ -66,7 +64,7 @@ class EventHeader(msgspec.Struct, gc=False, kw_only=True):
     attempt: int
     state_after: str
     reason: str | None
-    approval_id: ApprovalId | None
+    approval_id: str | None
     rule_set: int
     traceparent: str | None
 
@@ -74,7 +72,7 @@ class EventHeader(msgspec.Struct, gc=False, kw_only=True):
 class InstructionHeader(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`sequence` is that of the event in whose decision the instruction was given."""
 
-    payment_intent_id: PaymentIntentId
+    payment_intent_id: str
     sequence: int
     decided_at: int
     traceparent: str | None = None

@@ -44,7 +44,8 @@ class Figures(msgspec.Struct, array_like=True):
     `cancelled` alone; a rail's own CUST is a failure like any other.
     `latencies` are the last five by time of submission; `histogram[i]` counts those of at most
     LATENCY_BOUNDS_MS[i], not cumulated, with one place more for all longer ones. `offset` is the
-    journal offset of the last event counted.
+    journal offset of the last event counted. `retries_settled` and `retries_ended` are of attempts
+    after the first, by the minute in which they ended, cancelled ones left out.
     """
 
     created: int = 0
@@ -59,6 +60,8 @@ class Figures(msgspec.Struct, array_like=True):
     latencies: list[Latency] = []
     histogram: list[int] = []
     latency_ms_sum: int = 0
+    retries_settled: int = 0
+    retries_ended: int = 0
     offset: int = -1
 
 
@@ -162,12 +165,15 @@ def add(figures: Figures, event: e.Event, offset: int) -> None:
                 figures.retries += 1
         case e.PaymentAcknowledged():
             figures.acknowledged += 1
-        case e.PaymentSettled():
+        case e.PaymentSettled(header=header):
             figures.settled += 1
+            figures.retries_settled += header.attempt > 1
+            figures.retries_ended += header.attempt > 1
         case e.PaymentFailed():
             _failed(figures, event)
-        case e.PaymentExpired():
+        case e.PaymentExpired(header=header):
             figures.expired += 1
+            figures.retries_ended += header.attempt > 1
         case e.RailStatusReported():
             found = latency_of(event)
             if found is None:
@@ -193,6 +199,7 @@ def _failed(figures: Figures, event: e.PaymentFailed) -> None:
     if event.header.reason == _CANCELLED and event.source != _RAIL:
         figures.cancelled += 1
         return
+    figures.retries_ended += event.header.attempt > 1
     name = f"{event.header.reason}/{event.source}"
     figures.failed[name] = figures.failed.get(name, 0) + 1
 
@@ -229,6 +236,11 @@ def success(figures: Iterable[Figures]) -> Rate:
 def retry(figures: Iterable[Figures]) -> Rate:
     """Retries to first attempts."""
     return _share(figures, "retries", "first_attempts")
+
+
+def retry_success(figures: Iterable[Figures]) -> Rate:
+    """Settled among the retries that ended, cancelled ones left out."""
+    return _share(figures, "retries_settled", "retries_ended")
 
 
 def cancellation(figures: Iterable[Figures]) -> Rate:
@@ -320,6 +332,8 @@ _SUMMED: Final = (
     "late_failures",
     "expired",
     "latency_ms_sum",
+    "retries_settled",
+    "retries_ended",
 )
 
 

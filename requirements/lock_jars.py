@@ -1,8 +1,9 @@
-"""Write requirements/jars.lock: which Maven artifacts the embedded Kafka and registry are made of.
+"""Write requirements/jars.lock: which Maven artifacts the embedded Kafka, the registry and the
+pages' libraries are made of.
 
 Run by a maintainer, `make lock-jars`; needs `mvn` on PATH. A user never runs it:
 `app.platform.fetch` gets exactly what the lock names and refuses anything else. To move to another
-Kafka or registry, change the versions below, run it, read the diff, run `make test`.
+Kafka, registry or library, change the versions below, run it, read the diff, run `make test`.
 """
 
 import hashlib
@@ -16,6 +17,13 @@ KAFKA = (
     "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4",
 )
 REGISTRY = "io.apicurio:apicurio-registry-app:2.6.13.Final:tar.gz:all"
+# What browsers load, each by itself: what an npm package depends on is in its own bundle.
+WEB = (
+    "org.webjars.npm:chart.js:4.4.1",
+    "org.webjars.npm:htmx.org:2.0.4",
+    "org.webjars.npm:htmx-ext-sse:2.2.2",
+    "org.webjars.npm:axe-core:4.6.3",  # the tests' accessibility rules; no page loads it
+)
 LOCK = Path(__file__).with_name("jars.lock")
 
 POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -66,10 +74,21 @@ def registry_line(folder: Path) -> str:
     return line(group, artifact, version, kind, classifier, file)
 
 
+def web_lines(folder: Path) -> list[str]:
+    lines = []
+    for each in WEB:
+        group, artifact, version = each.split(":")
+        mvn(folder, "dependency:copy", f"-Dartifact={each}", f"-DoutputDirectory={folder}")
+        lines.append(
+            line(group, artifact, version, "jar", "", folder / f"{artifact}-{version}.jar")
+        )
+    return lines
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        lines = [*kafka_lines(folder), registry_line(folder)]
+        lines = [*kafka_lines(folder), registry_line(folder), *web_lines(folder)]
     LOCK.write_text("\n".join(lines) + "\n")
     print(f"{LOCK.name}: {len(lines)} artifacts")
 

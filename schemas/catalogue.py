@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
-import yaml
 
 from core import monitoring
 from core import records as record_types
@@ -165,8 +164,8 @@ def load(path: Path = TOPICS_YAML) -> TopicsFile:
 def parse(text: str) -> TopicsFile:
     """The text of a topics.yaml as values. Raises CatalogueError naming what is wrong."""
     try:
-        file = msgspec.convert(yaml.safe_load(text), TopicsFile)
-    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        file = msgspec.yaml.decode(text, type=TopicsFile)
+    except msgspec.MsgspecError as error:
         raise CatalogueError(f"topics file: {error}") from error
     for sentence in _contradictions(file):
         raise CatalogueError(sentence)

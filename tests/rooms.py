@@ -9,7 +9,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 ROOMS: Final = (
     *("core", "schemas", "engine", "gateways", "readmodel", "control", "evidence"),
-    *("processors", "api", "app"),
+    *("processors", "api", "web", "app"),
 )
 
 

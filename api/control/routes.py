@@ -109,10 +109,11 @@ class ControlView(View):
 )
 async def control(services: Use) -> Response:
     """At most a second old; 503 when the control topic cannot be read."""
-    return json_answer(await in_thread(lambda: _view(services)))
+    return json_answer(await in_thread(lambda: view(services)))
 
 
-def _view(services: Services) -> ControlView:
+def view(services: Services) -> ControlView:
+    """As the topic stands now. Raises Stopped when it cannot be read."""
     found = services.commands.control()
     stops = found.stops()
     blocked = found.ready()

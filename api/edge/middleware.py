@@ -55,12 +55,14 @@ class Edge:
         metrics: ApiMetrics,
         https: bool,
         hosts: frozenset[str],
+        security: tuple[tuple[bytes, bytes], ...] = SECURITY,
     ) -> None:
-        """`hosts`: names that a request may be for; empty means any."""
+        """`hosts`: names that a request may be for; empty means any. `security`: headers of every
+        answer."""
         self._app = app
         self._clock = clock
         self._metrics = metrics
-        self._headers = (*SECURITY, HSTS) if https else SECURITY
+        self._headers = (*security, HSTS) if https else security
         self._hosts = hosts
         self._every = logging.getLogger("npp.api.access").isEnabledFor(logging.DEBUG)
 

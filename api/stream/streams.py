@@ -121,6 +121,11 @@ class Streams:
         """How many watch."""
         return len(self._watchers)
 
+    @property
+    def closed(self) -> bool:
+        """Whether every stream ends now."""
+        return self._closed.is_set()
+
     def close(self) -> None:
         """End every stream soon; safe to call on the loop at any time."""
         self._closed.set()

@@ -85,7 +85,8 @@ class ReadModelView(View):
 
 
 class SummaryView(View):
-    """Counts are of all payments; throughput, failures and rail of the last 24 hours."""
+    """Counts are of all payments; throughput, failures, retries and rail of the last 24 hours.
+    `retrySuccess`: settled among the retries that ended."""
 
     at: str
     states: dict[str, int]
@@ -99,6 +100,7 @@ class SummaryView(View):
     failures: dict[str, int]
     failure_sources: dict[str, int]
     rates: RatesView
+    retry_success: RateView
     rail: RailView
     read_model: ReadModelView
 
@@ -170,6 +172,7 @@ class Summary:
             | {"CANCELLED": day.cancelled},
             failure_sources=_failures(day, 1, ["rail", "operator", "upstream", "system"]),
             rates=_rates(minutes.rates(buckets, now)),
+            retry_success=_rate(minutes.retry_success([day]), DAY_MINUTES),
             rail=RailView(
                 last=[LatencyView(iso(each.submitted_at), each.took_ms) for each in latencies],
                 slow_in_a_row=minutes.slow_in_a_row(latencies),
@@ -234,13 +237,14 @@ def _failures(day: minutes.Figures, part: int, names: list[str]) -> dict[str, in
 
 
 def _rates(found: Mapping[str, minutes.Rate]) -> RatesView:
-    def view(name: str, window: int) -> RateView:
-        rate = found[name]
-        return RateView(rate.value, rate.part, rate.whole, rate.enough, window)
-
+    hour = minutes.HOUR_MINUTES
     return RatesView(
-        success=view("success", minutes.SUCCESS_MINUTES),
-        retry=view("retry", minutes.HOUR_MINUTES),
-        cancellation=view("cancellation", minutes.HOUR_MINUTES),
-        late_failure=view("late_failure", minutes.HOUR_MINUTES),
+        success=_rate(found["success"], minutes.SUCCESS_MINUTES),
+        retry=_rate(found["retry"], hour),
+        cancellation=_rate(found["cancellation"], hour),
+        late_failure=_rate(found["late_failure"], hour),
     )
+
+
+def _rate(rate: minutes.Rate, window: int) -> RateView:
+    return RateView(rate.value, rate.part, rate.whole, rate.enough, window)

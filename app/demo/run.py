@@ -217,6 +217,7 @@ class _Demo:
         if self._options.json:
             return
         out = self._display.line
+        out(f"The operators' dashboard is at {ready['dashboard']}")
         out(f"The API is at {ready['api']} (OpenAPI at /openapi.json). Tokens, for eight hours:")
         out(f"export NPP_API_URL={ready['api']}")
         for role, token in ready["tokens"].items():

@@ -147,6 +147,7 @@ class Stage:
         return {
             "ready": True,
             "api": self.url(API),
+            "dashboard": self.url(API) + "/",
             "tokens": self.tokens(),
             "bootstrap": self.environment.settings.bootstrap_servers,
             "registry": self.environment.settings.schema_registry_url,

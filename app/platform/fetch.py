@@ -1,4 +1,5 @@
-"""Gets Kafka and the schema registry: the Maven artifacts of `requirements/jars.lock`, no others.
+"""Gets Kafka, the schema registry and the pages' libraries: the Maven artifacts of
+`requirements/jars.lock`, no others.
 
 Pure Python (jgo), no `mvn` and no Java needed. Every file is checked against the lock's SHA-256
 before it is used; a second run finds its stamp and costs milliseconds. Everything lies under
@@ -16,6 +17,7 @@ import shutil
 import sys
 import tarfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ RETRY_WAIT_SECONDS = 2.0  # times the number of the try: 2 + 4 + 6 s at most per
 HTTP_TIMEOUT_SECONDS = 60
 PROGRESS_EVERY_SECONDS = 2.0
 HASH_CHUNK_BYTES = 1 << 20
+WEBJARS = "org.webjars.npm"  # the group of the pages' libraries
 
 Say = Callable[[str], None]
 
@@ -187,46 +190,90 @@ def ensure_platform(say: Say = say_on_stderr) -> Platform:
 
     Safe to call from several processes at once: one fetches, the others wait. Raises FetchError.
     """
-    lock_text = LOCK.read_text()
-    lock_id = hashlib.sha256(lock_text.encode()).hexdigest()[:16]
+    home = _ensure("platform", "Kafka and the schema registry", servers(), _place_servers, say)
+    return Platform(kafka_libs=home / "kafka", registry_home=home / "registry")
+
+
+def ensure_web(say: Say = say_on_stderr) -> Path:
+    """The folder of the pages' libraries, fetched if they are not there yet: `<name>/…` as each
+    was published. Safe as `ensure_platform`. Raises FetchError."""
+    return _ensure("web", "the pages' libraries", web_libraries(), _place_web, say)
+
+
+def servers() -> list[Artifact]:
+    """What Kafka and the registry are made of."""
+    return [each for each in parse_lock(LOCK.read_text()) if each.group != WEBJARS]
+
+
+def web_libraries() -> list[Artifact]:
+    """What browsers load."""
+    return [each for each in parse_lock(LOCK.read_text()) if each.group == WEBJARS]
+
+
+Place = Callable[[Artifact, Path, Path], None]  # artifact, its file, the home folder
+
+
+def _ensure(name: str, what: str, artifacts: list[Artifact], place: Place, say: Say) -> Path:
+    """A folder with these artifacts placed in it; a stamp says that it is complete."""
+    named = "".join(f"{each.filename} {each.sha256}\n" for each in artifacts)
     cache = cache_dir()
-    home = cache / f"platform-{lock_id}"
-    platform = Platform(kafka_libs=home / "kafka", registry_home=home / "registry")
+    home = cache / f"{name}-{hashlib.sha256(named.encode()).hexdigest()[:16]}"
     stamp = home / "complete"
     if stamp.exists():
-        return platform
+        return home
     home.mkdir(parents=True, exist_ok=True)
     with (cache / "fetch.lock").open("w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
         if not stamp.exists():
-            _fetch_all(parse_lock(lock_text), platform, cache / "maven", say)
+            for artifact, file in _fetch_all(artifacts, what, cache / "maven", say):
+                place(artifact, file, home)
             stamp.touch()
-    return platform
+    return home
 
 
-def _fetch_all(artifacts: list[Artifact], platform: Platform, repository: Path, say: Say) -> None:
+def _fetch_all(
+    artifacts: list[Artifact], what: str, repository: Path, say: Say
+) -> list[tuple[Artifact, Path]]:
     total = sum(artifact.size for artifact in artifacts)
-    say(f"Fetching Kafka and the schema registry: {len(artifacts)} files, {total / 1e6:.0f} MB")
+    say(f"Fetching {what}: {len(artifacts)} files, {total / 1e6:.0f} MB")
     clock = SystemClock()
     started = clock.monotonic_s()
     progress = _Progress(total, say, clock)
     largest_first = sorted(artifacts, key=lambda artifact: -artifact.size)
     with ThreadPoolExecutor(DOWNLOAD_LANES) as lanes:
         files = list(lanes.map(lambda one: _download(one, repository, progress), largest_first))
-    shutil.rmtree(platform.kafka_libs, ignore_errors=True)
-    platform.kafka_libs.mkdir(parents=True)
-    for artifact, file in zip(largest_first, files, strict=True):
-        if artifact.kind == "jar":
-            _place(file, platform.kafka_libs)
-        else:
-            _unpack(file, platform.registry_home)
     say(f"Fetched and verified in {clock.monotonic_s() - started:.1f} s")
+    return list(zip(largest_first, files, strict=True))
+
+
+def _place_servers(artifact: Artifact, file: Path, home: Path) -> None:
+    if artifact.kind != "jar":
+        _unpack(file, home / "registry")
+        return
+    (home / "kafka").mkdir(exist_ok=True)
+    _place(file, home / "kafka")
+
+
+def _place_web(artifact: Artifact, file: Path, home: Path) -> None:
+    """A WebJar's content, without the folders that it is packed in."""
+    prefix = f"META-INF/resources/webjars/{artifact.name}/{artifact.version}/"
+    with zipfile.ZipFile(file) as jar:
+        for member in jar.infolist():
+            inside = member.filename.removeprefix(prefix)
+            if member.is_dir() or inside == member.filename:
+                continue
+            target = home / artifact.name / inside
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(jar.read(member))
 
 
 def main() -> int:
-    """`python -m app.platform.fetch`; exit 1 with one line when it cannot be had."""
+    """`python -m app.platform.fetch`; exit 1 with one line when it cannot be had. With `web`, the
+    pages' libraries alone."""
     try:
-        ensure_platform()
+        ensure_web()
+        if sys.argv[1:] != ["web"]:
+            ensure_platform()
     except FetchError as error:
         say_on_stderr(f"fetch: {error}")
         say_on_stderr("fetch: is the network there? Maven Central must be reachable once.")

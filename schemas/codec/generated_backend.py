@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
+from types import CodeType
+from typing import Any, Final
 
 from core.header import Cause
 from schemas.codec.avro_binary import (
@@ -27,6 +29,7 @@ from schemas.codec.avro_binary import (
 )
 from schemas.codec.shape import Field, Shape
 
+CODES_MAX: Final = 1_024  # some two hundred record types, a reader and a writer each
 Encoder = Callable[[Any], bytes]
 Decoder = Callable[[bytes, int], Any]
 
@@ -87,9 +90,15 @@ class GeneratedBackend:
 
 
 def _compiled(source: list[str], names: dict[str, Any], function: str, shape: Shape) -> Any:
-    code = compile("\n".join(source), f"<{function} {shape.struct.__name__}>", "exec")
+    code = _code("\n".join(source), f"<{function} {shape.struct.__name__}>")
     exec(code, names)  # noqa: S102 — our own text, made from our own schemas, no input in it
     return names[function]
+
+
+@lru_cache(maxsize=CODES_MAX)
+def _code(source: str, name: str) -> CodeType:
+    """Compiling costs most of a codec; a record type is on several topics, in several codecs."""
+    return compile(source, name, "exec")
 
 
 class _Writer:

@@ -56,7 +56,15 @@ def test_a_demo_under_kills_reconciles_and_its_json_says_so(tmp_path: Path) -> N
     ready = json.loads(answer.stdout.splitlines()[0])
     assert ready["ready"] is True
     assert set(ready["tokens"]) == ROLES
-    assert set(ready) == {"ready", "api", "tokens", "bootstrap", "registry", "simulators"}
+    assert set(ready) == {
+        "ready",
+        "api",
+        "dashboard",
+        "tokens",
+        "bootstrap",
+        "registry",
+        "simulators",
+    }
     figures = json.loads(answer.stdout.splitlines()[-1])
     assert set(figures) == FIELDS
     assert set(figures["states"]) == STATES

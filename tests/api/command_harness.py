@@ -29,7 +29,6 @@ from core import records
 from core.header import InputHeader, OperatorHeader
 from core.payment import commands, instructions
 from core.records import OperatorAudit, Outcome
-from core.values import PaymentIntentId
 from engine.clients.publisher import NotConfirmed, Placed
 from engine.clock import HeldClock, SystemClock
 from engine.records import LogRecord
@@ -177,7 +176,7 @@ class ApiHarness:
         self.control = DriverControl(self.world.control)
         topics = (topology.EVENTS, topology.OPERATOR_COMMANDS, topology.CHECKPOINTS)
         self._source = MemorySource([], dict.fromkeys(topics, PARTITIONS))
-        self._model = model_in(folder)
+        self._model = model_in(folder, HarnessClock(self.clock))
         self._writer = self._model.writer()
         self.reader: DatabaseReader = self._model.reader()
         self._feed = feed_of(self._source, self._writer, CODEC, self.clock)
@@ -297,7 +296,7 @@ class ApiHarness:
         mine = [r.value for r in found if r.key == payment.encode()]
         told: instructions.RailInstruction = CODEC.decode(topology.RAIL_SUBMISSIONS, mine[-1])
         report = commands.RailReport(
-            header=InputHeader(payment_intent_id=PaymentIntentId(payment)),
+            header=InputHeader(payment_intent_id=payment),
             external_ref=told.external_ref,
             kind=kind,
             adapter="default",
@@ -326,7 +325,7 @@ class ApiHarness:
             operator_id="olga", roles=("operator",), token_id="t", not_after=now + 60_000
         )
         asked = commands.RequestApproval(
-            header=InputHeader(payment_intent_id=PaymentIntentId(payment)),
+            header=InputHeader(payment_intent_id=payment),
             operator=operator,
             action="RETRY",
             reason="x",

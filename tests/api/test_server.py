@@ -28,7 +28,7 @@ def main(folder: str, port: str) -> None:
     from engine.loop.watch import stop_on_signals
 
     harness = ApiHarness(Path(folder))
-    server = ApiServer(harness.app, host="127.0.0.1", port=int(port))
+    server = ApiServer(harness.app, harness.app.state.streams, host="127.0.0.1", port=int(port))
     stop_on_signals(server.request_stop, END_S_MAX)
     Path(folder, "token").write_text(harness.token("viewer"))
     server.run()

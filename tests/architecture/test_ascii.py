@@ -58,6 +58,8 @@ def _asks_for_ascii(subject: str, around: list[ast.AST]) -> bool:
 
 def _of_every_script(source: str) -> Iterator[str]:
     """Lines of `source` that look for digits or letters of every script."""
+    if not any(each in source for each in (*UNICODE_TESTS, *UNICODE_CLASSES)):
+        return  # parsing every file takes seconds
     for call, around in _calls(ast.parse(source)):
         function = call.func
         if (

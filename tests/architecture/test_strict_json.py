@@ -87,13 +87,17 @@ OTHERWISE = {
     "evidence/verify_evidence.py": "stands alone; as strict, and asks for the canonical text",
     "evidence/pack_pdf.py": "a pack that was just made, or verified",
     "app/cli/api_client.py": "our own API's answers; what cannot be read is no answer",
+    "web/asking.py": "our own API's answers, in the same process",
     "app/demo/stage.py": "lines of our own processes",
 }
 
 
 def _readers(path: Path) -> bool:
     """Whether a file reads JSON by a function of json, orjson or msgspec.json."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    text = path.read_text(encoding="utf-8")
+    if "json." not in text:
+        return False
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Attribute) and node.attr in ("loads", "load", "decode", "Decoder"):
             owner = ast.unparse(node.value)
             if owner in ("json", "orjson", "msgspec.json"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,8 @@ LINE: Final = re.compile(r"^- \*\*([A-Z]{2,3}-\d\d)\*\* ", re.MULTILINE)
 BY_HAND: Final = re.compile(r"^  - (?:Open|Not shown yet): ")
 SHOWN: Final = "  - `tests/"
 WHOLE_FILE: Final = "the whole file"
+# Anything spelt like an id; "ML-DSA-65" is none.
+LIKE_AN_ID: Final = re.compile(r"(?<!-)\b[A-Z]{2,4}-\d\d\b")
 CITED: Final = re.compile(r"\b([A-Z]{2,3})-(\d\d)\b(?: to \1-(\d\d)\b)?")
 
 # Of each id: the files, and of each file the tests, or `WHOLE_FILE`.
@@ -43,9 +46,16 @@ def files_of_tests() -> list[Path]:
     return sorted((ROOT / "tests").rglob("test_*.py"))
 
 
-def docstrings(path: Path) -> Iterator[tuple[str, str]]:
-    """Name and docstring of the file's tests; what is no test speaks for the whole file."""
-    tree = ast.parse(path.read_bytes())
+@cache
+def docstrings(path: Path) -> list[tuple[str, str]]:
+    """Name and docstring of the file's tests, if it cites anything; what is no test speaks for the
+    whole file.
+    """
+    text = path.read_text(encoding="utf-8")
+    return list(_docstrings(ast.parse(text))) if LIKE_AN_ID.search(text) else []
+
+
+def _docstrings(tree: ast.Module) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
         match node:
             case ast.FunctionDef(name=name) if name.startswith("test_"):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 from tests.docs.requirements import (
+    LIKE_AN_ID,
     PAGE,
     docstrings,
     files_of_tests,
@@ -17,8 +16,6 @@ from tests.docs.requirements import (
 from tests.rooms import ROOT
 
 TEXT = PAGE.read_text(encoding="utf-8")
-# Anything spelt like an id; "ML-DSA-65" is none.
-LIKE_AN_ID = re.compile(r"(?<!-)\b[A-Z]{2,4}-\d\d\b")
 NOT_SHOWN = "Not shown yet: "
 
 

@@ -20,7 +20,7 @@ from tests.histories.file import TOPICS, Recording, Schema, log_of, read, record
 from tests.histories.hashes import Hashes
 from tests.histories.registry import RecordedRegistry, codec_of
 
-SEQUENCES = 12
+SEQUENCES = 6
 
 
 @pytest.fixture(scope="module")

@@ -17,15 +17,7 @@ from core.payment.funds import UNANSWERED, held_cents, taken_cents
 from core.payment.inputs.policy import fail_unsent
 from core.payment.report_table import FUNDS_CONTRADICTION
 from core.payment.state import UNSENT, Attempt, Conflict, FundsRequestStatus
-from core.values import (
-    Cents,
-    ExternalRef,
-    FailureReason,
-    FundsRef,
-    conflict_id,
-    format_amount,
-    funds_ref,
-)
+from core.values import Cents, FailureReason, format_amount, funds_ref
 
 # What Deposits Core answers when it has carried a request out.
 DONE: Final[dict[str, str]] = {
@@ -69,9 +61,9 @@ def contradiction(
     draft.append(
         e.ReconciliationRequired(
             header=draft.header(attempt.number),
-            conflict_id=conflict_id(draft.state.conflicts_made + 1),
+            conflict_id=f"cnf_{draft.state.conflicts_made + 1:03d}",
             kind=FUNDS_CONTRADICTION,
-            external_ref=ExternalRef(command.funds_ref[:30]),
+            external_ref=command.funds_ref[:30],
             detail=f"{command.funds_ref}: {command.result} "
             f"{format_amount(command.amount, currency)}, "
             f"asked {format_amount(ask.amount, currency)}, recorded {ask.status}",
@@ -192,7 +184,7 @@ def hold_gone(
 def _no_hold(
     draft: Draft, attempt: Attempt, ask: FundsRequestStatus, code: str, details: str | None
 ) -> None:
-    reference = hold_reference(draft.payment_id, attempt, ask.hold_number) or FundsRef("")
+    reference = hold_reference(draft.payment_id, attempt, ask.hold_number) or ""
     draft.append(
         e.FundsHoldDeclined(
             header=draft.header(attempt.number), funds_ref=reference, code=code, details=details
@@ -205,7 +197,7 @@ def done(draft: Draft, attempt: Attempt, ask: FundsRequestStatus, command: Depos
         _held(draft, attempt, command.funds_ref, command)
         return
     if command.operation == "RELEASE" and ask.hold_number and not hold_stands(attempt, ask):
-        hold = hold_reference(draft.payment_id, attempt, ask.hold_number) or FundsRef("")
+        hold = hold_reference(draft.payment_id, attempt, ask.hold_number) or ""
         _held(draft, attempt, hold, command)
     moved = _MOVED[command.operation]
     draft.append(
@@ -218,7 +210,7 @@ def done(draft: Draft, attempt: Attempt, ask: FundsRequestStatus, command: Depos
     )
 
 
-def _held(draft: Draft, attempt: Attempt, reference: FundsRef, command: DepositsResult) -> None:
+def _held(draft: Draft, attempt: Attempt, reference: str, command: DepositsResult) -> None:
     """A hold without a reference of Deposits Core's own is named by ours."""
     draft.append(
         e.FundsHeld(

@@ -16,7 +16,6 @@ from core.values import (
     FailureReason,
     State,
     attempt_id,
-    conflict_id,
     external_ref,
     format_amount,
 )
@@ -205,7 +204,7 @@ def conflict(draft: Draft, attempt: Attempt, report: RailReport, kind: str) -> N
     draft.append(
         e.ReconciliationRequired(
             header=draft.header(attempt.number),
-            conflict_id=conflict_id(state.conflicts_made + 1),
+            conflict_id=f"cnf_{state.conflicts_made + 1:03d}",
             kind=kind,
             external_ref=external_ref(draft.payment_id, attempt.number),
             detail=f"{said} for {attempt_id(attempt.number)}, which is {attempt.state}",

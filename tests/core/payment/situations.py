@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -19,18 +20,8 @@ from core.payment import instructions as i
 from core.payment.deadlines import with_deadline
 from core.payment.decide import decide
 from core.payment.evolve import evolve
-from core.rules import parse
-from core.values import (
-    ApprovalId,
-    Cents,
-    ConflictId,
-    FundsRef,
-    Parties,
-    Party,
-    Sealed,
-    external_ref,
-    payment_intent_id,
-)
+from core.rules import Rules, parse
+from core.values import Cents, Parties, Party, Sealed, external_ref, payment_intent_id
 from tests.rooms import ROOT
 
 RULES_1 = ROOT / "core" / "rules" / "1.yaml"
@@ -76,6 +67,11 @@ def open_parties(sealed: Sealed) -> Parties:
     return PARTIES
 
 
+@cache
+def rules() -> Rules:
+    return parse(RULES_1.read_bytes())
+
+
 class World:
     """One payment, its clock, its history and the instructions that it gave."""
 
@@ -86,7 +82,7 @@ class World:
         self.messages = 0
         self.events: list[Any] = []
         self.instructions: list[Any] = []
-        self.rules = parse(RULES_1.read_bytes())
+        self.rules = rules()
         self.operator_id = "ops_001"
         self.roles = ROLES
 
@@ -175,8 +171,7 @@ class World:
         ]
         letter = {"HOLD": "H", "CAPTURE": "C", "RELEASE": "R"}[operation]
         return c.DepositsResult(
-            header=self.header(),
-            funds_ref=asked[-1].funds_ref if asked else FundsRef(f"{REF}{letter}01"),
+            header=self.header(), funds_ref=asked[-1].funds_ref if asked else f"{REF}{letter}01",
             operation=operation, result=result, amount=Cents(asked[-1].amount if asked else AMOUNT),
             hold_ref="HOLD-1", ledger_ref="LEDGER-1", verified_at=self.now_ms,
             code=None if result != "DECLINED" else "AM04",
@@ -222,7 +217,7 @@ class World:
                 return c.ResolveReconciliation(
                     header=header,
                     operator=operator,
-                    conflict_id=ConflictId("cnf_001"),
+                    conflict_id="cnf_001",
                     attempt=1,
                     verdict=variant or "NOT_PAID",
                     details="seen",
@@ -249,7 +244,7 @@ class World:
                 return c.DecideApproval(
                     header=header,
                     operator=person,
-                    approval_id=ApprovalId("apr_001"),
+                    approval_id="apr_001",
                     verdict="APPROVED",
                     reason="seen",
                 )
@@ -269,7 +264,7 @@ class World:
             header=self.header(), operator=self.operator(), action=action, reason="please",
             failure_reason=(variant if variant in ("CANCELLED", "EXPIRED") else "RAIL")
             if kind == "MarkPaymentFailed" else None,
-            conflict_id=ConflictId("cnf_001") if kind == "ResolveReconciliation" else None,
+            conflict_id="cnf_001" if kind == "ResolveReconciliation" else None,
             verdict=(variant or "NOT_PAID") if kind == "ResolveReconciliation" else None,
         )  # fmt: skip
         decision = self.give(request)
@@ -300,7 +295,7 @@ class World:
         return c.DecideApproval(
             header=self.header(),
             operator=approver,
-            approval_id=ApprovalId(approval_id),
+            approval_id=approval_id,
             verdict="APPROVED",
             reason="seen",
         )

@@ -16,7 +16,7 @@ from core.payment import commands as c
 from core.payment import instructions as i
 from core.records import ClusterRecorded, RailSubmission, RuleSetActivated, SourceMapActivated
 from core.rules import parse
-from core.values import Cents, Parties, Party, PaymentIntentId, external_ref, payment_intent_id
+from core.values import Cents, Parties, Party, external_ref, payment_intent_id
 from evidence.checkpoints import Range, build, seal
 from evidence.keys import signing_key_from_seed
 from processors.payments.handler import PaymentsApplication, engine_topology
@@ -36,12 +36,13 @@ CLUSTER = "cluster-of-the-test"
 SOURCE = "mobile-app"
 AMOUNT = 5_000
 RULES = ROOT / "core" / "rules" / "1.yaml"
+TOPICS = catalogue.load()
 WORK = (
     t.OUTCOMES, t.QUARANTINE, t.RAIL_SUBMISSIONS, t.DEPOSITS_REQUESTS, t.RESOLVE_REQUESTS,
     t.NOTIFICATIONS,
 )  # fmt: skip
 READ = (
-    *(topic.name for topic in catalogue.load().inputs()),
+    *(topic.name for topic in TOPICS.inputs()),
     t.EVENTS, t.LIFECYCLE, t.OUTCOMES, t.QUARANTINE, t.RAIL_SUBMISSIONS, t.DEPOSITS_REQUESTS,
 )  # fmt: skip
 
@@ -50,10 +51,9 @@ class Outside:
     """The driver, everything outside it, and the ledgers."""
 
     def __init__(self) -> None:
-        topics = catalogue.load()
         self.registry = StaticRegistry()
-        registered = schema_setup.register_all(self.registry, topics)
-        self.codec = schema_setup.build(self.registry, topics, registered, lambda: 0.0)
+        registered = schema_setup.register_all(self.registry, TOPICS)
+        self.codec = schema_setup.build(self.registry, TOPICS, registered, lambda: 0.0)
         self.control = Control(self.codec.decode, cluster_id=CLUSTER, partitions=PARTITIONS)
         self.driver = Driver(self._application, self.control)
         self.messages = 0
@@ -136,9 +136,7 @@ class Outside:
 
     def header(self, payment: str) -> InputHeader:
         return InputHeader(
-            payment_intent_id=PaymentIntentId(payment),
-            command_id=f"cmd-{self.driver.clock.now_ms()}",
-            sent_at=0,
+            payment_intent_id=payment, command_id=f"cmd-{self.driver.clock.now_ms()}", sent_at=0
         )
 
     def operator(self) -> OperatorHeader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -36,9 +37,11 @@ PARTIES = seal(
     )
 )
 RULES_FILE = ROOT / "core" / "rules" / "1.yaml"
-CODEC: Codec = static_codec()
+TOPICS = catalogue.load()
+CODEC: Codec = static_codec(TOPICS)
 
 
+@cache
 def load_rules() -> Rules:
     return rules.parse(RULES_FILE.read_bytes())
 
@@ -88,7 +91,7 @@ class World:
             self.control,
             seed=seed,
             batch_count=batch_count,
-            topic_bytes_max=topic_bytes_max or catalogue.load().record_bytes_max,
+            topic_bytes_max=topic_bytes_max or TOPICS.record_bytes_max,
         )
 
     def _application(self) -> PaymentsApplication:

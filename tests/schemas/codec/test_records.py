@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -17,10 +18,11 @@ from tests.schemas.any_record import TOPIC_OF, any_record, shape_by_name
 
 GENERATED = static_codec(backend=GeneratedBackend())
 FASTAVRO = static_codec(backend=FastavroBackend())
+RELEASE = bool(os.environ.get("NPP_TEST_RELEASE"))
 EACH_RECORD_TYPE = pytest.mark.parametrize("name", sorted(RECORD_BY_NAME))
 QUIET = settings(
     deadline=None,
-    max_examples=15,
+    max_examples=200 if RELEASE else 6,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -86,7 +88,7 @@ def test_every_truncation_of_a_record_is_undecodable(name: str) -> None:
 
 
 @seed(4)
-@settings(QUIET, max_examples=1500)
+@settings(QUIET, max_examples=20_000 if RELEASE else 500)
 @given(st.sampled_from(sorted(set(TOPIC_OF.values()))), st.integers(0, 90), st.binary(max_size=300))
 def test_random_bytes_behind_any_schema_id_never_raise_anything_but_undecodable(
     topic: str, schema_id: int, content: bytes

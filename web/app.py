@@ -1,0 +1,108 @@
+"""The pages and the API as one application: /api, its document and the probes are the API's, all
+else is a page's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.edge.middleware import Edge
+from api.edge.problems import body_of, problem_of
+from web import render
+from web.live import Live
+from web.pages import dashboard, sign_in
+from web.panels import panels
+from web.picture import draw
+from web.sessions import Sessions
+from web.site import Personas, Site, page
+from web.static import Static
+
+POLICY: Final = (
+    b"default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    b"object-src 'none'"
+)
+SECURITY: Final[tuple[tuple[bytes, bytes], ...]] = (
+    (b"content-security-policy", POLICY),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+API_PATHS: Final = ("/api/", "/openapi.json", "/livez", "/readyz")
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """`key` seals sessions; `libraries` is where the browser's libraries lie; `personas` is the
+    demo's sign-in."""
+
+    key: bytes
+    libraries: Path
+    https: bool = False
+    hosts: frozenset[str] = frozenset()
+    personas: Personas | None = None
+
+
+def with_pages(api: FastAPI, settings: WebSettings) -> ASGIApp:
+    """The API with its pages. Raises OSError when a library is not there."""
+    services = api.state.services
+    static = Static(settings.libraries)
+    templates = render.environment()
+    templates.globals["asset"] = static.address
+    summary = api.state.summary
+
+    site = Site(
+        api=api,
+        services=services,
+        summary=summary,
+        sessions=Sessions(settings.key, services.clock, secure=settings.https),
+        templates=templates,
+        live=Live(
+            lambda: panels(templates, draw(services, summary)),
+            services.clock,
+            lambda: api.state.streams.closed,
+        ),
+        personas=settings.personas,
+    )
+    web = Starlette(
+        routes=[static.route(), *sign_in.ROUTES, *dashboard.ROUTES],
+        exception_handlers={HTTPException: _said},
+    )
+    web.state.site = site
+    edge = Edge(
+        web,
+        clock=services.clock,
+        metrics=api.state.metrics,
+        https=settings.https,
+        hosts=settings.hosts,
+        security=SECURITY,
+    )
+    return _Split(api, edge)
+
+
+class _Split:
+    """By path; the lifespan is the API's."""
+
+    def __init__(self, api: ASGIApp, web: ASGIApp) -> None:
+        self._api = api
+        self._web = web
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ours = scope["type"] == "http" and not scope["path"].startswith(API_PATHS)
+        await (self._web if ours else self._api)(scope, receive, send)
+
+
+async def _said(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals, as a page."""
+    problem = problem_of(error)
+    assert problem is not None
+    site: Site = request.app.state.site
+    return page(site, request, "problem.html", problem.status, problem=body_of(problem))

@@ -1,0 +1,95 @@
+"""How a page asks: the API's own application, called in-process with the person's own token.
+
+So every rule of the API holds for pages: roles, limits, audit, masking, refusals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import httpx
+import msgspec
+import orjson
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+BASE: Final = "http://api"
+PASSED_ON: Final = ("host", "x-request-id", "traceparent")
+
+
+class Refused(Exception):
+    """The API said no: its problem details."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        super().__init__(problem.get("rule", status))
+        self.status = status
+        self.problem = problem
+
+    @property
+    def sentence(self) -> str:
+        return str(self.problem.get("sentence") or "The API refused this.")
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What the API answered."""
+
+    status: int
+    headers: httpx.Headers
+    content: bytes
+
+    def json(self) -> Any:
+        return orjson.loads(self.content)
+
+
+class Asking:
+    """The API on behalf of one request's person."""
+
+    def __init__(self, api: ASGIApp, request: Request, token: str) -> None:
+        client = request.client
+        address = (client.host, client.port) if client is not None else ("127.0.0.1", 0)
+        self._transport = httpx.ASGITransport(app=api, client=address)
+        self._headers = {
+            name: request.headers[name] for name in PASSED_ON if name in request.headers
+        }
+        self._headers["authorization"] = f"Bearer {token}"
+
+    async def get(self, path: str, **query: Any) -> Any:
+        """The JSON at this address; a name ending in _ is a reserved word. Raises Refused."""
+        return (await self.call("GET", path, query=query)).json()
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """What became of it. Raises Refused."""
+        return (await self.call("POST", path, body=body)).json()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Reply:
+        """Raises Refused."""
+        asked = {k.rstrip("_"): v for k, v in (query or {}).items() if v not in (None, "")}
+        headers = dict(self._headers)
+        content = b""
+        if body is not None:
+            content = orjson.dumps({k: v for k, v in body.items() if v not in (None, "")})
+            headers["content-type"] = "application/json"
+        request = httpx.Request(
+            method, BASE + path, params=asked or None, content=content, headers=headers
+        )
+        response = await self._transport.handle_async_request(request)
+        reply = Reply(response.status_code, response.headers, await response.aread())
+        if reply.status >= 400:
+            raise Refused(reply.status, _problem(reply))
+        return reply
+
+
+def _problem(reply: Reply) -> Mapping[str, Any]:
+    try:
+        found = reply.json()
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,19 @@
+"""Whom a demo lets anybody be: at least two persons for what needs two."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from api.auth.access import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, VIEWER
+from web.site import Person
+
+PEOPLE: Final = (
+    Person("vera", "Vera", VIEWER),
+    Person("olga", "Olga", OPERATOR),
+    Person("sue", "Sue", SENIOR),
+    Person("anna", "Anna", APPROVER),
+    Person("aron", "Aron", APPROVER),
+    Person("audra", "Audra", AUDITOR),
+    Person("ada", "Ada", ADMIN),
+    Person("adam", "Adam", ADMIN),
+)

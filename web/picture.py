@@ -1,0 +1,107 @@
+"""The dashboard's picture: everything it shows, read once for everybody who looks.
+
+From the API's own summary, lists and control state, so that its numbers are the API's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from api.control.routes import view as control_view
+from api.queues import views as lists
+from api.services import Services, Stopped
+from api.summary.figures import MinuteView, Summary, SummaryView
+from readmodel import rows
+from readmodel.ports import AuditFilter
+from web.incidents import Incident, incidents, rail_health
+
+ATTENTION_COUNT: Final = 8
+APPROVALS_COUNT: Final = 8
+ACTIONS_COUNT: Final = 12
+SLOT_MINUTES: Final = 15
+DAY_SLOTS: Final = 24 * 60 // SLOT_MINUTES
+REFERRED: Final = "REFERRED"
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """A quarter of an hour of throughput; `at` is its begin."""
+
+    at: str
+    created: int
+    settled: int
+    failed: int
+
+
+class Deed(msgspec.Struct, frozen=True):
+    """What somebody asked for: without reason and detail, which only the audit page shows."""
+
+    at: str
+    operator_id: str
+    action: str
+    payment_intent_id: str | None
+    result: str | None
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """All parts of the dashboard. `control` None: the control topic cannot be read."""
+
+    now_ms: int
+    summary: SummaryView
+    control: Any | None
+    incidents: Sequence[Incident]
+    rail: tuple[str, str, str]
+    slots: Sequence[Slot]
+    attention: Sequence[lists.AttentionItem]
+    approvals: Sequence[lists.ApprovalView]
+    deeds: Sequence[Deed]
+
+
+def draw(services: Services, summary: Summary) -> Picture:
+    """Reads; call it from a worker thread. Raises ReadModelDown."""
+    reader, now = services.reader, services.clock.now_ms()
+    figures = summary.get()
+    try:
+        control = control_view(services)
+    except Stopped:
+        control = None
+    attention = reader.attention(ATTENTION_COUNT, None).items
+    approvals = reader.approvals(None, REFERRED, APPROVALS_COUNT, None).items
+    audit = reader.audit(AuditFilter(), ACTIONS_COUNT, None).items
+    return Picture(
+        now_ms=now,
+        summary=figures,
+        control=control,
+        incidents=incidents(figures, control),
+        rail=rail_health(figures.rail),
+        slots=slots(figures.throughput, figures.at),
+        attention=[lists.attention(r, now) for r in attention if isinstance(r, rows.PaymentRow)],
+        approvals=[lists.approval(r, now) for r in approvals if isinstance(r, rows.ApprovalRow)],
+        deeds=[_deed(lists.audit(r)) for r in audit if isinstance(r, rows.AuditRow)],
+    )
+
+
+def _deed(item: lists.AuditItem) -> Deed:
+    return Deed(item.at, item.operator_id, item.action, item.payment_intent_id, item.result)
+
+
+def slots(minutes: Iterable[MinuteView], at: str) -> list[Slot]:
+    """The last 24 hours in quarters of an hour, the present one last, empty ones included."""
+    now = datetime.fromisoformat(at)
+    last = now.replace(minute=now.minute - now.minute % SLOT_MINUTES, second=0, microsecond=0)
+    begins = [last - timedelta(minutes=SLOT_MINUTES * back) for back in range(DAY_SLOTS)][::-1]
+    sums = {begin: [0, 0, 0] for begin in begins}
+    for each in minutes:
+        minute = datetime.fromisoformat(each.minute)
+        found = sums.get(minute.replace(minute=minute.minute - minute.minute % SLOT_MINUTES))
+        if found is not None:
+            found[0] += each.created
+            found[1] += each.settled
+            found[2] += each.failed + each.cancelled + each.expired
+    return [
+        Slot(begin.isoformat(timespec="milliseconds").replace("+00:00", "Z"), *sums[begin])
+        for begin in begins
+    ]

@@ -1,0 +1,171 @@
+"""What every page has: its person, the API on that person's behalf, and the frame around it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote
+
+from jinja2 import Environment
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Match, Route
+from starlette.types import ASGIApp, Scope
+
+from api.edge.problems import Problem, body_of
+from api.services import Services
+from api.summary.figures import Summary
+from web import forms
+from web.asking import Asking, Refused
+from web.live import Live
+from web.sessions import Session, Sessions
+
+SIGN_IN: Final = "/sign-in"
+NEXT_CHARACTERS_MAX: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody whom a demo lets anybody be."""
+
+    id: str
+    name: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Personas:
+    """The demo's sign-in: these persons, and a token for one of them."""
+
+    people: tuple[Person, ...]
+    issue: Callable[[Person], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The pages' parts, built once."""
+
+    api: ASGIApp
+    services: Services
+    summary: Summary
+    sessions: Sessions
+    templates: Environment
+    live: Live
+    personas: Personas | None = None
+
+
+@dataclass(slots=True)
+class Page:
+    """One request of a page by somebody who is signed in."""
+
+    site: Site
+    request: Request
+    session: Session
+    api: Asking
+    who: Mapping[str, Any]  # GET /api/session
+    fields: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def roles(self) -> frozenset[str]:
+        return frozenset(self.who["roles"])
+
+    def render(self, template: str, status: int = 200, **values: Any) -> Response:
+        """The page; its template has `who`, `csrf`, `path` and `now_ms` beside the values."""
+        return page(
+            self.site,
+            self.request,
+            template,
+            status,
+            who=self.who,
+            csrf=self.session.csrf,
+            now_ms=self.site.services.clock.now_ms(),
+            **values,
+        )
+
+
+Handler = Callable[[Page], Awaitable[Response]]
+
+
+def page(site: Site, request: Request, template: str, status: int = 200, **values: Any) -> Response:
+    """A rendered template; without `who` nobody is signed in."""
+    values.setdefault("who", None)
+    html = site.templates.get_template(template).render(path=request.url.path, **values)
+    return HTMLResponse(html, status, headers={"cache-control": "no-store"})
+
+
+class WebRoute(Route):
+    """Names itself in the scope, for metrics and the access log."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child = super().matches(scope)
+        if match is not Match.NONE:
+            child["route"] = self
+        return match, child
+
+
+def signed(path: str, handler: Handler, method: str = "GET") -> Route:
+    """A route for people who are signed in. What a GET without a session asks for is shown after
+    the sign-in; a POST's form must carry the session's word."""
+
+    async def endpoint(request: Request) -> Response:
+        site: Site = request.app.state.site
+        try:
+            fields = await forms.read(request) if method == "POST" else {}
+            session = site.sessions.open(request)
+            if session is None:
+                return _sign_in_first(site, request)
+            if method == "POST":
+                forms.check_word(session, fields)
+            api = Asking(site.api, request, session.token)
+            made = Page(site, request, session, api, await api.get("/api/session"), fields)
+        except (Problem, Refused) as error:
+            return _without(site, request, error)
+        try:
+            return await handler(made)
+        except (Problem, Refused) as error:
+            status, problem = told(error)
+            return made.render("problem.html", status, problem=problem)
+
+    return WebRoute(path, endpoint, methods=[method], name=handler.__name__)
+
+
+def told(error: Problem | Refused) -> tuple[int, Mapping[str, Any]]:
+    """Status and problem details."""
+    if isinstance(error, Refused):
+        return error.status, error.problem
+    return error.status, body_of(error)
+
+
+def _without(site: Site, request: Request, error: Problem | Refused) -> Response:
+    """Nobody can be asked: a token that ended is signed in anew, all else is said."""
+    status, problem = told(error)
+    if status == 401:
+        response = _sign_in_first(site, request)
+        site.sessions.end(response)
+        return response
+    return page(site, request, "problem.html", status, problem=problem)
+
+
+def _sign_in_first(site: Site, request: Request) -> Response:
+    """To the sign-in, and back afterwards. A link from another site comes without the cookie,
+    which is SameSite=Strict: the page asks once more by itself, and then it is there."""
+    if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
+        return page(site, request, "again.html", address=address_of(request))
+    back = address_of(request) if request.method == "GET" else "/"
+    return RedirectResponse(f"{SIGN_IN}?next={quote(back, safe='')}", 303)
+
+
+def address_of(request: Request) -> str:
+    """Path and query."""
+    query = request.url.query
+    return request.url.path + (f"?{query}" if query else "")
+
+
+def own_address(text: str | None) -> str:
+    """Where to go next, on this site alone; `/` for anything else."""
+    if not text or len(text) > NEXT_CHARACTERS_MAX or not text.isprintable():
+        return "/"
+    if not text.startswith("/") or text.startswith(("//", "/\\")) or "\\" in text:
+        return "/"
+    return text
