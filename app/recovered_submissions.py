@@ -11,7 +11,12 @@ from typing import Final
 
 from core.header import InputHeader
 from core.payment.commands import RailReport
-from core.values import attempt_of_external_ref, payment_id_of_external_ref
+from core.values import (
+    ExternalRef,
+    PaymentIntentId,
+    attempt_of_external_ref,
+    payment_id_of_external_ref,
+)
 from engine.partitioner import partition_of
 from processors.rail.record import REFUSED, SUBMITTED, SUBMITTING
 
@@ -78,9 +83,10 @@ def report_of(reference: str, request_id: str, now_ms: int) -> RailReport:
     """What the recovery says of an attempt that nothing makes again: it cannot be withdrawn."""
     return RailReport(
         header=InputHeader(
-            payment_intent_id=payment_id_of_external_ref(reference) or "", sent_at=now_ms
+            payment_intent_id=payment_id_of_external_ref(reference) or PaymentIntentId(""),
+            sent_at=now_ms,
         ),
-        external_ref=reference,
+        external_ref=ExternalRef(reference),
         kind="ALREADY_SUBMITTED",
         adapter=ADAPTER,
         details=f"{request_id}: an instruction to pay stands without its event",

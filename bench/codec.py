@@ -18,7 +18,7 @@ from core.header import Actor, Cause, EventHeader, InputHeader
 from core.payment.commands import CreatePayment
 from core.payment.events import FundsHeld, PaymentSentToRail
 from core.records import PaymentLifecycle
-from core.values import Cents, Parties, Party
+from core.values import Cents, ExternalRef, FundsRef, Parties, Party, PaymentIntentId
 from schemas.codec import Codec, CodecBackend
 from schemas.codec.fastavro_backend import FastavroBackend
 from schemas.codec.generated_backend import GeneratedBackend
@@ -50,7 +50,7 @@ def records() -> list[tuple[str, msgspec.Struct]]:
         command_id="cmd-000042",
     )
     header = EventHeader(
-        payment_intent_id=PAYMENT,
+        payment_intent_id=PaymentIntentId(PAYMENT),
         sequence=5,
         previous_hash=bytes(range(32)),
         decided_at=NOW_MS,
@@ -68,7 +68,7 @@ def records() -> list[tuple[str, msgspec.Struct]]:
             "npp.payment.commands.v1",
             CreatePayment(
                 header=InputHeader(
-                    payment_intent_id=PAYMENT,
+                    payment_intent_id=PaymentIntentId(PAYMENT),
                     command_id="cmd-000042",
                     sent_at=NOW_MS,
                     traceparent=None,
@@ -89,7 +89,7 @@ def records() -> list[tuple[str, msgspec.Struct]]:
             PaymentSentToRail(
                 header=header,
                 attempt_id="att_001",
-                external_ref=REFERENCE,
+                external_ref=ExternalRef(REFERENCE),
                 amount=Cents(12_345),
                 currency="AUD",
                 submit_before=NOW_MS + 300_000,
@@ -99,7 +99,7 @@ def records() -> list[tuple[str, msgspec.Struct]]:
             "npp.payment.events.v1",
             FundsHeld(
                 header=header,
-                funds_ref=f"{REFERENCE}H01",
+                funds_ref=FundsRef(f"{REFERENCE}H01"),
                 hold_ref="hold-000123",
                 amount=Cents(12_345),
                 verified_at=NOW_MS,
@@ -111,7 +111,7 @@ def records() -> list[tuple[str, msgspec.Struct]]:
             PaymentLifecycle(
                 at_rest=False,
                 deadline=NOW_MS + 300_000,
-                payment_intent_id=PAYMENT,
+                payment_intent_id=PaymentIntentId(PAYMENT),
                 state_version=1,
                 sequence=5,
                 head_hash=bytes(32),
@@ -120,7 +120,7 @@ def records() -> list[tuple[str, msgspec.Struct]]:
                 money_outcome="OPEN",
                 reason=None,
                 attempt=1,
-                external_ref=REFERENCE,
+                external_ref=ExternalRef(REFERENCE),
                 amount=Cents(12_345),
                 currency="AUD",
                 funds="HELD",

@@ -16,6 +16,7 @@ from core.values import (
     Cents,
     Parties,
     Party,
+    PaymentIntentId,
     external_ref,
     funds_ref,
     payment_intent_id,
@@ -77,7 +78,7 @@ def _records(
 
 
 def _header(payment_id: str, sent_at: int) -> InputHeader:
-    return InputHeader(payment_intent_id=payment_id, sent_at=sent_at)
+    return InputHeader(payment_intent_id=PaymentIntentId(payment_id), sent_at=sent_at)
 
 
 def _create(payment_id: str, key: str, sent_at: int) -> commands.CreatePayment:

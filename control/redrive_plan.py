@@ -20,6 +20,7 @@ from core.records import RedriveRequested
 from core.values import (
     PAYMENT_ID_LENGTH,
     PAYMENT_ID_PREFIX,
+    PaymentIntentId,
     external_ref,
     payment_id_of_external_ref,
     same_person,
@@ -214,7 +215,7 @@ class RedrivePlan:
         now = self._clock.now_ms()
         if why.topic != quarantine.RAIL_CALLBACKS:
             old = self._old_report(record, why)
-            header = InputHeader(payment_intent_id=payment_id, sent_at=now)
+            header = InputHeader(payment_intent_id=PaymentIntentId(payment_id), sent_at=now)
             return msgspec.structs.replace(
                 old, header=header, external_ref=reference, assigned_from=assigned_from
             )

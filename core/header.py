@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import msgspec
 
+from core.values import ApprovalId, PaymentIntentId
+
 
 class InputHeader(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`sent_at` (epoch ms) is the producer's clock and only informs; `command_id` finds an outcome,
     it does not deduplicate.
     """
 
-    payment_intent_id: str
+    payment_intent_id: PaymentIntentId
     command_id: str | None = None
     sent_at: int = 0
     traceparent: str | None = None
@@ -25,7 +27,7 @@ class OperatorHeader(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...]
     token_id: str
     not_after: int
-    approval_id: str | None = None
+    approval_id: ApprovalId | None = None
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -55,7 +57,7 @@ class EventHeader(msgspec.Struct, gc=False, kw_only=True):
     reason of the runbook's table, free text has fields of its own.
     """
 
-    payment_intent_id: str
+    payment_intent_id: PaymentIntentId
     sequence: int
     previous_hash: bytes
     decided_at: int
@@ -64,7 +66,7 @@ class EventHeader(msgspec.Struct, gc=False, kw_only=True):
     attempt: int
     state_after: str
     reason: str | None
-    approval_id: str | None
+    approval_id: ApprovalId | None
     rule_set: int
     traceparent: str | None
 
@@ -72,7 +74,7 @@ class EventHeader(msgspec.Struct, gc=False, kw_only=True):
 class InstructionHeader(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`sequence` is that of the event in whose decision the instruction was given."""
 
-    payment_intent_id: str
+    payment_intent_id: PaymentIntentId
     sequence: int
     decided_at: int
     traceparent: str | None = None

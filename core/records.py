@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from core.header import Cause
-from core.values import Cents
+from core.values import Cents, ExternalRef, PaymentIntentId
 
 STATE_VERSION = 1  # of the snapshot inside PaymentLifecycle
 SENTENCE_MAX = 1_000  # characters
@@ -22,7 +22,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     duplicate, those of the first result.
     """
 
-    payment_intent_id: str
+    payment_intent_id: PaymentIntentId
     cause: Cause
     input_type: str
     result: str
@@ -50,7 +50,7 @@ class PaymentLifecycle(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     at_rest: bool
     deadline: int | None
-    payment_intent_id: str
+    payment_intent_id: PaymentIntentId
     state_version: int
     sequence: int
     head_hash: bytes
@@ -59,7 +59,7 @@ class PaymentLifecycle(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     money_outcome: str
     reason: str | None
     attempt: int
-    external_ref: str | None
+    external_ref: ExternalRef | None
     amount: Cents
     currency: str
     funds: str
@@ -172,7 +172,7 @@ class RedriveRequested(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     requested_at: int
     actor: str
-    payment_intent_id: str | None = None
+    payment_intent_id: PaymentIntentId | None = None
 
 
 class RedriveConfirmed(msgspec.Struct, frozen=True, kw_only=True):
@@ -228,7 +228,7 @@ class UnparkRequested(msgspec.Struct, frozen=True, kw_only=True):
     request serves that parking and no later one. Another person's ResumeProcessing carries it out.
     """
 
-    payment_intent_id: str
+    payment_intent_id: PaymentIntentId
     sequence: int
     reason: str
     requested_at: int
@@ -265,7 +265,7 @@ class VerifierHead(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     lifecycle topic.
     """
 
-    payment_intent_id: str
+    payment_intent_id: PaymentIntentId
     sequence: int
     hash: bytes
     offset: int
@@ -315,8 +315,8 @@ class RailSubmission(msgspec.Struct, frozen=True, kw_only=True):
     NOT_SUBMITTED.
     """
 
-    external_ref: str
-    payment_intent_id: str
+    external_ref: ExternalRef
+    payment_intent_id: PaymentIntentId
     phase: str
     submit_before: int
     at: int

@@ -22,8 +22,15 @@ CURRENCY: Final = "AUD"
 CENTS_PER_UNIT: Final = 100
 ZERO_HASH: Final = bytes(32)
 
-# Minor units of the currency. What comes from outside becomes Cents where it is parsed.
-Cents = NewType("Cents", int)
+# Money and ids have types of their own, so that the type checker sees two of them change places.
+# At run time they are the number and the text; what comes from outside gets its type where it is
+# parsed.
+Cents = NewType("Cents", int)  # minor units of the currency
+PaymentIntentId = NewType("PaymentIntentId", str)  # pi_…
+ExternalRef = NewType("ExternalRef", str)  # of an attempt, on the rail
+FundsRef = NewType("FundsRef", str)  # of an instruction to Deposits Core
+ApprovalId = NewType("ApprovalId", str)  # apr_001 of a payment
+ConflictId = NewType("ConflictId", str)  # cnf_001 of a payment
 NO_CENTS: Final = Cents(0)
 
 # Lower-case base32, two characters at a time: four times as fast as the standard library's.
@@ -145,7 +152,7 @@ class Parties(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     remittance: str | None = None
 
 
-def payment_intent_id(source: str, idempotency_key: str) -> str:
+def payment_intent_id(source: str, idempotency_key: str) -> PaymentIntentId:
     """Id of the payment that `source` asked for under `idempotency_key`.
 
     Raises ValueError when either holds NUL (two sources could otherwise share an id) or is not
@@ -155,12 +162,23 @@ def payment_intent_id(source: str, idempotency_key: str) -> str:
         raise ValueError("NUL is not allowed in source or idempotencyKey")
     digest = hashlib.sha256(source.encode() + b"\0" + idempotency_key.encode()).digest()
     number = int.from_bytes(digest[:16], "big") << 2  # 130 bits: 26 characters of five
-    return PAYMENT_ID_PREFIX + "".join([_BASE32_PAIRS[number >> n & 1023] for n in _SHIFTS])
+    letters = "".join([_BASE32_PAIRS[number >> n & 1023] for n in _SHIFTS])
+    return PaymentIntentId(PAYMENT_ID_PREFIX + letters)
 
 
 def attempt_id(number: int) -> str:
     """Name of the attempt: att_001, att_002, …"""
     return f"att_{number:03d}"
+
+
+def approval_id(number: int) -> ApprovalId:
+    """Name of the payment's approval: apr_001, apr_002, …"""
+    return ApprovalId(f"apr_{number:03d}")
+
+
+def conflict_id(number: int) -> ConflictId:
+    """Name of the payment's conflict: cnf_001, cnf_002, …"""
+    return ConflictId(f"cnf_{number:03d}")
 
 
 def attempt_number(text: str) -> int | None:
@@ -176,12 +194,12 @@ def attempt_number(text: str) -> int | None:
     return int(digits) or None
 
 
-def external_ref(payment_id: str, attempt: int) -> str:
+def external_ref(payment_id: str, attempt: int) -> ExternalRef:
     """Reference of an attempt on the rail (InstrId), computed before anything is sent."""
-    return f"N{payment_id[3:].upper()}{attempt:03d}"
+    return ExternalRef(f"N{payment_id[3:].upper()}{attempt:03d}")
 
 
-def payment_id_of_external_ref(reference: str) -> str | None:
+def payment_id_of_external_ref(reference: str) -> PaymentIntentId | None:
     """The payment whose attempt this reference names, or None when it is not one of ours. Case is
     ignored.
     """
@@ -192,7 +210,7 @@ def payment_id_of_external_ref(reference: str) -> str | None:
         or not ascii_digits(reference[27:])
     ):
         return None
-    return PAYMENT_ID_PREFIX + reference[1:27].lower()
+    return PaymentIntentId(PAYMENT_ID_PREFIX + reference[1:27].lower())
 
 
 def attempt_of_external_ref(reference: str) -> int | None:
@@ -200,11 +218,11 @@ def attempt_of_external_ref(reference: str) -> int | None:
     return int(reference[27:]) if payment_id_of_external_ref(reference) else None
 
 
-def funds_ref(payment_id: str, attempt: int, operation: str, number: int = 1) -> str:
+def funds_ref(payment_id: str, attempt: int, operation: str, number: int = 1) -> FundsRef:
     """Reference of an instruction to Deposits Core: the same instruction always has the same
     reference.
     """
-    return f"{external_ref(payment_id, attempt)}{FUNDS_LETTER[operation]}{number:02d}"
+    return FundsRef(f"{external_ref(payment_id, attempt)}{FUNDS_LETTER[operation]}{number:02d}")
 
 
 def policy_ref(payment_id: str, attempt: int) -> str:

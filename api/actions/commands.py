@@ -25,6 +25,7 @@ from control.fold import Control
 from core.header import InputHeader, OperatorHeader
 from core.payment.commands import CreatePayment, OperatorCommand
 from core.records import Outcome
+from core.values import ApprovalId, PaymentIntentId
 from engine.clients.publisher import NotConfirmed, Publisher
 from engine.clock import MS_PER_S, Clock
 from engine.errors import EngineError
@@ -96,7 +97,7 @@ class KafkaCommands:
     def header(self, payment_intent_id: str, traceparent: str | None) -> InputHeader:
         """As api.services.Commands."""
         return InputHeader(
-            payment_intent_id=payment_intent_id,
+            payment_intent_id=PaymentIntentId(payment_intent_id),
             command_id="cmd-" + secrets.token_hex(COMMAND_ID_BYTES),
             sent_at=self._clock.now_ms(),
             traceparent=traceparent,
@@ -109,7 +110,7 @@ class KafkaCommands:
             roles=tuple(sorted(principal.roles)),
             token_id=principal.token_id,
             not_after=self._clock.now_ms() + int(NOT_AFTER_S * MS_PER_S),
-            approval_id=approval_id,
+            approval_id=None if approval_id is None else ApprovalId(approval_id),
         )
 
     def operate(self, command: OperatorCommand) -> Answer:

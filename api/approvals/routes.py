@@ -8,8 +8,8 @@ from api.actions import answers, models
 from api.actions.routes import PAYMENT, Acting, OnPayment, number_of
 from api.auth.guard import router as guarded
 from api.edge.paths import ApprovalId
+from core import values
 from core.payment import commands
-from core.values import Cents
 
 router = guarded()
 
@@ -27,9 +27,9 @@ async def request_approval(on: OnPayment, asked: models.RequestApproval) -> Resp
         reason=asked.reason,
         attempt=attempt,
         failure_reason=asked.failureReason,
-        conflict_id=asked.conflictId,
+        conflict_id=None if asked.conflictId is None else values.ConflictId(asked.conflictId),
         verdict=asked.verdict,
-        amount=None if asked.amount is None else Cents(asked.amount),
+        amount=None if asked.amount is None else values.Cents(asked.amount),
     )
     return await on.send(asked, command)
 
@@ -46,7 +46,9 @@ async def reject(on: OnPayment, approval_id: ApprovalId, asked: models.Decide) -
     return await _decide(on, approval_id, asked, "REJECTED")
 
 
-async def _decide(on: Acting, approval_id: str, asked: models.Decide, verdict: str) -> Response:
+async def _decide(
+    on: Acting, approval_id: ApprovalId, asked: models.Decide, verdict: str
+) -> Response:
     command = commands.DecideApproval(
         header=on.header(),
         operator=on.operator(asked),

@@ -10,6 +10,7 @@ from fastapi import Path
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
+from core import values
 from core.values import ascii_digits
 
 
@@ -30,10 +31,11 @@ PAYMENT_ID: Final = "pi_[a-z2-7]{26}"
 
 # Of another form: 404 PAYMENT_NOT_FOUND, said by the guard.
 PaymentId = Annotated[
-    str, Path(pattern=f"^{PAYMENT_ID}$", examples=["pi_pdkz22ub6ujnprx6nas575vbxy"])
+    values.PaymentIntentId,
+    Path(pattern=f"^{PAYMENT_ID}$", examples=["pi_pdkz22ub6ujnprx6nas575vbxy"]),
 ]
-ApprovalId = Annotated[str, Path(pattern="^apr_[0-9]{3,9}$", examples=["apr_001"])]
-ConflictId = Annotated[str, Path(pattern="^cnf_[0-9]{3,9}$", examples=["cnf_001"])]
+ApprovalId = Annotated[values.ApprovalId, Path(pattern="^apr_[0-9]{3,9}$", examples=["apr_001"])]
+ConflictId = Annotated[values.ConflictId, Path(pattern="^cnf_[0-9]{3,9}$", examples=["cnf_001"])]
 CommandId = Annotated[str, Path(pattern="^[A-Za-z0-9._:-]{1,100}$")]
 StopId = Annotated[str, Path(pattern="^[A-Za-z0-9._:-]{1,100}$")]
 RequestId = Annotated[str, Path(pattern="^[A-Za-z0-9._:-]{1,100}$")]

@@ -16,6 +16,7 @@ from api.payments.views_outcomes import OutcomeView, PendingView
 from api.queues.routes import OfPayment
 from api.services import Principal, Services
 from core.header import InputHeader
+from core.values import PaymentIntentId
 
 router = guarded()
 
@@ -42,7 +43,9 @@ def _outcome(
         _check_own(principal, services, row.payment_intent_id)
         return views_outcomes.outcome(row, services.codec)
     if payment_intent_id is not None:
-        header = InputHeader(payment_intent_id=payment_intent_id, command_id=command_id)
+        header = InputHeader(
+            payment_intent_id=PaymentIntentId(payment_intent_id), command_id=command_id
+        )
         made = created_by(services.reader, services.codec, header)
         if made is not None:
             _check_own(principal, services, payment_intent_id)

@@ -24,7 +24,7 @@ from api.services import Principal, Services
 from control.redrive_plan import Planned, RedrivePlan, RefusedError
 from core import records, refusals
 from core.refusals import refuse
-from core.values import same_person
+from core.values import PaymentIntentId, same_person
 from engine.records import LogRecord
 from readmodel.rows import ControlRow
 from schemas import catalogue, topology
@@ -152,7 +152,9 @@ def _request(
         reason=reason,
         requested_at=use.clock.now_ms(),
         actor=who.id,
-        payment_intent_id=asked.paymentIntentId,
+        payment_intent_id=None
+        if asked.paymentIntentId is None
+        else PaymentIntentId(asked.paymentIntentId),
     )
 
 

@@ -18,7 +18,7 @@ from core import refusals
 from core.payment.commands import ResumeProcessing
 from core.records import UnparkRequested
 from core.refusals import refuse
-from core.values import same_person
+from core.values import PaymentIntentId, same_person
 from readmodel.rows import PaymentRow
 
 router = guarded()
@@ -49,7 +49,7 @@ async def request_resume_processing(on: OnPayment, asked: models.RequestResume) 
             return _shown(known, duplicate=True)
         now, actor = use.clock.now_ms(), on.principal.id
         record = UnparkRequested(
-            payment_intent_id=payment_id,
+            payment_intent_id=PaymentIntentId(payment_id),
             sequence=row.sequence,
             reason=asked.reason,
             requested_at=now,

@@ -23,7 +23,7 @@ from api.payments.views_hints import Why, why_attention
 from control import quarantine
 from core.payment.operator.reconcile import find_conflict
 from core.payment.state import Payment, unpack
-from core.values import attempt_id
+from core.values import ConflictId, attempt_id
 from engine.clock import MS_PER_S
 from readmodel import rows
 
@@ -245,7 +245,7 @@ def approval(row: rows.ApprovalRow, now_ms: int) -> ApprovalView:
 
 def conflict(row: rows.ConflictRow, state: Payment, now_ms: int) -> ConflictView:
     """`state`: of the payment, as it is now."""
-    found = find_conflict(state, row.conflict_id)
+    found = find_conflict(state, ConflictId(row.conflict_id))
     amount = None if found is None else found.amount
     currency = None if found is None else found.currency
     return ConflictView(

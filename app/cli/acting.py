@@ -26,7 +26,7 @@ from app.cluster import Cluster, command_id
 from app.exits import ExitCode, Problem, usage
 from app.settings import Environment
 from core.header import InputHeader, OperatorHeader
-from core.values import attempt_id, attempt_number
+from core.values import PaymentIntentId, attempt_id, attempt_number
 from schemas.topology import OPERATOR_COMMANDS
 
 FROM_COMMAND_LINE: Final = "command-line"  # in place of a token: nobody signed in
@@ -101,7 +101,9 @@ def _by_hand(
     require_actor(operator)
     with Cluster(environment) as cluster:
         now = cluster.clock.now_ms()
-        header = InputHeader(payment_intent_id=wanted.payment, command_id=command_id(), sent_at=now)
+        header = InputHeader(
+            payment_intent_id=PaymentIntentId(wanted.payment), command_id=command_id(), sent_at=now
+        )
         approval = wanted.body.get("approvalId")
         who = OperatorHeader(
             operator_id=operator,

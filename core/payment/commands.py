@@ -11,7 +11,7 @@ from typing import get_args
 import msgspec
 
 from core.header import InputHeader, OperatorHeader
-from core.values import Cents, Sealed
+from core.values import ApprovalId, Cents, ConflictId, ExternalRef, FundsRef, Sealed
 
 
 class CreatePayment(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -46,7 +46,7 @@ class RequestApproval(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     attempt: int | None = None
     failure_reason: str | None = None
-    conflict_id: str | None = None
+    conflict_id: ConflictId | None = None
     verdict: str | None = None
     amount: Cents | None = None
 
@@ -75,7 +75,7 @@ class MarkPaymentFailed(msgspec.Struct, frozen=True, kw_only=True):
 class ResolveReconciliation(msgspec.Struct, frozen=True, kw_only=True):
     header: InputHeader
     operator: OperatorHeader
-    conflict_id: str
+    conflict_id: ConflictId
     attempt: int
     verdict: str
     details: str
@@ -122,7 +122,7 @@ class DecideApproval(msgspec.Struct, frozen=True, kw_only=True):
 
     header: InputHeader
     operator: OperatorHeader
-    approval_id: str
+    approval_id: ApprovalId
     verdict: str
     reason: str
 
@@ -155,7 +155,7 @@ class RailReport(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     header: InputHeader
-    external_ref: str
+    external_ref: ExternalRef
     kind: str
     adapter: str
     code: str | None = None
@@ -182,7 +182,7 @@ class DepositsResult(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """
 
     header: InputHeader
-    funds_ref: str
+    funds_ref: FundsRef
     operation: str
     result: str
     amount: Cents
@@ -207,7 +207,7 @@ class ApprovalDecision(msgspec.Struct, frozen=True, kw_only=True):
     """Resolve's answer: APPROVED, REJECTED or REFERRED (a person has to decide)."""
 
     header: InputHeader
-    approval_id: str
+    approval_id: ApprovalId
     verdict: str
     decided_by: str
     rules_evaluated: tuple[str, ...]

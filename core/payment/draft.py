@@ -10,7 +10,7 @@ from core.payment.events import Event
 from core.payment.evolve import evolve
 from core.payment.state import Payment
 from core.rules import Rules
-from core.values import ZERO_HASH
+from core.values import ZERO_HASH, ApprovalId, PaymentIntentId
 
 SYSTEM: Final = Actor(kind="system", id="orchestrator")
 
@@ -36,7 +36,7 @@ class Draft:
         self,
         before: Payment | None,
         context: Context,
-        payment_id: str,
+        payment_id: PaymentIntentId,
         actor: Actor,
         traceparent: str | None,
         now: int,
@@ -57,7 +57,7 @@ class Draft:
         state_after: str | None = None,
         *,
         reason: str | None = None,
-        approval_id: str | None = None,
+        approval_id: ApprovalId | None = None,
         actor: Actor | None = None,
     ) -> EventHeader:
         """The next event's header, of the decision's actor or another; previous_hash comes with the

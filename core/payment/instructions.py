@@ -11,7 +11,7 @@ from typing import get_args
 import msgspec
 
 from core.header import InstructionHeader
-from core.values import Cents, Sealed
+from core.values import ApprovalId, Cents, ConflictId, ExternalRef, FundsRef, Sealed
 
 
 class RailInstruction(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +21,7 @@ class RailInstruction(msgspec.Struct, frozen=True, kw_only=True):
 
     header: InstructionHeader
     kind: str
-    external_ref: str
+    external_ref: ExternalRef
     attempt: int
     amount: Cents
     currency: str
@@ -45,7 +45,7 @@ class DepositsRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     header: InstructionHeader
     operation: str
-    funds_ref: str
+    funds_ref: FundsRef
     attempt: int
     amount: Cents
     currency: str
@@ -53,7 +53,7 @@ class DepositsRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     parties: Sealed | None = None
     repeat: int = 0
     not_after: int | None = None
-    hold_funds_ref: str | None = None
+    hold_funds_ref: FundsRef | None = None
 
 
 class PolicyCheckRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -74,7 +74,7 @@ class ApprovalRequest(msgspec.Struct, frozen=True, kw_only=True):
     """An operator asks Resolve to allow an action. The answer is an ApprovalDecision."""
 
     header: InstructionHeader
-    approval_id: str
+    approval_id: ApprovalId
     action: str
     phase: str
     attempt: int
@@ -85,7 +85,7 @@ class ApprovalRequest(msgspec.Struct, frozen=True, kw_only=True):
     amount: Cents
     currency: str
     failure_reason: str | None = None
-    conflict_id: str | None = None
+    conflict_id: ConflictId | None = None
     verdict: str | None = None
     expires_at: int = 0
 

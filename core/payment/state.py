@@ -15,11 +15,15 @@ from core.payment import funds
 from core.transitions import FINAL
 from core.values import (
     NO_CENTS,
+    ApprovalId,
     ApprovalStatus,
     AttemptOutcome,
     Cents,
+    ConflictId,
+    ExternalRef,
     MoneyOutcome,
     Overdue,
+    PaymentIntentId,
     PolicyStatus,
     RecallStatus,
     RequestStatus,
@@ -96,7 +100,7 @@ class Attempt(Packed, kw_only=True):
     policy: PolicyStatus = "REQUESTED"  # then PASSED or DECLINED
     policy_from: int = 0
     frozen_until: int | None = None
-    frozen_by: str | None = None  # set once: an attempt is frozen once
+    frozen_by: ApprovalId | None = None  # set once: an attempt is frozen once
     # funds
     funds: str = "NONE"
     hold_ref: str | None = None
@@ -148,13 +152,13 @@ class Approval(Packed, kw_only=True):
     bound to all that stands here.
     """
 
-    id: str
+    id: ApprovalId
     action: str
     requester: bytes  # core.values.person_digest
     attempt: int
     phase: str
     failure_reason: str | None
-    conflict_id: str | None
+    conflict_id: ConflictId | None
     verdict: str | None
     amount: Cents | None
     status: ApprovalStatus
@@ -168,7 +172,7 @@ class Approval(Packed, kw_only=True):
 class Conflict(Packed, kw_only=True):
     """What contradicts the record. Open while `verdict` is None."""
 
-    id: str
+    id: ConflictId
     kind: str
     attempt: int
     report_kind: str | None
@@ -192,7 +196,7 @@ class Notification(Packed, kw_only=True):
 class Payment(Packed, kw_only=True):
     """The aggregate. The current attempt is the last one; there is always one."""
 
-    payment_intent_id: str
+    payment_intent_id: PaymentIntentId
     # content, as compared for duplicates
     source: str
     idempotency_key: str
@@ -387,7 +391,7 @@ def is_parked(state: Payment) -> bool:
     return state.parked
 
 
-def current_external_ref(state: Payment) -> str | None:
+def current_external_ref(state: Payment) -> ExternalRef | None:
     """The current attempt's reference on the rail, or None before the first attempt was created."""
     if not state.authorised_at:
         return None

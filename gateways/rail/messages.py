@@ -13,7 +13,7 @@ import msgspec
 from core.header import InputHeader
 from core.payment.commands import AssignedFrom, RailReport
 from core.payment.limits import CODE_CHARACTERS_MAX, OUTSIDE_ID_CHARACTERS_MAX
-from core.values import Cents, payment_id_of_external_ref
+from core.values import Cents, ExternalRef, PaymentIntentId, payment_id_of_external_ref
 from schemas.strict_json import UnreadableJson, json_reader
 
 # ISO 20022 ExternalPaymentTransactionStatus1Code -> what it says of the attempt.
@@ -115,8 +115,8 @@ def report_of(
         raise UnreadableMessageError("a currency is not three capital letters")
     reason = message.RtrRsnInf or message.StsRsnInf
     return RailReport(
-        header=InputHeader(payment_intent_id=payment_id, sent_at=received_at),
-        external_ref=reference.upper(),
+        header=InputHeader(payment_intent_id=PaymentIntentId(payment_id), sent_at=received_at),
+        external_ref=ExternalRef(reference.upper()),
         kind=kind,
         adapter=adapter,
         code=code or None,

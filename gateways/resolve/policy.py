@@ -16,7 +16,7 @@ import yaml
 from core.header import InputHeader
 from core.payment.commands import ApprovalDecision, PolicyVerdict
 from core.payment.instructions import ApprovalRequest, PolicyCheckRequest
-from core.values import Action, Parties, Party
+from core.values import Action, Parties, Party, PaymentIntentId
 from gateways.ports import ResolvePolicy, Said
 
 RULES_DIR: Final = Path(__file__).resolve().parent / "rules"
@@ -184,4 +184,6 @@ def account_of(party: Party) -> str:
 
 
 def _header(payment_id: str, now_ms: int, traceparent: str | None) -> InputHeader:
-    return InputHeader(payment_intent_id=payment_id, sent_at=now_ms, traceparent=traceparent)
+    return InputHeader(
+        payment_intent_id=PaymentIntentId(payment_id), sent_at=now_ms, traceparent=traceparent
+    )

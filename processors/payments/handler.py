@@ -25,7 +25,7 @@ from core.payment.limits import command_id_of
 from core.payment.state import Payment
 from core.records import Outcome
 from core.rules import Rules
-from core.values import PAYMENT_ID_LENGTH, ZERO_HASH, same_person
+from core.values import PAYMENT_ID_LENGTH, ZERO_HASH, PaymentIntentId, same_person
 from engine.errors import EngineError
 from engine.partitioner import partition_of
 from engine.ports import Batch, DependencyDown, EngineTopology, InputRecord
@@ -209,7 +209,7 @@ class PaymentsApplication:
         self, batch: Batch, partition: int, key: str, state: Known, deadline_ms: int
     ) -> None:
         due = commands.TimerDue(
-            header=InputHeader(payment_intent_id=key, sent_at=deadline_ms),
+            header=InputHeader(payment_intent_id=PaymentIntentId(key), sent_at=deadline_ms),
             kind=state.payment.deadline_kind or "",
             deadline=deadline_ms,
         )

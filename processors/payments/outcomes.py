@@ -9,7 +9,7 @@ from core.header import Cause
 from core.payment import state as payment_state
 from core.payment.state import Payment
 from core.records import SENTENCE_MAX, Outcome
-from core.values import PAYMENT_ID_LENGTH
+from core.values import PAYMENT_ID_LENGTH, PaymentIntentId
 from engine.ports import InputRecord
 
 KEY_BYTES_MAX: Final = 4 * PAYMENT_ID_LENGTH  # of an outcome: as an input's, or none
@@ -47,7 +47,7 @@ def of_decision(
         case NoEffect():
             result, rule, sentence = "NO_EFFECT", decision.rule, decision.sentence
     return Outcome(
-        payment_intent_id=payment_id,
+        payment_intent_id=PaymentIntentId(payment_id),
         cause=context.cause,
         input_type=name,
         result=result,
@@ -74,7 +74,7 @@ def misrouted(command: Any, cause: Cause, record: InputRecord, rule_set: int, wh
     """
     named = command.header.payment_intent_id
     return Outcome(
-        payment_intent_id=named if len(named) <= PAYMENT_ID_LENGTH else "",
+        payment_intent_id=PaymentIntentId(named if len(named) <= PAYMENT_ID_LENGTH else ""),
         cause=cause,
         input_type=type(command).__name__,
         result="MISROUTED",

@@ -108,8 +108,8 @@ class EventFold:
         batch.conflicts += conflicts.values()
         for key in minutes_touched:
             batch.minutes.append(rows.MinuteRow(*key, minutes.pack(self.buckets[key])))
-        for name, before in touched.items():
-            changes.moved(before, self._stuck(name))
+        for moved, before in touched.items():
+            changes.moved(before, self._stuck(moved))
         self._forget()
         return changes
 
@@ -138,15 +138,15 @@ class EventFold:
         ] = {}  # taken up only when all look-ups have been answered
         with_approvals: list[str] = []
         with_conflicts: list[str] = []
-        for name, row in self._lookups.snapshots(list(missing)).items():
+        for known, row in self._lookups.snapshots(list(missing)).items():
             payment = payment_state.unpack(row.snapshot)
-            fresh[name] = ProjectedPayment(
+            fresh[known] = ProjectedPayment(
                 payment, row.head_hash, row.partition, row.attention_since, {}, {}
             )
             if payment.approvals_made:
-                with_approvals.append(name)
+                with_approvals.append(known)
             if payment.conflicts_made:
-                with_conflicts.append(name)
+                with_conflicts.append(known)
         if with_approvals:
             for approval in self._lookups.approvals_of(with_approvals):
                 fresh[approval.payment_intent_id].approvals[approval.approval_id] = approval

@@ -29,6 +29,7 @@ from core import records
 from core.header import InputHeader, OperatorHeader
 from core.payment import commands, instructions
 from core.records import OperatorAudit, Outcome
+from core.values import PaymentIntentId
 from engine.clients.publisher import NotConfirmed, Placed
 from engine.clock import HeldClock, SystemClock
 from engine.records import LogRecord
@@ -296,7 +297,7 @@ class ApiHarness:
         mine = [r.value for r in found if r.key == payment.encode()]
         told: instructions.RailInstruction = CODEC.decode(topology.RAIL_SUBMISSIONS, mine[-1])
         report = commands.RailReport(
-            header=InputHeader(payment_intent_id=payment),
+            header=InputHeader(payment_intent_id=PaymentIntentId(payment)),
             external_ref=told.external_ref,
             kind=kind,
             adapter="default",
@@ -325,7 +326,7 @@ class ApiHarness:
             operator_id="olga", roles=("operator",), token_id="t", not_after=now + 60_000
         )
         asked = commands.RequestApproval(
-            header=InputHeader(payment_intent_id=payment),
+            header=InputHeader(payment_intent_id=PaymentIntentId(payment)),
             operator=operator,
             action="RETRY",
             reason="x",

@@ -17,6 +17,7 @@ from api.auth.local import LOCAL_AUDIENCE, LOCAL_ISSUER, LocalIssuer
 from api.auth.tokens import Tokens, TokenSettings
 from api.services import Principal, Services, Stopped
 from core.header import InputHeader, OperatorHeader
+from core.values import PaymentIntentId
 from engine.clock import SystemClock
 from engine.partitioner import partition_of
 from schemas import topology as t
@@ -35,7 +36,7 @@ class NoCommands:
         self._control = control
 
     def header(self, payment_intent_id: str, traceparent: str | None) -> InputHeader:
-        return InputHeader(payment_intent_id=payment_intent_id, command_id="cmd-0")
+        return InputHeader(payment_intent_id=PaymentIntentId(payment_intent_id), command_id="cmd-0")
 
     def operator(self, principal: Principal, approval_id: str | None) -> OperatorHeader:
         return OperatorHeader(

@@ -18,7 +18,16 @@ from core.payment.instructions import (
     PolicyCheckRequest,
     RailInstruction,
 )
-from core.values import Cents, Parties, Party, external_ref, funds_ref, payment_intent_id
+from core.values import (
+    ApprovalId,
+    Cents,
+    Parties,
+    Party,
+    PaymentIntentId,
+    external_ref,
+    funds_ref,
+    payment_intent_id,
+)
 from engine.clock import SystemClock
 from processors.rail.webhook import WebhookServer
 from schemas.codec.parties import seal
@@ -61,7 +70,9 @@ def payment(number: int) -> str:
 def submit(number: int, *, before_ms: int = 60_000, amount: int = 12_345) -> RailInstruction:
     return RailInstruction(
         header=InstructionHeader(
-            payment_intent_id=payment(number), sequence=5, decided_at=CLOCK.now_ms()
+            payment_intent_id=PaymentIntentId(payment(number)),
+            sequence=5,
+            decided_at=CLOCK.now_ms(),
         ),
         kind="SUBMIT",
         external_ref=external_ref(payment(number), 1),
@@ -79,7 +90,9 @@ def submit(number: int, *, before_ms: int = 60_000, amount: int = 12_345) -> Rai
 def funds(number: int, operation: str, hold_ref: str | None = None) -> DepositsRequest:
     return DepositsRequest(
         header=InstructionHeader(
-            payment_intent_id=payment(number), sequence=2, decided_at=CLOCK.now_ms()
+            payment_intent_id=PaymentIntentId(payment(number)),
+            sequence=2,
+            decided_at=CLOCK.now_ms(),
         ),
         operation=operation,
         funds_ref=funds_ref(payment(number), 1, operation),
@@ -94,7 +107,7 @@ def funds(number: int, operation: str, hold_ref: str | None = None) -> DepositsR
 def policy_check(amount: int = 12_345) -> PolicyCheckRequest:
     return PolicyCheckRequest(
         header=InstructionHeader(
-            payment_intent_id=payment(1), sequence=1, decided_at=CLOCK.now_ms()
+            payment_intent_id=PaymentIntentId(payment(1)), sequence=1, decided_at=CLOCK.now_ms()
         ),
         policy_ref="pol-1",
         phase="CREATE",
@@ -110,9 +123,9 @@ def policy_check(amount: int = 12_345) -> PolicyCheckRequest:
 def approval(action: str, phase: str) -> ApprovalRequest:
     return ApprovalRequest(
         header=InstructionHeader(
-            payment_intent_id=payment(1), sequence=9, decided_at=CLOCK.now_ms()
+            payment_intent_id=PaymentIntentId(payment(1)), sequence=9, decided_at=CLOCK.now_ms()
         ),
-        approval_id="apr_001",
+        approval_id=ApprovalId("apr_001"),
         action=action,
         phase=phase,
         attempt=1,
@@ -128,7 +141,7 @@ def approval(action: str, phase: str) -> ApprovalRequest:
 def notification() -> CustomerNotification:
     return CustomerNotification(
         header=InstructionHeader(
-            payment_intent_id=payment(1), sequence=9, decided_at=CLOCK.now_ms()
+            payment_intent_id=PaymentIntentId(payment(1)), sequence=9, decided_at=CLOCK.now_ms()
         ),
         notification_id="ntf_001",
         kind="failed",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from core.payment import commands as c
+from core.values import ApprovalId, ConflictId
 from tests.model.vocabulary import FOR_EVER, by, head
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _approval(world: World, args: dict[str, Any]) -> str:
 def resolve(world: World, args: dict[str, Any]) -> Inputs:
     message = c.ApprovalDecision(
         header=head(),
-        approval_id=_approval(world, args),
+        approval_id=ApprovalId(_approval(world, args)),
         verdict=args["verdict"],
         decided_by=args.get("who", "policy"),
         rules_evaluated=("rule 1",),
@@ -64,7 +65,7 @@ def person(world: World, args: dict[str, Any]) -> Inputs:
         c.DecideApproval(
             header=head(),
             operator=by(args["who"]),
-            approval_id=_approval(world, args),
+            approval_id=ApprovalId(_approval(world, args)),
             verdict=args["verdict"],
             reason="seen",
         ),
@@ -119,7 +120,7 @@ def act(world: World, args: dict[str, Any]) -> Inputs:
                 c.ResolveReconciliation(
                     header=head(),
                     operator=operator,
-                    conflict_id=f"cnf_{args['conflict']:03d}",
+                    conflict_id=ConflictId(f"cnf_{args['conflict']:03d}"),
                     attempt=number,
                     verdict=args["verdict"],
                     details="bank confirmed",

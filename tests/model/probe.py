@@ -18,7 +18,7 @@ from core.payment.commands import (
     ResolveReconciliation,
 )
 from core.payment.decide import decide
-from core.values import Cents
+from core.values import Cents, ConflictId
 from tests.model.book import Book, Conflict
 from tests.model.laws_rail import unfit
 from tests.model.vocabulary import APPROVER, SENIOR, VERDICTS, by, head
@@ -60,7 +60,7 @@ def _give(
         action="RESOLVE_RECONCILIATION",
         reason="probe",
         attempt=conflict.attempt,
-        conflict_id=conflict.identity,
+        conflict_id=ConflictId(conflict.identity),
         verdict=verdict,
         amount=None if amount is None else Cents(amount),
     )
@@ -92,7 +92,7 @@ def _give(
     resolve = ResolveReconciliation(
         header=head(),
         operator=by(SENIOR),
-        conflict_id=conflict.identity,
+        conflict_id=ConflictId(conflict.identity),
         attempt=conflict.attempt,
         verdict=verdict,
         details="probe",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from core.payment.commands import RailReport
 from core.payment.instructions import RailInstruction
-from core.values import Cents
+from core.values import Cents, ExternalRef
 from tests.model.vocabulary import head, reference, rules
 
 FINAL = frozenset({"REJECTED", "EXPIRED", "RECALLED", "SETTLED"})
@@ -80,7 +80,7 @@ class Rail:
             currency = "AUD"
         return RailReport(
             header=head(),
-            external_ref=reference(attempt),
+            external_ref=ExternalRef(reference(attempt)),
             kind=kind,
             adapter="simulator",
             code=code,

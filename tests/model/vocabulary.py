@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from core.header import Cause, InputHeader, OperatorHeader
 from core.payment import commands as c
 from core.rules import Rules, parse
-from core.values import Parties, Party, Sealed, external_ref, payment_intent_id
+from core.values import ApprovalId, Parties, Party, Sealed, external_ref, payment_intent_id
 
 RULES_FOLDER: Final = Path(__file__).parents[2] / "core" / "rules"
 SOURCE: Final = "mobile-app"
@@ -128,7 +128,7 @@ def by(person: str, *, not_after: int = FOR_EVER, approval: str | None = None) -
         roles=ROLES.get(person, ()),
         token_id="token",
         not_after=not_after,
-        approval_id=approval,
+        approval_id=None if approval is None else ApprovalId(approval),
     )
 
 

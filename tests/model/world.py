@@ -16,6 +16,7 @@ from core.payment.instructions import (
     PolicyCheckRequest,
     RailInstruction,
 )
+from core.values import ExternalRef
 from tests.model import people
 from tests.model.deposits import Bank
 from tests.model.people import Inputs, pick
@@ -233,7 +234,7 @@ def _rail_says(world: World, args: dict[str, Any]) -> Inputs:
     number = world.attempt(args["attempt"])
     report = c.RailReport(
         header=head(),
-        external_ref=args.get("ref") or reference(number),
+        external_ref=ExternalRef(args.get("ref") or reference(number)),
         kind=args["kind"],
         adapter=args.get("adapter", "simulator"),
         code=args.get("code"),

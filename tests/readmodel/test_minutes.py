@@ -10,7 +10,7 @@ import pytest
 
 from core.header import Actor, Cause, EventHeader
 from core.payment import events as e
-from core.values import Cents, Sealed
+from core.values import Cents, ExternalRef, PaymentIntentId, Sealed
 from readmodel import minutes
 from readmodel.minutes import Figures, Latency, SlowRuns
 
@@ -21,7 +21,7 @@ MINUTE = NOW // 60_000
 def header(attempt: int = 1, reason: str | None = None) -> EventHeader:
     cause = Cause(cluster_id="c", topic="t", partition=0, offset=0, input_hash=bytes(32))
     return EventHeader(
-        payment_intent_id="pi_x",
+        payment_intent_id=PaymentIntentId("pi_x"),
         sequence=1,
         previous_hash=bytes(32),
         decided_at=NOW,
@@ -74,7 +74,10 @@ def failed(reason: str, source: str = "rail", late: bool = False) -> e.Event:
 
 def attempt(number: int) -> e.Event:
     return e.PaymentAttemptCreated(
-        header=header(number), attempt_id=f"att_{number:03d}", external_ref="N", text=None
+        header=header(number),
+        attempt_id=f"att_{number:03d}",
+        external_ref=ExternalRef("N"),
+        text=None,
     )
 
 
@@ -82,7 +85,7 @@ def settled() -> e.Event:
     return e.PaymentSettled(
         header=header(),
         attempt_id="att_001",
-        external_ref="N",
+        external_ref=ExternalRef("N"),
         amount=Cents(1),
         currency="AUD",
         rail_message_id=None,
@@ -98,7 +101,7 @@ def acknowledged() -> e.Event:
     return e.PaymentAcknowledged(
         header=header(),
         attempt_id="att_001",
-        external_ref="N",
+        external_ref=ExternalRef("N"),
         implied=False,
         rail_message_id=None,
         transaction_id=None,
@@ -127,7 +130,7 @@ def answered(submitted_at: int | None, took_ms: int, via_enquiry: bool = False) 
     until = None if submitted_at is None else submitted_at + took_ms
     return e.RailStatusReported(
         header=header(),
-        external_ref="N",
+        external_ref=ExternalRef("N"),
         kind="RECEIVED",
         adapter="a",
         code=None,
@@ -177,7 +180,7 @@ def test_each_event_counts_in_its_own_place_and_nowhere_else(
 
 
 def test_an_event_of_no_figure_leaves_the_bucket_as_it_is() -> None:
-    beside = e.RecallRequested(header=header(), external_ref="N")
+    beside = e.RecallRequested(header=header(), external_ref=ExternalRef("N"))
     assert not minutes.counts(beside)
     assert figures_of(beside) == Figures()
     assert not minutes.counts(answered(None, 5))

@@ -12,7 +12,7 @@ from app.cluster import Cluster
 from app.exits import ExitCode, Problem, usage
 from control import quarantine
 from core.records import RedriveConfirmed, RedriveRequested
-from core.values import same_person
+from core.values import PaymentIntentId, same_person
 from engine.clients.reader import read_all
 from engine.records import LogRecord
 from schemas import topology
@@ -84,7 +84,7 @@ def request(
         reason=reason,
         requested_at=now,
         actor=operator,
-        payment_intent_id=to or None,
+        payment_intent_id=PaymentIntentId(to) if to else None,
     )
     cluster.publish_control(record)
     return dict(as_json(record))

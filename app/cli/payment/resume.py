@@ -36,7 +36,7 @@ from app.exits import ExitCode, Problem
 from app.settings import Environment
 from core.payment import commands
 from core.records import UnparkRequested
-from core.values import same_person
+from core.values import PaymentIntentId, same_person
 
 
 def resume(
@@ -83,7 +83,7 @@ def _request(
     with Cluster(environment) as cluster:
         sequence, now = _sequence(cluster, payment), cluster.clock.now_ms()
         record = UnparkRequested(
-            payment_intent_id=payment,
+            payment_intent_id=PaymentIntentId(payment),
             sequence=sequence,
             reason=reason,
             requested_at=now,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from core.header import EventHeader
-from core.values import Cents, RequestStatus
+from core.values import Cents, FundsRef, RequestStatus
 
 
 class FundsRequested(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -17,12 +17,12 @@ class FundsRequested(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     header: EventHeader
     operation: str
-    funds_ref: str
+    funds_ref: FundsRef
     amount: Cents
     currency: str
     repeat: int
     not_after: int | None = None
-    hold_funds_ref: str | None = None
+    hold_funds_ref: FundsRef | None = None
 
 
 class FundsRequestFailed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -30,7 +30,7 @@ class FundsRequestFailed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     header: EventHeader
     operation: str
-    funds_ref: str
+    funds_ref: FundsRef
     code: str | None
     details: str | None
     result: RequestStatus = "FAILED"
@@ -40,7 +40,7 @@ class FundsHeld(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The balance verification."""
 
     header: EventHeader
-    funds_ref: str
+    funds_ref: FundsRef
     hold_ref: str
     amount: Cents
     verified_at: int
@@ -49,42 +49,42 @@ class FundsHeld(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 class FundsHoldDeclined(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
-    funds_ref: str
+    funds_ref: FundsRef
     code: str | None
     details: str | None
 
 
 class FundsCaptured(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
-    funds_ref: str
+    funds_ref: FundsRef
     amount: Cents
     ledger_ref: str | None
 
 
 class FundsReleased(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
-    funds_ref: str
+    funds_ref: FundsRef
     amount: Cents
     ledger_ref: str | None
 
 
 class FundsDebitForced(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
-    funds_ref: str
+    funds_ref: FundsRef
     amount: Cents
     ledger_ref: str | None
 
 
 class FundsReversed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
-    funds_ref: str
+    funds_ref: FundsRef
     amount: Cents
     ledger_ref: str | None
 
 
 class FundsCredited(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
-    funds_ref: str
+    funds_ref: FundsRef
     amount: Cents
     ledger_ref: str | None
 

@@ -6,7 +6,7 @@ import msgspec
 
 from core.header import EventHeader
 from core.payment.commands import AssignedFrom
-from core.values import Cents, Sealed
+from core.values import Cents, ConflictId, ExternalRef, Sealed
 
 
 class PaymentIntentCreated(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -37,7 +37,7 @@ class PaymentAttemptCreated(msgspec.Struct, frozen=True, gc=False, kw_only=True)
 
     header: EventHeader
     attempt_id: str
-    external_ref: str
+    external_ref: ExternalRef
     text: str | None
 
 
@@ -48,7 +48,7 @@ class PaymentSentToRail(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     header: EventHeader
     attempt_id: str
-    external_ref: str
+    external_ref: ExternalRef
     amount: Cents
     currency: str
     submit_before: int
@@ -61,7 +61,7 @@ class PaymentAcknowledged(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     header: EventHeader
     attempt_id: str
-    external_ref: str
+    external_ref: ExternalRef
     implied: bool
     rail_message_id: str | None
     transaction_id: str | None
@@ -75,14 +75,14 @@ class PaymentSettled(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     header: EventHeader
     attempt_id: str
-    external_ref: str
+    external_ref: ExternalRef
     amount: Cents
     currency: str
     rail_message_id: str | None
     transaction_id: str | None
     code: str | None
     via_enquiry: bool
-    conflict_id: str | None
+    conflict_id: ConflictId | None
     assigned_from: AssignedFrom | None
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 from core.header import EventHeader
 from core.payment.commands import AssignedFrom
-from core.values import NO_CENTS, Cents, Overdue, PolicyStatus
+from core.values import NO_CENTS, Cents, ConflictId, ExternalRef, Overdue, PolicyStatus
 
 
 class PolicyChecked(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -44,7 +44,7 @@ class OperatorActionRequested(msgspec.Struct, frozen=True, gc=False, kw_only=Tru
     text: str
     expires_at: int
     failure_reason: str | None
-    conflict_id: str | None
+    conflict_id: ConflictId | None
     verdict: str | None
     amount: Cents | None
     frozen_until: int | None
@@ -90,7 +90,7 @@ class PaymentOverdue(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 class RailEnquiryRequested(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
-    external_ref: str
+    external_ref: ExternalRef
     why: str
     number: int
 
@@ -101,7 +101,7 @@ class RailStatusReported(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """
 
     header: EventHeader
-    external_ref: str
+    external_ref: ExternalRef
     kind: str
     adapter: str
     code: str | None
@@ -128,7 +128,7 @@ class NonPaymentConfirmed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     header: EventHeader
     attempt_id: str
-    external_ref: str
+    external_ref: ExternalRef
     by: str
     code: str | None
     code_table: str | None
@@ -142,13 +142,13 @@ class RecallRequested(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`code`: what the adapter's ALREADY_SUBMITTED rests on (ruling 3)."""
 
     header: EventHeader
-    external_ref: str
+    external_ref: ExternalRef
     code: str | None = None
 
 
 class RecallAnswered(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
-    external_ref: str
+    external_ref: ExternalRef
     accepted: bool
     code: str | None
     rail_message_id: str | None
@@ -159,9 +159,9 @@ class ReconciliationRequired(msgspec.Struct, frozen=True, gc=False, kw_only=True
     """A conflict: kept, blocking, open until a person resolves it."""
 
     header: EventHeader
-    conflict_id: str
+    conflict_id: ConflictId
     kind: str
-    external_ref: str | None
+    external_ref: ExternalRef | None
     detail: str
     code: str | None
     amount: Cents | None
@@ -175,7 +175,7 @@ class ReconciliationResolved(msgspec.Struct, frozen=True, gc=False, kw_only=True
     """`header.attempt` is the attempt the verdict speaks of."""
 
     header: EventHeader
-    conflict_id: str
+    conflict_id: ConflictId
     verdict: str
     text: str
     amount: Cents | None
@@ -187,7 +187,7 @@ class PaymentReturned(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """
 
     header: EventHeader
-    external_ref: str
+    external_ref: ExternalRef
     amount: Cents
     currency: str
     code: str | None

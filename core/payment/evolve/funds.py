@@ -12,7 +12,7 @@ from core.payment.evolve.lifecycle import own_attempt, remember_result, use_appr
 from core.payment.funds import UNANSWERED, held_cents, returned_cents
 from core.payment.keys import result_key
 from core.payment.state import Attempt, CorruptHistory, FundsRequestStatus, Payment
-from core.values import FUNDS_LETTER, Cents, RequestStatus
+from core.values import FUNDS_LETTER, Cents, FundsRef, RequestStatus
 
 _STEM: Final[dict[str, str]] = {
     "HOLD": "HOLD",
@@ -97,7 +97,8 @@ def hold_declined(new: Payment, event: e.FundsHoldDeclined, header: EventHeader)
     number = int(event.funds_ref[31:])
     for ask in mine.funds_requests:
         if ask.hold_number == number and ask.status in UNANSWERED:
-            _answer(new, mine, f"{event.funds_ref[:30]}R{ask.number:02d}", "NEVER_HELD")
+            release = FundsRef(f"{event.funds_ref[:30]}R{ask.number:02d}")
+            _answer(new, mine, release, "NEVER_HELD")
 
 
 def captured(new: Payment, event: e.FundsCaptured, header: EventHeader) -> None:
@@ -160,7 +161,7 @@ def funds_request_index(attempt: Attempt, operation: str, number: int) -> int | 
     return None
 
 
-def _answer(new: Payment, mine: Attempt, funds_ref: str, status: RequestStatus) -> None:
+def _answer(new: Payment, mine: Attempt, funds_ref: FundsRef, status: RequestStatus) -> None:
     operation = _OPERATION_OF_LETTER[funds_ref[30]]
     index = funds_request_index(mine, operation, int(funds_ref[31:]))
     if index is None:

@@ -26,7 +26,14 @@ from core.payment.state import (
     Notification,
     Payment,
 )
-from core.values import NO_CENTS, ApprovalStatus, Cents, attempt_of_external_ref, person_digest
+from core.values import (
+    NO_CENTS,
+    ApprovalId,
+    ApprovalStatus,
+    Cents,
+    attempt_of_external_ref,
+    person_digest,
+)
 
 
 def policy_checked(new: Payment, event: e.PolicyChecked, header: EventHeader) -> None:
@@ -319,7 +326,7 @@ def _decide(new: Payment, header: EventHeader, status: ApprovalStatus) -> Approv
     raise CorruptHistory(f"no approval {approval_id} at sequence {header.sequence}")
 
 
-def _approval_id(header: EventHeader) -> str:
+def _approval_id(header: EventHeader) -> ApprovalId:
     if header.approval_id is None:
         raise CorruptHistory(f"no approval id at sequence {header.sequence}")
     return header.approval_id

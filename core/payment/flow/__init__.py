@@ -20,7 +20,7 @@ from core.payment.flow.instruct import instructions
 from core.payment.funds import held_cents
 from core.payment.report_table import FATE_UNKNOWN
 from core.payment.state import ENDED, Attempt, money_outcome, open_conflicts
-from core.values import MoneyOutcome, State, attempt_id, external_ref, policy_ref
+from core.values import MoneyOutcome, State, attempt_id, conflict_id, external_ref, policy_ref
 
 # One decision: at most 20 attempts, each with a few funds steps, an enquiry and a message.
 FOLLOW_UPS_MAX: Final = 200
@@ -161,7 +161,7 @@ def fate_unknown(draft: Draft, attempt: Attempt) -> None:
     draft.append(
         e.ReconciliationRequired(
             header=draft.header(attempt.number, actor=SYSTEM),
-            conflict_id=f"cnf_{state.conflicts_made + 1:03d}",
+            conflict_id=conflict_id(state.conflicts_made + 1),
             kind=FATE_UNKNOWN,
             external_ref=external_ref(draft.payment_id, attempt.number),
             detail=f"asked {attempt.enquiries} times, the rail did not say what became of "

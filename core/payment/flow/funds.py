@@ -26,7 +26,15 @@ from core.payment.funds import (
     unanswered,
 )
 from core.payment.state import UNSENT, Attempt, FundsRequestStatus, Payment, open_conflicts
-from core.values import Cents, FundsOperation, State, funds_ref
+from core.values import (
+    ApprovalId,
+    Cents,
+    FundsOperation,
+    FundsRef,
+    PaymentIntentId,
+    State,
+    funds_ref,
+)
 
 _UNDER_WAY: Final = frozenset({State.SENT.value, State.ACKNOWLEDGED.value})
 
@@ -71,10 +79,10 @@ def request(
     operation: str,
     amount: Cents,
     *,
-    approval_id: str | None = None,
+    approval_id: ApprovalId | None = None,
     by_person: bool = False,
     not_after: int | None = None,
-    hold_funds_ref: str | None = None,
+    hold_funds_ref: FundsRef | None = None,
 ) -> None:
     """A new request with the next number of its operation, the system's own unless a person made
     it.
@@ -114,7 +122,7 @@ def repeat(draft: Draft, attempt: Attempt, ask: FundsRequestStatus) -> None:
     )
 
 
-def hold_reference(payment_id: str, attempt: Attempt, number: int) -> str | None:
+def hold_reference(payment_id: PaymentIntentId, attempt: Attempt, number: int) -> FundsRef | None:
     """The fundsRef of the attempt's HOLD `number`, or None for 0."""
     return funds_ref(payment_id, attempt.number, FundsOperation.HOLD, number) if number else None
 

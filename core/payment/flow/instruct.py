@@ -10,7 +10,7 @@ from core.header import EventHeader, InstructionHeader
 from core.payment import events as e
 from core.payment import instructions as i
 from core.payment.state import Payment, money_outcome
-from core.values import Action, external_ref, policy_ref
+from core.values import Action, ApprovalId, external_ref, policy_ref
 
 DUPLICATE_RISK: Final = (
     "RISK OF PAYING TWICE: it is not certain that the earlier attempt was not paid. "
@@ -140,7 +140,7 @@ def _approval(after: Payment, event: e.OperatorActionRequested) -> i.ApprovalReq
     risk = DUPLICATE_RISK if event.action == Action.RETRY_UNCERTAIN else ""
     return i.ApprovalRequest(
         header=_header(header),
-        approval_id=header.approval_id or "",
+        approval_id=header.approval_id or ApprovalId(""),
         action=event.action,
         phase=event.phase,
         attempt=header.attempt,

@@ -17,7 +17,15 @@ from core.payment.funds import UNANSWERED, held_cents, taken_cents
 from core.payment.inputs.policy import fail_unsent
 from core.payment.report_table import FUNDS_CONTRADICTION
 from core.payment.state import UNSENT, Attempt, Conflict, FundsRequestStatus
-from core.values import Cents, FailureReason, format_amount, funds_ref
+from core.values import (
+    Cents,
+    ExternalRef,
+    FailureReason,
+    FundsRef,
+    conflict_id,
+    format_amount,
+    funds_ref,
+)
 
 # What Deposits Core answers when it has carried a request out.
 DONE: Final[dict[str, str]] = {
@@ -61,9 +69,9 @@ def contradiction(
     draft.append(
         e.ReconciliationRequired(
             header=draft.header(attempt.number),
-            conflict_id=f"cnf_{draft.state.conflicts_made + 1:03d}",
+            conflict_id=conflict_id(draft.state.conflicts_made + 1),
             kind=FUNDS_CONTRADICTION,
-            external_ref=command.funds_ref[:30],
+            external_ref=ExternalRef(command.funds_ref[:30]),
             detail=f"{command.funds_ref}: {command.result} "
             f"{format_amount(command.amount, currency)}, "
             f"asked {format_amount(ask.amount, currency)}, recorded {ask.status}",
@@ -184,7 +192,7 @@ def hold_gone(
 def _no_hold(
     draft: Draft, attempt: Attempt, ask: FundsRequestStatus, code: str, details: str | None
 ) -> None:
-    reference = hold_reference(draft.payment_id, attempt, ask.hold_number) or ""
+    reference = hold_reference(draft.payment_id, attempt, ask.hold_number) or FundsRef("")
     draft.append(
         e.FundsHoldDeclined(
             header=draft.header(attempt.number), funds_ref=reference, code=code, details=details
@@ -197,7 +205,7 @@ def done(draft: Draft, attempt: Attempt, ask: FundsRequestStatus, command: Depos
         _held(draft, attempt, command.funds_ref, command)
         return
     if command.operation == "RELEASE" and ask.hold_number and not hold_stands(attempt, ask):
-        hold = hold_reference(draft.payment_id, attempt, ask.hold_number) or ""
+        hold = hold_reference(draft.payment_id, attempt, ask.hold_number) or FundsRef("")
         _held(draft, attempt, hold, command)
     moved = _MOVED[command.operation]
     draft.append(
@@ -210,7 +218,7 @@ def done(draft: Draft, attempt: Attempt, ask: FundsRequestStatus, command: Depos
     )
 
 
-def _held(draft: Draft, attempt: Attempt, reference: str, command: DepositsResult) -> None:
+def _held(draft: Draft, attempt: Attempt, reference: FundsRef, command: DepositsResult) -> None:
     """A hold without a reference of Deposits Core's own is named by ours."""
     draft.append(
         e.FundsHeld(

@@ -21,7 +21,15 @@ from core.refusals import (
     no_effect,
     refuse,
 )
-from core.values import Action, FailureReason, State, attempt_id, person_digest, policy_ref
+from core.values import (
+    Action,
+    ApprovalId,
+    FailureReason,
+    State,
+    attempt_id,
+    person_digest,
+    policy_ref,
+)
 
 _DECLINE_REASONS = frozenset({FailureReason.FRAUD.value, FailureReason.INVALID_ACCOUNT.value})
 _ANSWERS = frozenset({"APPROVED", "REJECTED", "REFERRED"})
@@ -197,7 +205,7 @@ def append_decision(
     )
 
 
-def find_approval(state: Payment, approval_id: str) -> Approval | None:
+def find_approval(state: Payment, approval_id: ApprovalId) -> Approval | None:
     for approval in state.approvals:
         if approval.id == approval_id:
             return approval

@@ -16,6 +16,7 @@ from core.values import (
     FailureReason,
     State,
     attempt_id,
+    conflict_id,
     external_ref,
     format_amount,
 )
@@ -204,7 +205,7 @@ def conflict(draft: Draft, attempt: Attempt, report: RailReport, kind: str) -> N
     draft.append(
         e.ReconciliationRequired(
             header=draft.header(attempt.number),
-            conflict_id=f"cnf_{state.conflicts_made + 1:03d}",
+            conflict_id=conflict_id(state.conflicts_made + 1),
             kind=kind,
             external_ref=external_ref(draft.payment_id, attempt.number),
             detail=f"{said} for {attempt_id(attempt.number)}, which is {attempt.state}",

@@ -19,7 +19,7 @@ from core.payment.keys import recovered_key
 from core.payment.report_table import SUBMISSION_FOUND
 from core.payment.state import RECOVERED_MAX, Payment, range_of
 from core.refusals import CONFLICTS_FULL, no_effect
-from core.values import attempt_id, external_ref
+from core.values import ExternalRef, attempt_id, conflict_id, external_ref
 
 _ENDS: Final = (e.PaymentFailed, e.PaymentExpired)
 
@@ -83,12 +83,12 @@ def report_for_missing_attempt(
 
 
 def _require(
-    draft: Draft, number: int, reference: str, detail: str, report: c.RailReport | None
+    draft: Draft, number: int, reference: ExternalRef, detail: str, report: c.RailReport | None
 ) -> None:
     draft.append(
         e.ReconciliationRequired(
             header=draft.header(number),
-            conflict_id=f"cnf_{draft.state.conflicts_made + 1:03d}",
+            conflict_id=conflict_id(draft.state.conflicts_made + 1),
             kind=SUBMISSION_FOUND,
             external_ref=reference,
             detail=detail,

@@ -33,7 +33,7 @@ from core.refusals import (
     STATE_PRECONDITION,
     refuse,
 )
-from core.values import Action, FailureReason, State, attempt_id, external_ref
+from core.values import Action, ApprovalId, FailureReason, State, attempt_id, external_ref
 
 RETRY_STATES: Final = ("FAILED",)
 CANCEL_STATES: Final = ("CREATED", "AUTHORISED", "SENT")
@@ -298,7 +298,7 @@ def expire(
 def _fail(
     draft: Draft,
     reason: str,
-    approval_id: str | None,
+    approval_id: ApprovalId | None,
     *,
     retry_safe: bool,
     text: str | None,

@@ -47,7 +47,7 @@ from core.refusals import (
     STATE_PRECONDITION,
     refuse,
 )
-from core.values import Action, Cents, attempt_id, person_digest
+from core.values import Action, Cents, ConflictId, approval_id, attempt_id, person_digest
 
 # The states in which asking for each action makes sense; the others look at conflicts and funds.
 _STATES_OF_ACTION: dict[str, tuple[str, ...]] = {
@@ -125,10 +125,9 @@ def request(state: Payment | None, command: RequestApproval, context: Context) -
         # Nothing holds the send: one that is due goes first, and the request's phase is SENT.
         outstanding(draft)
         phase = gate.phase_of(draft.state)
-    approval_id = f"apr_{state.approvals_made + 1:03d}"
     draft.append(
         e.OperatorActionRequested(
-            header=draft.header(attempt, approval_id=approval_id),
+            header=draft.header(attempt, approval_id=approval_id(state.approvals_made + 1)),
             action=command.action,
             requester=operator.operator_id,
             phase=phase,
@@ -248,7 +247,7 @@ def _precondition(state: Payment, command: RequestApproval, attempt: int) -> Ref
             return refuse(ATTEMPT_NOT_CURRENT, expected=current, actual=named)
         return None
     if command.action == Action.RESOLVE_RECONCILIATION:
-        conflict_id, verdict = command.conflict_id or "", command.verdict or ""
+        conflict_id, verdict = command.conflict_id or ConflictId(""), command.verdict or ""
         if not is_open(state, conflict_id):
             return refuse(CONFLICT_NOT_OPEN, conflict=conflict_id)
         return does_not_fit(state, conflict_id, attempt, verdict, command.amount)

@@ -26,7 +26,7 @@ from core.refusals import (
     MISSING_ROLE,
     refuse,
 )
-from core.values import Action, Cents, State, format_amount, person_digest
+from core.values import Action, Cents, ConflictId, State, format_amount, person_digest
 
 _OPERATORS: Final = frozenset({"operator", "senior_operator"})
 _SENIORS: Final = frozenset({"senior_operator"})
@@ -57,7 +57,7 @@ class RequiredApproval(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     amount: Cents
     failure_reason: str | None = None
-    conflict_id: str | None = None
+    conflict_id: ConflictId | None = None
     verdict: str | None = None
 
 

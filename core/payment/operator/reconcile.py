@@ -30,6 +30,7 @@ from core.values import (
     NO_CENTS,
     Action,
     Cents,
+    ConflictId,
     FailureReason,
     State,
     attempt_id,
@@ -133,7 +134,7 @@ def verdict_shape(verdict: str | None, amount: Cents | None) -> Refusal | None:
 
 
 def does_not_fit(
-    state: Payment, conflict_id: str, attempt: int, verdict: str, amount: Cents | None
+    state: Payment, conflict_id: ConflictId, attempt: int, verdict: str, amount: Cents | None
 ) -> Refusal | None:
     """Whether the verdict is none of those that fit this conflict (the third matrix)."""
     conflict = find_conflict(state, conflict_id)
@@ -168,14 +169,14 @@ def verdict_amount(
     return state.attempts[conflict.attempt - 1].settled or state.amount
 
 
-def find_conflict(state: Payment, conflict_id: str | None) -> Conflict | None:
+def find_conflict(state: Payment, conflict_id: ConflictId | None) -> Conflict | None:
     for conflict in state.conflicts:
         if conflict.id == conflict_id:
             return conflict
     return None
 
 
-def is_open(state: Payment, conflict_id: str | None) -> bool:
+def is_open(state: Payment, conflict_id: ConflictId | None) -> bool:
     """A listed one that is open; or one that is only counted: made, not listed, not resolved."""
     conflict = find_conflict(state, conflict_id)
     if conflict is not None:
@@ -219,7 +220,7 @@ def _paid_after_all(draft: Draft, command: ResolveReconciliation, amount: Cents)
         _end(draft, current)
 
 
-def _settle(draft: Draft, attempt: Attempt, conflict_id: str, amount: Cents) -> None:
+def _settle(draft: Draft, attempt: Attempt, conflict_id: ConflictId, amount: Cents) -> None:
     reference = external_ref(draft.payment_id, attempt.number)
     if attempt.state == State.SENT:
         draft.append(

@@ -17,6 +17,7 @@ from core.payment.draft import Draft, decided_at, operator_draft
 from core.payment.operator import checks, gate
 from core.payment.state import Approval, Payment, range_of
 from core.refusals import NOT_FOUND, refuse
+from core.values import ApprovalId
 
 C = TypeVar("C")
 
@@ -87,7 +88,7 @@ class Passed:
         self._context = context
 
     @property
-    def approval_id(self) -> str | None:
+    def approval_id(self) -> ApprovalId | None:
         return None if self.approval is None else self.approval.id
 
     def draft(self) -> Draft:

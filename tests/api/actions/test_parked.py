@@ -6,6 +6,7 @@ import pytest
 
 from core.header import InputHeader, OperatorHeader
 from core.payment import commands
+from core.values import PaymentIntentId
 from schemas import topology
 from tests.api.acting import RETRY, TEXT
 from tests.api.command_harness import ApiHarness, problem
@@ -54,7 +55,7 @@ def test_a_request_serves_one_parking_and_the_processor_asks_for_it_too(
         harness.project()
         early = harness.act(second, payment, "resume-processing", MENDED)
         assert problem(early)[2] == "UNPARK_NOT_POSSIBLE"
-        header = InputHeader(payment_intent_id=payment)
+        header = InputHeader(payment_intent_id=PaymentIntentId(payment))
         operator = OperatorHeader(
             operator_id="ada",
             roles=("admin",),

@@ -16,7 +16,7 @@ from app.exits import ExitCode
 from core.header import InputHeader
 from core.payment import commands
 from core.payment.operator.verdicts import VERDICTS, fitting
-from core.values import Cents, external_ref
+from core.values import Cents, PaymentIntentId, external_ref
 from schemas import topology
 from tests.api.command_harness import ApiHarness, problem
 
@@ -37,7 +37,7 @@ def settled_otherwise(harness: ApiHarness, key: str) -> str:
     """A payment in SENT whose settlement names another amount than was asked."""
     payment = harness.sent(key)
     report = commands.RailReport(
-        header=InputHeader(payment_intent_id=payment),
+        header=InputHeader(payment_intent_id=PaymentIntentId(payment)),
         external_ref=external_ref(payment, 1),
         kind="SETTLED",
         adapter="default",

@@ -22,13 +22,13 @@ from app.platform import broker
 from app.platform.registry import Registry
 from core.payment.commands import ResumeProcessing
 from core.records import STATE_VERSION, PaymentLifecycle
-from core.values import Cents
+from core.values import Cents, PaymentIntentId
 from engine.clients.reader import LogEnds
 from schemas import topology
 
 Run = Callable[..., tuple[int, str]]
 KAFKA_S_MAX = 30.0
-PAYMENT_OF_KEY_1 = "pi_ahb55bwmim6rmilttbb4g5otqe"  # mobile-app, k1
+PAYMENT_OF_KEY_1 = PaymentIntentId("pi_ahb55bwmim6rmilttbb4g5otqe")  # mobile-app, k1
 PARKED_RECORD = PaymentLifecycle(
     at_rest=True, deadline=None, payment_intent_id=PAYMENT_OF_KEY_1, state_version=STATE_VERSION,
     sequence=4, head_hash=bytes(32), last_lifecycle_event="PaymentAuthorised", state="AUTHORISED",

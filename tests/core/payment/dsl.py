@@ -19,7 +19,17 @@ from core.payment.evolve import evolve
 from core.payment.state import Payment, money_outcome, pack, unpack
 from core.refusals import NoEffectRule, Rule
 from core.rules import Rules, parse
-from core.values import Cents, Parties, Party, Sealed, external_ref, funds_ref, payment_intent_id
+from core.values import (
+    ApprovalId,
+    Cents,
+    ConflictId,
+    Parties,
+    Party,
+    Sealed,
+    external_ref,
+    funds_ref,
+    payment_intent_id,
+)
 from tests.rooms import ROOT
 
 RULES_FOLDER = ROOT / "core" / "rules"
@@ -86,7 +96,7 @@ def by(person: str, approval: str | None = None, *, not_after: int = 2**60) -> O
         roles=ROLES.get(person, ()),
         token_id="token",
         not_after=not_after,
-        approval_id=approval,
+        approval_id=None if approval is None else ApprovalId(approval),
     )
 
 
@@ -164,7 +174,7 @@ def resolve_says(
 ) -> c.ApprovalDecision:
     return c.ApprovalDecision(
         header=head(),
-        approval_id=approval,
+        approval_id=ApprovalId(approval),
         verdict=verdict,
         decided_by=who,
         rules_evaluated=("rule 1",),
@@ -177,7 +187,11 @@ def person_says(
 ) -> c.DecideApproval:
     header = OperatorHeader(operator_id=who, roles=("approver",), token_id="token", not_after=2**60)
     return c.DecideApproval(
-        header=head(), operator=header, approval_id=approval, verdict=verdict, reason="seen"
+        header=head(),
+        operator=header,
+        approval_id=ApprovalId(approval),
+        verdict=verdict,
+        reason="seen",
     )
 
 
@@ -209,7 +223,7 @@ def resolve(
     return c.ResolveReconciliation(
         header=head(),
         operator=by(SENIOR),
-        conflict_id=conflict,
+        conflict_id=ConflictId(conflict),
         attempt=attempt,
         verdict=verdict,
         details="bank confirmed",

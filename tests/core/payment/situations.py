@@ -21,7 +21,17 @@ from core.payment.deadlines import with_deadline
 from core.payment.decide import decide
 from core.payment.evolve import evolve
 from core.rules import Rules, parse
-from core.values import Cents, Parties, Party, Sealed, external_ref, payment_intent_id
+from core.values import (
+    ApprovalId,
+    Cents,
+    ConflictId,
+    FundsRef,
+    Parties,
+    Party,
+    Sealed,
+    external_ref,
+    payment_intent_id,
+)
 from tests.rooms import ROOT
 
 RULES_1 = ROOT / "core" / "rules" / "1.yaml"
@@ -171,7 +181,8 @@ class World:
         ]
         letter = {"HOLD": "H", "CAPTURE": "C", "RELEASE": "R"}[operation]
         return c.DepositsResult(
-            header=self.header(), funds_ref=asked[-1].funds_ref if asked else f"{REF}{letter}01",
+            header=self.header(),
+            funds_ref=asked[-1].funds_ref if asked else FundsRef(f"{REF}{letter}01"),
             operation=operation, result=result, amount=Cents(asked[-1].amount if asked else AMOUNT),
             hold_ref="HOLD-1", ledger_ref="LEDGER-1", verified_at=self.now_ms,
             code=None if result != "DECLINED" else "AM04",
@@ -217,7 +228,7 @@ class World:
                 return c.ResolveReconciliation(
                     header=header,
                     operator=operator,
-                    conflict_id="cnf_001",
+                    conflict_id=ConflictId("cnf_001"),
                     attempt=1,
                     verdict=variant or "NOT_PAID",
                     details="seen",
@@ -244,7 +255,7 @@ class World:
                 return c.DecideApproval(
                     header=header,
                     operator=person,
-                    approval_id="apr_001",
+                    approval_id=ApprovalId("apr_001"),
                     verdict="APPROVED",
                     reason="seen",
                 )
@@ -264,7 +275,7 @@ class World:
             header=self.header(), operator=self.operator(), action=action, reason="please",
             failure_reason=(variant if variant in ("CANCELLED", "EXPIRED") else "RAIL")
             if kind == "MarkPaymentFailed" else None,
-            conflict_id="cnf_001" if kind == "ResolveReconciliation" else None,
+            conflict_id=ConflictId("cnf_001") if kind == "ResolveReconciliation" else None,
             verdict=(variant or "NOT_PAID") if kind == "ResolveReconciliation" else None,
         )  # fmt: skip
         decision = self.give(request)
@@ -295,7 +306,7 @@ class World:
         return c.DecideApproval(
             header=self.header(),
             operator=approver,
-            approval_id=approval_id,
+            approval_id=ApprovalId(approval_id),
             verdict="APPROVED",
             reason="seen",
         )

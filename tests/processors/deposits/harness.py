@@ -15,6 +15,7 @@ from core.header import InputHeader
 from core.payment.commands import RailReport
 from core.payment.instructions import DepositsRequest, RailInstruction
 from core.payment.state import Attempt, Payment, at_rest
+from core.values import PaymentIntentId
 from engine.ports import Headers, InputRecord
 from engine.records import LogRecord
 from gateways.deposits.http_client import HttpDepositsCore
@@ -171,7 +172,7 @@ class FundsHarness:
             if each.kind == "SUBMIT" and each.header.payment_intent_id == payment_id
         ][-1]
         report = RailReport(
-            header=InputHeader(payment_intent_id=payment_id),
+            header=InputHeader(payment_intent_id=PaymentIntentId(payment_id)),
             external_ref=instruction.external_ref,
             kind=kind,
             adapter="default",

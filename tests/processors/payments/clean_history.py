@@ -16,7 +16,7 @@ from core.payment import commands as c
 from core.payment import instructions as i
 from core.records import ClusterRecorded, RailSubmission, RuleSetActivated, SourceMapActivated
 from core.rules import parse
-from core.values import Cents, Parties, Party, external_ref, payment_intent_id
+from core.values import Cents, Parties, Party, PaymentIntentId, external_ref, payment_intent_id
 from evidence.checkpoints import Range, build, seal
 from evidence.keys import signing_key_from_seed
 from processors.payments.handler import PaymentsApplication, engine_topology
@@ -136,7 +136,9 @@ class Outside:
 
     def header(self, payment: str) -> InputHeader:
         return InputHeader(
-            payment_intent_id=payment, command_id=f"cmd-{self.driver.clock.now_ms()}", sent_at=0
+            payment_intent_id=PaymentIntentId(payment),
+            command_id=f"cmd-{self.driver.clock.now_ms()}",
+            sent_at=0,
         )
 
     def operator(self) -> OperatorHeader:

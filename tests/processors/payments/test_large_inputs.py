@@ -13,7 +13,7 @@ import pytest
 from control import quarantine
 from core.header import InputHeader
 from core.payment import commands
-from core.values import Cents, State, payment_intent_id
+from core.values import Cents, ExternalRef, PaymentIntentId, State, payment_intent_id
 from engine.ports import Headers
 from engine.records import UNREADABLE_HEADER, LogRecord
 from schemas import catalogue, topology
@@ -123,7 +123,7 @@ def test_a_defect_at_a_large_input_parks_the_payment_and_no_other(world: World) 
     (asked,) = world.driver.take(topology.RESOLVE_REQUESTS)
     request = CODEC.decode(topology.RESOLVE_REQUESTS, asked.value)
     verdict = commands.PolicyVerdict(
-        header=InputHeader(payment_intent_id=parked),
+        header=InputHeader(payment_intent_id=PaymentIntentId(parked)),
         policy_ref=request.policy_ref,
         verdict="PASSED",
         phase=request.phase,
@@ -148,8 +148,8 @@ def test_a_defect_at_a_large_input_parks_the_payment_and_no_other(world: World) 
 def test_a_report_that_matches_nothing_is_kept_by_reference(world: World) -> None:
     """UNMATCHED, with headers that are too large to copy."""
     report = commands.RailReport(
-        header=InputHeader(payment_intent_id="pi_aaaaaaaaaaaaaaaaaaaaaaaaaa"),
-        external_ref="NAAAAAAAAAAAAAAAAAAAAAAAAAA001",
+        header=InputHeader(payment_intent_id=PaymentIntentId("pi_aaaaaaaaaaaaaaaaaaaaaaaaaa")),
+        external_ref=ExternalRef("NAAAAAAAAAAAAAAAAAAAAAAAAAA001"),
         kind="SETTLED",
         adapter="default",
         amount=Cents(1),
@@ -196,7 +196,7 @@ def test_a_topic_that_takes_less_than_it_should_stops_nobody(key: bytes) -> None
 def test_an_outcome_names_no_payment_by_a_text_too_long_to_be_one(world: World, name: str) -> None:
     """ERR-07: outcomes are bounded by themselves; the cause still names the input."""
     command = msgspec.structs.replace(
-        create_payment("long"), header=InputHeader(payment_intent_id=name)
+        create_payment("long"), header=InputHeader(payment_intent_id=PaymentIntentId(name))
     )
     world.pipe(topology.COMMANDS, command)
     misrouted = CODEC.encode(topology.COMMANDS, command)

@@ -15,7 +15,17 @@ from core import records
 from core.header import InputHeader
 from core.payment import commands
 from core.rules import Rules
-from core.values import ZERO_HASH, Cents, Parties, Party, State, external_ref, payment_intent_id
+from core.values import (
+    ZERO_HASH,
+    Cents,
+    ExternalRef,
+    Parties,
+    Party,
+    PaymentIntentId,
+    State,
+    external_ref,
+    payment_intent_id,
+)
 from schemas import topology
 from schemas.codec.parties import seal
 from tests.engine.driver import Crashed, Driver
@@ -228,7 +238,9 @@ def test_what_names_no_payment_at_all_is_answered_in_a_bounded_outcome(
     long = "p" * 500_000
     value = CODEC.encode(
         topology.COMMANDS,
-        msgspec.structs.replace(command, header=InputHeader(payment_intent_id=long))
+        msgspec.structs.replace(
+            command, header=InputHeader(payment_intent_id=PaymentIntentId(long))
+        )
         if same_key
         else command,
     )
@@ -262,8 +274,8 @@ def test_a_record_in_the_wrong_partition_is_quarantined_with_one_outcome(world: 
 def test_a_report_for_an_unknown_payment_is_quarantined_as_unmatched(world: World) -> None:
     """OP-24: it has no history to join; a person can assign it."""
     report = commands.RailReport(
-        header=InputHeader(payment_intent_id="pi_aaaaaaaaaaaaaaaaaaaaaaaaaa"),
-        external_ref="NAAAAAAAAAAAAAAAAAAAAAAAAAA001",
+        header=InputHeader(payment_intent_id=PaymentIntentId("pi_aaaaaaaaaaaaaaaaaaaaaaaaaa")),
+        external_ref=ExternalRef("NAAAAAAAAAAAAAAAAAAAAAAAAAA001"),
         kind="SETTLED",
         adapter="default",
         amount=Cents(1),
@@ -379,7 +391,7 @@ def test_a_state_that_can_not_be_read_is_that_payments_trouble_alone() -> None:
     for payment in (forged, other):
         reference = external_ref(payment, 1)
         report = commands.RailReport(
-            header=InputHeader(payment_intent_id=payment),
+            header=InputHeader(payment_intent_id=PaymentIntentId(payment)),
             external_ref=reference,
             kind="RETURNED",
             adapter="default",

@@ -10,6 +10,7 @@ from typing import Any
 from core import rules
 from core.payment import commands as c
 from core.rules import Rules
+from core.values import ConflictId
 from engine.clients.partition_errors import Passed
 from engine.clients.topics_reader import Reading
 from engine.clock import Clock, HeldClock
@@ -219,7 +220,7 @@ def _act(world: Outside, payment: str, chance: random.Random) -> None:
             c.ResolveReconciliation(
                 header=header,
                 operator=operator,
-                conflict_id="cnf_001",
+                conflict_id=ConflictId("cnf_001"),
                 attempt=1,
                 verdict="NOT_PAID",
                 details="the bank says",
@@ -238,7 +239,7 @@ def _resolve(world: Outside, payment: str, chance: random.Random) -> None:
         action="RESOLVE_RECONCILIATION",
         reason="seen at the bank",
         attempt=1,
-        conflict_id="cnf_001",
+        conflict_id=ConflictId("cnf_001"),
         verdict=verdict,
     )
     before = len(world.approvals)
@@ -258,7 +259,7 @@ def _resolve(world: Outside, payment: str, chance: random.Random) -> None:
     act = c.ResolveReconciliation(
         header=world.header(payment),
         operator=world.operator(),
-        conflict_id="cnf_001",
+        conflict_id=ConflictId("cnf_001"),
         attempt=1,
         verdict=verdict,
         details="statement of today",

@@ -14,7 +14,15 @@ from core.header import InstructionHeader
 from core.payment.commands import RailReport
 from core.payment.instructions import RailInstruction
 from core.records import RailSubmission
-from core.values import Cents, Parties, Party, external_ref, payment_intent_id
+from core.values import (
+    Cents,
+    ExternalRef,
+    Parties,
+    Party,
+    PaymentIntentId,
+    external_ref,
+    payment_intent_id,
+)
 from engine.clock import HeldClock, SystemClock
 from engine.ports import Headers, InputRecord
 from engine.records import LogRecord
@@ -210,7 +218,9 @@ class Harness:
         """Append an instruction to the submissions topic, as the payments processor would."""
         instruction = RailInstruction(
             header=InstructionHeader(
-                payment_intent_id=payment, sequence=5, decided_at=self.clock.now_ms()
+                payment_intent_id=PaymentIntentId(payment),
+                sequence=5,
+                decided_at=self.clock.now_ms(),
             ),
             kind=kind,
             external_ref=external_ref(payment, attempt),
@@ -231,7 +241,7 @@ class Harness:
         for phase in phases:
             now = self.clock.now_ms()
             written = RailSubmission(
-                external_ref=reference,
+                external_ref=ExternalRef(reference),
                 payment_intent_id=PAYMENT,
                 phase=phase,
                 submit_before=now + WINDOW_MS,

@@ -13,7 +13,7 @@ import pytest
 from core.header import InputHeader, OperatorHeader
 from core.payment import commands, events
 from core.payment.state import money_outcome, open_conflicts
-from core.values import State, external_ref
+from core.values import ApprovalId, PaymentIntentId, State, external_ref
 from schemas import topology
 from tests.processors.payments.world import World
 from tests.processors.rail.harness import CODEC, Harness, Served
@@ -81,7 +81,7 @@ class Story(World):
         raise AssertionError("instructions came again and again")
 
     def cancel(self) -> None:
-        head = InputHeader(payment_intent_id=self.payment)
+        head = InputHeader(payment_intent_id=PaymentIntentId(self.payment))
         asked = commands.RequestApproval(
             header=head, operator=OPERATOR, action="CANCEL", reason="the customer called"
         )
@@ -89,7 +89,7 @@ class Story(World):
         self.go_on()
         decided = commands.ApprovalDecision(
             header=head,
-            approval_id="apr_001",
+            approval_id=ApprovalId("apr_001"),
             verdict="APPROVED",
             decided_by="policy",
             rules_evaluated=("all",),

@@ -16,7 +16,7 @@ from control.quarantine import RAIL_CALLBACKS as CALLBACK
 from control.redrive_plan import BYTES_MAX, HEADER_REDRIVEN
 from core.payment.commands import RailReport
 from core.records import RedriveConfirmed, RedriveDone, RedriveRequested
-from core.values import external_ref
+from core.values import PaymentIntentId, external_ref
 from engine.clients.producing import MESSAGE_BYTES_MAX
 from engine.clients.publisher import NotConfirmed, Refused
 from engine.clock import HeldClock
@@ -117,7 +117,7 @@ class Harness:
                 reason="fixed",
                 requested_at=NOW_MS,
                 actor="olga",
-                payment_intent_id=to,
+                payment_intent_id=None if to is None else PaymentIntentId(to),
             ),
         )
         confirmed = RedriveConfirmed(request_id=name, confirmed_at=NOW_MS, actor=confirmed_by)

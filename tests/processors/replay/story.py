@@ -22,9 +22,13 @@ from core.payment.state import Payment
 from core.values import (
     FUNDS_LETTER,
     ZERO_HASH,
+    ApprovalId,
     Cents,
+    ConflictId,
+    FundsRef,
     Parties,
     Party,
+    PaymentIntentId,
     RequestStatus,
     attempt_id,
     external_ref,
@@ -54,7 +58,7 @@ class Story:
     """The events so far; `then` adds one decision."""
 
     def __init__(self, *, source: str = SOURCE, key: str = KEY, payment: str | None = None) -> None:
-        self.payment = payment or payment_intent_id(source, key)
+        self.payment = PaymentIntentId(payment) if payment else payment_intent_id(source, key)
         self.source, self.key = source, key
         self.events: list[Event] = []
         self.state = "CREATED"
@@ -83,11 +87,14 @@ class Story:
             payment_intent_id=self.payment, sequence=len(self.events) + 1, previous_hash=ZERO_HASH,
             decided_at=1_000 + self._decisions, cause=cause, actor=Actor(kind="system", id="story"),
             attempt=attempt or self.attempt, state_after=self.state, reason=None,
-            approval_id=approval, rule_set=1, traceparent=None,
+            approval_id=None if approval is None else ApprovalId(approval), rule_set=1,
+            traceparent=None,
         )  # fmt: skip
 
-    def ref(self, operation: str, attempt: int, number: int) -> str:
-        return f"{external_ref(self.payment, attempt)}{FUNDS_LETTER[operation]}{number:02d}"
+    def ref(self, operation: str, attempt: int, number: int) -> FundsRef:
+        return FundsRef(
+            f"{external_ref(self.payment, attempt)}{FUNDS_LETTER[operation]}{number:02d}"
+        )
 
     # -- the log -----------------------------------------------------------------------------------
 
@@ -309,7 +316,7 @@ def settled(amount: int = AMOUNT, conflict: str | None = None) -> tuple[Maker, M
             transaction_id=None,
             code="ACSC",
             via_enquiry=False,
-            conflict_id=conflict,
+            conflict_id=None if conflict is None else ConflictId(conflict),
             assigned_from=None,
         ),
     )
@@ -352,7 +359,7 @@ def approved(
             text="please",
             expires_at=90_000,
             failure_reason=None,
-            conflict_id=conflict,
+            conflict_id=None if conflict is None else ConflictId(conflict),
             verdict=verdict,
             amount=Cents(AMOUNT),
             frozen_until=None,
@@ -375,7 +382,7 @@ def conflict(
 ) -> Maker:  # fmt: skip
     return lambda story: e.ReconciliationRequired(
         header=story.header(attempt=attempt),
-        conflict_id=name,
+        conflict_id=ConflictId(name),
         kind=kind,
         external_ref=external_ref(story.payment, attempt),
         detail="detail",
@@ -401,7 +408,7 @@ def resolved(
         granting,
         lambda story: e.ReconciliationResolved(
             header=story.header(attempt=attempt, approval=approval),
-            conflict_id=name,
+            conflict_id=ConflictId(name),
             verdict=verdict,
             text="seen",
             amount=None if amount is None else Cents(amount),

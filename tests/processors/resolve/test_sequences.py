@@ -12,6 +12,7 @@ import pytest
 
 from core.header import InputHeader, OperatorHeader
 from core.payment.commands import CancelPayment, RequestApproval
+from core.values import PaymentIntentId
 from engine.clock import SystemClock
 from gateways.connections import Gateway
 from gateways.resolve.policy import DEFAULT_RULES, load_policy
@@ -61,7 +62,7 @@ class Harness(FundsHarness):
 
     def asks(self, payment: str, action: str = "CANCEL") -> None:
         request = RequestApproval(
-            header=InputHeader(payment_intent_id=payment),
+            header=InputHeader(payment_intent_id=PaymentIntentId(payment)),
             operator=SENIOR,
             action=action,
             reason="the customer asked",
@@ -71,7 +72,7 @@ class Harness(FundsHarness):
 
     def cancels(self, payment: str) -> None:
         command = CancelPayment(
-            header=InputHeader(payment_intent_id=payment),
+            header=InputHeader(payment_intent_id=PaymentIntentId(payment)),
             operator=SENIOR,
             reason="the customer asked",
         )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from core.header import Actor, Cause, EventHeader
 from core.payment.events import CustomerNotified
-from core.values import ZERO_HASH, payment_intent_id
+from core.values import ZERO_HASH, PaymentIntentId, payment_intent_id
 from engine.errors import Exit, Rebuild
 from engine.partitioner import partition_of
 from engine.records import LogRecord
@@ -45,7 +45,7 @@ class Journal:
         """The payment's next event, not yet on the log."""
         sequence, previous = self._heads.get(payment, (0, ZERO_HASH))
         header = EventHeader(
-            payment_intent_id=payment,
+            payment_intent_id=PaymentIntentId(payment),
             sequence=sequence + 1,
             previous_hash=previous,
             decided_at=1_000 + sequence,

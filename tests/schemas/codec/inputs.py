@@ -6,7 +6,7 @@ from typing import Any
 
 from core.header import InputHeader, OperatorHeader
 from core.payment.commands import CancelPayment, CreatePayment
-from core.values import Cents, Sealed
+from core.values import Cents, PaymentIntentId, Sealed
 from schemas import catalogue, definitions
 from schemas.codec import Codec
 from schemas.errors import RegistryDown
@@ -21,7 +21,7 @@ NAMESPACE = "au.npp.orchestrator.v1"
 
 CREATE = CreatePayment(
     header=InputHeader(
-        payment_intent_id="pi_pdkz22ub6ujnprx6nas575vbxy",
+        payment_intent_id=PaymentIntentId("pi_pdkz22ub6ujnprx6nas575vbxy"),
         command_id="cmd-1",
         sent_at=1_790_000_000_000,
         traceparent=None,
@@ -36,7 +36,7 @@ CREATE = CreatePayment(
 )
 
 CANCEL = CancelPayment(
-    header=InputHeader(payment_intent_id="pi_pdkz22ub6ujnprx6nas575vbxy"),
+    header=InputHeader(payment_intent_id=PaymentIntentId("pi_pdkz22ub6ujnprx6nas575vbxy")),
     operator=OperatorHeader(
         operator_id="ann", roles=("operator",), token_id="t-1", not_after=1_790_000_060_000
     ),

@@ -10,7 +10,7 @@ import pytest
 from core.header import InputHeader
 from core.payment.commands import RailReport
 from core.records import RuleSetActivated
-from core.values import Sealed
+from core.values import ExternalRef, PaymentIntentId, Sealed
 from schemas import definitions
 from schemas.codec.avro_binary import ITEMS_MAX, zigzag
 from schemas.codec.generated_backend import GeneratedBackend
@@ -146,8 +146,8 @@ def test_the_largest_record_is_the_one_that_the_topic_takes(extra: int, good: bo
     largest = TOPICS.record_bytes_max(REPORTS)
     assert largest == int(TOPICS.configuration(REPORTS, "production")["max.message.bytes"])
     report = RailReport(
-        header=InputHeader(payment_intent_id="pi_x"),
-        external_ref="N",
+        header=InputHeader(payment_intent_id=PaymentIntentId("pi_x")),
+        external_ref=ExternalRef("N"),
         kind="SETTLED",
         adapter="npp",
         details="y" * 100_000,
@@ -217,8 +217,8 @@ def test_a_boolean_and_an_int_out_of_range_are_undecodable() -> None:
     with pytest.raises(Undecodable, match="32 bits"):
         CODEC.decode(control, value[:5] + zigzag(2**31) + value[6:])
     report = RailReport(
-        header=InputHeader(payment_intent_id="pi_x"),
-        external_ref="N",
+        header=InputHeader(payment_intent_id=PaymentIntentId("pi_x")),
+        external_ref=ExternalRef("N"),
         kind="SETTLED",
         adapter="npp",
     )

@@ -15,6 +15,7 @@ import pytest
 
 from core.header import InputHeader
 from core.payment.commands import TimerDue
+from core.values import PaymentIntentId
 from schemas import catalogue, definitions
 from schemas.errors import IdsChanged, RegistryDown, Undecodable
 from schemas.registry.client import HttpRegistry, Incompatible, Registry, StaticRegistry
@@ -23,7 +24,7 @@ from schemas.registry.setup import NotRegistered, Options, look_up_all, open_cod
 TOPICS = catalogue.load()
 TIMERS = "npp.payment.timers.v1"
 DUE = TimerDue(
-    header=InputHeader(payment_intent_id="pi_pdkz22ub6ujnprx6nas575vbxy"),
+    header=InputHeader(payment_intent_id=PaymentIntentId("pi_pdkz22ub6ujnprx6nas575vbxy")),
     kind="ack",
     deadline=1_790_000_000_000,
 )

@@ -14,7 +14,7 @@ from core.payment import state as s
 from core.payment.decide import decide
 from core.payment.report_table import KINDS
 from core.payment.state import PACKED_BYTES_MAX, Attempt, Payment, pack
-from core.values import Parties, Party, external_ref, payment_intent_id
+from core.values import ApprovalId, Parties, Party, conflict_id, external_ref, payment_intent_id
 from schemas.codec.parties import open_parties, seal
 from tests.core.payment import dsl as d
 
@@ -208,7 +208,7 @@ class Flood:
         name = approval or self.payment.approvals[-1].id
         return c.ApprovalDecision(
             header=self.head(),
-            approval_id=name,
+            approval_id=ApprovalId(name),
             verdict=verdict,
             decided_by=self.person(),
             rules_evaluated=("rule",),
@@ -258,7 +258,7 @@ class Flood:
             conflict, attempt = listed[0].id, listed[0].attempt
         else:
             done = {key[1:].split(":")[0] for key in state.results if key[0] == "Q"}
-            names = (f"cnf_{n:03d}" for n in range(1, state.conflicts_made + 1))
+            names = (conflict_id(n) for n in range(1, state.conflicts_made + 1))
             conflict, attempt = next(n for n in names if n not in done), len(state.attempts)
         action, verdict = "RESOLVE_RECONCILIATION", "REPORT_WRONG"
         person = self.approve(action, conflict_id=conflict, verdict=verdict, attempt=attempt)
