@@ -36,6 +36,8 @@ class MinuteFigures(msgspec.Struct, frozen=True, kw_only=True):
     latency_submitted_at: tuple[int, ...]
     latency_took_ms: tuple[int, ...]
     latency_ms_sum: int
+    retries_settled: int
+    retries_ended: int
     histogram: tuple[int, ...]
 
 
