@@ -34,12 +34,14 @@ class WithNeighbours:
 
     def __init__(self, reader: Any, leaves: list[LeafData]) -> None:
         self._reader = reader
-        self._leaves = [(each.payment_intent_id, each.sequence, each.hash) for each in leaves]
+        self._leaves: list[Any] = [
+            (each.payment_intent_id, each.sequence, each.hash, []) for each in leaves
+        ]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
 
-    def leaves(self, *where: int) -> list[tuple[str, int, bytes]]:
+    def leaves(self, *where: Any) -> list[Any]:
         return [*self._reader.leaves(*where), *self._leaves]
 
 

@@ -240,7 +240,8 @@ class UnparkRequested(msgspec.Struct, frozen=True, kw_only=True):
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The verifier's signed statement about journal offsets `from_offset`..`to_offset` (inclusive)
-    of one partition.
+    of one partition, and about the outcomes of its operator commands among the offsets
+    `from_outcome`..`to_outcome`. An empty range ends one before it begins.
 
     `signature` is Ed25519 over the checkpoint's Avro bytes with an empty signature; leaves as in
     RFC 6962.
@@ -248,8 +249,12 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     partition: int
     number: int
+    leaf_version: int
     from_offset: int
     to_offset: int
+    outcomes_partition: int
+    from_outcome: int
+    to_outcome: int
     leaves: int
     merkle_root: bytes
     previous_checkpoint: (

@@ -17,7 +17,7 @@ from core.records import Checkpoint
 from core.recovery_point import RecoveryPoint, is_void
 from evidence.chain import WIRE_PREFIX_BYTES, ZERO_HASH
 from evidence.keys import SIGNATURE_BYTES, Keyring, SigningKey
-from evidence.merkle import LeafData, payments_root
+from evidence.merkle import LEAF_VERSION, LeafData, payments_root
 
 EMPTY_SIGNATURE: Final = b"\x00"  # Avro bytes of length 0
 SIGNATURE_LENGTH: Final = b"\x80\x01"  # Avro length 64, zigzag
@@ -30,6 +30,7 @@ SIGNATURE: Final = "CHECKPOINT_SIGNATURE"
 NUMBER: Final = "CHECKPOINT_NUMBER"
 PREVIOUS: Final = "CHECKPOINT_PREVIOUS"
 RANGE: Final = "CHECKPOINT_RANGE"
+LEAVES: Final = "CHECKPOINT_LEAF_VERSION"
 ROOT: Final = "CHECKPOINT_ROOT"
 MISSING: Final = "CHECKPOINT_MISSING"
 ALTERED: Final = "CHECKPOINT_ALTERED"
@@ -64,17 +65,34 @@ class Sealed(msgspec.Struct, frozen=True):
 
 
 class Range:
-    """The payments touched since the last checkpoint, each with its last event."""
+    """The payments touched since the last checkpoint, each as it stands after it.
 
-    def __init__(self) -> None:
+    `before(payment)` gives one as of the last checkpoint, None when it was never touched; without
+    it all of them are kept here.
+    """
+
+    def __init__(self, before: Callable[[str], LeafData | None] | None = None) -> None:
         self._leaves: dict[str, LeafData] = {}
+        self._kept: dict[str, LeafData] = {}
+        self._before = before or self._kept.get
 
     def __len__(self) -> int:
         return len(self._leaves)
 
     def touch(self, payment: str, sequence: int, event_hash: bytes) -> None:
         """An event of the range, in log order."""
-        self._leaves[payment] = LeafData(payment, sequence, event_hash)
+        self._leaves[payment] = self._now(payment).with_event(sequence, event_hash)
+
+    def answer(self, payment: str, outcome_hash: bytes) -> None:
+        """The outcome of an operator command in the range, in log order."""
+        self._leaves[payment] = self._now(payment).with_outcome(outcome_hash)
+
+    def get(self, payment: str) -> LeafData | None:
+        """The payment as it stands now, when it was touched."""
+        return self._leaves.get(payment)
+
+    def _now(self, payment: str) -> LeafData:
+        return self._leaves.get(payment) or self._before(payment) or LeafData(payment)
 
     def leaves(self) -> list[LeafData]:
         """In no order; the tree sorts them."""
@@ -86,30 +104,52 @@ class Range:
 
     def clear(self) -> None:
         """Begin the next range."""
+        if self._before == self._kept.get:
+            self._kept.update(self._leaves)
         self._leaves.clear()
+
+
+class Begin(msgspec.Struct, frozen=True):
+    """The first offset of the next checkpoint, in the journal and among the outcomes."""
+
+    offset: int = 0
+    outcome: int = 0
+
+
+class End(msgspec.Struct, frozen=True):
+    """The last offset that a checkpoint covers, in the journal and among the outcomes (-1: from the
+    beginning nothing)."""
+
+    offset: int
+    outcome: int = -1
+    outcomes_partition: int = 0
 
 
 def build(
     partition: int,
     previous: Sealed | None,
     touched: Range,
-    to_offset: int,
+    end: End,
     signed_at: int,
     key_id: str,
-    begin: int | None = None,
+    begin: Begin | None = None,
 ) -> Checkpoint:
     """The next checkpoint, not yet signed: it follows `previous` without a hole.
 
-    `begin` is its first offset where void checkpoints stand before it.
+    `begin` is where it begins when void checkpoints stand before it.
     """
     before = None if previous is None else previous.checkpoint
     if begin is None:
-        begin = 0 if before is None else before.to_offset + 1
+        begin = _behind(before)
     return Checkpoint(
         partition=partition,
         number=1 if before is None else before.number + 1,
-        from_offset=begin,
-        to_offset=to_offset,
+        leaf_version=LEAF_VERSION,
+        from_offset=begin.offset,
+        to_offset=end.offset,
+        outcomes_partition=end.outcomes_partition,
+        from_outcome=begin.outcome,
+        to_outcome=end.outcome,
         leaves=len(touched),
         merkle_root=touched.root(),
         previous_checkpoint=ZERO_HASH if previous is None else previous.hash,
@@ -117,6 +157,12 @@ def build(
         key_id=key_id,
         signature=b"",
     )
+
+
+def _behind(checkpoint: Checkpoint | None) -> Begin:
+    if checkpoint is None:
+        return Begin()
+    return Begin(checkpoint.to_offset + 1, checkpoint.to_outcome + 1)
 
 
 def seal(draft: Checkpoint, key: SigningKey, encode: Callable[[Checkpoint], bytes]) -> Sealed:
@@ -174,16 +220,16 @@ class CheckpointChain:
         self.recovery_points = recovery_points
         self._keyring = keyring
 
-    def begin(self) -> int:
-        """The first offset of the next checkpoint: behind the last one, or, once the last of the
-        void ones has passed, behind the last that covers anything.
+    def begin(self) -> Begin:
+        """Where the next checkpoint begins: behind the last one, or, once the last of the void ones
+        has passed, behind the last that covers anything.
         """
         last = None if self.last is None else self.last.checkpoint
         if last is None:
-            return 0
+            return Begin()
         if not any(g.checkpoint == last.number and g.voids(last) for g in self.recovery_points):
-            return last.to_offset + 1
-        return 0 if self.covering is None else self.covering.checkpoint.to_offset + 1
+            return _behind(last)
+        return _behind(None if self.covering is None else self.covering.checkpoint)
 
     def feed(self, sealed: Sealed) -> CheckpointProblem | None:
         """The first thing wrong with the next checkpoint, or None; then it is the last one."""
@@ -208,12 +254,21 @@ class CheckpointChain:
             return problem(NUMBER, f"expected number {number}, found {found.number}")
         if found.previous_checkpoint != (ZERO_HASH if self.last is None else self.last.hash):
             return problem(PREVIOUS, "it names another checkpoint before it than the one there")
+        if found.leaf_version != LEAF_VERSION:
+            return problem(LEAVES, f"expected version {LEAF_VERSION}, found {found.leaf_version}")
         begin = self.begin()
-        if found.from_offset != begin or found.to_offset < begin:
+        events = found.to_offset - begin.offset + 1  # none is allowed, when there are outcomes
+        outcomes = found.to_outcome - begin.outcome + 1
+        if (
+            (found.from_offset, found.from_outcome) != (begin.offset, begin.outcome)
+            or min(events, outcomes) < 0
+            or max(events, outcomes) < 1
+        ):
             return problem(
                 RANGE,
-                f"expected a range from offset {begin}, found {found.from_offset} to "
-                f"{found.to_offset}",
+                f"expected a range from offset {begin.offset} and outcome {begin.outcome}, found "
+                f"{found.from_offset} to {found.to_offset} and {found.from_outcome} to "
+                f"{found.to_outcome}",
             )
         return None
 
@@ -227,7 +282,8 @@ def root_problem(checkpoint: Checkpoint, touched: Range) -> CheckpointProblem | 
         ROOT,
         checkpoint.partition,
         checkpoint.number,
-        f"offsets {checkpoint.from_offset} to {checkpoint.to_offset} give {len(touched)} payments "
+        f"offsets {checkpoint.from_offset} to {checkpoint.to_offset} and outcomes "
+        f"{checkpoint.from_outcome} to {checkpoint.to_outcome} give {len(touched)} payments "
         f"and root {computed.hex()}, it states {checkpoint.leaves} and "
         f"{checkpoint.merkle_root.hex()}",
     )

@@ -14,12 +14,33 @@ EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
 PATH_LENGTH_MAX: Final = 64  # a tree of 2**64 leaves; a longer path is nonsense
 
 
+LEAF_VERSION: Final = 2
+NOTHING: Final = bytes(32)  # head of a payment without events, hash over no outcomes
+
+
 class LeafData(msgspec.Struct, frozen=True, gc=False):
-    """A payment touched in a checkpoint's range and its last event in it."""
+    """A payment touched in a checkpoint's range, as of its end: its last event (sequence 0 when it
+    has none), and count and rolling hash of the outcomes of operator commands for it.
+    """
 
     payment_intent_id: str
-    sequence: int
-    hash: bytes
+    sequence: int = 0
+    hash: bytes = NOTHING
+    outcomes: int = 0
+    outcomes_hash: bytes = NOTHING
+
+    def with_event(self, sequence: int, event_hash: bytes) -> LeafData:
+        """After the payment's next event."""
+        return LeafData(
+            self.payment_intent_id, sequence, event_hash, self.outcomes, self.outcomes_hash
+        )
+
+    def with_outcome(self, outcome_hash: bytes) -> LeafData:
+        """After its next operator outcome: SHA-256(rolling before ‖ SHA-256 of the raw outcome)."""
+        rolling = hashlib.sha256(self.outcomes_hash + outcome_hash).digest()
+        return LeafData(
+            self.payment_intent_id, self.sequence, self.hash, self.outcomes + 1, rolling
+        )
 
 
 class Inclusion(msgspec.Struct, frozen=True):
@@ -31,13 +52,17 @@ class Inclusion(msgspec.Struct, frozen=True):
 
 
 def payment_leaf(leaf: LeafData) -> bytes:
-    """SHA-256(0x00 ‖ id ‖ 0x00 ‖ sequence as u64 big-endian ‖ hash of the last event)."""
+    """Leaf version 2: SHA-256(0x00 ‖ id ‖ 0x00 ‖ sequence ‖ hash of the last event ‖ count of
+    operator outcomes ‖ their rolling hash), numbers as u64 big-endian.
+    """
     return hashlib.sha256(
         LEAF_PREFIX
         + leaf.payment_intent_id.encode()
         + b"\x00"
         + leaf.sequence.to_bytes(8, "big")
         + leaf.hash
+        + leaf.outcomes.to_bytes(8, "big")
+        + leaf.outcomes_hash
     ).digest()
 
 

@@ -49,15 +49,15 @@ class TooLong(ValueError):
 
 
 class Material(msgspec.Struct, frozen=True):
-    """What a pack is made of, as it stands on the log. `said` has one entry for each outcome of an
-    operator command that appended no event: operatorId, reason, approvalId.
+    """What a pack is made of, as it stands on the log. `commands` has one entry for each outcome of
+    an operator command that appended no event.
     """
 
     payment: str
     partition: int
     events: Sequence[tuple[int, bytes]]  # offset, raw; by sequence
     outcomes: Sequence[tuple[int, int, bytes]]  # partition, offset, raw; in log order
-    said: Sequence[dict[str, Any]]
+    commands: Sequence[bytes]
     checkpoint: bytes | None
     leaves: Sequence[LeafData]  # of the checkpoint's range
 
@@ -87,11 +87,16 @@ class Packer:
             for partition, offset, raw in material.outcomes:
                 place = f"outcome at offset {offset}"
                 outcomes.append((partition, offset, raw, self.record(raw)))
+            commands = []
+            for index, raw in enumerate(material.commands):
+                place = f"command {index + 1} of those not executed"
+                commands.append(v.command_of(raw, self.parsed(v.schema_id_of(raw))))
             place = "checkpoint"
             proof = self._proof(material)
         except (ValueError, Undecodable) as error:
             raise Tampered("UNREADABLE", place, str(error)) from error
         used = [e.schema_id for e in events] + [v.schema_id_of(raw) for _, _, raw, _ in outcomes]
+        used += [each.schema_id for each in commands]
         key_id = None
         if proof is not None:
             used.append(proof.schema_id)
@@ -101,7 +106,7 @@ class Packer:
             partition=material.partition,
             events=events,
             outcomes=outcomes,
-            said=list(material.said),
+            commands=commands,
             proof=proof,
             schemas={number: self._statement(number, key_id) for number in sorted(set(used))},
         )

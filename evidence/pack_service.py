@@ -6,8 +6,11 @@ read model was folded from the same log.
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from heapq import merge
 from typing import Any, Final
 
 from evidence import pack as packs
@@ -19,14 +22,12 @@ from evidence.online import Online
 from evidence.pack_pdf import pdf_of
 from evidence.recovery_points import RecoveryPoints
 from readmodel import rows
-from readmodel.ports import AuditFilter, Reader
+from readmodel.ports import Reader
 from schemas.codec import Codec
 from schemas.codec.written import WrittenSchemas
 from schemas.topology import EVENTS, OPERATOR_COMMANDS
 
 AS_OF: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})\.([0-9]{1,18})")
-AUDIT_PAGE_COUNT: Final = 200
-AUDIT_PAGES_MAX: Final = 100
 
 
 class NotYet(ValueError):
@@ -68,7 +69,7 @@ class PackService:
 
     def verify(self, payment_intent_id: str, pack: bytes | None) -> dict[str, Any]:
         """Raises KeyError for an unknown payment, NotYet, engine errors when Kafka is not there."""
-        online = Online(self._reader, self._codec, self._log)
+        online = Online(self._reader, self._log)
         return online.verify(self, payment_intent_id, pack)
 
     def prove(self, payment_intent_id: str, pack: bytes) -> dict[str, Any]:
@@ -96,14 +97,16 @@ class PackService:
             events = events[: wanted[0]]
             if not events or events[-1].sequence < wanted[0]:
                 raise ValueError(f"asOf {as_of} cannot be met: there are no such events here")
-        outcomes = self._outcomes(payment, wanted, as_of)
-        checkpoint = self._checkpoint(events, None if wanted is None else wanted[2])
+        outcomes, later = self._outcomes(payment, wanted, as_of)
+        checkpoint = self._checkpoint(
+            events, outcomes, later, None if wanted is None else wanted[2]
+        )
         material = packs.Material(
             payment=payment,
             partition=events[0].partition,
             events=[(row.offset, row.raw) for row in events],
             outcomes=[(row.partition, row.offset, row.raw) for row in outcomes],
-            said=self._said(payment, outcomes),
+            commands=self._commands(outcomes),
             checkpoint=None if checkpoint is None else checkpoint.raw,
             leaves=self._leaves(packer, checkpoint),
         )
@@ -118,44 +121,54 @@ class PackService:
 
     def _outcomes(
         self, payment: str, wanted: tuple[int, int, int] | None, as_of: str | None
-    ) -> list[rows.OutcomeRow]:
+    ) -> tuple[list[rows.OutcomeRow], int | None]:
+        """The payment's outcomes up to asOf, and where its next operator outcome stands."""
         found = self._reader.outcomes(payment, packs.OUTCOMES_COUNT_MAX + 1)
         packs.check_size(0, len(found), 0)
+        found = [row for row in found if row.result != "MISROUTED"]  # it decided nothing
         if wanted is None:
-            return found
+            return found, None
+        more = [row.offset for row in _by_operators(found) if row.offset >= wanted[1]]
         found = [row for row in found if row.offset < wanted[1]]
         if wanted[1] and (not found or found[-1].offset + 1 != wanted[1]):
             raise ValueError(f"asOf {as_of} cannot be met: there is no such outcome here")
-        return found
+        return found, more[0] if more else None
 
     def _checkpoint(
-        self, events: list[rows.EventRow], number: int | None
+        self,
+        events: list[rows.EventRow],
+        outcomes: list[rows.OutcomeRow],
+        later: int | None,
+        number: int | None,
     ) -> rows.CheckpointRow | None:
-        """The last checkpoint (or that number) in whose range the payment's last event is one of
-        these events. Raises ValueError when that number is none of them. A void one covers
-        nothing: after `npp control recover` its events are as those that no checkpoint covers yet.
+        """The last checkpoint (or that number) that touches the payment and covers no more of it
+        than these events and outcomes; the next operator outcome stands at `later`. Raises
+        ValueError when that number is none of them. A void one covers nothing: after `npp control
+        recover` its events are as those that no checkpoint covers yet.
         """
-        partition = events[0].partition
-        if (
-            number == 0
-            or self._recovery_points.checkpoint_over(partition, events[0].offset) is None
-        ):
-            if number:
-                raise ValueError(f"checkpoint {number} does not cover these events")
+        if number == 0:
             return None
-        following = self._reader.events(events[0].payment_intent_id, events[-1].sequence, 1)
+        payment, partition = events[0].payment_intent_id, events[0].partition
+        following = self._reader.events(payment, events[-1].sequence, 1)
         beyond = following[0].offset if following else None
-        left = list(events)
-        while left:
-            found = self._recovery_points.checkpoint_over(partition, left[-1].offset)
-            if found is None:
-                left.pop()
-                continue
-            whole = beyond is None or found.to_offset < beyond
-            if whole and number in (None, found.number):
-                return found
-            while left and left[-1].offset >= found.from_offset:
-                left.pop()
+        over = self._recovery_points
+        by_event = _covering(
+            partial(over.checkpoint_over, partition),
+            [row.offset for row in events],
+            lambda row: row.from_offset,
+        )
+        by_outcome = _covering(
+            partial(over.checkpoint_over_outcome, partition),
+            [row.offset for row in _by_operators(outcomes)],
+            lambda row: row.from_outcome,
+        )
+        for row in merge(by_event, by_outcome, key=lambda each: -each.number):
+            whole = (beyond is None or row.to_offset < beyond) and (
+                later is None or row.to_outcome < later
+            )
+            covers = events[0].offset <= row.to_offset
+            if whole and covers and number in (None, row.number):
+                return row
         if number is not None:
             raise ValueError(f"checkpoint {number} does not cover these events")
         return None
@@ -165,44 +178,48 @@ class PackService:
             return []
         record = packer.record(row.raw)
         packs.check_size(0, 0, int(record["leaves"]))
-        first, last = int(record["fromOffset"]), int(record["toOffset"])
-        found = self._reader.leaves(row.partition, first, last)
-        return [LeafData(*each) for each in found]
+        if (record["fromOffset"], record["toOffset"]) != (row.from_offset, row.to_offset):
+            raise packs.Tampered("CHECKPOINT", f"checkpoint {row.number}", "it names other offsets")
+        leaves = []
+        for payment, sequence, head, outcomes in self._reader.leaves(row, OPERATOR_COMMANDS):
+            leaf = LeafData(payment, sequence, head)
+            for raw in outcomes:
+                leaf = leaf.with_outcome(hashlib.sha256(raw).digest())
+            leaves.append(leaf)
+        return leaves
 
-    def _said(self, payment: str, outcomes: list[rows.OutcomeRow]) -> list[dict[str, Any]]:
-        """Who gave the commands that were not executed, from their audit rows."""
-        wanted = [
-            row
-            for row in outcomes
-            if row.cause_topic == OPERATOR_COMMANDS and row.result != "ACCEPTED"
-        ]
-        known = self._audit_rows(payment) if wanted else {}
-        said = []
-        for row in wanted:
-            given = known.get(f"o-{row.cause_partition}-{row.cause_offset}")
-            place = (OPERATOR_COMMANDS, row.cause_partition)
-            if given is None and self._reader.projected().get(place, 0) <= row.cause_offset:
+    def _commands(self, outcomes: list[rows.OutcomeRow]) -> list[bytes]:
+        """The operators' commands that were not executed, as they stand on their topic."""
+        found = []
+        for row in _by_operators(outcomes):
+            if row.result == "ACCEPTED":
+                continue
+            command = self._reader.command_at(row.cause_partition, row.cause_offset)
+            if command is None:
                 raise NotYet("an operator's command is still on its way into the read model")
-            said.append(
-                {
-                    "operatorId": None if given is None else given.operator_id,
-                    "reason": None if given is None else given.reason,
-                    "approvalId": None if given is None else given.approval_id,
-                }
-            )
-        return said
+            found.append(command.raw)
+        return found
 
-    def _audit_rows(self, payment: str) -> dict[str, rows.AuditRow]:
-        found: dict[str, rows.AuditRow] = {}
-        cursor: str | None = None
-        wanted = AuditFilter(payment_intent_id=payment)
-        for _ in range(AUDIT_PAGES_MAX):
-            page = self._reader.audit(wanted, AUDIT_PAGE_COUNT, cursor)
-            found.update({r.audit_id: r for r in page.items if isinstance(r, rows.AuditRow)})
-            cursor = page.next
-            if cursor is None:
-                return found
-        raise packs.TooLong("The payment has more audit records than one pack looks at.")
+
+def _by_operators(outcomes: Sequence[rows.OutcomeRow]) -> list[rows.OutcomeRow]:
+    """The outcomes of operator commands, which checkpoints cover."""
+    return [row for row in outcomes if row.cause_topic == OPERATOR_COMMANDS]
+
+
+def _covering(
+    over: Callable[[int], rows.CheckpointRow | None],
+    offsets: list[int],
+    begin: Callable[[rows.CheckpointRow], int],
+) -> Iterator[rows.CheckpointRow]:
+    """The checkpoints over these offsets, the last one first."""
+    while offsets:
+        row = over(offsets[-1])
+        if row is None:
+            offsets.pop()
+            continue
+        yield row
+        while offsets and offsets[-1] >= begin(row):
+            offsets.pop()
 
 
 def _parse(as_of: str) -> tuple[int, int, int]:

@@ -31,6 +31,11 @@ class RecoveryPoints:
         row = self._reader.checkpoint_over(partition, offset)
         return None if row is None or self._is_void(row) else row
 
+    def checkpoint_over_outcome(self, partition: int, offset: int) -> rows.CheckpointRow | None:
+        """The one of the journal partition that covers an outcome there."""
+        row = self._reader.checkpoint_over_outcome(partition, offset)
+        return None if row is None or self._is_void(row) else row
+
     def _is_void(self, row: rows.CheckpointRow) -> bool:
         with self._lock:
             self._follow()

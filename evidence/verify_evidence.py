@@ -51,6 +51,7 @@ AS_OF: Final = re.compile(r"[0-9]{1,18}\.[0-9]{1,18}\.[0-9]{1,18}")
 # A JSON string, or one bracket outside of strings; possessive, so that nothing is tried twice.
 TOKENS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{}\]]', re.DOTALL)
 OPERATOR_COMMANDS: Final = "npp.payment.operator-commands.v1"
+REASON_IN_DETAILS: Final = ("MarkPaymentFailed", "ResolveReconciliation")
 PREFIX_BYTES: Final = 5  # magic byte 0 and the schema id
 SIGNATURE_FIELD_BYTES: Final = 66  # Avro length of 64, and the signature: a checkpoint's last field
 SCHEMA_STATEMENT: Final = b"npp-schema-id.v1\x00"
@@ -85,10 +86,11 @@ PARTIES: Final = fastavro.parse_schema(
         ],
     }
 )  # fmt: skip
-UNSIGNED_NOTE: Final = (
-    "Actions that were not executed come from outcome records, which no checkpoint covers; neither "
-    "does one cover offsets. Only the online verification compares them with the log. What was "
-    "refused at the edge of the API never reached the engine: it is in the audit log."
+LEAF_VERSION: Final = 2
+NOTHING: Final = bytes(32)  # head of no event, rolling hash over no outcome
+EDGE_NOTE: Final = (
+    "No checkpoint covers offsets: only the online verification compares them with the log. What "
+    "was refused at the edge of the API never reached the engine: it is in the audit log."
 )
 UNREADABLE: Final = (
     EOFError, ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError,
@@ -138,6 +140,29 @@ class Proof:
 
 
 @dataclass(frozen=True)
+class Command:
+    """An operator's command as its raw bytes say it."""
+
+    raw: bytes
+    schema_id: int
+    type: str
+    record: dict[str, Json]
+
+    def said(self) -> dict[str, Json]:
+        """Who gave it, why, and under which approval; nobody for one without an operator."""
+        operator = self.record.get("operator")
+        if operator is None:
+            return {"operatorId": None, "reason": None, "approvalId": None}
+        reason = "details" if self.type in REASON_IN_DETAILS else "reason"
+        deciding = self.type == "DecideApproval"
+        return {
+            "operatorId": operator["operatorId"],
+            "reason": self.record.get(reason),
+            "approvalId": self.record["approvalId"] if deciding else operator["approvalId"],
+        }
+
+
+@dataclass(frozen=True)
 class Inputs:
     """All that a pack is made of; everything else in it follows from this by `assemble`."""
 
@@ -145,7 +170,7 @@ class Inputs:
     partition: int
     events: list[Event]
     outcomes: list[tuple[int, int, bytes, dict[str, Json]]]  # partition, offset, raw, record
-    said: list[dict[str, Json]]  # who gave the commands that were not executed, and why
+    commands: list[Command]  # those that were not executed, in the order of their outcomes
     proof: Proof | None
     schemas: dict[int, dict[str, Json]] = field(default_factory=dict)
 
@@ -211,6 +236,12 @@ def event_of(offset: int, raw: bytes, parsed: Json) -> Event:
     return Event(offset, raw, schema_id_of(raw), name, record, sha256(raw))
 
 
+def command_of(raw: bytes, parsed: Json) -> Command:
+    """Raises ValueError when the bytes are no record of that schema."""
+    name = str(parsed["name"]).rpartition(".")[2]
+    return Command(raw, schema_id_of(raw), name, decode(raw, parsed))
+
+
 def open_parties(sealed: Json) -> dict[str, Json]:
     """Party details in the clear; under another scheme than avro.1 as they are."""
     if sealed["scheme"] != "avro.1":
@@ -237,7 +268,7 @@ def assemble(inputs: Inputs, *, with_proof: bool) -> dict[str, Json]:
     covered = covered_through(inputs)
     events, later = inputs.events[: covered or last], inputs.events[covered or last :]
     refused = refused_actions(inputs)
-    signed = len(not_executed(inputs.outcomes[: covered_outcomes(inputs)]))
+    signed = len(not_executed(answered(inputs)))
     number = 0 if inputs.proof is None else inputs.proof.record["number"]
     ends = [offset + 1 for _, offset, _, _ in inputs.outcomes]
     state = derive_state(events)
@@ -277,10 +308,17 @@ def covered_through(inputs: Inputs) -> int:
     return max((e.header["sequence"] for e in inputs.events if e.offset <= end), default=0)
 
 
-def covered_outcomes(inputs: Inputs) -> int:
-    """How many of the outcome records the checkpoint covers: none, it covers events alone."""
-    del inputs
-    return 0
+def by_operators(inputs: Inputs) -> list[tuple[int, int, bytes, dict[str, Json]]]:
+    """The outcomes of operator commands, which checkpoints cover."""
+    return [each for each in inputs.outcomes if each[3]["cause"]["topic"] == OPERATOR_COMMANDS]
+
+
+def answered(inputs: Inputs) -> list[tuple[int, int, bytes, dict[str, Json]]]:
+    """Those of them that the checkpoint covers."""
+    if inputs.proof is None:
+        return []
+    where, last = inputs.proof.record["outcomesPartition"], inputs.proof.record["toOutcome"]
+    return [each for each in by_operators(inputs) if each[0] == where and each[1] <= last]
 
 
 def sentences(
@@ -374,7 +412,7 @@ def operator_actions(
         "executed": executed,
         "notExecuted": list(refused),
         "approvals": approvals_of(events),
-        "note": UNSIGNED_NOTE,
+        "note": EDGE_NOTE,
     }
 
 
@@ -382,11 +420,13 @@ def refused_actions(inputs: Inputs) -> list[dict[str, Json]]:
     """What operators asked for and the engine did not execute."""
     return [
         {
-            **said, "action": record["inputType"], "result": record["result"],
+            **command.said(), "action": record["inputType"], "result": record["result"],
             "code": record["code"], "rule": record["rule"], "sentence": record["sentence"],
             "at": record["decidedAt"], "cause": record["cause"], "offset": offset,
         }
-        for said, (offset, record) in zip(inputs.said, not_executed(inputs.outcomes), strict=True)
+        for command, (offset, record) in zip(
+            inputs.commands, not_executed(inputs.outcomes), strict=True
+        )
     ]  # fmt: skip
 
 
@@ -394,11 +434,12 @@ def not_executed(
     outcomes: Sequence[tuple[int, int, bytes, dict[str, Json]]],
 ) -> list[tuple[int, dict[str, Json]]]:
     """Offset and record of the outcomes of operator commands that appended no event."""
-    return [
-        (offset, record)
-        for _, offset, _, record in outcomes
-        if record["cause"]["topic"] == OPERATOR_COMMANDS and record["result"] != "ACCEPTED"
-    ]
+    return [(offset, record) for _, offset, _, record in outcomes if is_refused(record)]
+
+
+def is_refused(record: dict[str, Json]) -> bool:
+    """Whether this is the outcome of an operator command that appended no event."""
+    return bool(record["cause"]["topic"] == OPERATOR_COMMANDS and record["result"] != "ACCEPTED")
 
 
 def _action(event: Event) -> dict[str, Json]:
@@ -578,10 +619,14 @@ def replay_proof(inputs: Inputs, refused: list[dict[str, Json]]) -> dict[str, Js
         }
         for e in inputs.events
     ]  # fmt: skip
+    given = iter(inputs.commands)
     outcomes = [
-        {"partition": p, "offset": offset, "raw": base64_of(raw)}
-        for p, offset, raw, _ in inputs.outcomes
-    ]
+        {
+            "partition": p, "offset": offset, "raw": base64_of(raw),
+            "command": base64_of(next(given).raw) if is_refused(record) else None,
+        }
+        for p, offset, raw, record in inputs.outcomes
+    ]  # fmt: skip
     places = [inputs.partition, [e.offset for e in inputs.events]]
     return {
         "partition": inputs.partition,
@@ -601,15 +646,29 @@ def _checkpoint(inputs: Inputs, proof: Proof) -> dict[str, Json]:
         "schemaId": proof.schema_id,
         "leaf": {
             "sequence": head.header["sequence"], "hash": head.hash, "index": proof.index,
-            "leafHash": leaf_hash(inputs.payment, head).hex(), "path": proof.path,
+            "outcomes": len(answered(inputs)), "outcomesHash": rolling(answered(inputs)).hex(),
+            "leafHash": leaf_hash(inputs.payment, head, answered(inputs)).hex(),
+            "path": proof.path,
         },
     }  # fmt: skip
 
 
-def leaf_hash(payment: str, head: Event) -> bytes:
-    """SHA-256(0x00 ‖ id ‖ 0x00 ‖ sequence as u64 big-endian ‖ hash of the last event)."""
+def rolling(outcomes: Sequence[tuple[int, int, bytes, dict[str, Json]]]) -> bytes:
+    """From 32 zero bytes, for each outcome SHA-256(rolling before ‖ SHA-256 of its raw value)."""
+    digest = NOTHING
+    for _, _, raw, _ in outcomes:
+        digest = hashlib.sha256(digest + hashlib.sha256(raw).digest()).digest()
+    return digest
+
+
+def leaf_hash(
+    payment: str, head: Event, outcomes: Sequence[tuple[int, int, bytes, dict[str, Json]]]
+) -> bytes:
+    """SHA-256(0x00 ‖ id ‖ 0x00 ‖ sequence ‖ hash of the last event ‖ count of operator outcomes ‖
+    their rolling hash), numbers as u64 big-endian."""
     sequence = int(head.header["sequence"]).to_bytes(8, "big")
-    data = b"\x00" + payment.encode() + b"\x00" + sequence + bytes.fromhex(head.hash)
+    said = len(outcomes).to_bytes(8, "big") + rolling(outcomes)
+    data = b"\x00" + payment.encode() + b"\x00" + sequence + bytes.fromhex(head.hash) + said
     return hashlib.sha256(data).digest()
 
 
@@ -779,31 +838,25 @@ def read_inputs(pack: dict[str, Json], keys: Mapping[str, Ed25519PublicKey]) -> 
             place = f"replayProof.events[{index}].raw"
             raw = base64.b64decode(each["raw"], validate=True)
             events.append(event_of(_int(each["offset"]), raw, parsed[schema_id_of(raw)]))
-        outcomes = []
+        outcomes, commands = [], []
         for index, each in enumerate(proof["outcomes"]):
             place = f"replayProof.outcomes[{index}].raw"
             raw = base64.b64decode(each["raw"], validate=True)
             record = decode(raw, parsed[schema_id_of(raw)])
             outcomes.append((_int(each["partition"]), _int(each["offset"]), raw, record))
+            place = f"replayProof.outcomes[{index}].command"
+            if is_refused(record):
+                given = base64.b64decode(each["command"], validate=True)
+                commands.append(command_of(given, parsed[schema_id_of(given)]))
         place = "replayProof.checkpoint"
         checkpoint = _read_checkpoint(proof["checkpoint"], parsed)
-        place = "notYetSigned.notExecuted"
-        refused = [
-            *pack["operatorActions"]["notExecuted"], *pack["notYetSigned"]["notExecuted"],
-        ]  # fmt: skip
-        said = [
-            {name: each[name] for name in ("operatorId", "reason", "approvalId")}
-            for each in refused
-        ]
-        if len(said) != len(not_executed(outcomes)):
-            raise ValueError("another number of actions than the outcome records have")
         place = "paymentIntentId"
         payment = str(pack["paymentIntentId"])
         partition = _int(proof["partition"])
     except UNREADABLE as error:
         why = f"{type(error).__name__}: {error}"
         raise Broken("UNREADABLE", place, f"it cannot be read ({why})") from None
-    return Inputs(payment, partition, events, outcomes, said, checkpoint, schemas)
+    return Inputs(payment, partition, events, outcomes, commands, checkpoint, schemas)
 
 
 def _int(value: Json) -> int:
@@ -857,7 +910,7 @@ def _read_checkpoint(listed: Json, parsed: Mapping[int, Json]) -> Proof | None:
     if not isinstance(leaf["path"], list):
         raise ValueError("the path is no list")
     record = decode(raw, parsed[number])
-    if not {"number", "toOffset", "merkleRoot", "keyId", "signature"} <= set(record):
+    if not {"number", "toOffset", "toOutcome", "merkleRoot", "keyId", "signature"} <= set(record):
         raise ValueError("it is not a checkpoint")
     path = [bytes.fromhex(each).hex() for each in leaf["path"]]
     return Proof(raw, record, number, _int(leaf["index"]), path)
@@ -887,11 +940,19 @@ def check(inputs: Inputs, keys: Mapping[str, Ed25519PublicKey]) -> int:
         place = f"replayProof.outcomes[{index}]"
         if record.get("paymentIntentId") != inputs.payment or "inputType" not in record:
             raise Broken("OUTCOME", place, "it is no outcome of this payment")
+        if record["result"] == "MISROUTED":
+            raise Broken("OUTCOME", place, "a misrouted record decided nothing about a payment")
         if offset <= before:
             raise Broken("OUTCOME", place, "offsets do not rise")
         before = offset
+    refused = [each for each in inputs.outcomes if is_refused(each[3])]
+    for command, (_, offset, _, record) in zip(inputs.commands, refused, strict=True):
+        if sha256(command.raw) != record["cause"]["inputHash"]:
+            place = f"replayProof.outcomes: the command of the outcome at offset {offset}"
+            raise Broken("OUTCOME", place, "it is another command than the one that was refused")
     used = {e.schema_id for e in inputs.events}
     used |= {schema_id_of(raw) for _, _, raw, _ in inputs.outcomes}
+    used |= {each.schema_id for each in inputs.commands}
     used |= set() if inputs.proof is None else {inputs.proof.schema_id}
     if set(inputs.schemas) != used:
         raise Broken("SCHEMA", "replayProof.schemas", "schemas that nothing is written in")
@@ -905,10 +966,16 @@ def _check_checkpoint(inputs: Inputs, proof: Proof, keys: Mapping[str, Ed25519Pu
         raise Broken(
             "CHECKPOINT", place, f"it is of partition {found}, the events of {inputs.partition}"
         )
-    covered = covered_through(inputs)
-    if not covered or inputs.events[covered - 1].offset < record["fromOffset"]:
+    if record["leafVersion"] != LEAF_VERSION:
+        found = record["leafVersion"]
+        raise Broken("CHECKPOINT", place, f"it has leaves of version {found}, not {LEAF_VERSION}")
+    covered, said = covered_through(inputs), answered(inputs)
+    if not covered:
         raise Broken("CHECKPOINT", place, "no event of this payment is in its range")
-    leaf = leaf_hash(inputs.payment, inputs.events[covered - 1])
+    touched = inputs.events[covered - 1].offset >= record["fromOffset"]
+    if not touched and not (said and said[-1][1] >= record["fromOutcome"]):
+        raise Broken("CHECKPOINT", place, "nothing of this payment is in its range")
+    leaf = leaf_hash(inputs.payment, inputs.events[covered - 1], said)
     path = [bytes.fromhex(each) for each in proof.path]
     root = bytes.fromhex(record["merkleRoot"])
     if not leads_to(root, leaf, proof.index, record["leaves"], path):
@@ -981,7 +1048,7 @@ def report(answer: dict[str, Json]) -> list[str]:
     lines.append(f"signed   up to {answer['through']}, by {answer['keyId']}")
     lines += [f"         {sentence}" for sentence in answer["says"]]
     lines += [f"not yet signed: {each}" for each in answer["notYetSigned"]]
-    lines.append(f"         {UNSIGNED_NOTE}")
+    lines.append(f"         {EDGE_NOTE}")
     verdict = VERIFIED
     if answer["verdict"] == VERIFIED_THROUGH:
         verdict = f"VERIFIED THROUGH {answer['through']}, {answer['unsigned']} not yet signed"

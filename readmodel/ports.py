@@ -145,10 +145,21 @@ class Reader(Protocol):
     def checkpoint_over(self, partition: int, offset: int) -> rows.CheckpointRow | None:
         """The checkpoint whose range has this journal offset."""
 
+    def checkpoint(self, partition: int, number: int) -> rows.CheckpointRow | None: ...
+
+    def checkpoint_over_outcome(self, partition: int, offset: int) -> rows.CheckpointRow | None:
+        """The checkpoint of the journal partition whose range of outcomes has this offset."""
+
+    def command_at(self, partition: int, offset: int) -> rows.CommandRow | None:
+        """The operator's command that stands there."""
+
     def leaves(
-        self, partition: int, from_offset: int, to_offset: int
-    ) -> list[tuple[str, int, bytes]]:
-        """(payment, sequence, hash) of each payment's last event in that range, by id."""
+        self, checkpoint: rows.CheckpointRow, topic: str
+    ) -> list[tuple[str, int, bytes, list[bytes]]]:
+        """(payment, sequence, hash, raw outcomes of operator commands) of each payment touched in
+        its ranges, as of its end, by id; sequence 0 for one without an event. `topic`: the operator
+        commands'.
+        """
 
     def control(self, after: int, limit: int) -> list[rows.ControlRow]:
         """In log order, those after that offset."""

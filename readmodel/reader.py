@@ -155,14 +155,41 @@ class DatabaseReader:
     def checkpoint_over(self, partition: int, offset: int) -> rows.CheckpointRow | None:
         return self._row("checkpoint_over", rows.CheckpointRow, partition=partition, offset=offset)
 
+    def checkpoint(self, partition: int, number: int) -> rows.CheckpointRow | None:
+        return self._row("checkpoint", rows.CheckpointRow, partition=partition, number=number)
+
+    def checkpoint_over_outcome(self, partition: int, offset: int) -> rows.CheckpointRow | None:
+        asked = {"partition": partition, "offset": offset}
+        return self._row("checkpoint_over_outcome", rows.CheckpointRow, **asked)
+
+    def command_at(self, partition: int, offset: int) -> rows.CommandRow | None:
+        return self._row("command_at", rows.CommandRow, partition=partition, offset=offset)
+
     def leaves(
-        self, partition: int, from_offset: int, to_offset: int
-    ) -> list[tuple[str, int, bytes]]:
-        asked = {"partition": partition, "from_offset": from_offset, "to_offset": to_offset}
-        last: dict[str, tuple[str, int, bytes]] = {
-            row[0]: tuple(row) for row in self._current().all(self._sql["leaves"], asked)
+        self, checkpoint: rows.CheckpointRow, topic: str
+    ) -> list[tuple[str, int, bytes, list[bytes]]]:
+        database = self._current()
+        asked: dict[str, Any] = msgspec.structs.asdict(checkpoint) | {"topic": topic}
+        heads: dict[str, tuple[int, bytes]] = {}
+        for payment, sequence, head in database.all(self._sql["leaves"], asked):
+            heads[payment] = (sequence, head)
+        said: dict[str, list[bytes]] = {
+            payment: [] for payment, _ in database.all(self._sql["answered"], asked)
         }
-        return [last[each] for each in sorted(last)]
+        quiet = self._ids([each for each in said if each not in heads])
+        for payment, sequence, head in database.all(self._sql["heads_of"], asked | {"ids": quiet}):
+            heads[payment] = (sequence, head)
+        touched = sorted(heads.keys() | said.keys())
+        ids = {"ids": self._ids(touched)}
+        for payment, raw in database.all(self._sql["answered_of"], asked | ids):
+            said.setdefault(payment, []).append(raw)
+        return [
+            (payment, *heads.get(payment, (0, bytes(32))), said.get(payment, []))
+            for payment in touched
+        ]
+
+    def _ids(self, payment_intent_ids: Sequence[str]) -> object:
+        return self._store.any_of([to_stored(each) for each in payment_intent_ids])
 
     def control(self, after: int, limit: int) -> list[rows.ControlRow]:
         return self._rows("control", rows.ControlRow, after=after, limit=limit)

@@ -175,13 +175,26 @@ class AuditRow(msgspec.Struct, frozen=True):
     detail: str | None  # JSON of what else is known: format, reference, method, path, status
 
 
+class CommandRow(msgspec.Struct, frozen=True):
+    """An operator's command as it stands on its topic: evidence packs hold those not executed."""
+
+    partition: int
+    offset: int
+    raw: bytes
+
+
 class CheckpointRow(msgspec.Struct, frozen=True):
-    """A signed checkpoint of the verifier: it covers journal offsets from..to of the partition."""
+    """A signed checkpoint of the verifier: it covers journal offsets from..to of the partition, and
+    the outcomes of its operator commands in an outcomes partition.
+    """
 
     partition: int
     number: int
     from_offset: int
     to_offset: int
+    outcomes_partition: int
+    from_outcome: int
+    to_outcome: int
     log_offset: int  # where the checkpoint itself stands
     raw: bytes
 
@@ -217,7 +230,7 @@ class Moved(msgspec.Struct, frozen=True):
 
 class Batch(msgspec.Struct):
     """What one projector transaction writes. Rows with a key that exists replace it, but events,
-    outcomes, checkpoints and quarantine are only ever added.
+    outcomes, commands, checkpoints and quarantine are only ever added.
     """
 
     moved: list[Moved] = []
@@ -230,6 +243,7 @@ class Batch(msgspec.Struct):
     quarantine: list[QuarantineRow] = []
     redriven: list[tuple[int, int, str]] = []  # quarantine partition, offset, redrive id
     audit: list[AuditRow] = []
+    commands: list[CommandRow] = []
     checkpoints: list[CheckpointRow] = []
     control: list[ControlRow] = []
     minutes: list[MinuteRow] = []

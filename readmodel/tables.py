@@ -238,6 +238,7 @@ OUTCOMES: Final = Table(
     _key("partition", "offset"),
 )
 Index("outcomes_payment", OUTCOMES.c.payment_intent_id, OUTCOMES.c.partition, OUTCOMES.c.offset)
+Index("outcomes_cause", OUTCOMES.c.cause_topic, OUTCOMES.c.cause_partition, OUTCOMES.c.offset)
 Index("outcomes_command", OUTCOMES.c.command_id, **_only_where("command_id IS NOT NULL"))
 VIOLATED: Final = "code = 'INVARIANT_VIOLATION'"  # as `core.refusals` says it
 Index(
@@ -307,6 +308,15 @@ Index("audit_at", AUDIT.c.at, AUDIT.c.audit_id)
 for _filter in ("operator_id", "payment_intent_id", "action"):
     Index(f"audit_{_filter}", AUDIT.c[_filter], AUDIT.c.at, AUDIT.c.audit_id)
 
+COMMANDS: Final = Table(
+    "commands",
+    METADATA,
+    _number("partition"),
+    _number("offset"),
+    _octets("raw"),
+    _key("partition", "offset"),
+)
+
 CHECKPOINTS: Final = Table(
     "checkpoints",
     METADATA,
@@ -314,11 +324,15 @@ CHECKPOINTS: Final = Table(
     _number("number"),
     _number("from_offset"),
     _number("to_offset"),
+    _number("outcomes_partition"),
+    _number("from_outcome"),
+    _number("to_outcome"),
     _number("log_offset"),
     _octets("raw"),
     _key("partition", "number"),
 )
 Index("checkpoints_from", CHECKPOINTS.c.partition, CHECKPOINTS.c.from_offset)
+Index("checkpoints_from_outcome", CHECKPOINTS.c.partition, CHECKPOINTS.c.from_outcome)
 
 CONTROL: Final = Table(
     "control",

@@ -18,7 +18,7 @@ from readmodel.ports import Contradiction, Fenced
 from readmodel.tables import METADATA
 
 REPLACED: Final = ("identifiers", "approvals", "conflicts", "audit", "control", "minutes")
-ADDED: Final = ("events", "outcomes", "quarantine", "checkpoints")
+ADDED: Final = ("events", "outcomes", "commands", "quarantine", "checkpoints")
 # Columns that may differ between two readings of the same record.
 CHANGED_LATER: Final = frozenset({"redrive_id"})
 COMMAND_LETTER: Final = "o"  # audit rows of operator commands, see rows.AuditRow

@@ -123,6 +123,7 @@ class Projection:
         elif at.topic == t.OUTCOMES and isinstance(record, records.Outcome):
             batch.outcomes.append(make.outcome_row(at, record))
         elif at.topic == t.OPERATOR_COMMANDS and isinstance(record, _OPERATOR_COMMANDS):
+            batch.commands.append(rows.CommandRow(at.partition, at.offset, at.value or b""))
             row = audit_rows.command_row(at, record)
             if row is None:
                 self._skip(at.topic, UNKNOWN)

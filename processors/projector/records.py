@@ -236,6 +236,9 @@ def checkpoint_row(at: LogRecord, checkpoint: records.Checkpoint) -> rows.Checkp
         checkpoint.number,
         checkpoint.from_offset,
         checkpoint.to_offset,
+        checkpoint.outcomes_partition,
+        checkpoint.from_outcome,
+        checkpoint.to_outcome,
         at.offset,
         at.value or b"",
     )

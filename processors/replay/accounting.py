@@ -51,14 +51,18 @@ class Accounting:
         cause = event.header.cause
         self._mark(cause.topic, cause.partition, cause.offset, flag)
 
-    def outcome(self, record: LogRecord) -> Outcome | None:
-        """An outcome accounts for its input; None when it is of another partition."""
+    def outcome(self, record: LogRecord, *, wanted: bool = True) -> Outcome | None:
+        """An outcome accounts for its input, when that is `wanted`; None when it is of another
+        partition."""
         try:
             outcome = self._codec.decode(OUTCOMES, record.value, record.headers)
         except Undecodable as error:
-            self._unreadable(record, error.reason)
+            if wanted:
+                self._unreadable(record, error.reason)
             return None
         cause = outcome.cause
+        if not wanted:
+            return outcome if cause.partition in self._accounts else None
         flag = accounts.OUTCOME | _FLAGS.get(outcome.result, 0)
         if not self._mark(cause.topic, cause.partition, cause.offset, flag):
             return None

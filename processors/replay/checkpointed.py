@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -12,6 +13,8 @@ from evidence import checkpoints
 from evidence.chain import Link, event_hash
 from evidence.checkpoints import CheckpointChain, CheckpointProblem, Range, Sealed
 from evidence.keys import Keyring
+from evidence.merkle import LeafData
+from evidence.outcomes import OperatorOutcome
 from processors.replay.report import Failure, Report
 from schemas.topology import CHECKPOINTS
 
@@ -30,15 +33,20 @@ class CheckpointedPartition:
         recorded: Iterator[LogRecord],
         decode: Callable[[LogRecord], Checkpoint],
         recovery_points: Sequence[RecoveryPoint] = (),
+        answered: Sequence[OperatorOutcome] = (),
     ) -> None:
-        """`decode` raises ValueError for what is not a checkpoint."""
+        """`decode` raises ValueError for what is not a checkpoint. `answered`: the outcomes of this
+        partition's operator commands, all of them in log order."""
         self.partition = partition
         self.good_end = 0  # the offset behind the last checkpoint whose root the journal gives
         self._chain = CheckpointChain(partition, keyring, recovery_points=recovery_points)
         self._recorded = recorded
         self._decode = decode
         self._awaited: tuple[int, Sealed] | None = None
-        self._touched = Range()
+        self._answered = deque(answered)
+        self._acted = {each.payment for each in answered}
+        self._known: dict[str, LeafData] = {}  # of those alone: others begin each range anew
+        self._touched = Range(self._known.get)
         self._failure: Failure | None = None  # nothing after it can be judged
         self._roots: list[tuple[int, Failure]] = []  # wrong roots, and the end of each range
         self._confirmed = 0
@@ -97,7 +105,13 @@ class CheckpointedPartition:
             to_offset = sealed.checkpoint.to_offset
             if to_offset > up_to:
                 return
+            while self._answered and self._answered[0].offset <= sealed.checkpoint.to_outcome:
+                each = self._answered.popleft()
+                self._touched.answer(each.payment, each.hash)
             problem = checkpoints.root_problem(sealed.checkpoint, self._touched)
+            for leaf in self._touched.leaves():
+                if leaf.payment_intent_id in self._acted:
+                    self._known[leaf.payment_intent_id] = leaf
             self._touched.clear()
             if problem is None:
                 self._confirmed += 1

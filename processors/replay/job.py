@@ -20,6 +20,7 @@ from engine.partitioner import partition_of
 from engine.records import LogRecord
 from evidence.chain import FOREIGN_EVENT, Link, read_link
 from evidence.keys import Keyring
+from evidence.outcomes import OperatorOutcome, of_outcome
 from processors.replay import buckets
 from processors.replay.accounting import Accounting
 from processors.replay.buckets import Buckets
@@ -128,6 +129,7 @@ class _Job:
                 where = f"{topic} partition {number} offsets {first} to {last}"
                 report.redecide.skip(f"passed over by two persons: {where}", last - first + 1)
         self._foreign_records: list[Failure] = []
+        self._answered: dict[int, list[OperatorOutcome]] = {}
         self._reading = Reading(log, topics, settings.progress)
         self._accounting: Accounting | None = None
         environment = environment_of(log, settings, topics, self._control.found)
@@ -172,6 +174,7 @@ class _Job:
         accounting = Accounting(reading, self._settings.codec, self._report, numbers)
         self._accounting = accounting
         with Buckets(self._expected(numbers)) as grouped:
+            self._read_outcomes(numbers, grouped, accounting)
             self._read_journal(numbers, grouped)
             self._read_rest(numbers, grouped, accounting)
             suspects = self._prove(grouped, {}, last_look=False)
@@ -183,6 +186,8 @@ class _Job:
             with Buckets(0) as grouped:
                 for record in reading.wanted(EVENTS, numbers):
                     grouped.add(entry_of(buckets.EVENT, record))
+                for record in reading.wanted(OUTCOMES, numbers):
+                    grouped.add(entry_of(buckets.OUTCOME, record))
                 self._read_rest(numbers, grouped, None)
                 suspects = self._prove(grouped, suspects, last_look=look == LOOKS_MAX - 1)
         reading.only = kept
@@ -250,6 +255,21 @@ class _Job:
             (self._report.excused if past else chain).fail(failure)
         self._foreign_records.clear()
 
+    def _read_outcomes(self, numbers: list[int], grouped: Buckets, accounting: Accounting) -> None:
+        """To the buckets and accounts; those of operator commands wait for the checkpoints."""
+        reading = self._reading
+        self._answered = {number: [] for number in numbers}
+        for record in reading.records(OUTCOMES, numbers):
+            wanted = reading.only is None or record.key in reading.only
+            outcome = accounting.outcome(record, wanted=wanted)
+            if outcome is None:
+                continue
+            answered = of_outcome(record, outcome, reading.counts[OUTCOMES])
+            if answered is not None:
+                self._answered[answered.partition].append(answered)
+            if wanted and record.key is not None:
+                grouped.add(entry_of(buckets.OUTCOME, record))
+
     def _foreign(self, record: LogRecord, why: str) -> None:
         self._foreign_records.append(
             Failure(
@@ -276,6 +296,7 @@ class _Job:
                 recorded[n],
                 self._decode_checkpoint,
                 self._control.recovery_points(n),
+                self._answered[n],
             )
             for n in numbers
         }
@@ -292,7 +313,7 @@ class _Job:
     def _read_rest(
         self, numbers: list[int], grouped: Buckets, accounting: Accounting | None
     ) -> None:
-        """Lifecycle records, inputs and outcomes to the buckets; all accounts to `accounting`."""
+        """Lifecycle records and inputs to the buckets; their accounts to `accounting`."""
         reading = self._reading
         for record in reading.wanted(LIFECYCLE, numbers):
             if record.key is not None:
@@ -303,10 +324,6 @@ class _Job:
                     accounting.input(index, record)
                 if record.key is not None and record.value is not None:
                     grouped.add(entry_of(buckets.INPUT, record, index))
-        for record in reading.wanted(OUTCOMES, numbers):
-            known = accounting is None or accounting.outcome(record) is not None
-            if known and record.key is not None:
-                grouped.add(entry_of(buckets.OUTCOME, record))
         if accounting is not None:
             for record in reading.wanted(QUARANTINE, numbers):
                 accounting.quarantined(record)

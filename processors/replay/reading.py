@@ -45,8 +45,9 @@ class Reading:
         return dict(self._log.ends(sorted(places)))
 
     def capture(self, numbers: Sequence[int]) -> None:
-        """Fix the ends of everything: the inputs last, so that each event's input is among them."""
-        order = ([LIFECYCLE], [OUTCOMES, QUARANTINE, CHECKPOINTS], [EVENTS], self.inputs)
+        """Fix the ends of everything: the inputs last, so that each event's input is among them,
+        and what checkpoints cover after these."""
+        order = ([LIFECYCLE], [CHECKPOINTS], [OUTCOMES, QUARANTINE], [EVENTS], self.inputs)
         for topics in order:
             self.ends.update(self.ends_now(topics, numbers))
 

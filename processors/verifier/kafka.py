@@ -13,10 +13,11 @@ from engine.loop.transaction import Status, TransactionalProducer, TransactionSe
 from engine.records import LogRecord
 from processors.verifier.partition import RawCheckpoint
 from processors.verifier.process import Publication
-from schemas.topology import CHECKPOINTS, CONTROL, EVENTS
+from schemas.topology import CHECKPOINTS, CONTROL, EVENTS, OUTCOMES
 
 TRANSACTIONAL_ID: Final = "npp-verifier-journal"  # one for the whole journal: nobody else can sign
 READER: Final = "verifier"
+OUTCOMES_READER: Final = "verifier-outcomes"
 READ_COUNT: Final = 5_000
 READ_AT_ONCE_MAX: Final = 50_000  # checkpoints of 250 bytes; more are read partition by partition
 
@@ -33,6 +34,8 @@ class KafkaVerifierLog:
         self._ends = LogEnds(connection, clock)
         self._producer: TransactionalProducer | None = None
         self._reader: PartitionReader | None = None
+        self._outcomes: PartitionReader | None = None
+        self._outcome_errors = errors.of(OUTCOMES_READER)
         self._count = 0
 
     def take(self) -> None:
@@ -95,10 +98,22 @@ class KafkaVerifierLog:
         ):
             yield from records
 
-    def follow(self, start: Mapping[int, int]) -> None:
-        if self._reader is not None:
-            self._reader.close()
+    def outcomes_partitions(self) -> int:
+        return self._ends.partition_counts([OUTCOMES])[OUTCOMES]
+
+    def follow(self, start: Mapping[int, int], outcomes: Mapping[int, int]) -> None:
+        self._close_readers()
         self._reader = PartitionReader(self._connection, EVENTS, start, errors=self._errors)
+        self._outcomes = PartitionReader(
+            self._connection, OUTCOMES, outcomes, errors=self._outcome_errors
+        )
+
+    def poll_outcomes(
+        self, wait_s: float
+    ) -> tuple[Mapping[int, Sequence[LogRecord]], Mapping[int, int]]:
+        if self._outcomes is None:
+            raise ValueError("follow comes before poll_outcomes")
+        return self._outcomes.read(READ_COUNT, wait_s)
 
     def poll(self, wait_s: float) -> tuple[Mapping[int, Sequence[LogRecord]], Mapping[int, int]]:
         if self._reader is None:
@@ -127,10 +142,14 @@ class KafkaVerifierLog:
             raise Abort("UNACKNOWLEDGED", "a record was committed without its offset")
         return [acknowledged[topic, number] for topic, number, _, _ in records]
 
+    def _close_readers(self) -> None:
+        for reader in (self._reader, self._outcomes):
+            if reader is not None:
+                reader.close()
+        self._reader = self._outcomes = None
+
     def close(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        self._close_readers()
         if self._producer is not None:
             self._producer.destroy()
             self._producer = None

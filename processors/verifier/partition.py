@@ -5,6 +5,7 @@ No Kafka and no clock. A partition with a problem goes on being verified and is 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -12,13 +13,16 @@ from core.records import Checkpoint
 from core.recovery_point import RecoveryPoint, is_void
 from evidence import checkpoints
 from evidence.chain import Break, ChainChecker, Head
-from evidence.checkpoints import CheckpointChain, CheckpointProblem, Range, Sealed
+from evidence.checkpoints import CheckpointChain, CheckpointProblem, End, Range, Sealed
 from evidence.keys import Keyring
+from evidence.merkle import LeafData
+from evidence.outcomes import OperatorOutcome
 from processors.verifier.store import Mark, VerifierStore
 
 UNSIGNED_HEADS_MAX: Final = 100_000  # past a break they are moved to disk: 100,000 of 150 bytes
 LOG_TAIL_LOST: Final = "LOG_TAIL_LOST"
 LOG_START_LOST: Final = "LOG_START_LOST"
+END: Final = 2**63 - 1
 
 Problem = Break | CheckpointProblem
 RawCheckpoint = tuple[int, bytes]  # offset on the checkpoint topic, raw value
@@ -36,16 +40,22 @@ class PartitionVerifier:
         decode: Callable[[bytes], Checkpoint],
         partition_of: Callable[[bytes], int] | None = None,
         recovery_points: Sequence[RecoveryPoint] = (),
+        outcomes_partition: int = 0,
     ) -> None:
+        self._outcomes_partition = outcomes_partition
         self.partition = partition
         self.problem: Problem | None = None  # the first one; from then on nothing is signed
-        self.next_offset = 0
+        self.next_offset = 0  # of the journal: everything before it is verified
+        self.next_outcome = 0
         self.events_unsigned = 0
         self.verified_offset = -1
         self._store = store
         self._decode = decode
-        self._fresh: dict[str, Head] = {}
-        self._touched = Range()
+        self._events: deque[tuple[int, bytes | None, bytes | None]] = deque()  # read, to be taken
+        self._outcomes: deque[OperatorOutcome] = deque()
+        self._read_to = 0  # every event before it has been read
+        self._outcomes_read_to = 0
+        self._touched = Range(self.leaf)
         self._recorded: Iterator[RawCheckpoint] = iter(())
         self._awaited: tuple[int, Sealed] | None = (
             None  # on the topic, not yet confirmed by the log
@@ -62,12 +72,16 @@ class PartitionVerifier:
 
     def get(self, payment: str) -> Head | None:
         """See evidence.chain.Heads."""
-        return self._fresh.get(payment) or self._store.get(self.partition, payment)
+        leaf = self._touched.get(payment) or self.leaf(payment)
+        return None if leaf is None or not leaf.sequence else Head(leaf.sequence, leaf.hash)
 
     def put(self, payment: str, head: Head) -> None:
         """See evidence.chain.Heads."""
-        self._fresh[payment] = head
         self._touched.touch(payment, head.sequence, head.hash)
+
+    def leaf(self, payment: str) -> LeafData | None:
+        """The payment as of the last checkpoint."""
+        return self._store.get(self.partition, payment)
 
     # -- where to begin ----------------------------------------------------------------------------
 
@@ -88,7 +102,8 @@ class PartitionVerifier:
             own = Sealed(self._decode(self._mark.raw), self._mark.raw)
             self._chain.last = self._chain.covering = own
             self._seen = (self._mark.topic_offset, own.raw)
-            self.next_offset = own.checkpoint.to_offset + 1
+            self.next_offset = self._read_to = own.checkpoint.to_offset + 1
+            self.next_outcome = self._outcomes_read_to = own.checkpoint.to_outcome + 1
             self.verified_offset = own.checkpoint.to_offset
             found = next(self._recorded, None)
             if found is None or found[1] != own.raw:
@@ -123,40 +138,79 @@ class PartitionVerifier:
 
     # -- following the log -------------------------------------------------------------------------
 
-    def feed(self, offset: int, key: bytes | None, value: bytes | None) -> Problem | None:
-        """The next record of the journal; what is wrong with it, or with a checkpoint before it."""
-        problem = self._confirm(offset - 1)
+    def feed(self, offset: int, key: bytes | None, value: bytes | None) -> None:
+        """The next record of the journal has been read."""
+        self._events.append((offset, key, value))
+        self._read_to = offset + 1
+
+    def feed_outcome(self, outcome: OperatorOutcome) -> None:
+        """The next outcome of an operator command has been read."""
+        if outcome.offset >= self.next_outcome:
+            self._outcomes.append(outcome)
+            self._outcomes_read_to = outcome.offset + 1
+
+    def reached(self, end: int) -> None:
+        """Every record of the journal before `end` has been read."""
+        self._read_to = max(self._read_to, end)
+
+    def outcomes_reached(self, end: int) -> None:
+        """Every outcome before `end` has been read."""
+        self._outcomes_read_to = max(self._outcomes_read_to, end)
+
+    def waiting(self) -> int:
+        """How many events were read and wait for outcomes that a checkpoint covers."""
+        return len(self._events)
+
+    def advance(self) -> Iterator[Problem]:
+        """Verify what was read: up to the end of the topic's next checkpoint, whose root the log
+        must then give, and so on; behind the last one everything.
+        """
+        while True:
+            awaited = None if self._awaited is None or self.problem else self._awaited[1].checkpoint
+            last = END if awaited is None else awaited.to_offset
+            last_outcome = END if awaited is None else awaited.to_outcome
+            while self._outcomes and self._outcomes[0].offset <= last_outcome:
+                outcome = self._outcomes.popleft()
+                self._touched.answer(outcome.payment, outcome.hash)
+                self.next_outcome = outcome.offset + 1
+            while self._events and self._events[0][0] <= last:
+                found = self._take(*self._events.popleft())
+                if found is not None:
+                    yield found
+            self.next_offset = max(self.next_offset, min(self._read_to, last + 1))
+            self.next_outcome = max(
+                self.next_outcome, min(self._outcomes_read_to, last_outcome + 1)
+            )
+            if awaited is None or self.problem is not None:
+                return
+            if self.next_offset <= last or self.next_outcome <= last_outcome:
+                return
+            problem = self._confirm()
+            if problem is not None:
+                yield problem
+
+    def _take(self, offset: int, key: bytes | None, value: bytes | None) -> Problem | None:
         found = self._checker.feed(offset, key, value)
         self.next_offset, self.verified_offset = offset + 1, offset
         self.events_unsigned += 1
-        if isinstance(found, Break):
-            self.problem = self.problem or found
-            problem = problem or found
-        if self.problem is not None and len(self._fresh) >= UNSIGNED_HEADS_MAX:
-            self._store.put_unsigned(self.partition, self._fresh)
-            self._fresh.clear()
+        if self.problem is not None and len(self._touched) >= UNSIGNED_HEADS_MAX:
+            leaves = {leaf.payment_intent_id: leaf for leaf in self._touched.leaves()}
+            self._store.put_unsigned(self.partition, leaves)
             self._touched.clear()
-        return problem
+        if not isinstance(found, Break):
+            return None
+        self.problem = self.problem or found
+        return found
 
-    def reached(self, end: int) -> Problem | None:
-        """Every record below offset `end` has been fed."""
-        return self._confirm(end - 1)
-
-    def _confirm(self, up_to: int) -> Problem | None:
-        """Checkpoints of the topic whose range is wholly read: the log must give their roots."""
-        while (
-            self.problem is None
-            and self._awaited is not None
-            and self._awaited[1].checkpoint.to_offset <= up_to
-        ):
-            at, sealed = self._awaited
-            self.problem = checkpoints.root_problem(sealed.checkpoint, self._touched)
-            if self.problem is None:
-                self._signed(at, sealed)
-                self._await_next()
-            if self.problem is not None:
-                return self.problem
-        return None
+    def _confirm(self) -> Problem | None:
+        """The range of the topic's next checkpoint is wholly read: the log must give its root."""
+        assert self._awaited is not None
+        at, sealed = self._awaited
+        self.problem = checkpoints.root_problem(sealed.checkpoint, self._touched)
+        if self.problem is None:
+            self._signed(at, sealed)
+            self._await_next()
+        return self.problem
 
     def _await_next(self) -> Problem | None:
         """The topic's next checkpoint that covers anything; void ones are links only."""
@@ -182,16 +236,21 @@ class PartitionVerifier:
 
     def may_sign(self) -> bool:
         """Something new, nothing wrong, and every checkpoint of the topic confirmed."""
-        return self.problem is None and self._awaited is None and self.events_unsigned > 0
+        return self.problem is None and self._awaited is None and len(self._touched) > 0
 
     def draft(self, signed_at: int, key_id: str) -> Checkpoint:
         """The next checkpoint over all that was fed since the last, unsigned."""
         if not self.may_sign():
             raise ValueError(f"partition {self.partition} has nothing that may be signed")
+        begin = self._chain.begin()
+        end = End(
+            max(self.verified_offset, begin.offset - 1),
+            max(self.next_outcome, begin.outcome) - 1,
+            self._outcomes_partition,
+        )
         return checkpoints.build(
-            self.partition, self._chain.last, self._touched, self.verified_offset, signed_at,
-            key_id, self._chain.begin(),
-        )  # fmt: skip
+            self.partition, self._chain.last, self._touched, end, signed_at, key_id, begin
+        )
 
     def committed(self, topic_offset: int, sealed: Sealed) -> Problem | None:
         """Our own checkpoint is on the topic: checked like anybody's, then written to the store."""
@@ -215,8 +274,8 @@ class PartitionVerifier:
     def _signed(self, at: int, sealed: Sealed) -> None:
         self._mark = Mark(at, sealed.raw)
         self._seen = (at, sealed.raw) if self._seen is None or self._seen[0] < at else self._seen
-        self._store.commit(self.partition, self._mark, self._fresh)
-        self._fresh.clear()
+        leaves = {leaf.payment_intent_id: leaf for leaf in self._touched.leaves()}
+        self._store.commit(self.partition, self._mark, leaves)
         self._touched.clear()
         self.events_unsigned = 0
 

@@ -23,6 +23,7 @@ from evidence import chain, checkpoints
 from evidence.chain import Break
 from evidence.checkpoints import Sealed
 from evidence.keys import Keyring, SigningKey
+from evidence.outcomes import operator_outcome
 from processors.verifier.partition import (
     LOG_START_LOST,
     LOG_TAIL_LOST,
@@ -40,6 +41,7 @@ log = structlog.get_logger("npp.verifier")
 CHECKPOINT_INTERVAL_S: Final = 10.0
 CHECKPOINT_EVENTS_MAX: Final = 10_000
 POLL_WAIT_S: Final = 0.2
+WAITING_MAX: Final = 20_000  # events that wait for outcomes which a checkpoint covers
 REOPEN_PAUSE_S: Final = 1.0
 REOPENS_IN_A_ROW_MAX: Final = 30  # half a minute without one good round: the supervisor's turn
 REPORTED_MAX: Final = 1_000  # problems told one by one; by then everything stands still
@@ -57,6 +59,7 @@ PROBLEM_KINDS: Final = (
     checkpoints.NUMBER,
     checkpoints.PREVIOUS,
     checkpoints.RANGE,
+    checkpoints.LEAVES,
     checkpoints.ROOT,
     checkpoints.MISSING,
     checkpoints.ALTERED,
@@ -86,14 +89,22 @@ class VerifierLog(Protocol):
     def control(self, start: int) -> Sequence[tuple[int, bytes]]:
         """Offsets and values of the control topic from `start` to its end as it stands now."""
 
-    def follow(self, start: Mapping[int, int]) -> None:
-        """Read the journal from these offsets from now on."""
+    def outcomes_partitions(self) -> int:
+        """Partitions of the outcomes topic."""
+
+    def follow(self, start: Mapping[int, int], outcomes: Mapping[int, int]) -> None:
+        """Read the journal and the outcomes from these offsets from now on."""
 
     def poll(self, wait_s: float) -> tuple[Mapping[int, Sequence[LogRecord]], Mapping[int, int]]:
         """New journal records by partition, and the ends of partitions read to their end.
 
         Raises Exit OFFSETS_LOST when a position is no longer on the log.
         """
+
+    def poll_outcomes(
+        self, wait_s: float
+    ) -> tuple[Mapping[int, Sequence[LogRecord]], Mapping[int, int]]:
+        """The same of the outcomes."""
 
     def publish(self, records: Sequence[Publication]) -> list[int]:
         """All of them in one transaction; their offsets.
@@ -169,6 +180,7 @@ class Verifier:
         self._stop = threading.Event()
         self._control = Control(self._decode_control)
         self._control_next = 0
+        self._outcomes_count = 1
         self.caught_up = False
 
     # -- life --------------------------------------------------------------------------------------
@@ -208,6 +220,7 @@ class Verifier:
         self._journal.take()
         self._follow_control()
         count = self._journal.partitions()
+        self._outcomes_count = self._journal.outcomes_partitions()
         bounds = self._journal.bounds(EVENTS)
         self.caught_up = False
         self._partitions = {
@@ -218,6 +231,7 @@ class Verifier:
                 decode=self._decode_checkpoint,
                 partition_of=lambda key: self._partition_of(key, count),
                 recovery_points=self._control.recovery_points(number),
+                outcomes_partition=number % self._outcomes_count,
             )
             for number in range(count)
         }
@@ -231,23 +245,48 @@ class Verifier:
             {
                 number: min(max(verifier.next_offset, bounds[number][0]), bounds[number][1])
                 for number, verifier in self._partitions.items()
-            }
+            },
+            self._outcomes_from(),
         )
         self._round_s = self._clock.monotonic_s()
 
+    def _outcomes_from(self) -> dict[int, int]:
+        """The first outcome that any partition needs, by outcomes partition."""
+        start: dict[int, int] = {}
+        for number, verifier in self._partitions.items():
+            where = number % self._outcomes_count
+            start[where] = min(start.get(where, verifier.next_outcome), verifier.next_outcome)
+        return start
+
+    def _read_outcomes(self, wait_s: float) -> None:
+        batches, ends = self._journal.poll_outcomes(wait_s)
+        for records in batches.values():
+            for record in records:
+                outcome = operator_outcome(self._codec, record, self._outcomes_count)
+                if outcome is not None and outcome.partition in self._partitions:
+                    self._partitions[outcome.partition].feed_outcome(outcome)
+        reached = {where: records[-1].offset + 1 for where, records in batches.items()}
+        reached.update(ends)
+        for number, verifier in self._partitions.items():
+            end = reached.get(number % self._outcomes_count)
+            if end is not None:
+                verifier.outcomes_reached(end)
+
     def step(self, wait_s: float) -> None:
         """Verify what is there; sign when the interval is over or enough events came."""
-        batches, ends = self._journal.poll(wait_s)
+        full = sum(each.waiting() for each in self._partitions.values()) >= WAITING_MAX
+        self._read_outcomes(wait_s if full else 0.0)
+        batches, ends = ({}, {}) if full else self._journal.poll(wait_s)
         for number, records in batches.items():
-            verifier = self._partitions[number]
             for record in records:
-                problem = verifier.feed(record.offset, record.key, record.value)
-                if problem is not None:
-                    self._found(problem)
+                self._partitions[number].feed(record.offset, record.key, record.value)
             self._metrics.events.inc(len(records))
         for number, end in ends.items():
-            self._found(self._partitions[number].reached(end))
-        self.caught_up = not batches
+            self._partitions[number].reached(end)
+        for verifier in self._partitions.values():
+            for problem in verifier.advance():
+                self._found(problem)
+        self.caught_up = not batches and not full
         self._publish_stops()
         due = self._clock.monotonic_s() - self._round_s >= self._interval_s
         if due or any(p.events_unsigned >= self._events_max for p in self._partitions.values()):

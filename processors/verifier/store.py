@@ -1,4 +1,5 @@
-"""The verifier's own heads, on its own disk: never read from the lifecycle topic.
+"""The verifier's own heads and counts of outcomes, on its own disk: never read from the lifecycle
+topic.
 
 Everything a checkpoint covers is written in one atomic batch after the checkpoint is committed, so
 the store is exactly one checkpoint's state. It may be deleted: it is rebuilt from offset zero.
@@ -13,9 +14,8 @@ from typing import Final, Protocol
 import msgspec
 from rocksdict import AccessType, Options, Rdict, WriteBatch
 
-from evidence.chain import HASH_BYTES, Head
+from evidence.merkle import LeafData
 
-SEQUENCE_BYTES: Final = 8
 PARTITION_BYTES: Final = 4
 _SIGNED: Final = b"h"
 _UNSIGNED: Final = b"u"
@@ -32,6 +32,7 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 _decode_mark: Final = msgspec.msgpack.Decoder(Mark).decode
+_decode_leaf: Final = msgspec.msgpack.Decoder(LeafData).decode
 
 
 class VerifierStore(Protocol):
@@ -40,13 +41,13 @@ class VerifierStore(Protocol):
     def mark(self, partition: int) -> Mark | None:
         """The checkpoint the heads stand for, or None before the first."""
 
-    def get(self, partition: int, payment: str) -> Head | None:
+    def get(self, partition: int, payment: str) -> LeafData | None:
         """The head as of the mark, or a newer one that was put unsigned."""
 
-    def commit(self, partition: int, mark: Mark, heads: Mapping[str, Head]) -> None:
+    def commit(self, partition: int, mark: Mark, heads: Mapping[str, LeafData]) -> None:
         """A checkpoint is on the log: its heads and its mark, all or nothing."""
 
-    def put_unsigned(self, partition: int, heads: Mapping[str, Head]) -> None:
+    def put_unsigned(self, partition: int, heads: Mapping[str, LeafData]) -> None:
         """Heads past a break, which no checkpoint covers: kept on disk only to bound memory."""
 
     def clear_unsigned(self, partition: int) -> None:
@@ -79,23 +80,25 @@ class DiskStore:
         raw = self._db.get(_MARK + _number(partition))
         return None if raw is None else _decode_mark(raw)
 
-    def get(self, partition: int, payment: str) -> Head | None:
+    def get(self, partition: int, payment: str) -> LeafData | None:
         key = _number(partition) + payment.encode()
         raw = self._db.get(_UNSIGNED + key) or self._db.get(_SIGNED + key)
-        return None if raw is None else _unpack(raw)
+        return None if raw is None else _decode_leaf(raw)
 
-    def commit(self, partition: int, mark: Mark, heads: Mapping[str, Head]) -> None:
+    def commit(self, partition: int, mark: Mark, heads: Mapping[str, LeafData]) -> None:
         batch = WriteBatch(raw_mode=True)
         number = _number(partition)
         for payment, head in heads.items():
-            batch.put(_SIGNED + number + payment.encode(), _pack(head))
+            batch.put(_SIGNED + number + payment.encode(), msgspec.msgpack.encode(head))
         batch.put(_MARK + number, msgspec.msgpack.encode(mark))
         self._db.write(batch)
 
-    def put_unsigned(self, partition: int, heads: Mapping[str, Head]) -> None:
+    def put_unsigned(self, partition: int, heads: Mapping[str, LeafData]) -> None:
         batch = WriteBatch(raw_mode=True)
         for payment, head in heads.items():
-            batch.put(_UNSIGNED + _number(partition) + payment.encode(), _pack(head))
+            batch.put(
+                _UNSIGNED + _number(partition) + payment.encode(), msgspec.msgpack.encode(head)
+            )
         self._db.write(batch)
 
     def clear_unsigned(self, partition: int) -> None:
@@ -122,23 +125,23 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._marks: dict[int, Mark] = {}
-        self._heads: dict[tuple[int, str], Head] = {}
-        self._unsigned: dict[tuple[int, str], Head] = {}
+        self._heads: dict[tuple[int, str], LeafData] = {}
+        self._unsigned: dict[tuple[int, str], LeafData] = {}
         self._stops: set[str] = set()
 
     def mark(self, partition: int) -> Mark | None:
         return self._marks.get(partition)
 
-    def get(self, partition: int, payment: str) -> Head | None:
+    def get(self, partition: int, payment: str) -> LeafData | None:
         key = (partition, payment)
         return self._unsigned.get(key) or self._heads.get(key)
 
-    def commit(self, partition: int, mark: Mark, heads: Mapping[str, Head]) -> None:
+    def commit(self, partition: int, mark: Mark, heads: Mapping[str, LeafData]) -> None:
         self._marks[partition] = mark
         for payment, head in heads.items():
             self._heads[partition, payment] = head
 
-    def put_unsigned(self, partition: int, heads: Mapping[str, Head]) -> None:
+    def put_unsigned(self, partition: int, heads: Mapping[str, LeafData]) -> None:
         for payment, head in heads.items():
             self._unsigned[partition, payment] = head
 
@@ -164,13 +167,3 @@ class MemoryStore:
 
 def _number(partition: int) -> bytes:
     return partition.to_bytes(PARTITION_BYTES, "big")
-
-
-def _pack(head: Head) -> bytes:
-    return head.sequence.to_bytes(SEQUENCE_BYTES, "big") + head.hash
-
-
-def _unpack(raw: bytes) -> Head:
-    if len(raw) != SEQUENCE_BYTES + HASH_BYTES:
-        raise ValueError("a head of the wrong length: delete the verifier's store, it is rebuilt")
-    return Head(int.from_bytes(raw[:SEQUENCE_BYTES], "big"), raw[SEQUENCE_BYTES:])

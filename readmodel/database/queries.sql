@@ -134,10 +134,41 @@ SELECT {checkpoints} FROM (
 ) AS newest
 WHERE to_offset >= :offset ORDER BY number DESC LIMIT 1
 
+-- name: checkpoint
+SELECT {checkpoints} FROM checkpoints WHERE partition = :partition AND number = :number
+
+-- name: checkpoint_over_outcome
+SELECT {checkpoints} FROM (
+    SELECT * FROM checkpoints WHERE partition = :partition AND from_outcome <= :offset
+    ORDER BY from_outcome DESC, number DESC LIMIT 64
+) AS newest
+WHERE to_outcome >= :offset ORDER BY number DESC LIMIT 1
+
+-- name: command_at
+SELECT {commands} FROM commands WHERE partition = :partition AND "offset" = :offset
+
 -- name: leaves
 SELECT payment_intent_id, sequence, hash FROM events
 WHERE partition = :partition AND "offset" BETWEEN :from_offset AND :to_offset
 ORDER BY "offset"
+
+-- name: answered
+-- Outcomes of operator commands among the offsets, by payment and in log order.
+SELECT payment_intent_id, raw FROM outcomes
+WHERE cause_topic = :topic AND cause_partition = :partition AND partition = :outcomes_partition
+    AND "offset" BETWEEN :from_outcome AND :to_outcome AND result <> 'MISROUTED'
+ORDER BY "offset"
+
+-- name: answered_of
+SELECT payment_intent_id, raw FROM outcomes
+WHERE payment_intent_id {=any ids} AND partition = :outcomes_partition AND "offset" <= :to_outcome
+    AND cause_topic = :topic AND cause_partition = :partition AND result <> 'MISROUTED'
+ORDER BY "offset"
+
+-- name: heads_of
+SELECT payment_intent_id, sequence, hash FROM events
+WHERE payment_intent_id {=any ids} AND "offset" <= :to_offset
+ORDER BY sequence
 
 -- name: control
 SELECT {control} FROM control WHERE "offset" > :after ORDER BY "offset" LIMIT :limit

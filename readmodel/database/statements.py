@@ -29,6 +29,7 @@ STRUCTS: Final[dict[str, type[msgspec.Struct]]] = {
     "outcomes": rows.OutcomeRow,
     "quarantine": rows.QuarantineRow,
     "audit": rows.AuditRow,
+    "commands": rows.CommandRow,
     "checkpoints": rows.CheckpointRow,
     "control": rows.ControlRow,
     "minutes": rows.MinuteRow,

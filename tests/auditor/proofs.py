@@ -13,6 +13,8 @@ from tests.auditor.evidence import (
     CONTROL,
     DEPOSITS_REQUESTS,
     LIFECYCLE,
+    OPERATOR_COMMANDS,
+    OUTCOMES,
     SUBMISSIONS,
     SUBMITTED,
     Record,
@@ -135,8 +137,15 @@ def check_checkpoints(case: Case) -> None:
     by_partition: dict[int, list[Event]] = defaultdict(list)
     for event in case.events:
         by_partition[event.place[1]].append(event)
+    answered: dict[int, list[tuple[Record, str]]] = defaultdict(list)
+    for record, _, fields in case.decoded(OUTCOMES, "I3"):
+        cause = fields["cause"]
+        if cause["topic"] == OPERATOR_COMMANDS and fields["result"] != "MISROUTED":
+            answered[cause["partition"]].append((record, fields["paymentIntentId"]))
     for partition, chain in chains.items():
-        previous, next_offset = ZERO, 0
+        previous, next_offset, next_outcome = ZERO, 0, 0
+        heads: dict[str, Event] = {}
+        said: dict[str, list[bytes]] = defaultdict(list)
         for number, (record, fields) in enumerate(chain, start=1):
             wrong = []
             if fields["number"] != number or fields["previousCheckpoint"] != previous:
@@ -145,20 +154,33 @@ def check_checkpoints(case: Case) -> None:
                 number <= numbers[partition] and 0 <= ends[partition] <= fields["toOffset"]
                 for ends, numbers in lost
             )
-            if fields["fromOffset"] > fields["toOffset"] or fields["fromOffset"] < next_offset:
+            if (
+                fields["fromOffset"] > fields["toOffset"] + 1
+                or fields["fromOffset"] < next_offset
+                or fields["fromOutcome"] != next_outcome
+                or fields["fromOutcome"] > fields["toOutcome"] + 1
+            ):
                 wrong.append("covers a wrong range")
             covered = [
                 e for e in by_partition[partition]
                 if next_offset <= e.place[2] <= fields["toOffset"]
             ]  # fmt: skip
+            outcomes = [
+                (r, payment) for r, payment in answered[partition]
+                if r.partition == fields["outcomesPartition"]
+                and next_outcome <= r.offset <= fields["toOutcome"]
+            ]  # fmt: skip
             if void:
                 case.counters["void checkpoints"] += 1
-                covered = []
+                covered, outcomes = [], []
             if covered and covered[0].place[2] < fields["fromOffset"]:
                 wrong.append("leaves out events before its range")
-            heads = {e.header["paymentIntentId"]: e for e in covered}
+            heads |= {e.header["paymentIntentId"]: e for e in covered}
+            for outcome, payment in outcomes:
+                said[payment].append(sha256(outcome.value or b""))
+            touched = {e.header["paymentIntentId"] for e in covered} | {p for _, p in outcomes}
             roots = (fields["merkleRoot"], fields["leaves"])
-            if not void and roots != (_root(heads), len(heads)):
+            if not void and roots != (_root(touched, heads, said), len(touched)):
                 wrong.append("has another root than its events")
             if not _signed(case, record, fields):
                 wrong.append("is not signed by a known key")
@@ -166,22 +188,27 @@ def check_checkpoints(case: Case) -> None:
                 case.found("I3", f"checkpoint {number} {sentence}", None, record.place)
             previous = sha256(record.value or b"")
             if not void:
-                next_offset = fields["toOffset"] + 1
+                next_offset, next_outcome = fields["toOffset"] + 1, fields["toOutcome"] + 1
         case.counters["checkpointed events"] += sum(
             e.place[2] < next_offset for e in by_partition[partition]
         )
 
 
-def _root(heads: dict[str, Event]) -> bytes:
-    return merkle_root(
-        [
+def _root(touched: set[str], heads: dict[str, Event], said: dict[str, list[bytes]]) -> bytes:
+    leaves = []
+    for payment in sorted(touched, key=str.encode):
+        head, rolling = heads.get(payment), ZERO
+        for outcome in said.get(payment, []):
+            rolling = sha256(rolling + outcome)
+        leaves.append(
             sha256(
                 b"\x00" + payment.encode() + b"\x00"
-                + heads[payment].header["sequence"].to_bytes(8, "big") + sha256(heads[payment].raw)
+                + (0 if head is None else head.header["sequence"]).to_bytes(8, "big")
+                + (ZERO if head is None else sha256(head.raw))
+                + len(said.get(payment, [])).to_bytes(8, "big") + rolling
             )
-            for payment in sorted(heads, key=str.encode)
-        ]
-    )  # fmt: skip
+        )  # fmt: skip
+    return merkle_root(leaves)
 
 
 def _signed(case: Case, record: Record, fields: dict[str, Any]) -> bool:

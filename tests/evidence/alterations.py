@@ -22,7 +22,7 @@ Path_ = tuple[str | int, ...]
 
 
 def signed_world(folder: Path) -> tuple[Harness, dict[str, str]]:
-    """Payments by name, all of them signed; one of them with a refused action."""
+    """Payments by name, one with a refused action, one with an event that is not signed yet."""
     made = Harness(folder)
     world = made.world
     names = world.mixed()
@@ -32,7 +32,10 @@ def signed_world(folder: Path) -> tuple[Harness, dict[str, str]]:
     world.give(t.OPERATOR_COMMANDS, command)  # refused: an action that was not executed
     for _ in range(2):  # so that the way to the root has a step
         names["beside"] = world.settled(world.key_beside(names["retried"]))
+    names["in flight"] = world.create("in flight")
     made.all()
+    world.report(names["in flight"], "ACCEPTED", code="ACSP")
+    made.project()
     return made, names
 
 

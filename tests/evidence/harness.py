@@ -11,7 +11,7 @@ from core.payment import commands as c
 from core.values import Cents, Parties, Party, payment_intent_id
 from engine.ports import TopicPartition
 from engine.records import LogRecord
-from evidence.checkpoints import Range, Sealed, build, seal
+from evidence.checkpoints import End, Range, Sealed, build, seal
 from evidence.keys import Keyring
 from evidence.log import Later
 from evidence.merkle import LeafData
@@ -76,10 +76,11 @@ class Harness:
         self.world = World()
         self.log = MemoryLog({})
         self.ring = keyring()
-        self._taken: dict[str, int] = {}
+        self._taken: dict[TopicPartition, int] = {}
         self._last: dict[int, Sealed] = {}
         self._touched: dict[int, Range] = {}
         self._to: dict[int, int] = {}
+        self._to_outcome = -1
         self.model = open_model(url or f"sqlite:///{folder}")
         self.writer = self.model.writer()
         self.reader: DatabaseReader = self.model.reader()
@@ -103,12 +104,16 @@ class Harness:
     def publish(self) -> None:
         """Everything the world has written since, on the log."""
         for topic in PUBLISHED:
-            found = self.world.driver.committed(topic)
-            for record in found[self._taken.get(topic, 0) :]:
+            for record in self.world.driver.committed(topic):
+                place = (topic, record.partition)
+                if record.offset < self._taken.get(place, 0):
+                    continue
+                self._taken[place] = record.offset + 1
                 self.log.records.setdefault((topic, record.partition), []).append(record)
                 if topic == EVENTS:
                     self._touch(record)
-            self._taken[topic] = len(found)
+                elif topic == t.OUTCOMES:
+                    self._answer(record)
 
     def _touch(self, record: LogRecord) -> None:
         header = self.world.codec.decode(EVENTS, record.value).header
@@ -116,13 +121,21 @@ class Harness:
         touched.touch(header.payment_intent_id, header.sequence, sha256(record.value or b""))
         self._to[record.partition] = record.offset
 
+    def _answer(self, record: LogRecord) -> None:
+        outcome = self.world.codec.decode(t.OUTCOMES, record.value)
+        self._to_outcome = record.offset
+        if outcome.cause.topic == t.OPERATOR_COMMANDS and outcome.result != "MISROUTED":
+            touched = self._touched.setdefault(outcome.cause.partition, Range())
+            touched.answer(outcome.payment_intent_id, sha256(record.value or b""))
+
     def checkpoint(self, key: Any = VERIFIER_KEY) -> None:
         """Sign what is new in every partition."""
         self.publish()
         for partition, touched in self._touched.items():
             if len(touched):
                 before = self._last.get(partition)
-                draft = build(partition, before, touched, self._to[partition], 1_000, key.key_id)
+                end = End(self._to.get(partition, -1), self._to_outcome)
+                draft = build(partition, before, touched, end, 1_000, key.key_id)
                 sealed = seal(draft, key, lambda each: self.world.codec.encode(t.CHECKPOINTS, each))
                 self._last[partition] = sealed
                 self.log.append(t.CHECKPOINTS, partition, b"", sealed.raw)

@@ -94,8 +94,14 @@ def test_a_path_that_is_moved_shortened_lengthened_or_altered_proves_nothing() -
 
 def test_a_payment_s_leaf_has_the_published_bytes() -> None:
     leaf = LeafData("pi_pdkz22ub6ujnprx6nas575vbxy", 258, bytes(range(32)))
-    by_hand = b"\x00pi_pdkz22ub6ujnprx6nas575vbxy\x00\x00\x00\x00\x00\x00\x00\x01\x02" + bytes(
-        range(32)
+    leaf = leaf.with_outcome(b"o" * 32).with_outcome(b"p" * 32)
+    rolling = hashlib.sha256(hashlib.sha256(bytes(32) + b"o" * 32).digest() + b"p" * 32).digest()
+    by_hand = (
+        b"\x00pi_pdkz22ub6ujnprx6nas575vbxy\x00"
+        b"\x00\x00\x00\x00\x00\x00\x01\x02"
+        + bytes(range(32))
+        + b"\x00\x00\x00\x00\x00\x00\x00\x02"
+        + rolling
     )
     assert payment_leaf(leaf) == hashlib.sha256(by_hand).digest()
 

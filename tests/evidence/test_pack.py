@@ -117,7 +117,7 @@ def test_actions_that_the_engine_refused_are_in_it_and_edge_refusals_are_said_to
     harness.world.give(t.OPERATOR_COMMANDS, command)
     harness.all()
     actions = pack_of(harness, payment)["operatorActions"]
-    refused = pack_of(harness, payment)["notYetSigned"]["notExecuted"][0]
+    refused = actions["notExecuted"][0]
     assert (refused["action"], refused["result"]) == ("RetryPayment", "REJECTED")
     assert (refused["rule"], refused["code"]) == ("STATE_PRECONDITION", "POLICY_REJECTED")
     assert (refused["operatorId"], refused["reason"]) == ("ops_001", "please try")

@@ -12,7 +12,7 @@ import pytest
 
 from core.records import RecoverConfirmed, RecoverRequested
 from evidence import verify_evidence as v
-from evidence.checkpoints import Range, build, seal
+from evidence.checkpoints import Begin, End, Range, build, seal
 from evidence.merkle import LeafData
 from evidence.pack import Tampered, public_keys
 from schemas import topology as t
@@ -80,7 +80,7 @@ def sign_again(harness: Harness, payment: str) -> None:
     touched.touch(payment, row.sequence, sha256(row.raw))
     previous = harness._last[partition]
     key = VERIFIER_KEY
-    draft = build(partition, previous, touched, to_offset, 2_000, key.key_id, begin=0)
+    draft = build(partition, previous, touched, End(to_offset), 2_000, key.key_id, Begin())
     sealed = seal(draft, key, lambda each: harness.world.codec.encode(t.CHECKPOINTS, each))
     harness.log.append(t.CHECKPOINTS, partition, b"", sealed.raw)
     harness.project()

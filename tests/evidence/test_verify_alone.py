@@ -27,7 +27,7 @@ FILE = Path(v.__file__)
 def alone(tmp_path: Path, content_of: Callable[[str], bytes]) -> Path:
     """The one file, a pack of each verdict and the keys in a folder of their own."""
     content = content_of("beside")
-    (tmp_path / "through.json").write_bytes(content_of("retried"))
+    (tmp_path / "through.json").write_bytes(content_of("in flight"))
     shutil.copy(FILE, tmp_path / "verify_evidence.py")
     (tmp_path / "pack.json").write_bytes(content)
     (tmp_path / "key.pem").write_text(pem_of(keyring().listed()[0]))

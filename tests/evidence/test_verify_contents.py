@@ -32,7 +32,7 @@ def test_no_single_value_of_a_pack_can_be_changed_unnoticed(
     assert len(rest) > 500
     if not os.environ.get("NPP_TEST_RELEASE"):
         rest = random.Random(SEED).sample(rest, LEAVES)
-    assert pack["notYetSigned"]["notExecuted"]
+    assert pack["operatorActions"]["notExecuted"]
     for path in rest + chosen:
         inside, key = at(pack, path[:-1]), path[-1]
         before = inside[key]

@@ -72,6 +72,7 @@ def test_an_event_can_not_be_shown_as_another_of_the_same_layout(inputs: v.Input
 def test_a_pack_without_its_checkpoint_is_not_verified(inputs: v.Inputs) -> None:
     used = {e.schema_id for e in inputs.events}
     used |= {v.schema_id_of(raw) for _, _, raw, _ in inputs.outcomes}
+    used |= {each.schema_id for each in inputs.commands}
     schemas = {number: each for number, each in inputs.schemas.items() if number in used}
     made = forged(inputs, proof=None, schemas=schemas)
     assert refused(made) == ("NOT_SIGNED", "replayProof.checkpoint")

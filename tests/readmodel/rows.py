@@ -121,6 +121,21 @@ def outcome(offset: int, **changes: Any) -> rows.OutcomeRow:
     return rows.OutcomeRow(**{**values, **changes})
 
 
+def checkpoint(
+    partition: int,
+    number: int,
+    from_offset: int,
+    to_offset: int,
+    raw: bytes = b"signed",
+    from_outcome: int = 0,
+    to_outcome: int = -1,
+) -> rows.CheckpointRow:
+    """A checkpoint over these journal offsets, and over no outcomes unless said."""
+    return rows.CheckpointRow(
+        partition, number, from_offset, to_offset, 0, from_outcome, to_outcome, number - 1, raw
+    )
+
+
 def audit(offset: int, **changes: Any) -> rows.AuditRow:
     """The audit row of the operator command at that offset."""
     values: dict[str, Any] = {

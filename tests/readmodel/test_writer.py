@@ -24,6 +24,7 @@ from tests.readmodel.rows import (
     OPERATOR,
     approval,
     audit,
+    checkpoint,
     conflict,
     event,
     moved,
@@ -47,7 +48,8 @@ def full_batch() -> rows.Batch:
         outcomes=[outcome(1)],
         quarantine=[quarantined(1)],
         audit=[audit(101)],
-        checkpoints=[rows.CheckpointRow(0, 1, 0, 9, 4, b"signed")],
+        commands=[rows.CommandRow(0, 100, b"command")],
+        checkpoints=[checkpoint(0, 1, 0, 9)],
         control=[rows.ControlRow(0, "Stopped", NOW_MS, "olivia", b"raw")],
         minutes=[rows.MinuteRow(0, 29_833_333, b"figures")],
     )
@@ -73,6 +75,7 @@ def everything(model: Model) -> dict[str, Any]:
         "outcomes": reader.outcomes("pi_0001", 50),
         "quarantine": reader.quarantine(None, None, 50, None).items,
         "audit": reader.audit(AuditFilter(), 50, None).items,
+        "command": reader.command_at(0, 100),
         "checkpoint": reader.checkpoint_over(0, 5),
         "control": reader.control(-1, 50),
         "minutes": reader.minutes(0, 10**9),
@@ -97,6 +100,7 @@ def test_a_batch_is_seen_whole(read_model: Model) -> None:
         "audit": [
             audit(101, result="ACCEPTED", from_sequence=5, to_sequence=6),
         ],
+        "command": batch.commands[0],
         "checkpoint": batch.checkpoints[0],
         "control": batch.control,
         "minutes": batch.minutes,
@@ -191,7 +195,8 @@ ADDED: dict[str, tuple[msgspec.Struct, dict[str, Any]]] = {
     "events": (event(1, 1, 0), {"raw": b"other"}),
     "outcomes": (outcome(1), {"raw": b"other"}),
     "quarantine": (quarantined(1), {"value": None}),
-    "checkpoints": (rows.CheckpointRow(0, 1, 0, 9, 4, b"signed"), {"raw": b"other"}),
+    "commands": (rows.CommandRow(0, 100, b"command"), {"raw": b"other"}),
+    "checkpoints": (checkpoint(0, 1, 0, 9), {"raw": b"other"}),
 }
 
 

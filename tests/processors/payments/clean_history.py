@@ -17,7 +17,7 @@ from core.payment import instructions as i
 from core.records import ClusterRecorded, RailSubmission, RuleSetActivated, SourceMapActivated
 from core.rules import parse
 from core.values import Cents, Parties, Party, PaymentIntentId, external_ref, payment_intent_id
-from evidence.checkpoints import Range, build, seal
+from evidence.checkpoints import End, Range, build, seal
 from evidence.keys import signing_key_from_seed
 from processors.payments.handler import PaymentsApplication, engine_topology
 from processors.payments.metrics import PaymentsMetrics
@@ -305,7 +305,7 @@ class Outside:
         }
         key = signing_key_from_seed(bytes(32))
         records[t.RAIL_SUBMITTED] = list(self.submitted)
-        records[t.CHECKPOINTS] = self._checkpoints(records[t.EVENTS], key)
+        records[t.CHECKPOINTS] = self._checkpoints(records[t.EVENTS], records[t.OUTCOMES], key)
         count = len({r.value[1:5] for rs in records.values() for r in rs if r.value}) + 200
         schemas = {n: s for n in range(1, count) if (s := self.registry.by_id(n)) is not None}
         ends = {
@@ -323,7 +323,7 @@ class Outside:
             keys={key.key_id: key.public},
         )
 
-    def _checkpoints(self, events: list[Record], key: Any) -> list[Record]:
+    def _checkpoints(self, events: list[Record], outcomes: list[Record], key: Any) -> list[Record]:
         made = []
         for partition in range(PARTITIONS):
             touched = Range()
@@ -333,8 +333,14 @@ class Outside:
                 header = event.header
                 head = sha256(record.value or b"")
                 touched.touch(header.payment_intent_id, header.sequence, head)
+            for record in outcomes:
+                outcome = self.codec.decode(t.OUTCOMES, record.value)
+                by = (outcome.cause.topic, outcome.cause.partition)
+                if by == (t.OPERATOR_COMMANDS, partition) and outcome.result != "MISROUTED":
+                    touched.answer(outcome.payment_intent_id, sha256(record.value or b""))
             if here:
-                draft = build(partition, None, touched, here[-1].offset, 1, key.key_id)
+                end = End(here[-1].offset, outcomes[-1].offset if outcomes else -1)
+                draft = build(partition, None, touched, end, 1, key.key_id)
                 sealed = seal(draft, key, lambda each: self.codec.encode(t.CHECKPOINTS, each))
                 made.append(Record(t.CHECKPOINTS, partition, 0, b"", sealed.raw))
         return made

@@ -11,7 +11,7 @@ import pytest
 from core.records import PaymentLifecycle
 from engine.records import LogRecord
 from evidence.chain import event_hash
-from evidence.checkpoints import Range, Sealed, build, seal
+from evidence.checkpoints import End, Range, Sealed, build, seal
 from evidence.keys import signing_key_from_seed
 from processors.replay import MemoryLog, Report
 from schemas import topology as t
@@ -192,7 +192,7 @@ def _checkpoint_removed(world: World, log: MemoryLog, payment: str) -> None:
     records, partition = _checkpoint(log, world, payment)
     first = world.codec.decode(t.CHECKPOINTS, records[0].value)
     draft = build(
-        partition, Sealed(first, records[0].value or b""), Range(), first.to_offset + 1, 9,
+        partition, Sealed(first, records[0].value or b""), Range(), End(first.to_offset + 1), 9,
         VERIFIER_KEY.key_id,
     )  # fmt: skip
     second = seal(draft, VERIFIER_KEY, lambda each: world.codec.encode(t.CHECKPOINTS, each))

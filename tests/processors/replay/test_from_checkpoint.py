@@ -13,7 +13,7 @@ import pytest
 from core.records import PaymentLifecycle
 from engine.records import LogRecord
 from evidence.chain import event_hash, read_link
-from evidence.checkpoints import Range, Sealed, build, seal
+from evidence.checkpoints import End, Range, Sealed, build, seal
 from processors.replay import MemoryLog, Report
 from schemas import topology as t
 from tests.processors.replay.world import VERIFIER_KEY, World, place, replay
@@ -39,7 +39,9 @@ def signed(world: World, log: MemoryLog, records: list[LogRecord], ends: list[in
             value = record.value or b""
             link = read_link(value)
             touched.touch(link.payment_intent_id, link.sequence, event_hash(value))
-        draft = build(partition, previous, touched, records[end].offset, 1, VERIFIER_KEY.key_id)
+        draft = build(
+            partition, previous, touched, End(records[end].offset), 1, VERIFIER_KEY.key_id
+        )
         previous = seal(draft, VERIFIER_KEY, lambda each: world.codec.encode(t.CHECKPOINTS, each))
         log.append(t.CHECKPOINTS, partition, b"", previous.raw)
         start = end + 1

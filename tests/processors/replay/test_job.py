@@ -112,7 +112,7 @@ def test_a_log_that_grows_while_it_is_read_is_looked_at_again_and_passes(
     world: World, topic: str, asks: int, hidden: int
 ) -> None:
     whole = world.log()
-    if topic == t.EVENTS:
+    if topic in (t.EVENTS, t.OUTCOMES):  # no checkpoint covers what is not there yet
         for place_, records in whole.records.items():
             if place_[0] == t.CHECKPOINTS:
                 records.clear()

@@ -10,7 +10,7 @@ import pytest
 from core.payment import events as e
 from core.values import payment_intent_id
 from evidence.chain import event_hash, read_link
-from evidence.checkpoints import Range, build, seal
+from evidence.checkpoints import End, Range, build, seal
 from processors.replay import Limit, MemoryLog, Report, money
 from processors.replay.identity import problems
 from processors.replay.prove import IDENTITY
@@ -45,7 +45,7 @@ def sign(world: World, log: MemoryLog) -> None:
         for record in records:
             link = read_link(record.value or b"")
             touched.touch(link.payment_intent_id, link.sequence, event_hash(record.value or b""))
-        draft = build(partition, None, touched, records[-1].offset, 1, VERIFIER_KEY.key_id)
+        draft = build(partition, None, touched, End(records[-1].offset), 1, VERIFIER_KEY.key_id)
         sealed = seal(draft, VERIFIER_KEY, lambda each: world.codec.encode(t.CHECKPOINTS, each))
         log.append(t.CHECKPOINTS, partition, b"", sealed.raw)
 

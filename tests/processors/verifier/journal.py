@@ -15,7 +15,7 @@ from engine.records import LogRecord
 from evidence.chain import read_link
 from processors.verifier.process import Publication
 from schemas.codec import Codec
-from schemas.topology import CHECKPOINTS, CONTROL, EVENTS
+from schemas.topology import CHECKPOINTS, CONTROL, EVENTS, OUTCOMES
 
 PARTITIONS = 2
 CAUSE = Cause(
@@ -108,6 +108,7 @@ class MemoryVerifierLog:
         self.takes = 0
         self.doubt: list[bool] = []  # for each next publication: is it written all the same?
         self._position: dict[int, int] = {}
+        self._outcomes_position: dict[int, int] = {}
 
     def take(self) -> None:
         self.takes += 1
@@ -134,8 +135,25 @@ class MemoryVerifierLog:
         log = self.journal.logs[CONTROL, 0]
         return [(r.offset, r.value) for r in log if r.offset >= start and r.value is not None]
 
-    def follow(self, start: Mapping[int, int]) -> None:
+    def outcomes_partitions(self) -> int:
+        return 1
+
+    def follow(self, start: Mapping[int, int], outcomes: Mapping[int, int]) -> None:
         self._position = dict(start)
+        self._outcomes_position = dict(outcomes)
+
+    def poll_outcomes(
+        self, wait_s: float
+    ) -> tuple[Mapping[int, Sequence[LogRecord]], Mapping[int, int]]:
+        batches = {}
+        for number, position in self._outcomes_position.items():
+            log = self.journal.logs[OUTCOMES, number]
+            records = [record for record in log if record.offset >= position]
+            if records:
+                batches[number] = records
+        ends = {n: self._end(OUTCOMES, n) for n in self._outcomes_position}
+        self._outcomes_position = dict(ends)
+        return batches, ends
 
     def poll(self, wait_s: float) -> tuple[Mapping[int, Sequence[LogRecord]], Mapping[int, int]]:
         batches, ends = {}, {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evidence.chain import event_hash
-from evidence.checkpoints import Range, Sealed, build, seal
+from evidence.checkpoints import End, Range, Sealed, build, seal
 from processors.verifier.store import MemoryStore
 from schemas.codec import Codec
 from schemas.topology import CHECKPOINTS, EVENTS
@@ -47,7 +47,7 @@ def test_a_checkpoint_of_a_key_that_is_not_listed_is_found(codec: Codec) -> None
     touched = Range()
     log = rig.journal.logs[EVENTS, 0]
     touched.touch(rig.a, 6, event_hash(log[-1].value or b""))
-    draft = build(0, previous, touched, log[-1].offset, 2, OTHER_KEY.key_id)
+    draft = build(0, previous, touched, End(log[-1].offset), 2, OTHER_KEY.key_id)
     forged = seal(draft, OTHER_KEY, lambda each: codec.encode(CHECKPOINTS, each))
     rig.journal.put(CHECKPOINTS, 0, b"0", forged.raw)
     rig.start()

@@ -34,6 +34,7 @@ def upgrade() -> None:
     create_approvals()
     create_audit()
     create_checkpoints()
+    create_commands()
     create_conflicts()
     create_control()
     create_counts()
@@ -112,11 +113,25 @@ def create_checkpoints() -> None:
         required("number", NUMBER),
         required("from_offset", NUMBER),
         required("to_offset", NUMBER),
+        required("outcomes_partition", NUMBER),
+        required("from_outcome", NUMBER),
+        required("to_outcome", NUMBER),
         required("log_offset", NUMBER),
         required("raw", OCTETS),
         sa.PrimaryKeyConstraint("partition", "number"),
     )
     op.create_index("checkpoints_from", "checkpoints", ["partition", "from_offset"])
+    op.create_index("checkpoints_from_outcome", "checkpoints", ["partition", "from_outcome"])
+
+
+def create_commands() -> None:
+    op.create_table(
+        "commands",
+        required("partition", NUMBER),
+        required("offset", NUMBER),
+        required("raw", OCTETS),
+        sa.PrimaryKeyConstraint("partition", "offset"),
+    )
 
 
 def create_conflicts() -> None:
@@ -241,6 +256,7 @@ def create_outcomes() -> None:
         required("raw", OCTETS),
         sa.PrimaryKeyConstraint("partition", "offset"),
     )
+    op.create_index("outcomes_cause", "outcomes", ["cause_topic", "cause_partition", "offset"])
     op.create_index(
         "outcomes_command", "outcomes", ["command_id"], **only_where("command_id IS NOT NULL")
     )
