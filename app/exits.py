@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -28,6 +29,11 @@ class Problem(Exception):
         self.means = means
         self.do = do
         self.code = code
+
+    def document(self) -> dict[str, Any]:
+        """The problem for a program; the API's own refusals are given as they came."""
+        said = {"sentence": self.what, "means": self.means, "advice": self.do}
+        return {"code": self.code.name} | {name: text for name, text in said.items() if text}
 
 
 def usage(what: str, do: str = "") -> Problem:

@@ -4,22 +4,28 @@ on Kafka.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from inspect import Parameter, Signature, signature
 from typing import Annotated, Any, Final
 
 import msgspec
 import typer
 
 from app import settings
-from app.cli.api_client import Api, Call, Refused
+from app.cli.api_client import Call
 from app.cli.api_options import (
+    ActAs,
+    Curl,
+    Json,
+    Role,
+    body,
     check_payment,
     open_api,
     outcome_exit,
+    outcome_of,
     print_curl,
-    progress,
     require_actor,
     show_outcome,
-    told,
 )
 from app.cli.output import as_json
 from app.cluster import Cluster, command_id
@@ -64,41 +70,86 @@ class PaymentAct(msgspec.Struct, frozen=True):
         return {k: v for k, v in found.items() if k not in ONLY_HTTP} | self.of_path
 
 
-def act(
-    wanted: PaymentAct, operator: str, roles: list[str] | tuple[str, ...], *, json: bool, curl: bool
+Wanted = Callable[..., PaymentAct]
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """Who acts: `operator` by --as, or "" for whoever signed in."""
+
+    operator: str
+    roles: tuple[str, ...]
+    curl: bool = False
+
+
+def _shared(
+    operator: ActAs = "",
+    role: Role = None,
+    approval: Approval = None,
+    json: Json = False,
+    curl: Curl = False,
 ) -> None:
+    """Never run: what every action has beside its own parameters."""
+
+
+def action(
+    roles: tuple[str, ...], *, gated: bool = True
+) -> Callable[[Wanted], Callable[..., None]]:
+    """The command of an action: its own parameters and the shared ones, --approval only where the
+    action is `gated`. `roles` are those of --as. A function with a parameter `actor` is told who
+    acts.
+    """
+    shared = dict(signature(_shared, eval_str=True).parameters)
+    if not gated:
+        del shared["approval"]
+
+    def made(wanted: Wanted) -> Callable[..., None]:
+        own = dict(signature(wanted, eval_str=True).parameters)
+        needs_actor = own.pop("actor", None) is not None
+
+        def command(**given: Any) -> None:
+            common = {name: given.pop(name) for name in shared}
+            actor = Actor(common["operator"], tuple(common["role"] or roles), common["curl"])
+            asked = wanted(**given, actor=actor) if needs_actor else wanted(**given)
+            asked.body.update(body(approval_id=common.get("approval")))
+            act(asked, actor, json=common["json"])
+
+        shown = [
+            *(each for each in own.values() if each.default is Parameter.empty),
+            shared["operator"],
+            *(each for each in own.values() if each.default is not Parameter.empty),
+            *(each for name, each in shared.items() if name != "operator"),
+        ]
+        command.__signature__ = Signature(  # type: ignore[attr-defined]
+            [each.replace(kind=Parameter.KEYWORD_ONLY) for each in shown]
+        )
+        command.__annotations__ = {each.name: each.annotation for each in shown}
+        command.__name__, command.__doc__ = wanted.__name__, wanted.__doc__
+        return command
+
+    return made
+
+
+def act(wanted: PaymentAct, actor: Actor, *, json: bool) -> None:
     """Do it, show the outcome, end with its exit code."""
     check_payment(wanted.payment)
-    if curl:
+    if actor.curl:
         print_curl(wanted.call())
         return
     environment = settings.load()
-    if operator:
+    if actor.operator:
         environment.require_not_production("Acting on payments by --as")
     if environment.settings.api_url:
-        with open_api(operator, tuple(roles)) as api:
-            outcome = _through_api(api, wanted, json)
+        outcome = outcome_of(wanted.call(), actor.operator, actor.roles)
     else:
-        outcome = _by_hand(environment, wanted, operator, tuple(roles))
+        outcome = _by_hand(environment, wanted, actor)
     show_outcome(outcome, json)
     raise typer.Exit(int(outcome_exit(outcome)))
 
 
-def _through_api(api: Api, wanted: PaymentAct, json: bool) -> dict[str, Any]:
-    try:
-        found = api.command(wanted.call(), progress).body
-    except Refused as refusal:
-        raise told(refusal, json) from refusal
-    assert isinstance(found, dict)
-    return found
-
-
-def _by_hand(
-    environment: Environment, wanted: PaymentAct, operator: str, roles: tuple[str, ...]
-) -> dict[str, Any]:
+def _by_hand(environment: Environment, wanted: PaymentAct, actor: Actor) -> dict[str, Any]:
     """The command put on Kafka without the API, and its outcome."""
     environment.require_not_production("Acting on payments without the API")
-    require_actor(operator)
+    require_actor(actor.operator)
     with Cluster(environment) as cluster:
         now = cluster.clock.now_ms()
         header = InputHeader(
@@ -106,8 +157,8 @@ def _by_hand(
         )
         approval = wanted.body.get("approvalId")
         who = OperatorHeader(
-            operator_id=operator,
-            roles=roles,
+            operator_id=actor.operator,
+            roles=actor.roles,
             token_id=FROM_COMMAND_LINE,
             not_after=now + NOT_AFTER_MS,
             approval_id=approval,
@@ -130,18 +181,18 @@ def _by_hand(
     return {"result": "QUARANTINED", "rule": held.reason, "sentence": held.detail}
 
 
-def require_attempt_for_curl(attempt: str | None, curl: bool) -> None:
+def require_attempt_for_curl(attempt: str | None, actor: Actor) -> None:
     """--curl asks nobody which attempt is meant. Raises Problem."""
-    if curl and attempt is None:
+    if actor.curl and attempt is None:
         raise usage("--curl calls nothing, so --attempt has to say which attempt is meant.")
 
 
-def next_attempt(payment: str, operator: str, roles: list[str] | tuple[str, ...]) -> str:
+def next_attempt(payment: str, actor: Actor) -> str:
     """The attempt after the payment's present one."""
     check_payment(payment)
     environment = settings.load()
     if environment.settings.api_url:
-        with open_api(operator, tuple(roles)) as api:
+        with open_api(actor.operator, actor.roles) as api:
             return attempt_id(_number(api.ask(Call("GET", f"/api/payments/{payment}")).body) + 1)
     with Cluster(environment) as cluster:
         known = cluster.lifecycle(payment)

@@ -79,6 +79,9 @@ class Refused(Problem):
         self.status = reply.status
         self.body = body
 
+    def document(self) -> dict[str, Any]:
+        return self.body or super().document()
+
 
 class Api:
     """The API at `url`, signed in with `token`. Use as a context manager; threads may share it."""

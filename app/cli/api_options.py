@@ -13,10 +13,10 @@ import typer
 from rich.table import Table
 
 from app import settings
-from app.cli.api_client import Api, Call, Refused, Reply, curl_of
+from app.cli.api_client import Api, Call, Reply, curl_of
 from app.cli.output import console, print_json, time_of
 from app.cli.words import moment
-from app.exits import ExitCode, Problem, usage
+from app.exits import ExitCode, usage
 from app.settings import Environment, Profile
 from core.values import CURRENCY, Cents, format_amount
 from engine.clock import SystemClock
@@ -128,10 +128,7 @@ def fetch(call: Call, *, json: bool, curl: bool) -> Reply | None:
         print_curl(call)
         return None
     with open_api() as api:
-        try:
-            reply = api.ask(call)
-        except Refused as refusal:
-            raise told(refusal, json) from refusal
+        reply = api.ask(call)
     if json:
         print_json(reply.body)
         return None
@@ -163,13 +160,7 @@ def require_one(request: bool, confirm: bool, which: str = "") -> None:
 
 
 def ask_as_admin(
-    path: str,
-    asked: dict[str, Any] | None,
-    operator: str,
-    role: list[str] | None,
-    *,
-    json: bool,
-    curl: bool,
+    path: str, asked: dict[str, Any] | None, operator: str, role: list[str] | None, *, curl: bool
 ) -> dict[str, Any] | None:
     """Ask for what only an admin may; None when --curl has printed it. Raises Problem."""
     call = Call("POST", path, body=asked)
@@ -177,10 +168,13 @@ def ask_as_admin(
         print_curl(call)
         return None
     with open_api(operator, tuple(role or ADMIN)) as api:
-        try:
-            return dict(api.ask(call).body)
-        except Refused as refusal:
-            raise told(refusal, json) from refusal
+        return dict(api.ask(call).body)
+
+
+def outcome_of(call: Call, operator: str = "", roles: Sequence[str] = ()) -> dict[str, Any]:
+    """A command through the API, followed to its outcome. Raises Problem."""
+    with open_api(operator, roles) as api:
+        return dict(api.command(call, progress).body)
 
 
 def answer(found: dict[str, Any], json: bool, *sentences: str) -> None:
@@ -192,18 +186,17 @@ def answer(found: dict[str, Any], json: bool, *sentences: str) -> None:
         console().print(each)
 
 
-def told(refusal: Refused, json: bool) -> Problem | typer.Exit:
-    """A refusal for a program is its JSON and the exit code; for people it is the problem."""
-    if not json:
-        return refusal
-    print_json(refusal.body, indent=False)
-    return typer.Exit(int(refusal.code))
-
-
 def progress(sentence: str) -> None:
     """On standard error, where somebody watches."""
     if sys.stderr.isatty() or os.environ.get("NPP_TEST_PROGRESS"):
         sys.stderr.write(f"{sentence}\n")
+
+
+def list_of(call: Call, columns: Iterable[str], *, json: bool, curl: bool) -> None:
+    """Ask for `{items, next}` and show it. Raises Problem."""
+    reply = fetch(call, json=json, curl=curl)
+    if reply is not None:
+        show_list(reply, columns)
 
 
 def show_list(reply: Reply, columns: Iterable[str]) -> None:

@@ -19,9 +19,9 @@ from app.cli.cluster import broker, config, demo, doctor, replay, run, schemas, 
 from app.cli.control import group as control
 from app.cli.data_option import give_data_option
 from app.cli.operators import approval, audit, conflict, evidence, incident, quarantine, token
-from app.cli.output import error_console
+from app.cli.output import error_console, print_json
 from app.cli.payment import group as payment
-from app.exits import ExitCode, Problem
+from app.exits import ExitCode, Problem, usage
 from engine.errors import EngineError
 
 HELP: Final = (
@@ -73,25 +73,32 @@ def main() -> None:
 
 
 def run_cli(arguments: list[str]) -> int:
-    """The exit code of `npp` with these arguments; nothing but a defect raises."""
+    """The exit code of `npp` with these arguments; nothing but a defect raises. With --json a
+    refusal is JSON too, whatever the command.
+    """
     logs.for_commands()
+    tell = say_json if "--json" in arguments else say
     try:
         result = parser()(args=arguments, standalone_mode=False)
     except Problem as problem:
-        say(problem)
+        tell(problem)
         return int(problem.code)
     except EngineError as error:
-        say(unreachable(error))
+        tell(unreachable(error))
         return int(ExitCode.UNREACHABLE)
     except (KeyboardInterrupt, typer.Abort):
         return int(ExitCode.INTERRUPTED)
     except typer.Exit as stop:
         return stop.exit_code
     except Exception as error:
-        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of the parser
+        if not (hasattr(error, "format_message") and hasattr(error, "exit_code")):
+            raise
+        # A usage error of the parser.
+        if tell is say and hasattr(error, "show"):
             error.show()
-            return int(error.exit_code)
-        raise
+        else:
+            tell(usage(error.format_message()))
+        return int(error.exit_code)
     return result if isinstance(result, int) else int(ExitCode.OK)
 
 
@@ -104,6 +111,11 @@ def say(problem: Problem) -> None:
         console.print(problem.means)
     if problem.do:
         console.print(f"→ {problem.do}")
+
+
+def say_json(problem: Problem) -> None:
+    """The problem as one line of JSON on standard output, where the answer would be."""
+    print_json(problem.document(), indent=False)
 
 
 def unreachable(error: EngineError) -> Problem:

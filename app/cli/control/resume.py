@@ -78,7 +78,7 @@ def resume(
         path = f"/api/control/stops/{stop_id}/resume-requests"
         asked = body(reason=reason) if request else None
         path += f"/{offset}/confirm" if confirm else ""
-        said = ask_as_admin(path, asked, operator, role, json=json, curl=curl)
+        said = ask_as_admin(path, asked, operator, role, curl=curl)
         if said is None:
             return
         done = said | {"proof": proofs.get(said["proofOffset"] if request else offset or 0, "")}

@@ -73,7 +73,7 @@ def stop(
         done = {name: v for name, v in as_json(record).items() if name != "automatic"}
     else:
         path, asked = "/api/control/stop", body(reason=reason)
-        said = ask_as_admin(path, asked, operator, role, json=json, curl=curl)
+        said = ask_as_admin(path, asked, operator, role, curl=curl)
         if said is None:
             return
         done = said

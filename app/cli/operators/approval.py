@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Final
 
 import typer
 
-from app.cli.acting import OPERATOR, SENIOR, PaymentAct, act
+from app.cli.acting import OPERATOR, SENIOR, Actor, PaymentAct, act, action
 from app.cli.api_client import Call
 from app.cli.api_options import (
     LIMIT,
@@ -19,9 +20,8 @@ from app.cli.api_options import (
     Role,
     Why,
     body,
-    fetch,
+    list_of,
     query,
-    show_list,
 )
 from app.cli.words import attempt_named, cents
 from core.payment import commands
@@ -48,15 +48,15 @@ def list_approvals(
 ) -> None:
     """Approvals, oldest first. REFERRED ones wait for a person."""
     asked = query(payment_intent_id=payment, status=status, limit=limit, cursor=cursor)
-    reply = fetch(Call("GET", "/api/approvals", asked), json=json, curl=curl)
-    if reply is not None:
-        show_list(
-            reply,
-            (
-                *("paymentIntentId", "approvalId", "action", "status", "attemptId", "phase"),
-                *("requester", "reason", "requestedAt", "expiresAt", "decidedBy"),
-            ),
-        )
+    list_of(
+        Call("GET", "/api/approvals", asked),
+        (
+            *("paymentIntentId", "approvalId", "action", "status", "attemptId", "phase"),
+            *("requester", "reason", "requestedAt", "expiresAt", "decidedBy"),
+        ),
+        json=json,
+        curl=curl,
+    )
 
 
 @app.command()
@@ -93,40 +93,32 @@ def request(
     )
     wanted = PaymentAct(payment, "approvals", asked, commands.RequestApproval)
     senior = "operator" not in ROLES_OF_ACTION[action]
-    act(wanted, operator, role or (SENIOR if senior else OPERATOR), json=json, curl=curl)
+    roles = tuple(role or (SENIOR if senior else OPERATOR))
+    act(wanted, Actor(operator, roles, curl), json=json)
 
 
-@app.command()
-def approve(
-    payment: PaymentArgument,
-    approval: Annotated[str, typer.Argument(help="approval id, apr_001")],
-    reason: Why,
-    operator: ActAs = "",
-    role: Role = None,
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
-    """Approve a request that Resolve has referred to a person; not one's own."""
-    wanted = _decision(payment, approval, "approve", "APPROVED", reason)
-    act(wanted, operator, role or APPROVER, json=json, curl=curl)
+def _decision(name: str, verdict: str, help_: str) -> Callable[..., None]:
+    """A second person's word on an approval."""
+
+    def wanted(
+        payment: PaymentArgument,
+        approval: Annotated[str, typer.Argument(help="approval id, apr_001")],
+        reason: Why,
+    ) -> PaymentAct:
+        path, named = f"approvals/{approval}/{name}", {"approval_id": approval, "verdict": verdict}
+        return PaymentAct(payment, path, body(reason=reason), commands.DecideApproval, named)
+
+    wanted.__name__, wanted.__doc__ = name, help_
+    return action(APPROVER, gated=False)(wanted)
 
 
-@app.command()
-def reject(
-    payment: PaymentArgument,
-    approval: Annotated[str, typer.Argument(help="approval id, apr_001")],
-    reason: Why,
-    operator: ActAs = "",
-    role: Role = None,
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
-    """Reject a request that Resolve has referred to a person."""
-    wanted = _decision(payment, approval, "reject", "REJECTED", reason)
-    act(wanted, operator, role or APPROVER, json=json, curl=curl)
-
-
-def _decision(payment: str, approval: str, word: str, verdict: str, reason: str) -> PaymentAct:
-    named = {"approval_id": approval, "verdict": verdict}
-    path = f"approvals/{approval}/{word}"
-    return PaymentAct(payment, path, body(reason=reason), commands.DecideApproval, named)
+app.command()(
+    _decision(
+        "approve",
+        "APPROVED",
+        "Approve a request that Resolve has referred to a person; not one's own.",
+    )
+)
+app.command()(
+    _decision("reject", "REJECTED", "Reject a request that Resolve has referred to a person.")
+)

@@ -15,9 +15,8 @@ from app.cli.api_options import (
     Limit,
     Since,
     Until,
-    fetch,
+    list_of,
     query,
-    show_list,
 )
 
 
@@ -42,12 +41,12 @@ def audit(
         limit=limit,
         cursor=cursor,
     )
-    reply = fetch(Call("GET", "/api/audit", asked), json=json, curl=curl)
-    if reply is not None:
-        show_list(
-            reply,
-            (
-                *("at", "operatorId", "action", "paymentIntentId", "reason", "approvalId"),
-                *("result", "code", "rule"),
-            ),
-        )
+    list_of(
+        Call("GET", "/api/audit", asked),
+        (
+            *("at", "operatorId", "action", "paymentIntentId", "reason", "approvalId"),
+            *("result", "code", "rule"),
+        ),
+        json=json,
+        curl=curl,
+    )

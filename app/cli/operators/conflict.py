@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Final
 
 import typer
 
 from app import settings
-from app.cli.acting import SENIOR, Approval, PaymentAct, act, require_attempt_for_curl
+from app.cli.acting import SENIOR, Actor, PaymentAct, action, require_attempt_for_curl
 from app.cli.api_client import Call
 from app.cli.api_options import (
     LIMIT,
-    ActAs,
     Curl,
     Cursor,
     Json,
     Limit,
     PaymentArgument,
-    Role,
     body,
     check_payment,
     fetch,
@@ -92,6 +89,7 @@ def show_conflict(
 
 
 @app.command()
+@action(SENIOR)
 def resolve(
     payment: PaymentArgument,
     conflict: Annotated[str, typer.Argument(help="conflict id, cnf_001")],
@@ -99,7 +97,6 @@ def resolve(
         str, typer.Option(help=f"{', '.join(VERDICTS)}; `npp conflict show` says which fit")
     ],
     details: Annotated[str, typer.Option(help="What was found out, and how.")],
-    operator: ActAs = "",
     attempt: Annotated[
         str | None,
         typer.Option(help="1 or att_001; default: the conflict's own.", callback=attempt_named),
@@ -107,33 +104,28 @@ def resolve(
     amount: Annotated[
         str | None, typer.Option(help="For RETURNED: how much came back, dollars and cents.")
     ] = None,
-    role: Role = None,
-    approval: Approval = None,
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
+    *,
+    actor: Actor,
+) -> PaymentAct:
     """Resolve an open conflict; needs an approval RESOLVE_RECONCILIATION of the same verdict."""
-    require_attempt_for_curl(attempt, curl)
-    roles = role or SENIOR
+    require_attempt_for_curl(attempt, actor)
     asked = body(
-        attempt_id=attempt or _attempt_of(payment, conflict, operator, roles),
+        attempt_id=attempt or _attempt_of(payment, conflict, actor),
         verdict=verdict,
         details=details,
         amount=None if amount is None else cents(amount),
-        approval_id=approval,
     )
     path, named = f"conflicts/{conflict}/resolve", {"conflict_id": conflict}
-    wanted = PaymentAct(payment, path, asked, commands.ResolveReconciliation, named)
-    act(wanted, operator, roles, json=json, curl=curl)
+    return PaymentAct(payment, path, asked, commands.ResolveReconciliation, named)
 
 
-def _attempt_of(payment: str, conflict: str, operator: str, roles: Sequence[str]) -> str:
+def _attempt_of(payment: str, conflict: str, actor: Actor) -> str:
     """The attempt that the conflict is about, resolved or not. Raises Problem."""
     check_payment(payment)
     environment = settings.load()
     if environment.settings.api_url:
         asked = query(payment_intent_id=payment, open=False, limit=CONFLICTS_COUNT_MAX)
-        with open_api(operator, roles) as api:
+        with open_api(actor.operator, actor.roles) as api:
             items = api.ask(Call("GET", "/api/conflicts", asked)).body["items"]
         found = {each["conflictId"]: str(each["attemptId"]) for each in items}
     else:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 import typer
 
-from app.cli.api_client import Api, Call, Refused, Reply
+from app.cli.api_client import Call
 from app.cli.api_options import (
     ActAs,
     Curl,
@@ -23,7 +23,6 @@ from app.cli.api_options import (
     check_payment,
     open_api,
     print_curl,
-    told,
 )
 from app.cli.output import console, print_json
 from app.exits import Problem, usage
@@ -85,9 +84,9 @@ def pack(
         print_curl(Call("GET", f"{place}/download"), out or f"evidence_pack_{payment}.json")
         return
     with open_api(operator, tuple(role or ROLES)) as api:
-        said = _ask(api, call, json).body
+        said = api.ask(call).body
         path, _, query = str(said["download"]).partition("?")
-        file = _ask(api, Call("GET", path, tuple(parse_qsl(query))), json)
+        file = api.ask(Call("GET", path, tuple(parse_qsl(query))))
     if form is Format.JSON and hashlib.sha256(file.content).hexdigest() != said["hash"]:
         raise Problem(
             "The file is not the one that was made: its SHA-256 differs.",
@@ -127,7 +126,7 @@ def packs(
         print_curl(call, out)
         return
     with open_api(operator, tuple(role or ROLES)) as api:
-        content = _ask(api, call, json).content
+        content = api.ask(call).content
     written = _write(content, out)
     if json and written != STDOUT:
         print_json({"file": written, "packs": len(payments), "reference": reference})
@@ -196,7 +195,7 @@ def keys(
         print_curl(call, "" if out == STDOUT else out)
         return
     with open_api(operator, tuple(role or ROLES)) as api:
-        written = _write(_ask(api, call, json).content, out)
+        written = _write(api.ask(call).content, out)
     if json and written != STDOUT:
         print_json({"file": written})
 
@@ -220,7 +219,7 @@ def _online(
         )
         return
     with open_api(operator, tuple(role or ROLES)) as api:
-        answer = _ask(api, call, json).body
+        answer = api.ask(call).body
     if json:
         print_json(answer)
     else:
@@ -247,13 +246,6 @@ def _show(answer: dict[str, Any]) -> None:
     if answer["verdict"] == verifier.VERIFIED_THROUGH:
         verdict = f"VERIFIED THROUGH {answer['through']}, {answer['unsigned']} not yet signed,"
     out.print(f"{verdict} against the log")
-
-
-def _ask(api: Api, call: Call, json: bool) -> Reply:
-    try:
-        return api.ask(call)
-    except Refused as refusal:
-        raise told(refusal, json) from refusal
 
 
 def _keys(key: Path | None, operator: str, role: list[str] | None) -> dict[str, Any]:

@@ -22,11 +22,11 @@ from app.cli.api_options import (
     ask_as_admin,
     body,
     fetch,
+    list_of,
     query,
     require_actor,
     require_one,
     show_fields,
-    show_list,
     without_api,
 )
 from app.cli.operators import quarantine_on_kafka as on_kafka
@@ -63,16 +63,16 @@ def list_quarantine(
         on_kafka.list_records(reason, payment, json)
         return
     asked = query(reason=reason, payment_intent_id=payment, limit=limit, cursor=cursor)
-    reply = fetch(Call("GET", "/api/quarantine", asked), json=json, curl=curl)
-    if reply is not None:
-        show_list(
-            reply,
-            (
-                *("partition", "offset", "at", "reason", "detail", "paymentIntentId"),
-                *("origin.topic", "origin.partition", "origin.offset"),
-                *("valueBytes", "byReference", "redriveId"),
-            ),
-        )
+    list_of(
+        Call("GET", "/api/quarantine", asked),
+        (
+            *("partition", "offset", "at", "reason", "detail", "paymentIntentId"),
+            *("origin.topic", "origin.partition", "origin.offset"),
+            *("valueBytes", "byReference", "redriveId"),
+        ),
+        json=json,
+        curl=curl,
+    )
 
 
 @app.command("show")
@@ -101,9 +101,7 @@ def preview(
 ) -> None:
     """What a redrive would publish, and where; nothing is done."""
     asked = body(partition=partition, offsets=sorted(set(offset)), payment_intent_id=to)
-    found = ask_as_admin(
-        "/api/quarantine/redrives/preview", asked, operator, role, json=json, curl=curl
-    )
+    found = ask_as_admin("/api/quarantine/redrives/preview", asked, operator, role, curl=curl)
     if json and found is not None:
         print_json(found)
     elif found is not None:
@@ -145,7 +143,7 @@ def redrive(
     else:
         path = "/api/quarantine/redrives" + (f"/{confirm}/confirm" if confirm else "")
         asked = body(partition=partition, offsets=offsets, payment_intent_id=to, reason=reason)
-        said = ask_as_admin(path, asked if request else None, operator, role, json=json, curl=curl)
+        said = ask_as_admin(path, asked if request else None, operator, role, curl=curl)
         if said is None:
             return
         done = said
@@ -161,8 +159,5 @@ def list_redrives(
 ) -> None:
     """Requested redrives and their results."""
     call = Call("GET", "/api/quarantine/redrives", query(limit=limit, cursor=cursor))
-    reply = fetch(call, json=json, curl=curl)
-    if reply is not None:
-        show_list(
-            reply, ("requestId", "status", "partition", "offsets", "requestedBy", "confirmedBy")
-        )
+    columns = ("requestId", "status", "partition", "offsets", "requestedBy", "confirmedBy")
+    list_of(call, columns, json=json, curl=curl)

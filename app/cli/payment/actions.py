@@ -6,20 +6,21 @@ by themselves (`--as` says by whom), with a deadline of a minute.
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
 from app.cli.acting import (
     OPERATOR,
     SENIOR,
-    Approval,
+    Actor,
     PaymentAct,
-    act,
+    action,
     next_attempt,
     require_attempt_for_curl,
 )
-from app.cli.api_options import ActAs, Curl, Json, PaymentArgument, Role, Why, body
+from app.cli.api_options import PaymentArgument, Why, body
 from app.cli.words import attempt_named
 from core.payment import commands
 from core.values import FundsOperation
@@ -29,136 +30,85 @@ Attempt = Annotated[
 ]
 
 
+@action(OPERATOR)
 def retry(
     payment: PaymentArgument,
     reason: Why,
-    operator: ActAs = "",
     attempt: Annotated[
         str | None,
         typer.Option(
             help="The new attempt, 2 or att_002; default: the next.", callback=attempt_named
         ),
     ] = None,
-    role: Role = None,
-    approval: Approval = None,
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
+    *,
+    actor: Actor,
+) -> PaymentAct:
     """Make the next attempt of a failed payment; needs an approval RETRY (or RETRY_UNCERTAIN)."""
-    require_attempt_for_curl(attempt, curl)
-    name = attempt or next_attempt(payment, operator, role or OPERATOR)
-    asked = body(attempt_id=name, reason=reason, approval_id=approval)
-    wanted = PaymentAct(payment, "retry", asked, commands.RetryPayment)
-    act(wanted, operator, role or OPERATOR, json=json, curl=curl)
+    require_attempt_for_curl(attempt, actor)
+    asked = body(attempt_id=attempt or next_attempt(payment, actor), reason=reason)
+    return PaymentAct(payment, "retry", asked, commands.RetryPayment)
 
 
+@action(OPERATOR)
 def cancel(
     payment: PaymentArgument,
     reason: Why,
-    operator: ActAs = "",
     customer: Annotated[str | None, typer.Option(help="Customer who asked for it.")] = None,
-    role: Role = None,
-    approval: Approval = None,
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
+) -> PaymentAct:
     """Cancel a payment that is CREATED, AUTHORISED or SENT; needs an approval CANCEL."""
-    asked = body(reason=reason, customer_id=customer, approval_id=approval)
-    wanted = PaymentAct(payment, "cancel", asked, commands.CancelPayment)
-    act(wanted, operator, role or OPERATOR, json=json, curl=curl)
+    asked = body(reason=reason, customer_id=customer)
+    return PaymentAct(payment, "cancel", asked, commands.CancelPayment)
 
 
+@action(SENIOR)
 def mark_failed(
     payment: PaymentArgument,
     reason: Annotated[str, typer.Option(help="RAIL, TIMEOUT, INSUFFICIENT_FUNDS, …")],
     details: Annotated[str, typer.Option(help="What is known, in words.")],
-    operator: ActAs = "",
-    role: Role = None,
-    approval: Approval = None,
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
+) -> PaymentAct:
     """Mark a SENT or ACKNOWLEDGED payment as failed; non-payment stays uncertain until enquired."""
-    asked = body(reason=reason, details=details, approval_id=approval)
-    wanted = PaymentAct(payment, "mark-failed", asked, commands.MarkPaymentFailed)
-    act(wanted, operator, role or SENIOR, json=json, curl=curl)
+    asked = body(reason=reason, details=details)
+    return PaymentAct(payment, "mark-failed", asked, commands.MarkPaymentFailed)
 
 
-def expire(
-    payment: PaymentArgument,
-    reason: Why,
-    operator: ActAs = "",
-    role: Role = None,
-    approval: Approval = None,
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
+@action(SENIOR)
+def expire(payment: PaymentArgument, reason: Why) -> PaymentAct:
     """Expire a payment; from SENT on it needs an approval EXPIRE."""
-    wanted = PaymentAct(
-        payment, "expire", body(reason=reason, approval_id=approval), commands.ExpirePayment
-    )
-    act(wanted, operator, role or SENIOR, json=json, curl=curl)
+    return PaymentAct(payment, "expire", body(reason=reason), commands.ExpirePayment)
 
 
-def release(
-    payment: PaymentArgument,
-    reason: Why,
-    attempt: Attempt,
-    operator: ActAs = "",
-    role: Role = None,
-    approval: Approval = None,
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
-    """Release a deferred hold before non-payment is certain; needs an approval RELEASE_EARLY."""
-    asked = body(attempt_id=attempt, reason=reason, approval_id=approval)
-    wanted = PaymentAct(payment, "release", asked, commands.ReleaseFunds)
-    act(wanted, operator, role or SENIOR, json=json, curl=curl)
+def _of_attempt(name: str, command: type[Any], help_: str) -> Callable[..., None]:
+    """An action on one attempt's funds."""
+
+    def wanted(payment: PaymentArgument, reason: Why, attempt: Attempt) -> PaymentAct:
+        return PaymentAct(payment, name, body(attempt_id=attempt, reason=reason), command)
+
+    wanted.__name__, wanted.__doc__ = name, help_
+    return action(SENIOR)(wanted)
 
 
-def reverse(
-    payment: PaymentArgument,
-    reason: Why,
-    attempt: Attempt,
-    operator: ActAs = "",
-    role: Role = None,
-    approval: Approval = None,
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
-    """Reverse captured funds; needs an approval REVERSE."""
-    asked = body(attempt_id=attempt, reason=reason, approval_id=approval)
-    wanted = PaymentAct(payment, "reverse", asked, commands.ReverseCapture)
-    act(wanted, operator, role or SENIOR, json=json, curl=curl)
+release = _of_attempt(
+    "release",
+    commands.ReleaseFunds,
+    "Release a deferred hold before non-payment is certain; needs an approval RELEASE_EARLY.",
+)
+reverse = _of_attempt(
+    "reverse", commands.ReverseCapture, "Reverse captured funds; needs an approval REVERSE."
+)
+debit = _of_attempt(
+    "debit",
+    commands.DebitFunds,
+    "Debit for a second settlement of the payment; needs an approval DEBIT_AGAIN.",
+)
 
 
-def debit(
-    payment: PaymentArgument,
-    reason: Why,
-    attempt: Attempt,
-    operator: ActAs = "",
-    role: Role = None,
-    approval: Approval = None,
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
-    """Debit for a second settlement of the payment; needs an approval DEBIT_AGAIN."""
-    asked = body(attempt_id=attempt, reason=reason, approval_id=approval)
-    wanted = PaymentAct(payment, "debit", asked, commands.DebitFunds)
-    act(wanted, operator, role or SENIOR, json=json, curl=curl)
-
-
+@action(SENIOR, gated=False)
 def repeat_funds(
     payment: PaymentArgument,
     operation: Annotated[FundsOperation, typer.Option(help="What Deposits Core refused.")],
     reason: Why,
     attempt: Attempt,
-    operator: ActAs = "",
-    role: Role = None,
-    json: Json = False,
-    curl: Curl = False,
-) -> None:
+) -> PaymentAct:
     """Ask Deposits Core again for what it refused; needs no approval."""
     asked = body(attempt_id=attempt, operation=str(operation), reason=reason)
-    wanted = PaymentAct(payment, "funds/repeat", asked, commands.RepeatFundsRequest)
-    act(wanted, operator, role or SENIOR, json=json, curl=curl)
+    return PaymentAct(payment, "funds/repeat", asked, commands.RepeatFundsRequest)

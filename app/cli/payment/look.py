@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from app.cli.api_client import Api, Call, Reply
+from app.cli.api_client import Api, Call
 from app.cli.api_options import (
     LIMIT,
     Curl,
@@ -19,10 +19,11 @@ from app.cli.api_options import (
     Until,
     check_payment,
     fetch,
+    list_of,
     open_api,
+    print_curl,
     query,
     show_fields,
-    show_list,
     show_verdicts,
     without_api,
 )
@@ -59,21 +60,33 @@ OUTCOMES: Final = (
 def show(
     payment: PaymentArgument, kafka: Kafka = False, json: Json = False, curl: Curl = False
 ) -> None:
-    """State, money, funds, attempt, reference and marks of one payment.
+    """State, money, funds, attempt, reference, marks and timeline of one payment.
 
-    With --kafka from the log itself: the journal, lifecycle and outcomes topics, with its timeline.
+    With --kafka from the log itself: the journal, lifecycle and outcomes topics.
     """
     check_payment(payment)
     if without_api(kafka, curl):
         timeline.show(payment, json)
         return
-    reply = _of_payment(payment, "", json=json, curl=curl)
-    if reply is None:
+    place = f"/api/payments/{payment}"
+    calls = [Call("GET", place + each) for each in ("", "/events", "/outcomes")]
+    if curl:
+        for call in calls:
+            print_curl(call)
         return
-    show_fields(reply.body, HEAD)
-    for each in reply.body["conflicts"]:
+    with open_api() as api:
+        found, events, outcomes = (api.ask(call).body for call in calls)
+    if json:
+        print_json({**found, "events": events["items"], "outcomes": outcomes["items"]})
+        return
+    show_fields(found, HEAD)
+    for each in found["conflicts"]:
         show_fields(each, ("conflictId", "kind", "attemptId", "amount"))
         show_verdicts(each["verdicts"])
+    console().print()
+    timeline.print_timeline(events["items"], outcomes["items"])
+    if events["next"] or outcomes["next"]:
+        console().print("… more: `npp payment events` and `npp payment outcomes`")
 
 
 def list_payments(
@@ -103,28 +116,26 @@ def list_payments(
         limit=limit,
         cursor=cursor,
     )
-    reply = fetch(Call("GET", "/api/payments", asked), json=json, curl=curl)
-    if reply is not None:
-        show_list(reply, LIST)
+    list_of(Call("GET", "/api/payments", asked), LIST, json=json, curl=curl)
 
 
 def events(payment: PaymentArgument, json: Json = False, curl: Curl = False) -> None:
     """The payment's events in order, with states before and after, reasons and references."""
-    reply = _of_payment(payment, "/events", json=json, curl=curl)
-    if reply is not None:
-        show_list(reply, EVENTS)
+    check_payment(payment)
+    list_of(Call("GET", f"/api/payments/{payment}/events"), EVENTS, json=json, curl=curl)
 
 
 def outcomes(payment: PaymentArgument, json: Json = False, curl: Curl = False) -> None:
     """Outcomes of the payment's inputs: refusals, duplicates, operator commands."""
-    reply = _of_payment(payment, "/outcomes", json=json, curl=curl)
-    if reply is not None:
-        show_list(reply, OUTCOMES)
+    check_payment(payment)
+    list_of(Call("GET", f"/api/payments/{payment}/outcomes"), OUTCOMES, json=json, curl=curl)
 
 
 def event_store(payment: PaymentArgument, json: Json = False, curl: Curl = False) -> None:
     """Ask Kafka itself whether the payment's PaymentIntentCreated is in the journal."""
-    reply = _of_payment(payment, "/event-store", json=json, curl=curl)
+    check_payment(payment)
+    call = Call("GET", f"/api/payments/{payment}/event-store")
+    reply = fetch(call, json=json, curl=curl)
     if reply is not None:
         show_fields(reply.body, reply.body)
 
@@ -135,9 +146,9 @@ def search(
     curl: Curl = False,
 ) -> None:
     """Find a payment by id, end-to-end id, externalRef, UETR, rail id, key, or place on the log."""
-    reply = fetch(Call("GET", "/api/search", query(q=text)), json=json, curl=curl)
-    if reply is not None:
-        show_list(reply, ("kind", "paymentIntentId"))
+    list_of(
+        Call("GET", "/api/search", query(q=text)), ("kind", "paymentIntentId"), json=json, curl=curl
+    )
 
 
 def attention(
@@ -145,12 +156,12 @@ def attention(
 ) -> None:
     """Payments that need a person, longest waiting first, with why and since when."""
     call = Call("GET", "/api/attention", query(limit=limit, cursor=cursor))
-    reply = fetch(call, json=json, curl=curl)
-    if reply is not None:
-        show_list(
-            reply,
-            ("paymentIntentId", "state", "moneyOutcome", "funds", "attentionSince", "why"),
-        )
+    list_of(
+        call,
+        ("paymentIntentId", "state", "moneyOutcome", "funds", "attentionSince", "why"),
+        json=json,
+        curl=curl,
+    )
 
 
 def watch(
@@ -190,8 +201,3 @@ def _say_event(event: dict[str, Any], json: bool) -> None:
     words = [str(event[name]) for name in ("reason", "externalRef") if event.get(name)]
     line = f"{event.get('timestamp')} {event['sequence']:>3} {event['type']:<28} {event['toState']}"
     console().print(" ".join([line, *words]))
-
-
-def _of_payment(payment: str, path: str, *, json: bool, curl: bool) -> Reply | None:
-    check_payment(payment)
-    return fetch(Call("GET", f"/api/payments/{payment}{path}"), json=json, curl=curl)

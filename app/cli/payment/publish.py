@@ -10,17 +10,15 @@ import msgspec
 import typer
 
 from app import settings
-from app.cli.api_client import Call, Refused
+from app.cli.api_client import Call
 from app.cli.api_options import (
     Curl,
     Json,
     body,
-    open_api,
     outcome_exit,
+    outcome_of,
     print_curl,
-    progress,
     show_outcome,
-    told,
 )
 from app.cli.output import console, print_json
 from app.cli.words import cents, epoch_ms, moment, party
@@ -231,11 +229,7 @@ def create(
     if curl:
         print_curl(call)
         return
-    with open_api() as api:
-        try:
-            found = api.command(call, progress).body
-        except Refused as refusal:
-            raise told(refusal, json) from refusal
+    found = outcome_of(call)
     if not json:
         console().print(found.get("paymentIntentId", ""))
     show_outcome(found, json)

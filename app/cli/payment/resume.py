@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from app import settings
-from app.cli.acting import PaymentAct, act
+from app.cli.acting import Actor, PaymentAct, act
 from app.cli.api_options import (
     ADMIN,
     ActAs,
@@ -64,14 +64,14 @@ def resume(
         _request(environment, payment, operator, reason, json)
     elif request:
         path = f"/api/payments/{payment}/resume-requests"
-        done = ask_as_admin(path, body(reason=reason), operator, role, json=json, curl=curl)
+        done = ask_as_admin(path, body(reason=reason), operator, role, curl=curl)
         if done is not None:
             _say_requested(payment, done, json)
     else:
         first = _first_person(environment, payment, requested_by) if by_hand else requested_by
         asked = body(requested_by=first, reason=reason)
         wanted = PaymentAct(payment, "resume-processing", asked, commands.ResumeProcessing)
-        act(wanted, operator, role or ADMIN, json=json, curl=curl)
+        act(wanted, Actor(operator, tuple(role or ADMIN), curl), json=json)
 
 
 def _request(

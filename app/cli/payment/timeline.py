@@ -1,8 +1,9 @@
-"""`npp payment show --kafka`: a payment as the log has it, read from Kafka itself."""
+"""A payment's timeline, and `npp payment show --kafka`: the payment as the log itself has it."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
 from rich.table import Table
 
@@ -12,6 +13,9 @@ from app.cluster import Cluster, Entry
 from app.exits import ExitCode, Problem
 from core.records import Outcome, PaymentLifecycle
 from core.values import attempt_id, format_amount
+
+# The one word that tells events of a type apart.
+TELLING: Final = ("operation", "action", "conflictId", "kind", "verdict", "level")
 
 
 def show(payment: str, json: bool) -> None:
@@ -36,7 +40,10 @@ def show(payment: str, json: bool) -> None:
         console().print(f"{payment}: nothing was accepted")
     else:
         _print_head(known)
-    _print_timeline(events, outcomes)
+    print_timeline(
+        [_event(each) for each in events],
+        [as_json(each.record) for each in outcomes if isinstance(each.record, Outcome)],
+    )
 
 
 def _shown(
@@ -76,56 +83,56 @@ def _print_head(known: PaymentLifecycle) -> None:
     console().print()
 
 
-def _print_timeline(events: list[Entry], outcomes: list[Entry]) -> None:
+def _event(entry: Entry) -> dict[str, Any]:
+    """The event as the API shows it; what cannot be read says why."""
+    if entry.record is None:
+        at = time_of(entry.at.timestamp_ms)
+        return {"timestamp": at, "sequence": 0, "type": f"unreadable: {entry.problem}"}
+    header = entry.record.header
+    return dict(as_json(header)) | {
+        "timestamp": time_of(header.decided_at),
+        "type": type(entry.record).__name__,
+        "toState": header.state_after,
+        "attemptId": attempt_id(header.attempt) if header.attempt else "",
+        "data": as_json(entry.record),
+    }
+
+
+def print_timeline(events: Iterable[dict[str, Any]], outcomes: Iterable[dict[str, Any]]) -> None:
+    """Events and outcomes, as the API shows them, in one table by time."""
+    rows = [(each["timestamp"], each["sequence"], _event_row(each)) for each in events] + [
+        (each["decidedAt"], each["toSequence"], _outcome_row(each)) for each in outcomes
+    ]
     table = Table("when (UTC)", "no.", "what", "state", "attempt", "who", "why", "cause", box=None)
-    rows: list[tuple[int, int, tuple[str, ...]]] = []
-    for each in events:
-        if each.record is None:
-            rows.append((each.at.timestamp_ms, 0, (f"unreadable: {each.problem}",)))
-            continue
-        header = each.record.header
-        cause = f"{short(header.cause.topic)}[{header.cause.partition}]@{header.cause.offset}"
-        rows.append(
-            (
-                header.decided_at,
-                header.sequence,
-                (
-                    time_of(header.decided_at),
-                    str(header.sequence),
-                    type(each.record).__name__,
-                    header.state_after,
-                    attempt_id(header.attempt) if header.attempt else "",
-                    f"{header.actor.kind} {header.actor.id}".strip(),
-                    " ".join(filter(None, (header.reason, header.approval_id, _detail(each)))),
-                    cause,
-                ),
-            )
-        )
-    rows.extend(
-        (each.record.decided_at, each.record.to_sequence, _outcome_row(each.record))
-        for each in outcomes
-        if isinstance(each.record, Outcome)
-    )
-    for _, _, row in sorted(rows, key=lambda row: row[:2]):
-        table.add_row(*row)
+    for at, _, row in sorted(rows, key=lambda row: row[:2]):
+        table.add_row(at, *row)
     console().print(table)
 
 
-def _outcome_row(outcome: Outcome) -> tuple[str, ...]:
-    refusal = " ".join(filter(None, (outcome.code, outcome.rule, outcome.first_difference)))
-    cause = f"{short(outcome.cause.topic)}[{outcome.cause.partition}]@{outcome.cause.offset}"
-    what = f"  {outcome.input_type}: {outcome.result}"
-    return (time_of(outcome.decided_at), "", what, outcome.state or "", "", "", refusal, cause)
+def _event_row(event: dict[str, Any]) -> tuple[str, ...]:
+    actor, data = event.get("actor", {}), event.get("data", {})
+    details = (data.get(name) for name in TELLING)
+    detail = next((each for each in details if isinstance(each, str)), "")
+    return (
+        str(event["sequence"] or ""),
+        event["type"],
+        event.get("toState", ""),
+        event.get("attemptId", ""),
+        f"{actor.get('kind', '')} {actor.get('id', '')}".strip(),
+        " ".join(filter(None, (event.get("reason"), event.get("approvalId"), detail))),
+        _place(event.get("cause")),
+    )
 
 
-def _detail(entry: Entry) -> str:
-    """The one word that tells events of a type apart."""
-    record = entry.record
-    for name in ("operation", "action", "conflict_id", "kind", "verdict", "level"):
-        value = getattr(record, name, None)
-        if isinstance(value, str):
-            return value
-    return ""
+def _outcome_row(outcome: dict[str, Any]) -> tuple[str, ...]:
+    refusal = (outcome[name] for name in ("code", "rule", "firstDifference"))
+    what = f"  {outcome['inputType']}: {outcome['result']}"
+    why, cause = " ".join(filter(None, refusal)), _place(outcome["cause"])
+    return ("", what, outcome["state"] or "", "", "", why, cause)
+
+
+def _place(cause: dict[str, Any] | None) -> str:
+    return f"{short(cause['topic'])}[{cause['partition']}]@{cause['offset']}" if cause else ""
 
 
 def short(topic: str) -> str:
