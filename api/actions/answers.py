@@ -1,20 +1,14 @@
-"""From a command's answer to HTTP: 200 done, 202 late, a problem for what was refused.
-
-Commands have threads of their own, so that many which wait hold up no reading.
-"""
+"""From a command's answer to HTTP: 200 done, 202 late, a problem for what was refused."""
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.actions.commands import NO_LIMIT, WAITERS_MAX
+from api.actions.commands import NO_LIMIT
 from api.actions.views import DoneView, LateView
 from api.edge import problems
 from api.edge.params import gives, json_answer
@@ -29,38 +23,10 @@ from core.refusals import refuse
 from core.values import same_person
 from readmodel.ports import ReadModelDown
 
-T = TypeVar("T")
-
 PENDING: Final = "PENDING"
 EVENTS_COUNT_MAX: Final = 50  # of one answer; an action makes far fewer
 TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 TAKEN: Final = gives(DoneView, also={202: LateView})
-
-
-class _Threads:
-    """As many as there may be waiting commands; used from event loops."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(WAITERS_MAX, thread_name_prefix="npp-command")
-        self._busy = 0
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """Raises Problem (503) when all of them are taken."""
-        if self._busy >= WAITERS_MAX:
-            raise problems.unavailable("TOO_MANY_COMMANDS", "Too many commands wait already.")
-        self._busy += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        finally:
-            self._busy -= 1
-
-
-_threads: Final = _Threads()
-
-
-async def in_command_thread(work: Callable[[], T]) -> T:
-    """Run what blocks until a command's outcome is known."""
-    return await _threads.run(work)
 
 
 def traceparent(request: Request) -> str | None:

@@ -40,7 +40,6 @@ OUTCOME_WAIT_S: Final = 10.0
 PROJECTED_WAIT_S_MAX: Final = 2.0
 LOOK_S_MAX: Final = 0.25  # between two looks into a read model that says nothing
 CONTROL_SEEN_S_MAX: Final = 3.0
-WAITERS_MAX: Final = 200
 PENDING_MAX: Final = 10_000  # commands without a known outcome that are remembered
 CREATION_EVENTS_MAX: Final = 8  # more than one decision about a new payment makes
 COMMAND_ID_BYTES: Final = 16
@@ -72,7 +71,6 @@ class KafkaCommands:
         self._partitions = partitions
         self._wait_s = wait_s
         self._watcher = ProjectionWatcher(reader)
-        self._waiting = threading.BoundedSemaphore(WAITERS_MAX)
         self._pending: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
         self._unwritable: str | None = None
@@ -142,18 +140,14 @@ class KafkaCommands:
 
     @contextmanager
     def _expected(self, header: InputHeader, not_after: int) -> Iterator[Future[CommandResult]]:
-        """What becomes of the command, from before it is published. Raises Stopped when too many
-        wait.
-        """
+        """What becomes of the command, from before it is published. How many wait at once is
+        bounded by the threads that they wait in (`api.actions.threads`)."""
         command_id = header.command_id or ""
-        if not self._waiting.acquire(blocking=False):
-            raise Stopped(f"{WAITERS_MAX} commands wait for their outcome already; ask again.")
         try:
             self._remember(command_id, not_after)
             yield self._tail.expect(header.payment_intent_id, command_id)
         finally:
             self._tail.forget(header.payment_intent_id, command_id)
-            self._waiting.release()
 
     def _answer(self, header: InputHeader, not_after: int, found: CommandResult | None) -> Answer:
         command_id = header.command_id or ""

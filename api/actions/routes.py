@@ -14,7 +14,7 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.actions import answers, models
+from api.actions import answers, models, threads
 from api.auth.guard import router as guarded
 from api.auth.sign_in import Caller, Use, sees_personal
 from api.edge import problems
@@ -48,9 +48,14 @@ class Acting:
         approval_id = getattr(asked, "approvalId", None)
         return self.services.commands.operator(self.principal, approval_id)
 
-    async def send(self, asked: Any, command: commands.OperatorCommand) -> Response:
+    async def send(
+        self,
+        asked: Any,
+        command: commands.OperatorCommand,
+        waiting: threads.ActionThreads = threads.COMMANDS,
+    ) -> Response:
         """Publish the command and answer with its outcome. Raises Problem."""
-        return await answers.in_command_thread(partial(self._send, asked, command))
+        return await waiting.run(self.principal.id, partial(self._send, asked, command))
 
     def _send(self, asked: Any, command: commands.OperatorCommand) -> Response:
         self.check_operator(asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from api.actions import answers, models
+from api.actions import answers, models, threads
 from api.actions.routes import PAYMENT, Acting, OnPayment, number_of
 from api.auth.guard import router as guarded
 from api.edge.paths import ApprovalId
@@ -56,4 +56,4 @@ async def _decide(
         verdict=verdict,
         reason=asked.reason,
     )
-    return await on.send(asked, command)
+    return await on.send(asked, command, threads.DECISIONS)

@@ -1,7 +1,8 @@
 """Writes to the audit log what was asked and did not become a command, before it is answered.
 
-Refused sign-ins have no name and no limit: some of each minute are written one by one, the rest of
-it as one record that says how many.
+Refusals are cheap to cause, and the audit log is kept for years: of each person, and of those who
+did not sign in together, some of each minute are written one by one, the rest of it as one record
+that says how many. What was granted is always written by itself.
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ from schemas.codec import Codec
 log = structlog.get_logger("npp.api")
 
 ANONYMOUS: Final = "anonymous"
-SINGLE_COUNT_MAX: Final = 20  # anonymous notes written one by one in each window
+SINGLE_COUNT_MAX: Final = 20  # refusals without a name written one by one in each window
+SINGLE_OF_ONE_COUNT_MAX: Final = 60  # of one person
+REFUSED_STATUS_MIN: Final = 400
 WINDOW_S: Final = 60.0
-KINDS_COUNT_MAX: Final = 100  # of what is counted together
+KINDS_COUNT_MAX: Final = 100  # of what is counted together, by person
+PEOPLE_COUNT_MAX: Final = 10_000  # counted by themselves; beyond them nothing is left uncounted
 PATH_CHARACTERS_MAX: Final = 300
 TEXT_CHARACTERS_MAX: Final = 1_000
 SEGMENT_CHARACTERS_MAX: Final = 64  # longer ones are no ids of ours: a token, perhaps
@@ -53,8 +57,7 @@ class KafkaAudit:
         self._partitions = partitions
         self._lock = threading.Lock()
         self._window_s = clock.monotonic_s()
-        self._single = 0
-        self._counted: dict[Kind, int] = {}
+        self._tallies: dict[str, _Tally] = {}
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="npp-audit", daemon=True)
 
@@ -83,11 +86,11 @@ class KafkaAudit:
         sentence: str | None = None,
         detail: str | None = None,
     ) -> None:
-        """As api.services.Audit; of a caller without a name it may only be counted."""
+        """As api.services.Audit; a refusal may only be counted."""
         place = shown_path(path)
-        if principal is None:
+        if status >= REFUSED_STATUS_MIN:
             kind = (action, method, place, status, code or "", rule or "")
-            if self._count(kind):
+            if self._count(principal, kind):
                 return
         self._write(
             OperatorAudit(
@@ -110,15 +113,21 @@ class KafkaAudit:
             )
         )
 
-    def _count(self, kind: Kind) -> bool:
+    def _count(self, principal: Principal | None, kind: Kind) -> bool:
         """Whether this one is counted instead of written."""
+        who = ANONYMOUS if principal is None else principal.id
+        single_max = SINGLE_COUNT_MAX if principal is None else SINGLE_OF_ONE_COUNT_MAX
         with self._lock:
-            if self._single < SINGLE_COUNT_MAX:
-                self._single += 1
+            tally = self._tallies.get(who)
+            if tally is None:
+                if len(self._tallies) >= PEOPLE_COUNT_MAX:
+                    return False
+                roles = () if principal is None else tuple(sorted(principal.roles))
+                tally = self._tallies[who] = _Tally(roles)
+            if tally.single < single_max:
+                tally.single += 1
                 return False
-            if kind not in self._counted and len(self._counted) >= KINDS_COUNT_MAX:
-                kind = (kind[0], kind[1], HIDDEN, *kind[3:])
-            self._counted[kind] = self._counted.get(kind, 0) + 1
+            tally.add(kind)
             return True
 
     def _run(self) -> None:
@@ -129,21 +138,24 @@ class KafkaAudit:
     def _end_window(self) -> None:
         with self._lock:
             since_s, self._window_s = self._window_s, self._clock.monotonic_s()
-            counted, self._counted, self._single = self._counted, {}, 0
+            tallies, self._tallies = self._tallies, {}
         seconds = round(self._window_s - since_s)
-        for kind, times in counted.items():
-            try:
-                self._write(self._summary(kind, times, seconds))
-            except PublishUnconfirmed:
-                log.exception("audit_not_written", action=kind[0], rule=kind[5], times=times)
+        for who, tally in tallies.items():
+            for kind, times in tally.counted.items():
+                try:
+                    self._write(self._summary(who, tally.roles, kind, times, seconds))
+                except PublishUnconfirmed:
+                    log.exception("audit_not_written", action=kind[0], rule=kind[5], times=times)
 
-    def _summary(self, kind: Kind, times: int, seconds: int) -> OperatorAudit:
+    def _summary(
+        self, who: str, roles: tuple[str, ...], kind: Kind, times: int, seconds: int
+    ) -> OperatorAudit:
         action, method, path, status, code, rule = kind
         return OperatorAudit(
             audit_id=_audit_id(),
             at=self._clock.now_ms(),
-            operator_id=ANONYMOUS,
-            roles=(),
+            operator_id=who,
+            roles=roles,
             action=action,
             method=method,
             path=path,
@@ -158,6 +170,23 @@ class KafkaAudit:
         key = (record.payment_intent_id or record.operator_id).encode()
         value = self._codec.encode(topology.AUDIT, record)
         publish(self._publisher, topology.AUDIT, key, value, partition_of(key, self._partitions))
+
+
+class _Tally:
+    """One caller's refusals of a window: how many were written, and how often the others came."""
+
+    __slots__ = ("counted", "roles", "single")
+
+    def __init__(self, roles: tuple[str, ...]) -> None:
+        self.roles = roles
+        self.single = 0
+        self.counted: dict[Kind, int] = {}
+
+    def add(self, kind: Kind) -> None:
+        """Count one; of too many kinds the paths are left out."""
+        if kind not in self.counted and len(self.counted) >= KINDS_COUNT_MAX:
+            kind = (kind[0], kind[1], HIDDEN, *kind[3:])
+        self.counted[kind] = self.counted.get(kind, 0) + 1
 
 
 def shown_path(path: str) -> str:

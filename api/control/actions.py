@@ -11,22 +11,23 @@ from typing import Annotated, Final
 from fastapi import Path
 from pydantic import BaseModel
 
-from api.actions import models
-from api.actions.answers import in_command_thread
+from api.actions import models, threads
 from api.auth.guard import router as guarded
 from api.auth.sign_in import Caller, Use
 from api.edge import problems
 from api.edge.paths import PLAIN, StopId
 from api.edge.views import iso
-from api.services import Principal, Services
+from api.services import Principal, Services, Stopped
 from control.fold import Control
 from core import refusals
 from core.records import ProcessingStopped, ResumeConfirmed, ResumeRequested
 from core.refusals import refuse
+from core.values import same_person
 
 router = guarded()
 
 ID_BYTES: Final = 8
+STOPS_OF_ONE_MAX: Final = 10  # open at once: each is ended by two persons
 RequestOffset = Annotated[
     int, Path(ge=0, le=2**63 - 1, description="As the request answered."), PLAIN
 ]
@@ -70,6 +71,7 @@ async def stop(who: Caller, use: Use, asked: models.Reason) -> Stop:
     same."""
 
     def work() -> Stop:
+        _require_few(use, who)
         now = use.clock.now_ms()
         record = ProcessingStopped(
             stop_id="stp_" + secrets.token_hex(ID_BYTES),
@@ -81,7 +83,7 @@ async def stop(who: Caller, use: Use, asked: models.Reason) -> Stop:
         use.commands.write_control(record)
         return Stop(stopId=record.stop_id, reason=record.reason, stoppedAt=iso(now), actor=who.id)
 
-    return await in_command_thread(work)
+    return await threads.CONTROL.run(who.id, work)
 
 
 @router.post("/api/control/stops/{stop_id}/resume-requests", summary="Ask to end a stop")
@@ -89,7 +91,7 @@ async def request_resume(
     who: Caller, use: Use, stop_id: StopId, asked: models.Reason
 ) -> ResumeRequest:
     """Rests on the last replay that passed since the stop began (`npp replay verify --publish`)."""
-    return await in_command_thread(lambda: _request(use, who, stop_id, asked.reason))
+    return await threads.CONTROL.run(who.id, lambda: _request(use, who, stop_id, asked.reason))
 
 
 @router.post(
@@ -98,7 +100,24 @@ async def request_resume(
 )
 async def confirm_resume(who: Caller, use: Use, stop_id: StopId, offset: RequestOffset) -> Resumed:
     """The person who asked cannot confirm."""
-    return await in_command_thread(lambda: _confirm(use, who, stop_id, offset))
+    return await threads.CONTROL.run(who.id, lambda: _confirm(use, who, stop_id, offset))
+
+
+def _require_few(use: Services, who: Principal) -> None:
+    """Raises Problem (429) when as many stops of this person are open as may be: one would do. A
+    control topic that cannot be read refuses no STOP."""
+    try:
+        stops = use.commands.control().stops()
+    except Stopped:
+        return
+    if sum(1 for each in stops if same_person(each.actor, who.id)) >= STOPS_OF_ONE_MAX:
+        raise problems.Problem(
+            429,
+            "RATE_LIMITED",
+            "TOO_MANY_STOPS",
+            f"Processing is stopped already, {STOPS_OF_ONE_MAX} times by you: no further stop was "
+            "written.",
+        )
 
 
 def _request(use: Services, who: Principal, stop_id: str, reason: str) -> ResumeRequest:

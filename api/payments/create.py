@@ -9,7 +9,7 @@ from fastapi import Header
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.actions import answers, models
+from api.actions import answers, models, threads
 from api.auth.guard import router as guarded
 from api.auth.sign_in import Caller, Use
 from api.edge import problems
@@ -68,7 +68,7 @@ async def create_payment(
         requested_execution_time=not_before,
         expires_at=expires_at,
     )
-    return await answers.in_command_thread(partial(_submit, use, command))
+    return await threads.CREATIONS.run(who.id, partial(_submit, use, command))
 
 
 def _submit(use: Services, command: commands.CreatePayment) -> Response:

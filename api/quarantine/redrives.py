@@ -13,8 +13,7 @@ import msgspec
 from fastapi import Query
 from pydantic import BaseModel
 
-from api.actions import models
-from api.actions.answers import in_command_thread
+from api.actions import models, threads
 from api.auth.guard import router as guarded
 from api.auth.sign_in import Caller, Use
 from api.edge import problems
@@ -109,7 +108,7 @@ async def preview_redrive(who: Caller, use: Use, asked: models.QuarantinedRecord
         shown = [_target(each, asked.paymentIntentId is not None) for each in planned]
         return Preview(partition=asked.partition, records=shown)
 
-    return await in_command_thread(work)
+    return await threads.CONTROL.run(who.id, work)
 
 
 @router.post(QUARANTINE, summary="Ask for a redrive")
@@ -122,14 +121,14 @@ async def request_redrive(who: Caller, use: Use, asked: models.RequestRedrive) -
         use.commands.write_control(request)
         return _shown(request)
 
-    return await in_command_thread(work)
+    return await threads.CONTROL.run(who.id, work)
 
 
 @router.post(f"{QUARANTINE}/{{request_id}}/confirm", summary="Confirm a redrive")
 async def confirm_redrive(who: Caller, use: Use, request_id: RequestId) -> Redrive:
     """The second person; then the redriver carries it out. Confirmed already: `duplicate`, with
     what became of it."""
-    return await in_command_thread(lambda: _confirm(use, who, request_id))
+    return await threads.CONTROL.run(who.id, lambda: _confirm(use, who, request_id))
 
 
 @router.get(QUARANTINE, summary="Redrives that were asked for")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from api.actions import answers, models
+from api.actions import answers, models, threads
 from api.actions.routes import PAYMENT, OnPayment
 from api.auth.guard import router as guarded
 from api.edge import problems
@@ -58,19 +58,20 @@ async def request_resume_processing(on: OnPayment, asked: models.RequestResume) 
         use.commands.write_control(record)
         return _shown(record, duplicate=False)
 
-    return await answers.in_command_thread(work)
+    return await threads.CONTROL.run(on.principal.id, work)
 
 
 @router.post(f"{PAYMENT}/resume-processing", summary="Take a parked payment up", **answers.TAKEN)
 async def resume_processing(on: OnPayment, asked: models.ResumePayment) -> Response:
     """The caller is the second of two persons; the first one has requested it."""
-    first = await answers.in_command_thread(
-        lambda: _first_person(on.services, on.principal, on.payment_intent_id, asked.requestedBy)
+    first = await threads.DECISIONS.run(
+        on.principal.id,
+        lambda: _first_person(on.services, on.principal, on.payment_intent_id, asked.requestedBy),
     )
     command = ResumeProcessing(
         header=on.header(), operator=on.operator(asked), requested_by=first, reason=asked.reason
     )
-    return await on.send(asked, command)
+    return await on.send(asked, command, threads.DECISIONS)
 
 
 def _first_person(use: Services, who: Principal, payment_id: str, named: str | None) -> str:

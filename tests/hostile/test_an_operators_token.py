@@ -1,0 +1,107 @@
+"""Who holds one operator's, viewer's or admin's token and uses it as often as he can: nobody else
+waits for him."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from api.actions import threads
+from api.audit.writer import SINGLE_OF_ONE_COUNT_MAX
+from api.control.actions import STOPS_OF_ONE_MAX
+from tests.api.command_harness import ApiHarness
+
+pytestmark = pytest.mark.slow
+
+IN_TIME_S = 1.0
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> Iterator[ApiHarness]:
+    made = ApiHarness(tmp_path)
+    seen = SimpleNamespace(delay_ms=None)
+    made.app.state.summary = SimpleNamespace(observe=lambda: seen)  # this harness has no journal
+    with made.http:  # one event loop for all requests, as the server has
+        yield made
+    made.close()
+
+
+def test_late_cancels_hold_up_no_stop_no_decision_and_no_other_operator(
+    harness: ApiHarness,
+) -> None:
+    """SEC-08: 205 cancels of one person whose outcomes do not come."""
+    payment = harness.sent("k")
+    harness.commands._wait_s = 6.0
+    harness.log.stalled = True
+    found: Counter[int] = Counter()
+
+    def cancel(number: int) -> None:
+        answer = harness.act("olga", payment, "cancel", {"reason": f"r{number}"})
+        found[answer.status_code] += 1
+
+    flood = [threading.Thread(target=cancel, args=(n,)) for n in range(205)]
+    for thread in flood:
+        thread.start()
+    while threads.COMMANDS._busy["olga"] < threads.COMMANDS_OF_ONE_MAX:
+        time.sleep(0.05)
+    begun = time.monotonic()
+    assert harness.post("ada", "/api/control/stop", {"reason": "now"}).status_code == 200
+    assert time.monotonic() - begun < IN_TIME_S
+    (stop,) = harness.world.control.stops()
+    path = f"/api/control/stops/{stop.stop_id}/resume-requests"
+    assert harness.post("ada", path, {"reason": "x"}).json()["rule"] == "RESUME_NOT_POSSIBLE"
+    reject = f"/api/payments/{payment}/approvals/apr_001/reject"
+    assert harness.post("anna", reject, {"reason": "no"}).json()["rule"] == "PROCESSING_STOPPED"
+    cancelled = harness.act("oskar", payment, "cancel", {"reason": "mine"})
+    assert cancelled.json()["rule"] == "PROCESSING_STOPPED", "told at once, by the command's way"
+    for thread in flood:
+        thread.join()
+    assert found[429] > 0
+    assert found[202] >= threads.COMMANDS_OF_ONE_MAX
+    assert found.keys() <= {202, 429, 503}
+
+
+def test_each_kind_of_action_has_room_for_more_than_one_person() -> None:
+    for kind in (threads.COMMANDS, threads.DECISIONS, threads.CONTROL):
+        assert kind._of_one * 4 <= kind._count
+
+
+def test_refused_actions_of_one_person_can_not_flood_the_audit_log(harness: ApiHarness) -> None:
+    """AUD-02: counted in his name, and another's are still written one by one."""
+    for _ in range(2 * SINGLE_OF_ONE_COUNT_MAX):
+        assert harness.post("vera", "/api/control/stop", {"reason": "x"}).status_code == 403
+    assert harness.post("olga", "/api/control/stop", {"reason": "x"}).status_code == 403
+    *single, other = harness.audited()
+    assert len(single) == SINGLE_OF_ONE_COUNT_MAX
+    assert other.operator_id == "olga"
+    harness.audit.start()
+    harness.audit.close()
+    summary = harness.audited()[-1]
+    assert (summary.operator_id, summary.roles, summary.rule) == (
+        "vera",
+        ("viewer",),
+        "MISSING_ROLE",
+    )
+    assert json.loads(summary.detail or "")["times"] == SINGLE_OF_ONE_COUNT_MAX
+
+
+def test_stops_of_one_admin_are_bounded_and_another_can_still_stop(harness: ApiHarness) -> None:
+    """Each has to be ended by two persons."""
+    found = [
+        harness.post("ada", "/api/control/stop", {"reason": "x"}).status_code for _ in range(12)
+    ]
+    assert found == [200] * STOPS_OF_ONE_MAX + [429] * (12 - STOPS_OF_ONE_MAX)
+    assert len(harness.world.control.stops()) == STOPS_OF_ONE_MAX
+    assert harness.post("adam", "/api/control/stop", {"reason": "x"}).status_code == 200
+
+
+def test_a_stop_is_written_though_the_control_topic_can_not_be_read(harness: ApiHarness) -> None:
+    harness.control.gone = True
+    assert harness.post("ada", "/api/control/stop", {"reason": "x"}).status_code == 200
