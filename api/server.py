@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any, Final
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from api.actions.commands import KafkaCommands
@@ -16,42 +14,35 @@ from api.stream.streams import Streams
 from engine.errors import Exit
 from engine.health import Answer, Probes, progress
 from engine.loop.watch import Health
+from engine.serving.server import Bounds, Server, config
 from readmodel.ports import Reader, ReadModelDown
 
-HEADER_BYTES_MAX: Final = 32_768  # of all headers of a request; a token may have 8 KiB
-CONNECTIONS_MAX: Final = 2_000
-BACKLOG: Final = 1_024
-KEEP_ALIVE_S: Final = 15
-DRAIN_S_MAX: Final = 15  # open requests and streams, after SIGTERM
+# Streams stay open: at most 200 of them, ten of one person (`api.stream.streams`).
+CONNECTIONS_MAX: Final = 1_000
+OF_ONE_MAX: Final = 100
 
 
-class ApiServer(uvicorn.Server):
-    """Signals are `stop_on_signals`' own: open streams are told to end when one comes."""
+class ApiServer(Server):
+    """Open streams are told to end when the process is to stop."""
 
-    def __init__(self, app: ASGIApp, streams: Streams, **settings: Any) -> None:
-        """`streams` end when the server does. `settings` are uvicorn's; what is bounded here need
-        not be given."""
+    def __init__(
+        self, app: ASGIApp, streams: Streams, *, host: str, port: int, proxies: Sequence[str] = ()
+    ) -> None:
+        """`streams` end when the server does; `proxies`: addresses and networks whose
+        X-Forwarded-For counts."""
+        bounds = Bounds(CONNECTIONS_MAX, OF_ONE_MAX, proxies=proxies)
         super().__init__(
-            uvicorn.Config(
+            config(
                 app,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                h11_max_incomplete_event_size=HEADER_BYTES_MAX,
-                limit_concurrency=CONNECTIONS_MAX,
-                backlog=BACKLOG,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=DRAIN_S_MAX,
-                ws="none",
-                **settings,
+                bounds,
+                host=host,
+                port=port,
+                proxy_headers=bool(proxies),
+                forwarded_allow_ips=list(proxies),
             )
         )
         self._streams = streams
         self._loop: asyncio.AbstractEventLoop | None = None
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
     async def startup(self, sockets: Any = None) -> None:
         self._loop = asyncio.get_running_loop()

@@ -41,14 +41,13 @@ def resolve_of(settings: Settings, clock: Clock) -> Resolve:
     return ScriptedResolve(policy=policy, gateway=Gateway(simulator), clock=clock)
 
 
-def webhook_secret(settings: Settings) -> bytes | None:
-    """What the rail signs its callbacks with. Raises Problem: production must have one."""
-    secret = settings.webhook_secret
-    if secret is not None:
-        return secret.get_secret_value().encode()
-    if settings.profile is Profile.PRODUCTION:
+def webhook_secrets(settings: Settings) -> list[bytes]:
+    """What the rail signs its callbacks with; two while it changes from one to the next. Raises
+    Problem: production must have one."""
+    given = (settings.webhook_secret, settings.webhook_secret_next)
+    if settings.webhook_secret is None and settings.profile is Profile.PRODUCTION:
         raise usage(
             "NPP_WEBHOOK_SECRET is not set; the production profile requires it.",
             do="Whoever can reach the webhook could else report a settlement.",
         )
-    return None
+    return [secret.get_secret_value().encode() for secret in given if secret is not None]

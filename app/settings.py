@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     webhook_host: str = Field("127.0.0.1", description="address the rail's callbacks come to")
     webhook_port: int = Field(DEFAULT_WEBHOOK_PORT, ge=0, le=65535, description="port of it")
     webhook_secret: SecretStr | None = Field(None, description="signs the rail's callbacks")
+    webhook_secret_next: SecretStr | None = Field(
+        None, description="counts too, while the rail changes to it"
+    )
     signing_key: Path | None = Field(None, description="verifier's Ed25519 key (PEM)")
     api_url: str = Field("", description="the API that commands like `npp payment` call")
     api_token: SecretStr | None = Field(None, description="bearer token that they sign in with")

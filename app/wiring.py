@@ -18,7 +18,7 @@ from app import rule_files
 from app.cluster import open_registry
 from app.crash import crash_point
 from app.exits import ExitCode, usage
-from app.gateway_settings import gateway, resolve_of, webhook_secret
+from app.gateway_settings import gateway, resolve_of, webhook_secrets
 from app.process import WATCHDOG_S_MAX, AdaptersContext, ProcessContext, run_until_stopped
 from app.release_control import rules_for
 from app.settings import Environment, Profile
@@ -148,7 +148,7 @@ def _rail(context: AdaptersContext) -> dict[str, Runs]:
     rail = HttpRail(
         gateway=gateway(settings.rail_url, "NPP_RAIL_URL"), clock=context.clock, name=RAIL_NAME
     )
-    webhook = RailWebhook(adapter=rail.name, secret=webhook_secret(settings), **parts.common())
+    webhook = RailWebhook(adapter=rail.name, secrets=webhook_secrets(settings), **parts.common())
     server = WebhookServer(
         webhook.app(),
         host=settings.webhook_host,
@@ -430,8 +430,7 @@ def run_api(environment: Environment) -> int:
             app.state.streams,
             host=settings.api_host,
             port=settings.api_port,
-            proxy_headers=bool(settings.api_proxies),
-            forwarded_allow_ips=words(settings.api_proxies),
+            proxies=words(settings.api_proxies),
         )
 
         def serve() -> None:

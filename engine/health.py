@@ -1,21 +1,24 @@
-"""The HTTP side of a process: /metrics, /livez, /readyz and /startupz from one thread. It never
-asks Kafka."""
+"""The HTTP side of a process: /metrics, /livez, /readyz and /startupz. It never asks Kafka."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from engine.loop.watch import Health, Phase
+from engine.serving.protocol import Patience
+from engine.serving.server import Bounds, ThreadedServer
 
-REQUEST_S_MAX: Final = 5.0
+# Prometheus and the probes: a handful of connections, requests without a body.
+BOUNDS: Final = Bounds(
+    connections_max=64, of_one_max=32, patience=Patience(head_s=5.0, body_s=5.0, write_s=10.0)
+)
 _JSON: Final = "application/json"
 
 
@@ -69,7 +72,7 @@ def engine_probes(health: Health, progress_s_max: float) -> Probes:
     return Probes(progress(health, progress_s_max), ready, started)
 
 
-class HealthServer:
+class HealthServer(ThreadedServer):
     """Serves until closed. `port` 0 takes a free one; `address` says which."""
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry, probes: Probes) -> None:
@@ -78,54 +81,37 @@ class HealthServer:
             "/readyz": probes.ready,
             "/startupz": probes.started,
         }
-        self._server = ThreadingHTTPServer((host, port), _handler(routes, registry))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, name="npp-health", daemon=True
+        super().__init__(
+            _application(routes, registry),
+            host=host,
+            port=port,
+            bounds=BOUNDS,
+            name="npp-health",
+            lifespan=False,
         )
 
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port it listens on."""
-        host, port = self._server.server_address[:2]
-        return str(host), int(port)
 
-    def start(self) -> None:
-        """Begin to serve."""
-        self._thread.start()
+def _application(routes: dict[str, Probe], registry: CollectorRegistry) -> Any:
+    """As ASGI. Answers are made in threads: a probe may wait for a database."""
 
-    def close(self) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
+    def answer(method: str, path: str) -> tuple[int, str, bytes]:
+        if method not in ("GET", "HEAD"):
+            return 405, _JSON, b'{"code": "METHOD_NOT_ALLOWED"}'
+        if path == "/metrics":
+            return 200, CONTENT_TYPE_LATEST, generate_latest(registry)
+        route = routes.get(path)
+        if route is None:
+            return 404, _JSON, b'{"code": "NOT_FOUND"}'
+        good, body = route()
+        return 200 if good else 503, _JSON, json.dumps(body).encode()
 
+    async def application(scope: Any, _: Any, send: Any) -> None:
+        status, kind, body = await asyncio.to_thread(answer, scope["method"], scope["path"])
+        headers = [
+            (b"content-type", kind.encode()),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
-def _handler(
-    routes: dict[str, Callable[[], tuple[bool, dict[str, Any]]]], registry: CollectorRegistry
-) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        timeout = REQUEST_S_MAX
-
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            if path == "/metrics":
-                self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
-                return
-            route = routes.get(path)
-            if route is None:
-                self._answer(404, _JSON, b'{"code": "NOT_FOUND"}')
-                return
-            good, body = route()
-            self._answer(200 if good else 503, _JSON, json.dumps(body).encode())
-
-        def _answer(self, status: int, kind: str, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 the base class says so
-            """Requests are not logged: a probe comes every second."""
-
-    return Handler
+    return application

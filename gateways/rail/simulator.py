@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import hmac
 import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -24,6 +23,7 @@ from core.values import payment_id_of_external_ref
 from engine.clock import Clock, SystemClock
 from gateways import ports
 from gateways import simulator as base
+from gateways.rail import signatures
 from gateways.rail.simulator_behaviour import drawn
 from gateways.rail.simulator_ledger import PendingStep, RailEntry, RailLedger
 from gateways.rail.simulator_messages import TIMED_KINDS, callback, described, scripted
@@ -288,12 +288,12 @@ class RailSimulator:
         """Call back until it is taken; a message that never is, is lost after the last try."""
         headers = {"content-type": "application/json"}
         raw = msgspec.json.encode(message)
-        if self._callback_secret is not None:
-            headers["npp-signature"] = hmac.new(
-                self._callback_secret, raw, hashlib.sha256
-            ).hexdigest()
+        digest = hashlib.sha256(raw).hexdigest()
         pause = 0.1
         for _ in range(CALLBACK_TRIES_MAX):
+            if self._callback_secret is not None:  # signed anew: a signature is of its time
+                now_s = self._clock.now_ms() // 1000
+                headers[signatures.HEADER] = signatures.sign([self._callback_secret], digest, now_s)
             if self.callback_url is not None and self._client is not None:
                 try:
                     async with (

@@ -1,6 +1,7 @@
 """The rail's callbacks over HTTP: answered with 2xx only after the record is in Kafka.
 
-POST /callbacks/rail. What is none of ours, or cannot be read, goes to quarantine, bytes untouched;
+POST /callbacks/rail. Who has not signed the head (`gateways.rail.signatures`) is refused before his
+body is read. What is none of ours, or cannot be read, goes to quarantine, bytes untouched;
 what is larger than BODY_BYTES_MAX by its size, SHA-256 and first KiB. Lives in the rail process, so
 a leaked key of the API can forge no settlement.
 """
@@ -9,14 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import hmac
-import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import structlog
-import uvicorn
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -28,6 +27,9 @@ from engine.clients.publisher import NotConfirmed
 from engine.clock import Clock
 from engine.errors import EngineError
 from engine.records import LogRecord
+from engine.serving.protocol import Patience
+from engine.serving.server import Bounds, ThreadedServer
+from gateways.rail import signatures
 from gateways.rail.messages import UnreadableMessageError, parse, report_of
 from processors.adapter.metrics import AdapterMetrics
 from processors.adapter.ports import Publisher
@@ -41,12 +43,17 @@ BODY_BYTES_MAX: Final = 1_048_576  # a message of the rail has about 1 KiB
 BODIES_BYTES_MAX: Final = 64 * 1024 * 1024  # of all that are read at once; 503 beyond
 BODY_S_MAX: Final = 20.0  # for a body to come in
 CONFIRM_S: Final = 8.0  # shorter than the rail waits for its answer
-START_S_MAX: Final = 10.0
-STOP_S_MAX: Final = 10.0
-LOOK_EVERY_S: Final = 0.2
-WAITING_MAX: Final = 1_000  # callbacks at once; the rail is told 503 beyond them
+WAITING_MAX: Final = 200  # callbacks that wait for Kafka at once, a thread each; 503 beyond them
 PARTITION: Final = 0  # of the quarantine topic: a callback has none of its own
-SIGNATURE_HEADER: Final = "npp-signature"  # hex HMAC-SHA256 of the body
+MS_PER_S: Final = 1_000
+# The rail is one address or a few, with many connections.
+BOUNDS: Final = Bounds(
+    connections_max=1_000, of_one_max=500, patience=Patience(head_s=5.0, body_s=BODY_S_MAX + 5.0)
+)
+
+
+ANY: Final = ""  # digests of no body
+DENIED: Final = "-"
 
 
 class RailWebhook:
@@ -60,17 +67,18 @@ class RailWebhook:
         clock: Clock,
         adapter: str,
         metrics: AdapterMetrics,
-        secret: bytes | None = None,
+        secrets: Sequence[bytes] = (),
     ) -> None:
-        """`adapter` names the reason table; with a `secret` every callback must be signed."""
+        """`adapter` names the reason table; with `secrets` every callback must be signed by one."""
         self._publisher = publisher
         self._codec = codec
         self._clock = clock
         self._adapter = adapter
         self._metrics = metrics
         self._aside = QuarantineWriter(publisher, metrics, "rail", CONFIRM_S)
-        self._secret = secret
-        self._waiting = threading.BoundedSemaphore(WAITING_MAX)
+        self._secrets = secrets
+        self._threads = ThreadPoolExecutor(WAITING_MAX, thread_name_prefix="npp-callback")
+        self._waiting = 0  # the event loop's alone
         self._buffered = BODIES_BYTES_MAX  # what is left of it; the event loop's alone
 
     def app(self) -> Starlette:
@@ -79,31 +87,49 @@ class RailWebhook:
 
     async def _post(self, request: Request) -> Response:
         received_at = self._clock.now_ms()
-        body = _Body(self._secret)
+        digest = self._stated_digest(request.headers.get(signatures.HEADER, ""), received_at)
+        if digest == DENIED:
+            return _json(self._ended(401, "denied", None, received_at))
+        body = _Body()
         try:
             async with asyncio.timeout(BODY_S_MAX):
                 async for chunk in request.stream():
                     self._buffered -= body.add(chunk)
                     if self._buffered < 0:
                         return _json(self._ended(503, "not_taken", None, received_at))
-            signature = request.headers.get(SIGNATURE_HEADER, "")
-            return _json(await run_in_threadpool(self._judge, body, signature, received_at))
+            return _json(await self._in_thread(body, digest, received_at))
         except (TimeoutError, ClientDisconnect):
             return _json(self._ended(408, "incomplete", None, received_at))
         finally:
             self._buffered += body.buffered
 
+    async def _in_thread(self, body: _Body, digest: str, received_at: int) -> tuple[int, str]:
+        if self._waiting >= WAITING_MAX:
+            return self._ended(503, "not_taken", None, received_at)
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._judge, body, digest, received_at)
+        finally:
+            self._waiting -= 1
+
     def callback(self, raw: bytes, signature: str = "") -> tuple[int, str]:
         """Handle one body; (HTTP status, result). 202 means that Kafka has it."""
-        body = _Body(self._secret)
+        received_at = self._clock.now_ms()
+        body = _Body()
         body.add(raw)
-        return self._judge(body, signature, self._clock.now_ms())
+        return self._judge(body, self._stated_digest(signature, received_at), received_at)
 
-    def _judge(self, body: _Body, signature: str, received_at: int) -> tuple[int, str]:
-        if not body.is_signed(signature):
+    def _stated_digest(self, signature: str, received_at: int) -> str:
+        """What the body must hash to; ANY where nothing need be signed, DENIED when it is not."""
+        if not self._secrets:
+            return ANY
+        now_s = received_at // MS_PER_S
+        return signatures.signed_digest(signature, self._secrets, now_s) or DENIED
+
+    def _judge(self, body: _Body, digest: str, received_at: int) -> tuple[int, str]:
+        if digest not in (ANY, body.sha256.hexdigest()):
             return self._ended(401, "denied", None, received_at)
-        if not self._waiting.acquire(blocking=False):
-            return self._ended(503, "not_taken", None, received_at)
         try:
             if body.is_too_large:
                 return self._refer(body, received_at)
@@ -111,8 +137,6 @@ class RailWebhook:
         except (EngineError, NotConfirmed) as error:
             log.error("kafka takes no callback", error=str(error))  # noqa: TRY400 - no trace needed
             return self._ended(503, "not_taken", None, received_at)
-        finally:
-            self._waiting.release()
 
     def _refer(self, body: _Body, received_at: int) -> tuple[int, str]:
         """Keep what is known of a body that is too large to keep: nobody but the rail has it."""
@@ -166,16 +190,15 @@ class RailWebhook:
 
 
 class _Body:
-    """A body as it comes in: whole up to BODY_BYTES_MAX, beyond it the first KiB. Its size, SHA-256
-    and signature are of all of it, whatever its size.
+    """A body as it comes in: whole up to BODY_BYTES_MAX, beyond it the first KiB. Its size and
+    SHA-256 are of all of it, whatever its size.
     """
 
-    def __init__(self, secret: bytes | None) -> None:
+    def __init__(self) -> None:
         self.kept = bytearray()
         self.size = 0
         self.sha256 = hashlib.sha256()
         self.buffered = 0  # bytes that this holds in memory
-        self._mac = None if secret is None else hmac.new(secret, digestmod=hashlib.sha256)
 
     @property
     def is_too_large(self) -> bool:
@@ -186,8 +209,6 @@ class _Body:
         before = self.buffered
         self.size += len(chunk)
         self.sha256.update(chunk)
-        if self._mac is not None:
-            self._mac.update(chunk)
         if self.is_too_large:
             # All that was kept before stays in order: its beginning is the body's.
             self.kept = (self.kept + chunk)[: quarantine.EXCERPT_BYTES]
@@ -195,12 +216,6 @@ class _Body:
             self.kept += chunk
         self.buffered = len(self.kept)
         return self.buffered - before
-
-    def is_signed(self, signature: str) -> bool:
-        """Whether it is signed with the secret, or need not be."""
-        if self._mac is None:
-            return True
-        return hmac.compare_digest(self._mac.hexdigest().encode(), signature.encode())
 
     def reference(self) -> quarantine.Reference:
         return quarantine.Reference(self.size, self.sha256.digest(), quarantine.NONE, 0, 0)
@@ -211,45 +226,10 @@ def _json(ended: tuple[int, str]) -> Response:
     return JSONResponse({"result": result}, status_code=status)
 
 
-class WebhookServer:
-    """Serves the application on a thread of its own. Raises RuntimeError when it does not start."""
+class WebhookServer(ThreadedServer):
+    """Serves the application on a thread of its own. Raises OSError when its port is taken."""
 
     def __init__(self, app: ASGIApp, *, host: str, port: int, clock: Clock) -> None:
-        self._clock = clock
-        self._server = uvicorn.Server(
-            uvicorn.Config(app, host=host, port=port, log_level="warning", access_log=False)
+        super().__init__(
+            app, host=host, port=port, bounds=BOUNDS, name="npp-rail-webhook", clock=clock
         )
-        self._thread = threading.Thread(
-            target=self._server.run, name="npp-rail-webhook", daemon=True
-        )
-
-    def start(self) -> None:
-        self._thread.start()
-        deadline_s = self._clock.monotonic_s() + START_S_MAX
-        while not self._server.started:
-            if not self._thread.is_alive() or self._clock.monotonic_s() > deadline_s:
-                raise RuntimeError("the rail's webhook does not start: is its port taken?")
-            self._clock.sleep(0.02)
-
-    @property
-    def port(self) -> int:
-        """The port it listens on (useful when 0 was asked for)."""
-        return int(self._server.servers[0].sockets[0].getsockname()[1])
-
-    def run(self) -> None:
-        """Serve until asked to stop. Raises RuntimeError when it ends by itself."""
-        self.start()
-        while self._thread.is_alive() and not self._server.should_exit:
-            self._thread.join(LOOK_EVERY_S)
-        if not self._server.should_exit:
-            raise RuntimeError("the webhook has ended")
-        self._thread.join(STOP_S_MAX)
-
-    def request_stop(self) -> None:
-        """Finish what runs; safe from a signal handler."""
-        self._server.should_exit = True
-
-    def stop(self) -> None:
-        """Finish what runs, bounded."""
-        self.request_stop()
-        self._thread.join(STOP_S_MAX)

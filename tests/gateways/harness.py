@@ -50,7 +50,7 @@ def serving(app: Starlette) -> Iterator[httpx.Client]:
         yield client
     finally:
         client.close()
-        server.stop()
+        server.close()
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 5.0) -> Any:

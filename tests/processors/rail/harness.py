@@ -187,7 +187,7 @@ class Served:
     def close(self) -> None:
         self.client.close()
         self.gateway.close()
-        self._server.stop()
+        self._server.close()
 
 
 class Harness:

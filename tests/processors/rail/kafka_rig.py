@@ -198,4 +198,4 @@ def rail_rig(cluster: Cluster) -> Iterator[Rig]:
     finally:
         made.publisher.close()
         client.close()
-        server.stop()
+        server.close()

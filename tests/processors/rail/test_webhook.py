@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from core.rules import parse
 from core.values import external_ref
 from engine.clients.publisher import NotConfirmed
 from engine.clock import HeldClock
+from gateways.rail import signatures
 from gateways.rail.http_client import submission
 from gateways.rail.simulator import RailSimulator
 from processors.adapter.metrics import AdapterMetrics
@@ -38,7 +38,7 @@ class BrokenLog(MemoryLog):
 
 
 def webhook(
-    log: MemoryLog, secret: bytes | None = None, registry: CollectorRegistry | None = None
+    log: MemoryLog, *secrets: bytes, registry: CollectorRegistry | None = None
 ) -> RailWebhook:
     return RailWebhook(
         publisher=log,
@@ -46,7 +46,7 @@ def webhook(
         clock=log.clock,
         adapter="npp-gateway",
         metrics=AdapterMetrics(registry or CollectorRegistry()),
-        secret=secret,
+        secrets=secrets,
     )
 
 
@@ -192,9 +192,44 @@ def test_an_unsigned_callback_is_denied_and_a_signed_one_is_taken(log: MemoryLog
     raw = message()
     assert signed.callback(raw)[0] == 401
     assert signed.callback(raw, "0" * 64)[0] == 401
-    good = hmac.new(b"secret", raw, hashlib.sha256).hexdigest()
-    assert signed.callback(raw, good) == (202, "reported")
+    assert signed.callback(raw, signature(raw, b"other"))[0] == 401
+    assert signed.callback(raw, signature(raw)) == (202, "reported")
     assert len(reports(log)) == 1
+
+
+def signature(raw: bytes, *secrets: bytes, at_ms: int = NOW_MS) -> str:
+    """As the rail signs; with b"secret" where nothing else is said."""
+    digest = hashlib.sha256(raw).hexdigest()
+    return signatures.sign(secrets or (b"secret",), digest, at_ms // 1_000)
+
+
+def test_two_secrets_count_while_the_rail_changes_from_one_to_the_next(log: MemoryLog) -> None:
+    signed = webhook(log, b"secret", b"next")
+    raw = message()
+    for secrets in ((b"secret",), (b"next",), (b"old", b"next")):
+        assert signed.callback(raw, signature(raw, *secrets)) == (202, "reported")
+    assert signed.callback(raw, signature(raw, b"old")) == (401, "denied")
+
+
+@pytest.mark.parametrize("seconds", [-signatures.WINDOW_S - 1, signatures.WINDOW_S + 1])
+def test_a_callback_signed_outside_the_window_is_a_replay(log: MemoryLog, seconds: int) -> None:
+    raw = message()
+    old = signature(raw, at_ms=NOW_MS + seconds * 1_000)
+    assert webhook(log, b"secret").callback(raw, old) == (401, "denied")
+
+
+def test_a_signature_is_of_its_time_and_of_its_body(log: MemoryLog) -> None:
+    raw = message()
+    good = signature(raw)
+    for altered in (
+        good.replace(f"t={NOW_MS // 1_000}", f"t={NOW_MS // 1_000 + 1}"),
+        good.replace("sha256=", "sha256=0"),
+        good.replace("v1=", "v2="),
+        good + ",v1=" + "0" * 64 + ",v1=" + "0" * 64,
+        good + " ",
+    ):
+        assert webhook(log, b"secret").callback(raw, altered) == (401, "denied")
+    assert webhook(log, b"secret").callback(raw + b" ", good) == (401, "denied")
 
 
 def padded(size: int) -> bytes:
@@ -239,12 +274,12 @@ def test_a_callback_beyond_the_bound_is_kept_by_reference(log: MemoryLog) -> Non
 def test_a_large_callback_is_signed_as_any_other(log: MemoryLog) -> None:
     """Whoever has no secret fills no quarantine; the signature is of all of the body."""
     raw = padded(BODY_BYTES_MAX + 100_000)
-    good = hmac.new(b"secret", raw, hashlib.sha256).hexdigest()
     registry = CollectorRegistry()
-    with serving(webhook(log, b"secret", registry).app()) as hook:
+    with serving(webhook(log, b"secret", registry=registry).app()) as hook:
         path = "/callbacks/rail"
-        denied = hook.post(path, content=raw, headers={"npp-signature": "0" * 64})
-        taken = hook.post(path, content=raw, headers={"npp-signature": good})
+        other = {"npp-signature": signature(raw + b" ")}
+        denied = hook.post(path, content=raw, headers=other)
+        taken = hook.post(path, content=raw, headers={"npp-signature": signature(raw)})
     assert (denied.status_code, taken.status_code) == (401, 202)
     assert len(log.of(topology.QUARANTINE)) == 1
     assert counted(registry) == {"denied": 1, "too_large": 1}
