@@ -10,8 +10,9 @@ from core.decider import Accepted, Context, NoEffect
 from core.payment.commands import RailReport, TimerDue
 from core.payment.decide import decide
 from core.payment.state import pack
-from tests.model.judge import Judge
-from tests.model.probe import verdicts
+from tests.model.laws.judge import Judge
+from tests.model.laws.probe import verdicts
+from tests.model.outside.world import World
 from tests.model.step import Step, Violation
 from tests.model.vocabulary import (
     SOURCE,
@@ -25,7 +26,6 @@ from tests.model.vocabulary import (
     reference,
     rules,
 )
-from tests.model.world import World
 
 TIMERS_AT_ONCE_MAX = 400  # more due timers in one go would never end
 SOURCES = frozenset({SOURCE})

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from tests.model.generate import TEMPERS, Generator
+from tests.model.moves.generate import TEMPERS, Generator
+from tests.model.outside.quiet import Quiet
 from tests.model.play import Play, Stop
-from tests.model.quiet import Quiet
 from tests.model.shrink import shrink
 from tests.model.step import Violation
 from tests.model.vocabulary import Move, dump

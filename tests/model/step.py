@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from core.decider import Accepted, Context, Decision, Duplicate, Refusal
 from core.payment.commands import RailReport
 from tests.model.book import Book, Try
-from tests.model.rail import Rail
+from tests.model.outside.rail import Rail
 from tests.model.vocabulary import attempt_of, rules
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.payment.state import at_rest, waiting_for_person
-from tests.model.story import (
+from tests.model.moves.story import (
     CAPTURED,
     MARKED,
     SENT,

@@ -8,9 +8,9 @@ from typing import Any, Final
 from core.payment.commands import DepositsResult, RailReport
 from core.payment.instructions import DepositsRequest
 from core.payment.state import at_rest, money_outcome, waiting_for_person
-from tests.model import laws_history, laws_money, laws_people, laws_rail
 from tests.model.book import Book
 from tests.model.bookkeeping import apply
+from tests.model.laws import history, money, people, rail
 from tests.model.step import Step, Truth, Violation, certain, take_in
 from tests.model.vocabulary import UNSENT, content, reference
 
@@ -20,61 +20,61 @@ TruthLaw = Callable[[Step, Book, Any, Truth], Iterator[str]]
 
 # Before the event is added up.
 EVENT_LAWS: Final[dict[str, tuple[EventLaw, ...]]] = {
-    "PaymentSentToRail": (laws_rail.send,),
-    "PaymentAttemptCreated": (laws_rail.retry,),
+    "PaymentSentToRail": (rail.send,),
+    "PaymentAttemptCreated": (rail.retry,),
     "PaymentFailed": (
-        laws_rail.claim,
-        laws_rail.unsent_is_certain,
-        laws_rail.failure_safe,
-        laws_rail.ended_by,
+        rail.claim,
+        rail.unsent_is_certain,
+        rail.failure_safe,
+        rail.ended_by,
     ),
-    "PaymentExpired": (laws_rail.claim, laws_rail.ended_by),
-    "NonPaymentConfirmed": (laws_rail.claim,),
-    "PaymentSettled": (laws_rail.settled_amount,),
-    "PaymentReturned": (laws_rail.returned,),
-    "ReconciliationRequired": (laws_rail.same_conflict,),
-    "FundsRequested": (laws_money.asked, laws_money.hold_has_end),
-    "FundsHeld": (laws_money.moved,),
-    "FundsCaptured": (laws_money.moved,),
-    "FundsReleased": (laws_money.moved,),
-    "FundsDebitForced": (laws_money.moved,),
-    "FundsReversed": (laws_money.moved,),
-    "FundsCredited": (laws_money.moved,),
-    "FundsHoldTransferred": (laws_money.transferred,),
-    "OperatorActionRequested": (laws_people.frozen,),
+    "PaymentExpired": (rail.claim, rail.ended_by),
+    "NonPaymentConfirmed": (rail.claim,),
+    "PaymentSettled": (rail.settled_amount,),
+    "PaymentReturned": (rail.returned,),
+    "ReconciliationRequired": (rail.same_conflict,),
+    "FundsRequested": (money.asked, money.hold_has_end),
+    "FundsHeld": (money.moved,),
+    "FundsCaptured": (money.moved,),
+    "FundsReleased": (money.moved,),
+    "FundsDebitForced": (money.moved,),
+    "FundsReversed": (money.moved,),
+    "FundsCredited": (money.moved,),
+    "FundsHoldTransferred": (money.transferred,),
+    "OperatorActionRequested": (people.frozen,),
 }
-EVERY_EVENT: Final[tuple[EventLaw, ...]] = (laws_history.header, laws_history.transition)
+EVERY_EVENT: Final[tuple[EventLaw, ...]] = (history.header, history.transition)
 TRUTH_LAWS: Final[dict[str, tuple[TruthLaw, ...]]] = {
-    "PaymentSentToRail": (laws_rail.truth_unpaid,),
-    "PaymentAttemptCreated": (laws_rail.truth_unpaid,),
-    "PaymentFailed": (laws_rail.truth_certain,),
-    "PaymentExpired": (laws_rail.truth_certain,),
-    "NonPaymentConfirmed": (laws_rail.truth_certain,),
+    "PaymentSentToRail": (rail.truth_unpaid,),
+    "PaymentAttemptCreated": (rail.truth_unpaid,),
+    "PaymentFailed": (rail.truth_certain,),
+    "PaymentExpired": (rail.truth_certain,),
+    "NonPaymentConfirmed": (rail.truth_certain,),
 }
 BEFORE: Final[tuple[StepLaw, ...]] = (
-    laws_history.outcome,
-    laws_history.report_refused,
-    laws_history.known_input,
-    laws_rail.blocked,
-    laws_rail.verdict,
-    laws_rail.kept,
-    laws_rail.applies,
-    laws_rail.cancel_named,
-    laws_money.answer_taken,
-    laws_money.timer_ends_early,
-    laws_people.gated,
-    laws_people.roles,
-    laws_people.second_person,
-    laws_people.request,
+    history.outcome,
+    history.report_refused,
+    history.known_input,
+    rail.blocked,
+    rail.verdict,
+    rail.kept,
+    rail.applies,
+    rail.cancel_named,
+    money.answer_taken,
+    money.timer_ends_early,
+    people.gated,
+    people.roles,
+    people.second_person,
+    people.request,
 )
 AFTER: Final[tuple[StepLaw, ...]] = (
-    laws_history.beside,
-    laws_history.waiting_inputs,
-    laws_rail.instruction_refs,
-    laws_money.given_back,
-    laws_money.exposure,
-    laws_money.waits,
-    laws_money.settled_up,
+    history.beside,
+    history.waiting_inputs,
+    rail.instruction_refs,
+    money.given_back,
+    money.exposure,
+    money.waits,
+    money.settled_up,
 )
 
 
@@ -140,7 +140,7 @@ class Judge:
             wanted = sorted(book.money_outcomes())
             yield Violation("money_outcome", f"it is {said}, by the reports {wanted}")
         if at_rest(state):
-            for text in laws_money.nothing_held(book):
+            for text in money.nothing_held(book):
                 yield Violation("at_rest", text)
             if state.deadline is not None:
                 yield Violation("at_rest", f"it waits for {state.deadline_kind}")
@@ -156,6 +156,6 @@ class Judge:
 
     def waited(self, now: int) -> list[Violation]:
         """After every due timer was given: what time alone must have made happen."""
-        texts = laws_money.hold_repeated(self.book, now)
+        texts = money.hold_repeated(self.book, now)
         found = [Violation("hold_repeated", text) for text in texts]
         return [each for each in found if each.law not in self.without]

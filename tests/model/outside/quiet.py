@@ -10,8 +10,8 @@ from typing import Any
 from core.decider import Accepted, Duplicate, Refusal
 from core.payment.commands import RailReport
 from core.payment.state import at_rest
-from tests.model import laws_money
 from tests.model.book import Conflict
+from tests.model.laws import money
 from tests.model.play import Play
 from tests.model.vocabulary import AMOUNT, APPROVER, DONE_OF, LIVE, SENIOR, Move
 
@@ -66,7 +66,7 @@ class Quiet:
 
     def _why(self) -> str:
         book = self.play.judge.book
-        texts = list(laws_money.nothing_held(book))
+        texts = list(money.nothing_held(book))
         funds = [(t.number, t.state, t.settled, book.net(t.number)) for t in book.tries]
         return f"{book.state}, deadline {self.play.state.deadline_kind}, {funds}, {texts}"
 

@@ -10,7 +10,7 @@ from core.values import ApprovalId, ConflictId
 from tests.model.vocabulary import FOR_EVER, by, head
 
 if TYPE_CHECKING:
-    from tests.model.world import World
+    from tests.model.outside.world import World
 
 Inputs = Iterator[tuple[Any, str | None]]  # each with an origin, or the usual one
 

@@ -11,10 +11,10 @@ from random import Random
 from typing import Any, NamedTuple
 
 from tests.model.book import Book
-from tests.model.laws_rail import unfit
-from tests.model.mischief import bank_lie, flood, oddity, rail_lie
+from tests.model.laws.rail import unfit
+from tests.model.moves.mischief import bank_lie, flood, oddity, rail_lie
+from tests.model.moves.prologue import Moves, prologue
 from tests.model.play import Play
-from tests.model.prologue import Moves, prologue
 from tests.model.vocabulary import (
     AMOUNT,
     APPROVER,

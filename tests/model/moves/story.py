@@ -7,8 +7,8 @@ from typing import Any
 from core.decider import Accepted, Refusal
 from core.payment.state import at_rest
 from tests.model.book import Book, Hold
+from tests.model.outside.quiet import Quiet
 from tests.model.play import Play, Stop
-from tests.model.quiet import Quiet
 from tests.model.vocabulary import APPROVER, SENIOR, Move
 
 Moves = list[Move]

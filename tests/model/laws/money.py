@@ -7,7 +7,7 @@ from typing import Any
 
 from core.payment.commands import DepositsResult, TimerDue
 from tests.model.book import Ask, Book, Hold
-from tests.model.laws_history import well_formed
+from tests.model.laws.history import well_formed
 from tests.model.step import Step, Truth
 from tests.model.vocabulary import (
     DONE_OF,

@@ -17,10 +17,10 @@ from core.payment.instructions import (
     RailInstruction,
 )
 from core.values import ExternalRef
-from tests.model import people
-from tests.model.deposits import Bank
-from tests.model.people import Inputs, pick
-from tests.model.rail import Rail, Submission, gives_certainty
+from tests.model.outside import people
+from tests.model.outside.deposits import Bank
+from tests.model.outside.people import Inputs, pick
+from tests.model.outside.rail import Rail, Submission, gives_certainty
 from tests.model.step import Truth
 from tests.model.vocabulary import (
     AMOUNT,

@@ -20,7 +20,7 @@ from core.payment.commands import (
 from core.payment.decide import decide
 from core.values import Cents, ConflictId
 from tests.model.book import Book, Conflict
-from tests.model.laws_rail import unfit
+from tests.model.laws.rail import unfit
 from tests.model.vocabulary import APPROVER, SENIOR, VERDICTS, by, head
 
 ASKED = "asked for already"

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from core.payment.instructions import DepositsRequest
-from tests.model.prologue import Moves
+from tests.model.moves.prologue import Moves
 from tests.model.vocabulary import AMOUNT, DAY, MINUTE, SENIOR, Move
 
 CODES = ("AB08", "AB03", "AC04", "AM04", "FRAD", "CUST", "MD20", "AM05", "DUPL", "ZZ99", None)
