@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from control import quarantine
 from core import rules
 from core.payment import commands as c
 from core.rules import Rules
@@ -316,3 +317,19 @@ def _pages(ask: Callable[[str | None], Page]) -> list[Any]:
         cursor = page.next
         if cursor is None:
             return found
+
+
+# Headers of quarantined records as nobody of ours writes them.
+POISON: tuple[list[tuple[str, bytes | None]], ...] = (
+    [],
+    [("npp-reason", b"\xff")],
+    [(name, b"\x00\xff\xfe") for name in quarantine.OWN_HEADERS],
+    quarantine.headers(
+        quarantine.PARKED, "d", topic="t", partition=10**30, offset=10**30, timestamp_ms=0
+    ),
+    quarantine.headers(
+        quarantine.PARKED, "nul \0 and \x1a", topic="t\0", partition=1, offset=-1, timestamp_ms=0
+    ),
+    [(quarantine.COPY, quarantine.BY_REFERENCE)],
+    [(quarantine.COPY, None), ("x", b"1")],
+)

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from control import quarantine
 from core import records
 from core.payment import state as payment_state
-from core.payment.state import CorruptHistory
 from engine.clock import HeldClock
 from engine.records import LogRecord
 from processors.projector import events as projection
 from readmodel import minutes, rows
 from readmodel.minutes import Figures
-from readmodel.model import Model, open_model
+from readmodel.model import Model
 from readmodel.ports import AuditFilter
 from schemas import topology as t
 from tests.processors.payments.clean_history import Outside
 from tests.processors.projector.harness import (
-    START_MS,
-    Skips,
+    POISON,
     dump,
-    feed_of,
     history,
     log_of,
     model_in,
     project,
-    run,
     source_of,
 )
 
@@ -44,24 +37,6 @@ SEEDS = (1, 2, 3)
 @pytest.fixture(scope="module", params=SEEDS)
 def world(request: pytest.FixtureRequest) -> Outside:
     return history(request.param)
-
-
-@pytest.fixture(scope="module")
-def one() -> Outside:
-    return history(1)
-
-
-@pytest.fixture
-def clock() -> HeldClock:
-    return HeldClock(START_MS)
-
-
-@pytest.fixture
-def model(empty_url: str) -> Iterator[Model]:
-    """Over SQLite and over PostgreSQL."""
-    made = open_model(empty_url)
-    yield made
-    made.close()
 
 
 def test_every_payment_is_byte_for_byte_what_the_engine_keeps(
@@ -204,113 +179,6 @@ def test_the_minutes_add_up_to_the_journal(world: Outside, model: Model, clock: 
 
 
 # -- what does not fit together ---
-
-
-def broken(records: list[LogRecord], index: int, **changes: Any) -> list[LogRecord]:
-    return [
-        msgspec.structs.replace(record, **changes) if n == index else record
-        for n, record in enumerate(records)
-    ]
-
-
-def halts(records: list[LogRecord], one: Outside, model: Model, clock: HeldClock) -> str:
-    """The feed's own words, after which nothing of the broken batch stands in the model."""
-    writer = model.writer()
-    feed = feed_of(source_of(records), writer, one.codec, clock)
-    feed.open(None)
-    with pytest.raises(CorruptHistory) as caught:
-        run(feed, clock)
-    assert not writer.offsets()
-    writer.close()
-    return str(caught.value)
-
-
-def test_a_changed_byte_a_missing_event_and_rubbish_in_the_journal_halt(
-    one: Outside, tmp_path: Path, clock: HeldClock
-) -> None:
-    """The projector never guesses: it says payment, sequence and place."""
-    events = one.driver.committed(t.EVENTS)
-    raw = events[0].value or b""
-    flipped = raw.replace(b"E2E", b"E2F")
-    assert flipped != raw
-    for name, log, words in (
-        ("bytes", broken(events, 0, value=flipped), "the event before it hashes to"),
-        ("gap", events[:1] + events[2:], "it names"),
-        ("twice", [*events[:2], *events[1:]], "it names"),
-        ("rubbish", broken(events, 1, value=b"\x00rubbish"), "cannot be read"),
-        ("nothing", broken(events, 1, value=None), "cannot be read"),
-    ):
-        model = model_in(tmp_path / name)
-        said = halts(log, one, model, clock)
-        assert words in said, said
-        assert f"partition {events[0].partition}" in said
-        model.close()
-
-
-def test_a_rule_set_that_is_not_carried_halts(one: Outside, model: Model, clock: HeldClock) -> None:
-    events = one.driver.committed(t.EVENTS)
-    foreign = one.codec.decode(t.EVENTS, events[0].value)
-    header = msgspec.structs.replace(foreign.header, rule_set=7)
-    raw = one.codec.encode(t.EVENTS, msgspec.structs.replace(foreign, header=header))
-    said = halts(broken(events, 0, value=raw), one, model, clock)
-    assert "rule set 7 is not carried by this release" in said
-
-
-def test_what_can_not_be_read_beside_the_journal_is_skipped_and_counted(
-    one: Outside, model: Model, clock: HeldClock
-) -> None:
-    topics = (t.OUTCOMES, t.OPERATOR_COMMANDS, t.AUDIT, t.CONTROL, t.CHECKPOINTS)
-    log = [r for r in log_of(one) if r.topic not in topics]
-    log += [LogRecord(topic, 0, 0, 1, b"k", b"\x00rubbish", []) for topic in topics]
-    log += [LogRecord(topic, 0, 1, 1, None, None, []) for topic in topics]
-    misplaced = one.driver.committed(t.CONTROL)[0]
-    log.append(msgspec.structs.replace(misplaced, topic=t.CHECKPOINTS, offset=2))
-    skips = Skips()
-    writer = model.writer()
-    feed = feed_of(source_of(log), writer, one.codec, clock, skips)
-    feed.open(None)
-    run(feed, clock)
-    assert sorted(set(skips.seen)) == sorted((topic, "undecodable") for topic in topics)
-    assert len(skips.seen) == 2 * len(topics) + 1
-    assert writer.offsets()[t.CHECKPOINTS, 0] == 3
-    writer.close()
-
-
-POISON: tuple[list[tuple[str, bytes | None]], ...] = (
-    [],
-    [("npp-reason", b"\xff")],
-    [(name, b"\x00\xff\xfe") for name in quarantine.OWN_HEADERS],
-    quarantine.headers(
-        quarantine.PARKED, "d", topic="t", partition=10**30, offset=10**30, timestamp_ms=0
-    ),
-    quarantine.headers(
-        quarantine.PARKED, "nul \0 and \x1a", topic="t\0", partition=1, offset=-1, timestamp_ms=0
-    ),
-    [(quarantine.COPY, quarantine.BY_REFERENCE)],
-    [(quarantine.COPY, None), ("x", b"1")],
-)
-
-
-def test_no_poison_in_quarantine_stops_the_projector(
-    one: Outside, model: Model, clock: HeldClock
-) -> None:
-    """Every record there has a row with its bytes, whatever its headers say."""
-    log = [
-        LogRecord(t.QUARANTINE, 0, n, 1, b"\xff\x00", b"\x00" * n, headers)
-        for n, headers in enumerate(POISON)
-    ]
-    project(source_of(log), model, one.codec, clock)
-    reader = model.reader()
-    for n, headers in enumerate(POISON):
-        row = reader.quarantined(0, n)
-        assert row is not None
-        assert row.value == b"\x00" * n
-        assert row.reason == (quarantine.PARKED if n == 4 else quarantine.UNDECODABLE)
-        assert msgspec.msgpack.decode(row.headers) == [list(each) for each in headers]
-    last = reader.quarantined(0, 4)
-    assert last is not None
-    assert last.detail == "nul \0 and \x1a"
-    reader.close()
 
 
 # -- control and audit ---

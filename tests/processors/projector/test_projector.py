@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgspec
 import psycopg
 import pytest
-from prometheus_client import CollectorRegistry
 from sqlalchemy.engine import make_url
 
-from core import records
-from engine.clock import HeldClock, SystemClock
+from engine.clock import HeldClock
 from engine.errors import Exit
-from engine.loop.watch import Health, Phase
-from engine.records import LogRecord
+from engine.loop.watch import Phase
 from processors.projector.feed import LOG_START_LOST, LOG_TAIL_LOST, PARTITIONS_CHANGED
-from processors.projector.metrics import ProjectorMetrics
-from processors.projector.process import FENCED, STANDS_BY, Projector, probes
-from processors.projector.rebuild import Rebuild
+from processors.projector.process import FENCED, STANDS_BY
 from readmodel.database.postgres import PROJECTOR
 from readmodel.model import Model, open_model
 from readmodel.ports import Fenced
@@ -30,52 +22,21 @@ from tests.processors.payments.clean_history import Outside
 from tests.processors.projector.harness import (
     START_MS,
     MemorySource,
-    carried,
     dump,
     feed_of,
-    history,
     log_of,
-    model_in,
     project,
     run,
     source_of,
 )
+from tests.processors.projector.running import Running
 
 pytestmark = pytest.mark.slow
 
-SECONDS_MAX = 20.0
 END_ITS_CLAIM = """
     SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = database
     WHERE locktype = 'advisory' AND classid = %s AND datname = current_database()
 """
-
-
-@pytest.fixture(scope="module")
-def world() -> Outside:
-    return history(2)
-
-
-@pytest.fixture
-def clock() -> HeldClock:
-    return HeldClock(START_MS)
-
-
-@pytest.fixture
-def model(empty_url: str) -> Iterator[Model]:
-    """Over SQLite and over PostgreSQL."""
-    made = open_model(empty_url)
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def expected(world: Outside, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the model says when nothing has gone wrong."""
-    made = model_in(tmp_path_factory.mktemp("expected"))
-    project(source_of(log_of(world)), made, world.codec, HeldClock(START_MS))
-    said = dump(made)
-    made.close()
-    return said
 
 
 # -- the log is not as it was ---
@@ -168,52 +129,6 @@ def test_of_two_projectors_one_is_fenced_and_nothing_doubles(
     reader.close()
     project(source_of(log_of(world)), model, world.codec, clock)
     assert dump(model) == expected
-
-
-class Running:
-    """A projector in its thread; what it raised is kept."""
-
-    def __init__(self, source: MemorySource, model: Model, world: Outside) -> None:
-        clock = SystemClock()
-        self.registry = CollectorRegistry()
-        self.health = Health(clock)
-        self.projector = Projector(
-            source=source,
-            model=model,
-            codec=world.codec,
-            rules_of=carried,
-            clock=clock,
-            metrics=ProjectorMetrics(self.registry),
-            health=self.health,
-            publish_minutes=lambda buckets: 0,
-        )
-        self.probes = probes(self.projector, self.health, 10.0)
-        self.ended: Exit | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self.projector.run()
-        except Exit as end:
-            self.ended = end
-
-    def until(self, holds: Callable[[], bool]) -> None:
-        clock = SystemClock()
-        deadline_s = clock.monotonic_s() + SECONDS_MAX
-        while not holds():
-            assert clock.monotonic_s() < deadline_s, self.probes.ready()
-            clock.sleep(0.01)
-
-    def stop(self) -> None:
-        self.projector.stop()
-        self._thread.join(SECONDS_MAX)
-        assert not self._thread.is_alive()
-
-    def metric(self, name: str, **labels: str) -> float:
-        value = self.registry.get_sample_value(name, labels)
-        assert value is not None, name
-        return value
 
 
 def test_it_is_ready_when_it_has_caught_up_and_its_figures_are_the_models(
@@ -324,85 +239,3 @@ def test_a_journal_that_does_not_fit_halts_it_in_its_place(world: Outside, model
 
 
 # -- rebuild ---
-
-
-def rebuild_of(source: MemorySource, model: Model, world: Outside) -> Rebuild:
-    return Rebuild(
-        source=source,
-        model=model,
-        codec=world.codec,
-        rules_of=carried,
-        clock=SystemClock(),
-        show=lambda done, total: None,
-    )
-
-
-def test_a_rebuild_beside_a_live_projector_gives_the_same_and_reads_go_on(
-    world: Outside, model: Model, expected: dict[str, Any]
-) -> None:
-    """The switch fences the projector, which goes on in the new generation by itself."""
-    log = log_of(world)
-    late = [r for r in log if r.topic == t.OUTCOMES][-20:]
-    late_places = {(r.topic, r.partition, r.offset) for r in late}
-    early = [r for r in log if (r.topic, r.partition, r.offset) not in late_places]
-    live = source_of(early)
-    running = Running(live, model, world)
-    running.until(lambda: running.probes.ready()[0])
-    reader = model.reader()
-    reads: list[int] = []
-    stop = threading.Event()
-
-    def read() -> None:
-        while not stop.is_set():
-            reads.append(len(reader.attention(200, None).items))
-
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
-    before = model.current()
-    done = rebuild_of(source_of(early, seed=2), model, world).run()
-    for record in late:
-        live.append(record)
-    running.until(lambda: dump(model) == expected)
-    stop.set()
-    thread.join(SECONDS_MAX)
-    running.until(lambda: running.metric("npp_projector_generation") == done.generation)
-    running.stop()
-    reader.close()
-    assert running.ended is None
-    assert set(reads) == {len(expected["attention"])}
-    assert (done.replaced, done.dropped) == (before, [before])
-    assert done.events == len(world.driver.committed(t.EVENTS))
-    assert model.generations() == [done.generation]
-
-
-def test_a_rebuild_that_meets_a_broken_journal_leaves_everything_as_it_was(
-    world: Outside, model: Model, clock: HeldClock, expected: dict[str, Any]
-) -> None:
-    log = log_of(world)
-    project(source_of(log), model, world.codec, clock)
-    before = model.current()
-    bad = [msgspec.structs.replace(r, value=b"x") if r.topic == t.EVENTS else r for r in log]
-    with pytest.raises(Exception, match="cannot be read"):
-        rebuild_of(source_of(bad), model, world).run()
-    assert model.current() == before
-    assert model.generations() == [before]
-    assert dump(model) == expected
-
-
-def test_the_first_generation_can_be_made_by_a_rebuild(
-    world: Outside, model: Model, expected: dict[str, Any]
-) -> None:
-    done = rebuild_of(source_of(log_of(world)), model, world).run()
-    assert done.replaced == 0
-    assert dump(model) == expected
-
-
-def test_control_records_of_before_a_restart_are_still_known(
-    world: Outside, model: Model, clock: HeldClock
-) -> None:
-    """The partition count recorded for life is checked when the journal's first records come."""
-    record = records.ClusterRecorded(cluster_id="c", partitions=9, recorded_at=1, actor="admin")
-    raw = world.codec.encode(t.CONTROL, record)
-    source = source_of([LogRecord(t.CONTROL, 0, 0, 1, None, raw, [])])
-    with pytest.raises(Exit, match=PARTITIONS_CHANGED):
-        project(source, model, world.codec, clock)
