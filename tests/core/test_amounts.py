@@ -9,6 +9,7 @@ from core.payment import events as e
 from core.payment.instructions import ApprovalRequest
 from core.values import Cents, attempt_id, attempt_number, format_amount
 from tests.core.payment import dsl as d
+from tests.core.payment.case import given
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_an_amount_is_written_in_whole_units_and_cents(
 
 def test_a_refusal_names_amounts_as_people_read_them() -> None:
     """The limit, and what an approval was given for."""
-    case = d.given().when(d.create(amount=100_000_001)).refuses(r.AMOUNT_OVER_LIMIT)
+    case = given().when(d.create(amount=100_000_001)).refuses(r.AMOUNT_OVER_LIMIT)
     assert "AUD 1,000,000.00" in case.decision.sentence  # type: ignore[union-attr]
 
 
@@ -44,13 +45,13 @@ CENTS_1858 = [
 
 def test_a_conflict_names_its_amount_as_people_read_it_and_states_it_in_cents() -> None:
     """ "SETTLED of 1858 AUD" was said for 18.58 dollars."""
-    case = d.given(*CENTS_1858).when(d.rail("SETTLED", "ACSC", amount=1_857, currency="AUD"))
+    case = given(*CENTS_1858).when(d.rail("SETTLED", "ACSC", amount=1_857, currency="AUD"))
     made = case.event(e.ReconciliationRequired)
     assert made.detail == "SETTLED ACSC of AUD 18.57 for att_001, which is SENT"
     assert (made.amount, made.currency) == (1_857, "AUD")
-    other = d.given(*CENTS_1858).when(d.rail("SETTLED", amount=185_800, currency="NZD"))
+    other = given(*CENTS_1858).when(d.rail("SETTLED", amount=185_800, currency="NZD"))
     assert "of NZD 1,858.00 for" in other.event(e.ReconciliationRequired).detail
-    without = d.given(*d.MARKED).when(d.rail("SETTLED"))
+    without = given(*d.MARKED).when(d.rail("SETTLED"))
     assert without.event(e.ReconciliationRequired).detail == (
         "SETTLED for att_001, which is FAILED"
     )
@@ -58,7 +59,7 @@ def test_a_conflict_names_its_amount_as_people_read_it_and_states_it_in_cents() 
 
 def test_a_conflict_about_funds_names_both_amounts() -> None:
     """What Deposits Core says it moved, and what it was asked."""
-    case = d.given(*CENTS_1858).when(d.deposits("HOLD", "HELD", amount=1_800))
+    case = given(*CENTS_1858).when(d.deposits("HOLD", "HELD", amount=1_800))
     made = case.event(e.ReconciliationRequired)
     assert "HELD AUD 18.00, asked AUD 18.58" in made.detail
     assert (made.amount, made.currency) == (1_800, "AUD")
@@ -66,7 +67,7 @@ def test_a_conflict_about_funds_names_both_amounts() -> None:
 
 def test_refusals_of_verdicts_and_approvals_name_amounts() -> None:
     """Bound to AUD 123.45, given for another amount."""
-    case = d.given(*d.CAPTURED, *d.approved("REVERSE"))
+    case = given(*d.CAPTURED, *d.approved("REVERSE"))
     back = d.rail("RETURNED", amount=1_858, currency="AUD", rail_message_id="r1")
     case.given(back, d.deposits("CREDIT", "CREDITED", amount=1_858))
     case.when(d.reverse()).refuses(r.APPROVAL_OTHER_PARAMETERS)
@@ -76,7 +77,7 @@ def test_refusals_of_verdicts_and_approvals_name_amounts() -> None:
 
 def test_no_sentence_of_the_history_has_a_bare_amount() -> None:
     """Where text stands in an event, the structured amount does too."""
-    case = d.given(*CENTS_1858, d.rail("SETTLED", amount=1_857, currency="AUD"))
+    case = given(*CENTS_1858, d.rail("SETTLED", amount=1_857, currency="AUD"))
     words = {"conflict_id": "cnf_001", "verdict": "AMOUNT_ACCEPTED"}
     case.when(d.ask("RESOLVE_RECONCILIATION", **words))
     (request,) = (x for x in case.instructions if isinstance(x, ApprovalRequest))

@@ -19,6 +19,7 @@ from core.transitions import __doc__ as diagram
 from core.values import State
 from tests.core import matrices
 from tests.core.payment import dsl as d
+from tests.core.payment.case import given
 
 EXECUTION = d.START + 10 * d.MINUTE
 REACHED: dict[str, list[Any]] = {
@@ -78,7 +79,7 @@ def test_each_command_meets_in_each_state_what_the_matrix_says(
 ) -> None:
     """SM-06: with an approval where one can be had, and without it refused for the want of it."""
     made, action, extra = COMMANDS[command]
-    case = d.given(*REACHED[state])
+    case = given(*REACHED[state])
     if state == "EXPIRED" and command.startswith("ExpirePayment"):
         case.when(made).is_duplicate()
         return
@@ -102,7 +103,7 @@ def test_each_command_meets_in_each_state_what_the_matrix_says(
 @pytest.mark.parametrize(("kind", "state"), list(matrices.REPORT_MATRIX))
 def test_each_report_does_in_each_state_what_the_matrix_says(kind: str, state: str) -> None:
     """SM-06, ruling 5: plain reports with a known code, after nothing that says more."""
-    case = d.given(*REACHED[state])
+    case = given(*REACHED[state])
     code = {"REJECTED": "AC01", "EXPIRED": "MD20"}.get(kind)
     case.when(d.rail(kind, code, amount=d.AMOUNT if kind == "RETURNED" else None))
     word = matrices.REPORT_MATRIX[kind, state]
@@ -197,5 +198,5 @@ def test_a_code_row_without_a_source_is_rail_and_not_safe() -> None:
 
 def test_a_payment_that_was_captured_is_small() -> None:
     """Bytes per payment matter: a settled one fits in half a kilobyte beside its parties."""
-    payment: Payment = d.given(*d.CAPTURED).payment
+    payment: Payment = given(*d.CAPTURED).payment
     assert len(pack(payment)) < 512

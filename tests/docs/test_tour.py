@@ -11,6 +11,7 @@ import pytest
 from core.decider import Accepted
 from core.payment.state import at_rest
 from tests.core.payment import dsl as d
+from tests.core.payment.case import given
 from tests.rooms import ROOT
 
 PAGE = (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")
@@ -57,7 +58,7 @@ def test_a_reference_leads_to_a_definition(path: str, name: str) -> None:
 
 def test_the_table_is_what_core_decides() -> None:
     rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \| ([A-Z]+) \|$", PAGE, re.MULTILINE)
-    case = d.given()
+    case = given()
     found = []
     for name, command in HAPPY_PATH.items():
         decision = case.give(command)

@@ -9,7 +9,7 @@ import pytest
 from api.payments.views_hints import next_actions, waiting_for, why_attention
 from core.payment.state import needs_attention
 from tests.core.payment import dsl as d
-from tests.core.payment.dsl import given
+from tests.core.payment.case import given
 
 pytestmark = pytest.mark.slow
 

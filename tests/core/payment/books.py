@@ -11,7 +11,7 @@ from typing import Any
 
 from core.decider import Accepted, Decision
 from core.payment import events as e
-from tests.core.payment.dsl import Case
+from tests.core.payment.case import Case
 
 
 class Attempt:

@@ -11,7 +11,7 @@ import yaml
 
 from core.payment.state import Conflict, open_conflicts
 from tests.core.payment import dsl as d
-from tests.core.payment.dsl import Case
+from tests.core.payment.case import Case
 
 GOLDEN = yaml.safe_load((Path(__file__).parent / "golden" / "verdict_state.yaml").read_text())
 LETTERS = GOLDEN["letters"]

@@ -18,6 +18,7 @@ from core.payment.decide import ORIGINS
 from core.payment.state import pack
 from core.values import Parties, Party, attempt_of_external_ref, payment_id_of_external_ref
 from tests.core.payment import dsl as d
+from tests.core.payment.case import Case, given
 
 # A superscript, an Arabic-Indic, a fullwidth and a mathematical digit; a Roman numeral.
 DIGITS = ("²", "٣", "３", "𝟛", "Ⅲ")
@@ -102,12 +103,12 @@ def changed(value: Any, path: tuple[str, ...], new: str) -> Any:
 def test_no_text_of_any_input_makes_decide_raise(number: int, state: str) -> None:
     """Each text of each input ends in a digit that is none of 0 to 9."""
     command = INPUTS[number]
-    case = d.given(*STATES[state])
+    case = given(*STATES[state])
     before = None if case.state is None else pack(case.state)
     origin = None if type(command) in ORIGINS else ("operator" if command.operator else "upstream")
     for path in texts(command):
         for digit in DIGITS:
-            fresh = d.Case()
+            fresh = Case()
             fresh.state, fresh.now, fresh.offset = case.state, case.now, case.offset
             fresh.give(changed(command, path, digit), origin)
     assert before == (None if case.state is None else pack(case.state))
@@ -119,7 +120,7 @@ def test_a_reference_with_another_digit_is_none_of_ours(digit: str) -> None:
     reference = d.REF[:-1] + digit
     assert payment_id_of_external_ref(reference) is None
     assert attempt_of_external_ref(reference) is None
-    case = d.given(*d.SENT)
+    case = given(*d.SENT)
     case.when(msgspec.structs.replace(d.rail("ACCEPTED"), external_ref=reference))
     case.refuses(r.FIELD_INVALID)
     case.when(msgspec.structs.replace(d.held(), funds_ref=f"{reference}H01")).refuses(r.ID_MISMATCH)
@@ -140,7 +141,7 @@ def test_a_reference_with_a_letter_of_another_alphabet_is_none_of_ours(
     assert d.REF in (reference.upper(), reference.lower().upper())
     assert payment_id_of_external_ref(reference) is None
     assert attempt_of_external_ref(reference) is None
-    case = d.given(*d.SENT)
+    case = given(*d.SENT)
     case.when(msgspec.structs.replace(d.rail("ACCEPTED"), external_ref=reference))
     case.refuses(r.FIELD_INVALID)
 
@@ -148,12 +149,12 @@ def test_a_reference_with_a_letter_of_another_alphabet_is_none_of_ours(
 @pytest.mark.parametrize("digit", DIGITS)
 def test_an_attempt_or_conflict_with_another_digit_is_another_name(digit: str) -> None:
     """`att_00²` is no attempt, `cnf_00²` no conflict, `apr_00²` no approval."""
-    case = d.given(*d.RETRYABLE, *d.approved("RETRY"))
+    case = given(*d.RETRYABLE, *d.approved("RETRY"))
     again = c.RetryPayment(
         header=d.head(), operator=d.by(d.SENIOR), attempt_id=f"att_00{digit}", reason="again"
     )
     case.when(again).refuses(r.FIELD_INVALID)
-    conflict = d.given(*d.MARKED, d.rail("SETTLED"))
+    conflict = given(*d.MARKED, d.rail("SETTLED"))
     conflict.when(d.resolve("REPORT_WRONG", f"cnf_00{digit}")).refuses(r.CONFLICT_NOT_OPEN)
     conflict.when(d.person_says(approval=f"apr_00{digit}")).refuses(r.APPROVAL_NOT_FOUND)
 
@@ -179,7 +180,7 @@ def test_a_bsb_account_or_payid_with_another_digit_breaks_a_constraint(digit: st
         ),
     ]
     for parties in wrong:
-        d.Case().when(d.create(parties=d.sealed(parties))).refuses(r.NPP_CONSTRAINT)
+        Case().when(d.create(parties=d.sealed(parties))).refuses(r.NPP_CONSTRAINT)
 
 
 def test_the_inputs_of_these_tests_are_well_formed() -> None:
@@ -188,7 +189,7 @@ def test_the_inputs_of_these_tests_are_well_formed() -> None:
     for command in INPUTS:
         answers = []
         for before in STATES.values():
-            case = d.given(*before)
+            case = given(*before)
             origin = None
             if type(command) not in ORIGINS:
                 origin = "operator" if command.operator else "upstream"
@@ -196,5 +197,5 @@ def test_the_inputs_of_these_tests_are_well_formed() -> None:
         shape = [x for x in answers if isinstance(x, Refusal) and x.code == "VALIDATION_FAILED"]
         assert len(shape) < len(answers), command
         assert any(not isinstance(x, Unmatched) for x in answers), command
-    assert isinstance(d.given(*d.SENT).give(d.rail("SETTLED")), Accepted)
-    assert isinstance(d.given(*d.SENT).give(d.held()), Duplicate)
+    assert isinstance(given(*d.SENT).give(d.rail("SETTLED")), Accepted)
+    assert isinstance(given(*d.SENT).give(d.held()), Duplicate)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from core import refusals as r
 from core.payment import commands as c
 from tests.core.payment import dsl as d
-from tests.core.payment.dsl import given
+from tests.core.payment.case import given
 
 SECOND = 1_000
 HOLD_MS = 10 * d.MINUTE  # a hold's notAfter, in rule set 1

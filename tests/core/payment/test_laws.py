@@ -28,6 +28,7 @@ from core.payment.state import (
 from core.payment.state import pack as packed
 from core.transitions import PAIRS
 from tests.core.payment import dsl as d
+from tests.core.payment.case import Case
 
 RELEASE = bool(os.environ.get("NPP_TEST_RELEASE"))
 KINDS = (
@@ -55,7 +56,7 @@ class Walk:
 
     def __init__(self, draw: Any) -> None:
         self.draw = draw
-        self.case = d.Case()
+        self.case = Case()
         self.asked: list[DepositsRequest] = []
         self.sent: list[RailInstruction] = []
 
@@ -242,7 +243,7 @@ def answer_everything(walk: Walk) -> None:
     raise AssertionError("the funds never come to an end")
 
 
-def next_funds_input(case: d.Case) -> list[Any] | None:
+def next_funds_input(case: Case) -> list[Any] | None:
     for attempt in case.payment.attempts:
         for ask in attempt.funds_requests:
             if ask.status in ("REQUESTED", "FAILED"):

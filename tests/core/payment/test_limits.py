@@ -17,8 +17,9 @@ from core.payment.commands import INPUTS, CreatePayment
 from core.payment.decide import ORIGINS
 from core.values import Parties, Party
 from tests.core.payment import dsl as d
+from tests.core.payment.case import Case
 
-RULES = d.Case().rules
+RULES = Case().rules
 
 
 def fields_of(struct: type[msgspec.Struct]) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def most(kind: type[msgspec.Struct], path: str) -> int:
 
 def decided(command: Any) -> Any:
     origin = ORIGINS.get(type(command), "operator")  # ExpirePayment here: with an operator
-    return d.Case().give(command, origin)
+    return Case().give(command, origin)
 
 
 @pytest.mark.parametrize("kind", INPUTS, ids=[kind.__name__ for kind in INPUTS])
@@ -168,7 +169,7 @@ def test_party_details_over_a_limit_are_refused_naming_field_and_limit(
     parties: Parties, rule: r.Rule, limit: str
 ) -> None:
     """A bad BSB, account or PayID stays INVARIANT_VIOLATION (domain §5)."""
-    case = d.Case().when(d.create(parties=d.sealed(parties))).refuses(rule)
+    case = Case().when(d.create(parties=d.sealed(parties))).refuses(rule)
     assert isinstance(case.decision, Refusal)
     assert limit in case.decision.sentence
 
@@ -191,7 +192,7 @@ def test_an_over_long_command_id_stands_in_no_cause() -> None:
 
 def test_references_that_end_in_digits_of_another_script_are_refused() -> None:
     """`²` is a digit for isdigit and none for int(), and decide raised."""
-    case = d.Case().given(*d.SENT)
+    case = Case().given(*d.SENT)
     for digit in ("²", "٣", "３"):
         reference = d.REF[:-1] + digit
         report = msgspec.structs.replace(d.rail("ACCEPTED"), external_ref=reference)

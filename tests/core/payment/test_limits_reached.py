@@ -10,6 +10,7 @@ from core.payment import state as s
 from core.payment.state import open_conflicts
 from processors.payments.metrics import PaymentsMetrics
 from tests.core.payment import dsl as d
+from tests.core.payment.case import given
 
 LIMITS = d.rules().limits
 
@@ -17,7 +18,7 @@ LIMITS = d.rules().limits
 def test_notes_after_an_end_have_their_limit_too() -> None:
     """Case A: 3,000 status answers after FAILED left 3,000 notes."""
     for start in (d.MARKED, d.SENT):
-        case = d.given(*start)
+        case = given(*start)
         before = case.payment.notes
         answers = [case.give(d.rail("STATUS", f"C{index}")) for index in range(1_100)]
         made = [isinstance(answer, Accepted) for answer in answers]
@@ -29,7 +30,7 @@ def test_notes_after_an_end_have_their_limit_too() -> None:
 
 def test_contradictions_beyond_the_limit_change_nothing_and_are_counted() -> None:
     """Case B: beyond 64 open conflicts only a counter and a metric go on (engine)."""
-    case = d.given(*d.SENT)
+    case = given(*d.SENT)
     metrics = PaymentsMetrics(registry := CollectorRegistry())
     name = "npp_inputs_without_effect_total"
     assert registry.get_sample_value(name, {"rule": "CONFLICTS_FULL"}) == 0, "known from the start"
@@ -51,7 +52,7 @@ def test_contradictions_beyond_the_limit_change_nothing_and_are_counted() -> Non
 
 def test_deposits_core_contradicting_without_end_has_the_same_limit() -> None:
     """The conflicts of Deposits Core's answers count among the 64."""
-    case = d.given(*d.CAPTURED)
+    case = given(*d.CAPTURED)
     answers = [
         case.give(d.deposits("CAPTURE", "CAPTURED", amount=index)) for index in range(1, 200)
     ]
@@ -62,7 +63,7 @@ def test_deposits_core_contradicting_without_end_has_the_same_limit() -> None:
 
 def test_approvals_have_a_limit_for_a_payments_whole_life() -> None:
     """Case C: the 201st approval is rejected LIMIT_REACHED."""
-    case = d.given(*d.SENT)
+    case = given(*d.SENT)
     for number in range(1, LIMITS.approvals_max + 1):
         case.given(d.ask("CANCEL"), d.resolve_says("REJECTED", f"apr_{number:03d}"))
     case.when(d.ask("CANCEL")).refuses(r.LIMIT_REACHED)
@@ -72,7 +73,7 @@ def test_approvals_have_a_limit_for_a_payments_whole_life() -> None:
 
 def test_a_rejection_of_our_own_resend_is_enquired_about_once() -> None:
     """Case D: AM05, then DUPL again and again, sent 1,500 enquiries at once."""
-    case = d.given(*d.MARKED)
+    case = given(*d.MARKED)
     asked = 0
     for code in ("AM05", *["DUPL"] * 1_500):
         answer = case.give(d.rail("REJECTED", code, via_enquiry=code == "DUPL"))
@@ -84,7 +85,7 @@ def test_a_rejection_of_our_own_resend_is_enquired_about_once() -> None:
 
 def test_rejections_of_our_own_resend_by_turns_have_the_limit_of_notes() -> None:
     """AM05 and DUPL by turns are each news, until the notes are full."""
-    case = d.given(*d.SENT)
+    case = given(*d.SENT)
     answers = [case.give(d.rail("REJECTED", ("AM05", "DUPL")[n % 2])) for n in range(1_200)]
     assert case.payment.notes == LIMITS.notes_max
     assert answers[-2] == r.no_effect(r.NOTES_FULL)

@@ -11,7 +11,7 @@ from core.payment.funds import held_cents, taken_cents
 from core.payment.operator.verdicts import fitting
 from core.payment.state import at_rest, certain_for_all
 from tests.core.payment import dsl as d
-from tests.core.payment.dsl import Case, given
+from tests.core.payment.case import Case, given
 
 LATE = [*d.RETRYABLE, d.rail("SETTLED"), *d.judged("SETTLED_AFTER_ALL")]
 CAME_BACK = d.rail("RETURNED", "AC04", amount=d.AMOUNT, currency="AUD", rail_message_id="m1")

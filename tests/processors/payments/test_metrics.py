@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry
 
 from processors.payments.metrics import PaymentsMetrics
 from tests.core.payment import dsl as d
+from tests.core.payment.case import given
 
 
 def test_a_code_that_no_row_maps_is_counted() -> None:
@@ -13,7 +14,7 @@ def test_a_code_that_no_row_maps_is_counted() -> None:
     registry = CollectorRegistry()
     metrics = PaymentsMetrics(registry)
     for code in ("AC04", "ZZ99", None):
-        for event in d.given(*d.SENT).when(d.rail("REJECTED", code)).history:
+        for event in given(*d.SENT).when(d.rail("REJECTED", code)).history:
             metrics.event(event)
     metrics.commit()
     assert registry.get_sample_value("npp_unknown_rail_codes_total") == 1

@@ -14,7 +14,7 @@ from core.payment import events as e
 from core.payment.commands import RequestApproval
 from core.payment.state import at_rest, needs_attention, overdue, waiting_for_person
 from tests.core.payment import dsl as d
-from tests.core.payment.dsl import Case, given
+from tests.core.payment.case import Case, given
 
 HOUR = 60 * d.MINUTE
 RETRIED = [*d.RETRYABLE, *d.approved("RETRY"), d.retry()]

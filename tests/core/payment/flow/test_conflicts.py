@@ -12,7 +12,7 @@ from core.payment.state import (
     waiting_for_person,
 )
 from tests.core.payment import dsl as d
-from tests.core.payment.dsl import given
+from tests.core.payment.case import given
 
 SETTLE = d.rail("SETTLED", amount=d.AMOUNT, currency="AUD", rail_message_id="s1")
 

@@ -14,7 +14,7 @@ from core.payment.instructions import DepositsRequest, RailInstruction
 from core.payment.state import at_rest, needs_attention, waiting_for_person
 from core.values import external_ref
 from tests.core.payment import dsl as d
-from tests.core.payment.dsl import Case, given
+from tests.core.payment.case import Case, given
 
 SECOND = 1_000
 DAY = 24 * 60 * d.MINUTE

@@ -18,7 +18,7 @@ from core.payment.state import (
     unpack,
 )
 from tests.core.payment import dsl as d
-from tests.core.payment.dsl import given
+from tests.core.payment.case import given
 
 
 def test_a_parked_payment_is_taken_up_by_two_persons_and_goes_on() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from core import refusals as r
 from core.payment.funds import held_cents
 from tests.core.payment import dsl as d
-from tests.core.payment.dsl import Case, given
+from tests.core.payment.case import Case, given
 
 STRAY = d.rail("ACCEPTED")
 

@@ -15,7 +15,7 @@ from core.payment.evolve import evolve
 from core.payment.instructions import RailInstruction
 from core.payment.state import at_rest, open_conflicts
 from tests.core.payment import dsl as d
-from tests.core.payment.dsl import Case, given
+from tests.core.payment.case import Case, given
 
 SETTLE = d.rail("SETTLED", amount=d.AMOUNT, currency="AUD", rail_message_id="s1")
 PAST_SUBMIT_BEFORE_MS = 61_000

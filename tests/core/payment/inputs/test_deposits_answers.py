@@ -10,7 +10,7 @@ from core import refusals as r
 from core.decider import Accepted
 from core.payment.operator.verdicts import fitting
 from tests.core.payment import dsl as d
-from tests.core.payment.dsl import Case, given
+from tests.core.payment.case import Case, given
 
 CONTRADICTION = "ReconciliationRequired:FUNDS_CONTRADICTION"
 REVERSING = [*d.CAPTURED, *d.approved("REVERSE", attempt=1), d.reverse()]

@@ -16,16 +16,8 @@ from hypothesis import strategies as st
 
 from core.decider import Accepted
 from core.payment.state import money_outcome, open_conflicts
-from tests.core.payment.dsl import (
-    AMOUNT,
-    CANCELLED,
-    MARKED,
-    SENT,
-    Case,
-    enquiry,
-    never_submitted,
-    rail,
-)
+from tests.core.payment.case import Case
+from tests.core.payment.dsl import AMOUNT, CANCELLED, MARKED, SENT, enquiry, never_submitted, rail
 
 REPORTS: list[Any] = [
     rail("RECEIVED"),

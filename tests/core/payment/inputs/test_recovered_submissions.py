@@ -9,7 +9,7 @@ import pytest
 from core import refusals as r
 from core.payment.state import open_conflicts
 from tests.core.payment import dsl as d
-from tests.core.payment.dsl import Case, given
+from tests.core.payment.case import Case, given
 
 FOUND = "ReconciliationRequired:SUBMISSION_FOUND"
 

@@ -10,8 +10,8 @@ from core import refusals as r
 from core.payment import events as e
 from core.payment.state import at_rest
 from tests.core.payment import dsl as d
+from tests.core.payment.case import given
 from tests.core.payment.conflicts import LESS, judge, settled
-from tests.core.payment.dsl import given
 
 SAME, OTHER, ENQUIRY, NO_ID = "same id", "other id", "enquiry", "no id"
 DUPLICATE, CONFLICT = "duplicate", "conflict"

@@ -14,7 +14,7 @@ from core.payment import events as e
 from core.payment.state import at_rest, waiting_for_person
 from tests.core.payment import dsl as d
 from tests.core.payment.books import Books, Watched, watched
-from tests.core.payment.dsl import given
+from tests.core.payment.case import given
 
 SETTLE_1 = d.rail("SETTLED", amount=d.AMOUNT, currency="AUD", rail_message_id="s1")
 SETTLE_2 = d.rail("SETTLED", attempt=2, amount=d.AMOUNT, currency="AUD", rail_message_id="s2")

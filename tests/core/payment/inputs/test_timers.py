@@ -8,7 +8,7 @@ import pytest
 
 from core.payment import commands as c
 from tests.core.payment import dsl as d
-from tests.core.payment.dsl import Case, given
+from tests.core.payment.case import Case, given
 
 
 def slow_clock(case: Case) -> c.TimerDue:

@@ -9,7 +9,7 @@ import pytest
 from core import refusals as r
 from core.payment.operator.gate import RequiredApproval, find
 from tests.core.payment import dsl as d
-from tests.core.payment.dsl import Case, given
+from tests.core.payment.case import Case, given
 
 DIFFERS = d.rail("SETTLED", amount=d.AMOUNT - 50, currency="AUD")
 AGAIN = d.rail("SETTLED", amount=d.AMOUNT - 100, currency="AUD")

@@ -17,7 +17,7 @@ from core.payment.state import (
     needs_attention,
 )
 from tests.core.payment import dsl as d
-from tests.core.payment.dsl import given
+from tests.core.payment.case import given
 
 ACCEPT_OTHER = d.rail("SETTLED", amount=d.AMOUNT - 5, currency="AUD")
 SETTLE = d.rail("SETTLED", amount=d.AMOUNT, currency="AUD", rail_message_id="s1")

@@ -15,6 +15,7 @@ from core.payment.operator import verdicts
 from core.payment.report_table import CONFLICT_KINDS, STATES
 from core.payment.state import open_conflicts
 from tests.core.payment import dsl as d
+from tests.core.payment.case import Case
 from tests.core.payment.conflicts import (
     BACK,
     CELLS,
@@ -31,7 +32,6 @@ from tests.core.payment.conflicts import (
     settled,
     words,
 )
-from tests.core.payment.dsl import Case
 
 # -- the third matrix ------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from core.payment import events as e
 from core.payment.operator import verdicts
 from core.payment.state import Conflict, at_rest, open_conflicts, waiting_for_person
 from tests.core.payment import dsl as d
+from tests.core.payment.case import Case, given
 from tests.core.payment.conflicts import (
     GIVE_UP,
     LESS,
@@ -23,7 +24,6 @@ from tests.core.payment.conflicts import (
     settled,
     stated,
 )
-from tests.core.payment.dsl import Case, given
 
 # -- amounts ---------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from core.payment.state import PACKED_BYTES_MAX, Attempt, Payment, pack
 from core.values import ApprovalId, Parties, Party, conflict_id, external_ref, payment_intent_id
 from schemas.codec.parties import open_parties, seal
 from tests.core.payment import dsl as d
+from tests.core.payment.case import Case
 
 LIMITS = d.rules().limits
 ATTEMPTS = LIMITS.attempts_max
@@ -111,7 +112,7 @@ class Flood:
         self.state: Payment | None = None
         self.now = d.START
         self.found: frozenset[str] = frozenset()
-        self.case = d.Case()
+        self.case = Case()
         self.persons = 0
         self.widest = 0
         fields: dict[str, Any] = {
