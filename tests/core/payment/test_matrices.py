@@ -20,6 +20,7 @@ from core.payment.evolve import evolve
 from core.payment.state import CorruptHistory
 from core.values import ZERO_HASH, Sealed, external_ref
 from tests.core.payment import situations as s
+from tests.core.payment.world import AMOUNT, PAYMENT, SEALED, World
 
 GOLDEN = Path(__file__).parent / "golden"
 TRANSITIONS = yaml.safe_load((GOLDEN / "transitions.yaml").read_text())
@@ -117,7 +118,7 @@ def expand(row: dict[str, Any], columns: list[str]) -> list[tuple[str, Any]]:
 # -- transitions ----------------------------------------------------------------------------------
 
 
-def any_event(kind: type, world: s.World, state_after: str, reason: str | None) -> Any:
+def any_event(kind: type, world: World, state_after: str, reason: str | None) -> Any:
     """An event of this kind as the payment's next, made from its own field types."""
     sequence = 1 if world.payment is None else world.payment.sequence + 1
     attempt = 1 if world.payment is None else len(world.payment.attempts)
@@ -128,7 +129,7 @@ def any_event(kind: type, world: s.World, state_after: str, reason: str | None) 
     ):
         attempt += 1
     header = EventHeader(
-        payment_intent_id=s.PAYMENT,
+        payment_intent_id=PAYMENT,
         sequence=sequence,
         previous_hash=ZERO_HASH,
         decided_at=world.now_ms,
@@ -150,10 +151,10 @@ def any_event(kind: type, world: s.World, state_after: str, reason: str | None) 
         text = str(field.type)
         filled[field.name] = (
             None if "None" in text
-            else s.SEALED if field.type is Sealed
+            else SEALED if field.type is Sealed
             else f"att_{attempt:03d}" if field.name == "attempt_id"
-            else external_ref(s.PAYMENT, attempt) if field.name == "external_ref"
-            else s.AMOUNT if field.name == "amount"
+            else external_ref(PAYMENT, attempt) if field.name == "external_ref"
+            else AMOUNT if field.name == "amount"
             else {int: 1, str: "x", bool: False}.get(
                 getattr(field.type, "__supertype__", field.type), ()
             )
@@ -295,7 +296,7 @@ def test_an_open_conflict_blocks_and_is_resolved_as_ruled(row: dict[str, Any]) -
     compare(row["then"], world.give(world.command(row["command"])))
 
 
-def one_input(world: s.World, name: str) -> Decision:
+def one_input(world: World, name: str) -> Decision:
     kind, _, variant = name.partition("/")
     if kind == "PolicyVerdict":
         return world.give(world.verdict(variant))
@@ -341,5 +342,5 @@ def test_timers_do_in_each_situation_what_their_ruling_says(situation: str, cell
 
 def test_decide_is_asked_without_a_payment_for_a_report_and_says_unmatched() -> None:
     """OP-24: a report whose payment is unknown belongs into quarantine."""
-    world = s.World()
+    world = World()
     assert isinstance(world.give(s.named_report(world, "ACCEPTED")), Unmatched)
