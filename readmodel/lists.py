@@ -12,7 +12,16 @@ from sqlalchemy.sql.elements import TextClause
 from readmodel.cursors import Key, from_cursor, to_cursor
 from readmodel.database.texts import to_stored
 from readmodel.ports import AuditFilter, PaymentFilter
-from readmodel.tables import APPROVALS, AUDIT, CONFLICTS, OUTCOMES, PAYMENTS, QUARANTINE, VIOLATED
+from readmodel.tables import (
+    APPROVALS,
+    AUDIT,
+    CONFLICTS,
+    INCIDENTS,
+    OUTCOMES,
+    PAYMENTS,
+    QUARANTINE,
+    VIOLATED,
+)
 
 ROWS_MAX: Final = 10_000  # in one answer; the API asks for 200 at most
 EXPIRED: Final = "EXPIRED"
@@ -104,6 +113,14 @@ QUARANTINE_LIST: Final = Listing(
     (QUARANTINE.c.at, QUARANTINE.c.partition, QUARANTINE.c.offset),
     (int, int, int),
     lambda row: (row.at, row.partition, row.offset),
+    newest_first=True,
+)
+INCIDENT_LIST: Final = Listing(
+    "incidents",
+    INCIDENTS,
+    (INCIDENTS.c.opened_at, INCIDENTS.c.incident_id),
+    (int, str),
+    lambda row: (row.opened_at, row.incident_id),
     newest_first=True,
 )
 AUDIT_LIST: Final = Listing(
@@ -209,6 +226,11 @@ def approval_conditions(
         return [*found, APPROVALS.c.status.in_(CAN_EXPIRE), APPROVALS.c.expires_at <= now]
     found = narrowed(APPROVALS, {"payment_intent_id": payment_intent_id, "status": status})
     return [*found, APPROVALS.c.expires_at > now] if status in CAN_EXPIRE else found
+
+
+def incident_conditions(open_only: bool) -> list[Condition]:
+    """The conditions of the monitor's incidents."""
+    return [INCIDENTS.c.status == "OPEN"] if open_only else []
 
 
 def conflict_conditions(payment_intent_id: str | None, open_only: bool) -> list[Condition]:

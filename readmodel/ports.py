@@ -167,6 +167,9 @@ class Reader(Protocol):
     def minutes(self, since: int, until: int) -> list[rows.MinuteRow]:
         """All partitions; minutes since..until (exclusive), in order."""
 
+    def incidents(self, open_only: bool, limit: int, cursor: str | None) -> Page:
+        """IncidentRows, newest first."""
+
     def counts(self) -> Mapping[str, int]:
         """Payments by state under `state:<STATE>` and by money outcome under `money:<OUTCOME>`;
         also `openConflicts`, `attention`, `waitingForPerson`, `approvalsReferred` (not expired),

@@ -197,6 +197,10 @@ class DatabaseReader:
     def minutes(self, since: int, until: int) -> list[rows.MinuteRow]:
         return self._rows("minutes", rows.MinuteRow, since=since, until=until)
 
+    def incidents(self, open_only: bool, limit: int, cursor: str | None) -> Page:
+        conditions = lists.incident_conditions(open_only)
+        return self._page(lists.INCIDENT_LIST, conditions, limit, cursor)
+
     def counts(self) -> Mapping[str, int]:
         found = self._current().all(self._sql["counts"], {"now": self._clock.now_ms()})
         return {"attention": 0, "waitingForPerson": 0, **dict(found)}

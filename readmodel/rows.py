@@ -219,6 +219,21 @@ class MinuteRow(msgspec.Struct, frozen=True):
     figures: bytes
 
 
+class IncidentRow(msgspec.Struct, frozen=True):
+    """An incident of the monitor as it was last: OPEN or RESOLVED. See core.monitoring.Incident."""
+
+    incident_id: str
+    rule: str
+    status: str
+    part: int
+    whole: int
+    limit_per_mille: int | None
+    limit_ms: int | None
+    since: int
+    opened_at: int
+    resolved_at: int | None
+
+
 class Moved(msgspec.Struct, frozen=True):
     """A topic partition's next offset: compare-and-set from `before` (0 at first) to `after`."""
 
@@ -247,3 +262,4 @@ class Batch(msgspec.Struct):
     checkpoints: list[CheckpointRow] = []
     control: list[ControlRow] = []
     minutes: list[MinuteRow] = []
+    incidents: list[IncidentRow] = []

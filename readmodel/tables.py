@@ -354,6 +354,23 @@ MINUTES: Final = Table(
     _key("minute", "partition"),
 )
 
+INCIDENTS: Final = Table(
+    "incidents",
+    METADATA,
+    _words("incident_id"),
+    _words("rule"),
+    _words("status"),
+    _number("part"),
+    _number("whole"),
+    _number_or_none("limit_per_mille"),
+    _number_or_none("limit_ms"),
+    _number("since"),
+    _number("opened_at"),
+    _number_or_none("resolved_at"),
+    _key("incident_id"),
+)
+Index("incidents_opened", INCIDENTS.c.opened_at, INCIDENTS.c.incident_id)
+
 # Next offset of each topic partition; no struct of its own (`rows.Moved` changes it).
 OFFSETS: Final = Table(
     "offsets",

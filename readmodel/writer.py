@@ -17,7 +17,15 @@ from readmodel.database.texts import from_stored, to_stored
 from readmodel.ports import Contradiction, Fenced
 from readmodel.tables import METADATA
 
-REPLACED: Final = ("identifiers", "approvals", "conflicts", "audit", "control", "minutes")
+REPLACED: Final = (
+    "identifiers",
+    "approvals",
+    "conflicts",
+    "audit",
+    "control",
+    "minutes",
+    "incidents",
+)
 ADDED: Final = ("events", "outcomes", "commands", "quarantine", "checkpoints")
 # Columns that may differ between two readings of the same record.
 CHANGED_LATER: Final = frozenset({"redrive_id"})

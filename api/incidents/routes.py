@@ -8,15 +8,36 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, Field
+from fastapi import Query
+from starlette.responses import Response
 
 from api.auth.guard import router as guarded
 from api.auth.sign_in import Use
-from api.edge.params import From, To, time_of
+from api.edge.params import (
+    LIMIT,
+    Cursor,
+    From,
+    Limit,
+    To,
+    gives,
+    in_thread,
+    json_answer,
+    page,
+    time_of,
+)
 from api.edge.problems import invalid
 from api.edge.views import iso
+from api.incidents.views import (
+    Concerned,
+    Fired,
+    IncidentList,
+    IncidentSummary,
+    LastEvent,
+    LeftOff,
+    incident,
+)
 from api.services import Services, Stopped
 from control import quarantine
 from core import refusals
@@ -46,59 +67,6 @@ CONTROL_KINDS: Final = {
     "RuleSetActivated": "RULE_SET",
     "UnparkRequested": "UNPARK_REQUESTED",
 }
-
-
-class Fired(BaseModel):
-    """One thing that happened. `violation`: an invariant was broken, or somebody asked for what
-    would have broken one."""
-
-    at: str
-    kind: str = Field(examples=["CONFLICT"])
-    detail: str
-    paymentIntentId: str | None = None  # noqa: N815 names on the wire, here and below
-    violation: bool = False
-
-
-class LastEvent(BaseModel):
-    type: str
-    sequence: int
-    decidedAt: str  # noqa: N815
-
-
-class Concerned(BaseModel):
-    """A payment that something fired for, as it stands now."""
-
-    paymentIntentId: str  # noqa: N815
-    kinds: list[str]
-    state: str
-    reason: str | None
-    moneyOutcome: str  # noqa: N815
-    externalRef: str | None  # noqa: N815
-    funds: str
-    overdue: str | None
-    parked: bool
-    openConflicts: int  # noqa: N815
-    lastEvent: LastEvent | None  # noqa: N815
-
-
-class LeftOff(BaseModel):
-    """How many entries there are beyond those shown; `unread`: kinds not read to the end."""
-
-    fired: int
-    payments: int
-    unread: list[str]
-
-
-class IncidentSummary(BaseModel):
-    """`counts` by kind and `violations` of invariants: of all that was found, shown or not."""
-
-    since: str = Field(serialization_alias="from")
-    until: str = Field(serialization_alias="to")
-    counts: dict[str, int]
-    violations: int
-    fired: list[Fired]
-    payments: list[Concerned]
-    leftOff: LeftOff  # noqa: N815
 
 
 @router.get(
@@ -138,6 +106,26 @@ def incident_summary(use: Use, since: From = None, until: To = None) -> Incident
             unread=sorted(look.unread),
         ),
     )
+
+
+@router.get(
+    "/api/incidents",
+    operation_id="incidents",
+    summary="Incidents of the monitor: limits of the runbook that were passed, newest first",
+    **gives(IncidentList),
+)
+async def incidents(
+    services: Use,
+    open_only: Annotated[bool, Query(alias="open", description="Only open ones.")] = False,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    """`part` of `whole` against `limitPerMille` is a rate; for latency `part` of the last `whole`
+    rail requests took longer than `limitMs`."""
+    reader = services.reader
+    found = await in_thread(lambda: page(lambda: reader.incidents(open_only, limit, cursor)))
+    items = [incident(row) for row in found.items if isinstance(row, rows.IncidentRow)]
+    return json_answer(IncidentList(items, found.next))
 
 
 class _Look:

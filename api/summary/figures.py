@@ -10,14 +10,18 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from api.edge.views import View, iso
+from api.incidents.views import IncidentView, incident
 from api.services import Services
 from core.values import FailureReason, MoneyOutcome, State
 from engine.errors import EngineError
 from readmodel import minutes
+from readmodel.rows import IncidentRow
 from schemas.topology import EVENTS
 
 FRESH_S: Final = 1.0
 DAY_MINUTES: Final = 1_440
+OPEN_ONLY: Final = True
+OPEN_MAX: Final = 50  # one a rule is the most that can be open at once
 DELAY_MS_HIGH: Final = 30_000  # alerts above (API-03, DEP-06)
 
 
@@ -85,8 +89,8 @@ class ReadModelView(View):
 
 
 class SummaryView(View):
-    """Counts are of all payments; throughput, failures, retries and rail of the last 24 hours.
-    `retrySuccess`: settled among the retries that ended."""
+    """Counts are of all payments; `incidents` are the open ones of the monitor; throughput,
+    failures, retries and rail are of the last 24 hours."""
 
     at: str
     states: dict[str, int]
@@ -96,6 +100,7 @@ class SummaryView(View):
     waiting_for_person: int
     approvals_waiting: int
     quarantined: int
+    incidents: list[IncidentView]
     throughput: list[MinuteView]
     failures: dict[str, int]
     failure_sources: dict[str, int]
@@ -167,6 +172,11 @@ class Summary:
             waiting_for_person=counts.get("waitingForPerson", 0),
             approvals_waiting=counts.get("approvalsReferred", 0),
             quarantined=counts.get("quarantined", 0),
+            incidents=[
+                incident(row)
+                for row in reader.incidents(OPEN_ONLY, OPEN_MAX, None).items
+                if isinstance(row, IncidentRow)
+            ],
             throughput=_throughput(buckets),
             failures=_failures(day, 0, [reason.value for reason in FailureReason])
             | {"CANCELLED": day.cancelled},

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from core import records
+from core.monitoring import Incident
 from core.payment import commands as c
 from core.payment.events import EVENTS as EVENT_TYPES
 from core.payment.state import CorruptHistory
@@ -31,6 +34,7 @@ TOPICS: Final = (
     t.AUDIT,
     t.CONTROL,
     t.CHECKPOINTS,
+    t.INCIDENTS,
 )
 UNDECODABLE: Final = "undecodable"
 UNKNOWN: Final = "unknown"
@@ -133,6 +137,8 @@ class Projection:
             batch.audit.append(audit_rows.audit_row(at, record))
         elif at.topic == t.CHECKPOINTS and isinstance(record, records.Checkpoint):
             batch.checkpoints.append(make.checkpoint_row(at, record))
+        elif at.topic == t.INCIDENTS and isinstance(record, Incident):
+            batch.incidents.append(rows.IncidentRow(*msgspec.structs.astuple(record)))
         elif at.topic == t.CONTROL and isinstance(record, records.CONTROL_RECORDS):
             self.control.fold(at, record, batch)
         else:

@@ -33,6 +33,7 @@ STRUCTS: Final[dict[str, type[msgspec.Struct]]] = {
     "checkpoints": rows.CheckpointRow,
     "control": rows.ControlRow,
     "minutes": rows.MinuteRow,
+    "incidents": rows.IncidentRow,
 }
 
 _NAMED: Final = re.compile(r"^-- name: (\w+)\n((?:--.*\n)*)", re.MULTILINE | re.ASCII)

@@ -198,6 +198,23 @@ def conflict(number: int, **changes: Any) -> rows.ConflictRow:
     return rows.ConflictRow(**{**values, **changes})
 
 
+def incident(number: int, **changes: Any) -> rows.IncidentRow:
+    """An open incident, opened that many milliseconds after the start."""
+    values: dict[str, Any] = {
+        "incident_id": f"inc_retry_{number}",
+        "rule": "retry",
+        "status": "OPEN",
+        "part": 3,
+        "whole": 20,
+        "limit_per_mille": 100,
+        "limit_ms": None,
+        "since": NOW_MS + number - 10_000,
+        "opened_at": NOW_MS + number,
+        "resolved_at": None,
+    }
+    return rows.IncidentRow(**{**values, **changes})
+
+
 def quarantined(offset: int, **changes: Any) -> rows.QuarantineRow:
     """A quarantined record."""
     values: dict[str, Any] = {

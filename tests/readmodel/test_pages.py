@@ -24,6 +24,7 @@ from tests.readmodel.rows import (
     conflict,
     given,
     ids,
+    incident,
     outcome,
     payment,
     quarantined,
@@ -171,6 +172,7 @@ LISTS: dict[str, Callable[[Reader, int, str | None], Page]] = {
     "conflicts": lambda reader, n, cursor: reader.conflicts(None, False, n, cursor),
     "quarantine": lambda reader, n, cursor: reader.quarantine(None, None, n, cursor),
     "audit": lambda reader, n, cursor: reader.audit(AuditFilter(), n, cursor),
+    "incidents": lambda reader, n, cursor: reader.incidents(False, n, cursor),
     "violations": lambda reader, n, cursor: reader.violations(0, 2**62, n, cursor),
 }
 
@@ -221,6 +223,7 @@ def test_a_cursor_belongs_to_its_own_list(read_model: Model) -> None:
         approvals=[approval(n) for n in range(3)],
         conflicts=[conflict(n) for n in range(3)],
         quarantine=[quarantined(n) for n in range(3)],
+        incidents=[incident(n) for n in range(3)],
         audit=[audit(n) for n in range(3)],
         outcomes=[outcome(n, code="INVARIANT_VIOLATION") for n in range(3)],
     )

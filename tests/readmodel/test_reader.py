@@ -23,6 +23,7 @@ from tests.readmodel.rows import (
     conflict,
     event,
     given,
+    incident,
     moved,
     outcome,
     payment,
@@ -59,8 +60,16 @@ def test_an_empty_model_answers_everything_with_nothing(read_model: Model) -> No
     assert reader.leaves(checkpoint(0, 1, 0, 10), "operators") == []
     assert reader.control(-1, 1) == []
     assert reader.minutes(0, 10**9) == []
+    assert reader.incidents(False, 1, None) == Page([], None)
     assert set(reader.counts().values()) == {0}
     assert dict(reader.projected()) == {}
+
+
+def test_an_incident_is_as_it_was_last(read_model: Model) -> None:
+    ended = incident(1, status="RESOLVED", part=1, resolved_at=NOW_MS + 90_000)
+    reader = given(read_model, incidents=[incident(1), incident(2), ended])
+    assert reader.incidents(False, 9, None).items == [incident(2), ended]
+    assert reader.incidents(True, 9, None).items == [incident(2)]
 
 
 def test_events_of_a_payment_come_in_order_after_a_sequence(read_model: Model) -> None:

@@ -40,6 +40,7 @@ def upgrade() -> None:
     create_counts()
     create_events()
     create_identifiers()
+    create_incidents()
     create_minutes()
     create_offsets()
     create_outcomes()
@@ -213,6 +214,24 @@ def create_identifiers() -> None:
         sa.PrimaryKeyConstraint("value", "kind", "payment_intent_id"),
         sqlite_with_rowid=False,
     )
+
+
+def create_incidents() -> None:
+    op.create_table(
+        "incidents",
+        required("incident_id", TEXT),
+        required("rule", TEXT),
+        required("status", TEXT),
+        required("part", NUMBER),
+        required("whole", NUMBER),
+        optional("limit_per_mille", NUMBER),
+        optional("limit_ms", NUMBER),
+        required("since", NUMBER),
+        required("opened_at", NUMBER),
+        optional("resolved_at", NUMBER),
+        sa.PrimaryKeyConstraint("incident_id"),
+    )
+    op.create_index("incidents_opened", "incidents", ["opened_at", "incident_id"])
 
 
 def create_minutes() -> None:
