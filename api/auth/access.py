@@ -73,6 +73,7 @@ ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("GET", f"{_PAYMENT}/evidence-pack/download"): EXPORT | {VIEWER, APPROVER},
     ("POST", f"{_PAYMENT}/evidence-pack/verify"): EXPORT | {ADMIN},
     ("POST", "/api/evidence-packs"): EXPORT,
+    ("GET", "/api/incidents"): READ,
     ("GET", "/api/incidents/summary"): READ,
     ("GET", "/api/keys"): READ,
     ("GET", "/api/session"): ROLES,
