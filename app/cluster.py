@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from app.control import operators
 from app.exits import ExitCode, Problem
 from app.settings import Environment
 from control import quarantine
@@ -134,13 +135,14 @@ class Cluster:
 
     def control(self) -> tuple[Control, int]:
         """The control topic folded as it stands now, and the offset behind its last record."""
-        control = Control(self.codec.decode)
+        deployed = operators.deployed(self.environment, catalogue.load())
+        control = Control(self.codec.decode, deployed=deployed)
         end = 0
         for batch in read_all(self.connection, topology.CONTROL, clock=self.clock):
             for at in batch:
                 end = at.offset + 1
                 if at.value is not None:
-                    control.apply(at.offset, at.value)
+                    control.apply(at.offset, at.value, at.timestamp_ms)
         return control, end
 
     # -- writing ---------------------------------------------------------------------------------

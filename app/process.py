@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 
 from app import logs, settings
 from app.cluster import open_registry_codec
+from app.control import operators
+from app.control.release_control import ReleaseControl
 from app.exits import ExitCode
-from app.release_control import ReleaseControl, decode_control
 from app.settings import Environment
 from engine.clients.partition_errors import PartitionErrorMetrics
 from engine.clients.producing import COMPRESSION
@@ -51,6 +52,12 @@ class ProcessContext:
         self.topics = catalogue.load()
         self.ends = LogEnds(self.connection, self.clock)
         self.registry = CollectorRegistry()
+        self._acts_refused = Counter(
+            "npp_control_acts_refused",
+            "Control records that this process does not obey, by the rule that they break.",
+            ["rule"],
+            registry=self.registry,
+        )
         self.health = Health(self.clock)
         self.partition_error_metrics = PartitionErrorMetrics(self.registry)
         self.partition_error_metrics.watch(self.health.partition_errors)
@@ -59,9 +66,11 @@ class ProcessContext:
     def control(self) -> ReleaseControl:
         """A fresh fold of the control topic; each loop that obeys has its own."""
         return ReleaseControl(
-            decode_control(self.codec),
+            self.codec.decode,
             cluster_id=self.ends.cluster_id(),
             partitions=self.counts[topology.EVENTS],
+            deployed=operators.deployed(self.environment, self.topics),
+            refused=lambda rule: self._acts_refused.labels(rule).inc(),
             profile=self.settings.profile,
         )
 

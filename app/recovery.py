@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -41,6 +41,16 @@ REBUILT_AT_ONCE_COUNT: Final = 10_000  # payments whose whole histories are held
 CHECKPOINTS_READ_COUNT: Final = 100  # the last of a partition is among its last records
 FOUND_AT_ONCE_COUNT: Final = 10_000  # references in one control record: 310 kB
 NOT_RECOVERED: Final = -1
+
+
+class Signing(Protocol):
+    """The second person, who signs what is written."""
+
+    @property
+    def person(self) -> str: ...
+
+    def sign(self, record: Any, request: Any | None = None) -> Any:
+        """The record, signed now."""
 
 
 class Recovery(msgspec.Struct):
@@ -98,7 +108,9 @@ def work_out(cluster: Cluster, request: RecoverRequested) -> Recovery:
     return recovery
 
 
-def carry_out(cluster: Cluster, recovery: Recovery, request_id: str, confirmed_by: str) -> None:
+def carry_out(
+    cluster: Cluster, recovery: Recovery, request: RecoverRequested, confirmed_by: Signing
+) -> None:
     """Write the lifecycle records, what was found, and the offsets. May be repeated.
 
     Raises Problem. The confirmation itself comes after all of it.
@@ -112,11 +124,13 @@ def carry_out(cluster: Cluster, recovery: Recovery, request_id: str, confirmed_b
     for start in range(0, len(recovery.found), FOUND_AT_ONCE_COUNT):
         found = tuple(recovery.found[start : start + FOUND_AT_ONCE_COUNT])
         now = cluster.clock.now_ms()
-        cluster.publish_control(
-            RecoverConfirmed(
-                request_id=request_id, confirmed_at=now, actor=confirmed_by, submissions=found
-            )
+        said = RecoverConfirmed(
+            request_id=request.request_id,
+            confirmed_at=now,
+            actor=confirmed_by.person,
+            submissions=found,
         )
+        cluster.publish_control(confirmed_by.sign(said, request))
     GroupAdmin(cluster.connection, cluster.clock).set_offsets(GROUP, recovery.offsets, METADATA)
 
 

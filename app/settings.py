@@ -33,6 +33,8 @@ DEFAULT_DATA_DIR: Final = Path(".npp")
 DEFAULT_METRICS_PORT: Final = 9400
 DEFAULT_WEBHOOK_PORT: Final = 8443
 DEFAULT_API_PORT: Final = 8080
+SHA256_BYTES: Final = 32
+OPERATORS_FOLDER: Final = "operators"  # of the data folder: people of demo and test
 
 # librdkafka options that may come from the environment: how to reach the cluster, never how records
 # are handled.
@@ -95,6 +97,19 @@ class Settings(BaseSettings):
         None, description="counts too, while the rail changes to it"
     )
     signing_key: Path | None = Field(None, description="verifier's Ed25519 key (PEM)")
+    operators_file: Path | None = Field(
+        None, description="persons, roles and public keys (YAML); demo and test make one"
+    )
+    operators_reset: str = Field(
+        "", description="SHA-256 of operators files let in when keys are lost, comma separated"
+    )
+    operator_key_file: Path | None = Field(None, description="your own key, for control acts")
+    operator_passphrase_file: Path | None = Field(
+        None, description="holds the key's passphrase; default: it is asked for"
+    )
+    replay_key_file: Path | None = Field(
+        None, description="key by which `npp replay verify --publish` signs its proof"
+    )
     api_url: str = Field("", description="the API that commands like `npp payment` call")
     api_token: SecretStr | None = Field(None, description="bearer token that they sign in with")
     api_host: str = Field("127.0.0.1", description="address the API listens on")
@@ -121,6 +136,14 @@ class Settings(BaseSettings):
         if value.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ValueError("is DEBUG, INFO, WARNING or ERROR")
         return value.upper()
+
+    @field_validator("operators_reset")
+    @classmethod
+    def _hashes(cls, value: str) -> str:
+        for each in filter(None, value.split(",")):
+            if len(bytes.fromhex(each.strip())) != SHA256_BYTES:
+                raise ValueError("is SHA-256 in hex, comma separated")
+        return value
 
     @field_validator(
         "schema_registry_url",
@@ -199,6 +222,18 @@ class Environment:
                 do="Give each process its own name that stays over restarts, e.g. payments-1.",
             )
         return default
+
+    def operators_folder(self) -> Path:
+        """Where demo and test keep their people's keys and their operators file."""
+        return self.settings.data_dir / OPERATORS_FOLDER
+
+    def operators_file(self) -> Path | None:
+        """The operators file of this process; None when there is none."""
+        made = self.operators_folder() / "operators.yaml"
+        if self.settings.operators_file is not None:
+            return self.settings.operators_file
+        production = self.settings.profile is Profile.PRODUCTION
+        return None if production or not made.exists() else made
 
     def ids_lock(self) -> Path:
         return self.settings.ids_lock or self.settings.data_dir / "ids.lock"

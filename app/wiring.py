@@ -16,11 +16,11 @@ import structlog
 
 from app import rule_files
 from app.cluster import open_registry
+from app.control.release_control import rules_for
 from app.crash import crash_point
 from app.exits import ExitCode, usage
 from app.gateway_settings import gateway, resolve_of, webhook_secrets
 from app.process import WATCHDOG_S_MAX, AdaptersContext, ProcessContext, run_until_stopped
-from app.release_control import rules_for
 from app.settings import Environment, Profile
 from app.topic_specs import kept_specs
 from engine.clients.control_reader import ControlReader

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Mapping
 from typing import Final
@@ -72,9 +71,9 @@ class ControlFold:
             self._reader.drain(records)
             if not records.read:
                 return
-            fresh = _copy(self._control)
-            for offset, value in records.read:
-                fresh.apply(offset, value)
+            fresh = self._control.copied()
+            for each in records.read:
+                fresh.apply(*each)
             self._control = fresh
             self._applied = records.read[-1][0]
 
@@ -83,10 +82,10 @@ class _Records:
     """What the reader hands over, as it asks for it: a ControlState that only keeps."""
 
     def __init__(self) -> None:
-        self.read: list[tuple[int, bytes]] = []
+        self.read: list[tuple[int, bytes, int]] = []
 
-    def apply(self, offset: int, value: bytes) -> None:
-        self.read.append((offset, value))
+    def apply(self, offset: int, value: bytes, appended_at: int) -> None:
+        self.read.append((offset, value, appended_at))
 
     def stopped(self) -> str | None:
         return None
@@ -99,12 +98,3 @@ class _Records:
 
     def recovered_at(self, partition: int) -> int:
         return 0
-
-
-def _copy(control: Control) -> Control:
-    """A fold that can be changed without its source."""
-    made = copy.copy(control)
-    for name, value in vars(control).items():
-        if isinstance(value, dict):
-            setattr(made, name, dict(value))
-    return made

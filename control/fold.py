@@ -1,31 +1,40 @@
-"""The control topic as its readers see it: cluster, rule set, sources, STOP, and
-RESUME under dual control.
+"""The control topic as its readers see it: what is in force, STOP, and what two persons let happen.
 
 Every process that obeys it folds the same records to the same answer, and does not rely on the
-sender's checks (domain §10 and §4).
+sender's checks (domain §10 and §4): who acts is judged here, and what is refused stops nobody.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import msgspec
 import structlog
 
+from control.acts import Refusal
+from control.in_force import NOT_POSSIBLE, Deployed, InForce
+from control.operators_file import Operators
+from control.recoveries import Recoveries
+from control.requests import ask, remember
+from control.stops import Stopping
+from control.well_formed import malformed
 from core import records
+from core.acts import ActConfirmed, OperatorsActivated
 from core.recovery_point import RecoveryPoint
 from core.values import same_person
+from schemas.errors import Undecodable
 from schemas.topology import CONTROL
 
 log = structlog.get_logger("npp.control")
 
-PERSONS_SEEN_MAX: Final = (
-    1_000  # requests remembered until confirmed; older ones have to be asked again
-)
+UNREADABLE: Final = "UNREADABLE"
+MALFORMED: Final = "MALFORMED"
 
 
 class Control:
-    """Fold of the control topic. `decode(topic, value)` raises ValueError for the unreadable."""
+    """Fold of the control topic. `decode(topic, value)` raises Undecodable for the unreadable."""
 
     def __init__(
         self,
@@ -33,37 +42,73 @@ class Control:
         *,
         cluster_id: str | None = None,
         partitions: int | None = None,
+        deployed: Deployed | None = None,
+        refused: Callable[[str], None] = lambda rule: None,
     ) -> None:
+        """`refused` is told the rule of each record that is not obeyed."""
         self._decode = decode
         self._live_cluster_id = cluster_id
         self._live_partitions = partitions
-        self.cluster: records.ClusterRecorded | None = None
-        self.rule_set: records.RuleSetActivated | None = None
-        self.source_map: records.SourceMapActivated | None = None
+        self._refused = refused
         self.unreadable = 0
-        self._sources: dict[str, frozenset[str]] = {}
-        self._inputs: dict[str, int] = {}
-        self._stops: dict[str, tuple[int, records.ProcessingStopped]] = {}
-        self._proofs: dict[int, records.ProofPassed] = {}
-        self._resumes: dict[int, records.ResumeRequested] = {}
+        self._in_force = InForce(deployed)
+        self._stopping = Stopping()
+        self._recoveries = Recoveries()
         self._redrives: dict[str, records.RedriveRequested] = {}
         self._recovers: dict[str, records.RecoverRequested] = {}
-        self._unparks: dict[tuple[str, int], records.UnparkRequested] = {}
+        self._waiting: dict[int, Any] = {}  # for an ActConfirmed, by offset
+        self._unparked: dict[tuple[str, int], tuple[str, str]] = {}
         self.redrives_confirmed: dict[str, tuple[records.RedriveRequested, str]] = {}
         self.redrives_done: dict[str, records.RedriveDone] = {}
-        self.recoveries: dict[str, records.RecoverConfirmed] = {}
-        self._passed: dict[str, records.RecoverRequested] = {}  # batches passed over, by request
-        self.found: frozenset[str] = (
-            frozenset()
-        )  # by recoveries; see core.payment.inputs.recovered_submissions
+
+    def copied(self) -> Control:
+        """One that can be changed without this one."""
+        made = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, dict):
+                setattr(made, name, dict(value))
+        made._in_force, made._stopping = self._in_force.copied(), self._stopping.copied()
+        made._recoveries = self._recoveries.copied()
+        return made
+
+    # -- what is in force ------------------------------------------------------------------------
+
+    @property
+    def cluster(self) -> records.ClusterRecorded | None:
+        """The cluster and the partition count, recorded for life."""
+        return self._in_force.cluster
+
+    @property
+    def rule_set(self) -> records.RuleSetActivated | None:
+        """The rule set in force."""
+        return self._in_force.rule_set
+
+    @property
+    def source_map(self) -> records.SourceMapActivated | None:
+        """The source map in force."""
+        return self._in_force.source_map
+
+    @property
+    def source_maps(self) -> tuple[records.SourceMapActivated, ...]:
+        """All that were in force, in order."""
+        return self._in_force.source_maps
+
+    @property
+    def operators(self) -> Operators | None:
+        """The operators file in force."""
+        return self._in_force.actors.in_force
+
+    def last_number(self, person: str) -> int:
+        """The highest number that the person has used for an act; 0 for none."""
+        return self._in_force.actors.last_number(person)
 
     # -- what the engine asks --------------------------------------------------------------------
 
     def stopped(self) -> str | None:
-        """Why processing is stopped, or None. Several stops are ended one by one."""
-        for _, stop in self._stops.values():
-            return f"{stop.stop_id}: {stop.reason}"
-        return None
+        """Why processing is stopped, or None. Stops of one cause are ended together."""
+        for each in self._stopping.stops.open:
+            return f"{each.record.stop_id}: {each.record.reason}"
+        return None if self.operators is None else self._in_force.not_deployed()
 
     def ready(self) -> str | None:
         """Why no partition may be taken, or None."""
@@ -83,219 +128,229 @@ class Control:
                 "count is fixed for life, since known payments would move to partitions that do "
                 "not know them"
             )
-        return None
+        return self._in_force.not_deployed()
 
     def added_inputs(self) -> Mapping[str, int]:
-        return self._inputs
+        return self._in_force.inputs
 
     def sources(self, topic: str) -> frozenset[str]:
         """Sources that a command topic may carry: empty for a topic that is not mapped."""
-        return self._sources.get(topic, frozenset())
+        return self._in_force.sources.get(topic, frozenset())
 
     def stops(self) -> list[records.ProcessingStopped]:
-        return [stop for _, stop in self._stops.values()]
+        """The first open STOP of each cause."""
+        return [each.record for each in self._stopping.stops.open]
+
+    def stops_of(self, person: str) -> int:
+        """How many STOPs of this person are open, those of one cause counted one by one."""
+        found = self._stopping.stops.open
+        return sum(len(e.ids) for e in found if same_person(e.record.actor, person))
+
+    def is_open(self, stop_id: str) -> bool:
+        """Whether this STOP is not ended."""
+        return self._stopping.stops.find(stop_id) is not None
 
     def recovered_at(self, partition: int) -> int:
         """When this partition was last recovered after a loss, epoch ms; 0 for never."""
-        return max((each.confirmed_at for each in self._recoveries_of(partition)), default=0)
+        return max((each.confirmed_at for each in self._recoveries.of(partition)), default=0)
 
     def recovery_points(self, partition: int) -> tuple[RecoveryPoint, ...]:
         """The points at which its lost log tail was recovered, in order."""
-        return tuple(
-            RecoveryPoint(each.journal_ends[partition], each.checkpoints[partition])
-            for each in self._recoveries_of(partition)
-        )
+        return self._recoveries.points(partition)
 
-    def _recoveries_of(self, partition: int) -> list[records.RecoverConfirmed]:
-        return [
-            each
-            for each in self.recoveries.values()
-            if partition < len(each.journal_ends) and each.journal_ends[partition] >= 0
-        ]
+    @property
+    def recoveries(self) -> Mapping[str, records.RecoverConfirmed]:
+        """Confirmed recoveries by request."""
+        return self._recoveries.confirmed
+
+    @property
+    def found(self) -> frozenset[str]:
+        """By recoveries: see core.payment.inputs.recovered_submissions."""
+        return self._recoveries.found
+
+    def passed_over(self) -> dict[tuple[str, int], tuple[tuple[int, int], ...]]:
+        """Batches that nobody can read and two persons passed over: first and last offset, by
+        topic and partition."""
+        return self._recoveries.passed_over()
 
     # -- the fold --------------------------------------------------------------------------------
 
-    def apply(self, offset: int, value: bytes) -> None:
-        """One control record. What cannot be read counts as unreadable and stops nothing: it is
-        logged.
+    def apply(self, offset: int, value: bytes, appended_at: int) -> None:
+        """One control record and its append time (epoch ms). What cannot be read is refused, and
+        stops nothing.
         """
         try:
             record = self._decode(CONTROL, value)
-        except ValueError as error:
+        except (Undecodable, ValueError) as error:
             self.unreadable += 1
-            log.exception("control_record_unreadable", offset=offset, error=str(error))
+            self._refuse(offset, None, Refusal(UNREADABLE, str(error)))
             return
-        self.apply_record(offset, record)
+        self.apply_record(offset, record, appended_at)
 
-    def apply_record(self, offset: int, record: object) -> None:
+    def apply_record(self, offset: int, record: Any, appended_at: int = 0) -> Refusal | None:
+        """The record's effect; why it has none, when it is refused."""
+        refusal = self._refusal(record, appended_at) or self._take(offset, record)
+        if refusal is not None:
+            self._refuse(offset, record, refusal)
+        return refusal
+
+    def _refuse(self, offset: int, record: Any, refusal: Refusal) -> None:
+        self._refused(refusal.rule)
+        log.error(
+            "control_record_refused", offset=offset, type=type(record).__name__, rule=refusal.rule,
+            why=refusal.sentence, actor=getattr(record, "actor", None),
+        )  # fmt: skip
+
+    def _refusal(self, record: Any, appended_at: int) -> Refusal | None:
+        wrong = malformed(record)
+        if wrong is not None:
+            return Refusal(MALFORMED, wrong)
+        if self._in_force.is_first(record):
+            return None
+        cluster_id = None if self.cluster is None else self.cluster.cluster_id
+        request = self._request_of(record)
+        judged = self._in_force.actors.judge(record, appended_at, cluster_id, request)
+        if judged is not None and isinstance(record, records.ProcessingStopped):
+            log.warning("stop_not_signed", stop_id=record.stop_id, rule=judged.rule)
+            return None  # anybody may stop: it errs on the safe side
+        return judged
+
+    def _request_of(self, record: Any) -> Any | None:
+        """What a confirmation confirms."""
+        match record:
+            case records.ResumeConfirmed(request_offset=at):
+                return self._stopping.resumes.get(at)
+            case records.RedriveConfirmed(request_id=name):
+                return self._redrives.get(name)
+            case records.RecoverConfirmed(request_id=name):
+                return self._recovers.get(name)
+            case ActConfirmed(request_offset=at):
+                return self._waiting.get(at)
+        return None
+
+    def _take(self, offset: int, record: Any) -> Refusal | None:
         match record:
             case records.ClusterRecorded():
-                self._record_cluster(offset, record)
-            case records.RuleSetActivated():
-                self._activate_rules(offset, record)
-            case records.SourceMapActivated():
-                self._activate_sources(offset, record)
-            case records.InputAdded(topic=topic):
-                self._inputs.setdefault(topic, offset)
-            case records.ProcessingStopped(stop_id=stop_id):
-                self._stops.setdefault(stop_id, (offset, record))
+                return self._in_force.put(offset, record)
+            case records.RuleSetActivated() | records.SourceMapActivated() | OperatorsActivated():
+                if record.signature is None:
+                    return self._in_force.put(offset, record)
+                ask(self._waiting, offset, record)
+            case records.InputAdded() | records.UnparkRequested():
+                ask(self._waiting, offset, record)
+            case ActConfirmed():
+                return self._confirm(offset, record)
+            case records.ProcessingStopped():
+                self._stopping.stop(offset, record)
             case records.ProofPassed():
-                _remember(self._proofs, offset, record)
+                self._stopping.prove(offset, record)
             case records.ResumeRequested():
-                _remember(self._resumes, offset, record)
+                return _not_possible(self._stopping.request(offset, record, self._partitions()))
             case records.ResumeConfirmed():
-                self._resume(offset, record)
+                return self._resume(record)
             case records.RedriveRequested(request_id=request_id):
-                _remember(self._redrives, request_id, record)
-            case records.RedriveConfirmed():
-                self._confirm_redrive(offset, record)
+                ask(self._redrives, request_id, record)
+            case records.RedriveConfirmed(request_id=request_id, actor=actor):
+                if request_id not in self.redrives_done:
+                    found = (self._redrives[request_id], actor)
+                    self.redrives_confirmed.setdefault(request_id, found)
             case records.RedriveDone(request_id=request_id):
                 self.redrives_confirmed.pop(request_id, None)
-                _remember(self.redrives_done, request_id, record)
+                remember(self.redrives_done, request_id, record)
             case records.RecoverRequested(request_id=request_id):
-                _remember(self._recovers, request_id, record)
-            case records.RecoverConfirmed():
-                self._confirm_recover(offset, record)
-            case records.UnparkRequested(payment_intent_id=payment_id, sequence=sequence):
-                if (payment_id, sequence) not in self._unparks:
-                    _remember(self._unparks, (payment_id, sequence), record)
+                ask(self._recovers, request_id, record)
+            case records.RecoverConfirmed(request_id=request_id):
+                refusal = self.recover_refusal(record)
+                if refusal is not None:
+                    return Refusal(NOT_POSSIBLE, refusal)
+                self._recoveries.confirm(self._recovers[request_id], record)
             case _:
-                log.warning("control_record_skipped", offset=offset, type=type(record).__name__)
+                return Refusal(MALFORMED, f"{type(record).__name__} is no control record")
+        return None
 
-    def _record_cluster(self, offset: int, record: records.ClusterRecorded) -> None:
-        if self.cluster is None:
-            self.cluster = record
-        elif (self.cluster.cluster_id, self.cluster.partitions) != (
-            record.cluster_id,
-            record.partitions,
-        ):
-            log.critical("control_cluster_changed", offset=offset, kept=self.cluster.cluster_id)
+    def _confirm(self, offset: int, confirmed: ActConfirmed) -> Refusal | None:
+        """A second person agrees to what waits."""
+        request = self._waiting.pop(confirmed.request_offset)
+        if isinstance(request, records.UnparkRequested):
+            parking = (request.payment_intent_id, request.sequence)
+            self._unparked.setdefault(parking, (request.actor, confirmed.actor))
+            return None
+        if hasattr(request, "activated_at"):  # in force from the confirmation on
+            request = msgspec.structs.replace(request, activated_at=confirmed.confirmed_at)
+        return self._in_force.put(offset, request)
 
-    def _activate_rules(self, offset: int, record: records.RuleSetActivated) -> None:
-        if self.rule_set is not None and record.number < self.rule_set.number:
-            log.error(
-                "control_rule_set_refused",
-                offset=offset,
-                number=record.number,
-                rule="NUMBERS_ONLY_RISE",
-            )
-            return
-        self.rule_set = record
+    def _partitions(self) -> int:
+        return 0 if self.cluster is None else self.cluster.partitions
 
-    def _activate_sources(self, offset: int, record: records.SourceMapActivated) -> None:
-        if self.source_map is not None and record.number < self.source_map.number:
-            log.error(
-                "control_source_map_refused",
-                offset=offset,
-                number=record.number,
-                rule="NUMBERS_ONLY_RISE",
-            )
-            return
-        self.source_map = record
-        self._sources = {
-            topic: frozenset(filter(None, sources.split(",")))
-            for topic, sources in zip(record.topics, record.sources, strict=True)
-        }
+    # -- STOP and its end ------------------------------------------------------------------------
 
-    def _resume(self, offset: int, confirmed: records.ResumeConfirmed) -> None:
-        refusal = self.resume_refusal(confirmed)
-        if refusal is not None:
-            log.error("resume_refused", offset=offset, stop_id=confirmed.stop_id, why=refusal)
-            return
-        del self._stops[confirmed.stop_id]
-        log.warning("processing_resumed", stop_id=confirmed.stop_id, actor=confirmed.actor)
+    def _resume(self, confirmed: records.ResumeConfirmed) -> Refusal | None:
+        refusal = self._stopping.confirm(confirmed)
+        if refusal is None:
+            log.warning("processing_resumed", stop_id=confirmed.stop_id, actor=confirmed.actor)
+        return _not_possible(refusal)
 
     def resume_refusal(self, confirmed: records.ResumeConfirmed) -> str | None:
         """Why this confirmation does not end the stop, or None: two persons and a replay passed
         after the stop.
         """
-        if confirmed.stop_id not in self._stops:
-            return f"no stop {confirmed.stop_id} is open"
-        request = self._resumes.get(confirmed.request_offset)
-        if request is None or request.stop_id != confirmed.stop_id:
-            at = confirmed.request_offset
-            return f"control offset {at} holds no request to resume {confirmed.stop_id}"
-        if same_person(request.actor, confirmed.actor):
-            return "the person who asked cannot confirm: a second person has to"
-        return self.proof_refusal(confirmed.stop_id, request.proof_offset)
+        return self._stopping.resume_refusal(confirmed)
 
     def proof_refusal(self, stop_id: str, proof_offset: int) -> str | None:
-        """Why a proof does not serve to end a stop, or None."""
-        stopped_at, _ = self._stops[stop_id]
-        proof = self._proofs.get(proof_offset)
-        if proof is None:
-            return (
-                f"control offset {proof_offset} holds no passed replay: "
-                "run `npp replay verify --publish`"
-            )
-        if proof_offset <= stopped_at:
-            return "the replay named was made before the stop: run it again"
-        if not (proof.fold and proof.chain):
-            return "the replay named did not prove both fold and chain"
-        if self.cluster is not None and len(proof.offsets) != self.cluster.partitions:
-            return "the replay named does not cover every partition"
-        return None
+        """Why a proof does not serve to end a stop and all of its cause, or None."""
+        return self._stopping.proof_refusal(stop_id, proof_offset, self._partitions())
 
     def proof(self, offset: int) -> records.ProofPassed | None:
         """The passed replay at this control offset."""
-        return self._proofs.get(offset)
+        return self._stopping.proofs.get(offset)
 
     def latest_proof(self) -> int | None:
         """Control offset of the last passed replay."""
-        return max(self._proofs, default=None)
+        return max(self._stopping.proofs, default=None)
 
     def resume_request(self, stop_id: str) -> int | None:
         """Control offset of the last request to resume this stop."""
-        return max((o for o, r in self._resumes.items() if r.stop_id == stop_id), default=None)
+        asked = self._stopping.resumes.items()
+        return max((o for o, r in asked if r.stop_id == stop_id), default=None)
 
     def resume_requested(self, offset: int) -> records.ResumeRequested | None:
         """The request to resume at this control offset."""
-        return self._resumes.get(offset)
+        return self._stopping.resumes.get(offset)
 
-    def unpark_request(self, payment_id: str, sequence: int) -> records.UnparkRequested | None:
-        """The first request to take up the payment that its event `sequence` has parked."""
-        return self._unparks.get((payment_id, sequence))
+    # -- requests --------------------------------------------------------------------------------
+
+    def requests(self) -> list[tuple[int, Any]]:
+        """What waits for a second person, with its control offset; -1 where an id names it."""
+        named = [each for each in self._redrives.values() if self._is_asked(each.request_id)]
+        lost = [r for r in self._recovers.values() if not self._recoveries.is_confirmed(r)]
+        return [
+            *self._waiting.items(),
+            *self._stopping.resumes.items(),
+            *((-1, each) for each in (*named, *lost)),
+        ]
+
+    def _is_asked(self, redrive: str) -> bool:
+        return redrive not in self.redrives_confirmed and redrive not in self.redrives_done
+
+    def unpark_request(
+        self, payment_id: str, sequence: int
+    ) -> tuple[int, records.UnparkRequested] | None:
+        """The first open request to take up the payment that its event `sequence` has parked, with
+        its control offset."""
+        for offset, each in self._waiting.items():
+            if isinstance(each, records.UnparkRequested) and (
+                (each.payment_intent_id, each.sequence) == (payment_id, sequence)
+            ):
+                return offset, each
+        return None
+
+    def unparked(self, payment_id: str, sequence: int) -> tuple[str, str] | None:
+        """Who asked for this parking's end and who agreed, once both have."""
+        return self._unparked.get((payment_id, sequence))
 
     def redrive_request(self, request_id: str) -> records.RedriveRequested | None:
         """The request to redrive with this id."""
         return self._redrives.get(request_id)
-
-    def _confirm_redrive(self, offset: int, confirmed: records.RedriveConfirmed) -> None:
-        request = self._redrives.get(confirmed.request_id)
-        if request is None or same_person(request.actor, confirmed.actor):
-            log.error(
-                "redrive_refused",
-                offset=offset,
-                request_id=confirmed.request_id,
-                rule="TWO_PERSONS",
-            )
-            return
-        if confirmed.request_id not in self.redrives_done:
-            self.redrives_confirmed.setdefault(confirmed.request_id, (request, confirmed.actor))
-
-    def _confirm_recover(self, offset: int, confirmed: records.RecoverConfirmed) -> None:
-        refusal = self.recover_refusal(confirmed)
-        if refusal is not None:
-            log.error(
-                "recover_refused", offset=offset, request_id=confirmed.request_id, why=refusal
-            )
-            return
-        request = self._recovers[confirmed.request_id]
-        if request.topic is not None:
-            self._passed[confirmed.request_id] = request
-            return
-        self.found |= frozenset(confirmed.submissions)
-        if confirmed.journal_ends:
-            self.recoveries[confirmed.request_id] = confirmed
-
-    def passed_over(self) -> dict[tuple[str, int], tuple[tuple[int, int], ...]]:
-        """Batches that nobody can read and two persons passed over: first and last offset, by
-        topic and partition."""
-        found: dict[tuple[str, int], tuple[tuple[int, int], ...]] = {}
-        for each in self._passed.values():
-            name = (each.topic or "", each.partitions[0])
-            found[name] = (*found.get(name, ()), (each.first_offset, each.last_offset))
-        return found
 
     def recover_request(self, request_id: str) -> records.RecoverRequested | None:
         """The request of that id."""
@@ -303,38 +358,8 @@ class Control:
 
     def recover_refusal(self, confirmed: records.RecoverConfirmed) -> str | None:
         """Why this confirmation does not count, or None. It needs another person's request."""
-        request = self._recovers.get(confirmed.request_id)
-        if request is None:
-            return f"nobody requested {confirmed.request_id}"
-        if same_person(request.actor, confirmed.actor):
-            return "the person who asked cannot confirm: a second person has to"
-        if confirmed.request_id in self.recoveries or confirmed.request_id in self._passed:
-            return "it was confirmed already: ask again"
-        if request.topic is not None:
-            return _pass_over_refusal(request, confirmed)
-        if confirmed.submissions and not (confirmed.journal_ends or confirmed.checkpoints):
-            return None
-        if not 0 < len(confirmed.journal_ends) == len(confirmed.checkpoints):
-            return "it does not say where the journal ended"
-        asked = set(request.partitions)
-        ends = enumerate(confirmed.journal_ends)
-        if asked and any(end >= 0 and number not in asked for number, end in ends):
-            return "it names partitions that were not requested"
-        return None
+        return self._recoveries.refusal(self._recovers.get(confirmed.request_id), confirmed)
 
 
-def _pass_over_refusal(
-    request: records.RecoverRequested, confirmed: records.RecoverConfirmed
-) -> str | None:
-    if len(request.partitions) != 1 or not 0 <= request.first_offset <= request.last_offset:
-        return "it does not name one batch of one partition"
-    if confirmed.journal_ends or confirmed.checkpoints or confirmed.submissions:
-        return "passing a batch over recovers nothing else"
-    return None
-
-
-def _remember(memory: dict[Any, Any], key: Any, value: Any) -> None:
-    """Bounded: the oldest is forgotten, and has to be asked again."""
-    if len(memory) >= PERSONS_SEEN_MAX:
-        del memory[next(iter(memory))]
-    memory[key] = value
+def _not_possible(why: str | None) -> Refusal | None:
+    return None if why is None else Refusal(NOT_POSSIBLE, why)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from core.acts import ActConfirmed, OperatorsActivated, Signature
 from core.header import Cause
 from core.values import Cents, ExternalRef, PaymentIntentId
 
@@ -91,6 +92,7 @@ class InputAdded(msgspec.Struct, frozen=True, kw_only=True):
     topic: str
     recorded_at: int
     actor: str
+    signature: Signature | None = None
 
 
 class RuleSetActivated(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +106,7 @@ class RuleSetActivated(msgspec.Struct, frozen=True, kw_only=True):
     event_schema_version: int
     activated_at: int
     actor: str
+    signature: Signature | None = None
 
 
 class SourceMapActivated(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +119,7 @@ class SourceMapActivated(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...]
     activated_at: int
     actor: str
+    signature: Signature | None = None
 
 
 class ProcessingStopped(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +132,8 @@ class ProcessingStopped(msgspec.Struct, frozen=True, kw_only=True):
     automatic: bool
     stopped_at: int
     actor: str
+    cause: str = ""  # of an automatic one: what failed, in one word
+    signature: Signature | None = None
 
 
 class ResumeRequested(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +142,7 @@ class ResumeRequested(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     requested_at: int
     actor: str
+    signature: Signature | None = None
 
 
 class ResumeConfirmed(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +150,7 @@ class ResumeConfirmed(msgspec.Struct, frozen=True, kw_only=True):
     request_offset: int
     confirmed_at: int
     actor: str
+    signature: Signature | None = None
 
 
 class ProofPassed(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,6 +167,7 @@ class ProofPassed(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     identity: bool = False
     money: bool = False
+    signature: Signature | None = None
 
 
 class RedriveRequested(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,12 +182,14 @@ class RedriveRequested(msgspec.Struct, frozen=True, kw_only=True):
     requested_at: int
     actor: str
     payment_intent_id: PaymentIntentId | None = None
+    signature: Signature | None = None
 
 
 class RedriveConfirmed(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     confirmed_at: int
     actor: str
+    signature: Signature | None = None
 
 
 class RedriveDone(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,6 +215,7 @@ class RecoverRequested(msgspec.Struct, frozen=True, kw_only=True):
     topic: str | None = None
     first_offset: int = -1
     last_offset: int = -1
+    signature: Signature | None = None
 
 
 class RecoverConfirmed(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,11 +233,13 @@ class RecoverConfirmed(msgspec.Struct, frozen=True, kw_only=True):
     journal_ends: tuple[int, ...] = ()
     checkpoints: tuple[int, ...] = ()
     submissions: tuple[str, ...] = ()
+    signature: Signature | None = None
 
 
 class UnparkRequested(msgspec.Struct, frozen=True, kw_only=True):
     """Take a parked payment up again. `sequence` is the payment's last event, which parked it: a
-    request serves that parking and no later one. Another person's ResumeProcessing carries it out.
+    request serves that parking and no later one. Another person confirms it (ActConfirmed), and
+    ResumeProcessing carries it out.
     """
 
     payment_intent_id: PaymentIntentId
@@ -233,6 +247,7 @@ class UnparkRequested(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     requested_at: int
     actor: str
+    signature: Signature | None = None
 
 
 # --- proof ----------------------------------------------------------------------------------------
@@ -345,4 +360,6 @@ CONTROL_RECORDS: tuple[type[msgspec.Struct], ...] = (
     RecoverRequested,
     RecoverConfirmed,
     UnparkRequested,
+    OperatorsActivated,
+    ActConfirmed,
 )

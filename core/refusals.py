@@ -276,6 +276,12 @@ PAYMENT_PARKED = _policy(
     "The payment is parked: the command was set aside in quarantine and changed nothing.",
     "Two persons resume the payment after the defect is fixed; then repeat the action.",
 )
+ACT_NOT_SIGNED = _policy(
+    "ACT_NOT_SIGNED",
+    "The act is not taken: {problem}.",
+    "Each person signs with a key of their own: `npp control`, `npp quarantine redrive` and `npp "
+    "payment resume` do it.",
+)
 STOP_NOT_OPEN = _policy("STOP_NOT_OPEN", "No stop {stop} is open.", "Look at the open stops.")
 RESUME_NOT_POSSIBLE = _policy(
     "RESUME_NOT_POSSIBLE",
@@ -285,7 +291,7 @@ RESUME_NOT_POSSIBLE = _policy(
 UNPARK_NOT_POSSIBLE = _policy(
     "UNPARK_NOT_POSSIBLE",
     "The payment is not taken up: {problem}.",
-    "One person requests it by their own sign-in, then another confirms.",
+    "One person requests it, then another confirms; each signs.",
 )
 REDRIVE_NOT_POSSIBLE = _policy(
     "REDRIVE_NOT_POSSIBLE",

@@ -142,8 +142,8 @@ class DependencyDown(Exception):
 class ControlState(Protocol):
     """The application's view of the control topic, fed by the engine with raw records in order."""
 
-    def apply(self, offset: int, value: bytes) -> None:
-        """One control record."""
+    def apply(self, offset: int, value: bytes, appended_at: int) -> None:
+        """One control record, and when the broker took it (epoch ms)."""
 
     def stopped(self) -> str | None:
         """Why processing is stopped, or None. Unreadable control for 5 s counts as stopped."""

@@ -11,7 +11,6 @@ from control.fold import Control
 from readmodel import rows
 from readmodel.ports import Reader
 from schemas.codec import Codec
-from schemas.errors import Undecodable
 
 PAGE_COUNT: Final = 1_000
 
@@ -21,8 +20,7 @@ class RecoveryPoints:
 
     def __init__(self, reader: Reader, codec: Codec) -> None:
         self._reader = reader
-        self._codec = codec
-        self._control = Control(self._decode)
+        self._control = Control(codec.decode)
         self._after = -1
         self._lock = threading.Lock()
 
@@ -46,13 +44,7 @@ class RecoveryPoints:
         while True:
             page = self._reader.control(self._after, PAGE_COUNT)
             for row in page:
-                self._control.apply(row.offset, row.raw)
+                self._control.apply(row.offset, row.raw, row.at)
                 self._after = row.offset
             if len(page) < PAGE_COUNT:
                 return
-
-    def _decode(self, topic: str, value: bytes) -> object:
-        try:
-            return self._codec.decode(topic, value)
-        except Undecodable as error:
-            raise ValueError(error.reason) from error

@@ -123,17 +123,12 @@ class Resolve(Act):
     amount: Cents | None = None
 
 
-class RequestResume(Body):
-    """The first of two persons asks to take a parked payment up."""
-
-    reason: Text
-    operatorId: Identifier | None = None
-
-
-class ResumePayment(RequestResume):
+class ResumePayment(Body):
     """The caller is the second person. Who the first one is stands in the control topic;
     `requestedBy`, when given, must be that person."""
 
+    reason: Text
+    operatorId: Identifier | None = None
     requestedBy: Identifier | None = None
 
 
@@ -195,7 +190,3 @@ class QuarantinedRecords(Body):
     partition: Annotated[int, Field(ge=0, le=2**31 - 1)]
     offsets: Annotated[list[Offset], Field(min_length=1, max_length=OFFSETS_COUNT_MAX)]
     paymentIntentId: Identifier | None = None
-
-
-class RequestRedrive(QuarantinedRecords):
-    reason: Text

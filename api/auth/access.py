@@ -47,6 +47,7 @@ ACCESS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("POST", f"{_PAYMENT}/funds/repeat"): SENIORS,
     ("POST", f"{_PAYMENT}/conflicts/{{conflict_id}}/resolve"): SENIORS,
     ("POST", f"{_PAYMENT}/resume-requests"): ADMINS,
+    ("POST", f"{_PAYMENT}/resume-requests/{{offset}}/confirm"): ADMINS,
     ("POST", f"{_PAYMENT}/resume-processing"): ADMINS,
     ("POST", f"{_PAYMENT}/approvals"): OPERATE,
     ("POST", f"{_PAYMENT}/approvals/{{approval_id}}/approve"): APPROVERS,

@@ -14,6 +14,8 @@ from pydantic import BaseModel
 from api.actions import models, threads
 from api.auth.guard import router as guarded
 from api.auth.sign_in import Caller, Use
+from api.control import signed
+from api.control.signed import SignedAct
 from api.edge import problems
 from api.edge.paths import PLAIN, StopId
 from api.edge.views import iso
@@ -22,7 +24,6 @@ from control.fold import Control
 from core import refusals
 from core.records import ProcessingStopped, ResumeConfirmed, ResumeRequested
 from core.refusals import refuse
-from core.values import same_person
 
 router = guarded()
 
@@ -87,30 +88,31 @@ async def stop(who: Caller, use: Use, asked: models.Reason) -> Stop:
 
 
 @router.post("/api/control/stops/{stop_id}/resume-requests", summary="Ask to end a stop")
-async def request_resume(
-    who: Caller, use: Use, stop_id: StopId, asked: models.Reason
-) -> ResumeRequest:
-    """Rests on the last replay that passed since the stop began (`npp replay verify --publish`)."""
-    return await threads.CONTROL.run(who.id, lambda: _request(use, who, stop_id, asked.reason))
+async def request_resume(who: Caller, use: Use, stop_id: StopId, asked: SignedAct) -> ResumeRequest:
+    """A signed `ResumeRequested`. Rests on the last replay that passed since the stop began (`npp
+    replay verify --publish`); ends all stops of the same cause."""
+    return await threads.CONTROL.run(who.id, lambda: _request(use, who, stop_id, asked))
 
 
 @router.post(
     "/api/control/stops/{stop_id}/resume-requests/{offset}/confirm",
     summary="End a stop, as the second person",
 )
-async def confirm_resume(who: Caller, use: Use, stop_id: StopId, offset: RequestOffset) -> Resumed:
-    """The person who asked cannot confirm."""
-    return await threads.CONTROL.run(who.id, lambda: _confirm(use, who, stop_id, offset))
+async def confirm_resume(
+    who: Caller, use: Use, stop_id: StopId, offset: RequestOffset, asked: SignedAct
+) -> Resumed:
+    """A signed `ResumeConfirmed`. The person who asked cannot confirm."""
+    return await threads.CONTROL.run(who.id, lambda: _confirm(use, who, stop_id, offset, asked))
 
 
 def _require_few(use: Services, who: Principal) -> None:
     """Raises Problem (429) when as many stops of this person are open as may be: one would do. A
     control topic that cannot be read refuses no STOP."""
     try:
-        stops = use.commands.control().stops()
+        open_now = use.commands.control().stops_of(who.id)
     except Stopped:
         return
-    if sum(1 for each in stops if same_person(each.actor, who.id)) >= STOPS_OF_ONE_MAX:
+    if open_now >= STOPS_OF_ONE_MAX:
         raise problems.Problem(
             429,
             "RATE_LIMITED",
@@ -120,52 +122,52 @@ def _require_few(use: Services, who: Principal) -> None:
         )
 
 
-def _request(use: Services, who: Principal, stop_id: str, reason: str) -> ResumeRequest:
+def _request(use: Services, who: Principal, stop_id: str, asked: SignedAct) -> ResumeRequest:
+    record = signed.read(asked, who, ResumeRequested)
     control = use.commands.control()
     _require_open(control, stop_id)
+    if record.stop_id != stop_id:
+        raise signed.refused("it names another stop")
     proof = control.latest_proof()
     if proof is None:
         raise _refused(stop_id, "no replay has passed yet")
-    problem = control.proof_refusal(stop_id, proof)
+    problem = control.proof_refusal(stop_id, record.proof_offset)
     if problem is not None:
         raise _refused(stop_id, problem)
-    now = use.clock.now_ms()
-    record = ResumeRequested(
-        stop_id=stop_id, proof_offset=proof, reason=reason, requested_at=now, actor=who.id
-    )
-    offset = use.commands.write_control(record)
+    offset = signed.carry(use, record)
     return ResumeRequest(
         stopId=stop_id,
         offset=offset,
-        proofOffset=proof,
+        proofOffset=record.proof_offset,
         requestedBy=who.id,
-        requestedAt=iso(now),
+        requestedAt=iso(record.requested_at),
         duplicate=False,
     )
 
 
-def _confirm(use: Services, who: Principal, stop_id: str, offset: int) -> Resumed:
+def _confirm(use: Services, who: Principal, stop_id: str, offset: int, asked: SignedAct) -> Resumed:
+    record = signed.read(asked, who, ResumeConfirmed)
     control = use.commands.control()
     _require_open(control, stop_id)
-    now = use.clock.now_ms()
-    record = ResumeConfirmed(stop_id=stop_id, request_offset=offset, confirmed_at=now, actor=who.id)
+    if (record.stop_id, record.request_offset) != (stop_id, offset):
+        raise signed.refused("it names another request")
     problem = control.resume_refusal(record)
     if problem is not None:
         raise _refused(stop_id, problem)
     request = control.resume_requested(offset)
-    use.commands.write_control(record)
+    signed.carry(use, record)
     left = [each.stop_id for each in use.commands.control().stops()]
     return Resumed(
         stopId=stop_id,
         requestedBy="" if request is None else request.actor,
         confirmedBy=who.id,
-        confirmedAt=iso(now),
+        confirmedAt=iso(record.confirmed_at),
         stillStopped=left,
     )
 
 
 def _require_open(control: Control, stop_id: str) -> None:
-    if stop_id not in [each.stop_id for each in control.stops()]:
+    if not control.is_open(stop_id):
         raise problems.refused(refuse(refusals.STOP_NOT_OPEN, stop=stop_id))
 
 

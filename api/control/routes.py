@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import Response
 
@@ -11,6 +11,8 @@ from api.auth.sign_in import Use
 from api.edge.params import gives, in_thread, json_answer
 from api.edge.views import View, iso
 from api.services import Services
+from control import act_json
+from control.act_signature import key_id_of
 from control.fold import Control
 from core import records
 
@@ -32,7 +34,8 @@ class ResumeRequestView(View):
 
 
 class StopView(View):
-    """An open stop; each is ended by itself, by two persons and a passed replay."""
+    """The first open stop of a cause; all of one cause are ended together, by two persons and a
+    passed replay."""
 
     stop_id: str
     reason: str
@@ -77,6 +80,33 @@ class ProofView(View):
     actor: str
 
 
+class OperatorView(View):
+    """A person of the operators file in force; `lastNumber` is the highest that the person has used
+    in a signature."""
+
+    id: str
+    roles: list[str]
+    key_ids: list[str]
+    valid_until: str | None
+    last_number: int
+
+
+class OperatorsView(View):
+    """The operators file in force: who may sign control acts."""
+
+    number: int
+    sha256: str
+    persons: list[OperatorView]
+
+
+class RequestView(View):
+    """An act that waits for a second person: whole, since the second signature covers its hash.
+    `offset` is -1 where the act's own id names it."""
+
+    offset: int
+    act: dict[str, Any]
+
+
 class ControlRecordView(View):
     """A control record, by name."""
 
@@ -98,6 +128,8 @@ class ControlView(View):
     latest_proof: ProofView | None
     cluster_id: str | None
     partitions: int | None
+    operators: OperatorsView | None
+    requests: list[RequestView]
     records: list[ControlRecordView]
 
 
@@ -126,6 +158,8 @@ def view(services: Services) -> ControlView:
         latest_proof=_proof(found),
         cluster_id=found.cluster.cluster_id if found.cluster else None,
         partitions=found.cluster.partitions if found.cluster else None,
+        operators=_operators(found),
+        requests=[RequestView(at, act_json.to_json(each)) for at, each in found.requests()],
         records=_records(services),
     )
 
@@ -164,6 +198,23 @@ def _sources(active: records.SourceMapActivated | None) -> SourcesView | None:
         for topic, sources in zip(active.topics, active.sources, strict=True)
     }
     return SourcesView(active.number, topics, iso(active.activated_at), active.actor)
+
+
+def _operators(found: Control) -> OperatorsView | None:
+    file = found.operators
+    if file is None:
+        return None
+    persons = [
+        OperatorView(
+            each.id,
+            list(each.roles),
+            [key_id_of(bytes.fromhex(key)) for key in each.public_keys],
+            None if each.valid_until is None else each.valid_until.isoformat(),
+            found.last_number(each.id),
+        )
+        for each in file.persons
+    ]
+    return OperatorsView(file.number, file.sha256.hex(), persons)
 
 
 def _proof(found: Control) -> ProofView | None:

@@ -5,7 +5,6 @@ The redriver carries a confirmed request out; what it would refuse is refused he
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final
 
@@ -16,6 +15,8 @@ from pydantic import BaseModel
 from api.actions import models, threads
 from api.auth.guard import router as guarded
 from api.auth.sign_in import Caller, Use
+from api.control import signed
+from api.control.signed import SignedAct
 from api.edge import problems
 from api.edge.paths import PLAIN, RequestId
 from api.edge.views import iso
@@ -32,7 +33,6 @@ from schemas.errors import RegistryDown, Undecodable
 router = guarded()
 
 QUARANTINE: Final = "/api/quarantine/redrives"
-ID_BYTES: Final = 8
 SECOND_PERSON: Final = "(second person)"
 ADAPTER: Final = "npp-gateway"  # the reason table of assigned callbacks
 PREVIEW_ID: Final = "rdr_preview"
@@ -104,7 +104,7 @@ async def preview_redrive(who: Caller, use: Use, asked: models.QuarantinedRecord
     """By the redriver's own rules; nothing is done."""
 
     def work() -> Preview:
-        planned = _planned(use, _request(use, who, asked, "preview", PREVIEW_ID), SECOND_PERSON)
+        planned = _planned(use, _previewed(use, who, asked), SECOND_PERSON)
         shown = [_target(each, asked.paymentIntentId is not None) for each in planned]
         return Preview(partition=asked.partition, records=shown)
 
@@ -112,23 +112,25 @@ async def preview_redrive(who: Caller, use: Use, asked: models.QuarantinedRecord
 
 
 @router.post(QUARANTINE, summary="Ask for a redrive")
-async def request_redrive(who: Caller, use: Use, asked: models.RequestRedrive) -> Redrive:
-    """The first person; a second one confirms."""
+async def request_redrive(who: Caller, use: Use, asked: SignedAct) -> Redrive:
+    """A signed `RedriveRequested`; a second person confirms."""
 
     def work() -> Redrive:
-        request = _request(use, who, asked, asked.reason, "rdr_" + secrets.token_hex(ID_BYTES))
+        request = signed.read(asked, who, records.RedriveRequested)
         _planned(use, request, SECOND_PERSON)
-        use.commands.write_control(request)
+        signed.carry(use, request)
         return _shown(request)
 
     return await threads.CONTROL.run(who.id, work)
 
 
 @router.post(f"{QUARANTINE}/{{request_id}}/confirm", summary="Confirm a redrive")
-async def confirm_redrive(who: Caller, use: Use, request_id: RequestId) -> Redrive:
-    """The second person; then the redriver carries it out. Confirmed already: `duplicate`, with
-    what became of it."""
-    return await threads.CONTROL.run(who.id, lambda: _confirm(use, who, request_id))
+async def confirm_redrive(
+    who: Caller, use: Use, request_id: RequestId, asked: SignedAct
+) -> Redrive:
+    """A signed `RedriveConfirmed` of the second person; then the redriver carries it out. Confirmed
+    already: `duplicate`, with what became of it."""
+    return await threads.CONTROL.run(who.id, lambda: _confirm(use, who, request_id, asked))
 
 
 @router.get(QUARANTINE, summary="Redrives that were asked for")
@@ -141,14 +143,14 @@ def list_redrives(use: Use, limit: Limit = LIMIT_DEFAULT, cursor: Cursor = None)
     return Redrives(items=items, next=str(start + limit) if more else None)
 
 
-def _request(
-    use: Services, who: Principal, asked: models.QuarantinedRecords, reason: str, request_id: str
+def _previewed(
+    use: Services, who: Principal, asked: models.QuarantinedRecords
 ) -> records.RedriveRequested:
     return records.RedriveRequested(
-        request_id=request_id,
+        request_id=PREVIEW_ID,
         partition=asked.partition,
         offsets=tuple(sorted(set(asked.offsets))),
-        reason=reason,
+        reason="preview",
         requested_at=use.clock.now_ms(),
         actor=who.id,
         payment_intent_id=None
@@ -203,7 +205,10 @@ def _target(planned: Planned, assigned: bool) -> Target:
     )
 
 
-def _confirm(use: Services, who: Principal, request_id: str) -> Redrive:
+def _confirm(use: Services, who: Principal, request_id: str, asked: SignedAct) -> Redrive:
+    record = signed.read(asked, who, records.RedriveConfirmed)
+    if record.request_id != request_id:
+        raise signed.refused("it names another request")
     known = _all(use).get(request_id)
     if known is not None and known.status != REQUESTED:
         return known.model_copy(update={"duplicate": True})
@@ -224,13 +229,9 @@ def _confirm(use: Services, who: Principal, request_id: str) -> Redrive:
         update = {"status": CONFIRMED, "confirmedBy": confirmed[1], "duplicate": True}
         return shown.model_copy(update=update)
     _planned(use, request, who.id)
-    now = use.clock.now_ms()
-    use.commands.write_control(
-        records.RedriveConfirmed(request_id=request_id, confirmed_at=now, actor=who.id)
-    )
-    return shown.model_copy(
-        update={"status": CONFIRMED, "confirmedBy": who.id, "confirmedAt": iso(now)}
-    )
+    signed.carry(use, record)
+    said = {"confirmedBy": who.id, "confirmedAt": iso(record.confirmed_at)}
+    return shown.model_copy(update={"status": CONFIRMED, **said})
 
 
 def _shown(request: records.RedriveRequested) -> Redrive:

@@ -18,7 +18,16 @@ from app import logs
 from app.cli.cluster import broker, config, demo, doctor, replay, run, schemas, topics
 from app.cli.control import group as control
 from app.cli.data_option import give_data_option
-from app.cli.operators import approval, audit, conflict, evidence, incident, quarantine, token
+from app.cli.operators import (
+    approval,
+    audit,
+    conflict,
+    evidence,
+    incident,
+    keys,
+    quarantine,
+    token,
+)
 from app.cli.output import error_console, print_json
 from app.cli.payment import group as payment
 from app.exits import ExitCode, Problem, usage
@@ -51,6 +60,7 @@ app.add_typer(evidence.app, name="evidence", rich_help_panel=OPERATE)
 app.add_typer(incident.app, name="incident", rich_help_panel=OPERATE)
 app.command(rich_help_panel=OPERATE)(audit.audit)
 app.add_typer(control.app, name="control", rich_help_panel=OPERATE)
+app.add_typer(keys.app, name="keys", rich_help_panel=OPERATE)
 app.add_typer(replay.app, name="replay", rich_help_panel=OPERATE)
 app.add_typer(schemas.app, name="schemas", rich_help_panel=SET_UP)
 app.add_typer(topics.app, name="topics", rich_help_panel=SET_UP)

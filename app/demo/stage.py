@@ -16,9 +16,10 @@ import httpx
 
 from api.auth.access import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, VIEWER
 from api.auth.local import LocalIssuer
-from app import control_records, rule_files
+from app import rule_files
 from app import settings as app_settings
 from app.cluster import Cluster, open_registry_codec
+from app.control import first_records
 from app.demo.options import Options
 from app.demo.programs import (
     API,
@@ -111,7 +112,7 @@ class Stage:
         cluster = Cluster(self.environment)
         control, _ = cluster.control()
         rules = rule_files.chosen(rule_files.DEMO_RULES, "demo")
-        for record in control_records.missing(cluster, control, topics, rules, "npp-demo"):
+        for record in first_records.missing(cluster, control, topics, rules, "npp-demo"):
             cluster.publish_control(record)
         return cluster
 

@@ -44,7 +44,7 @@ class ControlReader:
         self._clock = clock
         self._ends = LogEnds(connection, clock)
         self._position = 0
-        self._records: deque[tuple[int, bytes]] = deque()
+        self._records: deque[tuple[int, bytes, int]] = deque()
         self._fresh_s = float("-inf")
         self._passes = 0
         self._failure: Exit | None = None
@@ -63,8 +63,7 @@ class ControlReader:
             raise self._failure
         records = self._records
         for _ in range(len(records)):
-            offset, value = records.popleft()
-            state.apply(offset, value)
+            state.apply(*records.popleft())
 
     def read_to_end(self, state: ControlState) -> bool:
         """A whole pass that begins now; False when it could not be made within FIRST_READ_S_MAX."""
@@ -134,7 +133,7 @@ class ControlReader:
             batches, ends = reader.read(READ_COUNT, wait_s)
             for record in batches.get(0, ()):
                 if record.value is not None:
-                    self._records.append((record.offset, record.value))
+                    self._records.append((record.offset, record.value, record.timestamp_ms))
                 self._position = record.offset + 1
             self._position = max(self._position, ends.get(0, 0))
             if self._position >= target:

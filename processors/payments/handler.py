@@ -145,19 +145,23 @@ class PaymentsApplication:
             )
             return
         if known is not None and known.payment.parked and not self._asked_for(command, known):
-            self._quarantine(batch, record, quarantine.UNMATCHED, "nobody asked to take it up")
+            self._quarantine(
+                batch, record, quarantine.UNMATCHED, "two persons have not signed for it"
+            )
             return
         context = self._context(record, cause, known)
         decision = decide(None if known is None else known.payment, command, context)
         self._apply(batch, record, command, known, context, decision)
 
     def _asked_for(self, command: commands.ResumeProcessing, known: Known) -> bool:
-        """Whether the control topic has the first person's own request for this parking. Not a
-        refusal with an outcome, since a replay decides without the control topic.
+        """Whether two persons have signed for the end of this parking on the control topic, and it
+        is they whom the command names. Not a refusal with an outcome, since a replay decides
+        without the control topic.
         """
         payment = known.payment
-        asked = self._control.unpark_request(payment.payment_intent_id, payment.sequence)
-        return asked is not None and same_person(asked.actor, command.requested_by)
+        persons = self._control.unparked(payment.payment_intent_id, payment.sequence)
+        named = (command.requested_by, command.operator.operator_id)
+        return persons is not None and all(map(same_person, persons, named))
 
     def on_defect(self, batch: Batch, record: InputRecord, error: BaseException) -> None:
         """Park the payment: its history says so, this input and each later one go to quarantine, in

@@ -72,7 +72,7 @@ def payments_alarm(
         if name != LOG_TAIL_LOST:
             return
         stop_id = f"payments-{name}-{partition}"
-        if any(each.stop_id == stop_id for each in control.stops()):
+        if control.is_open(stop_id):
             return
         stop = ProcessingStopped(
             stop_id=stop_id,
@@ -80,6 +80,7 @@ def payments_alarm(
             automatic=True,
             stopped_at=clock.now_ms(),
             actor=instance,
+            cause=name,
         )
         publisher = Publisher(connection, f"{instance}-stop", clock)
         try:

@@ -73,7 +73,7 @@ class Projection:
         """Control records that the model has already, from the first one on."""
         for row in known:
             record = self._codec.decode(t.CONTROL, row.raw)
-            self.control.before(row.offset, record)
+            self.control.before(row.offset, record, row.at)
 
     def batch(
         self, read: Mapping[TopicPartition, Sequence[LogRecord]]

@@ -12,9 +12,12 @@ from typing import Any, Final
 import msgspec
 
 from control import quarantine
-from control.fold import PERSONS_SEEN_MAX, Control
+from control.acts import Refusal
+from control.fold import Control
+from control.requests import ask
 from core import records
-from core.values import payment_id_of_external_ref, same_person
+from core.acts import ActConfirmed, OperatorsActivated
+from core.values import payment_id_of_external_ref
 from engine.clients.partition_errors import Passed
 from engine.records import LogRecord
 from readmodel import audit_rows, rows
@@ -51,14 +54,11 @@ def outcome_row(at: LogRecord, outcome: records.Outcome) -> rows.OutcomeRow:
 
 # -- control ---
 
-_TIMES: Final = (
-    "recorded_at",
-    "activated_at",
-    "stopped_at",
-    "requested_at",
-    "confirmed_at",
-    "passed_at",
-    "done_at",
+_NOT_SHOWN: Final = frozenset(
+    {
+        *("recorded_at", "activated_at", "stopped_at", "requested_at", "confirmed_at"),
+        *("passed_at", "done_at", "actor", "reason", "signature", "content"),
+    }
 )
 _CONTROL_ACTIONS: Final[dict[type, str]] = {
     records.RuleSetActivated: "ACTIVATE_RULES",
@@ -70,6 +70,10 @@ _CONTROL_ACTIONS: Final[dict[type, str]] = {
     records.RecoverRequested: "REQUEST_RECOVER",
     records.RecoverConfirmed: "CONFIRM_RECOVER",
     records.UnparkRequested: "REQUEST_RESUME_PROCESSING",
+    records.SourceMapActivated: "ACTIVATE_SOURCES",
+    records.InputAdded: "ADD_INPUT",
+    OperatorsActivated: "ACTIVATE_OPERATORS",
+    ActConfirmed: "CONFIRM",
 }
 
 
@@ -91,26 +95,25 @@ class ControlFold:
         """Batches that nobody can read and two persons passed over."""
         return self._control.passed_over()
 
-    def before(self, offset: int, record: object) -> None:
-        """A record that the model has already."""
-        if isinstance(record, records.RedriveRequested):
-            _keep(self._redrives, record.request_id, record)
-        self._control.apply_record(offset, record)
+    def before(self, offset: int, record: object, appended_at: int) -> Refusal | None:
+        """A record that the model has already; why nobody obeys it, or None."""
+        refusal = self._control.apply_record(offset, record, appended_at)
+        if isinstance(record, records.RedriveRequested) and refusal is None:
+            ask(self._redrives, record.request_id, record)
+        return refusal
 
     def fold(self, at: LogRecord, record: Any, batch: rows.Batch) -> None:
         """Add the rows of one record."""
-        refusal = self._refusal(record)
-        self.before(at.offset, record)
-        actor = getattr(record, "actor", None)
-        when = next((getattr(record, n) for n in _TIMES if hasattr(record, n)), at.timestamp_ms)
+        refusal = self.before(at.offset, record, at.timestamp_ms)
+        actor, name = getattr(record, "actor", None), type(record).__name__
         batch.control.append(
-            rows.ControlRow(at.offset, type(record).__name__, when, actor, at.value or b"")
+            rows.ControlRow(at.offset, name, at.timestamp_ms, actor, at.value or b"")
         )
         if isinstance(record, records.RedriveDone):
             batch.redriven += self._redriven(record)
         action = _CONTROL_ACTIONS.get(type(record))
         if action is not None:
-            batch.audit.append(_control_audit(at, record, action, when, refusal))
+            batch.audit.append(_control_audit(at, record, action, refusal))
 
     def _redriven(self, done: records.RedriveDone) -> list[tuple[int, int, str]]:
         """What was put back: all of them; of a request refused on its way, the first."""
@@ -123,49 +126,23 @@ class ControlFold:
             offsets = offsets[: max(0, done.redriven)]
         return [(request.partition, offset, name) for offset in offsets]
 
-    def _refusal(self, record: object) -> str | None:
-        """Why those who obey pass over this confirmation, or None."""
-        match record:
-            case records.ResumeConfirmed():
-                return self._control.resume_refusal(record)
-            case records.RedriveConfirmed():
-                return _two_persons(self._redrives.get(record.request_id), record.actor)
-            case records.RecoverConfirmed():
-                return self._control.recover_refusal(record)
-        return None
-
-
-def _two_persons(request: records.RedriveRequested | None, actor: str) -> str | None:
-    if request is None:
-        return "nobody asked for it"
-    if same_person(request.actor, actor):
-        return "the person who asked cannot confirm: a second person has to"
-    return None
-
-
-def _keep(memory: dict[str, Any], name: str, record: object) -> None:
-    """Bounded as the fold of those who obey: the oldest request is forgotten."""
-    if len(memory) >= PERSONS_SEEN_MAX:
-        del memory[next(iter(memory))]
-    memory[name] = record
-
 
 def _undecoded(topic: str, value: bytes) -> object:
     raise ValueError("records are given decoded")
 
 
 def _control_audit(
-    at: LogRecord, record: Any, action: str, when: int, refusal: str | None
+    at: LogRecord, record: Any, action: str, refusal: Refusal | None
 ) -> rows.AuditRow:
     about: str | None = getattr(record, "payment_intent_id", None)
     extra = {
         name: _plain(getattr(record, name))
         for name in record.__struct_fields__
-        if name not in (*_TIMES, "actor", "reason") and getattr(record, name) is not None
+        if name not in _NOT_SHOWN and getattr(record, name) is not None
     }
     return rows.AuditRow(
         audit_id=f"c-{at.partition}-{at.offset}",
-        at=when,
+        at=at.timestamp_ms,
         operator_id=record.actor,
         roles="",
         token_id=None,
@@ -176,8 +153,8 @@ def _control_audit(
         command_id=None,
         result=audit_rows.DONE if refusal is None else audit_rows.REFUSED,
         code=None,
-        rule=None,
-        sentence=refusal,
+        rule=None if refusal is None else refusal.rule,
+        sentence=None if refusal is None else refusal.sentence,
         from_sequence=None,
         to_sequence=None,
         detail=audit_rows.detail(extra),

@@ -13,7 +13,7 @@ import msgspec
 
 from control.fold import Control
 from core.payment.events import Event
-from core.records import Checkpoint, ClusterRecorded, SourceMapActivated
+from core.records import Checkpoint
 from core.values import Parties, Sealed
 from engine.clock import Clock, SystemClock
 from engine.partitioner import partition_of
@@ -72,49 +72,35 @@ def verify(log: ReplayLog, settings: Settings, clock: Clock | None = None) -> Re
 def control_of(log: ReplayLog, codec: Codec) -> Control:
     """The control topic folded, to know where two persons let a damaged log go on."""
 
-    def decode(topic: str, value: bytes) -> object:
-        try:
-            return codec.decode(topic, value)
-        except Undecodable as error:
-            raise ValueError(error.reason) from error
-
-    control = Control(decode)
+    control = Control(codec.decode)
     end = log.ends([(CONTROL, 0)])[CONTROL, 0] if log.partitions([CONTROL])[CONTROL] else 0
     for record in log.read(CONTROL, {0: (0, end)}):
         if record.value is not None:
-            control.apply(record.offset, record.value)
+            control.apply(record.offset, record.value, record.timestamp_ms)
     return control
 
 
-def environment_of(
-    log: ReplayLog, settings: Settings, topics: tuple[str, ...], found: frozenset[str]
-) -> Environment:
-    """What decisions read beside inputs and states: cluster and source maps, from control, and
+def environment_of(settings: Settings, topics: tuple[str, ...], control: Control) -> Environment:
+    """What decisions read beside inputs and states: cluster and source maps that were in force, and
     what recoveries found.
     """
-    cluster_id, maps = "", []
-    ends = log.ends([(CONTROL, 0)]) if log.partitions([CONTROL])[CONTROL] else {}
-    for record in log.read(CONTROL, {0: (0, ends.get((CONTROL, 0), 0))}):
-        try:
-            control = settings.codec.decode(CONTROL, record.value, record.headers)
-        except Undecodable:
-            continue
-        if isinstance(control, ClusterRecorded):
-            cluster_id = cluster_id or control.cluster_id
-        elif isinstance(control, SourceMapActivated):
-            sources = {
-                topic: frozenset(filter(None, listed.split(",")))
-                for topic, listed in zip(control.topics, control.sources, strict=True)
-            }
-            maps.append(SourceMap(control.activated_at, sources))
     return Environment(
         codec=settings.codec,
         rules_of=settings.rules_of,
-        cluster_id=cluster_id,
+        cluster_id="" if control.cluster is None else control.cluster.cluster_id,
         topics=topics,
-        source_maps=tuple(maps),
+        source_maps=tuple(
+            SourceMap(
+                each.activated_at,
+                {
+                    topic: frozenset(filter(None, listed.split(",")))
+                    for topic, listed in zip(each.topics, each.sources, strict=True)
+                },
+            )
+            for each in control.source_maps
+        ),
         open_parties=settings.open_parties,
-        found=found,
+        found=control.found,
     )
 
 
@@ -132,7 +118,7 @@ class _Job:
         self._answered: dict[int, list[OperatorOutcome]] = {}
         self._reading = Reading(log, topics, settings.progress)
         self._accounting: Accounting | None = None
-        environment = environment_of(log, settings, topics, self._control.found)
+        environment = environment_of(settings, topics, self._control)
         self._prover = Prover(environment, report, settings.limit, clock, self._account)
 
     def run(self) -> None:

@@ -75,13 +75,18 @@ class KafkaVerifierLog:
             found[record.partition].append((record.offset, record.value or b""))
         return {number: iter(records) for number, records in found.items()}
 
-    def control(self, start: int) -> Sequence[tuple[int, bytes]]:
+    def control(self, start: int) -> Sequence[tuple[int, bytes, int]]:
         if start >= self._ends.stable([(CONTROL, 0)])[CONTROL, 0]:
             return ()
         read = read_all(
             self._connection, CONTROL, start={0: start}, partitions=[0], clock=self._clock
         )
-        return [(r.offset, r.value) for records in read for r in records if r.value is not None]
+        return [
+            (r.offset, r.value, r.timestamp_ms)
+            for records in read
+            for r in records
+            if r.value is not None
+        ]
 
     def _raw(self, starts: Mapping[int, int], ends: Mapping[int, int]) -> Iterator[RawCheckpoint]:
         for record in self._records(starts, ends):

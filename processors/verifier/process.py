@@ -86,7 +86,7 @@ class VerifierLog(Protocol):
     def checkpoints(self, starts: Mapping[int, int]) -> Mapping[int, Iterator[RawCheckpoint]]:
         """Checkpoints from an offset of each partition to its end as it stands now."""
 
-    def control(self, start: int) -> Sequence[tuple[int, bytes]]:
+    def control(self, start: int) -> Sequence[tuple[int, bytes, int]]:
         """Offsets and values of the control topic from `start` to its end as it stands now."""
 
     def outcomes_partitions(self) -> int:
@@ -178,7 +178,7 @@ class Verifier:
         self._reported: set[tuple[str, int, int]] = set()
         self._round_s = 0.0
         self._stop = threading.Event()
-        self._control = Control(self._decode_control)
+        self._control = Control(codec.decode)
         self._control_next = 0
         self._outcomes_count = 1
         self.caught_up = False
@@ -324,8 +324,8 @@ class Verifier:
     def _follow_control(self) -> bool:
         """Read what is new on the control topic; True when two persons have recovered since."""
         before = len(self._control.recoveries)
-        for offset, value in self._journal.control(self._control_next):
-            self._control.apply(offset, value)
+        for offset, value, appended_at in self._journal.control(self._control_next):
+            self._control.apply(offset, value, appended_at)
             self._control_next = offset + 1
         return len(self._control.recoveries) != before
 
@@ -390,6 +390,7 @@ class Verifier:
             automatic=True,
             stopped_at=self._clock.now_ms(),
             actor=ACTOR,
+            cause=problem.kind,
         )
 
     def _publish_stops(self) -> None:
@@ -407,12 +408,6 @@ class Verifier:
     def verified(self) -> dict[int, int]:
         """The last verified offset by partition; -1 when there is none."""
         return {n: v.verified_offset for n, v in self._partitions.items()}
-
-    def _decode_control(self, topic: str, value: bytes) -> object:
-        try:
-            return self._codec.decode(topic, value, None)
-        except Undecodable as error:
-            raise ValueError(error.reason) from error
 
     def _decode_checkpoint(self, raw: bytes) -> Checkpoint:
         try:

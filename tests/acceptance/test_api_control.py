@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, Harness
 
 pytestmark = pytest.mark.broker
+
+ASK = ("control", "resume", "--request", "--reason", "proven", "--as", "adm_1")
 
 
 def test_a_stop_holds_everything_but_reading_until_two_persons_end_it(harness: Harness) -> None:
@@ -39,17 +40,20 @@ def test_a_stop_holds_everything_but_reading_until_two_persons_end_it(harness: H
         assert harness.act("ops_1", payment, "evidence-pack", body).status_code == 200
         assert harness.ask("view_1", "GET", f"/api/payments/{waiting}").status_code == 404
 
-        early = harness.ask("adm_1", "POST", path, {"reason": "no proof yet"})
-        assert early.status_code in (403, 409), early.text
-        harness.npp("replay", "verify", "--publish", "--as", "adm_1")
-        asked = harness.soon(lambda: good(harness.ask("adm_1", "POST", path, {"reason": "proven"})))
-        confirm = f"{path}/{asked['offset']}/confirm"
-        alone = harness.ask(harness.token("ADM_1", "admin"), "POST", confirm)
-        assert alone.status_code == 403, alone.text
+        unsigned = {"type": "ResumeRequested", "fields": {"stopId": stop_id}, "signature": None}
+        typed = harness.ask("adm_1", "POST", path, unsigned)
+        assert (typed.status_code, typed.json()["rule"]) == (403, "ACT_NOT_SIGNED"), typed.text
+        assert harness.npp(*ASK, check=False).returncode == 1  # nothing is proven yet
+        harness.npp("replay", "verify", "--publish")
+        harness.soon(lambda: harness.npp(*ASK, check=False).returncode == 0)
+        for alone in ("adm_1", "ADM_1"):
+            tried = harness.npp("control", "resume", "--confirm", "--as", alone, check=False)
+            assert tried.returncode == 1, tried.stdout
+        assert harness.get("/api/control")["running"] is False
     finally:
-        asked = harness.soon(lambda: good(harness.ask("adm_1", "POST", path, {"reason": "proven"})))
-        ended = harness.ask("adm_2", "POST", f"{path}/{asked['offset']}/confirm")
-    assert ended.status_code == 200, ended.text
+        harness.npp("replay", "verify", "--publish")
+        harness.soon(lambda: harness.npp(*ASK, check=False).returncode == 0)
+        harness.npp("control", "resume", "--confirm", "--as", "adm_2")
     harness.until(waiting, state="SETTLED")
 
     def audited() -> bool:
@@ -62,10 +66,6 @@ def test_a_stop_holds_everything_but_reading_until_two_persons_end_it(harness: H
 def phase(harness: Harness, program: str) -> str:
     """What a process says of itself; each reads the control topic for itself."""
     return str(harness.http.get(harness.stage.programs.ready_url(program)).json()["phase"])
-
-
-def good(answer: httpx.Response) -> Any:
-    return answer.json() if answer.status_code == 200 else None
 
 
 def test_an_unmatched_report_is_assigned_by_two_persons(harness: Harness) -> None:
@@ -94,13 +94,16 @@ def test_an_unmatched_report_is_assigned_by_two_persons(harness: Harness) -> Non
     preview = harness.ask("adm_1", "POST", "/api/quarantine/redrives/preview", asked)
     assert preview.status_code == 200, preview.text
     path = "/api/quarantine/redrives"
-    request = harness.ask("adm_1", "POST", path, asked | {"reason": "rail ticket 93"})
-    assert request.status_code == 200, request.text
-    name = request.json()["requestId"]
-    alone = harness.ask(harness.token("Adm_1", "admin"), "POST", f"{path}/{name}/confirm")
-    assert (alone.status_code, alone.json()["rule"]) == (403, "SELF_APPROVAL")
-    confirmed = harness.ask("adm_2", "POST", f"{path}/{name}/confirm")
-    assert confirmed.status_code == 200, confirmed.text
+    place = ("--partition", str(item["partition"]), "--offset", str(item["offset"]))
+    name = harness.npp_json(
+        *("quarantine", "redrive", "--request", *place, "--to", payment),
+        *("--reason", "rail ticket 93", "--as", "adm_1"),
+    )["requestId"]
+    confirm = ("quarantine", "redrive", "--confirm", name, "--as")
+    harness.soon(lambda: name in harness.ask("adm_1", "GET", "/api/control").text)
+    alone = harness.npp(*confirm, "adm_1", check=False)
+    assert (alone.returncode, "second person" in alone.stderr) == (1, True), alone.stderr
+    harness.npp(*confirm, "adm_2")
     harness.until(payment, state="ACKNOWLEDGED")
     listed = harness.soon(
         lambda: [i for i in harness.get(path)["items"] if i["requestId"] == name

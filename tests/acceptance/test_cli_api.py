@@ -115,7 +115,7 @@ def test_a_stop_is_made_and_ended_through_the_api_and_without_it(
     """One command each; with --kafka it does not need the API (RP-11)."""
     adm = ("--as", "adm_1")
     through = npp.json("control", "stop", "--reason", "drill", *adm)["stopId"]
-    without = npp.json("control", "stop", "--reason", "drill", "--kafka", *adm)["stopId"]
+    without = npp.json("control", "stop", "--reason", "drill", "--kafka", "--as", "ann")["stopId"]
     both = {through, without}
 
     def seen(*words: str) -> set[str]:

@@ -245,7 +245,8 @@ def body_of(line: str) -> dict[str, Any]:
 def resume_all(harness: Harness) -> None:
     """Whatever happened above, nothing stays stopped."""
     for stop in harness.get("/api/control")["stops"]:
-        path = f"/api/control/stops/{stop['stopId']}/resume-requests"
+        named = ("control", "resume", "--stop", stop["stopId"])
         harness.npp("replay", "verify", "--publish")
-        asked = harness.ask("adm_1", "POST", path, {"reason": "after the page"}).json()
-        harness.ask("adm_2", "POST", f"{path}/{asked['offset']}/confirm")
+        time.sleep(CONTROL_SECONDS)
+        harness.npp(*named, "--request", "--reason", "after the page", "--as", "adm_1")
+        harness.npp(*named, "--confirm", "--as", "adm_2")

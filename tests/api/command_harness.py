@@ -23,9 +23,10 @@ from api.auth.keys import KeySource, from_file
 from api.auth.local import LOCAL_AUDIENCE, LOCAL_ISSUER, LocalIssuer
 from api.auth.tokens import Tokens, TokenSettings
 from api.services import Services, Stopped
-from control import quarantine
+from control import act_json, quarantine
 from control.fold import Control
 from core import records
+from core.acts import ActConfirmed
 from core.header import InputHeader, OperatorHeader
 from core.payment import commands, instructions
 from core.records import OperatorAudit, Outcome
@@ -47,8 +48,9 @@ ROLES = {
 }  # fmt: skip
 CLIENT = "till-7"
 CLIENT_SOURCE = "api-client"
-MAPPED = (topology.COMMANDS, topology.API_COMMANDS)
+MAPPED = {topology.COMMANDS: SOURCE, topology.API_COMMANDS: CLIENT_SOURCE}
 WAIT_S = 0.2
+PARKED_REASON = "the defect is mended"
 
 
 class DriverLog:
@@ -163,14 +165,7 @@ class ApiHarness:
     """One set-up: `post`, `get`, and what the log says of it."""
 
     def __init__(self, folder: Path, settings: ApiSettings | None = None) -> None:
-        self.world = World()
-        sources = (SOURCE, CLIENT_SOURCE)
-        self.world.control.apply_record(
-            3,
-            records.SourceMapActivated(
-                number=2, topics=MAPPED, sources=sources, activated_at=0, actor="test"
-            ),
-        )
+        self.world = World(sources=MAPPED)
         self.clock = self.world.driver.clock
         self.log = DriverLog(self)
         self.tail = DriverTail()
@@ -222,6 +217,28 @@ class ApiHarness:
 
     def get(self, person: str, path: str) -> Response:
         return self.http.get(path, headers={"Authorization": f"Bearer {self.token(person)}"})
+
+    def sign(self, record: Any, at: int | None = None) -> Any:
+        """The act signed by its actor, as who obeys it now."""
+        now = self.clock.now_ms() if at is None else at
+        return self.world.hands.in_turn(self.world.control, record, now)
+
+    def carry(self, path: str, record: Any, person: str | None = None) -> Response:
+        """The act handed over by its actor, or by `person`."""
+        return self.post(person or record.actor, path, act_json.to_json(self.sign(record)))
+
+    def unpark(self, first: str, second: str, payment: str) -> tuple[Response, Response]:
+        """Both persons sign for a parked payment."""
+        path = f"/api/payments/{payment}/resume-requests"
+        sequence = self.world.known(payment).payment.sequence
+        asked = records.UnparkRequested(
+            payment_intent_id=PaymentIntentId(payment), sequence=sequence, reason=PARKED_REASON,
+            requested_at=1, actor=first,
+        )  # fmt: skip
+        one = self.carry(path, asked)
+        offset = one.json()["offset"]
+        agreed = ActConfirmed(request_offset=offset, confirmed_at=1, actor=second)
+        return one, self.carry(f"{path}/{offset}/confirm", agreed)
 
     def act(self, person: str, payment: str, action: str, body: Any) -> Response:
         return self.post(person, f"/api/payments/{payment}/{action}", body)

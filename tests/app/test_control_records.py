@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from app import control_records, rule_files
+from app import rule_files
+from app.control import first_records
+from app.control.release_control import ReleaseControl
 from app.exits import Problem
-from app.release_control import ReleaseControl
 from app.settings import Profile
 from control.fold import Control
 from core.records import ClusterRecorded
@@ -39,11 +40,11 @@ def test_the_rule_files_hash_decides_whether_a_log_is_this_builds() -> None:
     )
     recorded = ClusterRecorded(cluster_id="cluster-1", partitions=6, recorded_at=1, actor="me")
     topics = catalogue.load()
-    same = written(Control(unreadable), recorded, control_records.activation(RULES, 1, "me"))
-    control_records.missing(cluster, same, topics, RULES, "me")
-    other = written(Control(unreadable), recorded, control_records.activation(OTHER, 1, "me"))
+    same = written(Control(unreadable), recorded, first_records.activation(RULES, 1, "me"))
+    first_records.missing(cluster, same, topics, RULES, "me")
+    other = written(Control(unreadable), recorded, first_records.activation(OTHER, 1, "me"))
     with pytest.raises(Problem) as refused:
-        control_records.missing(cluster, other, topics, RULES, "me")
+        first_records.missing(cluster, other, topics, RULES, "me")
     assert "another build decided this log" in refused.value.what
     assert "--reset" in refused.value.do
 
@@ -51,10 +52,10 @@ def test_the_rule_files_hash_decides_whether_a_log_is_this_builds() -> None:
 def test_no_partition_is_served_on_another_builds_log() -> None:
     """D8: whoever obeys the control topic is not ready, and says why and what to do."""
     first = ReleaseControl(unreadable, profile=Profile.DEMO)
-    same = written(first, control_records.activation(RULES, 1, "me"))
+    same = written(first, first_records.activation(RULES, 1, "me"))
     assert same.stopped() is None
     again = ReleaseControl(unreadable, profile=Profile.DEMO)
-    other = written(again, control_records.activation(OTHER, 1, "me"))
+    other = written(again, first_records.activation(OTHER, 1, "me"))
     for reason in (other.stopped() or "", other.ready() or ""):
         assert "another build decided this log" in reason or "control" in reason
     assert "--reset" in (other.stopped() or "")

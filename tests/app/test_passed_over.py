@@ -10,11 +10,12 @@ import pytest
 
 from app.recovery import _Seen
 from control.fold import Control
-from core.records import RecoverConfirmed, RecoverRequested
+from core.records import ClusterRecorded, RecoverConfirmed, RecoverRequested
 from engine.clients.partition_errors import Passed
 from engine.clock import HeldClock
 from processors.replay import accounts
 from schemas import topology as t
+from tests.control.people import CLUSTER, Hands, activated
 from tests.processors.payments.clean_history import Outside
 from tests.processors.projector.harness import START_MS, feed_of, log_of, model_in, run, source_of
 
@@ -75,9 +76,11 @@ class Known:
 
     def control(self) -> tuple[Control, int]:
         control = Control(lambda topic, value: None)
-        for offset, record in enumerate((ASKED, AGREED)):
-            control.apply_record(offset, record)
-        return control, 2
+        cluster = ClusterRecorded(cluster_id=CLUSTER, partitions=1, recorded_at=0, actor="test")
+        hands = Hands()
+        for offset, record in enumerate((cluster, activated(), ASKED, AGREED)):
+            control.apply_record(offset, hands.in_turn(control, record))
+        return control, 4
 
     def partitions(self, topic: str) -> int:
         return PART + 1

@@ -19,7 +19,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +83,13 @@ class Harness:
 
     # -- starting and ending ----------------------------------------------------------------------
 
-    def npp(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def npp(
+        self, *arguments: str, check: bool = True, more: Mapping[str, str] = {}
+    ) -> subprocess.CompletedProcess[str]:
         """One command of the product's command line."""
         done = subprocess.run(
             [sys.executable, "-m", "app.cli.npp", *arguments],
-            env={**os.environ, **self.env}, cwd=ROOT, capture_output=True, text=True,
+            env={**os.environ, **self.env, **more}, cwd=ROOT, capture_output=True, text=True,
             timeout=NPP_SECONDS_MAX, check=False,
         )  # fmt: skip
         if check and done.returncode:

@@ -111,7 +111,7 @@ def test_the_product_runs_under_the_rules(
         redrive_rubbish(harness)
         harness.ask_as("admin", "doctor")
         harness.ask_as("admin", "control", "stop", "--reason", "trial", "--as", "ann")
-        harness.ask_as("admin", "replay", "verify", "--publish", "--as", "ann")
+        harness.ask_as("admin", "replay", "verify", "--publish")
         harness.ask_as(
             "admin", "control", "resume", "--request", "--reason", "proven", "--as", "ann"
         )

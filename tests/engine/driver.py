@@ -87,7 +87,7 @@ class Driver:
         topic = self.app.topology.control
         record = self._append(topic, 0, None, value, [], None)
         if self._control is not None:
-            self._control.apply(record.offset, value)
+            self._control.apply(record.offset, value, record.timestamp_ms)
 
     def run(self) -> int:
         """Work until nothing is left to do now; gives the number of inputs decided. Raises

@@ -185,7 +185,7 @@ class ToyControl:
         self._ready: str | None = None
         self._added: dict[str, int] = {}
 
-    def apply(self, offset: int, value: bytes) -> None:
+    def apply(self, offset: int, value: bytes, appended_at: int) -> None:
         text = value.decode()
         if text == "stop":
             self._stopped = "told to stop"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -82,6 +83,10 @@ class ApiHarness(Harness):
             return self.http.get("/readyz").status_code == 200
         except httpx.TransportError:
             return False
+
+    def npp_api(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """A command that goes through the API."""
+        return self.npp(*words, check=check, more={"NPP_API_URL": self.url})
 
     # -- HTTP --------------------------------------------------------------------------------------
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from httpx import Response
 
 from app.platform.broker import Cluster
 from app.platform.children import pause_child
@@ -181,14 +181,13 @@ def test_a_stop_is_503_and_ends_by_two_persons_and_a_proof(harness: ApiHarness) 
     assert int(refused.headers["retry-after"]) > 0
     assert len(harness.records(topology.OPERATOR_COMMANDS)) == taken
     assert harness.get("vera", f"/api/payments/{payment}").status_code == 200
-    path = f"/api/control/stops/{stop}/resume-requests"
-    unproven = harness.post("ada", path, {"reason": "go on"})
-    assert refusal(unproven)[2] == "RESUME_NOT_POSSIBLE"
+    resume = ("control", "resume", "--stop", stop)
+    asked = (*resume, "--request", "--reason", "proven", "--as", "ada")
+    assert harness.npp_api(*asked, check=False).returncode == 1  # nothing is proven
     harness.npp("replay", "verify", "--publish")
-    asked = until(lambda: _good(harness.post("ada", path, {"reason": "proven"})))
-    confirm = f"{path}/{asked['offset']}/confirm"
-    assert refusal(harness.post("ada", confirm))[2] == "RESUME_NOT_POSSIBLE"
-    assert harness.post("adam", confirm).status_code == 200
+    until(lambda: harness.npp_api(*asked, check=False).returncode == 0 or None)
+    assert harness.npp_api(*resume, "--confirm", "--as", "ada", check=False).returncode == 1
+    harness.npp_api(*resume, "--confirm", "--as", "adam")
     harness.script(payment, [ACCEPTED])
     assert harness.act("olga", payment, "retry", RETRY).json()["result"] == "ACCEPTED"
 
@@ -207,10 +206,13 @@ def test_a_redrive_is_previewed_asked_for_confirmed_and_done(harness: ApiHarness
     chosen = {"partition": held["partition"], "offsets": [held["offset"]]}
     preview = harness.post("ada", "/api/quarantine/redrives/preview", chosen).json()
     assert preview["records"][0]["topic"] == topology.BATCH_COMMANDS
-    asked = harness.post("ada", "/api/quarantine/redrives", {**chosen, "reason": "mended"}).json()
-    confirm = f"/api/quarantine/redrives/{asked['requestId']}/confirm"
-    assert refusal(harness.post("ada", confirm))[2] == "SELF_APPROVAL"
-    assert harness.post("adam", confirm).json()["status"] == "CONFIRMED"
+    place = ("--partition", str(held["partition"]), "--offset", str(held["offset"]))
+    words = ("quarantine", "redrive", "--request", *place, "--reason", "mended", "--json")
+    name = json.loads(harness.npp_api(*words, "--as", "ada").stdout)["requestId"]
+    confirm = ("quarantine", "redrive", "--confirm", name, "--json", "--as")
+    until(lambda: name in harness.get("ada", "/api/control").text or None)
+    assert harness.npp_api(*confirm, "ada", check=False).returncode == 1
+    assert json.loads(harness.npp_api(*confirm, "adam").stdout)["status"] == "CONFIRMED"
 
     def done() -> bool | None:
         items = harness.get("vera", "/api/quarantine/redrives").json()["items"]
@@ -244,7 +246,3 @@ def test_a_refusal_at_the_edge_is_in_the_audit_log(harness: ApiHarness) -> None:
         return next((e for e in found if e["rule"] == "OPERATOR_MISMATCH"), None)
 
     assert until(entry)["operatorId"] == "olga"
-
-
-def _good(answer: Response) -> dict[str, Any] | None:
-    return answer.json() if answer.status_code == 200 else None

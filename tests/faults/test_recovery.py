@@ -233,9 +233,7 @@ def test_row_13_a_lost_tail_halts_stops_and_goes_on_by_two_persons(
     process = harness.start_payments()
     time.sleep(2.0)
     assert harness.waiting() >= waiting, "it went on under a STOP"
-    proof = harness.npp(
-        "replay", "verify", "--from-checkpoint", "--publish", "--as", "alice", "--json"
-    )
+    proof = harness.npp("replay", "verify", "--from-checkpoint", "--publish", "--json")
     assert json.loads(proof.stdout)["scope"]["fromCheckpoint"]
     for stop in open_stops(harness):
         harness.npp(

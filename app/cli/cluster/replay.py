@@ -16,14 +16,17 @@ from app.cli.api_options import PAYMENT_ID
 from app.cli.output import console, error_console, print_json
 from app.cli.words import epoch_ms, moment
 from app.cluster import Cluster
+from app.control import operators
 from app.exits import ExitCode, Problem, usage
+from app.settings import Profile
+from control.act_signature import signed
+from control.key_file import PersonalKey
 from core.records import ProofPassed
 from evidence.keys import KeyFileError, Keyring, read_keyring
 from processors.replay import KafkaReplayLog, Limit, Report, Settings, verify
 from schemas import catalogue
 from schemas.codec.parties import open_parties
 
-DEFAULT_ACTOR: Final = "replay"
 FAILURES_SHOWN_MAX: Final = 5  # of each strength; --json lists up to 100
 app = typer.Typer(help="Replay the log and prove it.", no_args_is_help=True)
 
@@ -63,7 +66,6 @@ def verify_command(
     publish: Annotated[
         bool, typer.Option("--publish", help="Write ProofPassed to the control topic, for resume.")
     ] = False,
-    operator: Annotated[str, typer.Option("--as", help="Who publishes.")] = DEFAULT_ACTOR,
     json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
 ) -> None:
     """Prove the log: fold, chain, re-decide, identity, money. Exit 1 names the first difference.
@@ -102,7 +104,7 @@ def verify_command(
             without=left_out,
         )
         if publish and report.passed:
-            publish_proof(cluster, report, operator)
+            publish_proof(cluster, report)
     if json:
         print_json(report.to_dict(), indent=False)
     else:
@@ -202,28 +204,55 @@ def keyring_of(file: Path) -> Keyring | None:
         raise Problem(f"The keyring cannot be used: {error}") from error
 
 
-def publish_proof(cluster: Cluster, report: Report, actor: str) -> None:
+def publish_proof(cluster: Cluster, report: Report) -> None:
     """A passed replay of every partition, for `npp control resume` to rest on; it names what it
     proved.
     """
     passed = {each.name for each in report.strengths() if each.verdict == "passed"}
-    placed = cluster.publish_control(
-        ProofPassed(
-            scope=report.scope(),
-            fold="fold" in passed,
-            chain="chain" in passed,
-            redecide="redecide" in passed,
-            identity="identity" in passed,
-            money="money" in passed,
-            offsets=tuple(report.offsets),
-            passed_at=cluster.clock.now_ms(),
-            actor=actor,
+    control, _ = cluster.control()
+    key = _process_key(cluster)
+    file = control.operators
+    owner = None if file is None else file.owner(key.key_id)
+    if control.cluster is None or owner is None:
+        raise Problem(
+            f"Key {key.key_id} is no process's in the operators file in force: the proof would "
+            "not count.",
+            do="List it under `processes` (`npp keys show`), or set NPP_REPLAY_KEY_FILE.",
         )
+    now = cluster.clock.now_ms()
+    proof = ProofPassed(
+        scope=report.scope(),
+        fold="fold" in passed,
+        chain="chain" in passed,
+        redecide="redecide" in passed,
+        identity="identity" in passed,
+        money="money" in passed,
+        offsets=tuple(report.offsets),
+        passed_at=now,
+        actor=owner.id,
+    )
+    number = max(now, control.last_number(owner.id) + 1)
+    placed = cluster.publish_control(
+        signed(proof, key=key, cluster_id=control.cluster.cluster_id, number=number, signed_at=now)
     )
     err = error_console()
     err.print(f"proof published at control offset {placed.offset}")
     for name in sorted({"fold", "chain"} - passed):
         err.print(f"It does not prove {name}, which was not checkable: no stop ends by it.")
+
+
+def _process_key(cluster: Cluster) -> PersonalKey:
+    """The key of the replay itself. Raises Problem."""
+    environment = cluster.environment
+    path = environment.settings.replay_key_file
+    if path is None and environment.settings.profile is not Profile.PRODUCTION:
+        path = environment.operators_folder() / f"{operators.REPLAY}.pem"
+    if path is None:
+        raise usage(
+            "A proof is signed by whoever proved: NPP_REPLAY_KEY_FILE is not set.",
+            do="`npp keys new --process FILE` makes a key; list it under `processes`.",
+        )
+    return operators.key_of(path, None)
 
 
 def print_report(report: Report) -> None:

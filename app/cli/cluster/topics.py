@@ -8,9 +8,12 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from app import control_records, rule_files, settings
-from app.cli.output import as_json, console, print_json
+from app import rule_files, settings
+from app.cli.api_options import ActAs
+from app.cli.output import as_json, console, error_console, print_json
+from app.cli.signing import Key, hand, of_control
 from app.cluster import Cluster, require_listener
+from app.control import first_records
 from app.exits import ExitCode, usage
 from app.settings import Environment, Profile
 from app.topic_specs import acl_lines, acl_specs, quota_lines, topic_specs
@@ -18,6 +21,7 @@ from engine.clients.groups import GroupAdmin
 from engine.topics import AclSpec, Difference, TopicAdmin, TopicSpec
 from schemas import catalogue
 
+APPLY: Final = "topics-apply"  # whom the first records of a topic name
 AUTHORIZER: Final = "authorizer.class.name"
 
 app = typer.Typer(
@@ -53,7 +57,8 @@ def apply(
         int | None,
         typer.Option(help="Rule set of a new cluster; default 1, and 9001 in demo and test."),
     ] = None,
-    actor: Annotated[str, typer.Option("--as", help="Who does it: stays on record.")] = "npp-admin",
+    operator: ActAs = "",
+    key: Key = None,
     acls: Acls = None,
     json: Json = False,
 ) -> None:
@@ -67,9 +72,16 @@ def apply(
     changed = admin.apply(specs, wanted)
     with Cluster(environment) as cluster:
         control, _ = cluster.control()
-        written = control_records.missing(cluster, control, catalogue.load(), chosen, actor)
+        written = first_records.missing(cluster, control, catalogue.load(), chosen, APPLY)
         for record in written:
-            cluster.publish_control(record)
+            if first_records.has_to_be_signed(control, record):
+                record = hand(of_control(control), operator, key).sign(record)
+            placed = cluster.publish_control(record)
+            if getattr(record, "signature", None) is not None:
+                error_console().print(
+                    f"{type(record).__name__}: asked for. A second person: "
+                    f"npp control confirm {placed.offset} --as …"
+                )
     left = [d for d in admin.drift(specs, wanted) if not d.fixable and d.kind != "acl_extra"]
     _print_applied(changed, written, left, json)
     raise typer.Exit(int(ExitCode.FAILED if left else ExitCode.OK))

@@ -7,10 +7,12 @@ import typer
 from app.cli.control import recover, resume, rules, stops
 
 app = typer.Typer(
-    help="Stop processing, resume, recover after a loss, activate rules.", no_args_is_help=True
+    help="Stop, resume, recover after a loss, rules, operators.", no_args_is_help=True
 )
 app.command()(stops.show)
 app.command()(stops.stop)
 app.command()(resume.resume)
 app.command()(recover.recover)
 app.command()(rules.rules)
+app.command("operators")(rules.operators_file)
+app.command()(rules.confirm)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from app.cli.cluster.doctor_reading import groups
 from app.cli.output import as_json
+from app.cli.signing import Hand
 from app.cluster import Cluster
 from app.exits import Problem, usage
 from core.records import RecoverConfirmed, RecoverRequested
@@ -25,7 +26,7 @@ METADATA: Final = "passed over"
 
 
 def request(
-    cluster: Cluster, operator: str, place: str, reason: str
+    cluster: Cluster, me: Hand, place: str, reason: str
 ) -> tuple[dict[str, Any], list[str]]:
     """The first person names a place; what is asked for is the batch that stands there. Gives the
     request, and it in words. Raises Problem.
@@ -46,12 +47,12 @@ def request(
         partitions=(number,),
         reason=reason,
         requested_at=now,
-        actor=operator,
+        actor=me.person,
         topic=topic,
         first_offset=first,
         last_offset=last,
     )
-    cluster.publish_control(record)
+    cluster.publish_control(me.sign(record))
     return as_json(record), [
         f"{topic} partition {number}: offsets {first} to {last} cannot be read.",
         f"{group} is to go on at {last + 1}. Find out first what is in the batch.",
@@ -59,7 +60,7 @@ def request(
 
 
 def confirm(
-    cluster: Cluster, operator: str, asked: RecoverRequested
+    cluster: Cluster, me: Hand, asked: RecoverRequested
 ) -> tuple[dict[str, Any], list[str]]:
     """The second person agrees: the group goes on behind the batch. May be repeated until the
     confirmation, which comes last, stands on the control topic. Raises Problem."""
@@ -84,9 +85,9 @@ def confirm(
         _check_all_before_is_done(cluster, asked, at)
         admin.set_offsets(group, {(topic, number): asked.last_offset + 1}, METADATA)
     record = RecoverConfirmed(
-        request_id=asked.request_id, confirmed_at=cluster.clock.now_ms(), actor=operator
+        request_id=asked.request_id, confirmed_at=cluster.clock.now_ms(), actor=me.person
     )
-    cluster.publish_control(record)
+    cluster.publish_control(me.sign(record, asked))
     where = f"{topic} partition {number} offsets {asked.first_offset} to {asked.last_offset}"
     return as_json(record), [f"{asked.request_id}: {where} are passed over. Start {group} again."]
 

@@ -8,19 +8,20 @@ from typing import Annotated, Any, Final
 import typer
 
 from app import settings
-from app.cli.api_options import As, Json, Request, answer, require_one
+from app.cli.api_options import ActAs, Json, Request, answer, require_one
 from app.cli.control import pass_over
 from app.cli.output import as_json
+from app.cli.signing import Hand, Key, hand, of_control
 from app.cluster import Cluster
 from app.exits import ExitCode, Problem, usage
 from app.recovery import carry_out, work_out
+from control.fold import Control
 from core.records import RecoverConfirmed, RecoverRequested
 
 ID_BYTES: Final = 4
 
 
 def recover(
-    operator: As,
     request: Request = False,
     confirm: Annotated[str, typer.Option("--confirm", help="Request to confirm, rec_…")] = "",
     partition: Annotated[
@@ -31,6 +32,8 @@ def recover(
         str,
         typer.Option("--pass-over", help="With --request: topic:partition:offset of a batch."),
     ] = "",
+    operator: ActAs = "",
+    key: Key = None,
     json: Json = False,
 ) -> None:
     """Recover from lost offsets or a lost log tail, by what the journal records. Two persons.
@@ -49,12 +52,14 @@ def recover(
     if passing and (confirm or partition):
         raise usage("--pass-over goes with --request, and without --partition: it names one.")
     with Cluster(settings.load()) as cluster:
+        control, _ = cluster.control()
+        me = hand(of_control(control), operator, key)
         if passing:
-            done, lines = pass_over.request(cluster, operator, passing, reason)
+            done, lines = pass_over.request(cluster, me, passing, reason)
         elif request:
-            done, lines = _request(cluster, operator, tuple(partition or ()), reason)
+            done, lines = _request(cluster, me, tuple(partition or ()), reason)
         else:
-            done, lines = _confirm(cluster, operator, confirm)
+            done, lines = _confirm(cluster, control, me, confirm)
     if request:
         second = f"npp control recover --confirm {done['requestId']} --as …"
         lines = [*lines, f"{done['requestId']}: requested. A second person: {second}"]
@@ -62,7 +67,7 @@ def recover(
 
 
 def _request(
-    cluster: Cluster, operator: str, partitions: tuple[int, ...], reason: str
+    cluster: Cluster, me: Hand, partitions: tuple[int, ...], reason: str
 ) -> tuple[dict[str, Any], list[str]]:
     request_id = "rec_" + secrets.token_hex(ID_BYTES)
     now = cluster.clock.now_ms()
@@ -71,17 +76,18 @@ def _request(
         partitions=partitions,
         reason=reason,
         requested_at=now,
-        actor=operator,
+        actor=me.person,
     )
-    cluster.publish_control(record)
+    cluster.publish_control(me.sign(record))
     return as_json(record), []
 
 
-def _confirm(cluster: Cluster, operator: str, request_id: str) -> tuple[dict[str, Any], list[str]]:
+def _confirm(
+    cluster: Cluster, control: Control, me: Hand, request_id: str
+) -> tuple[dict[str, Any], list[str]]:
     """Everything is worked out and written first, the confirmation last: until it stands on the
     control topic, a processor that has missed the log's tail stays halted.
     """
-    control, _ = cluster.control()
     request = control.recover_request(request_id)
     if request is None:
         raise Problem(f"Nobody requested {request_id}.", code=ExitCode.NOT_FOUND)
@@ -89,7 +95,7 @@ def _confirm(cluster: Cluster, operator: str, request_id: str) -> tuple[dict[str
     draft = RecoverConfirmed(
         request_id=request_id,
         confirmed_at=cluster.clock.now_ms(),
-        actor=operator,
+        actor=me.person,
         journal_ends=() if passes else (-1,),
         checkpoints=() if passes else (0,),
     )
@@ -97,16 +103,16 @@ def _confirm(cluster: Cluster, operator: str, request_id: str) -> tuple[dict[str
     if refusal is not None:
         raise Problem(f"{request_id} is not carried out: {refusal}.")
     if passes:
-        return pass_over.confirm(cluster, operator, request)
+        return pass_over.confirm(cluster, me, request)
     recovery = work_out(cluster, request)
-    carry_out(cluster, recovery, request_id, operator)
+    carry_out(cluster, recovery, request, me)
     record = RecoverConfirmed(
         request_id=request_id,
         confirmed_at=cluster.clock.now_ms(),
-        actor=operator,
+        actor=me.person,
         journal_ends=recovery.journal_ends,
         checkpoints=recovery.checkpoints,
     )
-    cluster.publish_control(record)
+    cluster.publish_control(me.sign(record, request))
     lines = recovery.lines()
     return {**as_json(record), "says": lines}, lines

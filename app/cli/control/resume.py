@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from app import settings
-from app.cli.api_client import Call
+from app.cli.api_client import Api, Call
 from app.cli.api_options import (
     ADMIN,
     ActAs,
     Confirm,
-    Curl,
     Json,
     Kafka,
     Request,
     Role,
     answer,
-    ask_as_admin,
-    body,
     open_api,
-    require_actor,
     require_one,
     without_api,
 )
 from app.cli.output import as_json
+from app.cli.signing import Hand, Key, carry, hand, of_api, of_control
 from app.cluster import Cluster
 from app.exits import ExitCode, Problem, usage
 from control.fold import Control
@@ -48,40 +46,30 @@ def resume(
         typer.Option(min=0, help="With --confirm: the request's, as it answered; default: last."),
     ] = None,
     operator: ActAs = "",
+    key: Key = None,
     role: Role = None,
     kafka: Kafka = False,
     json: Json = False,
-    curl: Curl = False,
 ) -> None:
-    """End a STOP: one person requests, naming a replay passed since; another confirms.
+    """End a STOP and all others of its cause: one person requests, naming a replay passed since;
+    another confirms.
 
-    Before the request run `npp replay verify --publish`.
+    Before the request run `npp replay verify --publish`. Each person signs with the own key.
     """
     require_one(request, confirm)
     if request and not reason:
         raise usage("A request to resume needs --reason.")
-    if without_api(kafka, curl):
-        require_actor(operator)
+    if without_api(kafka, False):
         with Cluster(settings.load()) as cluster:
             control, _ = cluster.control()
+            me = hand(of_control(control), operator, key)
             chosen = _chosen([each.stop_id for each in control.stops()], stop_id)
             if request:
-                done = _request(cluster, control, chosen, operator, reason)
+                done = _request(cluster, control, chosen, me, reason)
             else:
-                done = _confirm(cluster, control, chosen, operator, offset)
+                done = _confirm(cluster, control, chosen, me, offset)
     else:
-        if curl and not (stop_id and (request or offset is not None)):
-            raise usage("--curl calls nothing: name the --stop, and with --confirm the --offset.")
-        proofs: dict[int, str] = {}
-        if not curl:
-            stop_id, offset, proofs = _looked_up(stop_id, confirm, offset, operator, role)
-        path = f"/api/control/stops/{stop_id}/resume-requests"
-        asked = body(reason=reason) if request else None
-        path += f"/{offset}/confirm" if confirm else ""
-        said = ask_as_admin(path, asked, operator, role, curl=curl)
-        if said is None:
-            return
-        done = said | {"proof": proofs.get(said["proofOffset"] if request else offset or 0, "")}
+        done = _over_api(stop_id, reason, offset, operator, key, role)
     answer(done, json, *(_requested(done) if request else _resumed(done)))
 
 
@@ -113,36 +101,58 @@ def _chosen(names: list[str], stop_id: str) -> str:
     return stop_id or names[0]
 
 
+def _over_api(
+    stop_id: str,
+    reason: str,
+    offset: int | None,
+    operator: str,
+    key: Path | None,
+    role: list[str] | None,
+) -> dict[str, Any]:
+    """Signed here and carried by the API; a `reason` makes it the request."""
+    with open_api(operator, tuple(role or ADMIN)) as api:
+        chosen, asked, proofs, latest = _looked_up(api, stop_id, confirm=not reason)
+        me = hand(of_api(api), operator, key)
+        path = f"/api/control/stops/{chosen}/resume-requests"
+        now = SystemClock().now_ms()
+        if reason:
+            record: Any = ResumeRequested(
+                stop_id=chosen, proof_offset=latest, reason=reason, requested_at=now, actor=""
+            )
+            said = carry(api, path, me.sign(record))
+            return said | {"proof": proofs.get(said["proofOffset"], "")}
+        offset = asked if offset is None else offset
+        if offset is None:
+            raise _nobody_asked(chosen)
+        record = ResumeConfirmed(stop_id=chosen, request_offset=offset, confirmed_at=now, actor="")
+        signed = me.sign(record, me.asked.request(offset))
+        said = carry(api, f"{path}/{offset}/confirm", signed)
+        return said | {"proof": proofs.get(offset, "")}
+
+
 def _looked_up(
-    stop_id: str, confirm: bool, offset: int | None, operator: str, role: list[str] | None
-) -> tuple[str, int | None, dict[int, str]]:
-    """The stop and, to confirm, the request, as the API shows them; what the last proof proved, by
-    its own offset and by the request's that rests on it.
+    api: Api, stop_id: str, *, confirm: bool
+) -> tuple[str, int | None, dict[int, str], int]:
+    """The stop, the request to confirm, what the last proof proved by its own offset and by the
+    request's that rests on it, and its offset; all as the API shows them.
     """
     clock = SystemClock()
     until = clock.monotonic_s() + SHOWN_SECONDS
-    with open_api(operator, tuple(role or ADMIN)) as api:
-        while True:
-            shown = api.ask(Call("GET", "/api/control")).body
-            chosen = _chosen([each["stopId"] for each in shown["stops"]], stop_id)
-            asked = next(
-                each["resumeRequest"] for each in shown["stops"] if each["stopId"] == chosen
-            )
-            if asked is not None or not confirm or clock.monotonic_s() > until:
-                break
-            clock.sleep(LOOK_EVERY_SECONDS)
-    if confirm and offset is None:
-        if asked is None:
-            raise _nobody_asked(chosen)
-        offset = asked["offset"]
+    while True:
+        shown = api.ask(Call("GET", "/api/control")).body
+        chosen = _chosen([each["stopId"] for each in shown["stops"]], stop_id)
+        asked = next(each["resumeRequest"] for each in shown["stops"] if each["stopId"] == chosen)
+        if asked is not None or not confirm or clock.monotonic_s() > until:
+            break
+        clock.sleep(LOOK_EVERY_SECONDS)
     latest = shown["latestProof"]
     if latest is None:
-        return chosen, offset, {}
+        return chosen, None if asked is None else asked["offset"], {}, 0
     said = _proven(latest["scope"], latest["redecide"])
     proofs = {latest["offset"]: said}
     if asked is not None and asked["proofOffset"] == latest["offset"]:
         proofs[asked["offset"]] = said
-    return chosen, offset, proofs
+    return chosen, None if asked is None else asked["offset"], proofs, latest["offset"]
 
 
 def _nobody_asked(stop_id: str) -> Problem:
@@ -152,7 +162,7 @@ def _nobody_asked(stop_id: str) -> Problem:
 
 
 def _request(
-    cluster: Cluster, control: Control, stop_id: str, operator: str, reason: str
+    cluster: Cluster, control: Control, stop_id: str, me: Hand, reason: str
 ) -> dict[str, Any]:
     proof = control.latest_proof()
     refusal = "no replay has passed yet" if proof is None else control.proof_refusal(stop_id, proof)
@@ -162,12 +172,14 @@ def _request(
             means="A stop ends only after the history has been proven since it began.",
             do="`npp replay verify --publish`, then ask again.",
         )
-    record = ResumeRequested(
-        stop_id=stop_id,
-        proof_offset=proof,
-        reason=reason,
-        requested_at=cluster.clock.now_ms(),
-        actor=operator,
+    record = me.sign(
+        ResumeRequested(
+            stop_id=stop_id,
+            proof_offset=proof,
+            reason=reason,
+            requested_at=cluster.clock.now_ms(),
+            actor="",
+        )
     )
     placed = cluster.publish_control(record)
     return {**as_json(record), "offset": placed.offset, "proof": _said_of(control, proof)}
@@ -184,24 +196,24 @@ def _said_of(control: Control, offset: int | None) -> str:
 
 
 def _confirm(
-    cluster: Cluster, control: Control, stop_id: str, operator: str, offset: int | None
+    cluster: Cluster, control: Control, stop_id: str, me: Hand, offset: int | None
 ) -> dict[str, Any]:
     asked = control.resume_request(stop_id) if offset is None else offset
     if asked is None:
         raise _nobody_asked(stop_id)
     record = ResumeConfirmed(
-        stop_id=stop_id, request_offset=asked, confirmed_at=cluster.clock.now_ms(), actor=operator
+        stop_id=stop_id, request_offset=asked, confirmed_at=cluster.clock.now_ms(), actor=me.person
     )
     refusal = control.resume_refusal(record)
     if refusal is not None:
         raise Problem(f"{stop_id} is not resumed: {refusal}.")
     request = control.resume_requested(asked)
-    cluster.publish_control(record)
+    cluster.publish_control(me.sign(record, request))
     folded, _ = cluster.control()
     return {
         "stopId": stop_id,
         "requestedBy": "" if request is None else request.actor,
-        "confirmedBy": operator,
+        "confirmedBy": me.person,
         "confirmedAt": as_json(record)["confirmedAt"],
         "proof": _said_of(control, None if request is None else request.proof_offset),
         "stillStopped": [each.stop_id for each in folded.stops()],

@@ -21,10 +21,10 @@ from app.cli.api_options import (
     ask_as_admin,
     body,
     fetch,
-    require_actor,
     without_api,
 )
 from app.cli.output import as_json, console, print_json
+from app.cli.signing import Key, hand, of_control
 from app.cluster import Cluster
 from control.fold import Control
 from core.records import ProcessingStopped
@@ -52,6 +52,7 @@ def show(kafka: Kafka = False, json: Json = False, curl: Curl = False) -> None:
 def stop(
     reason: Why,
     operator: ActAs = "",
+    key: Key = None,
     role: Role = None,
     kafka: Kafka = False,
     json: Json = False,
@@ -62,15 +63,18 @@ def stop(
     Takes effect within a second. Reading, evidence and verification go on.
     """
     if without_api(kafka, curl):
-        require_actor(operator)
         with Cluster(settings.load()) as cluster:
-            stop_id = "stp_" + secrets.token_hex(ID_BYTES)
-            now = cluster.clock.now_ms()
+            me = hand(of_control(cluster.control()[0]), operator, key)
             record = ProcessingStopped(
-                stop_id=stop_id, reason=reason, automatic=False, stopped_at=now, actor=operator
+                stop_id="stp_" + secrets.token_hex(ID_BYTES),
+                reason=reason,
+                automatic=False,
+                stopped_at=cluster.clock.now_ms(),
+                actor=me.person,
             )
-            cluster.publish_control(record)
-        done = {name: v for name, v in as_json(record).items() if name != "automatic"}
+            cluster.publish_control(me.sign(record))
+        shown = ("stopId", "reason", "stoppedAt", "actor")
+        done = {name: as_json(record)[name] for name in shown}
     else:
         path, asked = "/api/control/stop", body(reason=reason)
         said = ask_as_admin(path, asked, operator, role, curl=curl)

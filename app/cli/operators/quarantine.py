@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from app import settings
 from app.cli.api_client import Call
 from app.cli.api_options import (
+    ADMIN,
     LIMIT,
     ActAs,
     Curl,
@@ -23,16 +24,18 @@ from app.cli.api_options import (
     body,
     fetch,
     list_of,
+    open_api,
     query,
-    require_actor,
     require_one,
     show_fields,
     without_api,
 )
 from app.cli.operators import quarantine_on_kafka as on_kafka
 from app.cli.output import print_json
+from app.cli.signing import Key, carry, hand, of_api, of_control
 from app.cluster import Cluster
 from app.exits import usage
+from engine.clock import SystemClock
 
 app = typer.Typer(help="Records that could not be decided: list, redrive.", no_args_is_help=True)
 
@@ -119,10 +122,10 @@ def redrive(
     to: To = None,
     reason: Annotated[str, typer.Option(help="With --request: why, in words.")] = "",
     operator: ActAs = "",
+    key: Key = None,
     role: Role = None,
     kafka: Kafka = False,
     json: Json = False,
-    curl: Curl = False,
 ) -> None:
     """Put quarantined records back, or assign an unmatched report to a payment. Two persons.
 
@@ -133,20 +136,23 @@ def redrive(
     if request and not (reason and offset):
         raise usage("A request to redrive needs --offset and --reason.")
     offsets = sorted(set(offset or ()))
-    if without_api(kafka, curl):
-        require_actor(operator)
+    if without_api(kafka, False):
         with Cluster(settings.load()) as cluster:
+            me = hand(of_control(cluster.control()[0]), operator, key)
             if request:
-                done = on_kafka.request(cluster, partition, offsets, to, reason, operator)
+                done = on_kafka.request(cluster, me, partition, offsets, to, reason)
             else:
-                done = on_kafka.confirm(cluster, confirm, operator)
+                done = on_kafka.confirm(cluster, me, confirm)
     else:
-        path = "/api/quarantine/redrives" + (f"/{confirm}/confirm" if confirm else "")
-        asked = body(partition=partition, offsets=offsets, payment_intent_id=to, reason=reason)
-        said = ask_as_admin(path, asked if request else None, operator, role, curl=curl)
-        if said is None:
-            return
-        done = said
+        path, now = "/api/quarantine/redrives", SystemClock().now_ms()
+        with open_api(operator, tuple(role or ADMIN)) as api:
+            me = hand(of_api(api), operator, key)
+            if request:
+                record: Any = me.sign(on_kafka.new_request(partition, offsets, to, reason, now))
+                done = carry(api, path, record)
+            else:
+                record = on_kafka.confirmation(me, confirm, now)
+                done = carry(api, f"{path}/{confirm}/confirm", record)
     name = done["requestId"]
     second = f"requested. A second person: npp quarantine redrive --confirm {name} --as …"
     done_by = "confirmed; `npp quarantine redrives` and `npp payment tail control` show its end"

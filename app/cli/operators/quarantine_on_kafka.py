@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from app import settings
 from app.cli.output import as_json, console, print_json, time_of
+from app.cli.signing import Hand
 from app.cluster import Cluster
 from app.exits import ExitCode, Problem, usage
 from control import quarantine
@@ -68,40 +69,43 @@ def _key_text(key: bytes) -> str:
 
 
 def request(
-    cluster: Cluster,
-    partition: int,
-    offsets: Sequence[int],
-    to: str | None,
-    reason: str,
-    operator: str,
+    cluster: Cluster, me: Hand, partition: int, offsets: Sequence[int], to: str | None, reason: str
 ) -> dict[str, Any]:
     """The first person's request, as it was written. Raises Problem."""
-    name, now = "rdr_" + secrets.token_hex(ID_BYTES), cluster.clock.now_ms()
-    record = RedriveRequested(
-        request_id=name,
+    record = me.sign(new_request(partition, offsets, to, reason, cluster.clock.now_ms()))
+    cluster.publish_control(record)
+    return dict(as_json(record))
+
+
+def confirm(cluster: Cluster, me: Hand, name: str) -> dict[str, Any]:
+    """The second person's confirmation, as it was written. Raises Problem."""
+    record = confirmation(me, name, cluster.clock.now_ms())
+    cluster.publish_control(record)
+    return dict(as_json(record))
+
+
+def new_request(
+    partition: int, offsets: Sequence[int], to: str | None, reason: str, now_ms: int
+) -> RedriveRequested:
+    """A request under a new name, not signed yet."""
+    return RedriveRequested(
+        request_id="rdr_" + secrets.token_hex(ID_BYTES),
         partition=partition,
         offsets=tuple(offsets),
         reason=reason,
-        requested_at=now,
-        actor=operator,
+        requested_at=now_ms,
+        actor="",
         payment_intent_id=PaymentIntentId(to) if to else None,
     )
-    cluster.publish_control(record)
-    return dict(as_json(record))
 
 
-def confirm(cluster: Cluster, name: str, operator: str) -> dict[str, Any]:
-    """The second person's confirmation, as it was written. Raises Problem."""
-    asked = _requested(cluster, name)
-    if same_person(asked.actor, operator):
+def confirmation(me: Hand, name: str, now_ms: int) -> RedriveConfirmed:
+    """The signed confirmation of a request that waits. Raises Problem."""
+    asked = me.asked.named(name)
+    if asked is None:
+        raise Problem(f"No request {name} waits for a second person.", code=ExitCode.NOT_FOUND)
+    if same_person(asked.actor, me.person):
         raise Problem("The person who asked cannot confirm: a second person has to.")
-    record = RedriveConfirmed(request_id=name, confirmed_at=cluster.clock.now_ms(), actor=operator)
-    cluster.publish_control(record)
-    return dict(as_json(record))
-
-
-def _requested(cluster: Cluster, name: str) -> RedriveRequested:
-    for entry in cluster.read(topology.CONTROL, 0):
-        if isinstance(entry.record, RedriveRequested) and entry.record.request_id == name:
-            return entry.record
-    raise Problem(f"Nobody requested {name}.", code=ExitCode.NOT_FOUND)
+    record = RedriveConfirmed(request_id=name, confirmed_at=now_ms, actor=me.person)
+    signed: RedriveConfirmed = me.sign(record, asked)
+    return signed

@@ -1,42 +1,42 @@
-"""`npp payment resume`: resume a parked payment under dual control, each person with
-their own sign-in.
+"""`npp payment resume`: resume a parked payment, under dual control.
 
-The control topic names the first person. Where no API is named, the demo and test profiles
-write to Kafka by themselves.
+Both persons sign on the control topic; then the command that takes the payment up is given. Where
+no API is named, the demo and test profiles write to Kafka by themselves.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-import typer
+from pathlib import Path
+from typing import Any, Final
 
 from app import settings
 from app.cli.acting import Actor, PaymentAct, act
+from app.cli.api_client import Api, Call
 from app.cli.api_options import (
     ADMIN,
     ActAs,
     Confirm,
-    Curl,
     Json,
     PaymentArgument,
     Request,
     Role,
     Why,
     answer,
-    ask_as_admin,
-    body,
     check_payment,
-    require_actor,
+    open_api,
     require_one,
 )
 from app.cli.output import as_json
+from app.cli.signing import Asked, Hand, Key, carry, hand, of_api, of_control
 from app.cluster import Cluster
 from app.exits import ExitCode, Problem
-from app.settings import Environment
+from core.acts import ActConfirmed
 from core.payment import commands
 from core.records import UnparkRequested
-from core.values import PaymentIntentId, same_person
+from core.values import PaymentIntentId
+from engine.clock import SystemClock
+
+OBEYED_SECONDS: Final = 2.5  # every process reads the control topic each second
 
 
 def resume(
@@ -44,53 +44,83 @@ def resume(
     reason: Why,
     request: Request = False,
     confirm: Confirm = False,
-    requested_by: Annotated[
-        str | None, typer.Option(help="With --confirm: who must have asked; default: whoever did.")
-    ] = None,
     operator: ActAs = "",
+    key: Key = None,
     role: Role = None,
     json: Json = False,
-    curl: Curl = False,
 ) -> None:
     """Resume a parked payment after the defect is fixed, under dual control.
 
-    --requested-by alone means --confirm.
+    Each person signs with the own key.
     """
-    require_one(request, confirm or requested_by is not None)
+    require_one(request, confirm)
     check_payment(payment)
     environment = settings.load()
-    by_hand = not (curl or environment.settings.api_url)
-    if request and by_hand:
-        _request(environment, payment, operator, reason, json)
-    elif request:
-        path = f"/api/payments/{payment}/resume-requests"
-        done = ask_as_admin(path, body(reason=reason), operator, role, curl=curl)
-        if done is not None:
-            _say_requested(payment, done, json)
+    if environment.settings.api_url:
+        with open_api(operator, tuple(role or ADMIN)) as api:
+            if request:
+                _request_over_api(api, payment, operator, key, reason, json)
+                return
+            first = _confirm_over_api(api, payment, operator, key)
     else:
-        first = _first_person(environment, payment, requested_by) if by_hand else requested_by
-        asked = body(requested_by=first, reason=reason)
-        wanted = PaymentAct(payment, "resume-processing", asked, commands.ResumeProcessing)
-        act(wanted, Actor(operator, tuple(role or ADMIN), curl), json=json)
+        environment.require_not_production("Acting on payments without the API")
+        with Cluster(environment) as cluster:
+            sequence = _sequence(cluster, payment)
+            me = hand(of_control(cluster.control()[0]), operator, key)
+            if request:
+                record = me.sign(_new(payment, sequence, reason))
+                cluster.publish_control(record)
+                _say_requested(payment, as_json(record), json)
+                return
+            asked = _asked(me.asked, payment, sequence)
+            cluster.publish_control(_agreed(me, *asked))
+            first = asked[1].actor
+        SystemClock().sleep(OBEYED_SECONDS)
+        operator = operator or me.person
+    wanted = PaymentAct(
+        payment,
+        "resume-processing",
+        {"requestedBy": first, "reason": reason},
+        commands.ResumeProcessing,
+    )
+    act(wanted, Actor(operator, tuple(role or ADMIN), False), json=json)
 
 
-def _request(
-    environment: Environment, payment: str, operator: str, reason: str, json: bool
+def _new(payment: str, sequence: int, reason: str) -> UnparkRequested:
+    return UnparkRequested(
+        payment_intent_id=PaymentIntentId(payment),
+        sequence=sequence,
+        reason=reason,
+        requested_at=SystemClock().now_ms(),
+        actor="",
+    )
+
+
+def _agreed(me: Hand, offset: int, asked: Any) -> Any:
+    confirmed = ActConfirmed(
+        request_offset=offset, confirmed_at=SystemClock().now_ms(), actor=me.person
+    )
+    return me.sign(confirmed, asked)
+
+
+def _request_over_api(
+    api: Api, payment: str, operator: str, key: Path | None, reason: str, json: bool
 ) -> None:
-    """The first person's request, put on the control topic without the API."""
-    environment.require_not_production("Acting on payments without the API")
-    require_actor(operator)
-    with Cluster(environment) as cluster:
-        sequence, now = _sequence(cluster, payment), cluster.clock.now_ms()
-        record = UnparkRequested(
-            payment_intent_id=PaymentIntentId(payment),
-            sequence=sequence,
-            reason=reason,
-            requested_at=now,
-            actor=operator,
-        )
-        cluster.publish_control(record)
-    _say_requested(payment, as_json(record), json)
+    me = hand(of_api(api), operator, key)
+    sequence = api.ask(Call("GET", f"/api/payments/{payment}")).body["sequence"]
+    path = f"/api/payments/{payment}/resume-requests"
+    _say_requested(payment, carry(api, path, me.sign(_new(payment, sequence, reason))), json)
+
+
+def _confirm_over_api(api: Api, payment: str, operator: str, key: Path | None) -> str:
+    """The second person's signature; who asked."""
+    me = hand(of_api(api), operator, key)
+    sequence = api.ask(Call("GET", f"/api/payments/{payment}")).body["sequence"]
+    offset, asked = _asked(me.asked, payment, sequence)
+    path = f"/api/payments/{payment}/resume-requests/{offset}/confirm"
+    carry(api, path, _agreed(me, offset, asked))
+    first: str = asked.actor
+    return first
 
 
 def _say_requested(payment: str, done: dict[str, Any], json: bool) -> None:
@@ -98,20 +128,17 @@ def _say_requested(payment: str, done: dict[str, Any], json: bool) -> None:
     answer(done, json, f"{payment}: requested. A second person: {second}")
 
 
-def _first_person(environment: Environment, payment: str, named: str | None) -> str:
-    """Who asked for it, as the control topic says. Raises Problem when nobody did."""
-    environment.require_not_production("Acting on payments without the API")
-    with Cluster(environment) as cluster:
-        control, _ = cluster.control()
-        asked = control.unpark_request(payment, _sequence(cluster, payment))
-    if asked is None:
-        raise Problem(
-            f"Nobody has requested to take {payment} up since its last event.",
-            do=f"npp payment resume {payment} --request --reason … --as …",
-        )
-    if named is not None and not same_person(named, asked.actor):
-        raise Problem(f"Not {named} but {asked.actor} requested to take {payment} up.")
-    return asked.actor
+def _asked(asked: Asked, payment: str, sequence: int) -> tuple[int, Any]:
+    """The request for this parking and its offset. Raises Problem when nobody asked."""
+    for offset, each in asked.requests:
+        if isinstance(each, UnparkRequested) and (
+            (each.payment_intent_id, each.sequence) == (payment, sequence)
+        ):
+            return offset, each
+    raise Problem(
+        f"Nobody has requested to take {payment} up since its last event.",
+        do=f"npp payment resume {payment} --request --reason … --as …",
+    )
 
 
 def _sequence(cluster: Cluster, payment: str) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from core import records
+from core.acts import ActConfirmed
 from core.header import InputHeader, OperatorHeader
 from core.payment import commands
 from core.values import PaymentIntentId
@@ -26,10 +29,22 @@ def test_two_persons_by_their_own_sign_in_take_a_parked_payment_up(harness: ApiH
     assert problem(harness.act("ada", payment, "resume-processing", named)) == (
         403, "POLICY_REJECTED", "UNPARK_NOT_POSSIBLE",
     )  # fmt: skip
-    asked = harness.act("adam", payment, "resume-requests", MENDED).json()
+    path = f"/api/payments/{payment}/resume-requests"
+    wanted = records.UnparkRequested(
+        payment_intent_id=PaymentIntentId(payment),
+        sequence=harness.world.known(payment).payment.sequence,
+        reason=TEXT, requested_at=1, actor="adam",
+    )  # fmt: skip
+    asked = harness.carry(path, wanted).json()
     assert (asked["requestedBy"], asked["duplicate"], asked["reason"]) == ("adam", False, TEXT)
-    again = harness.act("ada", payment, "resume-requests", MENDED).json()
+    again = harness.carry(path, msgspec.structs.replace(wanted, actor="ada")).json()
     assert (again["requestedBy"], again["duplicate"]) == ("adam", True)
+    offset = asked["offset"]
+    agreed = ActConfirmed(request_offset=offset, confirmed_at=1, actor="adam")
+    own = harness.carry(f"{path}/{offset}/confirm", agreed)
+    assert problem(own) == (403, "POLICY_REJECTED", "SELF_APPROVAL")
+    by_ada = msgspec.structs.replace(agreed, actor="ada")
+    assert harness.carry(f"{path}/{offset}/confirm", by_ada).status_code == 200
     for body in (MENDED, {"requestedBy": "ada", **MENDED}, {"operatorId": "ada", **MENDED}):
         assert harness.act("adam", payment, "resume-processing", body).status_code == 403
     wrong = harness.act("ada", payment, "resume-processing", {"requestedBy": "oskar", **MENDED})
@@ -68,7 +83,7 @@ def test_a_request_serves_one_parking_and_the_processor_asks_for_it_too(
         harness.world.pipe(topology.OPERATOR_COMMANDS, forged)
         harness.world.driver.run()
         assert harness.world.known(payment).payment.parked
-        assert harness.act(first, payment, "resume-requests", MENDED).status_code == 200
+        assert [each.status_code for each in harness.unpark(first, second, payment)] == [200, 200]
         done = harness.act(second, payment, "resume-processing", MENDED)
         assert done.json()["result"] == "ACCEPTED", done.text
         assert not harness.world.known(payment).payment.parked
@@ -81,7 +96,7 @@ def test_a_parked_payments_command_is_set_aside_and_says_so(harness: ApiHarness)
     answer = harness.act("olga", payment, "retry", RETRY)
     assert problem(answer) == (403, "POLICY_REJECTED", "PAYMENT_PARKED")
     assert answer.json()["result"] == "QUARANTINED"
-    assert harness.act("adam", payment, "resume-requests", MENDED).status_code == 200
+    harness.unpark("adam", "ada", payment)
     resumed = harness.act("ada", payment, "resume-processing", MENDED)
     assert resumed.json()["result"] == "ACCEPTED"
     harness.approved(payment, "RETRY")

@@ -14,8 +14,9 @@ import pytest
 from api.audit.writer import SINGLE_COUNT_MAX, shown_path
 from control import quarantine
 from core import records
+from core.values import PaymentIntentId
 from schemas import topology
-from tests.api.command_harness import ApiHarness, problem
+from tests.api.command_harness import ApiHarness, Response, problem
 from tests.processors.payments.world import CODEC, PARTITIONS
 
 pytestmark = pytest.mark.slow
@@ -42,7 +43,41 @@ def proof(harness: ApiHarness, *, chain: bool = True) -> None:
         passed_at=1,
         actor="replay",
     )
-    harness.commands.write_control(passed)
+    harness.commands.write_control(harness.sign(passed))
+
+
+def latest(harness: ApiHarness) -> int:
+    return harness.world.control.latest_proof() or 0
+
+
+def resume(harness: ApiHarness, stop_id: str, person: str = "ada") -> Response:
+    """A signed request to end the stop."""
+    asked = records.ResumeRequested(
+        stop_id=stop_id, proof_offset=latest(harness), reason="proven", requested_at=1,
+        actor=person,
+    )  # fmt: skip
+    return harness.carry(RESUME.format(stop_id), asked)
+
+
+def agree(harness: ApiHarness, stop_id: str, offset: int, person: str) -> Response:
+    agreed = records.ResumeConfirmed(
+        stop_id=stop_id, request_offset=offset, confirmed_at=1, actor=person
+    )
+    return harness.carry(f"{RESUME.format(stop_id)}/{offset}/confirm", agreed)
+
+
+def redrive(harness: ApiHarness, *offsets: int, to: str | None = None) -> Response:
+    asked = records.RedriveRequested(
+        request_id=f"rdr_{len(harness.written(topology.CONTROL))}", partition=0, offsets=offsets,
+        reason="mended", requested_at=1, actor="ada",
+        payment_intent_id=None if to is None else PaymentIntentId(to),
+    )  # fmt: skip
+    return harness.carry(REDRIVES, asked)
+
+
+def agree_to(harness: ApiHarness, name: str, person: str) -> Response:
+    agreed = records.RedriveConfirmed(request_id=name, confirmed_at=1, actor=person)
+    return harness.carry(f"{REDRIVES}/{name}/confirm", agreed)
 
 
 def stopped(harness: ApiHarness) -> str:
@@ -54,30 +89,28 @@ def stopped(harness: ApiHarness) -> str:
 def test_a_stop_ends_by_two_persons_and_a_passed_replay(harness: ApiHarness) -> None:
     """OP-07, SEC-02."""
     stop_id = stopped(harness)
-    path, body = RESUME.format(stop_id), {"reason": "proven"}
-    assert problem(harness.post("ada", path, body))[2] == "RESUME_NOT_POSSIBLE"
+    assert problem(resume(harness, stop_id))[2] == "RESUME_NOT_POSSIBLE"
     proof(harness)
-    asked = harness.post("ada", path, body)
+    asked = resume(harness, stop_id)
     assert asked.status_code == 200, asked.text
-    confirm = f"{path}/{asked.json()['offset']}/confirm"
-    own = harness.post("ada", confirm)
+    offset = asked.json()["offset"]
+    own = agree(harness, stop_id, offset, "ada")
     assert problem(own) == (403, "POLICY_REJECTED", "RESUME_NOT_POSSIBLE")
     assert harness.world.control.stopped()
-    done = harness.post("adam", confirm)
+    done = agree(harness, stop_id, offset, "adam")
     assert done.status_code == 200, done.text
     assert (done.json()["requestedBy"], done.json()["confirmedBy"]) == ("ada", "adam")
     assert harness.world.control.stopped() is None
-    assert problem(harness.post("adam", confirm))[2] == "STOP_NOT_OPEN"
+    assert problem(agree(harness, stop_id, offset, "adam"))[2] == "STOP_NOT_OPEN"
 
 
 def test_a_proof_older_than_the_stop_or_a_weak_one_does_not_serve(harness: ApiHarness) -> None:
     """Domain, evidence: fold and chain, since the stop."""
     proof(harness)
     stop_id = stopped(harness)
-    path, body = RESUME.format(stop_id), {"reason": "proven"}
-    assert "before the stop" in harness.post("ada", path, body).json()["sentence"]
+    assert "before the stop" in resume(harness, stop_id).json()["sentence"]
     proof(harness, chain=False)
-    assert "fold and chain" in harness.post("ada", path, body).json()["sentence"]
+    assert "fold and chain" in resume(harness, stop_id).json()["sentence"]
     assert [type(r).__name__ for r in harness.written(topology.CONTROL)].count(
         "ResumeRequested"
     ) == 0
@@ -111,15 +144,15 @@ def test_a_redrive_is_previewed_asked_for_and_confirmed(harness: ApiHarness) -> 
     assert (shown["topic"], shown["reason"], shown["bytes"]) == (
         topology.COMMANDS, quarantine.UNDECODABLE, 8,
     )  # fmt: skip
-    asked = harness.post("ada", REDRIVES, {**chosen, "reason": "mended"}).json()
-    confirm = f"{REDRIVES}/{asked['requestId']}/confirm"
-    assert problem(harness.post("ada", confirm))[2] == "SELF_APPROVAL"
-    done = harness.post("adam", confirm).json()
+    asked = redrive(harness, 0).json()
+    name = asked["requestId"]
+    assert problem(agree_to(harness, name, "ada"))[2] == "SELF_APPROVAL"
+    done = agree_to(harness, name, "adam").json()
     assert (done["status"], done["requestedBy"], done["confirmedBy"]) == (
         "CONFIRMED", "ada", "adam",
     )  # fmt: skip
     assert list(harness.world.control.redrives_confirmed) == [asked["requestId"]]
-    again = harness.post("adam", confirm).json()
+    again = agree_to(harness, name, "adam").json()
     assert (again["duplicate"], again["confirmedBy"]) == (True, "adam")
     confirmed = [r for r in harness.written(topology.CONTROL) if _is(r, "RedriveConfirmed")]
     assert len(confirmed) == 1
@@ -128,7 +161,7 @@ def test_a_redrive_is_previewed_asked_for_and_confirmed(harness: ApiHarness) -> 
     )
     (listed,) = harness.get("vera", REDRIVES).json()["items"]
     assert (listed["status"], listed["redriven"]) == ("DONE", 1)
-    assert harness.post("adam", confirm).json()["status"] == "DONE"
+    assert agree_to(harness, name, "adam").json()["status"] == "DONE"
     assert harness.world.control.redrives_confirmed == {}
 
 
@@ -159,9 +192,8 @@ def test_a_redrive_refused_on_its_way_says_what_was_put_back(harness: ApiHarness
     """People see that it has ended, why, and which records it did put back."""
     undecodable(harness)
     undecodable(harness)
-    chosen = {"partition": 0, "offsets": [0, 1], "reason": "mended"}
-    asked = harness.post("ada", REDRIVES, chosen).json()["requestId"]
-    harness.post("adam", f"{REDRIVES}/{asked}/confirm")
+    asked = redrive(harness, 0, 1).json()["requestId"]
+    agree_to(harness, asked, "adam")
     why = "1 of its records were put back, in order; then: too large"
     harness.commands.write_control(
         records.RedriveDone(request_id=asked, redriven=1, refused=why, done_at=5)
@@ -184,15 +216,15 @@ def test_what_the_redriver_would_refuse_is_refused_at_once(
 ) -> None:
     """OP-24, OP-34: nothing is written, and it is audited."""
     undecodable(harness)
-    for path, body in ((f"{REDRIVES}/preview", asked), (REDRIVES, {**asked, "reason": "x"})):
-        answer = harness.post("ada", path, body)
+    requested = redrive(harness, *asked["offsets"], to=asked.get("paymentIntentId"))
+    for answer in (harness.post("ada", f"{REDRIVES}/preview", asked), requested):
         assert problem(answer) == (403, "POLICY_REJECTED", "REDRIVE_NOT_POSSIBLE")
         assert said in answer.json()["sentence"]
-    assert [e.action for e in harness.audited()] == ["PREVIEW_REDRIVE", "REQUEST_REDRIVE"]
+    assert [e.action for e in harness.audited()] == ["REQUEST_REDRIVE", "PREVIEW_REDRIVE"]
 
 
 def test_nobody_confirms_what_nobody_asked_for(harness: ApiHarness) -> None:
-    answer = harness.post("ada", f"{REDRIVES}/rdr_x/confirm")
+    answer = agree_to(harness, "rdr_x", "ada")
     assert problem(answer) == (403, "POLICY_REJECTED", "REDRIVE_NOT_POSSIBLE")
 
 

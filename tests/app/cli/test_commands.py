@@ -50,7 +50,8 @@ def test_the_commands_of_the_product_are_there() -> None:
         "approval list;approval request;approval approve;approval reject;"
         "conflict list;conflict show;conflict resolve;audit;incident summary;"
         "quarantine list;quarantine show;quarantine preview;quarantine redrive;quarantine redrives;"
-        "control show;control stop;control resume;control recover;control rules;"
+        "control show;control stop;control resume;control recover;control rules;control operators;"
+        "control confirm;keys new;keys show;"
         "evidence pack;evidence packs;evidence verify;evidence keys"
     )
     assert set(wanted.split(";")) == {" ".join(words) for words in COMMANDS if not is_group(words)}
@@ -335,20 +336,8 @@ def test_every_declared_topic_has_its_partitions_in_both_profiles() -> None:
         assert specs["npp.payment.events.v1"].config["retention.ms"] == "-1"
 
 
-def test_a_resumption_is_asked_for_or_confirmed_and_says_which_call_that_is(
-    nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """SEC-02; the runbook's `--requested-by` alone still means the second person."""
-    resume = ["payment", "resume", PAYMENT, "--reason", "mended", "--curl"]
-    for wrong in ([], ["--request", "--confirm"], ["--request", "--requested-by", "bob"]):
+def test_a_resumption_is_asked_for_or_confirmed(nowhere: pytest.MonkeyPatch) -> None:
+    """SEC-02: each is an act of its own."""
+    resume = ["payment", "resume", PAYMENT, "--reason", "mended"]
+    for wrong in ([], ["--request", "--confirm"]):
         assert run_cli([*resume, *wrong]) == ExitCode.USAGE
-    capsys.readouterr()
-    for words, path, names in (
-        (["--request"], "resume-requests", False),
-        (["--confirm"], "resume-processing", False),
-        (["--requested-by", "bob"], "resume-processing", True),
-    ):
-        assert run_cli([*resume, *words]) == 0
-        line = capsys.readouterr().out
-        assert f"/api/payments/{PAYMENT}/{path}" in line
-        assert ("bob" in line) is names

@@ -185,14 +185,14 @@ def _a_resumption_names_who_asked_for_it(run: Run) -> None:
     with Cluster(settings.load()) as cluster:
         partition = cluster.partition(PAYMENT_OF_KEY_1)
         cluster.publish(topology.LIFECYCLE, partition, PAYMENT_OF_KEY_1, PARKED_RECORD)
-    code, text = run(*resume, "--requested-by", "bob", *of_ann)
+    code, text = run(*resume, "--confirm", *of_ann)
     assert code == ExitCode.FAILED
     assert "Nobody has requested" in text
     code, text = run(*resume, "--request", *of_bob)
     assert code == 0, text
-    code, text = run(*resume, "--requested-by", "carl", *of_ann)
-    assert code == ExitCode.FAILED
-    assert "Not carl but bob requested" in text
+    code, text = run(*resume, "--request", "--as", "nobody", "--reason", "mended")
+    assert code == ExitCode.USAGE
+    assert "has no key" in text
     assert run(*resume, "--confirm", *of_ann)[0] == ExitCode.UNKNOWN  # nobody decides
     with Cluster(settings.load()) as cluster:
         written = [e.record for e in cluster.read(topology.OPERATOR_COMMANDS, partition)]

@@ -25,7 +25,7 @@ class Seen(Control):
         super().__init__(lambda *_: None)
         self.values: list[bytes] = []
 
-    def apply(self, offset: int, value: bytes) -> None:
+    def apply(self, offset: int, value: bytes, appended_at: int) -> None:
         self.values.append(value)
 
 

@@ -111,7 +111,7 @@ def test_an_end_that_comes_during_a_stop_is_known_after_it(rig: Rig) -> None:
     """Behind it stands a transaction's marker alone, and the client says it once."""
     rig.log.append((ANSWERS, 0), KEYS[0], b"x")
     rig.steps(2)
-    rig.control.apply(0, b"stop")
+    rig.control.apply(0, b"stop", 0)
     rig.log.mark((ANSWERS, 0))
     rig.consumer.pause = lambda names: None  # type: ignore[method-assign] # it was on its way
     rig.steps(2)
@@ -128,25 +128,25 @@ def test_a_stop_pauses_everything_and_its_end_nothing_but_what_has_another_reaso
     rig.app.__class__.down = True
     rig.log.append((ADD, 1), KEYS[1], b"wait")
     rig.steps(3)
-    rig.control.apply(0, b"stop")
+    rig.control.apply(0, b"stop", 0)
     rig.steps(3)
     assert rig.consumer.paused == set(rig.names)
     rig.log.append((ADD, 0), KEYS[0], b"x")
     rig.seconds(30)
     assert rig.left((ADD, 0)) == 1
-    rig.control.apply(1, b"go")
+    rig.control.apply(1, b"go", 0)
     rig.steps(3)
     assert {number for _, number in rig.consumer.paused} == {1}
     assert rig.left((ADD, 0)) == 0
 
 
 def test_records_that_come_in_a_stop_are_read_again_after_it(rig: Rig) -> None:
-    rig.control.apply(0, b"stop")
+    rig.control.apply(0, b"stop", 0)
     rig.consumer.pause = lambda names: None  # type: ignore[method-assign] # they were on their way
     rig.log.append((ADD, 0), KEYS[0], b"x")
     rig.steps(3)
     assert rig.app.committed == 0
-    rig.control.apply(1, b"go")
+    rig.control.apply(1, b"go", 0)
     rig.steps(3)
     assert rig.app.committed == 1
 

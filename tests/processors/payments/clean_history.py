@@ -28,6 +28,7 @@ from schemas.registry import setup as schema_setup
 from schemas.registry.client import StaticRegistry
 from tests.auditor import Evidence, Record
 from tests.auditor.wire import sha256
+from tests.control.people import Hands, activated
 from tests.engine.driver import Driver
 from tests.rooms import ROOT
 
@@ -55,6 +56,7 @@ class Outside:
         registered = schema_setup.register_all(self.registry, TOPICS)
         self.codec = schema_setup.build(self.registry, TOPICS, registered, lambda: 0.0)
         self.control = Control(self.codec.decode, cluster_id=CLUSTER, partitions=PARTITIONS)
+        self.hands = Hands(CLUSTER)
         self.driver = Driver(self._application, self.control)
         self.messages = 0
         self.rail: dict[str, dict[str, Any]] = {}
@@ -80,6 +82,7 @@ class Outside:
                 number=1, topics=(t.COMMANDS,), sources=(SOURCE,), activated_at=0, actor="test"
             )
         )
+        self._control(activated())
 
     def _application(self) -> PaymentsApplication:
         rules = parse(RULES.read_bytes())
@@ -95,7 +98,8 @@ class Outside:
         )
 
     def _control(self, record: Any) -> None:
-        self.driver.pipe_control(self.codec.encode(t.CONTROL, record))
+        signed = self.hands.in_turn(self.control, record, self.driver.clock.now_ms())
+        self.driver.pipe_control(self.codec.encode(t.CONTROL, signed))
 
     # -- inputs -----------------------------------------------------------------------------------
 

@@ -153,7 +153,7 @@ def test_another_content_under_the_same_key_is_refused_and_names_the_field(world
 
 def activate(world: World, number: int) -> None:
     """Make a rule set the one in force, as an instance sees it that has read control so far."""
-    world.control.rule_set = records.RuleSetActivated(
+    world.control._in_force.rule_set = records.RuleSetActivated(
         number=number,
         sha256=bytes(32),
         state_version=1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -22,12 +22,14 @@ from schemas import catalogue, topology
 from schemas.codec import Codec
 from schemas.codec.parties import seal
 from schemas.registry.setup import static_codec
+from tests.control.people import Hands, activated
 from tests.engine.driver import Driver
 from tests.rooms import ROOT
 
 CLUSTER = "test-cluster"
 PARTITIONS = 3
 SOURCE = "mobile-app"
+SOURCES = {topology.COMMANDS: SOURCE}
 AMOUNT = 12_500
 PARTIES = seal(
     Parties(
@@ -55,37 +57,12 @@ class World:
         seed: int | None = None,
         batch_count: int = 500,
         topic_bytes_max: Callable[[str], int] | None = None,
+        sources: Mapping[str, str] = SOURCES,
     ) -> None:
         self.rules = load_rules()
         self.rules_of: Callable[[int], Rules] = lambda number: self.rules
+        self.hands = Hands(CLUSTER)
         self.control = Control(CODEC.decode)
-        self.control.apply_record(
-            0,
-            records.ClusterRecorded(
-                cluster_id=CLUSTER, partitions=PARTITIONS, recorded_at=0, actor="test"
-            ),
-        )
-        self.control.apply_record(
-            1,
-            records.RuleSetActivated(
-                number=1,
-                sha256=hashlib.sha256(b"").digest(),
-                state_version=1,
-                event_schema_version=1,
-                activated_at=0,
-                actor="test",
-            ),
-        )
-        self.control.apply_record(
-            2,
-            records.SourceMapActivated(
-                number=1,
-                topics=(topology.COMMANDS,),
-                sources=(SOURCE,),
-                activated_at=0,
-                actor="test",
-            ),
-        )
         self.driver = Driver(
             self._application,
             self.control,
@@ -93,6 +70,21 @@ class World:
             batch_count=batch_count,
             topic_bytes_max=topic_bytes_max or TOPICS.record_bytes_max,
         )
+        for record in (
+            records.ClusterRecorded(
+                cluster_id=CLUSTER, partitions=PARTITIONS, recorded_at=0, actor="test"
+            ),
+            records.RuleSetActivated(
+                number=1, sha256=hashlib.sha256(b"").digest(), state_version=1,
+                event_schema_version=1, activated_at=0, actor="test",
+            ),
+            records.SourceMapActivated(
+                number=1, topics=tuple(sources), sources=tuple(sources.values()), activated_at=0,
+                actor="test",
+            ),
+            activated(),
+        ):  # fmt: skip
+            self.pipe_control(record)
 
     def _application(self) -> PaymentsApplication:
         work = (
@@ -116,6 +108,11 @@ class World:
 
     def _rules_of(self, number: int) -> Rules:
         return self.rules_of(number)
+
+    def pipe_control(self, record: Any) -> None:
+        """One control record, signed if it has to be."""
+        signed = self.hands.in_turn(self.control, record, self.driver.clock.now_ms())
+        self.driver.pipe_control(CODEC.encode(topology.CONTROL, signed))
 
     # -- inputs ----------------------------------------------------------------------------------
 

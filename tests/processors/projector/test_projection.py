@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from control.fold import Control
 from core import records
 from core.payment import state as payment_state
 from engine.clock import HeldClock
@@ -18,6 +19,7 @@ from readmodel.minutes import Figures
 from readmodel.model import Model
 from readmodel.ports import AuditFilter
 from schemas import topology as t
+from tests.control.people import CLUSTER, Hands, activated
 from tests.processors.payments.clean_history import Outside
 from tests.processors.projector.harness import (
     POISON,
@@ -185,14 +187,19 @@ def test_the_minutes_add_up_to_the_journal(world: Outside, model: Model, clock: 
 
 
 def control_log(one: Outside, *given: Any) -> list[LogRecord]:
-    return [
-        LogRecord(t.CONTROL, 0, n, 1_000 + n, None, one.codec.encode(t.CONTROL, record), [])
-        for n, record in enumerate(given)
-    ]
+    """As they stand on the log: signed where they have to be."""
+    control, hands, log = Control(one.codec.decode), Hands(), []
+    for n, record in enumerate(given):
+        signed = hands.in_turn(control, record, at=1_000 + n)
+        control.apply_record(n, signed, 1_000 + n)
+        raw = one.codec.encode(t.CONTROL, signed)
+        log.append(LogRecord(t.CONTROL, 0, n, 1_000 + n, None, raw, []))
+    return log
 
 
 CONTROL = (
-    records.ClusterRecorded(cluster_id="c", partitions=6, recorded_at=1, actor="admin"),
+    records.ClusterRecorded(cluster_id=CLUSTER, partitions=6, recorded_at=1, actor="admin"),
+    activated(),
     records.ProcessingStopped(
         stop_id="stop-1", reason="a doubt", automatic=False, stopped_at=2, actor="ada"
     ),
@@ -206,10 +213,10 @@ CONTROL = (
         actor="replay",
     ),
     records.ResumeRequested(
-        stop_id="stop-1", proof_offset=2, reason="all is well", requested_at=4, actor="ada"
+        stop_id="stop-1", proof_offset=3, reason="all is well", requested_at=4, actor="ada"
     ),
-    records.ResumeConfirmed(stop_id="stop-1", request_offset=3, confirmed_at=5, actor="ADA "),
-    records.ResumeConfirmed(stop_id="stop-1", request_offset=3, confirmed_at=6, actor="ben"),
+    records.ResumeConfirmed(stop_id="stop-1", request_offset=4, confirmed_at=5, actor="ada"),
+    records.ResumeConfirmed(stop_id="stop-1", request_offset=4, confirmed_at=6, actor="ben"),
     records.RedriveRequested(
         request_id="r-1",
         partition=0,
@@ -245,20 +252,21 @@ def test_control_is_audited_by_person_and_a_refused_confirmation_says_so(
     log = control_log(one, *CONTROL)
     log += [LogRecord(t.QUARANTINE, 0, n, 1, None, b"x", POISON[4]) for n in range(4)]
     if restart:
-        project(source_of([r for r in log if r.offset < 5]), model, one.codec, clock)
+        project(source_of([r for r in log if r.offset < 6]), model, one.codec, clock)
     project(source_of(log), model, one.codec, clock)
     reader = model.reader()
     page = reader.audit(AuditFilter(), 200, None).items
     found = [(a.audit_id, a.action, a.operator_id, a.result) for a in page]  # type: ignore[attr-defined]
     assert sorted(found, key=lambda a: int(a[0].split("-")[2])) == [
-        ("c-0-1", "STOP", "ada", "DONE"),
-        ("c-0-3", "REQUEST_RESUME", "ada", "DONE"),
-        ("c-0-4", "CONFIRM_RESUME", "ADA ", "REFUSED"),
-        ("c-0-5", "CONFIRM_RESUME", "ben", "DONE"),
-        ("c-0-6", "REQUEST_REDRIVE", "ada", "DONE"),
-        ("c-0-7", "CONFIRM_REDRIVE", "ada", "REFUSED"),
-        ("c-0-8", "CONFIRM_REDRIVE", "ben", "DONE"),
-        ("c-0-10", "REQUEST_REDRIVE", "ada", "DONE"),
+        ("c-0-1", "ACTIVATE_OPERATORS", "test", "DONE"),
+        ("c-0-2", "STOP", "ada", "DONE"),
+        ("c-0-4", "REQUEST_RESUME", "ada", "DONE"),
+        ("c-0-5", "CONFIRM_RESUME", "ada", "REFUSED"),
+        ("c-0-6", "CONFIRM_RESUME", "ben", "DONE"),
+        ("c-0-7", "REQUEST_REDRIVE", "ada", "DONE"),
+        ("c-0-8", "CONFIRM_REDRIVE", "ada", "REFUSED"),
+        ("c-0-9", "CONFIRM_REDRIVE", "ben", "DONE"),
+        ("c-0-11", "REQUEST_REDRIVE", "ada", "DONE"),
     ]
     redriven = {n: reader.quarantined(0, n) for n in range(4)}
     assert {n: r.redrive_id for n, r in redriven.items() if r} == {
@@ -268,7 +276,7 @@ def test_control_is_audited_by_person_and_a_refused_confirmation_says_so(
         3: "r-1",
     }
     assert [r.type for r in reader.control(-1, 100)] == [type(r).__name__ for r in CONTROL]
-    assert [r.at for r in reader.control(-1, 100)] == list(range(1, 13))
+    assert [r.at for r in reader.control(-1, 100)] == list(range(1_000, 1_013))
     reader.close()
 
 

@@ -15,7 +15,7 @@ from control.fold import Control
 from control.quarantine import RAIL_CALLBACKS as CALLBACK
 from control.redrive_plan import BYTES_MAX, HEADER_REDRIVEN
 from core.payment.commands import RailReport
-from core.records import RedriveConfirmed, RedriveDone, RedriveRequested
+from core.records import ClusterRecorded, RedriveConfirmed, RedriveDone, RedriveRequested
 from core.values import PaymentIntentId, external_ref
 from engine.clients.producing import MESSAGE_BYTES_MAX
 from engine.clients.publisher import NotConfirmed, Refused
@@ -27,6 +27,7 @@ from processors.adapter.metrics import AdapterMetrics
 from processors.redriver.handler import TRY_S_MAX, Redriver
 from schemas import topology
 from schemas.errors import RegistryDown
+from tests.control.people import CLUSTER, Hands, activated
 from tests.gateways.harness import payment
 from tests.processors.rail.harness import CODEC, NOW_MS, MemoryLog
 
@@ -89,6 +90,10 @@ class Harness:
     def __init__(self, log: Log) -> None:
         self.log = log
         self.control = Control(CODEC.decode)
+        cluster = ClusterRecorded(cluster_id=CLUSTER, partitions=1, recorded_at=0, actor="test")
+        for record in (cluster, activated()):
+            self.control.apply_record(0, record)
+        self.hands = Hands()
         self.asked = 0
         self.redriver = self.restarted()
 
@@ -105,23 +110,22 @@ class Harness:
         )
         return self.redriver
 
-    def ask(self, *offsets: int, to: str | None = None, confirmed_by: str = "bert") -> str:
+    def ask(self, *offsets: int, to: str | None = None, confirmed_by: str = "ben") -> str:
         self.asked += 1
         name = f"rdr-{self.asked}"
-        self.control.apply_record(
-            2 * self.asked,
-            RedriveRequested(
-                request_id=name,
-                partition=0,
-                offsets=offsets,
-                reason="fixed",
-                requested_at=NOW_MS,
-                actor="olga",
-                payment_intent_id=None if to is None else PaymentIntentId(to),
-            ),
+        asked = RedriveRequested(
+            request_id=name,
+            partition=0,
+            offsets=offsets,
+            reason="fixed",
+            requested_at=NOW_MS,
+            actor="olga",
+            payment_intent_id=None if to is None else PaymentIntentId(to),
         )
+        self.control.apply_record(2 * self.asked, self.hands.in_turn(self.control, asked))
         confirmed = RedriveConfirmed(request_id=name, confirmed_at=NOW_MS, actor=confirmed_by)
-        self.control.apply_record(2 * self.asked + 1, confirmed)
+        signed = self.hands.in_turn(self.control, confirmed)
+        self.control.apply_record(2 * self.asked + 1, signed)
         return name
 
     def step(self) -> None:
@@ -208,7 +212,7 @@ def test_an_unmatched_callback_is_assigned_as_a_new_report(log: Log, harness: Ha
     origin = report.assigned_from
     assert origin is not None
     assert origin.sha256 == hashlib.sha256(OTHER_BANK).digest()
-    assert (origin.requested_by, origin.confirmed_by) == ("olga", "bert")
+    assert (origin.requested_by, origin.confirmed_by) == ("olga", "ben")
 
 
 # --- what is refused, before anything is put back -------------------------------------------------

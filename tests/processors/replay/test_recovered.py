@@ -41,7 +41,7 @@ def find(world: World, reference: str) -> None:
         ),
     )
     for record in control:
-        world.driver.pipe_control(world.codec.encode(t.CONTROL, record))
+        world._control(record)
 
 
 def pass_the_window(world: World) -> None:

@@ -131,9 +131,9 @@ class MemoryVerifierLog:
             for number, start in starts.items()
         }
 
-    def control(self, start: int) -> Sequence[tuple[int, bytes]]:
+    def control(self, start: int) -> Sequence[tuple[int, bytes, int]]:
         log = self.journal.logs[CONTROL, 0]
-        return [(r.offset, r.value) for r in log if r.offset >= start and r.value is not None]
+        return [(r.offset, r.value, 0) for r in log if r.offset >= start and r.value is not None]
 
     def outcomes_partitions(self) -> int:
         return 1

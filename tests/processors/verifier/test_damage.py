@@ -6,17 +6,21 @@ from collections.abc import Callable
 
 import pytest
 
-from core.records import RecoverConfirmed, RecoverRequested
+from control.fold import Control
+from core.records import ClusterRecorded, RecoverConfirmed, RecoverRequested
 from engine.errors import Exit
 from engine.records import LogRecord
 from evidence.chain import event_hash
 from processors.verifier.store import MemoryStore
 from schemas.codec import Codec
 from schemas.topology import CONTROL, EVENTS
+from tests.control.people import CLUSTER, Hands, activated
 from tests.processors.verifier.journal import Journal, MemoryVerifierLog
 from tests.processors.verifier.rig import Rig
 
 pytestmark = pytest.mark.slow
+
+HANDS = Hands()
 
 
 def _drop(rig: Rig) -> None:
@@ -106,7 +110,7 @@ def test_a_cut_tail_below_the_last_checkpoint_is_log_tail_lost(codec: Codec) -> 
 def recover(rig: Rig, *, by: str = "bob") -> None:
     """Two persons let partition 0 go on from where its log ends now."""
     asked = RecoverRequested(
-        request_id="rec_1",
+        request_id=f"rec_{by}",
         partitions=(0,),
         reason="the disk is gone",
         requested_at=1,
@@ -114,14 +118,24 @@ def recover(rig: Rig, *, by: str = "bob") -> None:
     )
     end = rig.log.bounds(EVENTS)[0][1]
     agreed = RecoverConfirmed(
-        request_id="rec_1",
+        request_id=f"rec_{by}",
         confirmed_at=2,
         actor=by,
         journal_ends=(end, -1),
         checkpoints=(len(rig.checkpoints()), 0),
     )
-    for record in (asked, agreed):
-        rig.journal.put(CONTROL, 0, None, rig.codec.encode(CONTROL, record))
+    control = Control(rig.codec.decode)
+    for offset, value, at in rig.log.control(0):
+        control.apply(offset, value, at)
+    first = (
+        ClusterRecorded(cluster_id=CLUSTER, partitions=2, recorded_at=0, actor="test"),
+        activated(),
+    )
+    for record in (*(() if control.operators else first), asked, agreed):
+        signed = HANDS.in_turn(control, record)
+        raw = rig.codec.encode(CONTROL, signed)
+        rig.journal.put(CONTROL, 0, None, raw)
+        control.apply_record(rig.log.control(0)[-1][0], signed)
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -135,7 +149,7 @@ def test_after_two_persons_recovered_it_signs_on_from_the_last_checkpoint_that_h
     rig.start()
     rig.work()
     assert rig.stopped_by() == ["LOG_TAIL_LOST"]
-    recover(rig, by="Alice ")
+    recover(rig, by="alice")
     rig.tick()
     assert rig.verifier.problems(), "one person is not enough"
 

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from app.cluster import Cluster
+from app.control import operators
 from app.exits import Problem, usage
 from control.fold import Control
 from core.records import (
@@ -53,6 +54,9 @@ def missing(
         records.append(activation(rules, now, actor))
     elif control.rule_set.number == rules.number and control.rule_set.sha256 != rules.sha256:
         raise other_build(rules.number)
+    if control.operators is None:
+        file = operators.require(cluster.environment)
+        records.append(operators.activation(file, now, actor))
     number = topics.source_map
     mapped = topics.source_topics()
     in_force = control.source_map
@@ -72,6 +76,11 @@ def missing(
             do="Raise `source_map` in topics.yaml by one.",
         )
     return records
+
+
+def has_to_be_signed(control: Control, record: msgspec.Struct) -> bool:
+    """Whether the record is a change of what is in force, and so needs two persons."""
+    return isinstance(record, SourceMapActivated) and control.source_map is not None
 
 
 def other_build(number: int) -> Problem:

@@ -6,13 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from app import rule_files
-from app.control_records import EVENT_SCHEMA_VERSION, other_build
+from app.control.first_records import EVENT_SCHEMA_VERSION, other_build
 from app.settings import Profile
 from control.fold import Control
 from core.records import STATE_VERSION
 from core.rules import Rules
-from schemas.codec import Codec
-from schemas.errors import Undecodable
 
 
 class ReleaseControl(Control):
@@ -61,15 +59,3 @@ def rules_for(profile: Profile) -> Callable[[int], Rules]:
         return rules
 
     return rules_of
-
-
-def decode_control(codec: Codec) -> Callable[[str, bytes], object]:
-    """The codec as the control fold wants it: ValueError for what cannot be read."""
-
-    def decode(topic: str, value: bytes) -> object:
-        try:
-            return codec.decode(topic, value)
-        except Undecodable as error:
-            raise ValueError(error.reason) from error
-
-    return decode

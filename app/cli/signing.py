@@ -1,0 +1,181 @@
+"""Whoever acts signs: the key, whose it is, and what it signs (docs/decisions/0017).
+
+In demo and test `--as ID` picks a key that was made there; else `--key FILE` or
+NPP_OPERATOR_KEY_FILE, and the operators file says whose it is.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+
+from app import settings
+from app.cli.api_client import Api, Call
+from app.control import operators
+from app.exits import ExitCode, Problem, usage
+from app.settings import Environment, Profile
+from control import act_json, key_file
+from control.act_signature import key_id_of, signed
+from control.fold import Control
+from control.key_file import PersonalKey
+from core.values import same_person
+from engine.clock import SystemClock
+
+PASSPHRASE_BYTES_MAX: Final = 1_000
+
+Key = Annotated[
+    Path | None,
+    typer.Option(
+        "--key", help="Your key file; default: NPP_OPERATOR_KEY_FILE.", show_default=False
+    ),
+]
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What the control topic says that a signature needs: from Kafka or from the API."""
+
+    cluster_id: str
+    owners: dict[str, str]  # key id → person
+    numbers: dict[str, int]  # last used
+    requests: list[tuple[int, Any]]  # that wait for a second person
+
+    def request(self, offset: int) -> Any | None:
+        """The request at this control offset."""
+        return next((each for at, each in self.requests if at == offset), None)
+
+    def named(self, request_id: str) -> Any | None:
+        """The request of this id, rdr_… or rec_…."""
+        ids = ((getattr(each, "request_id", None), each) for _, each in self.requests)
+        return next((each for name, each in ids if name == request_id), None)
+
+
+class Hand(msgspec.Struct, frozen=True):
+    """A person with a key who signs acts of one control topic."""
+
+    person: str
+    key: PersonalKey
+    asked: Asked
+
+    def sign(self, record: Any, request: Any | None = None) -> Any:
+        """The record in this person's name, signed now."""
+        now = SystemClock().now_ms()
+        number = max(now, self.asked.numbers.get(self.person, 0) + 1)
+        self.asked.numbers[self.person] = number
+        return signed(
+            msgspec.structs.replace(record, actor=self.person),
+            key=self.key,
+            cluster_id=self.asked.cluster_id,
+            number=number,
+            signed_at=now,
+            request=request,
+        )
+
+
+def of_control(control: Control) -> Asked:
+    """From the control topic itself. Raises Problem when there is no operators file in force."""
+    file = control.operators
+    if file is None or control.cluster is None:
+        raise Problem("No operators file is in force.", do="`npp topics apply` puts the first.")
+    return Asked(
+        cluster_id=control.cluster.cluster_id,
+        owners={
+            key_id_of(bytes.fromhex(key)): each.id
+            for each in file.persons
+            for key in each.public_keys
+        },
+        numbers={each.id: control.last_number(each.id) for each in file.persons},
+        requests=control.requests(),
+    )
+
+
+def of_api(api: Api) -> Asked:
+    """As the API shows it."""
+    shown = api.ask(Call("GET", "/api/control")).body
+    persons = (shown["operators"] or {"persons": []})["persons"]
+    return Asked(
+        cluster_id=shown["clusterId"] or "",
+        owners={key: each["id"] for each in persons for key in each["keyIds"]},
+        numbers={each["id"]: each["lastNumber"] for each in persons},
+        requests=[(each["offset"], act_json.from_json(each["act"])) for each in shown["requests"]],
+    )
+
+
+def hand(asked: Asked, operator: str, path: Path | None) -> Hand:
+    """Who acts. Raises Problem."""
+    key = open_key(settings.load(), operator, path)
+    person = asked.owners.get(key.key_id)
+    if person is None:
+        raise Problem(
+            f"Key {key.key_id} is nobody's in the operators file in force.",
+            do="`npp keys show` prints the line for it; `npp control operators` puts a file in "
+            "force.",
+        )
+    return Hand(person, key, asked)
+
+
+def carry(api: Api, path: str, record: Any) -> dict[str, Any]:
+    """Hand the signed act to the API, and give what it says. Raises Problem."""
+    return dict(api.ask(Call("POST", path, body=act_json.to_json(record))).body)
+
+
+def open_key(environment: Environment, operator: str, path: Path | None) -> PersonalKey:
+    """The key of whoever acts. Raises Problem."""
+    production = environment.settings.profile is Profile.PRODUCTION
+    if operator and production:
+        raise usage(
+            "--as is refused under the production profile.",
+            do="Your key says who acts: --key FILE, or NPP_OPERATOR_KEY_FILE.",
+        )
+    path = path or (None if operator else environment.settings.operator_key_file)
+    if path is None and operator:
+        path = _made_for(environment.operators_folder(), operator)
+    if path is None:
+        raise usage(
+            "Say who acts: this is signed.",
+            do="--key FILE or NPP_OPERATOR_KEY_FILE; in demo and test --as ID.",
+        )
+    return read_key(environment, path)
+
+
+def read_key(environment: Environment, path: Path) -> PersonalKey:
+    """The key in a file, asking for its passphrase. Raises Problem."""
+    try:
+        encrypted = key_file.is_encrypted(path)
+    except key_file.KeyFileError as error:
+        raise Problem(f"The key cannot be used: {error}", do="`npp keys new` makes one.") from error
+    if not encrypted and environment.settings.profile is Profile.PRODUCTION:
+        raise usage(f"{path} has no passphrase.", do="`npp keys new` makes a key that has one.")
+    return operators.key_of(path, passphrase(environment, again=False) if encrypted else None)
+
+
+def passphrase(environment: Environment, *, again: bool) -> bytes:
+    """From the file that the settings name, or asked for; never from the command line."""
+    path = environment.settings.operator_passphrase_file
+    if path is not None:
+        try:
+            with path.open("rb") as file:
+                return file.read(PASSPHRASE_BYTES_MAX).strip(b"\r\n")
+        except OSError as error:
+            raise Problem(f"The passphrase cannot be read: {error}") from error
+    if not sys.stdin.isatty():
+        raise usage(
+            "Nobody can be asked for the passphrase here.",
+            do="NPP_OPERATOR_PASSPHRASE_FILE names a file that holds it.",
+        )
+    given: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=again, err=True)
+    return given.encode()
+
+
+def _made_for(folder: Path, operator: str) -> Path:
+    for name in operators.PEOPLE:
+        if same_person(name, operator):
+            return folder / f"{name}.pem"
+    raise Problem(
+        f"{operator} has no key in {folder}.",
+        do=f"One of {', '.join(operators.PEOPLE)}; or --key FILE.",
+        code=ExitCode.USAGE,
+    )

@@ -1,0 +1,103 @@
+"""The operators file of this process, and the people that demo and test make for themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from app.exits import Problem, usage
+from app.settings import Environment, Profile
+from control import key_file, operators_file
+from control.in_force import Deployed
+from control.key_file import PersonalKey
+from control.operators_file import Operators
+from core.acts import OperatorsActivated
+from schemas.catalogue import TopicsFile
+
+REPLAY: Final = "replay"  # the process that signs ProofPassed
+# Of demo and test; docs and tests name them.
+PEOPLE: Final = (
+    "ann", "bob", "sue", "ben", "alice", "ada", "adam", "adm_1", "adm_2", "demo-admin",
+)  # fmt: skip
+
+
+def read(path: Path) -> Operators:
+    """The operators file. Raises Problem."""
+    try:
+        return operators_file.parse(path.read_bytes())
+    except (OSError, operators_file.OperatorsFileError) as error:
+        raise Problem(
+            f"The operators file {path} cannot be used: {error}",
+            means="Nobody's acts could be judged.",
+            do="deploy/operators.example.yaml shows one; `npp keys show` prints a person's line.",
+        ) from error
+
+
+def deployed(environment: Environment, topics: TopicsFile) -> Deployed:
+    """What this process has itself, to hold the control topic against. Raises Problem."""
+    path = environment.operators_file()
+    resets = filter(None, environment.settings.operators_reset.split(","))
+    return Deployed(
+        operators=None if path is None else read(path),
+        resets=frozenset(bytes.fromhex(each.strip()) for each in resets),
+        source_map=topics.source_map,
+        sources=topics.source_topics(),
+    )
+
+
+def require(environment: Environment) -> Operators:
+    """The operators file that is to be put in force. In demo and test it is made when there is
+    none. Raises Problem."""
+    path = environment.operators_file()
+    if path is None and environment.settings.profile is Profile.PRODUCTION:
+        raise usage(
+            "No operators file is named: NPP_OPERATORS_FILE is not set.",
+            do="Write one (deploy/operators.example.yaml), with the public keys of two admins.",
+        )
+    if path is None:
+        path = make_people(environment.operators_folder())
+    return read(path)
+
+
+def activation(file: Operators, now_ms: int, actor: str) -> OperatorsActivated:
+    """The control record that puts the file in force."""
+    return OperatorsActivated(
+        number=file.number,
+        sha256=file.sha256,
+        content=file.content,
+        activated_at=now_ms,
+        actor=actor,
+    )
+
+
+def make_people(folder: Path) -> Path:
+    """Keys without a passphrase for the people of demo and test, and their operators file."""
+    lines = ["# Made for demo and test: keys without a passphrase lie beside it.", "number: 1"]
+    lines += [
+        "persons:",
+        *(
+            f"  - {{id: {name}, roles: [admin], publicKeys: [{_key(folder, name)}]}}"
+            for name in PEOPLE
+        ),
+        "processes:",
+    ]
+    lines.append(f"  - {{id: {REPLAY}, publicKeys: [{_key(folder, REPLAY)}]}}")
+    path = folder / "operators.yaml"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def _key(folder: Path, name: str) -> str:
+    """The public key in hex; the file is made where there is none."""
+    path = folder / f"{name}.pem"
+    if not path.exists():
+        key_file.new().write(path, None)
+    return key_file.read(path, None).public.hex()
+
+
+def key_of(path: Path, passphrase: bytes | None) -> PersonalKey:
+    """The key in a file. Raises Problem."""
+    try:
+        return key_file.read(path, passphrase)
+    except key_file.KeyFileError as error:
+        raise Problem(f"The key cannot be used: {error}", do="`npp keys new` makes one.") from error

@@ -1,0 +1,95 @@
+"""What a control act's signature covers, and checking and making it (docs/decisions/0017).
+
+The signed text is JSON, so that whoever signs can read it: `text_of` is the one place that knows
+it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final, Protocol
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from core.acts import Signature
+from schemas.codec.shape import camel_case
+
+PREFIX: Final = b"npp-control-act.v1\n"
+KEY_ID_PREFIX: Final = "ed25519-"
+KEY_ID_HEX_CHARACTERS: Final = 16
+PUBLIC_KEY_BYTES: Final = 32
+
+
+class Signer(Protocol):
+    """A key that signs."""
+
+    key_id: str
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64-byte Ed25519 signature."""
+
+
+def key_id_of(public: bytes) -> str:
+    """A key's id: computed from the raw public key, so it cannot name another."""
+    return KEY_ID_PREFIX + hashlib.sha256(public).hexdigest()[:KEY_ID_HEX_CHARACTERS]
+
+
+def text_of(cluster_id: str, record: Any) -> bytes:
+    """What the signature of this record covers. Fields that equal their default are left out, so
+    that a field added later changes no text of before."""
+    given: Signature = record.signature
+    fields = {
+        camel_case(each.name): getattr(record, each.name)
+        for each in msgspec.structs.fields(type(record))
+        if each.name != "signature" and getattr(record, each.name) != each.default
+    }
+    text = {
+        "act": type(record).__name__,
+        "cluster": cluster_id,
+        "fields": fields,
+        "keyId": given.key_id,
+        "number": given.number,
+        "request": given.request_hash.hex(),
+        "signedAt": given.signed_at,
+    }
+    return PREFIX + msgspec.json.encode(text, order="deterministic")
+
+
+def hash_of(cluster_id: str, record: Any) -> bytes:
+    """The SHA-256 that stands for a signed act in the signature of whoever confirms it."""
+    return hashlib.sha256(text_of(cluster_id, record) + record.signature.signature).digest()
+
+
+def signed(
+    record: Any,
+    *,
+    key: Signer,
+    cluster_id: str,
+    number: int,
+    signed_at: int,
+    request: Any | None = None,
+) -> Any:
+    """The record with its signature; `request` is the signed act that it confirms."""
+    draft = msgspec.structs.replace(
+        record,
+        signature=Signature(
+            key_id=key.key_id,
+            number=number,
+            signed_at=signed_at,
+            request_hash=b"" if request is None else hash_of(cluster_id, request),
+        ),
+    )
+    whole = msgspec.structs.replace(draft.signature, signature=key.sign(text_of(cluster_id, draft)))
+    return msgspec.structs.replace(draft, signature=whole)
+
+
+def verifies(public: bytes, cluster_id: str, record: Any) -> bool:
+    """Whether the key made this record's signature."""
+    try:
+        key = Ed25519PublicKey.from_public_bytes(public)
+        key.verify(record.signature.signature, text_of(cluster_id, record))
+    except (InvalidSignature, ValueError):
+        return False
+    return True

@@ -1,0 +1,93 @@
+"""A person's private key in its file: Ed25519, PEM, readable by its owner only, encrypted with a
+passphrase. Public keys stand in the operators file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from control.act_signature import key_id_of
+
+PRIVATE_FILE_MODE: Final = 0o600
+FILE_BYTES_MAX: Final = 10_000
+PASSPHRASE_BYTES_MIN: Final = 12
+_ENCRYPTED: Final = b"ENCRYPTED PRIVATE KEY"
+
+
+class KeyFileError(ValueError):
+    """A key file that cannot be used; the sentence says why."""
+
+
+class PersonalKey:
+    """Signs; `public` is the raw public key."""
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self.public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.key_id = key_id_of(self.public)
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64-byte Ed25519 signature (RFC 8032)."""
+        return self._private.sign(message)
+
+    def write(self, path: Path, passphrase: bytes | None) -> None:
+        """A new file; never overwrites. Without a passphrase it is for demo and test."""
+        encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+        pem = self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE_MODE)
+        with os.fdopen(handle, "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def new() -> PersonalKey:
+    """A fresh key from the operating system's randomness."""
+    return PersonalKey(Ed25519PrivateKey.generate())
+
+
+def from_seed(seed: bytes) -> PersonalKey:
+    """The key of a 32-byte seed, for tests and vectors."""
+    return PersonalKey(Ed25519PrivateKey.from_private_bytes(seed))
+
+
+def is_encrypted(path: Path) -> bool:
+    """Whether a passphrase is needed to read it. Raises KeyFileError when it cannot be read."""
+    return _ENCRYPTED in _content(path)
+
+
+def read(path: Path, passphrase: bytes | None) -> PersonalKey:
+    """The key in the file. Raises KeyFileError."""
+    content = _content(path)
+    try:
+        private = load_pem_private_key(content, password=passphrase)
+    except (ValueError, TypeError) as error:
+        raise KeyFileError(f"{path} cannot be opened: wrong passphrase, or no PEM key") from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise KeyFileError(f"{path} is not an Ed25519 key")
+    return PersonalKey(private)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise KeyFileError(f"{path} can be read by others: chmod 600 it, or make a new key")
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise KeyFileError(f"{path} is too large for a key")
+        return path.read_bytes()
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}") from error

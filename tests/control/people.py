@@ -1,0 +1,92 @@
+"""People with keys for tests of the control topic: a key of each name, and an operators file.
+
+Everything is derived from the names, so that a test can be repeated byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from control import key_file, operators_file
+from control.act_signature import signed
+from control.acts import PERSONS_ACTS
+from control.fold import Control
+from control.key_file import PersonalKey
+from core.acts import OperatorsActivated
+from core.records import ProofPassed
+
+CLUSTER = "test-cluster"
+PERSONS = (
+    "ann", "bob", "carl", "alice", "ada", "adam", "adm_1", "adm_2", "olga", "fern", "gus",
+    "sue", "ben",
+)  # fmt: skip
+REPLAY = "replay"
+
+
+def key_of(name: str) -> PersonalKey:
+    """The key of whoever has this name, the same in every run."""
+    return key_file.from_seed(hashlib.sha256(name.encode()).digest())
+
+
+def file_text(
+    *persons: str, number: int = 1, previous: str = "", lines: tuple[str, ...] = ()
+) -> bytes:
+    """An operators file of these admins; `lines` are further ones of persons."""
+    admins = [
+        f"  - {{id: {name}, roles: [admin], publicKeys: [{key_of(name).public.hex()}]}}"
+        for name in persons or PERSONS
+    ]
+    process = f"  - {{id: {REPLAY}, publicKeys: [{key_of(REPLAY).public.hex()}]}}"
+    head = [f"number: {number}", f'previous: "{previous}"', "persons:"]
+    return "\n".join([*head, *admins, *lines, "processes:", process, ""]).encode()
+
+
+def activated(content: bytes | None = None, actor: str = "test") -> OperatorsActivated:
+    """The control record that holds the file; not signed."""
+    content = file_text() if content is None else content
+    file = operators_file.parse(content)
+    return OperatorsActivated(
+        number=file.number, sha256=file.sha256, content=content, activated_at=0, actor=actor
+    )
+
+
+def needs_signature(record: Any) -> bool:
+    """Whether nobody obeys it unsigned."""
+    return isinstance(record, (*PERSONS_ACTS, ProofPassed))
+
+
+class Hands:
+    """Signs in anybody's name, each number once."""
+
+    def __init__(self, cluster_id: str = CLUSTER) -> None:
+        self.cluster_id = cluster_id
+        self._number = 0
+
+    def in_turn(self, control: Control, record: Any, at: int = 0) -> Any:
+        """The record as it goes on the topic next: signed, if it has to be and is not."""
+        if not needs_signature(record) or record.signature is not None:
+            return record
+        if control._in_force.is_first(record):
+            return record
+        return self.sign(record, control._request_of(record), at=at)
+
+    def sign(
+        self,
+        record: Any,
+        request: Any | None = None,
+        *,
+        key: PersonalKey | None = None,
+        number: int | None = None,
+        at: int = 0,
+    ) -> Any:
+        """The record signed by its actor; `request` is what it confirms, signed already."""
+        self._number += 1
+        return signed(
+            record,
+            key=key or key_of(record.actor.strip().casefold()),
+            cluster_id=self.cluster_id,
+            number=self._number if number is None else number,
+            signed_at=at,
+            request=request,
+        )
