@@ -12,12 +12,11 @@ import msgspec
 from control.acts import PERSONS_ACTS
 from core.acts import Signature
 from schemas.codec.shape import camel_case
+from schemas.strict_json import json_reader
 
 BY_NAME: Final[dict[str, Any]] = {each.__name__: each for each in PERSONS_ACTS}
 
-_DECODERS: Final[dict[type, Any]] = {  # prepared here, for many threads
-    each: msgspec.json.Decoder(each).decode for each in PERSONS_ACTS
-}
+_READERS: Final[dict[type, Any]] = {each: json_reader(each) for each in PERSONS_ACTS}
 
 
 class NotAnAct(ValueError):
@@ -57,8 +56,8 @@ def from_json(given: Any) -> Any:
     snake = {camel_case(name): name for name in Signature.__struct_fields__}
     values["signature"] = {snake.get(name, name): value for name, value in signature.items()}
     try:
-        return _DECODERS[kind](msgspec.json.encode(values))
-    except (msgspec.ValidationError, TypeError) as error:
+        return _READERS[kind](msgspec.json.encode(values))
+    except (ValueError, TypeError) as error:
         raise NotAnAct(f"{kind.__name__}: {error}") from error
 
 

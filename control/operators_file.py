@@ -15,6 +15,7 @@ import yaml
 
 from control.act_signature import PUBLIC_KEY_BYTES, key_id_of
 from core.values import same_person
+from schemas.strict_json import json_reader
 
 FILE_BYTES_MAX: Final = 65_536
 PERSONS_MAX: Final = 500
@@ -51,7 +52,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     previous: str = ""  # SHA-256 (hex) of the file before, "" for the first
 
 
-_read: Final = msgspec.json.Decoder(_File).decode  # prepared here, for many threads
+_read: Final = json_reader(_File)
 
 
 class Operators(msgspec.Struct, frozen=True):
