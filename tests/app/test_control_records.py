@@ -16,6 +16,7 @@ from app.settings import Profile
 from control.fold import Control
 from core.records import ClusterRecorded
 from schemas import catalogue
+from tests.control.people import activated
 
 RULES = rule_files.rules_of(1)
 OTHER = msgspec.structs.replace(RULES, sha256=bytes(32))
@@ -40,7 +41,8 @@ def test_the_rule_files_hash_decides_whether_a_log_is_this_builds() -> None:
     )
     recorded = ClusterRecorded(cluster_id="cluster-1", partitions=6, recorded_at=1, actor="me")
     topics = catalogue.load()
-    same = written(Control(unreadable), recorded, first_records.activation(RULES, 1, "me"))
+    rules = first_records.activation(RULES, 1, "me")
+    same = written(Control(unreadable), recorded, activated(), rules)
     first_records.missing(cluster, same, topics, RULES, "me")
     other = written(Control(unreadable), recorded, first_records.activation(OTHER, 1, "me"))
     with pytest.raises(Problem) as refused:
