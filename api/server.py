@@ -15,6 +15,7 @@ from engine.errors import Exit
 from engine.health import Answer, Probes, progress
 from engine.loop.watch import Health
 from engine.serving.server import Bounds, Server, config
+from evidence.keyring_file import LiveKeyring
 from readmodel.ports import Reader, ReadModelDown
 
 # Streams stay open: at most 200 of them, ten of one person (`api.stream.streams`).
@@ -63,7 +64,12 @@ class ApiServer(Server):
 
 
 def api_probes(
-    health: Health, s_max: float, commands: KafkaCommands, sign_in: Tokens, reader: Reader
+    health: Health,
+    s_max: float,
+    commands: KafkaCommands,
+    sign_in: Tokens,
+    reader: Reader,
+    keyring: LiveKeyring,
 ) -> Probes:
     """Alive while the event loop turns; ready when everything that a call needs is there."""
 
@@ -75,7 +81,7 @@ def api_probes(
         return None
 
     def ready() -> Answer:
-        why = commands.not_ready() or sign_in.ready() or unreadable()
+        why = commands.not_ready() or sign_in.ready() or unreadable() or keyring.not_ready()
         return why is None, {"reason": why}
 
     return Probes(progress(health, s_max), ready, ready)

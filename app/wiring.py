@@ -33,7 +33,7 @@ from engine.metrics import EngineMetrics
 from engine.partitioner import partition_of
 from engine.settings import EngineSettings
 from engine.topics import TopicAdmin
-from evidence.keys import key_and_keyring, write_keyring
+from evidence.keys import KeyFileError, key_and_keyring, write_keyring
 from gateways.deposits.http_client import HttpDepositsCore
 from gateways.notifications.http_client import HttpNotifier
 from gateways.rail.http_client import HttpRail
@@ -202,8 +202,22 @@ def run_verifier(environment: Environment) -> int:
     """`npp run verifier`: checks the journal's chain and signs checkpoints, until SIGTERM."""
     context = ProcessContext(environment, "verifier")
     folder = context.data_dir() / "verifier"
-    key_file = context.settings.signing_key or folder / "signing-key.pem"
-    key, keyring = key_and_keyring(key_file, folder / "keyring.json", context.clock.now_ms())
+    signed = [(topology.CHECKPOINTS, n) for n in range(context.counts[topology.CHECKPOINTS])]
+    try:
+        key, keyring = key_and_keyring(
+            context.settings.signing_key or folder / "signing-key.pem",
+            folder / "keyring.json",
+            context.clock.now_ms(),
+            has_signed=any(context.ends.high(signed).values()),
+            may_make=context.settings.profile is not Profile.PRODUCTION,
+        )
+    except KeyFileError as error:
+        # One alarm, and no STOP: the log is as good as before.
+        log.critical("alarm", alarm="VERIFIER_KEY", detail=str(error))
+        raise usage(
+            f"The verifier does not start: {error}.",
+            do="docs/runbook.md, Back up and restore.",
+        ) from error
     codec = context.codec  # opening it has compared the schema ids with their lock
     if keyring.state_schemas(key, locked_fingerprints(environment.ids_lock())):
         write_keyring(folder / "keyring.json", keyring)
@@ -413,7 +427,7 @@ def run_api(environment: Environment) -> int:
             partitions=counts[topology.EVENTS],
             reads_on_loop=isinstance(model.store, SqliteStore),
         )
-        probes = api_probes(context.health, WATCHDOG_S_MAX, commands, sign_in, reader)
+        probes = api_probes(context.health, WATCHDOG_S_MAX, commands, sign_in, reader, keyring)
         app = create_app(
             services,
             sign_in,

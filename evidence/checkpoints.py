@@ -27,6 +27,7 @@ UNREADABLE: Final = "CHECKPOINT_UNREADABLE"
 WRONG_PARTITION: Final = "CHECKPOINT_WRONG_PARTITION"
 UNKNOWN_KEY: Final = "CHECKPOINT_UNKNOWN_KEY"
 SIGNATURE: Final = "CHECKPOINT_SIGNATURE"
+KEY_PERIOD: Final = "CHECKPOINT_KEY_PERIOD"
 NUMBER: Final = "CHECKPOINT_NUMBER"
 PREVIOUS: Final = "CHECKPOINT_PREVIOUS"
 RANGE: Final = "CHECKPOINT_RANGE"
@@ -200,7 +201,8 @@ def signature_problem(sealed: Sealed, keyring: Keyring) -> CheckpointProblem | N
         return CheckpointProblem(
             SIGNATURE, partition, number, f"key {checkpoint.key_id} did not sign these bytes"
         )
-    return None
+    problem = keyring.problem(checkpoint.key_id, checkpoint.signed_at)
+    return None if problem is None else CheckpointProblem(KEY_PERIOD, partition, number, problem)
 
 
 class CheckpointChain:

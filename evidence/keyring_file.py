@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from evidence.keys import Keyring, ListedKey, SchemaStatement, read_keyring
+from evidence.keys import KeyFileError, Keyring, ListedKey, SchemaStatement, read_keyring
 
 Stamp = tuple[int, int, int]
 
@@ -35,6 +35,18 @@ class LiveKeyring:
     def schemas(self) -> tuple[SchemaStatement, ...]:
         """What the keys state of schema ids."""
         return self.now().schemas()
+
+    def not_ready(self) -> str | None:
+        """Why no pack can be proven with it, or None."""
+        try:
+            if self.listed():
+                return None
+        except KeyFileError as error:
+            return f"the verifier's keyring cannot be read: {error}"
+        return (
+            f"the verifier's keyring is not here ({self._path}): no pack can be verified. "
+            "NPP_KEYRING names the file that the verifier writes"
+        )
 
     def _stat(self) -> Stamp | None:
         try:

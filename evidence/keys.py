@@ -53,13 +53,35 @@ class SigningKey:
         return self._private.sign(message)
 
 
+class KeyMissing(KeyFileError):
+    """The verifier's own key, or its keyring, is not where it has to be; the sentence says which,
+    and what to do."""
+
+
 class ListedKey(msgspec.Struct, frozen=True, rename="camel"):
-    """A public key (hex) as it stands in the keyring; `added_at` in epoch ms informs only."""
+    """A public key (hex) as it stands in the keyring. Times in epoch ms; `added_at` informs only.
+
+    A signature counts when its time is not before `valid_from`, before `valid_until`, and before
+    `revoked_at`; None is no limit.
+    """
 
     key_id: str
     algorithm: str
     public_key: str
     added_at: int
+    valid_from: int | None = None
+    valid_until: int | None = None
+    revoked_at: int | None = None
+
+    def problem(self, signed_at: int) -> str | None:
+        """Why a signature of that time does not count, or None."""
+        if self.revoked_at is not None and signed_at >= self.revoked_at:
+            return f"key {self.key_id} was revoked before it signed this"
+        if self.valid_from is not None and signed_at < self.valid_from:
+            return f"key {self.key_id} was not yet valid when it signed this"
+        if self.valid_until is not None and signed_at >= self.valid_until:
+            return f"key {self.key_id} was no longer valid when it signed this"
+        return None
 
 
 class SchemaStatement(msgspec.Struct, frozen=True, rename="camel"):
@@ -115,6 +137,30 @@ class Keyring:
         self._list(ListedKey(name, "Ed25519", public.hex(), added_at))
         return True
 
+    def limit(
+        self,
+        name: str,
+        *,
+        valid_from: int | None = None,
+        valid_until: int | None = None,
+        revoked_at: int | None = None,
+    ) -> None:
+        """Set what is given of a listed key's period. A revocation can be set earlier, never taken
+        back. Raises KeyFileError.
+        """
+        known = self._listed.get(name)
+        if known is None:
+            raise KeyFileError(f"{name} is not listed: {', '.join(self._listed) or 'no key is'}")
+        if known.revoked_at is not None and revoked_at is not None:
+            revoked_at = min(known.revoked_at, revoked_at)
+        given = {"valid_from": valid_from, "valid_until": valid_until, "revoked_at": revoked_at}
+        changed = {field: value for field, value in given.items() if value is not None}
+        self._listed[name] = msgspec.structs.replace(known, **changed)
+
+    def problem(self, name: str, signed_at: int) -> str | None:
+        """Why a signature of this listed key and time (epoch ms) does not count, or None."""
+        return self._listed[name].problem(signed_at)
+
     def __contains__(self, name: str) -> bool:
         return name in self._public
 
@@ -161,6 +207,11 @@ class Keyring:
 def key_id(public: bytes) -> str:
     """A key's id: computed from the public key, so it cannot name another."""
     return KEY_ID_PREFIX + hashlib.sha256(public).hexdigest()[:KEY_ID_HEX_CHARACTERS]
+
+
+def fingerprint(public: bytes) -> str:
+    """SHA-256 (hex) of the raw public key: what is published elsewhere and compared by people."""
+    return hashlib.sha256(public).hexdigest()
 
 
 def schema_message(schema_id: int, fingerprint: str) -> bytes:
@@ -238,12 +289,37 @@ def write_keyring(path: Path, keyring: Keyring) -> None:
     fresh.replace(path)
 
 
-def key_and_keyring(key_path: Path, keyring_path: Path, now_ms: int) -> tuple[SigningKey, Keyring]:
-    """The verifier's key, made when there is none, and the keyring with that key listed."""
+def key_and_keyring(
+    key_path: Path, keyring_path: Path, now_ms: int, *, has_signed: bool, may_make: bool
+) -> tuple[SigningKey, Keyring]:
+    """The verifier's key, and the keyring with that key listed.
+
+    `has_signed`: checkpoints stand on the log. Then nothing is made: with another key, or without
+    the old ones listed, every partition would look forged. `may_make`: a first key may be made
+    here; production is given one. Raises KeyMissing, KeyFileError.
+    """
     if not key_path.exists():
+        if has_signed:
+            raise KeyMissing(
+                f"checkpoints are on the log and the key is not here ({key_path}): restore it from "
+                "its backup, or give a new key beside the restored keyring"
+            )
+        if not may_make:
+            raise KeyMissing(
+                f"there is no key at {key_path}; production is given one: openssl genpkey "
+                "-algorithm ed25519 -out FILE, mode 600, named by NPP_SIGNING_KEY"
+            )
         write_signing_key(key_path, new_signing_key())
     key = read_signing_key(key_path)
+    if has_signed and not keyring_path.exists():
+        raise KeyMissing(
+            f"checkpoints are on the log and the keyring is not here ({keyring_path}): restore it "
+            "from its backup, or from what `npp evidence keys --out` has written"
+        )
     keyring = read_keyring(keyring_path)
     if keyring.add(key.public, now_ms):
         write_keyring(keyring_path, keyring)
+    problem = keyring.problem(key.key_id, now_ms)
+    if problem is not None:
+        raise KeyMissing(f"{problem}: give the verifier a new key (NPP_SIGNING_KEY)")
     return key, keyring

@@ -13,7 +13,7 @@ from readmodel.ports import Reader
 from schemas.topology import CHECKPOINTS, EVENTS, OPERATOR_COMMANDS, OUTCOMES
 
 Answer = dict[str, Any]
-PASSED_ON = ("events", "through", "unsigned", "checkpoint", "says", "notYetSigned")
+PASSED_ON = ("events", "through", "unsigned", "checkpoint", "says", "notYetSigned", "keyNote")
 LEFT_TO_THE_LOG = ("NOT_SIGNED", "NO_PROOF")  # what the comparison with the log replaces
 
 

@@ -217,10 +217,15 @@ def _masked(value: Any) -> Any:
     return value
 
 
-def public_keys(keyring: Keyring) -> dict[str, Ed25519PublicKey]:
+def public_keys(keyring: Keyring) -> dict[str, v.Key]:
     """The keyring's keys by id, as the verification takes them."""
     return {
-        each.key_id: Ed25519PublicKey.from_public_bytes(bytes.fromhex(each.public_key))
+        each.key_id: v.Key(
+            Ed25519PublicKey.from_public_bytes(bytes.fromhex(each.public_key)),
+            each.valid_from,
+            each.valid_until,
+            each.revoked_at,
+        )
         for each in keyring.listed()
     }
 

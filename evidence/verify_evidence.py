@@ -20,6 +20,7 @@ import struct
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -109,6 +110,37 @@ class Broken(Exception):
 
 
 @dataclass(frozen=True)
+class Key:
+    """A public key and when its signatures count, in epoch milliseconds; None is no limit."""
+
+    public: Ed25519PublicKey
+    valid_from: int | None = None
+    valid_until: int | None = None
+    revoked_at: int | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the raw key."""
+        return sha256(self.public.public_bytes(Encoding.Raw, PublicFormat.Raw))
+
+    def problem(self, signed_at: int) -> str | None:
+        """Why a signature that says this time does not count."""
+        if self.revoked_at is not None and signed_at >= self.revoked_at:
+            return f"the key was revoked at {time_of(self.revoked_at)}, before it signed this"
+        if self.valid_from is not None and signed_at < self.valid_from:
+            return f"the key is valid from {time_of(self.valid_from)} on, after it signed this"
+        if self.valid_until is not None and signed_at >= self.valid_until:
+            return f"the key was valid until {time_of(self.valid_until)}, before it signed this"
+        return None
+
+    def note(self) -> str:
+        """What must be said of a signature of this key that counts."""
+        if self.revoked_at is None:
+            return ""
+        return f"revoked at {time_of(self.revoked_at)}; this says that it was signed before"
+
+
+@dataclass(frozen=True)
 class Event:
     """One event as its raw bytes say it."""
 
@@ -186,6 +218,14 @@ def canonical(value: Json) -> bytes:
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def time_of(epoch_ms: int) -> str:
+    """UTC, to the second; the number where no calendar has such a day."""
+    try:
+        return f"{datetime.fromtimestamp(epoch_ms // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except (ValueError, OverflowError, OSError):
+        return str(epoch_ms)
 
 
 def base64_of(data: bytes) -> str:
@@ -693,7 +733,7 @@ def leads_to(root: bytes, leaf: bytes, index: int, size: int, path: Sequence[byt
 # -- verification --------------------------------------------------------------------------------
 
 
-def verify(content: bytes, keys: Mapping[str, Ed25519PublicKey]) -> dict[str, Json]:
+def verify(content: bytes, keys: Mapping[str, Key]) -> dict[str, Json]:
     """Verify a pack; never raises for what stands in it. `keys`: public keys by id.
 
     `verdict` is VERIFIED, VERIFIED_THROUGH (sequence `through`; `unsigned` more are listed), or
@@ -718,7 +758,7 @@ def verify(content: bytes, keys: Mapping[str, Ed25519PublicKey]) -> dict[str, Js
         "inFlight": pack["statement"]["inFlight"], "says": pack["statement"]["sentences"],
         "notYetSigned": [f"{e['sequence']} {e['type']}" for e in pack["notYetSigned"]["events"]]
         + [f"{a['action']}, not executed" for a in pack["notYetSigned"]["notExecuted"]],
-        "keyId": None if inputs.proof is None else inputs.proof.record["keyId"],
+        **_signer(inputs, keys),
     }  # fmt: skip
     if not through:
         answer["problem"] = {
@@ -729,7 +769,7 @@ def verify(content: bytes, keys: Mapping[str, Ed25519PublicKey]) -> dict[str, Js
     return answer | {"verified": True, "verdict": verdict_of(unsigned)}
 
 
-def _whole(pack: dict[str, Json], keys: Mapping[str, Ed25519PublicKey]) -> Inputs:
+def _whole(pack: dict[str, Json], keys: Mapping[str, Key]) -> Inputs:
     """What the pack is made of, everything in it compared with that. Raises Broken."""
     inputs = read_inputs(pack, keys)
     try:
@@ -751,6 +791,13 @@ def _named(pack: dict[str, Json]) -> dict[str, Json]:
         value = pack.get(name)
         found[name] = value if isinstance(value, str) and form.fullmatch(value) else None
     return found
+
+
+def _signer(inputs: Inputs, keys: Mapping[str, Key]) -> dict[str, Json]:
+    if inputs.proof is None:
+        return {"keyId": None, "fingerprint": None, "keyNote": ""}
+    name = inputs.proof.record["keyId"]
+    return {"keyId": name, "fingerprint": keys[name].fingerprint, "keyNote": keys[name].note()}
 
 
 def standing(pack: Mapping[str, Json]) -> tuple[int, int]:
@@ -827,7 +874,7 @@ def _check_size(content: bytes) -> None:
             raise Broken("FILE", "file", f"it is nested more than {PACK_DEPTH_MAX} deep")
 
 
-def read_inputs(pack: dict[str, Json], keys: Mapping[str, Ed25519PublicKey]) -> Inputs:
+def read_inputs(pack: dict[str, Json], keys: Mapping[str, Key]) -> Inputs:
     """What the pack is made of, decoded with schemas that the key vouches for. Raises Broken."""
     place = "replayProof"
     try:
@@ -866,7 +913,7 @@ def _int(value: Json) -> int:
 
 
 def _schemas(
-    listed: dict[str, Json], keys: Mapping[str, Ed25519PublicKey]
+    listed: dict[str, Json], keys: Mapping[str, Key]
 ) -> tuple[dict[int, dict[str, Json]], dict[int, Json]]:
     """The schemas as they stand there, and parsed, each vouched for under its id by a key."""
     shown, parsed = {}, {}
@@ -887,7 +934,7 @@ def _schemas(
 
 
 def _signed_by(
-    keys: Mapping[str, Ed25519PublicKey], name: str, signature: str, message: bytes, place: str
+    keys: Mapping[str, Key], name: str, signature: str, message: bytes, place: str
 ) -> None:
     if name not in keys:
         known = ", ".join(sorted(keys)) or "none"
@@ -896,7 +943,7 @@ def _signed_by(
         given = bytes.fromhex(signature)
         if given.hex() != signature:
             raise ValueError("not in lower-case hex")
-        keys[name].verify(given, message)
+        keys[name].public.verify(given, message)
     except (InvalidSignature, ValueError):
         raise Broken("SIGNATURE", place, f"key {name} did not sign this") from None
 
@@ -916,7 +963,7 @@ def _read_checkpoint(listed: Json, parsed: Mapping[int, Json]) -> Proof | None:
     return Proof(raw, record, number, _int(leaf["index"]), path)
 
 
-def check(inputs: Inputs, keys: Mapping[str, Ed25519PublicKey]) -> int:
+def check(inputs: Inputs, keys: Mapping[str, Key]) -> int:
     """Chain, ids, way to the root, signature. The last signed sequence; raises Broken."""
     if not inputs.events:
         raise Broken("CHAIN", "replayProof.events", "there are no events")
@@ -959,7 +1006,7 @@ def check(inputs: Inputs, keys: Mapping[str, Ed25519PublicKey]) -> int:
     return 0 if inputs.proof is None else _check_checkpoint(inputs, inputs.proof, keys)
 
 
-def _check_checkpoint(inputs: Inputs, proof: Proof, keys: Mapping[str, Ed25519PublicKey]) -> int:
+def _check_checkpoint(inputs: Inputs, proof: Proof, keys: Mapping[str, Key]) -> int:
     place, record = "replayProof.checkpoint", proof.record
     if record["partition"] != inputs.partition:
         found = record["partition"]
@@ -982,6 +1029,13 @@ def _check_checkpoint(inputs: Inputs, proof: Proof, keys: Mapping[str, Ed25519Pu
         raise Broken("MERKLE", f"{place}.leaf", "the way from this payment does not lead to it")
     signed = proof.raw[PREFIX_BYTES:-SIGNATURE_FIELD_BYTES] + b"\x00"
     _signed_by(keys, record["keyId"], record["signature"], signed, place)
+    problem = keys[record["keyId"]].problem(record["signedAt"])
+    if problem is not None:
+        raise Broken("KEY", place, problem)
+    for number, stated in inputs.schemas.items():
+        # A statement has no time of its own: a revoked key's counts beside its own checkpoint.
+        if stated["keyId"] != record["keyId"] and keys[stated["keyId"]].revoked_at is not None:
+            raise Broken("KEY", f"replayProof.schemas.{number}", "a revoked key states it")
     return covered
 
 
@@ -1014,24 +1068,25 @@ def first_difference(expected: Json, found: Json, place: str) -> tuple[str, str]
 # -- the command ---------------------------------------------------------------------------------
 
 
-def read_keys(content: bytes) -> dict[str, Ed25519PublicKey]:
+def read_keys(content: bytes) -> dict[str, Key]:
     """Public keys by id from a PEM file or a keyring. Raises ValueError."""
     try:
         if content.startswith(b"-----BEGIN"):
-            listed = [load_pem_public_key(content)]
+            public = load_pem_public_key(content)
+            if not isinstance(public, Ed25519PublicKey):
+                raise ValueError("the key is not an Ed25519 key")
+            listed = [Key(public)]
         else:
-            entries = json.loads(content)["keys"]
-            raws = [bytes.fromhex(each["publicKey"]) for each in entries]
-            listed = [Ed25519PublicKey.from_public_bytes(raw) for raw in raws]
+            listed = [_listed_key(each) for each in json.loads(content)["keys"]]
     except (*UNREADABLE, UnsupportedAlgorithm) as error:
         raise ValueError(f"neither a public key (PEM) nor a keyring (JSON): {error}") from None
-    keys = {}
-    for key in listed:
-        if not isinstance(key, Ed25519PublicKey):
-            raise ValueError("the key is not an Ed25519 key")
-        raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
-        keys["ed25519-" + sha256(raw)[:16]] = key
-    return keys
+    return {f"ed25519-{key.fingerprint[:16]}": key for key in listed}
+
+
+def _listed_key(each: dict[str, Json]) -> Key:
+    public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(each["publicKey"]))
+    times = [each.get(name) for name in ("validFrom", "validUntil", "revokedAt")]
+    return Key(public, *(None if time is None else _int(time) for time in times))
 
 
 def report(answer: dict[str, Json]) -> list[str]:
@@ -1046,6 +1101,9 @@ def report(answer: dict[str, Json]) -> list[str]:
         return [shown(line) for line in lines]
     lines.append(f"state    {answer['state']} at sequence {answer['through']}")
     lines.append(f"signed   up to {answer['through']}, by {answer['keyId']}")
+    lines.append(f"         fingerprint {answer['fingerprint']}")
+    if answer["keyNote"]:
+        lines.append(f"         {answer['keyNote']}")
     lines += [f"         {sentence}" for sentence in answer["says"]]
     lines += [f"not yet signed: {each}" for each in answer["notYetSigned"]]
     lines.append(f"         {EDGE_NOTE}")

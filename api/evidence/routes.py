@@ -35,7 +35,7 @@ from api.evidence.views import (
 )
 from api.evidence.work import broken, making, not_found_named
 from api.services import Principal, Services
-from evidence.keys import pem_of
+from evidence.keys import fingerprint, pem_of
 
 router = guarded()
 
@@ -240,14 +240,18 @@ def _chunks(file: Any) -> Iterator[bytes]:
     "/api/keys", operation_id="keys", summary="The verifier's public keys", **gives(KeysView)
 )
 async def keys(use: Use) -> Response:
-    """Old keys stay listed. Compare a key's id with one had by another way."""
+    """Old keys stay listed. Compare a key's fingerprint with one had by another way."""
 
     def work() -> KeysView:
         return KeysView(
             1,
             [
-                PublicKeyView(k.key_id, k.algorithm, k.public_key, k.added_at, pem_of(k))
-                for k in use.keyring.listed()
+                PublicKeyView(
+                    **msgspec.structs.asdict(each),
+                    fingerprint=fingerprint(bytes.fromhex(each.public_key)),
+                    pem=pem_of(each),
+                )
+                for each in use.keyring.listed()
             ],
             [
                 SchemaMeaningView(s.schema_id, s.sha256, s.key_id, s.signature)
@@ -277,6 +281,7 @@ def verification(answer: dict[str, Any]) -> VerificationView:
         checkpoint=answer.get("checkpoint"),
         says=answer.get("says"),
         not_yet_signed=answer.get("notYetSigned"),
+        key_note=answer.get("keyNote") or None,
         log=answer.get("log"),
         pack=answer.get("pack"),
     )

@@ -48,17 +48,24 @@ class VerificationView(View):
     checkpoint: int | None = None
     says: list[str] | None = None
     not_yet_signed: list[str] | None = None
+    key_note: str | None = None
     log: dict[str, Any] | None = None
     pack: dict[str, Any] | None = None
 
 
 class PublicKeyView(View):
-    """A public key of the verifier: raw bytes in hex, and as PEM; `added_at` in epoch ms."""
+    """A public key of the verifier: raw bytes in hex, and as PEM. `fingerprint` is the SHA-256 of
+    the raw bytes: compare it with the one that is published elsewhere. Times in epoch ms: a
+    signature counts from `validFrom` on, and before `validUntil` and `revokedAt`."""
 
     key_id: str
     algorithm: str
     public_key: str
+    fingerprint: str
     added_at: int
+    valid_from: int | None
+    valid_until: int | None
+    revoked_at: int | None
     pem: str
 
 

@@ -56,6 +56,7 @@ PROBLEM_KINDS: Final = (
     checkpoints.WRONG_PARTITION,
     checkpoints.UNKNOWN_KEY,
     checkpoints.SIGNATURE,
+    checkpoints.KEY_PERIOD,
     checkpoints.NUMBER,
     checkpoints.PREVIOUS,
     checkpoints.RANGE,

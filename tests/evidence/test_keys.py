@@ -89,8 +89,9 @@ def test_a_key_under_an_id_that_is_not_its_own_is_refused() -> None:
 def test_a_verifier_s_first_start_makes_key_and_keyring_and_later_ones_keep_them(
     tmp_path: Path,
 ) -> None:
-    key, _ = key_and_keyring(tmp_path / "k.pem", tmp_path / "r.json", 5)
-    again, keyring = key_and_keyring(tmp_path / "k.pem", tmp_path / "r.json", 6)
+    files = (tmp_path / "k.pem", tmp_path / "r.json")
+    key, _ = key_and_keyring(*files, 5, has_signed=False, may_make=True)
+    again, keyring = key_and_keyring(*files, 6, has_signed=True, may_make=False)
     assert again.key_id == key.key_id
     assert [listed.added_at for listed in keyring.listed()] == [5]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import fastavro
 import pytest
@@ -17,6 +18,8 @@ from tests.evidence.harness import keyring
 from tests.processors.replay.world import VERIFIER_KEY
 
 pytestmark = pytest.mark.slow
+
+SIGNED_AT = 1_000  # of the harness's checkpoints, epoch ms
 
 
 def test_a_checkpoint_under_another_key_is_refused(inputs: v.Inputs) -> None:
@@ -67,6 +70,42 @@ def test_an_event_can_not_be_shown_as_another_of_the_same_layout(inputs: v.Input
     unsaid = {**swapped, "keyId": None, "signature": None}
     made = forged(inputs, events=events, schemas={**inputs.schemas, number: unsaid})
     assert refused(made) == ("SCHEMA", f"replayProof.schemas.{number}")
+
+
+PERIODS = {
+    "revoked before": ("revoked_at", SIGNED_AT, "was revoked"),
+    "not yet valid": ("valid_from", SIGNED_AT + 1, "is valid from"),
+    "no longer valid": ("valid_until", SIGNED_AT, "was valid until"),
+}
+
+
+@pytest.mark.parametrize("case", PERIODS)
+def test_what_a_key_signed_outside_its_period_is_broken(content: bytes, case: str) -> None:
+    field, at, words = PERIODS[case]
+    period: Any = {field: at}
+    keys = {name: replace(key, **period) for name, key in KEYS.items()}
+    assert refused(content, keys) == ("KEY", "replayProof.checkpoint")
+    assert words in v.verify(content, keys)["problem"]["sentence"]
+
+
+def test_what_a_revoked_key_signed_before_counts_and_says_so(content: bytes) -> None:
+    keys = {name: replace(key, revoked_at=SIGNED_AT + 1) for name, key in KEYS.items()}
+    answer = v.verify(content, keys)
+    assert answer["verified"] is True
+    assert "revoked at 1970-01-01T00:00:01Z" in answer["keyNote"]
+    assert any("revoked at" in line for line in v.report(answer))
+
+
+def test_a_revoked_key_states_no_schema_beside_another_key_s_checkpoint(inputs: v.Inputs) -> None:
+    """A statement has no time, so it counts only beside a checkpoint of the same key."""
+    number, stated = next(iter(inputs.schemas.items()))
+    message = v.SCHEMA_STATEMENT + number.to_bytes(4, "big") + bytes.fromhex(stated["sha256"])
+    forged_ = {**stated, "keyId": FORGER.key_id, "signature": FORGER.sign(message).hex()}
+    made = forged(inputs, schemas={**inputs.schemas, number: forged_})
+    keys = KEYS | public_keys(keyring(FORGER))
+    assert v.verify(made, keys)["verified"]
+    keys[FORGER.key_id] = replace(keys[FORGER.key_id], revoked_at=SIGNED_AT + 1)
+    assert refused(made, keys) == ("KEY", f"replayProof.schemas.{number}")
 
 
 def test_a_pack_without_its_checkpoint_is_not_verified(inputs: v.Inputs) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from app import rule_files, settings
+from app.cli.cluster.doctor_keys import check_keys
 from app.cli.cluster.doctor_reading import check_reading, groups
 from app.cli.cluster.findings import Finding, Level
 from app.cli.cluster.topics import has_authorizer
@@ -36,8 +37,8 @@ def doctor(
 ) -> None:
     """Check this set-up, and say how to fix what is wrong.
 
-    Settings, broker, topics, access, schemas, control, clock, offsets, reading, transactions. Exit
-    1 when a check failed, 3 when the broker does not answer.
+    Settings, broker, topics, access, schemas, keys, control, clock, offsets, reading, transactions.
+    Exit 1 when a check failed, 3 when the broker does not answer.
     """
     environment = settings.load()
     findings: list[Finding] = []
@@ -222,6 +223,7 @@ CHECKS: Final = (
     check_topics,
     check_access,
     check_schemas,
+    check_keys,
     check_control,
     check_clock,
     check_offsets,

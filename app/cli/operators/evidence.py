@@ -24,6 +24,7 @@ from app.cli.api_options import (
     open_api,
     print_curl,
 )
+from app.cli.operators.verifier_keys import limit_key, show_fingerprints
 from app.cli.output import console, print_json
 from app.exits import Problem, usage
 from evidence import verify_evidence as verifier
@@ -188,16 +189,22 @@ def keys(
 ) -> None:
     """The verifier's public keys, as a file that `verify --key` and verify_evidence.py take.
 
-    They are JSON by themselves; with --json and --out the file is named, too.
+    Their fingerprints go to standard error: publish them where this system's own people cannot
+    change them, and compare them before the first use. With --json and --out the file is named.
     """
     call = Call("GET", "/api/keys")
     if curl:
         print_curl(call, "" if out == STDOUT else out)
         return
     with open_api(operator, tuple(role or ROLES)) as api:
-        written = _write(api.ask(call).content, out)
+        listed = api.ask(call).content
+    written = _write(listed, out)
+    show_fingerprints(listed)
     if json and written != STDOUT:
         print_json({"file": written})
+
+
+app.command("limit-key")(limit_key)
 
 
 def _online(

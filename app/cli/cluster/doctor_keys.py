@@ -1,0 +1,67 @@
+"""`npp doctor`: the files that are not on Kafka and that nothing makes again: keys, schema ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from app.cli.cluster.findings import Finding, Level
+from app.cluster import Cluster
+from app.settings import Environment
+from evidence.keys import KeyFileError, Keyring, read_keyring, read_signing_key
+from schemas import topology
+
+RESTORE: Final = "docs/runbook.md, Back up and restore"
+
+
+def check_keys(environment: Environment) -> Iterator[Finding]:
+    """Schema ids, the verifier's keyring, and its signing key where this machine has it."""
+    settings = environment.settings
+    lock = environment.ids_lock()
+    if lock.exists():
+        yield Finding("keys", "ok", f"schema ids are pinned in {lock}")
+    else:
+        yield Finding("keys", "failed", f"schema ids are not pinned: no {lock}", RESTORE)
+    folder = settings.data_dir / "verifier"
+    file = settings.keyring or folder / "keyring.json"
+    try:
+        keyring = read_keyring(file)
+    except KeyFileError as error:
+        yield Finding("keys", "failed", f"the verifier's keyring: {error}", RESTORE)
+        return
+    listed = keyring.listed()
+    if listed:
+        revoked = sum(each.revoked_at is not None for each in listed)
+        yield Finding("keys", "ok", f"keyring {file}: {len(listed)} keys, {revoked} revoked")
+    else:
+        level: Level = "failed" if _has_signed(environment) else "warning"
+        says = f"no keyring at {file}: no pack can be verified from here"
+        yield Finding("keys", level, says, f"NPP_KEYRING names the verifier's. {RESTORE}")
+    key = settings.signing_key or folder / "signing-key.pem"
+    if settings.signing_key is None and not key.exists():
+        yield Finding("keys", "ok", "no signing key here: the verifier alone holds it")
+        return
+    yield _signing_key(environment, keyring)
+
+
+def _signing_key(environment: Environment, keyring: Keyring) -> Finding:
+    file = environment.settings.signing_key or (
+        environment.settings.data_dir / "verifier" / "signing-key.pem"
+    )
+    try:
+        key = read_signing_key(file)
+    except (KeyFileError, OSError) as error:
+        return Finding("keys", "failed", f"the signing key cannot be used: {error}", RESTORE)
+    if key.key_id not in keyring:
+        return Finding(
+            "keys", "warning", f"signing key {key.key_id} is not in the keyring",
+            "the verifier lists it at its next start",
+        )  # fmt: skip
+    return Finding("keys", "ok", f"signing key {key.key_id} is listed")
+
+
+def _has_signed(environment: Environment) -> bool:
+    ends = Cluster(environment).ends
+    topic = topology.CHECKPOINTS
+    count = ends.partition_counts([topic])[topic]
+    return any(ends.high([(topic, number) for number in range(count)]).values())

@@ -1,0 +1,50 @@
+"""A verifier without its key where checkpoints exist: it ends, says why once, and stops nobody."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from schemas import topology as t
+from tests.broker.harness import Harness
+from tests.broker.source import Kafka
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture
+def harness(kafka: Kafka, registry: str, tmp_path: Path) -> Iterator[Harness]:
+    made = Harness(kafka.bootstrap, registry, tmp_path)
+    made.apply()
+    yield made
+    made.close()
+
+
+def test_an_empty_data_folder_is_one_alarm_and_no_stop(harness: Harness) -> None:
+    """It stopped everything, one STOP for each partition."""
+    producer = Producer({"bootstrap.servers": harness.bootstrap})
+    producer.produce(t.CHECKPOINTS, b"a checkpoint of before", b"0", 0)
+    assert producer.flush(30) == 0
+    folder = harness.folder / "data" / "verifier"
+    shutil.rmtree(folder, ignore_errors=True)
+    before = json.loads(harness.npp("control", "show", "--kafka", "--json").stdout)["stops"]
+    ended = harness.npp("run", "verifier", check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.count('"alarm":"VERIFIER_KEY"') == 1
+    assert "restore it from its backup" in ended.stderr
+    assert not folder.exists() or not list(folder.glob("*.pem"))
+    after = json.loads(harness.npp("control", "show", "--kafka", "--json").stdout)["stops"]
+    assert after == before
+
+
+def test_doctor_names_what_is_missing(harness: Harness) -> None:
+    found = json.loads(harness.npp("doctor", "--json", check=False).stdout)["findings"]
+    says = " ".join(each["says"] for each in found if each["check"] == "keys")
+    assert "schema ids are pinned" in says
+    assert "no keyring at" in says
+    assert "no signing key here" in says
