@@ -34,12 +34,12 @@ def verify(
 
 
 def signed(harness: Harness, payment: str) -> dict[str, Any]:
-    """Wait until a checkpoint covers every event of the payment."""
+    """Wait until checkpoints cover every event of the payment, and what was refused on it."""
 
     def covered() -> dict[str, Any] | None:
         found = verify(harness, payment)
         assert found["verified"], found
-        return found if found["through"] == found["events"] else None
+        return found if found["verdict"] == "VERIFIED" else None
 
     return dict(harness.soon(covered, SIGNED_SECONDS, "a checkpoint over the payment"))
 
@@ -85,7 +85,7 @@ def test_the_runbook_s_three_calls_give_a_pack_that_verifies(
         assert found["log"]["complete"] is True
     pack = json.loads(content)
     assert pack["paymentIntent"]["parties"]["debtor"]["name"] == "Ada Debtor"
-    refused = pack["notYetSigned"]["notExecuted"]
+    refused = pack["operatorActions"]["notExecuted"]
     assert [(a["operatorId"], a["reason"]) for a in refused] == [("ops_1", "please")]
 
 
@@ -99,8 +99,7 @@ def test_the_verifier_s_own_file_verifies_it_elsewhere(
     keyring(harness, tmp_path)
     command = [sys.executable, "-I", "verify_evidence.py", "pack.json", "keyring.json"]
     answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert answer.returncode == 3, answer
-    assert "1 not yet signed" in answer.stdout.splitlines()[-1]  # the refused action
+    assert (answer.returncode, answer.stdout.splitlines()[-1]) == (0, "VERIFIED"), answer
     altered = content.replace(b'"amount":1250', b'"amount":1251', 1)
     (tmp_path / "pack.json").write_bytes(altered)
     answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -157,7 +156,7 @@ def test_the_command_line_makes_and_verifies_packs(
     assert "VERIFIED" in harness.npp("evidence", "verify", str(file), *who).stdout
     assert "against the log" in harness.npp("evidence", "verify", settled, *who).stdout
     online = harness.npp("evidence", "verify", str(file), "--online", *who, "--json")
-    assert json.loads(online.stdout)["pack"]["verified"] is True
+    assert json.loads(online.stdout)["pack"]["unsigned"] == 0
     file.write_bytes(file.read_bytes().replace(b'"state":"SETTLED"', b'"state":"FAILED"'))
     broken = harness.npp("evidence", "verify", str(file), "--key", str(keys), check=False)
     assert (broken.returncode, "state" in broken.stdout) == (1, True)
