@@ -1,5 +1,5 @@
-"""What counts as an active incident now: each limit of the runbook that is broken, and each state
-that people must end. Pure, from the summary and the control state.
+"""What counts as an active incident now: the monitor's open ones, and each state that people must
+end. Pure, from the summary and the control state.
 """
 
 from __future__ import annotations
@@ -8,13 +8,17 @@ from typing import Any, Final
 
 import msgspec
 
-from api.summary.figures import RailView, RateView, SummaryView
-from readmodel.minutes import SLOW_IN_A_ROW, SLOW_MS
+from api.incidents.views import IncidentView
+from api.summary.figures import RailView, SummaryView
+from readmodel.minutes import SLOW_IN_A_ROW
 
-SUCCESS_LEAST: Final = 0.90  # runbook, key metrics 1
-RETRY_MOST: Final = 0.10  # 3
-CANCELLATION_MOST: Final = 0.05  # 4
-LATE_FAILURE_MOST: Final = 0.03  # 5
+# Level, name and which side of its limit is bad, of each rate that the monitor judges.
+RATES: Final = {
+    "success": (1, "Success rate", "below"),
+    "retry": (1, "Retry rate", "above"),
+    "cancellation": (1, "Cancellation rate", "above"),
+    "late_failure": (2, "Late failure rate", "above"),
+}
 
 
 class Incident(msgspec.Struct, frozen=True):
@@ -28,7 +32,7 @@ class Incident(msgspec.Struct, frozen=True):
 
 def incidents(summary: SummaryView, control: Any | None) -> list[Incident]:
     """Active ones, the gravest first."""
-    found = [*_of_control(control), *_of_rates(summary), *_of_rail(summary.rail)]
+    found = [*_of_control(control), *_of_monitor(summary)]
     if summary.open_conflicts:
         found.append(
             Incident(
@@ -71,46 +75,19 @@ def _of_control(control: Any | None) -> list[Incident]:
     return found
 
 
-def _of_rates(summary: SummaryView) -> list[Incident]:
-    rates = summary.rates
-    found = []
-    if _beyond(rates.success) and (rates.success.value or 0.0) < SUCCESS_LEAST:
-        found.append(_rate("Success rate", rates.success, f"below {SUCCESS_LEAST:.0%}"))
-    for name, rate, most in (
-        ("Retry rate", rates.retry, RETRY_MOST),
-        ("Cancellation rate", rates.cancellation, CANCELLATION_MOST),
-        ("Late failure rate", rates.late_failure, LATE_FAILURE_MOST),
-    ):
-        if _beyond(rate) and (rate.value or 0.0) > most:
-            found.append(_rate(name, rate, f"above {most:.0%}"))
-    return found
+def _of_monitor(summary: SummaryView) -> list[Incident]:
+    return [Incident(*_words(each), "/incidents") for each in summary.incidents]
 
 
-def _beyond(rate: RateView) -> bool:
-    """Whether enough was counted to say anything."""
-    return rate.enough and rate.value is not None
-
-
-def _rate(name: str, rate: RateView, limit: str) -> Incident:
-    return Incident(
-        1,
-        f"{name} {rate.value or 0.0:.1%} over {rate.minutes} min, {limit}",
-        "Look at the failure reasons and the rail's health.",
-        "/incidents",
-    )
-
-
-def _of_rail(rail: RailView) -> list[Incident]:
-    if rail.slow_in_a_row < SLOW_IN_A_ROW:
-        return []
-    return [
-        Incident(
-            1,
-            f"The last {rail.slow_in_a_row} rail requests took longer than {SLOW_MS:,} ms",
-            "Ask NPP Support whether the rail is degraded.",
-            "/",
-        )
-    ]
+def _words(each: IncidentView) -> tuple[int, str, str]:
+    """Level, what and what to do."""
+    if each.limit_per_mille is None:
+        what = f"The last {each.part} rail requests took longer than {each.limit_ms or 0:,} ms"
+        return 1, what, "Ask NPP Support whether the rail is degraded."
+    level, name, side = RATES[each.rule]
+    share = each.part / each.whole if each.whole else 0.0
+    what = f"{name} {share:.1%}, {side} {each.limit_per_mille / 1_000:.0%}, since {each.since}"
+    return level, what, "Look at the failure reasons and the rail's health."
 
 
 def rail_health(rail: RailView) -> tuple[str, str, str]:
