@@ -8,7 +8,7 @@ processor has asked. A stage is complete before the next begins.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from core.header import InputHeader
 from core.payment import commands
@@ -105,7 +105,7 @@ def _policy(payment_id: str, sent_at: int) -> commands.PolicyVerdict:
     )
 
 
-def _funds(payment_id: str, operation: str, result: str, sent_at: int) -> commands.DepositsResult:
+def _funds(payment_id: str, operation: Any, result: Any, sent_at: int) -> commands.DepositsResult:
     return commands.DepositsResult(
         header=_header(payment_id, sent_at),
         funds_ref=funds_ref(payment_id, 1, operation),
@@ -118,7 +118,7 @@ def _funds(payment_id: str, operation: str, result: str, sent_at: int) -> comman
     )
 
 
-def _rail(payment_id: str, kind: str, code: str, sent_at: int) -> commands.RailReport:
+def _rail(payment_id: str, kind: Any, code: str, sent_at: int) -> commands.RailReport:
     return commands.RailReport(
         header=_header(payment_id, sent_at),
         external_ref=external_ref(payment_id, 1),

@@ -11,6 +11,7 @@ import msgspec
 
 from core.header import Cause
 from core.values import Parties, Sealed
+from core.words import Origin, RefusalCode
 
 if TYPE_CHECKING:
     from core.payment.events import Event
@@ -33,7 +34,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: int
     cause: Cause
     rules: Rules
-    origin: str
+    origin: Origin
     sources: frozenset[str]
     open_parties: Callable[[Sealed], Parties]
     recovered_submissions: frozenset[str] = frozenset()
@@ -44,7 +45,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     `sentence` for people.
     """
 
-    code: str
+    code: RefusalCode
     rule: str
     sentence: str
     first_difference: str | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 import msgspec
 
 from core.values import ApprovalId, PaymentIntentId
+from core.words import ActorKind, FailureReasonName, StateName
 
 
 class InputHeader(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -44,7 +45,7 @@ class Cause(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class Actor(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """kind: upstream, operator, rail, deposits, resolve, customer, timer, system."""
 
-    kind: str
+    kind: ActorKind
     id: str
 
 
@@ -64,8 +65,8 @@ class EventHeader(msgspec.Struct, gc=False, kw_only=True):
     cause: Cause
     actor: Actor
     attempt: int
-    state_after: str
-    reason: str | None
+    state_after: StateName
+    reason: FailureReasonName | None
     approval_id: ApprovalId | None
     rule_set: int
     traceparent: str | None

@@ -11,6 +11,7 @@ import msgspec
 from core.acts import ActConfirmed, OperatorsActivated, Signature
 from core.header import Cause
 from core.values import Cents, ExternalRef, PaymentIntentId
+from core.words import FailureReasonName, FundsStatus, MoneyOutcomeName, Overdue, StateName
 
 STATE_VERSION = 1  # of the snapshot inside PaymentLifecycle
 SENTENCE_MAX = 1_000  # characters
@@ -56,16 +57,16 @@ class PaymentLifecycle(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     sequence: int
     head_hash: bytes
     last_lifecycle_event: str
-    state: str
-    money_outcome: str
-    reason: str | None
+    state: StateName
+    money_outcome: MoneyOutcomeName
+    reason: FailureReasonName | None
     attempt: int
     external_ref: ExternalRef | None
     amount: Cents
     currency: str
-    funds: str
+    funds: FundsStatus
     open_conflicts: int
-    overdue: str | None
+    overdue: Overdue | None
     waiting_for_person: bool
     rule_set: int
     decided_at: int

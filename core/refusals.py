@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from core.decider import NoEffect, Refusal
+from core.words import RefusalCode
 
 INVARIANT_VIOLATION: Final = "INVARIANT_VIOLATION"
 POLICY_REJECTED: Final = "POLICY_REJECTED"
@@ -21,7 +22,7 @@ CODES: Final = (VALIDATION_FAILED, POLICY_REJECTED, PAYMENT_NOT_FOUND, INVARIANT
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """`template` is filled with named values; `advice` says what to do and who helps."""
 
-    code: str
+    code: RefusalCode
     name: str
     template: str
     advice: str

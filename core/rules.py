@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from core.values import Cents, FailureReason
+from core.words import FailureReasonName
 
 PROFILES: Final = frozenset({"production", "demo"})
 DEFAULT_TABLE: Final = "default"
@@ -63,7 +64,7 @@ class CodeRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What one or more rail codes mean. A row without a source is RAIL and not retry-safe."""
 
     codes: tuple[str, ...]
-    reason: str
+    reason: FailureReasonName
     retry_safe: bool
     non_payment_certain: bool
     source: str = ""
@@ -92,7 +93,7 @@ class Meaning(msgspec.Struct, frozen=True, kw_only=True):
     event, and says when no sourced row of it maps the code.
     """
 
-    reason: str
+    reason: FailureReasonName
     retry_safe: bool
     non_payment_certain: bool
     table: str

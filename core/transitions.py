@@ -18,29 +18,35 @@ from typing import Final
 
 import msgspec
 
-from core.values import FailureReason, State
+from core.words import FailureReasonName, StateName
 
 
 class Transition(msgspec.Struct, frozen=True):
     """`event` leads from `source` (None: no payment yet) to `target`; `reasons` empty means any."""
 
     event: str
-    source: str | None
-    target: str
+    source: StateName | None
+    target: StateName
     reasons: frozenset[str] = frozenset()
 
 
 REASONS_FROM_CREATED: Final = frozenset(
     {
-        FailureReason.CANCELLED.value,
-        FailureReason.INSUFFICIENT_FUNDS.value,
-        FailureReason.INVALID_ACCOUNT.value,
-        FailureReason.FRAUD.value,
-        FailureReason.TIMEOUT.value,
+        "CANCELLED",
+        "INSUFFICIENT_FUNDS",
+        "INVALID_ACCOUNT",
+        "FRAUD",
+        "TIMEOUT",
     }
 )
 
-_CREATED, _AUTHORISED, _SENT, _ACKNOWLEDGED, _SETTLED, _FAILED, _EXPIRED = (s.value for s in State)
+_CREATED: Final = "CREATED"
+_AUTHORISED: Final = "AUTHORISED"
+_SENT: Final = "SENT"
+_ACKNOWLEDGED: Final = "ACKNOWLEDGED"
+_SETTLED: Final = "SETTLED"
+_FAILED: Final = "FAILED"
+_EXPIRED: Final = "EXPIRED"
 
 TRANSITIONS: Final[tuple[Transition, ...]] = (
     Transition("PaymentIntentCreated", None, _CREATED),
@@ -60,7 +66,7 @@ TRANSITIONS: Final[tuple[Transition, ...]] = (
 )
 
 # (event, state before) -> state after.
-TARGETS: Final[dict[tuple[str, str | None], str]] = {
+TARGETS: Final[dict[tuple[str, StateName | None], StateName]] = {
     (t.event, t.source): t.target for t in TRANSITIONS
 }
 # The state pairs that some lifecycle event makes; AUTHORISED to itself is the first attempt.
@@ -71,7 +77,9 @@ LIFECYCLE_EVENT_NAMES: Final[frozenset[str]] = frozenset(t.event for t in TRANSI
 FINAL: Final[frozenset[str]] = frozenset({_SETTLED, _FAILED, _EXPIRED})
 
 
-def target_of(event: str, source: str | None, reason: str | None) -> str | None:
+def target_of(
+    event: str, source: StateName | None, reason: FailureReasonName | None
+) -> StateName | None:
     """State after `event` in `source`, or None when the table does not allow it (domain §1)."""
     target = TARGETS.get((event, source))
     if target == _FAILED and source == _CREATED and reason not in REASONS_FROM_CREATED:

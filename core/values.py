@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Literal, NewType
+from typing import Final, NewType
 
 import msgspec
 
@@ -110,16 +110,6 @@ FUNDS_LETTER: Final[dict[str, str]] = {
     FundsOperation.CREDIT: "K",
 }
 
-
-if TYPE_CHECKING:
-    RequestStatus = Literal["REQUESTED", "FAILED", "DONE", "DECLINED", "REFUSED", "NEVER_HELD"]
-    PolicyStatus = Literal["REQUESTED", "PASSED", "DECLINED"]
-    ApprovalStatus = Literal["REQUESTED", "REFERRED", "APPROVED", "REJECTED", "EXPIRED", "USED"]
-    AttemptOutcome = Literal["PAID", "NOT_PAID", "RETURNED"]
-    RecallStatus = Literal["REQUESTED", "ACCEPTED", "REFUSED"]
-    Overdue = Literal["ATTENTION", "ESCALATED"]
-else:  # the type checker's alone: a record that is read back is not compared with them
-    RequestStatus = PolicyStatus = ApprovalStatus = AttemptOutcome = RecallStatus = Overdue = str
 
 Bytes = bytes  # inside Sealed the field of that name hides the type from msgspec
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from core.words import Origin
+
 COMMANDS: Final = "npp.payment.commands.v1"
 BATCH_COMMANDS: Final = "npp.payment.commands.batch.v1"
 API_COMMANDS: Final = "npp.payment.commands.api.v1"
@@ -46,7 +48,7 @@ INPUTS: Final = (
 )
 
 # Who sends what stands there; any other command topic is an upstream system's.
-ORIGINS: Final[dict[str, str]] = {
+ORIGINS: Final[dict[str, Origin]] = {
     RESOLVE_DECISIONS: "resolve",
     OPERATOR_COMMANDS: "operator",
     RAIL_REPORTS: "rail",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import Depends
 from starlette.requests import Request
@@ -23,6 +23,7 @@ from api.services import Principal, Services
 from core.header import InputHeader, OperatorHeader
 from core.payment import commands
 from core.values import Cents, attempt_number
+from core.words import FailureReasonName, Verdict
 from schemas.errors import Unencodable
 
 router = guarded()
@@ -113,7 +114,10 @@ async def cancel(on: OnPayment, asked: models.Cancel) -> Response:
 async def mark_failed(on: OnPayment, asked: models.MarkFailed) -> Response:
     """In SENT or ACKNOWLEDGED; needs an approval MARK_FAILED with this reason."""
     command = commands.MarkPaymentFailed(
-        header=on.header(), operator=on.operator(asked), reason=asked.reason, details=asked.details
+        header=on.header(),
+        operator=on.operator(asked),
+        reason=cast(FailureReasonName, asked.reason),
+        details=asked.details,
     )
     return await on.send(asked, command)
 
@@ -172,7 +176,7 @@ async def repeat_funds(on: OnPayment, asked: models.RepeatFunds) -> Response:
         header=on.header(),
         operator=on.operator(asked),
         attempt=number_of(asked.attemptId),
-        operation=str(asked.operation),
+        operation=asked.operation.value,
         reason=asked.reason,
     )
     return await on.send(asked, command)
@@ -192,7 +196,7 @@ async def resolve_reconciliation(
         operator=on.operator(asked),
         conflict_id=conflict_id,
         attempt=number_of(asked.attemptId),
-        verdict=asked.verdict,
+        verdict=cast(Verdict, asked.verdict),  # core judges the word
         details=asked.details,
         amount=None if asked.amount is None else Cents(asked.amount),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from starlette.responses import Response
 
 from api.actions import answers, models, threads
@@ -10,6 +12,7 @@ from api.auth.guard import router as guarded
 from api.edge.paths import ApprovalId
 from core import values
 from core.payment import commands
+from core.words import ApprovalAnswer, FailureReasonName, Verdict
 
 router = guarded()
 
@@ -23,12 +26,12 @@ async def request_approval(on: OnPayment, asked: models.RequestApproval) -> Resp
     command = commands.RequestApproval(
         header=on.header(),
         operator=on.operator(asked),
-        action=str(asked.action),
+        action=asked.action.value,
         reason=asked.reason,
         attempt=attempt,
-        failure_reason=asked.failureReason,
+        failure_reason=cast(FailureReasonName | None, asked.failureReason),
         conflict_id=None if asked.conflictId is None else values.ConflictId(asked.conflictId),
-        verdict=asked.verdict,
+        verdict=cast(Verdict | None, asked.verdict),  # core judges the words
         amount=None if asked.amount is None else values.Cents(asked.amount),
     )
     return await on.send(asked, command)
@@ -47,7 +50,7 @@ async def reject(on: OnPayment, approval_id: ApprovalId, asked: models.Decide) -
 
 
 async def _decide(
-    on: Acting, approval_id: ApprovalId, asked: models.Decide, verdict: str
+    on: Acting, approval_id: ApprovalId, asked: models.Decide, verdict: ApprovalAnswer
 ) -> Response:
     command = commands.DecideApproval(
         header=on.header(),

@@ -12,6 +12,20 @@ import msgspec
 
 from core.header import InputHeader, OperatorHeader
 from core.values import ApprovalId, Cents, ConflictId, ExternalRef, FundsRef, Sealed
+from core.words import (
+    ActionName,
+    ApprovalAnswer,
+    DeadlineKind,
+    FailureReasonName,
+    FundsResult,
+    MessageKind,
+    MessageResult,
+    OperationName,
+    PolicyAnswer,
+    PolicyPhase,
+    ReportKind,
+    Verdict,
+)
 
 
 class CreatePayment(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -42,12 +56,12 @@ class RequestApproval(msgspec.Struct, frozen=True, kw_only=True):
 
     header: InputHeader
     operator: OperatorHeader
-    action: str
+    action: ActionName
     reason: str
     attempt: int | None = None
-    failure_reason: str | None = None
+    failure_reason: FailureReasonName | None = None
     conflict_id: ConflictId | None = None
-    verdict: str | None = None
+    verdict: Verdict | None = None
     amount: Cents | None = None
 
 
@@ -68,7 +82,7 @@ class CancelPayment(msgspec.Struct, frozen=True, kw_only=True):
 class MarkPaymentFailed(msgspec.Struct, frozen=True, kw_only=True):
     header: InputHeader
     operator: OperatorHeader
-    reason: str
+    reason: FailureReasonName
     details: str
 
 
@@ -77,7 +91,7 @@ class ResolveReconciliation(msgspec.Struct, frozen=True, kw_only=True):
     operator: OperatorHeader
     conflict_id: ConflictId
     attempt: int
-    verdict: str
+    verdict: Verdict
     details: str
     amount: Cents | None = None  # RETURNED states what came back
 
@@ -113,7 +127,7 @@ class RepeatFundsRequest(msgspec.Struct, frozen=True, kw_only=True):
     header: InputHeader
     operator: OperatorHeader
     attempt: int
-    operation: str
+    operation: OperationName
     reason: str
 
 
@@ -123,7 +137,7 @@ class DecideApproval(msgspec.Struct, frozen=True, kw_only=True):
     header: InputHeader
     operator: OperatorHeader
     approval_id: ApprovalId
-    verdict: str
+    verdict: ApprovalAnswer
     reason: str
 
 
@@ -156,7 +170,7 @@ class RailReport(msgspec.Struct, frozen=True, kw_only=True):
 
     header: InputHeader
     external_ref: ExternalRef
-    kind: str
+    kind: ReportKind
     adapter: str
     code: str | None = None
     amount: Cents | None = None
@@ -183,8 +197,8 @@ class DepositsResult(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     header: InputHeader
     funds_ref: FundsRef
-    operation: str
-    result: str
+    operation: OperationName
+    result: FundsResult
     amount: Cents
     hold_ref: str | None = None
     ledger_ref: str | None = None
@@ -196,11 +210,11 @@ class DepositsResult(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class PolicyVerdict(msgspec.Struct, frozen=True, kw_only=True):
     header: InputHeader
     policy_ref: str
-    verdict: str
-    phase: str
+    verdict: PolicyAnswer
+    phase: PolicyPhase
     rules_evaluated: tuple[str, ...]
     policy_version: str
-    failure_reason: str | None = None
+    failure_reason: FailureReasonName | None = None
 
 
 class ApprovalDecision(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,7 +222,7 @@ class ApprovalDecision(msgspec.Struct, frozen=True, kw_only=True):
 
     header: InputHeader
     approval_id: ApprovalId
-    verdict: str
+    verdict: ApprovalAnswer
     decided_by: str
     rules_evaluated: tuple[str, ...]
     policy_version: str
@@ -220,8 +234,8 @@ class NotificationResult(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     header: InputHeader
     notification_id: str
-    kind: str
-    result: str
+    kind: MessageKind
+    result: MessageResult
     delivered_at: int | None = None
     channel: str | None = None
 
@@ -230,7 +244,7 @@ class TimerDue(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A deadline that has passed, written by the engine and read back."""
 
     header: InputHeader
-    kind: str
+    kind: DeadlineKind
     deadline: int
 
 

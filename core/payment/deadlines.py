@@ -12,6 +12,7 @@ from core.payment.funds import UNANSWERED
 from core.payment.state import ENDED, UNSENT, Attempt, FundsRequestStatus, Payment, open_conflicts
 from core.rules import Rules, Windows
 from core.values import State
+from core.words import DeadlineKind
 
 CREATED_WINDOW: Final = "CREATED_WINDOW"
 AUTHORISED_WINDOW: Final = "AUTHORISED_WINDOW"
@@ -21,7 +22,7 @@ OVERDUE: Final = "OVERDUE"
 ENQUIRY: Final = "ENQUIRY"
 FUNDS_REPEAT: Final = "FUNDS_REPEAT"
 APPROVAL: Final = "APPROVAL"
-KINDS: Final = (
+KINDS: Final[tuple[DeadlineKind, ...]] = (
     CREATED_WINDOW,
     AUTHORISED_WINDOW,
     EXPIRES_AT,
@@ -39,13 +40,13 @@ _SENT: Final = State.SENT.value
 _ACKNOWLEDGED: Final = State.ACKNOWLEDGED.value
 
 
-def next_deadline(state: Payment, rules: Rules) -> tuple[int | None, str | None]:
+def next_deadline(state: Payment, rules: Rules) -> tuple[int | None, DeadlineKind | None]:
     """(epoch ms, kind) of the earliest thing that time alone will bring, or (None, None)."""
     if state.parked:
         return None, None
     windows = rules.windows
     best: int | None = None
-    kind: str | None = None
+    kind: DeadlineKind | None = None
     now = state.state
     if now in (_SENT, _ACKNOWLEDGED):
         best, kind = _overdue_at(state.attempts[-1], windows), OVERDUE
@@ -178,19 +179,19 @@ def _overdue_at(attempt: Attempt, windows: Windows) -> int | None:
     return None
 
 
-def window(state: Payment, windows: Windows) -> tuple[int, str] | None:
+def window(state: Payment, windows: Windows) -> tuple[int, DeadlineKind] | None:
     """Until when an unsent payment waits, and by which kind of deadline; None in a conflict."""
     if state.state not in UNSENT or open_conflicts(state):
         return None
     best = _window_end(state, windows)
-    kind = CREATED_WINDOW if state.state == _CREATED else AUTHORISED_WINDOW
+    kind: DeadlineKind = CREATED_WINDOW if state.state == _CREATED else AUTHORISED_WINDOW
     expires = state.expires_at
     if expires is not None and expires <= best:
         best, kind = expires, EXPIRES_AT
     return best, kind
 
 
-def _unsent(state: Payment, windows: Windows) -> tuple[int, str] | None:
+def _unsent(state: Payment, windows: Windows) -> tuple[int, DeadlineKind] | None:
     ends = window(state, windows)
     if ends is None:
         return None

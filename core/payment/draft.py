@@ -11,6 +11,7 @@ from core.payment.evolve import evolve
 from core.payment.state import Payment
 from core.rules import Rules
 from core.values import ZERO_HASH, ApprovalId, PaymentIntentId
+from core.words import FailureReasonName, StateName
 
 SYSTEM: Final = Actor(kind="system", id="orchestrator")
 
@@ -54,9 +55,9 @@ class Draft:
     def header(
         self,
         attempt: int,
-        state_after: str | None = None,
+        state_after: StateName | None = None,
         *,
-        reason: str | None = None,
+        reason: FailureReasonName | None = None,
         approval_id: ApprovalId | None = None,
         actor: Actor | None = None,
     ) -> EventHeader:

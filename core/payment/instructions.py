@@ -12,6 +12,18 @@ import msgspec
 
 from core.header import InstructionHeader
 from core.values import ApprovalId, Cents, ConflictId, ExternalRef, FundsRef, Sealed
+from core.words import (
+    ActionName,
+    ApprovalPhase,
+    FailureReasonName,
+    MessageKind,
+    MoneyOutcomeName,
+    OperationName,
+    PolicyPhase,
+    RailAct,
+    StateName,
+    Verdict,
+)
 
 
 class RailInstruction(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,7 +32,7 @@ class RailInstruction(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     header: InstructionHeader
-    kind: str
+    kind: RailAct
     external_ref: ExternalRef
     attempt: int
     amount: Cents
@@ -44,7 +56,7 @@ class DepositsRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """
 
     header: InstructionHeader
-    operation: str
+    operation: OperationName
     funds_ref: FundsRef
     attempt: int
     amount: Cents
@@ -61,7 +73,7 @@ class PolicyCheckRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     header: InstructionHeader
     policy_ref: str
-    phase: str
+    phase: PolicyPhase
     attempt: int
     source: str
     amount: Cents
@@ -75,18 +87,18 @@ class ApprovalRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     header: InstructionHeader
     approval_id: ApprovalId
-    action: str
-    phase: str
+    action: ActionName
+    phase: ApprovalPhase
     attempt: int
     requester: str
     roles: tuple[str, ...]
     reason: str
-    state: str
+    state: StateName
     amount: Cents
     currency: str
-    failure_reason: str | None = None
+    failure_reason: FailureReasonName | None = None
     conflict_id: ConflictId | None = None
-    verdict: str | None = None
+    verdict: Verdict | None = None
     expires_at: int = 0
 
 
@@ -95,9 +107,9 @@ class CustomerNotification(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     header: InstructionHeader
     notification_id: str
-    kind: str
-    state: str
-    money_outcome: str
+    kind: MessageKind
+    state: StateName
+    money_outcome: MoneyOutcomeName
     amount: Cents
     currency: str
     customer_id: str | None = None

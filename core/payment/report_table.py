@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from core.values import State
+from core.words import ConflictKind, ReportKind, StateName
 
 # What a report does; a CONFLICT comes with its kind, NO_EFFECT with its rule.
 Effect = Literal[
@@ -26,31 +27,6 @@ Effect = Literal[
     "NO_EFFECT",
     "CONFLICT",
 ]
-ConflictKind = Literal[
-    "AMOUNT_DIFFERS",
-    "CURRENCY_DIFFERS",
-    "SAME_MESSAGE_OTHER_CONTENT",
-    "DOUBLE_SETTLEMENT",
-    "REPORT_BEFORE_SEND",
-    "SETTLED_AFTER_FAILED",
-    "SETTLED_AFTER_EXPIRED",
-    "ACKNOWLEDGED_AFTER_FAILED",
-    "ACKNOWLEDGED_AFTER_EXPIRED",
-    "REPORTED_AFTER_NOT_PAID",
-    "REJECTED_AFTER_SETTLED",
-    "RETURNED_BEFORE_SETTLED",
-    "RETURN_AMOUNT_MISSING",
-    "RETURN_EXCEEDS_SETTLED",
-    "RETURNS_TOO_MANY",
-    "RECALLED_UNASKED",
-    "NOT_SUBMITTED_AFTER_ACKNOWLEDGED",
-    "CONTRADICTORY_END",
-    "SUBMISSION_CONTRADICTED",
-    "RECALL_CONTRADICTED",
-    "SUBMISSION_FOUND",
-    "FATE_UNKNOWN",
-    "FUNDS_CONTRADICTION",
-]
 
 # Words of the table.
 NOTE: Final = "NOTE"  # recorded; moves nothing
@@ -66,7 +42,7 @@ DUPLICATE: Final = "DUPLICATE"
 NO_EFFECT: Final = "NO_EFFECT"
 CONFLICT: Final = "CONFLICT"
 
-KINDS: Final = (
+KINDS: Final[tuple[ReportKind, ...]] = (
     "RECEIVED",
     "ACCEPTED",
     "SETTLED",
@@ -80,10 +56,10 @@ KINDS: Final = (
     "RECALL_REFUSED",
     "RETURNED",
 )
-STATES: Final = tuple(s.value for s in State)
+STATES: Final[tuple[StateName, ...]] = tuple(s.value for s in State)
 
 # In order of STATES: CREATED, AUTHORISED, SENT, ACKNOWLEDGED, SETTLED, FAILED, EXPIRED.
-_ROWS: Final[dict[str, tuple[Effect, ...]]] = {
+_ROWS: Final[dict[ReportKind, tuple[Effect, ...]]] = {
     "RECEIVED": (NOTE, NOTE, NOTE, NOTE, NOTE, NOTE, NOTE),
     "STATUS": (NOTE, NOTE, NOTE, NOTE, NOTE, NOTE, NOTE),
     "ACCEPTED": (CONFLICT, CONFLICT, ACKNOWLEDGE, DUPLICATE, DUPLICATE, CONFLICT, CONFLICT),
@@ -122,7 +98,7 @@ _ROWS: Final[dict[str, tuple[Effect, ...]]] = {
     "RETURNED": (CONFLICT, CONFLICT, CONFLICT, CONFLICT, RETURN, CONFLICT, CONFLICT),
 }
 
-REPORT_TABLE: Final[dict[tuple[str, str], Effect]] = {
+REPORT_TABLE: Final[dict[tuple[ReportKind, StateName], Effect]] = {
     (kind, state): word
     for kind, row in _ROWS.items()
     for state, word in zip(STATES, row, strict=True)
@@ -139,11 +115,11 @@ RETURN_EXCEEDS_SETTLED: Final = "RETURN_EXCEEDS_SETTLED"
 RETURNS_TOO_MANY: Final = "RETURNS_TOO_MANY"
 
 # A clearing or settlement after the attempt has ended so.
-ACKNOWLEDGED_AFTER: Final[dict[str, ConflictKind]] = {
+ACKNOWLEDGED_AFTER: Final[dict[StateName, ConflictKind]] = {
     "FAILED": "ACKNOWLEDGED_AFTER_FAILED",
     "EXPIRED": "ACKNOWLEDGED_AFTER_EXPIRED",
 }
-SETTLED_AFTER: Final[dict[str, ConflictKind]] = {
+SETTLED_AFTER: Final[dict[StateName, ConflictKind]] = {
     "FAILED": "SETTLED_AFTER_FAILED",
     "EXPIRED": "SETTLED_AFTER_EXPIRED",
 }

@@ -16,20 +16,36 @@ from core.transitions import FINAL
 from core.values import (
     NO_CENTS,
     ApprovalId,
-    ApprovalStatus,
-    AttemptOutcome,
     Cents,
     ConflictId,
     ExternalRef,
     MoneyOutcome,
-    Overdue,
     PaymentIntentId,
-    PolicyStatus,
-    RecallStatus,
-    RequestStatus,
     Sealed,
     State,
     external_ref,
+)
+from core.words import (
+    ActionName,
+    ApprovalPhase,
+    ApprovalStatus,
+    AttemptOutcome,
+    ConflictKind,
+    DeadlineKind,
+    EndSource,
+    FailureReasonName,
+    FundsStatus,
+    MessageKind,
+    MessageResult,
+    MoneyOutcomeName,
+    OperationName,
+    Overdue,
+    PolicyStatus,
+    RecallStatus,
+    RequestStatus,
+    SeenKind,
+    StateName,
+    Verdict,
 )
 
 # Every list, map and counter has a limit, so that the packed state stays under PACKED_BYTES_MAX
@@ -66,7 +82,7 @@ class FundsRequestStatus(Packed, kw_only=True):
     its answer; DONE, DECLINED (a hold), REFUSED, NEVER_HELD (a release).
     """
 
-    operation: str
+    operation: OperationName
     number: int
     amount: Cents
     status: RequestStatus
@@ -82,7 +98,7 @@ class SeenReport(Packed, kw_only=True):
     content.
     """
 
-    kind: str
+    kind: SeenKind
     message_id: bytes | None  # core.payment.keys.digest
     content: str | None  # core.payment.keys.content_of; None: any consistent one is the same
     from_sequence: int
@@ -95,14 +111,14 @@ class Attempt(Packed, kw_only=True):
 
     number: int
     started_at: int
-    state: str
+    state: StateName
     # the gate before the rail
     policy: PolicyStatus = "REQUESTED"  # then PASSED or DECLINED
     policy_from: int = 0
     frozen_until: int | None = None
     frozen_by: ApprovalId | None = None  # set once: an attempt is frozen once
     # funds
-    funds: str = "NONE"
+    funds: FundsStatus = "NONE"
     hold_ref: str | None = None
     held: Cents = NO_CENTS
     captured: Cents = NO_CENTS
@@ -134,9 +150,9 @@ class Attempt(Packed, kw_only=True):
     never_submitted: bool = False  # so said our adapter, or the rail's "unknown" (ruling 3)
     # the end
     ended_at: int = 0
-    ended_by: str | None = None  # rail, operator, upstream, system
+    ended_by: EndSource | None = None  # rail, operator, upstream, system
     ended_by_enquiry: bool = False
-    reason: str | None = None
+    reason: FailureReasonName | None = None
     retry_safe: bool = False
     certain: bool = False  # non-payment of what was submitted so far is certain (ruling 3)
     late_failure: bool = False
@@ -153,19 +169,19 @@ class Approval(Packed, kw_only=True):
     """
 
     id: ApprovalId
-    action: str
+    action: ActionName
     requester: bytes  # core.values.person_digest
     attempt: int
-    phase: str
-    failure_reason: str | None
+    phase: ApprovalPhase
+    failure_reason: FailureReasonName | None
     conflict_id: ConflictId | None
-    verdict: str | None
+    verdict: Verdict | None
     amount: Cents | None
     status: ApprovalStatus
     expires_at: int
     requested_from: int
     decided_from: int = 0
-    decision: str | None = None
+    decision: ApprovalStatus | None = None
     by_person: bool = False  # decided by DecideApproval, not by Resolve
 
 
@@ -173,7 +189,7 @@ class Conflict(Packed, kw_only=True):
     """What contradicts the record. Open while `verdict` is None."""
 
     id: ConflictId
-    kind: str
+    kind: ConflictKind
     attempt: int
     report_kind: str | None
     content: str  # core.payment.keys.content_of
@@ -181,15 +197,15 @@ class Conflict(Packed, kw_only=True):
     amount: Cents | None
     currency: str | None  # core.payment.keys.compared
     from_sequence: int
-    verdict: str | None = None
+    verdict: Verdict | None = None
 
 
 class Notification(Packed, kw_only=True):
     """A message to the customer and what became of it."""
 
     id: str
-    kind: str
-    result: str | None = None
+    kind: MessageKind
+    result: MessageResult | None = None
     from_sequence: int = 0
 
 
@@ -212,19 +228,19 @@ class Payment(Packed, kw_only=True):
     requested_execution_time: int | None
     expires_at: int | None
     # where it stands
-    state: str
+    state: StateName
     created_at: int
     sequence: int
     decided_at: int
     rule_set: int
     attempts: list[Attempt]
     authorised_at: int = 0
-    reason: str | None = None
+    reason: FailureReasonName | None = None
     parked: bool = False
     last_lifecycle_event: str = "PaymentIntentCreated"
     # when it needs a timer, and for what; set at the end of a decision
     deadline: int | None = None
-    deadline_kind: str | None = None
+    deadline_kind: DeadlineKind | None = None
     # people
     approvals: list[Approval] = []
     approvals_made: int = 0
@@ -294,7 +310,7 @@ def certain_for_all(state: Payment) -> bool:
     return True
 
 
-def money_outcome(state: Payment) -> str:
+def money_outcome(state: Payment) -> MoneyOutcomeName:
     """What became of the money, over all attempts (ruling 6).
 
     An open conflict outranks paid, paid outranks uncertain, uncertain outranks returned, open and
@@ -376,12 +392,12 @@ def funds_forced(ask: FundsRequestStatus) -> bool:
     return ask.operation == "DEBIT_FORCED" and ask.status in funds.UNANSWERED
 
 
-def current_funds(state: Payment) -> str:
+def current_funds(state: Payment) -> FundsStatus:
     """Funds sub-state of the current attempt."""
     return state.attempts[-1].funds
 
 
-def overdue(state: Payment) -> str | None:
+def overdue(state: Payment) -> Overdue | None:
     """ATTENTION or ESCALATED when the current attempt waits too long for the rail."""
     return state.attempts[-1].overdue
 

@@ -14,11 +14,12 @@ from core.header import InputHeader
 from core.payment.commands import AssignedFrom, RailReport
 from core.payment.limits import CODE_CHARACTERS_MAX, OUTSIDE_ID_CHARACTERS_MAX
 from core.values import Cents, ExternalRef, PaymentIntentId, payment_id_of_external_ref
+from core.words import ReportKind
 from schemas.strict_json import UnreadableJson, json_reader
 
 # ISO 20022 ExternalPaymentTransactionStatus1Code -> what it says of the attempt.
 # ACCEPTED is "the payee's side accepted"; what only says that the message arrived changes nothing.
-KIND_OF_STATUS: Final[dict[str, str]] = {
+KIND_OF_STATUS: Final[dict[str, ReportKind]] = {
     "RCVD": "RECEIVED",
     "ACTC": "RECEIVED",
     "PDNG": "STATUS",
@@ -30,7 +31,7 @@ KIND_OF_STATUS: Final[dict[str, str]] = {
     "RJCT": "REJECTED",
     "EXPD": "EXPIRED",  # the gateway's own: its time window elapsed
 }
-KIND_OF_CANCELLATION: Final[dict[str, str]] = {
+KIND_OF_CANCELLATION: Final[dict[str, ReportKind]] = {
     "CNCL": "RECALL_ACCEPTED",
     "RJCR": "RECALL_REFUSED",
     "PDCR": "STATUS",
@@ -130,7 +131,7 @@ def report_of(
     )
 
 
-def _meaning(message: RailMessage) -> tuple[str, str | None, Amount | None]:
+def _meaning(message: RailMessage) -> tuple[ReportKind, str | None, Amount | None]:
     match message.MsgType:
         case "pacs.002":
             status = message.TxSts or ""

@@ -17,6 +17,7 @@ from core.header import InputHeader
 from core.payment.commands import ApprovalDecision, PolicyVerdict
 from core.payment.instructions import ApprovalRequest, PolicyCheckRequest
 from core.values import Action, Parties, Party, PaymentIntentId
+from core.words import ApprovalAnswer
 from gateways.ports import ResolvePolicy, Said
 
 RULES_DIR: Final = Path(__file__).resolve().parent / "rules"
@@ -110,7 +111,8 @@ class YamlPolicy:
     def approve(self, request: ApprovalRequest, *, now_ms: int) -> ApprovalDecision:
         """The first matching rule's verdict; REFERRED when none matches."""
         evaluated: list[str] = []
-        verdict, because = "REFERRED", None
+        verdict: ApprovalAnswer = "REFERRED"
+        because = None
         for rule in self._rules.approvals:
             if rule.matches(request):
                 evaluated.append(f"{rule.name}:{rule.verdict}")

@@ -14,6 +14,7 @@ import structlog
 from core.payment.commands import DepositsResult
 from core.payment.instructions import DepositsRequest
 from core.values import Cents, FundsOperation, Parties
+from core.words import FundsResult
 from gateways import ports
 from gateways.ports import DepositsCore, FundsAnswer
 from processors.adapter.handler import Common, GatewayHandler
@@ -31,7 +32,7 @@ CODE_NO_ANSWER: Final = "NO_ANSWER"
 CODE_UNREADABLE_ANSWER: Final = "UNREADABLE_ANSWER"
 CODE_UNREADABLE_PARTIES: Final = "UNREADABLE_PARTIES"
 
-RESULT_OF: Final[dict[str, str]] = {
+RESULT_OF: Final[dict[str, FundsResult]] = {
     FundsOperation.HOLD: "HELD",
     FundsOperation.CAPTURE: "CAPTURED",
     FundsOperation.RELEASE: "RELEASED",
@@ -98,7 +99,11 @@ class DepositsHandler(GatewayHandler):
         return answer
 
     def _report(
-        self, request: DepositsRequest, result: str, answer: FundsAnswer | None, code: str | None
+        self,
+        request: DepositsRequest,
+        result: FundsResult,
+        answer: FundsAnswer | None,
+        code: str | None,
     ) -> None:
         """Publish the result. Its amount is the one that Deposits Core names, when it names one: if
         it is another than asked, the payment has to see it.

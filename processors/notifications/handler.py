@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, Unpack
+from typing import Final, Unpack, cast
 
 import structlog
 
 from core.payment.commands import NotificationResult
 from core.payment.instructions import CustomerNotification
+from core.words import MessageResult
 from gateways import ports
 from gateways.ports import Notifier
 from processors.adapter.handler import Common, GatewayHandler
@@ -47,7 +48,7 @@ class NotificationsHandler(GatewayHandler):
             header=self.header(notification.header),
             notification_id=notification.notification_id,
             kind=notification.kind,
-            result=result,
+            result=cast(MessageResult, result),  # all that is not SILENT
             delivered_at=answer.delivered_at,
             channel=answer.channel,
         )

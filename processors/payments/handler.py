@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 
@@ -26,6 +26,7 @@ from core.payment.state import Payment
 from core.records import Outcome
 from core.rules import Rules
 from core.values import PAYMENT_ID_LENGTH, ZERO_HASH, PaymentIntentId, same_person
+from core.words import DeadlineKind
 from engine.errors import EngineError
 from engine.partitioner import partition_of
 from engine.ports import Batch, DependencyDown, EngineTopology, InputRecord
@@ -214,7 +215,7 @@ class PaymentsApplication:
     ) -> None:
         due = commands.TimerDue(
             header=InputHeader(payment_intent_id=PaymentIntentId(key), sent_at=deadline_ms),
-            kind=state.payment.deadline_kind or "",
+            kind=cast(DeadlineKind, state.payment.deadline_kind),  # due: it has one
             deadline=deadline_ms,
         )
         timers = self.topology.timers

@@ -27,6 +27,7 @@ import structlog
 from core.payment.instructions import RailInstruction
 from core.records import RailSubmission
 from core.values import Parties
+from core.words import ReportKind
 from engine.clock import Clock
 from gateways import ports
 from gateways.ports import Rail, StatusAnswer, SubmitAnswer
@@ -54,7 +55,7 @@ RECALL_TRIES_MAX: Final = 30  # it is asked for once only
 CALLS_END_MS: Final = 20_000
 
 # What an enquiry's answer means as a report.
-KIND_OF_STATUS: Final = {
+KIND_OF_STATUS: Final[dict[str, ReportKind]] = {
     ports.RECEIVED: "STATUS",
     ports.ACCEPTED: "ACCEPTED",
     ports.SETTLED: "SETTLED",

@@ -10,6 +10,7 @@ from core.header import InputHeader
 from core.payment.commands import RailReport
 from core.payment.instructions import RailInstruction
 from core.records import RailSubmission
+from core.words import ReportKind
 from engine.clock import Clock
 from gateways.ports import Rail, RecallAnswer, StatusAnswer, SubmitAnswer
 from processors.adapter.metrics import AdapterMetrics
@@ -87,14 +88,20 @@ class RailWriter:
         answer: SubmitAnswer | StatusAnswer | None = None,
         details: str | None = None,
     ) -> None:
-        """WITHDRAWN and NOT_SUBMITTED: from here on nobody submits it, so a retry may be made.
+        """WITHDRAWN or NOT_SUBMITTED, as its phase is called: from here on nobody submits it, so a
+        retry may be made.
 
         Raises NotOursError: another instance may know better.
         """
         self.confirm(work)
         asked = isinstance(answer, StatusAnswer)
         self.report(
-            work, kind, answer=answer, is_enquiry=asked, details=details, adapter_stopped=True
+            work,
+            "WITHDRAWN" if kind == "WITHDRAWN" else "NOT_SUBMITTED",
+            answer=answer,
+            is_enquiry=asked,
+            details=details,
+            adapter_stopped=True,
         )
 
     def unknown(
@@ -118,7 +125,7 @@ class RailWriter:
     def report(
         self,
         work: Work,
-        kind: str,
+        kind: ReportKind,
         *,
         code: str | None = None,
         answer: Answer | None = None,

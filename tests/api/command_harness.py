@@ -308,7 +308,7 @@ class ApiHarness:
                 self.world._answer(CODEC.decode(topic, record.value))
         self.work()
 
-    def report(self, payment: str, kind: str, code: str | None = None) -> None:
+    def report(self, payment: str, kind: Any, code: str | None = None) -> None:
         """The rail says something of the payment's last attempt."""
         found = self.world.driver.committed(topology.RAIL_SUBMISSIONS)
         mine = [r.value for r in found if r.key == payment.encode()]

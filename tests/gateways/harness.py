@@ -87,7 +87,7 @@ def submit(number: int, *, before_ms: int = 60_000, amount: int = 12_345) -> Rai
     )
 
 
-def funds(number: int, operation: str, hold_ref: str | None = None) -> DepositsRequest:
+def funds(number: int, operation: Any, hold_ref: str | None = None) -> DepositsRequest:
     return DepositsRequest(
         header=InstructionHeader(
             payment_intent_id=PaymentIntentId(payment(number)),
@@ -120,7 +120,7 @@ def policy_check(amount: int = 12_345) -> PolicyCheckRequest:
     )
 
 
-def approval(action: str, phase: str) -> ApprovalRequest:
+def approval(action: Any, phase: Any) -> ApprovalRequest:
     return ApprovalRequest(
         header=InstructionHeader(
             payment_intent_id=PaymentIntentId(payment(1)), sequence=9, decided_at=CLOCK.now_ms()

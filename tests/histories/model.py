@@ -34,7 +34,7 @@ class Input(NamedTuple):
     now_ms: int
     number: int
     command: Any
-    origin: str
+    origin: Any
 
 
 def record(sequences: int, seed: int) -> Recording:

@@ -90,7 +90,7 @@ class Play:
 
     # -- one input ----------------------------------------------------------------------------
 
-    def context(self, origin: str) -> Context:
+    def context(self, origin: Any) -> Context:
         self.offset += 1
         return Context(
             now_ms=self.now,

@@ -18,7 +18,7 @@ NOW = 1_700_000_040_000  # twenty seconds into a minute
 MINUTE = NOW // 60_000
 
 
-def header(attempt: int = 1, reason: str | None = None) -> EventHeader:
+def header(attempt: int = 1, reason: Any = None) -> EventHeader:
     cause = Cause(cluster_id="c", topic="t", partition=0, offset=0, input_hash=bytes(32))
     return EventHeader(
         payment_intent_id=PaymentIntentId("pi_x"),
@@ -53,7 +53,7 @@ def created() -> e.Event:
     )
 
 
-def failed(reason: str, source: str = "rail", late: bool = False) -> e.Event:
+def failed(reason: str, source: Any = "rail", late: bool = False) -> e.Event:
     return e.PaymentFailed(
         header=header(reason=reason),
         attempt_id="att_001",

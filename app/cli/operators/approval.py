@@ -92,7 +92,7 @@ def request(
         amount=None if amount is None else cents(amount),
     )
     wanted = PaymentAct(payment, "approvals", asked, commands.RequestApproval)
-    senior = "operator" not in ROLES_OF_ACTION[action]
+    senior = "operator" not in ROLES_OF_ACTION[action.value]
     roles = tuple(role or (SENIOR if senior else OPERATOR))
     act(wanted, Actor(operator, roles, curl), json=json)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from core.header import EventHeader
-from core.values import Cents, FundsRef, RequestStatus
+from core.values import Cents, FundsRef
+from core.words import OperationName, RequestStatus
 
 
 class FundsRequested(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -16,7 +17,7 @@ class FundsRequested(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """
 
     header: EventHeader
-    operation: str
+    operation: OperationName
     funds_ref: FundsRef
     amount: Cents
     currency: str
@@ -29,7 +30,7 @@ class FundsRequestFailed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`result` REFUSED: certain not to have happened; FAILED: no readable answer, it may have."""
 
     header: EventHeader
-    operation: str
+    operation: OperationName
     funds_ref: FundsRef
     code: str | None
     details: str | None

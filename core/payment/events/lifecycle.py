@@ -7,6 +7,7 @@ import msgspec
 from core.header import EventHeader
 from core.payment.commands import AssignedFrom
 from core.values import Cents, ConflictId, ExternalRef, Sealed
+from core.words import EndSource, ReportKind
 
 
 class PaymentIntentCreated(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -93,7 +94,7 @@ class PaymentFailed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     header: EventHeader
     attempt_id: str
-    source: str
+    source: EndSource
     retry_safe: bool
     non_payment_certain: bool
     late_failure: bool
@@ -105,13 +106,13 @@ class PaymentFailed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     rail_message_id: str | None
     via_enquiry: bool
     assigned_from: AssignedFrom | None
-    report_kind: str | None = None
+    report_kind: ReportKind | None = None
 
 
 class PaymentExpired(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     attempt_id: str
-    source: str
+    source: EndSource
     non_payment_certain: bool
     text: str | None
     code: str | None

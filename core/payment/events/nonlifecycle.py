@@ -6,17 +6,30 @@ import msgspec
 
 from core.header import EventHeader
 from core.payment.commands import AssignedFrom
-from core.values import NO_CENTS, Cents, ConflictId, ExternalRef, Overdue, PolicyStatus
+from core.values import NO_CENTS, Cents, ConflictId, ExternalRef
+from core.words import (
+    ActionName,
+    ApprovalPhase,
+    ConflictKind,
+    FailureReasonName,
+    MessageKind,
+    MessageResult,
+    Overdue,
+    PolicyPhase,
+    PolicyStatus,
+    ReportKind,
+    Verdict,
+)
 
 
 class PolicyChecked(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     policy_ref: str
     verdict: PolicyStatus
-    phase: str
+    phase: PolicyPhase
     rules_evaluated: tuple[str, ...]
     policy_version: str
-    failure_reason: str | None
+    failure_reason: FailureReasonName | None
 
 
 class ProcessingSuspended(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -38,14 +51,14 @@ class OperatorActionRequested(msgspec.Struct, frozen=True, gc=False, kw_only=Tru
     """
 
     header: EventHeader
-    action: str
+    action: ActionName
     requester: str
-    phase: str
+    phase: ApprovalPhase
     text: str
     expires_at: int
-    failure_reason: str | None
+    failure_reason: FailureReasonName | None
     conflict_id: ConflictId | None
-    verdict: str | None
+    verdict: Verdict | None
     amount: Cents | None
     frozen_until: int | None
     roles: tuple[str, ...] = ()
@@ -53,7 +66,7 @@ class OperatorActionRequested(msgspec.Struct, frozen=True, gc=False, kw_only=Tru
 
 class OperatorActionReferred(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
-    action: str
+    action: ActionName
     decided_by: str
     rules_evaluated: tuple[str, ...]
     policy_version: str
@@ -62,7 +75,7 @@ class OperatorActionReferred(msgspec.Struct, frozen=True, gc=False, kw_only=True
 
 class OperatorActionApproved(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
-    action: str
+    action: ActionName
     decided_by: str
     rules_evaluated: tuple[str, ...]
     policy_version: str
@@ -72,7 +85,7 @@ class OperatorActionApproved(msgspec.Struct, frozen=True, gc=False, kw_only=True
 
 class OperatorActionRejected(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
-    action: str
+    action: ActionName
     decided_by: str
     rules_evaluated: tuple[str, ...]
     policy_version: str
@@ -102,7 +115,7 @@ class RailStatusReported(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     header: EventHeader
     external_ref: ExternalRef
-    kind: str
+    kind: ReportKind
     adapter: str
     code: str | None
     amount: Cents | None
@@ -129,7 +142,7 @@ class NonPaymentConfirmed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     attempt_id: str
     external_ref: ExternalRef
-    by: str
+    by: ReportKind
     code: str | None
     code_table: str | None
     rail_message_id: str | None = None
@@ -160,7 +173,7 @@ class ReconciliationRequired(msgspec.Struct, frozen=True, gc=False, kw_only=True
 
     header: EventHeader
     conflict_id: ConflictId
-    kind: str
+    kind: ConflictKind
     external_ref: ExternalRef | None
     detail: str
     code: str | None
@@ -176,7 +189,7 @@ class ReconciliationResolved(msgspec.Struct, frozen=True, gc=False, kw_only=True
 
     header: EventHeader
     conflict_id: ConflictId
-    verdict: str
+    verdict: Verdict
     text: str
     amount: Cents | None
 
@@ -200,14 +213,14 @@ class PaymentReturned(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class CustomerNotificationRequested(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     notification_id: str
-    kind: str
+    kind: MessageKind
 
 
 class CustomerNotified(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     header: EventHeader
     notification_id: str
-    kind: str
-    result: str
+    kind: MessageKind
+    result: MessageResult
     channel: str | None
     delivered_at: int | None
 

@@ -12,15 +12,25 @@ from core.payment.evolve.lifecycle import own_attempt, remember_result, use_appr
 from core.payment.funds import UNANSWERED, held_cents, returned_cents
 from core.payment.keys import result_key
 from core.payment.state import Attempt, CorruptHistory, FundsRequestStatus, Payment
-from core.values import FUNDS_LETTER, Cents, FundsRef, RequestStatus
+from core.values import FUNDS_LETTER, Cents, FundsRef
+from core.words import FundsStatus, OperationName, RequestStatus
 
-_STEM: Final[dict[str, str]] = {
-    "HOLD": "HOLD",
-    "CAPTURE": "CAPTURE",
-    "RELEASE": "RELEASE",
-    "DEBIT_FORCED": "DEBIT",
-    "REVERSE": "REVERSE",
-    "CREDIT": "CREDIT",
+# The funds of an attempt while a request waits, and once it was refused or not readably answered.
+_REQUESTED: Final[dict[OperationName, FundsStatus]] = {
+    "HOLD": "HOLD_REQUESTED",
+    "CAPTURE": "CAPTURE_REQUESTED",
+    "RELEASE": "RELEASE_REQUESTED",
+    "DEBIT_FORCED": "DEBIT_REQUESTED",
+    "REVERSE": "REVERSE_REQUESTED",
+    "CREDIT": "CREDIT_REQUESTED",
+}
+_FAILED: Final[dict[OperationName, FundsStatus]] = {
+    "HOLD": "HOLD_FAILED",
+    "CAPTURE": "CAPTURE_FAILED",
+    "RELEASE": "RELEASE_FAILED",
+    "DEBIT_FORCED": "DEBIT_FAILED",
+    "REVERSE": "REVERSE_FAILED",
+    "CREDIT": "CREDIT_FAILED",
 }
 # Natural keys of what a person's approval allowed.
 _APPROVED_LETTER: Final[dict[str, str]] = {
@@ -38,7 +48,7 @@ def requested(new: Payment, event: e.FundsRequested, header: EventHeader) -> Non
     mine = own_attempt(new, header.attempt)
     operation = event.operation
     number = int(event.funds_ref[31:])
-    mine.funds = f"{_STEM[operation]}_REQUESTED"
+    mine.funds = _REQUESTED[operation]
     index = funds_request_index(mine, operation, number)
     if index is None:
         if event.repeat:
@@ -74,7 +84,7 @@ def requested(new: Payment, event: e.FundsRequested, header: EventHeader) -> Non
 def request_failed(new: Payment, event: e.FundsRequestFailed, header: EventHeader) -> None:
     mine = own_attempt(new, header.attempt)
     _answer(new, mine, event.funds_ref, event.result)
-    mine.funds = f"{_STEM[event.operation]}_FAILED"
+    mine.funds = _FAILED[event.operation]
 
 
 def held(new: Payment, event: e.FundsHeld, header: EventHeader) -> None:
@@ -173,7 +183,7 @@ def _answer(new: Payment, mine: Attempt, funds_ref: FundsRef, status: RequestSta
     new.decision_remembered = True
 
 
-def _settled_funds(mine: Attempt) -> str | None:
+def _settled_funds(mine: Attempt) -> FundsStatus | None:
     """The rest of a hold was released after its capture: the money's place is still the capture."""
     if mine.debited:
         return "DEBITED"

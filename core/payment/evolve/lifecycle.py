@@ -9,6 +9,7 @@ from core.payment import events as e
 from core.payment.keys import content_of, digest, result_key
 from core.payment.state import Approval, Attempt, CorruptHistory, Payment, SeenReport
 from core.values import State
+from core.words import EndSource, SeenKind
 
 # Reports of which only the last is kept; of all others the first. NOTED: our own resend rejected.
 LAST_ONLY = frozenset({"STATUS", "RECEIVED", "NOTED"})
@@ -162,7 +163,9 @@ def _current(new: Payment, header: EventHeader) -> Attempt:
     return own_attempt(new, header.attempt)
 
 
-def _end(new: Payment, mine: Attempt, header: EventHeader, source: str, certain: bool) -> None:
+def _end(
+    new: Payment, mine: Attempt, header: EventHeader, source: EndSource, certain: bool
+) -> None:
     mine.state = new.state
     mine.ended_at = header.decided_at
     mine.ended_by = source
@@ -195,7 +198,7 @@ def remember_result(new: Payment, key: str) -> None:
 
 
 def remember_report(
-    new: Payment, attempt: Attempt, kind: str, message_id: str | None, content: str | None
+    new: Payment, attempt: Attempt, kind: SeenKind, message_id: str | None, content: str | None
 ) -> None:
     """Keep the first report of this kind (the last, for STATUS and RECEIVED)."""
     new.decision_remembered = True

@@ -26,14 +26,8 @@ from core.payment.state import (
     Notification,
     Payment,
 )
-from core.values import (
-    NO_CENTS,
-    ApprovalId,
-    ApprovalStatus,
-    Cents,
-    attempt_of_external_ref,
-    person_digest,
-)
+from core.values import NO_CENTS, ApprovalId, Cents, attempt_of_external_ref, person_digest
+from core.words import ApprovalStatus, ConflictKind, ReportKind, SeenKind
 
 
 def policy_checked(new: Payment, event: e.PolicyChecked, header: EventHeader) -> None:
@@ -129,7 +123,7 @@ def status_reported(new: Payment, event: e.RailStatusReported, header: EventHead
     remember_report(new, mine, note_kind(event.kind), event.rail_message_id, content)
 
 
-def note_kind(kind: str) -> str:
+def note_kind(kind: ReportKind) -> SeenKind:
     """A rejection that was only noted must not hide the rail's rejection of the payment itself."""
     return "NOTED" if kind == "REJECTED" else kind
 
@@ -155,7 +149,7 @@ def recall_answered(new: Payment, event: e.RecallAnswered, header: EventHeader) 
     mine = own_attempt(new, header.attempt)
     mine.recall = "ACCEPTED" if event.accepted else "REFUSED"
     mine.rail_had_it = True
-    kind = f"RECALL_{mine.recall}"
+    kind: ReportKind = "RECALL_ACCEPTED" if event.accepted else "RECALL_REFUSED"
     content = content_of(new, event.code, None, None)
     remember_report(new, mine, kind, event.rail_message_id, content)
 
@@ -277,7 +271,7 @@ def _add_return(mine: Attempt, amount: Cents, message_id: str | None, *, via_enq
         mine.returns = {**mine.returns, name: amount}
 
 
-def _close_conflict(new: Payment, event: e.ReconciliationResolved) -> str | None:
+def _close_conflict(new: Payment, event: e.ReconciliationResolved) -> ConflictKind | None:
     """The kind of the conflict that is closed; None for one that was only counted."""
     for index, known in enumerate(new.conflicts):
         if known.id == event.conflict_id and known.verdict is None:

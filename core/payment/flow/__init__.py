@@ -21,6 +21,7 @@ from core.payment.funds import held_cents
 from core.payment.report_table import FATE_UNKNOWN
 from core.payment.state import ENDED, Attempt, money_outcome, open_conflicts
 from core.values import MoneyOutcome, State, attempt_id, conflict_id, external_ref, policy_ref
+from core.words import MessageKind
 
 # One decision: at most 20 attempts, each with a few funds steps, an enquiry and a message.
 FOLLOW_UPS_MAX: Final = 200
@@ -176,7 +177,7 @@ def fate_unknown(draft: Draft, attempt: Attempt) -> None:
     )
 
 
-def request_notification(draft: Draft, attempt: Attempt, kind: str) -> None:
+def request_notification(draft: Draft, attempt: Attempt, kind: MessageKind) -> None:
     number = len(draft.state.notifications) + 1
     draft.append(
         e.CustomerNotificationRequested(
@@ -192,7 +193,7 @@ def _notify_end(draft: Draft, attempt: Attempt) -> bool:
     if money_outcome(draft.state) != MoneyOutcome.NOT_PAID:
         return False
     if attempt.reason == "CANCELLED":
-        kind = "cancelled"
+        kind: MessageKind = "cancelled"
     else:
         kind = "late_failure" if attempt.late_failure else "failed"
     request_notification(draft, attempt, kind)

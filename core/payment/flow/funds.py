@@ -26,15 +26,8 @@ from core.payment.funds import (
     unanswered,
 )
 from core.payment.state import UNSENT, Attempt, FundsRequestStatus, Payment, open_conflicts
-from core.values import (
-    ApprovalId,
-    Cents,
-    FundsOperation,
-    FundsRef,
-    PaymentIntentId,
-    State,
-    funds_ref,
-)
+from core.values import ApprovalId, Cents, FundsRef, PaymentIntentId, State, funds_ref
+from core.words import OperationName
 
 _UNDER_WAY: Final = frozenset({State.SENT.value, State.ACKNOWLEDGED.value})
 
@@ -69,14 +62,14 @@ def _request_hold(draft: Draft, attempt: Attempt) -> bool:
     not_after = hold_window_end(draft.state, draft.rules.windows)
     if not_after <= draft.now:
         return False
-    request(draft, attempt, FundsOperation.HOLD, draft.state.amount, not_after=not_after)
+    request(draft, attempt, "HOLD", draft.state.amount, not_after=not_after)
     return True
 
 
 def request(
     draft: Draft,
     attempt: Attempt,
-    operation: str,
+    operation: OperationName,
     amount: Cents,
     *,
     approval_id: ApprovalId | None = None,
@@ -92,7 +85,7 @@ def request(
     draft.append(
         e.FundsRequested(
             header=draft.header(attempt.number, approval_id=approval_id, actor=actor),
-            operation=str(operation),
+            operation=operation,
             funds_ref=funds_ref(draft.payment_id, attempt.number, operation, number),
             amount=amount,
             currency=draft.state.currency,
@@ -106,7 +99,7 @@ def request(
 def repeat(draft: Draft, attempt: Attempt, ask: FundsRequestStatus) -> None:
     """The same request again, under the same reference. A freeze moves a hold's notAfter."""
     not_after = ask.not_after or None
-    if ask.operation == FundsOperation.HOLD:
+    if ask.operation == "HOLD":
         not_after = max(ask.not_after, hold_window_end(draft.state, draft.rules.windows))
     draft.append(
         e.FundsRequested(
@@ -124,7 +117,7 @@ def repeat(draft: Draft, attempt: Attempt, ask: FundsRequestStatus) -> None:
 
 def hold_reference(payment_id: PaymentIntentId, attempt: Attempt, number: int) -> FundsRef | None:
     """The fundsRef of the attempt's HOLD `number`, or None for 0."""
-    return funds_ref(payment_id, attempt.number, FundsOperation.HOLD, number) if number else None
+    return funds_ref(payment_id, attempt.number, "HOLD", number) if number else None
 
 
 def _release_by_name(draft: Draft, attempt: Attempt, waits: FundsRequestStatus) -> bool:
@@ -132,7 +125,7 @@ def _release_by_name(draft: Draft, attempt: Attempt, waits: FundsRequestStatus) 
     any more, and it must not stand. The release names it, and until when it may be carried out,
     until it is answered.
     """
-    if waits.operation != FundsOperation.HOLD:
+    if waits.operation != "HOLD":
         return False
     if attempt.state in UNSENT and attempt.outcome is None:
         return False
@@ -143,7 +136,7 @@ def _release_by_name(draft: Draft, attempt: Attempt, waits: FundsRequestStatus) 
     request(
         draft,
         attempt,
-        FundsOperation.RELEASE,
+        "RELEASE",
         waits.amount,
         not_after=waits.not_after or None,
         hold_funds_ref=hold_reference(draft.payment_id, attempt, waits.number),
@@ -165,7 +158,7 @@ def _take(draft: Draft, attempt: Attempt, due: Cents) -> bool:
     state = draft.state
     held = held_cents(attempt)
     if can_capture(state, attempt):
-        return _request_if_allowed(draft, attempt, FundsOperation.CAPTURE, min(due, held))
+        return _request_if_allowed(draft, attempt, "CAPTURE", min(due, held))
     if held > 0:
         return False  # it is released first: the customer's money is not blocked and taken at once
     if not is_captured(state):
@@ -180,7 +173,7 @@ def _take(draft: Draft, attempt: Attempt, due: Cents) -> bool:
                 return True
     if holds_for_nothing(state, attempt):
         return False  # that hold is released first
-    return _request_if_allowed(draft, attempt, FundsOperation.DEBIT_FORCED, due)
+    return _request_if_allowed(draft, attempt, "DEBIT_FORCED", due)
 
 
 _HOLDING = frozenset({"HOLD", "RELEASE"})
@@ -196,7 +189,7 @@ def _release_uncapturable(draft: Draft, attempt: Attempt) -> bool:
     held = held_cents(attempt)
     if held <= 0 or can_capture(draft.state, attempt) or open_conflicts(draft.state):
         return False
-    return _request_if_allowed(draft, attempt, FundsOperation.RELEASE, held)
+    return _request_if_allowed(draft, attempt, "RELEASE", held)
 
 
 def transfer(draft: Draft, giver: Attempt, taker: Attempt) -> None:
@@ -216,14 +209,15 @@ def _give_back(draft: Draft, attempt: Attempt, amount: Cents) -> bool:
     """More was taken than the customer bears: a verdict's captured money is reversed, all else
     credited.
     """
-    for operation in (FundsOperation.REVERSE, FundsOperation.CREDIT):
-        if not may_request(attempt, operation):
+    for each in ("REVERSE", "CREDIT"):
+        if not may_request(attempt, each):
             return False  # refused: a person asks for the same again
     captured = Cents(attempt.captured - attempt.reversed)
     if attempt.outcome == "NOT_PAID" and captured > 0:
-        operation, amount = FundsOperation.REVERSE, min(amount, captured)
+        operation: OperationName = "REVERSE"
+        amount = min(amount, captured)
     else:
-        operation = FundsOperation.CREDIT
+        operation = "CREDIT"
     return _request_if_allowed(draft, attempt, operation, amount)
 
 
@@ -234,7 +228,7 @@ def _release_or_defer(draft: Draft, attempt: Attempt, held: Cents) -> bool:
     if open_conflicts(draft.state):
         why = "a conflict is open"
     elif can_release(draft.state, attempt):
-        return _request_if_allowed(draft, attempt, FundsOperation.RELEASE, held)
+        return _request_if_allowed(draft, attempt, "RELEASE", held)
     elif can_settle(attempt):
         why = "non-payment is not certain"
     else:
@@ -249,7 +243,9 @@ def _release_or_defer(draft: Draft, attempt: Attempt, held: Cents) -> bool:
     return True
 
 
-def _request_if_allowed(draft: Draft, attempt: Attempt, operation: str, amount: Cents) -> bool:
+def _request_if_allowed(
+    draft: Draft, attempt: Attempt, operation: OperationName, amount: Cents
+) -> bool:
     if not may_request(attempt, operation):
         return False
     request(draft, attempt, operation, amount)

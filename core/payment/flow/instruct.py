@@ -11,6 +11,7 @@ from core.payment import events as e
 from core.payment import instructions as i
 from core.payment.state import Payment, money_outcome
 from core.values import Action, ApprovalId, external_ref, policy_ref
+from core.words import PolicyPhase, RailAct
 
 DUPLICATE_RISK: Final = (
     "RISK OF PAYING TWICE: it is not certain that the earlier attempt was not paid. "
@@ -86,7 +87,7 @@ def _header(header: EventHeader) -> InstructionHeader:
     )
 
 
-def _policy_check(after: Payment, header: EventHeader, phase: str) -> i.PolicyCheckRequest:
+def _policy_check(after: Payment, header: EventHeader, phase: PolicyPhase) -> i.PolicyCheckRequest:
     return i.PolicyCheckRequest(
         header=_header(header),
         policy_ref=policy_ref(after.payment_intent_id, header.attempt),
@@ -100,7 +101,7 @@ def _policy_check(after: Payment, header: EventHeader, phase: str) -> i.PolicyCh
     )
 
 
-def _rail(after: Payment, header: EventHeader, kind: str, number: int) -> i.RailInstruction:
+def _rail(after: Payment, header: EventHeader, kind: RailAct, number: int) -> i.RailInstruction:
     submit = kind == "SUBMIT"
     return i.RailInstruction(
         header=_header(header),

@@ -9,7 +9,7 @@ FAILED                    no readable answer: it may have happened, and is asked
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, assert_never
 
 from core.decider import Context, Decision, Duplicate, Refusal, Unmatched
 from core.header import Actor
@@ -38,15 +38,11 @@ from core.refusals import (
     no_effect,
     refuse,
 )
-from core.values import (
-    FUNDS_LETTER,
-    FUNDS_REF_LENGTH,
-    attempt_of_external_ref,
-    external_ref,
-)
+from core.values import FUNDS_LETTER, FUNDS_REF_LENGTH, attempt_of_external_ref, external_ref
+from core.words import FundsResult, OperationName
 
 # Answers by which nothing moved, and the operations that each belongs to.
-_NOT_DONE: Final[dict[str, frozenset[str]]] = {
+_NOT_DONE: Final[dict[FundsResult, frozenset[OperationName]]] = {
     "FAILED": frozenset(effects.DONE),
     "REFUSED": frozenset(effects.DONE),
     "DECLINED": frozenset({"HOLD"}),
@@ -54,6 +50,7 @@ _NOT_DONE: Final[dict[str, frozenset[str]]] = {
 }
 _ACTOR: Final = Actor(kind="deposits", id="deposits-core")
 # What an answer does to the request it answers.
+_Effect = Literal["APPLY", "CONTRADICT", "SUPERSEDED"]
 _APPLY: Final = "APPLY"
 _CONTRADICT: Final = "CONTRADICT"
 _SUPERSEDED: Final = "SUPERSEDED"
@@ -110,8 +107,10 @@ def deposits_result(state: Payment | None, command: DepositsResult, context: Con
             effects.hold_gone(draft, attempt, ask, command)
         case "REFUSED" | "FAILED":
             effects.not_done(draft, attempt, command)
-        case _:
+        case "HELD" | "CAPTURED" | "RELEASED" | "DEBITED" | "REVERSED" | "CREDITED":
             effects.done(draft, attempt, ask, command)
+        case _:
+            assert_never(command.result)
     return finish(draft)
 
 
@@ -144,7 +143,7 @@ def _same_answer(ask: FundsRequestStatus, command: DepositsResult) -> bool:
     return status == "DONE" and command.amount == ask.amount
 
 
-def _effect(attempt: Attempt, ask: FundsRequestStatus, command: DepositsResult) -> str:
+def _effect(attempt: Attempt, ask: FundsRequestStatus, command: DepositsResult) -> _Effect:
     """Whether the answer applies, comes too late to matter, or contradicts the record."""
     result, status = command.result, ask.status
     waits = status in UNANSWERED
@@ -170,7 +169,7 @@ def _effect(attempt: Attempt, ask: FundsRequestStatus, command: DepositsResult) 
     return _APPLY if command.operation == "HOLD" and not newer else _CONTRADICT
 
 
-def _release_effect(attempt: Attempt, ask: FundsRequestStatus, command: DepositsResult) -> str:
+def _release_effect(attempt: Attempt, ask: FundsRequestStatus, command: DepositsResult) -> _Effect:
     """A release by name may find a hold that was never reported, also after NEVER_HELD."""
     if ask.status == "DONE" or command.amount != ask.amount:
         return _CONTRADICT

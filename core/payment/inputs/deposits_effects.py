@@ -26,9 +26,10 @@ from core.values import (
     format_amount,
     funds_ref,
 )
+from core.words import FundsResult, OperationName
 
 # What Deposits Core answers when it has carried a request out.
-DONE: Final[dict[str, str]] = {
+DONE: Final[dict[OperationName, FundsResult]] = {
     "HOLD": "HELD",
     "CAPTURE": "CAPTURED",
     "RELEASE": "RELEASED",
@@ -38,7 +39,7 @@ DONE: Final[dict[str, str]] = {
 }
 _Moved = e.FundsCaptured | e.FundsReleased | e.FundsDebitForced | e.FundsReversed | e.FundsCredited
 # The event of each request that Deposits Core has carried out; a HOLD becomes FundsHeld.
-_MOVED: Final[dict[str, type[_Moved]]] = {
+_MOVED: Final[dict[OperationName, type[_Moved]]] = {
     "CAPTURE": e.FundsCaptured,
     "RELEASE": e.FundsReleased,
     "DEBIT_FORCED": e.FundsDebitForced,
@@ -92,9 +93,11 @@ def acceptable(attempt: Attempt, conflict: Conflict) -> FundsRequestStatus | Non
     """
     operation, result, name = (conflict.report_kind or "::").split(":")
     index = funds_request_index(attempt, operation, int(name[1:] or 0))
-    if index is None or operation == "HOLD" or result != DONE[operation]:
+    if index is None:
         return None
     ask = attempt.funds_requests[index]
+    if ask.operation == "HOLD" or result != DONE[ask.operation]:
+        return None
     most = {
         "CAPTURE": held_cents(attempt),
         "REVERSE": attempt.captured - attempt.reversed,

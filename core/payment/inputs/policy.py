@@ -30,21 +30,23 @@ from core.values import (
     person_digest,
     policy_ref,
 )
+from core.words import ApprovalAnswer, EndSource, FailureReasonName
 
 _DECLINE_REASONS = frozenset({FailureReason.FRAUD.value, FailureReason.INVALID_ACCOUNT.value})
+_POLICY_ANSWERS = frozenset({"PASSED", "DECLINED"})
 _ANSWERS = frozenset({"APPROVED", "REJECTED", "REFERRED"})
 
 
 def policy_verdict(state: Payment | None, command: PolicyVerdict, context: Context) -> Decision:
     """The answer to an attempt's policy check; declined ends the attempt (domain §9)."""
     verdict = command.verdict
-    if verdict != "PASSED":
-        if verdict != "DECLINED":
-            return refuse(FIELD_INVALID, field="verdict", problem="is not PASSED or DECLINED")
-        if command.failure_reason not in _DECLINE_REASONS:
-            return refuse(
-                FIELD_INVALID, field="failureReason", problem="is not FRAUD or INVALID_ACCOUNT"
-            )
+    if verdict not in _POLICY_ANSWERS:
+        return refuse(FIELD_INVALID, field="verdict", problem="is not PASSED or DECLINED")
+    reason = command.failure_reason
+    if verdict == "DECLINED" and (reason is None or reason not in _DECLINE_REASONS):
+        return refuse(
+            FIELD_INVALID, field="failureReason", problem="is not FRAUD or INVALID_ACCOUNT"
+        )
     if state is None:
         return Unmatched("a policy verdict for an unknown payment")
     number = _attempt_of(state, command.policy_ref)
@@ -70,23 +72,23 @@ def policy_verdict(state: Payment | None, command: PolicyVerdict, context: Conte
         e.PolicyChecked(
             header=draft.header(number),
             policy_ref=command.policy_ref,
-            verdict="PASSED" if verdict == "PASSED" else "DECLINED",
+            verdict=verdict,
             phase="CREATE" if number == 1 else "RETRY",
             rules_evaluated=command.rules_evaluated,
             policy_version=command.policy_version,
-            failure_reason=command.failure_reason if verdict == "DECLINED" else None,
+            failure_reason=reason if verdict == "DECLINED" else None,
         )
     )
-    if verdict == "DECLINED":
-        fail_unsent(draft, number, command.failure_reason or "", "system")
+    if verdict == "DECLINED" and reason is not None:
+        fail_unsent(draft, number, reason, "system")
     return finish(draft)
 
 
 def fail_unsent(
     draft: Draft,
     number: int,
-    reason: str,
-    source: str,
+    reason: FailureReasonName,
+    source: EndSource,
     *,
     code: str | None = None,
     details: str | None = None,
@@ -169,7 +171,7 @@ def approval_decision(
 def append_decision(
     draft: Draft,
     approval: Approval,
-    verdict: str,
+    verdict: ApprovalAnswer,
     decided_by: str,
     rules_evaluated: tuple[str, ...],
     policy_version: str,

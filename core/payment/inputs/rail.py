@@ -46,7 +46,6 @@ from core.payment.report_table import (
     RETURNS_TOO_MANY,
     SETTLE,
     SETTLED_AFTER,
-    ConflictKind,
     Effect,
 )
 from core.payment.state import (
@@ -75,6 +74,7 @@ from core.refusals import (
 )
 from core.rules import Rules
 from core.values import State, attempt_of_external_ref, external_ref
+from core.words import ConflictKind, ReportKind
 
 _KINDS: Final = frozenset(KINDS)
 _DENIALS: Final = frozenset({"WITHDRAWN", "NOT_SUBMITTED"})
@@ -158,7 +158,7 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
             safe = not _worse_reason(attempt, command, rules)
             rail_effects.note(draft, attempt, command, rail_has_it=has_it, retry_safe=safe)
         case "CONFLICT":
-            rail_effects.conflict(draft, attempt, command, str(why))
+            rail_effects.conflict(draft, attempt, command, why)  # type: ignore[arg-type]  # its kind
         case _:
             assert_never(word)
     return finish(draft)
@@ -359,7 +359,7 @@ def _confirms(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
     return not by_rail and attempt.retry_safe and not meaning.retry_safe
 
 
-def _conflict_of(state: Payment, attempt: Attempt, kind: str) -> _Answer:
+def _conflict_of(state: Payment, attempt: Attempt, kind: ReportKind) -> _Answer:
     """The kind of a contradiction that the table names; some turn out to agree with a verdict or
     the record.
     """

@@ -10,16 +10,8 @@ from core.payment.draft import SYSTEM, Draft
 from core.payment.flow import enquire
 from core.payment.funds import returned_cents
 from core.payment.state import Attempt
-from core.values import (
-    NO_CENTS,
-    Cents,
-    FailureReason,
-    State,
-    attempt_id,
-    conflict_id,
-    external_ref,
-    format_amount,
-)
+from core.values import NO_CENTS, Cents, State, attempt_id, conflict_id, external_ref, format_amount
+from core.words import ConflictKind, FailureReasonName
 
 _ACKNOWLEDGED: Final = State.ACKNOWLEDGED.value
 _SETTLED: Final = State.SETTLED.value
@@ -57,7 +49,8 @@ def settle(draft: Draft, attempt: Attempt, report: RailReport) -> None:
 def fail(draft: Draft, attempt: Attempt, report: RailReport) -> None:
     """The rail's rejection by its code's row, or our adapter's word that nothing was submitted."""
     if report.kind in _DENIALS:
-        reason, retry_safe, certain, table = FailureReason.TIMEOUT.value, True, True, None
+        reason: FailureReasonName = "TIMEOUT"
+        retry_safe, certain, table = True, True, None
     else:
         meaning = draft.rules.meaning(report.adapter, report.code)
         reason, retry_safe, table = meaning.reason, meaning.retry_safe, meaning.table
@@ -194,7 +187,7 @@ def note(
         enquire(draft, draft.state.attempts[attempt.number - 1], "resend rejected")
 
 
-def conflict(draft: Draft, attempt: Attempt, report: RailReport, kind: str) -> None:
+def conflict(draft: Draft, attempt: Attempt, report: RailReport, kind: ConflictKind) -> None:
     """Kept, never dropped, and it blocks (ruling 5)."""
     state = draft.state
     said = f"{report.kind}"

@@ -6,25 +6,26 @@ ruling 5), and what shows that the rail had an attempt (ruling 3).
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, assert_never
 
 from core.payment.commands import RailReport
 from core.payment.evolve.nonlifecycle import note_kind
 from core.payment.keys import conflict_key, content_of, digest
-from core.payment.report_table import AMOUNT_DIFFERS, CURRENCY_DIFFERS, ConflictKind
+from core.payment.report_table import AMOUNT_DIFFERS, CURRENCY_DIFFERS
 from core.payment.state import Attempt, Payment
 from core.rules import Rules
 from core.values import Cents
+from core.words import ConflictKind, ReportKind, Verdict
 
 SUBMITTED: Final = "SUBMITTED"  # code of ALREADY_SUBMITTED: by the adapter's own record
 PAID_OUTCOMES: Final = frozenset({"PAID", "RETURNED"})
-CLEARED: Final = frozenset({"ACCEPTED", "SETTLED"})
+CLEARED: Final[frozenset[ReportKind]] = frozenset({"ACCEPTED", "SETTLED"})
 _EVIDENCE: Final = frozenset(
     {"RECEIVED", "ACCEPTED", "SETTLED", "RETURNED", "RECALL_ACCEPTED", "RECALL_REFUSED"}
 )
 _SAYS_PAID: Final = frozenset({"SETTLED_AFTER_ALL", "AMOUNT_ACCEPTED", "RETURNED"})
 # The reports that each verdict agrees with.
-_AGREES: Final[dict[str, frozenset[str]]] = {
+_AGREES: Final[dict[Verdict, frozenset[ReportKind]]] = {
     "SETTLED_AFTER_ALL": CLEARED,
     "AMOUNT_ACCEPTED": CLEARED,
     "RETURNED": frozenset({"RETURNED"}),
@@ -65,8 +66,10 @@ def rail_has_it(attempt: Attempt, command: RailReport, rules: Rules) -> bool:
             return command.code in rules.status_known_codes
         case "ALREADY_SUBMITTED":
             return command.code == SUBMITTED
-        case _:
+        case "ACCEPTED" | "SETTLED" | "EXPIRED" | "WITHDRAWN" | "NOT_SUBMITTED" | "RETURNED":
             return False
+        case _:
+            assert_never(command.kind)
 
 
 def same_conflict(state: Payment, attempt: Attempt, command: RailReport) -> int | None:
@@ -101,7 +104,7 @@ def same_conflict(state: Payment, attempt: Attempt, command: RailReport) -> int 
     return None
 
 
-def _agrees(state: Payment, attempt: Attempt, verdict: str, command: RailReport) -> bool:
+def _agrees(state: Payment, attempt: Attempt, verdict: Verdict, command: RailReport) -> bool:
     """Whether the verdict says what the report says, and no later verdict on the attempt says
     otherwise.
     """
@@ -177,7 +180,7 @@ def other_money(state: Payment, attempt: Attempt, command: RailReport) -> Confli
     return None
 
 
-def remembered_from(attempt: Attempt, kind: str) -> int:
+def remembered_from(attempt: Attempt, kind: ReportKind) -> int:
     for known in attempt.reports:
         if known.kind == kind:
             return known.from_sequence

@@ -4,6 +4,8 @@ that one.
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from core.decider import Context, Decision
 from core.header import Actor
 from core.payment import deadlines
@@ -16,7 +18,8 @@ from core.payment.funds import UNANSWERED
 from core.payment.inputs.policy import fail_unsent
 from core.payment.state import Attempt, FundsRequestStatus, Payment, was_never_submitted
 from core.refusals import TIMER_STALE, no_effect
-from core.values import FailureReason, Overdue, State, attempt_id
+from core.values import FailureReason, State, attempt_id
+from core.words import Overdue
 
 
 def timer_due(state: Payment | None, command: TimerDue, context: Context) -> Decision:
@@ -35,24 +38,26 @@ def timer_due(state: Payment | None, command: TimerDue, context: Context) -> Dec
     )
     attempt = state.attempts[-1]
     match command.kind:
-        case deadlines.CREATED_WINDOW | deadlines.AUTHORISED_WINDOW:
+        case "CREATED_WINDOW" | "AUTHORISED_WINDOW":
             fail_unsent(draft, attempt.number, FailureReason.TIMEOUT.value, "system")
-        case deadlines.EXPIRES_AT:
+        case "EXPIRES_AT":
             _expire(draft, attempt)
-        case deadlines.OVERDUE:
+        case "OVERDUE":
             _overdue(draft, attempt, command.deadline)
-        case deadlines.ENQUIRY:
+        case "ENQUIRY":
             _enquire(draft)
-        case deadlines.FUNDS_REPEAT:
+        case "FUNDS_REPEAT":
             # Read so late that the window has passed, a hold is not asked for any more.
             if not _window_passed(draft, attempt):
                 _repeat(draft)
-        case deadlines.APPROVAL:
+        case "APPROVAL":
             _expire_approval(draft)
-        case _:
-            outstanding(draft)  # SEND: nothing but time held it back
+        case "SEND":
+            outstanding(draft)  # nothing but time held it back
             if not draft.events:
                 _expire(draft, attempt)  # read so late that the payment's own expiry has passed
+        case _:
+            assert_never(command.kind)
     if not draft.events:
         return no_effect(TIMER_STALE)
     return finish(draft)

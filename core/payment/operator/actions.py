@@ -34,11 +34,12 @@ from core.refusals import (
     refuse,
 )
 from core.values import Action, ApprovalId, FailureReason, State, attempt_id, external_ref
+from core.words import FailureReasonName, StateName
 
-RETRY_STATES: Final = ("FAILED",)
-CANCEL_STATES: Final = ("CREATED", "AUTHORISED", "SENT")
-MARK_FAILED_STATES: Final = ("SENT", "ACKNOWLEDGED")
-EXPIRE_STATES: Final = ("AUTHORISED", "SENT", "ACKNOWLEDGED")
+RETRY_STATES: Final[tuple[StateName, ...]] = ("FAILED",)
+CANCEL_STATES: Final[tuple[StateName, ...]] = ("CREATED", "AUTHORISED", "SENT")
+MARK_FAILED_STATES: Final[tuple[StateName, ...]] = ("SENT", "ACKNOWLEDGED")
+EXPIRE_STATES: Final[tuple[StateName, ...]] = ("AUTHORISED", "SENT", "ACKNOWLEDGED")
 # Any reason of the table but the two that would be back doors (ruling 10).
 MARK_FAILED_REASONS: Final = frozenset(FailureReason.__members__) - {"CANCELLED", "EXPIRED"}
 _SAFE: Final = frozenset({FailureReason.RAIL.value, FailureReason.TIMEOUT.value})
@@ -66,11 +67,11 @@ def _retry_approval(
     invariant.
     """
     number = len(state.attempts)
-    required = RequiredApproval(action=Action.RETRY, attempt=number, amount=state.amount)
+    required = RequiredApproval(action="RETRY", attempt=number, amount=state.amount)
     retry_approval = gate.find(state, operator, required, now)
     if isinstance(retry_approval, Approval) and certain_for_all(state):
         return retry_approval
-    required = RequiredApproval(action=Action.RETRY_UNCERTAIN, attempt=number, amount=state.amount)
+    required = RequiredApproval(action="RETRY_UNCERTAIN", attempt=number, amount=state.amount)
     uncertain_retry = gate.find(state, operator, required, now)
     if isinstance(uncertain_retry, Approval):
         return uncertain_retry
@@ -82,7 +83,7 @@ def _retry_approval(
 
 RETRY: Final = Steps(
     shape=_retry_shape,
-    roles=gate.ROLES_OF_ACTION[Action.RETRY],
+    roles=gate.ROLES_OF_ACTION["RETRY"],
     done=_retry_done,
     state=_retry_allowed,
     approval=_retry_approval,
@@ -137,15 +138,13 @@ def _cancel_allowed(state: Payment, command: CancelPayment, now: int) -> Refusal
 def _cancel_approval(
     state: Payment, command: CancelPayment, operator: OperatorHeader, now: int
 ) -> Approval | Refusal:
-    required = RequiredApproval(
-        action=Action.CANCEL, attempt=len(state.attempts), amount=state.amount
-    )
+    required = RequiredApproval(action="CANCEL", attempt=len(state.attempts), amount=state.amount)
     return gate.find(state, operator, required, now)
 
 
 CANCEL: Final = Steps(
     shape=_cancel_shape,
-    roles=gate.ROLES_OF_ACTION[Action.CANCEL],
+    roles=gate.ROLES_OF_ACTION["CANCEL"],
     done=_cancel_done,
     state=_cancel_allowed,
     approval=_cancel_approval,
@@ -195,7 +194,7 @@ def _mark_failed_approval(
     state: Payment, command: MarkPaymentFailed, operator: OperatorHeader, now: int
 ) -> Approval | Refusal:
     required = RequiredApproval(
-        action=Action.MARK_FAILED,
+        action="MARK_FAILED",
         attempt=len(state.attempts),
         amount=state.amount,
         failure_reason=command.reason,
@@ -205,7 +204,7 @@ def _mark_failed_approval(
 
 MARK_FAILED: Final = Steps(
     shape=_mark_failed_shape,
-    roles=gate.ROLES_OF_ACTION[Action.MARK_FAILED],
+    roles=gate.ROLES_OF_ACTION["MARK_FAILED"],
     done=_mark_failed_done,
     state=_mark_failed_allowed,
     approval=_mark_failed_approval,
@@ -248,15 +247,13 @@ def _expire_approval(
 ) -> Approval | Refusal | None:
     if state.state in UNSENT:
         return None
-    required = RequiredApproval(
-        action=Action.EXPIRE, attempt=len(state.attempts), amount=state.amount
-    )
+    required = RequiredApproval(action="EXPIRE", attempt=len(state.attempts), amount=state.amount)
     return gate.find(state, operator, required, now)
 
 
 EXPIRE: Final = Steps(
     shape=_expire_shape,
-    roles=gate.ROLES_OF_ACTION[Action.EXPIRE],
+    roles=gate.ROLES_OF_ACTION["EXPIRE"],
     done=_expire_done,
     state=_expire_allowed,
     approval=_expire_approval,
@@ -297,7 +294,7 @@ def expire(
 
 def _fail(
     draft: Draft,
-    reason: str,
+    reason: FailureReasonName,
     approval_id: ApprovalId | None,
     *,
     retry_safe: bool,
@@ -328,7 +325,7 @@ def _fail(
     )
 
 
-def _precondition(state: Payment, states: tuple[str, ...]) -> Refusal | None:
+def _precondition(state: Payment, states: tuple[StateName, ...]) -> Refusal | None:
     """The state the action needs, and no open conflict (ruling 5)."""
     if state.state not in states:
         return refuse(STATE_PRECONDITION, expected=" or ".join(states), actual=state.state)

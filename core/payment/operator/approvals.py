@@ -47,15 +47,16 @@ from core.refusals import (
     STATE_PRECONDITION,
     refuse,
 )
-from core.values import Action, Cents, ConflictId, approval_id, attempt_id, person_digest
+from core.values import Action, Cents, approval_id, attempt_id, person_digest
+from core.words import ActionName, StateName
 
 # The states in which asking for each action makes sense; the others look at conflicts and funds.
-_STATES_OF_ACTION: dict[str, tuple[str, ...]] = {
-    Action.RETRY: RETRY_STATES,
-    Action.RETRY_UNCERTAIN: RETRY_STATES,
-    Action.CANCEL: CANCEL_STATES,
-    Action.MARK_FAILED: MARK_FAILED_STATES,
-    Action.EXPIRE: MARK_FAILED_STATES,
+_STATES_OF_ACTION: dict[ActionName, tuple[StateName, ...]] = {
+    "RETRY": RETRY_STATES,
+    "RETRY_UNCERTAIN": RETRY_STATES,
+    "CANCEL": CANCEL_STATES,
+    "MARK_FAILED": MARK_FAILED_STATES,
+    "EXPIRE": MARK_FAILED_STATES,
 }
 _RETRIES = frozenset({Action.RETRY.value, Action.RETRY_UNCERTAIN.value})
 
@@ -227,7 +228,7 @@ def bound_amount(state: Payment, command: RequestApproval, attempt: int) -> Cent
     """What the action would move: the conflict's, the captured, else the payment's amount."""
     if command.action == Action.RESOLVE_RECONCILIATION:
         conflict = find_conflict(state, command.conflict_id)
-        return verdict_amount(state, conflict, command.verdict or "", command.amount)
+        return verdict_amount(state, conflict, command.verdict, command.amount)
     if command.action == Action.REVERSE and 0 < attempt <= len(state.attempts):
         return captured_amount(state.attempts[attempt - 1])
     if command.action == Action.DEBIT_AGAIN and 0 < attempt <= len(state.attempts):
@@ -247,8 +248,8 @@ def _precondition(state: Payment, command: RequestApproval, attempt: int) -> Ref
             return refuse(ATTEMPT_NOT_CURRENT, expected=current, actual=named)
         return None
     if command.action == Action.RESOLVE_RECONCILIATION:
-        conflict_id, verdict = command.conflict_id or ConflictId(""), command.verdict or ""
-        if not is_open(state, conflict_id):
+        conflict_id, verdict = command.conflict_id, command.verdict
+        if conflict_id is None or verdict is None or not is_open(state, conflict_id):
             return refuse(CONFLICT_NOT_OPEN, conflict=conflict_id)
         return does_not_fit(state, conflict_id, attempt, verdict, command.amount)
     return funds_precondition(state, FUNDS_ACTIONS[command.action], attempt)

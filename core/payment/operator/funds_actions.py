@@ -29,14 +29,15 @@ from core.payment.operator.gate import RequiredApproval, conflict_open
 from core.payment.operator.steps import Passed, Steps, no_approval, nothing_done, pass_steps
 from core.payment.state import UNSENT, Approval, Attempt, Payment
 from core.refusals import FIELD_INVALID, FUNDS_PRECONDITION, LIMIT_REACHED, NO_SUCH_ATTEMPT, refuse
-from core.values import NO_CENTS, Action, Cents, FundsOperation
+from core.values import FUNDS_LETTER, NO_CENTS, Cents
+from core.words import ActionName, OperationName
 
 # Actions that give money back or take it, by the funds of one attempt.
-FundsAction = Literal[Action.RELEASE_EARLY, Action.REVERSE, Action.DEBIT_AGAIN]
-FUNDS_ACTIONS: Final[dict[str, FundsAction]] = {
-    Action.RELEASE_EARLY: Action.RELEASE_EARLY,
-    Action.REVERSE: Action.REVERSE,
-    Action.DEBIT_AGAIN: Action.DEBIT_AGAIN,
+FundsAction = Literal["RELEASE_EARLY", "REVERSE", "DEBIT_AGAIN"]
+FUNDS_ACTIONS: Final[dict[ActionName, FundsAction]] = {
+    "RELEASE_EARLY": "RELEASE_EARLY",
+    "REVERSE": "REVERSE",
+    "DEBIT_AGAIN": "DEBIT_AGAIN",
 }
 _Gated = ReleaseFunds | ReverseCapture | DebitFunds
 
@@ -57,7 +58,7 @@ def _gated(
 
     def allowed(state: Payment, command: _Gated, now: int) -> Refusal | None:
         refusal = funds_precondition(state, action, command.attempt)
-        if refusal is None and action != Action.REVERSE:
+        if refusal is None and action != "REVERSE":
             return conflict_open(state)
         return refusal
 
@@ -103,9 +104,9 @@ def _whole_amount(state: Payment, attempt: Attempt) -> Cents:
     return state.amount
 
 
-RELEASE_EARLY: Final = _gated(Action.RELEASE_EARLY, "L", _whole_amount)
-REVERSE: Final = _gated(Action.REVERSE, "V", _captured)
-DEBIT_AGAIN: Final = _gated(Action.DEBIT_AGAIN, "D", second_debit)
+RELEASE_EARLY: Final = _gated("RELEASE_EARLY", "L", _whole_amount)
+REVERSE: Final = _gated("REVERSE", "V", _captured)
+DEBIT_AGAIN: Final = _gated("DEBIT_AGAIN", "D", second_debit)
 
 
 def release_early(state: Payment | None, command: ReleaseFunds, context: Context) -> Decision:
@@ -116,7 +117,7 @@ def release_early(state: Payment | None, command: ReleaseFunds, context: Context
 
     draft, attempt = passed.draft(), passed.state.attempts[command.attempt - 1]
     held = held_cents(attempt)
-    request(draft, attempt, FundsOperation.RELEASE, held, approval_id=passed.approval_id)
+    request(draft, attempt, "RELEASE", held, approval_id=passed.approval_id)
     return finish(draft)
 
 
@@ -128,7 +129,7 @@ def reverse_capture(state: Payment | None, command: ReverseCapture, context: Con
 
     draft, attempt = passed.draft(), passed.state.attempts[command.attempt - 1]
     amount = captured_amount(attempt)
-    request(draft, attempt, FundsOperation.REVERSE, amount, approval_id=passed.approval_id)
+    request(draft, attempt, "REVERSE", amount, approval_id=passed.approval_id)
     return finish(draft)
 
 
@@ -139,16 +140,17 @@ def debit_again(state: Payment | None, command: DebitFunds, context: Context) ->
         return passed
 
     draft, attempt = passed.draft(), passed.state.attempts[command.attempt - 1]
-    operation, amount = FundsOperation.DEBIT_FORCED, second_debit(passed.state, attempt)
+    operation: OperationName = "DEBIT_FORCED"
+    amount = second_debit(passed.state, attempt)
     if can_capture(passed.state, attempt):
-        operation, amount = FundsOperation.CAPTURE, min(amount, held_cents(attempt))
+        operation, amount = "CAPTURE", min(amount, held_cents(attempt))
     request(draft, attempt, operation, amount, approval_id=passed.approval_id)
     return finish(draft)
 
 
 def _repeat_shape(command: RepeatFundsRequest, characters_max: int) -> Refusal | None:
     refusal = checks.needed_text("reason", command.reason, characters_max)
-    if refusal is None and command.operation not in FundsOperation.__members__:
+    if refusal is None and command.operation not in FUNDS_LETTER:
         return refuse(FIELD_INVALID, field="operation", problem="is not one of Deposits Core's")
     return refusal
 
@@ -179,11 +181,11 @@ def repeat_request(
         return passed
     state = passed.state
     attempt = state.attempts[command.attempt - 1]
-    operation = FundsOperation(command.operation)
+    operation = command.operation
     refused = latest(attempt, operation)
     amount = _needed_now(state, attempt, operation)
     window_end = hold_window_end(state, context.rules.windows)
-    if operation == FundsOperation.HOLD and window_end <= passed.now:
+    if operation == "HOLD" and window_end <= passed.now:
         amount = NO_CENTS  # nobody would carry it out any more
     if refused is None or refused.status != "REFUSED" or amount <= 0:
         return refuse(
@@ -197,7 +199,7 @@ def repeat_request(
         return refuse(LIMIT_REACHED, count=again, what="requests made again")
 
     draft = passed.draft()
-    not_after = window_end if operation == FundsOperation.HOLD else None
+    not_after = window_end if operation == "HOLD" else None
     by_name = refused.hold_number if held_cents(attempt) <= 0 else 0
     request(
         draft,
@@ -211,30 +213,30 @@ def repeat_request(
     return finish(draft)
 
 
-def _needed_now(state: Payment, attempt: Attempt, operation: FundsOperation) -> Cents:
+def _needed_now(state: Payment, attempt: Attempt, operation: OperationName) -> Cents:
     """What the operation would have to move now, in cents: 0 when it is not needed, or when another
     request of the attempt waits for its answer.
     """
     waits = unanswered(attempt)
     due = due_cents(attempt)
     if waits is not None:
-        by_name = operation == FundsOperation.RELEASE and waits.operation == FundsOperation.HOLD
+        by_name = operation == "RELEASE" and waits.operation == "HOLD"
         return waits.amount if by_name else NO_CENTS
     match operation:
-        case FundsOperation.RELEASE:
+        case "RELEASE":
             # A hold that a settlement takes its money from is not given up.
             serves = due > 0 and can_capture(state, attempt)
             return NO_CENTS if serves else held_cents(attempt)
-        case FundsOperation.HOLD:
+        case "HOLD":
             waiting = attempt.state in UNSENT and held_cents(attempt) <= 0
             return state.amount if waiting else NO_CENTS
-        case FundsOperation.CAPTURE:
+        case "CAPTURE":
             return min(due, held_cents(attempt)) if can_capture(state, attempt) else NO_CENTS
-        case FundsOperation.DEBIT_FORCED:
+        case "DEBIT_FORCED":
             return NO_CENTS if held_cents(attempt) else due
-        case FundsOperation.REVERSE:
+        case "REVERSE":
             return min(Cents(-due), _not_reversed(attempt))
-        case FundsOperation.CREDIT:
+        case "CREDIT":
             return Cents(-due)
         case _:
             assert_never(operation)
@@ -248,13 +250,13 @@ def funds_precondition(state: Payment, action: FundsAction, number: int) -> Refu
         return refuse(NO_SUCH_ATTEMPT, attempt=number)
     attempt = state.attempts[number - 1]
     match action:
-        case Action.RELEASE_EARLY:
+        case "RELEASE_EARLY":
             good, expected = attempt.funds == "RELEASE_DEFERRED", "RELEASE_DEFERRED"
-        case Action.REVERSE:
+        case "REVERSE":
             # Nothing is given up while more is still to be taken.
             settled_up = due_cents(attempt) <= 0
             good, expected = captured_amount(attempt) > 0 and settled_up, "CAPTURED"
-        case Action.DEBIT_AGAIN:
+        case "DEBIT_AGAIN":
             releases = holds_for_nothing(state, attempt) or (
                 held_cents(attempt) > 0 and not can_capture(state, attempt)
             )

@@ -26,26 +26,29 @@ from core.refusals import (
     MISSING_ROLE,
     refuse,
 )
-from core.values import Action, Cents, ConflictId, State, format_amount, person_digest
+from core.values import Cents, ConflictId, format_amount, person_digest
+from core.words import ActionName, ApprovalPhase, FailureReasonName, Role, Verdict
 
-_OPERATORS: Final = frozenset({"operator", "senior_operator"})
-_SENIORS: Final = frozenset({"senior_operator"})
+_OPERATORS: Final[frozenset[Role]] = frozenset({"operator", "senior_operator"})
+_SENIORS: Final[frozenset[Role]] = frozenset({"senior_operator"})
 
 # The roles that may ask for and execute each gated action.
-ROLES_OF_ACTION: Final[dict[str, frozenset[str]]] = {
-    Action.RETRY: _OPERATORS,
-    Action.RETRY_UNCERTAIN: _OPERATORS,
-    Action.CANCEL: _OPERATORS,
-    Action.MARK_FAILED: _SENIORS,
-    Action.EXPIRE: _SENIORS,
-    Action.RESOLVE_RECONCILIATION: _SENIORS,
-    Action.RELEASE_EARLY: _SENIORS,
-    Action.REVERSE: _SENIORS,
-    Action.DEBIT_AGAIN: _SENIORS,
+ROLES_OF_ACTION: Final[dict[ActionName, frozenset[Role]]] = {
+    "RETRY": _OPERATORS,
+    "RETRY_UNCERTAIN": _OPERATORS,
+    "CANCEL": _OPERATORS,
+    "MARK_FAILED": _SENIORS,
+    "EXPIRE": _SENIORS,
+    "RESOLVE_RECONCILIATION": _SENIORS,
+    "RELEASE_EARLY": _SENIORS,
+    "REVERSE": _SENIORS,
+    "DEBIT_AGAIN": _SENIORS,
 }
-REPEATERS: Final = _SENIORS  # may have Deposits Core asked again for what it refused
-APPROVERS: Final = frozenset({"approver"})
-ADMINS: Final = frozenset({"admin"})
+REPEATERS: Final[frozenset[Role]] = (
+    _SENIORS  # may have Deposits Core asked again for what it refused
+)
+APPROVERS: Final[frozenset[Role]] = frozenset({"approver"})
+ADMINS: Final[frozenset[Role]] = frozenset({"admin"})
 
 BEFORE_SENT: Final = "BEFORE_SENT"
 
@@ -53,15 +56,15 @@ BEFORE_SENT: Final = "BEFORE_SENT"
 class RequiredApproval(msgspec.Struct, frozen=True, kw_only=True):
     """What an action must be approved for: all of it is bound (AP-04)."""
 
-    action: str
+    action: ActionName
     attempt: int
     amount: Cents
-    failure_reason: str | None = None
+    failure_reason: FailureReasonName | None = None
     conflict_id: ConflictId | None = None
-    verdict: str | None = None
+    verdict: Verdict | None = None
 
 
-def role_missing(operator: OperatorHeader, roles: frozenset[str]) -> Refusal | None:
+def role_missing(operator: OperatorHeader, roles: frozenset[Role]) -> Refusal | None:
     """Asked before "have I done this?": any of the roles will do."""
     if roles.isdisjoint(operator.roles):
         needed = " or ".join(sorted(roles))
@@ -82,11 +85,10 @@ def conflict_open(state: Payment) -> Refusal | None:
     return refuse(CONFLICT_OPEN, count=conflicts) if conflicts else None
 
 
-def phase_of(state: Payment) -> str:
+def phase_of(state: Payment) -> ApprovalPhase:
     """The phase an approval is bound to: CREATED and AUTHORISED are one."""
-    if state.state in (State.CREATED.value, State.AUTHORISED.value):
-        return BEFORE_SENT
-    return state.state
+    now = state.state
+    return BEFORE_SENT if now == "CREATED" or now == "AUTHORISED" else now
 
 
 def is_open(approval: Approval, now: int) -> bool:

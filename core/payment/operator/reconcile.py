@@ -28,7 +28,6 @@ from core.refusals import (
 from core.transitions import FINAL
 from core.values import (
     NO_CENTS,
-    Action,
     Cents,
     ConflictId,
     FailureReason,
@@ -37,6 +36,7 @@ from core.values import (
     external_ref,
     format_amount,
 )
+from core.words import Verdict
 
 _MOVED_MONEY: Final = frozenset(
     {verdicts.SETTLED_AFTER_ALL, verdicts.AMOUNT_ACCEPTED, verdicts.RETURNED}
@@ -69,7 +69,7 @@ def _approval(
 ) -> Approval | Refusal:
     conflict = find_conflict(state, command.conflict_id)
     required = RequiredApproval(
-        action=Action.RESOLVE_RECONCILIATION,
+        action="RESOLVE_RECONCILIATION",
         attempt=command.attempt,
         amount=verdict_amount(state, conflict, command.verdict, command.amount),
         conflict_id=command.conflict_id,
@@ -80,7 +80,7 @@ def _approval(
 
 RESOLVE: Final = Steps(
     shape=_shape,
-    roles=gate.ROLES_OF_ACTION[Action.RESOLVE_RECONCILIATION],
+    roles=gate.ROLES_OF_ACTION["RESOLVE_RECONCILIATION"],
     done=_done,
     state=_allowed,
     approval=_approval,
@@ -115,14 +115,14 @@ def resolve(state: Payment | None, command: ResolveReconciliation, context: Cont
     return finish(draft)
 
 
-def _accept_funds(draft: Draft, conflict: Conflict, verdict: str) -> None:
+def _accept_funds(draft: Draft, conflict: Conflict, verdict: Verdict) -> None:
     attempt = draft.state.attempts[conflict.attempt - 1]
     ask = acceptable(attempt, conflict)
     if verdict == verdicts.AMOUNT_ACCEPTED and ask is not None:
         record_accepted(draft, attempt, ask, conflict.amount or NO_CENTS)
 
 
-def verdict_shape(verdict: str | None, amount: Cents | None) -> Refusal | None:
+def verdict_shape(verdict: Verdict | None, amount: Cents | None) -> Refusal | None:
     """RETURNED states what came back, and no other verdict states an amount."""
     if verdict not in verdicts.VERDICTS:
         return refuse(FIELD_INVALID, field="verdict", problem="is no verdict")
@@ -134,7 +134,7 @@ def verdict_shape(verdict: str | None, amount: Cents | None) -> Refusal | None:
 
 
 def does_not_fit(
-    state: Payment, conflict_id: ConflictId, attempt: int, verdict: str, amount: Cents | None
+    state: Payment, conflict_id: ConflictId, attempt: int, verdict: Verdict, amount: Cents | None
 ) -> Refusal | None:
     """Whether the verdict is none of those that fit this conflict (the third matrix)."""
     conflict = find_conflict(state, conflict_id)
@@ -155,7 +155,7 @@ def does_not_fit(
 
 
 def verdict_amount(
-    state: Payment, conflict: Conflict | None, verdict: str, stated: Cents | None
+    state: Payment, conflict: Conflict | None, verdict: Verdict | None, stated: Cents | None
 ) -> Cents:
     """What a verdict's approval is bound to: what came back, the rail's amount, or what the attempt
     settles.

@@ -18,6 +18,7 @@ from core.payment.operator import checks, gate
 from core.payment.state import Approval, Payment, range_of
 from core.refusals import NOT_FOUND, refuse
 from core.values import ApprovalId
+from core.words import Role
 
 C = TypeVar("C")
 
@@ -51,7 +52,7 @@ class Steps(Generic[C]):
         self,
         *,
         shape: Callable[[C, int], Refusal | None],
-        roles: frozenset[str],
+        roles: frozenset[Role],
         done: Callable[[Payment, C, int], int | None],
         state: Callable[[Payment, C, int], Refusal | None],
         approval: Callable[[Payment, C, OperatorHeader, int], Approval | Refusal | None],

@@ -7,7 +7,7 @@ back.
 
 from __future__ import annotations
 
-from typing import Final, Literal, assert_never
+from typing import Final, assert_never
 
 from core.payment.funds import returned_cents
 from core.payment.inputs.deposits_effects import acceptable
@@ -21,12 +21,11 @@ from core.payment.report_table import (
     RETURNS_TOO_MANY,
     STATES,
     SUBMISSION_FOUND,
-    ConflictKind,
 )
 from core.payment.state import Attempt, Conflict, Payment
 from core.values import NO_CENTS, Cents, attempt_id, format_amount
+from core.words import ConflictKind, StateName, Verdict
 
-Verdict = Literal["SETTLED_AFTER_ALL", "NOT_PAID", "RETURNED", "AMOUNT_ACCEPTED", "REPORT_WRONG"]
 SETTLED_AFTER_ALL: Final = "SETTLED_AFTER_ALL"
 NOT_PAID: Final = "NOT_PAID"
 RETURNED: Final = "RETURNED"
@@ -90,7 +89,7 @@ RETURN_CONFLICTS: Final = frozenset(
 )
 
 # (conflict kind, state of its attempt) -> the verdicts that fit.
-VERDICT_TABLE: Final[dict[tuple[str, str], tuple[Verdict, ...]]] = {
+VERDICT_TABLE: Final[dict[tuple[ConflictKind, StateName], tuple[Verdict, ...]]] = {
     (kind, state): row[0 if state in _UNSENT else 1 if state in _LIVE else 2]
     for kind, row in _ROWS.items()
     for state in STATES
@@ -113,7 +112,7 @@ def fitting(state: Payment, conflict: Conflict | None) -> tuple[tuple[str, str],
     )
 
 
-def problem(state: Payment, conflict: Conflict | None, verdict: str) -> str | None:
+def problem(state: Payment, conflict: Conflict | None, verdict: Verdict) -> str | None:
     """Why the verdict does not fit the conflict, or None."""
     if conflict is None:
         if verdict in COUNTED_ONLY:

@@ -46,7 +46,7 @@ class Case:
         self.found: frozenset[str] = frozenset()
         self.history: list[Any] = []
 
-    def context(self, command: Any, origin: str | None = None) -> Context:
+    def context(self, command: Any, origin: Any = None) -> Context:
         if origin is None:
             operator = getattr(command, "operator", None)
             origin = ORIGIN.get(type(command), "upstream" if operator is None else "operator")

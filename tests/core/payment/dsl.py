@@ -88,8 +88,8 @@ def create(**changes: Any) -> c.CreatePayment:
 
 
 def deposits(
-    operation: str,
-    result: str,
+    operation: Any,
+    result: Any,
     *,
     attempt: int = 1,
     number: int = 1,
@@ -111,7 +111,7 @@ def held(attempt: int = 1) -> c.DepositsResult:
     return deposits("HOLD", "HELD", attempt=attempt)
 
 
-def policy(verdict: str = "PASSED", *, attempt: int = 1) -> c.PolicyVerdict:
+def policy(verdict: Any = "PASSED", *, attempt: int = 1) -> c.PolicyVerdict:
     return c.PolicyVerdict(
         header=head(),
         policy_ref=f"{external_ref(ID, attempt)}P01",
@@ -123,7 +123,7 @@ def policy(verdict: str = "PASSED", *, attempt: int = 1) -> c.PolicyVerdict:
     )
 
 
-def rail(kind: str, code: str | None = None, *, attempt: int = 1, **changes: Any) -> c.RailReport:
+def rail(kind: Any, code: str | None = None, *, attempt: int = 1, **changes: Any) -> c.RailReport:
     return c.RailReport(
         header=head(),
         external_ref=external_ref(ID, attempt),
@@ -142,14 +142,14 @@ def never_submitted() -> c.RailReport:
     return enquiry("STATUS", "UNKNOWN", adapter_stopped=True)
 
 
-def ask(action: str, person: str = SENIOR, **changes: Any) -> c.RequestApproval:
+def ask(action: Any, person: str = SENIOR, **changes: Any) -> c.RequestApproval:
     return c.RequestApproval(
         header=head(), operator=by(person), action=action, reason="please", **changes
     )
 
 
 def resolve_says(
-    verdict: str = "APPROVED", approval: str = "apr_001", who: str = "policy"
+    verdict: Any = "APPROVED", approval: str = "apr_001", who: str = "policy"
 ) -> c.ApprovalDecision:
     return c.ApprovalDecision(
         header=head(),
@@ -162,7 +162,7 @@ def resolve_says(
 
 
 def person_says(
-    verdict: str = "APPROVED", approval: str = "apr_001", who: str = APPROVER
+    verdict: Any = "APPROVED", approval: str = "apr_001", who: str = APPROVER
 ) -> c.DecideApproval:
     header = OperatorHeader(operator_id=who, roles=("approver",), token_id="token", not_after=2**60)
     return c.DecideApproval(
@@ -184,7 +184,7 @@ def cancel(person: str = SENIOR, **changes: Any) -> c.CancelPayment:
     return c.CancelPayment(header=head(), operator=by(person), reason="customer asked", **changes)
 
 
-def mark_failed(reason: str = "RAIL", person: str = SENIOR) -> c.MarkPaymentFailed:
+def mark_failed(reason: Any = "RAIL", person: str = SENIOR) -> c.MarkPaymentFailed:
     return c.MarkPaymentFailed(
         header=head(), operator=by(person), reason=reason, details="error 503"
     )
@@ -197,7 +197,7 @@ def expire(person: str | None = None) -> c.ExpirePayment:
 
 
 def resolve(
-    verdict: str, conflict: str = "cnf_001", attempt: int = 1, amount: int | None = None
+    verdict: Any, conflict: str = "cnf_001", attempt: int = 1, amount: int | None = None
 ) -> c.ResolveReconciliation:
     return c.ResolveReconciliation(
         header=head(),
@@ -242,7 +242,7 @@ def debit_again(attempt: int = 1) -> c.DebitFunds:
     )
 
 
-def repeat_funds(operation: str, attempt: int = 1, person: str = SENIOR) -> c.RepeatFundsRequest:
+def repeat_funds(operation: Any, attempt: int = 1, person: str = SENIOR) -> c.RepeatFundsRequest:
     return c.RepeatFundsRequest(
         header=head(),
         operator=by(person),

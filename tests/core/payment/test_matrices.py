@@ -118,7 +118,7 @@ def expand(row: dict[str, Any], columns: list[str]) -> list[tuple[str, Any]]:
 # -- transitions ----------------------------------------------------------------------------------
 
 
-def any_event(kind: type, world: World, state_after: str, reason: str | None) -> Any:
+def any_event(kind: type, world: World, state_after: Any, reason: Any) -> Any:
     """An event of this kind as the payment's next, made from its own field types."""
     sequence = 1 if world.payment is None else world.payment.sequence + 1
     attempt = 1 if world.payment is None else len(world.payment.attempts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -139,7 +139,7 @@ class World:
             now_ms=self.now_ms,
             cause=cause,
             rules=self.rules,
-            origin=origin,
+            origin=cast(Any, origin),
             sources=frozenset({SOURCE}) if origin == "upstream" else frozenset(),
             open_parties=open_parties,
         )
@@ -196,7 +196,7 @@ class World:
             fields |= {"amount": AMOUNT, "currency": "AUD"}
         return c.RailReport(**(fields | changes))
 
-    def deposits(self, operation: str, result: str) -> c.DepositsResult:
+    def deposits(self, operation: Any, result: Any) -> c.DepositsResult:
         """The answer to the last request of `operation`; without one, to att_001's first."""
         asked = [
             r
@@ -212,7 +212,7 @@ class World:
             code=None if result != "DECLINED" else "AM04",
         )  # fmt: skip
 
-    def verdict(self, verdict: str) -> c.PolicyVerdict:
+    def verdict(self, verdict: Any) -> c.PolicyVerdict:
         asked = [r for r in self.instructions if isinstance(r, i.PolicyCheckRequest)]
         return c.PolicyVerdict(
             header=self.header(), policy_ref=asked[-1].policy_ref, verdict=verdict,
@@ -238,7 +238,7 @@ class World:
                 reason = variant if variant in ("CANCELLED", "EXPIRED") else "RAIL"
                 details = "" if variant == "no details" else "the rail answered 503"
                 return c.MarkPaymentFailed(
-                    header=header, operator=operator, reason=reason, details=details
+                    header=header, operator=operator, reason=cast(Any, reason), details=details
                 )
             case "ExpirePayment":
                 return c.ExpirePayment(
@@ -254,7 +254,7 @@ class World:
                     operator=operator,
                     conflict_id=ConflictId("cnf_001"),
                     attempt=1,
-                    verdict=variant or "NOT_PAID",
+                    verdict=cast(Any, variant or "NOT_PAID"),
                     details="seen",
                 )
             case "ReleaseFunds":
@@ -267,7 +267,7 @@ class World:
                 )
             case "RequestApproval":
                 return c.RequestApproval(
-                    header=header, operator=operator, action=variant, reason="please"
+                    header=header, operator=operator, action=cast(Any, variant), reason="please"
                 )
             case "DecideApproval":
                 person = OperatorHeader(
@@ -296,11 +296,12 @@ class World:
         kind, _, variant = name.partition("/")
         action = variant if variant == "RETRY_UNCERTAIN" else ACTIONS[kind]
         request = c.RequestApproval(
-            header=self.header(), operator=self.operator(), action=action, reason="please",
-            failure_reason=(variant if variant in ("CANCELLED", "EXPIRED") else "RAIL")
+            header=self.header(), operator=self.operator(), action=cast(Any, action),
+            reason="please",
+            failure_reason=cast(Any, (variant if variant in ("CANCELLED", "EXPIRED") else "RAIL"))
             if kind == "MarkPaymentFailed" else None,
             conflict_id=ConflictId("cnf_001") if kind == "ResolveReconciliation" else None,
-            verdict=(variant or "NOT_PAID") if kind == "ResolveReconciliation" else None,
+            verdict=cast(Any, (variant or "NOT_PAID") if kind == "ResolveReconciliation" else None),
         )  # fmt: skip
         decision = self.give(request)
         if isinstance(decision, Accepted):
@@ -309,7 +310,7 @@ class World:
             answer = c.ApprovalDecision(
                 header=self.header(),
                 approval_id=asked.approval_id,
-                verdict=verdict,
+                verdict=cast(Any, verdict),
                 decided_by="apv_002",
                 rules_evaluated=("two persons",),
                 policy_version="1",

@@ -51,7 +51,7 @@ def returned_amount(book: Book, conflict: Conflict) -> int:
 
 
 def _give(
-    state: Any, context: Context, conflict: Conflict, verdict: str, amount: int | None
+    state: Any, context: Context, conflict: Conflict, verdict: Any, amount: int | None
 ) -> Any:
     """Ask, refer, approve, resolve; the decision of the first that is not accepted, or the last."""
     ask = RequestApproval(

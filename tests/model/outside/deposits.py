@@ -6,6 +6,7 @@ Honest by itself; the moves make it silent, refusing, forgetful or contradictory
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from core.payment.commands import DepositsResult
 from core.payment.instructions import DepositsRequest
@@ -44,7 +45,7 @@ class Bank:
     def result(
         self,
         request: DepositsRequest,
-        result: str,
+        result: Any,
         code: str | None = None,
         hold: str | None = None,
     ) -> DepositsResult:

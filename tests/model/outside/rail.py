@@ -7,6 +7,7 @@ The adapter obeys the rules of ruling 8 (its own record, WITHDRAW before SUBMIT,
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from core.payment.commands import RailReport
 from core.payment.instructions import RailInstruction
@@ -67,7 +68,7 @@ class Rail:
     def report(
         self,
         attempt: int,
-        kind: str,
+        kind: Any,
         code: str | None = None,
         *,
         amount: int | None = None,

@@ -164,7 +164,7 @@ class FundsHarness:
 
     # -- the rail --------------------------------------------------------------------------------
 
-    def report(self, payment_id: str, kind: str, **said: Any) -> None:
+    def report(self, payment_id: str, kind: Any, **said: Any) -> None:
         """What the rail says of the payment's last submission; then let it be decided."""
         instruction = [
             each

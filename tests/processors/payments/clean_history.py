@@ -6,7 +6,7 @@ the ledgers that the simulators would keep.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
@@ -154,7 +154,7 @@ class Outside:
             not_after=until,
         )
 
-    def report(self, payment: str, kind: str, *, attempt: int = 1, **changes: Any) -> None:
+    def report(self, payment: str, kind: Any, *, attempt: int = 1, **changes: Any) -> None:
         """A message of the rail; the ledger settles what was not rejected before."""
         self.messages += 1
         reference = external_ref(payment, attempt)
@@ -176,7 +176,7 @@ class Outside:
         )
         self.give(t.RAIL_REPORTS, report)
 
-    def approved(self, payment: str, action: str, **parameters: Any) -> None:
+    def approved(self, payment: str, action: Any, **parameters: Any) -> None:
         request = c.RequestApproval(
             header=self.header(payment),
             operator=self.operator(),
@@ -190,7 +190,7 @@ class Outside:
         answer = c.ApprovalDecision(
             header=self.header(payment),
             approval_id=name,
-            verdict=verdict,
+            verdict=cast(Any, verdict),
             decided_by="apv_002",
             rules_evaluated=("two",),
             policy_version="1",
@@ -289,7 +289,7 @@ class Outside:
             header=self.header(request.header.payment_intent_id),
             funds_ref=request.funds_ref,
             operation=request.operation,
-            result=done,
+            result=cast(Any, done),
             amount=request.amount,
             hold_ref="HOLD-1",
             ledger_ref="LEDGER-1",

@@ -201,7 +201,7 @@ def create_payment(key: str, amount: int = AMOUNT) -> commands.CreatePayment:
     )
 
 
-def rail_report(instruction: instructions.RailInstruction, kind: str) -> commands.RailReport:
+def rail_report(instruction: instructions.RailInstruction, kind: Any) -> commands.RailReport:
     return commands.RailReport(
         header=InputHeader(payment_intent_id=instruction.header.payment_intent_id),
         external_ref=instruction.external_ref,
@@ -214,7 +214,7 @@ def rail_report(instruction: instructions.RailInstruction, kind: str) -> command
 
 
 def deposits_result(
-    instruction: instructions.DepositsRequest, result: str
+    instruction: instructions.DepositsRequest, result: Any
 ) -> commands.DepositsResult:
     return commands.DepositsResult(
         header=InputHeader(payment_intent_id=instruction.header.payment_intent_id),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from control import quarantine
 from core import rules
@@ -186,7 +186,7 @@ def _ask(world: Outside, payment: str, chance: random.Random) -> None:
     request = c.RequestApproval(
         header=world.header(payment),
         operator=world.operator(),
-        action=action,
+        action=cast(Any, action),
         reason=f"\x1b[31m {action} \u202e 💸",
         failure_reason="RAIL" if action == "MARK_FAILED" else None,
     )
@@ -199,7 +199,7 @@ def _ask(world: Outside, payment: str, chance: random.Random) -> None:
     answer = c.ApprovalDecision(
         header=world.header(payment),
         approval_id=name,
-        verdict=verdict,
+        verdict=cast(Any, verdict),
         decided_by="apv_002",
         rules_evaluated=("two",),
         policy_version="1",
@@ -241,7 +241,7 @@ def _resolve(world: Outside, payment: str, chance: random.Random) -> None:
         reason="seen at the bank",
         attempt=1,
         conflict_id=ConflictId("cnf_001"),
-        verdict=verdict,
+        verdict=cast(Any, verdict),
     )
     before = len(world.approvals)
     world.give(t.OPERATOR_COMMANDS, request)
@@ -262,7 +262,7 @@ def _resolve(world: Outside, payment: str, chance: random.Random) -> None:
         operator=world.operator(),
         conflict_id=ConflictId("cnf_001"),
         attempt=1,
-        verdict=verdict,
+        verdict=cast(Any, verdict),
         details="statement of today",
     )
     world.give(t.OPERATOR_COMMANDS, act)

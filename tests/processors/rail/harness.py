@@ -5,6 +5,7 @@ over HTTP. An instance can be killed at each of its effects; the simulator's led
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import httpx
 from prometheus_client import CollectorRegistry
@@ -213,7 +214,7 @@ class Harness:
         self.refuses_connections = False  # the rail
         self.ownership = Ownership(self.clock)
 
-    def instruct(self, kind: str, *, attempt: int = 1, number: int = 1, window: int = WINDOW_MS,
+    def instruct(self, kind: Any, *, attempt: int = 1, number: int = 1, window: int = WINDOW_MS,
                  payment: str = PAYMENT, key: bytes | None = None) -> None:  # fmt: skip
         """Append an instruction to the submissions topic, as the payments processor would."""
         instruction = RailInstruction(

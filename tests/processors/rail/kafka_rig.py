@@ -8,6 +8,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 from confluent_kafka import KafkaException, Producer
@@ -61,7 +62,7 @@ class Rig:
         self.health = Health(CLOCK)
         TopicAdmin(self.connection, CLOCK).apply(topic_specs(catalogue.load(), "embedded"))
 
-    def instruct(self, kind: str, number: int, window_ms: int = WINDOW_MS) -> None:
+    def instruct(self, kind: Any, number: int, window_ms: int = WINDOW_MS) -> None:
         payment = payment_intent_id("mobile-app", f"row30-{number}")
         now = CLOCK.now_ms()
         instruction = RailInstruction(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -29,11 +29,11 @@ from core.values import (
     Parties,
     Party,
     PaymentIntentId,
-    RequestStatus,
     attempt_id,
     external_ref,
     payment_intent_id,
 )
+from core.words import RequestStatus
 from engine.partitioner import partition_of
 from evidence.chain import event_hash
 from processors.replay import MemoryLog
@@ -86,7 +86,7 @@ class Story:
         return EventHeader(
             payment_intent_id=self.payment, sequence=len(self.events) + 1, previous_hash=ZERO_HASH,
             decided_at=1_000 + self._decisions, cause=cause, actor=Actor(kind="system", id="story"),
-            attempt=attempt or self.attempt, state_after=self.state, reason=None,
+            attempt=attempt or self.attempt, state_after=cast(Any, self.state), reason=None,
             approval_id=None if approval is None else ApprovalId(approval), rule_set=1,
             traceparent=None,
         )  # fmt: skip
@@ -150,7 +150,7 @@ def created(amount: int = AMOUNT) -> Maker:
 
 
 def asked(
-    operation: str, amount: int = AMOUNT, *, attempt: int = 1, number: int = 1, repeat: int = 0,
+    operation: Any, amount: int = AMOUNT, *, attempt: int = 1, number: int = 1, repeat: int = 0,
     approval: str | None = None, frees: str | None = None,
 ) -> Maker:  # fmt: skip
     return lambda story: e.FundsRequested(
@@ -175,7 +175,7 @@ def refused(
     return _failed(operation, attempt, number, code, "REFUSED")
 
 
-def _failed(operation: str, attempt: int, number: int, code: str, result: RequestStatus) -> Maker:
+def _failed(operation: Any, attempt: int, number: int, code: str, result: RequestStatus) -> Maker:
     return lambda story: e.FundsRequestFailed(
         header=story.header(attempt=attempt),
         operation=operation,
@@ -234,7 +234,7 @@ def transferred(giver: int, taker: int, amount: int = AMOUNT) -> Maker:
     )
 
 
-def passed(phase: str = "RETRY") -> Maker:
+def passed(phase: Any = "RETRY") -> Maker:
     """The policy check of the current attempt."""
     return lambda story: e.PolicyChecked(
         header=story.header(),
@@ -328,7 +328,7 @@ def failed(reason: str = "RAIL", *, certain: bool = True, source: str = "rail") 
         return e.PaymentFailed(
             header=header,
             attempt_id=attempt_id(story.attempt),
-            source=source,
+            source=cast(Any, source),
             retry_safe=True,
             non_payment_certain=certain,
             late_failure=False,
@@ -346,8 +346,8 @@ def failed(reason: str = "RAIL", *, certain: bool = True, source: str = "rail") 
 
 
 def approved(
-    action: str, name: str = "apr_001", *, attempt: int = 1, conflict: str | None = None,
-    verdict: str | None = None,
+    action: Any, name: str = "apr_001", *, attempt: int = 1, conflict: str | None = None,
+    verdict: Any = None,
 ) -> tuple[Maker, Maker]:  # fmt: skip
     """Asked for by one person and approved by another."""
     return (
@@ -377,7 +377,7 @@ def approved(
 
 
 def conflict(
-    kind: str, amount: int | None = AMOUNT, *, attempt: int = 1, name: str = "cnf_001",
+    kind: Any, amount: int | None = AMOUNT, *, attempt: int = 1, name: str = "cnf_001",
     report: str = "SETTLED",
 ) -> Maker:  # fmt: skip
     return lambda story: e.ReconciliationRequired(
@@ -396,7 +396,7 @@ def conflict(
 
 
 def resolved(
-    verdict: str, amount: int | None = None, *, attempt: int = 1, name: str = "cnf_001"
+    verdict: Any, amount: int | None = None, *, attempt: int = 1, name: str = "cnf_001"
 ) -> tuple[Maker, Maker, Maker]:
     """A person's verdict, under an approval of its own."""
     approval = name.replace("cnf_", "apr_9")[:7]

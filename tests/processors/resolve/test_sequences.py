@@ -60,7 +60,7 @@ class Harness(FundsHarness):
         assert self.payment(payment).state == "SENT"
         return payment
 
-    def asks(self, payment: str, action: str = "CANCEL") -> None:
+    def asks(self, payment: str, action: Any = "CANCEL") -> None:
         request = RequestApproval(
             header=InputHeader(payment_intent_id=PaymentIntentId(payment)),
             operator=SENIOR,

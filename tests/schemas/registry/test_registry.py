@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -25,7 +25,7 @@ TOPICS = catalogue.load()
 TIMERS = "npp.payment.timers.v1"
 DUE = TimerDue(
     header=InputHeader(payment_intent_id=PaymentIntentId("pi_pdkz22ub6ujnprx6nas575vbxy")),
-    kind="ack",
+    kind=cast(Any, "ack"),
     deadline=1_790_000_000_000,
 )
 OPTIONAL = {"name": "note", "type": ["null", "string"], "default": None}

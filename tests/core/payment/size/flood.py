@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -165,7 +165,7 @@ class Flood:
             not_after=2**60,
         )
 
-    def report(self, kind: str, code: str | None = None, **changes: Any) -> c.RailReport:
+    def report(self, kind: Any, code: str | None = None, **changes: Any) -> c.RailReport:
         number = changes.pop("attempt", len(self.payment.attempts))
         reference = external_ref(ID, number)
         return c.RailReport(
@@ -196,7 +196,7 @@ class Flood:
         reference = f"{external_ref(ID, len(self.payment.attempts))}P01"
         return msgspec.structs.replace(d.policy(), header=self.head(), policy_ref=reference)
 
-    def request(self, action: str, person: str, **changes: Any) -> c.RequestApproval:
+    def request(self, action: Any, person: str, **changes: Any) -> c.RequestApproval:
         return c.RequestApproval(
             header=self.head(),
             operator=self.operator(person),
@@ -205,7 +205,7 @@ class Flood:
             **changes,
         )
 
-    def decided(self, verdict: str, approval: str | None = None) -> c.ApprovalDecision:
+    def decided(self, verdict: Any, approval: str | None = None) -> c.ApprovalDecision:
         name = approval or self.payment.approvals[-1].id
         return c.ApprovalDecision(
             header=self.head(),
@@ -223,7 +223,7 @@ class Flood:
         self.must(self.decided("APPROVED"))
         return person
 
-    def again(self, operation: str) -> c.RepeatFundsRequest:
+    def again(self, operation: Any) -> c.RepeatFundsRequest:
         number = len(self.payment.attempts)
         return c.RepeatFundsRequest(
             header=self.head(),
@@ -270,7 +270,7 @@ class Flood:
                 operator=operator,
                 conflict_id=conflict,
                 attempt=attempt,
-                verdict=verdict,
+                verdict=cast(Any, verdict),
                 details="seen",
             )
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -88,7 +88,7 @@ class Adversary:
                 operator=operator,
                 conflict_id=one.id,
                 attempt=one.attempt,
-                verdict=verdict,
+                verdict=cast(Any, verdict),
                 details="x",
             )
         else:
@@ -133,7 +133,7 @@ class Adversary:
         elif flood.payment.deadline is not None and drawn < 0.95:
             flood.now = max(flood.now, flood.payment.deadline)
             due = c.TimerDue(
-                header=flood.head(), kind=flood.payment.deadline_kind or "", deadline=flood.now
+                header=flood.head(), kind=flood.payment.deadline_kind or "SEND", deadline=flood.now
             )
             flood.give(due)
 

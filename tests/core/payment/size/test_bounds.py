@@ -6,7 +6,7 @@ So an event can always be written after any sequence of inputs, ProcessingSuspen
 from __future__ import annotations
 
 import typing
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -143,7 +143,7 @@ def test_twenty_holds_whose_references_are_as_long_as_can_be_stay_under_its_size
         while flood.payment.state == "AUTHORISED":
             flood.now = flood.payment.deadline or flood.now
             due = flood.payment.deadline_kind or ""
-            flood.must(c.TimerDue(header=flood.head(), kind=due, deadline=flood.now))
+            flood.must(c.TimerDue(header=flood.head(), kind=cast(Any, due), deadline=flood.now))
         flood.must(flood.answer("RELEASE", "NEVER_HELD"))
         if number < ATTEMPTS:
             flood.retry()
@@ -172,7 +172,7 @@ def test_a_hold_that_stands_and_does_not_stand_for_ever_moves_the_record_twice()
         flood.now = flood.payment.deadline or flood.now
         flood.must(
             c.TimerDue(
-                header=flood.head(), kind=flood.payment.deadline_kind or "", deadline=flood.now
+                header=flood.head(), kind=flood.payment.deadline_kind or "SEND", deadline=flood.now
             )
         )
     never = flood.answer("RELEASE", "NEVER_HELD")

@@ -107,7 +107,7 @@ def test_deposits_core_silent_for_years_adds_nothing_but_a_count() -> None:
         flood.now = flood.payment.deadline or flood.now
         flood.must(
             c.TimerDue(
-                header=flood.head(), kind=flood.payment.deadline_kind or "", deadline=flood.now
+                header=flood.head(), kind=flood.payment.deadline_kind or "SEND", deadline=flood.now
             )
         )
         sizes.append(len(pack(flood.payment)))
