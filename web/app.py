@@ -19,7 +19,7 @@ from api.edge.middleware import Edge
 from api.edge.problems import body_of, problem_of
 from web import render
 from web.live import Live
-from web.pages import dashboard, sign_in
+from web.pages import approvals, dashboard, payments, queues, records, sign_in
 from web.panels import panels
 from web.picture import draw
 from web.sessions import Sessions
@@ -62,7 +62,9 @@ def with_pages(api: FastAPI, settings: WebSettings) -> ASGIApp:
     site = Site(
         api=api,
         services=services,
+        auth=api.state.auth,
         summary=summary,
+        streams=api.state.streams,
         sessions=Sessions(settings.key, services.clock, secure=settings.https),
         templates=templates,
         live=Live(
@@ -73,7 +75,15 @@ def with_pages(api: FastAPI, settings: WebSettings) -> ASGIApp:
         personas=settings.personas,
     )
     web = Starlette(
-        routes=[static.route(), *sign_in.ROUTES, *dashboard.ROUTES],
+        routes=[
+            static.route(),
+            *sign_in.ROUTES,
+            *dashboard.ROUTES,
+            *payments.ROUTES,
+            *approvals.ROUTES,
+            *queues.ROUTES,
+            *records.ROUTES,
+        ],
         exception_handlers={HTTPException: _said},
     )
     web.state.site = site

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx
 import msgspec
 import orjson
 from starlette.requests import Request
 from starlette.types import ASGIApp
+
+from api.edge.problems import body_of, not_found
 
 BASE: Final = "http://api"
 PASSED_ON: Final = ("host", "x-request-id", "traceparent")
@@ -70,7 +73,9 @@ class Asking:
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> Reply:
-        """Raises Refused."""
+        """Raises Refused; what would lead to another address is not found."""
+        if any(part in ("", ".", "..") for part in path.split("/")[1:]):
+            raise Refused(404, body_of(not_found("NO_SUCH_RESOURCE", "There is nothing there.")))
         asked = {k.rstrip("_"): v for k, v in (query or {}).items() if v not in (None, "")}
         headers = dict(self._headers)
         content = b""
@@ -78,7 +83,7 @@ class Asking:
             content = orjson.dumps({k: v for k, v in body.items() if v not in (None, "")})
             headers["content-type"] = "application/json"
         request = httpx.Request(
-            method, BASE + path, params=asked or None, content=content, headers=headers
+            method, BASE + quote(path), params=asked or None, content=content, headers=headers
         )
         response = await self._transport.handle_async_request(request)
         reply = Reply(response.status_code, response.headers, await response.aread())

@@ -4,10 +4,11 @@ end. Pure, from the summary and the control state.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from api.control.routes import ControlView
 from api.incidents.views import IncidentView
 from api.summary.figures import RailView, SummaryView
 from readmodel.minutes import SLOW_IN_A_ROW
@@ -30,7 +31,7 @@ class Incident(msgspec.Struct, frozen=True):
     link: str
 
 
-def incidents(summary: SummaryView, control: Any | None) -> list[Incident]:
+def incidents(summary: SummaryView, control: ControlView | None) -> list[Incident]:
     """Active ones, the gravest first."""
     found = [*_of_control(control), *_of_monitor(summary)]
     if summary.open_conflicts:
@@ -54,7 +55,7 @@ def incidents(summary: SummaryView, control: Any | None) -> list[Incident]:
     return sorted(found, key=lambda each: -each.level)
 
 
-def _of_control(control: Any | None) -> list[Incident]:
+def _of_control(control: ControlView | None) -> list[Incident]:
     if control is None:
         return [
             Incident(

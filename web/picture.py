@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from api.control.routes import ControlView
 from api.control.routes import view as control_view
 from api.queues import views as lists
 from api.services import Services, Stopped
@@ -51,7 +52,7 @@ class Picture(msgspec.Struct, frozen=True):
 
     now_ms: int
     summary: SummaryView
-    control: Any | None
+    control: ControlView | None
     incidents: Sequence[Incident]
     rail: tuple[str, str, str]
     slots: Sequence[Slot]
@@ -64,10 +65,7 @@ def draw(services: Services, summary: Summary) -> Picture:
     """Reads; call it from a worker thread. Raises ReadModelDown."""
     reader, now = services.reader, services.clock.now_ms()
     figures = summary.get()
-    try:
-        control = control_view(services)
-    except Stopped:
-        control = None
+    control = control_of(services)
     attention = reader.attention(ATTENTION_COUNT, None).items
     approvals = reader.approvals(None, REFERRED, APPROVALS_COUNT, None).items
     audit = reader.audit(AuditFilter(), ACTIONS_COUNT, None).items
@@ -82,6 +80,14 @@ def draw(services: Services, summary: Summary) -> Picture:
         approvals=[lists.approval(r, now) for r in approvals if isinstance(r, rows.ApprovalRow)],
         deeds=[_deed(lists.audit(r)) for r in audit if isinstance(r, rows.AuditRow)],
     )
+
+
+def control_of(services: Services) -> ControlView | None:
+    """The control topic as it stands; None when it cannot be read."""
+    try:
+        return control_view(services)
+    except Stopped:
+        return None
 
 
 def _deed(item: lists.AuditItem) -> Deed:

@@ -13,8 +13,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Scope
 
-from api.edge.problems import Problem, body_of
-from api.services import Services
+from api.auth.sign_in import SignIn
+from api.edge.problems import Problem, body_of, problem_of
+from api.services import Principal, Services
+from api.stream.streams import Streams
 from api.summary.figures import Summary
 from web import forms
 from web.asking import Asking, Refused
@@ -48,7 +50,9 @@ class Site:
 
     api: ASGIApp
     services: Services
+    auth: SignIn
     summary: Summary
+    streams: Streams
     sessions: Sessions
     templates: Environment
     live: Live
@@ -70,13 +74,20 @@ class Page:
     def roles(self) -> frozenset[str]:
         return frozenset(self.who["roles"])
 
-    def render(self, template: str, status: int = 200, **values: Any) -> Response:
+    def principal(self) -> Principal:
+        """As the API signs it in. Raises Problem (401) when it is not known any more."""
+        found: Principal | None = self.site.auth.known(self.session.token)
+        if found is None:
+            raise Problem(401, "NOT_SIGNED_IN", "TOKEN_REFUSED", "Sign in again.")
+        return found
+
+    def render(self, template: str, code: int = 200, **values: Any) -> Response:
         """The page; its template has `who`, `csrf`, `path` and `now_ms` beside the values."""
         return page(
             self.site,
             self.request,
             template,
-            status,
+            code,
             who=self.who,
             csrf=self.session.csrf,
             now_ms=self.site.services.clock.now_ms(),
@@ -87,11 +98,11 @@ class Page:
 Handler = Callable[[Page], Awaitable[Response]]
 
 
-def page(site: Site, request: Request, template: str, status: int = 200, **values: Any) -> Response:
+def page(site: Site, request: Request, template: str, code: int = 200, **values: Any) -> Response:
     """A rendered template; without `who` nobody is signed in."""
     values.setdefault("who", None)
     html = site.templates.get_template(template).render(path=request.url.path, **values)
-    return HTMLResponse(html, status, headers={"cache-control": "no-store"})
+    return HTMLResponse(html, code, headers={"cache-control": "no-store"})
 
 
 class WebRoute(Route):
@@ -123,18 +134,22 @@ def signed(path: str, handler: Handler, method: str = "GET") -> Route:
             return _without(site, request, error)
         try:
             return await handler(made)
-        except (Problem, Refused) as error:
+        except Exception as error:
+            if not isinstance(error, Refused) and problem_of(error) is None:
+                raise
             status, problem = told(error)
             return made.render("problem.html", status, problem=problem)
 
     return WebRoute(path, endpoint, methods=[method], name=handler.__name__)
 
 
-def told(error: Problem | Refused) -> tuple[int, Mapping[str, Any]]:
-    """Status and problem details."""
+def told(error: Exception) -> tuple[int, Mapping[str, Any]]:
+    """Status and problem details of a refusal, the API's or a page's."""
     if isinstance(error, Refused):
         return error.status, error.problem
-    return error.status, body_of(error)
+    problem = problem_of(error)
+    assert problem is not None
+    return problem.status, body_of(problem)
 
 
 def _without(site: Site, request: Request, error: Problem | Refused) -> Response:

@@ -15,11 +15,11 @@ def test_a_page_asks_who_you_are_and_comes_back_to_where_you_wanted_to_go(
     harness: PagesHarness,
 ) -> None:
     browser = harness.browser()
-    sent = browser.get("/?status=REFERRED")
+    sent = browser.get("/approvals?status=REFERRED")
     assert sent.status_code == 303
-    assert sent.headers["location"] == "/sign-in?next=%2F%3Fstatus%3DREFERRED"
+    assert sent.headers["location"] == "/sign-in?next=%2Fapprovals%3Fstatus%3DREFERRED"
     picker = browser.get(sent.headers["location"])
-    assert 'value="/?status=REFERRED"' in picker.text
+    assert 'value="/approvals?status=REFERRED"' in picker.text
     answer = browser.http.post("/sign-in", data={"person": "olga", "next": "/approvals"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/approvals")
 

@@ -147,6 +147,15 @@
     writeTimes(event.target);
     if (event.detail.type === "tick") heard();
   });
+  // What somebody is writing is not swapped away: a note says that the payment has moved on.
+  document.addEventListener("htmx:oobBeforeSwap", (event) => {
+    const place = event.target;
+    const busy = [...place.querySelectorAll("textarea, input[type=text]")].some((each) => each.value) || place.contains(document.activeElement);
+    if (!busy) return;
+    event.detail.shouldSwap = false;
+    const note = place.querySelector(".changed");
+    if (note) note.hidden = false;
+  });
   document.addEventListener("htmx:afterSwap", (event) => {
     writeTimes(event.target);
     countDown();

@@ -1,0 +1,85 @@
+"""Every page opens for whom it is for, with the API's data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.web.harness import PagesHarness
+
+PAGES = (
+    *("/", "/payments", "/payments?state=FAILED&attention=false", "/approvals"),
+    *("/approvals?status=USED", "/conflicts", "/conflicts?show=all", "/quarantine", "/proof"),
+    *("/incidents", "/incidents/summary.json", "/control", "/search", "/search?q=nothing"),
+)
+BYTES_MAX = 300_000  # of a page with all that it loads
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagesHarness]:
+    made = PagesHarness(tmp_path_factory.mktemp("pages"))
+    made.failed("one")
+    made.sent("two")
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("person", ["vera", "olga", "audra", "ada"])
+def test_a_reader_may_open_every_page(shared: PagesHarness, person: str, path: str) -> None:
+    answer = shared.browser(person).get(path)
+    assert answer.status_code == 200, answer.text
+
+
+def test_the_audit_page_is_for_those_who_may_read_the_audit_log(shared: PagesHarness) -> None:
+    assert shared.browser("audra").get("/audit").status_code == 200
+    refused = shared.browser("vera").get("/audit")
+    assert refused.status_code == 403
+    assert "MISSING_ROLE" in refused.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/payments/none", "/payments/pi_" + "a" * 26, "/approvals/x/apr_001", "/quarantine/9/9"],
+)
+def test_what_is_not_there_is_said(shared: PagesHarness, path: str) -> None:
+    assert shared.browser("olga").get(path).status_code == 404
+
+
+def test_a_filter_that_is_wrong_is_said(shared: PagesHarness) -> None:
+    assert shared.browser("olga").get("/payments?state=NONSENSE").status_code == 400
+
+
+def test_a_payment_is_found_by_its_reference_and_shown_at_once(shared: PagesHarness) -> None:
+    """ESC-01: from the payment's page alone."""
+    olga = shared.browser("olga")
+    payment = shared.get("vera", "/api/payments?state=FAILED").json()["items"][0]
+    answer = olga.get(f"/search?q={payment['externalRef']}")
+    assert answer.headers["location"] == f"/payments/{payment['paymentIntentId']}"
+    page = olga.get(answer.headers["location"]).text
+    for each in (payment["externalRef"], "FAILED", "NOT PAID", payment["funds"]):
+        assert each in page
+    assert f'<time datetime="{payment["lastEventAt"]}">' in page
+
+
+def test_an_outcome_s_address_leads_nowhere_else(shared: PagesHarness) -> None:
+    olga = shared.browser("olga")
+    payment = shared.get("vera", "/api/payments").json()["items"][0]["paymentIntentId"]
+    for told in ("../audit", "..", "x/../../audit", "no-such-command"):
+        page = olga.get(f"/payments/{payment}?told={told}")
+        assert page.status_code == 200
+        assert 'class="banner good"' not in page.text
+
+
+def test_a_dashboard_weighs_less_than_300_kb(shared: PagesHarness) -> None:
+    browser = shared.browser("vera")
+    page = browser.get("/")
+    weight = len(page.content)
+    for address in page.text.split('"'):
+        if address.startswith("/static/"):
+            answer = browser.http.get(address, headers={"accept-encoding": "gzip"})
+            assert answer.status_code == 200
+            weight += int(answer.headers["content-length"])
+            assert "immutable" in answer.headers["cache-control"]
+    assert weight < BYTES_MAX, weight

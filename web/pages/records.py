@@ -1,0 +1,88 @@
+"""What happened and what is proven: audit, incidents, proof, control."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlencode
+
+import orjson
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from api.edge.params import in_thread
+from web.incidents import incidents as active_incidents
+from web.picture import control_of
+from web.site import Page, signed
+
+AUDIT_FILTERS: Final = ("operatorId", "paymentIntentId", "action", "from", "to", "cursor")
+STRENGTHS: Final = {
+    "fold": "the events give the states that are kept",
+    "chain": "each event names the hash of the one before",
+    "redecide": "deciding each input again gives the same events",
+    "identity": "one request is one payment, one attempt one reference",
+    "money": "nothing is paid, held, captured or released twice",
+}
+
+
+async def audit(page: Page) -> Response:
+    """Everything that people asked for, refused or not."""
+    asked = {
+        name: value
+        for name, value in page.request.query_params.items()
+        if name in AUDIT_FILTERS and value
+    }
+    found = await page.api.get("/api/audit", **asked)
+    more = urlencode({**asked, "cursor": found["next"]}) if found["next"] else None
+    return page.render("audit.html", items=found["items"], asked=asked, more=more)
+
+
+async def incidents(page: Page) -> Response:
+    """What is wrong now, and what fired in a span of time."""
+    asked = {k: v for k, v in page.request.query_params.items() if k in ("from", "to") and v}
+    summary = await page.api.get("/api/incidents/summary", **asked)
+    site = page.site
+    now = await in_thread(
+        lambda: active_incidents(site.summary.get(), control_of(site.services)),
+    )
+    return page.render("incidents.html", active=now, s=summary, asked=asked, query=urlencode(asked))
+
+
+async def incidents_file(page: Page) -> Response:
+    """The summary for a post-mortem, as a file."""
+    asked = {k: v for k, v in page.request.query_params.items() if k in ("from", "to") and v}
+    found = await page.api.get("/api/incidents/summary", **asked)
+    return Response(
+        orjson.dumps(found, option=orjson.OPT_INDENT_2),
+        media_type="application/json",
+        headers={"content-disposition": 'attachment; filename="incidents.json"'},
+    )
+
+
+async def proof(page: Page) -> Response:
+    """The last replay that passed, how much of the journal it covers, and how to run the next."""
+    control = await page.api.get("/api/control")
+    summary = await page.api.get("/api/summary")
+    latest = control["latestProof"]
+    covered = sum(latest["offsets"]) if latest else 0
+    there = sum(summary["readModel"]["offsets"].values())
+    return page.render(
+        "proof.html",
+        proof=latest,
+        covered=covered,
+        since=max(0, there - covered),
+        strengths=STRENGTHS,
+    )
+
+
+async def control(page: Page) -> Response:
+    """Who stopped what, and the commands that a person signs."""
+    return page.render("control.html", c=await page.api.get("/api/control"))
+
+
+ROUTES: Final[tuple[BaseRoute, ...]] = (
+    signed("/audit", audit),
+    signed("/incidents", incidents),
+    signed("/incidents/summary.json", incidents_file),
+    signed("/proof", proof),
+    signed("/control", control),
+)
