@@ -31,6 +31,7 @@ CORE_BANS = {
 CLOCK = "engine/clock.py"
 VERIFIER = "evidence/verify_evidence.py"  # one file that must stand alone
 FILES_MAX = 16  # side by side in one folder
+LINES_MAX = 400  # of one file
 WALL_CLOCK_CALLS = {"now", "utcnow", "today"}
 
 
@@ -158,7 +159,16 @@ def test_no_folder_has_more_files_side_by_side_than_a_reader_takes_in() -> None:
         folder.relative_to(ROOT).as_posix(): sum(
             file.name != "__init__.py" for file in folder.glob("*.py")
         )
-        for room in ROOMS
+        for room in (*ROOMS, "tests", "bench")
         for folder in [ROOT / room, *(each for each in (ROOT / room).rglob("*") if each.is_dir())]
     }
     assert {name: count for name, count in counts.items() if count > FILES_MAX} == {}
+
+
+def test_no_file_of_the_tests_is_longer_than_a_reader_takes_in() -> None:
+    """One file, one behaviour: a longer one holds two."""
+    lengths = {
+        file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8").count("\n")
+        for file in sources("tests", "bench")
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > LINES_MAX} == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from core.payment import events as e
 from core.values import external_ref
 from tests.processors.replay import story as s
+from tests.processors.replay import story_verdicts as v
 from tests.processors.replay.story import AMOUNT, Story
 
 LESS, MORE = AMOUNT - 50, AMOUNT + 450
@@ -32,12 +33,12 @@ def rejected() -> Story:
 
 def marked() -> Story:
     """A person marked it failed: nobody knows whether it was paid."""
-    return sent().then(*s.approved("MARK_FAILED")).then(s.failed(certain=False, source="operator"))
+    return sent().then(*v.approved("MARK_FAILED")).then(s.failed(certain=False, source="operator"))
 
 
 def retried(story: Story, *, go: bool = True) -> Story:
     """Attempt 2 takes the hold over."""
-    story.then(*s.approved("RETRY_UNCERTAIN", s.RETRY_APPROVAL))
+    story.then(*v.approved("RETRY_UNCERTAIN", s.RETRY_APPROVAL))
     story.then(s.retried(2), s.transferred(1, 2))
     return story.then(s.passed(), s.sent()) if go else story
 
@@ -51,7 +52,7 @@ def right_rejected() -> Story:
 
 def right_retried_anew() -> Story:
     """The earlier hold is released, so the retry holds anew."""
-    story = right_rejected().then(*s.approved("RETRY", s.RETRY_APPROVAL))
+    story = right_rejected().then(*v.approved("RETRY", s.RETRY_APPROVAL))
     story.then(s.retried(2), s.asked("HOLD", attempt=2)).then(s.held(attempt=2))
     story.then(s.passed(), s.sent())
     story.then(*s.settled(), s.asked("CAPTURE", attempt=2))
@@ -60,9 +61,9 @@ def right_retried_anew() -> Story:
 
 def right_less() -> Story:
     """The rail settled less, a person accepted it: the rest of the hold is released."""
-    story = sent().then(s.conflict("AMOUNT_DIFFERS", LESS))
+    story = sent().then(v.conflict("AMOUNT_DIFFERS", LESS))
     story.then(
-        *s.resolved("AMOUNT_ACCEPTED", LESS), *s.settled(LESS, "cnf_001"), s.asked("CAPTURE", LESS)
+        *v.resolved("AMOUNT_ACCEPTED", LESS), *s.settled(LESS, "cnf_001"), s.asked("CAPTURE", LESS)
     )
     story.then(s.moved("CAPTURE", LESS), s.asked("RELEASE", 50))
     return story.then(s.moved("RELEASE", 50))
@@ -70,9 +71,9 @@ def right_less() -> Story:
 
 def right_more() -> Story:
     """The rail settled more, a person accepted it: what no hold covers is debited."""
-    story = sent().then(s.conflict("AMOUNT_DIFFERS", MORE))
+    story = sent().then(v.conflict("AMOUNT_DIFFERS", MORE))
     story.then(
-        *s.resolved("AMOUNT_ACCEPTED", MORE), *s.settled(MORE, "cnf_001"), s.asked("CAPTURE")
+        *v.resolved("AMOUNT_ACCEPTED", MORE), *s.settled(MORE, "cnf_001"), s.asked("CAPTURE")
     )
     story.then(s.moved("CAPTURE"), s.asked("DEBIT_FORCED", 450))
     return story.then(s.moved("DEBIT_FORCED", 450))
@@ -81,9 +82,9 @@ def right_more() -> Story:
 def right_earlier_settles() -> Story:
     """AT-16x: attempt 1 settles after attempt 2 took its hold over: the hold pays it."""
     story = retried(marked(), go=False)
-    story.then(s.conflict("SETTLED_AFTER_FAILED"))
+    story.then(v.conflict("SETTLED_AFTER_FAILED"))
     story.then(
-        *s.resolved("SETTLED_AFTER_ALL"), s.failed("CANCELLED", source="system"),
+        *v.resolved("SETTLED_AFTER_ALL"), s.failed("CANCELLED", source="system"),
         s.transferred(2, 1), s.asked("CAPTURE"),
     )  # fmt: skip
     return story.then(s.moved("CAPTURE"))
@@ -91,13 +92,13 @@ def right_earlier_settles() -> Story:
 
 def right_later_unpaid() -> Story:
     """AT-16y: attempt 1 settles, attempt 2 is in flight; later it is unpaid: nothing stays held."""
-    story = retried(marked()).then(s.conflict("SETTLED_AFTER_FAILED"))
+    story = retried(marked()).then(v.conflict("SETTLED_AFTER_FAILED"))
     story.then(
-        *s.resolved("SETTLED_AFTER_ALL"), s.failed("CANCELLED", certain=False, source="system"),
+        *v.resolved("SETTLED_AFTER_ALL"), s.failed("CANCELLED", certain=False, source="system"),
         s.asked("DEBIT_FORCED"),
     )  # fmt: skip
     story.then(s.moved("DEBIT_FORCED"))
-    story.then(s.confirmed(2), s.asked("RELEASE", attempt=2))
+    story.then(v.confirmed(2), s.asked("RELEASE", attempt=2))
     return story.then(s.moved("RELEASE", attempt=2))
 
 
@@ -109,23 +110,23 @@ def right_hold_refused() -> Story:
 
 def right_early_release(*instead: s.Maker) -> Story:
     """RELEASE_EARLY, then settled, then returned. `instead`: the debit's answer."""
-    story = marked().then(*s.approved("RELEASE_EARLY", "apr_002"))
+    story = marked().then(*v.approved("RELEASE_EARLY", "apr_002"))
     story.then(s.asked("RELEASE", approval="apr_002")).then(s.moved("RELEASE"))
-    story.then(s.conflict("SETTLED_AFTER_FAILED"))
-    story.then(*s.resolved("SETTLED_AFTER_ALL"), s.asked("DEBIT_FORCED"))
+    story.then(v.conflict("SETTLED_AFTER_FAILED"))
+    story.then(*v.resolved("SETTLED_AFTER_ALL"), s.asked("DEBIT_FORCED"))
     if instead:
         return story.then(*instead)
     story.then(s.moved("DEBIT_FORCED"))
-    story.then(s.returned(AMOUNT, total=AMOUNT), s.asked("CREDIT"))
+    story.then(v.returned(AMOUNT, total=AMOUNT), s.asked("CREDIT"))
     return story.then(s.moved("CREDIT"))
 
 
 def right_early_release_refused() -> Story:
     """A person repeats what an approval allowed and Deposits Core refused."""
-    story = marked().then(*s.approved("RELEASE_EARLY", "apr_002"))
+    story = marked().then(*v.approved("RELEASE_EARLY", "apr_002"))
     story.then(s.asked("RELEASE", approval="apr_002")).then(s.refused("RELEASE"))
     story.then(s.asked("RELEASE", number=2)).then(s.moved("RELEASE", number=2))
-    return story.then(s.confirmed(1))
+    return story.then(v.confirmed(1))
 
 
 def right_silent_hold() -> Story:
@@ -162,36 +163,36 @@ def right_hold_gone() -> Story:
 
 def right_returns() -> Story:
     """5000 and 3000 by message, then the enquiry's total 8000, and later 9000."""
-    story = captured().then(s.returned(5_000, total=5_000), s.asked("CREDIT", 5_000))
+    story = captured().then(v.returned(5_000, total=5_000), s.asked("CREDIT", 5_000))
     story.then(s.moved("CREDIT", 5_000))
-    story.then(s.returned(3_000, message="RET-2", total=8_000), s.asked("CREDIT", 3_000, number=2))
+    story.then(v.returned(3_000, message="RET-2", total=8_000), s.asked("CREDIT", 3_000, number=2))
     story.then(s.moved("CREDIT", 3_000, number=2))
-    story.then(s.returned(8_000, message="RET-3", enquiry=True, total=8_000))
-    story.then(s.returned(9_000, message=None, total=9_000), s.asked("CREDIT", 1_000, number=3))
+    story.then(v.returned(8_000, message="RET-3", enquiry=True, total=8_000))
+    story.then(v.returned(9_000, message=None, total=9_000), s.asked("CREDIT", 1_000, number=3))
     return story.then(s.moved("CREDIT", 1_000, number=3))
 
 
 def right_return_noted() -> Story:
     """A verdict's amount is a total; the return that it was is noted, and the next one adds up."""
-    story = marked().then(s.conflict("SETTLED_AFTER_FAILED"))
-    story.then(*s.resolved("RETURNED", 5_000), s.asked("CAPTURE", AMOUNT - 5_000))
+    story = marked().then(v.conflict("SETTLED_AFTER_FAILED"))
+    story.then(*v.resolved("RETURNED", 5_000), s.asked("CAPTURE", AMOUNT - 5_000))
     story.then(s.moved("CAPTURE", AMOUNT - 5_000), s.asked("RELEASE", 5_000))
-    story.then(s.moved("RELEASE", 5_000)).then(s.noted_return(5_000, "RET-1"))
-    story.then(s.returned(3_000, message="RET-2", total=8_000), s.asked("CREDIT", 3_000))
+    story.then(s.moved("RELEASE", 5_000)).then(v.noted_return(5_000, "RET-1"))
+    story.then(v.returned(3_000, message="RET-2", total=8_000), s.asked("CREDIT", 3_000))
     return story.then(s.moved("CREDIT", 3_000))
 
 
 def right_reversed() -> Story:
     """A person gives the captured money back; a part of it had been returned before."""
-    story = captured().then(s.returned(5_000, total=5_000), s.asked("CREDIT", 5_000))
-    story.then(s.moved("CREDIT", 5_000)).then(*s.approved("REVERSE", "apr_002"))
+    story = captured().then(v.returned(5_000, total=5_000), s.asked("CREDIT", 5_000))
+    story.then(s.moved("CREDIT", 5_000)).then(*v.approved("REVERSE", "apr_002"))
     story.then(s.asked("REVERSE", AMOUNT - 5_000, approval="apr_002"))
     return story.then(s.moved("REVERSE", AMOUNT - 5_000))
 
 
 def right_reversal_asked_again() -> Story:
     """Refused and asked for again by a person, the reversal takes its amount off once."""
-    story = captured().then(*s.approved("REVERSE", "apr_002"))
+    story = captured().then(*v.approved("REVERSE", "apr_002"))
     story.then(s.asked("REVERSE", 5_000, approval="apr_002")).then(s.refused("REVERSE"))
     story.then(s.asked("REVERSE", 5_000, number=2))
     return story.then(s.moved("REVERSE", 5_000, number=2))
@@ -200,19 +201,19 @@ def right_reversal_asked_again() -> Story:
 def second_settlement() -> Story:
     """Both attempts settled; nobody has decided about a second debit."""
     story = retried(marked()).then(*s.settled(), s.asked("CAPTURE", attempt=2))
-    story.then(s.moved("CAPTURE", attempt=2)).then(s.conflict("DOUBLE_SETTLEMENT"))
-    return story.then(*s.resolved("SETTLED_AFTER_ALL"))
+    story.then(s.moved("CAPTURE", attempt=2)).then(v.conflict("DOUBLE_SETTLEMENT"))
+    return story.then(*v.resolved("SETTLED_AFTER_ALL"))
 
 
 def right_second_debit() -> Story:
-    story = second_settlement().then(*s.approved("DEBIT_AGAIN", "apr_003"))
+    story = second_settlement().then(*v.approved("DEBIT_AGAIN", "apr_003"))
     story.then(s.asked("DEBIT_FORCED", approval="apr_003"))
     return story.then(s.moved("DEBIT_FORCED"))
 
 
 def _settled_after_all(amount: int | None, report: str) -> Story:
-    story = marked().then(s.conflict("SETTLED_AFTER_FAILED", amount, report=report))
-    story.then(*s.resolved("SETTLED_AFTER_ALL"), s.asked("CAPTURE"))
+    story = marked().then(v.conflict("SETTLED_AFTER_FAILED", amount, report=report))
+    story.then(*v.resolved("SETTLED_AFTER_ALL"), s.asked("CAPTURE"))
     return story.then(s.moved("CAPTURE"))
 
 
@@ -228,22 +229,22 @@ def right_settled_by_a_return() -> Story:
 
 def right_verdict_not_paid() -> Story:
     """Settled after all, taken, and then not paid by another verdict: it goes back."""
-    story = marked().then(s.conflict("SETTLED_AFTER_FAILED"))
-    story.then(*s.resolved("SETTLED_AFTER_ALL"), s.asked("CAPTURE")).then(s.moved("CAPTURE"))
-    story.then(s.conflict("REJECTED_AFTER_SETTLED", name="cnf_002", report="REJECTED"))
-    story.then(*s.resolved("NOT_PAID", name="cnf_002"), s.asked("REVERSE"))
+    story = marked().then(v.conflict("SETTLED_AFTER_FAILED"))
+    story.then(*v.resolved("SETTLED_AFTER_ALL"), s.asked("CAPTURE")).then(s.moved("CAPTURE"))
+    story.then(v.conflict("REJECTED_AFTER_SETTLED", name="cnf_002", report="REJECTED"))
+    story.then(*v.resolved("NOT_PAID", name="cnf_002"), s.asked("REVERSE"))
     return story.then(s.moved("REVERSE"))
 
 
 def _retry_beside_a_reversal(*answers: s.Maker) -> Story:
     """A verdict gives the money back; a retry holds anew meanwhile, and settles."""
-    story = marked().then(s.conflict("SETTLED_AFTER_FAILED"))
-    story.then(*s.resolved("SETTLED_AFTER_ALL"), s.asked("CAPTURE")).then(s.moved("CAPTURE"))
-    story.then(s.conflict("REJECTED_AFTER_SETTLED", name="cnf_002", report="REJECTED"))
-    story.then(*s.resolved("NOT_PAID", name="cnf_002"), s.asked("REVERSE"))
+    story = marked().then(v.conflict("SETTLED_AFTER_FAILED"))
+    story.then(*v.resolved("SETTLED_AFTER_ALL"), s.asked("CAPTURE")).then(s.moved("CAPTURE"))
+    story.then(v.conflict("REJECTED_AFTER_SETTLED", name="cnf_002", report="REJECTED"))
+    story.then(*v.resolved("NOT_PAID", name="cnf_002"), s.asked("REVERSE"))
     for answer in answers:
         story.then(answer)
-    story.then(*s.approved("RETRY", s.RETRY_APPROVAL))
+    story.then(*v.approved("RETRY", s.RETRY_APPROVAL))
     story.then(s.retried(2), s.asked("HOLD", attempt=2)).then(s.held(attempt=2))
     return story.then(s.passed(), s.sent())
 
@@ -274,17 +275,17 @@ def right_second_after_a_return() -> Story:
     """All of the first settlement came back: the next one needs no approval for its debit."""
     story = retried(marked()).then(*s.settled(), s.asked("CAPTURE", attempt=2))
     story.then(s.moved("CAPTURE", attempt=2))
-    story.then(s.returned(AMOUNT, total=AMOUNT), s.asked("CREDIT", attempt=2))
-    story.then(s.moved("CREDIT", attempt=2)).then(s.conflict("DOUBLE_SETTLEMENT"))
-    story.then(*s.resolved("SETTLED_AFTER_ALL"), s.asked("DEBIT_FORCED"))
+    story.then(v.returned(AMOUNT, total=AMOUNT), s.asked("CREDIT", attempt=2))
+    story.then(s.moved("CREDIT", attempt=2)).then(v.conflict("DOUBLE_SETTLEMENT"))
+    story.then(*v.resolved("SETTLED_AFTER_ALL"), s.asked("DEBIT_FORCED"))
     return story.then(s.moved("DEBIT_FORCED"))
 
 
 def right_refused_and_not_needed() -> Story:
     """A capture is refused, then a verdict says that nothing was paid: nobody asks it again."""
     story = sent().then(*s.settled(), s.asked("CAPTURE")).then(s.refused("CAPTURE"))
-    story.then(s.conflict("REJECTED_AFTER_SETTLED", report="REJECTED"))
-    story.then(*s.resolved("NOT_PAID"), s.asked("RELEASE"))
+    story.then(v.conflict("REJECTED_AFTER_SETTLED", report="REJECTED"))
+    story.then(*v.resolved("NOT_PAID"), s.asked("RELEASE"))
     return story.then(s.moved("RELEASE"))
 
 
@@ -292,16 +293,16 @@ def right_reversal_not_needed() -> Story:
     """A reversal is refused, then a verdict says that it was paid after all."""
     story = _retry_beside_a_reversal(s.refused("REVERSE"))
     story.then(s.failed(), s.asked("RELEASE", attempt=2)).then(s.moved("RELEASE", attempt=2))
-    story.then(s.conflict("REPORTED_AFTER_NOT_PAID", name="cnf_003"))
-    return story.then(*s.resolved("SETTLED_AFTER_ALL", name="cnf_003"))
+    story.then(v.conflict("REPORTED_AFTER_NOT_PAID", name="cnf_003"))
+    return story.then(*v.resolved("SETTLED_AFTER_ALL", name="cnf_003"))
 
 
 def right_amount_of_deposits_core() -> Story:
     """Deposits Core credited less than asked, a person accepted that: the rest is asked for."""
-    story = captured().then(s.returned(AMOUNT, total=AMOUNT), s.asked("CREDIT"))
-    story.then(s.conflict("FUNDS_CONTRADICTION", LESS, report="CREDIT:CREDITED:K01"))
+    story = captured().then(v.returned(AMOUNT, total=AMOUNT), s.asked("CREDIT"))
+    story.then(v.conflict("FUNDS_CONTRADICTION", LESS, report="CREDIT:CREDITED:K01"))
     story.then(
-        *s.resolved("AMOUNT_ACCEPTED", LESS), s.moved("CREDIT", LESS),
+        *v.resolved("AMOUNT_ACCEPTED", LESS), s.moved("CREDIT", LESS),
         s.asked("CREDIT", 50, number=2),
     )  # fmt: skip
     return story.then(s.moved("CREDIT", 50, number=2))
@@ -309,8 +310,8 @@ def right_amount_of_deposits_core() -> Story:
 
 def _returned_partly(amount: int | None, report: str) -> Story:
     """A person says that the instruction's amount settled, and that all but 50 cents came back."""
-    story = marked().then(s.conflict("DOUBLE_SETTLEMENT", amount, report=report))
-    story.then(*s.resolved("RETURNED", LESS), s.asked("CAPTURE", 50))
+    story = marked().then(v.conflict("DOUBLE_SETTLEMENT", amount, report=report))
+    story.then(*v.resolved("RETURNED", LESS), s.asked("CAPTURE", 50))
     story.then(s.moved("CAPTURE", 50), s.asked("RELEASE", LESS))
     return story.then(s.moved("RELEASE", LESS))
 
@@ -337,8 +338,8 @@ def right_resumed() -> Story:
 
 def right_verdict_returned() -> Story:
     """Returned before we knew that it was settled."""
-    story = marked().then(s.conflict("RETURNED_BEFORE_SETTLED", report="RETURNED"))
-    story.then(*s.resolved("RETURNED", AMOUNT), s.asked("RELEASE"))
+    story = marked().then(v.conflict("RETURNED_BEFORE_SETTLED", report="RETURNED"))
+    story.then(*v.resolved("RETURNED", AMOUNT), s.asked("RELEASE"))
     return story.then(s.moved("RELEASE"))
 
 
@@ -360,17 +361,17 @@ def debit_refused() -> Story:
 
 def contradicted_by_deposits_core() -> Story:
     """Its contradiction says nothing of the rail: the hold of a rejected attempt is released."""
-    story = sent().then(s.conflict("FUNDS_CONTRADICTION", LESS, report="HOLD:DECLINED:H01"))
+    story = sent().then(v.conflict("FUNDS_CONTRADICTION", LESS, report="HOLD:DECLINED:H01"))
     return story.then(s.failed(), s.asked("RELEASE"))
 
 
 def reversal_open_beside_a_hold_that_never_was() -> Story:
     """NEVER_HELD ends the release that names the hold, and nothing else."""
-    story = marked().then(s.conflict("SETTLED_AFTER_FAILED"))
-    story.then(*s.resolved("SETTLED_AFTER_ALL"), s.asked("CAPTURE")).then(s.moved("CAPTURE"))
-    story.then(s.conflict("REJECTED_AFTER_SETTLED", name="cnf_002", report="REJECTED"))
-    story.then(*s.resolved("NOT_PAID", name="cnf_002"), s.asked("REVERSE"))
-    story.then(*s.approved("RETRY", s.RETRY_APPROVAL))
+    story = marked().then(v.conflict("SETTLED_AFTER_FAILED"))
+    story.then(*v.resolved("SETTLED_AFTER_ALL"), s.asked("CAPTURE")).then(s.moved("CAPTURE"))
+    story.then(v.conflict("REJECTED_AFTER_SETTLED", name="cnf_002", report="REJECTED"))
+    story.then(*v.resolved("NOT_PAID", name="cnf_002"), s.asked("REVERSE"))
+    story.then(*v.approved("RETRY", s.RETRY_APPROVAL))
     story.then(s.retried(2), s.asked("HOLD", attempt=2))
     story.then(s.failed("TIMEOUT", source="system"), s.asked("RELEASE", attempt=2, frees="1"))
     return story.then(s.declined("NEVER_HELD", attempt=2))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from processors.replay import money
 from tests.processors.replay import story as s
+from tests.processors.replay import story_verdicts as v
 from tests.processors.replay.money_histories import (
     LESS,
     MORE,
@@ -32,35 +33,35 @@ def hold_given_up() -> Story:
 
 def debited_and_still_held() -> Story:
     """Attempt 1 settled and was debited, the later hold stays for ever."""
-    story = retried(marked()).then(s.conflict("SETTLED_AFTER_FAILED"))
+    story = retried(marked()).then(v.conflict("SETTLED_AFTER_FAILED"))
     story.then(
-        *s.resolved("SETTLED_AFTER_ALL"), s.failed("CANCELLED", certain=False, source="system"),
+        *v.resolved("SETTLED_AFTER_ALL"), s.failed("CANCELLED", certain=False, source="system"),
         s.asked("DEBIT_FORCED"),
     )  # fmt: skip
     story.then(s.moved("DEBIT_FORCED"))
-    return story.then(s.confirmed(2))
+    return story.then(v.confirmed(2))
 
 
 def wrong_amount_by_verdict() -> Story:
     """The rail settled 125.00, the verdict captures 125.50."""
-    story = sent().then(s.conflict("AMOUNT_DIFFERS", LESS))
-    story.then(*s.resolved("SETTLED_AFTER_ALL"), *s.settled(AMOUNT, "cnf_001"), s.asked("CAPTURE"))
+    story = sent().then(v.conflict("AMOUNT_DIFFERS", LESS))
+    story.then(*v.resolved("SETTLED_AFTER_ALL"), *s.settled(AMOUNT, "cnf_001"), s.asked("CAPTURE"))
     return story.then(s.moved("CAPTURE"))
 
 
 def debit_beside_hold() -> Story:
     """The later attempt was never sent: its hold should have paid."""
     story = retried(marked(), go=False)
-    story.then(s.conflict("SETTLED_AFTER_FAILED"))
+    story.then(v.conflict("SETTLED_AFTER_FAILED"))
     return story.then(
-        *s.resolved("SETTLED_AFTER_ALL"), s.failed("CANCELLED", source="system"),
+        *v.resolved("SETTLED_AFTER_ALL"), s.failed("CANCELLED", source="system"),
         s.asked("DEBIT_FORCED"),
     )  # fmt: skip
 
 
 def held_twice() -> Story:
     """A retry while the RELEASE of the earlier hold is open."""
-    story = rejected().then(*s.approved("RETRY", s.RETRY_APPROVAL))
+    story = rejected().then(*v.approved("RETRY", s.RETRY_APPROVAL))
     return story.then(s.retried(2), s.asked("HOLD", attempt=2))
 
 
@@ -73,7 +74,7 @@ def captured_under_one_reference_twice() -> Story:
 
 
 def captured_for_each_attempt() -> Story:
-    story = second_settlement().then(*s.approved("DEBIT_AGAIN", "apr_003"))
+    story = second_settlement().then(*v.approved("DEBIT_AGAIN", "apr_003"))
     return story.then(s.asked("CAPTURE", approval="apr_003"), s.moved("CAPTURE"))
 
 
@@ -108,25 +109,25 @@ def released_uncertain() -> Story:
 
 def released_again_under_a_conflict() -> Story:
     """Refused, and asked for again by a person, while the rail says that it has the attempt."""
-    story = rejected().then(s.refused("RELEASE")).then(s.conflict("ACKNOWLEDGED_AFTER_FAILED"))
+    story = rejected().then(s.refused("RELEASE")).then(v.conflict("ACKNOWLEDGED_AFTER_FAILED"))
     return story.then(s.asked("RELEASE", number=2))
 
 
 def credited_less_by_verdict_and_left_so() -> Story:
     """A person accepted what Deposits Core credited; nobody asks for the rest."""
-    story = captured().then(s.returned(AMOUNT, total=AMOUNT), s.asked("CREDIT"))
-    story.then(s.conflict("FUNDS_CONTRADICTION", LESS, report="CREDIT:CREDITED:K01"))
-    return story.then(*s.resolved("AMOUNT_ACCEPTED", LESS), s.moved("CREDIT", LESS))
+    story = captured().then(v.returned(AMOUNT, total=AMOUNT), s.asked("CREDIT"))
+    story.then(v.conflict("FUNDS_CONTRADICTION", LESS, report="CREDIT:CREDITED:K01"))
+    return story.then(*v.resolved("AMOUNT_ACCEPTED", LESS), s.moved("CREDIT", LESS))
 
 
 def released_under_a_conflict() -> Story:
-    return sent().then(s.failed(), s.conflict("SETTLED_AFTER_FAILED"), s.asked("RELEASE"))
+    return sent().then(s.failed(), v.conflict("SETTLED_AFTER_FAILED"), s.asked("RELEASE"))
 
 
 def released_before_the_settlement_is_taken() -> Story:
-    story = retried(marked(), go=False).then(s.conflict("SETTLED_AFTER_FAILED"))
+    story = retried(marked(), go=False).then(v.conflict("SETTLED_AFTER_FAILED"))
     return story.then(
-        *s.resolved("SETTLED_AFTER_ALL"), s.failed("CANCELLED", source="system"),
+        *v.resolved("SETTLED_AFTER_ALL"), s.failed("CANCELLED", source="system"),
         s.asked("RELEASE", attempt=2),
     )  # fmt: skip
 
@@ -140,7 +141,7 @@ def freed_twice_at_once() -> Story:
 def transferred_while_released() -> Story:
     return (
         rejected()
-        .then(*s.approved("RETRY", s.RETRY_APPROVAL))
+        .then(*v.approved("RETRY", s.RETRY_APPROVAL))
         .then(s.retried(2), s.transferred(1, 2))
     )
 
@@ -151,8 +152,8 @@ def transferred_more_than_held() -> Story:
 
 def credited_twice() -> Story:
     """A REVERSE while a CREDIT that had no answer will be repeated."""
-    story = captured().then(s.returned(AMOUNT), s.asked("CREDIT")).then(s.unanswered("CREDIT"))
-    return story.then(*s.approved("REVERSE", "apr_002")).then(
+    story = captured().then(v.returned(AMOUNT), s.asked("CREDIT")).then(s.unanswered("CREDIT"))
+    return story.then(*v.approved("REVERSE", "apr_002")).then(
         s.asked("REVERSE", approval="apr_002")
     )
 
@@ -171,17 +172,17 @@ def settled_another_amount() -> Story:
 
 def accepted_another_amount() -> Story:
     return (
-        sent().then(s.conflict("AMOUNT_DIFFERS", LESS)).then(*s.resolved("AMOUNT_ACCEPTED", MORE))
+        sent().then(v.conflict("AMOUNT_DIFFERS", LESS)).then(*v.resolved("AMOUNT_ACCEPTED", MORE))
     )
 
 
 def returned_beyond() -> Story:
-    return captured().then(s.returned(MORE, total=MORE))
+    return captured().then(v.returned(MORE, total=MORE))
 
 
 def returned_counted_wrongly() -> Story:
-    story = captured().then(s.returned(5_000, total=5_000))
-    return story.then(s.returned(3_000, message="RET-2", total=5_000))
+    story = captured().then(v.returned(5_000, total=5_000))
+    return story.then(v.returned(3_000, message="RET-2", total=5_000))
 
 
 def repeated_for_more() -> Story:

@@ -13,6 +13,7 @@ from processors.replay.money import Money
 from tests.processors.replay import money_histories as h
 from tests.processors.replay import money_wrong as w
 from tests.processors.replay import story as s
+from tests.processors.replay import story_verdicts as v
 from tests.processors.replay.story import AMOUNT, Story
 from tests.rooms import ROOT
 
@@ -81,9 +82,9 @@ def test_what_follows_a_parked_event_or_a_contradiction_outside_is_not_called_at
     assert findings(parked) == []
     assert {kind for kind, _ in findings(parked, at_rest=True)} == {money.NOT_AT_REST}
     disputed = h.sent().then(
-        s.conflict("FUNDS_CONTRADICTION", h.LESS, report="HOLD:DECLINED:H01"), s.failed()
+        v.conflict("FUNDS_CONTRADICTION", h.LESS, report="HOLD:DECLINED:H01"), s.failed()
     )
-    disputed.then(*s.resolved("AMOUNT_ACCEPTED", h.LESS))
+    disputed.then(*v.resolved("AMOUNT_ACCEPTED", h.LESS))
     assert findings(disputed) == []
 
 
