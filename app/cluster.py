@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from app.config.floor import require_kafka_floor
 from app.control import operators
 from app.exits import ExitCode, Problem
 from app.settings import Environment
@@ -55,6 +56,7 @@ class Cluster:
     """One cluster, by settings."""
 
     def __init__(self, environment: Environment) -> None:
+        require_kafka_floor(environment)
         self.environment = environment
         self.connection = environment.connection()
         require_listener(environment.settings.bootstrap_servers)

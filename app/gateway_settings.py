@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from app.exits import usage
 from app.settings import Profile, Settings
 from engine.clock import Clock
 from gateways.connections import Gateway
+from gateways.credentials import ClientCredentials, tls
 from gateways.ports import Resolve
 from gateways.resolve.policy import RULES_DIR, InBoxResolve, RulesRefusedError, load_policy
 from gateways.resolve.scripted import ScriptedResolve
@@ -13,11 +16,44 @@ from gateways.resolve.scripted import ScriptedResolve
 
 def gateway(url: str, variable: str) -> Gateway:
     """The gateway at this address. Raises Problem when none is given."""
+    return Gateway(_given(url, variable))
+
+
+def signed_in_gateway(settings: Settings, name: str) -> Gateway:
+    """The rail's or Deposits Core's gateway, and who we are there: by client certificate, by client
+    credentials, or both. Raises Problem for what cannot be used."""
+
+    def of(what: str) -> Any:
+        return getattr(settings, f"{name}_{what}")
+
+    url, variable = of("url"), f"NPP_{name.upper()}"
+    _given(url, f"{variable}_URL")
+    try:
+        context = tls(of("certificate"), of("key"), of("ca"))
+    except (OSError, ValueError) as error:
+        raise usage(
+            f"{variable}_CERTIFICATE, _KEY or _CA cannot be used: {error}",
+            do="Name PEM files: a certificate, its key without a passphrase, and authorities.",
+        ) from error
+    secret = of("client_secret")
+    if not of("token_url"):
+        return Gateway(url, tls=context)
+    if not of("client_id") or secret is None:
+        raise usage(
+            f"{variable}_TOKEN_URL is set without {variable}_CLIENT_ID and _CLIENT_SECRET.",
+            do="Set all three.",
+        )
+    endpoint = Gateway(of("token_url"), tls=context)
+    tokens = ClientCredentials(endpoint, of("client_id"), secret.get_secret_value(), of("scope"))
+    return Gateway(url, tls=context, tokens=tokens)
+
+
+def _given(url: str, variable: str) -> str:
     if not url:
         raise usage(
             f"{variable} is not set.", do="Set the gateway's address, or run --only others."
         )
-    return Gateway(url)
+    return url
 
 
 def resolve_of(settings: Settings, clock: Clock) -> Resolve:

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from app import logs, settings
 from app.cluster import open_registry_codec
+from app.config.floor import require_floor
 from app.control import operators
 from app.control.release_control import ReleaseControl
 from app.exits import ExitCode
@@ -42,6 +43,7 @@ class ProcessContext:
     """What every process has: settings, connection, codec, clock, control, metrics, health."""
 
     def __init__(self, environment: Environment, kind: str) -> None:
+        require_floor(environment)
         self.environment = environment
         self.settings = environment.settings
         self.instance = environment.instance_id(settings.default_instance(kind))

@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app import redaction
+from app.config.secret_files import SUFFIX, with_files_read
 from app.exits import ExitCode, Problem, usage
 from app.redaction import REDACTED
 from schemas import catalogue
@@ -84,7 +85,25 @@ class Settings(BaseSettings):
         None, description="pinned schema ids; default <data_dir>/ids.lock"
     )
     rail_url: str = Field("", description="the rail's gateway")
+    rail_certificate: Path | None = Field(None, description="our client certificate there, PEM")
+    rail_key: Path | None = Field(None, description="key of it; unset: in the same file")
+    rail_ca: Path | None = Field(
+        None, description="authorities of the rail's gateway; unset: the system's"
+    )
+    rail_token_url: str = Field("", description="OAuth token endpoint, client credentials")
+    rail_client_id: str = Field("", description="client id there")
+    rail_client_secret: SecretStr | None = Field(None, description="client secret there")
+    rail_scope: str = Field("", description="scope to ask for")
     deposits_url: str = Field("", description="Deposits Core")
+    deposits_certificate: Path | None = Field(None, description="our client certificate there, PEM")
+    deposits_key: Path | None = Field(None, description="key of it; unset: in the same file")
+    deposits_ca: Path | None = Field(
+        None, description="authorities of Deposits Core; unset: the system's"
+    )
+    deposits_token_url: str = Field("", description="OAuth token endpoint, client credentials")
+    deposits_client_id: str = Field("", description="client id there")
+    deposits_client_secret: SecretStr | None = Field(None, description="client secret there")
+    deposits_scope: str = Field("", description="scope to ask for")
     notifications_url: str = Field("", description="the customer notification service")
     resolve_rules: Path | None = Field(None, description="rules of the built-in Resolve, YAML")
     resolve_simulator_url: str = Field(
@@ -149,6 +168,8 @@ class Settings(BaseSettings):
         "schema_registry_url",
         "rail_url",
         "deposits_url",
+        "rail_token_url",
+        "deposits_token_url",
         "notifications_url",
         "resolve_simulator_url",
         "api_url",
@@ -288,6 +309,7 @@ def load(environ: Mapping[str, str] | None = None) -> Environment:
         if candidate.is_file():
             env_file = candidate
             given = {**read_env_file(candidate), **given}
+    given = with_files_read(given, secret_variables(), KAFKA_PREFIX)
     values = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in given.items()
@@ -326,6 +348,15 @@ def kafka_options(environ: Mapping[str, str]) -> dict[str, str]:
     return options
 
 
+def secret_variables() -> frozenset[str]:
+    """The variables whose values are secrets: each may be given as a file."""
+    return frozenset(
+        PREFIX + name.upper()
+        for name, field in Settings.model_fields.items()
+        if SecretStr in (field.annotation, *get_args(field.annotation))
+    )
+
+
 def is_setting(name: str) -> bool:
     """Whether a variable is for a process, known or not; not for the tools around it."""
     return name.startswith(PREFIX) and not name.startswith(NOT_SETTINGS)
@@ -334,6 +365,7 @@ def is_setting(name: str) -> bool:
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """NPP_* variables that mean nothing to a process: most often a misspelt name."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known |= {name + SUFFIX for name in secret_variables()}
     return sorted(
         name
         for name in environ

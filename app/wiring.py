@@ -19,7 +19,7 @@ from app.cluster import open_registry
 from app.control.release_control import rules_for
 from app.crash import crash_point
 from app.exits import ExitCode, usage
-from app.gateway_settings import gateway, resolve_of, webhook_secrets
+from app.gateway_settings import gateway, resolve_of, signed_in_gateway, webhook_secrets
 from app.process import WATCHDOG_S_MAX, AdaptersContext, ProcessContext, run_until_stopped
 from app.settings import Environment, Profile
 from app.topic_specs import kept_specs
@@ -146,7 +146,7 @@ def run_adapters(environment: Environment, only: Sequence[str] | None) -> int:
 def _rail(context: AdaptersContext) -> dict[str, Runs]:
     settings, parts = context.settings, context.parts("rail")
     rail = HttpRail(
-        gateway=gateway(settings.rail_url, "NPP_RAIL_URL"), clock=context.clock, name=RAIL_NAME
+        gateway=signed_in_gateway(settings, "rail"), clock=context.clock, name=RAIL_NAME
     )
     webhook = RailWebhook(adapter=rail.name, secrets=webhook_secrets(settings), **parts.common())
     server = WebhookServer(
@@ -159,7 +159,7 @@ def _rail(context: AdaptersContext) -> dict[str, Runs]:
 
 
 def _deposits(context: AdaptersContext) -> dict[str, Runs]:
-    address = gateway(context.settings.deposits_url, "NPP_DEPOSITS_URL")
+    address = signed_in_gateway(context.settings, "deposits")
     core, parts = HttpDepositsCore(gateway=address, clock=context.clock), context.parts("deposits")
     return {"deposits": gateway_worker(parts, DepositsHandler(deposits=core, **parts.common()))}
 

@@ -7,7 +7,7 @@ What this adds to urllib3 is the one question that matters to money: may the pee
 from __future__ import annotations
 
 import ssl
-from typing import Final
+from typing import Final, Protocol
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout
 from urllib3.connection import HTTPSConnection
@@ -31,6 +31,7 @@ CALL_SECONDS_MAX: Final = 10.0  # of one call, looked at after each read of the 
 BODY_BYTES_MAX: Final = 65_536
 READ_BYTES: Final = 16_384
 CONNECTIONS_MAX: Final = 64
+UNAUTHORISED: Final = 401
 
 
 class ConnectError(Exception):
@@ -61,16 +62,36 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
-class Gateway:
-    """One address, `http(s)://host[:port][/path]`; `token` is sent as a bearer. Thread-safe."""
+class Tokens(Protocol):
+    """Where a bearer token comes from (`gateways.credentials`)."""
 
-    def __init__(self, base_url: str, *, token: str | None = None) -> None:
+    def token(self, clock: Clock) -> str:
+        """One that holds. Raises ConnectError."""
+
+    def refused(self, token: str) -> None:
+        """The gateway does not take it."""
+
+
+class Gateway:
+    """One address, `http(s)://host[:port][/path]`. Thread-safe."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | None = None,
+        tokens: Tokens | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`token` is sent as a bearer, or what `tokens` gives; `tls` has whom to trust and who we
+        are, by default the system's authorities and nobody."""
         parts = parse_url(base_url)
         if parts.scheme not in ("http", "https") or not parts.host:
             raise ValueError("is no http:// or https:// address")
         self._base = (parts.path or "").rstrip("/")
         self._whole = parts.request_uri
         self._headers = {"accept": "application/json", "user-agent": "npp-orchestrator"}
+        self._tokens = tokens
         if token:
             self._headers["authorization"] = f"Bearer {token}"
         timeout = Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS)
@@ -86,11 +107,17 @@ class Gateway:
                 timeout,
                 CONNECTIONS_MAX,
                 block=True,
-                ssl_context=ssl.create_default_context(),
+                ssl_context=tls or ssl.create_default_context(),
             )
 
     def exchange(
-        self, method: str, path: str, content: bytes | None, clock: Clock
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+        clock: Clock,
+        *,
+        content_type: str = "application/json",
     ) -> tuple[int, bytes]:
         """Status and body; an empty `path` is the address itself.
 
@@ -100,7 +127,11 @@ class Gateway:
         deadline_s = clock.monotonic_s() + CALL_SECONDS_MAX
         headers = self._headers
         if content is not None:
-            headers = {**headers, "content-type": "application/json"}
+            headers = {**headers, "content-type": content_type}
+        token = None
+        if self._tokens is not None:
+            token = self._tokens.token(clock)
+            headers = {**headers, "authorization": f"Bearer {token}"}
         try:
             response = self._pool.urlopen(
                 method,
@@ -113,6 +144,8 @@ class Gateway:
                 preload_content=False,
                 decode_content=False,
             )
+            if self._tokens is not None and token is not None and response.status == UNAUTHORISED:
+                self._tokens.refused(token)
             try:
                 return response.status, _body(response, clock, deadline_s)
             finally:  # read to its end it has given its connection back; else that is closed

@@ -1,0 +1,1 @@
+"""What the settings are read from beside the environment, and what production refuses of them."""
