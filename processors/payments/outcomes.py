@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from core.decider import Accepted, Context, Duplicate, NoEffect, Refusal
 from core.header import Cause
@@ -46,6 +46,8 @@ def of_decision(
             sentence, expected, actual = decision.sentence, decision.expected, decision.actual
         case NoEffect():
             result, rule, sentence = "NO_EFFECT", decision.rule, decision.sentence
+        case _:
+            assert_never(decision)
     return Outcome(
         payment_intent_id=PaymentIntentId(payment_id),
         cause=context.cause,

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 import msgspec
 
-from core.decider import Accepted, Context, Decision, Duplicate, NoEffect, Refusal
+from core.decider import Accepted, Context, Decision, Duplicate, NoEffect, Refusal, Unmatched
 from core.header import Cause
 from core.payment import state as payment_state
 from core.payment.deadlines import with_deadline
@@ -376,8 +376,10 @@ def _outcome_difference(decision: Decision, state: Payment | None, recorded: Out
         case NoEffect():
             again["result"] = "NO_EFFECT"
             again["rule"], again["sentence"] = decision.rule, decision.sentence
-        case _:
+        case Accepted() | Unmatched():
             return f"decided again it gives {_name(decision)}"
+        case _:
+            assert_never(decision)
     if again["sentence"] is not None:
         again["sentence"] = again["sentence"][:SENTENCE_MAX]
     for field in OUTCOME_FIELDS:

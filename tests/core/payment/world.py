@@ -294,10 +294,9 @@ class World:
     def approve(self, name: str) -> Decision:
         """Ask for the approval that the command `name` needs and, if asked for, give it."""
         kind, _, variant = name.partition("/")
-        action = variant if variant == "RETRY_UNCERTAIN" else ACTIONS[kind]
+        action: Any = variant if variant == "RETRY_UNCERTAIN" else ACTIONS[kind]
         request = c.RequestApproval(
-            header=self.header(), operator=self.operator(), action=cast(Any, action),
-            reason="please",
+            header=self.header(), operator=self.operator(), action=action, reason="please",
             failure_reason=cast(Any, (variant if variant in ("CANCELLED", "EXPIRED") else "RAIL"))
             if kind == "MarkPaymentFailed" else None,
             conflict_id=ConflictId("cnf_001") if kind == "ResolveReconciliation" else None,
