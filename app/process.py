@@ -44,6 +44,7 @@ class ProcessContext:
 
     def __init__(self, environment: Environment, kind: str) -> None:
         require_floor(environment)
+        self.kind = kind
         self.environment = environment
         self.settings = environment.settings
         self.instance = environment.instance_id(settings.default_instance(kind))
@@ -80,6 +81,45 @@ class ProcessContext:
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)
         return self.settings.data_dir
 
+    def run_until_stopped(
+        self,
+        run: Callable[[], None],
+        request_stop: Callable[[], None],
+        *,
+        probes: Probes | None = None,
+        watched: Iterable[Health] = (),
+        failed: ExitCode = ExitCode.UNREACHABLE,
+        large_heap: bool = True,
+    ) -> int:
+        """Run until SIGTERM, with metrics and probes when a port is set; an end by the engine's own
+        word is logged, and gives its exit code.
+        """
+        settings = self.settings
+        if settings.metrics_port != 0:
+            server = HealthServer(
+                settings.metrics_host,
+                settings.metrics_port,
+                self.registry,
+                probes or engine_probes(self.health, WATCHDOG_S_MAX),
+            )
+            server.start()
+        stop_on_signals(request_stop, settings.shutdown_seconds)
+        for health in watched:
+            start_watchdog(health, WATCHDOG_S_MAX)
+        if large_heap:
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
+        try:
+            run()
+        except EngineError as error:
+            log.critical("process ends", kind=self.kind, code=error.code, detail=error.detail)
+            return int(failed)
+        finally:
+            if settings.metrics_port != 0:
+                server.close()
+        log.info("process has ended cleanly", kind=self.kind)
+        return int(ExitCode.OK)
+
 
 class AdaptersContext(ProcessContext):
     """What the adapters of one process share; each has its own health and fold of control."""
@@ -114,44 +154,3 @@ class AdaptersContext(ProcessContext):
             metrics=self.metrics,
             quarantine_partitions=self.counts[topology.QUARANTINE],
         )
-
-
-def run_until_stopped(
-    kind: str,
-    context: ProcessContext,
-    run: Callable[[], None],
-    request_stop: Callable[[], None],
-    *,
-    probes: Probes | None = None,
-    watched: Iterable[Health] = (),
-    failed: ExitCode = ExitCode.UNREACHABLE,
-    large_heap: bool = True,
-) -> int:
-    """Run until SIGTERM, with metrics and probes when a port is set; an end by the engine's own
-    word is logged, and gives its exit code.
-    """
-    settings = context.settings
-    if settings.metrics_port != 0:
-        server = HealthServer(
-            settings.metrics_host,
-            settings.metrics_port,
-            context.registry,
-            probes or engine_probes(context.health, WATCHDOG_S_MAX),
-        )
-        server.start()
-    stop_on_signals(request_stop, settings.shutdown_seconds)
-    for health in watched:
-        start_watchdog(health, WATCHDOG_S_MAX)
-    if large_heap:
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
-    try:
-        run()
-    except EngineError as error:
-        log.critical("process ends", kind=kind, code=error.code, detail=error.detail)
-        return int(failed)
-    finally:
-        if settings.metrics_port != 0:
-            server.close()
-    log.info("process has ended cleanly", kind=kind)
-    return int(ExitCode.OK)

@@ -20,10 +20,9 @@ from app.control.release_control import rules_for
 from app.crash import crash_point
 from app.exits import ExitCode, usage
 from app.gateway_settings import gateway, resolve_of, signed_in_gateway, webhook_secrets
-from app.process import WATCHDOG_S_MAX, AdaptersContext, ProcessContext, run_until_stopped
+from app.process import WATCHDOG_S_MAX, AdaptersContext, ProcessContext
 from app.settings import Environment, Profile
 from app.topic_specs import kept_specs
-from engine.clients.control_reader import ControlReader
 from engine.clients.producing import SMALLEST
 from engine.clients.publisher import Publisher
 from engine.clients.reader import LogEnds
@@ -109,9 +108,7 @@ def run_payments(environment: Environment) -> int:
         crash_point(environment),
     )
     log.info("payments processor starts", partitions=counts[topology.EVENTS])
-    return run_until_stopped(
-        "payments", context, loop.run, loop.request_stop, watched=[context.health]
-    )
+    return context.run_until_stopped(loop.run, loop.request_stop, watched=[context.health])
 
 
 # -- adapters --------------------------------------------------------------------------------------
@@ -132,9 +129,7 @@ def run_adapters(environment: Environment, only: Sequence[str] | None) -> int:
             workers |= ADAPTERS[each](context)
         threads = Threads(workers, shutdown_s_max=context.settings.shutdown_seconds)
         log.info("adapters start", adapters=list(workers))
-        return run_until_stopped(
-            "adapters",
-            context,
+        return context.run_until_stopped(
             threads.run,
             threads.request_stop,
             probes=worst_of(context.healths, WATCHDOG_S_MAX),
@@ -150,10 +145,7 @@ def _rail(context: AdaptersContext) -> dict[str, Runs]:
     )
     webhook = RailWebhook(adapter=rail.name, secrets=webhook_secrets(settings), **parts.common())
     server = WebhookServer(
-        webhook.app(),
-        host=settings.webhook_host,
-        port=settings.webhook_port,
-        clock=context.clock,
+        webhook.app(), host=settings.webhook_host, port=settings.webhook_port, clock=context.clock
     )
     return {"webhook": server, "rail": rail_worker(parts, rail)}
 
@@ -260,9 +252,7 @@ def run_verifier(environment: Environment) -> int:
         def caught_up() -> Answer:
             return verifier.caught_up, {"caughtUp": verifier.caught_up}
 
-        return run_until_stopped(
-            "verifier",
-            context,
+        return context.run_until_stopped(
             verifier.run,
             verifier.stop,
             probes=Probes(lambda: (True, {}), caught_up, caught_up),
@@ -298,9 +288,7 @@ def run_projector(environment: Environment) -> int:
     )
     log.info("projector starts")
     with contextlib.closing(publisher):
-        return run_until_stopped(
-            "projector",
-            context,
+        return context.run_until_stopped(
             projector.run,
             projector.stop,
             probes=probes(projector, context.health, WATCHDOG_S_MAX),
@@ -341,9 +329,7 @@ def run_monitor(environment: Environment) -> int:
         return monitor.ready, {"owner": monitor.owner}
 
     log.info("monitor starts")
-    return run_until_stopped(
-        "monitor",
-        context,
+    return context.run_until_stopped(
         monitor.run,
         monitor.stop,
         probes=Probes(lambda: (True, {}), ready, ready),
@@ -356,26 +342,17 @@ def run_monitor(environment: Environment) -> int:
 
 def run_api(environment: Environment) -> int:
     """`npp run api`: the operators' HTTP interface, until SIGTERM."""
-    from api.actions.commands import KafkaCommands
-    from api.actions.journal import KafkaJournal
-    from api.actions.outcome_tail import OutcomeTail
     from api.app import ApiSettings, create_app
-    from api.audit.writer import KafkaAudit
+    from api.kafka import services_on_kafka
     from api.server import ApiServer, api_probes
-    from api.services import Services
     from app.api_settings import clients, pages, tokens, words
     from app.read_model import read_model, require_read_only
-    from control.current import ControlFold
-    from evidence.keyring_file import LiveKeyring
-    from evidence.log import KafkaEvidenceLog
-    from evidence.pack_service import PackService
     from readmodel.database.sqlite import SqliteStore
     from schemas.codec.written import WrittenSchemas
 
     sources = clients(environment)
     context = ProcessContext(environment, "api")
-    settings, counts, errors = context.settings, context.counts, context.health.partition_errors
-    connection, clock, codec = context.connection, context.clock, context.codec
+    settings, clock = context.settings, context.clock
     sign_in = tokens(environment, clock)
     with contextlib.ExitStack() as closing:
         model = read_model(environment, clock)
@@ -383,49 +360,22 @@ def run_api(environment: Environment) -> int:
         if settings.profile is Profile.PRODUCTION:
             require_read_only(model)
         reader = closing.enter_context(contextlib.closing(model.reader()))
-        publisher = closing.enter_context(
-            contextlib.closing(Publisher(connection, "npp-api", clock))
-        )
-        audit = KafkaAudit(
-            publisher=publisher, codec=codec, clock=clock, partitions=counts[topology.AUDIT]
-        )
-        closing.callback(audit.close)
-        commands = KafkaCommands(
-            publisher=publisher,
-            codec=codec,
-            reader=reader,
-            clock=clock,
-            tail=OutcomeTail(connection, context.ends, codec, counts, errors),
-            control=ControlFold(
-                ControlReader(connection, topology.CONTROL, clock, errors),
-                context.control(),
-                clock,
-            ),
-            partitions=counts[topology.OPERATOR_COMMANDS],
-        )
-        closing.callback(commands.close)
-        keyring = LiveKeyring(settings.keyring or context.data_dir() / "verifier" / "keyring.json")
-        written = WrittenSchemas(
-            locked_fingerprints(environment.ids_lock()), open_registry(environment)
-        )
-        services = Services(
-            reader=reader,
-            commands=commands,
-            audit=audit,
-            evidence=PackService(
-                reader=reader,
-                codec=codec,
-                schemas=written,
-                keyring=keyring.now,
-                log=KafkaEvidenceLog(connection, clock),
+        services, commands, audit = services_on_kafka(
+            closing,
+            connection=context.connection,
+            ends=context.ends,
+            counts=context.counts,
+            errors=context.health.partition_errors,
+            control=context.control(),
+            codec=context.codec,
+            schemas=WrittenSchemas(
+                locked_fingerprints(environment.ids_lock()), open_registry(environment)
             ),
             clock=clock,
-            codec=codec,
-            journal=KafkaJournal(connection, reader, codec, clock, counts[topology.EVENTS]),
-            sources=sources,
-            keyring=keyring,
-            partitions=counts[topology.EVENTS],
+            reader=reader,
             reads_on_loop=isinstance(model.store, SqliteStore),
+            keyring_file=settings.keyring or context.data_dir() / "verifier" / "keyring.json",
+            sources=sources,
         )
         probes = api_probes(context.health, WATCHDOG_S_MAX, commands, sign_in, reader, keyring)
         app = create_app(
@@ -454,6 +404,6 @@ def run_api(environment: Environment) -> int:
             server.serve_until_stopped()
 
         log.info("api starts", host=settings.api_host, port=settings.api_port)
-        return run_until_stopped(
-            "api", context, serve, server.request_stop, probes=probes, watched=[context.health]
+        return context.run_until_stopped(
+            serve, server.request_stop, probes=probes, watched=[context.health]
         )
