@@ -101,18 +101,11 @@ def _done(
         raise _refused(answer, outcome, place)
     made = outcome.result in ("ACCEPTED", "DUPLICATE")
     rows = _events(services, outcome) if made and answer.projected else []
-    return DoneView(
-        result=outcome.result,
+    return DoneView.of(
+        outcome,
         duplicate=outcome.result == "DUPLICATE",
         command_id=answer.command_id,
-        payment_intent_id=outcome.payment_intent_id,
-        state=outcome.state,
-        money_outcome=outcome.money_outcome,
-        from_sequence=outcome.from_sequence,
-        to_sequence=outcome.to_sequence,
         decided_at=iso(outcome.decided_at),
-        rule=outcome.rule,
-        sentence=outcome.sentence,
         approval_id=next((row.approval_id for row in rows if row.approval_id), None),
         projected=answer.projected,
         events=[views_events.event(row, services.codec, personal=personal) for row in rows],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypedDict, cast
 
 from fastapi import Depends
 from starlette.requests import Request
@@ -30,6 +30,13 @@ router = guarded()
 PAYMENT = "/api/payments/{payment_intent_id}"
 
 
+class Head(TypedDict):
+    """What every operator command begins with."""
+
+    header: InputHeader
+    operator: OperatorHeader
+
+
 @dataclass(frozen=True, slots=True)
 class Acting:
     """Who acts on which payment."""
@@ -39,15 +46,16 @@ class Acting:
     services: Services
     payment_intent_id: str
 
-    def header(self) -> InputHeader:
-        """The header of a new command on the payment."""
-        trace = answers.traceparent(self.request)
-        return self.services.commands.header(self.payment_intent_id, trace)
-
-    def operator(self, asked: Any) -> OperatorHeader:
-        """Who acts, until when it may be decided, and the approval that the body names."""
-        approval_id = getattr(asked, "approvalId", None)
-        return self.services.commands.operator(self.principal, approval_id)
+    def head(self, asked: Any) -> Head:
+        """The head of a new command on the payment: who acts, until when it may be decided, and
+        the approval that the body names.
+        """
+        trace, approval_id = answers.traceparent(self.request), getattr(asked, "approvalId", None)
+        ways = self.services.commands
+        return {
+            "header": ways.header(self.payment_intent_id, trace),
+            "operator": ways.operator(self.principal, approval_id),
+        }
 
     async def send(
         self,
@@ -90,8 +98,7 @@ OnPayment = Annotated[Acting, Depends(_acting)]
 async def retry(on: OnPayment, asked: models.Retry) -> Response:
     """Makes the next attempt; needs an approval RETRY, or RETRY_UNCERTAIN."""
     command = commands.RetryPayment(
-        header=on.header(),
-        operator=on.operator(asked),
+        **on.head(asked),
         attempt_id=asked.attemptId,
         reason=asked.reason,
     )
@@ -102,8 +109,7 @@ async def retry(on: OnPayment, asked: models.Retry) -> Response:
 async def cancel(on: OnPayment, asked: models.Cancel) -> Response:
     """In CREATED, AUTHORISED or SENT; needs an approval CANCEL."""
     command = commands.CancelPayment(
-        header=on.header(),
-        operator=on.operator(asked),
+        **on.head(asked),
         reason=asked.reason,
         customer_id=asked.customerId,
     )
@@ -114,8 +120,7 @@ async def cancel(on: OnPayment, asked: models.Cancel) -> Response:
 async def mark_failed(on: OnPayment, asked: models.MarkFailed) -> Response:
     """In SENT or ACKNOWLEDGED; needs an approval MARK_FAILED with this reason."""
     command = commands.MarkPaymentFailed(
-        header=on.header(),
-        operator=on.operator(asked),
+        **on.head(asked),
         reason=cast(FailureReasonName, asked.reason),
         details=asked.details,
     )
@@ -125,47 +130,35 @@ async def mark_failed(on: OnPayment, asked: models.MarkFailed) -> Response:
 @router.post(f"{PAYMENT}/expire", summary="Expire a payment", **answers.TAKEN)
 async def expire(on: OnPayment, asked: models.Expire) -> Response:
     """In AUTHORISED; from SENT on it needs an approval EXPIRE."""
-    command = commands.ExpirePayment(
-        header=on.header(), operator=on.operator(asked), reason=asked.reason
-    )
+    command = commands.ExpirePayment(**on.head(asked), reason=asked.reason)
     return await on.send(asked, command)
 
 
 @router.post(f"{PAYMENT}/release", summary="Release a deferred hold", **answers.TAKEN)
 async def release_early(on: OnPayment, asked: models.OfAttempt) -> Response:
     """Before non-payment is certain; needs an approval RELEASE_EARLY."""
-    command = commands.ReleaseFunds(
-        header=on.header(),
-        operator=on.operator(asked),
-        attempt=number_of(asked.attemptId),
-        reason=asked.reason,
-    )
-    return await on.send(asked, command)
+    return await _of_attempt(on, asked, commands.ReleaseFunds)
 
 
 @router.post(f"{PAYMENT}/reverse", summary="Reverse captured funds", **answers.TAKEN)
 async def reverse(on: OnPayment, asked: models.OfAttempt) -> Response:
     """Needs an approval REVERSE."""
-    command = commands.ReverseCapture(
-        header=on.header(),
-        operator=on.operator(asked),
-        attempt=number_of(asked.attemptId),
-        reason=asked.reason,
-    )
-    return await on.send(asked, command)
+    return await _of_attempt(on, asked, commands.ReverseCapture)
 
 
 @router.post(f"{PAYMENT}/debit", summary="Debit for a second settlement", **answers.TAKEN)
 async def debit(on: OnPayment, asked: models.OfAttempt) -> Response:
     """The rail settled the payment twice, and the second settlement was found true: debits the
     customer for it. Needs an approval DEBIT_AGAIN of its own."""
-    command = commands.DebitFunds(
-        header=on.header(),
-        operator=on.operator(asked),
-        attempt=number_of(asked.attemptId),
-        reason=asked.reason,
-    )
-    return await on.send(asked, command)
+    return await _of_attempt(on, asked, commands.DebitFunds)
+
+
+OfAttempt = type[commands.ReleaseFunds | commands.ReverseCapture | commands.DebitFunds]
+
+
+async def _of_attempt(on: Acting, asked: models.OfAttempt, command: OfAttempt) -> Response:
+    attempt = number_of(asked.attemptId)
+    return await on.send(asked, command(**on.head(asked), attempt=attempt, reason=asked.reason))
 
 
 @router.post(f"{PAYMENT}/funds/repeat", summary="Ask Deposits Core again", **answers.TAKEN)
@@ -173,8 +166,7 @@ async def repeat_funds(on: OnPayment, asked: models.RepeatFunds) -> Response:
     """For what it refused for certain; silence is repeated by the system itself. No approval: the
     operation was decided before, and moves the same money once."""
     command = commands.RepeatFundsRequest(
-        header=on.header(),
-        operator=on.operator(asked),
+        **on.head(asked),
         attempt=number_of(asked.attemptId),
         operation=asked.operation.value,
         reason=asked.reason,
@@ -192,8 +184,7 @@ async def resolve_reconciliation(
 ) -> Response:
     """Needs an approval RESOLVE_RECONCILIATION of the same conflict and verdict."""
     command = commands.ResolveReconciliation(
-        header=on.header(),
-        operator=on.operator(asked),
+        **on.head(asked),
         conflict_id=conflict_id,
         attempt=number_of(asked.attemptId),
         verdict=cast(Verdict, asked.verdict),  # core judges the word

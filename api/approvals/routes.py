@@ -24,8 +24,7 @@ async def request_approval(on: OnPayment, asked: models.RequestApproval) -> Resp
     attempt = None if asked.attemptId is None else number_of(asked.attemptId)
 
     command = commands.RequestApproval(
-        header=on.header(),
-        operator=on.operator(asked),
+        **on.head(asked),
         action=asked.action.value,
         reason=asked.reason,
         attempt=attempt,
@@ -53,8 +52,7 @@ async def _decide(
     on: Acting, approval_id: ApprovalId, asked: models.Decide, verdict: ApprovalAnswer
 ) -> Response:
     command = commands.DecideApproval(
-        header=on.header(),
-        operator=on.operator(asked),
+        **on.head(asked),
         approval_id=approval_id,
         verdict=verdict,
         reason=asked.reason,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -47,6 +47,12 @@ def encode(view: Any) -> bytes:
 
 class View(msgspec.Struct, rename="camel", gc=False):
     """Base of what is answered."""
+
+    @classmethod
+    def of(cls, source: Any, **own: Any) -> Self:
+        """Its `own` fields, and the others from the fields of the same name in `source`."""
+        names = cls.__struct_fields__
+        return cls(**{name: own[name] if name in own else getattr(source, name) for name in names})
 
 
 class VerdictView(View):

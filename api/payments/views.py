@@ -196,32 +196,13 @@ def events(services: Services, rows: Iterable[EventRow]) -> list[dict[str, Any]]
 
 def brief(row: PaymentRow) -> PaymentBrief:
     """A list's item."""
-    return PaymentBrief(
-        payment_intent_id=row.payment_intent_id,
-        source=row.source,
-        idempotency_key=row.idempotency_key,
-        state=row.state,
-        reason=row.reason,
-        money_outcome=row.money_outcome,
-        amount=row.amount,
-        currency=row.currency,
+    return PaymentBrief.of(
+        row,
         amount_text=amount_text(row.amount, row.currency),
         attempt_id=attempt_id(row.attempt),
-        external_ref=row.external_ref,
-        funds=row.funds,
-        overdue=row.overdue,
-        open_conflicts=row.open_conflicts,
-        needs_attention=row.needs_attention,
         attention_since=iso_or_none(row.attention_since),
-        waiting_for_person=row.waiting_for_person,
-        parked=row.parked,
-        end_to_end_id=row.end_to_end_id,
-        service=row.service,
-        uetr=row.uetr,
         created_at=iso(row.created_at),
         last_event_at=iso(row.decided_at),
-        last_lifecycle_event=row.last_lifecycle_event,
-        sequence=row.sequence,
     )
 
 
@@ -237,35 +218,18 @@ def payment(
     `personal` says whether the caller may see names and accounts.
     """
     current = found.attempts[-1]
-    return PaymentView(
-        payment_intent_id=row.payment_intent_id,
-        source=row.source,
-        idempotency_key=row.idempotency_key,
-        state=row.state,
-        reason=row.reason,
-        money_outcome=row.money_outcome,
-        amount=row.amount,
-        currency=row.currency,
+    return PaymentView.of(
+        row,
         amount_text=amount_text(row.amount, row.currency),
         attempt_id=attempt_id(current.number),
-        external_ref=row.external_ref,
-        funds=row.funds,
         funds_held=held_cents(current) > 0,
         funds_released=current.funds == "RELEASED",
         funds_release_deferred=current.funds == "RELEASE_DEFERRED",
         created_at=iso(row.created_at),
         last_event_at=iso(row.decided_at),
-        last_lifecycle_event=row.last_lifecycle_event,
-        sequence=row.sequence,
         head_hash=row.head_hash.hex() if personal else None,
-        rule_set=row.rule_set,
-        overdue=row.overdue,
-        needs_attention=row.needs_attention,
         attention=_attention(row, found, now_ms),
-        waiting_for_person=row.waiting_for_person,
         waiting_for=_waiting(found, now_ms),
-        parked=row.parked,
-        open_conflicts=row.open_conflicts,
         conflicts=_conflicts(found),
         approvals=[
             _approval(each, approvals[each.id], now_ms)
@@ -274,9 +238,6 @@ def payment(
         ],
         attempts=[_attempt(row, each) for each in found.attempts],
         next_actions=next_actions(found),
-        end_to_end_id=row.end_to_end_id,
-        service=row.service,
-        uetr=row.uetr,
         requested_execution_time=iso_or_none(found.requested_execution_time),
         expires_at=iso_or_none(found.expires_at),
         customer_id=found.customer_id if personal else None,
@@ -329,31 +290,21 @@ def _approval(each: states.Approval, row: ApprovalRow, now_ms: int) -> PaymentAp
 def _attempt(row: PaymentRow, each: states.Attempt) -> AttemptView:
     ended = each.state in states.ENDED
     created = row.external_ref is not None or each.number < row.attempt
-    return AttemptView(
+    return AttemptView.of(
+        each,
         attempt_id=attempt_id(each.number),
         external_ref=external_ref(row.payment_intent_id, each.number) if created else None,
-        state=each.state,
-        reason=each.reason,
         started_at=iso(each.started_at),
         sent_at=iso_or_none(each.sent_at),
         acknowledged_at=iso_or_none(each.acknowledged_at),
         ended_at=iso_or_none(each.ended_at),
-        ended_by=each.ended_by,
         retry_safe=each.retry_safe if ended else None,
         certain=each.certain if ended else None,
-        late_failure=each.late_failure,
-        outcome=each.outcome,
-        overdue=each.overdue,
         send_frozen_until=iso_or_none(each.frozen_until),
-        policy=each.policy,
-        funds=FundsView(
+        funds=FundsView.of(
+            each,
             state=each.funds,
             held=held_cents(each),
-            captured=each.captured,
-            released=each.released,
-            debited=each.debited,
-            reversed=each.reversed,
-            credited=each.credited,
             is_held=held_cents(each) > 0,
             is_released=each.funds == "RELEASED",
             release_deferred=each.funds == "RELEASE_DEFERRED",

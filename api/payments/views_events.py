@@ -83,12 +83,9 @@ def event(row: EventRow, codec: Codec, *, personal: bool) -> EventView:
     """Decodes the raw bytes of the row. Raises what the codec raises."""
     found = codec.decode(EVENTS, row.raw)
     header = found.header
-    return EventView(
-        payment_intent_id=row.payment_intent_id,
-        sequence=row.sequence,
-        type=row.type,
+    return EventView.of(
+        row,
         timestamp=iso(row.decided_at),
-        from_state=row.from_state,
         to_state=row.state,
         attempt_id=attempt_id(header.attempt),
         reason=header.reason,

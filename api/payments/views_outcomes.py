@@ -61,24 +61,11 @@ def outcome(row: OutcomeRow, codec: Codec) -> OutcomeView:
 
 def of_record(found: Outcome, place: PlaceView | None) -> OutcomeView:
     """`place`: where the outcome's record stands."""
-    return OutcomeView(
-        payment_intent_id=found.payment_intent_id,
+    return OutcomeView.of(
+        found,
         command_id=found.cause.command_id,
-        input_type=found.input_type,
-        result=found.result,
         duplicate=found.result == "DUPLICATE",
-        code=found.code,
-        rule=found.rule,
-        sentence=found.sentence,
-        first_difference=found.first_difference,
-        expected=found.expected,
-        actual=found.actual,
         decided_at=iso(found.decided_at),
-        from_sequence=found.from_sequence,
-        to_sequence=found.to_sequence,
-        state=found.state,
-        money_outcome=found.money_outcome,
-        rule_set=found.rule_set,
         cause=PlaceView(found.cause.topic, found.cause.partition, found.cause.offset),
         place=place,
     )

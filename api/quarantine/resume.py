@@ -91,9 +91,7 @@ async def resume_processing(on: OnPayment, asked: models.ResumePayment) -> Respo
         on.principal.id,
         lambda: _first_person(on.services, on.principal, on.payment_intent_id, asked.requestedBy),
     )
-    command = ResumeProcessing(
-        header=on.header(), operator=on.operator(asked), requested_by=first, reason=asked.reason
-    )
+    command = ResumeProcessing(**on.head(asked), requested_by=first, reason=asked.reason)
     return await on.send(asked, command, threads.DECISIONS)
 
 

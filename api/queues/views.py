@@ -220,13 +220,9 @@ class FoundList(View):
 
 def approval(row: rows.ApprovalRow, now_ms: int) -> ApprovalView:
     status = approval_status(row.status, row.expires_at, now_ms)
-    return ApprovalView(
-        payment_intent_id=row.payment_intent_id,
-        approval_id=row.approval_id,
-        action=row.action,
+    return ApprovalView.of(
+        row,
         attempt_id=attempt_id(row.attempt),
-        phase=row.phase,
-        requester=row.requester,
         reason=row.text,
         status=status,
         waits=status == "REFERRED",
@@ -234,11 +230,6 @@ def approval(row: rows.ApprovalRow, now_ms: int) -> ApprovalView:
         requested_at=iso(row.requested_at),
         expires_at=iso(row.expires_at),
         decided_at=iso_or_none(row.decided_at),
-        decided_by=row.decided_by,
-        failure_reason=row.failure_reason,
-        conflict_id=row.conflict_id,
-        verdict=row.verdict,
-        amount=row.amount,
         amount_text=amount_text(row.amount),
     )
 
@@ -248,16 +239,12 @@ def conflict(row: rows.ConflictRow, state: Payment, now_ms: int) -> ConflictView
     found = find_conflict(state, ConflictId(row.conflict_id))
     amount = None if found is None else found.amount
     currency = None if found is None else found.currency
-    return ConflictView(
-        payment_intent_id=row.payment_intent_id,
-        conflict_id=row.conflict_id,
-        kind=row.kind,
+    return ConflictView.of(
+        row,
         attempt_id=attempt_id(row.attempt),
-        detail=row.detail,
         opened_at=iso(row.opened_at),
         age_seconds=_age(row.opened_at, row.resolved_at or now_ms),
         resolved_at=iso_or_none(row.resolved_at),
-        verdict=row.verdict,
         open=row.verdict is None,
         amount=amount,
         currency=currency,
@@ -269,20 +256,10 @@ def conflict(row: rows.ConflictRow, state: Payment, now_ms: int) -> ConflictView
 def attention(row: rows.PaymentRow, now_ms: int) -> AttentionItem:
     item = brief(row)
     since = row.attention_since
-    return AttentionItem(
-        payment_intent_id=row.payment_intent_id,
-        state=row.state,
-        money_outcome=row.money_outcome,
-        amount=row.amount,
-        currency=row.currency,
+    return AttentionItem.of(
+        row,
         amount_text=amount_text(row.amount, row.currency),
         attempt_id=item.attempt_id,
-        external_ref=row.external_ref,
-        funds=row.funds,
-        overdue=row.overdue,
-        parked=row.parked,
-        open_conflicts=row.open_conflicts,
-        waiting_for_person=row.waiting_for_person,
         attention=True,
         attention_since=item.attention_since,
         age_seconds=None if since is None else _age(since, now_ms),
@@ -294,18 +271,13 @@ def attention(row: rows.PaymentRow, now_ms: int) -> AttentionItem:
 def quarantine_item(row: rows.QuarantineRow, *, with_hash: bool) -> QuarantineItem:
     reference = _reference(row)
     value_bytes = len(row.value or b"") if reference is None else max(0, reference.value_bytes)
-    return QuarantineItem(
-        partition=row.partition,
-        offset=row.offset,
+    return QuarantineItem.of(
+        row,
         at=iso(row.at),
-        reason=row.reason,
-        detail=row.detail,
-        payment_intent_id=row.payment_intent_id,
         origin=PlaceView(row.origin_topic, row.origin_partition, row.origin_offset),
         value_bytes=value_bytes,
         by_reference=reference is not None,
         value_sha256=reference.value_sha256.hex() if reference and with_hash else None,
-        redrive_id=row.redrive_id,
     )
 
 
@@ -332,23 +304,10 @@ def quarantined(row: rows.QuarantineRow, *, with_bytes: bool) -> QuarantineView:
 
 def audit(row: rows.AuditRow) -> AuditItem:
     made = row.payment_intent_id and row.result in ("ACCEPTED", "DUPLICATE")
-    return AuditItem(
-        operator_id=row.operator_id,
+    return AuditItem.of(
+        row,
         at=iso(row.at),
-        action=row.action,
-        payment_intent_id=row.payment_intent_id,
-        reason=row.reason,
-        approval_id=row.approval_id,
-        audit_id=row.audit_id,
         roles=[role for role in row.roles.split(",") if role],
-        token_id=row.token_id,
-        command_id=row.command_id,
-        result=row.result,
-        code=row.code,
-        rule=row.rule,
-        sentence=row.sentence,
-        from_sequence=row.from_sequence,
-        to_sequence=row.to_sequence,
         events=f"/api/payments/{row.payment_intent_id}/events" if made else None,
         detail=_detail(row.detail),
     )
