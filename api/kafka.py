@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Final
 
 from api.actions.commands import KafkaCommands
@@ -43,7 +42,7 @@ def services_on_kafka(
     clock: Clock,
     reader: Reader,
     reads_on_loop: bool,
-    keyring_file: Path,
+    keyring: LiveKeyring,
     sources: dict[str, str],
 ) -> tuple[Services, KafkaCommands, KafkaAudit]:
     """The services, and those two of them that have to be started; `closing` ends them. `counts`
@@ -67,7 +66,6 @@ def services_on_kafka(
         partitions=counts[topology.OPERATOR_COMMANDS],
     )
     closing.callback(commands.close)
-    keyring = LiveKeyring(keyring_file)
     services = Services(
         reader=reader,
         commands=commands,

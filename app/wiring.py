@@ -23,6 +23,7 @@ from app.gateway_settings import gateway, resolve_of, signed_in_gateway, webhook
 from app.process import WATCHDOG_S_MAX, AdaptersContext, ProcessContext
 from app.settings import Environment, Profile
 from app.topic_specs import kept_specs
+from app.verifier_key import signing_key
 from engine.clients.producing import SMALLEST
 from engine.clients.publisher import Publisher
 from engine.clients.reader import LogEnds
@@ -32,7 +33,6 @@ from engine.metrics import EngineMetrics
 from engine.partitioner import partition_of
 from engine.settings import EngineSettings
 from engine.topics import TopicAdmin
-from evidence.keys import KeyFileError, key_and_keyring, write_keyring
 from gateways.deposits.http_client import HttpDepositsCore
 from gateways.notifications.http_client import HttpNotifier
 from gateways.rail.http_client import HttpRail
@@ -194,25 +194,7 @@ def run_verifier(environment: Environment) -> int:
     """`npp run verifier`: checks the journal's chain and signs checkpoints, until SIGTERM."""
     context = ProcessContext(environment, "verifier")
     folder = context.data_dir() / "verifier"
-    signed = [(topology.CHECKPOINTS, n) for n in range(context.counts[topology.CHECKPOINTS])]
-    try:
-        key, keyring = key_and_keyring(
-            context.settings.signing_key or folder / "signing-key.pem",
-            folder / "keyring.json",
-            context.clock.now_ms(),
-            has_signed=any(context.ends.high(signed).values()),
-            may_make=context.settings.profile is not Profile.PRODUCTION,
-        )
-    except KeyFileError as error:
-        # One alarm, and no STOP: the log is as good as before.
-        log.critical("alarm", alarm="VERIFIER_KEY", detail=str(error))
-        raise usage(
-            f"The verifier does not start: {error}.",
-            do="docs/runbook.md, Back up and restore.",
-        ) from error
-    codec = context.codec  # opening it has compared the schema ids with their lock
-    if keyring.state_schemas(key, locked_fingerprints(environment.ids_lock())):
-        write_keyring(folder / "keyring.json", keyring)
+    key, keyring = signing_key(context)
     retention = RetentionWatch(
         TopicAdmin(context.connection, context.clock),
         kept_specs(context.topics, environment.topics_profile()),
@@ -238,7 +220,7 @@ def run_verifier(environment: Environment) -> int:
     ):
         verifier = Verifier(
             journal=journal,
-            codec=codec,
+            codec=context.codec,
             store=store,
             key=key,
             keyring=keyring,
@@ -347,6 +329,7 @@ def run_api(environment: Environment) -> int:
     from api.server import ApiServer, api_probes
     from app.api_settings import clients, pages, tokens, words
     from app.read_model import read_model, require_read_only
+    from evidence.keyring_file import LiveKeyring
     from readmodel.database.sqlite import SqliteStore
     from schemas.codec.written import WrittenSchemas
 
@@ -360,6 +343,7 @@ def run_api(environment: Environment) -> int:
         if settings.profile is Profile.PRODUCTION:
             require_read_only(model)
         reader = closing.enter_context(contextlib.closing(model.reader()))
+        keyring = LiveKeyring(settings.keyring or context.data_dir() / "verifier" / "keyring.json")
         services, commands, audit = services_on_kafka(
             closing,
             connection=context.connection,
@@ -374,7 +358,7 @@ def run_api(environment: Environment) -> int:
             clock=clock,
             reader=reader,
             reads_on_loop=isinstance(model.store, SqliteStore),
-            keyring_file=settings.keyring or context.data_dir() / "verifier" / "keyring.json",
+            keyring=keyring,
             sources=sources,
         )
         probes = api_probes(context.health, WATCHDOG_S_MAX, commands, sign_in, reader, keyring)
