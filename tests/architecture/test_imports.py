@@ -140,6 +140,19 @@ def test_importing_core_starts_nothing_and_loads_no_kafka() -> None:
     assert answer.returncode == 0, answer.stderr
 
 
+def test_a_command_starts_without_the_databases_drivers() -> None:
+    """They took half of the start of every `npp` and of every process that has no read model."""
+    code = (
+        "import sys, app.cli.npp, app.wiring\n"
+        "slow = {'sqlalchemy', 'alembic', 'psycopg', 'reportlab', 'fastapi', 'faust'}\n"
+        "assert not slow & set(sys.modules), slow & set(sys.modules)\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+
+
 def test_the_architecture_page_has_a_row_for_each_folder_of_the_repository() -> None:
     """The page and the tree say the same: a folder without a row, or a row without one, is red."""
     page = (ROOT / "ARCHITECTURE.md").read_text()

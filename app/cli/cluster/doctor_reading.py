@@ -11,7 +11,6 @@ from typing import Final
 
 from app.cli.cluster.findings import Finding
 from app.cluster import Cluster
-from app.read_model import read_model
 from app.settings import Environment
 from core.records import Checkpoint
 from engine.clients.groups import GroupAdmin
@@ -127,6 +126,8 @@ def _projected(
     given = environment.settings.read_model_url
     if given is None and not (environment.settings.data_dir / "readmodel").exists():
         return
+    from app.read_model import read_model  # only here: databases take half of a command's start
+
     model = read_model(environment, cluster.clock)
     try:
         reader = model.reader()
