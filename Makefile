@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env fetch promtool demo check test test-release replay-test bench lock lock-jars clean
+.PHONY: help env fetch promtool demo check test test-release replay-test bench lock sbom lock-jars clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -50,11 +50,17 @@ replay-test: fetch ## the runbook's seven replay tests, each by name
 bench: fetch ## speed figures; ARGS="--quick --json"
 	@$(BIN)/python -m bench $(ARGS)
 
-lock: ## rewrite requirements/all.lock and uv.lock.txt from pyproject.toml (adds; never upgrades what is locked)
+lock: ## rewrite requirements/all.lock, run.lock and uv.lock.txt from pyproject.toml (adds; never upgrades what is locked)
 	@test -x $(BIN)/uv || $(MAKE) .venv/.ok
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group test --group lint --group build pyproject.toml -o requirements/all.lock
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group demo --group test --group lint --group build pyproject.toml -o requirements/all.lock
+	@sed -n 's/^\([A-Za-z0-9._-]*==[^ ]*\).*/\1/p' requirements/all.lock | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c - pyproject.toml -o requirements/run.lock
 	@grep -m1 '^uv==' requirements/all.lock | cut -d' ' -f1 | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o requirements/uv.lock.txt
 	@! grep -n '://' requirements/*.lock requirements/uv.lock.txt
+
+sbom: .venv/.ok ## build/sbom.json: what the image has, as CycloneDX, from requirements/run.lock
+	@mkdir -p build
+	@$(BIN)/cyclonedx-py requirements requirements/run.lock --pyproject pyproject.toml --mc-type application --output-reproducible --output-format JSON --output-file build/sbom.json
+	@echo "build/sbom.json"
 
 lock-jars: .venv/.ok ## rewrite requirements/jars.lock (needs mvn); see the script's own words
 	@$(BIN)/python requirements/lock_jars.py

@@ -23,6 +23,7 @@ from tests.rooms import ROOT
 DEPLOY: Final = ROOT / "deploy"
 COMPOSE_TEXT: Final = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
 COMPOSE: Final[dict[str, Any]] = yaml.safe_load(COMPOSE_TEXT)
+PROXY: Final = (DEPLOY / "proxy" / "nginx.conf").read_text(encoding="utf-8")
 DOCKERFILE: Final = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 EXAMPLE: Final = (DEPLOY / "compose.env.example").read_text(encoding="utf-8")
 SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
@@ -30,19 +31,27 @@ OURS: Final = {n: s for n, s in SERVICES.items() if s["image"].startswith("npp-o
 RUNNING: Final = {n: s for n, s in OURS.items() if "command" in s}
 FROM_OUTSIDE: Final = re.compile(r"\$\{(\w+)(?::\?[^}]*|:-([^}]*))?\}")
 KAFKA: Final[dict[str, Any]] = SERVICES["kafka-1"]["environment"]
-LOGIN: Final = KAFKA["KAFKA_LISTENER_NAME_SASL__PLAINTEXT_PLAIN_SASL_JAAS_CONFIG"]
+LOGIN: Final = KAFKA["KAFKA_LISTENER_NAME_SASL__SSL_PLAIN_SASL_JAAS_CONFIG"]
 SUPER_USER: Final = "broker"
 RETENTION_MINUTES_MIN: Final = 10 * 365 * 24 * 60  # RET-01
 
 
 def environment(service: dict[str, Any]) -> dict[str, str]:
-    """What the container gets, with a value for everything that comes from outside."""
-    return {
+    """What the container gets, with a value for everything that comes from outside, and a secret of
+    32 bytes in place of each file that holds one."""
+    found = {
         name: FROM_OUTSIDE.sub(
-            lambda found: "http://gateway" if found[1].endswith("_URL") else "filled-in", str(value)
+            lambda found: "https://gateway" if found[1].endswith("_URL") else "filled-in",
+            str(value),
         )
         for name, value in service["environment"].items()
     }
+    for name, value in list(found.items()):
+        if name.endswith("_FILE") and name.startswith("NPP_"):
+            assert Path(value).name in service["secrets"], f"{value} is not mounted"
+            del found[name]
+            found[name.removesuffix("_FILE")] = "name:" + "s" * 32
+    return found
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
@@ -76,7 +85,7 @@ def test_instances_share_neither_name_nor_data_nor_the_signing_key() -> None:
     data = [v for s in RUNNING.values() for v in s["volumes"] if v.endswith(":/var/lib/npp")]
     assert len(set(names)) == len(names)
     assert len(set(data)) == len(data) == len(RUNNING)
-    assert [n for n, s in RUNNING.items() if "secrets" in s] == ["verifier"]
+    assert [n for n, s in RUNNING.items() if "verifier-key" in s["secrets"]] == ["verifier"]
 
 
 def test_every_process_reads_the_one_file_of_schema_ids() -> None:
@@ -145,7 +154,8 @@ def test_the_webhook_is_reachable_and_signed() -> None:
     loaded = settings.load(environment(rail)).settings
     assert loaded.webhook_host == "0.0.0.0"
     assert loaded.webhook_secret is not None
-    assert rail["ports"] == [f"127.0.0.1:{loaded.webhook_port}:{loaded.webhook_port}"]
+    assert "ports" not in rail
+    assert f"server rail:{loaded.webhook_port};" in PROXY
 
 
 def test_every_process_that_can_be_run_has_a_service() -> None:
@@ -161,22 +171,21 @@ def test_projector_and_api_have_one_database_and_its_password_is_in_no_address()
     """And a role each: the API's is the one that can only read."""
     database = SERVICES["read-model"]
     given = database["environment"]
-    roles = {
-        "projector": (given["POSTGRES_USER"], given["POSTGRES_PASSWORD"]),
-        "api": ("npp_reader", given["READER_PASSWORD"]),
-    }
-    assert given["POSTGRES_PASSWORD"] != given["READER_PASSWORD"]
+    roles = {"projector": given["POSTGRES_USER"], "api": "npp_reader"}
+    files = (given["POSTGRES_PASSWORD_FILE"], given["READER_PASSWORD_FILE"])
+    assert {Path(file).name for file in files} == set(database["secrets"])
     for volume in database["volumes"][1:]:
         assert (DEPLOY / volume.split(":")[0]).is_file()
-    for name, (user, password) in roles.items():
+    for name, user in roles.items():
         service = environment(RUNNING[name])
         url = make_url(service["NPP_READ_MODEL_URL"])
         assert (url.drivername, url.host, url.password) == (POSTGRES, "read-model", None)
         assert (url.username, url.database) == (user, given["POSTGRES_DB"])
-        assert RUNNING[name]["environment"]["PGPASSWORD"] == password
+        assert service["PGPASSFILE"] == f"/run/secrets/{name}-pgpass"
+        assert f"{name}-pgpass" in RUNNING[name]["secrets"]
         assert RUNNING[name]["depends_on"]["read-model"] == {"condition": "service_healthy"}
         assert RUNNING[name]["depends_on"]["topics"] == RUNNING["rail"]["depends_on"]["topics"]
-    others = [n for n, s in RUNNING.items() if "PGPASSWORD" in s["environment"]]
+    others = [n for n, s in RUNNING.items() if "PGPASSFILE" in s["environment"]]
     assert sorted(others) == ["api", "projector"]
     assert "pg_isready" in database["healthcheck"]["test"]
     assert "ports" not in database
@@ -188,7 +197,9 @@ def test_the_api_is_reachable_signs_people_in_and_knows_the_verifiers_public_key
     loaded = settings.load(given)
     found = loaded.settings
     assert found.api_host == "0.0.0.0"
-    assert api["ports"] == [f"127.0.0.1:{found.api_port}:{found.api_port}"]
+    assert "ports" not in api
+    assert f"server api:{found.api_port};" in PROXY
+    assert found.api_proxies == SERVICES["proxy"]["networks"]["inside"]["ipv4_address"]
     assert "" not in (found.jwks, found.token_issuer, found.token_audience)
     assert "" not in (found.api_hosts, found.api_proxies)
     assert clients(loaded) == {"till": "api-client"}
@@ -215,9 +226,10 @@ def test_the_image_has_every_package_and_what_they_read() -> None:
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     copied = set(re.findall(r"^COPY (\w+) \1$", DOCKERFILE, flags=re.M))
     assert copied == set(packages)
-    for name in ("topics.yaml", "pyproject.toml", "README.md", "requirements/all.lock"):
+    for name in ("topics.yaml", "pyproject.toml", "README.md", "requirements/run.lock"):
         assert re.search(rf"^COPY .*\b{re.escape(name)}\b", DOCKERFILE, flags=re.M), name
     assert (project["project"]["scripts"]["npp"]) == "app.cli.npp:main"
+    assert "from app.cli.npp import main\\n\\nmain()" in DOCKERFILE
     assert 'ENTRYPOINT ["npp"]' in DOCKERFILE
 
 
@@ -235,12 +247,14 @@ def test_the_images_variables_and_ports_are_the_products() -> None:
     assert (
         f"EXPOSE {DEFAULT_METRICS_PORT} {DEFAULT_WEBHOOK_PORT} {DEFAULT_API_PORT}\n" in DOCKERFILE
     )
-    assert "USER npp" in DOCKERFILE
+    assert "USER 10001:10001" in DOCKERFILE
     assert "/livez" in DOCKERFILE
 
 
 def test_no_password_is_written_down() -> None:
     """Every password of the compose file comes from outside, and none has a default."""
-    given = re.findall(r'(?:password|PASSWORD|user_[\w-]+)\s?[=:]\s?"?([^"\s;?]+)', COMPOSE_TEXT)
-    assert len(given) > 20
-    assert [value for value in given if not re.fullmatch(r"\$\{NPP_\w+_PASSWORD:", value)] == []
+    lines = [line for line in COMPOSE_TEXT.splitlines() if "/run/secrets/" not in line]
+    text = "\n".join(line.partition("#")[0] for line in lines)
+    given = re.findall(r'(?:password=|PASSWORD: |user_[\w-]+=)"?([^"\s;]+)', text)
+    assert len(given) > 15
+    assert [value for value in given if not re.fullmatch(r"\$\{NPP_\w+_PASSWORD:\?\}", value)] == []
