@@ -99,7 +99,6 @@ def run_payments(environment: Environment) -> int:
             data_dir=context.data_dir(),
             journal_floors=journal_floors(*kafka),
             shutdown_s_max=context.settings.shutdown_seconds,
-            watchdog_s_max=WATCHDOG_S_MAX,
         ),
         context.clock,
         metrics,

@@ -37,7 +37,6 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     # Where journals must reach at least (the end of each partition's last signed checkpoint); those
     # without one are left out.
     journal_floors: Callable[[Sequence[int]], Mapping[int, int]] | None = None
-    watchdog_s_max: float = 150.0  # longer than any bounded wait inside one step
     shutdown_s_max: float = 25.0
 
     def transactional_id(self, application: str) -> str:

@@ -21,7 +21,7 @@ from engine.partitioner import partition_of
 from engine.ports import Application, ControlState, Headers, InputRecord
 from engine.records import LogRecord
 from engine.store.states import PartitionStates
-from engine.store.store import MemoryPartitionStore
+from tests.engine.store.memory import MemoryPartitionStore
 
 # Turns one call of `run` may take: a toy or a payment comes to rest in dozens.
 TURNS_MAX: Final = 100_000

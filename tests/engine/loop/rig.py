@@ -24,7 +24,7 @@ from engine.metrics import EngineMetrics
 from engine.ports import TopicPartition
 from engine.settings import EngineSettings
 from engine.store.states import PartitionStates
-from engine.store.store import MemoryPartitionStore
+from tests.engine.store.memory import MemoryPartitionStore
 from tests.engine.toy import Toy, ToyControl
 
 START_MS = 1_767_225_600_000

@@ -18,7 +18,7 @@ from engine.loop.watch import Health, Phase
 from engine.metrics import EngineMetrics
 from engine.ports import TopicPartition
 from engine.settings import EngineSettings
-from engine.store.store import MemoryPartitionStore
+from tests.engine.store.memory import MemoryPartitionStore
 from tests.engine.toy import Toy, ToyControl
 
 UNKNOWN = Retry("_TIMED_OUT", "1 records are not acknowledged")

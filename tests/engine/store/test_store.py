@@ -15,7 +15,8 @@ from engine.loop.batch import BatchRun
 from engine.ports import InputRecord
 from engine.store.restore import LogTailLost, Watermarks, prepare
 from engine.store.states import OBJECTS_COUNT_MAX, PartitionStates
-from engine.store.store import Change, MemoryPartitionStore, Store, StoreMeta
+from engine.store.store import Change, Store, StoreMeta
+from tests.engine.store.memory import MemoryPartitionStore
 from tests.engine.toy import Count, Toy
 from tests.rooms import ROOT
 
