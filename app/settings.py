@@ -19,10 +19,8 @@ from typing import Any, Final, get_args
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from app import redaction
 from app.config.secret_files import SUFFIX, with_files_read
 from app.exits import ExitCode, Problem, usage
-from app.redaction import REDACTED
 from schemas import catalogue
 
 PREFIX: Final = "NPP_"
@@ -371,33 +369,6 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
         for name in environ
         if is_setting(name) and name not in known and not name.startswith(KAFKA_PREFIX)
     )
-
-
-def shown(environment: Environment) -> dict[str, str]:
-    """Every setting by variable name, secrets replaced; for `npp config` and the log of a start."""
-    rows: dict[str, str] = {}
-    for name in Settings.model_fields:
-        value = getattr(environment.settings, name)
-        if name == "read_model_url" and isinstance(value, SecretStr):
-            rows[PREFIX + name.upper()] = _database(value)
-        elif isinstance(value, SecretStr):
-            rows[PREFIX + name.upper()] = REDACTED
-        else:
-            rows[PREFIX + name.upper()] = "" if value is None else redaction.address(str(value))
-    for option, value in environment.kafka.items():
-        name = KAFKA_PREFIX + option.upper().replace(".", "_")
-        rows[name] = redaction.option(option, value)
-    return rows
-
-
-def _database(url: SecretStr) -> str:
-    """Where the database is, without its password."""
-    from readmodel.database import address  # only here: a driver takes its time to load
-
-    try:
-        return address.shown(url.get_secret_value())
-    except ValueError:
-        return REDACTED
 
 
 def read_env_file(path: Path) -> dict[str, str]:

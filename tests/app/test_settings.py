@@ -12,6 +12,7 @@ import structlog
 
 from app import logs, settings
 from app.cli.npp import run_cli
+from app.config.shown import shown as shown_settings
 from app.exits import ExitCode, Problem
 from app.read_model import read_model
 from app.redaction import REDACTED
@@ -65,7 +66,7 @@ def test_secrets_are_not_shown() -> None:
             "NPP_SCHEMA_REGISTRY_USER_INFO": "me:sesame",
         }
     )
-    shown = settings.shown(environment)
+    shown = shown_settings(environment)
     assert "sesame" not in json.dumps(shown)
     assert shown["NPP_KAFKA_SASL_PASSWORD"] == REDACTED
     assert "sesame" not in repr(environment.settings)
@@ -92,10 +93,10 @@ DATABASE = "postgresql+psycopg://npp:open%40sesame@db.bank:5433/npp?sslmode=requ
 def test_the_read_models_address_is_shown_without_its_password(url: str, seen: str) -> None:
     """Server, user and database stay visible."""
     environment = settings.load(REACH | {"NPP_READ_MODEL_URL": url})
-    shown = settings.shown(environment)
+    shown = shown_settings(environment)
     assert shown["NPP_READ_MODEL_URL"] == seen
     assert "sesame" not in json.dumps(shown) + repr(environment.settings)
-    assert settings.shown(settings.load(REACH))["NPP_READ_MODEL_URL"] == ""
+    assert shown_settings(settings.load(REACH))["NPP_READ_MODEL_URL"] == ""
 
 
 @pytest.mark.parametrize(

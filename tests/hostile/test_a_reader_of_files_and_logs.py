@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from app import logs, settings
+from app.config.shown import shown as shown_settings
 from readmodel.model import open_model
 from readmodel.rows import Batch
 
@@ -35,7 +36,7 @@ REACH = {"NPP_BOOTSTRAP_SERVERS": "kafka:9092", "NPP_KAFKA_SECURITY_PROTOCOL": "
 
 
 def test_npp_config_shows_no_secret_and_still_says_where_things_are() -> None:
-    shown = settings.shown(settings.load(REACH | SECRETS))
+    shown = shown_settings(settings.load(REACH | SECRETS))
     text = json.dumps(shown)
     assert "HIDE" not in text
     assert "DE-4" not in text

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from app import settings
 from app.cli.output import console, print_json
+from app.config.shown import shown
 
 
 def config(
@@ -20,7 +21,7 @@ def config(
     Business rules are not settings: they stand in core/rules/<n>.yaml and are pinned by number.
     """
     environment = settings.load()
-    rows = settings.shown(environment)
+    rows = shown(environment)
     unknown = settings.unknown_variables(os.environ)
     if as_json:
         source = str(environment.env_file) if environment.env_file else None
