@@ -26,11 +26,11 @@ env: .venv/.ok ## the virtual environment, from hash-locked packages
 fetch: .venv/.ok ## Kafka and the schema registry, verified against requirements/jars.lock
 	@$(BIN)/python -m app.platform.fetch
 
-promtool: ## Prometheus's rule checker, by apt where this user may install; else its tests are skipped and say so
-	@command -v promtool >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-	  { apt-get install -y -qq --no-install-recommends prometheus >/dev/null 2>&1 || \
-	    { apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends prometheus >/dev/null; }; }; } || \
-	  echo "make: promtool is not here: install Prometheus (Debian, Ubuntu: apt-get install prometheus) and the alert rules' own tests run too" >&2
+promtool: ## promtool and amtool, by apt where this user may install; else the alert rules' tests are skipped and say so
+	@command -v promtool >/dev/null && command -v amtool >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	  { apt-get install -y -qq --no-install-recommends prometheus prometheus-alertmanager >/dev/null 2>&1 || \
+	    { apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends prometheus prometheus-alertmanager >/dev/null; }; }; } || \
+	  echo "make: promtool or amtool is not here: install them (Debian, Ubuntu: apt-get install prometheus prometheus-alertmanager) and the alert rules' own tests run too" >&2
 
 demo: fetch ## the whole product on this machine; options in ARGS="--once --payments 5000 --chaos"
 	@$(BIN)/npp demo $(ARGS)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 
 from app import logs, settings
 from app.cluster import open_registry_codec
@@ -18,6 +18,7 @@ from app.control import operators
 from app.control.release_control import ReleaseControl
 from app.exits import ExitCode
 from app.settings import Environment
+from control.metrics import ControlMetrics
 from engine.clients.partition_errors import PartitionErrorMetrics
 from engine.clients.producing import COMPRESSION
 from engine.clients.publisher import Publisher
@@ -55,12 +56,7 @@ class ProcessContext:
         self.topics = catalogue.load()
         self.ends = LogEnds(self.connection, self.clock)
         self.registry = CollectorRegistry()
-        self._acts_refused = Counter(
-            "npp_control_acts_refused",
-            "Control records that this process does not obey, by the rule that they break.",
-            ["rule"],
-            registry=self.registry,
-        )
+        self._control_metrics = ControlMetrics(self.registry)
         self.health = Health(self.clock)
         self.partition_error_metrics = PartitionErrorMetrics(self.registry)
         self.partition_error_metrics.watch(self.health.partition_errors)
@@ -73,7 +69,7 @@ class ProcessContext:
             cluster_id=self.ends.cluster_id(),
             partitions=self.counts[topology.EVENTS],
             deployed=operators.deployed(self.environment, self.topics),
-            refused=lambda rule: self._acts_refused.labels(rule).inc(),
+            refused=self._control_metrics.refused,
             profile=self.settings.profile,
         )
 

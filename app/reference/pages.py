@@ -17,6 +17,7 @@ from app.reference.limits import limits_page
 from app.reference.markdown import page, table
 from app.reference.states import state_machine_page
 from app.settings import KAFKA_PASS_THROUGH, PREFIX, Settings
+from control.metrics import ControlMetrics
 from core import refusals
 from engine.clients.partition_errors import PartitionErrorMetrics
 from engine.metrics import ALARMS, EngineMetrics, catalogue
@@ -82,7 +83,7 @@ def metrics() -> str:
     )
     for process, classes in makers:
         registry = CollectorRegistry()
-        for each in (*classes, PartitionErrorMetrics):
+        for each in (*classes, PartitionErrorMetrics, ControlMetrics):
             each(registry)
         labels = _labels(registry)
         rows = [

@@ -19,7 +19,7 @@ from core.payment.deadlines import next_deadline
 from core.payment.evolve import evolve
 from core.payment.state import CorruptHistory
 from core.rules import Rules
-from core.values import ZERO_HASH
+from core.values import ZERO_HASH, payment_intent_id
 from processors.projector.rows import (
     JournalEvent,
     ProjectedPayment,
@@ -53,6 +53,7 @@ class Changes(msgspec.Struct):
 
     latencies: list[Latency] = []
     stuck: dict[Stuck, int] = {}  # by how much the number of payments changed
+    bypassed: int = 0  # payments under another id than their idempotency key's (MET-10)
 
     def moved(self, before: Stuck | None, after: Stuck | None) -> None:
         """One payment's change."""
@@ -95,6 +96,7 @@ class EventFold:
                 touched[name] = self._stuck(name)
             projected, row = self._next(name, each)
             batch.events.append(row)
+            changes.bypassed += _bypasses(each.event)
             _collect(projected, each.event, approvals, conflicts, batch.identifiers)
             if minutes.counts(each.event):
                 key = (each.partition, minutes.minute_of(row.decided_at))
@@ -220,6 +222,14 @@ class EventFold:
             raise CorruptHistory(
                 f"{_place(each)}: rule set {number} is not carried by this release"
             ) from None
+
+
+def _bypasses(event: e.Event) -> bool:
+    """Whether this payment has another id than its source's idempotency key gives: only so can one
+    key have two payments (domain §2)."""
+    if not isinstance(event, e.PaymentIntentCreated):
+        return False
+    return event.header.payment_intent_id != payment_intent_id(event.source, event.idempotency_key)
 
 
 def _collect(

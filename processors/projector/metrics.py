@@ -68,6 +68,11 @@ class ProjectorMetrics:
             "Pauses because the database or the schema registry did not answer.",
             registry=registry,
         )
+        self.bypassed = Counter(
+            "npp_idempotency_bypassed",
+            "Payments under another id than their source's idempotency key gives.",
+            registry=registry,
+        )
         self.halted = Gauge(
             "npp_projector_halted",
             "1 when an event does not follow the one before it: projection has stopped.",

@@ -209,6 +209,7 @@ class Projector:
     def _count(self, written: Written) -> None:
         for topic, count in written.records.items():
             self._metrics.records.labels(topic).inc(count)
+        self._metrics.bypassed.inc(written.changes.bypassed)
         for place, by in written.changes.stuck.items():
             self._stuck[place] = self._stuck.get(place, 0) + by
         if written.changes.latencies:

@@ -12,9 +12,12 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from api.edge.metrics import ApiMetrics
+from control.metrics import ControlMetrics
 from engine.clients.partition_errors import PartitionErrorMetrics
 from engine.metrics import EngineMetrics, catalogue
 from processors.adapter.metrics import AdapterMetrics
+from processors.monitor.metrics import MonitorMetrics
 from processors.payments.metrics import PaymentsMetrics
 from processors.projector.metrics import ProjectorMetrics
 from processors.projector.progress import READY_DELAY_S_MAX
@@ -39,8 +42,17 @@ KINDS: Final = (
     ProjectorMetrics,
     RetentionMetrics,
     VerifierMetrics,
+    MonitorMetrics,
+    ApiMetrics,
+    ControlMetrics,
 )
 PROMTOOL_SECONDS_MAX: Final = 60
+
+
+NEEDS_TOOLS: Final = pytest.mark.skipif(
+    None in map(shutil.which, ("promtool", "amtool")) and "CI" not in os.environ,
+    reason="promtool or amtool is not here: install prometheus and prometheus-alertmanager",
+)
 
 
 def anchors() -> set[str]:
@@ -51,7 +63,7 @@ def anchors() -> set[str]:
 
 @pytest.mark.parametrize("name", sorted(ALERTS))
 def test_an_alert_asks_metrics_that_exist_and_says_how_bad_and_whom_to_call(name: str) -> None:
-    """MET-12: severity, level, runbook section, contact."""
+    """MET-12: severity, level, runbook section; prometheus.yml adds the level's contact."""
     rule = ALERTS[name]
     registry = CollectorRegistry()
     for kind in KINDS:
@@ -61,8 +73,7 @@ def test_an_alert_asks_metrics_that_exist_and_says_how_bad_and_whom_to_call(name
     assert rule["labels"]["severity"] in {"warning", "critical"}
     assert rule["labels"]["level"] in {"1", "2", "3"}
     assert rule["annotations"]["summary"]
-    assert re.search(r"@\w+\.com", rule["annotations"]["contact"])
-    page, _, anchor = rule["annotations"]["runbook"].partition("#")
+    page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
     assert (ROOT / page).is_file()
     assert anchor in anchors()
 
@@ -98,18 +109,20 @@ def test_every_alert_is_in_the_rules_own_tests() -> None:
     assert set(re.findall(r'alertname="(\w+)"', text)) == set(ALERTS)
 
 
-@pytest.mark.skipif(
-    shutil.which("promtool") is None and "CI" not in os.environ,
-    reason="promtool is not on this machine: install Prometheus",
-)
+@NEEDS_TOOLS
 @pytest.mark.parametrize(
     "asked",
-    ["test rules rules/npp_test.yml", "check rules rules/npp.yml", "check config prometheus.yml"],
+    [
+        "promtool test rules rules/npp_test.yml",
+        "promtool check rules rules/npp.yml",
+        "promtool check config prometheus.yml",
+        "amtool check-config alertmanager.yml",
+    ],
 )
-def test_promtool_agrees(asked: str) -> None:
-    """MET-06: the rules' own tests, the rules and the configuration that loads them."""
+def test_the_tools_agree(asked: str) -> None:
+    """MET-06: the rules' own tests, the rules and the configurations."""
     done = subprocess.run(
-        ["promtool", *asked.split()],
+        asked.split(),
         cwd=FOLDER.parent,
         capture_output=True,
         text=True,
@@ -117,3 +130,27 @@ def test_promtool_agrees(asked: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@NEEDS_TOOLS
+@pytest.mark.parametrize(
+    ("level", "receiver"), [("1", "level-1"), ("2", "level-2"), ("3", "level-3")]
+)
+def test_each_level_reaches_its_receiver(level: str, receiver: str) -> None:
+    """MET-12: level 1 is told, levels 2 and 3 are called."""
+    done = subprocess.run(
+        ["amtool", "config", "routes", "test", "--config.file=alertmanager.yml", f"level={level}"],
+        cwd=FOLDER.parent,
+        capture_output=True,
+        text=True,
+        timeout=PROMTOOL_SECONDS_MAX,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, receiver), done.stderr
+
+
+def test_what_is_silenced_and_by_what_are_alerts_that_exist() -> None:
+    text = (FOLDER.parent / "alertmanager.yml").read_text(encoding="utf-8")
+    for rule in yaml.safe_load(text)["inhibit_rules"]:
+        for matcher in (*rule["source_matchers"], *rule["target_matchers"]):
+            assert set(re.findall(r"[A-Z]\w+", matcher)) <= set(ALERTS)
