@@ -9,6 +9,7 @@
 
 Read in this order:
 
+core/values       money, ids and parties; core/words: the closed sets of words in the records
 commands.py       what is asked of a payment, and what is reported about it
 events/           what has happened: the history, which is the storage format
 state.py          what a decision reads of the past; keys.py: what was done before
