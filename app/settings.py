@@ -64,6 +64,10 @@ class Profile(StrEnum):
     PRODUCTION = "production"
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 6
+
+
 class Settings(BaseSettings):
     """One process's settings. Times are in the unit of the name, ports 0 = none."""
 
@@ -114,6 +118,9 @@ class Settings(BaseSettings):
         None, description="counts too, while the rail changes to it"
     )
     signing_key: Path | None = Field(None, description="verifier's Ed25519 key (PEM)")
+    verifier_partitions: str = Field(
+        "", description="partitions of this verifier, FIRST-LAST; empty: all of them"
+    )
     operators_file: Path | None = Field(
         None, description="persons, roles and public keys (YAML); demo and test make one"
     )
@@ -160,6 +167,14 @@ class Settings(BaseSettings):
         for each in filter(None, value.split(",")):
             if len(bytes.fromhex(each.strip())) != SHA256_BYTES:
                 raise ValueError("is SHA-256 in hex, comma separated")
+        return value
+
+    @field_validator("verifier_partitions")
+    @classmethod
+    def _range(cls, value: str) -> str:
+        first, _, last = value.partition("-")
+        if value and not (_is_number(first) and _is_number(last) and int(first) <= int(last)):
+            raise ValueError("is FIRST-LAST, two partition numbers")
         return value
 
     @field_validator(

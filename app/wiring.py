@@ -47,12 +47,15 @@ from processors.rail.kafka import rail_worker
 from processors.rail.webhook import RailWebhook, WebhookServer
 from processors.redriver.kafka import RedriverLoop
 from processors.resolve.handler import ResolveHandler
+from processors.verifier.ground import KnownGround
 from processors.verifier.hanging_transactions import HangingMetrics, HangingWatch
-from processors.verifier.kafka import KafkaVerifierLog
-from processors.verifier.process import Verifier, VerifierMetrics
+from processors.verifier.kafka import WHOLE, KafkaVerifierLog
+from processors.verifier.metrics import VerifierMetrics
+from processors.verifier.process import Verifier
 from processors.verifier.retention import RetentionMetrics, RetentionWatch
 from processors.verifier.store import DiskStore
 from schemas import topology
+from schemas.codec.parties import open_parties
 from schemas.registry.ids import locked_fingerprints
 
 log = structlog.get_logger("npp.wiring")
@@ -64,19 +67,23 @@ RAIL_NAME: Final = "npp-gateway"  # names the reason table in the rules
 # -- payments --------------------------------------------------------------------------------------
 
 
+def further_inputs(context: ProcessContext) -> tuple[str, ...]:
+    """Command topics of further upstream systems."""
+    return tuple(
+        topic.name
+        for topic in context.topics.inputs()
+        if topic.name not in topology.INPUTS and topic.sources
+    )
+
+
 def run_payments(environment: Environment) -> int:
     """`npp run payments`: one instance of the payments processor, until SIGTERM."""
     context = ProcessContext(environment, "payments")
     control = context.control()
     kafka = (context.connection, context.clock, context.codec, control)
     counts = context.counts
-    further = (  # command topics of further upstream systems
-        topic.name
-        for topic in context.topics.inputs()
-        if topic.name not in topology.INPUTS and topic.sources
-    )
     application = PaymentsApplication(
-        topology=engine_topology(counts[topology.EVENTS], extra_inputs=tuple(further)),
+        topology=engine_topology(counts[topology.EVENTS], extra_inputs=further_inputs(context)),
         codec=context.codec,
         control=control,
         rules_of=rules_for(context.settings.profile),
@@ -189,8 +196,16 @@ ADAPTERS: Final[dict[str, Callable[[AdaptersContext], dict[str, Runs]]]] = {
 # -- verifier --------------------------------------------------------------------------------------
 
 
+def verifier_partitions(text: str) -> range | None:
+    """Those of `NPP_VERIFIER_PARTITIONS`; None for all of them."""
+    if not text:
+        return None
+    first, _, last = text.partition("-")
+    return range(int(first), int(last) + 1)
+
+
 def run_verifier(environment: Environment) -> int:
-    """`npp run verifier`: checks the journal's chain and signs checkpoints, until SIGTERM."""
+    """`npp run verifier`: decides the journal again and signs checkpoints, until SIGTERM."""
     context = ProcessContext(environment, "verifier")
     folder = context.data_dir() / "verifier"
     key, keyring = signing_key(context)
@@ -214,9 +229,22 @@ def run_verifier(environment: Environment) -> int:
     with (
         contextlib.closing(DiskStore(folder / "heads")) as store,
         contextlib.closing(
-            KafkaVerifierLog(context.connection, context.clock, context.health.partition_errors)
+            KafkaVerifierLog(
+                context.connection,
+                context.clock,
+                context.health.partition_errors,
+                context.settings.verifier_partitions or WHOLE,
+            )
         ) as journal,
     ):
+        ground = KnownGround(
+            codec=context.codec,
+            rules_of=rules_for(context.settings.profile),
+            topics=topology.INPUTS + further_inputs(context),
+            open_parties=open_parties,
+            log=journal,
+            store=store,
+        )
         verifier = Verifier(
             journal=journal,
             codec=context.codec,
@@ -226,6 +254,8 @@ def run_verifier(environment: Environment) -> int:
             clock=context.clock,
             metrics=VerifierMetrics(context.registry),
             partition_of=partition_of,
+            ground=ground,
+            partitions=verifier_partitions(context.settings.verifier_partitions),
             meanwhile=watch,
         )
         log.info("verifier starts", key_id=key.key_id)

@@ -16,6 +16,7 @@ ZERO_HASH: Final = bytes(32)  # previousHash of sequence 1
 HASH_BYTES: Final = 32
 WIRE_PREFIX_BYTES: Final = 5  # magic byte 0 and the schema id
 ID_BYTES_MAX: Final = 64  # a paymentIntentId has 29; more is not one of ours
+TEXT_BYTES_MAX: Final = 249  # of a topic's name, the longest of a cause's texts
 VARINT_BYTES_MAX: Final = 10  # 64 bits in groups of seven
 BROKEN_REMEMBERED_MAX: Final = 10_000  # payments with a break that are known by name
 
@@ -106,6 +107,35 @@ def read_link(value: bytes) -> Link:
     if len(previous) != HASH_BYTES:
         raise ValueError("the value ends within previousHash")
     return Link(payment, sequence, previous)
+
+
+class RawCause(msgspec.Struct, frozen=True, gc=False):
+    """The place of an event's input, and its cluster."""
+
+    cluster_id: str
+    topic: str
+    partition: int
+    offset: int
+
+
+def read_cause(value: bytes) -> RawCause:
+    """The cause behind the chain's fields, from an event's raw bytes. Raises ValueError."""
+    try:
+        length, at = _read_long(value, WIRE_PREFIX_BYTES)
+        _, at = _read_long(value, at + length)  # sequence
+        _, at = _read_long(value, at + HASH_BYTES)  # decidedAt
+        texts = []
+        for _ in range(2):
+            length, at = _read_long(value, at)
+            if not 0 <= length <= TEXT_BYTES_MAX:
+                raise ValueError(f"a text of the cause would have {length} bytes")
+            texts.append(value[at : at + length].decode())
+            at += length
+        partition, at = _read_long(value, at)
+        offset, at = _read_long(value, at)
+    except IndexError:
+        raise ValueError("the value ends within the event header") from None
+    return RawCause(texts[0], texts[1], partition, offset)
 
 
 def _read_long(data: bytes, at: int) -> tuple[int, int]:

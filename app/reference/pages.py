@@ -26,7 +26,7 @@ from processors.monitor.metrics import MonitorMetrics
 from processors.payments.metrics import PaymentsMetrics
 from processors.projector.metrics import ProjectorMetrics
 from processors.verifier.hanging_transactions import HangingMetrics
-from processors.verifier.process import PROBLEM_KINDS, VerifierMetrics
+from processors.verifier.metrics import PROBLEM_KINDS, VerifierMetrics
 from processors.verifier.retention import RetentionMetrics
 from schemas import catalogue as topics_catalogue
 

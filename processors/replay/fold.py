@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
@@ -17,8 +17,9 @@ from core.payment.evolve import evolve
 from core.payment.lifecycle_record import lifecycle_record
 from core.payment.state import CorruptHistory, Payment
 from core.records import STATE_VERSION, PaymentLifecycle
-from core.rules import Rules
 from evidence.chain import event_hash, require_complete
+from evidence.differences import first_difference
+from evidence.redecide import RulesOf
 from processors.replay.buckets import Entry, History
 from processors.replay.report import Failure
 from schemas.codec import Codec
@@ -33,18 +34,7 @@ LIFECYCLE_AHEAD: Final = "LIFECYCLE_AHEAD"
 LIFECYCLE_BEHIND: Final = "LIFECYCLE_BEHIND"
 LIFECYCLE_DIFFERS: Final = "LIFECYCLE_DIFFERS"
 LIFECYCLE_UNREADABLE: Final = "LIFECYCLE_UNREADABLE"
-# Values of these fields are personal or free text: a difference names the field alone.
-UNNAMED_VALUES: Final = frozenset(
-    {
-        "parties_bytes", "customer_id", "idempotency_key", "end_to_end_id", "detail", "details",
-        "text", "bytes", "snapshot", "content",
-    }
-)  # fmt: skip
 DEPENDS_ON_RULES: Final = frozenset({"deadline", "deadline_kind", "at_rest", "waiting_for_person"})
-VALUE_CHARACTERS_MAX: Final = 100
-MISSING: Final = "(none)"
-
-RulesOf = Callable[[int], Rules]  # raises KeyError for a rule set this release does not carry
 
 
 class Folded(msgspec.Struct):
@@ -184,41 +174,6 @@ def _lifecycle_difference(
             if found is not None:
                 return found
     return None
-
-
-def first_difference(expected: Any, actual: Any, path: str) -> str | None:
-    """Where two values first differ, as `path: expected …, found …`; None when they are equal."""
-    if expected == actual and type(expected) is type(actual):
-        return None
-    if isinstance(expected, msgspec.Struct) and type(expected) is type(actual):
-        for field in expected.__struct_fields__:
-            inner = first_difference(
-                getattr(expected, field), getattr(actual, field), f"{path}.{field}"
-            )
-            if inner is not None:
-                return inner
-        return None
-    if isinstance(expected, (list, tuple)) and isinstance(actual, (list, tuple)):
-        for index in range(max(len(expected), len(actual))):
-            inner = first_difference(
-                expected[index] if index < len(expected) else MISSING,
-                actual[index] if index < len(actual) else MISSING,
-                f"{path}[{index}]",
-            )
-            if inner is not None:
-                return inner
-        return None
-    if expected == actual:
-        return None
-    name = path.rpartition(".")[2]
-    if name in UNNAMED_VALUES:
-        return f"{path} differs"
-    return f"{path}: expected {_shown(expected)}, found {_shown(actual)}"
-
-
-def _shown(value: Any) -> str:
-    text = value.hex() if isinstance(value, bytes) else str(value)
-    return text[:VALUE_CHARACTERS_MAX]
 
 
 def _event_failure(

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from control.fold import Control
+from control.named import Named
 from core.payment.events import Event
 from core.records import Checkpoint
 from core.values import Parties, Sealed
@@ -21,15 +22,14 @@ from engine.records import LogRecord
 from evidence.chain import FOREIGN_EVENT, Link, read_link
 from evidence.keys import Keyring
 from evidence.outcomes import OperatorOutcome, of_outcome
+from evidence.redecide import Environment, RulesOf
 from processors.replay import buckets
 from processors.replay.accounting import Accounting
 from processors.replay.buckets import Buckets
 from processors.replay.checkpointed import NO_KEYRING, CheckpointedPartition
-from processors.replay.fold import RulesOf
 from processors.replay.log import ReplayLog
 from processors.replay.prove import Limit, Prover
 from processors.replay.reading import Progress, Reading, entry_of
-from processors.replay.redecide import Environment, SourceMap
 from processors.replay.report import Failure, Report
 from schemas import topology
 from schemas.codec import Codec
@@ -69,39 +69,18 @@ def verify(log: ReplayLog, settings: Settings, clock: Clock | None = None) -> Re
     return report
 
 
-def control_of(log: ReplayLog, codec: Codec) -> Control:
-    """The control topic folded, to know where two persons let a damaged log go on."""
+def control_of(log: ReplayLog, codec: Codec) -> tuple[Control, Named]:
+    """The control topic folded, to know where two persons let a damaged log go on, and what it
+    named.
+    """
 
-    control = Control(codec.decode)
+    control, named = Control(codec.decode), Named()
     end = log.ends([(CONTROL, 0)])[CONTROL, 0] if log.partitions([CONTROL])[CONTROL] else 0
     for record in log.read(CONTROL, {0: (0, end)}):
         if record.value is not None:
             control.apply(record.offset, record.value, record.timestamp_ms)
-    return control
-
-
-def environment_of(settings: Settings, topics: tuple[str, ...], control: Control) -> Environment:
-    """What decisions read beside inputs and states: cluster and source maps that were in force, and
-    what recoveries found.
-    """
-    return Environment(
-        codec=settings.codec,
-        rules_of=settings.rules_of,
-        cluster_id="" if control.cluster is None else control.cluster.cluster_id,
-        topics=topics,
-        source_maps=tuple(
-            SourceMap(
-                each.activated_at,
-                {
-                    topic: frozenset(filter(None, listed.split(",")))
-                    for topic, listed in zip(each.topics, each.sources, strict=True)
-                },
-            )
-            for each in control.source_maps
-        ),
-        open_parties=settings.open_parties,
-        found=control.found,
-    )
+            named.look(control)
+    return control, named
 
 
 class _Job:
@@ -109,7 +88,7 @@ class _Job:
         topics = topology.INPUTS + settings.extra_inputs
         self._settings = settings
         self._report = report
-        self._control = control_of(log, settings.codec)
+        self._control, named = control_of(log, settings.codec)
         for (topic, number), batches in self._control.passed_over().items():
             for first, last in batches:
                 where = f"{topic} partition {number} offsets {first} to {last}"
@@ -118,7 +97,15 @@ class _Job:
         self._answered: dict[int, list[OperatorOutcome]] = {}
         self._reading = Reading(log, topics, settings.progress)
         self._accounting: Accounting | None = None
-        environment = environment_of(settings, topics, self._control)
+        environment = Environment(
+            codec=settings.codec,
+            rules_of=settings.rules_of,
+            cluster_id=named.cluster_id,
+            topics=topics,
+            source_maps=tuple(named.source_maps),
+            open_parties=settings.open_parties,
+            found=self._control.found,
+        )
         self._prover = Prover(environment, report, settings.limit, clock, self._account)
 
     def run(self) -> None:

@@ -13,11 +13,12 @@ from core.payment.state import Payment
 from core.values import external_ref
 from engine.clock import Clock
 from evidence.chain import FOREIGN_EVENT, Break, ChainChecker, MemoryHeads
+from evidence.redecide import Environment
 from processors.replay import identity
 from processors.replay.buckets import Entry, History
 from processors.replay.fold import Folded, compare_lifecycle, fold
 from processors.replay.money import Money
-from processors.replay.redecide import Environment, PaymentRedecider
+from processors.replay.redecide import PaymentRedecider
 from processors.replay.report import Failure, PaymentView, Report
 from schemas.errors import Undecodable
 from schemas.topology import EVENTS, LIFECYCLE

@@ -1,37 +1,38 @@
 """Re-decide: every input of a payment again through the rule set that its event or outcome names.
 
 The events it gives, encoded with the recorded schema, must be the recorded bytes; what appended
-nothing must give the recorded outcome again. Recorded decidedAt stands for the clock. Source maps
-have no number in events: the last one activated at or before decidedAt is taken.
+nothing must give the recorded outcome again.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, assert_never
 
 import msgspec
 
-from core.decider import Accepted, Context, Decision, Duplicate, NoEffect, Refusal, Unmatched
+from core.decider import Accepted, Decision, Duplicate, NoEffect, Refusal, Unmatched
 from core.header import Cause
 from core.payment import state as payment_state
 from core.payment.deadlines import with_deadline
-from core.payment.decide import decide
 from core.payment.events import ProcessingResumed, ProcessingSuspended
-from core.payment.limits import command_id_of
 from core.payment.state import Payment
 from core.records import SENTENCE_MAX, Outcome
-from core.rules import Rules
-from core.values import Parties, Sealed
 from evidence.chain import ZERO_HASH
+from evidence.differences import first_difference
+from evidence.redecide import (
+    Environment,
+    Input,
+    NotCarried,
+    decision_name,
+    decisions,
+    encoded_as,
+    event_difference,
+)
 from processors.replay.buckets import Entry, History
-from processors.replay.fold import Folded, RulesOf, first_difference
+from processors.replay.fold import Folded
 from processors.replay.report import Failure, Strength
-from schemas import topology
-from schemas.codec import Codec
-from schemas.codec.wire import schema_id
-from schemas.errors import Undecodable, Unencodable
 from schemas.topology import EVENTS, OUTCOMES
 
 INPUT_MISSING: Final = "INPUT_MISSING"
@@ -49,41 +50,6 @@ OUTCOME_FIELDS: Final = (
 
 class NotCheckable(Exception):
     """This payment cannot be decided again here; the words say why."""
-
-
-class SourceMap(msgspec.Struct, frozen=True):
-    """Which sources a command topic may carry, from a time (epoch ms) on."""
-
-    activated_at: int
-    sources: dict[str, frozenset[str]]
-
-
-class Environment(msgspec.Struct, frozen=True):
-    """What decisions read beside inputs and states. `topics` are the inputs in decision order."""
-
-    codec: Codec
-    rules_of: RulesOf
-    cluster_id: str
-    topics: tuple[str, ...]
-    source_maps: tuple[SourceMap, ...]  # in the order of the control topic
-    open_parties: Callable[[Sealed], Parties]
-    found: frozenset[str] = (
-        frozenset()
-    )  # by recoveries: see core.payment.inputs.recovered_submissions
-
-    def sources(self, topic: str, decided_at: int) -> frozenset[str]:
-        """The sources `topic` could carry when a decision was made."""
-        for each in reversed(self.source_maps):
-            if each.activated_at <= decided_at:
-                return each.sources.get(topic, frozenset())
-        return frozenset()
-
-    def rules(self, number: int) -> Rules:
-        """Raises NotCheckable when this release does not carry the rule set."""
-        try:
-            return self.rules_of(number)
-        except KeyError:
-            raise NotCheckable(f"rule set {number} is not carried by this release") from None
 
 
 class Decided(msgspec.Struct, frozen=True):
@@ -119,7 +85,7 @@ class PaymentRedecider:
             for failure in self._failures(strength):
                 strength.fail(failure)
                 return
-        except NotCheckable as why:
+        except (NotCheckable, NotCarried) as why:
             strength.skip(str(why))
 
     def _failures(self, strength: Strength) -> Iterator[Failure]:
@@ -171,18 +137,26 @@ class PaymentRedecider:
         if isinstance(found, str):
             kind = INPUT_ALTERED if found.startswith("its") else INPUT_MISSING
             return self._failure(kind, decided.first, found)
-        decision = self._decision(
+        failure: Failure | None = None
+        for decision in self._decisions(
             found,
             cause,
             self._state_before(decided.first),
             first.header.decided_at,
             first.header.rule_set,
-        )
+        ):
+            different = self._judge(decided, decision)
+            if different is None:
+                return None
+            failure = failure or different
+        return failure
+
+    def _judge(self, decided: Decided, decision: Decision | str) -> Failure | None:
         if isinstance(decision, str):
             return self._failure(DECIDE_RAISED, decided.first, decision)
         if not isinstance(decision, Accepted):
             return self._failure(
-                EVENTS_DIFFER, decided.first, f"decided again it gives {_name(decision)}"
+                EVENTS_DIFFER, decided.first, f"decided again it gives {decision_name(decision)}"
             )
         return self._compare(decided, decision)
 
@@ -194,26 +168,15 @@ class PaymentRedecider:
                 return self._failure(
                     EVENTS_DIFFER, decided.last, f"decided again it adds {type(event).__name__}"
                 )
-            event.header.previous_hash = ZERO_HASH if at == 0 else self._folded.hashes[at - 1]
+            head = ZERO_HASH if at == 0 else self._folded.hashes[at - 1]
             raw = self._history.events[at].value
-            if self._encoded(event, raw) != raw:
-                return self._failure(EVENTS_DIFFER, at, _event_difference(event, recorded[index]))
+            if encoded_as(self._environment.codec, event, head, raw) != raw:
+                return self._failure(EVENTS_DIFFER, at, event_difference(event, recorded[index]))
         if len(decision.events) < len(recorded):
             at = decided.first + len(decision.events)
             missing = type(recorded[len(decision.events)]).__name__
             return self._failure(EVENTS_DIFFER, at, f"decided again it does not give {missing}")
         return None
-
-    def _encoded(self, event: Any, recorded: bytes) -> bytes | None:
-        number = schema_id(recorded)
-        try:
-            return self._environment.codec.encode_as(EVENTS, event, number)
-        except KeyError:
-            if self._environment.codec.schema_id(EVENTS, type(event).__name__) == number:
-                raise
-            return None  # written by the schema of another record type
-        except Unencodable:
-            return None
 
     # -- what appended nothing ---------------------------------------------------------------------
 
@@ -226,14 +189,14 @@ class PaymentRedecider:
             return self._outcome_failure(kind, entry, outcome, found)
         difference: str | None = "no state of its time fits"
         for state in self._candidates(outcome, decisions):
-            decision = self._decision(
+            for decision in self._decisions(
                 found, outcome.cause, state, outcome.decided_at, outcome.rule_set
-            )
-            if isinstance(decision, str):
-                return self._outcome_failure(DECIDE_RAISED, entry, outcome, decision)
-            difference = _outcome_difference(decision, state, outcome)
-            if difference is None:
-                return None
+            ):
+                if isinstance(decision, str):
+                    return self._outcome_failure(DECIDE_RAISED, entry, outcome, decision)
+                difference = _outcome_difference(decision, state, outcome)
+                if difference is None:
+                    return None
         return self._outcome_failure(OUTCOME_DIFFERS, entry, outcome, difference or "")
 
     def _accepted_again(
@@ -292,36 +255,14 @@ class PaymentRedecider:
             return f"its input at {place} has other bytes than when it was decided"
         return entry
 
-    def _decision(
+    def _decisions(
         self, entry: Entry, cause: Cause, state: Payment | None, decided_at: int, rule_set: int
-    ) -> Decision | str:
-        """Decide an input again, or why that could not be done."""
+    ) -> Iterator[Decision | str]:
+        """An input decided again, once for each source map of that time."""
         environment = self._environment
         topic = environment.topics[entry.topic]
-        try:
-            command = environment.codec.decode(topic, entry.value, entry.headers)
-        except Undecodable as error:
-            return f"its input cannot be read: {error.reason}"
-        context = Context(
-            now_ms=decided_at,
-            cause=Cause(
-                cluster_id=environment.cluster_id,
-                topic=topic,
-                partition=cause.partition,
-                offset=entry.offset,
-                input_hash=cause.input_hash,
-                command_id=command_id_of(command.header),
-            ),
-            rules=environment.rules(rule_set),
-            origin=topology.ORIGINS.get(topic, "upstream"),
-            sources=environment.sources(topic, decided_at),
-            open_parties=environment.open_parties,
-            recovered_submissions=environment.found,
-        )
-        try:
-            return decide(state, command, context)
-        except Exception as error:  # noqa: BLE001 a defect of decide is a finding about this payment
-            return f"decide raised {type(error).__name__}"
+        given = Input(topic, entry.partition, entry.offset, entry.value, entry.headers)
+        yield from decisions(environment, given, cause, state, decided_at, rule_set)
 
     def _failure(self, kind: str, index: int, difference: str) -> Failure:
         offset = self._history.events[index].offset
@@ -351,13 +292,6 @@ def _place(cause: Cause) -> tuple[str, str, int, int]:
     return (cause.cluster_id, cause.topic, cause.partition, cause.offset)
 
 
-def _event_difference(again: Any, recorded: Any) -> str:
-    if type(again) is not type(recorded):
-        return f"decided again it gives {type(again).__name__}, recorded {type(recorded).__name__}"
-    difference = first_difference(again, recorded, type(again).__name__)
-    return difference or "the same values in other bytes"
-
-
 def _outcome_difference(decision: Decision, state: Payment | None, recorded: Outcome) -> str | None:
     last = 0 if state is None else state.sequence
     again: dict[str, Any] = dict.fromkeys(OUTCOME_FIELDS)
@@ -377,7 +311,7 @@ def _outcome_difference(decision: Decision, state: Payment | None, recorded: Out
             again["result"] = "NO_EFFECT"
             again["rule"], again["sentence"] = decision.rule, decision.sentence
         case Accepted() | Unmatched():
-            return f"decided again it gives {_name(decision)}"
+            return f"decided again it gives {decision_name(decision)}"
         case _:
             assert_never(decision)
     if again["sentence"] is not None:
@@ -387,8 +321,3 @@ def _outcome_difference(decision: Decision, state: Payment | None, recorded: Out
         if difference is not None:
             return difference
     return None
-
-
-def _name(decision: Decision) -> str:
-    rule = getattr(decision, "rule", None)
-    return type(decision).__name__ if rule is None else f"{type(decision).__name__} {rule}"

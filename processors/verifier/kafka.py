@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from core.header import Cause
+from engine.clients.lookup import RecordLookup
 from engine.clients.partition_errors import PartitionErrors
 from engine.clients.reader import LogEnds, PartitionReader, read_all
 from engine.clock import Clock
 from engine.errors import Abort, EngineError, Exit, Rebuild
 from engine.loop.transaction import Status, TransactionalProducer, TransactionSettings
 from engine.records import LogRecord
+from processors.verifier.judge import Place
+from processors.verifier.parked import is_parked
 from processors.verifier.partition import RawCheckpoint
-from processors.verifier.process import Publication
-from schemas.topology import CHECKPOINTS, CONTROL, EVENTS, OUTCOMES
+from processors.verifier.ports import Publication
+from schemas.topology import CHECKPOINTS, CONTROL, EVENTS, LIFECYCLE, OUTCOMES, QUARANTINE
 
-TRANSACTIONAL_ID: Final = "npp-verifier-journal"  # one for the whole journal: nobody else can sign
+TRANSACTIONAL_ID: Final = "npp-verifier-"  # and the partitions: who has the same fences the other
+WHOLE: Final = "journal"
 READER: Final = "verifier"
 OUTCOMES_READER: Final = "verifier-outcomes"
+LIFECYCLE_READER: Final = "verifier-lifecycle"
+PARKED_AMONG_COUNT: Final = 20_000  # the last ones are looked at first
 READ_COUNT: Final = 5_000
 READ_AT_ONCE_MAX: Final = 50_000  # checkpoints of 250 bytes; more are read partition by partition
 
@@ -26,8 +33,14 @@ class KafkaVerifierLog:
     """See processors.verifier.process.VerifierLog. `connection`: the client's own configuration."""
 
     def __init__(
-        self, connection: Mapping[str, Any], clock: Clock, errors: PartitionErrors
+        self,
+        connection: Mapping[str, Any],
+        clock: Clock,
+        errors: PartitionErrors,
+        name: str = WHOLE,
     ) -> None:
+        """`name`: of the partitions it has."""
+        self._transactional_id = TRANSACTIONAL_ID + name
         self._errors = errors.of(READER)
         self._connection = connection
         self._clock = clock
@@ -35,14 +48,17 @@ class KafkaVerifierLog:
         self._producer: TransactionalProducer | None = None
         self._reader: PartitionReader | None = None
         self._outcomes: PartitionReader | None = None
+        self._lifecycle: PartitionReader | None = None
         self._outcome_errors = errors.of(OUTCOMES_READER)
+        self._lifecycle_errors = errors.of(LIFECYCLE_READER)
+        self._lookup = RecordLookup(connection, clock)
         self._count = 0
 
     def take(self) -> None:
         if self._producer is not None:
             self._producer.destroy()
         self._producer = TransactionalProducer(
-            self._connection, TRANSACTIONAL_ID, self._clock, TransactionSettings()
+            self._connection, self._transactional_id, self._clock, TransactionSettings()
         )
         self._producer.init()
 
@@ -106,8 +122,13 @@ class KafkaVerifierLog:
     def outcomes_partitions(self) -> int:
         return self._ends.partition_counts([OUTCOMES])[OUTCOMES]
 
-    def follow(self, start: Mapping[int, int], outcomes: Mapping[int, int]) -> None:
+    def follow(
+        self, start: Mapping[int, int], outcomes: Mapping[int, int], lifecycle: Mapping[int, int]
+    ) -> None:
         self._close_readers()
+        self._lifecycle = PartitionReader(
+            self._connection, LIFECYCLE, lifecycle, errors=self._lifecycle_errors
+        )
         self._reader = PartitionReader(self._connection, EVENTS, start, errors=self._errors)
         self._outcomes = PartitionReader(
             self._connection, OUTCOMES, outcomes, errors=self._outcome_errors
@@ -147,14 +168,43 @@ class KafkaVerifierLog:
             raise Abort("UNACKNOWLEDGED", "a record was committed without its offset")
         return [acknowledged[topic, number] for topic, number, _, _ in records]
 
+    def poll_lifecycle(
+        self, wait_s: float
+    ) -> tuple[Mapping[int, Sequence[LogRecord]], Mapping[int, int]]:
+        if self._lifecycle is None:
+            raise ValueError("follow comes before poll_lifecycle")
+        return self._lifecycle.read(READ_COUNT, wait_s)
+
+    def inputs(self, places: Iterable[Place]) -> Mapping[Place, LogRecord]:
+        return self._lookup.at(places)
+
+    def parked(self, cause: Cause) -> bool:
+        number = cause.partition % self._ends.partition_counts([QUARANTINE])[QUARANTINE]
+        name = (QUARANTINE, number)
+        end = self._ends.stable([name])[name]
+        recent = max(0, end - PARKED_AMONG_COUNT)
+        return self._has_parked(cause, number, recent, end) or self._has_parked(
+            cause, number, 0, recent
+        )
+
+    def _has_parked(self, cause: Cause, number: int, start: int, end: int) -> bool:
+        for records in read_all(
+            self._connection, QUARANTINE, start={number: start}, ends={number: end},
+            partitions=[number], clock=self._clock,
+        ):  # fmt: skip
+            if any(is_parked(record, cause) for record in records):
+                return True
+        return False
+
     def _close_readers(self) -> None:
-        for reader in (self._reader, self._outcomes):
+        for reader in (self._reader, self._outcomes, self._lifecycle):
             if reader is not None:
                 reader.close()
-        self._reader = self._outcomes = None
+        self._reader = self._outcomes = self._lifecycle = None
 
     def close(self) -> None:
         self._close_readers()
+        self._lookup.close()
         if self._producer is not None:
             self._producer.destroy()
             self._producer = None

@@ -11,17 +11,21 @@ from typing import Final
 
 from core.records import Checkpoint
 from core.recovery_point import RecoveryPoint, is_void
+from engine.records import LogRecord
 from evidence import checkpoints
-from evidence.chain import Break, ChainChecker, Head
+from evidence.chain import Break, ChainChecker, Head, Link, read_cause
 from evidence.checkpoints import CheckpointChain, CheckpointProblem, End, Range, Sealed
 from evidence.keys import Keyring
 from evidence.merkle import LeafData
 from evidence.outcomes import OperatorOutcome
+from processors.verifier.heads import LifecycleHeads
+from processors.verifier.judge import Finding, Judge
 from processors.verifier.store import Mark, VerifierStore
 
 UNSIGNED_HEADS_MAX: Final = 100_000  # past a break they are moved to disk: 100,000 of 150 bytes
 LOG_TAIL_LOST: Final = "LOG_TAIL_LOST"
 LOG_START_LOST: Final = "LOG_START_LOST"
+UNAUTHORIZED: Final = "UNAUTHORIZED_STATE_MUTATION"
 END: Final = 2**63 - 1
 
 Problem = Break | CheckpointProblem
@@ -41,7 +45,9 @@ class PartitionVerifier:
         partition_of: Callable[[bytes], int] | None = None,
         recovery_points: Sequence[RecoveryPoint] = (),
         outcomes_partition: int = 0,
+        judge_of: Callable[[dict[str, int]], Judge],
     ) -> None:
+        """`judge_of` makes the judge, given the last inputs that caused anything, by topic."""
         self._outcomes_partition = outcomes_partition
         self.partition = partition
         self.problem: Problem | None = None  # the first one; from then on nothing is signed
@@ -51,7 +57,7 @@ class PartitionVerifier:
         self.verified_offset = -1
         self._store = store
         self._decode = decode
-        self._events: deque[tuple[int, bytes | None, bytes | None]] = deque()  # read, to be taken
+        self._events: deque[LogRecord] = deque()  # read, to be taken
         self._outcomes: deque[OperatorOutcome] = deque()
         self._read_to = 0  # every event before it has been read
         self._outcomes_read_to = 0
@@ -64,6 +70,10 @@ class PartitionVerifier:
         if self._mark is not None and is_void(decode(self._mark.raw), recovery_points):
             store.forget(partition)  # heads of events that have vanished: from offset zero again
             self._mark = None
+        self.judge = judge_of({} if self._mark is None else self._mark.last_causes)
+        self.heads = LifecycleHeads(self.judge, 0, 0)  # `follow_lifecycle` says where
+        self._at_end = False
+        self._recovered = bool(recovery_points)
         self._seen: RawCheckpoint | None = None  # the topic's last checkpoint that was good
         self._checker = ChainChecker(partition, self, partition_of=partition_of)
         self._chain = CheckpointChain(partition, keyring, recovery_points=recovery_points)
@@ -113,6 +123,14 @@ class PartitionVerifier:
                 )
         return self._await_next()
 
+    def follow_lifecycle(self, end: int) -> int:
+        """Where the lifecycle topic, which ends at `end` now, has to be read from."""
+        known = -1 if self._mark is None else self._mark.lifecycle
+        lenient = known < 0 or self._awaited is not None or self._recovered
+        start = min(max(known, 0), end)
+        self.heads = LifecycleHeads(self.judge, start, end if lenient else start)
+        return start
+
     def bounds(self, low: int, end: int) -> Problem | None:
         """Check the log's own ends: neither its front nor what a checkpoint covers may be gone."""
         last = self._awaited[1] if self._awaited is not None else self._chain.covering
@@ -138,10 +156,11 @@ class PartitionVerifier:
 
     # -- following the log -------------------------------------------------------------------------
 
-    def feed(self, offset: int, key: bytes | None, value: bytes | None) -> None:
+    def feed(self, record: LogRecord) -> None:
         """The next record of the journal has been read."""
-        self._events.append((offset, key, value))
-        self._read_to = offset + 1
+        self._events.append(record)
+        self._read_to = record.offset + 1
+        self._at_end = False
 
     def feed_outcome(self, outcome: OperatorOutcome) -> None:
         """The next outcome of an operator command has been read."""
@@ -152,6 +171,23 @@ class PartitionVerifier:
     def reached(self, end: int) -> None:
         """Every record of the journal before `end` has been read."""
         self._read_to = max(self._read_to, end)
+        self._at_end = True
+
+    def places(self) -> Iterator[tuple[str, int, int]]:
+        """Where the inputs of the events stand that will be decided again."""
+        if self._awaited is not None and self.problem is None:
+            return
+        for record in self._events:
+            try:
+                cause = read_cause(record.value or b"")
+            except ValueError:
+                continue
+            if cause.partition == self.partition:
+                yield cause.topic, cause.partition, cause.offset
+
+    def is_ready(self) -> bool:
+        """Whether events wait for nothing but their inputs."""
+        return bool(self._events) and self._awaited is None
 
     def outcomes_reached(self, end: int) -> None:
         """Every outcome before `end` has been read."""
@@ -161,10 +197,27 @@ class PartitionVerifier:
         """How many events were read and wait for outcomes that a checkpoint covers."""
         return len(self._events)
 
-    def advance(self) -> Iterator[Problem]:
+    def advance(self, now_s: float) -> Iterator[Problem]:
         """Verify what was read: up to the end of the topic's next checkpoint, whose root the log
-        must then give, and so on; behind the last one everything.
+        must then give, and so on; behind the last one everything is decided again.
         """
+        yield from self._advance()
+        if self._at_end and not self._events:
+            yield from self._not_ours(self.judge.at_end())
+        yield from self.compare_heads(now_s)
+
+    def compare_heads(self, now_s: float) -> Iterator[Problem]:
+        """Compare the lifecycle records that were read, once the states are known."""
+        if self._awaited is None or self.problem is not None:
+            caught_up = self._at_end and not self._events
+            found = self.heads.compare(self._checker.broken, caught_up, now_s)
+            yield from self._not_ours(list(found))
+
+    def settled(self) -> bool:
+        """Whether the lifecycle record of every event taken has come."""
+        return not self.judge.outstanding
+
+    def _advance(self) -> Iterator[Problem]:
         while True:
             awaited = None if self._awaited is None or self.problem else self._awaited[1].checkpoint
             last = END if awaited is None else awaited.to_offset
@@ -173,10 +226,8 @@ class PartitionVerifier:
                 outcome = self._outcomes.popleft()
                 self._touched.answer(outcome.payment, outcome.hash)
                 self.next_outcome = outcome.offset + 1
-            while self._events and self._events[0][0] <= last:
-                found = self._take(*self._events.popleft())
-                if found is not None:
-                    yield found
+            while self._events and self._events[0].offset <= last:
+                yield from self._take(self._events.popleft(), signed=awaited is not None)
             self.next_offset = max(self.next_offset, min(self._read_to, last + 1))
             self.next_outcome = max(
                 self.next_outcome, min(self._outcomes_read_to, last_outcome + 1)
@@ -188,19 +239,44 @@ class PartitionVerifier:
             problem = self._confirm()
             if problem is not None:
                 yield problem
+            if self._awaited is None:
+                return  # from here on inputs are needed: see `places`
 
-    def _take(self, offset: int, key: bytes | None, value: bytes | None) -> Problem | None:
-        found = self._checker.feed(offset, key, value)
+    def _take(self, record: LogRecord, *, signed: bool) -> Iterator[Problem]:
+        offset, value = record.offset, record.value or b""
+        found = self._checker.feed(offset, record.key, record.value)
         self.next_offset, self.verified_offset = offset + 1, offset
         self.events_unsigned += 1
+        if isinstance(found, Link):
+            payment = found.payment_intent_id
+            if signed:
+                why = self.judge.fold(payment, value)
+                findings = [] if why is None else [Finding(payment, offset, why)]
+            else:
+                findings = self.judge.decide(payment, offset, value)
+            yield from self._not_ours(findings)
+        elif found is not None:
+            self.judge.forget(found.payment)
+            self.problem = self.problem or found
+            yield found
         if self.problem is not None and len(self._touched) >= UNSIGNED_HEADS_MAX:
             leaves = {leaf.payment_intent_id: leaf for leaf in self._touched.leaves()}
-            self._store.put_unsigned(self.partition, leaves)
+            self._store.put_unsigned(self.partition, leaves, self.judge.packed_fresh())
             self._touched.clear()
-        if not isinstance(found, Break):
-            return None
-        self.problem = self.problem or found
-        return found
+            self.judge.committed()
+
+    def _not_ours(self, findings: Sequence[Finding]) -> Iterator[Problem]:
+        """Events that the recorded inputs do not give: their payments are broken from there on."""
+        for finding in findings:
+            leaf = self._touched.get(finding.payment) or self.leaf(finding.payment)
+            sequence = 0 if leaf is None else leaf.sequence
+            found = Break(
+                UNAUTHORIZED, finding.payment, sequence, self.partition, finding.offset, finding.why
+            )
+            self._checker.broken.setdefault(finding.payment, found)
+            self.judge.forget(finding.payment)
+            self.problem = self.problem or found
+            yield found
 
     def _confirm(self) -> Problem | None:
         """The range of the topic's next checkpoint is wholly read: the log must give its root."""
@@ -236,7 +312,8 @@ class PartitionVerifier:
 
     def may_sign(self) -> bool:
         """Something new, nothing wrong, and every checkpoint of the topic confirmed."""
-        return self.problem is None and self._awaited is None and len(self._touched) > 0
+        waits = self._awaited is not None or not self.settled() or self.judge.is_running()
+        return self.problem is None and not waits and len(self._touched) > 0
 
     def draft(self, signed_at: int, key_id: str) -> Checkpoint:
         """The next checkpoint over all that was fed since the last, unsigned."""
@@ -272,10 +349,11 @@ class PartitionVerifier:
         return self._fail(checkpoints.ALTERED, number, f"topic offset {at}: {why}")
 
     def _signed(self, at: int, sealed: Sealed) -> None:
-        self._mark = Mark(at, sealed.raw)
+        self._mark = Mark(at, sealed.raw, self.heads.known_to(), dict(self.judge.last_causes))
         self._seen = (at, sealed.raw) if self._seen is None or self._seen[0] < at else self._seen
         leaves = {leaf.payment_intent_id: leaf for leaf in self._touched.leaves()}
-        self._store.commit(self.partition, self._mark, leaves)
+        self._store.commit(self.partition, self._mark, leaves, self.judge.packed_fresh())
+        self.judge.committed()
         self._touched.clear()
         self.events_unsigned = 0
 

@@ -1,6 +1,7 @@
-"""`npp run verifier`: checks the chain of everything new on the journal, then signs checkpoints.
+"""`npp run verifier`: checks the chain of everything new on the journal, decides it again, then
+signs checkpoints (docs/decisions/0018).
 
-It has its own key, its own heads and one transactional id for the whole journal: a second verifier
+It has its own key, its own states and one transactional id for its partitions: a second verifier
 takes over and the first ends, so two cannot fork the checkpoints. A problem is a STOP, a metric
 and a critical log line; it goes on verifying, and never signs past a problem.
 """
@@ -9,140 +10,43 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, Protocol
+from functools import partial
+from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from control.fold import Control
-from core.records import Checkpoint, ProcessingStopped
+from core.records import Checkpoint
 from engine.clock import MS_PER_S, Clock
 from engine.errors import Abort, Exit, Rebuild
 from engine.records import LogRecord
-from evidence import chain, checkpoints
-from evidence.chain import Break
+from evidence import checkpoints
 from evidence.checkpoints import Sealed
 from evidence.keys import Keyring, SigningKey
 from evidence.outcomes import operator_outcome
-from processors.verifier.partition import (
-    LOG_START_LOST,
-    LOG_TAIL_LOST,
-    PartitionVerifier,
-    Problem,
-    RawCheckpoint,
-)
+from processors.verifier.delay import Delay
+from processors.verifier.ground import KnownGround
+from processors.verifier.judge import Ground, Judge
+from processors.verifier.metrics import VerifierMetrics
+from processors.verifier.partition import PartitionVerifier, Problem, RawCheckpoint
+from processors.verifier.ports import VerifierLog
+from processors.verifier.stops import Stops
 from processors.verifier.store import VerifierStore
 from schemas.codec import Codec
 from schemas.errors import Undecodable
-from schemas.topology import CHECKPOINTS, CONTROL, EVENTS
+from schemas.topology import CHECKPOINTS, CONTROL, EVENTS, LIFECYCLE
 
 log = structlog.get_logger("npp.verifier")
 
 CHECKPOINT_INTERVAL_S: Final = 10.0
 CHECKPOINT_EVENTS_MAX: Final = 10_000
 POLL_WAIT_S: Final = 0.2
+SETTLE_LOOKS: Final = 40
+SETTLE_WAIT_S: Final = 0.05
 WAITING_MAX: Final = 20_000  # events that wait for outcomes which a checkpoint covers
 REOPEN_PAUSE_S: Final = 1.0
 REOPENS_IN_A_ROW_MAX: Final = 30  # half a minute without one good round: the supervisor's turn
-REPORTED_MAX: Final = 1_000  # problems told one by one; by then everything stands still
 OFFSETS_LOST: Final = "OFFSETS_LOST"  # the engine's word for a position that is off the log
-ACTOR: Final = "verifier"
-PROBLEM_KINDS: Final = (
-    chain.FOREIGN_EVENT,
-    chain.SEQUENCE_GAP,
-    chain.SEQUENCE_REPEATED,
-    chain.PREVIOUS_HASH,
-    checkpoints.UNREADABLE,
-    checkpoints.WRONG_PARTITION,
-    checkpoints.UNKNOWN_KEY,
-    checkpoints.SIGNATURE,
-    checkpoints.KEY_PERIOD,
-    checkpoints.NUMBER,
-    checkpoints.PREVIOUS,
-    checkpoints.RANGE,
-    checkpoints.LEAVES,
-    checkpoints.ROOT,
-    checkpoints.MISSING,
-    checkpoints.ALTERED,
-    LOG_TAIL_LOST,
-    LOG_START_LOST,
-)
-
-# (topic, partition, key, value)
-Publication = tuple[str, int, bytes | None, bytes]
-
-
-class VerifierLog(Protocol):
-    """What the verifier needs of Kafka. Offsets are the log's own; reading is read_committed."""
-
-    def take(self) -> None:
-        """Take the transactional id: any other verifier is fenced from here on."""
-
-    def partitions(self) -> int:
-        """Partitions of the journal, and so of the checkpoint topic."""
-
-    def bounds(self, topic: str) -> Mapping[int, tuple[int, int]]:
-        """First offset and next offset to be written, open transactions included, by partition."""
-
-    def checkpoints(self, starts: Mapping[int, int]) -> Mapping[int, Iterator[RawCheckpoint]]:
-        """Checkpoints from an offset of each partition to its end as it stands now."""
-
-    def control(self, start: int) -> Sequence[tuple[int, bytes, int]]:
-        """Offsets and values of the control topic from `start` to its end as it stands now."""
-
-    def outcomes_partitions(self) -> int:
-        """Partitions of the outcomes topic."""
-
-    def follow(self, start: Mapping[int, int], outcomes: Mapping[int, int]) -> None:
-        """Read the journal and the outcomes from these offsets from now on."""
-
-    def poll(self, wait_s: float) -> tuple[Mapping[int, Sequence[LogRecord]], Mapping[int, int]]:
-        """New journal records by partition, and the ends of partitions read to their end.
-
-        Raises Exit OFFSETS_LOST when a position is no longer on the log.
-        """
-
-    def poll_outcomes(
-        self, wait_s: float
-    ) -> tuple[Mapping[int, Sequence[LogRecord]], Mapping[int, int]]:
-        """The same of the outcomes."""
-
-    def publish(self, records: Sequence[Publication]) -> list[int]:
-        """All of them in one transaction; their offsets.
-
-        Raises Rebuild or Abort when it is not known or did not happen, Exit when fenced.
-        """
-
-    def close(self) -> None:
-        """Give everything back."""
-
-
-class VerifierMetrics:
-    """Counts of the verifier; every kind of problem starts at zero. No payment id in a label."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.events = Counter("npp_verifier_events", "Events verified.", registry=registry)
-        self.checkpoints = Counter(
-            "npp_verifier_checkpoints", "Checkpoints signed and committed.", registry=registry
-        )
-        self.problems = Counter(
-            "npp_verifier_problems", "Failed proofs, by kind.", ["kind"], registry=registry
-        )
-        self.unsigned = Gauge(
-            "npp_verifier_unsigned_events",
-            "Events that no checkpoint covers yet.",
-            registry=registry,
-        )
-        self.broken = Gauge(
-            "npp_verifier_broken_partitions", "Partitions that are not signed.", registry=registry
-        )
-        self.signed_at = Gauge(
-            "npp_verifier_last_checkpoint_seconds",
-            "Time of the last checkpoint.",
-            registry=registry,
-        )
-        for kind in PROBLEM_KINDS:
-            self.problems.labels(kind)
 
 
 class Verifier:
@@ -159,11 +63,18 @@ class Verifier:
         clock: Clock,
         metrics: VerifierMetrics,
         partition_of: Callable[[bytes, int], int],
+        ground: KnownGround,
+        judge: Callable[[int, Ground, dict[str, int]], Judge] = Judge,
+        partitions: Sequence[int] | None = None,
         meanwhile: Callable[[], None] = lambda: None,
         interval_s: float = CHECKPOINT_INTERVAL_S,
         events_max: int = CHECKPOINT_EVENTS_MAX,
     ) -> None:
         self._journal = journal
+        self._ground = ground
+        self._judge = judge
+        self._mine = partitions  # None: all of them
+        self._recoveries = 0
         self._codec = codec
         self._store = store
         self._key = key
@@ -175,8 +86,9 @@ class Verifier:
         self._interval_s = interval_s
         self._events_max = events_max
         self._partitions: dict[int, PartitionVerifier] = {}
-        self._unpublished: dict[str, ProcessingStopped] = {}
-        self._reported: set[tuple[str, int, int]] = set()
+        self._stops = Stops(store, clock)
+        self._delay = Delay(clock)
+        metrics.delay.set_function(self._delay.seconds)
         self._round_s = 0.0
         self._stop = threading.Event()
         self._control = Control(codec.decode)
@@ -220,9 +132,12 @@ class Verifier:
         """Fence any other verifier, then begin where the store and the topic say."""
         self._journal.take()
         self._follow_control()
+        self._recoveries = len(self._control.recoveries)
         count = self._journal.partitions()
         self._outcomes_count = self._journal.outcomes_partitions()
+        mine = range(count) if self._mine is None else [n for n in self._mine if n < count]
         bounds = self._journal.bounds(EVENTS)
+        lifecycle_ends = self._journal.bounds(LIFECYCLE)
         self.caught_up = False
         self._partitions = {
             number: PartitionVerifier(
@@ -233,8 +148,9 @@ class Verifier:
                 partition_of=lambda key: self._partition_of(key, count),
                 recovery_points=self._control.recovery_points(number),
                 outcomes_partition=number % self._outcomes_count,
+                judge_of=partial(self._judge, number, self._ground),
             )
-            for number in range(count)
+            for number in mine
         }
         recorded = self._journal.checkpoints(
             {number: verifier.topic_offset() for number, verifier in self._partitions.items()}
@@ -248,6 +164,10 @@ class Verifier:
                 for number, verifier in self._partitions.items()
             },
             self._outcomes_from(),
+            {
+                number: verifier.follow_lifecycle(lifecycle_ends[number][1])
+                for number, verifier in self._partitions.items()
+            },
         )
         self._round_s = self._clock.monotonic_s()
 
@@ -273,20 +193,65 @@ class Verifier:
             if end is not None:
                 verifier.outcomes_reached(end)
 
-    def step(self, wait_s: float) -> None:
-        """Verify what is there; sign when the interval is over or enough events came."""
-        full = sum(each.waiting() for each in self._partitions.values()) >= WAITING_MAX
-        self._read_outcomes(wait_s if full else 0.0)
-        batches, ends = ({}, {}) if full else self._journal.poll(wait_s)
+    def _read_lifecycle(self, wait_s: float) -> None:
+        if sum(each.heads.waiting() for each in self._partitions.values()) >= WAITING_MAX:
+            return  # their events come first
+        batches, ends = self._journal.poll_lifecycle(wait_s)
         for number, records in batches.items():
             for record in records:
-                self._partitions[number].feed(record.offset, record.key, record.value)
+                self._partitions[number].heads.feed(record.offset, record.key, record.value)
+        for number, end in ends.items():
+            self._partitions[number].heads.reached(end)
+
+    def _advance(self) -> None:
+        """Verify what was read, with the inputs that it names; twice where the last checkpoint of
+        the topic ends within it."""
+        self._advance_once()
+        if any(each.is_ready() for each in self._partitions.values()):
+            self._advance_once()
+
+    def _advance_once(self) -> None:
+        places = {place for each in self._partitions.values() for place in each.places()}
+        self._metrics.inputs.inc(len(places))
+        self._ground.read_ahead(places)
+        now_s = self._clock.monotonic_s()
+        for verifier in self._partitions.values():
+            for problem in verifier.advance(now_s):
+                self._found(problem)
+
+    def _settle(self) -> None:
+        """Wait shortly for lifecycle records of events that were taken: without them nothing is
+        signed.
+        """
+        for _ in range(SETTLE_LOOKS):
+            if all(each.settled() for each in self._partitions.values()):
+                return
+            self._read_lifecycle(SETTLE_WAIT_S)
+            now_s = self._clock.monotonic_s()
+            for verifier in self._partitions.values():
+                for problem in verifier.compare_heads(now_s):
+                    self._found(problem)
+
+    def step(self, wait_s: float) -> None:
+        """Verify what is there; sign when the interval is over or enough events came."""
+        if self._follow_control():
+            self._begin_anew()
+            return
+        full = sum(each.waiting() for each in self._partitions.values()) >= WAITING_MAX
+        self._read_outcomes(wait_s if full else 0.0)
+        self._read_lifecycle(0.0)
+        batches: Mapping[int, Sequence[LogRecord]] = {}
+        ends: Mapping[int, int] = {}
+        if not full:
+            batches, ends = self._journal.poll(wait_s)
+        for number, records in batches.items():
+            for record in records:
+                self._partitions[number].feed(record)
             self._metrics.events.inc(len(records))
         for number, end in ends.items():
             self._partitions[number].reached(end)
-        for verifier in self._partitions.values():
-            for problem in verifier.advance():
-                self._found(problem)
+        self._follow_control()  # what an event rests on was on the control topic before it
+        self._advance()
         self.caught_up = not batches and not full
         self._publish_stops()
         due = self._clock.monotonic_s() - self._round_s >= self._interval_s
@@ -299,10 +264,10 @@ class Verifier:
         """Check the log's ends and each last checkpoint on the topic, then sign what is new."""
         self._round_s = self._clock.monotonic_s()
         if self._follow_control():
-            log.warning("verifier_begins_anew", why="two persons let the log go on after a loss")
-            self.open()
+            self._begin_anew()
             return 0
         self._check_bounds()
+        self._settle()
         ready = [v for v in self._partitions.values() if v.may_sign()]
         there = self._journal.checkpoints({v.partition: v.topic_offset() for v in ready})
         for verifier in ready:
@@ -322,19 +287,32 @@ class Verifier:
         self._metrics.unsigned.set(unsigned)
         return len(signed)
 
+    def _begin_anew(self) -> None:
+        log.warning("verifier_begins_anew", why="two persons let the log go on")
+        self.open()
+
     def _follow_control(self) -> bool:
-        """Read what is new on the control topic; True when two persons have recovered since."""
-        before = len(self._control.recoveries)
-        for offset, value, appended_at in self._journal.control(self._control_next):
+        """Read what is new on the control topic; True when two persons have let the log go on since
+        the partitions were opened."""
+        read = self._journal.control(self._control_next)
+        for offset, value, appended_at in read:
             self._control.apply(offset, value, appended_at)
+            self._ground.named.look(self._control)
             self._control_next = offset + 1
-        return len(self._control.recoveries) != before
+        if read:
+            self._ground.follow(self._control)
+        return len(self._control.recoveries) != self._recoveries
 
     def _check_bounds(self) -> None:
-        for number, (low, end) in self._journal.bounds(EVENTS).items():
-            verifier = self._partitions[number]
+        bounds = self._journal.bounds(EVENTS)
+        lag = 0
+        for number, verifier in self._partitions.items():
+            low, end = bounds[number]
+            lag += max(0, end - verifier.next_offset)
+            self._delay.look(number, end, verifier.next_offset)
             if verifier.problem is None:
                 self._found(verifier.bounds(low, end))
+        self._metrics.lag.set(lag)
 
     def _commit(self, signed: Sequence[tuple[PartitionVerifier, Sealed]]) -> None:
         offsets = self._journal.publish(
@@ -364,43 +342,17 @@ class Verifier:
     # -- problems ----------------------------------------------------------------------------------
 
     def _found(self, problem: Problem | None) -> None:
-        """A failed proof: metric, critical log line, and one STOP per partition and place."""
-        if problem is None:
-            return
-        place = problem.offset if isinstance(problem, Break) else problem.number
-        name = (problem.kind, problem.partition, place)
-        if name in self._reported or len(self._reported) >= REPORTED_MAX:
-            return
-        self._reported.add(name)
-        self._metrics.problems.labels(problem.kind).inc()
-        self._metrics.broken.set(sum(v.problem is not None for v in self._partitions.values()))
-        log.critical(
-            "proof_failed",
-            kind=problem.kind,
-            partition=problem.partition,
-            payment=problem.payment if isinstance(problem, Break) else None,
-            sequence=problem.sequence if isinstance(problem, Break) else None,
-            offset=problem.offset if isinstance(problem, Break) else None,
-            checkpoint=None if isinstance(problem, Break) else problem.number,
-            first_difference=problem.first_difference,
-        )
-        stop_id = f"verifier-{problem.kind}-{problem.partition}-{place}"
-        self._unpublished[stop_id] = ProcessingStopped(
-            stop_id=stop_id,
-            reason=problem.sentence(),
-            automatic=True,
-            stopped_at=self._clock.now_ms(),
-            actor=ACTOR,
-            cause=problem.kind,
-        )
+        """A failed proof: see Stops."""
+        if problem is not None and self._stops.found(problem):
+            self._metrics.problems.labels(problem.kind).inc()
+            broken = sum(v.problem is not None for v in self._partitions.values())
+            self._metrics.broken.set(broken)
 
     def _publish_stops(self) -> None:
-        for stop_id, stop in list(self._unpublished.items()):
-            if not self._store.stop_published(stop_id):
-                self._journal.publish([(CONTROL, 0, None, self._codec.encode(CONTROL, stop))])
-                self._store.remember_stop(stop_id)
-                log.critical("processing_stopped", stop_id=stop_id, reason=stop.reason)
-            del self._unpublished[stop_id]
+        open_ones = [each.stop_id for each in self._control.stops()]
+        for raw in self._stops.due(open_ones):
+            self._journal.publish([(CONTROL, 0, None, self._codec.encode(CONTROL, raw))])
+            self._stops.published(raw)
 
     def problems(self) -> dict[int, Problem]:
         """The first problem of each partition that has one."""

@@ -1,5 +1,5 @@
-"""The verifier's own heads and counts of outcomes, on its own disk: never read from the lifecycle
-topic.
+"""The verifier's own states, heads and counts of outcomes, on its own disk: never read from the
+lifecycle topic.
 
 Everything a checkpoint covers is written in one atomic batch after the checkpoint is committed, so
 the store is exactly one checkpoint's state. It may be deleted: it is rebuilt from offset zero.
@@ -19,6 +19,8 @@ from evidence.merkle import LeafData
 PARTITION_BYTES: Final = 4
 _SIGNED: Final = b"h"
 _UNSIGNED: Final = b"u"
+_STATE: Final = b"p"
+_STATE_UNSIGNED: Final = b"q"
 _MARK: Final = b"m"
 _STOP: Final = b"s"
 BACKGROUND_JOBS_MAX: Final = 2
@@ -29,7 +31,12 @@ class Mark(msgspec.Struct, frozen=True):
 
     topic_offset: int
     raw: bytes
+    lifecycle: int = -1  # lifecycle records before it agree; -1: not known
+    last_causes: dict[str, int] = {}  # the last input that caused anything, by topic
 
+
+Packed = Mapping[str, bytes]
+NONE: Final[Packed] = {}
 
 _decode_mark: Final = msgspec.msgpack.Decoder(Mark).decode
 _decode_leaf: Final = msgspec.msgpack.Decoder(LeafData).decode
@@ -44,11 +51,18 @@ class VerifierStore(Protocol):
     def get(self, partition: int, payment: str) -> LeafData | None:
         """The head as of the mark, or a newer one that was put unsigned."""
 
-    def commit(self, partition: int, mark: Mark, heads: Mapping[str, LeafData]) -> None:
-        """A checkpoint is on the log: its heads and its mark, all or nothing."""
+    def packed(self, partition: int, payment: str) -> bytes | None:
+        """The payment's lifecycle record likewise."""
 
-    def put_unsigned(self, partition: int, heads: Mapping[str, LeafData]) -> None:
-        """Heads past a break, which no checkpoint covers: kept on disk only to bound memory."""
+    def commit(
+        self, partition: int, mark: Mark, heads: Mapping[str, LeafData], packed: Packed = NONE
+    ) -> None:
+        """A checkpoint is on the log: its heads, its states and its mark, all or nothing."""
+
+    def put_unsigned(
+        self, partition: int, heads: Mapping[str, LeafData], packed: Packed = NONE
+    ) -> None:
+        """What stands past a break, which no checkpoint covers: kept on disk to bound memory."""
 
     def clear_unsigned(self, partition: int) -> None:
         """Forget what no checkpoint covers: it is verified again."""
@@ -85,16 +99,28 @@ class DiskStore:
         raw = self._db.get(_UNSIGNED + key) or self._db.get(_SIGNED + key)
         return None if raw is None else _decode_leaf(raw)
 
-    def commit(self, partition: int, mark: Mark, heads: Mapping[str, LeafData]) -> None:
+    def packed(self, partition: int, payment: str) -> bytes | None:
+        key = _number(partition) + payment.encode()
+        return self._db.get(_STATE_UNSIGNED + key) or self._db.get(_STATE + key)
+
+    def commit(
+        self, partition: int, mark: Mark, heads: Mapping[str, LeafData], packed: Packed = NONE
+    ) -> None:
         batch = WriteBatch(raw_mode=True)
         number = _number(partition)
+        for payment, raw in packed.items():
+            batch.put(_STATE + number + payment.encode(), raw)
         for payment, head in heads.items():
             batch.put(_SIGNED + number + payment.encode(), msgspec.msgpack.encode(head))
         batch.put(_MARK + number, msgspec.msgpack.encode(mark))
         self._db.write(batch)
 
-    def put_unsigned(self, partition: int, heads: Mapping[str, LeafData]) -> None:
+    def put_unsigned(
+        self, partition: int, heads: Mapping[str, LeafData], packed: Packed = NONE
+    ) -> None:
         batch = WriteBatch(raw_mode=True)
+        for payment, raw in packed.items():
+            batch.put(_STATE_UNSIGNED + _number(partition) + payment.encode(), raw)
         for payment, head in heads.items():
             batch.put(
                 _UNSIGNED + _number(partition) + payment.encode(), msgspec.msgpack.encode(head)
@@ -102,13 +128,14 @@ class DiskStore:
         self._db.write(batch)
 
     def clear_unsigned(self, partition: int) -> None:
-        prefix = _UNSIGNED + _number(partition)
-        self._db.delete_range(prefix, _UNSIGNED + _number(partition + 1))
+        for kind in (_UNSIGNED, _STATE_UNSIGNED):
+            self._db.delete_range(kind + _number(partition), kind + _number(partition + 1))
 
     def forget(self, partition: int) -> None:
         self.clear_unsigned(partition)
         self._db.delete(_MARK + _number(partition))
-        self._db.delete_range(_SIGNED + _number(partition), _SIGNED + _number(partition + 1))
+        for kind in (_SIGNED, _STATE):
+            self._db.delete_range(kind + _number(partition), kind + _number(partition + 1))
 
     def stop_published(self, stop_id: str) -> bool:
         return self._db.get(_STOP + stop_id.encode()) is not None
@@ -127,6 +154,8 @@ class MemoryStore:
         self._marks: dict[int, Mark] = {}
         self._heads: dict[tuple[int, str], LeafData] = {}
         self._unsigned: dict[tuple[int, str], LeafData] = {}
+        self._packed: dict[tuple[int, str], bytes] = {}
+        self._unsigned_packed: dict[tuple[int, str], bytes] = {}
         self._stops: set[str] = set()
 
     def mark(self, partition: int) -> Mark | None:
@@ -136,24 +165,37 @@ class MemoryStore:
         key = (partition, payment)
         return self._unsigned.get(key) or self._heads.get(key)
 
-    def commit(self, partition: int, mark: Mark, heads: Mapping[str, LeafData]) -> None:
+    def packed(self, partition: int, payment: str) -> bytes | None:
+        key = (partition, payment)
+        return self._unsigned_packed.get(key) or self._packed.get(key)
+
+    def commit(
+        self, partition: int, mark: Mark, heads: Mapping[str, LeafData], packed: Packed = NONE
+    ) -> None:
         self._marks[partition] = mark
+        self._packed.update({(partition, payment): raw for payment, raw in packed.items()})
         for payment, head in heads.items():
             self._heads[partition, payment] = head
 
-    def put_unsigned(self, partition: int, heads: Mapping[str, LeafData]) -> None:
+    def put_unsigned(
+        self, partition: int, heads: Mapping[str, LeafData], packed: Packed = NONE
+    ) -> None:
+        more = {(partition, payment): raw for payment, raw in packed.items()}
+        self._unsigned_packed.update(more)
         for payment, head in heads.items():
             self._unsigned[partition, payment] = head
 
     def clear_unsigned(self, partition: int) -> None:
-        for key in [key for key in self._unsigned if key[0] == partition]:
-            del self._unsigned[key]
+        for kept in (self._unsigned, self._unsigned_packed):
+            for key in [key for key in kept if key[0] == partition]:
+                del kept[key]
 
     def forget(self, partition: int) -> None:
         self.clear_unsigned(partition)
         self._marks.pop(partition, None)
-        for key in [key for key in self._heads if key[0] == partition]:
-            del self._heads[key]
+        for kept in (self._heads, self._packed):
+            for key in [key for key in kept if key[0] == partition]:
+                del kept[key]
 
     def stop_published(self, stop_id: str) -> bool:
         return stop_id in self._stops

@@ -22,7 +22,7 @@ from processors.payments.metrics import PaymentsMetrics
 from processors.projector.metrics import ProjectorMetrics
 from processors.projector.progress import READY_DELAY_S_MAX
 from processors.verifier.hanging_transactions import HangingMetrics
-from processors.verifier.process import VerifierMetrics
+from processors.verifier.metrics import VerifierMetrics
 from processors.verifier.retention import RetentionMetrics
 from readmodel.minutes import LEAST_COUNT
 from tests.rooms import ROOT

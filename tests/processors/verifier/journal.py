@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from core.header import Actor, Cause, EventHeader
 from core.payment.events import CustomerNotified
@@ -13,7 +13,8 @@ from engine.errors import Exit, Rebuild
 from engine.partitioner import partition_of
 from engine.records import LogRecord
 from evidence.chain import read_link
-from processors.verifier.process import Publication
+from processors.verifier.judge import Finding, Judge, Place
+from processors.verifier.ports import Publication
 from schemas.codec import Codec
 from schemas.topology import CHECKPOINTS, CONTROL, EVENTS, OUTCOMES
 
@@ -138,7 +139,9 @@ class MemoryVerifierLog:
     def outcomes_partitions(self) -> int:
         return 1
 
-    def follow(self, start: Mapping[int, int], outcomes: Mapping[int, int]) -> None:
+    def follow(
+        self, start: Mapping[int, int], outcomes: Mapping[int, int], lifecycle: Mapping[int, int]
+    ) -> None:
         self._position = dict(start)
         self._outcomes_position = dict(outcomes)
 
@@ -169,6 +172,17 @@ class MemoryVerifierLog:
             ends[number] = end
         return batches, ends
 
+    def poll_lifecycle(
+        self, wait_s: float
+    ) -> tuple[Mapping[int, Sequence[LogRecord]], Mapping[int, int]]:
+        return {}, {}
+
+    def inputs(self, places: Iterable[Place]) -> Mapping[Place, LogRecord]:
+        return {}
+
+    def parked(self, cause: Cause) -> bool:
+        return False
+
     def publish(self, records: Sequence[Publication]) -> list[int]:
         written = self.doubt.pop(0) if self.doubt else None
         if written is False:
@@ -193,3 +207,13 @@ class MemoryVerifierLog:
     def _end(self, topic: str, partition: int) -> int:
         log = self.journal.logs[topic, partition]
         return log[-1].offset + 2 if log else 0
+
+
+class Unjudged(Judge):
+    """Takes every event as decided, for tests of chain and checkpoints alone."""
+
+    def fold(self, payment: str, value: bytes) -> str | None:
+        return None
+
+    def decide(self, payment: str, offset: int, value: bytes) -> list[Finding]:
+        return []

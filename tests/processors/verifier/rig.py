@@ -8,14 +8,26 @@ from core.records import Checkpoint, ProcessingStopped
 from engine.clock import HeldClock
 from engine.partitioner import partition_of
 from evidence.keys import Keyring, SigningKey, signing_key_from_seed
-from processors.verifier.process import Verifier, VerifierMetrics
+from processors.verifier.ground import Inputs, KnownGround
+from processors.verifier.metrics import VerifierMetrics
+from processors.verifier.process import Verifier
 from processors.verifier.store import MemoryStore, VerifierStore
 from schemas.codec import Codec
-from schemas.topology import CHECKPOINTS
-from tests.processors.verifier.journal import Journal, MemoryVerifierLog
+from schemas.codec.parties import open_parties
+from schemas.topology import CHECKPOINTS, INPUTS
+from tests.processors.replay.world import rules_of
+from tests.processors.verifier.journal import Journal, MemoryVerifierLog, Unjudged
 
 KEY = signing_key_from_seed(b"k" * 32)
 OTHER_KEY = signing_key_from_seed(b"o" * 32)
+
+
+def ground_of(codec: Codec, log: Inputs, store: VerifierStore) -> KnownGround:
+    """The ground of a verifier that reads every input topic."""
+    return KnownGround(
+        codec=codec, rules_of=rules_of, topics=INPUTS, open_parties=open_parties, log=log,
+        store=store,
+    )  # fmt: skip
 
 
 class Rig:
@@ -38,6 +50,7 @@ class Rig:
         self.verifier = Verifier(
             journal=self.log, codec=self.codec, store=self.store, key=key, keyring=self.keyring,
             clock=self.clock, metrics=VerifierMetrics(self.registry), partition_of=partition_of,
+            ground=ground_of(self.codec, self.log, self.store), judge=Unjudged,
         )  # fmt: skip
         return self.verifier
 

@@ -21,13 +21,15 @@ from engine.topics import TopicAdmin
 from evidence.keys import Keyring, signing_key_from_seed
 from processors.replay import KafkaReplayLog, Limit, Report, Settings, verify
 from processors.verifier.kafka import KafkaVerifierLog
-from processors.verifier.process import Verifier, VerifierMetrics
+from processors.verifier.metrics import VerifierMetrics
+from processors.verifier.process import Verifier
 from processors.verifier.store import DiskStore, VerifierStore
 from schemas import catalogue
 from schemas import topology as t
 from schemas.codec.parties import open_parties
 from tests.processors.payments.clean_history import PARTITIONS, READ
 from tests.processors.replay.world import World, rules_of
+from tests.processors.verifier.rig import ground_of
 
 KEY = signing_key_from_seed(b"v" * 32)
 STEPS_MAX = 200
@@ -73,7 +75,7 @@ class Site:
         return Verifier(
             journal=journal, codec=self.world.codec, store=disk, key=KEY, keyring=self.keyring,
             clock=self.clock, metrics=VerifierMetrics(CollectorRegistry()),
-            partition_of=partition_of,
+            partition_of=partition_of, ground=ground_of(self.world.codec, journal, disk),
         )  # fmt: skip
 
     def catch_up(self, verifier: Verifier) -> None:

@@ -1,0 +1,90 @@
+"""Failed proofs become STOPs: one cause is one STOP.
+
+While a STOP of a kind is open, a further find of that kind is a metric and a log line. It becomes a
+STOP of its own when the open one has ended and the find still stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import structlog
+
+from core.records import ProcessingStopped
+from engine.clock import Clock
+from evidence.chain import Break
+from processors.verifier.partition import Problem
+from processors.verifier.store import VerifierStore
+
+log = structlog.get_logger("npp.verifier")
+
+REPORTED_MAX: Final = 1_000  # problems told one by one; by then everything stands still
+ACTOR: Final = "verifier"
+
+
+class Stops:
+    """What was found, and which STOPs are to be written."""
+
+    def __init__(self, store: VerifierStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._reported: set[tuple[str, int, int]] = set()
+        self._waiting: dict[str, ProcessingStopped] = {}
+        self._written: dict[str, str] = {}  # by kind: not read back yet, maybe
+
+    def found(self, problem: Problem) -> bool:
+        """Tell of it, once; False when it was told before."""
+        place = problem.offset if isinstance(problem, Break) else problem.number
+        name = (problem.kind, problem.partition, place)
+        if name in self._reported or len(self._reported) >= REPORTED_MAX:
+            return False
+        self._reported.add(name)
+        where: dict[str, object] = (
+            {"payment": problem.payment, "sequence": problem.sequence, "offset": problem.offset}
+            if isinstance(problem, Break)
+            else {"checkpoint": problem.number}
+        )
+        log.critical(
+            "proof_failed",
+            kind=problem.kind,
+            partition=problem.partition,
+            first_difference=problem.first_difference,
+            **where,
+        )
+        stop_id = f"{_prefix(problem.kind)}{problem.partition}-{place}"
+        self._waiting[stop_id] = ProcessingStopped(
+            stop_id=stop_id,
+            reason=problem.sentence(),
+            automatic=True,
+            stopped_at=self._clock.now_ms(),
+            actor=ACTOR,
+            cause=problem.kind,
+        )
+        return True
+
+    def due(self, open_ones: Sequence[str]) -> Iterator[ProcessingStopped]:
+        """STOPs to be written now. `open_ones`: ids of those that the control topic has."""
+        for stop_id, stop in list(self._waiting.items()):
+            prefix = stop_id[: stop_id.index("-", len(ACTOR) + 1) + 1]
+            mine = self._written.get(prefix)
+            if mine in open_ones:
+                mine = self._written.pop(prefix)  # read back: from now on the topic says
+            if mine is not None or any(each.startswith(prefix) for each in open_ones):
+                continue
+            if self._store.stop_published(stop_id):
+                del self._waiting[stop_id]
+                continue
+            yield stop
+
+    def published(self, stop: ProcessingStopped) -> None:
+        """It stands on the control topic."""
+        self._store.remember_stop(stop.stop_id)
+        del self._waiting[stop.stop_id]
+        prefix = stop.stop_id[: stop.stop_id.index("-", len(ACTOR) + 1) + 1]
+        self._written[prefix] = stop.stop_id
+        log.critical("processing_stopped", stop_id=stop.stop_id, reason=stop.reason)
+
+
+def _prefix(kind: str) -> str:
+    return f"{ACTOR}-{kind}-"

@@ -1,0 +1,98 @@
+"""Honest histories are signed whole by a verifier that follows, restarts, or has lost its store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from processors.verifier.store import DiskStore, MemoryStore
+from schemas import topology as t
+from tests.processors.payments.clean_history import PARTITIONS
+from tests.processors.verifier.world_rig import WorldRig
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_mixed_history_is_signed_whole_and_stops_nothing() -> None:
+    rig = WorldRig()
+    rig.world.mixed()
+    rig.work()
+    assert rig.stops() == []
+    assert rig.whole()
+
+
+def test_it_goes_on_from_its_own_states_after_a_restart(tmp_path: Path) -> None:
+    rig = WorldRig()
+    rig.store = DiskStore(tmp_path / "states")
+    rig.start()
+    payment = rig.world.create("k")
+    rig.work()
+    rig.store.close()
+    rig.store = DiskStore(tmp_path / "states")
+    rig.start()
+    rig.world.report(payment, "ACCEPTED", code="ACSP")
+    rig.world.report(payment, "SETTLED", code="ACSC")
+    rig.work()
+    assert rig.stops() == []
+    assert rig.whole()
+    rig.store.close()
+
+
+def test_a_lost_store_is_folded_up_to_the_last_checkpoint_and_needs_no_input_below_it() -> None:
+    """Inputs below it may be gone from where they were; above it everything is decided again."""
+    rig = WorldRig()
+    payment = rig.world.create("k")
+    rig.world.mixed()
+    rig.work()
+    rig.store = MemoryStore()
+    looked_for: list[object] = []
+    inputs = rig.log.inputs
+    rig.log.inputs = lambda places: looked_for.extend(places) or inputs(places)  # type: ignore[method-assign, func-returns-value]
+    rig.start()
+    rig.work()
+    assert looked_for == []
+    rig.world.report(payment, "ACCEPTED", code="ACSP")
+    rig.work()
+    assert looked_for
+    assert rig.stops() == []
+    assert rig.whole()
+
+
+def test_a_lifecycle_record_that_comes_later_than_its_event_is_waited_for() -> None:
+    """Markers reach the partitions one after the other: no problem, and no checkpoint before."""
+    rig = WorldRig()
+    payment = rig.world.create("k")
+    partition = rig.partition(payment)
+    rig.log.hidden.add((t.LIFECYCLE, partition))
+    rig.work(1)
+    assert rig.signed_to(partition) == -1
+    rig.log.hidden.clear()
+    rig.work(1)
+    assert rig.stops() == []
+    assert rig.whole()
+
+
+def test_an_event_that_comes_later_than_its_lifecycle_record_is_waited_for() -> None:
+    rig = WorldRig()
+    payment = rig.world.create("k")
+    partition = rig.partition(payment)
+    rig.log.hidden.add((t.EVENTS, partition))
+    rig.work(3)
+    rig.log.hidden.clear()
+    rig.work(3)
+    assert rig.stops() == []
+    assert rig.whole()
+
+
+def test_of_a_compacted_lifecycle_topic_the_last_record_is_enough() -> None:
+    rig = WorldRig()
+    rig.world.mixed()
+    rig.copy()
+    for number in range(PARTITIONS):
+        log = rig.log.log(t.LIFECYCLE, number)
+        last = {record.key: record for record in log}
+        log[:] = [record for record in log if last[record.key] is record]
+    rig.work()
+    assert rig.stops() == []
+    assert rig.whole()
