@@ -52,7 +52,7 @@ def test_the_commands_of_the_product_are_there() -> None:
         "quarantine list;quarantine show;quarantine preview;quarantine redrive;quarantine redrives;"
         "control show;control stop;control resume;control recover;control rules;control operators;"
         "control confirm;keys new;keys show;"
-        "evidence pack;evidence packs;evidence verify;evidence keys"
+        "evidence pack;evidence packs;evidence verify;evidence keys;evidence limit-key"
     )
     assert set(wanted.split(";")) == {" ".join(words) for words in COMMANDS if not is_group(words)}
 
