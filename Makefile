@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env fetch promtool demo check test test-release replay-test bench lock sbom lock-jars clean
+.PHONY: help env fetch promtool chromium screenshots demo check test test-release replay-test bench lock sbom lock-jars clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -32,16 +32,25 @@ promtool: ## promtool and amtool, by apt where this user may install; else the a
 	    { apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends prometheus prometheus-alertmanager >/dev/null; }; }; } || \
 	  echo "make: promtool or amtool is not here: install them (Debian, Ubuntu: apt-get install prometheus prometheus-alertmanager) and the alert rules' own tests run too" >&2
 
+chromium: ## the browser of the pages' tests, as promtool
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	  { apt-get install -y -qq --no-install-recommends chromium >/dev/null 2>&1 || \
+	    { apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; }; } || \
+	  echo "make: chromium is not here: install it (Debian: apt-get install chromium) and the pages' browser tests run too" >&2
+
+screenshots: fetch chromium ## the pictures of docs/pictures, of a demo that it runs
+	@$(BIN)/python -m tests.web.pictures
+
 demo: fetch ## the whole product on this machine; options in ARGS="--once --payments 5000 --chaos"
 	@$(BIN)/npp demo $(ARGS)
 
 check: .venv/.ok ## format, lint, types, import rules, tests without a broker; under a minute
 	@$(BIN)/python -m tests.floors check
 
-test: fetch promtool ## everything CI runs, floor by floor, with the seconds of each
+test: fetch promtool chromium ## everything CI runs, floor by floor, with the seconds of each
 	@$(BIN)/python -m tests.floors test
 
-test-release: fetch promtool ## as test, with the full counts; hours
+test-release: fetch promtool chromium ## as test, with the full counts; hours
 	@NPP_TEST_RELEASE=1 $(BIN)/python -m tests.floors test
 
 replay-test: fetch ## the runbook's seven replay tests, each by name

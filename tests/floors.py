@@ -57,8 +57,11 @@ STATIC = Floor(
         ("lint-imports", "--no-logo"),
     ),
 )
-# Each test runs on one floor, which its marks choose: quick, slow (without a broker), or broker.
-QUICK = Floor("quick", 45, (pytest("-n2", "-m", "not broker and not slow", "tests"),))
+# Each test runs on one floor, which its marks choose: quick, slow (without a broker), browser,
+# or broker.
+QUICK = Floor(
+    "quick", 45, (pytest("-n2", "-m", "not broker and not slow and not browser", "tests"),)
+)
 SLOW = ("-m", "slow and not broker")
 REPLAY_FOLDERS = ("tests/processors/replay", "tests/processors/verifier", "tests/histories")
 # What stands on a database server or a whole HTTP application.
@@ -67,6 +70,7 @@ OPERATORS = Floor(
     180,
     (pytest("-n2", *SLOW, "tests", *(f"--ignore={folder}" for folder in REPLAY_FOLDERS)),),
 )
+BROWSER = Floor("browser", 150, (pytest("-n2", "-m", "browser", "tests/web/browser"),))
 REPLAY = Floor("replay", 120, (pytest(*SLOW, *REPLAY_FOLDERS),))
 # The longest files of the broker floor, longest first: so both workers end together.
 LONG_FIRST = (
@@ -113,7 +117,7 @@ MODEL = Floor(
 
 PLANS = {
     "check": (STATIC, QUICK),
-    "test": (STATIC, QUICK, MODEL, OPERATORS, REPLAY, BROKER, ACCEPTANCE),
+    "test": (STATIC, QUICK, MODEL, OPERATORS, BROWSER, REPLAY, BROKER, ACCEPTANCE),
 }
 
 

@@ -18,6 +18,8 @@ from web.words import word
 PAYMENT: Final = "/api/payments/{payment_intent_id}"
 WAITING: Final = ("REQUESTED", "REFERRED")
 APPROVED: Final = "APPROVED"
+DOLLARS_DIGITS_MAX: Final = 15
+CENTS_DIGITS: Final = 2
 REASONS: Final = tuple(sorted(MARK_FAILED_REASONS))
 OPERATIONS: Final = tuple(each.value for each in FundsOperation)
 
@@ -261,8 +263,9 @@ def cents(text: str) -> int | None:
     if not text:
         return None
     whole, _, rest = text.replace(",", "").partition(".")
-    if not (whole.isascii() and whole.isdigit() and len(whole) <= 15 and len(rest) <= 2):
+    digits = whole + rest
+    if not (digits.isascii() and digits.isdigit() and whole):
         raise ValueError("no amount")
-    if rest and not (rest.isascii() and rest.isdigit()):
+    if len(whole) > DOLLARS_DIGITS_MAX or len(rest) > CENTS_DIGITS:
         raise ValueError("no amount")
-    return int(whole) * 100 + int(rest.ljust(2, "0"))
+    return int(whole + rest.ljust(CENTS_DIGITS, "0"))

@@ -51,7 +51,7 @@ class WebSettings:
     personas: Personas | None = None
 
 
-def with_pages(api: FastAPI, settings: WebSettings) -> ASGIApp:
+def with_pages(api: FastAPI, settings: WebSettings) -> Pages:
     """The API with its pages. Raises OSError when a library is not there."""
     services = api.state.services
     static = Static(settings.libraries)
@@ -95,15 +95,16 @@ def with_pages(api: FastAPI, settings: WebSettings) -> ASGIApp:
         hosts=settings.hosts,
         security=SECURITY,
     )
-    return _Split(api, edge)
+    return Pages(api, edge, site)
 
 
-class _Split:
-    """By path; the lifespan is the API's."""
+class Pages:
+    """API or page, by path; the lifespan is the API's."""
 
-    def __init__(self, api: ASGIApp, web: ASGIApp) -> None:
+    def __init__(self, api: ASGIApp, web: ASGIApp, site: Site) -> None:
         self._api = api
         self._web = web
+        self.site = site
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         ours = scope["type"] == "http" and not scope["path"].startswith(API_PATHS)

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from cryptography.fernet import Fernet
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from api.app import create_app
 from app.platform.fetch import ensure_web
 from engine.partitioner import partition_of
 from schemas import topology
-from tests.api.command_harness import ROLES, ApiHarness
+from tests.api.command_harness import ROLES, ApiHarness, HarnessClock
 from tests.processors.payments.world import PARTITIONS
-from web.app import WebSettings, with_pages
-from web.site import Person, Personas
+from web.app import Pages, WebSettings, with_pages
+from web.site import Person, Personas, Site
 
 Response = Any  # the test client's, whichever library it is made of
 LOOPBACK: Final = ("127.0.0.1", 50_000)
@@ -46,16 +47,29 @@ class PagesHarness(ApiHarness):
 
     def __init__(self, folder: Path, *, https: bool = False, personas: bool = True) -> None:
         super().__init__(folder)
-        state = self.app.state
-        services = dataclasses.replace(state.services, journal=DriverJournal(self))
-        self.app = create_app(services, state.auth)
+        self._services = dataclasses.replace(
+            self.app.state.services,
+            journal=DriverJournal(self),
+            clock=HarnessClock(self.clock),
+        )
+        self._auth = self.app.state.auth
         people = Personas(PEOPLE, lambda person: self.token(person.id))
         self.settings = WebSettings(
             Fernet.generate_key(), ensure_web(), https=https, personas=people if personas else None
         )
-        self.pages = with_pages(self.app, self.settings)
         self.http.close()
+        self.app, self.pages = self.build()
         self.http = TestClient(self.app)
+
+    def build(self) -> tuple[FastAPI, Pages]:
+        """A new application, as a process makes it that starts again."""
+        app = create_app(self._services, self._auth)
+        self.pages = with_pages(app, self.settings)
+        return app, self.pages
+
+    def pages_state(self) -> Site:
+        """The parts of the pages that were built last."""
+        return self.pages.site
 
     def browser(self, person: str | None = None) -> Browser:
         made = Browser(self.pages, https=self.settings.https)

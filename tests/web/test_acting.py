@@ -10,6 +10,8 @@ import pytest
 from tests.api.acting import TEXT
 from tests.web.harness import Browser, PagesHarness
 
+pytestmark = pytest.mark.slow
+
 
 def told(browser: Browser, answer: object) -> str:
     """The page that a form's answer leads to."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.api.acting import TEXT
 from tests.web.harness import PagesHarness
+
+pytestmark = pytest.mark.slow
 
 FIGURE = re.compile(r'data-series="(\w+)">.*?data-value="(\d+)"', re.DOTALL)
 

@@ -10,6 +10,8 @@ from fastapi.testclient import TestClient
 
 from tests.web.harness import Browser, PagesHarness
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_page_asks_who_you_are_and_comes_back_to_where_you_wanted_to_go(
     harness: PagesHarness,

@@ -8,6 +8,8 @@ import pytest
 
 from tests.web.harness import PagesHarness
 
+pytestmark = pytest.mark.slow
+
 PAGES = (
     *("/", "/payments", "/payments?state=FAILED&attention=false", "/approvals"),
     *("/approvals?status=USED", "/conflicts", "/conflicts?show=all", "/quarantine", "/proof"),

@@ -14,7 +14,7 @@ from api.edge.problems import Problem, invalid
 from core.values import same_person
 from web import acts
 from web.asking import Refused
-from web.pages.payments import payment_id
+from web.pages.payments import least_sequence, payment_id
 from web.site import Page, signed
 
 STATUSES: Final = ("REFERRED", "REQUESTED", "APPROVED", "REJECTED", "USED", "EXPIRED")
@@ -36,10 +36,7 @@ async def approvals(page: Page) -> Response:
 async def approval(page: Page) -> Response:
     """What follows when it is approved, and who may decide."""
     name, asked = payment_id(page), page.request.path_params["approval"]
-    least = page.request.query_params.get("min", "")
-    payment = await page.api.get(
-        f"/api/payments/{name}", **({"minSequence": least} if least.isdigit() else {})
-    )
+    payment = await page.api.get(f"/api/payments/{name}", minSequence=least_sequence(page))
     listed = (await page.api.get("/api/approvals", paymentIntentId=name))["items"]
     found = next((each for each in listed if each["approvalId"] == asked), None)
     if found is None:

@@ -51,9 +51,7 @@ async def payment(page: Page) -> Response:
 
 async def _shown(page: Page, *, revealed: bool) -> Response:
     name = payment_id(page)
-    least = page.request.query_params.get("min", "")
-    asked = {"minSequence": least} if least.isdigit() else {}
-    found = await page.api.get(f"/api/payments/{name}", **asked)
+    found = await page.api.get(f"/api/payments/{name}", minSequence=least_sequence(page))
     events = await page.api.get(f"/api/payments/{name}/events", limit=EVENTS_COUNT)
     approvals = await page.api.get("/api/approvals", paymentIntentId=name)
     return page.render(
@@ -171,6 +169,12 @@ async def live(page: Page) -> Response:
     return StreamingResponse(
         streams.watch(watcher, None, page.session.expires_at), media_type="text/event-stream"
     )
+
+
+def least_sequence(page: Page) -> str:
+    """What the page is at least to know, of the command that led here; empty without one."""
+    given = page.request.query_params.get("min", "")
+    return given if given.isascii() and given.isdigit() else ""
 
 
 def payment_id(page: Page) -> str:

@@ -52,8 +52,6 @@ async def resolve(page: Page) -> Response:
         "amount": int(amount) if amount.isascii() and amount.isdigit() else None,
     }
     conflict = page.fields.get("conflictId", "")
-    if not conflict.replace("_", "").isalnum():
-        conflict = "none"
     return await sent(page, name, f"/api/payments/{name}/conflicts/{conflict}/resolve", body)
 
 
