@@ -270,7 +270,7 @@ class _Seen:
         try:
             record = self._cluster.codec.decode(at.topic, at.value, at.headers)
         except Undecodable:
-            return b""  # equals no head: it is written anew
+            return b""  # equals no head: it is written again
         return record.head_hash if isinstance(record, PaymentLifecycle) else b""
 
     def _rebuild(self, keys: set[bytes], recovery: Recovery) -> None:

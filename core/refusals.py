@@ -291,7 +291,7 @@ RESUME_NOT_POSSIBLE = _policy(
 )
 UNPARK_NOT_POSSIBLE = _policy(
     "UNPARK_NOT_POSSIBLE",
-    "The payment is not taken up: {problem}.",
+    "The payment is not resumed: {problem}.",
     "One person requests it, then another confirms; each signs.",
 )
 REDRIVE_NOT_POSSIBLE = _policy(

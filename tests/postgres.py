@@ -111,7 +111,7 @@ def binaries() -> tuple[Path, str]:
 
 
 class OwnServer:
-    """Made anew on a free loopback port, without passwords, and gone afterwards. Dies with the
+    """Made again on a free loopback port, without passwords, and gone afterwards. Dies with the
     thread that starts it, however that ends.
 
     It has a temporary folder of its own: the user that runs it for root may not enter others, and

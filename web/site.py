@@ -153,7 +153,7 @@ def told(error: Exception) -> tuple[int, Mapping[str, Any]]:
 
 
 def _without(site: Site, request: Request, error: Problem | Refused) -> Response:
-    """Nobody can be asked: a token that ended is signed in anew, all else is said."""
+    """Nobody can be asked: a token that ended is signed in again, all else is said."""
     status, problem = told(error)
     if status == 401:
         response = _sign_in_first(site, request)

@@ -15,7 +15,7 @@ from api.edge.problems import Problem, unavailable
 COMMANDS_MAX: Final = 200  # that wait for their outcome, each up to 12 s
 COMMANDS_OF_ONE_MAX: Final = 50
 CREATIONS_MAX: Final = 200  # a submitter is a machine: one may fill them
-DECISIONS_MAX: Final = 50  # the second person's: approve, reject, take up a parked payment
+DECISIONS_MAX: Final = 50  # the second person's: approve, reject, resume a parked payment
 DECISIONS_OF_ONE_MAX: Final = 10
 CONTROL_MAX: Final = 16  # STOP, its end, redrives: control records, each up to 8 s
 CONTROL_OF_ONE_MAX: Final = 4

@@ -33,7 +33,7 @@ class KeysDown(Exception):
 
 class Claimed(msgspec.Struct, frozen=True):
     """What a token says of itself before it is verified. `remembered`: it was verified before, and
-    only the issuer's keys are due to be read anew; `key_id` is empty for a key that is not known;
+    only the issuer's keys are due to be read again; `key_id` is empty for a key that is not known;
     `person` is set for who has signed in here before."""
 
     remembered: bool = False

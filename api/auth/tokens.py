@@ -71,7 +71,7 @@ class _Verified(msgspec.Struct, frozen=True):
 
 class Tokens:
     """The sign-in. Verified tokens are remembered by their SHA-256 until they end or their key does
-    not count any more; reading the issuer's keys anew forgets none of them."""
+    not count any more; reading the issuer's keys again forgets none of them."""
 
     def __init__(self, settings: TokenSettings, keys: KeySource, clock: Clock) -> None:
         self._settings = settings

@@ -7,7 +7,7 @@ people       operators who request, approve, cancel, retry and resolve
 office       the API as they use it, a few calls at a time
 chaos        kill -9 at random
 table        what is shown meanwhile
-account      what is true at the end, measured anew from Kafka and the simulators' ledgers
+account      what is true at the end, measured again from Kafka and the simulators' ledgers
 api_account  what the API says at the end, held against Kafka
 """
 

@@ -1,6 +1,6 @@
 """What the API says at the end, held against Kafka: payments (I9), audit, what people were told.
 
-Kafka is read anew; the API has some seconds to catch up with it.
+Kafka is read again; the API has some seconds to catch up with it.
 """
 
 from __future__ import annotations

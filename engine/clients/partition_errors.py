@@ -141,7 +141,7 @@ class Rest:
         self._paused = resting
 
     def forget(self) -> None:
-        """Partitions were assigned anew: none is paused."""
+        """Partitions were assigned again: none is paused."""
         self._paused = frozenset()
 
 

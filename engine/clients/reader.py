@@ -209,7 +209,7 @@ class LogEnds:
             raise
 
     def _find_leaders(self) -> None:
-        """Look all leaders up anew: the client itself goes on asking an old one, or with an old
+        """Look all leaders up again: the client itself goes on asking an old one, or with an old
         epoch, for minutes. A client whom nobody has answered for LOST_AFTER_S is replaced.
 
         Raises any of the five meanings."""

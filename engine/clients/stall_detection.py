@@ -69,8 +69,8 @@ class StallDetector:
         self.begin()
 
     def begin(self) -> None:
-        """Partitions were assigned, perhaps the same anew after a long restore: nothing is known of
-        them, and none is paused."""
+        """Partitions were assigned, perhaps the same again after a long restore: nothing is known
+        of them, and none is paused."""
         self._stalled = StalledPartitions()
         self._asked = None
         self._looked_s = self._began_s = self._clock.monotonic_s()

@@ -298,7 +298,7 @@ class AssignmentSetup:
         journals: Mapping[int, Watermarks],
         keep_alive: Callable[[], bool],
     ) -> None:
-        """Compare the journal's tails with the states; a difference is folded anew and alarmed.
+        """Compare the journal's tails with the states; a difference is folded again and alarmed.
 
         Raises Interrupted.
         """
@@ -334,7 +334,7 @@ class AssignmentSetup:
         journal: Watermarks,
         keep_alive: Callable[[], bool],
     ) -> None:
-        """Fold these anew from the whole journal, read once for all of them. A history that cannot
+        """Fold these again from the whole journal, read once for all of them. A history that cannot
         be folded leaves its key as it is: the application parks it at its next input.
 
         Raises Interrupted.
@@ -356,7 +356,7 @@ class AssignmentSetup:
                     sentence = f"state of {key} differs, and the journal has no event of it"
                 else:
                     states.replace(key, packed, self._clock.now_ms())
-                    sentence = f"state of {key} folded anew from the journal"
+                    sentence = f"state of {key} folded again from the journal"
             states.unreadable.discard(key)  # tried once: the journal says no more at the next time
             self._raise_alarm(STATE_DIFFERS, states.number, sentence)
 

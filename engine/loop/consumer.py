@@ -107,7 +107,7 @@ class GroupConsumer:
         )
 
     def renew(self, error: ConsumerLost) -> None:
-        """Join the group anew with another client, after `error`: nothing is assigned until then.
+        """Join the group again with another client, after `error`: nothing is assigned until then.
 
         Raises Exit when that came too often.
         """

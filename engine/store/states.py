@@ -42,7 +42,7 @@ class PartitionStates:
         self._objects: dict[str, Any] = {}
         self.number = number
         self.timers = Timers()
-        # Keys whose record on the state topic is not a state: to be folded anew from the journal.
+        # Keys whose record on the state topic is not a state: to be folded again from the journal.
         self.unreadable: set[str] = set()
         meta = store.meta()
         self.state_offset = meta.state_offset if meta else 0
@@ -149,7 +149,7 @@ class PartitionStates:
         self._write((), now_ms)
 
     def replace(self, key: str, packed: bytes, now_ms: int) -> None:
-        """A state folded anew from the journal (`check_tail` named it)."""
+        """A state folded again from the journal (`check_tail` named it)."""
         self.load([(key, packed)], self.state_offset, now_ms)
 
     def clear(self) -> None:

@@ -120,7 +120,7 @@ class LookaheadReader:
             reader.close()
 
     def _there(self, positions: Mapping[int, int]) -> dict[int, int]:
-        """Where reading can begin: what was deleted is skipped, a shorter log is read anew."""
+        """Where reading can begin: what was deleted is skipped, a shorter log is read again."""
         names = [(self._topic, n) for n in positions]
         low, high = self._ends.low(names), self._ends.high(names)
         return {

@@ -291,7 +291,7 @@ class RailSimulator:
         digest = hashlib.sha256(raw).hexdigest()
         pause = 0.1
         for _ in range(CALLBACK_TRIES_MAX):
-            if self._callback_secret is not None:  # signed anew: a signature is of its time
+            if self._callback_secret is not None:  # signed again: a signature is of its time
                 now_s = self._clock.now_ms() // 1000
                 headers[signatures.HEADER] = signatures.sign([self._callback_secret], digest, now_s)
             if self.callback_url is not None and self._client is not None:

@@ -10,7 +10,7 @@ from engine.clock import Clock
 from engine.records import LogRecord
 from schemas import topology
 
-GAP_MAX: Final = 1_000  # offsets that are read past rather than asked for anew
+GAP_MAX: Final = 1_000  # offsets that are read past rather than asked for again
 # A batch may unpack to a thousand times its size: few are fetched at once (one at least, always).
 QUARANTINE_FETCH: Final = {"max.partition.fetch.bytes": 256 * 1024}
 ORIGINAL_FETCH: Final = {"max.partition.fetch.bytes": 1_024}

@@ -1,4 +1,4 @@
-"""The state of a payment as bytes on the lifecycle topic and in the store, and back; folded anew
+"""The state of a payment as bytes on the lifecycle topic and in the store, and back; folded again
 from the journal where these bytes are wrong.
 """
 

@@ -148,7 +148,7 @@ class Redriver:
             raise RefusedError(
                 f"{planned.topic} does not take the record at quarantine offset {planned.offset} "
                 f"({error}): with the header that says where it was put back from it is larger "
-                "than the topic's max.message.bytes. Raise that, or its sender publishes it anew"
+                "than the topic's max.message.bytes. Raise that, or its sender publishes it again"
             ) from error
 
     def _done(

@@ -45,7 +45,7 @@ class CheckpointedPartition:
         self._awaited: tuple[int, Sealed] | None = None
         self._answered = deque(answered)
         self._acted = {each.payment for each in answered}
-        self._known: dict[str, LeafData] = {}  # of those alone: others begin each range anew
+        self._known: dict[str, LeafData] = {}  # of those alone: others begin each range again
         self._touched = Range(self._known.get)
         self._failure: Failure | None = None  # nothing after it can be judged
         self._roots: list[tuple[int, Failure]] = []  # wrong roots, and the end of each range

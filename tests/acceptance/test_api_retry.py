@@ -24,7 +24,7 @@ def failed(harness: Harness, code: str = "AB05") -> str:
 
 
 def test_retry_makes_the_next_attempt_and_settles(harness: Harness) -> None:
-    """RT-01, RT-03, RT-07, RT-08, API-05: events in the runbook's order; funds held anew; a
+    """RT-01, RT-03, RT-07, RT-08, API-05: events in the runbook's order; funds held again; a
     reference of its own."""
     payment = failed(harness)
     harness.script(external_ref(payment, 2), [ACCEPT, SETTLE])

@@ -72,7 +72,7 @@ class Forger:
         return new
 
     def changed(self, record: Record, **changes: Any) -> Record:
-        """The record with other fields, `header__x` for those of its header; encoded anew."""
+        """The record with other fields, `header__x` for those of its header; encoded again."""
         fields = copy.deepcopy(self.fields(record))
         for name, value in changes.items():
             group, _, inner = name.rpartition("__")

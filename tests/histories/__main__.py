@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True)
-    recorder = commands.add_parser("record", help="make a history anew")
+    recorder = commands.add_parser("record", help="make a history again")
     recorder.add_argument("name", choices=NAMES)
     recorder.add_argument("--data", type=Path, default=Path(".npp"), help="the demo's folder")
     recorder.add_argument("--sequences", type=int, default=2_000)

@@ -68,7 +68,7 @@ def _another_person(harness: Harness, inputs: v.Inputs) -> v.Inputs:
 
 
 def _another_person_and_hash(harness: Harness, inputs: v.Inputs) -> v.Inputs:
-    """The outcome is written anew to fit."""
+    """The outcome is written again to fit."""
     forged = _forged(harness, inputs)
     partition, offset, raw, record = inputs.outcomes[0]
     outcome = harness.world.codec.decode(t.OUTCOMES, raw)

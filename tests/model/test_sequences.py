@@ -186,7 +186,7 @@ def test_a_hold_that_hangs_is_ended_by_name_and_does_not_stay() -> None:
 
 
 def test_a_hold_that_came_after_never_held_is_released_anew() -> None:
-    """Domain §3: HELD after NEVER_HELD is released anew and is no conflict."""
+    """Domain §3: HELD after NEVER_HELD is released again and is no conflict."""
     story = Story(create(), policy("DECLINED"), bank_says("NEVER_HELD"), bank_says("HELD", 0))
     assert (story.conflicts, story.held, story.open) == ([], AMOUNT, ["RELEASE"])
     story.go(bank_says("RELEASED"))

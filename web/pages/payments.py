@@ -161,7 +161,7 @@ async def evidence(page: Page) -> Response:
 
 
 async def live(page: Page) -> Response:
-    """Says when the payment has a new event; the page then loads itself anew."""
+    """Says when the payment has a new event; the page then loads itself again."""
     name = payment_id(page)
     await page.api.get(f"/api/payments/{name}")
     streams = page.site.streams

@@ -111,7 +111,7 @@ def acceptable(attempt: Attempt, conflict: Conflict) -> FundsRequestStatus | Non
 
 
 def record_accepted(draft: Draft, attempt: Attempt, ask: FundsRequestStatus, amount: Cents) -> None:
-    """What Deposits Core did is taken as it says; what is still needed is asked for anew."""
+    """What Deposits Core did is taken as it says; what is still needed is asked for again."""
     reference = funds_ref(draft.payment_id, attempt.number, ask.operation, ask.number)
     header = InputHeader(payment_intent_id=draft.payment_id)
     answer = DepositsResult(

@@ -379,7 +379,7 @@ def _retry_invariants(
 
 
 def _take_over_hold(draft: Draft, number: int) -> None:
-    """A hold not yet released serves the new attempt; else the flow asks for one anew."""
+    """A hold not yet released serves the new attempt; else the flow asks for one again."""
     state = draft.state
     for earlier in state.attempts[:-1]:
         if held_cents(earlier) == state.amount and unanswered(earlier) is None:

@@ -24,7 +24,7 @@ C = TypeVar("C")
 
 
 def nothing_done(state: Payment, command: object, now: int) -> int | None:
-    """No earlier result is looked for: the command is judged anew each time."""
+    """No earlier result is looked for: the command is judged again each time."""
     return None
 
 

@@ -63,7 +63,7 @@ def test_two_persons_by_their_own_sign_in_take_a_parked_payment_up(harness: ApiH
 def test_a_request_serves_one_parking_and_the_processor_asks_for_it_too(
     harness: ApiHarness,
 ) -> None:
-    """SEC-02: parked anew, it takes two persons anew; a command past the API changes nothing."""
+    """SEC-02: parked again, it takes two persons again; a command past the API changes nothing."""
     payment = harness.failed("k1")
     for first, second in (("adam", "ada"), ("ada", "adam")):
         harness.park(payment)

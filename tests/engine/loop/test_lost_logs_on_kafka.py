@@ -76,7 +76,7 @@ def test_states_that_can_not_be_read_are_folded_anew_and_hold_up_nobody(toy: Rig
             old.unlink()
     toy.start()
     toy.until(lambda: "history cannot be folded" in toy.log(), "what has no history is named")
-    toy.until(lambda: "folded anew from the journal" in toy.log(), "what has one is folded anew")
+    toy.until(lambda: "folded again from the journal" in toy.log(), "what has one is folded again")
     toy.send(30, keys=3)
     toy.wait_for(90)
     toy.check_counted_once(90)

@@ -107,7 +107,7 @@ def test_a_folder_of_another_cluster_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_store_is_discarded(tmp_path: Path) -> None:
-    """The log is the truth; the copy is made anew."""
+    """The log is the truth; the copy is made again."""
     filled(tmp_path).close()
     for manifest in (tmp_path / "store" / "states").glob("MANIFEST*"):
         manifest.write_bytes(b"not a manifest")

@@ -141,8 +141,8 @@ def test_what_an_earlier_assignment_began_is_not_gone_on_with(
     adapter.generation = 2
     with pytest.raises(TryAgain):
         adapter.handler(first)
-    anew = adapter.outside.seen[-1]
-    assert anew is not before
+    again = adapter.outside.seen[-1]
+    assert again is not before
     assert adapter.held() == 1
     adapter.outside.again_s = None
     adapter.outside.go.set()
@@ -150,5 +150,5 @@ def test_what_an_earlier_assignment_began_is_not_gone_on_with(
     assert ended == [()]
     assert adapter.held() == 1
     adapter.handler(first)
-    assert adapter.outside.seen[-1] is anew
+    assert adapter.outside.seen[-1] is again
     assert adapter.held() == 0

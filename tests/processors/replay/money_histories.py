@@ -51,7 +51,7 @@ def right_rejected() -> Story:
 
 
 def right_retried_anew() -> Story:
-    """The earlier hold is released, so the retry holds anew."""
+    """The earlier hold is released, so the retry holds again."""
     story = right_rejected().then(*v.approved("RETRY", s.RETRY_APPROVAL))
     story.then(s.retried(2), s.asked("HOLD", attempt=2)).then(s.held(attempt=2))
     story.then(s.passed(), s.sent())
@@ -130,7 +130,7 @@ def right_early_release_refused() -> Story:
 
 
 def right_silent_hold() -> Story:
-    """The hold was never carried out, came late all the same, and is released anew."""
+    """The hold was never carried out, came late all the same, and is released again."""
     story = Story().then(s.created(), s.asked("HOLD")).then(s.unanswered("HOLD"))
     story.then(s.asked("HOLD", repeat=1))
     story.then(s.failed("TIMEOUT", source="system"), s.asked("RELEASE", frees="1"))
@@ -237,7 +237,7 @@ def right_verdict_not_paid() -> Story:
 
 
 def _retry_beside_a_reversal(*answers: s.Maker) -> Story:
-    """A verdict gives the money back; a retry holds anew meanwhile, and settles."""
+    """A verdict gives the money back; a retry holds again meanwhile, and settles."""
     story = marked().then(v.conflict("SETTLED_AFTER_FAILED"))
     story.then(*v.resolved("SETTLED_AFTER_ALL"), s.asked("CAPTURE")).then(s.moved("CAPTURE"))
     story.then(v.conflict("REJECTED_AFTER_SETTLED", name="cnf_002", report="REJECTED"))

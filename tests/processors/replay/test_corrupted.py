@@ -64,7 +64,7 @@ def _tail_cut(world: World, log: MemoryLog, payment: str) -> None:
 
 
 def _rewritten(world: World, log: MemoryLog, payment: str) -> None:
-    """The settled amount raised, and every later event chained anew: the bytes are consistent."""
+    """The settled amount raised, and every later event chained again: the bytes are consistent."""
     records, own = place(log, payment)
     head = b""
     for number, index in enumerate(own):

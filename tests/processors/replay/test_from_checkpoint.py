@@ -28,7 +28,7 @@ def made() -> tuple[World, dict[str, str]]:
 
 
 def signed(world: World, log: MemoryLog, records: list[LogRecord], ends: list[int]) -> None:
-    """The partition's checkpoints anew: one up to each index of `ends`."""
+    """The partition's checkpoints again: one up to each index of `ends`."""
     partition = records[0].partition
     log.records[t.CHECKPOINTS, partition] = []
     previous: Sealed | None = None

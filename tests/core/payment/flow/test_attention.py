@@ -87,7 +87,7 @@ def test_a_rejected_resend_of_a_live_attempt_is_attention_only_while_its_fate_is
 
 
 def test_overdue_is_attention_until_the_rail_speaks() -> None:
-    """OP-22, ruling 7: five minutes, ten minutes; acknowledged it begins anew."""
+    """OP-22, ruling 7: five minutes, ten minutes; acknowledged it begins again."""
     case = given(*d.SENT)
     assert not needs_attention(case.payment)
     case.timer_until("OVERDUE")

@@ -110,7 +110,7 @@ def test_a_refused_reversal_lets_the_return_be_credited_after_a_person_looked() 
 
 @pytest.mark.parametrize("what", GIVES_BACK)
 def test_what_gives_back_is_asked_under_one_reference_until_it_is_answered(what: str) -> None:
-    """Domain §3: silence leaves a request open; it is repeated, never made anew."""
+    """Domain §3: silence leaves a request open; it is repeated, never made as a new one."""
     before, operation, done = GIVES_BACK[what]
     case = watched(*before)
     references = set()

@@ -27,7 +27,7 @@ SETTLE = d.rail("SETTLED", amount=d.AMOUNT, currency="AUD", rail_message_id="s1"
 
 
 def test_a_safe_and_certain_failure_is_retried_once() -> None:
-    """RT-03, RT-04, RT-07, RT-08: checked and held anew, then sent under its own reference."""
+    """RT-03, RT-04, RT-07, RT-08: checked and held again, then sent under its own reference."""
     case = given(*d.FAILED_SAFE, d.deposits("RELEASE", "RELEASED"), *d.approved("RETRY"))
     case.when(d.retry()).then(
         "PaymentAttemptCreated:att_002", "CustomerNotificationRequested", "FundsRequested:HOLD"

@@ -170,7 +170,7 @@ def test_after_report_wrong_on_a_live_attempt_the_same_answer_is_a_new_conflict(
 
 
 def test_report_wrong_of_an_ended_attempt_asks_until_the_rail_answers() -> None:
-    """Ruling 5: the enquiries begin anew, and a denial then makes it certain."""
+    """Ruling 5: the enquiries begin again, and a denial then makes it certain."""
     case = given(*d.MARKED, settled(rail_message_id="m1"))
     judge(case, case.payment.conflicts[-1], "REPORT_WRONG")
     case.then("ReconciliationResolved", "RailEnquiryRequested").stands("FAILED", "UNCERTAIN")
@@ -239,7 +239,7 @@ def test_a_verdict_ends_an_unknown_fate_and_the_payment_comes_to_rest(
 
 
 def test_report_wrong_asks_the_rail_as_often_again_and_then_a_person() -> None:
-    """Rulings 3 and 5: the enquiries begin anew; bounded all the same."""
+    """Rulings 3 and 5: the enquiries begin again; bounded all the same."""
     case = unknown(*d.MARKED)
     judge(case, case.payment.conflicts[-1], "REPORT_WRONG")
     case.then("ReconciliationResolved", "RailEnquiryRequested")

@@ -129,7 +129,7 @@ def test_the_widest_payment_stays_under_its_size() -> None:
 
 
 def test_twenty_holds_whose_references_are_as_long_as_can_be_stay_under_its_size() -> None:
-    """Domain §3: a hold that stands after NEVER_HELD is released anew, for every attempt at
+    """Domain §3: a hold that stands after NEVER_HELD is released again, for every attempt at
     once.
     """
     flood = Flood()
@@ -165,7 +165,7 @@ def test_twenty_holds_whose_references_are_as_long_as_can_be_stay_under_its_size
 
 
 def test_a_hold_that_stands_and_does_not_stand_for_ever_moves_the_record_twice() -> None:
-    """Domain §3: HELD after NEVER_HELD is released anew; the two in turn add nothing more."""
+    """Domain §3: HELD after NEVER_HELD is released again; the two in turn add nothing more."""
     flood = Flood()
     flood.must(flood.passed())
     while flood.payment.state == "CREATED":
