@@ -29,6 +29,7 @@ class Incident(msgspec.Struct, frozen=True):
     what: str
     do: str
     link: str
+    since: str | None = None
 
 
 def incidents(summary: SummaryView, control: ControlView | None) -> list[Incident]:
@@ -66,7 +67,13 @@ def _of_control(control: ControlView | None) -> list[Incident]:
             )
         ]
     found = [
-        Incident(3, f"Processing is stopped: {stop.reason}", "Follow the STOP page.", "/control")
+        Incident(
+            3,
+            f"Processing is stopped: {stop.reason}",
+            "End it under dual control, after a passed replay.",
+            "/control",
+            stop.stopped_at,
+        )
         for stop in control.stops
     ]
     if control.blocked is not None and not control.stops:
@@ -77,7 +84,7 @@ def _of_control(control: ControlView | None) -> list[Incident]:
 
 
 def _of_monitor(summary: SummaryView) -> list[Incident]:
-    return [Incident(*_words(each), "/incidents") for each in summary.incidents]
+    return [Incident(*_words(each), "/incidents", each.since) for each in summary.incidents]
 
 
 def _words(each: IncidentView) -> tuple[int, str, str]:
@@ -87,7 +94,7 @@ def _words(each: IncidentView) -> tuple[int, str, str]:
         return 1, what, "Ask NPP Support whether the rail is degraded."
     level, name, side = RATES[each.rule]
     share = each.part / each.whole if each.whole else 0.0
-    what = f"{name} {share:.1%}, {side} {each.limit_per_mille / 1_000:.0%}, since {each.since}"
+    what = f"{name} {share:.1%}, {side} {each.limit_per_mille / 1_000:.0%}"
     return level, what, "Look at the failure reasons and the rail's health."
 
 

@@ -12,7 +12,7 @@ from web.live import behind_ms
 from web.picture import Picture
 
 NAMES: Final = (
-    *("tick", "strip", "incidents", "tiles", "states", "throughput", "failures", "retries"),
+    *("tick", "strip", "incidents", "tiles", "states", "throughput", "hour", "failures", "retries"),
     *("rail", "attention", "approvals", "deeds"),
 )
 

@@ -25,11 +25,12 @@ APPROVALS_COUNT: Final = 8
 ACTIONS_COUNT: Final = 12
 SLOT_MINUTES: Final = 15
 DAY_SLOTS: Final = 24 * 60 // SLOT_MINUTES
+HOUR_SLOTS: Final = 60
 REFERRED: Final = "REFERRED"
 
 
 class Slot(msgspec.Struct, frozen=True):
-    """A quarter of an hour of throughput; `at` is its begin."""
+    """Throughput of a minute or a quarter of an hour; `at` is its begin."""
 
     at: str
     created: int
@@ -56,6 +57,7 @@ class Picture(msgspec.Struct, frozen=True):
     incidents: Sequence[Incident]
     rail: tuple[str, str, str]
     slots: Sequence[Slot]
+    hour: Sequence[Slot]
     attention: Sequence[lists.AttentionItem]
     approvals: Sequence[lists.ApprovalView]
     deeds: Sequence[Deed]
@@ -75,7 +77,8 @@ def draw(services: Services, summary: Summary) -> Picture:
         control=control,
         incidents=incidents(figures, control),
         rail=rail_health(figures.rail),
-        slots=slots(figures.throughput, figures.at),
+        slots=slots(figures.throughput, figures.at, SLOT_MINUTES, DAY_SLOTS),
+        hour=slots(figures.throughput, figures.at, 1, HOUR_SLOTS),
         attention=[lists.attention(r, now) for r in attention if isinstance(r, rows.PaymentRow)],
         approvals=[lists.approval(r, now) for r in approvals if isinstance(r, rows.ApprovalRow)],
         deeds=[_deed(lists.audit(r)) for r in audit if isinstance(r, rows.AuditRow)],
@@ -94,15 +97,13 @@ def _deed(item: lists.AuditItem) -> Deed:
     return Deed(item.at, item.operator_id, item.action, item.payment_intent_id, item.result)
 
 
-def slots(minutes: Iterable[MinuteView], at: str) -> list[Slot]:
-    """The last 24 hours in quarters of an hour, the present one last, empty ones included."""
-    now = datetime.fromisoformat(at)
-    last = now.replace(minute=now.minute - now.minute % SLOT_MINUTES, second=0, microsecond=0)
-    begins = [last - timedelta(minutes=SLOT_MINUTES * back) for back in range(DAY_SLOTS)][::-1]
+def slots(minutes: Iterable[MinuteView], at: str, length: int, count: int) -> list[Slot]:
+    """The last `count` slots of `length` minutes, the present one last, empty ones included."""
+    last = _begin(datetime.fromisoformat(at), length)
+    begins = [last - timedelta(minutes=length * back) for back in range(count)][::-1]
     sums = {begin: [0, 0, 0] for begin in begins}
     for each in minutes:
-        minute = datetime.fromisoformat(each.minute)
-        found = sums.get(minute.replace(minute=minute.minute - minute.minute % SLOT_MINUTES))
+        found = sums.get(_begin(datetime.fromisoformat(each.minute), length))
         if found is not None:
             found[0] += each.created
             found[1] += each.settled
@@ -111,3 +112,8 @@ def slots(minutes: Iterable[MinuteView], at: str) -> list[Slot]:
         Slot(begin.isoformat(timespec="milliseconds").replace("+00:00", "Z"), *sums[begin])
         for begin in begins
     ]
+
+
+def _begin(at: datetime, length: int) -> datetime:
+    """Of its slot."""
+    return at.replace(minute=at.minute - at.minute % length, second=0, microsecond=0)

@@ -52,3 +52,18 @@ def test_text_of_people_is_text(harness: PagesHarness) -> None:
     html = harness.browser("vera").get("/").text
     assert "<b>x</b>" not in html
     assert "&lt;b&gt;x&lt;/b&gt;" in html
+
+
+def test_throughput_is_shown_by_quarter_of_an_hour_and_by_minute(harness: PagesHarness) -> None:
+    """DSH-01: both tables count what the summary counts."""
+    harness.failed("one")
+    harness.sent("two")
+    html = harness.browser("vera").get("/").text
+    summary = harness.get("vera", "/api/summary").json()
+    created = sum(each["created"] for each in summary["throughput"])
+    for name, rows in (("throughput-table", 96), ("hour-table", 60)):
+        body = html.partition(f'id="{name}"')[2].partition("</table>")[0].partition("<tbody>")[2]
+        figures = [int(value) for value in re.findall(r'data-value="(\d+)"', body, re.ASCII)]
+        assert len(figures) == 3 * rows
+        assert sum(figures[::3]) == created == 2
+        assert sum(figures[2::3]) == 1

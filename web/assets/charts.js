@@ -79,7 +79,6 @@
           data: rows(canvas).map((row) => value(row.querySelector("[data-value]"))),
           backgroundColor: rows(canvas).map((row) => colour(`c-${row.dataset.series}`) || colour("c-FAILED")),
           maxBarThickness: 22,
-          minBarLength: 2,
         }],
       },
       options: {
@@ -145,6 +144,14 @@
   function all(force) {
     document.querySelectorAll("canvas[data-chart]").forEach((canvas) => draw(canvas, force));
   }
+
+  // Which of two tables a chart is drawn from.
+  document.querySelectorAll(".switch button").forEach((button) => button.addEventListener("click", () => {
+    const canvas = document.getElementById(button.parentElement.dataset.of);
+    canvas.dataset.table = button.dataset.table;
+    for (const each of button.parentElement.children) each.setAttribute("aria-pressed", String(each === button));
+    draw(canvas, true);
+  }));
 
   Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
   all(false);
