@@ -110,10 +110,13 @@ def test_every_secret_is_declared_used_and_listed_for_who_sets_it_up() -> None:
 
 
 def test_only_the_proxy_is_reached_from_outside() -> None:
-    """Prometheus is for this host alone."""
+    """What watches is for this host alone."""
     published = {n: s["ports"] for n, s in SERVICES.items() if "ports" in s}
-    assert set(published) == {"proxy", "prometheus"}
-    assert all(port.startswith("127.0.0.1:") for port in published["prometheus"])
+    assert set(published) == {"proxy", "prometheus", "alertmanager"}
+    here = [*published["prometheus"], *published["alertmanager"]]
+    assert all(port.startswith("127.0.0.1:") for port in here)
+    # Docker publishes no port of a container that is on internal networks only.
+    assert all("outside" in SERVICES[name]["networks"] for name in published)
     assert COMPOSE["networks"]["inside"]["internal"] is True
     assert COMPOSE["networks"]["registry"]["internal"] is True
     assert SERVICES["registry"]["networks"] == ["registry"]
