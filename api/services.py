@@ -117,6 +117,9 @@ class Evidence(Protocol):
     def view(self, payment_intent_id: str) -> bytes:
         """Masked, marked "not a proof"."""
 
+    def verified_through(self, payment_intent_id: str, partition: int) -> int:
+        """The last sequence of the payment that a checkpoint covers; 0 for none."""
+
     def verify(self, payment_intent_id: str, pack: bytes | None) -> dict[str, Any]:
         """`{verified, hash, …}`, with the first broken place when it does not hold."""
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from engine.records import LogRecord
 from evidence import verify_evidence as v
+from evidence.chain import event_hash, read_link
 from evidence.log import EvidenceLog
 from evidence.pack import Tampered
 from readmodel.ports import Reader
@@ -115,7 +116,7 @@ class Online:
         refused = [*pack["operatorActions"]["notExecuted"], *pack["notYetSigned"]["notExecuted"]]
         for action, raw in zip(refused, given, strict=True):
             self._compare_command(action, raw)
-        later = self._later(payment, partition, events[-1])
+        later = self._later(payment, partition, events)
         return {"events": len(events), "outcomes": len(proof["outcomes"]), **later}
 
     def _compare_checkpoint(self, partition: int, listed: Mapping[str, Any] | None) -> None:
@@ -136,21 +137,38 @@ class Online:
         found = self._log.at(OPERATOR_COMMANDS, partition, [offset]).get(offset)
         _same(found, raw, None, place)
 
-    def _later(self, payment: str, partition: int, last: Mapping[str, Any]) -> Answer:
-        """What stands on the log behind the last event that the read model has."""
+    def _later(self, payment: str, partition: int, events: list[Mapping[str, Any]]) -> Answer:
+        """Everything of the payment that stands on the log from its first event on: what the pack
+        has and nothing between, then what continues its chain.
+        """
         projected = self._reader.projected().get((EVENTS, partition), 0)
-        start = int(last["offset"]) + 1
-        later = self._log.later(EVENTS, partition, payment.encode(), start)
-        missing = [offset for offset, _ in later.values if offset < projected]
-        newer = self._reader.events(payment, int(last["sequence"]), len(later.values) + 1)
-        known = {row.offset for row in newer}
-        for offset in missing:
-            if offset not in known:
-                place = f"{EVENTS}[{partition}]@{offset}"
+        first, last = int(events[0]["offset"]), events[-1]
+        found = self._log.later(EVENTS, partition, payment.encode(), first)
+        known = {int(each["offset"]) for each in events}
+        later = [(offset, raw) for offset, raw in found.values if offset not in known]
+        newer = self._reader.events(payment, int(last["sequence"]), len(later) + 1)
+        shown = {row.offset for row in newer}
+        sequence, head = int(last["sequence"]), bytes.fromhex(last["hash"])
+        for offset, raw in later:
+            place = f"{EVENTS}[{partition}]@{offset}"
+            if offset < int(last["offset"]):
+                raise v.Broken("LOG", place, "an event stands there that the history does not have")
+            try:
+                link = read_link(raw)
+            except ValueError as error:
+                raise v.Broken("LOG", place, f"it is no event: {error}") from None
+            sequence += 1
+            if link.sequence != sequence:
+                why = f"expected sequence {sequence}, found {link.sequence}"
+                raise v.Broken("LOG", place, why)
+            if link.payment_intent_id != payment or link.previous_hash != head:
+                raise v.Broken("LOG", place, "it does not continue the payment's chain")
+            head = event_hash(raw)
+            if offset < projected and offset not in shown:
                 raise v.Broken("LOG", place, "the read model lacks an event that stands there")
         return {
-            "laterEvents": len(later.values), "readTo": later.read_to, "end": later.end,
-            "complete": later.read_to >= later.end,
+            "laterEvents": len(later), "readTo": found.read_to, "end": found.end,
+            "complete": found.read_to >= found.end,
         }  # fmt: skip
 
 

@@ -67,6 +67,11 @@ class PackService:
     def view(self, payment_intent_id: str) -> bytes:
         return v.canonical(packs.view_of(self._inputs(payment_intent_id, None)))
 
+    def verified_through(self, payment_intent_id: str, partition: int) -> int:
+        """The last sequence of the payment that a checkpoint covers; 0 for none."""
+        last = self._recovery_points.last_checkpoint(partition)
+        return 0 if last is None else self._reader.sequence_at(payment_intent_id, last.to_offset)
+
     def verify(self, payment_intent_id: str, pack: bytes | None) -> dict[str, Any]:
         """Raises KeyError for an unknown payment, NotYet, engine errors when Kafka is not there."""
         online = Online(self._reader, self._log)

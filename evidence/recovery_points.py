@@ -29,6 +29,13 @@ class RecoveryPoints:
         row = self._reader.checkpoint_over(partition, offset)
         return None if row is None or self._is_void(row) else row
 
+    def last_checkpoint(self, partition: int) -> rows.CheckpointRow | None:
+        """The last one that covers anything."""
+        row = self._reader.last_checkpoint(partition)
+        while row is not None and self._is_void(row):
+            row = self._reader.checkpoint(partition, row.number - 1)
+        return row
+
     def checkpoint_over_outcome(self, partition: int, offset: int) -> rows.CheckpointRow | None:
         """The one of the journal partition that covers an outcome there."""
         row = self._reader.checkpoint_over_outcome(partition, offset)

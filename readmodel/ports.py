@@ -147,6 +147,12 @@ class Reader(Protocol):
 
     def checkpoint(self, partition: int, number: int) -> rows.CheckpointRow | None: ...
 
+    def last_checkpoint(self, partition: int) -> rows.CheckpointRow | None:
+        """The one with the highest number."""
+
+    def sequence_at(self, payment_intent_id: str, offset: int) -> int:
+        """The payment's last sequence up to this journal offset; 0 for none."""
+
     def checkpoint_over_outcome(self, partition: int, offset: int) -> rows.CheckpointRow | None:
         """The checkpoint of the journal partition whose range of outcomes has this offset."""
 

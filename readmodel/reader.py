@@ -158,6 +158,13 @@ class DatabaseReader:
     def checkpoint(self, partition: int, number: int) -> rows.CheckpointRow | None:
         return self._row("checkpoint", rows.CheckpointRow, partition=partition, number=number)
 
+    def last_checkpoint(self, partition: int) -> rows.CheckpointRow | None:
+        return self._row("last_checkpoint", rows.CheckpointRow, partition=partition)
+
+    def sequence_at(self, payment_intent_id: str, offset: int) -> int:
+        asked = {"payment_intent_id": to_stored(payment_intent_id), "offset": offset}
+        return int(self._current().one(self._sql["sequence_at"], asked)[0])
+
     def checkpoint_over_outcome(self, partition: int, offset: int) -> rows.CheckpointRow | None:
         asked = {"partition": partition, "offset": offset}
         return self._row("checkpoint_over_outcome", rows.CheckpointRow, **asked)

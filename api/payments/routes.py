@@ -81,7 +81,16 @@ async def payment(
     found = unpack(row.snapshot)
     approvals = await _approvals(services, found) if found.approvals else {}
     now_ms, personal = services.clock.now_ms(), sees_personal(principal)
-    return json_answer(views.payment(row, found, approvals, now_ms=now_ms, personal=personal))
+
+    def signed() -> int:
+        return services.evidence.verified_through(payment_intent_id, row.partition)
+
+    through = signed() if services.reads_on_loop else await in_thread(signed)
+    return json_answer(
+        views.payment(
+            row, found, approvals, now_ms=now_ms, personal=personal, verified_through=through
+        )
+    )
 
 
 async def _approvals(services: Services, found: Payment) -> dict[str, ApprovalRow]:

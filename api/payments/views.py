@@ -145,7 +145,8 @@ class PaymentBrief(View):
 
 class PaymentView(View):
     """A payment as it stands after the event `sequence`. `state` FAILED does not say that nothing
-    was paid: `moneyOutcome` does."""
+    was paid: `moneyOutcome` does. `verifiedThrough` is the last sequence that the verifier has
+    decided again and signed; what follows is not proven yet."""
 
     payment_intent_id: str
     source: str
@@ -166,6 +167,7 @@ class PaymentView(View):
     last_event_at: str
     last_lifecycle_event: str
     sequence: int
+    verified_through: int
     head_hash: str | None
     rule_set: int
     overdue: str | None
@@ -213,6 +215,7 @@ def payment(
     *,
     now_ms: int,
     personal: bool,
+    verified_through: int,
 ) -> PaymentView:
     """The whole payment, `found` in its snapshot; `approvals` by id say who asked and who decided.
     `personal` says whether the caller may see names and accounts.
@@ -225,6 +228,7 @@ def payment(
         funds_held=held_cents(current) > 0,
         funds_released=current.funds == "RELEASED",
         funds_release_deferred=current.funds == "RELEASE_DEFERRED",
+        verified_through=min(verified_through, row.sequence),
         created_at=iso(row.created_at),
         last_event_at=iso(row.decided_at),
         head_hash=row.head_hash.hex() if personal else None,

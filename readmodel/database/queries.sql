@@ -137,6 +137,13 @@ WHERE to_offset >= :offset ORDER BY number DESC LIMIT 1
 -- name: checkpoint
 SELECT {checkpoints} FROM checkpoints WHERE partition = :partition AND number = :number
 
+-- name: last_checkpoint
+SELECT {checkpoints} FROM checkpoints WHERE partition = :partition ORDER BY number DESC LIMIT 1
+
+-- name: sequence_at
+SELECT coalesce(max(sequence), 0) FROM events
+WHERE payment_intent_id = :payment_intent_id AND "offset" <= :offset
+
 -- name: checkpoint_over_outcome
 SELECT {checkpoints} FROM (
     SELECT * FROM checkpoints WHERE partition = :partition AND from_outcome <= :offset

@@ -53,6 +53,13 @@ WAIT_S = 0.2
 PARKED_REASON = "the defect is mended"
 
 
+class NothingSigned:
+    """Evidence while no checkpoint covers anything."""
+
+    def verified_through(self, payment_intent_id: str, partition: int) -> int:
+        return 0
+
+
 class DriverLog:
     """Where the API publishes to: the driver's log. `stalled`: nobody decides."""
 
@@ -190,8 +197,9 @@ class ApiHarness:
         keys = KeySource(from_file(self.issuer.jwks), self.clock, local_keys=True)
         tokens = Tokens(TokenSettings(LOCAL_ISSUER, LOCAL_AUDIENCE), keys, self.clock)
         unused: Any = None
+        evidence: Any = NothingSigned()
         services = Services(
-            reader=self.reader, commands=self.commands, audit=self.audit, evidence=unused,
+            reader=self.reader, commands=self.commands, audit=self.audit, evidence=evidence,
             clock=self.clock, codec=CODEC, journal=unused, sources={CLIENT: CLIENT_SOURCE},
             keyring=unused, partitions=PARTITIONS,
         )  # fmt: skip

@@ -84,17 +84,18 @@ def test_other_bytes_on_the_log_are_named_by_sequence_and_offset(harness: Harnes
 
 
 def test_an_event_that_the_read_model_lacks_is_found_on_the_log(harness: Harness) -> None:
-    payment = harness.world.settled("k")
+    payment = harness.world.create("k")
     harness.all()
-    partition, offset = next(
-        (p, r[-1].offset) for (name, p), r in harness.log.records.items() if name == t.EVENTS
-    )
-    harness.log.append(t.EVENTS, partition, payment.encode(), b"later")
+    row = harness.reader.events(payment, 0, 100)[-1]
+    harness.world.report(payment, "ACCEPTED", code="ACSP")
+    raws = harness.world.values(payment)[row.sequence :]
+    for raw in raws:  # not projected yet
+        harness.log.append(t.EVENTS, row.partition, payment.encode(), raw)
     later = harness.packs.verify(payment, None)
-    assert (later["verified"], later["log"]["laterEvents"]) == (True, 1)  # not projected yet
+    assert (later["verified"], later["log"]["laterEvents"]) == (True, len(raws))
     reader: Any = harness.reader
     real = reader.projected
-    reader.projected = lambda: {**real(), (t.EVENTS, partition): offset + 2}
+    reader.projected = lambda: {**real(), (t.EVENTS, row.partition): row.offset + 2}
     assert "lacks an event" in refused(harness, payment)["sentence"]
 
 
@@ -157,6 +158,23 @@ def test_a_given_pack_that_was_altered_is_named_though_the_log_is_whole(harness:
     assert refused(harness, payment, content[:-5])["kind"] == "FILE"
     assert refused(harness, payment, harness.packs.view(payment))["kind"] == "VIEW"
     assert refused(harness, payment, b"[]")["kind"] == "FILE"
+
+
+@pytest.mark.parametrize(
+    ("index", "sentence"), [(-1, "expected sequence"), (2, "expected sequence")]
+)
+def test_a_doubled_sequence_behind_the_last_event_is_broken_not_complete(
+    harness: Harness, index: int, sentence: str
+) -> None:
+    """EP-07: the bytes of an event of its own, once more; the read model does not show it yet."""
+    payment = harness.world.settled("k")
+    harness.all()
+    raw = harness.world.values(payment)[index]
+    row = harness.reader.events(payment, 0, 1)[0]
+    harness.log.append(t.EVENTS, row.partition, payment.encode(), raw)
+    problem = refused(harness, payment)
+    assert problem["kind"] == "LOG"
+    assert problem["sentence"].startswith(sentence)
 
 
 def test_a_pack_of_an_earlier_as_of_and_one_without_proof_verify_against_the_log(

@@ -103,4 +103,5 @@ def test_the_checkpoint_over_an_outcome_and_the_command_at_a_place(read_model: M
     assert found == [known[1], known[1], known[3], known[3], None]
     assert [reader.checkpoint_over(0, offset) for offset in (9, 10)] == [known[0], known[2]]
     assert reader.checkpoint(0, 3) == known[2]
+    assert reader.last_checkpoint(0) == known[3]
     assert (reader.command_at(0, 7), reader.command_at(0, 8)) == (command, None)

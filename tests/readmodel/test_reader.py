@@ -56,6 +56,8 @@ def test_an_empty_model_answers_everything_with_nothing(read_model: Model) -> No
     assert reader.checkpoint_over(0, 0) is None
     assert reader.checkpoint_over_outcome(0, 0) is None
     assert reader.checkpoint(0, 1) is None
+    assert reader.last_checkpoint(0) is None
+    assert reader.sequence_at("pi_0001", 10**9) == 0
     assert reader.command_at(0, 0) is None
     assert reader.leaves(checkpoint(0, 1, 0, 10), "operators") == []
     assert reader.control(-1, 1) == []

@@ -41,7 +41,8 @@ HEAD: Final = (
     *("idempotencyKey", "attemptId", "externalRef", "funds", "lastEventAt", "createdAt"),
     *("overdue", "openConflicts", "attention.why", "attention.since", "waitingFor.what", "parked"),
     *("fundsHeld", "fundsReleaseDeferred", "nextActions"),
-    *("endToEndId", "service", "uetr", "customerId", "sequence", "headHash", "ruleSet"),
+    *("endToEndId", "service", "uetr", "customerId", "sequence"),
+    *("verifiedThrough", "headHash", "ruleSet"),
 )
 LIST: Final = (
     *("paymentIntentId", "state", "reason", "moneyOutcome", "amount", "attemptId", "funds"),
