@@ -52,7 +52,9 @@ def acl_specs(topics: TopicsFile) -> list[AclSpec]:
                 looks_at=tuple(t.name for t in topics.kept_for_years())
                 if principal.watches_retention
                 else (),
-                admin=principal.admin,
+                installs=principal.installs,
+                sees_all=principal.sees_all,
+                sets_offsets=principal.sets_offsets,
             )
         )
     return access_rules(accesses)

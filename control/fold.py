@@ -31,6 +31,7 @@ log = structlog.get_logger("npp.control")
 
 UNREADABLE: Final = "UNREADABLE"
 MALFORMED: Final = "MALFORMED"
+OPERATORS_RESET: Final = "OPERATORS_RESET"
 
 
 class Control:
@@ -45,7 +46,7 @@ class Control:
         deployed: Deployed | None = None,
         refused: Callable[[str], None] = lambda rule: None,
     ) -> None:
-        """`refused` is told the rule of each record that is not obeyed."""
+        """`refused` is told the rule of each record that is not obeyed, and of a reset."""
         self._decode = decode
         self._live_cluster_id = cluster_id
         self._live_partitions = partitions
@@ -234,7 +235,7 @@ class Control:
                 return self._in_force.put(offset, record)
             case records.RuleSetActivated() | records.SourceMapActivated() | OperatorsActivated():
                 if record.signature is None:
-                    return self._in_force.put(offset, record)
+                    return self._first(offset, record)
                 ask(self._waiting, offset, record)
             case records.InputAdded() | records.UnparkRequested():
                 ask(self._waiting, offset, record)
@@ -267,6 +268,14 @@ class Control:
             case _:
                 return Refusal(MALFORMED, f"{type(record).__name__} is no control record")
         return None
+
+    def _first(self, offset: int, record: Any) -> Refusal | None:
+        """What nobody has signed: the first of its kind, or what a reset lets in."""
+        resets = isinstance(record, OperatorsActivated) and self.operators is not None
+        refusal = self._in_force.put(offset, record)
+        if resets and refusal is None:
+            self._refused(OPERATORS_RESET)
+        return refusal
 
     def _confirm(self, offset: int, confirmed: ActConfirmed) -> Refusal | None:
         """A second person agrees to what waits."""

@@ -52,6 +52,12 @@ class AclSpec(msgspec.Struct, frozen=True, order=True):
     prefixed: bool = False
 
 
+SEE_CLUSTER: Final = ("DESCRIBE", "DESCRIBE_CONFIGS")
+SEE: Final = ("DESCRIBE", "DESCRIBE_CONFIGS", "READ")
+INSTALL_CLUSTER: Final = ("ALTER", "CREATE", *SEE_CLUSTER)
+INSTALL_TOPICS: Final = ("ALTER", "ALTER_CONFIGS", "CREATE", *SEE_CLUSTER)
+
+
 class Access(msgspec.Struct, frozen=True):
     """What one principal needs, in the product's words."""
 
@@ -61,7 +67,9 @@ class Access(msgspec.Struct, frozen=True):
     groups: tuple[str, ...] = ()
     transactional_ids: tuple[str, ...] = ()  # prefixes
     looks_at: tuple[str, ...] = ()  # topics whose configuration it reads
-    admin: bool = False  # topics, access rules and groups of the cluster
+    installs: bool = False  # makes topics and access rules
+    sees_all: bool = False  # reads every topic, and looks at settings, rules and groups
+    sets_offsets: bool = False  # of any group, after a loss
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -84,8 +92,12 @@ def access_rules(accesses: Iterable[Access]) -> list[AclSpec]:
     """The least rules under which each principal can do what it must."""
     rules: set[AclSpec] = set()
     for a in accesses:
-        if a.admin:
-            rules |= _admin_rules(a.principal)
+        if a.installs:
+            rules |= _wide(a.principal, topic=INSTALL_TOPICS, cluster=INSTALL_CLUSTER)
+        if a.sees_all:
+            rules |= _wide(a.principal, topic=SEE, cluster=SEE_CLUSTER, group=("DESCRIBE",))
+        if a.sets_offsets:
+            rules |= _wide(a.principal, group=("DESCRIBE", "READ"))
         rules |= {AclSpec(a.principal, "topic", t, "WRITE") for t in a.produces}
         rules |= {AclSpec(a.principal, "topic", t, "READ") for t in a.consumes}
         rules |= {AclSpec(a.principal, "topic", t, "DESCRIBE") for t in (*a.produces, *a.consumes)}
@@ -100,14 +112,18 @@ def access_rules(accesses: Iterable[Access]) -> list[AclSpec]:
     return sorted(rules)
 
 
-def _admin_rules(principal: str) -> set[AclSpec]:
-    """Topics, access rules and groups of the whole cluster, and reading; but no writing of records:
-    who would forge one has to change the access rules first, and `drift` shows that."""
-    topic = ("ALTER", "ALTER_CONFIGS", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS", "READ")
-    cluster = ("ALTER", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS")
+def _wide(
+    principal: str,
+    *,
+    topic: Sequence[str] = (),
+    cluster: Sequence[str] = (),
+    group: Sequence[str] = (),
+) -> set[AclSpec]:
+    """On everything; never the writing of records: who would forge one has to change the access
+    rules first, and `drift` shows that."""
     return {
         *(AclSpec(principal, "topic", "*", operation) for operation in topic),
-        *(AclSpec(principal, "group", "*", operation) for operation in ("DESCRIBE", "READ")),
+        *(AclSpec(principal, "group", "*", operation) for operation in group),
         *(AclSpec(principal, "cluster", "kafka-cluster", operation) for operation in cluster),
     }
 

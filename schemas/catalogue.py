@@ -86,7 +86,9 @@ class Principal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     groups: tuple[str, ...] = ()
     transactional_ids: tuple[str, ...] = ()
-    admin: bool = False
+    installs: bool = False  # makes topics and access rules
+    sees_all: bool = False  # reads every topic, settings, rules and groups of the cluster
+    sets_offsets: bool = False  # of any group, after a loss
     watches_retention: bool = False  # may see the configuration of what is kept for years
     producer_bytes_per_second: int | None = None  # to each broker, compressed; None: no limit
 

@@ -212,7 +212,16 @@ def topics() -> str:
             f"`{name}`",
             ", ".join(p.groups) or "-",
             ", ".join(f"{each}*" for each in p.transactional_ids) or "-",
-            "topics and rules" if p.admin else "-",
+            ", ".join(
+                word
+                for word, given in (
+                    ("topics and rules", p.installs),
+                    ("reads everything", p.sees_all),
+                    ("offsets of groups", p.sets_offsets),
+                )
+                if given
+            )
+            or "-",
         )
         for name, p in file.principals.items()
     ]

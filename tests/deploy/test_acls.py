@@ -122,7 +122,7 @@ def test_every_principal_writes_exactly_the_topics_it_is_a_producer_of(locked: C
 
 
 def test_every_principal_reads_exactly_the_topics_it_is_a_consumer_of(locked: Cluster) -> None:
-    """SEC-04: principal × topic, each cell tried with a fetch; only `admin` reads beside them."""
+    """SEC-04: principal × topic, each cell tried with a fetch; who sees all reads beside them."""
 
     def read(principal: str) -> dict[Cell, bool]:
         consumer = Consumer(
@@ -154,7 +154,7 @@ def test_every_principal_reads_exactly_the_topics_it_is_a_consumer_of(locked: Cl
         return answers
 
     expected = {
-        (p, t.name): p in t.consumers or TOPICS.principals[p].admin
+        (p, t.name): p in t.consumers or TOPICS.principals[p].sees_all
         for p in PRINCIPALS
         for t in TOPICS.topics
     }
@@ -167,7 +167,9 @@ def test_every_principal_sees_exactly_the_topics_it_uses(locked: Cluster) -> Non
         return {(principal, name): name in known for name in NAMES}
 
     expected = {
-        (p, t.name): p in (*t.producers, *t.consumers) or TOPICS.principals[p].admin
+        (p, t.name): p in (*t.producers, *t.consumers)
+        or TOPICS.principals[p].sees_all
+        or TOPICS.principals[p].installs
         for p in PRINCIPALS
         for t in TOPICS.topics
     }
@@ -175,8 +177,8 @@ def test_every_principal_sees_exactly_the_topics_it_uses(locked: Cluster) -> Non
 
 
 def test_every_principal_commits_offsets_of_exactly_its_own_groups(locked: Cluster) -> None:
-    """A foreign member or a foreign commit could make a process skip inputs. Only `admin`, who
-    recovers lost offsets with a second person, may set another's."""
+    """A foreign member or a foreign commit could make a process skip inputs. Only
+    `recovery`, by which two persons recover lost offsets, may set another's."""
 
     def commit(principal: str) -> dict[Cell, bool]:
         client = AdminClient(locked.client_config(principal))
@@ -195,7 +197,7 @@ def test_every_principal_commits_offsets_of_exactly_its_own_groups(locked: Clust
         return answers
 
     expected = {
-        (p, group): group in TOPICS.principals[p].groups or TOPICS.principals[p].admin
+        (p, group): group in TOPICS.principals[p].groups or TOPICS.principals[p].sets_offsets
         for p in PRINCIPALS
         for group in GROUPS
     }
@@ -243,6 +245,10 @@ def test_every_principal_takes_exactly_its_own_transactional_ids(locked: Cluster
         ("redriver", "npp.payment.events.v1"),
         ("admin", "npp.payment.events.v1"),
         ("admin", "npp.deposits.results.v1"),
+        ("admin", "npp.rail.reports.v1"),
+        ("admin", "npp.payment.lifecycle.v1"),
+        ("recovery", "npp.payment.events.v1"),
+        ("installer", "npp.rail.reports.v1"),
         ("replay", "npp.control.v1"),
     ],
 )
@@ -261,13 +267,16 @@ def test_the_doors_that_must_be_shut_are_shut(locked: Cluster, principal: str, t
         ("npp.payment.events.v1", {"payments"}),
         (
             "npp.payment.lifecycle.v1",
-            {"payments", "admin"},
-        ),  # admin: `npp control recover`, decision 11
-        ("npp.control.v1", {"api", "admin", "verifier", "redriver", "payments"}),
+            {"payments", "recovery"},
+        ),  # recovery: `npp control recover`, decision 11
+        (
+            "npp.control.v1",
+            {"api", "admin", "recovery", "installer", "verifier", "redriver", "payments"},
+        ),
         ("npp.payment.outcomes.v1", {"payments"}),
         ("npp.payment.checkpoints.v1", {"verifier"}),
-        # admin: `npp control recover` reports instructions whose events are lost, decision 11
-        ("npp.rail.reports.v1", {"rail-adapter", "rail-callback", "redriver", "admin"}),
+        # recovery: `npp control recover` reports instructions whose events are lost, decision 11
+        ("npp.rail.reports.v1", {"rail-adapter", "rail-callback", "redriver", "recovery"}),
         ("npp.resolve.decisions.v1", {"resolve", "redriver"}),
         ("npp.deposits.results.v1", {"deposits-adapter", "redriver"}),
         ("npp.payment.operator-commands.v1", {"api", "redriver"}),
@@ -313,13 +322,19 @@ def test_admin_finds_no_difference_and_says_which_rule_is_too_many(locked: Clust
     assert {(d.kind, d.name.split()[0]) for d in found} == {("acl_extra", "api")}
 
 
+def test_nobody_but_the_installer_changes_topics_or_rules() -> None:
+    """SEC-04: by hand; daily use has no ALTER, so it can not give itself more."""
+    changes = {"ALTER", "ALTER_CONFIGS", "CREATE"}
+    assert {r.principal for r in acl_specs(TOPICS) if r.operation in changes} == {"installer"}
+
+
 @pytest.mark.parametrize("principal", PRINCIPALS)
-def test_the_verifier_and_admin_alone_read_how_long_records_are_kept(
+def test_the_verifier_and_who_administers_read_how_long_records_are_kept(
     locked: Cluster, principal: str
 ) -> None:
     """RET-01: the watch sees every setting under its own principal, and nobody else does."""
     topics = TopicAdmin(locked.client_config(principal))
-    if principal in ("verifier", "admin"):
+    if principal in ("verifier", "admin", "recovery", "installer"):
         assert topics.config_drift(kept_specs(TOPICS, "embedded")) == []
     else:
         with pytest.raises(EngineError, match="TOPIC_AUTHORIZATION_FAILED"):

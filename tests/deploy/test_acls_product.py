@@ -15,9 +15,10 @@ from confluent_kafka import Producer
 from app.platform.broker import Cluster
 from app.platform.children import free_ports
 from tests.broker.harness import Harness
-from tests.broker.processes import Process
+from tests.broker.processes import Process, answers
 from tests.deploy.test_acls import ANSWER_SECONDS_MAX, LOCKED, ROOT_USER
 
+VERIFIED_THROUGH = 3  # the last events may not be signed yet
 WIDE = {"compression.type": "gzip", "message.max.bytes": 10_000_000}
 
 
@@ -81,6 +82,52 @@ def quarantined(harness: LockedHarness, count: int) -> list[dict[str, Any]]:
         assert time.monotonic() < deadline
 
 
+def export_with_a_refused_action(harness: LockedHarness, payment: str, folder: Path) -> None:
+    """A pack holds what the engine refused, and is verified against the log: the API reads the
+    operators' commands for it."""
+    port = free_ports(1)[0]
+    harness.env |= {"NPP_API_PORT": str(port)}
+    through = {"NPP_API_URL": f"http://127.0.0.1:{port}"}
+    more = [harness.run_as("projector", "projector"), harness.run_as("api", "api")]
+    deadline = time.monotonic() + ANSWER_SECONDS_MAX
+    while not answers(f"http://127.0.0.1:{port}/readyz"):
+        assert time.monotonic() < deadline, more[1].log.read_text()[-2000:]
+        time.sleep(0.2)
+    words = ("payment", "cancel", payment, "--reason", "too late", "--as", "olga")
+    while "POLICY_REJECTED" not in (said := harness.npp(*words, check=False, more=through).stdout):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.5)
+    file, auditor = folder / "pack.json", ("--as", "aud", "--role", "auditor")
+    while harness.npp(
+        "evidence", "pack", payment, "--out", str(file), *auditor, check=False, more=through
+    ).returncode:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert "POLICY_REJECTED" in file.read_text(encoding="utf-8")
+    found = harness.npp(
+        "evidence", "verify", str(file), "--online", *auditor, "--json", check=False, more=through
+    )
+    assert found.returncode in (0, VERIFIED_THROUGH), found.stdout + found.stderr
+    for process in more:
+        assert process.stop() == 0
+
+
+def recover(harness: LockedHarness) -> None:
+    """As `recovery`; the credential of daily use sets no offsets and writes no reports."""
+    asked = ("control", "recover", "--request", "--as", "ann", "--reason", "drill", "--json")
+    name = json.loads(harness.ask_as("recovery", *asked))["requestId"]
+    confirm = ("control", "recover", "--confirm", name, "--as", "bob")
+    deadline = time.monotonic() + ANSWER_SECONDS_MAX
+    harness.env |= harness.login("admin")
+    while (
+        "Payments processors are running" in (refused := harness.npp(*confirm, check=False)).stderr
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(1.0)
+    assert "AUTHORIZATION" in refused.stderr, refused.stdout + refused.stderr
+    assert "→" in harness.ask_as("recovery", *confirm)
+
+
 @pytest.mark.slow
 def test_the_product_runs_under_the_rules(
     fresh_cluster: Callable[..., Cluster], registry: str, tmp_path: Path
@@ -91,7 +138,8 @@ def test_the_product_runs_under_the_rules(
     try:
         harness.ask_as(ROOT_USER, "schemas", "register")
         harness.ask_as(ROOT_USER, "topics", "apply")
-        assert "nothing to change" in harness.ask_as("admin", "topics", "apply")
+        assert "nothing to change" in harness.ask_as("installer", "topics", "apply")
+        assert "as topics.yaml declares" in harness.ask_as("admin", "topics", "drift")
         harness.start_simulators()
         harness.ready(*harness.processes)
         started = [
@@ -117,6 +165,9 @@ def test_the_product_runs_under_the_rules(
         )
         harness.ask_as("admin", "control", "resume", "--confirm", "--as", "bob")
         assert "PASSED" in harness.ask_as("replay", "replay", "verify")
+        export_with_a_refused_action(harness, payment, tmp_path)
         assert [process.name for process in started if not process.alive()] == []
+        assert started[0].stop() == 0
+        recover(harness)
     finally:
         harness.close()

@@ -158,6 +158,7 @@ def test_with_lost_keys_a_hash_that_every_obeyer_has_lets_a_new_file_in() -> Non
     assert after.operators is not None
     assert after.operators.number == 2
     assert after.ready() is None
+    assert after.__dict__["rules_broken"] == ["OPERATORS_RESET"], "an alert"
     other = activated(next_file(log, "ann", "bob", "mallory"), actor="reset")
     log.put(other)
     assert log.obeyer(let_in).operators == after.operators
