@@ -6,7 +6,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
 
-# Every rule of the fold. All start at 0, else the first refusal of a kind would be no increase.
+# Every rule of the fold, and that an operators file was let in without signatures. All start at 0, else the first refusal of a kind would be no increase.
 RULES: Final = (
     "BAD_SIGNATURE",
     "EXPIRED",
@@ -14,6 +14,7 @@ RULES: Final = (
     "NOT_POSSIBLE",
     "NUMBERS_ONLY_RISE",
     "NUMBER_USED",
+    "OPERATORS_RESET",
     "PERSON_VANISHED",
     "ROLE",
     "SAME_PERSON",
