@@ -16,6 +16,7 @@ from app.api_settings import clients
 from app.cli.npp import parser
 from app.settings import DEFAULT_API_PORT, DEFAULT_METRICS_PORT, DEFAULT_WEBHOOK_PORT, Profile
 from app.wiring import ADAPTERS
+from control.operators_file import parse
 from readmodel.model import POSTGRES
 from schemas import catalogue
 from tests.rooms import ROOT
@@ -47,7 +48,8 @@ def environment(service: dict[str, Any]) -> dict[str, str]:
         for name, value in service["environment"].items()
     }
     for name, value in list(found.items()):
-        if name.endswith("_FILE") and name.startswith("NPP_"):
+        own = name.removeprefix("NPP_").lower() in settings.Settings.model_fields
+        if name.endswith("_FILE") and name.startswith("NPP_") and not own:
             assert Path(value).name in service["secrets"], f"{value} is not mounted"
             del found[name]
             found[name.removesuffix("_FILE")] = "name:" + "s" * 32
@@ -95,6 +97,15 @@ def test_every_process_reads_the_one_file_of_schema_ids() -> None:
         assert environment(service)["NPP_IDS_LOCK"] == f"{folder}/ids.lock"
         assert f"ids:{folder}:ro" in service["volumes"]
     assert f"-g npp {folder}" in DOCKERFILE
+
+
+def test_every_process_has_the_operators_file() -> None:
+    """SEC-02: who may sign control acts, the same for all; an example to copy is shipped."""
+    mounted = f"./operators.yaml:{environment(OURS['api'])['NPP_OPERATORS_FILE']}:ro"
+    assert all(mounted in service["volumes"] for service in OURS.values())
+    example = parse((DEPLOY / "operators.example.yaml").read_bytes())
+    assert example.usable(0) == 2
+    assert [each.id for each in example.processes] == ["replay"]
 
 
 def test_users_are_principals_and_each_process_is_its_own() -> None:
