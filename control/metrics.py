@@ -6,7 +6,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
 
-# Every rule of the fold, and that an operators file was let in without signatures. All start at 0, else the first refusal of a kind would be no increase.
+# Every rule of the fold, and an operators file that a reset let in. All start at 0, else the first
+# refusal of a kind would be no increase.
 RULES: Final = (
     "BAD_SIGNATURE",
     "EXPIRED",
