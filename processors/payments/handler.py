@@ -169,8 +169,10 @@ class PaymentsApplication:
         order. What this input gave and Kafka refused as too large is not given again: then the
         input goes to quarantine by reference, and parks nothing when it cannot be read.
         """
-        detail = f"{type(error).__name__}: {error}"
-        refused = isinstance(error, EngineError)
+        # A defect's text may quote the record: the log has where it was, nobody has the text.
+        detail, refused = type(error).__name__, isinstance(error, EngineError)
+        if isinstance(error, EngineError):
+            detail = f"{detail} {error.code}"
         if refused and (reason := self._no_input(record)) is not None:
             self._refer_to(batch, record, reason, detail)
             return

@@ -174,10 +174,10 @@ def quarantine_row(at: LogRecord) -> rows.QuarantineRow:
         why = quarantine.parse(at.headers)
         if not -1 <= why.offset <= INT64_MAX or not -1 <= why.partition <= INT32_MAX:
             raise ValueError("its origin is no place on a log")
-    except ValueError as error:
+    except ValueError:
         why = quarantine.Quarantined(
             reason=quarantine.UNDECODABLE,
-            detail=f"its own headers cannot be read: {error}",
+            detail="its own headers cannot be read",
             topic="",
             partition=-1,
             offset=-1,

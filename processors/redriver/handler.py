@@ -111,10 +111,11 @@ class Redriver:
             log.warning("redrive waits", request_id=name, error=str(error), tried_s=round(tried_s))
             if tried_s < TRY_S_MAX:
                 return False
-            refused = f"given up after {TRY_S_MAX:.0f} s, ask again: {error}"
+            code = getattr(error, "code", type(error).__name__)
+            refused = f"given up after {TRY_S_MAX:.0f} s, ask again: {code}"
         except Exception as error:  # a defect of ours is this request's end, not the process's
             log.exception("redrive failed by a defect", request_id=name)
-            refused = f"a defect of the redriver: {type(error).__name__}: {error}"
+            refused = f"a defect of the redriver: {type(error).__name__}; its log says where"
         if refused is not None and progress.put_back:
             refused = f"{progress.put_back} of its records were put back, in order; then: {refused}"
         self._done(request, confirmed_by, progress.put_back, refused)
