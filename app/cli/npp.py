@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 import sys
+import traceback
 from typing import Any, Final
 
 import typer
 import typer.main
 
-from app import logs
+from app import logs, redaction
 from app.cli.cluster import broker, config, demo, doctor, replay, run, schemas, topics
 from app.cli.control import group as control
 from app.cli.data_option import give_data_option
@@ -79,7 +80,12 @@ def parser() -> Any:
 
 def main() -> None:
     """Entry point: run a command, and say problems as people can use them."""
-    sys.exit(run_cli(sys.argv[1:]))
+    try:
+        code = run_cli(sys.argv[1:])
+    except Exception as error:  # noqa: BLE001 a defect: its text may quote anything
+        say_defect(error)
+        code = int(ExitCode.FAILED)
+    sys.exit(code)
 
 
 def run_cli(arguments: list[str]) -> int:
@@ -89,6 +95,7 @@ def run_cli(arguments: list[str]) -> int:
     logs.for_commands()
     tell = say_json if "--json" in arguments else say
     try:
+        _refuse_empty_values(arguments)
         result = parser()(args=arguments, standalone_mode=False)
     except Problem as problem:
         tell(problem)
@@ -104,23 +111,37 @@ def run_cli(arguments: list[str]) -> int:
         if not (hasattr(error, "format_message") and hasattr(error, "exit_code")):
             raise
         # A usage error of the parser.
-        if tell is say and hasattr(error, "show"):
-            error.show()
-        else:
-            tell(usage(error.format_message()))
+        context = getattr(error, "ctx", None)
+        do = "" if context is None else f"{context.command_path} --help"
+        tell(usage(error.format_message(), do=do))
         return int(error.exit_code)
     return result if isinstance(result, int) else int(ExitCode.OK)
+
+
+def _refuse_empty_values(arguments: list[str]) -> None:
+    """An empty value is a variable that was not set, and never means "all". Raises Problem."""
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        if word == "" or (word.startswith("--") and word.endswith("=")):
+            name = word.rstrip("=") or (before if before.startswith("-") else "an argument")
+            raise usage(f"The value of {name} is empty.", do="Is a variable of the shell not set?")
+
+
+def say_defect(error: BaseException) -> None:
+    """Where a defect is; on standard error, without what acts on a terminal and without secrets."""
+    console = error_console()
+    for line in "".join(traceback.format_exception(error)).rstrip("\n").split("\n"):
+        console.print(redaction.text(line))
 
 
 def say(problem: Problem) -> None:
     """What happened, what it means, what to do; on standard error."""
     console = error_console()
-    for line in f"npp: {problem.what}".split("\n"):
+    for line in redaction.text(f"npp: {problem.what}").split("\n"):
         console.print(line, style="bold red")
     if problem.means:
-        console.print(problem.means)
+        console.print(redaction.text(problem.means))
     if problem.do:
-        console.print(f"→ {problem.do}")
+        console.print(f"→ {redaction.text(problem.do)}")
 
 
 def say_json(problem: Problem) -> None:

@@ -1,106 +1,217 @@
-"""Who holds one operator's, viewer's or admin's token and uses it as often as he can: nobody else
-waits for him."""
+"""An attacker who holds an operator's token: what he writes stands in other people's terminals.
+
+The API's answers are made from its own OpenAPI document, with a hostile text wherever a text may
+stand. Every command of `npp` is in one of the two tables below.
+"""
 
 from __future__ import annotations
 
-import json
-import threading
-import time
-from collections import Counter
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from api.actions import threads
-from api.audit.writer import SINGLE_OF_ONE_COUNT_MAX
-from api.control.actions import STOPS_OF_ONE_MAX
-from tests.api.command_harness import ApiHarness
+from app.cli import api_client, npp
+from app.cli.api_client import Api, Call, Reply
+from app.exits import Problem
+from tests.api.harness import ApiHarness
 
 pytestmark = pytest.mark.slow
 
-IN_TIME_S = 1.0
+HOSTILE = "[/b]x\x1b[2J\x1b[1;1HVERIFIED\x1b[8m [conceal]\r\u202e\x9b31m\u2028[link=x]"
+ACTIVE = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+PAYMENT = "pi_" + "a" * 26
+WHY = ("--reason", "why")
+DEPTH_MAX = 12
+
+# Commands that show what the API answers, with words that make them ask.
+ASKING: dict[str, tuple[str, ...]] = {
+    "audit": (),
+    "payment show": (PAYMENT,),
+    "payment list": (),
+    "payment search": ("Ada",),
+    "payment events": (PAYMENT,),
+    "payment outcomes": (PAYMENT,),
+    "payment attention": (),
+    "payment create": ("--key", "k", "--amount", "1.00"),
+    "payment retry": (PAYMENT, *WHY, "--attempt", "2"),
+    "payment cancel": (PAYMENT, *WHY),
+    "payment mark-failed": (PAYMENT, "--reason", "RAIL", "--details", "d"),
+    "payment expire": (PAYMENT, *WHY),
+    "payment release": (PAYMENT, *WHY, "--attempt", "1"),
+    "payment reverse": (PAYMENT, *WHY, "--attempt", "1"),
+    "payment debit": (PAYMENT, *WHY, "--attempt", "1"),
+    "payment repeat-funds": (PAYMENT, *WHY, "--attempt", "1", "--operation", "HOLD"),
+    "approval list": (),
+    "approval request": (PAYMENT, "--action", "CANCEL", *WHY),
+    "approval approve": (PAYMENT, "apr_001", *WHY),
+    "approval reject": (PAYMENT, "apr_001", *WHY),
+    "conflict list": (),
+    "conflict show": (PAYMENT,),
+    "conflict resolve": (PAYMENT, HOSTILE, "--verdict", "PAID", "--details", "d"),
+    "quarantine list": (),
+    "quarantine show": ("0", "0"),
+    "quarantine preview": ("--offset", "0"),
+    "quarantine redrives": (),
+    "evidence pack": (PAYMENT, "--format", "pdf"),
+    "evidence packs": (PAYMENT, "--reference", "r"),
+    "evidence verify": (PAYMENT,),
+    "incident summary": (),
+    "control show": (),
+}
+# Commands that show no answer of the API: why.
+OTHERS: dict[str, str] = {
+    **dict.fromkeys(("demo", "broker start"), "shows what this machine runs"),
+    **dict.fromkeys(("doctor", "schemas register", "schemas check"), "asks Kafka and the registry"),
+    **dict.fromkeys(("topics plan", "topics drift", "topics apply"), "asks Kafka"),
+    **dict.fromkeys(("topics acls", "topics quotas", "config", "token"), "shows our own files"),
+    **dict.fromkeys(("keys new", "keys show", "evidence limit-key"), "shows a file of one's own"),
+    **dict.fromkeys(("control operators", "control rules"), "signs; app.cli.output shows it"),
+    **dict.fromkeys(("control stop", "control resume", "control recover", "control confirm",
+                     "quarantine redrive", "payment resume"), "signs; app.cli.output shows it"),
+    **dict.fromkeys(("payment tail", "payment event-store", "payment publish", "replay verify",
+                     "replay rebuild"), "reads Kafka; app.cli.output shows it"),
+    **dict.fromkeys(("run payments", "run adapters", "run verifier", "run projector",
+                     "run monitor", "run api"), "logs; structlog's JSON escapes"),
+    "payment watch": "follows for ever; one line of it is app.cli.output's",
+    "evidence keys": "writes the API's bytes as they are, for a program",
+}  # fmt: skip
+
+
+def leaves(command: Any, name: str = "") -> Iterator[str]:
+    if not hasattr(command, "commands"):
+        yield name
+        return
+    for word, inner in command.commands.items():
+        yield from leaves(inner, f"{name} {word}".strip())
+
+
+def test_every_command_is_in_one_of_the_tables() -> None:
+    assert sorted(leaves(npp.parser())) == sorted([*ASKING, *OTHERS])
+
+
+class HostileApi:
+    """Answers by the OpenAPI document of the real one."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._schemas = document["components"]["schemas"]
+        self._routes = [
+            (method.upper(), re.compile(re.sub(r"\{[^}]+\}", ".+", path)), operation)
+            for path, item in sorted(document["paths"].items(), key=lambda each: -len(each[0]))
+            for method, operation in item.items()
+        ]
+        self.asked = 0
+
+    def send(self, call: Call) -> Reply:
+        self.asked += 1
+        for method, path, operation in self._routes:
+            if method == call.method and path.fullmatch(call.path.partition("?")[0]):
+                content = operation["responses"]["200"].get("content", {})
+                schema = content.get("application/json", {}).get("schema", {})
+                return Reply(200, self._made(schema, 0), b"%PDF", {})
+        raise AssertionError(f"no such route: {call}")
+
+    def _made(self, schema: dict[str, Any], depth: int) -> Any:
+        if "$ref" in schema:
+            return self._made(self._schemas[schema["$ref"].rpartition("/")[2]], depth)
+        for several in ("anyOf", "oneOf", "allOf"):
+            if several in schema:
+                kinds = [each for each in schema[several] if each.get("type") != "null"]
+                return self._made(kinds[0], depth) if kinds else None
+        match schema.get("type"):
+            case "object" if "properties" in schema:
+                return {
+                    name: "/api/keys"
+                    if name == "download"
+                    else self._made(each, depth + 1)
+                    if depth < DEPTH_MAX
+                    else None
+                    for name, each in schema["properties"].items()
+                }
+            case "object":
+                return {HOSTILE: HOSTILE}
+            case "array":
+                return [self._made(schema.get("items", {}), depth + 1)]
+            case "integer" | "number":
+                return 1
+            case "boolean":
+                return True
+            case _:
+                return HOSTILE
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    harness = ApiHarness(tmp_path_factory.mktemp("api"))
+    found: dict[str, Any] = harness.app.openapi()
+    harness.close()
+    return found
 
 
 @pytest.fixture
-def harness(tmp_path: Path) -> Iterator[ApiHarness]:
-    made = ApiHarness(tmp_path)
-    seen = SimpleNamespace(delay_ms=None)
-    made.app.state.summary = SimpleNamespace(observe=lambda: seen)  # this harness has no journal
-    with made.http:  # one event loop for all requests, as the server has
-        yield made
-    made.close()
+def api(document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HostileApi:
+    made = HostileApi(document)
+    monkeypatch.setenv("NPP_API_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("NPP_API_TOKEN", "t")
+    monkeypatch.setattr(Api, "send", lambda _self, call: made.send(call))
+    monkeypatch.chdir(tmp_path)
+    return made
 
 
-def test_late_cancels_hold_up_no_stop_and_no_decision(harness: ApiHarness) -> None:
-    """SEC-08: 208 cancels whose outcomes do not come take every thread that commands have."""
-    payment = harness.sent("k")
-    harness.commands._wait_s = 10.0
-    harness.log.stalled = True
-    found: Counter[int] = Counter()
-
-    def cancel(number: int) -> None:
-        who = ("olga", "oskar", "sue", "both")[number % 4]
-        answer = harness.act(who, payment, "cancel", {"reason": f"r{number}"})
-        found[answer.status_code] += 1
-
-    flood = [threading.Thread(target=cancel, args=(n,), daemon=True) for n in range(208)]
-    for thread in flood:
-        thread.start()
-    busy = threads.COMMANDS._busy
-    until = time.monotonic() + 60
-    while busy.total() + found.total() < len(flood) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert busy.total() == threads.COMMANDS_MAX, "NV: all of them are taken"
-    assert found == {429: len(flood) - threads.COMMANDS_MAX}
-    begun = time.monotonic()
-    assert harness.post("ada", "/api/control/stop", {"reason": "now"}).status_code == 200
-    assert time.monotonic() - begun < IN_TIME_S
-    (stop,) = harness.world.control.stops()
-    path = f"/api/control/stops/{stop.stop_id}/resume-requests"
-    assert harness.post("ada", path, {"reason": "x"}).json()["rule"] == "RESUME_NOT_POSSIBLE"
-    reject = f"/api/payments/{payment}/approvals/apr_001/reject"
-    assert harness.post("anna", reject, {"reason": "no"}).json()["rule"] == "PROCESSING_STOPPED"
-    for thread in flood:
-        thread.join()
-    assert found[202] == threads.COMMANDS_MAX
+@pytest.mark.parametrize("command", ASKING)
+@pytest.mark.parametrize("form", ["people", "json"])
+def test_no_command_lets_a_text_of_another_act_on_the_terminal(
+    api: HostileApi, command: str, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SEC-09: no cursor moves, nothing is hidden, no markup is read, and no command crashes."""
+    npp.run_cli([*command.split(), *ASKING[command], *(["--json"] if form == "json" else [])])
+    said = capsys.readouterr()
+    shown = said.out + said.err
+    assert api.asked, shown
+    assert not ACTIVE.findall(shown), command
+    if form == "people" and "evidence pack" not in command:
+        assert "VERIFIED" in shown, shown
 
 
-def test_each_kind_of_action_has_room_for_more_than_one_person() -> None:
-    for kind in (threads.COMMANDS, threads.DECISIONS, threads.CONTROL):
-        assert kind._of_one * 4 <= kind._count
+def test_a_refusal_s_sentence_does_not_act_on_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SEC-09."""
+
+    def refuse(_self: Api, _call: Call) -> Reply:
+        raise Problem(HOSTILE, means=HOSTILE, do=HOSTILE)
+
+    monkeypatch.setenv("NPP_API_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("NPP_API_TOKEN", "t")
+    monkeypatch.setattr(api_client.Api, "send", refuse)
+    for words in (["payment", "list"], ["payment", HOSTILE], ["audit", f"--{HOSTILE}"]):
+        npp.run_cli(words)
+        said = capsys.readouterr()
+        assert "VERIFIED" in said.out + said.err
+        assert not ACTIVE.findall(said.out + said.err), words
 
 
-def test_refused_actions_of_one_person_can_not_flood_the_audit_log(harness: ApiHarness) -> None:
-    """AUD-02: counted in his name, and another's are still written one by one."""
-    for _ in range(2 * SINGLE_OF_ONE_COUNT_MAX):
-        assert harness.post("vera", "/api/control/stop", {"reason": "x"}).status_code == 403
-    assert harness.post("olga", "/api/control/stop", {"reason": "x"}).status_code == 403
-    *single, other = harness.audited()
-    assert len(single) == SINGLE_OF_ONE_COUNT_MAX
-    assert other.operator_id == "olga"
-    harness.audit.start()
-    harness.audit.close()
-    summary = harness.audited()[-1]
-    assert (summary.operator_id, summary.roles, summary.rule) == (
-        "vera",
-        ("viewer",),
-        "MISSING_ROLE",
-    )
-    assert json.loads(summary.detail or "")["times"] == SINGLE_OF_ONE_COUNT_MAX
+def test_the_text_of_a_defect_does_not_act_on_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SEC-09: nor does it say a password that an address holds."""
 
+    def fail(_self: Api, _call: Call) -> Reply:
+        raise ValueError(f"{HOSTILE} https://u:SESAME@host")
 
-def test_stops_of_one_admin_are_bounded_and_another_can_still_stop(harness: ApiHarness) -> None:
-    """Each has to be ended by two persons."""
-    found = [
-        harness.post("ada", "/api/control/stop", {"reason": "x"}).status_code for _ in range(12)
-    ]
-    assert found == [200] * STOPS_OF_ONE_MAX + [429] * (12 - STOPS_OF_ONE_MAX)
-    assert len(harness.world.control.stops()) == STOPS_OF_ONE_MAX
-    assert harness.post("adam", "/api/control/stop", {"reason": "x"}).status_code == 200
-
-
-def test_a_stop_is_written_though_the_control_topic_can_not_be_read(harness: ApiHarness) -> None:
-    harness.control.gone = True
-    assert harness.post("ada", "/api/control/stop", {"reason": "x"}).status_code == 200
+    monkeypatch.setenv("NPP_API_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("NPP_API_TOKEN", "t")
+    monkeypatch.setattr(api_client.Api, "send", fail)
+    monkeypatch.setattr(sys, "argv", ["npp", "payment", "list"])
+    with pytest.raises(SystemExit) as ended:
+        npp.main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert "Traceback" in said
+    assert not ACTIVE.findall(said)
+    assert "SESAME" not in said

@@ -40,13 +40,15 @@ def replay() -> None:
 def verify_command(
     payment: Annotated[str, typer.Option(help="Only this payment.")] = "",
     to_offset: Annotated[
-        int | None, typer.Option(help="Up to this journal offset (with --payment).")
+        int | None, typer.Option(min=0, help="Up to this journal offset (with --payment).")
     ] = None,
     to_time: Annotated[
         str | None,
         typer.Option(help="Up to decisions at this time: ISO 8601 with zone.", callback=moment),
     ] = None,
-    to_sequence: Annotated[int | None, typer.Option(help="Up to this event number.")] = None,
+    to_sequence: Annotated[
+        int | None, typer.Option(min=1, help="Up to this event number (with --payment).")
+    ] = None,
     keyring: Annotated[
         Path | None,
         typer.Option(help="Public keys of the verifier; default: <data dir>/verifier/keyring.json"),
@@ -81,6 +83,8 @@ def verify_command(
             raise usage(f"{each} is no paymentIntentId.")
     if payment and not PAYMENT_ID.fullmatch(payment):
         raise usage(f"{payment} is no paymentIntentId.")
+    if to_sequence is not None and not payment:
+        raise usage("--to-sequence goes with --payment.")
     until = None if to_time is None else epoch_ms(to_time, "--to-time")
     limit = Limit(offset=to_offset, time_ms=until, sequence=to_sequence)
     if publish and (payment or limit):
@@ -103,6 +107,8 @@ def verify_command(
             from_checkpoint=from_checkpoint,
             without=left_out,
         )
+        if payment:
+            _require_found(report, payment, limit)
         if publish and report.passed:
             publish_proof(cluster, report)
     if json:
@@ -110,6 +116,26 @@ def verify_command(
     else:
         print_report(report)
     raise typer.Exit(int(ExitCode.OK if report.passed else ExitCode.FAILED))
+
+
+def _require_found(report: Report, payment: str, limit: Limit) -> None:
+    """A replay of nothing proves nothing: raises Problem for a payment that is not on the log, or
+    has no such event.
+    """
+    if report.first_failure is not None:
+        return
+    if report.view is None:
+        within = " within these limits" if limit else ""
+        raise Problem(
+            f"{payment} is not on the log{within}.",
+            do="npp payment list",
+            code=ExitCode.NOT_FOUND,
+        )
+    if limit.sequence is not None and report.view.sequence < limit.sequence:
+        raise Problem(
+            f"{payment} has no event {limit.sequence}; its last one is {report.view.sequence}.",
+            code=ExitCode.NOT_FOUND,
+        )
 
 
 @app.command("rebuild")

@@ -26,7 +26,7 @@ from app.cli.api_options import (
 )
 from app.cli.operators.verifier_keys import limit_key, show_fingerprints
 from app.cli.output import console, print_json
-from app.exits import Problem, usage
+from app.exits import ExitCode, Problem, usage
 from evidence import verify_evidence as verifier
 
 ROLES: Final = ("auditor",)
@@ -176,7 +176,7 @@ def verify(
             console().print(line)
         if answer["verified"] and key is None:
             console().print("with the keys that the API lists; --key takes one of your own")
-    raise typer.Exit(verifier.EXIT_CODES[answer["verdict"]])
+    raise typer.Exit(verifier.EXIT_CODES.get(answer["verdict"], int(ExitCode.FAILED)))
 
 
 @app.command()
@@ -231,7 +231,7 @@ def _online(
         print_json(answer)
     else:
         _show(answer)
-    raise typer.Exit(verifier.EXIT_CODES[answer["verdict"]])
+    raise typer.Exit(verifier.EXIT_CODES.get(answer["verdict"], int(ExitCode.FAILED)))
 
 
 def _show(answer: dict[str, Any]) -> None:

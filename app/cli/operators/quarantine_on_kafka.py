@@ -72,9 +72,40 @@ def request(
     cluster: Cluster, me: Hand, partition: int, offsets: Sequence[int], to: str | None, reason: str
 ) -> dict[str, Any]:
     """The first person's request, as it was written. Raises Problem."""
+    _require_quarantined(cluster, partition, offsets)
     record = me.sign(new_request(partition, offsets, to, reason, cluster.clock.now_ms()))
     cluster.publish_control(record)
     return dict(as_json(record))
+
+
+def _require_quarantined(cluster: Cluster, partition: int, offsets: Sequence[int]) -> None:
+    """Raises Problem for an offset at which no quarantined record stands."""
+    topic = topology.QUARANTINE
+    count = cluster.ends.partition_counts([topic])[topic]
+    end = 0
+    if partition in range(count):
+        end = cluster.ends.high([(topic, partition)])[topic, partition]
+    for offset in offsets:
+        read = read_all(
+            cluster.connection,
+            topic,
+            start={partition: offset},
+            ends={partition: min(offset + 1, end)},
+            partitions=[partition] if end else [],
+            clock=cluster.clock,
+        )
+        found = [record for batch in read for record in batch if record.offset == offset]
+        if not found:
+            raise Problem(
+                f"No quarantined record stands at {partition}/{offset}.",
+                do="npp quarantine list",
+                code=ExitCode.NOT_FOUND,
+            )
+        try:
+            quarantine.parse(found[0].headers)
+        except ValueError as error:
+            what = f"{partition}/{offset} was not written by the product: {error}"
+            raise Problem(what) from error
 
 
 def confirm(cluster: Cluster, me: Hand, name: str) -> dict[str, Any]:

@@ -277,7 +277,7 @@ def test_times_go_to_the_api_as_iso_8601_in_utc(
     ],
 )
 @pytest.mark.parametrize(
-    "given", ["1772317800000", "2026-03-01", "2026-03-01T09:30:00", "yesterday", "", "12:00Z"]
+    "given", ["1772317800000", "2026-03-01", "2026-03-01T09:30:00", "yesterday", "12:00Z"]
 )
 def test_what_is_no_time_with_its_zone_is_usage_and_says_what_is(
     nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, given: str
@@ -287,6 +287,18 @@ def test_what_is_no_time_with_its_zone_is_usage_and_says_what_is(
     said = capsys.readouterr().err
     assert words.split()[-1] in said
     assert "2026-02-28T22:30:00Z" in said
+
+
+@pytest.mark.parametrize(
+    "words", [["--payment", ""], ["--payment="], ["--to-time", ""], ["--keyring", ""]]
+)
+def test_an_empty_value_is_usage_and_never_means_all(
+    nowhere: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    """A variable that is not set: the replay of one payment became the replay of the whole log."""
+    nowhere.setenv("NPP_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    assert run_cli(["replay", "verify", *words]) == ExitCode.USAGE
+    assert f"The value of {words[0].rstrip('=')} is empty" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -95,10 +95,26 @@ def test_an_empty_cluster_becomes_ready_step_by_step_and_each_step_may_be_repeat
     _a_transaction_that_hangs_is_named(run)
     _rules_only_rise(run)
     _nothing_runs(run)
+    _what_is_not_there_is_neither_redriven_nor_proven(run)
     _stop_is_not_ended_unproven(run)
     _changed_ids_stop_everything(run, tmp_path)
     _a_resumption_names_who_asked_for_it(run)
     _a_batch_that_can_not_be_read_is_named(run)
+
+
+def _what_is_not_there_is_neither_redriven_nor_proven(run: Run) -> None:
+    """A mistyped offset was signed by two persons; a replay of an unknown payment passed."""
+    words = ("--kafka", "--request", "--as", "ann", "--reason", "r")
+    for place in (("--offset", "7"), ("--offset", "0", "--partition", "99")):
+        code, text = run("quarantine", "redrive", *words, *place)
+        assert (code, "No quarantined record stands at" in text) == (ExitCode.NOT_FOUND, True)
+    code, text = run("replay", "verify", "--payment", PAYMENT_OF_KEY_1)
+    assert (code, "is not on the log" in text) == (ExitCode.NOT_FOUND, True)
+    for option in ("--payment", "--keyring", "--to-time"):
+        code, text = run("replay", "verify", option, "")
+        assert (code, f"The value of {option} is empty" in text) == (ExitCode.USAGE, True)
+    assert run("replay", "verify", "--payment=")[0] == ExitCode.USAGE
+    assert run("replay", "verify", "--to-sequence", "3")[0] == ExitCode.USAGE
 
 
 def _rules_only_rise(run: Run) -> None:
