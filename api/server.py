@@ -14,6 +14,7 @@ from api.stream.streams import Streams
 from engine.errors import Exit
 from engine.health import Answer, Probes, progress
 from engine.loop.watch import Health
+from engine.serving.metrics import Count, uncounted
 from engine.serving.server import Bounds, Server, config
 from evidence.keyring_file import LiveKeyring
 from readmodel.ports import Reader, ReadModelDown
@@ -27,7 +28,14 @@ class ApiServer(Server):
     """Open streams are told to end when the process is to stop."""
 
     def __init__(
-        self, app: ASGIApp, streams: Streams, *, host: str, port: int, proxies: Sequence[str] = ()
+        self,
+        app: ASGIApp,
+        streams: Streams,
+        *,
+        host: str,
+        port: int,
+        proxies: Sequence[str] = (),
+        count: Count = uncounted,
     ) -> None:
         """`streams` end when the server does; `proxies`: addresses and networks whose
         X-Forwarded-For counts."""
@@ -36,6 +44,7 @@ class ApiServer(Server):
             config(
                 app,
                 bounds,
+                count,
                 host=host,
                 port=port,
                 proxy_headers=bool(proxies),

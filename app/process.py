@@ -27,6 +27,7 @@ from engine.clock import Clock, SystemClock
 from engine.errors import EngineError
 from engine.health import HealthServer, Probes, engine_probes
 from engine.loop.watch import Health, start_watchdog, stop_on_signals
+from engine.serving.metrics import ServingMetrics
 from processors.adapter.metrics import ADAPTERS, AdapterMetrics
 from processors.adapter.parts import Parts
 from schemas import catalogue, topology
@@ -57,6 +58,7 @@ class ProcessContext:
         self.ends = LogEnds(self.connection, self.clock)
         self.registry = CollectorRegistry()
         self._control_metrics = ControlMetrics(self.registry)
+        self.serving = ServingMetrics(self.registry)
         self.health = Health(self.clock)
         self.partition_error_metrics = PartitionErrorMetrics(self.registry)
         self.partition_error_metrics.watch(self.health.partition_errors)

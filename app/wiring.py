@@ -408,6 +408,7 @@ def run_api(environment: Environment) -> int:
             host=settings.api_host,
             port=settings.api_port,
             proxies=words(settings.api_proxies),
+            count=context.serving.of("api"),
         )
 
         def serve() -> None:

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from engine.loop.watch import Health, Phase
+from engine.serving.metrics import Count, uncounted
 from engine.serving.protocol import Patience
 from engine.serving.server import Bounds, ThreadedServer
 
@@ -75,7 +76,14 @@ def engine_probes(health: Health, progress_s_max: float) -> Probes:
 class HealthServer(ThreadedServer):
     """Serves until closed. `port` 0 takes a free one; `address` says which."""
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry, probes: Probes) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        probes: Probes,
+        count: Count = uncounted,
+    ) -> None:
         routes: dict[str, Probe] = {
             "/livez": probes.live,
             "/readyz": probes.ready,
@@ -88,6 +96,7 @@ class HealthServer(ThreadedServer):
             bounds=BOUNDS,
             name="npp-health",
             lifespan=False,
+            count=count,
         )
 
 

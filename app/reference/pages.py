@@ -21,6 +21,7 @@ from control.metrics import ControlMetrics
 from core import refusals
 from engine.clients.partition_errors import PartitionErrorMetrics
 from engine.metrics import ALARMS, EngineMetrics, catalogue
+from engine.serving.metrics import ServingMetrics
 from processors.adapter.metrics import AdapterMetrics
 from processors.monitor.metrics import MonitorMetrics
 from processors.payments.metrics import PaymentsMetrics
@@ -83,7 +84,7 @@ def metrics() -> str:
     )
     for process, classes in makers:
         registry = CollectorRegistry()
-        for each in (*classes, PartitionErrorMetrics, ControlMetrics):
+        for each in (*classes, PartitionErrorMetrics, ControlMetrics, ServingMetrics):
             each(registry)
         labels = _labels(registry)
         rows = [

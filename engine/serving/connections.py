@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Final, Protocol
 
 from engine.serving.addresses import block_of
+from engine.serving.metrics import Closed
 
 
 class Waits(IntEnum):
@@ -25,7 +26,7 @@ class Waits(IntEnum):
 class Connection(Protocol):
     """Closes at once when it is told to."""
 
-    def evict(self) -> None: ...
+    def evict(self, reason: Closed) -> None: ...
 
 
 class _Group:
@@ -112,5 +113,5 @@ class Connections:
         if oldest is None:
             return False
         self.leave(oldest)
-        oldest.evict()
+        oldest.evict(Closed.MADE_ROOM)
         return True

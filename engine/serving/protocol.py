@@ -14,6 +14,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from engine.serving.connections import Connections, Waits
+from engine.serving.metrics import Closed, Count
 
 LINGER_S: Final = 2.0  # for the rest of a body that was answered without it, thrown away
 _HEAD_END: Final = b"\r\n\r\n"
@@ -63,10 +64,16 @@ class BoundedProtocol(H11Protocol):
     """
 
     def __init__(
-        self, *args: Any, open_connections: Connections, patience: Patience, **kwargs: Any
+        self,
+        *args: Any,
+        open_connections: Connections,
+        patience: Patience,
+        count: Count,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._open = open_connections
+        self._count = count
         self._head_max: int = self.config.h11_max_incomplete_event_size or 0
         self._head = bytearray()
         self._stage: Stage | None = None
@@ -85,7 +92,7 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if not self._open.enter(self, self.client[0] if self.client else ""):
-            self._refuse(503)
+            self._refuse(503, Closed.BUSY)
             return
         self._enter(Stage.HEAD)
 
@@ -93,6 +100,8 @@ class BoundedProtocol(H11Protocol):
         if self._stage in (Stage.HEAD, Stage.IDLE) and not self._read_head(data):
             return
         super().data_received(data)
+        if self.conn.their_state is h11.ERROR:
+            self._count(Closed.MALFORMED)  # uvicorn has said 400
         self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -102,7 +111,7 @@ class BoundedProtocol(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._write_deadline = self.loop.call_later(self._write_s, self.evict)
+        self._write_deadline = self.loop.call_later(self._write_s, self.evict, Closed.UNREAD)
 
     def resume_writing(self) -> None:
         if self._write_deadline is not None:
@@ -120,8 +129,10 @@ class BoundedProtocol(H11Protocol):
 
     # --------------------------------------------------------------------------------------------
 
-    def evict(self) -> None:
-        """Close at once."""
+    def evict(self, reason: Closed) -> None:
+        """Close at once. The end of a connection that was answered is nobody's fault."""
+        if reason is not Closed.LATE or self._stage is not Stage.IDLE:
+            self._count(reason)
         self.transport.abort()
 
     def _read_head(self, data: bytes) -> bool:
@@ -131,16 +142,16 @@ class BoundedProtocol(H11Protocol):
         self._head += data
         end = self._head.find(_HEAD_END, seen)
         if end > self._head_max or (end < 0 and len(self._head) > self._head_max):
-            self._refuse(431)
+            self._refuse(431, Closed.MALFORMED)
             return False
         upto = end + len(_HEAD_END) if end >= 0 else len(self._head)
         if _LINE_END.search(self._head, max(0, seen - 1), upto):
-            self._refuse(400)
+            self._refuse(400, Closed.MALFORMED)
             return False
         if end >= 0:
             lengths = len(_LENGTH.findall(self._head, 0, end))
             if lengths + len(_ENCODING.findall(self._head, 0, end)) > 1:
-                self._refuse(400)
+                self._refuse(400, Closed.MALFORMED)
                 return False
             self._head.clear()
             self._enter(Stage.BODY)
@@ -165,7 +176,7 @@ class BoundedProtocol(H11Protocol):
         self._stop_clock()
         seconds = self._seconds.get(stage)
         if seconds is not None:
-            self._deadline = self.loop.call_later(seconds, self.evict)
+            self._deadline = self.loop.call_later(seconds, self.evict, Closed.LATE)
         self._open.set_waiting(self, _WAITS[stage])
 
     def _stop_clock(self) -> None:
@@ -173,8 +184,9 @@ class BoundedProtocol(H11Protocol):
             self._deadline.cancel()
             self._deadline = None
 
-    def _refuse(self, status: int) -> None:
+    def _refuse(self, status: int, reason: Closed) -> None:
         """Say so and close, whatever else is sent."""
+        self._count(reason)
         self._stop_clock()
         line = f"HTTP/1.1 {status} \r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
         self.transport.write(line.encode())

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from engine.clock import Clock, SystemClock
 from engine.serving.connections import Connections
+from engine.serving.metrics import Count, uncounted
 from engine.serving.protocol import BoundedProtocol, Patience
 
 HEAD_BYTES_MAX: Final = 32_768  # of a request line and its headers; a token may have 8 KiB
@@ -41,17 +42,21 @@ class Bounds:
     proxies: Sequence[str] = ()
 
 
-def config(app: Any, bounds: Bounds, **settings: Any) -> uvicorn.Config:
-    """uvicorn's configuration within these bounds; `settings` are uvicorn's own."""
+def config(app: Any, bounds: Bounds, count: Count = uncounted, **settings: Any) -> uvicorn.Config:
+    """uvicorn's configuration within these bounds; `settings` are uvicorn's own. What a stranger
+    causes is counted and not logged: he would fill the log."""
     make_room_for_files(bounds.connections_max + OTHER_FILES_COUNT)
     made = Connections(bounds.connections_max, bounds.of_one_max, proxy_among(bounds.proxies))
-    protocol: Any = partial(BoundedProtocol, open_connections=made, patience=bounds.patience)
+    protocol: Any = partial(
+        BoundedProtocol, open_connections=made, patience=bounds.patience, count=count
+    )
     protocol_type: type[H11Protocol] = protocol
     return uvicorn.Config(
         app,
         http=protocol_type,
         ws="none",
         log_config=None,
+        log_level="error",
         access_log=False,
         server_header=False,
         h11_max_incomplete_event_size=HEAD_BYTES_MAX,
@@ -108,13 +113,14 @@ class ThreadedServer:
         name: str,
         clock: Clock | None = None,
         lifespan: bool = True,
+        count: Count = uncounted,
     ) -> None:
         self._clock = clock or SystemClock()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
         taken = self._socket.getsockname()
         self._address = (str(taken[0]), int(taken[1]))
-        self._server = Server(config(app, bounds, lifespan="auto" if lifespan else "off"))
+        self._server = Server(config(app, bounds, count, lifespan="auto" if lifespan else "off"))
         self._name = name
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name=name, daemon=True

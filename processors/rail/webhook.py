@@ -27,6 +27,7 @@ from engine.clients.publisher import NotConfirmed
 from engine.clock import Clock
 from engine.errors import EngineError
 from engine.records import LogRecord
+from engine.serving.metrics import Count, uncounted
 from engine.serving.protocol import Patience
 from engine.serving.server import Bounds, ThreadedServer
 from gateways.rail import signatures
@@ -229,7 +230,15 @@ def _json(ended: tuple[int, str]) -> Response:
 class WebhookServer(ThreadedServer):
     """Serves the application on a thread of its own. Raises OSError when its port is taken."""
 
-    def __init__(self, app: ASGIApp, *, host: str, port: int, clock: Clock) -> None:
+    def __init__(
+        self, app: ASGIApp, *, host: str, port: int, clock: Clock, count: Count = uncounted
+    ) -> None:
         super().__init__(
-            app, host=host, port=port, bounds=BOUNDS, name="npp-rail-webhook", clock=clock
+            app,
+            host=host,
+            port=port,
+            bounds=BOUNDS,
+            name="npp-rail-webhook",
+            clock=clock,
+            count=count,
         )

@@ -20,14 +20,13 @@ from api.server import ApiServer
 from engine.clients.publisher import NotConfirmed
 from engine.clock import SystemClock
 from engine.health import HealthServer, Probes
-from engine.serving.protocol import LINGER_S, Patience
-from engine.serving.server import HEAD_BYTES_MAX, Bounds, ThreadedServer
+from engine.serving.protocol import LINGER_S
 from gateways.rail import signatures
 from processors.adapter.metrics import AdapterMetrics
 from processors.rail import webhook
 from processors.rail.webhook import RailWebhook, WebhookServer
 from tests.api.command_harness import ApiHarness
-from tests.hostile.slow_clients import connect, held, rest, said
+from tests.hostile.slow_clients import held, said
 from tests.processors.rail.harness import CODEC, MemoryLog
 from tests.processors.rail.test_webhook import message
 
@@ -230,150 +229,3 @@ def test_callbacks_while_kafka_hangs_wait_in_so_many_threads_and_the_next_is_tol
     for thread in waiting:
         thread.join()
     assert len(found) == 60
-
-
-# -- one connection ------------------------------------------------------------------------------
-
-QUICK = Patience(head_s=1.0, body_s=1.0, idle_s=1.0, write_s=1.0)
-
-
-async def _echo(scope: Any, receive: Any, send: Any) -> None:
-    """Reads the body, and answers with so many bytes as the path says."""
-    while (await receive()).get("more_body"):
-        pass
-    size = int(scope["path"].strip("/") or 2)
-    headers = [(b"content-length", str(size).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": b"x" * size})
-
-
-@pytest.fixture
-def echo() -> Iterator[int]:
-    """The port of a server with little patience."""
-    bounds = Bounds(connections_max=20, of_one_max=10, patience=QUICK)
-    server = ThreadedServer(
-        _echo, host="127.0.0.1", port=0, bounds=bounds, name="echo", lifespan=False
-    )
-    server.start()
-    yield server.port
-    server.close()
-
-
-GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"",
-        b"GET / HT",
-        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n123",
-        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab",
-        GET,
-    ],
-    ids=["silent", "half a head", "half a body", "half a chunk", "idle after its answer"],
-)
-def test_who_keeps_us_waiting_is_closed(echo: int, sent: bytes) -> None:
-    _, closed = said(echo, sent, 3.0)
-    assert closed
-
-
-@pytest.mark.parametrize(
-    "first", [b"", b"POST / HTTP/1.1\r\nContent-Length: 100\r\nHost: x\r\n\r\n"]
-)
-def test_a_byte_now_and_then_buys_no_time(echo: int, first: bytes) -> None:
-    begun = time.monotonic()
-    with connect(echo) as one:
-        one.sendall(first)
-        try:
-            while time.monotonic() < begun + 8:
-                one.sendall(b"G")
-                time.sleep(0.1)
-        except ConnectionError:
-            pass
-    assert time.monotonic() - begun < 4.0
-
-
-def test_who_does_not_read_his_answer_is_closed(echo: int) -> None:
-    with connect(echo) as one:
-        one.sendall(b"GET /50000000 HTTP/1.1\r\nHost: x\r\n\r\n")
-        time.sleep(2.0)
-        answer, closed = rest(one, 3.0)
-    assert closed
-    assert len(answer) < 50_000_000
-
-
-def test_a_connection_that_is_kept_open_serves_one_request_after_the_other(echo: int) -> None:
-    there = http.client.HTTPConnection("127.0.0.1", echo, timeout=5)
-    for size in (5, 70_000, 1):
-        there.request("POST", f"/{size}", b"y" * size)
-        assert len(there.getresponse().read()) == size
-        time.sleep(0.2)
-    there.close()
-
-
-HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
-TWO_WAYS = {
-    "both lengths": HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "both, other case": HEAD + b"transfer-ENCODING: chunked\r\ncontent-LENGTH: 3\r\n\r\n0\r\n\r\n",
-    "two lengths": HEAD + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
-    "other lengths": HEAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
-    "two encodings": HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n",
-    "another encoding": HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-    "a space before the colon": HEAD + b"Content-Length : 3\r\n\r\nabc",
-    "bare LF after a header": b"POST / HTTP/1.1\r\nHost: x\nContent-Length: 3\r\n\r\nabc",
-    "bare LF at the end": b"GET / HTTP/1.1\r\nHost: x\n\n",
-    "bare LF within the end": b"GET / HTTP/1.1\r\nHost: x\r\n\n",
-    "bare CR": b"GET / HTTP/1.1\r\nHost: x\rX: y\r\n\r\n",
-    "a continued line": b"GET / HTTP/1.1\r\nHost: x\r\n y\r\n\r\n",
-    "a NUL": b"GET / HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n",
-    "bare LF in a chunk's size": HEAD + b"Transfer-Encoding: chunked\r\n\r\n3\nabc\r\n0\r\n\r\n",
-}
-
-
-@pytest.mark.parametrize("sent", TWO_WAYS.values(), ids=TWO_WAYS)
-@pytest.mark.parametrize("step", [1, 100_000], ids=["byte by byte", "at once"])
-def test_what_can_be_read_in_two_ways_is_refused_and_closed(
-    echo: int, sent: bytes, step: int
-) -> None:
-    """And what follows it on the connection is never read as a request."""
-    with connect(echo) as one:
-        try:
-            for start in range(0, len(sent), step):
-                one.sendall(sent[start : start + step])
-            one.sendall(GET)
-        except ConnectionError:
-            pass  # it is closed already
-        answer, closed = rest(one, 3.0)
-    assert closed
-    assert b"HTTP/1.1 200 " not in answer
-    assert answer.startswith(b"HTTP/1.1 400 ") or answer == b""
-
-
-@pytest.mark.parametrize(
-    "sent",
-    [
-        GET[:-2] + b"X: " + b"a" * HEAD_BYTES_MAX + b"\r\n\r\n",
-        b"GET /" + b"a" * HEAD_BYTES_MAX,
-        GET[:-2] + b"X: y\r\n" * HEAD_BYTES_MAX,
-    ],
-    ids=["a header", "a request line without end", "many headers"],
-)
-def test_an_oversized_head_is_refused_and_closed(echo: int, sent: bytes) -> None:
-    answer, closed = said(echo, sent, 3.0)
-    assert closed
-    assert answer.startswith(b"HTTP/1.1 431 ") or answer == b""
-
-
-def test_a_second_request_before_the_first_is_answered_is_not_read(echo: int) -> None:
-    answer, closed = said(echo, b"GET /3 HTTP/1.1\r\nHost: x\r\n\r\nGET /7 HTTP/1.1\r\n\r\n", 3.0)
-    assert closed
-    assert answer.count(b"HTTP/1.1 ") == 1
-
-
-def test_the_head_may_come_byte_by_byte(echo: int) -> None:
-    with connect(echo) as one:
-        for byte in b"GET /9 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n":
-            one.sendall(bytes([byte]))
-        answer, _ = rest(one, 3.0)
-    assert answer.startswith(b"HTTP/1.1 200 ")

@@ -1,0 +1,45 @@
+"""How many connections a process closed by itself, and why: the slow, the many, the malformed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from functools import partial
+
+from prometheus_client import CollectorRegistry, Counter
+
+
+class Closed(StrEnum):
+    """Why a connection was closed by us."""
+
+    LATE = "late"  # a deadline of what it sends, or of the next request
+    UNREAD = "unread"  # it does not read what it is sent
+    MADE_ROOM = "made_room"  # another one needed its place
+    BUSY = "busy"  # there was no place for it
+    MALFORMED = "malformed"  # a head that is too large, or can be read in two ways
+
+
+Count = Callable[[Closed], None]
+
+
+def uncounted(_: Closed) -> None:
+    """For servers of tests and simulators."""
+
+
+class ServingMetrics:
+    """Made once a process; ports are named, never numbered."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._closed = Counter(
+            "npp_http_connections_closed",
+            "Connections that we closed, by port (api, callbacks, metrics) and reason",
+            ["port", "reason"],
+            registry=registry,
+        )
+
+    def of(self, port: str) -> Count:
+        """Counts for one port."""
+        return partial(self._count, port)
+
+    def _count(self, port: str, reason: Closed) -> None:
+        self._closed.labels(port, reason.value).inc()
