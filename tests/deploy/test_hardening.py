@@ -179,6 +179,14 @@ def test_the_image_has_no_tests_simulators_or_demo(image: Path) -> None:
     assert [n for n in names if re.search(r"simulator|(^|/)tests?/|conftest|app/demo", n)] == []
 
 
+def test_the_dockerfile_is_well_made() -> None:
+    """By hadolint's rules, none left out."""
+    tool = str(Path(sys.executable).parent / "hadolint")
+    file = str(ROOT / "deploy" / "Dockerfile")
+    checked = subprocess.run([tool, file], capture_output=True, text=True, timeout=60, check=False)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
 def test_the_image_has_no_build_tools() -> None:
     locked = (ROOT / "requirements" / "run.lock").read_text(encoding="utf-8")
     names = set(re.findall(r"^([\w.-]+)==", locked, flags=re.M))
