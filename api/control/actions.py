@@ -106,13 +106,15 @@ async def confirm_resume(
 
 
 def _require_few(use: Services, who: Principal) -> None:
-    """Raises Problem (429) when as many stops of this person are open as may be: one would do. A
-    control topic that cannot be read refuses no STOP."""
+    """Raises Problem (429) when as many stops of this person are open as may be: one would do. Not
+    while somebody asks to resume, which a further stop outlives; and a control topic that cannot be
+    read refuses no STOP."""
     try:
-        open_now = use.commands.control().stops_of(who.id)
+        control = use.commands.control()
     except Stopped:
         return
-    if open_now >= STOPS_OF_ONE_MAX:
+    resuming = any(control.resume_request(each.stop_id) is not None for each in control.stops())
+    if control.stops_of(who.id) >= STOPS_OF_ONE_MAX and not resuming:
         raise problems.Problem(
             429,
             "RATE_LIMITED",
