@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from core.acts import ActConfirmed
+from core.header import OperatorHeader
+from core.payment import commands as c
+from core.records import UnparkRequested
+from core.values import PaymentIntentId
+from processors.payments import handler
 from processors.verifier.store import DiskStore, MemoryStore
 from schemas import topology as t
 from tests.processors.payments.clean_history import PARTITIONS
@@ -94,5 +101,53 @@ def test_of_a_compacted_lifecycle_topic_the_last_record_is_enough() -> None:
         last = {record.key: record for record in log}
         log[:] = [record for record in log if last[record.key] is record]
     rig.work()
+    assert rig.stops() == []
+    assert rig.whole()
+
+
+def test_a_payment_that_a_defect_parked_and_two_persons_resumed_is_signed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its input stands in quarantine as PARKED; its two persons signed on the control topic."""
+    rig = WorldRig()
+    world = rig.world
+    payment = world.create("parked")
+
+    def defect(*given: Any) -> Any:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(handler, "decide", defect)
+        world.report(payment, "ACCEPTED", code="ACSP")
+    rig.work()
+    assert type(rig.last(payment)).__name__ == "ProcessingSuspended"
+    assert rig.stops() == []
+    assert rig.whole()
+
+    now = world.driver.clock.now_ms()
+    world._control(
+        UnparkRequested(
+            payment_intent_id=PaymentIntentId(payment),
+            sequence=rig.last(payment).header.sequence,
+            reason="fixed",
+            requested_at=now,
+            actor="ann",
+        )
+    )
+    at = len(world.driver.committed(t.CONTROL)) - 1
+    world._control(ActConfirmed(request_offset=at, confirmed_at=now, actor="bob"))
+    operator = OperatorHeader(
+        operator_id="bob", roles=("admin",), token_id="t", not_after=now + 60_000
+    )
+    world.give(
+        t.OPERATOR_COMMANDS,
+        c.ResumeProcessing(
+            header=world.header(payment), operator=operator, requested_by="ann", reason="fixed"
+        ),
+    )
+    world.report(payment, "SETTLED", code="ACSC")
+    rig.work()
+    names = [type(world.codec.decode(t.EVENTS, raw)).__name__ for raw in rig.values(payment)]
+    assert "ProcessingResumed" in names
     assert rig.stops() == []
     assert rig.whole()

@@ -49,10 +49,11 @@ class WorldLog:
         key: bytes | None,
         value: bytes | None,
         headers: Any = None,
+        at: int = 0,
     ) -> int:
         log = self.log(topic, partition)
         offset = log[-1].offset + 1 if log else 0
-        log.append(LogRecord(topic, partition, offset, 0, key, value, list(headers or [])))
+        log.append(LogRecord(topic, partition, offset, at, key, value, list(headers or [])))
         return offset
 
     def take(self) -> None:
@@ -150,7 +151,14 @@ class WorldRig:
                 place = (topic, record.partition)
                 if record.offset >= self._taken.get(place, 0):
                     self._taken[place] = record.offset + 1
-                    self.log.put(topic, record.partition, record.key, record.value, record.headers)
+                    self.log.put(
+                        topic,
+                        record.partition,
+                        record.key,
+                        record.value,
+                        record.headers,
+                        record.timestamp_ms,
+                    )
 
     def start(self) -> None:
         """A verifier with the store as it stands."""
