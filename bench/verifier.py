@@ -1,0 +1,95 @@
+"""What the verifier costs beside the payments processor: CPU per event of each, without Kafka.
+
+The processor: decoding, deciding and encoding a whole history. The verifier: the same history read,
+decided again on its own states, compared with the lifecycle records and signed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from processors.payments.handler import PaymentsApplication
+from processors.verifier.store import DiskStore
+from schemas import topology as t
+from tests.processors.payments.clean_history import PARTITIONS
+from tests.processors.verifier.world_rig import WorldRig
+
+PAYMENTS: Final = 300
+RUNS: Final = 3
+
+
+class Timed:
+    """CPU seconds spent in the processor's decisions."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._decide = PaymentsApplication.decide
+
+    def __enter__(self) -> Timed:
+        decide, timed = self._decide, self
+
+        def counted(application: Any, batch: Any, record: Any) -> None:
+            started = time.process_time()
+            decide(application, batch, record)
+            timed.seconds += time.process_time() - started
+
+        PaymentsApplication.decide = counted  # type: ignore[method-assign, assignment]
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        PaymentsApplication.decide = self._decide  # type: ignore[method-assign, assignment]
+
+
+def measure(payments: int, folder: Path) -> dict[str, float]:
+    """CPU microseconds per event of both."""
+    with Timed() as timed:
+        rig = WorldRig()
+        for number in range(payments):
+            rig.world.settled(f"payment-{number}")
+    rig.copy()
+    events = sum(len(rig.log.log(t.EVENTS, n)) for n in range(PARTITIONS))
+    rig.store = DiskStore(folder)
+    rig.start()
+    started = time.process_time()
+    rig.verifier.step(0)
+    rig.verifier.sign_round()
+    verifier_s = time.process_time() - started
+    rig.store.close()
+    assert rig.whole(), "not everything was signed"
+    assert not rig.stops()
+    return {
+        "events": events,
+        "processorMicros": timed.seconds / events * 1e6,
+        "verifierMicros": verifier_s / events * 1e6,
+        "ratio": verifier_s / timed.seconds,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.verifier", description=__doc__)
+    parser.add_argument("--payments", type=int, default=PAYMENTS)
+    parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
+    options = parser.parse_args()
+    found = []
+    for _ in range(RUNS):
+        with TemporaryDirectory(prefix="npp-bench-") as folder:
+            found.append(measure(options.payments, Path(folder) / "states"))
+    result = {name: round(statistics.median(each[name] for each in found), 2) for name in found[0]}
+    result["ratioMin"] = round(min(each["ratio"] for each in found), 2)
+    result["ratioMax"] = round(max(each["ratio"] for each in found), 2)
+    for name, value in result.items():
+        print(f"{name:20} {value}", file=sys.stderr)
+    if options.json:
+        print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
