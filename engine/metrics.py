@@ -29,7 +29,9 @@ TRANSACTION_OUTCOMES: Final = (
 BATCH_PHASES: Final = ("decide", "offsets", "produce", "commit", "store")
 PHASES: Final = ("poll", *BATCH_PHASES)
 PARTITION_STATES: Final = ("running", "restoring", "halted")
-ALARMS: Final = ("LOG_TAIL_LOST", "STATE_DIFFERS", "STORE_DISCARDED", "CLOCK_OFF")
+ALARMS: Final = (
+    "LOG_TAIL_LOST", "FOREIGN_RECORD", "STATE_DIFFERS", "STORE_DISCARDED", "CLOCK_OFF",
+)  # fmt: skip
 SECONDS: Final = (
     0.001,
     0.002,

@@ -123,15 +123,22 @@ class Application(Protocol):
         """Compare the journal's tail (offset, key, value; each key's last record) with the restored
         states; keys that differ or cannot be read."""
 
-    def rebuild(self, partition: int, key: str, history: Sequence[bytes]) -> bytes | None:
+    def rebuild(
+        self, partition: int, key: str, history: Sequence[bytes], packed: bytes | None
+    ) -> bytes | None:
         """Packed state folded from the key's whole journal history (used for keys `check_tail`
-        names); None for no history. Raises ValueError when it cannot be folded."""
+        names); None for no history. Raises ValueError when it cannot be folded, ForeignRecord when
+        the restored state `packed` is that of an earlier record: one transaction writes both."""
 
     def after_commit(self, decided: int) -> None:
         """The batch is committed: update the application's metrics, once per batch."""
 
     def after_abort(self) -> None:
         """The batch did not happen: forget what was counted for it."""
+
+
+class ForeignRecord(Exception):
+    """The journal has a record of this key that no transaction of ours has written."""
 
 
 class DependencyDown(Exception):

@@ -25,7 +25,14 @@ from engine.loop.consumer import GroupConsumer
 from engine.loop.transaction import TransactionalProducer
 from engine.loop.watch import Health, Phase
 from engine.metrics import EngineMetrics
-from engine.ports import Application, ControlState, CrashPoint, DependencyDown, TopicPartition
+from engine.ports import (
+    Application,
+    ControlState,
+    CrashPoint,
+    DependencyDown,
+    ForeignRecord,
+    TopicPartition,
+)
 from engine.records import LogRecord
 from engine.settings import Alarm, EngineSettings
 from engine.store.restore import Interrupted, LogTailLost, Watermarks, prepare, restore
@@ -34,6 +41,7 @@ from engine.store.store import Store
 
 LOG_TAIL_LOST: Final = "LOG_TAIL_LOST"
 STATE_DIFFERS: Final = "STATE_DIFFERS"
+FOREIGN_RECORD: Final = "FOREIGN_RECORD"
 STORE_DISCARDED: Final = "STORE_DISCARDED"
 # A store written so soon after a recovery, by another clock, may be of before it.
 RECOVERY_MARGIN_MS: Final = 2 * CLOCK_DIFFERENCE_MS_MAX
@@ -335,7 +343,8 @@ class AssignmentSetup:
         keep_alive: Callable[[], bool],
     ) -> None:
         """Fold these again from the whole journal, read once for all of them. A history that cannot
-        be folded leaves its key as it is: the application parks it at its next input.
+        be folded leaves its key as it is: the application parks it at its next input. So does one
+        with a record behind its state that is none of ours: it is never folded.
 
         Raises Interrupted.
         """
@@ -348,7 +357,11 @@ class AssignmentSetup:
                 raise Interrupted
         for key in keys:
             try:
-                packed = self._app.rebuild(states.number, key, histories[key.encode()])
+                history, known = histories[key.encode()], states.get_packed(key)
+                packed = self._app.rebuild(states.number, key, history, known)
+            except ForeignRecord as error:
+                self._raise_alarm(FOREIGN_RECORD, states.number, f"state of {key} kept: {error}")
+                continue
             except ValueError as error:
                 sentence = f"state of {key} differs, and its history cannot be folded: {error}"
             else:

@@ -373,8 +373,10 @@ class PaymentsApplication:
     ) -> list[str]:
         return self._packing.differing(records, get_packed)
 
-    def rebuild(self, partition: int, key: str, history: Sequence[bytes]) -> bytes | None:
-        return self._packing.folded(history)
+    def rebuild(
+        self, partition: int, key: str, history: Sequence[bytes], packed: bytes | None
+    ) -> bytes | None:
+        return self._packing.folded(history, packed)
 
     # -- figures ---------------------------------------------------------------------------------
 

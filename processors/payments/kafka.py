@@ -15,7 +15,7 @@ from core.recovery_point import is_void
 from engine.clients.publisher import NotConfirmed, Publisher
 from engine.clients.reader import LogEnds, read_all
 from engine.clock import Clock
-from engine.loop.assignment_setup import LOG_TAIL_LOST
+from engine.loop.assignment_setup import FOREIGN_RECORD, LOG_TAIL_LOST
 from engine.settings import Alarm
 from schemas import topology
 from schemas.codec import Codec
@@ -23,6 +23,7 @@ from schemas.errors import Undecodable
 
 log = structlog.get_logger("npp.payments")
 
+STOPPING: Final = (LOG_TAIL_LOST, FOREIGN_RECORD)  # alarms that stop everybody
 CHECKPOINTS_READ_MAX: Final = 100  # the last of a partition is among its last records
 
 
@@ -62,14 +63,15 @@ def journal_floors(
 def payments_alarm(
     connection: Mapping[str, Any], clock: Clock, codec: Codec, control: Control, *, instance: str
 ) -> Alarm:
-    """Something a person has to know of at once; a lost log tail is a STOP for everybody.
+    """Something a person has to know of at once; a lost log tail, or a record of the journal that
+    is none of ours, is a STOP for everybody.
 
     Only the processor's own store can know that records are gone which no checkpoint covers yet.
     """
 
     def alarm(name: str, partition: int | None, sentence: str) -> None:
         log.critical("alarm", alarm=name, partition=partition, detail=sentence)
-        if name != LOG_TAIL_LOST:
+        if name not in STOPPING:
             return
         stop_id = f"payments-{name}-{partition}"
         if control.is_open(stop_id):

@@ -17,7 +17,7 @@ from core.payment.state import CorruptHistory, Payment
 from core.records import PaymentLifecycle
 from core.rules import Rules
 from core.values import ZERO_HASH
-from engine.ports import DependencyDown, EngineTopology
+from engine.ports import DependencyDown, EngineTopology, ForeignRecord
 from schemas.codec import Codec
 from schemas.codec.lifecycle_prefix import PREFIX_LENGTH, lifecycle_hints
 from schemas.codec.wire import prefix
@@ -87,10 +87,16 @@ class Packing:
         except ValueError:
             return None
 
-    def folded(self, history: Sequence[bytes]) -> bytes | None:
+    def folded(self, history: Sequence[bytes], packed: bytes | None) -> bytes | None:
         """The lifecycle record folded from the whole history of one payment. Raises ValueError for
-        an event that cannot be read or does not follow.
+        an event that cannot be read or does not follow, ForeignRecord when `packed`, the record
+        there is, is that of an earlier event: what follows it was not written by us.
         """
+        head = None if packed is None else self._head_of(packed)
+        hashes = [hashlib.sha256(raw).digest() for raw in history]
+        if head in hashes[:-1]:
+            follows = hashes.index(head) + 2
+            raise ForeignRecord(f"sequence {follows} came without its lifecycle record")
         payment: Payment | None = None
         head = ZERO_HASH
         for raw in history:

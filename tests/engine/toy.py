@@ -8,13 +8,14 @@ waits for a dependency while `Toy.down` is true; `big:<n>` emits n bytes.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from engine.partitioner import partition_of
-from engine.ports import Batch, DependencyDown, EngineTopology, InputRecord
+from engine.ports import Batch, DependencyDown, EngineTopology, ForeignRecord, InputRecord
 
 ADD, ANSWERS, TIMERS = "toy.add", "toy.answers", "toy.timers"
 JOURNAL, STATE, QUARANTINE, CONTROL = "toy.journal", "toy.state", "toy.quarantine", "toy.control"
@@ -164,10 +165,15 @@ class Toy:
                 wrong.append(name)
         return wrong
 
-    def rebuild(self, partition: int, key: str, history: Sequence[bytes]) -> bytes | None:
+    def rebuild(
+        self, partition: int, key: str, history: Sequence[bytes], packed: bytes | None
+    ) -> bytes | None:
         lines = [msgspec.json.decode(value) for value in history if value.startswith(b"{")]
         if not lines:
             raise ValueError("nothing that could be folded")
+        with contextlib.suppress(ValueError):
+            if packed is not None and read(packed).sequence < len(lines):
+                raise ForeignRecord(f"line {len(lines)} came without its state")
         return self._encode(Count(key, len(lines), None, lines[-1]["value"] == "rest"))
 
     def after_commit(self, decided: int) -> None:

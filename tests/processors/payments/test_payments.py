@@ -19,6 +19,7 @@ from core.values import (
     State,
     external_ref,
 )
+from engine.ports import ForeignRecord
 from schemas import topology
 from tests.engine.driver import Crashed, Driver
 from tests.processors.payments.world import AMOUNT, CODEC, World
@@ -121,7 +122,7 @@ def test_a_payment_rebuilt_from_its_history_is_the_one_in_the_lifecycle_topic(
         history = [r.value for r in world.driver.committed(topology.EVENTS) if r.value is not None]
         number = world.driver.committed(topology.EVENTS)[0].partition
 
-        rebuilt = world.driver.app.rebuild(number, payment_id, history)
+        rebuilt = world.driver.app.rebuild(number, payment_id, history, None)
 
         assert rebuilt == lifecycle(world.driver)[payment_id.encode()]
         world.answer_once()
@@ -285,12 +286,27 @@ def test_a_state_that_can_not_be_read_is_folded_from_its_history() -> None:
     states = [r.value or b"" for r in world.driver.committed(topology.LIFECYCLE) if r.key == raw]
     written = states[-1]
     history = [r.value or b"" for r in world.driver.committed(topology.EVENTS) if r.key == raw]
-    assert app.rebuild(0, payment, history) == written
-    assert app.rebuild(0, payment, []) is None
+    assert app.rebuild(0, payment, history, None) == written
+    assert app.rebuild(0, payment, history, b"no state") == written
+    assert app.rebuild(0, payment, [], None) is None
     with pytest.raises(ValueError, match="sequence"):
-        app.rebuild(0, payment, [*history[:3], *history[4:]])
+        app.rebuild(0, payment, [*history[:3], *history[4:]], None)
     with pytest.raises(ValueError, match="read"):
         app.packed_hints(b"no state")
     head = (0, raw, history[-1])
     assert app.check_tail(0, [head], lambda _: b"no state") == [payment]
     assert app.check_tail(0, [head], lambda _: written) == []
+
+
+def test_an_event_without_its_lifecycle_record_is_never_folded_into_the_state() -> None:
+    """SEC-03, domain §10: written behind the engine's back; one transaction writes both."""
+    world = World()
+    payment = world.create("foreign")
+    world.settle_all()
+    app, raw = world._application(), payment.encode()
+    states = [r.value or b"" for r in world.driver.committed(topology.LIFECYCLE) if r.key == raw]
+    history = [r.value or b"" for r in world.driver.committed(topology.EVENTS) if r.key == raw]
+    assert app.check_tail(0, [(0, raw, history[-1])], lambda _: states[-2]) == [payment]
+    with pytest.raises(ForeignRecord, match="without its lifecycle record"):
+        app.rebuild(0, payment, history, states[-2])
+    assert app.rebuild(0, payment, history, states[-1]) == states[-1]
