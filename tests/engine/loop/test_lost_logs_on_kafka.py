@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
+import msgspec
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.engine.kafka_rig import Rig
-from tests.engine.toy import ADD, STATE
+from tests.engine.toy import ADD, JOURNAL, STATE
 
 
 def test_lost_offsets_end_the_process_and_nothing_is_decided_again(toy: Rig) -> None:
@@ -56,6 +57,24 @@ def test_a_state_that_differs_from_the_journal_is_folded_anew(toy: Rig) -> None:
     toy.send(30, keys=3)
     toy.wait_for(90)
     toy.check_counted_once(90)
+
+
+def test_a_record_that_came_without_its_state_is_alarmed_and_never_folded(toy: Rig) -> None:
+    """SEC-03: somebody else wrote the journal; one transaction writes both."""
+    process = toy.start()
+    toy.send(60, keys=3)
+    toy.wait_for(60)
+    process.terminate()
+    assert process.wait(30) == 0
+    last = [r for r in toy.records(JOURNAL) if r.key is not None][-1]
+    line = msgspec.json.decode(last.value or b"")
+    forger = Producer(toy.connection)
+    forged = msgspec.json.encode({**line, "n": line["n"] + 1})
+    forger.produce(toy.topic(JOURNAL), forged, last.key, last.partition)
+    forger.flush(10)
+    toy.start()
+    toy.until(lambda: '"alarm": "FOREIGN_RECORD"' in toy.log(), "the record is alarmed")
+    assert '"alarm": "STATE_DIFFERS"' not in toy.log()
 
 
 def test_states_that_can_not_be_read_are_folded_anew_and_hold_up_nobody(toy: Rig) -> None:
