@@ -397,13 +397,18 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def write_env_file(path: Path, values: Mapping[str, str]) -> None:
-    """What `load` reads back; for people it can be sourced by a shell. Its owner's alone."""
-    text = "# Written by a running demo; `npp` commands with --data and this folder read it.\n"
+    """What `load` reads back. Its owner's alone."""
+    text = "# Written by a running demo; `npp` reads it by --data, NPP_DATA_DIR, or from .npp.\n"
+    write_private(path, text + "".join(f"{name}={value}\n" for name, value in values.items()))
+
+
+def write_private(path: Path, text: str) -> None:
+    """A file that only its owner may read, new."""
     path.unlink(missing_ok=True)  # never with the rights of an older file
     with os.fdopen(
         os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE_MODE), "w"
     ) as file:
-        file.write(text + "".join(f"{name}={value}\n" for name, value in values.items()))
+        file.write(text)
 
 
 def default_instance(kind: str) -> str:

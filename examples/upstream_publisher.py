@@ -24,6 +24,7 @@ from examples.upstream_load import MISTAKES, SOURCES, Encoder, Load, now_ms, par
 
 FLUSH_SECONDS_MAX = 60.0
 ANSWER_SECONDS_MAX = 30.0
+RUN_HEADER = "upstream-run"  # of every record: which run of this program published it
 MISTAKES_FROM_PAYMENTS = 20  # a smaller load is all happy_path
 
 
@@ -77,7 +78,14 @@ def publish(options: argparse.Namespace) -> dict[str, Any]:
         if partition is None:
             assert record.key is not None
             partition = partition_of(record.key, partitions[record.topic])
-        producer.produce(record.topic, record.value, record.key, partition, on_delivery=told)
+        producer.produce(
+            record.topic,
+            record.value,
+            record.key,
+            partition,
+            headers=[(RUN_HEADER, run.encode())],
+            on_delivery=told,
+        )
         producer.poll(0)
         kinds[record.kind] += 1
         topics[record.topic] += 1
@@ -116,7 +124,9 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=1, help="the same seed draws the same load")
     parser.add_argument(
-        "--run", default="", help="part of every idempotency key; default: seed and time"
+        "--run",
+        default="",
+        help="part of every idempotency key, header of every record; default: seed and time",
     )
     parser.add_argument("--bootstrap-servers", default=os.environ.get("NPP_BOOTSTRAP_SERVERS"))
     parser.add_argument("--schema-registry-url", default=os.environ.get("NPP_SCHEMA_REGISTRY_URL"))

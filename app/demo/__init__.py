@@ -6,6 +6,7 @@ watcher      what Kafka says while it runs
 people       operators who request, approve, cancel, retry and resolve
 office       the API as they use it, a few calls at a time
 chaos        kill -9 at random
+shell        what a shell of yours needs to work with it
 table        what is shown meanwhile
 account      what is true at the end, measured again from Kafka and the simulators' ledgers
 api_account  what the API says at the end, held against Kafka

@@ -1,6 +1,7 @@
 """What is true at the end: read again from Kafka, from the simulators' ledgers, and by replay.
 
-Nothing here is taken from what the demo saw while it ran.
+Nothing here is taken from what the demo saw while it ran. What others published to the demo
+meanwhile is counted beside its own load: nobody said what has to become of it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from app.cluster import Cluster
-from app.demo.watcher import UPSTREAM, percentile
+from app.demo.watcher import UPSTREAM, is_of_run, percentile
 from control import quarantine
 from core.payment import events
 from core.records import Outcome, PaymentLifecycle
@@ -35,10 +36,11 @@ PAYMENT_OF_REF: Final = slice(1, 27)
 
 
 class Books(msgspec.Struct):
-    """The demo's own records on Kafka, from where it began."""
+    """What is on Kafka from where the demo began: its own upstream records, and others'."""
 
-    appended: dict[Place, int] = {}  # upstream record → append time
+    appended: dict[Place, int] = {}  # own upstream record → append time
     became: dict[Place, set[str]] = {}
+    others: dict[Place, set[str]] = {}  # others' upstream record → what became of it
     no_effect: int = 0
     events: int = 0
     inputs: int = 0
@@ -49,7 +51,15 @@ class Books(msgspec.Struct):
 
     def counts(self) -> Counter[str]:
         """Published records by what became of them; those without exactly one account are left."""
-        return Counter(next(iter(found)) for found in self.became.values() if len(found) == 1)
+        return _counts(self.became)
+
+    def others_figures(self) -> dict[str, int]:
+        """The same of what others published; it may still be on its way."""
+        counts = _counts(self.others)
+        return {
+            "published": len(self.others),
+            **{kind: counts[kind] for kind in (ACCEPTED, DUPLICATES, REJECTED, QUARANTINED)},
+        }
 
     def end_to_end(self) -> list[int]:
         """From an upstream record's append to its PaymentSettled's decision, in ms."""
@@ -64,18 +74,25 @@ class Books(msgspec.Struct):
         return [self.lifecycle[name] for name in self.created if name in self.lifecycle]
 
 
+def _counts(became: Mapping[Place, set[str]]) -> Counter[str]:
+    return Counter(next(iter(found)) for found in became.values() if len(found) == 1)
+
+
 def read_books(
-    cluster: Cluster, start: Mapping[tuple[str, int], int], inputs: Iterable[str]
+    cluster: Cluster, start: Mapping[tuple[str, int], int], inputs: Iterable[str], run: str
 ) -> Books:
-    """Read the topics from `start` to their ends."""
+    """Read the topics from `start` to their ends; `run` is the header of the demo's own load."""
     books = Books()
     for topic in inputs:
         for record in _records(cluster, topic, start):
             books.inputs += 1
             if topic in UPSTREAM:
                 place = (topic, record.partition, record.offset)
-                books.appended[place] = record.timestamp_ms
-                books.became[place] = set()
+                if is_of_run(record.headers, run):
+                    books.appended[place] = record.timestamp_ms
+                    books.became[place] = set()
+                else:
+                    books.others[place] = set()
     for record in _records(cluster, topology.EVENTS, start):
         books.events += 1
         _event(books, cluster.codec.decode(topology.EVENTS, record.value, record.headers))
@@ -122,8 +139,9 @@ def _outcome(books: Books, outcome: Outcome) -> None:
 
 
 def _note(books: Books, place: Place, kind: str) -> None:
-    if place in books.became:
-        books.became[place].add(kind)
+    for became in (books.became, books.others):
+        if place in became:
+            became[place].add(kind)
 
 
 # -- judgement ------------------------------------------------------------------------------------
@@ -151,7 +169,9 @@ def judge(
         *_published_problems(books, said, counts),
         *_money_problems(payments, rail, deposits, twice),
     ]
-    unaccounted = report.inputs.unaccounted + report.inputs.pending
+    # What others publish at this moment may be pending; our own records are looked at one by one.
+    pending = 0 if books.others else report.inputs.pending
+    unaccounted = report.inputs.unaccounted + pending
     if unaccounted:
         problems.append(f"{unaccounted} inputs are unaccounted for")
     problems.extend(
@@ -169,6 +189,7 @@ def judge(
         "duplicates": counts[DUPLICATES],
         "rejected": counts[REJECTED],
         "quarantined": counts[QUARANTINED],
+        "others": books.others_figures(),
         "noEffect": books.no_effect,
         "states": {str(state): states[str(state)] for state in State},
         "openConflicts": sum(payment.open_conflicts for payment in payments),
@@ -197,6 +218,9 @@ def _published_problems(
     for place, found in books.became.items():
         if len(found) != 1:
             yield f"{place[0]}[{place[1]}]@{place[2]} has {sorted(found) or 'no'} account"
+    for place, found in books.others.items():
+        if len(found) > 1:
+            yield f"{place[0]}[{place[1]}]@{place[2]} (published by others) has {sorted(found)}"
     expected = said["expected"]
     total = sum(counts[kind] for kind in (ACCEPTED, DUPLICATES, REJECTED, QUARANTINED))
     if total != published:

@@ -2,7 +2,7 @@
 
 They learn of payments from Kafka, act through the API, each with their own sign-in, and look up at
 the rail what became of the money. Nobody retries while it is uncertain whether the first attempt
-was paid.
+was paid. They work on the demo's own payments, and leave alone what another person started.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class Plan(msgspec.Struct):
     reason: str = "TIMEOUT"
     conflict: Conflict | None = None
     verdict: str | None = None
+    approval_id: str | None = None
     done: bool = False
 
 
@@ -79,10 +80,10 @@ class People:
         self._draw = random.Random(f"people:{seed}")
         self._plans: dict[str, Plan] = {}
         self._conflicts: dict[str, dict[str, Conflict]] = {}
+        self._of_others: set[str] = set()  # payments on which somebody else acts
         self._seen: set[tuple[str, str, int]] = set()
         self._due: list[tuple[float, int, str, str, tuple[str, ...], Call]] = []
         self._number = 0
-        self.commands = 0
 
     def busy(self) -> bool:
         """Whether somebody still means to do something."""
@@ -94,7 +95,7 @@ class People:
         while self._watcher.for_people:
             self._heard(self._watcher.for_people.popleft())
         if begin:
-            for payment_id in self._watcher.changed:
+            for payment_id in (self._watcher.changed & self._watcher.own) - self._of_others:
                 self._consider(self._watcher.payments[payment_id])
         self._watcher.changed.clear()
         self._act()
@@ -184,17 +185,24 @@ class People:
                 open_ones[conflict_id] = Conflict(conflict_id, attempt, reference, event.kind)
             case events.ReconciliationResolved(conflict_id=conflict_id):
                 self._conflicts.get(payment_id, {}).pop(conflict_id, None)
-            case events.OperatorActionReferred():
-                self._judge(payment_id, event.header.approval_id or "", plan)
-            case events.OperatorActionApproved() if plan is not None and not plan.done:
+            case events.OperatorActionRequested():
+                if plan is None or plan.done or plan.operator != event.requester:
+                    self._of_others.add(payment_id)
+                else:
+                    plan.approval_id = event.header.approval_id
+            case _ if plan is None or plan.done or plan.approval_id != event.header.approval_id:
+                return
+            case events.OperatorActionReferred(header=header):
+                self._judge(payment_id, header.approval_id or "", plan)
+            case events.OperatorActionApproved():
                 plan.done = True
                 self._soon(payment_id, plan.operator, plan.roles, _action_of(payment_id, plan))
-            case events.OperatorActionRejected() if plan is not None:
+            case events.OperatorActionRejected():
                 plan.done = True
 
-    def _judge(self, payment_id: str, approval_id: str, plan: Plan | None) -> None:
+    def _judge(self, payment_id: str, approval_id: str, plan: Plan) -> None:
         """A second person decides; now and then the first one tries to, and is refused."""
-        if plan is not None and self._draw.randrange(100) < SELF_APPROVED_OF_100:
+        if self._draw.randrange(100) < SELF_APPROVED_OF_100:
             own = _decision(payment_id, approval_id, "approve", "it is fine")
             self._soon(payment_id, plan.operator, ("approver",), own)
         rejected = self._draw.randrange(100) < REJECTED_OF_100
@@ -215,7 +223,6 @@ class People:
         while self._due and self._due[0][0] <= now:
             _, _, payment_id, who, roles, call = heapq.heappop(self._due)
             self._office.ask(payment_id, who, roles, call)
-            self.commands += 1
 
 
 def _post(payment_id: str, path: str, **body: Any) -> Call:

@@ -26,8 +26,10 @@ LOOPBACK: Final = "127.0.0.1"
 class Programs:
     """Builds each program, once Kafka's and the registry's addresses are known."""
 
-    def __init__(self, options: Options, data: Path) -> None:
+    def __init__(self, options: Options, data: Path, run: str) -> None:
+        """`run` names this demo's load: every record of it has it as a header."""
         self._options = options
+        self.run = run
         self._data = data
         names = [*SIMULATORS, "webhook", API, *(f"{name}-metrics" for name in (*PROCESSORS, API))]
         self._ports = dict(zip(names, free_ports(len(names)), strict=True))
@@ -104,6 +106,7 @@ class Programs:
             *("--payments", str(options.payments)),
             *("--rate", str(options.rate)),
             *("--seed", str(options.seed)),
+            *("--run", self.run),
         )
         return Program(PUBLISHER_NAME, command, self.variables(), restart=Restart.NEVER)
 

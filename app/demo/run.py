@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,12 +12,13 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from api.auth.access import AUDITOR, VIEWER
+from api.auth.access import AUDITOR
 from app.cli.api_client import Api, Call, curl_of
 from app.cli.cluster.replay import keyring_of, print_report, replay_log
 from app.cli.output import print_json
 from app.cluster import Cluster
-from app.demo.account import Verdict, judge, read_books
+from app.demo import shell
+from app.demo.account import PAYMENT_OF_REF, Verdict, judge, read_books
 from app.demo.api_account import ApiAccount
 from app.demo.chaos import Chaos
 from app.demo.office import UNANSWERED, Office
@@ -27,6 +29,8 @@ from app.demo.stage import Stage
 from app.demo.table import Display
 from app.demo.watcher import Watcher
 from app.exits import ExitCode, Problem
+from core.values import State
+from engine.clock import SystemClock
 from schemas import catalogue
 
 TICK_SECONDS: Final = 0.05
@@ -35,23 +39,38 @@ REST_SECONDS_MAX: Final = 240.0  # after the load: enquiries, timers and people 
 LOAD_SECONDS_MORE: Final = 300.0  # beyond what the rate says, for a slow machine
 NAMED_MAX: Final = 10
 PROOF_AFTER_SECONDS: Final = 10.0
+WAITS_FOR: Final = {  # what ends a payment's unrest, by its state
+    State.CREATED: "Deposits Core and Resolve",
+    State.AUTHORISED: "the time a payment asked for, or its expiry",
+    State.SENT: "the rail's answers and the timers behind them",
+    State.ACKNOWLEDGED: "settlement, and the timers behind it",
+    State.SETTLED: "Deposits Core after settlement",
+    State.FAILED: "the end of funds and enquiries",
+    State.EXPIRED: "the end of funds and enquiries",
+}
 STRENGTHS: Final = ("fold", "chain", "redecide", "identity", "money")
-TRY: Final = (  # with whose token, and what
-    (VIEWER, Call("GET", "/api/summary")),
-    (VIEWER, Call("GET", "/api/payments", (("state", "FAILED"), ("limit", "5")))),
-    (AUDITOR, Call("GET", "/api/audit", (("limit", "5"),))),
+TRY: Final = (
+    "npp payment list --state FAILED",
+    "npp payment publish --key mine --amount 12.50",
+    "npp doctor",
 )
+TRY_CALL: Final = ("VIEWER", Call("GET", "/api/summary"))  # with whose token, and what
 
 
 def run_demo(options: Options) -> int:
     """The whole demo; its exit code. Raises Problem when something cannot be started."""
-    with _interrupts(), Stage(options) as stage, Display(stage.clock) as display:
+    display = Display(SystemClock())
+    with _interrupts(), Stage(options) as stage, display:
         try:
-            return _Demo(options, stage, display).run()
+            code = _Demo(options, stage, display).run()
         except KeyboardInterrupt:
             display.end()
             display.say("ended by Ctrl-C before the proof")
-            return int(ExitCode.INTERRUPTED)
+            code = int(ExitCode.INTERRUPTED)
+    again = f"{shell.npp()} demo --data {shlex.quote(str(stage.data))}"
+    display.line(f"Payments and logs stay in {stage.data}.")
+    display.line(f"To go on with them: {again}. To begin anew: {again} --reset")
+    return code
 
 
 class _Demo:
@@ -76,7 +95,7 @@ class _Demo:
         display, stage = self._display, self._stage
         display.say("simulators, processors and adapters start")
         stage.start_programs()
-        self._watcher = Watcher(cluster)
+        self._watcher = Watcher(cluster, stage.programs.run)
         names = [topic.name for topic in catalogue.load().inputs()]
         places = [(name, n) for name in names for n in range(cluster.partitions(name))]
         self._start = {**cluster.ends.high(places), **self._watcher.start}
@@ -155,24 +174,34 @@ class _Demo:
         """Until every payment is final or waits for a person; what is wrong when it is not."""
         until = self._clock.monotonic_s() + REST_SECONDS_MAX
         while self._clock.monotonic_s() < until:
-            self._tick("coming to rest", begin=True)
-            if self._at_rest(said["records"]):
+            waits = self._waits_for(said["records"])
+            if not waits:
                 return []
+            self._tick(f"coming to rest, waits for {waits}", begin=True)
+        waits = self._waits_for(said["records"])
         left = self._watcher.restless()
         names = [f"{each.payment_intent_id} {each.state} {each.funds}" for each in left[:NAMED_MAX]]
-        watcher = self._watcher
-        accounted = f"{watcher.accounted} of {said['records']} accounted for"
-        why = f"{len(left)} payments restless, {watcher.undecided()} inputs undecided, {accounted}"
-        return [f"not at rest after {REST_SECONDS_MAX:.0f} s: {why}", *names]
+        return [f"not at rest after {REST_SECONDS_MAX:.0f} s, waits for {waits}", *names]
 
-    def _at_rest(self, records: int) -> bool:
+    def _waits_for(self, records: int) -> str:
+        """What is not at rest of the demo's own load, in words; "" when all of it is."""
         watcher = self._watcher
-        if watcher.accounted < records or watcher.restless() or self._people.busy():
-            return False
-        if watcher.quiet_seconds() < QUIET_SECONDS or watcher.undecided():
-            return False
+        if watcher.accounted < records:
+            return f"{records - watcher.accounted} records to be decided"
+        restless = Counter(WAITS_FOR[State(each.state)] for each in watcher.restless())
+        if restless:
+            return ", ".join(f"{what} ({count})" for what, count in restless.most_common())
+        if self._people.busy():
+            return "the simulated operators"
+        if watcher.quiet_seconds() < QUIET_SECONDS:
+            return "two quiet seconds"
+        undecided = watcher.undecided()
+        if undecided:
+            return f"{undecided} reports and timers to be decided"
         entries = self._stage.ledger("rail")["payments"]
-        return not any(entry["stepsPending"] for entry in entries)
+        own = {payment_id.removeprefix("pi_").upper() for payment_id in watcher.own}
+        waiting = [each for each in entries if each["externalRef"][PAYMENT_OF_REF] in own]
+        return "late reports of the rail" if any(e["stepsPending"] for e in waiting) else ""
 
     def _tick(self, doing: str, *, begin: bool) -> None:
         for ended in self._stage.tend():
@@ -187,7 +216,7 @@ class _Demo:
             self._watcher,
             doing=doing,
             kills=self._chaos.kills,
-            commands=self._people.commands,
+            answers=self._office.counts.total(),
         )
         self._clock.sleep(TICK_SECONDS)
 
@@ -198,7 +227,7 @@ class _Demo:
         report = replay_log(cluster, keyring)
         self._replayed = report
         names = [topic.name for topic in catalogue.load().inputs()]
-        books = read_books(cluster, self._start, names)
+        books = read_books(cluster, self._start, names, self._stage.programs.run)
         self._inputs = books.inputs
         return judge(
             books, said, self._stage.ledger("rail"), self._stage.ledger("deposits"), report
@@ -210,21 +239,21 @@ class _Demo:
         ready = stage.ready()
         if self._options.json:
             print_json(ready, indent=False)
+        here = shell.write_shell_file(stage.data, ready["api"], ready["tokens"])
         say("all runs; the load begins")
-        say(
-            f"every command finds this demo: npp payment list --data {shlex.quote(str(stage.data))}"
-        )
         if self._options.json:
             return
         out = self._display.line
         out(f"The operators' dashboard is at {ready['dashboard']}")
-        out(f"The API is at {ready['api']} (OpenAPI at /openapi.json). Tokens, for eight hours:")
-        out(f"export NPP_API_URL={ready['api']}")
-        for role, token in ready["tokens"].items():
-            out(f"export {role.upper()}={token}")
-        out("Try:")
-        for role, call in TRY:
-            out(curl_of("$NPP_API_URL", call).replace("NPP_API_TOKEN", role.upper()))
+        out(f"The API is at {ready['api']} (OpenAPI at /openapi.json)")
+        out("For `npp`, this demo and a token of each role (for eight hours), in another shell:")
+        out(f"  {here}")
+        out("Then try there:")
+        for line in TRY:
+            out(f"  {line}")
+        role, call = TRY_CALL
+        out("  " + curl_of("$NPP_API_URL", call).replace("NPP_API_TOKEN", role))
+        out("  echo $OPERATOR     # a token to sign in to the dashboard with")
 
     def _ask_the_api(self, cluster: Cluster) -> list[str]:
         """What the API says, held against Kafka; differences in words."""
@@ -252,7 +281,8 @@ class _Demo:
         figures = verdict.figures
         seconds = self._clock.monotonic_s() - self._started_s
         order = (
-            *("published", "accepted", "duplicates", "rejected", "quarantined", "noEffect"),
+            *("published", "accepted", "duplicates", "rejected", "quarantined", "others"),
+            "noEffect",
             *("states", "openConflicts", "waitingForPerson", "events", "settledTwice"),
             *("unaccountedInputs", "kills", "replay", "seconds", "inputsPerSecond"),
             *("endToEndMillis", "operators"),
@@ -283,9 +313,7 @@ class _Demo:
 
     def _stay(self) -> None:
         """Until Ctrl-C."""
-        self._display.say(
-            f"stays up until Ctrl-C; try npp doctor --data {shlex.quote(str(self._stage.data))}"
-        )
+        self._display.say("stays up until Ctrl-C")
         try:
             while True:
                 self._tick("stays up until Ctrl-C", begin=False)

@@ -20,6 +20,7 @@ from app import rule_files
 from app import settings as app_settings
 from app.cluster import Cluster, open_registry_codec
 from app.control import first_records
+from app.demo import shell
 from app.demo.options import Options
 from app.demo.programs import (
     API,
@@ -58,7 +59,8 @@ class Stage:
         self.data = options.data.absolute()
         self.clock = SystemClock()
         self._lock: TextIO | None = None
-        self.programs = Programs(options, self.data)
+        run = f"run{options.seed}-{self.clock.now_ms():x}"
+        self.programs = Programs(options, self.data, run)
         self.supervisor = Supervisor(self.data / "logs", self.clock)
         self._kafka: broker.Cluster | None = None
         self._registry: registry.Registry | None = None
@@ -77,7 +79,8 @@ class Stage:
             self._registry.stop()
         if self._kafka is not None:
             self._kafka.stop()
-        (self.data / ENV_FILE).unlink(missing_ok=True)
+        for name in (ENV_FILE, shell.FILE):
+            (self.data / name).unlink(missing_ok=True)
         self._http.close()
         if self._lock is not None:
             self._lock.close()

@@ -9,11 +9,18 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from app.demo.watcher import Watcher, percentile
+from app.demo.watcher import (
+    ACCEPTED,
+    DUPLICATE,
+    QUARANTINED,
+    REJECTED,
+    Watcher,
+    percentile,
+)
 from core.values import State
 from engine.clock import Clock
 
-LINE_EVERY_SECONDS: Final = 5.0
+LINE_EVERY_SECONDS: Final = 5.0  # and only when it says something new
 
 
 class Display:
@@ -25,6 +32,7 @@ class Display:
         self._live: Live | None = None
         self._started_s = clock.monotonic_s()
         self._said_s = 0.0
+        self._said = ""
         self._rate_at = (self._started_s, 0)
         self._rate = 0.0
 
@@ -53,8 +61,8 @@ class Display:
         """A line that can be pasted: no time before it."""
         self._console.print(text, markup=False)
 
-    def show(self, watcher: Watcher, *, doing: str, kills: int, commands: int) -> None:
-        """The state of things now."""
+    def show(self, watcher: Watcher, *, doing: str, kills: int, answers: int) -> None:
+        """The state of things now; `answers` that the API gave to the simulated operators."""
         now = self._clock.monotonic_s()
         then, events = self._rate_at
         if now - then >= 1.0:
@@ -64,39 +72,42 @@ class Display:
             if self._live is None:
                 self._live = Live(console=self._console, refresh_per_second=4)
                 self._live.start()
-            self._live.update(self._table(watcher, doing, kills, commands))
+            self._live.update(self._table(watcher, doing, kills, answers))
         elif now - self._said_s >= LINE_EVERY_SECONDS:
-            self._said_s = now
             states = " ".join(f"{k} {v}" for k, v in sorted(watcher.states().items()))
-            self.say(f"{doing}: {states}; {self._rate:.0f} events/s, lag {watcher.lag}")
+            states = states or "no payment yet"
+            others = f"; others published {watcher.others}" if watcher.others else ""
+            said = f"{doing}: {states}{others}"
+            if said != self._said:
+                self._said_s, self._said = now, said
+                self.say(f"{said}; {self._rate:.0f} events/s, lag {watcher.lag}")
 
-    def _table(self, watcher: Watcher, doing: str, kills: int, commands: int) -> Table:
+    def _table(self, watcher: Watcher, doing: str, kills: int, answers: int) -> Table:
+        """Where a row has the name of a figure of the end (docs/demo.md), it means the same."""
         states = watcher.states()
         table = Table(title=doing, title_justify="left", show_header=False, min_width=60)
         for state in State:
             table.add_row(str(state), str(states[str(state)]))
         table.add_section()
-        conflicts = sum(payment.open_conflicts for payment in watcher.payments.values())
-        waiting = sum(payment.waiting_for_person for payment in watcher.payments.values())
-        table.add_row("open conflicts", str(conflicts))
-        table.add_row("waiting for a person", str(waiting))
-        table.add_row("operator commands", str(commands))
+        own, results = watcher.own_payments(), watcher.results
+        table.add_row("openConflicts", str(sum(each.open_conflicts for each in own)))
+        table.add_row("waitingForPerson", str(sum(each.waiting_for_person for each in own)))
+        table.add_row("operators (answers)", str(answers))
         table.add_section()
-        published, accounted = watcher.published, watcher.accounted
-        table.add_row("published, accounted for", f"{published}, {accounted}")
-        table.add_row("duplicates, rejected", _pair(watcher, "DUPLICATE", "REJECTED"))
-        table.add_row("quarantined", str(watcher.quarantined))
+        table.add_row("published", str(watcher.published))
+        table.add_row("accepted", str(results[ACCEPTED]))
+        table.add_row("duplicates", str(results[DUPLICATE]))
+        table.add_row("rejected", str(results[REJECTED]))
+        table.add_row("quarantined", str(results[QUARANTINED]))
+        table.add_row("others (published)", str(watcher.others))
+        table.add_section()
         table.add_row("events, per second", f"{watcher.events}, {self._rate:.0f}")
-        table.add_row("lag (inputs not decided)", str(watcher.lag))
-        table.add_row("settled end to end, p50 p99", _latency(watcher.settled_millis))
-        table.add_row("engine alone, p50 p99", _latency(watcher.engine_millis))
+        table.add_row("inputs not decided yet", str(watcher.lag))
+        table.add_row("endToEndMillis p50, p99", _latency(watcher.settled_millis))
+        table.add_row("payments processor alone", _latency(watcher.engine_millis))
         table.add_row("kills", str(kills))
         return table
 
 
-def _pair(watcher: Watcher, one: str, other: str) -> str:
-    return f"{watcher.results[one]}, {watcher.results[other]}"
-
-
 def _latency(values: object) -> str:
-    return f"{percentile(values, 0.5)} ms {percentile(values, 0.99)} ms"
+    return f"{percentile(values, 0.5)}, {percentile(values, 0.99)}"

@@ -1,4 +1,8 @@
-"""What Kafka says while the demo runs: states, counts, latencies, and what people look at."""
+"""What Kafka says while the demo runs: states, counts, latencies, and what people look at.
+
+The demo's own load is told from what others publish meanwhile by a header of its records. States,
+results and latencies are those of its own load; events and lag are of everything.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,9 @@ from core.records import Outcome, PaymentLifecycle
 from engine.clients.groups import GroupAdmin
 from engine.clients.partition_errors import PartitionErrors
 from engine.clients.reader import PartitionReader, read_all
+from engine.ports import Headers
+from engine.records import LogRecord
+from examples.upstream_publisher import RUN_HEADER
 from schemas import catalogue, topology
 
 UPSTREAM: Final = (topology.COMMANDS, topology.BATCH_COMMANDS)
@@ -28,7 +35,12 @@ READ_WAIT_SECONDS: Final = 0.01
 PAYMENTS_GROUP: Final = "npp-payments"
 LATENCIES_KEPT: Final = 20_000
 LAG_EVERY_SECONDS: Final = 2.0
+DUPLICATE: Final = "DUPLICATE"
+REJECTED: Final = "REJECTED"
+ACCEPTED: Final = "ACCEPTED"
+QUARANTINED: Final = "QUARANTINED"
 FOR_PEOPLE: Final = (
+    events.OperatorActionRequested,
     events.OperatorActionReferred,
     events.OperatorActionApproved,
     events.OperatorActionRejected,
@@ -41,7 +53,9 @@ Place = tuple[str, int, int]
 class Watcher:
     """Follows six topics from their ends at the start; `look` takes what is new."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, run: str) -> None:
+        """`run`: the header of the demo's own records."""
+        self._run = run
         self._cluster = cluster
         self._clock = cluster.clock
         counts = cluster.ends.partition_counts(list(WATCHED))
@@ -59,16 +73,18 @@ class Watcher:
         ]
         self._groups = GroupAdmin(cluster.connection, cluster.clock)
         self._inputs = {topic.name for topic in catalogue.load().inputs()}
-        self._appended: dict[Place, int] = {}  # upstream records and their append times
+        self._appended: dict[Place, int] = {}  # our upstream records and their append times
+        self._became: dict[Place, str] = {}  # of any upstream record
+        self._created: dict[Place, str] = {}  # of any upstream record: its payment
+        self.others = 0  # upstream records that are not ours
         self._asked_at: dict[str, int] = {}  # payments that want no later time → append time
-        self._accounted: set[Place] = set()
         self._lag_asked_s = 0.0
-        self.payments: dict[str, PaymentLifecycle] = {}
+        self.payments: dict[str, PaymentLifecycle] = {}  # all that changed, others' too
+        self.own: set[str] = set()  # those that our records created
         self.changed: set[str] = set()
         self.for_people: deque[Any] = deque()
         self.events = 0
-        self.results: Counter[str] = Counter()
-        self.quarantined = 0
+        self.results: Counter[str] = Counter()  # what became of our records
         self.settled_millis: deque[int] = deque(maxlen=LATENCIES_KEPT)
         self.engine_millis: deque[int] = deque(maxlen=LATENCIES_KEPT)
         self.lag = 0
@@ -80,13 +96,13 @@ class Watcher:
 
     @property
     def published(self) -> int:
-        """Records of the upstream system that Kafka has."""
+        """Our upstream records that Kafka has."""
         return len(self._appended)
 
     @property
     def accounted(self) -> int:
         """Of those, how many have events, an outcome, or stand in quarantine."""
-        return len(self._accounted)
+        return self.results.total()
 
     def look(self) -> None:
         """Take what was committed since the last look."""
@@ -95,12 +111,11 @@ class Watcher:
             for records in batches.values():
                 for at in records:
                     if at.topic in UPSTREAM:
-                        self._appended[at.topic, at.partition, at.offset] = at.timestamp_ms
+                        self._upstream(at)
                     elif at.topic == topology.QUARANTINE:
                         self._quarantined(at.headers)
                     else:
                         self._take(self._cluster.entry(at))
-                self.changed_s = self._clock.monotonic_s()
         if self._clock.monotonic_s() - self._lag_asked_s > LAG_EVERY_SECONDS:
             self.ask_lag()
 
@@ -116,7 +131,9 @@ class Watcher:
         )
 
     def undecided(self) -> int:
-        """Input records, not markers, that the payments processor has not decided."""
+        """Input records, not markers, that the payments processor has not decided: our own, and
+        those about our payments.
+        """
         count = 0
         for (topic, number), (offset, end) in self._behind().items():
             batches = read_all(
@@ -127,8 +144,12 @@ class Watcher:
                 partitions=[number],
                 clock=self._clock,
             )
-            count += sum(len(batch) for batch in batches)
+            count += sum(self._is_ours(at) for batch in batches for at in batch)
         return count
+
+    def _is_ours(self, record: LogRecord) -> bool:
+        key = (record.key or b"").decode("utf-8", "replace")
+        return key in self.own or is_of_run(record.headers, self._run)
 
     def _behind(self) -> dict[tuple[str, int], tuple[int, int]]:
         """Committed offset and stable end of every input partition that differs."""
@@ -140,51 +161,82 @@ class Watcher:
         }
 
     def quiet_seconds(self) -> float:
-        """Since anything was committed."""
+        """Since anything was committed about our own payments."""
         return self._clock.monotonic_s() - self.changed_s
 
     def states(self) -> Counter[str]:
-        return Counter(str(payment.state) for payment in self.payments.values())
+        """Of our own payments."""
+        return Counter(str(payment.state) for payment in self.own_payments())
+
+    def own_payments(self) -> list[PaymentLifecycle]:
+        return [self.payments[name] for name in self.own if name in self.payments]
 
     def restless(self) -> list[PaymentLifecycle]:
-        """Payments that are neither final nor wait for a person."""
+        """Payments of ours that are neither final nor wait for a person."""
         return [
-            each
-            for each in self.payments.values()
-            if not each.at_rest and not each.waiting_for_person
+            each for each in self.own_payments() if not each.at_rest and not each.waiting_for_person
         ]
 
+    def _upstream(self, at: LogRecord) -> None:
+        if not is_of_run(at.headers, self._run):
+            self.others += 1
+            return
+        place = (at.topic, at.partition, at.offset)
+        self._appended[place] = at.timestamp_ms
+        self.changed_s = self._clock.monotonic_s()
+        if place in self._became:  # its fate was read before it
+            self.results[self._became[place]] += 1
+        if place in self._created:
+            self._own_payment(self._created[place])
+
+    def _own_payment(self, payment_id: str) -> None:
+        self.own.add(payment_id)
+        if payment_id in self.payments:
+            self.changed.add(payment_id)
+
     def _quarantined(self, headers: Any) -> None:
-        self.quarantined += 1
         try:
             origin = quarantine.parse(headers)
         except ValueError:
             return
-        self._account(origin.topic, origin.partition, origin.offset)
+        self._account((origin.topic, origin.partition, origin.offset), QUARANTINED)
 
-    def _account(self, topic: str, partition: int, offset: int) -> None:
-        if topic in UPSTREAM and offset >= self.start.get((topic, partition), 0):
-            self._accounted.add((topic, partition, offset))
+    def _account(self, place: Place, became: str) -> None:
+        topic, partition, offset = place
+        if topic not in UPSTREAM or offset < self.start.get((topic, partition), 0):
+            return
+        if place in self._became:
+            return
+        self._became[place] = became
+        if place in self._appended:
+            self.results[became] += 1
+            self.changed_s = self._clock.monotonic_s()
 
     def _take(self, entry: Entry) -> None:
         record = entry.record
         if isinstance(record, PaymentLifecycle):
             self.payments[record.payment_intent_id] = record
             self.changed.add(record.payment_intent_id)
+            if record.payment_intent_id in self.own:
+                self.changed_s = self._clock.monotonic_s()
         elif isinstance(record, Outcome):
-            self.results[record.result] += 1
             cause = record.cause
-            self._account(cause.topic, cause.partition, cause.offset)
+            if record.result in (DUPLICATE, REJECTED):  # MISROUTED stands in quarantine
+                self._account((cause.topic, cause.partition, cause.offset), record.result)
         elif record is not None:
             self._event(entry)
 
     def _event(self, entry: Entry) -> None:
         event, header = entry.record, entry.record.header
         cause = header.cause
+        place = (cause.topic, cause.partition, cause.offset)
         self.events += 1
-        self._account(cause.topic, cause.partition, cause.offset)
+        self._account(place, ACCEPTED)
         if isinstance(event, events.PaymentIntentCreated):
-            appended = self._appended.get((cause.topic, cause.partition, cause.offset))
+            self._created[place] = header.payment_intent_id
+            appended = self._appended.get(place)
+            if appended is not None:
+                self._own_payment(header.payment_intent_id)
             if appended is not None:
                 self.engine_millis.append(max(0, entry.at.timestamp_ms - appended))
                 if event.requested_execution_time is None:
@@ -195,6 +247,11 @@ class Watcher:
                 self.settled_millis.append(max(0, header.decided_at - asked))
         elif isinstance(event, FOR_PEOPLE):
             self.for_people.append(event)
+
+
+def is_of_run(headers: Headers | None, run: str) -> bool:
+    """Whether a record says by its header that this run of the example published it."""
+    return (RUN_HEADER, run.encode()) in (headers or ())
 
 
 def percentile(values: Any, share: float) -> int:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,8 @@ import pytest
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 FIELDS = {
-    *("published", "accepted", "duplicates", "rejected", "quarantined", "noEffect", "states"),
+    *("published", "accepted", "duplicates", "rejected", "quarantined", "others"),
+    *("noEffect", "states"),
     *("openConflicts", "waitingForPerson", "events", "settledTwice", "unaccountedInputs"),
     *("kills", "replay", "seconds", "inputsPerSecond", "endToEndMillis", "operators"),
 }
@@ -91,16 +95,7 @@ def _reconciles(figures: dict[str, Any]) -> None:
 
 @pytest.mark.timeout(DEMO_SECONDS_MAX)
 def test_a_demo_that_stays_is_found_by_other_commands_and_ends_cleanly(tmp_path: Path) -> None:
-    data = tmp_path / "demo"
-    log = tmp_path / "demo.log"
-    with log.open("w") as output:
-        demo = subprocess.Popen(
-            npp("demo", "--payments", "5", "--rate", "20", "--data", str(data)),
-            stdout=output,
-            stderr=output,
-            env=clean_environment(),
-        )
-    try:
+    with _staying(tmp_path, "--payments", "5", "--rate", "20") as (demo, data, log):
         _await(lambda: "stays up until" in log.read_text(), demo, log)
         environment = clean_environment() | {"NPP_DATA_DIR": str(data)}
 
@@ -120,11 +115,84 @@ def test_a_demo_that_stays_is_found_by_other_commands_and_ends_cleanly(tmp_path:
         assert "12345678" not in json.dumps(shown)  # the account of `npp payment publish`'s debtor
         _stop_and_resume(run)
         _recorded(data, tmp_path / "histories")
+
+
+@pytest.mark.timeout(DEMO_SECONDS_MAX)
+def test_what_a_person_publishes_is_reported_beside_the_load(tmp_path: Path) -> None:
+    """It accuses nobody. One printed line leads another shell to the demo, and the last lines say
+    where everything stays.
+    """
+    with _staying(tmp_path, "--payments", "40", "--rate", "3") as (demo, data, log):
+        _await(lambda: "the load begins" in log.read_text(), demo, log)
+        environment = clean_environment() | {"NPP_DATA_DIR": str(data)}
+        _publish_beside_the_load(environment, tmp_path / "mine.jsonl")
+        _a_shell_of_ones_own(log.read_text(), tmp_path)
+        _await(lambda: "stays up until" in log.read_text(), demo, log)
+    said = log.read_text()
+    assert "DOES NOT RECONCILE" not in said
+    assert "Everything reconciles." in said
+    others = "{'published': 3, 'accepted': 1, 'duplicates': 1, 'rejected': 1, 'quarantined': 0}"
+    assert f"others             {others}" in said
+    stays, goes_on = said.splitlines()[-2:]
+    assert stays == f"Payments and logs stay in {data}."
+    assert goes_on.endswith(f"npp demo --data {data} --reset")
+
+
+@contextmanager
+def _staying(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], Path, Path]]:
+    """A demo, its data folder and what it says; Ctrl-C ends it, and leaves no way to it."""
+    data, log = folder / "demo", folder / "demo.log"
+    with log.open("w") as output:
+        demo = subprocess.Popen(
+            npp("demo", *options, "--data", str(data)),
+            stdout=output,
+            stderr=output,
+            env=clean_environment(),
+        )
+    try:
+        yield demo, data, log
     finally:
         demo.send_signal(signal.SIGINT)
         code = demo.wait(END_SECONDS_MAX)
     assert code == 0, log.read_text()[-3000:]
     assert not (data / "npp.env").exists()
+    assert not (data / "demo.sh").exists()
+
+
+def _a_shell_of_ones_own(said: str, elsewhere: Path) -> None:
+    """The printed line gives a new shell the path to npp, the data folder and a token for each
+    role; the file that it reads is its owner's alone.
+    """
+    line = next(line.strip() for line in said.splitlines() if "eval" in line)
+    file = Path(shlex.split(line.removeprefix('eval "$(cat ').removesuffix(')"'))[0])
+    assert file.stat().st_mode & 0o777 == 0o600
+    tokens = " ".join(f'"${{{role.upper()}:?}}"' for role in sorted(ROLES))
+    ask = 'curl -sSf "$NPP_API_URL/api/session" -H "Authorization: Bearer $APPROVER"'
+    answer = subprocess.run(
+        ["bash", "-uec", f"{line}\n: {tokens}\nnpp payment list --limit 1 --json\n{ask}"],
+        capture_output=True,
+        text=True,
+        cwd=elsewhere,
+        env={"PATH": "/usr/bin:/bin"},
+        timeout=60,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert '"items"' in answer.stdout
+    assert '"approver"' in answer.stdout
+
+
+def _publish_beside_the_load(environment: dict[str, str], file: Path) -> None:
+    """A payment that waits for its time, the same again, and one that is too large."""
+    later = (datetime.now(UTC) + timedelta(hours=12)).isoformat(timespec="seconds")
+    party = {"name": "Ada", "bsb": "062000", "account": "11112222"}
+    same = {"debtor": party, "creditor": party}
+    mine = {"idempotencyKey": "mine", "amount": 500, "requestedExecutionTime": later, **same}
+    large = {"idempotencyKey": "large", "amount": 99_999_999_999, **same}
+    file.write_text("".join(f"{json.dumps(each)}\n" for each in (mine, mine, large)))
+    subprocess.run(
+        npp("payment", "publish", "--file", str(file)), env=environment, check=False, timeout=60
+    )
 
 
 def _settled(run: Callable[..., str], payment: str) -> bool:
