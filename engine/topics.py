@@ -132,7 +132,7 @@ class TopicAdmin:
     """Plan, apply and drift. Every call waits at most DEADLINE_S and raises Exit then."""
 
     def __init__(self, connection: Mapping[str, Any], clock: Clock | None = None) -> None:
-        self._admin = AdminClient({"log_level": 4, **connection})
+        self._admin = call(Step.READ, AdminClient, {"log_level": 4, **connection})
         self._clock = clock or SystemClock()
 
     def cluster_id(self) -> str:

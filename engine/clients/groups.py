@@ -25,7 +25,7 @@ class GroupAdmin:
 
     def __init__(self, connection: Mapping[str, Any], clock: Clock | None = None) -> None:
         self._connection = connection
-        self._admin = AdminClient({**connection})
+        self._admin = call(Step.READ, AdminClient, {**connection})
         self._clock = clock or SystemClock()
 
     def committed(self, group: str) -> dict[TopicPartition, int]:

@@ -177,7 +177,7 @@ class LogEnds:
     ) -> None:
         """`deadline_s`: how long a question is asked again."""
         self._connection = {"log_level": 4, **connection}
-        self._admin = AdminClient(self._connection)
+        self._admin = call(Step.READ, AdminClient, self._connection)
         self._clock = clock or SystemClock()
         self._deadline_s = deadline_s
         self._unanswered_s: float | None = None

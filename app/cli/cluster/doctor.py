@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Final
 
 import typer
@@ -18,9 +19,12 @@ from app.cluster import Cluster
 from app.exits import ExitCode, Problem
 from app.settings import Environment
 from app.topic_specs import acl_specs, topic_specs
+from engine.clients.first_answer import first_answer
 from engine.clients.groups import GroupAdmin
+from engine.clients.reader import read_all
 from engine.errors import EngineError, Retry
 from engine.loop.transaction import TransactionalProducer, TransactionSettings
+from engine.ports import TopicPartition
 from engine.topics import TopicAdmin
 from schemas import catalogue, topology
 
@@ -30,6 +34,17 @@ CLOCK_DIFFERENCE_MS_GOOD: Final = 1_000
 PAYMENTS_GROUP: Final = "npp-payments"
 TRANSACTION_S_MAX: Final = 15.0  # ours are aborted by the broker after 10 s
 LOOK_AGAIN_S: Final = 0.5
+ANSWER_S_MAX: Final = 10.0  # of the broker to the first question
+COUNTED_OFFSETS_MAX: Final = 10_000  # a larger lag is told by its offsets
+KAFKA_HELPS: Final = (
+    "NPP_BOOTSTRAP_SERVERS, NPP_KAFKA_*: does this port speak NPP_KAFKA_SECURITY_PROTOCOL, and are "
+    "certificates, user and password right?"
+)
+GROUPS: Final[tuple[tuple[Level, str], ...]] = (
+    ("failed", "FAILED  "),
+    ("warning", "WARNING "),
+    ("ok", "ok      "),
+)
 
 
 def doctor(
@@ -49,12 +64,20 @@ def doctor(
     if as_one_json:
         print_json({"findings": [as_json(each) for each in findings]})
     else:
-        for each in findings:
-            mark = {"ok": "ok      ", "warning": "WARNING ", "failed": "FAILED  "}[each.level]
-            console().print(f"{mark} {each.check:<10} {each.says}")
-            if each.do:
-                console().print(f"{'':<20}→ {each.do}")
+        _print(findings)
     raise typer.Exit(int(_code(findings)))
+
+
+def _print(findings: list[Finding]) -> None:
+    """What failed first, then warnings, then what is well; within each in the order of checks."""
+    for level, mark in GROUPS:
+        for each in findings:
+            if each.level == level:
+                console().print(f"{mark} {each.check:<12} {each.says}", soft_wrap=True)
+                if each.do:
+                    console().print(f"{'':<21} → {each.do}", soft_wrap=True)
+    counts = Counter(each.level for each in findings)
+    console().print(f"{counts['failed']} failed, {counts['warning']} warnings, {counts['ok']} ok")
 
 
 def _code(findings: list[Finding]) -> ExitCode:
@@ -74,7 +97,9 @@ def _checked(
     except Problem as problem:
         return [Finding(name, "failed", problem.what, problem.do)]
     except EngineError as error:
-        return [Finding(name, "failed", f"Kafka: {error}", "NPP_BOOTSTRAP_SERVERS, NPP_KAFKA_*")]
+        return [Finding(name, "failed", f"Kafka: {error}", KAFKA_HELPS)]
+    except (OSError, ValueError) as error:  # a setting names what cannot be used
+        return [Finding(name, "failed", str(error), "`npp config` shows the settings in force")]
 
 
 def check_settings(environment: Environment) -> Iterator[Finding]:
@@ -87,7 +112,8 @@ def check_settings(environment: Environment) -> Iterator[Finding]:
 
 def check_broker(environment: Environment) -> Iterator[Finding]:
     cluster = Cluster(environment)
-    yield Finding("broker", "ok", f"cluster {cluster.ends.cluster_id()} answers")
+    found = first_answer(cluster.connection, cluster.clock, ANSWER_S_MAX)
+    yield Finding("broker", "ok", f"cluster {found} answers")
 
 
 def check_clock(environment: Environment) -> Iterator[Finding]:
@@ -187,11 +213,31 @@ def check_offsets(environment: Environment) -> Iterator[Finding]:
             yield Finding("offsets", "ok", f"{group} has not run yet")
             continue
         stable = ends.stable(list(committed))
-        lag = sum(max(0, stable[name] - at) for name, at in committed.items())
+        lag = _to_read(cluster, {n: (at, stable[n]) for n, at in committed.items()})
         members = admin.members(group)
         level = "ok" if members else "warning"
         do = "" if members else "nobody reads: start the process"
-        yield Finding("offsets", level, f"{group}: {members} members, {lag} records to read", do)
+        yield Finding("offsets", level, f"{group}: {members} members, {lag}", do)
+
+
+def _to_read(cluster: Cluster, places: Mapping[TopicPartition, tuple[int, int]]) -> str:
+    """How many records a group has not read. Offsets of transaction markers are none."""
+    behind = {name: (at, end) for name, (at, end) in places.items() if at < end}
+    if sum(end - at for at, end in behind.values()) > COUNTED_OFFSETS_MAX:
+        return f"over {COUNTED_OFFSETS_MAX} offsets behind"
+    count = 0
+    for topic in {name for name, _ in behind}:
+        of_topic = {n: each for (name, n), each in behind.items() if name == topic}
+        batches = read_all(
+            cluster.connection,
+            topic,
+            start={n: at for n, (at, _) in of_topic.items()},
+            ends={n: end for n, (_, end) in of_topic.items()},
+            partitions=list(of_topic),
+            clock=cluster.clock,
+        )
+        count += sum(len(batch) for batch in batches)
+    return f"{count} records to read" if count else "nothing left to read"
 
 
 def check_transactions(environment: Environment) -> Iterator[Finding]:
