@@ -48,6 +48,13 @@ WAITS_FOR: Final = {  # what ends a payment's unrest, by its state
     State.FAILED: "the end of funds and enquiries",
     State.EXPIRED: "the end of funds and enquiries",
 }
+FIGURES: Final = (  # in this order at the end; docs/demo.md explains them
+    *("published", "accepted", "duplicates", "rejected", "quarantined", "others", "noEffect"),
+    *("states", "openConflicts", "waitingForPerson", "events", "settledTwice"),
+    *("unaccountedInputs", "kills", "replay", "seconds", "inputsPerSecond"),
+    *("endToEndMillis", "operators"),
+)
+RECONCILES: Final = "Everything reconciles."
 STRENGTHS: Final = ("fold", "chain", "redecide", "identity", "money")
 TRY: Final = (
     "npp payment list --state FAILED",
@@ -280,20 +287,13 @@ class _Demo:
     def _figures(self, verdict: Verdict, inputs_per_second: float) -> dict[str, Any]:
         figures = verdict.figures
         seconds = self._clock.monotonic_s() - self._started_s
-        order = (
-            *("published", "accepted", "duplicates", "rejected", "quarantined", "others"),
-            "noEffect",
-            *("states", "openConflicts", "waitingForPerson", "events", "settledTwice"),
-            *("unaccountedInputs", "kills", "replay", "seconds", "inputsPerSecond"),
-            *("endToEndMillis", "operators"),
-        )
         figures |= {
             "kills": self._chaos.kills,
             "seconds": round(seconds, 1),
             "inputsPerSecond": round(inputs_per_second, 1),
             "operators": self._operator_figures(),
         }
-        return {name: figures[name] for name in order}
+        return {name: figures[name] for name in FIGURES}
 
     def _report(self, verdict: Verdict, figures: dict[str, Any]) -> None:
         if not self._options.json:
@@ -307,7 +307,7 @@ class _Demo:
         if more > 0:
             out.print(f"… and {more} more")
         if not verdict.problems:
-            out.print("Everything reconciles.")
+            out.print(RECONCILES)
         if self._options.json:
             print_json(figures, indent=False)
 
