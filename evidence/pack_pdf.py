@@ -1,7 +1,7 @@
 """An evidence pack for reading: its JSON's content as PDF, with the JSON's SHA-256 on each page.
 
-Nothing of it is a proof: the JSON is. Text is drawn, not interpreted, so markup in it stays text.
-The same JSON gives the same PDF bytes.
+Nothing of it is a proof: the JSON is, which it carries as an attachment. Text is drawn, not
+interpreted, so markup in it stays text. The same JSON gives the same PDF bytes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -19,8 +19,9 @@ from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen.canvas import Canvas
 
 from core.values import CURRENCY, Cents, format_amount
+from evidence.pack_attachment import attach, attached
 from evidence.pack_type import SANS, Type
-from evidence.verify_evidence import VIEW_FORMAT
+from evidence.verify_evidence import BROKEN, VIEW_FORMAT, Key, verify
 
 MARGIN: Final = 42.0  # points
 FOOTER: Final = 26.0
@@ -49,7 +50,30 @@ def pdf_of(content: bytes) -> bytes:
     pack = json.loads(content)
     if not isinstance(pack, dict) or "lifecycleEvents" not in pack:
         raise ValueError("neither an evidence pack nor a view of one")
-    return _Document(pack, hashlib.sha256(content).hexdigest()).made()
+    return _Document(pack, content).made()
+
+
+def verify_pdf(pdf: bytes, keys: Mapping[str, Key]) -> dict[str, Any]:
+    """`verify_evidence.verify` of the pack that a PDF carries; BROKEN, too, where the PDF is not
+    byte for byte what is printed of that pack: its pages would say something else.
+    """
+    answer: dict[str, Any] = {
+        "verdict": BROKEN, "verified": False, "hash": hashlib.sha256(pdf).hexdigest(),
+        "paymentIntentId": None, "asOf": None,
+    }  # fmt: skip
+    try:
+        content = attached(pdf)
+    except ValueError as error:
+        return answer | {"problem": {"kind": "PDF", "place": "file", "sentence": str(error)}}
+    answer = verify(content, keys)
+    if answer["verdict"] != BROKEN and pdf_of(content) != pdf:
+        sentence = (
+            "its pages are not what this release prints of the pack in it: save the attached JSON, "
+            "and read and verify that"
+        )
+        problem = {"kind": "PDF", "place": "pages", "sentence": sentence}
+        answer |= {"verdict": BROKEN, "verified": False, "problem": problem}
+    return answer
 
 
 @lru_cache(maxsize=1)
@@ -59,9 +83,10 @@ def type_() -> Type:
 
 
 class _Document:
-    def __init__(self, pack: dict[str, Any], digest: str) -> None:
+    def __init__(self, pack: dict[str, Any], content: bytes) -> None:
         self._pack = pack
-        self._digest = digest
+        self._json = content
+        self._digest = hashlib.sha256(content).hexdigest()
         self._type = type_()
         self._buffer = io.BytesIO()
         self._canvas = Canvas(self._buffer, pagesize=A4, invariant=1, pageCompression=1)
@@ -85,13 +110,16 @@ class _Document:
         self._field("state", f"{state['state']}, money {state['moneyOutcome']}")
         for sentence in self._pack["statement"]["sentences"]:
             self._line(sentence)
+        where = "" if self._view else ", which this PDF carries as an attachment"
         self._line(
-            "The proof is the JSON file with the SHA-256 below; this document is for reading. "
-            "Times are UTC; empty fields are left out."
+            f"The proof is the JSON file with the SHA-256 below{where}; this document is for "
+            "reading. Times are UTC; empty fields are left out."
         )
         self._content()
         self._end_notes()
         self._end_page()
+        if not self._view:
+            attach(self._canvas, f"evidence_pack_{name}.json", self._json)
         self._canvas.save()
         return self._buffer.getvalue()
 

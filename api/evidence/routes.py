@@ -49,7 +49,7 @@ CHUNK_BYTES: Final = 256 * 1024
 
 
 class Format(StrEnum):
-    """JSON is the proof; PDF is for reading and prints the JSON's SHA-256."""
+    """JSON is the proof; PDF is for reading, and carries the JSON as an attachment."""
 
     JSON = "JSON"
     PDF = "PDF"

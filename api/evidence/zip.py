@@ -12,7 +12,7 @@ from evidence.verify_evidence import canonical
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # no time of ours: the same packs, the same bytes
 README: Final = (
     "Each .json is a proof by itself: python verify_evidence.py FILE KEY. The .pdf files are for "
-    "reading and print the SHA-256 of their JSON.\n"
+    "reading; each prints the SHA-256 of its JSON and carries it as an attachment.\n"
 )
 
 

@@ -7,17 +7,21 @@ import io
 import json
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import fastavro
+import pypdf
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evidence import verify_evidence as v
+from evidence.pack_attachment import attached
+from evidence.pack_pdf import pdf_of, verify_pdf
 from tests.evidence.alterations import KEYS, at, leaves
 
 pytestmark = pytest.mark.slow
@@ -189,3 +193,52 @@ def test_a_large_file_of_nonsense_costs_no_more_memory_than_a_large_pack(
 
 def test_an_empty_file_is_broken() -> None:
     assert v.verify(b"", KEYS)["problem"]["sentence"] == "it is empty"
+
+
+def verdict_of_pdf(pdf: bytes) -> tuple[str, str]:
+    """What is wrong with a PDF; it must not verify."""
+    answer = verify_pdf(pdf, KEYS)
+    assert answer["verdict"] == v.BROKEN
+    assert all(line.isprintable() for line in v.report(answer))
+    return answer["problem"]["kind"], answer["problem"]["place"]
+
+
+def test_a_pdf_carries_its_pack_and_its_pages_can_not_say_something_else(
+    pack_named: Callable[[str], bytes],
+) -> None:
+    """EP-04, EP-07: a genuine pack in a PDF whose pages were made of another is BROKEN."""
+    genuine, other = pack_named("beside"), pack_named("failed")
+    pdf = pdf_of(genuine)
+    assert verify_pdf(pdf, KEYS)["verdict"] == v.VERIFIED
+    assert verify_pdf(pdf, KEYS)["hash"] == v.sha256(genuine)
+    reader = pypdf.PdfReader(io.BytesIO(pdf))
+    (name,) = reader.attachments
+    assert reader.attachments[name] == [genuine]
+    assert b"/Subtype /application#2Fjson" in pdf
+
+    writer = pypdf.PdfWriter(clone_from=io.BytesIO(pdf_of(other)))
+    del writer._root_object["/Names"]
+    writer.add_attachment("evidence_pack.json", genuine)
+    swapped = io.BytesIO()
+    writer.write(swapped)
+    assert verdict_of_pdf(swapped.getvalue())[0] == "PDF"
+    packed = {each: zlib.compress(each, 9) for each in (genuine, other)}
+    moved = pdf_of(other).replace(packed[other], packed[genuine])
+    moved = moved.replace(b"/Length %d" % len(packed[other]), b"/Length %d" % len(packed[genuine]))
+    assert attached(moved) == genuine
+    assert verdict_of_pdf(moved) == ("PDF", "pages")
+    assert verdict_of_pdf(pdf + b"\n%%EOF\n") == ("PDF", "pages")
+
+
+def test_any_pdf_gives_a_verdict(pack_named: Callable[[str], bytes]) -> None:
+    """EP-07: cut, altered, doubled, or a bomb of the size that is not unpacked."""
+    pdf = pdf_of(pack_named("beside"))
+    at = pdf.index(b"/EmbeddedFile")
+    for file in (
+        b"%PDF-", pdf[: at + 40], pdf[: at + 400], pdf.replace(b"/EmbeddedFile", b"/EmbeddedFyle"),
+        pdf + b"/Type /EmbeddedFile", pdf[:at] + pdf[at:].replace(b"stream\n", b"stream\nx", 1),
+    ):  # fmt: skip
+        assert verdict_of_pdf(file)[0] == "PDF"
+    bomb = zlib.compress(bytes(v.PACK_BYTES_MAX + 1))
+    head = b"%%PDF-1.4\n<< /Length %d /Type /EmbeddedFile >>\nstream\n" % len(bomb)
+    assert verdict_of_pdf(head + bomb + b"endstream\n") == ("PDF", "file")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -41,7 +42,7 @@ Out = Annotated[str, typer.Option("--out", help="File to write; - is standard ou
 
 
 class Format(StrEnum):
-    """json is the proof; pdf is for reading and prints the JSON's SHA-256."""
+    """json is the proof; pdf is for reading, and carries the JSON as an attachment."""
 
     JSON = "json"
     PDF = "pdf"
@@ -137,7 +138,7 @@ def packs(
 
 @app.command()
 def verify(
-    what: Annotated[str, typer.Argument(help="A pack's file, or a paymentIntentId.")],
+    what: Annotated[str, typer.Argument(help="A pack's file (JSON or PDF), or a paymentIntentId.")],
     key: Annotated[
         Path | None, typer.Option("--key", help="Public key (PEM) or keyring; default: the API's.")
     ] = None,
@@ -163,12 +164,16 @@ def verify(
             raise usage("--key and --online are for files.")
         _online(what, None, operator, role, json=json, curl=curl)
         return
-    content = _read(Path(what), verifier.PACK_BYTES_MAX)
+    content = _read(Path(what), 2 * verifier.PACK_BYTES_MAX)
+    is_pdf = content.startswith(b"%PDF-")
     if online or curl:
+        if is_pdf:
+            raise usage("--online and --curl take the JSON, which the PDF has as an attachment.")
         name = _payment_of(content)
         _online(name, content, operator, role, json=json, curl=curl, file=what)
         return
-    answer = verifier.verify(content, _keys(key, operator, role))
+    keys_given = _keys(key, operator, role)
+    answer = (_pdf_verified if is_pdf else verifier.verify)(content, keys_given)
     if json:
         print_json(answer)
     else:
@@ -205,6 +210,12 @@ def keys(
 
 
 app.command("limit-key")(limit_key)
+
+
+def _pdf_verified(content: bytes, keys: Mapping[str, verifier.Key]) -> dict[str, Any]:
+    from evidence.pack_pdf import verify_pdf  # only here: fonts take their time to load
+
+    return verify_pdf(content, keys)
 
 
 def _online(
