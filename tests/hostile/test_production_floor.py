@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app import settings
+from app.cli.cluster.doctor import check_settings
 from app.config.floor import faults, require_floor, require_kafka_floor
 from app.exits import Problem
 from app.process import ProcessContext
@@ -110,6 +111,16 @@ def test_a_command_sends_no_password_in_the_clear() -> None:
     given = GOOD | {"NPP_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"}
     with pytest.raises(Problem, match="SASL_PLAINTEXT"):
         require_kafka_floor(settings.load(given))
+
+
+def test_doctor_says_before_the_start_what_a_process_would_refuse() -> None:
+    given = GOOD | {"NPP_RAIL_URL": "http://rail.example", "NPP_API_PROXIES": "*"}
+    findings = list(check_settings(settings.load(given)))
+    failed = [each.says for each in findings if each.level == "failed"]
+    assert failed == found(NPP_RAIL_URL="http://rail.example", NPP_API_PROXIES="*")
+    assert len(failed) == 2
+    trial = settings.load(given | {"NPP_PROFILE": "test"})
+    assert [each for each in check_settings(trial) if each.level == "failed"] == []
 
 
 # -- secrets as files ------------------------------------------------------------------------------

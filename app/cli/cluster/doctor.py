@@ -16,6 +16,7 @@ from app.cli.cluster.findings import Finding, Level
 from app.cli.cluster.topics import has_authorizer
 from app.cli.output import as_json, console, print_json
 from app.cluster import Cluster
+from app.config.floor import faults
 from app.exits import ExitCode, Problem
 from app.settings import Environment
 from app.topic_specs import acl_specs, topic_specs
@@ -107,6 +108,9 @@ def check_settings(environment: Environment) -> Iterator[Finding]:
     if unknown:
         yield Finding("settings", "warning", f"mean nothing: {', '.join(unknown)}", "misspelt?")
     profile = environment.settings.profile
+    if profile is settings.Profile.PRODUCTION:
+        for fault in faults(environment):
+            yield Finding("settings", "failed", fault, "no process starts with it: SECURITY.md")
     yield Finding("settings", "ok", f"profile {profile}, data in {environment.settings.data_dir}")
 
 
