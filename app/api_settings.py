@@ -21,7 +21,8 @@ from app.exits import usage
 from app.platform.fetch import FetchError, ensure_web
 from app.settings import Environment, Profile, Settings
 from engine.clock import Clock
-from web.app import WebSettings, with_pages
+from web.app import PagesOff, WebSettings, with_pages
+from web.oidc import OidcSettings
 from web.personas import PEOPLE
 from web.site import Personas
 
@@ -99,20 +100,76 @@ def words(text: str) -> list[str]:
 
 def pages(api: FastAPI, settings: Settings, clock: Clock) -> ASGIApp:
     """The API with its pages; the API alone where nobody could sign in, or the browser's libraries
-    are not there. The log says which."""
-    if settings.profile is Profile.PRODUCTION or settings.jwks:
-        log.info("no pages: nobody could sign in to them", do="sign-in needs the demo's issuer")
-        return api
+    are not there, and whoever asks is told so. Raises Problem for a sign-in that is half set up."""
+    chosen = _oidc(settings)
+    if chosen is None and (settings.profile is Profile.PRODUCTION or settings.jwks):
+        return _no_pages(api, "no sign-in is set up for them (NPP_OIDC_ISSUER)")
     try:
         libraries = ensure_web()
     except FetchError as error:
-        log.warning("no pages: the browser's libraries are not there", detail=str(error))
-        return api
-    hosts = frozenset(word.lower() for word in words(settings.api_hosts))
-    issuer = LocalIssuer(settings.data_dir, clock)
-    personas = Personas(PEOPLE, lambda person: issuer.issue(person.id, [person.role]))
-    key = session_key(settings.data_dir / KEY_FILE)
-    return with_pages(api, WebSettings(key, libraries, hosts=hosts, personas=personas))
+        return _no_pages(api, f"the browser's libraries are not there: {error}")
+    personas = None
+    if chosen is None:
+        issuer = LocalIssuer(settings.data_dir, clock)
+        personas = Personas(PEOPLE, lambda person: issuer.issue(person.id, [person.role]))
+    return with_pages(
+        api,
+        WebSettings(
+            key=_session_key(settings),
+            libraries=libraries,
+            https=settings.profile is Profile.PRODUCTION,
+            hosts=frozenset(word.lower() for word in words(settings.api_hosts)),
+            personas=personas,
+            oidc=chosen,
+        ),
+    )
+
+
+def _no_pages(api: FastAPI, why: str) -> ASGIApp:
+    log.warning("the operators' pages are off", why=why)
+    return PagesOff(api, f"The operators' pages are off: {why}.")
+
+
+def _oidc(settings: Settings) -> OidcSettings | None:
+    """The pages' sign-in; None where no provider is named. Raises Problem."""
+    if not settings.oidc_issuer:
+        return None
+    given = {
+        "NPP_OIDC_CLIENT_ID": settings.oidc_client_id,
+        "NPP_OIDC_CLIENT_SECRET": settings.oidc_client_secret,
+        "NPP_WEB_URL": settings.web_url,
+        "NPP_WEB_KEY": settings.web_key,
+    }
+    missing = [name for name, value in given.items() if not value]
+    if missing:
+        raise usage(f"NPP_OIDC_ISSUER is set, but not {', '.join(missing)}.")
+    for name, address in (
+        ("NPP_OIDC_ISSUER", settings.oidc_issuer),
+        ("NPP_WEB_URL", settings.web_url),
+    ):
+        near = urlsplit(address).hostname in LOOPBACK and settings.profile is not Profile.PRODUCTION
+        if urlsplit(address).scheme != "https" and not near:
+            raise usage(f"{name} is {address}: it must be an https address.")
+    assert settings.oidc_client_secret is not None
+    return OidcSettings(
+        issuer=settings.oidc_issuer,
+        client_id=settings.oidc_client_id,
+        client_secret=settings.oidc_client_secret.get_secret_value(),
+        site_url=settings.web_url,
+        scope=settings.oidc_scope,
+    )
+
+
+def _session_key(settings: Settings) -> bytes:
+    """What seals sessions; all instances have the same. Raises Problem for a key that is none."""
+    if settings.web_key is None:
+        return session_key(settings.data_dir / KEY_FILE)
+    key = settings.web_key.get_secret_value().encode()
+    try:
+        Fernet(key)
+    except ValueError:
+        raise usage("NPP_WEB_KEY is no key: 32 bytes in base64url.") from None
+    return key
 
 
 def session_key(file: Path) -> bytes:

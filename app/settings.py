@@ -143,6 +143,14 @@ class Settings(BaseSettings):
     jwks: str = Field("", description="public keys of the token issuer: https address or file")
     token_issuer: str = Field("", description="iss of tokens that count")
     token_audience: str = Field("", description="aud of tokens that count")
+    oidc_issuer: str = Field(
+        "", description="OpenID provider of the pages' sign-in; unset: no pages"
+    )
+    oidc_client_id: str = Field("", description="client id of the pages there")
+    oidc_client_secret: SecretStr | None = Field(None, description="client secret there")
+    oidc_scope: str = Field("openid", description="scopes that give a token for the API")
+    web_url: str = Field("", description="where people find the pages, https://…")
+    web_key: SecretStr | None = Field(None, description="seals sessions: 32 bytes, base64url")
     api_clients: str = Field("", description="client=source,… of those who create over HTTP")
     keyring: Path | None = Field(
         None, description="verifier's keyring; default <data_dir>/verifier/keyring.json"

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import httpx2
 from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.edge.middleware import Edge
 from api.edge.problems import body_of, problem_of
+from engine.clock import Clock
 from web import render
 from web.live import Live
+from web.oidc import Oidc, OidcSettings
 from web.pages import approvals, dashboard, payments, queues, records, sign_in
 from web.panels import panels
 from web.picture import draw
@@ -42,13 +45,15 @@ API_PATHS: Final = ("/api/", "/openapi.json", "/livez", "/readyz")
 @dataclass(frozen=True, slots=True)
 class WebSettings:
     """`key` seals sessions; `libraries` is where the browser's libraries lie; `personas` is the
-    demo's sign-in."""
+    demo's sign-in, `oidc` every other's; `transport` reaches its provider in tests."""
 
     key: bytes
     libraries: Path
     https: bool = False
     hosts: frozenset[str] = frozenset()
     personas: Personas | None = None
+    oidc: OidcSettings | None = None
+    transport: httpx2.AsyncBaseTransport | None = None
 
 
 def with_pages(api: FastAPI, settings: WebSettings) -> Pages:
@@ -73,6 +78,7 @@ def with_pages(api: FastAPI, settings: WebSettings) -> Pages:
             lambda: api.state.streams.closed,
         ),
         personas=settings.personas,
+        oidc=_oidc(settings, services.clock),
     )
     web = Starlette(
         routes=[
@@ -96,6 +102,30 @@ def with_pages(api: FastAPI, settings: WebSettings) -> Pages:
         security=SECURITY,
     )
     return Pages(api, edge, site)
+
+
+def _oidc(settings: WebSettings, clock: Clock) -> Oidc | None:
+    if settings.oidc is None:
+        return None
+    return Oidc(
+        settings.oidc, settings.key, clock, secure=settings.https, transport=settings.transport
+    )
+
+
+class PagesOff:
+    """The API alone: whoever asks for a page is told why there is none."""
+
+    def __init__(self, api: ASGIApp, why: str) -> None:
+        self._api = api
+        self._why = why
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != "/":
+            await self._api(scope, receive, send)
+            return
+        headers = {name.decode(): value.decode() for name, value in SECURITY}
+        response = PlainTextResponse(f"{self._why}\n", 404, headers)
+        await response(scope, receive, send)
 
 
 class Pages:

@@ -21,6 +21,7 @@ from api.summary.figures import Summary
 from web import forms
 from web.asking import Asking, Refused
 from web.live import Live
+from web.oidc import Oidc
 from web.sessions import Session, Sessions
 
 SIGN_IN: Final = "/sign-in"
@@ -57,6 +58,7 @@ class Site:
     templates: Environment
     live: Live
     personas: Personas | None = None
+    oidc: Oidc | None = None
 
 
 @dataclass(slots=True)

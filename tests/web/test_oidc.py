@@ -1,0 +1,154 @@
+"""Sign-in with an OpenID provider: code flow, PKCE, state, nonce, and what is none of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import pytest
+from joserfc.jwk import RSAKey
+
+from tests.web.harness import Browser, PagesHarness
+from tests.web.provider import CLIENT, ISSUER, SECRET, Provider
+from web.oidc import OidcSettings
+
+pytestmark = pytest.mark.slow
+
+SITE = "https://testserver"
+
+
+class SignIn:
+    """The pages behind the provider, and a browser."""
+
+    def __init__(self, folder: Path) -> None:
+        self.harness = PagesHarness(folder, https=True, personas=False)
+        self.provider = Provider(self.harness.token("olga"), self.harness.clock)
+        self.harness.settings = dataclasses.replace(
+            self.harness.settings,
+            oidc=OidcSettings(ISSUER, CLIENT, SECRET, SITE),
+            transport=httpx2.ASGITransport(app=self.provider.app),
+        )
+        self.harness.build()
+        self.browser = self.another()
+
+    def another(self) -> Browser:
+        return self.harness.browser()
+
+    def begin(self, back: str = "/approvals") -> str:
+        """Where the provider sends the browser back to."""
+        started = self.browser.get(f"/sign-in/start?next={back}")
+        assert started.status_code == 303, started.text
+        return self.provider.agree(started.headers["location"]).removeprefix(SITE)
+
+
+@pytest.fixture
+def sign_in(tmp_path: Path) -> Iterator[SignIn]:
+    made = SignIn(tmp_path)
+    yield made
+    made.harness.close()
+
+
+def test_somebody_signs_in_and_goes_on(sign_in: SignIn) -> None:
+    assert (
+        'href="/sign-in/start?next=/approvals"'
+        in sign_in.browser.get("/sign-in?next=/approvals").text
+    )
+    answer = sign_in.browser.get(sign_in.begin())
+    assert answer.status_code == 200, answer.text
+    assert 'content="0; url=/approvals"' in answer.text
+    page = sign_in.browser.get("/approvals")
+    assert page.status_code == 200
+    assert "olga" in page.text
+
+
+def test_what_is_asked_of_the_provider_is_new_each_time(sign_in: SignIn) -> None:
+    asked = []
+    for _ in range(2):
+        sign_in.begin()
+        asked.append(sign_in.provider.asked)
+    for name in ("state", "nonce", "code_challenge"):
+        assert len(asked[0][name]) >= 40
+        assert asked[0][name] != asked[1][name]
+    assert asked[0]["redirect_uri"] == f"{SITE}/sign-in/callback"
+    cookie = sign_in.browser.get("/sign-in/start").headers["set-cookie"]
+    for flag in ("HttpOnly", "Secure", "SameSite=lax", "Path=/sign-in"):
+        assert flag in cookie
+
+
+def refused(answer: Any) -> bool:
+    """Whether nobody was signed in."""
+    assert "__Host-npp_session" not in answer.headers.get("set-cookie", "")
+    return bool(answer.status_code == 403 and "SIGN_IN_REFUSED" in answer.text)
+
+
+def test_a_code_of_another_browser_signs_nobody_in(sign_in: SignIn) -> None:
+    """Forced sign-in: the victim's browser has not begun this one."""
+    back = sign_in.begin()
+    assert refused(sign_in.another().get(back))
+    assert sign_in.provider.exchanges == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"state": "guessed"}, {"code": ""}, {"iss": "https://evil.test"}, {"error": "access_denied"}],
+)
+def test_an_answer_that_is_not_the_provider_s_own_signs_nobody_in(
+    sign_in: SignIn, change: dict[str, str]
+) -> None:
+    given = parse_qs(urlsplit(sign_in.begin()).query)
+    query = {**{k: v[0] for k, v in given.items()}, **change}
+    address = str(httpx2.URL("/sign-in/callback", params=query))
+    assert refused(sign_in.browser.get(address))
+    assert sign_in.provider.exchanges == 0
+
+
+def test_an_answer_counts_once(sign_in: SignIn) -> None:
+    back = sign_in.begin()
+    assert sign_in.browser.get(back).status_code == 200
+    assert refused(sign_in.browser.get(back))
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"nonce": "another"},
+        {"nonce": None},
+        {"aud": "another-client"},
+        {"iss": "https://evil.test"},
+        {"exp": 1_000},
+        {"sub": None},
+    ],
+)
+def test_an_id_token_for_something_else_signs_nobody_in(
+    sign_in: SignIn, claims: dict[str, Any]
+) -> None:
+    sign_in.provider.claims = claims
+    assert refused(sign_in.browser.get(sign_in.begin()))
+
+
+def test_an_id_token_of_another_key_signs_nobody_in(sign_in: SignIn) -> None:
+    sign_in.provider.listed = RSAKey.generate_key(2048, {"kid": "p1"})
+    assert refused(sign_in.browser.get(sign_in.begin()))
+
+
+def test_a_token_that_the_api_does_not_take_signs_nobody_in(sign_in: SignIn) -> None:
+    sign_in.provider.token = "opaque"
+    answer = sign_in.browser.get(sign_in.begin())
+    assert answer.status_code == 401
+    assert "__Host-npp_session" not in answer.headers.get("set-cookie", "")
+
+
+def test_a_provider_that_is_away_is_said(sign_in: SignIn) -> None:
+    sign_in.provider.away = True
+    answer = sign_in.browser.get("/sign-in/start")
+    assert answer.status_code == 503
+    assert "PROVIDER_DOWN" in answer.text
+
+
+def test_nobody_can_be_chosen_where_there_is_a_provider(sign_in: SignIn) -> None:
+    answer = sign_in.browser.http.post("/sign-in", data={"person": "olga"})
+    assert answer.status_code == 403
