@@ -106,7 +106,7 @@ def pages(api: FastAPI, settings: Settings, clock: Clock) -> ASGIApp:
         return _no_pages(api, "no sign-in is set up for them (NPP_OIDC_ISSUER)")
     try:
         libraries = ensure_web()
-    except FetchError as error:
+    except (FetchError, OSError) as error:
         return _no_pages(api, f"the browser's libraries are not there: {error}")
     personas = None
     if chosen is None:
