@@ -19,7 +19,7 @@ from app.exits import ExitCode, Problem
 from app.settings import Environment
 from control import quarantine
 from control.fold import Control
-from core.records import Outcome, PaymentLifecycle
+from core.records import Outcome, PaymentLifecycle, ProcessingStopped
 from engine.clients.publisher import NotConfirmed, Placed, Publisher, Refused
 from engine.clients.reader import LogEnds, PartitionReader, read_all
 from engine.clock import SystemClock
@@ -170,6 +170,23 @@ class Cluster:
                 do="Do it again with the same key, or look with `npp payment show`.",
                 code=ExitCode.UNKNOWN,
             ) from error
+
+    def stop(self, cause: str, why: str, process: str) -> None:
+        """A process stops all processing under its own name, once for this cause. Raises
+        Problem."""
+        if any(each.cause == cause for each in self.control()[0].stops()):
+            return
+        now = self.clock.now_ms()
+        self.publish_control(
+            ProcessingStopped(
+                stop_id=f"{process}-{cause}-{now}",
+                reason=f"{cause}: {why}",
+                automatic=True,
+                stopped_at=now,
+                actor=process,
+                cause=cause,
+            )
+        )
 
     def publish_control(self, record: msgspec.Struct) -> Placed:
         return self.publish(topology.CONTROL, 0, None, record)

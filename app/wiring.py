@@ -18,7 +18,7 @@ from app import rule_files
 from app.cluster import open_registry
 from app.control.release_control import rules_for
 from app.crash import crash_point
-from app.exits import ExitCode, usage
+from app.exits import ExitCode, Problem, usage
 from app.gateway_settings import gateway, resolve_of, signed_in_gateway, webhook_secrets
 from app.process import WATCHDOG_S_MAX, AdaptersContext, ProcessContext
 from app.settings import Environment, Profile
@@ -27,6 +27,7 @@ from app.verifier_key import signing_key
 from engine.clients.producing import SMALLEST
 from engine.clients.publisher import Publisher
 from engine.clients.reader import LogEnds
+from engine.errors import Exit
 from engine.health import Answer, Probes
 from engine.loop.loop import Loop
 from engine.metrics import EngineMetrics
@@ -346,6 +347,50 @@ def run_monitor(environment: Environment) -> int:
         probes=Probes(lambda: (True, {}), ready, ready),
         large_heap=False,
     )
+
+
+# -- replay ----------------------------------------------------------------------------------------
+
+
+def run_replay(environment: Environment, every_s: float) -> int:
+    """`npp run replay`: proves the whole log on a schedule, until SIGTERM. A failure is a STOP."""
+    from app.cluster import Cluster
+    from app.control.proof import keyring_of, prove, publish_proof
+    from processors.replay import Report
+    from processors.replay.scheduled import ScheduledMetrics, ScheduledProof
+
+    context = ProcessContext(environment, "replay")
+    keyring = context.settings.keyring or context.data_dir() / "verifier" / "keyring.json"
+    with Cluster(environment) as cluster:
+
+        def publish(report: Report) -> None:
+            try:
+                log.info("proof_published", said=publish_proof(cluster, report))
+            except Problem as problem:  # whoever resumes proves by hand
+                log.exception("proof_not_published", why=problem.what, do=problem.do)
+
+        def stop(why: str) -> None:
+            try:
+                cluster.stop("PROOF_FAILED", why, context.instance)
+            except Problem as problem:
+                raise Exit("STOP_NOT_CONFIRMED", problem.what) from problem
+
+        scheduled = ScheduledProof(
+            prove=lambda show: prove(cluster, keyring_of(keyring), show),
+            passed=publish,
+            failed=stop,
+            every_s=every_s,
+            clock=context.clock,
+            metrics=ScheduledMetrics(context.registry),
+            health=context.health,
+        )
+        log.info("replay starts", every_s=every_s)
+        return context.run_until_stopped(
+            scheduled.run,
+            scheduled.stop,
+            watched=[context.health],
+            large_heap=False,
+        )
 
 
 # -- API -------------------------------------------------------------------------------------------

@@ -14,9 +14,10 @@ from rich.console import Console
 
 from api.auth.access import AUDITOR
 from app.cli.api_client import Api, Call, curl_of
-from app.cli.cluster.replay import keyring_of, print_report, replay_log
+from app.cli.cluster.replay import print_report, replay_log
 from app.cli.output import print_json
 from app.cluster import Cluster
+from app.control.proof import keyring_of
 from app.demo import shell
 from app.demo.account import PAYMENT_OF_REF, Verdict, judge, read_books
 from app.demo.api_account import ApiAccount

@@ -26,6 +26,7 @@ from processors.adapter.metrics import AdapterMetrics
 from processors.monitor.metrics import MonitorMetrics
 from processors.payments.metrics import PaymentsMetrics
 from processors.projector.metrics import ProjectorMetrics
+from processors.replay.scheduled import ScheduledMetrics
 from processors.verifier.hanging_transactions import HangingMetrics
 from processors.verifier.metrics import PROBLEM_KINDS, VerifierMetrics
 from processors.verifier.retention import RetentionMetrics
@@ -80,6 +81,7 @@ def metrics() -> str:
         ("npp run verifier", (VerifierMetrics, RetentionMetrics, HangingMetrics)),
         ("npp run projector", (ProjectorMetrics,)),
         ("npp run monitor", (MonitorMetrics,)),
+        ("npp run replay", (ScheduledMetrics,)),
         ("npp run api", (ApiMetrics,)),
     )
     for process, classes in makers:

@@ -21,6 +21,7 @@ from processors.monitor.metrics import MonitorMetrics
 from processors.payments.metrics import PaymentsMetrics
 from processors.projector.metrics import ProjectorMetrics
 from processors.projector.progress import READY_DELAY_S_MAX
+from processors.replay.scheduled import ScheduledMetrics
 from processors.verifier.hanging_transactions import HangingMetrics
 from processors.verifier.metrics import VerifierMetrics
 from processors.verifier.retention import RetentionMetrics
@@ -45,6 +46,7 @@ KINDS: Final = (
     MonitorMetrics,
     ApiMetrics,
     ControlMetrics,
+    ScheduledMetrics,
 )
 PROMTOOL_SECONDS_MAX: Final = 60
 

@@ -50,6 +50,7 @@ def test_no_metric_has_a_label_that_could_name_a_payment_or_a_person() -> None:
         for label in line.split("|")[3].strip().split(", ")
     }
     allowed = {"-", "adapter", "alarm", "code", "kind", "operation", "outcome", "phase", "reason"}
+    allowed |= {"strength"}
     allowed |= {"level", "method", "result", "route", "rule", "source", "state", "status", "topic"}
     allowed |= {"type", "port"}  # a port's name: api, callbacks, metrics
     # A place on the log, and the Kafka client's words about its bytes: engine.md asks for them.

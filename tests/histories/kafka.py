@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from app import settings
-from app.cli.cluster.replay import keyring_of
 from app.cluster import Cluster, open_registry
+from app.control.proof import keyring_of
 from engine.clients.reader import read_all
 from engine.ports import TopicPartition
 from engine.records import LogRecord

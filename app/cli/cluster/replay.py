@@ -11,21 +11,15 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from app import rule_files, settings
+from app import settings
 from app.cli.api_options import PAYMENT_ID
 from app.cli.output import console, error_console, print_json
 from app.cli.words import epoch_ms, moment
 from app.cluster import Cluster
-from app.control import operators
+from app.control.proof import keyring_of, prove, publish_proof
 from app.exits import ExitCode, Problem, usage
-from app.settings import Profile
-from control.act_signature import signed
-from control.key_file import PersonalKey
-from core.records import ProofPassed
-from evidence.keys import KeyFileError, Keyring, read_keyring
-from processors.replay import KafkaReplayLog, Limit, Report, Settings, verify
-from schemas import catalogue
-from schemas.codec.parties import open_parties
+from evidence.keys import Keyring
+from processors.replay import Limit, Report
 
 FAILURES_SHOWN_MAX: Final = 5  # of each strength; --json lists up to 100
 app = typer.Typer(help="Replay the log and prove it.", no_args_is_help=True)
@@ -110,7 +104,8 @@ def verify_command(
         if payment:
             _require_found(report, payment, limit)
         if publish and report.passed:
-            publish_proof(cluster, report)
+            for line in publish_proof(cluster, report):
+                error_console().print(line)
     if json:
         print_json(report.to_dict(), indent=False)
     else:
@@ -176,29 +171,20 @@ def replay_log(
     without: tuple[str, ...] = (),
 ) -> Report:
     """Run the replay; with `bar` progress is drawn on standard error."""
-    log = KafkaReplayLog(cluster.connection, cluster.clock, cluster.control()[0].passed_over())
-    inputs = {topic.name for topic in catalogue.load().inputs()}
     with _bar(bar) as progress:
         task: TaskID = progress.add_task("reading", total=None)
 
         def show(what: str, done: int, total: int) -> None:
             progress.update(task, description=what, completed=done, total=total or None)
 
-        return verify(
-            log,
-            Settings(
-                codec=cluster.codec,
-                rules_of=rule_files.rules_of,
-                open_parties=open_parties,
-                payment=payment,
-                limit=limit or Limit(),
-                keyring=keyring,
-                from_checkpoint=from_checkpoint,
-                without=without,
-                extra_inputs=_extra(inputs),
-                progress=show,
-            ),
-            cluster.clock,
+        return prove(
+            cluster,
+            keyring,
+            show,
+            payment=payment,
+            limit=limit,
+            from_checkpoint=from_checkpoint,
+            without=without,
         )
 
 
@@ -212,73 +198,6 @@ def _bar(shown: bool) -> Progress:
         transient=True,
         disable=not shown,
     )
-
-
-def _extra(inputs: set[str]) -> tuple[str, ...]:
-    from schemas.topology import INPUTS
-
-    return tuple(sorted(inputs.difference(INPUTS)))
-
-
-def keyring_of(file: Path) -> Keyring | None:
-    """The keyring in a file; None (signatures not checkable) when there is none."""
-    if not file.exists():
-        return None
-    try:
-        return read_keyring(file)
-    except KeyFileError as error:
-        raise Problem(f"The keyring cannot be used: {error}") from error
-
-
-def publish_proof(cluster: Cluster, report: Report) -> None:
-    """A passed replay of every partition, for `npp control resume` to rest on; it names what it
-    proved.
-    """
-    passed = {each.name for each in report.strengths() if each.verdict == "passed"}
-    control, _ = cluster.control()
-    key = _process_key(cluster)
-    file = control.operators
-    owner = None if file is None else file.owner(key.key_id)
-    if control.cluster is None or owner is None:
-        raise Problem(
-            f"Key {key.key_id} is no process's in the operators file in force: the proof would "
-            "not count.",
-            do="List it under `processes` (`npp keys show`), or set NPP_REPLAY_KEY_FILE.",
-        )
-    now = cluster.clock.now_ms()
-    proof = ProofPassed(
-        scope=report.scope(),
-        fold="fold" in passed,
-        chain="chain" in passed,
-        redecide="redecide" in passed,
-        identity="identity" in passed,
-        money="money" in passed,
-        offsets=tuple(report.offsets),
-        passed_at=now,
-        actor=owner.id,
-    )
-    number = max(now, control.last_number(owner.id) + 1)
-    placed = cluster.publish_control(
-        signed(proof, key=key, cluster_id=control.cluster.cluster_id, number=number, signed_at=now)
-    )
-    err = error_console()
-    err.print(f"proof published at control offset {placed.offset}")
-    for name in sorted({"fold", "chain"} - passed):
-        err.print(f"It does not prove {name}, which was not checkable: no stop ends by it.")
-
-
-def _process_key(cluster: Cluster) -> PersonalKey:
-    """The key of the replay itself. Raises Problem."""
-    environment = cluster.environment
-    path = environment.settings.replay_key_file
-    if path is None and environment.settings.profile is not Profile.PRODUCTION:
-        path = environment.operators_folder() / f"{operators.REPLAY}.pem"
-    if path is None:
-        raise usage(
-            "A proof is signed by whoever proved: NPP_REPLAY_KEY_FILE is not set.",
-            do="`npp keys new --process FILE` makes a key; list it under `processes`.",
-        )
-    return operators.key_of(path, None)
 
 
 def print_report(report: Report) -> None:

@@ -73,6 +73,23 @@ def monitor(json: Json = False) -> None:
 
 
 @app.command()
+def replay(
+    every_hours: Annotated[
+        float, typer.Option(min=0.01, max=24 * 31, help="From one proof's begin to the next's.")
+    ] = 24.0,
+    json: Json = False,
+) -> None:
+    """Proves the whole log at once and again on a schedule. A failed proof is a STOP.
+
+    A pass is published for `npp control resume`. It reads only, and needs NPP_REPLAY_KEY_FILE.
+    """
+    from app.wiring import run_replay
+
+    logs.as_json_lines(json)
+    raise typer.Exit(run_replay(settings.load(), every_hours * 3_600))
+
+
+@app.command()
 def api(json: Json = False) -> None:
     """The operators' HTTP interface, on NPP_API_HOST and NPP_API_PORT; OpenAPI at /openapi.json."""
     from app.wiring import run_api

@@ -1,0 +1,114 @@
+"""A proof of the log as a process makes it: run it, and publish that it passed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app import rule_files
+from app.cluster import Cluster
+from app.control import operators
+from app.exits import Problem, usage
+from app.settings import Profile
+from control.act_signature import signed
+from control.key_file import PersonalKey
+from core.records import ProofPassed
+from evidence.keys import KeyFileError, Keyring, read_keyring
+from processors.replay import KafkaReplayLog, Limit, Report, Settings, verify
+from processors.replay.reading import Progress
+from schemas import catalogue
+from schemas.codec.parties import open_parties
+from schemas.topology import INPUTS
+
+
+def prove(
+    cluster: Cluster,
+    keyring: Keyring | None,
+    show: Progress,
+    *,
+    payment: str | None = None,
+    limit: Limit | None = None,
+    from_checkpoint: bool = False,
+    without: tuple[str, ...] = (),
+) -> Report:
+    """Run the replay. Raises Exit when the log cannot be read."""
+    inputs = {topic.name for topic in catalogue.load().inputs()}
+    return verify(
+        KafkaReplayLog(cluster.connection, cluster.clock, cluster.control()[0].passed_over()),
+        Settings(
+            codec=cluster.codec,
+            rules_of=rule_files.rules_of,
+            open_parties=open_parties,
+            payment=payment,
+            limit=limit or Limit(),
+            keyring=keyring,
+            from_checkpoint=from_checkpoint,
+            without=without,
+            extra_inputs=tuple(sorted(inputs.difference(INPUTS))),
+            progress=show,
+        ),
+        cluster.clock,
+    )
+
+
+def keyring_of(file: Path) -> Keyring | None:
+    """The keyring in a file; None (signatures not checkable) when there is none."""
+    if not file.exists():
+        return None
+    try:
+        return read_keyring(file)
+    except KeyFileError as error:
+        raise Problem(f"The keyring cannot be used: {error}") from error
+
+
+def publish_proof(cluster: Cluster, report: Report) -> list[str]:
+    """A passed replay of every partition, for `npp control resume` to rest on; it names what it
+    proved. Gives what to tell people. Raises Problem.
+    """
+    passed = {each.name for each in report.strengths() if each.verdict == "passed"}
+    control, _ = cluster.control()
+    key = _process_key(cluster)
+    file = control.operators
+    owner = None if file is None else file.owner(key.key_id)
+    if control.cluster is None or owner is None:
+        raise Problem(
+            f"Key {key.key_id} is no process's in the operators file in force: the proof would "
+            "not count.",
+            do="List it under `processes` (`npp keys show`), or set NPP_REPLAY_KEY_FILE.",
+        )
+    now = cluster.clock.now_ms()
+    proof = ProofPassed(
+        scope=report.scope(),
+        fold="fold" in passed,
+        chain="chain" in passed,
+        redecide="redecide" in passed,
+        identity="identity" in passed,
+        money="money" in passed,
+        offsets=tuple(report.offsets),
+        passed_at=now,
+        actor=owner.id,
+    )
+    number = max(now, control.last_number(owner.id) + 1)
+    placed = cluster.publish_control(
+        signed(proof, key=key, cluster_id=control.cluster.cluster_id, number=number, signed_at=now)
+    )
+    return [
+        f"proof published at control offset {placed.offset}",
+        *(
+            f"It does not prove {name}, which was not checkable: no stop ends by it."
+            for name in sorted({"fold", "chain"} - passed)
+        ),
+    ]
+
+
+def _process_key(cluster: Cluster) -> PersonalKey:
+    """The key of the replay itself. Raises Problem."""
+    environment = cluster.environment
+    path = environment.settings.replay_key_file
+    if path is None and environment.settings.profile is not Profile.PRODUCTION:
+        path = environment.operators_folder() / f"{operators.REPLAY}.pem"
+    if path is None:
+        raise usage(
+            "A proof is signed by whoever proved: NPP_REPLAY_KEY_FILE is not set.",
+            do="`npp keys new --process FILE` makes a key; list it under `processes`.",
+        )
+    return operators.key_of(path, None)

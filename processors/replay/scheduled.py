@@ -1,0 +1,133 @@
+"""`npp run replay`: proves the whole log again and again, and stops processing when a proof fails.
+
+It instructs nobody. A pass is published for whoever resumes; a failure is a STOP, a metric and a
+critical log line, and the next proof runs all the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Gauge
+
+from engine.clock import MS_PER_S, Clock
+from engine.errors import EngineError
+from engine.loop.watch import Health
+from processors.replay.report import FAILED, PASSED, Report
+
+log = structlog.get_logger("npp.replay")
+
+AGAIN_S: Final = 60.0  # after a proof that could not be made, because Kafka did not answer
+LOOK_S: Final = 0.5
+STRENGTHS: Final = ("fold", "chain", "redecide", "identity", "money")
+
+Shown = Callable[[str, int, int], None]
+
+
+class ScheduledMetrics:
+    """NaN in `passed` means not checkable, or that no proof has ended yet."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.running = Gauge(
+            "npp_replay_running", "1 while a proof of the whole log runs.", registry=registry
+        )
+        self.done = Gauge(
+            "npp_replay_records_done", "Records read by the proof that runs.", registry=registry
+        )
+        self.total = Gauge(
+            "npp_replay_records_expected", "Records that it has to read.", registry=registry
+        )
+        self.ended = Gauge(
+            "npp_replay_last_end_seconds", "Time at which the last proof ended.", registry=registry
+        )
+        self.events = Gauge(
+            "npp_replay_last_events", "Events that the last proof covered.", registry=registry
+        )
+        self.passed = Gauge(
+            "npp_replay_passed",
+            "1 when the last proof of this strength passed, 0 when it failed.",
+            ["strength"],
+            registry=registry,
+        )
+        for name in STRENGTHS:
+            self.passed.labels(name).set(float("nan"))
+
+
+class ScheduledProof:
+    """One thread calls `run` until `stop`; a proof that has begun is ended first."""
+
+    def __init__(
+        self,
+        *,
+        prove: Callable[[Shown], Report],
+        passed: Callable[[Report], None],
+        failed: Callable[[str], None],
+        every_s: float,
+        clock: Clock,
+        metrics: ScheduledMetrics,
+        health: Health,
+    ) -> None:
+        """`passed` publishes a report, `failed` stops processing and is told why. Both may raise
+        EngineError, and are then called again with the next proof."""
+        self._prove = prove
+        self._passed = passed
+        self._failed = failed
+        self._every_s = every_s
+        self._clock = clock
+        self._metrics = metrics
+        self._health = health
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """End after the proof that runs; may be called from a signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Prove at once, then every `every_s` seconds from begin to begin."""
+        while not self._stop.is_set():
+            began_s = self._clock.monotonic_s()
+            pause_s = self._every_s
+            try:
+                self.once()
+            except EngineError as error:
+                log.exception("proof_not_made", code=error.code, detail=error.detail)
+                pause_s = min(AGAIN_S, self._every_s)
+            self._wait(began_s + pause_s)
+
+    def once(self) -> Report:
+        """One proof. Raises EngineError when Kafka does not give what it needs."""
+        self._metrics.running.set(1)
+        try:
+            report = self._prove(self._show)
+        finally:
+            self._metrics.running.set(0)
+        self._tell(report)
+        return report
+
+    def _tell(self, report: Report) -> None:
+        worth = {PASSED: 1.0, FAILED: 0.0}
+        for each in report.strengths():
+            self._metrics.passed.labels(each.name).set(worth.get(each.verdict, float("nan")))
+        self._metrics.events.set(report.fold.events)
+        self._metrics.ended.set(self._clock.now_ms() / MS_PER_S)
+        failures = [f for each in report.strengths() for f in each.failures[:1]]
+        if report.passed:
+            log.info("proof_passed", events=report.fold.events, seconds=report.seconds)
+            self._passed(report)
+            return
+        why = failures[0].sentence() if failures else "see the report"
+        log.critical("proof_failed", why=why, seconds=report.seconds)
+        self._failed(why)
+
+    def _show(self, what: str, done: int, total: int) -> None:
+        self._metrics.done.set(done)
+        self._metrics.total.set(total)
+        self._health.beat()
+
+    def _wait(self, until_s: float) -> None:
+        while self._clock.monotonic_s() < until_s and not self._stop.is_set():
+            self._health.beat()
+            self._stop.wait(LOOK_S)
