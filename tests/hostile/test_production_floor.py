@@ -78,7 +78,7 @@ def test_a_set_up_with_everything_passes() -> None:
 def test_one_setting_below_the_floor_is_one_fault_that_names_it(
     name: str, value: str | None
 ) -> None:
-    """SEC-01 to SEC-04: and outside of production it is none."""
+    """SEC-10: and outside of production it is none."""
     (fault,) = found(**{name: value})
     assert name.rpartition("_")[0] in fault
     assert LONG not in fault
