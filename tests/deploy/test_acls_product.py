@@ -165,9 +165,35 @@ def test_the_product_runs_under_the_rules(
         )
         harness.ask_as("admin", "control", "resume", "--confirm", "--as", "bob")
         assert "PASSED" in harness.ask_as("replay", "replay", "verify")
+        assert [process.name for process in started if not process.alive()] == []
+    finally:
+        harness.close()
+
+
+@pytest.mark.slow
+def test_export_verification_and_recovery_work_under_the_rules(
+    fresh_cluster: Callable[..., Cluster], registry: str, tmp_path: Path
+) -> None:
+    """SEC-04: a pack with a refused action is made and verified online as `api`; two persons
+    recover as `recovery`, and `admin` may not."""
+    harness = LockedHarness(fresh_cluster(**LOCKED), registry, tmp_path)
+    try:
+        harness.ask_as(ROOT_USER, "schemas", "register")
+        harness.ask_as(ROOT_USER, "topics", "apply")
+        harness.start_simulators()
+        harness.ready(*harness.processes)
+        payments = harness.run_as("payments", "payments")
+        started = [
+            payments,
+            harness.run_as("verifier", "verifier"),
+            harness.run_as("deposits-adapter", "adapters", "--only", "deposits"),
+            harness.run_as("resolve", "adapters", "--only", "resolve"),
+        ]
+        harness.ready(*started)
+        payment = harness.ask_as("mobile-app", "payment", "publish", "--amount", "12.50").strip()
         export_with_a_refused_action(harness, payment, tmp_path)
         assert [process.name for process in started if not process.alive()] == []
-        assert started[0].stop() == 0
+        assert payments.stop() == 0
         recover(harness)
     finally:
         harness.close()

@@ -212,6 +212,19 @@ def test_a_stop_after_the_request_is_not_ended_by_it() -> None:
     assert [each.stop_id for each in log.control.stops()] == [later]
 
 
+def test_a_request_is_not_replaced_by_another_persons_under_its_name() -> None:
+    log = ControlLog()
+    good = log.sign(
+        records.RedriveRequested(
+            request_id="rdr_1", partition=0, offsets=(1,), reason="r", requested_at=0, actor="ann"
+        )
+    )
+    log.put(good)
+    log.act(msgspec.structs.replace(good, actor="carl", offsets=(1, 2), signature=None))
+    log.act(records.RedriveConfirmed(request_id="rdr_1", confirmed_at=0, actor="bob"), good)
+    assert [r.actor for r, _ in log.control.redrives_confirmed.values()] == ["ann"]
+
+
 def test_nobody_evicts_another_persons_request() -> None:
     log = ControlLog()
     good = records.RedriveRequested(
