@@ -10,11 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.header import Cause, EventHeader
+from core.header import Actor, Cause, EventHeader, OperatorHeader
+from core.payment import commands as c
 from core.payment import events as e
 from core.payment import state as payment_state
 from core.payment.evolve import evolve
 from core.payment.lifecycle_record import lifecycle_record
+from processors.payments import handler
 from processors.verifier.partition import UNAUTHORIZED
 from schemas import topology as t
 from tests.auditor.wire import sha256
@@ -78,13 +80,33 @@ def _invented_rule_set(rig: WorldRig, payment: str) -> None:
     rig.forge(payment, settled(rig, payment, rule_set=77))
 
 
-def _suspended(rig: WorldRig, payment: str) -> None:
-    """No input of it stands in quarantine as PARKED."""
-    state_after = rig.last(payment).header.state_after
-    rig.forge(
-        payment,
-        e.ProcessingSuspended(header=header(rig, payment, state_after=state_after), error="X"),
+def undecided(rig: WorldRig, payment: str, topic: str, record: Any) -> Cause:
+    """A genuine input that the engine has not read; the cause that names it."""
+    raw = rig.world.codec.encode(topic, record)
+    partition = rig.partition(payment)
+    offset = rig.log.put(topic, partition, payment.encode(), raw)
+    cluster = rig.last(payment).header.cause.cluster_id
+    return Cause(
+        cluster_id=cluster, topic=topic, partition=partition, offset=offset, input_hash=sha256(raw)
     )
+
+
+def _suspended(rig: WorldRig, payment: str) -> None:
+    """A genuine input is named, and does not stand in quarantine as PARKED."""
+    report = c.NotificationResult(
+        header=rig.world.header(payment),
+        notification_id="ntf_001",
+        kind="failed",
+        result="DELIVERED",
+    )
+    changes = {
+        "cause": undecided(rig, payment, t.CUSTOMER_NOTIFIED, report),
+        "actor": Actor(kind="system", id="orchestrator"),
+        "reason": None,
+        "approval_id": None,
+        "traceparent": None,
+    }
+    rig.forge(payment, e.ProcessingSuspended(header=header(rig, payment, **changes), error="X"))
 
 
 def _resumed(rig: WorldRig, payment: str) -> None:
@@ -221,3 +243,33 @@ def test_cause_is_compared_with_what_stands_there(rig: WorldRig) -> None:
     rig.work()
     (stop,) = rig.stops()
     assert "other bytes than when it was decided" in stop.reason
+
+
+def test_a_resumption_that_nobody_signed_is_a_stop_although_our_own_code_decides_it(
+    rig: WorldRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attacker writes the operator's command as well, and runs our code on it."""
+    payment = rig.world.create("parked")
+
+    def defect(*given: Any) -> Any:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(handler, "decide", defect)
+        rig.world.report(payment, "ACCEPTED", code="ACSP")
+    rig.work()
+    assert rig.stops() == []
+    now = rig.world.driver.clock.now_ms()
+    command = c.ResumeProcessing(
+        header=rig.world.header(payment),
+        operator=OperatorHeader(
+            operator_id="bob", roles=("admin",), token_id="t", not_after=now + 60_000
+        ),
+        requested_by="ann",
+        reason="fixed",
+    )
+    monkeypatch.setattr(handler.PaymentsApplication, "_asked_for", lambda *_: True)
+    rig.world.give(t.OPERATOR_COMMANDS, command)
+    rig.work()
+    (stop,) = rig.stops()
+    assert "no two persons signed" in stop.reason

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from control.named import SourceMap, in_force
 from core.acts import ActConfirmed
 from core.header import OperatorHeader
 from core.payment import commands as c
-from core.records import UnparkRequested
+from core.records import RuleSetActivated, UnparkRequested
 from core.values import PaymentIntentId
+from engine.errors import Exit
 from processors.payments import handler
 from processors.verifier.store import DiskStore, MemoryStore
 from schemas import topology as t
@@ -151,3 +153,62 @@ def test_a_payment_that_a_defect_parked_and_two_persons_resumed_is_signed(
     assert "ProcessingResumed" in names
     assert rig.stops() == []
     assert rig.whole()
+
+
+def test_a_release_that_lacks_a_rule_set_that_control_named_does_not_start() -> None:
+    """It could not decide again what rests on it."""
+    rig = WorldRig()
+    record = RuleSetActivated(
+        number=2,
+        sha256=b"2" * 32,
+        state_version=1,
+        event_schema_version=1,
+        activated_at=0,
+        actor="ann",
+    )
+    world = rig.world
+    world._control(record)
+    at = len(world.driver.committed(t.CONTROL)) - 1
+    world._control(ActConfirmed(request_offset=at, confirmed_at=0, actor="bob"))
+    rig.copy()
+    with pytest.raises(Exit, match="rule set 2"):
+        rig.start()
+
+
+def test_a_source_map_counts_for_a_minute_on_either_side() -> None:
+    """Domain §10: processors read the control topic a little later than it was written."""
+    first, second = frozenset({"a"}), frozenset({"a", "b"})
+    maps = [SourceMap(0, {"commands": first}), SourceMap(1_000_000, {"commands": second})]
+    asked = (900_000, 939_999, 940_000, 1_000_000, 1_060_000, 1_060_001)
+    found = [set(in_force(maps, "commands", at)) for at in asked]
+    both = {first, second}
+    assert found == [{first}, {first}, both, both, both, {second}]
+
+
+def test_two_verifiers_with_fixed_partitions_sign_the_whole_together() -> None:
+    rig = WorldRig()
+    rig.world.mixed()
+    rig.start(range(3))
+    rig.work()
+    assert all(rig.signed_to(n) == -1 for n in range(3, PARTITIONS))
+    assert not rig.whole()
+    rig.store = MemoryStore()
+    rig.start(range(3, PARTITIONS))
+    rig.work()
+    assert rig.whole()
+    assert rig.stops() == []
+
+
+def test_a_verifier_that_reads_nothing_says_for_how_long_events_wait() -> None:
+    """Its log has events, and its client gives none: no error and no record."""
+    rig = WorldRig()
+    name = "npp_verifier_delay_seconds"
+    rig.world.create("k")
+    rig.work(1)
+    assert rig.registry.get_sample_value(name) == 0.0
+    rig.log.hidden.update((t.EVENTS, n) for n in range(PARTITIONS))
+    rig.world.create("waits")
+    rig.work(90)
+    waited = rig.registry.get_sample_value(name)
+    assert waited is not None
+    assert waited > 60

@@ -160,13 +160,13 @@ class WorldRig:
                         record.timestamp_ms,
                     )
 
-    def start(self) -> None:
-        """A verifier with the store as it stands."""
+    def start(self, partitions: Sequence[int] | None = None) -> None:
+        """A verifier with the store as it stands, of these partitions or of all."""
         self.registry = CollectorRegistry()
         self.verifier = Verifier(
             journal=self.log, codec=self.world.codec, store=self.store, key=KEY,
             keyring=self.keyring, clock=self.clock, metrics=VerifierMetrics(self.registry),
-            partition_of=partition_of,
+            partition_of=partition_of, partitions=partitions,
             ground=ground_of(self.world.codec, self.log, self.store),
         )  # fmt: skip
         self.verifier.open()
