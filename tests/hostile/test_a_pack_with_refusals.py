@@ -121,7 +121,7 @@ def _moved_behind_the_checkpoint(harness: Harness, inputs: v.Inputs) -> v.Inputs
 def test_a_refused_action_cannot_be_dropped_or_given_to_another_person(
     harness: Harness, alter: Callable[[Harness, v.Inputs], v.Inputs], kind: str
 ) -> None:
-    """EP-02, EP-07."""
+    """EP-02, EP-07, EP-12."""
     payment = harness.world.settled("k")
     refuse(harness, payment, "first")
     refuse(harness, payment, "second")

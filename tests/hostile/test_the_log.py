@@ -130,7 +130,7 @@ FORGERIES = [
 def test_a_forged_event_at_the_end_of_a_payment_is_a_stop_within_ten_seconds_and_is_not_signed(
     rig: WorldRig, forge: Callable[[WorldRig, str], None]
 ) -> None:
-    """SEC-03: nothing more happens on that payment."""
+    """SEC-03, EP-12: nothing more happens on that payment."""
     payment = names(rig)["failed"]
     partition = rig.partition(payment)
     signed = rig.signed_to(partition)

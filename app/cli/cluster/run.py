@@ -47,7 +47,7 @@ def adapters(
 
 @app.command()
 def verifier(json: Json = False) -> None:
-    """The verifier: checks the chain of new events and signs checkpoints."""
+    """The verifier: decides new events again and signs checkpoints."""
     from app.wiring import run_verifier
 
     logs.as_json_lines(json)

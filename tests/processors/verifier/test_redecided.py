@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_mixed_history_is_signed_whole_and_stops_nothing() -> None:
+    """EP-12: duplicates, refusals, conflicts and rubbish among it."""
     rig = WorldRig()
     rig.world.mixed()
     rig.work()
