@@ -93,10 +93,14 @@ def export_with_a_refused_action(harness: LockedHarness, payment: str, folder: P
     while not answers(f"http://127.0.0.1:{port}/readyz"):
         assert time.monotonic() < deadline, more[1].log.read_text()[-2000:]
         time.sleep(0.2)
-    words = ("payment", "cancel", payment, "--reason", "too late", "--as", "olga")
-    while "POLICY_REJECTED" not in (said := harness.npp(*words, check=False, more=through).stdout):
-        assert time.monotonic() < deadline, said
+    words = ("payment", "cancel", payment, "--reason", "too late", "--as", "olga", "--json")
+    while True:
+        said = harness.npp(*words, check=False, more=through)
+        if "POLICY_REJECTED" in said.stdout:
+            break
+        assert time.monotonic() < deadline, said.stdout + said.stderr
         time.sleep(0.5)
+    deadline = time.monotonic() + ANSWER_SECONDS_MAX
     file, auditor = folder / "pack.json", ("--as", "aud", "--role", "auditor")
     while harness.npp(
         "evidence", "pack", payment, "--out", str(file), *auditor, check=False, more=through
