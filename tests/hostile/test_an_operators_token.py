@@ -16,7 +16,7 @@ import pytest
 
 from app.cli import api_client, npp
 from app.cli.api_client import Api, Call, Reply
-from app.exits import Problem
+from app.exits import ExitCode, Problem
 from tests.api.harness import ApiHarness
 
 pytestmark = pytest.mark.slow
@@ -194,6 +194,23 @@ def test_a_refusal_s_sentence_does_not_act_on_the_terminal(
         said = capsys.readouterr()
         assert "VERIFIED" in said.out + said.err
         assert not ACTIVE.findall(said.out + said.err), words
+
+
+@pytest.mark.parametrize("code", [ExitCode.FAILED, ExitCode.UNREACHABLE])
+def test_an_api_that_refuses_or_is_away_is_no_verdict_on_a_pack(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: ExitCode
+) -> None:
+    """EP-11: 3 would say VERIFIED THROUGH, and 1 BROKEN."""
+
+    def away(_self: Api, _call: Call) -> Reply:
+        raise Problem("no answer", code=code)
+
+    monkeypatch.setenv("NPP_API_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("NPP_API_TOKEN", "t")
+    monkeypatch.setattr(Api, "send", away)
+    (tmp_path / "pack.json").write_text("{}")
+    assert npp.run_cli(["evidence", "verify", PAYMENT]) == ExitCode.USAGE
+    assert npp.run_cli(["evidence", "verify", str(tmp_path / "pack.json")]) == ExitCode.USAGE
 
 
 def test_the_text_of_a_defect_does_not_act_on_the_terminal(

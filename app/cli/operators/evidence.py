@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -236,13 +237,24 @@ def _online(
             data=f"--data-binary {shlex.quote('@' + file)}" if file else "",
         )
         return
-    with open_api(operator, tuple(role or ROLES)) as api:
+    with _tried(), open_api(operator, tuple(role or ROLES)) as api:
         answer = api.ask(call).body
     if json:
         print_json(answer)
     else:
         _show(answer)
     raise typer.Exit(verifier.EXIT_CODES.get(answer["verdict"], int(ExitCode.FAILED)))
+
+
+@contextmanager
+def _tried() -> Iterator[None]:
+    """What does not answer, or refuses, is no verdict: exit code 2 instead of 3 and 1."""
+    try:
+        yield
+    except Problem as problem:
+        if problem.code in (ExitCode.FAILED, ExitCode.UNREACHABLE):
+            problem.code = ExitCode.USAGE
+        raise
 
 
 def _show(answer: dict[str, Any]) -> None:
@@ -270,7 +282,7 @@ def _keys(key: Path | None, operator: str, role: list[str] | None) -> dict[str, 
     if key is not None:
         content = _read(key, KEY_BYTES_MAX)
     else:
-        with open_api(operator, tuple(role or ROLES)) as api:
+        with _tried(), open_api(operator, tuple(role or ROLES)) as api:
             content = api.ask(Call("GET", "/api/keys")).content
     try:
         return dict(verifier.read_keys(content))
