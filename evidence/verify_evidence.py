@@ -1034,7 +1034,8 @@ def _check_checkpoint(inputs: Inputs, proof: Proof, keys: Mapping[str, Key]) -> 
         raise Broken("KEY", place, problem)
     for number, stated in inputs.schemas.items():
         # A statement has no time of its own: a revoked key's counts beside its own checkpoint.
-        if stated["keyId"] != record["keyId"] and keys[stated["keyId"]].revoked_at is not None:
+        key = keys.get(stated["keyId"])
+        if stated["keyId"] != record["keyId"] and key is not None and key.revoked_at is not None:
             raise Broken("KEY", f"replayProof.schemas.{number}", "a revoked key states it")
     return covered
 

@@ -77,7 +77,7 @@ OTHERS: dict[str, str] = {
     **dict.fromkeys(("payment tail", "payment event-store", "payment publish", "replay verify",
                      "replay rebuild"), "reads Kafka; app.cli.output shows it"),
     **dict.fromkeys(("run payments", "run adapters", "run verifier", "run projector",
-                     "run monitor", "run api"), "logs; structlog's JSON escapes"),
+                     "run monitor", "run replay", "run api"), "logs; structlog's JSON escapes"),
     "payment watch": "follows for ever; one line of it is app.cli.output's",
     "evidence keys": "writes the API's bytes as they are, for a program",
 }  # fmt: skip
