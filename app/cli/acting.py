@@ -129,8 +129,16 @@ def action(
     return made
 
 
-def act(wanted: PaymentAct, actor: Actor, *, json: bool) -> None:
-    """Do it, show the outcome, end with its exit code."""
+def act(
+    wanted: PaymentAct,
+    actor: Actor,
+    *,
+    json: bool,
+    then: Callable[[dict[str, Any]], None] | None = None,
+) -> None:
+    """Do it, show the outcome, end with its exit code. `then` adds what people want to know of an
+    outcome of the API.
+    """
     check_payment(wanted.payment)
     if actor.curl:
         print_curl(wanted.call())
@@ -143,6 +151,8 @@ def act(wanted: PaymentAct, actor: Actor, *, json: bool) -> None:
     else:
         outcome = _by_hand(environment, wanted, actor)
     show_outcome(outcome, json)
+    if then is not None and not json and environment.settings.api_url:
+        then(outcome)
     raise typer.Exit(int(outcome_exit(outcome)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from typing import Any, NamedTuple
 
 import pytest
@@ -198,3 +199,48 @@ def test_the_curl_line_that_is_printed_does_the_same(harness: Harness, npp: Npp)
     assert '"ACCEPTED"' in done.stdout, done.stdout
     approval = harness.get("/api/approvals", paymentIntentId=payment)["items"][0]
     assert approval["reason"] == 'it\'s a "test" of $HOME'
+
+
+def test_publishing_says_what_was_rejected_and_a_search_by_key_finds_it(
+    harness: Harness, npp: Npp
+) -> None:
+    """Exit 1 for what was rejected; nothing else than the id stands on standard output."""
+    key = harness.key()
+    said = npp("payment", "publish", "--key", key, "--amount", "999999999.00")
+    payment = payment_intent_id("mobile-app", key)
+    assert (said.code, said.out) == (1, f"{payment}\n")
+    assert "REJECTED" in said.err
+    found = npp.json("payment", "search", key)["items"] if _projected(npp, key) else []
+    assert [(each["paymentIntentId"], each["result"]) for each in found] == [(payment, "REJECTED")]
+    assert found[0]["kind"] == "rejectedCommand"
+    assert npp.json("payment", "search", harness.key())["items"] == []
+
+    good = ("payment", "publish", "--key", harness.key(), "--amount", "1.00", "--json")
+    assert [json.loads(npp(*good).out)["result"] for _ in range(2)] == ["ACCEPTED", "DUPLICATE"]
+
+
+def _projected(npp: Npp, key: str) -> bool:
+    """The read model follows the log; a moment is enough."""
+    for _ in range(100):
+        if npp.json("payment", "search", key)["items"]:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_asking_for_an_approval_says_who_decides_and_what_comes_next(
+    harness: Harness, npp: Npp
+) -> None:
+    payment = harness.create(SILENT)
+    harness.until(payment, state="SENT")
+    words = ("--action", "CANCEL", "--as", "ann", "--reason", "customer called")
+    said = npp("approval", "request", payment, *words)
+    assert said.code == 0
+    assert "apr_001 is REFERRED: an approver other than ann decides." in said.out
+    line = next(each for each in said.out.splitlines() if each.startswith("→ npp "))
+    decide = line.removeprefix("→ npp ").replace("…", "agreed").split()
+    assert npp(*decide, "--as", "bob").code == 0
+
+    seen = npp("payment", "tail", "--payment", payment, "--count", "3").out.splitlines()
+    assert seen[0].split()[3] == "PaymentIntentCreated"
+    assert all(payment in line for line in seen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -21,14 +21,30 @@ from app.cli.api_options import (
     Why,
     body,
     list_of,
+    open_api,
     query,
 )
+from app.cli.output import console
 from app.cli.words import attempt_named, cents
 from core.payment import commands
 from core.payment.operator.gate import ROLES_OF_ACTION
 from core.values import Action
+from engine.clock import SystemClock
 
 APPROVER: Final = ("approver",)
+DECIDED_SECONDS: Final = 5.0  # Resolve answers by itself, or refers to a person
+LOOK_EVERY_SECONDS: Final = 0.2
+NEXT: Final = {  # what an approval allows, as a command
+    Action.RETRY: "payment retry {payment} --reason …",
+    Action.RETRY_UNCERTAIN: "payment retry {payment} --reason …",
+    Action.CANCEL: "payment cancel {payment} --reason …",
+    Action.MARK_FAILED: "payment mark-failed {payment} --reason … --details …",
+    Action.EXPIRE: "payment expire {payment} --reason …",
+    Action.RESOLVE_RECONCILIATION: "conflict resolve {payment} …",
+    Action.RELEASE_EARLY: "payment release {payment} --attempt … --reason …",
+    Action.REVERSE: "payment reverse {payment} --attempt … --reason …",
+    Action.DEBIT_AGAIN: "payment debit {payment} --attempt … --reason …",
+}
 
 app = typer.Typer(
     help="Approvals of gated actions: request, list, approve, reject.", no_args_is_help=True
@@ -94,7 +110,44 @@ def request(
     wanted = PaymentAct(payment, "approvals", asked, commands.RequestApproval)
     senior = "operator" not in ROLES_OF_ACTION[action.value]
     roles = tuple(role or (SENIOR if senior else OPERATOR))
-    act(wanted, Actor(operator, roles, curl), json=json)
+    actor = Actor(operator, roles, curl)
+    act(wanted, actor, json=json, then=lambda outcome: _say_next(payment, actor, outcome))
+
+
+def _say_next(payment: str, actor: Actor, outcome: dict[str, Any]) -> None:
+    """The approval's id and status, who may decide it, and the next command."""
+    name = outcome.get("approvalId")
+    if name is None:
+        return
+    known = _decided(payment, name, actor)
+    status, action = known["status"], known["action"]
+    out = console()
+    if status == "REFERRED":
+        out.print(f"{name} is REFERRED: an approver other than {known['requester']} decides.")
+        out.print(f"→ npp approval approve {payment} {name} --reason …", soft_wrap=True)
+    elif status == "APPROVED":
+        out.print(f"{name} is APPROVED by {known['decidedBy']}.")
+        out.print(f"→ npp {NEXT[Action(action)].format(payment=payment)}", soft_wrap=True)
+    elif status == "REQUESTED":
+        out.print(f"{name} is REQUESTED: Resolve has not answered yet.")
+        out.print(f"→ npp approval list --payment {payment}", soft_wrap=True)
+    else:
+        out.print(f"{name} is {status} by {known['decidedBy']}.")
+
+
+def _decided(payment: str, name: str, actor: Actor) -> dict[str, Any]:
+    """The approval once Resolve has answered, or as it stands after DECIDED_SECONDS."""
+    clock = SystemClock()
+    until = clock.monotonic_s() + DECIDED_SECONDS
+    call = Call("GET", "/api/approvals", query(payment_intent_id=payment, limit=200))
+    known = {"status": "REQUESTED", "action": ""}
+    with open_api(actor.operator, actor.roles) as api:
+        while True:
+            for each in api.ask(call).body["items"]:
+                known = each if each["approvalId"] == name else known
+            if known["status"] != "REQUESTED" or clock.monotonic_s() > until:
+                return known
+            clock.sleep(LOOK_EVERY_SECONDS)
 
 
 def _decision(name: str, verdict: str, help_: str) -> Callable[..., None]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
 import typer
 
-from app.cli.api_client import Api, Call
+from app.cli.api_client import Api, Call, Refused
 from app.cli.api_options import (
     LIMIT,
     Curl,
@@ -24,13 +25,16 @@ from app.cli.api_options import (
     print_curl,
     query,
     show_fields,
+    show_list,
     show_verdicts,
     without_api,
 )
 from app.cli.output import console, print_json
 from app.cli.payment import timeline
 from app.exits import ExitCode, Problem
+from core.values import payment_intent_id
 from engine.clock import SystemClock
+from schemas import catalogue
 
 WATCH_EVERY_SECONDS: Final = 0.5
 WATCH_SECONDS_MAX: Final = 600.0
@@ -146,10 +150,38 @@ def search(
     json: Json = False,
     curl: Curl = False,
 ) -> None:
-    """Find a payment by id, end-to-end id, externalRef, UETR, rail id, key, or place on the log."""
-    list_of(
-        Call("GET", "/api/search", query(q=text)), ("kind", "paymentIntentId"), json=json, curl=curl
-    )
+    """Find a payment by id, end-to-end id, externalRef, UETR, rail id, key, or place on the log.
+
+    By key also a command that made no payment, with why it was rejected.
+    """
+    call = Call("GET", "/api/search", query(q=text))
+    if curl:
+        print_curl(call)
+        return
+    with open_api() as api:
+        reply = api.ask(call)
+        if not reply.body["items"]:
+            reply.body["items"] = list(_rejected(api, text))
+    if json:
+        print_json(reply.body)
+        return
+    columns = ("kind", "paymentIntentId", "state", "moneyOutcome", "code", "rule", "sentence")
+    some = [name for name in columns if any(each.get(name) for each in reply.body["items"])]
+    show_list(reply, some)
+
+
+def _rejected(api: Api, key: str) -> Iterator[dict[str, Any]]:
+    """Outcomes of commands with this key, of any source; the key gives the payment's id."""
+    sources = sorted(s for each in catalogue.load().source_topics().values() for s in each)
+    for source in sources:
+        try:
+            payment = payment_intent_id(source, key)
+            found = api.ask(Call("GET", f"/api/payments/{payment}/outcomes")).body["items"]
+        except (Refused, ValueError):
+            continue  # nothing of this source
+        for each in found:
+            about = {"kind": "rejectedCommand", "source": source, "paymentIntentId": payment}
+            yield {**each, **about}
 
 
 def attention(

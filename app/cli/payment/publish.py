@@ -20,10 +20,11 @@ from app.cli.api_options import (
     print_curl,
     show_outcome,
 )
-from app.cli.output import console, print_json
+from app.cli.output import console, error_console, print_json
+from app.cli.payment import fates
 from app.cli.words import cents, epoch_ms, moment, party
 from app.cluster import Cluster, command_id
-from app.exits import usage
+from app.exits import ExitCode, usage
 from core.header import InputHeader
 from core.payment.commands import CreatePayment
 from core.values import CURRENCY, Cents, Parties, Party, payment_intent_id
@@ -33,6 +34,8 @@ from schemas.codec.parties import seal
 from schemas.strict_json import UnreadableJson, json_reader
 
 LINES_MAX: Final = 1_000_000
+WAIT_SECONDS: Final = 10.0
+DONE: Final = ("ACCEPTED", "DUPLICATE")
 DEBTOR: Final = "A Debtor/062000/12345678"
 CREDITOR: Final = "A Creditor/082000/87654321"
 
@@ -88,9 +91,15 @@ def publish(
     service: Service = "x2p1",
     at: At = None,
     expires_at: ExpiresAt = None,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for what becomes of them.")
+    ] = WAIT_SECONDS,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a payment.")] = False,
 ) -> None:
     """Publish one payment from options, or many from a file of JSON lines.
+
+    Exit 1 when one was rejected or quarantined. What nobody decides within --wait seconds is on
+    Kafka, will be decided, and ends with 0.
 
     A line: {"source": "mobile-app", "idempotencyKey": "k1", "amount": 1250, "debtor": {"name": …,
     "bsb": …, "account": …}, "creditor": {…}, "endToEndId": …, "service": "x2p1"}; amounts in cents,
@@ -114,16 +123,42 @@ def publish(
         lines = [line]
     else:
         lines = _read_lines(file)
-    with Cluster(environment) as cluster:
-        for line in lines:
-            payment_id = _publish_line(cluster, line)
-            if json:
-                print_json({"paymentIntentId": payment_id, "source": line.source}, indent=False)
-            else:
-                console().print(payment_id)
+    with Cluster(environment) as cluster, fates.opened(cluster) as readable:
+        published = [_publish_line(cluster, line) for line in lines]
+        ids = {command for _, command in published}
+        found = readable.of(ids, wait) if readable is not None else {}
+    for line, (payment_id, command) in zip(lines, published, strict=True):
+        fate = found.get(command, {})
+        if json:
+            whole = {"paymentIntentId": payment_id, "source": line.source, **fate}
+            print_json({k: v for k, v in whole.items() if v is not None}, indent=False)
+        else:
+            console().print(payment_id)
+            _say_fate(payment_id, fate)
+    if readable is None:
+        _note("Published. These access rules do not let you read what became of it.")
+    elif wait and len(found) < len(ids):
+        left = len(ids) - len(found)
+        _note(f"Published; {left} not decided within {wait:.0f} s. `npp payment show` looks again.")
+    if any(fate["result"] not in DONE for fate in found.values()):
+        raise typer.Exit(int(ExitCode.FAILED))
 
 
-def _publish_line(cluster: Cluster, line: Line) -> str:
+def _say_fate(payment_id: str, fate: fates.Fate) -> None:
+    """On standard error, unless it was accepted: standard output has the ids alone."""
+    if fate.get("result") in (None, fates.ACCEPTED):
+        return
+    words = " ".join(str(fate[name]) for name in ("result", "code", "rule") if fate.get(name))
+    _note(f"{payment_id}: {words}. {fate.get('sentence') or ''}".rstrip())
+
+
+def _note(sentence: str) -> None:
+    error_console().print(sentence)
+
+
+def _publish_line(cluster: Cluster, line: Line) -> tuple[str, str]:
+    """The payment's id and the command's. Raises Problem."""
+    command = command_id()
     topic = _topic_of(line.source)
     try:
         payment_id = payment_intent_id(line.source, line.idempotency_key)
@@ -132,10 +167,10 @@ def _publish_line(cluster: Cluster, line: Line) -> str:
             creditor=msgspec.convert(_snake(line.creditor), Party),
             remittance=line.remittance,
         )
-        command = CreatePayment(
+        record = CreatePayment(
             header=InputHeader(
                 payment_intent_id=payment_id,
-                command_id=command_id(),
+                command_id=command,
                 sent_at=cluster.clock.now_ms(),
             ),
             source=line.source,
@@ -151,10 +186,10 @@ def _publish_line(cluster: Cluster, line: Line) -> str:
             expires_at=_ms(line.expires_at, "expiresAt"),
         )
         partition = partition_of(payment_id.encode(), cluster.partitions(topic))
-        cluster.publish(topic, partition, payment_id, command)
+        cluster.publish(topic, partition, payment_id, record)
     except ValueError as error:
         raise usage(f"This payment cannot be written: {error}") from error
-    return payment_id
+    return payment_id, command
 
 
 def _ms(given: str | None, field: str) -> int | None:

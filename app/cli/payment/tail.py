@@ -39,7 +39,10 @@ def tail(
     count: Annotated[int, typer.Option(help="End after so many records; 0 = Ctrl-C.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a record.")] = False,
 ) -> None:
-    """Follow records as they are committed, one line each, until Ctrl-C."""
+    """Follow records as they are committed, one line each, until Ctrl-C.
+
+    With --payment its records that are there come first.
+    """
     chosen = topics or ["events"]
     unknown = [name for name in chosen if name not in TAIL_TOPICS]
     if unknown:
@@ -49,7 +52,8 @@ def tail(
     for name in chosen:
         topic = TAIL_TOPICS[name]
         names = [(topic, n) for n in range(cluster.partitions(topic))]
-        start = {n: offset for (_, n), offset in cluster.ends.high(names).items()}
+        known = cluster.ends.low(names) if payment else cluster.ends.high(names)
+        start = {n: offset for (_, n), offset in known.items()}
         readers.append(PartitionReader(cluster.connection, topic, start))
     seen = 0
     try:

@@ -149,9 +149,12 @@ def _a_transaction_that_hangs_is_named(run: Run) -> None:
 
 def _nothing_runs(run: Run) -> None:
     """A payment is published; nobody decides it, and every command says so."""
-    code, text = run("payment", "publish", "--key", "k1", "--amount", "12.50", "--json")
+    words = ("payment", "publish", "--key", "k1", "--amount", "12.50", "--wait", "0.5", "--json")
+    code, text = run(*words)
     assert code == 0
-    assert json.loads(text)["paymentIntentId"] == PAYMENT_OF_KEY_1
+    first, note = text.splitlines()[:2]
+    assert json.loads(first)["paymentIntentId"] == PAYMENT_OF_KEY_1
+    assert "1 not decided within" in note
     code, text = run("payment", "show", PAYMENT_OF_KEY_1)
     assert code == ExitCode.NOT_FOUND
     assert "npp run payments" in text
