@@ -36,7 +36,7 @@ class NoEffectRule(msgspec.Struct, frozen=True):
 
 
 _ENGINEERING: Final = "If it is unexpected, escalate to engineering."
-_COMPLIANCE: Final = "If it is unexpected, escalate to compliance."
+COMPLIANCE: Final = "If it is unexpected, escalate to compliance."
 
 
 def _validation(name: str, template: str, advice: str) -> Rule:
@@ -44,8 +44,12 @@ def _validation(name: str, template: str, advice: str) -> Rule:
 
 
 def _policy(name: str, template: str, advice: str) -> Rule:
-    advice = f"{advice} {_COMPLIANCE}"
     return Rule(code=POLICY_REJECTED, name=name, template=template, advice=advice)
+
+
+def _entitlement(name: str, template: str, advice: str) -> Rule:
+    """A policy rule about who may do what: somebody may be trying what is not theirs."""
+    return _policy(name, template, f"{advice} {COMPLIANCE}")
 
 
 def _invariant(name: str, template: str, advice: str) -> Rule:
@@ -75,12 +79,12 @@ PARTIES_UNREADABLE = _validation(
 )
 
 # -- role ------------------------------------------------------------------------------------------
-SOURCE_NOT_ENTITLED = _policy(
+SOURCE_NOT_ENTITLED = _entitlement(
     "SOURCE_NOT_ENTITLED",
     "Source {source} may not use this topic.",
     "Use the source's own command topic.",
 )
-MISSING_ROLE = _policy(
+MISSING_ROLE = _entitlement(
     "MISSING_ROLE", "The action needs the role {needed}.", "Ask a person who has the role."
 )
 COMMAND_EXPIRED = _policy(
@@ -121,7 +125,7 @@ FUNDS_PRECONDITION = _policy(
 NO_SUCH_ATTEMPT = _policy(
     "NO_SUCH_ATTEMPT", "There is no attempt {attempt}.", "Look at the payment's attempts."
 )
-CUSTOMER_MISMATCH = _policy(
+CUSTOMER_MISMATCH = _entitlement(
     "CUSTOMER_MISMATCH",
     "customerId is not the customer of this payment.",
     "Check who asked for the cancellation.",
@@ -144,7 +148,7 @@ APPROVAL_NOT_FOUND = _policy(
 APPROVAL_PENDING = _policy(
     "APPROVAL_PENDING", "Approval {approval} is not decided yet.", "Wait for the decision."
 )
-APPROVAL_REFUSED = _policy(
+APPROVAL_REFUSED = _entitlement(
     "APPROVAL_REFUSED",
     "Approval {approval} was rejected.",
     "Look at the rules that Resolve evaluated.",
@@ -155,7 +159,7 @@ APPROVAL_USED = _policy(
 APPROVAL_EXPIRED = _policy(
     "APPROVAL_EXPIRED", "Approval {approval} has expired.", "Request another approval."
 )
-APPROVAL_OTHER_OPERATOR = _policy(
+APPROVAL_OTHER_OPERATOR = _entitlement(
     "APPROVAL_OTHER_OPERATOR",
     "Approval {approval} was given to another operator.",
     "The operator who asked for the approval executes the action.",
@@ -190,7 +194,7 @@ NOT_REFERRED = _policy(
     "Approval {approval} was not referred to a person.",
     "Wait until Resolve refers it.",
 )
-SELF_APPROVAL = _policy(
+SELF_APPROVAL = _entitlement(
     "SELF_APPROVAL",
     "The requester may not be the second person.",
     "Ask another person.",
@@ -267,7 +271,7 @@ LIMIT_REACHED = _invariant(
 )
 
 # -- said by the API, before or beside a command ---------------------------------------------------
-OPERATOR_MISMATCH = _policy(
+OPERATOR_MISMATCH = _entitlement(
     "OPERATOR_MISMATCH",
     "operatorId is not the person who is signed in.",
     "Leave operatorId out, or sign in as that person.",
@@ -277,7 +281,7 @@ PAYMENT_PARKED = _policy(
     "The payment is parked: the command was set aside in quarantine and changed nothing.",
     "Two persons resume the payment after the defect is fixed; then repeat the action.",
 )
-ACT_NOT_SIGNED = _policy(
+ACT_NOT_SIGNED = _entitlement(
     "ACT_NOT_SIGNED",
     "The act is not taken: {problem}.",
     "Each person signs with a key of their own: `npp control`, `npp quarantine redrive` and `npp "

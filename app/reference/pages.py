@@ -109,11 +109,24 @@ def _labels(registry: CollectorRegistry) -> dict[str, tuple[str, ...]]:
 # -- errors ---
 
 
+SAID_OF_CODE: Final = {
+    refusals.POLICY_REJECTED: (
+        "Most of these say only that something else comes first. Compliance is meant where a row",
+        "names it: somebody may be trying what is not theirs. So is what nobody can explain.",
+        "",
+    ),
+    refusals.INVARIANT_VIOLATION: (
+        "The refusal is the protection: nothing was broken, and the input changed nothing.",
+        "",
+    ),
+}
+
+
 def errors() -> str:
     """Every code and rule, cause, what to do, and whom to escalate to."""
     whom = {
         refusals.VALIDATION_FAILED: "the sender; then Level 2",
-        refusals.POLICY_REJECTED: "compliance",
+        refusals.POLICY_REJECTED: "Level 2",
         refusals.PAYMENT_NOT_FOUND: "Level 2, engineering",
         refusals.INVARIANT_VIOLATION: "Level 2, engineering",
     }
@@ -130,12 +143,17 @@ def errors() -> str:
     ]
     for code in refusals.CODES:
         rows = [
-            (f"`{r.name}`", r.template, r.advice, whom[code])
+            (
+                f"`{r.name}`",
+                r.template,
+                r.advice,
+                "compliance" if r.advice.endswith(refusals.COMPLIANCE) else whom[code],
+            )
             for r in refusals.RULES
             if r.code == code
         ]
         head = ("rule", "cause", "what to do", "escalate to, when unexpected")
-        parts.append([f"## {code}", "", *table(head, rows)])
+        parts.append([f"## {code}", "", *SAID_OF_CODE.get(code, ()), *table(head, rows)])
     quiet = [(f"`{q.name}`", q.sentence) for q in refusals.NO_EFFECT_RULES]
     parts += [
         [

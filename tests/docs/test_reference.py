@@ -34,6 +34,18 @@ def test_every_rule_says_what_to_do_and_whom_to_call() -> None:
         assert f"| {reason} |" in page
 
 
+def test_compliance_is_named_only_where_somebody_may_try_what_is_not_theirs() -> None:
+    """ERR-06: waiting for an approval is no matter for compliance; approving one's own is."""
+    rows = [line for line in PAGES["errors.md"]().splitlines() if line.startswith("| `")]
+    named = {line.split("`")[1] for line in rows if line.endswith("| compliance |")}
+    assert {"SELF_APPROVAL", "MISSING_ROLE", "SOURCE_NOT_ENTITLED"} <= named
+    assert not named & {"APPROVAL_PENDING", "STATE_PRECONDITION", "CONFLICT_OPEN"}
+    assert all("escalate to compliance" in line for line in rows if line.split("`")[1] in named)
+    assert "escalate to compliance" not in "".join(
+        line for line in rows if line.split("`")[1] not in named
+    )
+
+
 def test_the_diagram_names_every_state_and_no_other() -> None:
     diagram = PAGES["state-machine.md"]().split("```")[1]
     drawn = set(re.findall(r"[A-Z]{4,}", diagram))

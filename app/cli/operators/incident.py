@@ -41,7 +41,7 @@ def summary(
     out = console()
     out.print(f"{found['from']} to {found['to']}")
     show_fields({"fired": found["counts"]}, [f"fired.{name}" for name in found["counts"]])
-    out.print(f"violations of invariants (marked !): {found['violations']}")
+    out.print(f"refused by an invariant, or broken (marked !): {found['violations']}")
     for each in found["fired"]:
         mark = "!" if each["violation"] else " "
         out.print(f"{each['at']} {mark} {each['kind']:<20} {each['detail']}")
