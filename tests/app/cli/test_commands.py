@@ -40,9 +40,9 @@ COMMANDS = every_command()
 
 def test_the_commands_of_the_product_are_there() -> None:
     wanted = (
-        "run payments;run adapters;run verifier;run projector;run monitor;run api;broker start;"
-        "topics plan;topics apply;topics drift;topics acls;topics quotas;schemas register;"
-        "schemas check;replay verify;replay rebuild;config;doctor;demo;token;"
+        "run payments;run adapters;run verifier;run projector;run monitor;run api;run replay;"
+        "broker start;topics plan;topics apply;topics drift;topics acls;topics quotas;"
+        "schemas register;schemas check;replay verify;replay rebuild;config;doctor;demo;token;"
         "payment show;payment list;payment events;payment outcomes;payment search;payment watch;"
         "payment attention;payment event-store;payment tail;payment publish;payment create;"
         "payment retry;payment cancel;payment mark-failed;payment expire;payment release;"
