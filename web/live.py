@@ -66,6 +66,7 @@ class Live:
     async def watch(self, place: object, until_ms: int) -> AsyncIterator[bytes]:
         """Server-sent events until the session ends or the process stops."""
         sent: dict[str, int] = {}
+        drawn = -1
         try:
             yield f"retry: {RETRY_MS}\n\n".encode()
             while not self._stopping():
@@ -75,8 +76,10 @@ class Live:
                 if self._clock.now_ms() >= until_ms:
                     yield message("signed-out", "")
                     return
+                # The tick says that all was drawn anew, also when nothing has changed.
+                new, drawn = self.draws != drawn, self.draws
                 for name, html in self._parts.items():
-                    if sent.get(name) != hash(html):
+                    if sent.get(name) != hash(html) or (name == TICK and new):
                         sent[name] = hash(html)
                         yield message(name, html)
                 with suppress(TimeoutError):
