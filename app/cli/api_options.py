@@ -26,7 +26,6 @@ AMOUNTS: Final = frozenset({"amount"})  # fields in cents
 TIMES: Final = re.compile(r"(At|Since|Until|After|Time)$")
 
 PaymentArgument = Annotated[str, typer.Argument(help="paymentIntentId, pi_…", show_default=False)]
-As = Annotated[str, typer.Option("--as", help="Id of the operator who acts.", show_default=False)]
 ActAs = Annotated[
     str,
     typer.Option(
