@@ -13,11 +13,11 @@ import pytest
 
 from core.values import payment_intent_id
 from engine.partitioner import partition_of
-from examples import upstream_load, upstream_publisher
+from examples import publish_and_follow, upstream_load, upstream_publisher
 from tests.rooms import ROOMS
 
 
-@pytest.mark.parametrize("module", [upstream_load, upstream_publisher])
+@pytest.mark.parametrize("module", [publish_and_follow, upstream_load, upstream_publisher])
 def test_it_imports_nothing_of_ours(module: ModuleType) -> None:
     tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
     roots = {
