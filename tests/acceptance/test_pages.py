@@ -1,0 +1,28 @@
+"""The pages over the whole product: Kafka, processors, read model, and the API's own process."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+
+from tests.acceptance.harness import Harness
+from tests.acceptance.test_api_reading import settled
+
+FIGURE = re.compile(r'data-series="(\w+)">.*?data-value="([0-9]+)"', re.DOTALL | re.ASCII)
+
+
+def test_the_dashboard_shows_the_api_s_numbers_and_its_payments(harness: Harness) -> None:
+    """DSH-01, DSH-07, ESC-01."""
+    payment = settled(harness)
+    with httpx.Client(base_url=harness.url, follow_redirects=True, trust_env=False) as browser:
+        page = browser.post("/sign-in", data={"person": "vera", "next": "/"}).text
+        shown = page.partition('id="states-table"')[2].partition("</table>")[0]
+        figures = {name: int(n) for name, n in FIGURE.findall(shown.partition("<tbody>")[2])}
+        assert figures == harness.get("/api/summary")["states"]
+        assert figures["SETTLED"] >= 1
+
+        found = browser.get("/search", params={"q": payment}).text
+        told = harness.get(f"/api/payments/{payment}")
+        for each in (payment, "SETTLED", "PAID", told["externalRef"], told["amountText"]):
+            assert each in found
