@@ -1,4 +1,4 @@
-"""Whether a cluster answers at all, and if not, in the client's own words why."""
+"""Whether a cluster answers at all, and if not, in the client's words why; what topics it has."""
 
 from __future__ import annotations
 
@@ -29,3 +29,9 @@ def first_answer(connection: Mapping[str, Any], clock: Clock, seconds: float) ->
             if clock.monotonic_s() >= deadline_s:
                 words = next((each for each in said if "brokers are down" not in each), "")
                 raise Exit(silence.code, words or silence.detail) from silence
+
+
+def topic_names(connection: Mapping[str, Any]) -> set[str]:
+    """The topics that this identity sees, asked once. Raises any of the five meanings."""
+    admin = call(Step.READ, AdminClient, {"log_level": 4, **connection})
+    return set(call(Step.READ, admin.list_topics, timeout=ONCE_S).topics)

@@ -7,6 +7,11 @@ from typing import Annotated
 import typer
 
 from app import logs, settings
+from app.exits import Problem
+from app.settings import Environment
+from engine.clients.first_answer import topic_names
+from engine.errors import EngineError
+from schemas import topology
 
 Json = Annotated[
     bool, typer.Option("--json", help="Log lines as JSON on a terminal too; elsewhere they are.")
@@ -15,6 +20,23 @@ app = typer.Typer(
     help="Run a process until SIGTERM; health and metrics on NPP_METRICS_PORT.",
     no_args_is_help=True,
 )
+
+
+def _with_topics(environment: Environment) -> Environment:
+    """Raises Problem when the cluster answers and has no topics of ours. Whatever else is wrong the
+    process itself says, and waits for what comes back by itself.
+    """
+    try:
+        found = topic_names(environment.connection())
+    except (EngineError, Problem):
+        return environment
+    if topology.CONTROL not in found:
+        raise Problem(
+            f"The cluster has no topic {topology.CONTROL}, or this identity may not see it.",
+            means="No topics were made yet: there is nothing to read, so nothing is started.",
+            do="Once: `npp schemas register && npp topics apply`. If they are there: access rules.",
+        )
+    return environment
 
 
 @app.command()
@@ -27,7 +49,7 @@ def payments(json: Json = False) -> None:
     from app.wiring import run_payments
 
     logs.as_json_lines(json)
-    raise typer.Exit(run_payments(settings.load()))
+    raise typer.Exit(run_payments(_with_topics(settings.load())))
 
 
 @app.command()
@@ -42,7 +64,7 @@ def adapters(
     from app.wiring import run_adapters
 
     logs.as_json_lines(json)
-    raise typer.Exit(run_adapters(settings.load(), only))
+    raise typer.Exit(run_adapters(_with_topics(settings.load()), only))
 
 
 @app.command()
@@ -51,7 +73,7 @@ def verifier(json: Json = False) -> None:
     from app.wiring import run_verifier
 
     logs.as_json_lines(json)
-    raise typer.Exit(run_verifier(settings.load()))
+    raise typer.Exit(run_verifier(_with_topics(settings.load())))
 
 
 @app.command()
@@ -60,7 +82,7 @@ def projector(json: Json = False) -> None:
     from app.wiring import run_projector
 
     logs.as_json_lines(json)
-    raise typer.Exit(run_projector(settings.load()))
+    raise typer.Exit(run_projector(_with_topics(settings.load())))
 
 
 @app.command()
@@ -86,7 +108,7 @@ def replay(
     from app.wiring import run_replay
 
     logs.as_json_lines(json)
-    raise typer.Exit(run_replay(settings.load(), every_hours * 3_600))
+    raise typer.Exit(run_replay(_with_topics(settings.load()), every_hours * 3_600))
 
 
 @app.command()
@@ -95,4 +117,4 @@ def api(json: Json = False) -> None:
     from app.wiring import run_api
 
     logs.as_json_lines(json)
-    raise typer.Exit(run_api(settings.load()))
+    raise typer.Exit(run_api(_with_topics(settings.load())))

@@ -65,6 +65,11 @@ def run(
 def test_an_empty_cluster_becomes_ready_step_by_step_and_each_step_may_be_repeated(
     run: Run, tmp_path: Path
 ) -> None:
+    for process in ("payments", "adapters", "projector"):
+        code, text = run("run", process)
+        assert code == ExitCode.FAILED
+        assert "npp topics apply" in text
+        assert "partitions" not in text
     code, text = run("topics", "apply")
     assert code == ExitCode.FAILED
     assert "npp schemas register" in text  # control records need the schemas
