@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from fastapi.testclient import TestClient
@@ -186,8 +186,7 @@ class ApiHarness:
         self._feed.open(self.reader)
         self._shown: dict[str, int] = {}
         publisher: Any = self.log
-        tail: Any = self.tail
-        control: Any = self.control
+        tail, control = cast(Any, self.tail), cast(Any, self.control)
         self.commands = KafkaCommands(
             publisher=publisher, codec=CODEC, reader=self.reader, clock=HarnessClock(self.clock),
             tail=tail, control=control, partitions=PARTITIONS, wait_s=WAIT_S,
