@@ -20,7 +20,7 @@ from engine.clients.reader import LogEnds
 from engine.clock import Clock
 from evidence.keyring_file import LiveKeyring
 from evidence.log import KafkaEvidenceLog
-from evidence.pack_service import PackService
+from evidence.packs.service import PackService
 from readmodel.ports import Reader
 from schemas import topology
 from schemas.codec import Codec

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from evidence import verify_evidence as verifier
 from evidence.merkle import LeafData
-from evidence.pack import public_keys
+from evidence.packs.pack import public_keys
 from tests.evidence.harness import Harness
 from tests.postgres import open_postgres
 

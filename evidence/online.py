@@ -9,7 +9,7 @@ from engine.records import LogRecord
 from evidence import verify_evidence as v
 from evidence.chain import event_hash, read_link
 from evidence.log import EvidenceLog
-from evidence.pack import Tampered
+from evidence.packs.pack import Tampered
 from readmodel.ports import Reader
 from schemas.topology import CHECKPOINTS, EVENTS, OPERATOR_COMMANDS, OUTCOMES
 
@@ -19,7 +19,7 @@ LEFT_TO_THE_LOG = ("NOT_SIGNED", "NO_PROOF")  # what the comparison with the log
 
 
 class Maker(Protocol):
-    """What makes packs: evidence.pack_service."""
+    """What makes packs: evidence.packs.service."""
 
     def build(self, payment_intent_id: str, as_of: str | None, *, proof: bool) -> tuple[str, bytes]:
         """See api.services.Evidence."""

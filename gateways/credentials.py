@@ -14,6 +14,7 @@ import msgspec
 
 from engine.clock import Clock
 from gateways.connections import BrokenError, ConnectError, Gateway, TooLongError
+from schemas.strict_json import UnreadableJson, json_reader
 
 EARLY_S: Final = 30.0  # a token is not used in its last seconds
 LIFETIME_S: Final = 300.0  # where the issuer does not say
@@ -39,7 +40,7 @@ class _Granted(msgspec.Struct, frozen=True):
     expires_in: float = LIFETIME_S
 
 
-_decode: Final = msgspec.json.Decoder(_Granted).decode
+_decode: Final = json_reader(_Granted)
 
 
 class ClientCredentials:
@@ -83,7 +84,7 @@ class ClientCredentials:
             raise ConnectError(f"no token: its issuer answers {status}")
         try:
             granted = _decode(content)
-        except (ValueError, RecursionError):
+        except UnreadableJson:
             raise ConnectError("no token: its issuer's answer cannot be read") from None
         token = granted.access_token
         if granted.token_type.lower() != "bearer" or not 0 < len(token) <= TOKEN_CHARACTERS_MAX:

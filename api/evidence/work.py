@@ -12,8 +12,8 @@ import structlog
 from api.edge.problems import Problem, invalid, payment_not_found, unavailable
 from engine.errors import EngineError
 from evidence.keys import KeyFileError
-from evidence.pack import Tampered, TooLong
-from evidence.pack_service import NotYet
+from evidence.packs.pack import Tampered, TooLong
+from evidence.packs.service import NotYet
 from schemas.errors import RegistryDown, Undecodable
 
 log = structlog.get_logger("npp.api")

@@ -1,7 +1,5 @@
 """The API's command side over the real core: a driver in place of Kafka, a real read model.
-
-Everything but the broker is the product's own: routes, sign-in, the way of a command, audit,
-the payments processor, the projector's feed.
+Everything but the broker is the product's own.
 """
 
 from __future__ import annotations

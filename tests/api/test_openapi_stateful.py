@@ -21,7 +21,7 @@ from api.edge.limits import LimitSettings, Rate
 from api.payments import routes as payments
 from engine.records import LogRecord
 from evidence.log import Later
-from evidence.pack_service import PackService
+from evidence.packs.service import PackService
 from processors.payments.packing import Known
 from schemas import topology
 from schemas.codec.written import WrittenSchemas

@@ -85,7 +85,7 @@ OTHERWISE = {
     "api/queues/views.py": "what we wrote ourselves; shown as text when it cannot be read",
     "readmodel/cursors.py": "any failure is a broken cursor",
     "evidence/verify_evidence.py": "stands alone; as strict, and asks for the canonical text",
-    "evidence/pack_pdf.py": "a pack that was just made, or verified",
+    "evidence/packs/pdf.py": "a pack that was just made, or verified",
     "app/cli/api_client.py": "our own API's answers; what cannot be read is no answer",
     "web/asking.py": "our own API's answers, in the same process",
     "app/demo/stage.py": "lines of our own processes",

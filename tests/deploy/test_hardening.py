@@ -209,7 +209,7 @@ def test_what_the_image_has_is_locked_as_everything_else() -> None:
 def test_every_process_can_be_loaded_from_what_the_image_has(image: Path) -> None:
     modules = (
         *("app.cli.npp", "app.wiring", "api.app", "processors.projector.process"),
-        *("processors.replay.process", "processors.redriver.loop", "evidence.pack_service"),
+        *("processors.replay.process", "processors.redriver.loop", "evidence.packs.service"),
     )
     env: dict[str, Any] = os.environ | {"PYTHONPATH": str(image), "PYTHONDONTWRITEBYTECODE": "1"}
     known = [m for m in modules if (ROOT / (m.replace(".", "/") + ".py")).exists()]

@@ -10,7 +10,7 @@ from typing import Any
 from core.payment import commands as c
 from evidence import verify_evidence as v
 from evidence.keys import signing_key_from_seed
-from evidence.pack import public_keys
+from evidence.packs.pack import public_keys
 from schemas import topology as t
 from tests.evidence.harness import Harness, keyring
 

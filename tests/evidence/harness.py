@@ -15,7 +15,7 @@ from evidence.checkpoints import End, Range, Sealed, build, seal
 from evidence.keys import Keyring
 from evidence.log import Later
 from evidence.merkle import LeafData
-from evidence.pack_service import PackService
+from evidence.packs.service import PackService
 from processors.projector.batch import Projection
 from processors.projector.events import Lookups
 from processors.replay import MemoryLog

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from core.payment import commands as c
-from evidence import pack as packs
 from evidence import verify_evidence as v
 from evidence.keys import Keyring, signing_key_from_seed
-from evidence.pack import NOT_A_PROOF, Tampered, TooLong, public_keys
+from evidence.packs import pack as packs
+from evidence.packs.pack import NOT_A_PROOF, Tampered, TooLong, public_keys
 from schemas import topology as t
 from tests.evidence.harness import Harness, keyring
 from tests.postgres import Postgres

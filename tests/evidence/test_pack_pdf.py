@@ -12,7 +12,7 @@ from pathlib import Path
 import pypdf
 import pytest
 
-from evidence.pack_pdf import flat, pdf_of
+from evidence.packs.pdf import flat, pdf_of
 from tests.evidence.harness import Harness
 from tests.rooms import ROOT
 
@@ -103,7 +103,7 @@ def test_the_same_json_gives_the_same_pdf_in_another_process(
     _, content = harness.packs.build(payment, None, proof=True)
     (tmp_path / "pack.json").write_bytes(content)
     code = (
-        "import sys, hashlib; from pathlib import Path; from evidence.pack_pdf import pdf_of\n"
+        "import sys, hashlib; from pathlib import Path; from evidence.packs.pdf import pdf_of\n"
         "content = Path(sys.argv[1]).read_bytes()\n"
         "print({hashlib.sha256(pdf_of(content)).hexdigest() for _ in range(2)})"
     )

@@ -14,7 +14,7 @@ from core.records import RecoverConfirmed, RecoverRequested
 from evidence import verify_evidence as v
 from evidence.checkpoints import Begin, End, Range, build, seal
 from evidence.merkle import LeafData
-from evidence.pack import Tampered, public_keys
+from evidence.packs.pack import Tampered, public_keys
 from schemas import topology as t
 from tests.auditor.wire import sha256
 from tests.evidence.harness import Harness

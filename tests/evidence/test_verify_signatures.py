@@ -11,7 +11,7 @@ import fastavro
 import pytest
 
 from evidence import verify_evidence as v
-from evidence.pack import public_keys
+from evidence.packs.pack import public_keys
 from schemas import definitions
 from tests.evidence.alterations import FORGER, KEYS, forged, refused
 from tests.evidence.harness import keyring

@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evidence import verify_evidence as v
-from evidence.pack_attachment import attached
-from evidence.pack_pdf import pdf_of, verify_pdf
+from evidence.packs.attachment import attached
+from evidence.packs.pdf import pdf_of, verify_pdf
 from tests.evidence.alterations import KEYS, at, leaves
 
 pytestmark = pytest.mark.slow

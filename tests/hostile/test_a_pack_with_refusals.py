@@ -16,7 +16,7 @@ import pytest
 
 from core.payment import commands as c
 from evidence import verify_evidence as v
-from evidence.pack import public_keys
+from evidence.packs.pack import public_keys
 from schemas import topology as t
 from tests.evidence.harness import Harness
 

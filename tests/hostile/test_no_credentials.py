@@ -26,7 +26,7 @@ from processors.adapter.metrics import AdapterMetrics
 from processors.rail import webhook
 from processors.rail.webhook import RailWebhook, WebhookServer
 from tests.api.command_harness import ApiHarness
-from tests.hostile.slow_clients import held, said
+from tests.api.slow_clients import held, said
 from tests.processors.rail.harness import CODEC, MemoryLog
 from tests.processors.rail.test_webhook import message
 

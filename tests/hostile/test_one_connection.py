@@ -14,7 +14,7 @@ import pytest
 from engine.serving.metrics import Closed
 from engine.serving.protocol import Patience
 from engine.serving.server import HEAD_BYTES_MAX, Bounds, ThreadedServer
-from tests.hostile.slow_clients import connect, held, rest, said
+from tests.api.slow_clients import connect, held, rest, said
 
 pytestmark = pytest.mark.slow
 

@@ -214,7 +214,7 @@ app.command("limit-key")(limit_key)
 
 
 def _pdf_verified(content: bytes, keys: Mapping[str, verifier.Key]) -> dict[str, Any]:
-    from evidence.pack_pdf import verify_pdf  # only here: fonts take their time to load
+    from evidence.packs.pdf import verify_pdf  # only here: fonts take their time to load
 
     return verify_pdf(content, keys)
 

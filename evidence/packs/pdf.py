@@ -19,8 +19,8 @@ from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen.canvas import Canvas
 
 from core.values import CURRENCY, Cents, format_amount
-from evidence.pack_attachment import attach, attached
-from evidence.pack_type import SANS, Type
+from evidence.packs.attachment import attach, attached
+from evidence.packs.type import SANS, Type
 from evidence.verify_evidence import BROKEN, VIEW_FORMAT, Key, verify
 
 MARGIN: Final = 42.0  # points

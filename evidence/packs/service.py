@@ -13,13 +13,13 @@ from functools import partial
 from heapq import merge
 from typing import Any, Final
 
-from evidence import pack as packs
 from evidence import verify_evidence as v
 from evidence.keys import Keyring
 from evidence.log import EvidenceLog
 from evidence.merkle import LeafData
 from evidence.online import Online
-from evidence.pack_pdf import pdf_of
+from evidence.packs import pack as packs
+from evidence.packs.pdf import pdf_of
 from evidence.recovery_points import RecoveryPoints
 from readmodel import rows
 from readmodel.ports import Reader

@@ -1,0 +1,1 @@
+"""Evidence packs: built, verified, written as PDF."""
