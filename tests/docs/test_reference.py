@@ -6,17 +6,17 @@ import re
 
 import pytest
 
-from app.reference.pages import FOLDER, PAGES
 from control import quarantine
 from core import refusals
 from core.transitions import TRANSITIONS
+from tests.docs.reference.pages import FOLDER, PAGES
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
 def test_a_page_is_what_the_code_gives(name: str) -> None:
-    """`python -m app.reference` writes it again. ERR-06, SM-06."""
+    """`python -m tests.docs.reference` writes it again. ERR-06, SM-06."""
     committed = (FOLDER / name).read_text(encoding="utf-8")
-    assert committed == PAGES[name](), f"docs/reference/{name} is old: python -m app.reference"
+    assert committed == PAGES[name](), f"{name} is old: python -m tests.docs.reference"
 
 
 def test_there_are_no_other_pages() -> None:

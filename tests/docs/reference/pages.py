@@ -1,4 +1,4 @@
-"""The pages of docs/reference, made from the code: `python -m app.reference` writes them.
+"""The pages of docs/reference, made from the code: `python -m tests.docs.reference` writes them.
 
 A test compares each committed page with what the code gives. Nothing here runs in a process.
 """
@@ -13,9 +13,6 @@ from prometheus_client import CollectorRegistry
 
 from api.edge.metrics import ApiMetrics
 from app.exits import ExitCode
-from app.reference.limits import limits_page
-from app.reference.markdown import page, table
-from app.reference.states import state_machine_page
 from app.settings import KAFKA_PASS_THROUGH, PREFIX, Settings
 from control.metrics import ControlMetrics
 from core import refusals
@@ -31,8 +28,11 @@ from processors.verifier.hanging_transactions import HangingMetrics
 from processors.verifier.metrics import PROBLEM_KINDS, VerifierMetrics
 from processors.verifier.retention import RetentionMetrics
 from schemas import catalogue as topics_catalogue
+from tests.docs.reference.limits import limits_page
+from tests.docs.reference.markdown import page, table
+from tests.docs.reference.states import state_machine_page
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[3]
 FOLDER: Final = ROOT / "docs" / "reference"
 HELP_WIDTH_MAX: Final = 300
 EVERYWHERE: Final = ("--json", "--data")  # options of all commands

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.reference.markdown import page, table
 from app.rule_files import PRODUCTION_RULES, rules_of
 from core.payment import limits
 from core.payment.commands import INPUTS
@@ -12,6 +11,7 @@ from core.payment.operator.checks import PAY_ID_CHARACTERS_MAX
 from core.rules import Limits
 from schemas import catalogue
 from schemas.codec.avro_binary import ITEMS_MAX
+from tests.docs.reference.markdown import page, table
 
 _SHARED: Final = ("header", "operator")
 

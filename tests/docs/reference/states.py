@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import yaml
 
-from app.reference.markdown import page, table
 from core.payment.operator.verdicts import COUNTED_ONLY
 from core.transitions import TRANSITIONS
 from core.transitions import __doc__ as state_machine
 from core.values import State
+from tests.docs.reference.markdown import page, table
 
-GOLDEN: Final = Path(__file__).resolve().parents[2] / "tests" / "core" / "payment" / "golden"
+GOLDEN: Final = Path(__file__).resolve().parents[3] / "tests" / "core" / "payment" / "golden"
 # What the golden file of the verdicts leaves out.
 VERDICT_NOTES: Final[tuple[str, ...]] = (
     "Of these the report and the sums may leave some out; `npp conflict show` lists what fits now.",
