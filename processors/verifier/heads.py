@@ -8,7 +8,7 @@ verifier knew the states (a lost store, a recovery), only each payment's last re
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from processors.verifier.judge import AGREES, AHEAD, Finding, Judge
@@ -19,16 +19,25 @@ GRACE_S: Final = 5.0  # commit markers reach two partitions one after the other
 class LifecycleHeads:
     """Fed in log order; `next_offset` is the first record that was not compared yet."""
 
-    def __init__(self, judge: Judge, start: int, lenient_to: int) -> None:
-        """Before `lenient_to` a later record of the same payment may put an earlier one right."""
+    def __init__(
+        self,
+        judge: Judge,
+        start: int,
+        lenient_to: int,
+        ends: Callable[[], tuple[int, int]] = lambda: (0, 0),
+    ) -> None:
+        """Before `lenient_to` a later record of the same payment may put an earlier one right.
+        `ends`: where the journal's partition and this one end now, as the broker says."""
+        self._ends = ends
         self.next_offset = start
         self._judge = judge
         self._lenient_to = lenient_to
         self._records: deque[tuple[int, str, bytes | None]] = deque()
         self._differing: dict[str, Finding] = {}  # lenient: until a later record agrees
         self._read_to = start
-        self._waiting_s: float | None = None
-        self._missing_s: float | None = None
+        self._ahead = Patience()
+        self._missing = Patience()
+        self._awaited: Mapping[str, int] = {}
 
     def known_to(self) -> int:
         """For the store: every record before it agrees; -1 while that is not known."""
@@ -49,20 +58,24 @@ class LifecycleHeads:
         return len(self._records)
 
     def compare(
-        self, broken: Mapping[str, object], caught_up: bool, now_s: float
+        self, broken: Mapping[str, object], events_to: int | None, now_s: float
     ) -> Iterator[Finding]:
-        """What does not agree. `caught_up`: every event of the partition has been taken."""
+        """What does not agree. `events_to`: every event before it was taken, and more there is not
+        as far as has been read; None while events wait."""
+        caught_up = events_to is not None
         while self._records:
             offset, payment, value = self._records[0]
             lenient = offset < self._lenient_to
             verdict, why = (AGREES, "")
             if payment not in broken:
                 verdict, why = self._judge.lifecycle(payment, value)
-            if verdict == AHEAD and not (lenient and caught_up):
-                self._waiting_s = self._waiting_s if self._waiting_s is not None else now_s
-                if not caught_up or now_s - self._waiting_s < GRACE_S:
-                    return
-            self._waiting_s = None
+            if (
+                verdict == AHEAD
+                and not (lenient and caught_up)
+                and not self._ahead.is_over(now_s, events_to or 0, self._events_end)
+            ):
+                return
+            self._ahead.begin()
             self._records.popleft()
             self.next_offset = offset + 1
             if verdict == AGREES:
@@ -75,17 +88,50 @@ class LifecycleHeads:
         if self.next_offset >= self._lenient_to and self._differing and caught_up:
             yield from self._differing.values()
             self._differing.clear()
-        yield from self._missing(now_s)
+        yield from self._not_come(now_s)
 
-    def _missing(self, now_s: float) -> Iterator[Finding]:
+    def _not_come(self, now_s: float) -> Iterator[Finding]:
         """Events whose record does not come: one transaction writes both."""
-        if not self._judge.outstanding:
-            self._missing_s = None
+        late = {p: n for p, n in self._awaited.items() if self._judge.still_awaits(p, n)}
+        if not late:
+            self._awaited = self._judge.awaiting()
+            self._missing.begin()
             return
-        if self._missing_s is None:
-            self._missing_s = now_s
-        elif now_s - self._missing_s >= GRACE_S:
-            self._missing_s = None
-            for payment in self._judge.missing():
-                self._judge.forget(payment)
-                yield Finding(payment, -1, "its event has no lifecycle record: not written by us")
+        if not self._missing.is_over(now_s, self._read_to, self._lifecycle_end):
+            return
+        self._awaited = {}
+        for payment in late:
+            self._judge.forget(payment)
+            yield Finding(payment, -1, "its event has no lifecycle record: not written by us")
+
+    def _events_end(self) -> int:
+        return self._ends()[0]
+
+    def _lifecycle_end(self) -> int:
+        return self._ends()[1]
+
+
+class Patience:
+    """How long something is waited for: GRACE_S, and then until everything has been read that
+    stands on the topic by that time. So neither load nor a broker that is away ends it."""
+
+    def __init__(self) -> None:
+        self._since_s: float | None = None
+        self._end: int | None = None
+
+    def begin(self) -> None:
+        """It has come, or something else is waited for."""
+        self._since_s = self._end = None
+
+    def is_over(self, now_s: float, read_to: int, end: Callable[[], int]) -> bool:
+        """Whether it is not waited for any longer; then the next wait begins."""
+        if self._since_s is None:
+            self._since_s = now_s
+        if now_s - self._since_s < GRACE_S:
+            return False
+        if self._end is None:
+            self._end = end()
+        if read_to < self._end:
+            return False
+        self.begin()
+        return True

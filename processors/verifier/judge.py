@@ -351,9 +351,14 @@ class Judge:
                     return DIFFERS, f"its lifecycle record differs: {found}"
         return AGREES, ""  # in another schema
 
-    def missing(self) -> list[str]:
-        """Payments whose lifecycle record has not come."""
-        return list(self._awaited)
+    def awaiting(self) -> dict[str, int]:
+        """Payments whose lifecycle record has not come, with the last sequence of theirs."""
+        return {payment: awaited[-1][0] for payment, awaited in self._awaited.items()}
+
+    def still_awaits(self, payment: str, sequence: int) -> bool:
+        """Whether a lifecycle record up to that sequence has not come yet."""
+        awaited = self._awaited.get(payment)
+        return awaited is not None and awaited[0][0] <= sequence
 
     def forget(self, payment: str) -> None:
         """The payment is broken: nothing of it is waited for."""

@@ -46,8 +46,11 @@ class PartitionVerifier:
         recovery_points: Sequence[RecoveryPoint] = (),
         outcomes_partition: int = 0,
         judge_of: Callable[[dict[str, int]], Judge],
+        ends: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
-        """`judge_of` makes the judge, given the last inputs that caused anything, by topic."""
+        """`judge_of` makes the judge, given the last inputs that caused anything, by topic; `ends`
+        asks where the partitions of journal and lifecycle topic end now."""
+        self._ends = ends
         self._outcomes_partition = outcomes_partition
         self.partition = partition
         self.problem: Problem | None = None  # the first one; from then on nothing is signed
@@ -128,7 +131,7 @@ class PartitionVerifier:
         known = -1 if self._mark is None else self._mark.lifecycle
         lenient = known < 0 or self._awaited is not None or self._recovered
         start = min(max(known, 0), end)
-        self.heads = LifecycleHeads(self.judge, start, end if lenient else start)
+        self.heads = LifecycleHeads(self.judge, start, end if lenient else start, self._ends)
         return start
 
     def bounds(self, low: int, end: int) -> Problem | None:
@@ -210,7 +213,8 @@ class PartitionVerifier:
         """Compare the lifecycle records that were read, once the states are known."""
         if self._awaited is None or self.problem is not None:
             caught_up = self._at_end and not self._events
-            found = self.heads.compare(self._checker.broken, caught_up, now_s)
+            events_to = self._read_to if caught_up else None
+            found = self.heads.compare(self._checker.broken, events_to, now_s)
             yield from self._not_ours(list(found))
 
     def settled(self) -> bool:

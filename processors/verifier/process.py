@@ -149,6 +149,7 @@ class Verifier:
                 recovery_points=self._control.recovery_points(number),
                 outcomes_partition=number % self._outcomes_count,
                 judge_of=partial(self._judge, number, self._ground),
+                ends=partial(self._ends_of, number),
             )
             for number in mine
         }
@@ -170,6 +171,11 @@ class Verifier:
             },
         )
         self._round_s = self._clock.monotonic_s()
+
+    def _ends_of(self, number: int) -> tuple[int, int]:
+        """Where journal and lifecycle topic end now, open transactions included."""
+        events, lifecycle = self._journal.bounds(EVENTS), self._journal.bounds(LIFECYCLE)
+        return events[number][1], lifecycle[number][1]
 
     def _outcomes_from(self) -> dict[int, int]:
         """The first outcome that any partition needs, by outcomes partition."""

@@ -83,6 +83,42 @@ def test_a_lifecycle_record_that_comes_later_than_its_event_is_waited_for() -> N
     assert rig.whole()
 
 
+def test_a_reader_that_gets_nothing_for_long_is_no_proof_of_anything() -> None:
+    """The broker of the lifecycle partition may be away: what stands there is asked of it."""
+    rig = WorldRig()
+    partition = rig.partition(rig.world.create("k"))
+    rig.log.hidden.add((t.LIFECYCLE, partition))
+    rig.work(60)
+    assert rig.stops() == []
+    rig.log.hidden.clear()
+    rig.log.hidden.add((t.EVENTS, partition))
+    rig.world.settled("k2")
+    rig.work(60)
+    assert rig.stops() == []
+    rig.log.hidden.clear()
+    rig.work(1)
+    assert rig.whole()
+
+
+def test_lifecycle_records_that_are_always_a_little_late_are_no_problem() -> None:
+    """Under load something is always waited for, and each of it comes soon."""
+    rig = WorldRig()
+    for number in range(20):
+        for name in range(PARTITIONS * 3):
+            rig.world.create(f"k-{number}-{name}")
+        rig.log.shown_to = {
+            (t.LIFECYCLE, n): rig.log._end(t.LIFECYCLE, n) for n in range(PARTITIONS)
+        }
+        rig.copy()
+        rig.verifier.step(0)
+        assert sum(each.judge.outstanding for each in rig.verifier._partitions.values()) > 0
+        rig.clock.advance(1_000)
+    assert rig.stops() == []
+    rig.log.shown_to.clear()
+    rig.work(1)
+    assert rig.whole()
+
+
 def test_an_event_that_comes_later_than_its_lifecycle_record_is_waited_for() -> None:
     rig = WorldRig()
     payment = rig.world.create("k")

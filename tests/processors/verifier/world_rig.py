@@ -38,6 +38,7 @@ class WorldLog:
         self.records: dict[tuple[str, int], list[LogRecord]] = {}
         self._positions: dict[tuple[str, int], int] = {}
         self.hidden: set[tuple[str, int]] = set()  # partitions whose end is not visible yet
+        self.shown_to: dict[tuple[str, int], int] = {}  # what stands from there on is not visible
 
     def log(self, topic: str, partition: int) -> list[LogRecord]:
         return self.records.setdefault((topic, partition), [])
@@ -105,10 +106,11 @@ class WorldLog:
         for (name, number), position in list(self._positions.items()):
             if name != topic or (name, number) in self.hidden:
                 continue
-            new = [r for r in self.log(name, number) if r.offset >= position]
+            end = min(self._end(name, number), self.shown_to.get((name, number), 2**63))
+            new = [r for r in self.log(name, number) if position <= r.offset < end]
             if new:
                 batches[number] = new
-            ends[number] = self._positions[name, number] = self._end(name, number)
+            ends[number] = self._positions[name, number] = end
         return batches, ends
 
     def inputs(self, places: Iterable[Place]) -> Mapping[Place, LogRecord]:
