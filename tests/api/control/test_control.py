@@ -174,7 +174,7 @@ def test_a_record_too_large_to_copy_is_shown_and_previewed_as_a_reference(
     """Domain §5: size and SHA-256 of the original, its place, and the first KiB."""
     harness.world.driver.pipe(topology.COMMANDS, b"pi_x", ZEROS, [("h", b"1")], partition=2)
     undecodable(harness)
-    listed = harness.get("vera", "/api/quarantine").json()["items"]
+    listed = harness.get("audra", "/api/quarantine").json()["items"]
     small, large = sorted(listed, key=lambda item: item["byReference"])
     assert (large["byReference"], large["valueBytes"]) == (True, len(ZEROS))
     assert large["valueSha256"] == hashlib.sha256(ZEROS).hexdigest()
