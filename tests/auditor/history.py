@@ -229,7 +229,11 @@ class Payment:
         if event.name in DECIDING:
             approval.approved = event.name == "OperatorActionApproved"
             approval.expires_at = event.fields.get("expiresAt")
-            if event.fields["decidedBy"].strip().casefold() == approval.requester.casefold():
+            # Domain §4 binds who approves. A rejection by Resolve lets nothing go, and
+            # a person decides nothing of their own.
+            by_resolve = event.fields["header"]["actor"]["kind"] == "resolve"
+            own = event.fields["decidedBy"].strip().casefold() == approval.requester.casefold()
+            if own and (approval.approved or not by_resolve):
                 yield "I2", f"approval {name} was decided by its requester"
         elif event.name not in ASKING:
             if not approval.approved:
