@@ -9,7 +9,9 @@ import time
 
 from app import cluster as product
 from app import settings
+from app.control import operators
 from app.platform.broker import Cluster
+from control.act_signature import signed
 from core.records import RecoverRequested
 from engine.clients.reader import read_all
 from examples import upstream_load as upstream
@@ -83,8 +85,19 @@ def publish_request(harness: Harness, offset: int) -> str:
         first_offset=offset,
         last_offset=offset,
     )
+    key = operators.key_of(environment.operators_folder() / "alice.pem", None)
     with product.Cluster(environment) as cluster:
-        cluster.publish_control(request)
+        control, now = cluster.control()[0], cluster.clock.now_ms()
+        assert control.cluster is not None
+        cluster.publish_control(
+            signed(
+                request,
+                key=key,
+                cluster_id=control.cluster.cluster_id,
+                number=max(now, control.last_number("alice") + 1),
+                signed_at=now,
+            )
+        )
     return request.request_id
 
 
