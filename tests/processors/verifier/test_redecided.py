@@ -100,6 +100,23 @@ def test_a_reader_that_gets_nothing_for_long_is_no_proof_of_anything() -> None:
     assert rig.whole()
 
 
+def test_what_a_recovery_puts_right_before_it_is_recorded_is_no_find_of_its_own() -> None:
+    """It writes the lifecycle topic as the journal says, and then says so on the control topic."""
+    rig = WorldRig()
+    payment = rig.world.settled("k")
+    rig.work()
+    partition = rig.partition(payment)
+    journal = rig.log.log(t.EVENTS, partition)
+    journal[:] = journal[: len(journal) // 2]
+    rig.verifier.sign_round()
+    assert [each.cause for each in rig.stops()] == ["LOG_TAIL_LOST"]
+    rig.log.put(t.LIFECYCLE, partition, payment.encode(), None)
+    for _ in range(20):
+        rig.verifier.step(0)
+        rig.clock.advance(1_000)
+    assert [each.cause for each in rig.stops()] == ["LOG_TAIL_LOST"]
+
+
 def test_lifecycle_records_that_are_always_a_little_late_are_no_problem() -> None:
     """Under load something is always waited for, and each of it comes soon."""
     rig = WorldRig()
