@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 
 import httpx
+import pytest
 
 from tests.acceptance.harness import Harness
 from tests.acceptance.test_api_reading import settled
+
+pytestmark = pytest.mark.broker
 
 FIGURE = re.compile(r'data-series="(\w+)">.*?data-value="([0-9]+)"', re.DOTALL | re.ASCII)
 
