@@ -63,8 +63,8 @@ class Online:
                 "kind": broken.kind, "place": broken.place, "sentence": broken.sentence,
             }  # fmt: skip
             return answer
-        standing = answer if pack is None else answer["pack"]
-        answer |= {n: standing[n] for n in ("through", "unsigned")}
+        covered = answer if pack is None else answer["pack"]
+        answer |= {n: covered[n] for n in ("through", "unsigned")}
         return answer | {"verified": True, "verdict": v.verdict_of(answer["unsigned"])}
 
     # -- a pack that was given -------------------------------------------------------------------
@@ -87,7 +87,7 @@ class Online:
             found = v.first_difference(v.read_pack(made) if with_proof else _value(made), given, "")
             place, why = found or ("file", "other bytes than this system gives for that asOf")
             raise v.Broken("CONTENT", f"pack: {place}", why)
-        through, unsigned = v.standing(given)
+        through, unsigned = v.signed_extent(given)
         return {
             "asOf": as_of, "includesReplayProof": with_proof, "through": through,
             "unsigned": unsigned,

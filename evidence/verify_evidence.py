@@ -751,7 +751,7 @@ def verify(content: bytes, keys: Mapping[str, Key]) -> dict[str, Json]:
             "kind": broken.kind, "place": broken.place, "sentence": broken.sentence,
         }  # fmt: skip
         return answer
-    through, unsigned = standing(pack)
+    through, unsigned = signed_extent(pack)
     answer |= {
         "events": pack["statement"]["lastSequence"], "through": through, "unsigned": unsigned,
         "checkpoint": pack["statement"]["checkpoint"], "state": pack["state"]["state"],
@@ -800,7 +800,7 @@ def _signer(inputs: Inputs, keys: Mapping[str, Key]) -> dict[str, Json]:
     return {"keyId": name, "fingerprint": keys[name].fingerprint, "keyNote": keys[name].note()}
 
 
-def standing(pack: Mapping[str, Json]) -> tuple[int, int]:
+def signed_extent(pack: Mapping[str, Json]) -> tuple[int, int]:
     """Of a pack as `assemble` makes it: the last signed sequence, and how much is not signed."""
     statement = pack["statement"]
     through = statement["signedThrough"]

@@ -100,7 +100,7 @@ class MonitorApp:
         ]
         self.monitor = Monitor(
             figures=tables[0],
-            standings=tables[1],
+            states=tables[1],
             codec=codec,
             publish=self._publish,
             partitions=partitions,

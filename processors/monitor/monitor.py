@@ -14,7 +14,7 @@ import structlog
 
 from core.monitoring import Incident, IncidentRule, MinuteFigures, MonitorTick
 from processors.monitor.metrics import OLDER, UNDECODABLE, MonitorMetrics
-from processors.monitor.rules import OPEN, RULES, Standing, judge, values
+from processors.monitor.rules import OPEN, RULES, RuleState, judge, values
 from readmodel import minutes
 from readmodel.minutes import Figures
 from schemas.codec import Codec
@@ -27,7 +27,7 @@ Table = MutableMapping[bytes, bytes]
 Publish = Callable[[Incident], Awaitable[None]]
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(Standing).decode
+_decode: Final = msgspec.msgpack.Decoder(RuleState).decode
 
 
 class Monitor:
@@ -37,14 +37,14 @@ class Monitor:
         self,
         *,
         figures: Table,
-        standings: Table,
+        states: Table,
         codec: Codec,
         publish: Publish,
         partitions: int,
         metrics: MonitorMetrics,
     ) -> None:
         self._figures = figures
-        self._standings = standings
+        self._states = states
         self._codec = codec
         self._publish = publish
         self._partitions = partitions
@@ -80,7 +80,7 @@ class Monitor:
     async def _judge(self, at: int) -> None:
         found = values(self._buckets(at), at)
         for rule in RULES:
-            before = self.standing(rule)
+            before = self.state_of(rule)
             after = judge(rule, before, found[rule], at)
             if after is before:
                 self._metrics.skipped.labels(OLDER).inc()
@@ -88,22 +88,22 @@ class Monitor:
             if after.incident is not None and after.incident != before.incident:
                 await self._publish(after.incident)  # first: a crash between the two repeats it
                 log.warning("incident", **msgspec.structs.asdict(after.incident))
-            self._standings[rule.encode()] = _encode(after)
+            self._states[rule.encode()] = _encode(after)
             self._show(rule, after)
         self._metrics.ticks.inc()
         self._metrics.last_tick.set(at / 1_000)
 
-    def standing(self, rule: IncidentRule) -> Standing:
+    def state_of(self, rule: IncidentRule) -> RuleState:
         """Where a rule is."""
-        packed = self._standings.get(rule.encode())
-        return Standing() if packed is None else _decode(packed)
+        packed = self._states.get(rule.encode())
+        return RuleState() if packed is None else _decode(packed)
 
     def show(self) -> None:
         """The open incidents as metrics: after the tables were refilled."""
         for rule in RULES:
-            self._show(rule, self.standing(rule))
+            self._show(rule, self.state_of(rule))
 
-    def _show(self, rule: IncidentRule, at: Standing) -> None:
+    def _show(self, rule: IncidentRule, at: RuleState) -> None:
         is_open = at.incident is not None and at.incident.status == OPEN
         self._metrics.incident.labels(rule).set(int(is_open))
 

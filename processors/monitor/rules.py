@@ -69,7 +69,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     enough: bool
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class RuleState(msgspec.Struct, frozen=True, kw_only=True):
     """Where one rule is. `since` is when BEYOND began, `cleared` when CLEARING did; `judged` is
     the time of the last tick, and an earlier one is not judged again."""
 
@@ -94,7 +94,7 @@ def values(buckets: Buckets, now_ms: int) -> dict[IncidentRule, Value]:
     return found
 
 
-def judge(rule: IncidentRule, before: Standing, value: Value, now_ms: int) -> Standing:
+def judge(rule: IncidentRule, before: RuleState, value: Value, now_ms: int) -> RuleState:
     """Where the rule is after a tick. Its incident is another one when it opens, and changes when
     it is resolved; the same ticks give the same incidents."""
     if now_ms <= before.judged:
@@ -107,9 +107,9 @@ def judge(rule: IncidentRule, before: Standing, value: Value, now_ms: int) -> St
             return _open(rule, after, value, now_ms)
 
 
-def _not_open(rule: IncidentRule, at: Standing, value: Value, now_ms: int) -> Standing:
+def _not_open(rule: IncidentRule, at: RuleState, value: Value, now_ms: int) -> RuleState:
     if not (value.enough and _beyond(rule, value)):
-        return Standing(judged=now_ms)
+        return RuleState(judged=now_ms)
     if at.phase == "KEPT":
         at = msgspec.structs.replace(at, phase="BEYOND", since=now_ms)
     wait_ms = 0 if rule == "latency" else OPEN_AFTER_MS  # five slow requests have lasted already
@@ -131,7 +131,7 @@ def _not_open(rule: IncidentRule, at: Standing, value: Value, now_ms: int) -> St
     return msgspec.structs.replace(at, phase="OPEN", incident=incident)
 
 
-def _open(rule: IncidentRule, at: Standing, value: Value, now_ms: int) -> Standing:
+def _open(rule: IncidentRule, at: RuleState, value: Value, now_ms: int) -> RuleState:
     if value.enough and not _back(rule, value):
         return msgspec.structs.replace(at, phase="OPEN", cleared=0)
     if at.phase == "OPEN":
@@ -142,7 +142,7 @@ def _open(rule: IncidentRule, at: Standing, value: Value, now_ms: int) -> Standi
     ended = msgspec.structs.replace(
         at.incident, status=RESOLVED, part=value.part, whole=value.whole, resolved_at=now_ms
     )
-    return Standing(judged=now_ms, incident=ended)
+    return RuleState(judged=now_ms, incident=ended)
 
 
 def _beyond(rule: IncidentRule, value: Value) -> bool:

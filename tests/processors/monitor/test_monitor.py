@@ -27,7 +27,7 @@ class World:
 
     def __init__(self) -> None:
         self.figures: dict[bytes, bytes] = {}
-        self.standings: dict[bytes, bytes] = {}
+        self.states: dict[bytes, bytes] = {}
         self.published: list[Incident] = []
         self.registry = CollectorRegistry()
         self.fails = False
@@ -36,7 +36,7 @@ class World:
     def restart(self) -> None:
         self.registry = CollectorRegistry()
         self.monitor = Monitor(
-            figures=self.figures, standings=self.standings, codec=CODEC, publish=self.publish,
+            figures=self.figures, states=self.states, codec=CODEC, publish=self.publish,
             partitions=2, metrics=MonitorMetrics(self.registry),
         )  # fmt: skip
 
@@ -94,12 +94,12 @@ def test_records_of_a_restart_change_nothing(world: World) -> None:
     """At-least-once: minutes and ticks come again, in the order in which they lie."""
     world.minute(BAD)
     world.ticks(range(12))
-    before = dict(world.standings)
+    before = dict(world.states)
     world.restart()
     world.minute(BAD)
     world.ticks(range(5, 12))
     assert len(world.published) == 1
-    assert world.standings == before
+    assert world.states == before
     assert world.sample("npp_monitor_skipped_total", reason="older") == 1 + 7 * 5
 
 

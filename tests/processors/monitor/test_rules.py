@@ -6,7 +6,7 @@ import pytest
 
 from core.monitoring import Incident, IncidentRule
 from processors.monitor import rules
-from processors.monitor.rules import CLEAR_AFTER_MS, OPEN_AFTER_MS, RULES, Standing, Value, judge
+from processors.monitor.rules import CLEAR_AFTER_MS, OPEN_AFTER_MS, RULES, RuleState, Value, judge
 from readmodel.minutes import LEAST_COUNT
 
 START = 1_800_000_000_000
@@ -21,15 +21,15 @@ def slow(count: int) -> Value:
     return Value(part=count, whole=5, enough=True)
 
 
-def judged(rule: IncidentRule, *steps: tuple[int, Value]) -> Standing:
+def judged(rule: IncidentRule, *steps: tuple[int, Value]) -> RuleState:
     """Where the rule is after ticks at these milliseconds after START."""
-    standing = Standing()
+    state = RuleState()
     for after_ms, value in steps:
-        standing = judge(rule, standing, value, START + after_ms)
-    return standing
+        state = judge(rule, state, value, START + after_ms)
+    return state
 
 
-def opened(rule: IncidentRule, value: Value) -> Standing:
+def opened(rule: IncidentRule, value: Value) -> RuleState:
     return judged(rule, *((ms, value) for ms in range(0, OPEN_AFTER_MS + 1, SECOND)))
 
 
