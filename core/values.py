@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NewType
 
 import msgspec
@@ -21,6 +22,7 @@ ATTEMPT_DIGITS: Final = 3
 CURRENCY: Final = "AUD"
 CENTS_PER_UNIT: Final = 100
 ZERO_HASH: Final = bytes(32)
+REFERENCES_KEPT: Final = 1_024  # one decision asks for its attempt's reference again and again
 
 # Money and ids have types of their own, so that the type checker sees two of them change places.
 # At run time they are the number and the text; what comes from outside gets its type where it is
@@ -184,6 +186,7 @@ def attempt_number(text: str) -> int | None:
     return int(digits) or None
 
 
+@lru_cache(maxsize=REFERENCES_KEPT)
 def external_ref(payment_id: str, attempt: int) -> ExternalRef:
     """Reference of an attempt on the rail (InstrId), computed before anything is sent."""
     return ExternalRef(f"N{payment_id[3:].upper()}{attempt:03d}")

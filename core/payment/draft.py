@@ -7,7 +7,7 @@ from typing import Final
 from core.decider import Context
 from core.header import Actor, EventHeader, OperatorHeader
 from core.payment.events import Event
-from core.payment.evolve import evolve
+from core.payment.evolve import advance, evolve
 from core.payment.state import Payment
 from core.rules import Rules
 from core.values import ZERO_HASH, ApprovalId, PaymentIntentId
@@ -81,8 +81,13 @@ class Draft:
         )
 
     def append(self, event: Event) -> None:
-        """The event has happened: the state is the one after it."""
-        self.state = evolve(self.state, event)
+        """The event has happened: the state is the one after it. The first event makes a state of
+        our own; the others change it.
+        """
+        if self.events:
+            advance(self.state, event)
+        else:
+            self.state = evolve(self.state, event)
         self.events.append(event)
 
 

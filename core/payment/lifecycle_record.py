@@ -9,8 +9,10 @@ from core.records import STATE_VERSION, PaymentLifecycle
 
 def lifecycle_record(payment: Payment, head: bytes) -> PaymentLifecycle:
     """What the compacted topic says of a payment: by name for others, and packed for the engine."""
+    rests = payment_state.at_rest(payment)
+    conflicts = payment_state.open_conflicts(payment)
     return PaymentLifecycle(
-        at_rest=payment_state.at_rest(payment),
+        at_rest=rests,
         deadline=payment.deadline,
         payment_intent_id=payment.payment_intent_id,
         state_version=STATE_VERSION,
@@ -25,9 +27,9 @@ def lifecycle_record(payment: Payment, head: bytes) -> PaymentLifecycle:
         amount=payment.amount,
         currency=payment.currency,
         funds=payment_state.current_funds(payment),
-        open_conflicts=payment_state.open_conflicts(payment),
+        open_conflicts=conflicts,
         overdue=payment_state.overdue(payment),
-        waiting_for_person=payment_state.waiting_for_person(payment),
+        waiting_for_person=payment_state.waits_for_person(payment, conflicts, rests),
         rule_set=payment.rule_set,
         decided_at=payment.decided_at,
         snapshot=payment_state.pack(payment),

@@ -354,11 +354,18 @@ def waiting_for_person(state: Payment) -> bool:
     """Whether only a person takes it further: parked, a conflict, a referred approval, a second
     debit, or what Deposits Core refused.
     """
-    if state.parked or open_conflicts(state):
+    return waits_for_person(state, open_conflicts(state), at_rest(state))
+
+
+def waits_for_person(state: Payment, conflicts: int, rests: bool) -> bool:
+    """`waiting_for_person`, for a caller that has counted the open conflicts and knows whether the
+    state is at rest.
+    """
+    if state.parked or conflicts:
         return True
     if any(a.status == "REFERRED" and a.expires_at > state.decided_at for a in state.approvals):
         return True
-    return state.deadline is None and not at_rest(state)
+    return state.deadline is None and not rests
 
 
 def needs_attention(state: Payment) -> bool:

@@ -92,17 +92,13 @@ class PartitionStates:
         or acknowledged."""
         changes: list[Change] = []
         app_at_rest, app_deadline_ms = self._app.at_rest, self._app.deadline_ms
-        objects, packed_states, set_timer = self._objects, self._packed, self.timers.set
+        objects, set_timer = self._objects, self.timers.set
         for key, (state, packed) in changed.items():
-            at_rest = app_at_rest(state)
-            if at_rest:
-                packed_states.pop(key, None)
-            else:
-                packed_states[key] = packed
+            listed = self._listed(key, packed, at_rest=app_at_rest(state))
             objects.pop(key, None)
             objects[key] = state
             set_timer(key, app_deadline_ms(state))
-            changes.append(Change(key, packed, at_rest))
+            changes.append(Change(key, packed, listed))
         self._trim()
         if state_offset is not None:
             self.state_offset = state_offset
@@ -119,20 +115,27 @@ class PartitionStates:
         One that is not a state is kept as it is and named in `unreadable`: a foreign hand's trouble
         with one key is not its neighbours'.
         """
-        packed_states, set_timer = self._packed, self.timers.set
+        set_timer = self.timers.set
         last = dict(records)
         changes: list[Change] = []
         for key, packed in last.items():
             at_rest, deadline_ms = (True, None) if packed is None else self._hints(key, packed)
-            if at_rest or packed is None:
-                packed_states.pop(key, None)
-            else:
-                packed_states[key] = packed
+            listed = self._listed(key, packed, at_rest=at_rest)
             self._objects.pop(key, None)
             set_timer(key, deadline_ms)
-            changes.append(Change(key, packed, at_rest))
+            changes.append(Change(key, packed, listed))
         self.state_offset = state_offset
         self._write(changes, now_ms)
+
+    def _listed(self, key: str, packed: bytes | None, *, at_rest: bool) -> bool | None:
+        """Keep the packed state in memory while it is open. Gives what this changes in the list of
+        open states, which has exactly those.
+        """
+        if at_rest or packed is None:
+            return None if self._packed.pop(key, None) is None else False
+        is_new = key not in self._packed
+        self._packed[key] = packed
+        return True if is_new else None
 
     def _hints(self, key: str, packed: bytes) -> tuple[bool, int | None]:
         try:

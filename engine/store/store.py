@@ -37,12 +37,12 @@ class StoreMeta(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One state to write, or to forget (`packed` None). `at_rest` keeps it out of the list of
-    states that are read at start."""
+    """One state to write, or to forget (`packed` None). `listed`: put it on the list of open
+    states, which are read at start, or take it off; None: it is where it belongs."""
 
     key: str
     packed: bytes | None
-    at_rest: bool
+    listed: bool | None
 
 
 class PartitionStore(Protocol):
@@ -55,7 +55,7 @@ class PartitionStore(Protocol):
         """One point look-up."""
 
     def open_states(self) -> Iterator[tuple[str, bytes]]:
-        """Every state that was not at rest when it was written."""
+        """Every state on the list of open ones."""
 
     def write(self, changes: Iterable[Change], meta: StoreMeta) -> None:
         """States and offsets in one write batch."""
@@ -98,16 +98,16 @@ class RocksPartitionStore:
     def write(self, changes: Iterable[Change], meta: StoreMeta) -> None:
         batch = WriteBatch(raw_mode=True)
         put, delete, handle = batch.put, batch.delete, self._handle
-        for key, packed, at_rest in changes:
+        for key, packed, listed in changes:
             raw = key.encode()
             if packed is None:
                 delete(_STATE + raw, handle)
             else:
                 put(_STATE + raw, packed, handle)
-            if at_rest or packed is None:
-                delete(_OPEN + raw, handle)
-            else:
+            if listed:
                 put(_OPEN + raw, b"", handle)
+            elif listed is not None:
+                delete(_OPEN + raw, handle)
         put(_META, _META_LAYOUT.pack(*meta), handle)
         self._database.write(batch, self._write_options)
 

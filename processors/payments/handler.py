@@ -18,7 +18,6 @@ from control.fold import Control
 from core.decider import Accepted, Context, Decision, Duplicate, NoEffect, Refusal, Unmatched
 from core.header import Cause, InputHeader, OperatorHeader
 from core.payment import commands, instructions
-from core.payment import state as payment_state
 from core.payment.decide import decide, suspend
 from core.payment.lifecycle_record import lifecycle_record
 from core.payment.limits import command_id_of
@@ -300,7 +299,8 @@ class PaymentsApplication:
                 topic, partition % self._work_partitions[topic], key, encode(topic, instruction)
             )
         record = lifecycle_record(payment, head)
-        batch.put(partition, payment_id, Known(payment, head), encode(self.topology.state, record))
+        known = Known(payment, head, record.at_rest)
+        batch.put(partition, payment_id, known, encode(self.topology.state, record))
 
     def _outcome(
         self,
@@ -360,7 +360,7 @@ class PaymentsApplication:
         return state.payment.deadline
 
     def at_rest(self, state: Known) -> bool:
-        return payment_state.at_rest(state.payment)
+        return state.at_rest
 
     def packed_hints(self, packed: bytes) -> tuple[bool, int | None]:
         return self._packing.hints(packed)

@@ -25,10 +25,11 @@ from schemas.errors import RegistryDown, Undecodable
 
 
 class Known(msgspec.Struct, gc=False):
-    """A payment and the hash of its last event's raw value."""
+    """A payment, the hash of its last event's raw value, and whether nothing is outstanding."""
 
     payment: Payment
     head: bytes
+    at_rest: bool
 
 
 class Packing:
@@ -54,7 +55,7 @@ class Packing:
             raise DependencyDown(str(error)) from error
         if type(record) is not PaymentLifecycle:
             raise ValueError("not a lifecycle record")
-        return Known(payment_state.unpack(record.snapshot), record.head_hash)
+        return Known(payment_state.unpack(record.snapshot), record.head_hash, record.at_rest)
 
     def hints(self, packed: bytes) -> tuple[bool, int | None]:
         """(at rest, deadline) of a lifecycle record. Raises ValueError for what is none; the inside

@@ -1,7 +1,7 @@
 """State after an event. No rules: what is on the log happened. An impossible pair raises
 CorruptHistory.
 
-Copy on write: the state given is never changed, and shares what the event did not touch.
+`evolve` copies on write: the state given is never changed, and shares what the event did not touch.
 """
 
 from __future__ import annotations
@@ -17,22 +17,36 @@ from core.payment.evolve import funds, lifecycle, nonlifecycle
 from core.payment.state import ENDS_KEPT, CorruptHistory, Payment
 from core.transitions import LIFECYCLE_EVENT_NAMES, target_of
 
-__all__ = ["CorruptHistory", "evolve"]
+__all__ = ["CorruptHistory", "advance", "evolve"]
 
 
 def evolve(state: Payment | None, event: e.Event) -> Payment:
-    """The payment after `event`. Raises CorruptHistory for a gap, another payment's event or an
-    impossible pair.
+    """The payment after `event`; `state` stays as it is. Raises CorruptHistory for a gap, another
+    payment's event or an impossible pair.
+    """
+    if state is None:
+        return _first(event)
+    new = state.__copy__()
+    advance(new, event)
+    return new
+
+
+def _first(event: e.Event) -> Payment:
+    header = event.header
+    if not isinstance(event, e.PaymentIntentCreated) or header.sequence != 1:
+        raise CorruptHistory(f"{type(event).__name__} {header.sequence} cannot begin a history")
+    new = lifecycle.created(event, topic_mark(header.cause.topic))
+    if header.state_after != new.state:
+        raise CorruptHistory(f"the first event says {header.state_after}")
+    return new
+
+
+def advance(state: Payment, event: e.Event) -> None:
+    """As `evolve`, in place: for a state that only the caller holds, such as the one that the
+    decision's first event has made. After CorruptHistory the state is of no use.
     """
     header = event.header
     kind = type(event)
-    if state is None:
-        if not isinstance(event, e.PaymentIntentCreated) or header.sequence != 1:
-            raise CorruptHistory(f"{kind.__name__} {header.sequence} cannot begin a history")
-        new = lifecycle.created(event, topic_mark(header.cause.topic))
-        if header.state_after != new.state:
-            raise CorruptHistory(f"the first event says {header.state_after}")
-        return new
     if header.sequence != state.sequence + 1:
         raise CorruptHistory(f"sequence {header.sequence} after {state.sequence}")
     if header.payment_intent_id != state.payment_intent_id:
@@ -40,22 +54,20 @@ def evolve(state: Payment | None, event: e.Event) -> Payment:
     if header.decided_at < state.decided_at or header.rule_set < state.rule_set:
         raise CorruptHistory(f"time or rule set goes back at sequence {header.sequence}")
 
-    new = state.__copy__()
-    _begin_decision(new, header)
-    new.sequence = header.sequence
-    new.decided_at = header.decided_at
-    new.rule_set = header.rule_set
+    _begin_decision(state, header)
+    state.sequence = header.sequence
+    state.decided_at = header.decided_at
+    state.rule_set = header.rule_set
     name = kind.__name__
     if name in LIFECYCLE_EVENT_NAMES:
         target = target_of(name, state.state, header.reason)
         if target is None:
             raise CorruptHistory(f"{name} in {state.state} at sequence {header.sequence}")
-        new.state = target
-        new.last_lifecycle_event = name
-    _HANDLERS[kind](new, event, header)
-    if new.state != header.state_after:
+        state.state = target
+        state.last_lifecycle_event = name
+    _HANDLERS[kind](state, event, header)
+    if state.state != header.state_after:
         raise CorruptHistory(f"sequence {header.sequence} says {header.state_after}")
-    return new
 
 
 @lru_cache(maxsize=64)

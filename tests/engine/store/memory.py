@@ -12,25 +12,30 @@ class MemoryPartitionStore:
     disk."""
 
     def __init__(self) -> None:
-        self._states: dict[str, Change] = {}
+        self._states: dict[str, bytes | None] = {}
+        self._open: dict[str, None] = {}
         self._meta: StoreMeta | None = None
 
     def meta(self) -> StoreMeta | None:
         return self._meta
 
     def get(self, key: str) -> bytes | None:
-        found = self._states.get(key)
-        return None if found is None else found.packed
+        return self._states.get(key)
 
     def open_states(self) -> Iterator[tuple[str, bytes]]:
-        states = self._states.values()
-        return iter([(c.key, c.packed) for c in states if c.packed is not None and not c.at_rest])
+        listed = [(key, self._states.get(key)) for key in self._open]
+        return iter([(key, packed) for key, packed in listed if packed is not None])
 
     def write(self, changes: Iterable[Change], meta: StoreMeta) -> None:
-        for change in changes:
-            self._states[change.key] = Change(*change)
+        for key, packed, listed in changes:
+            self._states[key] = packed
+            if listed:
+                self._open[key] = None
+            elif listed is not None:
+                self._open.pop(key, None)
         self._meta = meta
 
     def clear(self) -> None:
         self._states.clear()
+        self._open.clear()
         self._meta = None

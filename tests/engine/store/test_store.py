@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def filled(tmp_path: Path) -> Store:
     store = Store(tmp_path / "store", "cluster topic")
     part = store.partition(0)
     part.write(
-        [Change("a", b"1", False), Change("b", b"2", True), Change("c", b"3", False)],
+        [Change("a", b"1", True), Change("b", b"2", None), Change("c", b"3", True)],
         StoreMeta(3, 7, 1000),
     )
     return store
@@ -51,7 +52,7 @@ def test_a_state_that_comes_to_rest_is_no_longer_read_at_start(tmp_path: Path) -
     """Starting costs by the open states, not by all there ever were."""
     store = filled(tmp_path)
     part = store.partition(0)
-    part.write([Change("a", b"9", True)], StoreMeta(4, 8, 1001))
+    part.write([Change("a", b"9", False)], StoreMeta(4, 8, 1001))
     assert dict(part.open_states()) == {"c": b"3"}
     assert part.get("a") == b"9"
     store.close()
@@ -91,6 +92,33 @@ def test_a_state_that_was_taken_back_is_forgotten_on_disk_and_in_memory(tmp_path
     store.close()
 
 
+class Listing(MemoryPartitionStore):
+    """A store that remembers what was said of the list of open states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listed: list[bool | None] = []
+
+    def write(self, changes: Iterable[Change], meta: StoreMeta) -> None:
+        changes = list(changes)
+        self.listed += [each.listed for each in changes]
+        super().write(changes, meta)
+
+
+def test_the_list_of_open_states_is_written_only_when_it_changes() -> None:
+    """Most changes leave a state open: they write one key, and a start still reads every open
+    state and no other."""
+    toy, disk = Toy(), Listing()
+    states = PartitionStates(toy, 0, disk)
+    for sequence, rest in enumerate((False, False, True, True, False), 1):
+        count = Count("a", sequence, rest=rest)
+        states.apply({"a": (count, packed(toy, count))}, None, None, 1000)
+        again = PartitionStates(toy, 0, disk)
+        again.load_open()
+        assert again.open_count() == (not rest)
+    assert disk.listed == [True, None, False, None, True]
+
+
 def test_a_second_process_can_not_open_the_folder(tmp_path: Path) -> None:
     """Locked exclusively: exit, no restart loop."""
     store = filled(tmp_path)
@@ -124,7 +152,7 @@ from engine.store.store import Change, Store, StoreMeta
 store = Store(Path(sys.argv[1]), "cluster topic")
 parts = [store.partition(n) for n in range(2)]
 for at in range(int(sys.argv[2])):
-    parts[at % 2].write([Change(f"k{at}", os.urandom(2000), False)], StoreMeta(at + 1, at + 1, 1))
+    parts[at % 2].write([Change(f"k{at}", os.urandom(2000), True)], StoreMeta(at + 1, at + 1, 1))
     if at == int(sys.argv[2]) // 2:
         parts[0].flush()
 os.kill(os.getpid(), signal.SIGKILL)
@@ -204,7 +232,7 @@ def test_a_batch_that_did_not_happen_leaves_no_trace_and_makes_its_timers_again(
 def stored(offset: int, written_at_ms: int) -> PartitionStates:
     disk = MemoryPartitionStore()
     disk.write(
-        [Change("a", packed(Toy(), Count("a", 1)), False)], StoreMeta(offset, 0, written_at_ms)
+        [Change("a", packed(Toy(), Count("a", 1)), True)], StoreMeta(offset, 0, written_at_ms)
     )
     return PartitionStates(Toy(), 0, disk)
 
