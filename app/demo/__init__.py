@@ -5,6 +5,7 @@ programs     those programs: simulators, processors, API, publisher; ports and e
 watcher      what Kafka says while it runs
 people       operators who request, approve, cancel, retry and resolve
 office       the API as they use it, a few calls at a time
+prometheus   Prometheus and Alertmanager, where they are installed
 chaos        kill -9 at random
 shell        what a shell of yours needs to work with it
 table        what is shown meanwhile

@@ -12,7 +12,7 @@ class Options(msgspec.Struct, frozen=True):
     """`rate` in records per second, 0 = full speed; `seed` of load, behaviour and people.
 
     `api_port` 0 is a free one; `behaviour` of the simulators; `more` are further NPP_* variables
-    of all processes.
+    of all processes; `pager`: where Alertmanager posts alerts, "" when it only shows them.
     """
 
     payments: int
@@ -26,3 +26,4 @@ class Options(msgspec.Struct, frozen=True):
     api_port: int = 0
     behaviour: str = "mixed"
     more: Mapping[str, str] = {}
+    pager: str = ""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from app import settings as app_settings
 from app.demo.options import Options
+from app.demo.prometheus import ALERTMANAGER, PROMETHEUS, Monitoring
 from app.platform.children import free_ports
 from app.platform.supervisor import Program, Restart
 
@@ -32,10 +34,13 @@ class Programs:
         self.run = run
         self._data = data
         names = [*SIMULATORS, "webhook", API, *(f"{name}-metrics" for name in (*PROCESSORS, API))]
+        names += [PROMETHEUS, ALERTMANAGER]
         self._ports = dict(zip(names, free_ports(len(names)), strict=True))
         if options.api_port:
             self._ports[API] = options.api_port
         self._addresses: dict[str, str] = {}
+        both = self._ports[PROMETHEUS], self._ports[ALERTMANAGER]
+        self.monitoring = Monitoring(data, both, pager=options.pager)
 
     def reach(self, bootstrap: str, registry: str) -> None:
         """Where Kafka and the schema registry are."""
@@ -53,6 +58,11 @@ class Programs:
         if name in SIMULATORS:
             return f"{self.url(name)}/livez"
         return f"{self.url(API if name == API else f'{name}-metrics')}/readyz"
+
+    def watchers(self, processors: Sequence[str]) -> tuple[Program, ...]:
+        """Prometheus and Alertmanager over these processes; none where they are not installed."""
+        ports = {f"{name}-1": self._ports[f"{name}-metrics"] for name in processors}
+        return self.monitoring.programs(ports)
 
     def variables(self) -> dict[str, str]:
         """Every NPP_* variable of a child; those of our own environment do not reach it."""

@@ -18,7 +18,7 @@ from app.cli.cluster.replay import print_report, replay_log
 from app.cli.output import print_json
 from app.cluster import Cluster
 from app.control.proof import keyring_of
-from app.demo import shell
+from app.demo import prometheus, shell
 from app.demo.account import PAYMENT_OF_REF, Verdict, judge, read_books
 from app.demo.api_account import ApiAccount
 from app.demo.chaos import Chaos
@@ -254,6 +254,11 @@ class _Demo:
         out = self._display.line
         out(f"The operators' dashboard is at {ready['dashboard']}")
         out(f"The API is at {ready['api']} (OpenAPI at /openapi.json)")
+        if ready[prometheus.PROMETHEUS]:
+            out(f"Prometheus is at {ready[prometheus.PROMETHEUS]}/alerts")
+            out(f"Alertmanager, with what fires now, is at {ready[prometheus.ALERTMANAGER]}")
+        else:
+            out(prometheus.MISSING)
         out("For `npp`, this demo and a token of each role (for eight hours), in another shell:")
         out(f"  {here}")
         out("Then try there:")

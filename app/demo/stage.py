@@ -30,6 +30,7 @@ from app.demo.programs import (
     SIMULATORS,
     Programs,
 )
+from app.demo.prometheus import ALERTMANAGER, PROMETHEUS
 from app.exits import ExitCode, Problem, usage
 from app.platform import broker, registry
 from app.platform.java import JVM_FAST_START, Jvm
@@ -125,8 +126,13 @@ class Stage:
             self.supervisor.start(self.programs.simulator(name))
         for name in processors:
             self.supervisor.start(self.programs.processor(name))
+        watchers = self.programs.watchers(processors)
+        for watcher in watchers:
+            self.supervisor.start(watcher)
         for name in (*SIMULATORS, *processors):
             self._await(name, self.programs.ready_url(name))
+        for watcher in watchers:
+            self._await(watcher.name, self.programs.monitoring.ready_url(watcher.name))
 
     def start_publisher(self) -> None:
         """The upstream system, with the load of the options."""
@@ -156,7 +162,13 @@ class Stage:
             "bootstrap": self.environment.settings.bootstrap_servers,
             "registry": self.environment.settings.schema_registry_url,
             "simulators": {name: self.url(name) for name in SIMULATORS},
+            **{name: self.watcher_url(name) for name in (PROMETHEUS, ALERTMANAGER)},
         }
+
+    def watcher_url(self, name: str) -> str | None:
+        """Where Prometheus or Alertmanager is; None when it is not on this machine."""
+        runs = name in self.supervisor.status()
+        return self.programs.monitoring.url(name) if runs else None
 
     def proof(self) -> dict[str, Any] | None:
         """The report of that replay, or None until it has ended well enough to be read."""

@@ -68,6 +68,8 @@ def test_a_demo_under_kills_reconciles_and_its_json_says_so(tmp_path: Path) -> N
         "bootstrap",
         "registry",
         "simulators",
+        "prometheus",
+        "alertmanager",
     }
     figures = json.loads(answer.stdout.splitlines()[-1])
     assert set(figures) == FIELDS

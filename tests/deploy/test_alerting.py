@@ -5,24 +5,20 @@ The shipped files are taken as they are; only addresses and intervals are the te
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
-import yaml
 from prometheus_client import CollectorRegistry, start_http_server
 
+from app.demo.prometheus import Monitoring, Pace
 from app.platform.children import end_child, free_ports, start_child, tail_of
 from processors.projector.metrics import ProjectorMetrics
-from tests.rooms import ROOT
+from tests.deploy.pager import Pager
 
 pytestmark = [
     pytest.mark.slow,
@@ -33,38 +29,8 @@ pytestmark = [
     ),
 ]
 
-SHIPPED: Final = ROOT / "deploy" / "prometheus"
 SECONDS_MAX: Final = 60.0
-LOOK_S: Final = "500ms"
-
-
-class Pager(ThreadingHTTPServer):
-    """What a paging system was told, by the path of the receiver."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, dict[str, Any]]] = []
-        super().__init__(("127.0.0.1", 0), _Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def told_of(self, alert: str, status: str) -> list[tuple[str, dict[str, Any]]]:
-        return [
-            (path, each)
-            for path, each in list(self.told)
-            if each["labels"]["alertname"] == alert and each["status"] == status
-        ]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Pager
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.told += [(self.path, each) for each in body["alerts"]]
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 — the base class's name
-        """Nothing on the test's output."""
+PACE: Final = Pace(look="500ms", group_wait="100ms", group_interval="1s")
 
 
 class Rig:
@@ -74,39 +40,16 @@ class Rig:
         self.folder = folder
         self.registry = CollectorRegistry()
         self.metrics = ProjectorMetrics(self.registry)
-        scraped, prometheus, self.manager = free_ports(3)
+        scraped, *ports = free_ports(3)
         self.server, _ = start_http_server(scraped, "127.0.0.1", self.registry)
         self.pager = Pager()
-        self._configure(scraped)
-        self.children: list[subprocess.Popen[bytes]] = []
-        self._start(
-            "prometheus-alertmanager", f"--config.file={folder / 'alertmanager.yml'}",
-            f"--storage.path={folder / 'am'}", f"--web.listen-address=127.0.0.1:{self.manager}",
-            "--cluster.listen-address=",
-        )  # fmt: skip
-        self._start(
-            "prometheus", f"--config.file={folder / 'prometheus.yml'}",
-            f"--storage.tsdb.path={folder / 'tsdb'}",
-            f"--web.listen-address=127.0.0.1:{prometheus}",
-        )  # fmt: skip
-
-    def _configure(self, scraped: int) -> None:
-        config = yaml.safe_load((SHIPPED / "prometheus.yml").read_text(encoding="utf-8"))
-        config["global"] = {"scrape_interval": LOOK_S, "evaluation_interval": LOOK_S}
-        config["rule_files"] = [str(SHIPPED / each) for each in config["rule_files"]]
-        config["scrape_configs"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{scraped}"]}]
-        (managers,) = config["alerting"]["alertmanagers"]
-        managers["static_configs"] = [{"targets": [f"127.0.0.1:{self.manager}"]}]
-        (self.folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-        text = (SHIPPED / "alertmanager.yml").read_text(encoding="utf-8")
-        text = text.replace("http://pager:8080", f"http://127.0.0.1:{self.pager.server_port}")
-        routes = yaml.safe_load(text)
-        routes["route"] |= {"group_wait": "100ms", "group_interval": "1s"}
-        (self.folder / "alertmanager.yml").write_text(yaml.safe_dump(routes))
-
-    def _start(self, name: str, *options: str) -> None:
-        log = self.folder / f"{name}.log"
-        self.children.append(start_child([name, *options], log_file=log, env={}, cwd=self.folder))
+        monitoring = Monitoring(folder, (ports[0], ports[1]), pager=self.pager.url, pace=PACE)
+        self.children = [
+            start_child(
+                each.command, log_file=folder / f"{each.name}.log", env=each.env, cwd=each.cwd
+            )
+            for each in monitoring.programs({"projector-1": scraped})
+        ]
 
     def until(self, holds: Callable[[], object]) -> None:
         deadline = time.monotonic() + SECONDS_MAX
@@ -118,8 +61,7 @@ class Rig:
     def close(self) -> None:
         for child in self.children:
             end_child(child, 10.0)
-        self.pager.shutdown()
-        self.pager.server_close()
+        self.pager.close()
         self.server.shutdown()
         self.server.server_close()
 

@@ -26,6 +26,12 @@ def demo(
     ] = DEFAULT_DATA_DIR,
     seed: Annotated[int, typer.Option(help="Of load, behaviour, people and kills.")] = 1,
     api_port: Annotated[int, typer.Option(min=0, max=65535, help="0 = a free one.")] = 0,
+    pager: Annotated[
+        str,
+        typer.Option(
+            metavar="URL", help="Alertmanager posts alerts there, below /level-1, -2 and -3."
+        ),
+    ] = "",
 ) -> None:
     """Run everything on this machine under load, then prove the history.
 
@@ -46,5 +52,6 @@ def demo(
         data=data,
         seed=seed,
         api_port=api_port,
+        pager=pager.rstrip("/"),
     )
     raise typer.Exit(run_demo(options))
