@@ -151,7 +151,7 @@ def _found(name: str) -> str | None:
     said = subprocess.run(
         asked, capture_output=True, text=True, timeout=ANSWER_SECONDS_MAX, check=False
     )
-    version = re.search(r"version (\d+)\.(\d+)", said.stdout + said.stderr)
+    version = re.search(r"version ([0-9]+)\.([0-9]+)", said.stdout + said.stderr)
     known = version is not None and (int(version[1]), int(version[2])) >= OLDEST
     return path if known else None
 
