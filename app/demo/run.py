@@ -39,7 +39,7 @@ QUIET_SECONDS: Final = 2.0
 REST_SECONDS_MAX: Final = 240.0  # after the load: enquiries, timers and people take their time
 LOAD_SECONDS_MORE: Final = 300.0  # beyond what the rate says, for a slow machine
 NAMED_MAX: Final = 10
-PROOF_AFTER_SECONDS: Final = 10.0
+PROOF_AFTER_SECONDS: Final = 5.0
 WAITS_FOR: Final = {  # what ends a payment's unrest, by its state
     State.CREATED: "Deposits Core and Resolve",
     State.AUTHORISED: "the time a payment asked for, or its expiry",

@@ -9,11 +9,12 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.acceptance.harness import Harness
+from tests.acceptance.running_demo import RunningDemo
 
 
 def side(nodeid: str) -> str:
     """Two sides may run beside each other: the demos, and whoever shares the harness."""
-    return "demos" if "test_demo.py" in nodeid else "harness"
+    return "demos" if "test_demo.py" in nodeid or "test_docs_" in nodeid else "harness"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
@@ -34,3 +35,15 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
+    """A demo that stays up, with its own rules and people; nothing in it does not reconcile."""
+    made = RunningDemo(tmp_path_factory.mktemp("demo"))
+    try:
+        made.start()
+        yield made
+    finally:
+        said = made.close()
+    assert "Everything reconciles." in said

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
@@ -47,39 +47,27 @@ def rejects(code: str, after: int = 20) -> dict[str, Any]:
     return {"kind": "REJECTED", "code": code, "afterMillis": after}
 
 
-class Harness:
+class Place(Protocol):
+    """Where a running product is: its folder, its addresses, and who may sign in."""
+
+    @property
+    def data(self) -> Path: ...
+    def url(self, name: str) -> str: ...
+    def token(self, person: str, *roles: str, client_id: str | None = None) -> str: ...
+    def tokens(self) -> dict[str, str]: ...
+    def rail_entry(self, external_ref: str) -> dict[str, Any] | None: ...
+    def tend(self) -> Any: ...
+
+
+class Product:
     """`ask` gives the answer whatever it is; the other words expect it to go well."""
 
-    def __init__(self, folder: Path) -> None:
-        options = Options(
-            payments=1,
-            rate=0,
-            once=True,
-            chaos=False,
-            json=False,
-            reset=False,
-            data=folder,
-            seed=1,
-            behaviour="happy_path",
-            more={"NPP_RESOLVE_RULES": str(DEFAULT_RULES)},
-        )
-        self.stage = Stage(options)
+    def __init__(self, stage: Place) -> None:
+        self.stage = stage
         self.http = httpx.Client(trust_env=False, timeout=40.0)
+        self.url = ""
         self._tokens: dict[tuple[str, ...], str] = {}
         self._keys = 0
-
-    def start(self) -> None:
-        self.stage.__enter__()
-        self.cluster: Cluster = self.stage.start_platform()
-        self.stage.start_programs()
-        self.url = self.stage.url(API)
-        self.bootstrap = self.cluster.environment.settings.bootstrap_servers
-
-    def close(self) -> None:
-        self.http.close()
-        if hasattr(self, "cluster"):
-            self.cluster.close()
-        self.stage.__exit__()
 
     # -- asking -------------------------------------------------------------------------------
 
@@ -269,3 +257,37 @@ class Harness:
 
     def npp_json(self, *words: str) -> Any:
         return json.loads(self.npp(*words, "--json").stdout)
+
+
+class Harness(Product):
+    """The demo's stage without its load and its people, where every payment goes well."""
+
+    stage: Stage
+
+    def __init__(self, folder: Path) -> None:
+        options = Options(
+            payments=1,
+            rate=0,
+            once=True,
+            chaos=False,
+            json=False,
+            reset=False,
+            data=folder,
+            seed=1,
+            behaviour="happy_path",
+            more={"NPP_RESOLVE_RULES": str(DEFAULT_RULES)},
+        )
+        super().__init__(Stage(options))
+
+    def start(self) -> None:
+        self.stage.__enter__()
+        self.cluster: Cluster = self.stage.start_platform()
+        self.stage.start_programs()
+        self.url = self.stage.url(API)
+        self.bootstrap = self.cluster.environment.settings.bootstrap_servers
+
+    def close(self) -> None:
+        self.http.close()
+        if hasattr(self, "cluster"):
+            self.cluster.close()
+        self.stage.__exit__()
