@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
+from tests.acceptance.docs.running_demo import RunningDemo
 from tests.acceptance.harness import Harness
-from tests.acceptance.running_demo import RunningDemo
 
 
 def side(nodeid: str) -> str:

@@ -27,8 +27,8 @@ from confluent_kafka import Producer
 from app.cli.npp import parser, run_cli
 from core.values import external_ref, payment_intent_id
 from schemas import topology
+from tests.acceptance.docs.running_demo import RunningDemo
 from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, WAIT_SECONDS, rejects
-from tests.acceptance.running_demo import RunningDemo
 from tests.rooms import ROOT
 
 PART = re.compile(
@@ -146,8 +146,8 @@ class Reader:
         return found
 
     def npp(self, words: list[str], wanted: int) -> None:
-        """Run it in this process; it ends with this code. What acts on the API is repeated until the API knows of what was
-        done a moment ago, as a person would.
+        """Run it in this process; it ends with this code. A confirmation is repeated until the API
+        knows of the request, as a person would.
         """
         if words[:2] == ["payment", "tail"]:
             self.tail(words)

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.reader import Reader, alike, parsed
-from tests.acceptance.running_demo import RunningDemo
+from tests.acceptance.docs.reader import Reader, alike, parsed
+from tests.acceptance.docs.running_demo import RunningDemo
 from tests.rooms import ROOT
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
