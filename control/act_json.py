@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from control.acts import PERSONS_ACTS
-from core.acts import Signature
+from core.records import Signature
 from schemas.codec.shape import camel_case
 from schemas.strict_json import json_reader
 

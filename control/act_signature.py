@@ -13,7 +13,7 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from core.acts import Signature
+from core.records import Signature
 from schemas.codec.shape import camel_case
 
 PREFIX: Final = b"npp-control-act.v1\n"

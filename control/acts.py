@@ -15,7 +15,7 @@ from control import operators_file
 from control.act_signature import hash_of, verifies
 from control.operators_file import ADMIN, Operators, public_key
 from core import records
-from core.acts import ActConfirmed, OperatorsActivated
+from core.records import ActConfirmed, OperatorsActivated
 from core.values import same_person
 
 SIGNED_MS_MAX: Final = 600_000  # between the time of signing and the append time

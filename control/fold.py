@@ -21,7 +21,7 @@ from control.requests import ask, remember
 from control.stops import Stopping
 from control.well_formed import malformed
 from core import records
-from core.acts import ActConfirmed, OperatorsActivated
+from core.records import ActConfirmed, OperatorsActivated
 from core.recovery_point import RecoveryPoint
 from core.values import same_person
 from schemas.errors import Undecodable

@@ -15,7 +15,7 @@ from control import acts
 from control.acts import Actors, Refusal
 from control.operators_file import Operators
 from core import records
-from core.acts import OperatorsActivated
+from core.records import OperatorsActivated
 
 log = structlog.get_logger("npp.control")
 

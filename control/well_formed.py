@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from core import records
-from core.acts import ActConfirmed, OperatorsActivated
+from core.records import ActConfirmed, OperatorsActivated
 
 HASH_BYTES: Final = 32
 TEXT_CHARACTERS_MAX: Final = 2_000

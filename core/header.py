@@ -72,6 +72,12 @@ class EventHeader(msgspec.Struct, gc=False, kw_only=True):
     traceparent: str | None
 
 
+class Recorded(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What every event of the history has."""
+
+    header: EventHeader
+
+
 class InstructionHeader(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """`sequence` is that of the event in whose decision the instruction was given."""
 

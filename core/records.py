@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import msgspec
 
-from core.acts import ActConfirmed, OperatorsActivated, Signature
 from core.header import Cause
 from core.values import Cents, ExternalRef, PaymentIntentId
 from core.words import FailureReasonName, FundsStatus, MoneyOutcomeName, Overdue, StateName
@@ -74,6 +73,22 @@ class PaymentLifecycle(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 # --- control topic --------------------------------------------------------------------------------
+
+
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
+    """Who acts is the record's `actor`; this proves it. See docs/decisions/0017.
+
+    Core carries signatures and never judges them: `control.acts` does.
+
+    `number` rises with each act of the person and is used once. `request_hash` is the SHA-256 of
+    the request that the act confirms, empty for an act that confirms none.
+    """
+
+    key_id: str
+    number: int
+    signed_at: int
+    request_hash: bytes = b""
+    signature: bytes = b""
 
 
 class ClusterRecorded(msgspec.Struct, frozen=True, kw_only=True):
@@ -251,6 +266,29 @@ class UnparkRequested(msgspec.Struct, frozen=True, kw_only=True):
     signature: Signature | None = None
 
 
+class OperatorsActivated(msgspec.Struct, frozen=True, kw_only=True):
+    """The operators file in force from its confirmation on: persons, roles and public keys.
+
+    `content` is the whole file, `sha256` its hash. The first one is unsigned.
+    """
+
+    number: int
+    sha256: bytes
+    content: bytes
+    activated_at: int
+    actor: str
+    signature: Signature | None = None
+
+
+class ActConfirmed(msgspec.Struct, frozen=True, kw_only=True):
+    """A second person agrees to the act at this control offset that waits for one."""
+
+    request_offset: int
+    confirmed_at: int
+    actor: str
+    signature: Signature | None = None
+
+
 # --- proof ----------------------------------------------------------------------------------------
 
 
@@ -279,17 +317,6 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     signed_at: int
     key_id: str
     signature: bytes
-
-
-class VerifierHead(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The verifier's own head of a payment: kept beside its checkpoints, never read from the
-    lifecycle topic.
-    """
-
-    payment_intent_id: PaymentIntentId
-    sequence: int
-    hash: bytes
-    offset: int
 
 
 # --- audit ----------------------------------------------------------------------------------------

@@ -102,45 +102,32 @@ if TYPE_CHECKING:
         "RECALL_REFUSED",
         "RETURNED",
     ]  # of the rail and its adapter
-    SeenKind = Literal[
-        "RECEIVED",
-        "ACCEPTED",
-        "SETTLED",
-        "REJECTED",
-        "EXPIRED",
-        "STATUS",
-        "WITHDRAWN",
-        "NOT_SUBMITTED",
-        "ALREADY_SUBMITTED",
-        "RECALL_ACCEPTED",
-        "RECALL_REFUSED",
-        "RETURNED",
-        "NOTED",
-    ]  # NOTED: our own resend rejected
+    SeenKind = ReportKind | Literal["NOTED"]  # NOTED: our own resend rejected
+    # Why a report contradicts the record.
     ConflictKind = Literal[
-        "AMOUNT_DIFFERS",
-        "CURRENCY_DIFFERS",
-        "SAME_MESSAGE_OTHER_CONTENT",
-        "DOUBLE_SETTLEMENT",
-        "REPORT_BEFORE_SEND",
-        "SETTLED_AFTER_FAILED",
-        "SETTLED_AFTER_EXPIRED",
-        "ACKNOWLEDGED_AFTER_FAILED",
-        "ACKNOWLEDGED_AFTER_EXPIRED",
-        "REPORTED_AFTER_NOT_PAID",
-        "REJECTED_AFTER_SETTLED",
-        "RETURNED_BEFORE_SETTLED",
-        "RETURN_AMOUNT_MISSING",
-        "RETURN_EXCEEDS_SETTLED",
-        "RETURNS_TOO_MANY",
-        "RECALLED_UNASKED",
-        "NOT_SUBMITTED_AFTER_ACKNOWLEDGED",
-        "CONTRADICTORY_END",
-        "SUBMISSION_CONTRADICTED",
-        "RECALL_CONTRADICTED",
-        "SUBMISSION_FOUND",
-        "FATE_UNKNOWN",
-        "FUNDS_CONTRADICTION",
+        "AMOUNT_DIFFERS",  # the report names another amount than the payment's
+        "CURRENCY_DIFFERS",  # the report names another currency than the payment's
+        "SAME_MESSAGE_OTHER_CONTENT",  # the rail used one message id for two different contents
+        "DOUBLE_SETTLEMENT",  # a second settlement of a payment that another attempt has paid
+        "REPORT_BEFORE_SEND",  # the rail speaks of an attempt that was never sent
+        "SETTLED_AFTER_FAILED",  # the rail settled an attempt that had failed
+        "SETTLED_AFTER_EXPIRED",  # the rail settled an attempt that had expired
+        "ACKNOWLEDGED_AFTER_FAILED",  # the rail acknowledged an attempt that had failed
+        "ACKNOWLEDGED_AFTER_EXPIRED",  # the rail acknowledged an attempt that had expired
+        "REPORTED_AFTER_NOT_PAID",  # the rail has what a person's verdict called not paid
+        "REJECTED_AFTER_SETTLED",  # the rail denies what it had settled
+        "RETURNED_BEFORE_SETTLED",  # the rail returned what was never settled
+        "RETURN_AMOUNT_MISSING",  # the rail returned money and did not say how much
+        "RETURN_EXCEEDS_SETTLED",  # more came back than was settled
+        "RETURNS_TOO_MANY",  # there are more returns than are told apart by their ids
+        "RECALLED_UNASKED",  # the rail says that it recalled what was not recalled
+        "NOT_SUBMITTED_AFTER_ACKNOWLEDGED",  # our adapter denies what the rail acknowledged
+        "CONTRADICTORY_END",  # the rail ended the attempt in two ways
+        "SUBMISSION_CONTRADICTED",  # the rail had an attempt that was never submitted
+        "RECALL_CONTRADICTED",  # the rail both accepted and refused the recall
+        "SUBMISSION_FOUND",  # an instruction to pay stands, its event was lost
+        "FATE_UNKNOWN",  # the rail did not say, however often it was asked
+        "FUNDS_CONTRADICTION",  # Deposits Core's answers contradict each other or what was asked
     ]
     Verdict = Literal[
         "SETTLED_AFTER_ALL", "NOT_PAID", "RETURNED", "AMOUNT_ACCEPTED", "REPORT_WRONG"
@@ -161,33 +148,7 @@ if TYPE_CHECKING:
         "SUBMIT", "WITHDRAW", "RECALL", "ENQUIRE"
     ]  # what the rail adapter is asked to do
 else:
-    StateName = str
-    MoneyOutcomeName = str
-    FailureReasonName = str
-    ActionName = str
-    OperationName = str
-    ActorKind = str
-    EndSource = str
-    Origin = str
-    Role = str
-    RefusalCode = str
-    RequestStatus = str
-    FundsStatus = str
-    FundsResult = str
-    PolicyStatus = str
-    PolicyAnswer = str
-    PolicyPhase = str
-    ApprovalStatus = str
-    ApprovalAnswer = str
-    ApprovalPhase = str
-    AttemptOutcome = str
-    RecallStatus = str
-    Overdue = str
-    ReportKind = str
-    SeenKind = str
-    ConflictKind = str
-    Verdict = str
-    DeadlineKind = str
-    MessageKind = str
-    MessageResult = str
-    RailAct = str
+
+    def __getattr__(name: str) -> type[str]:
+        """Every set is `str` at run time."""
+        return str

@@ -19,9 +19,8 @@ from api.edge import problems
 from api.edge.views import iso
 from api.services import Principal, Services
 from core import refusals
-from core.acts import ActConfirmed
 from core.payment.commands import ResumeProcessing
-from core.records import UnparkRequested
+from core.records import ActConfirmed, UnparkRequested
 from core.refusals import refuse
 from core.values import same_person
 from readmodel.rows import PaymentRow

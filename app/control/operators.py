@@ -11,7 +11,7 @@ from control import key_file, operators_file
 from control.in_force import Deployed
 from control.key_file import PersonalKey
 from control.operators_file import Operators
-from core.acts import OperatorsActivated
+from core.records import OperatorsActivated
 from schemas.catalogue import TopicsFile
 
 REPLAY: Final = "replay"  # the process that signs ProofPassed

@@ -6,7 +6,7 @@ invariant.
 
 from __future__ import annotations
 
-from typing import Final, assert_never
+from typing import Final, assert_never, get_args
 
 from core.decider import Accepted, Context, Decision, NoEffect
 from core.payment import commands as c
@@ -33,6 +33,7 @@ __all__ = ["decide", "suspend"]
 
 # What kind of topic each input comes from; an ExpirePayment may come from two.
 ORIGINS: Final[dict[type, str]] = {
+    **{each: "operator" for each in get_args(c.OperatorCommand) if each is not c.ExpirePayment},
     c.CreatePayment: "upstream",
     c.RailReport: "rail",
     c.DepositsResult: "deposits",
@@ -40,17 +41,6 @@ ORIGINS: Final[dict[type, str]] = {
     c.ApprovalDecision: "resolve",
     c.NotificationResult: "notified",
     c.TimerDue: "timer",
-    c.RequestApproval: "operator",
-    c.RetryPayment: "operator",
-    c.CancelPayment: "operator",
-    c.MarkPaymentFailed: "operator",
-    c.ResolveReconciliation: "operator",
-    c.ReleaseFunds: "operator",
-    c.ReverseCapture: "operator",
-    c.DebitFunds: "operator",
-    c.RepeatFundsRequest: "operator",
-    c.DecideApproval: "operator",
-    c.ResumeProcessing: "operator",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from core.decider import Context
-from core.header import Actor, EventHeader, OperatorHeader
+from core.header import Actor, EventHeader, InputHeader
 from core.payment.events import Event
 from core.payment.evolve import advance, evolve
 from core.payment.state import Payment
@@ -35,6 +35,7 @@ class Draft:
 
     def __init__(
         self,
+        *,
         before: Payment | None,
         context: Context,
         payment_id: PaymentIntentId,
@@ -96,13 +97,21 @@ def decided_at(state: Payment | None, now_ms: int) -> int:
     return now_ms if state is None else max(now_ms, state.decided_at)
 
 
-def operator_draft(
+def draft_of(
     state: Payment,
     context: Context,
-    traceparent: str | None,
-    operator: OperatorHeader,
-    now: int,
+    actor: Actor,
+    header: InputHeader | None,
+    now: int | None = None,
 ) -> Draft:
-    """The draft of a decision that a person asked for."""
-    actor = Actor(kind="operator", id=operator.operator_id)
-    return Draft(state, context, state.payment_intent_id, actor, traceparent, now)
+    """The draft of a decision about a known payment; `header` is the input's, None for a defect at
+    it. `now` is decidedAt where it is not that of the context.
+    """
+    return Draft(
+        before=state,
+        context=context,
+        payment_id=state.payment_intent_id,
+        actor=actor,
+        traceparent=None if header is None else header.traceparent,
+        now=decided_at(state, context.now_ms) if now is None else now,
+    )

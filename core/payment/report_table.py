@@ -14,13 +14,13 @@ from core.words import ConflictKind, ReportKind, StateName
 
 # What a report does; a CONFLICT comes with its kind, NO_EFFECT with its rule.
 Effect = Literal[
-    "NOTE",
+    "NOTE",  # recorded; moves nothing
     "ACKNOWLEDGE",
-    "SETTLE",
+    "SETTLE",  # from SENT with an implied acknowledgement
     "FAIL",
     "EXPIRE",
-    "CONFIRM",
-    "RECALL",
+    "CONFIRM",  # non-payment becomes certain; no effect when it is already
+    "RECALL",  # a withdraw came too late: ask for a recall; else no effect
     "RECALL_ANSWER",
     "RETURN",
     "DUPLICATE",
@@ -28,80 +28,35 @@ Effect = Literal[
     "CONFLICT",
 ]
 
-# Words of the table.
-NOTE: Final = "NOTE"  # recorded; moves nothing
-ACKNOWLEDGE: Final = "ACKNOWLEDGE"
-SETTLE: Final = "SETTLE"  # from SENT with an implied acknowledgement
-FAIL: Final = "FAIL"
-EXPIRE: Final = "EXPIRE"
-CONFIRM: Final = "CONFIRM"  # non-payment becomes certain; no effect when it is already
-RECALL: Final = "RECALL"  # a withdraw came too late: ask for a recall; else no effect
-RECALL_ANSWER: Final = "RECALL_ANSWER"
-RETURN: Final = "RETURN"
-DUPLICATE: Final = "DUPLICATE"
-NO_EFFECT: Final = "NO_EFFECT"
-CONFLICT: Final = "CONFLICT"
-
-KINDS: Final[tuple[ReportKind, ...]] = (
-    "RECEIVED",
-    "ACCEPTED",
-    "SETTLED",
-    "REJECTED",
-    "EXPIRED",
-    "STATUS",
-    "WITHDRAWN",
-    "NOT_SUBMITTED",
-    "ALREADY_SUBMITTED",
-    "RECALL_ACCEPTED",
-    "RECALL_REFUSED",
-    "RETURNED",
-)
 STATES: Final[tuple[StateName, ...]] = tuple(s.value for s in State)
 
-# In order of STATES: CREATED, AUTHORISED, SENT, ACKNOWLEDGED, SETTLED, FAILED, EXPIRED.
+# An attempt answers alike in the states of one column.
+_COLUMNS: Final[tuple[tuple[StateName, ...], ...]] = (
+    ("CREATED", "AUTHORISED"), ("SENT",), ("ACKNOWLEDGED",), ("SETTLED",), ("FAILED", "EXPIRED"),
+)  # fmt: skip
+# fmt: off
 _ROWS: Final[dict[ReportKind, tuple[Effect, ...]]] = {
-    "RECEIVED": (NOTE, NOTE, NOTE, NOTE, NOTE, NOTE, NOTE),
-    "STATUS": (NOTE, NOTE, NOTE, NOTE, NOTE, NOTE, NOTE),
-    "ACCEPTED": (CONFLICT, CONFLICT, ACKNOWLEDGE, DUPLICATE, DUPLICATE, CONFLICT, CONFLICT),
-    "SETTLED": (CONFLICT, CONFLICT, SETTLE, SETTLE, DUPLICATE, CONFLICT, CONFLICT),
-    "REJECTED": (NO_EFFECT, NO_EFFECT, FAIL, FAIL, CONFLICT, CONFIRM, CONFIRM),
-    "EXPIRED": (NO_EFFECT, NO_EFFECT, EXPIRE, EXPIRE, CONFLICT, CONFIRM, CONFIRM),
-    "WITHDRAWN": (NO_EFFECT, NO_EFFECT, FAIL, CONFLICT, CONFLICT, CONFIRM, CONFIRM),
-    "NOT_SUBMITTED": (NO_EFFECT, NO_EFFECT, FAIL, CONFLICT, CONFLICT, CONFIRM, CONFIRM),
-    "ALREADY_SUBMITTED": (
-        NO_EFFECT,
-        NO_EFFECT,
-        NO_EFFECT,
-        NO_EFFECT,
-        NO_EFFECT,
-        RECALL,
-        RECALL,
-    ),
-    "RECALL_ACCEPTED": (
-        NO_EFFECT,
-        NO_EFFECT,
-        CONFLICT,
-        CONFLICT,
-        CONFLICT,
-        RECALL_ANSWER,
-        RECALL_ANSWER,
-    ),
-    "RECALL_REFUSED": (
-        NO_EFFECT,
-        NO_EFFECT,
-        NOTE,
-        NOTE,
-        NO_EFFECT,
-        RECALL_ANSWER,
-        RECALL_ANSWER,
-    ),
-    "RETURNED": (CONFLICT, CONFLICT, CONFLICT, CONFLICT, RETURN, CONFLICT, CONFLICT),
+    "RECEIVED":          ("NOTE",      "NOTE",        "NOTE",      "NOTE",      "NOTE"),
+    "ACCEPTED":          ("CONFLICT",  "ACKNOWLEDGE", "DUPLICATE", "DUPLICATE", "CONFLICT"),
+    "SETTLED":           ("CONFLICT",  "SETTLE",      "SETTLE",    "DUPLICATE", "CONFLICT"),
+    "REJECTED":          ("NO_EFFECT", "FAIL",        "FAIL",      "CONFLICT",  "CONFIRM"),
+    "EXPIRED":           ("NO_EFFECT", "EXPIRE",      "EXPIRE",    "CONFLICT",  "CONFIRM"),
+    "STATUS":            ("NOTE",      "NOTE",        "NOTE",      "NOTE",      "NOTE"),
+    "WITHDRAWN":         ("NO_EFFECT", "FAIL",        "CONFLICT",  "CONFLICT",  "CONFIRM"),
+    "NOT_SUBMITTED":     ("NO_EFFECT", "FAIL",        "CONFLICT",  "CONFLICT",  "CONFIRM"),
+    "ALREADY_SUBMITTED": ("NO_EFFECT", "NO_EFFECT",   "NO_EFFECT", "NO_EFFECT", "RECALL"),
+    "RECALL_ACCEPTED":   ("NO_EFFECT", "CONFLICT",    "CONFLICT",  "CONFLICT",  "RECALL_ANSWER"),
+    "RECALL_REFUSED":    ("NO_EFFECT", "NOTE",        "NOTE",      "NO_EFFECT", "RECALL_ANSWER"),
+    "RETURNED":          ("CONFLICT",  "CONFLICT",    "CONFLICT",  "RETURN",    "CONFLICT"),
 }
+# fmt: on
 
+KINDS: Final = tuple(_ROWS)
 REPORT_TABLE: Final[dict[tuple[ReportKind, StateName], Effect]] = {
     (kind, state): word
     for kind, row in _ROWS.items()
-    for state, word in zip(STATES, row, strict=True)
+    for states, word in zip(_COLUMNS, row, strict=True)
+    for state in states
 }
 
 # Conflict kinds that other rules than the table's name.
@@ -122,31 +77,4 @@ ACKNOWLEDGED_AFTER: Final[dict[StateName, ConflictKind]] = {
 SETTLED_AFTER: Final[dict[StateName, ConflictKind]] = {
     "FAILED": "SETTLED_AFTER_FAILED",
     "EXPIRED": "SETTLED_AFTER_EXPIRED",
-}
-
-# Why a report contradicts the record, by the report's kind and the state it finds.
-CONFLICT_KINDS: Final[dict[ConflictKind, str]] = {
-    AMOUNT_DIFFERS: "The report names another amount than the payment's.",
-    CURRENCY_DIFFERS: "The report names another currency than the payment's.",
-    "SAME_MESSAGE_OTHER_CONTENT": "The rail used one message id for two different contents.",
-    "DOUBLE_SETTLEMENT": "A second settlement of a payment that another attempt has paid.",
-    "REPORT_BEFORE_SEND": "The rail speaks of an attempt that was never sent.",
-    "SETTLED_AFTER_FAILED": "The rail settled an attempt that had failed.",
-    "SETTLED_AFTER_EXPIRED": "The rail settled an attempt that had expired.",
-    "ACKNOWLEDGED_AFTER_FAILED": "The rail acknowledged an attempt that had failed.",
-    "ACKNOWLEDGED_AFTER_EXPIRED": "The rail acknowledged an attempt that had expired.",
-    "REPORTED_AFTER_NOT_PAID": "The rail has what a person's verdict called not paid.",
-    "REJECTED_AFTER_SETTLED": "The rail denies what it had settled.",
-    "RETURNED_BEFORE_SETTLED": "The rail returned what was never settled.",
-    RETURN_AMOUNT_MISSING: "The rail returned money and did not say how much.",
-    RETURN_EXCEEDS_SETTLED: "More came back than was settled.",
-    RETURNS_TOO_MANY: "There are more returns than are told apart by their ids.",
-    "RECALLED_UNASKED": "The rail says that it recalled what was not recalled.",
-    "NOT_SUBMITTED_AFTER_ACKNOWLEDGED": "Our adapter denies submitting what the rail acknowledged.",
-    "CONTRADICTORY_END": "The rail ended the attempt in two ways.",
-    "SUBMISSION_CONTRADICTED": "The rail had an attempt that was never submitted, or is unknown.",
-    "RECALL_CONTRADICTED": "The rail both accepted and refused the recall.",
-    SUBMISSION_FOUND: "An instruction to pay stands, but its event was lost with the log's tail.",
-    FATE_UNKNOWN: "The rail did not say what became of the attempt, however often it was asked.",
-    FUNDS_CONTRADICTION: "Deposits Core's answers contradict each other or what was asked.",
 }

@@ -16,7 +16,7 @@ from control.acts import Refusal
 from control.fold import Control
 from control.requests import ask
 from core import records
-from core.acts import ActConfirmed, OperatorsActivated
+from core.records import ActConfirmed, OperatorsActivated
 from core.values import payment_id_of_external_ref
 from engine.clients.partition_errors import Passed
 from engine.records import LogRecord

@@ -24,10 +24,9 @@ from api.services import Services, Stopped
 from control import act_json, quarantine
 from control.fold import Control
 from core import records
-from core.acts import ActConfirmed
 from core.header import InputHeader, OperatorHeader
 from core.payment import commands, instructions
-from core.records import OperatorAudit, Outcome
+from core.records import ActConfirmed, OperatorAudit, Outcome
 from core.values import PaymentIntentId
 from engine.clients.publisher import NotConfirmed, Placed
 from engine.clock import HeldClock, SystemClock

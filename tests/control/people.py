@@ -13,8 +13,7 @@ from control.act_signature import signed
 from control.acts import PERSONS_ACTS
 from control.fold import Control
 from control.key_file import PersonalKey
-from core.acts import OperatorsActivated
-from core.records import ProofPassed
+from core.records import OperatorsActivated, ProofPassed
 
 CLUSTER = "test-cluster"
 PERSONS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import types
 import typing
 from typing import Any, Final
@@ -27,6 +28,7 @@ from core.values import (
     PaymentIntentId,
     State,
 )
+from tests.core.matrices import closed_sets
 from tests.rooms import ROOT
 
 STATE: Final = (
@@ -57,16 +59,6 @@ def plain(hint: Any) -> Any:
     return hint
 
 
-def words() -> dict[str, set[str]]:
-    """The closed sets as core/words.py says them to the type checker."""
-    found: dict[str, set[str]] = {}
-    for node in ast.walk(ast.parse((ROOT / "core/words.py").read_bytes())):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript):
-            (name,) = (each.id for each in node.targets if isinstance(each, ast.Name))
-            found[name] = set(ast.literal_eval(node.value.slice))
-    return found
-
-
 @pytest.mark.parametrize("record", RECORDS, ids=lambda each: each.__name__)
 def test_money_and_ids_have_types_of_their_own(record: type[msgspec.Struct]) -> None:
     hints = typing.get_type_hints(record)
@@ -80,7 +72,8 @@ def test_money_and_ids_have_types_of_their_own(record: type[msgspec.Struct]) -> 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda each: each.__name__)
 def test_a_word_of_a_closed_set_is_no_text(record: type[msgspec.Struct]) -> None:
-    said = {name: str(hint).split(" | ")[0] for name, hint in record.__annotations__.items()}
+    declared = [inspect.get_annotations(each) for each in record.__mro__]
+    said = {name: str(hint).split(" | ")[0] for own in declared for name, hint in own.items()}
     assert {name for name, hint in said.items() if name in WORDS and hint == "str"} == set()
 
 
@@ -96,7 +89,7 @@ def test_a_word_of_a_closed_set_is_no_text(record: type[msgspec.Struct]) -> None
         ("OperationName", set(FUNDS_LETTER)),
         ("ReportKind", set(report_table.KINDS)),
         ("SeenKind", {*report_table.KINDS, "NOTED"}),
-        ("ConflictKind", set(report_table.CONFLICT_KINDS)),
+        ("ConflictKind", {kind for kind, _ in verdicts.VERDICT_TABLE}),
         ("Verdict", set(verdicts.VERDICTS)),
         ("DeadlineKind", set(deadlines.KINDS)),
         ("RefusalCode", set(CODES)),
@@ -106,7 +99,7 @@ def test_a_word_of_a_closed_set_is_no_text(record: type[msgspec.Struct]) -> None
 def test_a_set_for_the_type_checker_is_the_one_that_the_code_lists(
     name: str, listed: set[str]
 ) -> None:
-    assert words()[name] == listed
+    assert closed_sets()[name] == listed
 
 
 def test_a_match_of_core_says_what_is_left() -> None:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from core import records
-from core.acts import ActConfirmed, Signature
+from core.records import ActConfirmed, Signature
 from core.values import PaymentIntentId
 from tests.control.log import HOUR_MS, ControlLog, rules, sources
 from tests.control.people import activated, file_text, key_of

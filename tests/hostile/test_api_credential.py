@@ -14,9 +14,9 @@ import pytest
 
 from control import act_json
 from core import records
-from core.acts import ActConfirmed
 from core.header import InputHeader, OperatorHeader
 from core.payment import commands
+from core.records import ActConfirmed
 from core.values import PaymentIntentId
 from schemas import topology
 from tests.api.command_harness import ApiHarness, problem

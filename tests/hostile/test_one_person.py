@@ -10,7 +10,7 @@ import pytest
 from control.in_force import Deployed
 from control.operators_file import OperatorsFileError, parse
 from core import records
-from core.acts import ActConfirmed
+from core.records import ActConfirmed
 from tests.control.log import SOURCES, START_MS, ControlLog, rules
 from tests.control.people import activated, file_text, key_of
 from tests.hostile.test_admin_kafka_credential import changed, confirmations, requests

@@ -16,7 +16,7 @@ from app.cli.signing import Key, hand, of_control
 from app.cluster import Cluster
 from app.control import first_records, operators
 from app.exits import ExitCode, Problem, usage
-from core.acts import ActConfirmed
+from core.records import ActConfirmed
 
 CONFIRM = "A second person: npp control confirm {offset} --as …"
 

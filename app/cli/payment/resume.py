@@ -30,9 +30,8 @@ from app.cli.output import as_json
 from app.cli.signing import Asked, Hand, Key, carry, hand, of_api, of_control
 from app.cluster import Cluster
 from app.exits import ExitCode, Problem
-from core.acts import ActConfirmed
 from core.payment import commands
-from core.records import UnparkRequested
+from core.records import ActConfirmed, UnparkRequested
 from core.values import PaymentIntentId
 from engine.clock import SystemClock
 

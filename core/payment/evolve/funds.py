@@ -8,6 +8,7 @@ from typing import Final
 
 from core.header import EventHeader
 from core.payment import events as e
+from core.payment.events_funds import FundsMoved
 from core.payment.evolve.lifecycle import own_attempt, remember_result, use_approval
 from core.payment.funds import UNANSWERED, held_cents, returned_cents
 from core.payment.keys import result_key
@@ -111,13 +112,6 @@ def hold_declined(new: Payment, event: e.FundsHoldDeclined, header: EventHeader)
             _answer(new, mine, release, "NEVER_HELD")
 
 
-def captured(new: Payment, event: e.FundsCaptured, header: EventHeader) -> None:
-    mine = own_attempt(new, header.attempt)
-    _answer(new, mine, event.funds_ref, "DONE")
-    mine.captured = Cents(mine.captured + event.amount)
-    mine.funds = "CAPTURED"
-
-
 def released(new: Payment, event: e.FundsReleased, header: EventHeader) -> None:
     """By a release; or found gone, when its capture was refused."""
     mine = own_attempt(new, header.attempt)
@@ -127,25 +121,32 @@ def released(new: Payment, event: e.FundsReleased, header: EventHeader) -> None:
     mine.funds = _settled_funds(mine) or "RELEASED"
 
 
+def captured(new: Payment, event: e.FundsCaptured, header: EventHeader) -> None:
+    mine = _moved(new, event, header, "CAPTURED")
+    mine.captured = Cents(mine.captured + event.amount)
+
+
 def debit_forced(new: Payment, event: e.FundsDebitForced, header: EventHeader) -> None:
-    mine = own_attempt(new, header.attempt)
-    _answer(new, mine, event.funds_ref, "DONE")
+    mine = _moved(new, event, header, "DEBITED")
     mine.debited = Cents(mine.debited + event.amount)
-    mine.funds = "DEBITED"
 
 
 def reversed_(new: Payment, event: e.FundsReversed, header: EventHeader) -> None:
-    mine = own_attempt(new, header.attempt)
-    _answer(new, mine, event.funds_ref, "DONE")
+    mine = _moved(new, event, header, "REVERSED")
     mine.reversed = Cents(mine.reversed + event.amount)
-    mine.funds = "REVERSED"
 
 
 def credited(new: Payment, event: e.FundsCredited, header: EventHeader) -> None:
+    mine = _moved(new, event, header, "CREDITED")
+    mine.credited = Cents(mine.credited + event.amount)
+
+
+def _moved(new: Payment, event: FundsMoved, header: EventHeader, funds: FundsStatus) -> Attempt:
+    """The attempt whose money has moved; which of its sums it raises is the event's."""
     mine = own_attempt(new, header.attempt)
     _answer(new, mine, event.funds_ref, "DONE")
-    mine.credited = Cents(mine.credited + event.amount)
-    mine.funds = "CREDITED"
+    mine.funds = funds
+    return mine
 
 
 def release_deferred(new: Payment, event: e.FundsReleaseDeferred, header: EventHeader) -> None:

@@ -167,12 +167,6 @@ def fate_unknown(draft: Draft, attempt: Attempt) -> None:
             external_ref=external_ref(draft.payment_id, attempt.number),
             detail=f"asked {attempt.enquiries} times, the rail did not say what became of "
             f"{attempt_id(attempt.number)}, which is {attempt.state}",
-            code=None,
-            amount=None,
-            currency=None,
-            rail_message_id=None,
-            assigned_from=None,
-            report_kind=None,
         )
     )
 

@@ -14,7 +14,7 @@ from typing import Final, Literal, assert_never
 from core.decider import Context, Decision, Duplicate, Refusal, Unmatched
 from core.header import Actor
 from core.payment.commands import DepositsResult
-from core.payment.draft import Draft, decided_at
+from core.payment.draft import draft_of
 from core.payment.evolve.funds import funds_request_index
 from core.payment.flow import finish
 from core.payment.funds import UNANSWERED, held_cents
@@ -87,14 +87,7 @@ def deposits_result(state: Payment | None, command: DepositsResult, context: Con
     if word == _CONTRADICT and open_conflicts(state) >= CONFLICTS_OPEN_MAX:
         return no_effect(CONFLICTS_FULL)
 
-    draft = Draft(
-        state,
-        context,
-        state.payment_intent_id,
-        _ACTOR,
-        command.header.traceparent,
-        decided_at(state, context.now_ms),
-    )
+    draft = draft_of(state, context, _ACTOR, command.header)
     if word == _CONTRADICT:
         effects.contradiction(draft, attempt, ask, command)
         return finish(draft)

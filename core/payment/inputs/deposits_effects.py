@@ -79,8 +79,6 @@ def contradiction(
             code=command.code,
             amount=command.amount,
             currency=currency,
-            rail_message_id=None,
-            assigned_from=None,
             report_kind=report_kind(command),
         )
     )

@@ -6,7 +6,7 @@ from core.decider import Accepted, Context, Decision, Duplicate, Unmatched
 from core.header import Actor
 from core.payment import events as e
 from core.payment.commands import NotificationResult, ResumeProcessing
-from core.payment.draft import SYSTEM, Draft, decided_at
+from core.payment.draft import SYSTEM, decided_at, draft_of
 from core.payment.flow import finish
 from core.payment.operator import checks
 from core.payment.operator.gate import ADMINS, role_missing, too_late
@@ -48,14 +48,8 @@ def notification_result(
     else:
         return no_effect(NOTIFICATION_UNKNOWN)
 
-    draft = Draft(
-        state,
-        context,
-        state.payment_intent_id,
-        Actor(kind="customer", id=command.channel or "notifications"),
-        command.header.traceparent,
-        decided_at(state, context.now_ms),
-    )
+    actor = Actor(kind="customer", id=command.channel or "notifications")
+    draft = draft_of(state, context, actor, command.header)
     draft.append(
         e.CustomerNotified(
             header=draft.header(len(state.attempts)),
@@ -73,14 +67,7 @@ def suspend(state: Payment, context: Context, error: str) -> Accepted:
     """Park the payment: `decide` raised for the context's input. `error` names the defect, without
     payment data.
     """
-    draft = Draft(
-        state,
-        context,
-        state.payment_intent_id,
-        SYSTEM,
-        None,
-        decided_at(state, context.now_ms),
-    )
+    draft = draft_of(state, context, SYSTEM, None)
     header = draft.header(len(state.attempts))
     draft.append(e.ProcessingSuspended(header=header, error=error[:ERROR_CHARACTERS_MAX]))
     after = draft.state
@@ -99,10 +86,6 @@ def resume(state: Payment | None, command: ResumeProcessing, context: Context) -
     )
     if refusal is not None:
         return refusal
-    return _resume(state, command, context)
-
-
-def _resume(state: Payment | None, command: ResumeProcessing, context: Context) -> Decision:
     if same_person(command.operator.operator_id, command.requested_by):
         return refuse(SELF_APPROVAL)
     if state is None:
@@ -114,14 +97,8 @@ def _resume(state: Payment | None, command: ResumeProcessing, context: Context) 
     if not state.parked:
         return refuse(STATE_PRECONDITION, expected="parked", actual="not parked")
 
-    draft = Draft(
-        state,
-        context,
-        state.payment_intent_id,
-        Actor(kind="operator", id=command.operator.operator_id),
-        command.header.traceparent,
-        now,
-    )
+    actor = Actor(kind="operator", id=command.operator.operator_id)
+    draft = draft_of(state, context, actor, command.header, now)
     draft.append(
         e.ProcessingResumed(
             header=draft.header(len(state.attempts)),

@@ -7,7 +7,7 @@ from core.header import Actor
 from core.payment import events as e
 from core.payment.commands import ApprovalDecision, PolicyVerdict
 from core.payment.deadlines import WAITS_FOR_DECISION
-from core.payment.draft import Draft, decided_at
+from core.payment.draft import Draft, decided_at, draft_of
 from core.payment.flow import finish
 from core.payment.operator import checks
 from core.payment.state import UNSENT, Approval, Payment, range_of, was_never_submitted
@@ -60,14 +60,8 @@ def policy_verdict(state: Payment | None, command: PolicyVerdict, context: Conte
     if number != len(state.attempts) or state.state not in UNSENT:
         return no_effect(TOO_LATE_FOR_CHECK)
 
-    draft = Draft(
-        state,
-        context,
-        state.payment_intent_id,
-        Actor(kind="resolve", id=command.policy_version),
-        command.header.traceparent,
-        decided_at(state, context.now_ms),
-    )
+    actor = Actor(kind="resolve", id=command.policy_version)
+    draft = draft_of(state, context, actor, command.header)
     draft.append(
         e.PolicyChecked(
             header=draft.header(number),
@@ -104,14 +98,8 @@ def fail_unsent(
             retry_safe=reason == FailureReason.TIMEOUT.value,
             non_payment_certain=was_never_submitted(draft.state.attempts[number - 1]),
             late_failure=False,
-            text=None,
             details=details,
             code=code,
-            code_table=None,
-            customer_id=None,
-            rail_message_id=None,
-            via_enquiry=False,
-            assigned_from=None,
         )
     )
 
@@ -148,14 +136,8 @@ def approval_decision(
     if verdict == "APPROVED" and person_digest(command.decided_by) == approval.requester:
         return no_effect(APPROVER_IS_REQUESTER)
 
-    draft = Draft(
-        state,
-        context,
-        state.payment_intent_id,
-        Actor(kind="resolve", id=command.decided_by),
-        command.header.traceparent,
-        now,
-    )
+    actor = Actor(kind="resolve", id=command.decided_by)
+    draft = draft_of(state, context, actor, command.header, now)
     append_decision(
         draft,
         approval,

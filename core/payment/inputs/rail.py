@@ -9,7 +9,7 @@ from typing import Final, Literal, assert_never
 from core.decider import Context, Decision, Duplicate, Refusal, Unmatched
 from core.header import Actor
 from core.payment.commands import RailReport
-from core.payment.draft import Draft, decided_at
+from core.payment.draft import decided_at, draft_of
 from core.payment.flow import finish
 from core.payment.funds import returned_cents
 from core.payment.inputs import rail_effects, recovered_submissions
@@ -29,22 +29,12 @@ from core.payment.inputs.rail_known import (
 from core.payment.keys import content_of, digest
 from core.payment.report_table import (
     ACKNOWLEDGED_AFTER,
-    CONFIRM,
-    CONFLICT,
     CURRENCY_DIFFERS,
-    DUPLICATE,
-    FAIL,
     KINDS,
-    NO_EFFECT,
-    NOTE,
-    RECALL,
-    RECALL_ANSWER,
     REPORT_TABLE,
-    RETURN,
     RETURN_AMOUNT_MISSING,
     RETURN_EXCEEDS_SETTLED,
     RETURNS_TOO_MANY,
-    SETTLE,
     SETTLED_AFTER,
     Effect,
 )
@@ -121,21 +111,14 @@ def rail_report(state: Payment | None, command: RailReport, context: Context) ->
             if known is not None:
                 return Duplicate(*range_of(state, known))
         word, why = _effect(state, attempt, command, rules, conclusive)
-    if word == NO_EFFECT:
+    if word == "NO_EFFECT":
         return no_effect(why)  # type: ignore[arg-type]  # NO_EFFECT comes with its NoEffectRule
-    if word == DUPLICATE:
+    if word == "DUPLICATE":
         return Duplicate(*range_of(state, remembered_from(attempt, command.kind)))
-    if word == CONFLICT and open_conflicts(state) >= CONFLICTS_OPEN_MAX:
+    if word == "CONFLICT" and open_conflicts(state) >= CONFLICTS_OPEN_MAX:
         return no_effect(CONFLICTS_FULL)
 
-    draft = Draft(
-        state,
-        context,
-        state.payment_intent_id,
-        Actor(kind="rail", id=command.adapter),
-        command.header.traceparent,
-        now,
-    )
+    draft = draft_of(state, context, Actor(kind="rail", id=command.adapter), command.header, now)
     match word:
         case "ACKNOWLEDGE":
             rail_effects.acknowledge(draft, attempt, command)
@@ -207,81 +190,81 @@ def _effect(
     kind = command.kind
     differs = other_money(state, attempt, command)
     if differs is not None:
-        return CONFLICT, differs
+        return "CONFLICT", differs
     content = content_of(state, command.code, command.amount, command.currency)
     if same_id_elsewhere(state, attempt, command, content):
-        return CONFLICT, "SAME_MESSAGE_OTHER_CONTENT"
+        return "CONFLICT", "SAME_MESSAGE_OTHER_CONTENT"
     if conclusive:
         contradicts = kind == "STATUS" and rail_had_it(state, attempt)
-        return (CONFLICT, SUBMISSION_CONTRADICTED) if contradicts else (CONFIRM, "")
+        return ("CONFLICT", SUBMISSION_CONTRADICTED) if contradicts else ("CONFIRM", "")
     if attempt.never_submitted and attempt.certain and rail_has_it(attempt, command, rules):
-        return CONFLICT, SUBMISSION_CONTRADICTED
+        return "CONFLICT", SUBMISSION_CONTRADICTED
     if kind == "REJECTED" and command.code in rules.resend_rejected_codes:
         return _resend_rejected(state, attempt, rules)
     word = REPORT_TABLE[kind, attempt.state]
-    if word == CONFLICT:
+    if word == "CONFLICT":
         return _conflict_of(state, attempt, kind)
-    if word == NOTE:
+    if word == "NOTE":
         return _note(state, rules)
-    if word == DUPLICATE and attempt.outcome == "NOT_PAID" and kind in CLEARED:
-        return CONFLICT, "REPORTED_AFTER_NOT_PAID"
-    if word == FAIL and kind in _DENIALS and rail_had_it(state, attempt):
-        return CONFLICT, SUBMISSION_CONTRADICTED
+    if word == "DUPLICATE" and attempt.outcome == "NOT_PAID" and kind in CLEARED:
+        return "CONFLICT", "REPORTED_AFTER_NOT_PAID"
+    if word == "FAIL" and kind in _DENIALS and rail_had_it(state, attempt):
+        return "CONFLICT", SUBMISSION_CONTRADICTED
     if attempt.state in ENDED:
         return _after_end(state, attempt, command, rules, word)
-    if word == SETTLE and _paid_elsewhere(state, attempt):
-        return CONFLICT, "DOUBLE_SETTLEMENT"
-    if word == NO_EFFECT:
+    if word == "SETTLE" and _paid_elsewhere(state, attempt):
+        return "CONFLICT", "DOUBLE_SETTLEMENT"
+    if word == "NO_EFFECT":
         if rail_has_it(attempt, command, rules) and not attempt.rail_had_it:
             return _note(state, rules)
-        return NO_EFFECT, NOT_SENT if attempt.state in UNSENT else NOT_ASKED
+        return "NO_EFFECT", NOT_SENT if attempt.state in UNSENT else NOT_ASKED
     return word, ""
 
 
 def _note(state: Payment, rules: Rules) -> _Answer:
-    return (NO_EFFECT, NOTES_FULL) if state.notes >= rules.limits.notes_max else (NOTE, "")
+    return ("NO_EFFECT", NOTES_FULL) if state.notes >= rules.limits.notes_max else ("NOTE", "")
 
 
 def _resend_rejected(state: Payment, attempt: Attempt, rules: Rules) -> _Answer:
     """AM05, DUPL: our own resend was rejected, which changes no state (ruling 11)."""
     if attempt.state in UNSENT:
-        return NO_EFFECT, NOT_SENT
+        return "NO_EFFECT", NOT_SENT
     known = attempt.certain or attempt.outcome is not None
-    return (NO_EFFECT, RESEND_REJECTED) if known else _note(state, rules)
+    return ("NO_EFFECT", RESEND_REJECTED) if known else _note(state, rules)
 
 
 def _return_effect(state: Payment, attempt: Attempt, command: RailReport) -> _Answer:
     """Money that came back (ruling 13): by its id one return, else the total so far."""
     if command.currency is not None and command.currency != state.currency:
-        return CONFLICT, CURRENCY_DIFFERS
+        return "CONFLICT", CURRENCY_DIFFERS
     if attempt.state in UNSENT:
-        return CONFLICT, "REPORT_BEFORE_SEND"
+        return "CONFLICT", "REPORT_BEFORE_SEND"
     name = digest(command.rail_message_id)
     known = known_return(attempt, name)
     if known is not None and not command.via_enquiry:
         # Its code says nothing of its own; another amount under its id is another return.
         same = command.amount in (known, None)
-        return (DUPLICATE, "") if same else (CONFLICT, "SAME_MESSAGE_OTHER_CONTENT")
+        return ("DUPLICATE", "") if same else ("CONFLICT", "SAME_MESSAGE_OTHER_CONTENT")
     if not attempt.settled:
-        return CONFLICT, "RETURNED_BEFORE_SETTLED"
+        return "CONFLICT", "RETURNED_BEFORE_SETTLED"
     content = content_of(state, command.code, command.amount, command.currency)
     if not command.via_enquiry and same_id_elsewhere(state, attempt, command, content):
-        return CONFLICT, "SAME_MESSAGE_OTHER_CONTENT"
+        return "CONFLICT", "SAME_MESSAGE_OTHER_CONTENT"
     amount = command.amount
     if amount is None:
-        return CONFLICT, RETURN_AMOUNT_MISSING
+        return "CONFLICT", RETURN_AMOUNT_MISSING
     if command.via_enquiry or name is None:
         if amount <= returned_cents(attempt):
-            return DUPLICATE, ""
-        return (CONFLICT, RETURN_EXCEEDS_SETTLED) if amount > attempt.settled else (RETURN, "")
+            return "DUPLICATE", ""
+        return ("CONFLICT", RETURN_EXCEEDS_SETTLED) if amount > attempt.settled else ("RETURN", "")
     told_apart = sum(len(each.returns) for each in state.attempts)
     if attempt.returns_sum + amount > attempt.settled:
-        return CONFLICT, RETURN_EXCEEDS_SETTLED
+        return "CONFLICT", RETURN_EXCEEDS_SETTLED
     if told_apart >= RETURNS_MAX:
-        return CONFLICT, RETURNS_TOO_MANY
+        return "CONFLICT", RETURNS_TOO_MANY
     raises = attempt.returns_sum + amount > attempt.returns_total
     # A total was reported before: its id is remembered, so that the next one adds up.
-    return (RETURN, "") if raises else (NOTE, "")
+    return ("RETURN", "") if raises else ("NOTE", "")
 
 
 def _after_end(
@@ -289,35 +272,35 @@ def _after_end(
 ) -> _Answer:
     """What an attempt that has failed or expired still learns."""
     kind = command.kind
-    if word == CONFIRM:
+    if word == "CONFIRM":
         if attempt.outcome in PAID_OUTCOMES:
-            return CONFLICT, "REJECTED_AFTER_SETTLED"
+            return "CONFLICT", "REJECTED_AFTER_SETTLED"
         if _ends_otherwise(attempt, command):
-            return CONFLICT, "CONTRADICTORY_END"
+            return "CONFLICT", "CONTRADICTORY_END"
         if not _confirms(attempt, command, rules):
             worse = _worse_reason(attempt, command, rules)
-            return _note(state, rules) if worse else (NO_EFFECT, CHANGES_NOTHING)
+            return _note(state, rules) if worse else ("NO_EFFECT", CHANGES_NOTHING)
         if kind in _DENIALS and rail_had_it(state, attempt):
-            return CONFLICT, SUBMISSION_CONTRADICTED
-        return CONFIRM, ""
-    if word == RECALL:
+            return "CONFLICT", SUBMISSION_CONTRADICTED
+        return "CONFIRM", ""
+    if word == "RECALL":
         if attempt.recall is not None:
-            return DUPLICATE, ""
+            return "DUPLICATE", ""
         if not attempt.withdraw or attempt.certain or attempt.outcome is not None:
             if rail_has_it(attempt, command, rules) and not attempt.rail_had_it:
                 return _note(state, rules)
-            return NO_EFFECT, NOT_ASKED
-        return RECALL, ""
-    if word == RECALL_ANSWER:
+            return "NO_EFFECT", NOT_ASKED
+        return "RECALL", ""
+    if word == "RECALL_ANSWER":
         answers = {known.kind for known in attempt.reports}
         if kind == "RECALL_ACCEPTED" and attempt.outcome in PAID_OUTCOMES:
-            return CONFLICT, "REJECTED_AFTER_SETTLED"
+            return "CONFLICT", "REJECTED_AFTER_SETTLED"
         if kind == "RECALL_REFUSED" and "RECALL_ACCEPTED" in answers:
-            return CONFLICT, "RECALL_CONTRADICTED"
+            return "CONFLICT", "RECALL_CONTRADICTED"
         if attempt.certain or attempt.outcome is not None:
-            return NO_EFFECT, CHANGES_NOTHING
+            return "NO_EFFECT", CHANGES_NOTHING
         if kind == "RECALL_REFUSED" and attempt.recall != "REQUESTED":
-            return (NO_EFFECT, NOT_ASKED) if attempt.rail_had_it else _note(state, rules)
+            return ("NO_EFFECT", NOT_ASKED) if attempt.rail_had_it else _note(state, rules)
     return word, ""
 
 
@@ -364,23 +347,23 @@ def _conflict_of(state: Payment, attempt: Attempt, kind: ReportKind) -> _Answer:
     the record.
     """
     if attempt.state in UNSENT:
-        return CONFLICT, "REPORT_BEFORE_SEND"
+        return "CONFLICT", "REPORT_BEFORE_SEND"
     if attempt.state in ENDED:
         if kind == "ACCEPTED" and attempt.acknowledged_at and attempt.outcome != "NOT_PAID":
-            return DUPLICATE, ""
+            return "DUPLICATE", ""
         if attempt.outcome in PAID_OUTCOMES and kind in CLEARED:
-            return NO_EFFECT, CHANGES_NOTHING
+            return "NO_EFFECT", CHANGES_NOTHING
         if kind == "ACCEPTED":
-            return CONFLICT, ACKNOWLEDGED_AFTER[attempt.state]
+            return "CONFLICT", ACKNOWLEDGED_AFTER[attempt.state]
         twice = _paid_elsewhere(state, attempt)
-        return CONFLICT, "DOUBLE_SETTLEMENT" if twice else SETTLED_AFTER[attempt.state]
+        return "CONFLICT", "DOUBLE_SETTLEMENT" if twice else SETTLED_AFTER[attempt.state]
     if attempt.state == State.SETTLED:
         if attempt.outcome == "NOT_PAID":
-            return NO_EFFECT, CHANGES_NOTHING  # a verdict said so already
-        return CONFLICT, "REJECTED_AFTER_SETTLED"
+            return "NO_EFFECT", CHANGES_NOTHING  # a verdict said so already
+        return "CONFLICT", "REJECTED_AFTER_SETTLED"
     if kind == "RECALL_ACCEPTED":
-        return CONFLICT, "RECALLED_UNASKED"
-    return CONFLICT, "NOT_SUBMITTED_AFTER_ACKNOWLEDGED"
+        return "CONFLICT", "RECALLED_UNASKED"
+    return "CONFLICT", "NOT_SUBMITTED_AFTER_ACKNOWLEDGED"
 
 
 def _paid_elsewhere(state: Payment, attempt: Attempt) -> bool:

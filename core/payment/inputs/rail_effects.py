@@ -40,7 +40,6 @@ def settle(draft: Draft, attempt: Attempt, report: RailReport) -> None:
             transaction_id=report.transaction_id,
             code=report.code,
             via_enquiry=report.via_enquiry,
-            conflict_id=None,
             assigned_from=report.assigned_from,
         )
     )
@@ -63,11 +62,9 @@ def fail(draft: Draft, attempt: Attempt, report: RailReport) -> None:
             retry_safe=retry_safe,
             non_payment_certain=certain,
             late_failure=attempt.state == State.ACKNOWLEDGED,
-            text=None,
             details=report.details,
             code=report.code,
             code_table=table,
-            customer_id=None,
             rail_message_id=report.rail_message_id,
             via_enquiry=report.via_enquiry,
             assigned_from=report.assigned_from,

@@ -13,7 +13,7 @@ from core.decider import Accepted, Context, Decision, Duplicate
 from core.header import Actor
 from core.payment import commands as c
 from core.payment import events as e
-from core.payment.draft import SYSTEM, Draft, decided_at
+from core.payment.draft import SYSTEM, Draft, decided_at, draft_of
 from core.payment.flow import enquire, finish
 from core.payment.keys import recovered_key
 from core.payment.report_table import SUBMISSION_FOUND
@@ -48,8 +48,7 @@ def contradict(state: Payment, number: int, command: c.Input, context: Context) 
     now = decided_at(state, context.now_ms)
     if isinstance(command, c.TimerDue):
         now = max(now, command.deadline)
-    traceparent = command.header.traceparent
-    draft = Draft(state, context, state.payment_intent_id, SYSTEM, traceparent, now)
+    draft = draft_of(state, context, SYSTEM, command.header, now)
     reference = external_ref(state.payment_intent_id, number)
     detail = f"an instruction for {attempt_id(number)} stands, its event was lost"
     _require(draft, number, reference, detail, None)
@@ -73,10 +72,7 @@ def report_for_missing_attempt(
         return Duplicate(*range_of(state, done))
     if sum(1 for key in state.results if key[0] == "F") >= RECOVERED_MAX:
         return no_effect(CONFLICTS_FULL)
-    now = decided_at(state, context.now_ms)
-    actor = Actor(kind="rail", id=command.adapter)
-    traceparent = command.header.traceparent
-    draft = Draft(state, context, state.payment_intent_id, actor, traceparent, now)
+    draft = draft_of(state, context, Actor(kind="rail", id=command.adapter), command.header)
     detail = f"{command.kind} for {attempt_id(number)}, whose events were lost"
     _require(draft, len(state.attempts), reference, detail, command)
     return finish(draft)

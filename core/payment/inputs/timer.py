@@ -11,7 +11,7 @@ from core.header import Actor
 from core.payment import deadlines
 from core.payment import events as e
 from core.payment.commands import TimerDue
-from core.payment.draft import SYSTEM, Draft, decided_at
+from core.payment.draft import SYSTEM, Draft, decided_at, draft_of
 from core.payment.flow import ask_for_fate, finish, outstanding
 from core.payment.flow.funds import repeat
 from core.payment.funds import UNANSWERED
@@ -28,14 +28,9 @@ def timer_due(state: Payment | None, command: TimerDue, context: Context) -> Dec
     """
     if state is None or command.deadline != state.deadline or command.kind != state.deadline_kind:
         return no_effect(TIMER_STALE)
-    draft = Draft(
-        state,
-        context,
-        state.payment_intent_id,
-        Actor(kind="timer", id=command.kind),
-        command.header.traceparent,
-        max(decided_at(state, context.now_ms), command.deadline),
-    )
+    now = max(decided_at(state, context.now_ms), command.deadline)
+    actor = Actor(kind="timer", id=command.kind)
+    draft = draft_of(state, context, actor, command.header, now)
     attempt = state.attempts[-1]
     match command.kind:
         case "CREATED_WINDOW" | "AUTHORISED_WINDOW":
@@ -87,11 +82,6 @@ def _expire(draft: Draft, attempt: Attempt) -> None:
             source="system",
             non_payment_certain=was_never_submitted(attempt),
             text=None,
-            code=None,
-            code_table=None,
-            rail_message_id=None,
-            via_enquiry=False,
-            assigned_from=None,
         )
     )
 

@@ -6,7 +6,7 @@ from core.decider import Context, Decision, Duplicate, Refusal
 from core.header import Actor
 from core.payment import events as e
 from core.payment.commands import CreatePayment, ExpirePayment
-from core.payment.draft import Draft, decided_at
+from core.payment.draft import Draft, draft_of
 from core.payment.flow import finish
 from core.payment.keys import result_key
 from core.payment.operator import checks
@@ -76,12 +76,12 @@ def create(state: Payment | None, command: CreatePayment, context: Context) -> D
         return refusal
 
     draft = Draft(
-        None,
-        context,
-        command.header.payment_intent_id,
-        Actor(kind="upstream", id=command.source),
-        command.header.traceparent,
-        context.now_ms,
+        before=None,
+        context=context,
+        payment_id=command.header.payment_intent_id,
+        actor=Actor(kind="upstream", id=command.source),
+        traceparent=command.header.traceparent,
+        now=context.now_ms,
     )
     draft.append(
         e.PaymentIntentCreated(
@@ -130,14 +130,8 @@ def expire(state: Payment | None, command: ExpirePayment, context: Context) -> D
     if conflicts:
         return refuse(CONFLICT_OPEN, count=conflicts)
 
-    draft = Draft(
-        state,
-        context,
-        state.payment_intent_id,
-        Actor(kind="upstream", id=state.source),
-        command.header.traceparent,
-        decided_at(state, context.now_ms),
-    )
+    actor = Actor(kind="upstream", id=state.source)
+    draft = draft_of(state, context, actor, command.header)
     number = len(state.attempts)
     draft.append(
         e.PaymentExpired(
@@ -146,11 +140,6 @@ def expire(state: Payment | None, command: ExpirePayment, context: Context) -> D
             source="upstream",
             non_payment_certain=was_never_submitted(state.attempts[-1]),
             text=command.reason,
-            code=None,
-            code_table=None,
-            rail_message_id=None,
-            via_enquiry=False,
-            assigned_from=None,
         )
     )
     return finish(draft)

@@ -167,7 +167,6 @@ def cancel(state: Payment | None, command: CancelPayment, context: Context) -> D
         passed.approval_id,
         retry_safe=False,
         text=command.reason,
-        details=None,
         customer_id=command.customer_id,
     )
     return finish(draft)
@@ -223,9 +222,7 @@ def mark_failed(state: Payment | None, command: MarkPaymentFailed, context: Cont
         command.reason,
         passed.approval_id,
         retry_safe=command.reason in _SAFE,
-        text=None,
         details=command.details,
-        customer_id=None,
     )
     return finish(draft)
 
@@ -282,11 +279,6 @@ def expire(
             source="operator",
             non_payment_certain=attempt.certain or was_never_submitted(attempt),
             text=command.reason,
-            code=None,
-            code_table=None,
-            rail_message_id=None,
-            via_enquiry=False,
-            assigned_from=None,
         )
     )
     return finish(draft)
@@ -298,9 +290,9 @@ def _fail(
     approval_id: ApprovalId | None,
     *,
     retry_safe: bool,
-    text: str | None,
-    details: str | None,
-    customer_id: str | None,
+    text: str | None = None,
+    details: str | None = None,
+    customer_id: str | None = None,
 ) -> None:
     attempt = draft.state.attempts[-1]
     draft.append(
@@ -315,12 +307,7 @@ def _fail(
             late_failure=attempt.state == State.ACKNOWLEDGED,
             text=text,
             details=details,
-            code=None,
-            code_table=None,
             customer_id=customer_id,
-            rail_message_id=None,
-            via_enquiry=False,
-            assigned_from=None,
         )
     )
 

@@ -229,11 +229,6 @@ def _settle(draft: Draft, attempt: Attempt, conflict_id: ConflictId, amount: Cen
                 attempt_id=attempt_id(attempt.number),
                 external_ref=reference,
                 implied=True,
-                rail_message_id=None,
-                transaction_id=None,
-                code=None,
-                via_enquiry=False,
-                assigned_from=None,
             )
         )
     draft.append(
@@ -243,12 +238,7 @@ def _settle(draft: Draft, attempt: Attempt, conflict_id: ConflictId, amount: Cen
             external_ref=reference,
             amount=amount,
             currency=draft.state.currency,
-            rail_message_id=None,
-            transaction_id=None,
-            code=None,
-            via_enquiry=False,
             conflict_id=conflict_id,
-            assigned_from=None,
         )
     )
 
@@ -268,13 +258,5 @@ def _end(draft: Draft, attempt: Attempt) -> None:
             non_payment_certain=attempt.outcome is None
             and (attempt.certain or was_never_submitted(attempt)),
             late_failure=attempt.state == State.ACKNOWLEDGED,
-            text=None,
-            details=None,
-            code=None,
-            code_table=None,
-            customer_id=None,
-            rail_message_id=None,
-            via_enquiry=False,
-            assigned_from=None,
         )
     )

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Generic, TypeVar, final
 
 from core.decider import Context, Decision, Duplicate, Refusal
-from core.header import InputHeader, OperatorHeader
-from core.payment.draft import Draft, decided_at, operator_draft
+from core.header import Actor, InputHeader, OperatorHeader
+from core.payment.draft import Draft, decided_at, draft_of
 from core.payment.operator import checks, gate
 from core.payment.state import Approval, Payment, range_of
 from core.refusals import NOT_FOUND, refuse
@@ -94,8 +94,8 @@ class Passed:
 
     def draft(self) -> Draft:
         """The decision, as yet without an event."""
-        traceparent = self._header.traceparent
-        return operator_draft(self.state, self._context, traceparent, self._operator, self.now)
+        actor = Actor(kind="operator", id=self._operator.operator_id)
+        return draft_of(self.state, self._context, actor, self._header, self.now)
 
 
 def pass_steps(

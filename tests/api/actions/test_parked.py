@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from core import records
-from core.acts import ActConfirmed
 from core.header import InputHeader, OperatorHeader
 from core.payment import commands
+from core.records import ActConfirmed
 from core.values import PaymentIntentId
 from schemas import topology
 from tests.api.acting import RETRY, TEXT

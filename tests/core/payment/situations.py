@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from core.payment import commands as c
 from core.payment import events as e
@@ -176,4 +176,4 @@ COLUMNS = [
     for name in SITUATIONS
     if name not in ("NONE",) and "CONFLICT" not in name and "PAID" not in name
 ]
-LIFECYCLE = {kind.__name__ for kind in e.LIFECYCLE_EVENTS}
+LIFECYCLE = {kind.__name__ for kind in get_args(e.LifecycleEvent)}

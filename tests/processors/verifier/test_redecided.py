@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from control.named import SourceMap, in_force
-from core.acts import ActConfirmed
 from core.header import OperatorHeader
 from core.payment import commands as c
-from core.records import RuleSetActivated, UnparkRequested
+from core.records import ActConfirmed, RuleSetActivated, UnparkRequested
 from core.values import PaymentIntentId
 from engine.errors import Exit
 from processors.payments import handler

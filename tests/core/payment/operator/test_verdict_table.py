@@ -12,8 +12,9 @@ import pytest
 from core import refusals as r
 from core.payment import events as e
 from core.payment.operator import verdicts
-from core.payment.report_table import CONFLICT_KINDS, STATES
+from core.payment.report_table import STATES
 from core.payment.state import open_conflicts
+from tests.core.matrices import closed_sets
 from tests.core.payment import dsl as d
 from tests.core.payment.case import Case
 from tests.core.payment.conflicts import (
@@ -45,7 +46,7 @@ def test_the_table_that_decides_is_the_one_made_by_hand() -> None:
     }
     assert {cell: set(found) for cell, found in verdicts.VERDICT_TABLE.items()} == by_hand
     assert set(VERDICTS) == set(verdicts.VERDICTS)
-    assert set(GOLDEN["verdicts"]) == set(CONFLICT_KINDS)
+    assert set(GOLDEN["verdicts"]) == closed_sets()["ConflictKind"]
     assert tuple(GOLDEN["states"]) == STATES
 
 
@@ -122,7 +123,7 @@ def test_the_cells_that_are_reached_are_the_ones_written_down() -> None:
         for inputs in NEXT:
             found |= cells_after(case, inputs)
     assert found == {(name.split()[0], state) for name, state in CELLS}
-    assert {kind for kind, _ in found} == set(CONFLICT_KINDS)
+    assert {kind for kind, _ in found} == closed_sets()["ConflictKind"]
 
 
 @pytest.mark.parametrize(("name", "state"), CELLS, ids=[f"{n}-{s}" for n, s in CELLS])

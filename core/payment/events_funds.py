@@ -1,22 +1,21 @@
-"""What was asked of Deposits Core for an attempt, and what it answered."""
+"""What was asked of Deposits Core for an attempt, and what it answered: the funds events of
+`core.payment.events`.
+"""
 
 from __future__ import annotations
 
-import msgspec
-
-from core.header import EventHeader
+from core.header import Recorded
 from core.values import Cents, FundsRef
 from core.words import OperationName, RequestStatus
 
 
-class FundsRequested(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class FundsRequested(Recorded, frozen=True, kw_only=True):
     """`repeat` counts how often the same reference was asked before: 0 for the first time.
 
     `not_after` (HOLD): Deposits Core never carries it out after that. `hold_funds_ref` (RELEASE):
     the HOLD that was not answered, and `not_after` is that HOLD's.
     """
 
-    header: EventHeader
     operation: OperationName
     funds_ref: FundsRef
     amount: Cents
@@ -26,10 +25,9 @@ class FundsRequested(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     hold_funds_ref: FundsRef | None = None
 
 
-class FundsRequestFailed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class FundsRequestFailed(Recorded, frozen=True, kw_only=True):
     """`result` REFUSED: certain not to have happened; FAILED: no readable answer, it may have."""
 
-    header: EventHeader
     operation: OperationName
     funds_ref: FundsRef
     code: str | None
@@ -37,10 +35,9 @@ class FundsRequestFailed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     result: RequestStatus = "FAILED"
 
 
-class FundsHeld(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class FundsHeld(Recorded, frozen=True, kw_only=True):
     """The balance verification."""
 
-    header: EventHeader
     funds_ref: FundsRef
     hold_ref: str
     amount: Cents
@@ -48,58 +45,48 @@ class FundsHeld(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     ledger_ref: str | None
 
 
-class FundsHoldDeclined(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    header: EventHeader
+class FundsHoldDeclined(Recorded, frozen=True, kw_only=True):
     funds_ref: FundsRef
     code: str | None
     details: str | None
 
 
-class FundsCaptured(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    header: EventHeader
+class FundsMoved(Recorded, frozen=True, kw_only=True):
+    """A request that Deposits Core has carried out; `ledger_ref` is its own reference."""
+
     funds_ref: FundsRef
     amount: Cents
     ledger_ref: str | None
 
 
-class FundsReleased(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    header: EventHeader
-    funds_ref: FundsRef
-    amount: Cents
-    ledger_ref: str | None
+class FundsCaptured(FundsMoved, frozen=True):
+    """CAPTURE: taken from what is held."""
 
 
-class FundsDebitForced(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    header: EventHeader
-    funds_ref: FundsRef
-    amount: Cents
-    ledger_ref: str | None
+class FundsReleased(FundsMoved, frozen=True):
+    """RELEASE: no longer held."""
 
 
-class FundsReversed(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    header: EventHeader
-    funds_ref: FundsRef
-    amount: Cents
-    ledger_ref: str | None
+class FundsDebitForced(FundsMoved, frozen=True):
+    """DEBIT_FORCED: taken without a hold."""
 
 
-class FundsCredited(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    header: EventHeader
-    funds_ref: FundsRef
-    amount: Cents
-    ledger_ref: str | None
+class FundsReversed(FundsMoved, frozen=True):
+    """REVERSE: a capture given back."""
 
 
-class FundsReleaseDeferred(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class FundsCredited(FundsMoved, frozen=True):
+    """CREDIT: given back beyond a reversal."""
+
+
+class FundsReleaseDeferred(Recorded, frozen=True, kw_only=True):
     """The hold stays until non-payment is certain for every attempt."""
 
-    header: EventHeader
     amount: Cents
     why: str
 
 
-class FundsHoldTransferred(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    header: EventHeader
+class FundsHoldTransferred(Recorded, frozen=True, kw_only=True):
     from_attempt: int
     to_attempt: int
     hold_ref: str
