@@ -15,7 +15,7 @@ from control import operators_file
 from control.act_signature import hash_of, verifies
 from control.operators_file import ADMIN, Operators, public_key
 from core import records
-from core.records import ActConfirmed, OperatorsActivated
+from core.records import ActConfirmed, DispositionRequested, OperatorsActivated
 from core.values import same_person
 
 SIGNED_MS_MAX: Final = 600_000  # between the time of signing and the append time
@@ -25,7 +25,7 @@ PERSONS_ACTS: Final[tuple[type, ...]] = (
     records.InputAdded, records.RuleSetActivated, records.SourceMapActivated, OperatorsActivated,
     records.ResumeRequested, records.ResumeConfirmed, records.RedriveRequested,
     records.RedriveConfirmed, records.RecoverRequested, records.RecoverConfirmed,
-    records.UnparkRequested, ActConfirmed,
+    records.UnparkRequested, DispositionRequested, ActConfirmed,
 )  # fmt: skip
 CONFIRMATIONS: Final[tuple[type, ...]] = (
     records.ResumeConfirmed, records.RedriveConfirmed, records.RecoverConfirmed, ActConfirmed,

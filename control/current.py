@@ -98,3 +98,6 @@ class _Records:
 
     def recovered_at(self, partition: int) -> int:
         return 0
+
+    def foreign(self, partition: int) -> Mapping[int, bytes]:
+        return {}

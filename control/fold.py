@@ -21,7 +21,8 @@ from control.requests import ask, remember
 from control.stops import Stopping
 from control.well_formed import malformed
 from core import records
-from core.records import ActConfirmed, OperatorsActivated
+from core.dispositions import Dispositions
+from core.records import ActConfirmed, DispositionRequested, OperatorsActivated
 from core.recovery_point import RecoveryPoint
 from core.values import same_person
 from schemas.errors import Undecodable
@@ -55,6 +56,7 @@ class Control:
         self._in_force = InForce(deployed)
         self._stopping = Stopping()
         self._recoveries = Recoveries()
+        self.dispositions = Dispositions()
         self._redrives: dict[str, records.RedriveRequested] = {}
         self._recovers: dict[str, records.RecoverRequested] = {}
         self._waiting: dict[int, Any] = {}  # for an ActConfirmed, by offset
@@ -70,6 +72,7 @@ class Control:
                 setattr(made, name, dict(value))
         made._in_force, made._stopping = self._in_force.copied(), self._stopping.copied()
         made._recoveries = self._recoveries.copied()
+        made.dispositions = self.dispositions.copied()
         return made
 
     # -- what is in force ------------------------------------------------------------------------
@@ -152,8 +155,14 @@ class Control:
         return self._stopping.stops.find(stop_id) is not None
 
     def recovered_at(self, partition: int) -> int:
-        """When this partition was last recovered after a loss, epoch ms; 0 for never."""
-        return max((each.confirmed_at for each in self._recoveries.of(partition)), default=0)
+        """When this partition was last recovered after a loss, or a record of its journal ruled
+        on, epoch ms; 0 for never. What a store holds since before then may be wrong."""
+        recovered = max((each.confirmed_at for each in self._recoveries.of(partition)), default=0)
+        return max(recovered, self.dispositions.confirmed_at(partition))
+
+    def foreign(self, partition: int) -> Mapping[int, bytes]:
+        """Journal records that are skipped: SHA-256 of the raw value by offset."""
+        return self.dispositions.foreign(partition)
 
     def recovery_points(self, partition: int) -> tuple[RecoveryPoint, ...]:
         """The points at which its lost log tail was recovered, in order."""
@@ -239,6 +248,11 @@ class Control:
                 ask(self._waiting, offset, record)
             case records.InputAdded() | records.UnparkRequested():
                 ask(self._waiting, offset, record)
+            case DispositionRequested():
+                refusal = self.dispositions.refusal(record)
+                if refusal is not None:
+                    return Refusal(NOT_POSSIBLE, refusal)
+                ask(self._waiting, offset, record)
             case ActConfirmed():
                 return self._confirm(offset, record)
             case records.ProcessingStopped():
@@ -280,6 +294,12 @@ class Control:
     def _confirm(self, offset: int, confirmed: ActConfirmed) -> Refusal | None:
         """A second person agrees to what waits."""
         request = self._waiting.pop(confirmed.request_offset)
+        if isinstance(request, DispositionRequested):
+            refusal = self.dispositions.refusal(request)  # another may have come before it
+            if refusal is None:
+                at = confirmed.request_offset
+                self.dispositions.confirm(at, request, offset, confirmed)
+            return _not_possible(refusal)
         if isinstance(request, records.UnparkRequested):
             parking = (request.payment_intent_id, request.sequence)
             self._unparked.setdefault(parking, (request.actor, confirmed.actor))

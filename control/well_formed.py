@@ -7,14 +7,16 @@ from __future__ import annotations
 from typing import Any, Final
 
 from core import records
-from core.records import ActConfirmed, OperatorsActivated
+from core.records import RULINGS, ActConfirmed, DispositionRequested, OperatorsActivated
 
 HASH_BYTES: Final = 32
 TEXT_CHARACTERS_MAX: Final = 2_000
 ID_CHARACTERS_MAX: Final = 200
 LIST_MAX: Final = 100_000
 _TEXTS: Final = ("reason", "scope")
-_IDS: Final = ("actor", "stop_id", "request_id", "payment_intent_id", "topic", "cause")
+_IDS: Final = (
+    *("actor", "stop_id", "request_id", "payment_intent_id", "topic", "cause", "event_type"),
+)
 
 
 def malformed(record: Any) -> str | None:
@@ -37,6 +39,10 @@ def malformed(record: Any) -> str | None:
             return _positive(number) if len(sha256) == HASH_BYTES else "no SHA-256"
         case OperatorsActivated(number=number, sha256=sha256):
             return _positive(number) if len(sha256) == HASH_BYTES else "no SHA-256"
+        case DispositionRequested(ruling=ruling) if ruling not in RULINGS:
+            return f"no ruling is named {ruling[:ID_CHARACTERS_MAX]}"
+        case DispositionRequested(partition=partition, offset=offset, event_hash=event_hash):
+            return _place(min(partition, offset)) if len(event_hash) == HASH_BYTES else "no SHA-256"
         case ActConfirmed(request_offset=offset) | records.ResumeConfirmed(request_offset=offset):
             return _place(offset)
         case records.ResumeRequested(proof_offset=offset):

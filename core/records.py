@@ -6,6 +6,8 @@ Times are epoch milliseconds.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from core.header import Cause
@@ -14,6 +16,10 @@ from core.words import FailureReasonName, FundsStatus, MoneyOutcomeName, Overdue
 
 STATE_VERSION = 1  # of the snapshot inside PaymentLifecycle
 SENTENCE_MAX = 1_000  # characters
+# Rulings on a journal record, see DispositionRequested.
+FOREIGN: Final = "FOREIGN"
+TAKEN_AS_RECORDED: Final = "TAKEN_AS_RECORDED"
+RULINGS: Final = frozenset({FOREIGN, TAKEN_AS_RECORDED})
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -280,6 +286,27 @@ class OperatorsActivated(msgspec.Struct, frozen=True, kw_only=True):
     signature: Signature | None = None
 
 
+class DispositionRequested(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of one journal record that the rules do not give (domain §10). FOREIGN: every
+    reader skips it. TAKEN_AS_RECORDED: it stays in fold and chain and is not decided again.
+
+    `event_hash` is the SHA-256 of its raw value; payment, sequence and type are those that it
+    names, empty and 0 where it cannot be read. Another person confirms it (ActConfirmed).
+    """
+
+    ruling: str
+    partition: int
+    offset: int
+    event_hash: bytes
+    payment_intent_id: str
+    sequence: int
+    event_type: str
+    reason: str
+    requested_at: int
+    actor: str
+    signature: Signature | None = None
+
+
 class ActConfirmed(msgspec.Struct, frozen=True, kw_only=True):
     """A second person agrees to the act at this control offset that waits for one."""
 
@@ -389,5 +416,6 @@ CONTROL_RECORDS: tuple[type[msgspec.Struct], ...] = (
     RecoverConfirmed,
     UnparkRequested,
     OperatorsActivated,
+    DispositionRequested,
     ActConfirmed,
 )

@@ -163,8 +163,11 @@ class ControlState(Protocol):
         """Input topics added after the first start (topic -> offset of the control record)."""
 
     def recovered_at(self, partition: int) -> int:
-        """When people last let this partition go on after its log lost its tail (epoch ms), or 0:
-        what was stored before then may hold what has vanished."""
+        """When people last let this partition go on after its log lost its tail, or ruled on one of
+        its records (epoch ms), or 0: what was stored before then may be wrong."""
+
+    def foreign(self, partition: int) -> Mapping[int, bytes]:
+        """Journal records that are skipped: SHA-256 of the raw value by offset."""
 
 
 CrashPoint = Callable[[str], None]

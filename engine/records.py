@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from operator import methodcaller
 from typing import Any, Final
 
@@ -31,6 +33,11 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
     key: bytes | None
     value: bytes | None
     headers: Headers
+
+    def is_one_of(self, hashes: Mapping[int, bytes]) -> bool:
+        """Whether its raw value has the SHA-256 that stands under its offset."""
+        named = hashes.get(self.offset)
+        return named is not None and named == hashlib.sha256(self.value or b"").digest()
 
 
 def to_log_record(message: Message) -> LogRecord:

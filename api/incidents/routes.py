@@ -66,6 +66,7 @@ CONTROL_KINDS: Final = {
     "RecoverConfirmed": "RECOVERED",
     "RuleSetActivated": "RULE_SET",
     "UnparkRequested": "UNPARK_REQUESTED",
+    "DispositionRequested": "DISPOSITION_REQUESTED",
 }
 
 

@@ -376,14 +376,17 @@ class AssignmentSetup:
     def _journal(
         self, start: Mapping[int, int], ends: Mapping[int, int]
     ) -> Iterator[list[LogRecord]]:
-        return read_all(
+        """Without the records that two persons ruled foreign."""
+        foreign = {number: self._control_state.foreign(number) for number in start}
+        for batch in read_all(
             self._settings.connection,
             self._topology.journal,
             start=start,
             ends=ends,
             partitions=list(start),
             clock=self._clock,
-        )
+        ):
+            yield [r for r in batch if not r.is_one_of(foreign[r.partition])]
 
     def _raise_alarm(self, name: str, partition: int | None, sentence: str) -> None:
         """Each alarm once per partition and process; the metric counts, the application may write a

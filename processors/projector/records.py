@@ -16,7 +16,7 @@ from control.acts import Refusal
 from control.fold import Control
 from control.requests import ask
 from core import records
-from core.records import ActConfirmed, OperatorsActivated
+from core.records import ActConfirmed, DispositionRequested, OperatorsActivated
 from core.values import payment_id_of_external_ref
 from engine.clients.partition_errors import Passed
 from engine.records import LogRecord
@@ -73,6 +73,7 @@ _CONTROL_ACTIONS: Final[dict[type, str]] = {
     records.SourceMapActivated: "ACTIVATE_SOURCES",
     records.InputAdded: "ADD_INPUT",
     OperatorsActivated: "ACTIVATE_OPERATORS",
+    DispositionRequested: "REQUEST_DISPOSITION",
     ActConfirmed: "CONFIRM",
 }
 

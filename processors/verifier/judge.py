@@ -233,7 +233,7 @@ class Judge:
             return f"rule set {rule_set} was never named by control"
         if cause.topic not in ground.environment.topics or cause.partition != self.partition:
             return f"{cause.topic} partition {cause.partition} is no input of this partition"
-        recovered = ground.control.recovered_at(self.partition) > 0
+        recovered = bool(ground.control.recovery_points(self.partition))
         if cause.offset <= self.last_causes.get(cause.topic, -1) and not recovered:
             return f"its input, {cause.topic} offset {cause.offset}, was decided before"
         return None

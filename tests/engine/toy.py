@@ -206,6 +206,9 @@ class ToyControl:
     def ready(self) -> str | None:
         return self._ready
 
+    def foreign(self, partition: int) -> dict[int, bytes]:
+        return {}
+
     def recovered_at(self, partition: int) -> int:
         return 0
 

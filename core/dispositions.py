@@ -1,0 +1,114 @@
+"""What two persons ruled on journal records that the rules do not give (domain §10).
+
+Every reader of the journal obeys the same rulings, as the fold of the control topic gives them. A
+record is meant only at its partition and offset and with its bytes: another record there is judged
+like any other.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from core.records import FOREIGN, ActConfirmed, DispositionRequested
+
+KEPT_MAX: Final = 100_000  # 500 bytes each; more is a recovery, not a list of records
+# They say that the rail, Deposits Core or the customer was told: never skipped (domain §10).
+TELLS_SOMEBODY: Final = frozenset(
+    {"PaymentSentToRail", "RecallRequested", "FundsRequested", "CustomerNotificationRequested"}
+)
+
+
+class Disposition(msgspec.Struct, frozen=True):
+    """A ruling in force. Offsets of request and confirmation are those of the control topic."""
+
+    request: DispositionRequested
+    request_offset: int
+    confirmed_by: str
+    confirmed_at: int  # epoch ms
+    confirm_offset: int
+
+    @property
+    def ruling(self) -> str:
+        """FOREIGN or TAKEN_AS_RECORDED."""
+        return self.request.ruling
+
+
+class Dispositions:
+    """All rulings in force, by the place of the record."""
+
+    def __init__(self) -> None:
+        self._at: dict[tuple[int, int], Disposition] = {}
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def __iter__(self) -> Iterator[Disposition]:
+        return iter(self._at.values())
+
+    def copied(self) -> Dispositions:
+        """One that can be changed without this one."""
+        made = copy.copy(self)
+        made._at = dict(self._at)
+        return made
+
+    def refusal(self, request: DispositionRequested) -> str | None:
+        """Why nobody can agree to this, or None."""
+        place = f"journal partition {request.partition} offset {request.offset}"
+        if (request.partition, request.offset) in self._at:
+            return f"the record at {place} was ruled on already"
+        if request.ruling == FOREIGN and request.event_type in TELLS_SOMEBODY:
+            return (
+                f"a {request.event_type} may have instructed somebody and is never skipped: "
+                "TAKEN_AS_RECORDED is the way on"
+            )
+        if len(self._at) >= KEPT_MAX:
+            return f"{KEPT_MAX} records were ruled on already"
+        return None
+
+    def confirm(
+        self, request_offset: int, request: DispositionRequested, at: int, confirmed: ActConfirmed
+    ) -> None:
+        """A second person agreed; `refusal` has been asked."""
+        place = (request.partition, request.offset)
+        self._at[place] = Disposition(
+            request, request_offset, confirmed.actor, confirmed.confirmed_at, at
+        )
+
+    def of(self, partition: int, offset: int, value: bytes | None) -> Disposition | None:
+        """The ruling on this record of the journal, or None."""
+        if not self._at:
+            return None
+        found = self._at.get((partition, offset))
+        if found is None or found.request.event_hash != hashlib.sha256(value or b"").digest():
+            return None
+        return found
+
+    def skips(self, partition: int, offset: int, value: bytes | None) -> bool:
+        """Whether this record is FOREIGN: no reader folds it."""
+        found = self.of(partition, offset, value)
+        return found is not None and found.ruling == FOREIGN
+
+    def foreign(self, partition: int) -> Mapping[int, bytes]:
+        """Offset and SHA-256 of the FOREIGN records of a partition."""
+        return {
+            each.request.offset: each.request.event_hash
+            for each in self
+            if each.request.partition == partition and each.ruling == FOREIGN
+        }
+
+    def of_payment(self, payment: str) -> tuple[Disposition, ...]:
+        """Those on records that name this payment, in the order of the journal."""
+        mine = (each for each in self if each.request.payment_intent_id == payment)
+        return tuple(sorted(mine, key=lambda each: each.request.offset))
+
+    def confirmed_at(self, partition: int) -> int:
+        """When the last one on a record of the partition was confirmed, epoch ms; 0 for none."""
+        mine: Iterable[int] = (
+            each.confirmed_at for each in self if each.request.partition == partition
+        )
+        return max(mine, default=0)
