@@ -61,8 +61,8 @@ bench: fetch ## speed figures; ARGS="--quick --json"
 
 lock: ## rewrite requirements/all.lock, run.lock, fetch.lock and uv.lock.txt from pyproject.toml (adds; never upgrades what is locked)
 	@test -x $(BIN)/uv || $(MAKE) .venv/.ok
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group demo --group test --group lint --group build pyproject.toml -o requirements/all.lock
-	@sed -n 's/^\([A-Za-z0-9._-]*==[^ ]*\).*/\1/p' requirements/all.lock | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c - pyproject.toml -o requirements/run.lock
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group demo --group test --group lint --group build --extra trace pyproject.toml -o requirements/all.lock
+	@sed -n 's/^\([A-Za-z0-9._-]*==[^ ]*\).*/\1/p' requirements/all.lock | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c - --extra trace pyproject.toml -o requirements/run.lock
 	@grep -m1 '^uv==' requirements/all.lock | cut -d' ' -f1 | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o requirements/uv.lock.txt
 	@grep -m1 '^jgo==' requirements/all.lock | cut -d' ' -f1 | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c requirements/run.lock - -o requirements/fetch.lock
 	@! grep -n '://' requirements/*.lock requirements/uv.lock.txt

@@ -18,6 +18,7 @@ from engine.clients.partition_errors import PartitionErrors
 from engine.clients.publisher import Publisher
 from engine.clients.reader import LogEnds
 from engine.clock import Clock
+from engine.tracing import Tracer
 from evidence.keyring_file import LiveKeyring
 from evidence.log import KafkaEvidenceLog
 from evidence.packs.service import PackService
@@ -44,6 +45,7 @@ def services_on_kafka(
     reads_on_loop: bool,
     keyring: LiveKeyring,
     sources: dict[str, str],
+    tracer: Tracer | None = None,
 ) -> tuple[Services, KafkaCommands, KafkaAudit]:
     """The services, and those two of them that have to be started; `closing` ends them. `counts`
     are the partitions by topic, `control` a fold of their own.
@@ -64,6 +66,7 @@ def services_on_kafka(
             ControlReader(connection, topology.CONTROL, clock, errors), control, clock
         ),
         partitions=counts[topology.OPERATOR_COMMANDS],
+        tracer=tracer,
     )
     closing.callback(commands.close)
     services = Services(

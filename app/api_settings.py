@@ -121,6 +121,7 @@ def pages(api: FastAPI, settings: Settings, clock: Clock) -> ASGIApp:
             hosts=frozenset(word.lower() for word in words(settings.api_hosts)),
             personas=personas,
             oidc=chosen,
+            trace_url=settings.trace_url,
         ),
     )
 

@@ -58,6 +58,7 @@ def as_json_lines(wanted: bool) -> None:
 def set_up(level: str = "INFO", *, process: str = "", instance: str = "") -> None:
     """Route structlog and the standard library's logging to standard error; call once, at start."""
     shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,  # trace and place of what is at work
         _named(process, instance),
         structlog.stdlib.add_logger_name,
         structlog.processors.add_log_level,

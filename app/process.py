@@ -18,6 +18,7 @@ from app.control import operators
 from app.control.release_control import ReleaseControl
 from app.exits import ExitCode
 from app.settings import Environment
+from app.telemetry import tracing
 from control.metrics import ControlMetrics
 from engine.clients.partition_errors import PartitionErrorMetrics
 from engine.clients.producing import COMPRESSION
@@ -62,6 +63,7 @@ class ProcessContext:
         self.health = Health(self.clock)
         self.partition_error_metrics = PartitionErrorMetrics(self.registry)
         self.partition_error_metrics.watch(self.health.partition_errors)
+        self.tracer = tracing.tracer(kind, self.instance, self.registry)
         self.counts = self.ends.partition_counts([topic.name for topic in self.topics.topics])
 
     def control(self) -> ReleaseControl:
@@ -113,6 +115,8 @@ class ProcessContext:
             log.critical("process ends", kind=self.kind, code=error.code, detail=error.detail)
             return int(failed)
         finally:
+            if self.tracer is not None:
+                self.tracer.close()
             if settings.metrics_port != 0:
                 server.close()
         log.info("process has ended cleanly", kind=self.kind)
@@ -151,4 +155,5 @@ class AdaptersContext(ProcessContext):
             health=health,
             metrics=self.metrics,
             quarantine_partitions=self.counts[topology.QUARANTINE],
+            tracer=self.tracer,
         )

@@ -150,6 +150,10 @@ class Settings(BaseSettings):
     oidc_client_secret: SecretStr | None = Field(None, description="client secret there")
     oidc_scope: str = Field("openid", description="scopes that give a token for the API")
     web_url: str = Field("", description="where people find the pages, https://…")
+    trace_url: str = Field(
+        "",
+        description="where traces are shown, with {trace_id} in it; the payment page links there",
+    )
     web_key: SecretStr | None = Field(None, description="seals sessions: 32 bytes, base64url")
     api_clients: str = Field("", description="client=source,… of those who create over HTTP")
     keyring: Path | None = Field(
@@ -200,6 +204,13 @@ class Settings(BaseSettings):
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("is an http:// or https:// address")
         return value.rstrip("/")
+
+    @field_validator("trace_url")
+    @classmethod
+    def _names_the_trace(cls, value: str) -> str:
+        if value and not (value.startswith(("http://", "https://")) and "{trace_id}" in value):
+            raise ValueError("is an http:// or https:// address with {trace_id} in it")
+        return value
 
     @model_validator(mode="after")
     def _production_is_named(self) -> Settings:

@@ -41,9 +41,11 @@ from processors.adapter.parts import gateway_worker
 from processors.adapter.threads import Runs, Threads, worst_of
 from processors.deposits.handler import DepositsHandler
 from processors.notifications.handler import NotificationsHandler
-from processors.payments.handler import INSTRUCTION_TOPICS, PaymentsApplication, engine_topology
+from processors.payments.handler import PaymentsApplication
 from processors.payments.kafka import journal_floors, payments_alarm
 from processors.payments.metrics import PaymentsMetrics
+from processors.payments.spans import DecisionSpans
+from processors.payments.topics import INSTRUCTION_TOPICS, engine_topology
 from processors.rail.kafka import rail_worker
 from processors.rail.webhook import RailWebhook, WebhookServer
 from processors.redriver.kafka import RedriverLoop
@@ -94,6 +96,7 @@ def run_payments(environment: Environment) -> int:
             for name in {*INSTRUCTION_TOPICS.values(), topology.OUTCOMES, topology.QUARANTINE}
         },
         metrics=PaymentsMetrics(context.registry),
+        spans=None if context.tracer is None else DecisionSpans(context.tracer),
     )
     metrics = EngineMetrics(context.registry)
     metrics.start_topics(application.topology)
@@ -434,6 +437,7 @@ def run_api(environment: Environment) -> int:
             reads_on_loop=isinstance(model.store, SqliteStore),
             keyring=keyring,
             sources=sources,
+            tracer=context.tracer,
         )
         probes = api_probes(context.health, WATCHDOG_S_MAX, commands, sign_in, reader, keyring)
         app = create_app(

@@ -22,6 +22,7 @@ from core.payment.limits import command_id_of
 from core.payment.state import Payment
 from core.rules import Rules
 from core.values import Parties, Sealed
+from engine import tracing
 from engine.ports import Headers
 from evidence.differences import first_difference
 from schemas import topology
@@ -82,6 +83,19 @@ class Environment(msgspec.Struct, frozen=True):
         )
 
 
+def with_trace(command: Any, headers: Headers | None) -> Any:
+    """The input as it is decided, live and again: the traceparent in its record's headers is its
+    own, when its body has none (domain §10).
+    """
+    if not headers or command.header.traceparent is not None:
+        return command
+    found = tracing.carried_by(headers)
+    if found is None:
+        return command
+    header = msgspec.structs.replace(command.header, traceparent=found)
+    return msgspec.structs.replace(command, header=header)
+
+
 def difference_of_input(given: Input, cause: Cause) -> str | None:
     """What is wrong with the input that a cause names."""
     if given.value is None:
@@ -116,6 +130,7 @@ def decisions(
         input_hash=cause.input_hash,
         command_id=command_id_of(command.header),
     )
+    command = with_trace(command, given.headers)
     for sources in in_force(environment.source_maps, given.topic, decided_at):
         context = environment.context(named, decided_at, rule_set, sources)
         try:

@@ -22,6 +22,7 @@ from urllib3.exceptions import (
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import parse_url
 
+from engine import tracing
 from engine.clock import Clock
 
 CONNECT_TIMEOUT_SECONDS: Final = 2.0
@@ -126,6 +127,8 @@ class Gateway:
         """
         deadline_s = clock.monotonic_s() + CALL_SECONDS_MAX
         headers = self._headers
+        if (trace := tracing.passed_on()) is not None:
+            headers = {**headers, tracing.HEADER: trace}
         if content is not None:
             headers = {**headers, "content-type": content_type}
         token = None

@@ -45,7 +45,8 @@ API_PATHS: Final = ("/api/", "/openapi.json", "/livez", "/readyz")
 @dataclass(frozen=True, slots=True)
 class WebSettings:
     """`key` seals sessions; `libraries` is where the browser's libraries lie; `personas` is the
-    demo's sign-in, `oidc` every other's; `transport` reaches its provider in tests."""
+    demo's sign-in, `oidc` every other's; `transport` reaches its provider in tests. `trace_url` is
+    where a trace is shown, with {trace_id} in it; empty: the pages link to none."""
 
     key: bytes
     libraries: Path
@@ -54,6 +55,7 @@ class WebSettings:
     personas: Personas | None = None
     oidc: OidcSettings | None = None
     transport: httpx2.AsyncBaseTransport | None = None
+    trace_url: str = ""
 
 
 def with_pages(api: FastAPI, settings: WebSettings) -> Pages:
@@ -62,6 +64,7 @@ def with_pages(api: FastAPI, settings: WebSettings) -> Pages:
     static = Static(settings.libraries)
     templates = render.environment()
     templates.globals["asset"] = static.address
+    templates.globals["trace_url"] = lambda trace_id: trace_address(settings.trace_url, trace_id)
     summary = api.state.summary
 
     site = Site(
@@ -102,6 +105,11 @@ def with_pages(api: FastAPI, settings: WebSettings) -> Pages:
         security=SECURITY,
     )
     return Pages(api, edge, site)
+
+
+def trace_address(template: str, trace_id: str) -> str:
+    """Where this trace is shown; empty when nobody said where traces are."""
+    return template.replace("{trace_id}", trace_id)
 
 
 def _oidc(settings: WebSettings, clock: Clock) -> Oidc | None:

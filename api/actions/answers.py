@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -21,18 +20,18 @@ from core import refusals
 from core.records import Outcome
 from core.refusals import refuse
 from core.values import same_person
+from engine.tracing import HEADER, is_traceparent
 from readmodel.ports import ReadModelDown
 
 PENDING: Final = "PENDING"
 EVENTS_COUNT_MAX: Final = 50  # of one answer; an action makes far fewer
-TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 TAKEN: Final = gives(DoneView, also={202: LateView})
 
 
 def traceparent(request: Request) -> str | None:
     """The caller's trace, when it is one."""
-    given = request.headers.get("traceparent", "")
-    return given if TRACEPARENT.fullmatch(given) else None
+    given = request.headers.get(HEADER)
+    return given if is_traceparent(given) else None
 
 
 def check_operator(

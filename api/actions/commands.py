@@ -24,12 +24,15 @@ from control.current import ControlFold
 from control.fold import Control
 from core.header import InputHeader, OperatorHeader
 from core.payment.commands import CreatePayment, OperatorCommand
+from core.payment.state import unpack
 from core.records import Outcome
 from core.values import ApprovalId, PaymentIntentId
 from engine.clients.publisher import NotConfirmed, Publisher
 from engine.clock import MS_PER_S, Clock
 from engine.errors import EngineError
 from engine.partitioner import partition_of
+from engine.ports import Headers
+from engine.tracing import Span, Tracer, as_headers
 from readmodel.ports import Reader, ReadModelDown
 from schemas import topology
 from schemas.codec import Codec
@@ -60,8 +63,10 @@ class KafkaCommands:
         control: ControlFold,
         partitions: int,
         wait_s: float = OUTCOME_WAIT_S,
+        tracer: Tracer | None = None,
     ) -> None:
-        """`partitions`: of the payments' topics; `wait_s`: how long an outcome is waited for."""
+        """`partitions`: of the payments' topics; `wait_s`: how long an outcome is waited for;
+        `tracer` records a span for each command, until its outcome is shown."""
         self._publisher = publisher
         self._codec = codec
         self._reader = reader
@@ -70,6 +75,7 @@ class KafkaCommands:
         self._control = control
         self._partitions = partitions
         self._wait_s = wait_s
+        self._tracer = tracer
         self._watcher = ProjectionWatcher(reader)
         self._pending: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
@@ -116,18 +122,18 @@ class KafkaCommands:
         assert command.operator is not None
         not_after = command.operator.not_after
         value = self._encode(topology.OPERATOR_COMMANDS, command)
-        with self._expected(command.header, not_after) as future:
-            self._publish(topology.OPERATOR_COMMANDS, command.header.payment_intent_id, value)
+        with self._traced(command) as span, self._expected(command.header, not_after) as future:
+            self._publish(topology.OPERATOR_COMMANDS, command.header, value, span)
             found = self._outcome_of(future)
-        return self._answer(command.header, not_after, found)
+            return self._answer(command.header, not_after, found)
 
     def submit(self, command: CreatePayment) -> Answer:
         """As api.services.Commands. A creation has no time limit."""
         value = self._encode(topology.API_COMMANDS, command)
-        with self._expected(command.header, NO_LIMIT) as future:
-            self._publish(topology.API_COMMANDS, command.header.payment_intent_id, value)
+        with self._traced(command) as span, self._expected(command.header, NO_LIMIT) as future:
+            self._publish(topology.API_COMMANDS, command.header, value, span)
             found = self._outcome_or_creation(command.header, future)
-        return self._answer(command.header, NO_LIMIT, found)
+            return self._answer(command.header, NO_LIMIT, found)
 
     def pending(self, command_id: str) -> int | None:
         """As api.services.Commands; 0 for a creation, which has no time limit."""
@@ -159,10 +165,36 @@ class KafkaCommands:
         projected = self._projected(found.outcome)
         return Answer(command_id, not_after, outcome=found.outcome, projected=projected)
 
-    def _publish(self, topic: str, payment_id: str, value: bytes) -> None:
-        partition = self._partition_of(payment_id)
+    @contextmanager
+    def _traced(self, command: OperatorCommand | CreatePayment) -> Iterator[Span | None]:
+        """The command's span, below the caller's own, else in the payment's trace."""
+        if self._tracer is None:
+            yield None
+            return
+        payment_id = command.header.payment_intent_id
+        parent = command.header.traceparent or self._trace_of(payment_id)
+        name = f"ask {type(command).__name__}"
+        span = self._tracer.begin(name, parent, payment_id, {"npp.payment": payment_id})
+        outcome = "failed"
         try:
-            publish(self._publisher, topic, payment_id.encode(), value, partition)
+            yield span
+            outcome = "answered"
+        finally:
+            span.end(outcome)
+
+    def _trace_of(self, payment_id: str) -> str | None:
+        try:
+            row = self._reader.payment(payment_id)
+        except ReadModelDown:
+            return None
+        return None if row is None else unpack(row.snapshot).traceparent
+
+    def _publish(self, topic: str, header: InputHeader, value: bytes, span: Span | None) -> None:
+        payment_id = header.payment_intent_id
+        partition = self._partition_of(payment_id)
+        headers = as_headers(header.traceparent if span is None else span.traceparent)
+        try:
+            publish(self._publisher, topic, payment_id.encode(), value, partition, headers)
         except PublishUnconfirmed as error:
             if isinstance(error.__cause__, EngineError):  # no waiting cures it
                 self._unwritable = f"commands cannot be written: {error.__cause__.code}"
@@ -248,11 +280,18 @@ class KafkaCommands:
 
 
 def publish(
-    publisher: Publisher, topic: str, key: bytes | None, value: bytes, partition: int
+    publisher: Publisher,
+    topic: str,
+    key: bytes | None,
+    value: bytes,
+    partition: int,
+    headers: Headers | None = None,
 ) -> int:
     """One record, confirmed in CONFIRM_S_MAX; its offset. Raises PublishUnconfirmed."""
     try:
-        placed = publisher.publish(topic, key, value, partition=partition, timeout_s=CONFIRM_S_MAX)
+        placed = publisher.publish(
+            topic, key, value, partition=partition, headers=headers, timeout_s=CONFIRM_S_MAX
+        )
     except (NotConfirmed, EngineError) as error:
         raise PublishUnconfirmed(
             "Kafka did not confirm the record: it may be on the log or not. "

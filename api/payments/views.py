@@ -28,6 +28,7 @@ from api.services import Services
 from core.payment import state as states
 from core.payment.funds import held_cents
 from core.values import attempt_id, external_ref
+from engine.tracing import trace_id
 from readmodel.rows import ApprovalRow, EventRow, PaymentRow
 from schemas.codec.parties import open_parties
 
@@ -189,6 +190,7 @@ class PaymentView(View):
     customer_id: str | None
     parties: PartiesView | None
     masked: bool
+    trace_id: str
 
 
 def events(services: Services, rows: Iterable[EventRow]) -> list[dict[str, Any]]:
@@ -247,6 +249,7 @@ def payment(
         customer_id=found.customer_id if personal else None,
         parties=parties(open_parties(found.parties)) if personal else None,
         masked=not personal,
+        trace_id=trace_id(found.traceparent, row.payment_intent_id),
     )
 
 

@@ -49,7 +49,10 @@ class Draft:
         self.rules: Rules = context.rules
         self.payment_id = payment_id
         self.actor = actor
-        self.traceparent = traceparent
+        # A callback or a timer brings none: then it is the payment's own (domain §10).
+        self.traceparent = (
+            traceparent if traceparent is not None or before is None else before.traceparent
+        )
         self.now = now
         self.events: list[Event] = []
 

@@ -257,6 +257,7 @@ class Payment(Packed, kw_only=True):
     decision_topic: int = 0
     decision_offset: int = -1
     decision_remembered: bool = False
+    traceparent: str | None = None  # its creation's
 
     @property
     def attempt(self) -> Attempt:

@@ -9,6 +9,7 @@ from typing import Any, TypedDict, Unpack
 
 from core.header import InputHeader, InstructionHeader
 from engine.clock import Clock
+from engine.tracing import as_headers, passed_on
 from processors.adapter.metrics import AdapterMetrics
 from processors.adapter.ports import Publisher, Work
 from schemas.codec import Codec
@@ -56,5 +57,6 @@ class GatewayHandler(ABC):
     def publish(self, answer: Any, kind: str) -> None:
         """The answer to its payment. `kind` counts it in the metrics."""
         key = answer.header.payment_intent_id.encode()
-        self._publisher.publish(self.topic, key, self._codec.encode(self.topic, answer))
+        value = self._codec.encode(self.topic, answer)
+        self._publisher.publish(self.topic, key, value, headers=as_headers(passed_on()))
         self._metrics.reports.labels(self.name, kind).inc()

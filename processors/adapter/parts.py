@@ -11,6 +11,7 @@ from control.fold import Control
 from engine.clients.publisher import Publisher
 from engine.clock import Clock
 from engine.loop.watch import Health
+from engine.tracing import Tracer
 from engine.worker.settings import WorkerSettings
 from engine.worker.worker import Worker
 from processors.adapter.handler import Common, GatewayHandler
@@ -32,6 +33,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     health: Health
     metrics: AdapterMetrics
     quarantine_partitions: int
+    tracer: Tracer | None = None
 
     def common(self) -> Common:
         """What a handler is given."""
@@ -74,6 +76,7 @@ def gateway_worker(parts: Parts, handler: GatewayHandler) -> Worker:
         quarantine_partitions=parts.quarantine_partitions,
         metrics=parts.metrics,
         generation=late.generation,
+        tracer=parts.tracer,
     )
     late.worker = Worker(
         parts.settings(handler.name, handler.asked),

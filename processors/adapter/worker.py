@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from control import quarantine
 from engine.clients.publisher import Outgoing
 from engine.ports import InputRecord
 from engine.records import UNREADABLE_HEADERS, has_unreadable_headers
+from engine.tracing import Span, Tracer, carried_by, of_record, passing_on, trace_id
 from engine.worker.settings import TryAgain
 from processors.adapter.metrics import AdapterMetrics
 from processors.adapter.ports import Publisher, Work
@@ -45,6 +47,7 @@ class InstructionHandler:
         quarantine_partitions: int,
         metrics: AdapterMetrics,
         generation: Callable[[], int],
+        tracer: Tracer | None = None,
     ) -> None:
         """`name` stands in metrics and logs; `generation` rises with every change of what is
         assigned.
@@ -55,6 +58,7 @@ class InstructionHandler:
         self._aside = QuarantineWriter(publisher, metrics, name)
         self._quarantine_partitions = quarantine_partitions
         self._metrics = metrics
+        self._tracer = tracer
         self._generation_now = generation
         self._under_way: dict[tuple[str, int, int], Work] = {}
         self._under_way_generation = -1
@@ -71,11 +75,45 @@ class InstructionHandler:
             with self._lock:
                 self._under_way[place] = work
                 self._count()
-        again_s = self._adapter.handle(work)
+        again_s = self._handle(work)
         if again_s is not None:
             raise TryAgain(f"{self._name} waits", again_s)
         self._done(place, work)
         return ()
+
+    def _handle(self, work: Work) -> float | None:
+        """One step, named in its logs. Its calls and records pass the trace on: its own span where
+        spans are recorded, else what the instruction came with.
+        """
+        record, header = work.record, work.instruction.header
+        parent = carried_by(record.headers) or header.traceparent
+        payment = header.payment_intent_id
+        with bound_contextvars(
+            trace_id=trace_id(parent, payment),
+            payment_intent_id=payment,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+        ):
+            if self._tracer is None:
+                with passing_on(parent):
+                    return self._adapter.handle(work)
+            span = self._begin(self._tracer, work, parent)
+            outcome = "failed"
+            try:
+                with passing_on(span.traceparent):
+                    again_s = self._adapter.handle(work)
+                outcome = "done" if again_s is None else "again"
+                return again_s
+            finally:
+                span.end(outcome)
+
+    def _begin(self, tracer: Tracer, work: Work, parent: str | None) -> Span:
+        asked = work.instruction
+        what = getattr(asked, "operation", None) or getattr(asked, "kind", type(asked).__name__)
+        payment = asked.header.payment_intent_id
+        attributes = of_record(work.record, payment) | {"npp.tries": work.tries}
+        return tracer.begin(f"{self._name} {what}", parent, payment, attributes)
 
     def _known(self, place: tuple[str, int, int]) -> Work | None:
         """The instruction when it was begun already, by this assignment.

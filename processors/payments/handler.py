@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import structlog
 
@@ -17,7 +17,7 @@ from control import quarantine
 from control.fold import Control
 from core.decider import Accepted, Context, Decision, Duplicate, NoEffect, Refusal, Unmatched
 from core.header import Cause, InputHeader, OperatorHeader
-from core.payment import commands, instructions
+from core.payment import commands
 from core.payment.decide import decide, suspend
 from core.payment.lifecycle_record import lifecycle_record
 from core.payment.limits import command_id_of
@@ -30,52 +30,19 @@ from engine.errors import EngineError
 from engine.partitioner import partition_of
 from engine.ports import Batch, DependencyDown, EngineTopology, InputRecord
 from engine.records import UNREADABLE_HEADERS, has_unreadable_headers
+from engine.tracing import as_headers
+from evidence.redecide import with_trace
 from processors.payments import outcomes as payments_outcomes
 from processors.payments.metrics import PaymentsMetrics
 from processors.payments.packing import Known, Packing
+from processors.payments.spans import DecisionSpans
+from processors.payments.topics import INSTRUCTION_TOPICS
 from schemas import topology
 from schemas.codec import Codec
 from schemas.codec.parties import open_parties
 from schemas.errors import RegistryDown, Undecodable
 
 log = structlog.get_logger("npp.payments")
-
-INSTRUCTION_TOPICS: Final[dict[type, str]] = {
-    instructions.RailInstruction: topology.RAIL_SUBMISSIONS,
-    instructions.DepositsRequest: topology.DEPOSITS_REQUESTS,
-    instructions.PolicyCheckRequest: topology.RESOLVE_REQUESTS,
-    instructions.ApprovalRequest: topology.RESOLVE_REQUESTS,
-    instructions.CustomerNotification: topology.NOTIFICATIONS,
-}
-
-
-def engine_topology(partitions: int, *, extra_inputs: tuple[str, ...] = ()) -> EngineTopology:
-    """The payments processor's topics; `extra_inputs` are command topics of further upstream
-    systems.
-    """
-    return EngineTopology(
-        application="payments",
-        inputs=topology.INPUTS + extra_inputs,
-        low_priority=(
-            topology.COMMANDS,
-            topology.BATCH_COMMANDS,
-            topology.API_COMMANDS,
-            *extra_inputs,
-        ),
-        read_before_timers=(
-            topology.RESOLVE_DECISIONS,
-            topology.OPERATOR_COMMANDS,
-            topology.RAIL_REPORTS,
-            topology.DEPOSITS_RESULTS,
-            topology.CUSTOMER_NOTIFIED,
-        ),
-        timers=topology.TIMERS,
-        journal=topology.EVENTS,
-        state=topology.LIFECYCLE,
-        quarantine=topology.QUARANTINE,
-        control=topology.CONTROL,
-        partitions=partitions,
-    )
 
 
 class PaymentsApplication:
@@ -93,6 +60,7 @@ class PaymentsApplication:
         cluster_id: str,
         work_partitions: Mapping[str, int],
         metrics: PaymentsMetrics,
+        spans: DecisionSpans | None = None,
     ) -> None:
         self.topology = topology
         self._codec = codec
@@ -101,6 +69,7 @@ class PaymentsApplication:
         self._cluster_id = cluster_id
         self._work_partitions = dict(work_partitions)
         self._metrics = metrics
+        self._spans = spans
         self._packing = Packing(codec, topology, rules_of)
 
     # -- deciding --------------------------------------------------------------------------------
@@ -118,6 +87,7 @@ class PaymentsApplication:
             return
         except RegistryDown as error:
             raise DependencyDown(str(error)) from error
+        command = with_trace(command, record.headers)
         header: InputHeader = command.header
         payment_id = header.payment_intent_id
         cause = self._cause(record, value, header)
@@ -150,8 +120,12 @@ class PaymentsApplication:
             )
             return
         context = self._context(record, cause, known)
+        span = None if self._spans is None else self._spans.begin(record, command, known)
         decision = decide(None if known is None else known.payment, command, context)
-        self._apply(batch, record, command, known, context, decision)
+        trace = None if span is None else span.traceparent
+        self._apply(batch, record, command, known, context, decision, trace)
+        if span is not None and self._spans is not None:
+            self._spans.decided(span, type(decision).__name__)
 
     def _asked_for(self, command: commands.ResumeProcessing, known: Known) -> bool:
         """Whether two persons have signed for the end of this parking on the control topic, and it
@@ -259,11 +233,12 @@ class PaymentsApplication:
         known: Known | None,
         context: Context,
         decision: Decision,
+        trace: str | None,
     ) -> None:
         payment_id = command.header.payment_intent_id
         name = type(command).__name__
         if isinstance(decision, Accepted):
-            self._append(batch, record.partition, payment_id, known, decision)
+            self._append(batch, record.partition, payment_id, known, decision, trace)
             self._metrics.input(name, "ACCEPTED")
             if type(getattr(command, "operator", None)) is OperatorHeader:
                 self._outcome(batch, record, name, context, decision.state, decision)
@@ -277,10 +252,16 @@ class PaymentsApplication:
         )
 
     def _append(
-        self, batch: Batch, partition: int, payment_id: str, known: Known | None, accepted: Accepted
+        self,
+        batch: Batch,
+        partition: int,
+        payment_id: str,
+        known: Known | None,
+        accepted: Accepted,
+        trace: str | None = None,
     ) -> None:
         """Events with their chain, then the lifecycle record and the instructions: all in one
-        transaction.
+        transaction. Instructions pass on `trace`, the decision's span, or the payment's own.
         """
         key = payment_id.encode()
         head = ZERO_HASH if known is None else known.head
@@ -295,9 +276,8 @@ class PaymentsApplication:
         payment = accepted.state
         for instruction in accepted.instructions:
             topic = INSTRUCTION_TOPICS[type(instruction)]
-            batch.emit(
-                topic, partition % self._work_partitions[topic], key, encode(topic, instruction)
-            )
+            to, value = partition % self._work_partitions[topic], encode(topic, instruction)
+            batch.emit(topic, to, key, value, as_headers(trace or instruction.header.traceparent))
         record = lifecycle_record(payment, head)
         known = Known(payment, head, record.at_rest)
         batch.put(partition, payment_id, known, encode(self.topology.state, record))
@@ -382,6 +362,10 @@ class PaymentsApplication:
 
     def after_commit(self, decided: int) -> None:
         self._metrics.commit()
+        if self._spans is not None:
+            self._spans.committed()
 
     def after_abort(self) -> None:
         self._metrics.abort()
+        if self._spans is not None:
+            self._spans.dropped()

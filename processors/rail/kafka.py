@@ -69,6 +69,7 @@ def rail_worker(parts: Parts, rail: Rail) -> Worker:
         reader=KafkaRecords(parts.connection, parts.clock),
         generation=late.generation,
         clock=parts.clock,
+        tracer=parts.tracer,
     )
     worker = Worker(
         parts.settings(

@@ -24,6 +24,7 @@ from engine.clock import Clock
 from engine.errors import Exit
 from engine.ports import InputRecord
 from engine.records import LogRecord, has_unreadable_headers
+from engine.tracing import Tracer
 from engine.worker.lanes import Lane, lane_of_key
 from engine.worker.settings import TryAgain
 from processors.adapter.metrics import AdapterMetrics
@@ -129,6 +130,7 @@ class RailHandler(InstructionHandler):
         reader: RecordReader,
         generation: Callable[[], int],
         clock: Clock,
+        tracer: Tracer | None = None,
     ) -> None:
         super().__init__(
             name="rail",
@@ -138,6 +140,7 @@ class RailHandler(InstructionHandler):
             quarantine_partitions=quarantine_partitions,
             metrics=metrics,
             generation=generation,
+            tracer=tracer,
         )
         self._record = record
         self._reader = reader

@@ -12,6 +12,7 @@ from core.payment.instructions import RailInstruction
 from core.records import RailSubmission
 from core.words import ReportKind
 from engine.clock import Clock
+from engine.tracing import as_headers, passed_on
 from gateways.ports import Rail, RecallAnswer, StatusAnswer, SubmitAnswer
 from processors.adapter.metrics import AdapterMetrics
 from processors.adapter.ports import Ownership, Publisher, Work
@@ -159,7 +160,8 @@ class RailWriter:
             adapter_stopped=adapter_stopped,
         )
         topic = topology.RAIL_REPORTS
-        self._publisher.publish(topic, payment_id.encode(), self._codec.encode(topic, report))
+        value, headers = self._codec.encode(topic, report), as_headers(passed_on())
+        self._publisher.publish(topic, payment_id.encode(), value, headers=headers)
         self._metrics.reports.labels("rail", kind).inc()
         log.info(
             "rail report",

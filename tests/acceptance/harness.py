@@ -158,7 +158,9 @@ class Product:
         assert answer.json()["paymentIntentId"] == payment
         return payment
 
-    def submit(self, key: str, **fields: Any) -> httpx.Response:
+    def submit(
+        self, key: str, headers: Mapping[str, str] | None = None, **fields: Any
+    ) -> httpx.Response:
         body = {
             "amount": 1250,
             "currency": "AUD",
@@ -169,8 +171,8 @@ class Product:
             "remittance": "for the books",
             **fields,
         }
-        headers = {"Idempotency-Key": key}
-        return self.ask(self.submitter(), "POST", "/api/payments", body, headers=headers)
+        given = {"Idempotency-Key": key, **(headers or {})}
+        return self.ask(self.submitter(), "POST", "/api/payments", body, headers=given)
 
     def until(self, payment: str, seconds: float = WAIT_SECONDS, **wanted: Any) -> dict[str, Any]:
         """Wait until the payment shows these fields."""
@@ -264,7 +266,8 @@ class Harness(Product):
 
     stage: Stage
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: Mapping[str, str] | None = None) -> None:
+        """`more`: variables of every process."""
         options = Options(
             payments=1,
             rate=0,
@@ -275,7 +278,7 @@ class Harness(Product):
             data=folder,
             seed=1,
             behaviour="happy_path",
-            more={"NPP_RESOLVE_RULES": str(DEFAULT_RULES)},
+            more={"NPP_RESOLVE_RULES": str(DEFAULT_RULES), **(more or {})},
         )
         super().__init__(Stage(options))
 

@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from engine import tracing
 from engine.clock import SystemClock
 from gateways import connections as gateway
 from gateways.connections import BODY_BYTES_MAX, Gateway
@@ -319,3 +320,13 @@ def certificate(folder: Path, host: str) -> Path:
         + made.public_bytes(serialization.Encoding.PEM)
     )
     return file
+
+
+def test_a_call_passes_the_trace_of_its_work_on_and_no_other_call_does() -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    with peer(OK + BODY, OK + BODY) as (there, client):
+        with tracing.passing_on(trace):
+            call(client, CLOCK, "GET", "/x", None)
+        call(client, CLOCK, "GET", "/x", None)
+    assert f"traceparent: {trace}".encode() in there.requests[0].lower()
+    assert b"traceparent" not in there.requests[1].lower()

@@ -9,7 +9,7 @@ from app.topic_specs import quota_lines
 from control import quarantine
 from engine.clients.producing import MESSAGE_BYTES_MAX, producing
 from engine.clients.reader import READING
-from processors.payments import handler as payments
+from processors.payments import topics as payments
 from schemas import catalogue, topology
 from tests.rooms import ROOT
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from engine.tracing import trace_id
 from tests.web.harness import PagesHarness
 
 pytestmark = pytest.mark.slow
@@ -85,3 +88,21 @@ def test_a_dashboard_weighs_less_than_300_kb(shared: PagesHarness) -> None:
             weight += int(answer.headers["content-length"])
             assert "immutable" in answer.headers["cache-control"]
     assert weight < BYTES_MAX, weight
+
+
+def test_the_payment_page_links_to_the_trace_where_traces_are_shown(tmp_path: Path) -> None:
+    """Its id alone where nobody said where."""
+    harness = PagesHarness(tmp_path)
+    try:
+        payment = harness.sent("traced")
+        trace = trace_id(None, payment)
+        plain = harness.browser("olga").get(f"/payments/{payment}").text
+        address = "https://traces.test/{trace_id}?a=1&b=2"
+        harness.settings = replace(harness.settings, trace_url=address)
+        harness.build()
+        linked = harness.browser("olga").get(f"/payments/{payment}").text
+    finally:
+        harness.close()
+    assert trace in plain
+    assert "traces.test" not in plain
+    assert f'href="https://traces.test/{trace}?a=1&amp;b=2"' in linked

@@ -44,6 +44,7 @@ def created(event: e.PaymentIntentCreated, mark: int) -> Payment:
         decision_topic=mark,
         decision_offset=header.cause.offset,
         decision_remembered=True,
+        traceparent=header.traceparent,
     )
 
 

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from api.edge.metrics import ApiMetrics
 from app.exits import ExitCode
 from app.settings import KAFKA_PASS_THROUGH, PREFIX, Settings
+from app.telemetry.tracing import TraceMetrics
 from control.metrics import ControlMetrics
 from core import refusals
 from engine.clients.partition_errors import PartitionErrorMetrics
@@ -86,7 +87,7 @@ def metrics() -> str:
     )
     for process, classes in makers:
         registry = CollectorRegistry()
-        for each in (*classes, PartitionErrorMetrics, ControlMetrics, ServingMetrics):
+        for each in (*classes, PartitionErrorMetrics, ControlMetrics, ServingMetrics, TraceMetrics):
             each(registry)
         labels = _labels(registry)
         rows = [

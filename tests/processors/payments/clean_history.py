@@ -1,7 +1,6 @@
 """A clean history made by the product's own code, as evidence for the auditor; no broker.
 
-The payments processor runs on the engine's driver; the outside is played by `Outside`, which keeps
-the ledgers that the simulators would keep.
+The payments processor runs on the engine's driver; `Outside` keeps the simulators' ledgers.
 """
 
 from __future__ import annotations
@@ -19,8 +18,9 @@ from core.rules import parse
 from core.values import Cents, Parties, Party, PaymentIntentId, external_ref, payment_intent_id
 from evidence.checkpoints import End, Range, build, seal
 from evidence.keys import signing_key_from_seed
-from processors.payments.handler import PaymentsApplication, engine_topology
+from processors.payments.handler import PaymentsApplication
 from processors.payments.metrics import PaymentsMetrics
+from processors.payments.topics import engine_topology
 from schemas import catalogue
 from schemas import topology as t
 from schemas.codec.parties import seal as seal_parties

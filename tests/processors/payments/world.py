@@ -15,9 +15,10 @@ from core.header import InputHeader
 from core.payment import commands, instructions
 from core.rules import Rules
 from core.values import Cents, Parties, Party, funds_ref, payment_intent_id
-from processors.payments.handler import PaymentsApplication, engine_topology
+from processors.payments.handler import PaymentsApplication
 from processors.payments.metrics import PaymentsMetrics
 from processors.payments.packing import Known
+from processors.payments.topics import engine_topology
 from schemas import catalogue, topology
 from schemas.codec import Codec
 from schemas.codec.parties import seal
