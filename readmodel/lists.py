@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from sqlalchemy import ColumnElement, Select, Table, case, func, literal, select, text, tuple_
 from sqlalchemy.sql.elements import TextClause
 
-from readmodel.cursors import Key, from_cursor, to_cursor
+from readmodel.cursors import from_cursor, to_cursor
 from readmodel.database.texts import to_stored
 from readmodel.ports import AuditFilter, PaymentFilter
 from readmodel.tables import (
@@ -31,25 +31,26 @@ Condition = ColumnElement[Any] | TextClause
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """What a list is: its table, the key that it is sorted and continued by, and which way.
-    `key_of` gives a row's key.
+    """What a list is: its table, the columns that it is sorted and continued by, and which way.
+    `key` has what a column is sorted as where that is not itself.
     """
 
     name: str
     table: Table
-    key: tuple[ColumnElement[Any], ...]
-    kinds: tuple[type, ...]
-    key_of: Callable[[Any], Key]
+    columns: tuple[str, ...]
     newest_first: bool
+    key: dict[str, ColumnElement[Any]] = {}
 
     def page(self, conditions: Sequence[Condition], limit: int, cursor: str | None) -> Select[Any]:
         """One row more than the page has, so that its end is known. Raises ValueError."""
+        key = [self.key.get(each, self.table.c[each]) for each in self.columns]
         wanted = select(self.table).where(*conditions)
         if cursor is not None:
-            last = tuple_(*map(literal, from_cursor(self.name, self.kinds, cursor)))
-            mine = tuple_(*self.key)
+            kinds = tuple(self.table.c[each].type.python_type for each in self.columns)
+            last = tuple_(*map(literal, from_cursor(self.name, kinds, cursor)))
+            mine = tuple_(*key)
             wanted = wanted.where(mine < last if self.newest_first else mine > last)
-        order = [part.desc() if self.newest_first else part.asc() for part in self.key]
+        order = [part.desc() if self.newest_first else part.asc() for part in key]
         return wanted.order_by(*order).limit(checked(limit) + 1)
 
     def cut(self, found: list[Any], limit: int) -> tuple[list[Any], str | None]:
@@ -57,7 +58,8 @@ class Listing(msgspec.Struct, frozen=True):
         if len(found) <= limit:
             return found, None
         kept = found[:limit]
-        return kept, to_cursor(self.name, self.key_of(kept[-1]))
+        last = [getattr(kept[-1], each) for each in self.columns]
+        return kept, to_cursor(self.name, tuple(0 if each is None else each for each in last))
 
 
 def checked(limit: int) -> int:
@@ -68,69 +70,31 @@ def checked(limit: int) -> int:
 
 
 PAYMENT_LIST: Final = Listing(
-    "payments",
-    PAYMENTS,
-    (PAYMENTS.c.created_at, PAYMENTS.c.payment_intent_id),
-    (int, str),
-    lambda row: (row.created_at, row.payment_intent_id),
-    newest_first=True,
+    "payments", PAYMENTS, ("created_at", "payment_intent_id"), newest_first=True
 )
 ATTENTION_LIST: Final = Listing(
     "attention",
     PAYMENTS,
-    (func.coalesce(PAYMENTS.c.attention_since, text("0")), PAYMENTS.c.payment_intent_id),
-    (int, str),
-    lambda row: (row.attention_since or 0, row.payment_intent_id),
+    ("attention_since", "payment_intent_id"),
     newest_first=False,
+    key={"attention_since": func.coalesce(PAYMENTS.c.attention_since, text("0"))},
 )
 APPROVAL_LIST: Final = Listing(
-    "approvals",
-    APPROVALS,
-    (APPROVALS.c.requested_at, APPROVALS.c.payment_intent_id, APPROVALS.c.approval_id),
-    (int, str, str),
-    lambda row: (row.requested_at, row.payment_intent_id, row.approval_id),
-    newest_first=False,
+    "approvals", APPROVALS, ("requested_at", "payment_intent_id", "approval_id"), newest_first=False
 )
 CONFLICT_LIST: Final = Listing(
-    "conflicts",
-    CONFLICTS,
-    (CONFLICTS.c.opened_at, CONFLICTS.c.payment_intent_id, CONFLICTS.c.conflict_id),
-    (int, str, str),
-    lambda row: (row.opened_at, row.payment_intent_id, row.conflict_id),
-    newest_first=False,
+    "conflicts", CONFLICTS, ("opened_at", "payment_intent_id", "conflict_id"), newest_first=False
 )
 VIOLATION_LIST: Final = Listing(
-    "violations",
-    OUTCOMES,
-    (OUTCOMES.c.decided_at, OUTCOMES.c.partition, OUTCOMES.c.offset),
-    (int, int, int),
-    lambda row: (row.decided_at, row.partition, row.offset),
-    newest_first=True,
+    "violations", OUTCOMES, ("decided_at", "partition", "offset"), newest_first=True
 )
 QUARANTINE_LIST: Final = Listing(
-    "quarantine",
-    QUARANTINE,
-    (QUARANTINE.c.at, QUARANTINE.c.partition, QUARANTINE.c.offset),
-    (int, int, int),
-    lambda row: (row.at, row.partition, row.offset),
-    newest_first=True,
+    "quarantine", QUARANTINE, ("at", "partition", "offset"), newest_first=True
 )
 INCIDENT_LIST: Final = Listing(
-    "incidents",
-    INCIDENTS,
-    (INCIDENTS.c.opened_at, INCIDENTS.c.incident_id),
-    (int, str),
-    lambda row: (row.opened_at, row.incident_id),
-    newest_first=True,
+    "incidents", INCIDENTS, ("opened_at", "incident_id"), newest_first=True
 )
-AUDIT_LIST: Final = Listing(
-    "audit",
-    AUDIT,
-    (AUDIT.c.at, AUDIT.c.audit_id),
-    (int, str),
-    lambda row: (row.at, row.audit_id),
-    newest_first=True,
-)
+AUDIT_LIST: Final = Listing("audit", AUDIT, ("at", "audit_id"), newest_first=True)
 
 
 def narrowed(table: Table, given: Mapping[str, str | bool | None]) -> list[Condition]:

@@ -13,11 +13,12 @@ from engine.clock import Clock
 from engine.ports import TopicPartition
 from readmodel import lists, rows
 from readmodel.database.session import Session
-from readmodel.database.statements import STRUCTS, decoder
+from readmodel.database.statements import decoder
 from readmodel.database.store import Store
 from readmodel.database.texts import to_stored
 from readmodel.lists import Condition, Listing, checked
 from readmodel.ports import AuditFilter, Page, PaymentFilter, ReadModelDown
+from readmodel.tables import STRUCTS
 from readmodel.writer import offsets_in
 
 Row = TypeVar("Row", bound=msgspec.Struct)

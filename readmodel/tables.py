@@ -1,11 +1,14 @@
-"""The tables of one generation, once for SQLite and PostgreSQL. Columns stand in the order of the
-structs in `rows.py`; a table that has none is said so. The queries are in `queries.sql`.
+"""The tables of one generation, once for SQLite and PostgreSQL, made from the structs in `rows.py`;
+a table that has none is said so. The queries are in `queries.sql`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from types import NoneType
+from typing import Any, Final, get_args, get_type_hints
 
+import msgspec
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -20,366 +23,175 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.types import TypeEngine
+
+from readmodel import rows
 
 # Identifiers sort by their bytes on both databases, whatever the locale of the server.
 TEXT: Final = Text().with_variant(Text(collation="C"), "postgresql")
 
 METADATA: Final = MetaData()
+# The struct of each table that has one.
+STRUCTS: Final[dict[str, type[msgspec.Struct]]] = {}
+
+_KINDS: Final[dict[Any, TypeEngine[Any]]] = {
+    str: TEXT,
+    int: BigInteger(),
+    bool: Boolean(create_constraint=False),
+    bytes: LargeBinary(),
+}
 
 
-def _words(name: str) -> Column[str]:
-    return Column(name, TEXT, nullable=False)
+def _table(
+    name: str, struct: type[msgspec.Struct], key: Sequence[str], *more: Any, **options: Any
+) -> Table:
+    """A table with a column for each field of the struct, in its order; it may be NULL where the
+    field may be None.
+    """
+    STRUCTS[name] = struct
+    columns = [_column(field, hint) for field, hint in get_type_hints(struct).items()]
+    return Table(name, METADATA, *columns, PrimaryKeyConstraint(*key), *more, **options)
 
 
-def _words_or_none(name: str) -> Column[str]:
-    return Column(name, TEXT, nullable=True)
+def _column(name: str, hint: Any) -> Column[Any]:
+    kinds = [each for each in (get_args(hint) or (hint,)) if each is not NoneType]
+    nullable = len(kinds) < len(get_args(hint))
+    return Column(name, _KINDS[kinds[0]], nullable=nullable, autoincrement=False)
 
 
-def _number(name: str) -> Column[int]:
-    return Column(name, BigInteger, nullable=False)
+def _index(name: str, *columns: str, where: str = "") -> Index:
+    """With `where` a partial index: only rows that fulfil the condition stand in it."""
+    return Index(name, *columns, **_only(where))
 
 
-def _number_or_none(name: str) -> Column[int]:
-    return Column(name, BigInteger, nullable=True)
+def _only(where: str) -> dict[str, Any]:
+    return {"sqlite_where": text(where), "postgresql_where": text(where)} if where else {}
 
 
-def _flag(name: str) -> Column[bool]:
-    return Column(name, Boolean(create_constraint=False), nullable=False)
-
-
-def _octets(name: str) -> Column[bytes]:
-    return Column(name, LargeBinary, nullable=False)
-
-
-def _octets_or_none(name: str) -> Column[bytes]:
-    return Column(name, LargeBinary, nullable=True)
-
-
-def _key(*names: str) -> PrimaryKeyConstraint:
-    return PrimaryKeyConstraint(*names)
-
-
-def _only_where(condition: str) -> dict[str, Any]:
-    """A partial index: only rows that fulfil the condition stand in it."""
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
-
-
-PAYMENTS: Final = Table(
-    "payments",
-    METADATA,
-    _words("payment_intent_id"),
-    _words("source"),
-    _words("idempotency_key"),
-    _words("state"),
-    _words_or_none("reason"),
-    _words("money_outcome"),
-    _number("amount"),
-    _words("currency"),
-    _number("attempt"),
-    _words_or_none("external_ref"),
-    _words("funds"),
-    _number("sequence"),
-    _octets("head_hash"),
-    _number("created_at"),
-    _number("decided_at"),
-    _words("last_lifecycle_event"),
-    _words_or_none("overdue"),
-    _number("open_conflicts"),
-    _flag("needs_attention"),
-    _number_or_none("attention_since"),
-    _flag("waiting_for_person"),
-    _flag("parked"),
-    _words("end_to_end_id"),
-    _words("service"),
-    _words_or_none("uetr"),
-    _words_or_none("customer_id"),
-    _number("rule_set"),
-    _number("partition"),
-    _octets("snapshot"),
-    _key("payment_intent_id"),
-)
 # Lists are pages by (created_at, payment_intent_id); each filter has them in that order.
-Index("payments_created", PAYMENTS.c.created_at, PAYMENTS.c.payment_intent_id)
-for _filter in ("source", "state", "money_outcome", "reason"):
-    Index(
-        f"payments_{_filter}",
-        PAYMENTS.c[_filter],
-        PAYMENTS.c.created_at,
-        PAYMENTS.c.payment_intent_id,
-        **(_only_where("reason IS NOT NULL") if _filter == "reason" else {}),
-    )
-Index("payments_idempotency_key", PAYMENTS.c.idempotency_key)
-Index("payments_end_to_end_id", PAYMENTS.c.end_to_end_id)
-Index("payments_uetr", func.lower(PAYMENTS.c.uetr), **_only_where("uetr IS NOT NULL"))
+_PAYMENT_PAGE: Final = ("created_at", "payment_intent_id")
+PAYMENTS: Final = _table(
+    "payments",
+    rows.PaymentRow,
+    ("payment_intent_id",),
+    _index("payments_created", *_PAYMENT_PAGE),
+    *(_index(f"payments_{each}", each, *_PAYMENT_PAGE) for each in ("source", "state")),
+    _index("payments_money_outcome", "money_outcome", *_PAYMENT_PAGE),
+    _index("payments_reason", "reason", *_PAYMENT_PAGE, where="reason IS NOT NULL"),
+    _index("payments_idempotency_key", "idempotency_key"),
+    _index("payments_end_to_end_id", "end_to_end_id"),
+    _index("payments_attention_created", *_PAYMENT_PAGE, where="needs_attention"),
+)
+Index("payments_uetr", func.lower(PAYMENTS.c.uetr), **_only("uetr IS NOT NULL"))
 Index(
     "payments_attention",
     func.coalesce(PAYMENTS.c.attention_since, text("0")),
     PAYMENTS.c.payment_intent_id,
-    **_only_where("needs_attention"),
+    **_only("needs_attention"),
 )
 
-Index(
-    "payments_attention_created",
-    PAYMENTS.c.created_at,
-    PAYMENTS.c.payment_intent_id,
-    **_only_where("needs_attention"),
-)
-
-EVENTS: Final = Table(
+EVENTS: Final = _table(
     "events",
-    METADATA,
-    _words("payment_intent_id"),
-    _number("sequence"),
-    _number("partition"),
-    _number("offset"),
-    _words("type"),
-    _number("decided_at"),
-    _words_or_none("from_state"),
-    _words("state"),
-    _number("attempt"),
-    _words("cause_topic"),
-    _number("cause_partition"),
-    _number("cause_offset"),
-    _words_or_none("command_id"),
-    _words_or_none("approval_id"),
-    _octets("hash"),
-    _octets("raw"),
-    _key("payment_intent_id", "sequence"),
+    rows.EventRow,
+    ("payment_intent_id", "sequence"),
     UniqueConstraint("partition", "offset", name="events_place"),
+    _index("events_cause", "cause_partition", "cause_offset"),
 )
-Index("events_cause", EVENTS.c.cause_partition, EVENTS.c.cause_offset)
 
-IDENTIFIERS: Final = Table(
+_table(
     "identifiers",
-    METADATA,
-    _words("kind"),
-    _words("value"),
-    _words("payment_intent_id"),
-    _key("value", "kind", "payment_intent_id"),
+    rows.IdentifierRow,
+    ("value", "kind", "payment_intent_id"),
     sqlite_with_rowid=False,
 )
 
-APPROVALS: Final = Table(
+_APPROVAL_PAGE: Final = ("requested_at", "payment_intent_id", "approval_id")
+APPROVALS: Final = _table(
     "approvals",
-    METADATA,
-    _words("payment_intent_id"),
-    _words("approval_id"),
-    _words("action"),
-    _number("attempt"),
-    _words("phase"),
-    _words("requester"),
-    _words("text"),
-    _words("status"),
-    _number("requested_at"),
-    _number("expires_at"),
-    _number_or_none("decided_at"),
-    _words_or_none("decided_by"),
-    _words_or_none("failure_reason"),
-    _words_or_none("conflict_id"),
-    _words_or_none("verdict"),
-    _number_or_none("amount"),
-    _key("payment_intent_id", "approval_id"),
-)
-Index(
-    "approvals_requested",
-    APPROVALS.c.requested_at,
-    APPROVALS.c.payment_intent_id,
-    APPROVALS.c.approval_id,
-)
-Index(
-    "approvals_status",
-    APPROVALS.c.status,
-    APPROVALS.c.requested_at,
-    APPROVALS.c.payment_intent_id,
-    APPROVALS.c.approval_id,
+    rows.ApprovalRow,
+    ("payment_intent_id", "approval_id"),
+    _index("approvals_requested", *_APPROVAL_PAGE),
+    _index("approvals_status", "status", *_APPROVAL_PAGE),
 )
 
-CONFLICTS: Final = Table(
+_CONFLICT_PAGE: Final = ("opened_at", "payment_intent_id", "conflict_id")
+CONFLICTS: Final = _table(
     "conflicts",
-    METADATA,
-    _words("payment_intent_id"),
-    _words("conflict_id"),
-    _words("kind"),
-    _number("attempt"),
-    _words("detail"),
-    _number("opened_at"),
-    _number_or_none("resolved_at"),
-    _words_or_none("verdict"),
-    _key("payment_intent_id", "conflict_id"),
+    rows.ConflictRow,
+    ("payment_intent_id", "conflict_id"),
+    _index("conflicts_opened", *_CONFLICT_PAGE),
+    _index("conflicts_open", *_CONFLICT_PAGE, where="verdict IS NULL"),
 )
-for _name, _where in (("conflicts_opened", None), ("conflicts_open", "verdict IS NULL")):
-    Index(
-        _name,
-        CONFLICTS.c.opened_at,
-        CONFLICTS.c.payment_intent_id,
-        CONFLICTS.c.conflict_id,
-        **(_only_where(_where) if _where else {}),
-    )
 
-OUTCOMES: Final = Table(
-    "outcomes",
-    METADATA,
-    _number("partition"),
-    _number("offset"),
-    _words("payment_intent_id"),
-    _words("cause_topic"),
-    _number("cause_partition"),
-    _number("cause_offset"),
-    _words_or_none("command_id"),
-    _words("input_type"),
-    _words("result"),
-    _words_or_none("code"),
-    _words_or_none("rule"),
-    _words_or_none("sentence"),
-    _number("decided_at"),
-    _number("from_sequence"),
-    _number("to_sequence"),
-    _octets("raw"),
-    _key("partition", "offset"),
-)
-Index("outcomes_payment", OUTCOMES.c.payment_intent_id, OUTCOMES.c.partition, OUTCOMES.c.offset)
-Index("outcomes_cause", OUTCOMES.c.cause_topic, OUTCOMES.c.cause_partition, OUTCOMES.c.offset)
-Index("outcomes_command", OUTCOMES.c.command_id, **_only_where("command_id IS NOT NULL"))
 VIOLATED: Final = "code = 'INVARIANT_VIOLATION'"  # as `core.refusals` says it
-Index(
-    "outcomes_violations",
-    OUTCOMES.c.decided_at,
-    OUTCOMES.c.partition,
-    OUTCOMES.c.offset,
-    **_only_where(VIOLATED),
+OUTCOMES: Final = _table(
+    "outcomes",
+    rows.OutcomeRow,
+    ("partition", "offset"),
+    _index("outcomes_payment", "payment_intent_id", "partition", "offset"),
+    _index("outcomes_cause", "cause_topic", "cause_partition", "offset"),
+    _index("outcomes_command", "command_id", where="command_id IS NOT NULL"),
+    _index("outcomes_violations", "decided_at", "partition", "offset", where=VIOLATED),
 )
 
-QUARANTINE: Final = Table(
+_QUARANTINE_PAGE: Final = ("at", "partition", "offset")
+QUARANTINE: Final = _table(
     "quarantine",
-    METADATA,
-    _number("partition"),
-    _number("offset"),
-    _words("reason"),
-    _words("detail"),
-    _words("origin_topic"),
-    _number("origin_partition"),
-    _number("origin_offset"),
-    _number("at"),
-    _octets_or_none("key"),
-    _octets_or_none("value"),
-    _octets("headers"),
-    _words_or_none("payment_intent_id"),
-    _words_or_none("redrive_id"),
-    _key("partition", "offset"),
+    rows.QuarantineRow,
+    ("partition", "offset"),
+    _index("quarantine_at", *_QUARANTINE_PAGE),
+    _index("quarantine_reason", "reason", *_QUARANTINE_PAGE),
+    _index(
+        "quarantine_payment", _OF_PAYMENT, *_QUARANTINE_PAGE, where=f"{_OF_PAYMENT} IS NOT NULL"
+    ),
+    _index("quarantine_waiting", *_QUARANTINE_PAGE, where="redrive_id IS NULL"),
 )
-for _name, _column, _where in (
-    ("quarantine_at", None, None),
-    ("quarantine_reason", "reason", None),
-    ("quarantine_payment", "payment_intent_id", "payment_intent_id IS NOT NULL"),
-    ("quarantine_waiting", None, "redrive_id IS NULL"),
-):
-    Index(
-        _name,
-        *([QUARANTINE.c[_column]] if _column else []),
-        QUARANTINE.c.at,
-        QUARANTINE.c.partition,
-        QUARANTINE.c.offset,
-        **(_only_where(_where) if _where else {}),
-    )
 
-AUDIT: Final = Table(
+_AUDIT_FILTERS: Final = ("operator_id", "payment_intent_id", "action")
+AUDIT: Final = _table(
     "audit",
-    METADATA,
-    _words("audit_id"),
-    _number("at"),
-    _words("operator_id"),
-    _words("roles"),
-    _words_or_none("token_id"),
-    _words("action"),
-    _words_or_none("payment_intent_id"),
-    _words_or_none("reason"),
-    _words_or_none("approval_id"),
-    _words_or_none("command_id"),
-    _words_or_none("result"),
-    _words_or_none("code"),
-    _words_or_none("rule"),
-    _words_or_none("sentence"),
-    _number_or_none("from_sequence"),
-    _number_or_none("to_sequence"),
-    _words_or_none("detail"),
-    _key("audit_id"),
-)
-Index("audit_at", AUDIT.c.at, AUDIT.c.audit_id)
-for _filter in ("operator_id", "payment_intent_id", "action"):
-    Index(f"audit_{_filter}", AUDIT.c[_filter], AUDIT.c.at, AUDIT.c.audit_id)
-
-COMMANDS: Final = Table(
-    "commands",
-    METADATA,
-    _number("partition"),
-    _number("offset"),
-    _octets("raw"),
-    _key("partition", "offset"),
+    rows.AuditRow,
+    ("audit_id",),
+    _index("audit_at", "at", "audit_id"),
+    *(_index(f"audit_{each}", each, "at", "audit_id") for each in _AUDIT_FILTERS),
 )
 
-CHECKPOINTS: Final = Table(
+_table("commands", rows.CommandRow, ("partition", "offset"))
+
+_table(
     "checkpoints",
-    METADATA,
-    _number("partition"),
-    _number("number"),
-    _number("from_offset"),
-    _number("to_offset"),
-    _number("outcomes_partition"),
-    _number("from_outcome"),
-    _number("to_outcome"),
-    _number("log_offset"),
-    _octets("raw"),
-    _key("partition", "number"),
-)
-Index("checkpoints_from", CHECKPOINTS.c.partition, CHECKPOINTS.c.from_offset)
-Index("checkpoints_from_outcome", CHECKPOINTS.c.partition, CHECKPOINTS.c.from_outcome)
-
-CONTROL: Final = Table(
-    "control",
-    METADATA,
-    Column("offset", BigInteger, nullable=False, autoincrement=False),
-    _words("type"),
-    _number("at"),
-    _words_or_none("actor"),
-    _octets("raw"),
-    _key("offset"),
+    rows.CheckpointRow,
+    ("partition", "number"),
+    _index("checkpoints_from", "partition", "from_offset"),
+    _index("checkpoints_from_outcome", "partition", "from_outcome"),
 )
 
-MINUTES: Final = Table(
-    "minutes",
-    METADATA,
-    _number("partition"),
-    _number("minute"),
-    _octets("figures"),
-    _key("minute", "partition"),
-)
+_table("control", rows.ControlRow, ("offset",))
 
-INCIDENTS: Final = Table(
+_table("minutes", rows.MinuteRow, ("minute", "partition"))
+
+INCIDENTS: Final = _table(
     "incidents",
-    METADATA,
-    _words("incident_id"),
-    _words("rule"),
-    _words("status"),
-    _number("part"),
-    _number("whole"),
-    _number_or_none("limit_per_mille"),
-    _number_or_none("limit_ms"),
-    _number("since"),
-    _number("opened_at"),
-    _number_or_none("resolved_at"),
-    _key("incident_id"),
+    rows.IncidentRow,
+    ("incident_id",),
+    _index("incidents_opened", "opened_at", "incident_id"),
 )
-Index("incidents_opened", INCIDENTS.c.opened_at, INCIDENTS.c.incident_id)
 
 # Next offset of each topic partition; no struct of its own (`rows.Moved` changes it).
-OFFSETS: Final = Table(
+Table(
     "offsets",
     METADATA,
-    _words("topic"),
-    _number("partition"),
-    _number("next"),
-    _key("topic", "partition"),
+    Column("topic", TEXT, nullable=False),
+    Column("partition", BigInteger, nullable=False),
+    Column("next", BigInteger, nullable=False),
+    PrimaryKeyConstraint("topic", "partition"),
 )
 
 # Numbers of payments by what `Reader.counts` names, kept up with every batch; no struct.
-COUNTS: Final = Table("counts", METADATA, _words("name"), _number("amount"), _key("name"))
+Table(
+    "counts",
+    METADATA,
+    Column("name", TEXT, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    PrimaryKeyConstraint("name"),
+)

@@ -11,11 +11,11 @@ import msgspec
 from engine.ports import TopicPartition
 from readmodel import rows
 from readmodel.database.session import Cursor, Session
-from readmodel.database.statements import STRUCTS, decoder, encode, key_of
+from readmodel.database.statements import decoder, encode, key_of
 from readmodel.database.store import Store
 from readmodel.database.texts import from_stored, to_stored
 from readmodel.ports import Contradiction, Fenced
-from readmodel.tables import METADATA
+from readmodel.tables import METADATA, STRUCTS
 
 REPLACED: Final = (
     "identifiers",

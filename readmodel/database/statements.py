@@ -14,27 +14,11 @@ import msgspec
 from sqlalchemy import Boolean, Table, Text
 from sqlalchemy.engine import Dialect
 
-from readmodel import rows, tables
+from readmodel import tables
 from readmodel.database.texts import SUB, from_stored, to_stored
+from readmodel.tables import STRUCTS
 
 QUERIES: Final = Path(__file__).with_name("queries.sql")
-
-# The struct of each table that has one, in the order of its columns.
-STRUCTS: Final[dict[str, type[msgspec.Struct]]] = {
-    "payments": rows.PaymentRow,
-    "events": rows.EventRow,
-    "identifiers": rows.IdentifierRow,
-    "approvals": rows.ApprovalRow,
-    "conflicts": rows.ConflictRow,
-    "outcomes": rows.OutcomeRow,
-    "quarantine": rows.QuarantineRow,
-    "audit": rows.AuditRow,
-    "commands": rows.CommandRow,
-    "checkpoints": rows.CheckpointRow,
-    "control": rows.ControlRow,
-    "minutes": rows.MinuteRow,
-    "incidents": rows.IncidentRow,
-}
 
 _NAMED: Final = re.compile(r"^-- name: (\w+)\n((?:--.*\n)*)", re.MULTILINE | re.ASCII)
 _PARAMETER: Final = re.compile(r"(?<![:\w]):([a-z_]+)", re.ASCII)

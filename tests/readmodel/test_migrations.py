@@ -14,9 +14,10 @@ from sqlalchemy import Engine, create_engine
 from engine.clock import HeldClock
 from readmodel import rows, tables
 from readmodel.database.migrate import REVISIONS, migrate
-from readmodel.database.statements import STRUCTS, named_queries
+from readmodel.database.statements import named_queries
 from readmodel.model import Model, default_url, open_model
 from readmodel.ports import ReadModelDown
+from readmodel.tables import STRUCTS
 from tests.postgres import Postgres
 from tests.readmodel.rows import payment
 
