@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
+
+from engine.meters import Meters
 
 # Every rule of the fold, and an operators file that a reset let in. All start at 0, else the first
 # refusal of a kind would be no increase.
@@ -34,14 +36,12 @@ class ControlMetrics:
     refusals are counted again: look at the increase."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._refused = Counter(
+        new = Meters(registry)
+        self._refused = new.counter(
             "npp_control_acts_refused",
             "Control records that this process does not obey, by the rule that they break.",
-            ["rule"],
-            registry=registry,
+            rule=RULES,
         )
-        for rule in RULES:
-            self._refused.labels(rule)
 
     def refused(self, rule: str) -> None:
         """One more."""

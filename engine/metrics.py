@@ -11,20 +11,17 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from engine.clock import MS_PER_S
+from engine.meters import ANY, Meters
 from engine.ports import EngineTopology, InputRecord
 from engine.store.states import PartitionStates
 
 TRANSACTION_OUTCOMES: Final = (
-    "commit",
-    "abort",
-    "rebuild",
-    "unknown_committed",
-    "unknown_aborted",
+    *("commit", "abort", "rebuild", "unknown_committed", "unknown_aborted"),
 )
 BATCH_PHASES: Final = ("decide", "offsets", "produce", "commit", "store")
 PHASES: Final = ("poll", *BATCH_PHASES)
@@ -33,24 +30,8 @@ ALARMS: Final = (
     "LOG_TAIL_LOST", "FOREIGN_RECORD", "STATE_DIFFERS", "STORE_DISCARDED", "CLOCK_OFF",
 )  # fmt: skip
 SECONDS: Final = (
-    0.001,
-    0.002,
-    0.005,
-    0.01,
-    0.02,
-    0.03,
-    0.04,
-    0.06,
-    0.08,
-    0.1,
-    0.15,
-    0.25,
-    0.5,
-    1,
-    2.5,
-    5,
-    10,
-    60,
+    *(0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08),
+    *(0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 60),
 )
 COUNTS: Final = (1, 10, 50, 100, 500, 1_000, 2_000, 5_000, 10_000)
 
@@ -88,92 +69,65 @@ class EngineMetrics:
     """The engine's own metrics of one instance."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        r = registry
-        self._records = Counter("npp_engine_records_polled", "Input records polled.", registry=r)
-        self._batch = Histogram(
-            "npp_engine_batch_records", "Records per batch.", buckets=COUNTS, registry=r
-        )
-        self._seconds = Histogram(
+        new = Meters(registry)
+        self._records = new.counter("npp_engine_records_polled", "Input records polled.")
+        self._batch = new.histogram("npp_engine_batch_records", "Records per batch.", COUNTS)
+        self._seconds = new.histogram(
             "npp_engine_batch_seconds",
             "Seconds per batch by phase, from the poll to the store.",
-            ["phase"],
-            buckets=SECONDS,
-            registry=r,
+            SECONDS,
+            phase=PHASES,
         )
-        self._transactions = Counter(
+        self._transactions = new.counter(
             "npp_engine_transactions",
             "Transactions by outcome; unknown_*: an unclear end, resolved by the nonce.",
-            ["outcome"],
-            registry=r,
+            outcome=TRANSACTION_OUTCOMES,
         )
-        self._fenced = Counter(
-            "npp_engine_fenced", "Times a newer instance fenced this one.", registry=r
-        )
-        self._consumers_lost = Counter(
+        self._fenced = new.counter("npp_engine_fenced", "Times a newer instance fenced this one.")
+        self._consumers_lost = new.counter(
             "npp_engine_consumers_lost",
             "Times the consumer was replaced: its place was taken, it had failed, or "
             "it reached no broker.",
-            registry=r,
         )
-        self._rebalances = Gauge(
-            "npp_engine_rebalances", "Rebalances this process has seen.", registry=r
+        self._rebalances = new.gauge("npp_engine_rebalances", "Rebalances this process has seen.")
+        self._partitions = new.gauge(
+            "npp_engine_partitions", "Partitions by state.", state=PARTITION_STATES
         )
-        self._partitions = Gauge(
-            "npp_engine_partitions", "Partitions by state.", ["state"], registry=r
+        self._restoring = new.gauge(
+            "npp_engine_restore_remaining_records", "State records still to restore."
         )
-        self._restoring = Gauge(
-            "npp_engine_restore_remaining_records", "State records still to restore.", registry=r
+        self._lag = new.gauge(
+            "npp_engine_input_lag_records", "Undecided records by input topic.", topic=ANY
         )
-        self._lag = Gauge(
-            "npp_engine_input_lag_records",
-            "Undecided records by input topic.",
-            ["topic"],
-            registry=r,
-        )
-        self._stable_lag = Gauge(
+        self._stable_lag = new.gauge(
             "npp_engine_last_stable_offset_lag_records",
             "Records behind the oldest open transaction; a hanging transaction shows here.",
-            ["topic"],
-            registry=r,
+            topic=ANY,
         )
-        self._standing = Gauge(
+        self._standing = new.gauge(
             "npp_engine_standing_seconds",
             "For how long decided records have waited before a partition that does not move, by "
             "input topic; the longest of its partitions.",
-            ["topic"],
-            registry=r,
+            topic=ANY,
         )
         self._end_to_end = BatchHistogram(
             "npp_engine_end_to_end_seconds",
             "From an input's append to the commit of its decision.",
             SECONDS,
-            r,
+            registry,
         )
-        self._keys = Gauge(
-            "npp_engine_open_states", "States not at rest, held in memory.", registry=r
-        )
-        self._timers = Gauge("npp_engine_timers_pending", "Deadlines that are set.", registry=r)
-        self._timers_made = Counter("npp_engine_timers_made", "Timer records made.", registry=r)
-        self._lateness = Histogram(
+        self._keys = new.gauge("npp_engine_open_states", "States not at rest, held in memory.")
+        self._timers = new.gauge("npp_engine_timers_pending", "Deadlines that are set.")
+        self._timers_made = new.counter("npp_engine_timers_made", "Timer records made.")
+        self._lateness = new.histogram(
             "npp_engine_timer_lateness_seconds",
             "From the earliest deadline of a partition to its record.",
-            buckets=SECONDS,
-            registry=r,
+            SECONDS,
         )
-        self._alarms = Counter("npp_engine_alarms", "Alarms by name.", ["alarm"], registry=r)
-        self._watchdog = Gauge(
-            "npp_engine_watchdog_age_seconds",
-            "Seconds since the loop last made progress.",
-            registry=r,
+        self._alarms = new.counter("npp_engine_alarms", "Alarms by name.", alarm=ALARMS)
+        self._watchdog = new.gauge(
+            "npp_engine_watchdog_age_seconds", "Seconds since the loop last made progress."
         )
-        for phase in PHASES:
-            self._seconds.labels(phase)
-        for outcome in TRANSACTION_OUTCOMES:
-            self._transactions.labels(outcome)
-        for state in PARTITION_STATES:
-            self._partitions.labels(state).set(0)
-        for alarm in ALARMS:
-            self._alarms.labels(alarm)
 
     def watch(self, age_s: object) -> None:
         """`age_s`: a function without arguments, asked when the metric is scraped."""

@@ -142,7 +142,10 @@ QUARANTINE: Final = _table(
     _index("quarantine_at", *_QUARANTINE_PAGE),
     _index("quarantine_reason", "reason", *_QUARANTINE_PAGE),
     _index(
-        "quarantine_payment", _OF_PAYMENT, *_QUARANTINE_PAGE, where=f"{_OF_PAYMENT} IS NOT NULL"
+        "quarantine_payment",
+        "payment_intent_id",
+        *_QUARANTINE_PAGE,
+        where="payment_intent_id IS NOT NULL",
     ),
     _index("quarantine_waiting", *_QUARANTINE_PAGE, where="redrive_id IS NULL"),
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from engine.meters import ANY, Meters
 
 SECONDS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0)
 OTHER: Final = "other"
@@ -15,34 +17,30 @@ class ApiMetrics:
     """Made once a process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._requests = Counter(
+        new = Meters(registry)
+        self._requests = new.counter(
             "npp_api_requests_total",
             "Requests answered, by route, method and status",
-            ("route", "method", "status"),
-            registry=registry,
+            route=ANY,
+            method=ANY,
+            status=ANY,
         )
-        self._seconds = Histogram(
+        self._seconds = new.histogram(
             "npp_api_request_seconds",
             "Seconds from a request to the start of its answer",
-            ("route", "method"),
-            buckets=SECONDS,
-            registry=registry,
+            SECONDS,
+            route=ANY,
+            method=ANY,
         )
-        self.defects = Counter(
-            "npp_api_defects_total", "Requests that ended in a defect (500)", registry=registry
-        )
-        self._streams = Gauge(
-            "npp_api_streams_open", "Live event streams that are open", registry=registry
-        )
-        self._malformed_keys = Gauge(
+        self.defects = new.counter("npp_api_defects_total", "Requests that ended in a defect (500)")
+        self._streams = new.gauge("npp_api_streams_open", "Live event streams that are open")
+        self._malformed_keys = new.gauge(
             "npp_api_malformed_keys",
             "Members of the token issuer's key set that cannot be read and are left out",
-            registry=registry,
         )
-        self._delay = Gauge(
+        self._delay = new.gauge(
             "npp_api_read_model_delay_seconds",
             "For how long the read model has lacked journal records",
-            registry=registry,
         )
         self._counted: dict[tuple[str, str, int], Counter] = {}
         self._timed: dict[tuple[str, str], Histogram] = {}

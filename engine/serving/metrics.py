@@ -6,7 +6,9 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
+
+from engine.meters import ANY, Meters
 
 
 class Closed(StrEnum):
@@ -30,11 +32,12 @@ class ServingMetrics:
     """Made once a process; ports are named, never numbered."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._closed = Counter(
+        new = Meters(registry)
+        self._closed = new.counter(
             "npp_http_connections_closed",
             "Connections that we closed, by port (api, callbacks, metrics) and reason",
-            ["port", "reason"],
-            registry=registry,
+            port=ANY,
+            reason=ANY,
         )
 
     def of(self, port: str) -> Count:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
+
+from engine.meters import ANY, Meters
 
 CALL_SECONDS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ADAPTERS: Final = ("rail", "deposits", "resolve", "notifications")
@@ -25,64 +27,51 @@ class AdapterMetrics:
     """One set per process; `registry` is the process's own."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.calls = Counter(
+        new = Meters(registry)
+        self.calls = new.counter(
             "npp_adapter_calls",
             "Calls to the outside, by adapter, operation and outcome",
-            ["adapter", "operation", "outcome"],
-            registry=registry,
+            adapter=ANY,
+            operation=ANY,
+            outcome=ANY,
         )
-        self.call_seconds = Histogram(
+        self.call_seconds = new.histogram(
             "npp_adapter_call_seconds",
             "From sending a call to its technical answer",
-            ["adapter", "operation"],
-            buckets=CALL_SECONDS_BUCKETS,
-            registry=registry,
+            CALL_SECONDS_BUCKETS,
+            adapter=ANY,
+            operation=ANY,
         )
-        self.reports = Counter(
+        self.reports = new.counter(
             "npp_adapter_reports",
             "Records reported back, by adapter and kind",
-            ["adapter", "kind"],
-            registry=registry,
+            adapter=ANY,
+            kind=ANY,
         )
-        self.callbacks = Counter(
-            "npp_rail_callbacks",
-            "Callbacks of the rail, by result",
-            ["result"],
-            registry=registry,
+        self.callbacks = new.counter(
+            "npp_rail_callbacks", "Callbacks of the rail, by result", result=CALLBACK_RESULTS
         )
-        self.quarantined = Counter(
+        self.quarantined = new.counter(
             "npp_adapter_quarantined",
             "Records and callbacks put into quarantine, by adapter and reason",
-            ["adapter", "reason"],
-            registry=registry,
+            adapter=ANY,
+            reason=ANY,
         )
-        self.by_reference = Counter(
+        self.by_reference = new.counter(
             "npp_adapter_quarantined_by_reference",
             "Records and callbacks too large to copy, put into quarantine by reference, by adapter",
-            ["adapter"],
-            registry=registry,
+            adapter=ADAPTERS,
         )
-        self.held = Gauge(
-            "npp_adapter_instructions_held",
-            "Instructions read and not done",
-            ["adapter"],
-            registry=registry,
+        self.held = new.gauge(
+            "npp_adapter_instructions_held", "Instructions read and not done", adapter=ADAPTERS
         )
-        self.standing = Gauge(
+        self.standing = new.gauge(
             "npp_adapter_standing_seconds",
             "For how long instructions have waited before a partition that does not move, the "
             "longest of its partitions",
-            ["adapter"],
-            registry=registry,
+            adapter=ANY,
         )
-        self.redriven = Counter(
-            "npp_redriven_records", "Quarantined records put back", registry=registry
-        )
-        for adapter in ADAPTERS:
-            self.held.labels(adapter).set(0)
-            self.by_reference.labels(adapter).inc(0)
-        for result in CALLBACK_RESULTS:
-            self.callbacks.labels(result).inc(0)
+        self.redriven = new.counter("npp_redriven_records", "Quarantined records put back")
 
     def watch(self, adapter: str, standing_s: Callable[[], float]) -> None:
         """`standing_s` is asked when the metric is scraped."""

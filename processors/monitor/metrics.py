@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
 
+from engine.meters import Meters
 from processors.monitor.rules import RULES
 
 UNDECODABLE: Final = "undecodable"
@@ -16,28 +17,17 @@ class MonitorMetrics:
     """Every known label set starts at 0."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.last_tick = Gauge(
+        new = Meters(registry)
+        self.last_tick = new.gauge(
             "npp_monitor_last_tick_seconds",
             "Time of the last tick that this worker judged; 0 while another worker judges.",
-            registry=registry,
         )
-        self.owner = Gauge(
-            "npp_monitor_owner", "1 while this worker judges the ticks.", registry=registry
+        self.owner = new.gauge("npp_monitor_owner", "1 while this worker judges the ticks.")
+        self.minutes = new.counter("npp_monitor_minutes", "Records of a minute's figures taken.")
+        self.ticks = new.counter("npp_monitor_ticks", "Ticks judged.")
+        self.skipped = new.counter(
+            "npp_monitor_skipped", "Records not taken.", reason=(UNDECODABLE, OLDER)
         )
-        self.minutes = Counter(
-            "npp_monitor_minutes", "Records of a minute's figures taken.", registry=registry
+        self.incident = new.gauge(
+            "npp_incident_open", "1 while an incident of this rule is open.", rule=RULES
         )
-        self.ticks = Counter("npp_monitor_ticks", "Ticks judged.", registry=registry)
-        self.skipped = Counter(
-            "npp_monitor_skipped", "Records not taken.", ["reason"], registry=registry
-        )
-        self.incident = Gauge(
-            "npp_incident_open",
-            "1 while an incident of this rule is open.",
-            ["rule"],
-            registry=registry,
-        )
-        for reason in (UNDECODABLE, OLDER):
-            self.skipped.labels(reason)
-        for rule in RULES:
-            self.incident.labels(rule)

@@ -161,7 +161,7 @@ class PaymentsApplication:
             context = self._context(record, cause, known)
             accepted = suspend(known.payment, context, type(error).__name__)
             self._append(batch, record.partition, known.payment.payment_intent_id, known, accepted)
-        self._metrics.parked += 1
+        self._metrics.parked()
         keep = self._refer_to if refused else self._quarantine
         keep(batch, record, quarantine.PARKED, detail)
 

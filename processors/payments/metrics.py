@@ -13,6 +13,7 @@ from core.payment.events import EVENTS
 from core.refusals import NO_EFFECT_RULES
 from core.rules import UNKNOWN_TABLE_ENDING
 from core.values import attempt_id
+from engine.meters import ANY, Meters
 
 RESULTS = ("ACCEPTED", "DUPLICATE", "REJECTED", "NO_EFFECT", "UNMATCHED")
 FIRST_ATTEMPT = attempt_id(1)
@@ -24,131 +25,86 @@ class PaymentsMetrics:
     """No payment id and no free text in a label; every label set that is known starts at zero."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._inputs = Counter(
+        new = Meters(registry)
+        self._inputs = new.counter(
             "npp_inputs",
             "Inputs decided, by record type and result.",
-            ["type", "result"],
-            registry=registry,
+            type=[kind.__name__ for kind in INPUTS],
+            result=RESULTS,
         )
-        self._refusals = Counter(
-            "npp_rejected_commands",
-            "Inputs refused, by code and rule.",
-            ["code", "rule"],
-            registry=registry,
+        self._refusals = new.counter(
+            "npp_rejected_commands", "Inputs refused, by code and rule.", code=ANY, rule=ANY
         )
-        self._no_effects = Counter(
+        self._no_effects = new.counter(
             "npp_inputs_without_effect",
             "Inputs that changed nothing, by rule; CONFLICTS_FULL: a contradiction was not listed.",
-            ["rule"],
-            registry=registry,
+            rule=NO_EFFECT_NAMES,
         )
-        self._events = Counter(
-            "npp_events", "Events appended, by type.", ["type"], registry=registry
+        self._events = new.counter(
+            "npp_events", "Events appended, by type.", type=[event.__name__ for event in EVENTS]
         )
-        self._quarantined = Counter(
+        self._quarantined = new.counter(
             "npp_quarantined_records",
             "Records put into quarantine, by reason.",
-            ["reason"],
-            registry=registry,
+            reason=QUARANTINE_REASONS,
         )
-        self._by_reference = Counter(
+        self._by_reference = new.counter(
             "npp_quarantined_by_reference",
             "Records too large to copy, put into quarantine by reference.",
-            registry=registry,
         )
-        self._conflicts = Counter(
-            "npp_conflicts_opened",
-            "Conflicts with what is recorded, by kind.",
-            ["kind"],
-            registry=registry,
+        self._conflicts = new.counter(
+            "npp_conflicts_opened", "Conflicts with what is recorded, by kind.", kind=ANY
         )
-        self._late = Counter(
-            "npp_late_failures",
-            "Payments that failed after their acknowledgement.",
-            registry=registry,
+        self._late = new.counter(
+            "npp_late_failures", "Payments that failed after their acknowledgement."
         )
-        self._retry_failures = Counter(
-            "npp_retry_failures",
-            "Attempts from the second on that failed.",
-            registry=registry,
+        self._retry_failures = new.counter(
+            "npp_retry_failures", "Attempts from the second on that failed."
         )
-        self._unknown_codes = Counter(
-            "npp_unknown_rail_codes",
-            "Failures with a rail code that has no table row.",
-            registry=registry,
+        self._unknown_codes = new.counter(
+            "npp_unknown_rail_codes", "Failures with a rail code that has no table row."
         )
-        self._parked = Counter(
-            "npp_parked_payments", "Payments parked because of a defect.", registry=registry
-        )
-        for kind in INPUTS:
-            for result in RESULTS:
-                self._inputs.labels(kind.__name__, result)
-        for event in EVENTS:
-            self._events.labels(event.__name__)
-        for rule in NO_EFFECT_NAMES:
-            self._no_effects.labels(rule)
-        for reason in QUARANTINE_REASONS:
-            self._quarantined.labels(reason)
+        self._parked = new.counter("npp_parked_payments", "Payments parked because of a defect.")
         self.abort()
 
+    def _count(self, metric: Counter, *labels: str) -> None:
+        key = (metric, labels)
+        self._pending[key] = self._pending.get(key, 0) + 1
+
     def input(self, name: str, result: str, code: str = "", rule: str = "") -> None:
-        key = (name, result)
-        self._input_counts[key] = self._input_counts.get(key, 0) + 1
+        self._count(self._inputs, name, result)
         if code:
-            refusal = (code, rule)
-            self._refusal_counts[refusal] = self._refusal_counts.get(refusal, 0) + 1
+            self._count(self._refusals, code, rule)
         elif rule:
-            self._no_effect_counts[rule] = self._no_effect_counts.get(rule, 0) + 1
+            self._count(self._no_effects, rule)
 
     def event(self, event: Any) -> None:
         name = type(event).__name__
-        self._event_counts[name] = self._event_counts.get(name, 0) + 1
+        self._count(self._events, name)
         if name == "ReconciliationRequired":
-            self._conflict_counts[event.kind] = self._conflict_counts.get(event.kind, 0) + 1
+            self._count(self._conflicts, event.kind)
         elif name == "PaymentFailed":
-            self.late += event.late_failure
-            self.retry_failures += event.attempt_id != FIRST_ATTEMPT
-            self.unknown_codes += (
-                event.code is not None
-                and event.code_table is not None
-                and event.code_table.endswith(UNKNOWN_TABLE_ENDING)
-            )
+            if event.late_failure:
+                self._count(self._late)
+            if event.attempt_id != FIRST_ATTEMPT:
+                self._count(self._retry_failures)
+            if event.code is not None and (event.code_table or "").endswith(UNKNOWN_TABLE_ENDING):
+                self._count(self._unknown_codes)
 
     def quarantined(self, reason: str, *, by_reference: bool = False) -> None:
-        self._quarantine_counts[reason] = self._quarantine_counts.get(reason, 0) + 1
-        self.by_reference += by_reference
+        self._count(self._quarantined, reason)
+        if by_reference:
+            self._count(self._by_reference)
+
+    def parked(self) -> None:
+        self._count(self._parked)
 
     def commit(self) -> None:
         """The batch is committed: show what it did."""
-        for (name, result), count in self._input_counts.items():
-            self._inputs.labels(name, result).inc(count)
-        for (code, rule), count in self._refusal_counts.items():
-            self._refusals.labels(code, rule).inc(count)
-        for rule, count in self._no_effect_counts.items():
-            self._no_effects.labels(rule).inc(count)
-        for name, count in self._event_counts.items():
-            self._events.labels(name).inc(count)
-        for reason, count in self._quarantine_counts.items():
-            self._quarantined.labels(reason).inc(count)
-        for kind, count in self._conflict_counts.items():
-            self._conflicts.labels(kind).inc(count)
-        self._by_reference.inc(self.by_reference)
-        self._late.inc(self.late)
-        self._retry_failures.inc(self.retry_failures)
-        self._unknown_codes.inc(self.unknown_codes)
-        self._parked.inc(self.parked)
+        for (metric, labels), count in self._pending.items():
+            (metric.labels(*labels) if labels else metric).inc(count)
         self.abort()
 
     def abort(self) -> None:
         """The batch did not happen: forget what was counted."""
-        self._input_counts: dict[tuple[str, str], int] = {}
-        self._refusal_counts: dict[tuple[str, str], int] = {}
-        self._no_effect_counts: dict[str, int] = {}
-        self._event_counts: dict[str, int] = {}
-        self._quarantine_counts: dict[str, int] = {}
-        self._conflict_counts: dict[str, int] = {}
-        self.by_reference = 0
-        self.late = 0
-        self.retry_failures = 0
-        self.unknown_codes = 0
-        self.parked = 0
+        self._pending: dict[tuple[Counter, tuple[str, ...]], int] = {}

@@ -8,23 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 
 from core.values import FailureReason, MoneyOutcome, State
+from engine.meters import Meters
 from processors.projector.batch import SKIPPED, TOPICS
 from readmodel import minutes
 from readmodel.minutes import Figures, Rate
 
 BATCH_SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 COUNTED: Final = (
-    "created",
-    "first_attempts",
-    "retries",
-    "acknowledged",
-    "settled",
-    "cancelled",
-    "late_failures",
-    "expired",
+    *("created", "first_attempts", "retries", "acknowledged"),
+    *("settled", "cancelled", "late_failures", "expired"),
 )
 SOURCES: Final = ("rail", "operator", "upstream", "system")
 STUCK_STATES: Final = (State.SENT.value, State.ACKNOWLEDGED.value)
@@ -42,120 +37,85 @@ class ProjectorMetrics:
     """Every known label set starts at 0; a rate without traffic is NaN."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._delay = Gauge(
+        new = Meters(registry)
+        self._delay = new.gauge(
             "npp_projector_delay_seconds",
             "Age of the oldest record that the read model does not have yet; 0 when caught up.",
-            ["topic"],
-            registry=registry,
+            topic=TOPICS,
         )
-        self.records = Counter(
-            "npp_projector_records", "Records projected.", ["topic"], registry=registry
-        )
-        self.skipped = Counter(
+        self.records = new.counter("npp_projector_records", "Records projected.", topic=TOPICS)
+        self.skipped = new.counter(
             "npp_projector_skipped_records",
             "Records without a row: undecodable, or of an unknown type.",
-            ["topic", "reason"],
-            registry=registry,
+            topic=TOPICS,
+            reason=SKIPPED,
         )
-        self.batch_seconds = Histogram(
+        self.batch_seconds = new.histogram(
             "npp_projector_batch_seconds",
             "Folding a batch and writing it to the database.",
-            buckets=BATCH_SECONDS,
-            registry=registry,
+            BATCH_SECONDS,
         )
-        self.waits = Counter(
+        self.waits = new.counter(
             "npp_projector_waits",
             "Pauses because the database or the schema registry did not answer.",
-            registry=registry,
         )
-        self.bypassed = Counter(
+        self.bypassed = new.counter(
             "npp_idempotency_bypassed",
             "Payments under another id than their source's idempotency key gives.",
-            registry=registry,
         )
-        self.halted = Gauge(
+        self.halted = new.gauge(
             "npp_projector_halted",
             "1 when an event does not follow the one before it: projection has stopped.",
-            registry=registry,
         )
-        self.generation = Gauge(
-            "npp_projector_generation", "Generation of the read model.", registry=registry
-        )
-        for topic in TOPICS:
-            self._delay.labels(topic)
-            self.records.labels(topic)
-            for why in SKIPPED:
-                self.skipped.labels(topic, why)
-        self._business(registry)
-
-    def _business(self, registry: CollectorRegistry) -> None:
-        self._rate = Gauge(
+        self.generation = new.gauge("npp_projector_generation", "Generation of the read model.")
+        self._rate = new.gauge(
             "npp_business_rate",
             "Share over the last 5 minutes (success) or the last hour; NaN at zero traffic.",
-            ["kind"],
-            registry=registry,
+            kind=minutes.RATES,
         )
-        self._rate_count = Gauge(
+        self._rate_count = new.gauge(
             "npp_business_rate_count",
             "Denominator of the rate; below 20 there is no alert.",
-            ["kind"],
-            registry=registry,
+            kind=minutes.RATES,
         )
-        self._hour = Gauge(
-            "npp_business_last_hour", "Decided in the last hour.", ["kind"], registry=registry
-        )
-        self._failed = Gauge(
+        self._hour = new.gauge("npp_business_last_hour", "Decided in the last hour.", kind=COUNTED)
+        self._failed = new.gauge(
             "npp_business_failed_last_hour",
             "Attempts that failed in the last hour, without cancelled ones.",
-            ["reason", "source"],
-            registry=registry,
+            reason=[each.value for each in FailureReason],
+            source=SOURCES,
         )
-        self._latency = Gauge(
+        self._latency = new.gauge(
             "npp_business_rail_latency_seconds",
             "Mean time to the rail's technical answer over the last 5 minutes.",
-            registry=registry,
         )
-        self._slow_now = Gauge(
+        self._slow_now = new.gauge(
             "npp_business_rail_slow_in_a_row",
             "How many of the last five rail requests were slow, counted back from the latest.",
-            registry=registry,
         )
-        self.slow_runs = Counter(
+        self.slow_runs = new.counter(
             "npp_business_rail_slow_fives",
             "Each fifth rail request in a row that took more than 1 s.",
-            registry=registry,
         )
-        self._stuck = Gauge(
+        self._stuck = new.gauge(
             "npp_payments_overdue",
             "Payments that wait too long for the rail: 5 minutes ATTENTION, 10 ESCALATED.",
-            ["state", "level"],
-            registry=registry,
+            state=STUCK_STATES,
+            level=LEVELS,
         )
-        self._queue = Gauge(
-            "npp_read_model_queue",
-            "What waits for people.",
-            ["kind"],
-            registry=registry,
+        self._queue = new.gauge(
+            "npp_read_model_queue", "What waits for people.", kind=QUEUES.values()
         )
-        self._state = Gauge(
-            "npp_read_model_payments", "Payments by state.", ["state"], registry=registry
+        self._state = new.gauge(
+            "npp_read_model_payments", "Payments by state.", state=[each.value for each in State]
         )
-        self._money = Gauge(
+        self._money = new.gauge(
             "npp_read_model_money_outcomes",
             "Payments by money outcome.",
-            ["outcome"],
-            registry=registry,
+            outcome=[each.value for each in MoneyOutcome],
         )
         for kind in minutes.RATES:
             self._rate.labels(kind).set(float("nan"))
-            self._rate_count.labels(kind)
-        for kind in COUNTED:
-            self._hour.labels(kind)
-        for reason in FailureReason:
-            for source in SOURCES:
-                self._failed.labels(reason.value, source)
-        self.stuck({})
-        self.counts({})
 
     def watch_delay(self, delay_s: Callable[[str], float]) -> None:
         """Ask at each scrape: a loop that hangs must not hide it."""

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 
 from engine.clock import MS_PER_S, Clock
 from engine.errors import EngineError
 from engine.loop.watch import Health
+from engine.meters import Meters
 from processors.replay.report import FAILED, PASSED, Report
 
 log = structlog.get_logger("npp.replay")
@@ -31,26 +32,16 @@ class ScheduledMetrics:
     """NaN in `passed` means not checkable, or that no proof has ended yet."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.running = Gauge(
-            "npp_replay_running", "1 while a proof of the whole log runs.", registry=registry
-        )
-        self.done = Gauge(
-            "npp_replay_records_done", "Records read by the proof that runs.", registry=registry
-        )
-        self.total = Gauge(
-            "npp_replay_records_expected", "Records that it has to read.", registry=registry
-        )
-        self.ended = Gauge(
-            "npp_replay_last_end_seconds", "Time at which the last proof ended.", registry=registry
-        )
-        self.events = Gauge(
-            "npp_replay_last_events", "Events that the last proof covered.", registry=registry
-        )
-        self.passed = Gauge(
+        new = Meters(registry)
+        self.running = new.gauge("npp_replay_running", "1 while a proof of the whole log runs.")
+        self.done = new.gauge("npp_replay_records_done", "Records read by the proof that runs.")
+        self.total = new.gauge("npp_replay_records_expected", "Records that it has to read.")
+        self.ended = new.gauge("npp_replay_last_end_seconds", "Time at which the last proof ended.")
+        self.events = new.gauge("npp_replay_last_events", "Events that the last proof covered.")
+        self.passed = new.gauge(
             "npp_replay_passed",
             "1 when the last proof of this strength passed, 0 when it failed.",
-            ["strength"],
-            registry=registry,
+            strength=STRENGTHS,
         )
         for name in STRENGTHS:
             self.passed.labels(name).set(float("nan"))

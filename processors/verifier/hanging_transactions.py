@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 
 from engine.clients.stall_detection import StalledPartitions
 from engine.clock import Clock
 from engine.errors import EngineError
+from engine.meters import Meters
 from engine.ports import TopicPartition
 
 log = structlog.get_logger("npp.hanging")
@@ -38,11 +39,11 @@ class HangingMetrics:
     """What the last look found."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.open = Gauge(
+        new = Meters(registry)
+        self.open = new.gauge(
             "npp_journal_open_transaction_seconds",
             "For how long a transaction of the journal has been seen open, the oldest one; nobody "
             "reads what is written after it.",
-            registry=registry,
         )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
 
+from engine.meters import Meters
 from evidence import chain, checkpoints
 from processors.verifier.partition import LOG_START_LOST, LOG_TAIL_LOST, UNAUTHORIZED
 
@@ -36,38 +37,25 @@ class VerifierMetrics:
     """Counts of the verifier; every kind of problem starts at zero. No payment id in a label."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.events = Counter("npp_verifier_events", "Events verified.", registry=registry)
-        self.checkpoints = Counter(
-            "npp_verifier_checkpoints", "Checkpoints signed and committed.", registry=registry
+        new = Meters(registry)
+        self.events = new.counter("npp_verifier_events", "Events verified.")
+        self.checkpoints = new.counter(
+            "npp_verifier_checkpoints", "Checkpoints signed and committed."
         )
-        self.problems = Counter(
-            "npp_verifier_problems", "Failed proofs, by kind.", ["kind"], registry=registry
+        self.problems = new.counter(
+            "npp_verifier_problems", "Failed proofs, by kind.", kind=PROBLEM_KINDS
         )
-        self.unsigned = Gauge(
-            "npp_verifier_unsigned_events",
-            "Events that no checkpoint covers yet.",
-            registry=registry,
+        self.unsigned = new.gauge(
+            "npp_verifier_unsigned_events", "Events that no checkpoint covers yet."
         )
-        self.broken = Gauge(
-            "npp_verifier_broken_partitions", "Partitions that are not signed.", registry=registry
+        self.broken = new.gauge("npp_verifier_broken_partitions", "Partitions that are not signed.")
+        self.signed_at = new.gauge(
+            "npp_verifier_last_checkpoint_seconds", "Time of the last checkpoint."
         )
-        self.signed_at = Gauge(
-            "npp_verifier_last_checkpoint_seconds",
-            "Time of the last checkpoint.",
-            registry=registry,
+        self.lag = new.gauge(
+            "npp_verifier_lag_events", "Events of the journal that are not verified yet."
         )
-        self.lag = Gauge(
-            "npp_verifier_lag_events",
-            "Events of the journal that are not verified yet.",
-            registry=registry,
+        self.delay = new.gauge(
+            "npp_verifier_delay_seconds", "For how long events wait to be verified, the longest."
         )
-        self.delay = Gauge(
-            "npp_verifier_delay_seconds",
-            "For how long events wait to be verified, the longest.",
-            registry=registry,
-        )
-        self.inputs = Counter(
-            "npp_verifier_inputs_read", "Inputs read to decide again.", registry=registry
-        )
-        for kind in PROBLEM_KINDS:
-            self.problems.labels(kind)
+        self.inputs = new.counter("npp_verifier_inputs_read", "Inputs read to decide again.")

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 import structlog
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 
 from engine.clock import MS_PER_S, Clock
 from engine.errors import EngineError
+from engine.meters import Meters
 from engine.topics import Difference, TopicSpec
 
 log = structlog.get_logger("npp.retention")
@@ -32,15 +33,13 @@ class RetentionMetrics:
     """What the last look found, and when it was."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.contradictions = Gauge(
+        new = Meters(registry)
+        self.contradictions = new.gauge(
             "npp_retention_contradictions",
             "Live settings that would remove records earlier than declared.",
-            registry=registry,
         )
-        self.looked_at = Gauge(
-            "npp_retention_last_look_seconds",
-            "Time at which the live settings were last read.",
-            registry=registry,
+        self.looked_at = new.gauge(
+            "npp_retention_last_look_seconds", "Time at which the live settings were last read."
         )
 
 

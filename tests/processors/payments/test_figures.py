@@ -165,7 +165,7 @@ def test_a_batch_counts_when_it_is_committed_and_once() -> None:
         metrics.input("RailReport", "NO_EFFECT", rule="QUIET_RULE")
         metrics.event(failed())
         metrics.quarantined("PARKED", by_reference=True)
-        metrics.parked += 1
+        metrics.parked()
 
     decide()
     assert figures(registry) == {}
