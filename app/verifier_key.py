@@ -7,7 +7,8 @@ import structlog
 from app.exits import usage
 from app.process import ProcessContext
 from app.settings import Profile
-from evidence.keys import KeyFileError, Keyring, SigningKey, key_and_keyring, write_keyring
+from control.key_file import KeyFileError, SigningKey
+from evidence.keys import Keyring, key_and_keyring, write_keyring
 from schemas import topology
 from schemas.registry.ids import locked_fingerprints
 

@@ -1,5 +1,5 @@
-"""A person's private key in its file: Ed25519, PEM, readable by its owner only, encrypted with a
-passphrase. Public keys stand in the operators file.
+"""A private key in its file: Ed25519, PEM, readable by its owner only. A person's is encrypted with
+a passphrase, a process's is not. Public keys stand in the operators file or in the keyring.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class KeyFileError(ValueError):
     """A key file that cannot be used; the sentence says why."""
 
 
-class PersonalKey:
+class SigningKey:
     """Signs; `public` is the raw public key."""
 
     def __init__(self, private: Ed25519PrivateKey) -> None:
@@ -40,11 +40,11 @@ class PersonalKey:
         self.key_id = key_id_of(self.public)
 
     def sign(self, message: bytes) -> bytes:
-        """The 64-byte Ed25519 signature (RFC 8032)."""
+        """The 64-byte Ed25519 signature (RFC 8032); the same message gives the same bytes."""
         return self._private.sign(message)
 
     def write(self, path: Path, passphrase: bytes | None) -> None:
-        """A new file; never overwrites. Without a passphrase it is for demo and test."""
+        """A new file; never overwrites."""
         encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
         pem = self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,14 +55,9 @@ class PersonalKey:
             os.fsync(file.fileno())
 
 
-def new() -> PersonalKey:
+def new() -> SigningKey:
     """A fresh key from the operating system's randomness."""
-    return PersonalKey(Ed25519PrivateKey.generate())
-
-
-def from_seed(seed: bytes) -> PersonalKey:
-    """The key of a 32-byte seed, for tests and vectors."""
-    return PersonalKey(Ed25519PrivateKey.from_private_bytes(seed))
+    return SigningKey(Ed25519PrivateKey.generate())
 
 
 def is_encrypted(path: Path) -> bool:
@@ -70,16 +65,19 @@ def is_encrypted(path: Path) -> bool:
     return _ENCRYPTED in _content(path)
 
 
-def read(path: Path, passphrase: bytes | None) -> PersonalKey:
+def read(path: Path, passphrase: bytes | None) -> SigningKey:
     """The key in the file. Raises KeyFileError."""
     content = _content(path)
     try:
         private = load_pem_private_key(content, password=passphrase)
     except (ValueError, TypeError) as error:
-        raise KeyFileError(f"{path} cannot be opened: wrong passphrase, or no PEM key") from error
+        what = "cannot be opened: wrong passphrase, or no PEM key"
+        if passphrase is None:
+            what = "is not an unencrypted PEM private key"
+        raise KeyFileError(f"{path} {what}") from error
     if not isinstance(private, Ed25519PrivateKey):
         raise KeyFileError(f"{path} is not an Ed25519 key")
-    return PersonalKey(private)
+    return SigningKey(private)
 
 
 def _content(path: Path) -> bytes:

@@ -13,10 +13,11 @@ from typing import Final
 
 import msgspec
 
+from control.key_file import SigningKey
 from core.records import Checkpoint
 from core.recovery_point import RecoveryPoint, is_void
 from evidence.chain import WIRE_PREFIX_BYTES, ZERO_HASH
-from evidence.keys import SIGNATURE_BYTES, Keyring, SigningKey
+from evidence.keys import SIGNATURE_BYTES, Keyring
 from evidence.merkle import LEAF_VERSION, LeafData, payments_root
 
 EMPTY_SIGNATURE: Final = b"\x00"  # Avro bytes of length 0

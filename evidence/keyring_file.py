@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from evidence.keys import KeyFileError, Keyring, ListedKey, SchemaStatement, read_keyring
+from control.key_file import KeyFileError
+from evidence.keys import Keyring, ListedKey, SchemaStatement, read_keyring
 
 Stamp = tuple[int, int, int]
 

@@ -1,4 +1,4 @@
-"""Keys of the verifier: an Ed25519 private key in its own file, and the keyring of public keys.
+"""Keys of the verifier: its private key (`control.key_file`), and the keyring of public keys.
 
 The keyring only grows: a checkpoint is checked with the key that signed it, however old. Beside the
 keys it lists what each key states of schemas: that an id means this schema and no other, without
@@ -8,49 +8,24 @@ which signed bytes could be shown as another event of the same layout.
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from control import key_file
+from control.act_signature import key_id_of
+from control.key_file import KeyFileError, SigningKey
 from schemas.strict_json import json_reader
 
-KEY_ID_PREFIX: Final = "ed25519-"
-KEY_ID_HEX_CHARACTERS: Final = 16
 PUBLIC_KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 KEYRING_BYTES_MAX: Final = 1_048_576
-PRIVATE_FILE_MODE: Final = 0o600
 SCHEMA_STATEMENT_PREFIX: Final = b"npp-schema-id.v1\x00"
-
-
-class KeyFileError(ValueError):
-    """A key file or keyring that cannot be used; the sentence says why."""
-
-
-class SigningKey:
-    """A private key that signs, and the id under which its public key is listed."""
-
-    def __init__(self, private: Ed25519PrivateKey) -> None:
-        self._private = private
-        self.public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        self.key_id = key_id(self.public)
-
-    def sign(self, message: bytes) -> bytes:
-        """The 64-byte Ed25519 signature (RFC 8032); the same message gives the same bytes."""
-        return self._private.sign(message)
 
 
 class KeyMissing(KeyFileError):
@@ -124,14 +99,14 @@ class Keyring:
         raw = bytes.fromhex(key.public_key)
         if key.algorithm != "Ed25519" or len(raw) != PUBLIC_KEY_BYTES:
             raise KeyFileError(f"key {key.key_id} is not an Ed25519 public key")
-        if key.key_id != key_id(raw):
+        if key.key_id != key_id_of(raw):
             raise KeyFileError(f"key {key.key_id} is listed under an id that is not its own")
         self._listed.setdefault(key.key_id, key)
         self._public[key.key_id] = Ed25519PublicKey.from_public_bytes(raw)
 
     def add(self, public: bytes, added_at: int) -> bool:
         """List a raw public key; False when it is listed already."""
-        name = key_id(public)
+        name = key_id_of(public)
         if name in self._listed:
             return False
         self._list(ListedKey(name, "Ed25519", public.hex(), added_at))
@@ -204,11 +179,6 @@ class Keyring:
         return True
 
 
-def key_id(public: bytes) -> str:
-    """A key's id: computed from the public key, so it cannot name another."""
-    return KEY_ID_PREFIX + hashlib.sha256(public).hexdigest()[:KEY_ID_HEX_CHARACTERS]
-
-
 def fingerprint(public: bytes) -> str:
     """SHA-256 (hex) of the raw public key: what is published elsewhere and compared by people."""
     return hashlib.sha256(public).hexdigest()
@@ -223,40 +193,6 @@ def pem_of(key: ListedKey) -> str:
     """A public key as PEM (SubjectPublicKeyInfo): what `verify_evidence.py` takes."""
     public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.public_key))
     return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
-
-
-def new_signing_key() -> SigningKey:
-    """A fresh key from the operating system's randomness."""
-    return SigningKey(Ed25519PrivateKey.generate())
-
-
-def signing_key_from_seed(seed: bytes) -> SigningKey:
-    """The key of a 32-byte seed, for tests and vectors."""
-    return SigningKey(Ed25519PrivateKey.from_private_bytes(seed))
-
-
-def write_signing_key(path: Path, key: SigningKey) -> None:
-    """Write a new key file (PKCS 8, PEM), readable by its owner only. Never overwrites."""
-    pem = key._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE_MODE)
-    with os.fdopen(handle, "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_signing_key(path: Path) -> SigningKey:
-    """The key in a file. Raises KeyFileError when others may read it or it is not Ed25519."""
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise KeyFileError(f"{path.name} can be read by others: chmod 600 it, or make a new key")
-    try:
-        private = load_pem_private_key(path.read_bytes(), password=None)
-    except (ValueError, TypeError) as error:
-        raise KeyFileError(f"{path.name} is not an unencrypted PEM private key: {error}") from error
-    if not isinstance(private, Ed25519PrivateKey):
-        raise KeyFileError(f"{path.name} is not an Ed25519 key")
-    return SigningKey(private)
 
 
 def read_keyring(path: Path) -> Keyring:
@@ -309,8 +245,8 @@ def key_and_keyring(
                 f"there is no key at {key_path}; production is given one: openssl genpkey "
                 "-algorithm ed25519 -out FILE, mode 600, named by NPP_SIGNING_KEY"
             )
-        write_signing_key(key_path, new_signing_key())
-    key = read_signing_key(key_path)
+        key_file.new().write(key_path, None)
+    key = key_file.read(key_path, None)
     if has_signed and not keyring_path.exists():
         raise KeyMissing(
             f"checkpoints are on the log and the keyring is not here ({keyring_path}): restore it "

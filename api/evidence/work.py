@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from api.edge.problems import Problem, invalid, payment_not_found, unavailable
+from control.key_file import KeyFileError
 from engine.errors import EngineError
-from evidence.keys import KeyFileError
 from evidence.packs.pack import Tampered, TooLong
 from evidence.packs.service import NotYet
 from schemas.errors import RegistryDown, Undecodable

@@ -21,7 +21,7 @@ from app.settings import Environment, Profile
 from control import act_json, key_file
 from control.act_signature import key_id_of, signed
 from control.fold import Control
-from control.key_file import PersonalKey
+from control.key_file import SigningKey
 from core.values import same_person
 from engine.clock import SystemClock
 
@@ -57,7 +57,7 @@ class Hand(msgspec.Struct, frozen=True):
     """A person with a key who signs acts of one control topic."""
 
     person: str
-    key: PersonalKey
+    key: SigningKey
     asked: Asked
 
     def sign(self, record: Any, request: Any | None = None) -> Any:
@@ -122,7 +122,7 @@ def carry(api: Api, path: str, record: Any) -> dict[str, Any]:
     return dict(api.ask(Call("POST", path, body=act_json.to_json(record))).body)
 
 
-def open_key(environment: Environment, operator: str, path: Path | None) -> PersonalKey:
+def open_key(environment: Environment, operator: str, path: Path | None) -> SigningKey:
     """The key of whoever acts. Raises Problem."""
     production = environment.settings.profile is Profile.PRODUCTION
     if operator and production:
@@ -141,7 +141,7 @@ def open_key(environment: Environment, operator: str, path: Path | None) -> Pers
     return read_key(environment, path)
 
 
-def read_key(environment: Environment, path: Path) -> PersonalKey:
+def read_key(environment: Environment, path: Path) -> SigningKey:
     """The key in a file, asking for its passphrase. Raises Problem."""
     try:
         encrypted = key_file.is_encrypted(path)

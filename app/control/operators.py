@@ -9,7 +9,7 @@ from app.exits import Problem, usage
 from app.settings import Environment, Profile
 from control import key_file, operators_file
 from control.in_force import Deployed
-from control.key_file import PersonalKey
+from control.key_file import SigningKey
 from control.operators_file import Operators
 from core.records import OperatorsActivated
 from schemas.catalogue import TopicsFile
@@ -95,7 +95,7 @@ def _key(folder: Path, name: str) -> str:
     return key_file.read(path, None).public.hex()
 
 
-def key_of(path: Path, passphrase: bytes | None) -> PersonalKey:
+def key_of(path: Path, passphrase: bytes | None) -> SigningKey:
     """The key in a file. Raises Problem."""
     try:
         return key_file.read(path, passphrase)

@@ -10,9 +10,9 @@ from app.control import operators
 from app.exits import Problem, usage
 from app.settings import Profile
 from control.act_signature import signed
-from control.key_file import PersonalKey
+from control.key_file import KeyFileError, SigningKey
 from core.records import ProofPassed
-from evidence.keys import KeyFileError, Keyring, read_keyring
+from evidence.keys import Keyring, read_keyring
 from processors.replay import KafkaReplayLog, Limit, Report, Settings, verify
 from processors.replay.reading import Progress
 from schemas import catalogue
@@ -100,7 +100,7 @@ def publish_proof(cluster: Cluster, report: Report) -> list[str]:
     ]
 
 
-def _process_key(cluster: Cluster) -> PersonalKey:
+def _process_key(cluster: Cluster) -> SigningKey:
     """The key of the replay itself. Raises Problem."""
     environment = cluster.environment
     path = environment.settings.replay_key_file

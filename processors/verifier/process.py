@@ -16,13 +16,14 @@ from typing import Final
 import structlog
 
 from control.fold import Control
+from control.key_file import SigningKey
 from core.records import Checkpoint
 from engine.clock import MS_PER_S, Clock
 from engine.errors import Abort, Exit, Rebuild
 from engine.records import LogRecord
 from evidence import checkpoints
 from evidence.checkpoints import Sealed
-from evidence.keys import Keyring, SigningKey
+from evidence.keys import Keyring
 from evidence.outcomes import operator_outcome
 from processors.verifier.delay import Delay
 from processors.verifier.ground import KnownGround

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from control import key_file, operators_file
+from control import operators_file
 from control.act_signature import signed
 from control.acts import PERSONS_ACTS
 from control.fold import Control
-from control.key_file import PersonalKey
+from control.key_file import SigningKey
 from core.records import OperatorsActivated, ProofPassed
+from tests.keys import key_from_seed
 
 CLUSTER = "test-cluster"
 PERSONS = (
@@ -23,9 +24,9 @@ PERSONS = (
 REPLAY = "replay"
 
 
-def key_of(name: str) -> PersonalKey:
+def key_of(name: str) -> SigningKey:
     """The key of whoever has this name, the same in every run."""
-    return key_file.from_seed(hashlib.sha256(name.encode()).digest())
+    return key_from_seed(hashlib.sha256(name.encode()).digest())
 
 
 def file_text(
@@ -75,7 +76,7 @@ class Hands:
         record: Any,
         request: Any | None = None,
         *,
-        key: PersonalKey | None = None,
+        key: SigningKey | None = None,
         number: int | None = None,
         at: int = 0,
     ) -> Any:

@@ -9,13 +9,13 @@ from typing import Any
 
 from core.payment import commands as c
 from evidence import verify_evidence as v
-from evidence.keys import signing_key_from_seed
 from evidence.packs.pack import public_keys
 from schemas import topology as t
 from tests.evidence.harness import Harness, keyring
+from tests.keys import key_from_seed
 
 SEED = 20_261_122
-FORGER = signing_key_from_seed(b"f" * 32)
+FORGER = key_from_seed(b"f" * 32)
 KEYS = public_keys(keyring())
 
 Path_ = tuple[str | int, ...]

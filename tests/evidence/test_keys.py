@@ -6,36 +6,35 @@ from pathlib import Path
 
 import pytest
 
+from control import key_file
+from control.key_file import KeyFileError
 from evidence.keys import (
-    KeyFileError,
     Keyring,
     ListedKey,
     key_and_keyring,
     read_keyring,
-    read_signing_key,
     schema_message,
-    signing_key_from_seed,
     write_keyring,
-    write_signing_key,
 )
+from tests.keys import key_from_seed
 
-OLD, NEW = signing_key_from_seed(b"o" * 32), signing_key_from_seed(b"n" * 32)
+OLD, NEW = key_from_seed(b"o" * 32), key_from_seed(b"n" * 32)
 
 
 def test_a_key_file_gives_the_same_key_again_and_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "keys" / "verifier.pem"
-    write_signing_key(path, OLD)
-    assert read_signing_key(path).key_id == OLD.key_id
+    OLD.write(path, None)
+    assert key_file.read(path, None).key_id == OLD.key_id
     with pytest.raises(FileExistsError):
-        write_signing_key(path, NEW)
+        NEW.write(path, None)
 
 
 def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "verifier.pem"
-    write_signing_key(path, OLD)
+    OLD.write(path, None)
     path.chmod(0o640)
     with pytest.raises(KeyFileError, match="can be read by others"):
-        read_signing_key(path)
+        key_file.read(path, None)
 
 
 def test_a_file_that_is_no_key_says_so(tmp_path: Path) -> None:
@@ -43,7 +42,7 @@ def test_a_file_that_is_no_key_says_so(tmp_path: Path) -> None:
     path.write_text("not a key")
     path.chmod(0o600)
     with pytest.raises(KeyFileError, match="not an unencrypted PEM"):
-        read_signing_key(path)
+        key_file.read(path, None)
 
 
 @pytest.mark.parametrize(

@@ -12,23 +12,21 @@ import pytest
 
 from api.evidence.views import PublicKeyView
 from api.server import api_probes
+from control.key_file import KeyFileError, SigningKey
+from control.key_file import new as new_key
 from engine.clock import SystemClock
 from engine.loop.watch import Health
 from evidence import checkpoints
 from evidence.checkpoints import CheckpointChain, End, Range, Sealed, build, seal
 from evidence.keyring_file import LiveKeyring
 from evidence.keys import (
-    KeyFileError,
     KeyMissing,
     Keyring,
-    SigningKey,
     fingerprint,
     key_and_keyring,
-    new_signing_key,
     pem_of,
     read_keyring,
     write_keyring,
-    write_signing_key,
 )
 from schemas.topology import CHECKPOINTS
 from tests.processors.payments.world import CODEC
@@ -73,7 +71,7 @@ def test_with_an_empty_data_folder_a_verifier_that_has_signed_makes_nothing(tmp_
 def test_production_makes_no_key_by_itself(tmp_path: Path) -> None:
     with pytest.raises(KeyMissing, match="openssl genpkey"):
         start(tmp_path, has_signed=False)
-    write_signing_key(files(tmp_path)[0], new_signing_key())
+    new_key().write(files(tmp_path)[0], None)
     key, keyring = start(tmp_path, has_signed=False)
     assert key.key_id in keyring
 
@@ -98,7 +96,7 @@ def test_a_lost_key_is_replaced_beside_the_keyring_that_was_handed_out(tmp_path:
     key_file, keyring_file = files(tmp_path)
     keyring_file.parent.mkdir()
     keyring_file.write_bytes(content)
-    write_signing_key(key_file, new_signing_key())
+    new_key().write(key_file, None)
     restored = read_keyring(keyring_file)
     restored.limit(old.key_id, revoked_at=NOW)
     write_keyring(keyring_file, restored)
@@ -134,7 +132,7 @@ def test_the_api_is_not_ready_without_a_keyring_and_says_so(tmp_path: Path) -> N
 
 def test_a_revocation_is_never_taken_back() -> None:
     keyring = Keyring()
-    key = new_signing_key()
+    key = new_key()
     keyring.add(key.public, 0)
     keyring.limit(key.key_id, revoked_at=5)
     keyring.limit(key.key_id, revoked_at=9)
@@ -146,7 +144,7 @@ def test_a_revocation_is_never_taken_back() -> None:
 
 
 def test_on_the_log_a_revoked_key_s_later_checkpoints_are_a_problem_and_earlier_ones_none() -> None:
-    key, keyring = new_signing_key(), Keyring()
+    key, keyring = new_key(), Keyring()
     keyring.add(key.public, 0)
     keyring.limit(key.key_id, revoked_at=NOW)
     chain = CheckpointChain(3, keyring)

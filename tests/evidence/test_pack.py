@@ -13,11 +13,12 @@ import pytest
 
 from core.payment import commands as c
 from evidence import verify_evidence as v
-from evidence.keys import Keyring, signing_key_from_seed
+from evidence.keys import Keyring
 from evidence.packs import pack as packs
 from evidence.packs.pack import NOT_A_PROOF, Tampered, TooLong, public_keys
 from schemas import topology as t
 from tests.evidence.harness import Harness, keyring
+from tests.keys import key_from_seed
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.slow
@@ -304,7 +305,7 @@ def test_a_read_model_that_was_tampered_with_gives_no_pack(
 def test_a_checkpoint_signed_by_a_key_that_is_not_listed_gives_no_pack(harness: Harness) -> None:
     payment = harness.world.settled("k")
     harness.all()
-    harness.ring = keyring(signing_key_from_seed(b"o" * 32))
+    harness.ring = keyring(key_from_seed(b"o" * 32))
     with pytest.raises(Tampered, match="KEY"):
         harness.packs.build(payment, None, proof=True)
 

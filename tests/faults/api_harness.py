@@ -16,9 +16,10 @@ from confluent_kafka import Consumer, TopicPartition
 from api.auth.access import ADMIN, APPROVER, AUDITOR, OPERATOR, SENIOR, SUBMITTER, VIEWER
 from api.auth.local import LocalIssuer
 from app.platform.children import free_ports
+from control import key_file
 from core.values import payment_intent_id
 from engine.clock import SystemClock
-from evidence.keys import Keyring, new_signing_key, write_keyring
+from evidence.keys import Keyring, write_keyring
 from gateways.resolve.policy import DEFAULT_RULES
 from tests.broker.harness import Harness
 from tests.broker.processes import Process
@@ -56,7 +57,7 @@ class ApiHarness(Harness):
         self.url = f"http://127.0.0.1:{self.api_port}"
         self.issuer = LocalIssuer(folder / "data", SystemClock())
         ring = Keyring()  # no verifier runs here; without a keyring the API is not ready
-        ring.add(new_signing_key().public, 0)
+        ring.add(key_file.new().public, 0)
         write_keyring(folder / "data" / "verifier" / "keyring.json", ring)
         self.http = httpx.Client(base_url=self.url, timeout=ANSWER_SECONDS, trust_env=False)
         self._tokens: dict[str, str] = {}

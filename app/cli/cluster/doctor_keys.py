@@ -8,7 +8,9 @@ from typing import Final
 from app.cli.cluster.findings import Finding, Level
 from app.cluster import Cluster
 from app.settings import Environment
-from evidence.keys import KeyFileError, Keyring, read_keyring, read_signing_key
+from control import key_file
+from control.key_file import KeyFileError
+from evidence.keys import Keyring, read_keyring
 from schemas import topology
 
 RESTORE: Final = "docs/runbook.md, Back up and restore"
@@ -49,7 +51,7 @@ def _signing_key(environment: Environment, keyring: Keyring) -> Finding:
         environment.settings.data_dir / "verifier" / "signing-key.pem"
     )
     try:
-        key = read_signing_key(file)
+        key = key_file.read(file, None)
     except (KeyFileError, OSError) as error:
         return Finding("keys", "failed", f"the signing key cannot be used: {error}", RESTORE)
     if key.key_id not in keyring:

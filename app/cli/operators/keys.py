@@ -13,7 +13,7 @@ from app.cli.signing import passphrase, read_key
 from app.control import operators
 from app.exits import Problem, usage
 from control import key_file
-from control.key_file import PASSPHRASE_BYTES_MIN, PersonalKey
+from control.key_file import PASSPHRASE_BYTES_MIN, SigningKey
 
 app = typer.Typer(help="Keys with which people sign control acts.", no_args_is_help=True)
 
@@ -55,7 +55,7 @@ def show(file: File, json: Json = False) -> None:
     _show(key, json)
 
 
-def _show(key: PersonalKey, json: bool) -> None:
+def _show(key: SigningKey, json: bool) -> None:
     public = key.public.hex()
     answer(
         {"keyId": key.key_id, "publicKey": public},

@@ -11,8 +11,9 @@ import typer
 from app.cli.output import console, error_console, print_json, time_of
 from app.cli.words import epoch_ms, moment
 from app.exits import ExitCode, Problem, usage
+from control.key_file import KeyFileError
 from evidence import verify_evidence as verifier
-from evidence.keys import KeyFileError, read_keyring, write_keyring
+from evidence.keys import read_keyring, write_keyring
 
 GROUP: Final = 4  # hex digits of a fingerprint that are read aloud together
 

@@ -17,7 +17,6 @@ from core.records import ClusterRecorded, RailSubmission, RuleSetActivated, Sour
 from core.rules import parse
 from core.values import Cents, Parties, Party, PaymentIntentId, external_ref, payment_intent_id
 from evidence.checkpoints import End, Range, build, seal
-from evidence.keys import signing_key_from_seed
 from processors.payments.handler import PaymentsApplication
 from processors.payments.metrics import PaymentsMetrics
 from processors.payments.topics import engine_topology
@@ -30,6 +29,7 @@ from tests.auditor import Evidence, Record
 from tests.auditor.wire import sha256
 from tests.control.people import Hands, activated
 from tests.engine.driver import Driver
+from tests.keys import key_from_seed
 from tests.rooms import ROOT
 
 PARTITIONS = 6
@@ -307,7 +307,7 @@ class Outside:
             ]
             for topic in READ
         }
-        key = signing_key_from_seed(bytes(32))
+        key = key_from_seed(bytes(32))
         records[t.RAIL_SUBMITTED] = list(self.submitted)
         records[t.CHECKPOINTS] = self._checkpoints(records[t.EVENTS], records[t.OUTCOMES], key)
         count = len({r.value[1:5] for rs in records.values() for r in rs if r.value}) + 200

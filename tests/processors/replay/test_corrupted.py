@@ -12,9 +12,9 @@ from core.records import PaymentLifecycle
 from engine.records import LogRecord
 from evidence.chain import event_hash
 from evidence.checkpoints import End, Range, Sealed, build, seal
-from evidence.keys import signing_key_from_seed
 from processors.replay import MemoryLog, Report
 from schemas import topology as t
+from tests.keys import key_from_seed
 from tests.processors.replay.mixed_world import STRENGTHS, _replace, _verdicts
 from tests.processors.replay.world import VERIFIER_KEY, World, place, replay
 
@@ -180,7 +180,7 @@ def _checkpoint_altered(world: World, log: MemoryLog, payment: str) -> None:
 
 def _checkpoint_of_another_key(world: World, log: MemoryLog, payment: str) -> None:
     records, _ = _checkpoint(log, world, payment)
-    other = signing_key_from_seed(b"x" * 32)
+    other = key_from_seed(b"x" * 32)
     checkpoint = world.codec.decode(t.CHECKPOINTS, records[0].value)
     draft = msgspec.structs.replace(checkpoint, key_id=other.key_id)
     forged = seal(draft, other, lambda each: world.codec.encode(t.CHECKPOINTS, each))

@@ -11,13 +11,14 @@ from core.rules import Rules, parse
 from core.values import payment_intent_id
 from engine.partitioner import partition_of
 from engine.records import LogRecord
-from evidence.keys import Keyring, signing_key_from_seed
+from evidence.keys import Keyring
 from processors.replay import Limit, MemoryLog, Report, Settings, verify
 from schemas import topology as t
 from schemas.codec.parties import open_parties
+from tests.keys import key_from_seed
 from tests.processors.payments.clean_history import PARTITIONS, READ, RULES, SOURCE, Outside
 
-VERIFIER_KEY = signing_key_from_seed(bytes(32))  # the key that Outside signs with
+VERIFIER_KEY = key_from_seed(bytes(32))  # the key that Outside signs with
 WORK = (t.OUTCOMES, t.QUARANTINE)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
+from control.key_file import SigningKey
 from core.records import Checkpoint, ProcessingStopped
 from engine.clock import HeldClock
 from engine.partitioner import partition_of
-from evidence.keys import Keyring, SigningKey, signing_key_from_seed
+from evidence.keys import Keyring
 from processors.verifier.ground import Inputs, KnownGround
 from processors.verifier.metrics import VerifierMetrics
 from processors.verifier.process import Verifier
@@ -15,11 +16,12 @@ from processors.verifier.store import MemoryStore, VerifierStore
 from schemas.codec import Codec
 from schemas.codec.parties import open_parties
 from schemas.topology import CHECKPOINTS, INPUTS
+from tests.keys import key_from_seed
 from tests.processors.replay.world import rules_of
 from tests.processors.verifier.journal import Journal, MemoryVerifierLog, Unjudged
 
-KEY = signing_key_from_seed(b"k" * 32)
-OTHER_KEY = signing_key_from_seed(b"o" * 32)
+KEY = key_from_seed(b"k" * 32)
+OTHER_KEY = key_from_seed(b"o" * 32)
 
 
 def ground_of(codec: Codec, log: Inputs, store: VerifierStore) -> KnownGround:

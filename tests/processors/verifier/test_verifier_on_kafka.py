@@ -18,7 +18,7 @@ from engine.clock import SystemClock
 from engine.errors import Abort, Exit, Rebuild
 from engine.partitioner import partition_of
 from engine.topics import TopicAdmin
-from evidence.keys import Keyring, signing_key_from_seed
+from evidence.keys import Keyring
 from processors.replay import KafkaReplayLog, Limit, Report, Settings, verify
 from processors.verifier.kafka import KafkaVerifierLog
 from processors.verifier.metrics import VerifierMetrics
@@ -27,11 +27,12 @@ from processors.verifier.store import DiskStore, VerifierStore
 from schemas import catalogue
 from schemas import topology as t
 from schemas.codec.parties import open_parties
+from tests.keys import key_from_seed
 from tests.processors.payments.clean_history import PARTITIONS, READ
 from tests.processors.replay.world import World, rules_of
 from tests.processors.verifier.rig import ground_of
 
-KEY = signing_key_from_seed(b"v" * 32)
+KEY = key_from_seed(b"v" * 32)
 STEPS_MAX = 200
 
 

@@ -15,7 +15,7 @@ from core.records import Checkpoint, ProcessingStopped
 from engine.clock import HeldClock
 from engine.partitioner import partition_of
 from engine.records import LogRecord
-from evidence.keys import Keyring, signing_key_from_seed
+from evidence.keys import Keyring
 from processors.verifier.judge import Place
 from processors.verifier.metrics import VerifierMetrics
 from processors.verifier.parked import is_parked
@@ -23,11 +23,12 @@ from processors.verifier.ports import Publication
 from processors.verifier.process import Verifier
 from processors.verifier.store import MemoryStore, VerifierStore
 from schemas import topology as t
+from tests.keys import key_from_seed
 from tests.processors.payments.clean_history import PARTITIONS
 from tests.processors.replay.world import World
 from tests.processors.verifier.rig import ground_of
 
-KEY = signing_key_from_seed(b"k" * 32)
+KEY = key_from_seed(b"k" * 32)
 TOPICS = (*t.INPUTS, t.EVENTS, t.LIFECYCLE, t.OUTCOMES, t.QUARANTINE, t.CONTROL)
 
 
