@@ -48,6 +48,7 @@ def acl_specs(topics: TopicsFile) -> list[AclSpec]:
                 produces=tuple(t.name for t in topics.topics if name in t.producers),
                 consumes=tuple(t.name for t in topics.topics if name in t.consumers),
                 groups=principal.groups,
+                group_prefixes=principal.group_prefixes,
                 transactional_ids=principal.transactional_ids,
                 looks_at=tuple(t.name for t in topics.kept_for_years())
                 if principal.watches_retention

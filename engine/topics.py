@@ -65,6 +65,7 @@ class Access(msgspec.Struct, frozen=True):
     produces: tuple[str, ...] = ()
     consumes: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    group_prefixes: tuple[str, ...] = ()
     transactional_ids: tuple[str, ...] = ()  # prefixes
     looks_at: tuple[str, ...] = ()  # topics whose configuration it reads
     installs: bool = False  # makes topics and access rules
@@ -103,6 +104,8 @@ def access_rules(accesses: Iterable[Access]) -> list[AclSpec]:
         rules |= {AclSpec(a.principal, "topic", t, "DESCRIBE") for t in (*a.produces, *a.consumes)}
         rules |= {AclSpec(a.principal, "topic", t, "DESCRIBE_CONFIGS") for t in a.looks_at}
         rules |= {AclSpec(a.principal, "group", g, "READ") for g in a.groups}
+        for prefix in a.group_prefixes:
+            rules.add(AclSpec(a.principal, "group", prefix, "READ", True))
         if a.consumes:
             # The client looks for its group's coordinator even when it reads without one.
             rules.add(AclSpec(a.principal, "group", READER_GROUP, "DESCRIBE"))

@@ -82,9 +82,11 @@ class Topic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Principal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who connects to the cluster: consumer groups and transactional id prefixes it may use."""
+    """Who connects to the cluster: consumer groups, prefixes of groups and of transactional ids that
+    it may use."""
 
     groups: tuple[str, ...] = ()
+    group_prefixes: tuple[str, ...] = ()
     transactional_ids: tuple[str, ...] = ()
     installs: bool = False  # makes topics and access rules
     sees_all: bool = False  # reads every topic, settings, rules and groups of the cluster

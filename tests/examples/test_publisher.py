@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import random
 import sys
 from collections import Counter
@@ -12,9 +13,9 @@ from types import ModuleType
 import pytest
 
 from core.values import payment_intent_id
-from engine.partitioner import partition_of
+from engine.partitioner import murmur2, partition_of
 from examples import publish_and_follow, upstream_load, upstream_publisher
-from tests.rooms import ROOMS
+from tests.rooms import ROOMS, ROOT
 
 
 @pytest.mark.parametrize("module", [publish_and_follow, upstream_load, upstream_publisher])
@@ -48,6 +49,14 @@ def test_its_ids_and_partitions_are_ours() -> None:
         assert upstream_load.partition_of(payment.encode(), count) == partition_of(
             payment.encode(), count
         )
+
+
+def test_the_published_partitions_are_ours() -> None:
+    vectors = json.loads((ROOT / "schemas/vectors/partitions.json").read_text(encoding="utf-8"))
+    for each in vectors["vectors"]:
+        key = each["paymentIntentId"].encode()
+        assert each["murmur2"] == murmur2(key) & 0x7FFFFFFF
+        assert each["partitions"] == {n: partition_of(key, int(n)) for n in each["partitions"]}
 
 
 def test_a_load_has_every_mistake_and_its_expectation_adds_up() -> None:

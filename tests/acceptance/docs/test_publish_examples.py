@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -14,29 +17,79 @@ from core.values import payment_intent_id
 from tests.acceptance.harness import Harness
 from tests.rooms import ROOT
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 PROGRAM_SECONDS_MAX = 100
-LANGUAGES = ("python", "java")
+INSTALL_SECONDS_MAX = 200
+NODE, GO = ROOT / "examples" / "node", ROOT / "examples" / "go"
+Program = Callable[[Harness, str, int], Sequence[str]]
 
 
-def program(language: str, harness: Harness, key: str, cents: int) -> Sequence[str]:
-    registry = harness.cluster.environment.settings.schema_registry_url
-    if language == "python":
-        words = ("--key", key, "--amount", str(cents), "--bootstrap-servers", harness.bootstrap)
-        module = ("-m", "examples.publish_and_follow")
-        return (sys.executable, *module, *words, "--schema-registry-url", registry)
-    source = str(ROOT / "examples" / "java" / "PublishAndFollow.java")
-    jars = f"{ensure_platform().kafka_libs}/*"
-    return (find_java(), "-cp", jars, source, harness.bootstrap, registry, key, str(cents))
+def language(name: str) -> str:
+    """Its program. Where tests run for everybody (CI is set) each language has to be there."""
+    found = shutil.which(name)
+    if found is None and os.environ.get("CI"):
+        pytest.fail(f"{name} is not here; the examples in its language are not tested")
+    if found is None:
+        pytest.skip(f"{name} is not here")
+    return found
 
 
-def run(language: str, harness: Harness, key: str, cents: int = 1250) -> tuple[int, list[str]]:
+def work(*words: str, folder: Path) -> None:
     done = subprocess.run(
-        program(language, harness, key, cents),
+        words, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS_MAX, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Node.js, with what the lock file names, by its hashes."""
+    found = language("node")
+    work(language("npm"), "ci", "--no-audit", "--no-fund", "--ignore-scripts", folder=NODE)
+    return found
+
+
+@pytest.fixture(scope="session")
+def go(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The Go program, built from modules that fit go.sum."""
+    program = str(tmp_path_factory.mktemp("go") / "publish-and-follow")
+    work(language("go"), "build", "-mod=readonly", "-o", program, ".", folder=GO)
+    return program
+
+
+@pytest.fixture(params=["python", "java", "node", "go"])
+def program(request: pytest.FixtureRequest) -> Program:
+    """The words that run the program of one language."""
+    if request.param in ("node", "go"):
+        start = [request.getfixturevalue(request.param)]
+        start += ["publish_and_follow.mjs"] if request.param == "node" else []
+    elif request.param == "java":
+        source = str(ROOT / "examples" / "java" / "PublishAndFollow.java")
+        start = [find_java(), "-cp", f"{ensure_platform().kafka_libs}/*", source]
+    else:
+        return _python
+
+    def words(harness: Harness, key: str, cents: int) -> Sequence[str]:
+        registry = harness.cluster.environment.settings.schema_registry_url
+        return (*start, harness.bootstrap, registry, key, str(cents))
+
+    return words
+
+
+def _python(harness: Harness, key: str, cents: int) -> Sequence[str]:
+    registry = harness.cluster.environment.settings.schema_registry_url
+    words = ("--key", key, "--amount", str(cents), "--bootstrap-servers", harness.bootstrap)
+    module = ("-m", "examples.publish_and_follow")
+    return (sys.executable, *module, *words, "--schema-registry-url", registry)
+
+
+def run(words: Sequence[str]) -> tuple[int, list[str]]:
+    done = subprocess.run(
+        words,
         capture_output=True,
         text=True,
-        cwd=ROOT,
+        cwd=NODE if "publish_and_follow.mjs" in words else GO if len(words) == 5 else ROOT,
         timeout=PROGRAM_SECONDS_MAX,
         check=False,
     )
@@ -44,19 +97,27 @@ def run(language: str, harness: Harness, key: str, cents: int = 1250) -> tuple[i
     return done.returncode, done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.timeout(400)
-def test_a_program_learns_what_became_of_its_payment(harness: Harness, language: str) -> None:
+@pytest.mark.timeout(600)
+def test_a_program_learns_what_became_of_its_payment(harness: Harness, program: Program) -> None:
     """Settled, the same again, and refused: each fate is one that an upstream system may read."""
     key = harness.key()
-    code, (payment, *states) = run(language, harness, key)
+    code, (payment, *states) = run(program(harness, key, 1250))
     assert (code, payment) == (0, payment_intent_id("mobile-app", key))
     sequences = [int(each.split()[0]) for each in states]
     assert sequences == sorted(set(sequences))
     assert states[-1].split()[1:] == ["SETTLED", "PAID"]
 
-    code, (again, outcome) = run(language, harness, key)
+    code, (again, outcome) = run(program(harness, key, 1250))
     assert (code, again, outcome.split()[0]) == (1, payment, "DUPLICATE")
 
-    code, (_, outcome) = run(language, harness, harness.key(), cents=0)
+    code, (_, outcome) = run(program(harness, harness.key(), 0))
     assert (code, outcome.split()[0]) == (1, "REJECTED")
+
+
+def test_the_recipes_in_node_give_the_published_vectors(node: str) -> None:
+    work(node, "--test", "vectors.test.mjs", folder=NODE)
+
+
+def test_the_recipes_in_go_give_the_published_vectors(go: str) -> None:
+    assert go
+    work(language("go"), "test", "-mod=readonly", "./...", folder=GO)

@@ -232,7 +232,7 @@ def topics() -> str:
     people = [
         (
             f"`{name}`",
-            ", ".join(p.groups) or "-",
+            ", ".join((*p.groups, *(f"{each}*" for each in p.group_prefixes))) or "-",
             ", ".join(f"{each}*" for each in p.transactional_ids) or "-",
             ", ".join(
                 word
