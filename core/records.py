@@ -23,7 +23,8 @@ RULINGS: Final = frozenset({FOREIGN, TAKEN_AS_RECORDED})
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of an input: result ACCEPTED, DUPLICATE, REJECTED, NO_EFFECT or MISROUTED.
+    """What became of an input: result ACCEPTED, DUPLICATE, REJECTED, NO_EFFECT, MISROUTED or
+    QUARANTINED.
 
     `code` and `rule` name a refusal; `from_sequence`..`to_sequence` the events it made, or, for a
     duplicate, those of the first result.

@@ -12,7 +12,8 @@ from schemas.topology import OUTCOMES
 
 class OutcomeView(View):
     """What became of an input: result ACCEPTED, DUPLICATE (then fromSequence..toSequence are the
-    events of the first result), REJECTED (with code, rule and sentence), NO_EFFECT or MISROUTED.
+    events of the first result), REJECTED (with code, rule and sentence), NO_EFFECT, MISROUTED or
+    QUARANTINED.
     `state` and `moneyOutcome` are those after it; `place` is null for an accepted creation."""
 
     payment_intent_id: str

@@ -302,11 +302,8 @@ class PaymentsApplication:
     def _misrouted(
         self, batch: Batch, record: InputRecord, command: Any, cause: Cause, why: str
     ) -> None:
-        in_force = self._control.rule_set
-        number = 0 if in_force is None else in_force.number
-        self._emit_outcome(
-            batch, record, payments_outcomes.misrouted(command, cause, record, number, why)
-        )
+        said = payments_outcomes.misrouted(command, cause, record, self._number_in_force(), why)
+        self._emit_outcome(batch, record, said)
         self._quarantine(batch, record, quarantine.MISROUTED, why)
 
     def _quarantine(self, batch: Batch, record: InputRecord, reason: str, detail: str) -> None:
@@ -322,8 +319,21 @@ class PaymentsApplication:
             "record_quarantined", reason=reason, topic=record.topic, partition=record.partition,
             offset=record.offset, by_reference=copy.by_reference,
         )  # fmt: skip
+        if reason == quarantine.UNDECODABLE and self._is_upstreams(record):
+            cause = self._cause(
+                record, record.value or b"", InputHeader(payment_intent_id=PaymentIntentId(""))
+            )
+            said = payments_outcomes.quarantined(cause, record, self._number_in_force())
+            self._emit_outcome(batch, record, said)
         partition = record.partition % self._work_partitions[topology.QUARANTINE]
         batch.emit(topology.QUARANTINE, partition, copy.key, copy.value, copy.headers)
+
+    def _is_upstreams(self, record: InputRecord) -> bool:
+        return topology.ORIGINS.get(record.topic, "upstream") == "upstream"
+
+    def _number_in_force(self) -> int:
+        in_force = self._control.rule_set
+        return 0 if in_force is None else in_force.number
 
     def _emit_outcome(self, batch: Batch, record: InputRecord, outcome: Outcome) -> None:
         topic = topology.OUTCOMES

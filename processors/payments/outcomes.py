@@ -12,6 +12,7 @@ from core.records import SENTENCE_MAX, Outcome
 from core.values import PAYMENT_ID_LENGTH, PaymentIntentId
 from engine.ports import InputRecord
 
+QUARANTINED: Final = "QUARANTINED"
 KEY_BYTES_MAX: Final = 4 * PAYMENT_ID_LENGTH  # of an outcome: as an input's, or none
 
 
@@ -83,6 +84,28 @@ def misrouted(command: Any, cause: Cause, record: InputRecord, rule_set: int, wh
         code="VALIDATION_FAILED",
         rule="MISROUTED",
         sentence=f"{why}; nothing was decided, the record is kept in quarantine",
+        first_difference=None,
+        decided_at=record.polled_at_ms,
+        rule_set=rule_set,
+        from_sequence=0,
+        to_sequence=0,
+        state=None,
+        money_outcome=None,
+    )
+
+
+def quarantined(cause: Cause, record: InputRecord, rule_set: int) -> Outcome:
+    """An upstream system's record that nobody can read: it learns of this fate, too, from a topic
+    that it may read (domain §5). The cause names the record; nothing of it is repeated.
+    """
+    return Outcome(
+        payment_intent_id=PaymentIntentId(""),
+        cause=cause,
+        input_type="",
+        result=QUARANTINED,
+        code="VALIDATION_FAILED",
+        rule="UNDECODABLE",
+        sentence="The record cannot be read. Nothing was decided; it is kept in quarantine.",
         first_difference=None,
         decided_at=record.polled_at_ms,
         rule_set=rule_set,

@@ -21,7 +21,11 @@ from schemas.topology import EVENTS, OUTCOMES, QUARANTINE
 UNACCOUNTED: Final = "UNACCOUNTED_INPUT"
 ACCOUNTED_WRONGLY: Final = "ACCOUNTED_WRONGLY"
 UNREADABLE_RECORD: Final = "UNREADABLE_RECORD"
-_FLAGS: Final = {"ACCEPTED": accounts.ACCEPTED, "MISROUTED": accounts.MISROUTED}
+_FLAGS: Final = {
+    "ACCEPTED": accounts.ACCEPTED,
+    "MISROUTED": accounts.SET_ASIDE,
+    "QUARANTINED": accounts.SET_ASIDE,
+}
 
 
 class Accounting:

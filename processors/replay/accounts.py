@@ -13,7 +13,7 @@ EVENTS: Final = 2
 OUTCOME: Final = 4
 QUARANTINE: Final = 8
 ACCEPTED: Final = 16  # the outcome says ACCEPTED
-MISROUTED: Final = 32  # the outcome says MISROUTED
+SET_ASIDE: Final = 32  # the outcome says MISROUTED or QUARANTINED
 SUSPENDED: Final = 64  # the event is ProcessingSuspended
 TWICE: Final = 128  # two outcomes or two quarantined copies
 
@@ -98,10 +98,10 @@ def _why(flags: int) -> str | None:
         return "an outcome says ACCEPTED, and no event names it"
     if flags & QUARANTINE and flags & EVENTS and not flags & SUSPENDED:
         return "it made events and stands in quarantine"
-    if flags & QUARANTINE and flags & OUTCOME and not flags & MISROUTED:
+    if flags & QUARANTINE and flags & OUTCOME and not flags & SET_ASIDE:
         return "it has an outcome and stands in quarantine"
-    if flags & MISROUTED and not flags & QUARANTINE:
-        return "an outcome says MISROUTED, and it is not in quarantine"
+    if flags & SET_ASIDE and not flags & QUARANTINE:
+        return "an outcome says that it is in quarantine, and it is not"
     return None
 
 

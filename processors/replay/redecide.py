@@ -42,6 +42,7 @@ EVENTS_DIFFER: Final = "EVENTS_DIFFER"
 OUTCOME_DIFFERS: Final = "OUTCOME_DIFFERS"
 DECIDE_RAISED: Final = "DECIDE_RAISED"
 # Fields of an outcome that a decision determines.
+SET_ASIDE: Final = frozenset({"MISROUTED", "QUARANTINED"})  # nothing was decided
 OUTCOME_FIELDS: Final = (
     "result", "code", "rule", "sentence", "first_difference", "from_sequence", "to_sequence",
     "state", "money_outcome", "expected", "actual",
@@ -98,7 +99,7 @@ class PaymentRedecider:
             strength.checked += 1
         for entry in self._history.outcomes:
             outcome = self._environment.codec.decode(OUTCOMES, entry.value, entry.headers)
-            if outcome.result == "MISROUTED" or self._is_past(outcome):
+            if outcome.result in SET_ASIDE or self._is_past(outcome):
                 continue
             failure = (
                 self._accepted_again(entry, outcome, decisions)

@@ -29,7 +29,8 @@ PARTIES = fastavro.parse_schema(
     json.loads((Path(__file__).parents[2] / "schemas" / "avro" / "Parties.avsc").read_text()),
     named_schemas={},
 )
-RESULTS = {"ACCEPTED", "DUPLICATE", "REJECTED", "NO_EFFECT", "MISROUTED"}
+RESULTS = {"ACCEPTED", "DUPLICATE", "REJECTED", "NO_EFFECT", "MISROUTED", "QUARANTINED"}
+SET_ASIDE = {"MISROUTED", "QUARANTINED"}  # beside the record in quarantine, never without it
 
 
 def check_inputs(case: Case) -> None:
@@ -138,8 +139,11 @@ def _one_outcome(
         case.found("I1", f"quarantined {len(quarantined)} times", payment, place)
     if quarantined:
         suspended = [e for e in events if e.name != "ProcessingSuspended"]
-        if suspended or [r for r in results if r != "MISROUTED"]:
+        if suspended or not SET_ASIDE.issuperset(results):
             case.found("I1", f"quarantined and decided as well: {results}", payment, place)
+        return
+    if not SET_ASIDE.isdisjoint(results):
+        case.found("I1", f"{results}, and it is not in quarantine", payment, place)
         return
     if not events and not outcomes:
         case.found("I1", "nothing became of this input", None, place)

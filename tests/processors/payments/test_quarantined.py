@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from schemas import topology
 from schemas.codec.parties import seal
 from tests.processors.payments.world import CODEC, World, create_payment
 
+UPSTREAM = [name for name in topology.INPUTS if topology.ORIGINS[name] == "upstream"]
 OUTCOME_BYTES_MAX = 10_000  # sentence and hashes; far below what the topic takes
 
 
@@ -45,6 +47,22 @@ def test_what_can_not_be_decoded_goes_to_quarantine_and_the_partition_moves_on(
     assert dict(record.headers)["npp-origin-topic"] == topology.COMMANDS.encode()
     assert dict(record.headers)["trace"] == b"1"
     assert world.event_names(payment_id)[0] == "PaymentIntentCreated"
+    (said,) = [each for each in world.driver.committed(topology.OUTCOMES) if each.key == b"key"]
+    outcome = CODEC.decode(topology.OUTCOMES, said.value or b"", said.headers)
+    assert (outcome.result, outcome.rule) == ("QUARANTINED", "UNDECODABLE")
+    assert (outcome.cause.topic, outcome.cause.partition) == (topology.COMMANDS, 0)
+    assert outcome.cause.input_hash == hashlib.sha256(value or b"").digest()
+
+
+@pytest.mark.parametrize("topic", sorted(set(topology.INPUTS) - set(UPSTREAM)))
+def test_an_outcome_of_what_can_not_be_read_is_for_upstream_systems_alone(
+    world: World, topic: str
+) -> None:
+    """Who may read the outcomes of others learns nothing of their unreadable records."""
+    world.driver.pipe(topic, b"key", b"\xff" * 40, partition=0)
+    world.driver.run()
+    assert len(world.driver.committed(topology.QUARANTINE)) == 1
+    assert world.driver.committed(topology.OUTCOMES) == []
 
 
 LONG = [
