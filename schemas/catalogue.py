@@ -82,7 +82,7 @@ class Topic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Principal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who connects to the cluster: consumer groups, prefixes of groups and of transactional ids that
+    """Who connects to the cluster: consumer groups, prefixes of groups and transactional ids that
     it may use."""
 
     groups: tuple[str, ...] = ()
