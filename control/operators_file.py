@@ -5,6 +5,7 @@ It holds public keys only. A person ends by `validUntil` and never vanishes.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from datetime import datetime
@@ -97,6 +98,7 @@ def public_key(entry: Entry, key_id: str) -> bytes | None:
     return None
 
 
+@functools.lru_cache(maxsize=4)  # every fold of the control topic meets the same few files
 def parse(content: bytes) -> Operators:
     """The file's content. Raises OperatorsFileError naming what is wrong."""
     if len(content) > FILE_BYTES_MAX:

@@ -7,6 +7,7 @@ out. The other floors' marks stand in the test files (tests/floors.py).
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import os
@@ -30,17 +31,48 @@ pytest_plugins = ["tests.readmodel.databases"]
 NEEDS_BROKER = {"kafka", "registry", "fresh_cluster", "fresh_registry"}
 
 
-# A mark that stands on a whole file.
+# Tests live for milliseconds; Python's default of 700 walks over their objects again and again.
+GC_THRESHOLDS = (20_000, 20, 20)
+# A mark of a whole file.
 FILE_MARK = re.compile(r"^pytestmark = .*$", re.MULTILINE)
+TESTS = Path(__file__).parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--share", default="1/1", help="2/3: every third test file, beginning with the second"
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Do not import a file whose own mark this run's `-m` leaves out: imports cost the most."""
-    left_out = re.findall(r"\bnot (\w+)", config.getoption("markexpr"))
-    if not left_out or not collection_path.match("test_*.py"):
+    """Import no file of another share, none whose own mark this run's `-m` leaves out, and no
+    folder of such files alone: imports cost the most.
+    """
+    if collection_path.is_dir():
+        inside = [file for file in test_files() if collection_path in file.parents]
+        return True if inside and not any(wanted(file, config) for file in inside) else None
+    if collection_path not in test_files():
         return None
-    marks = " ".join(FILE_MARK.findall(collection_path.read_text(encoding="utf-8")))
-    return True if any(f"pytest.mark.{mark}" in marks for mark in left_out) else None
+    return None if wanted(collection_path, config) else True
+
+
+def wanted(file: Path, config: pytest.Config) -> bool:
+    number, _, shares = config.getoption("share").partition("/")
+    if test_files()[file] % int(shares) != int(number) - 1:
+        return False
+    left_out = re.findall(r"\bnot (\w+)", config.getoption("markexpr"))
+    return not any(f"pytest.mark.{mark}" in file_marks(file) for mark in left_out)
+
+
+@functools.cache
+def test_files() -> dict[Path, int]:
+    """Every test file with its number in the order of the alphabet."""
+    return {file: number for number, file in enumerate(sorted(TESTS.rglob("test_*.py")))}
+
+
+@functools.cache
+def file_marks(file: Path) -> str:
+    return " ".join(FILE_MARK.findall(file.read_text(encoding="utf-8")))
 
 
 def pytest_configure() -> None:
@@ -56,6 +88,7 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         gc.enable()
 
 

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +26,15 @@ CLOSING = re.compile(r"^=*\s*(\d+ (passed|failed|errors?|skipped|deselected)|no 
 
 @dataclass(frozen=True)
 class Floor:
-    """A name, the seconds it is meant to cost on two cores, and its commands."""
+    """A name, the seconds it is meant to cost on two cores, and its commands.
+
+    The commands run in order, or all at once if `together`.
+    """
 
     name: str
     budget_seconds: int
     commands: tuple[tuple[str, ...], ...]
+    together: bool = False
 
 
 @dataclass
@@ -59,8 +65,18 @@ STATIC = Floor(
 )
 # Each test runs on one floor, which its marks choose: quick, slow (without a broker), browser,
 # or broker.
+# The quick floor has thousands of tests of a millisecond. pytest-xdist spent a third of its CPU
+# on collecting everything in each worker and on passing each report between processes, so each
+# share is a pytest of its own. Three shares on two cores: one works while another waits.
+QUICK_SHARES = 3
 QUICK = Floor(
-    "quick", 45, (pytest("-n2", "-m", "not broker and not slow and not browser", "tests"),)
+    "quick",
+    45,
+    tuple(
+        pytest("--share", f"{n}/{QUICK_SHARES}", "-m", "not broker and not slow and not browser")
+        for n in range(1, QUICK_SHARES + 1)
+    ),
+    together=True,
 )
 SLOW = ("-m", "slow and not broker")
 REPLAY_FOLDERS = ("tests/processors/replay", "tests/processors/verifier", "tests/histories")
@@ -134,25 +150,53 @@ def counted(line: str) -> Result:
     return result
 
 
-def run(command: Sequence[str]) -> Result:
-    """Run one command with its output shown; a command other than pytest counts as failed only."""
-    path = [str(BIN / command[0]), *command[1:]]
-    closing = ""
-    # What is started again and again is compiled once.
+def started(command: Sequence[str]) -> subprocess.Popen[str]:
+    """The command as a process of its own, with both outputs in one pipe."""
+    # Python files that every run imports again are compiled once.
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    with subprocess.Popen(
-        path, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as child:
+    return subprocess.Popen(
+        [str(BIN / command[0]), *command[1:]],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def judged(command: Sequence[str], exit_code: int, closing: str) -> Result:
+    """What a command came to; a command other than pytest counts as failed only."""
+    result = counted(closing)
+    if exit_code != 0 and result.failed == 0:
+        print(f"FAILED ({exit_code}): {' '.join(command)}", flush=True)
+        result.failed = 1
+    return result
+
+
+def run(command: Sequence[str]) -> Result:
+    """Run one command and show each line of its output as it comes."""
+    closing = ""
+    with started(command) as child:
         assert child.stdout is not None
         for line in child.stdout:
             sys.stdout.write(line)
             sys.stdout.flush()
             if CLOSING.match(line):
                 closing = line
-    result = counted(closing)
-    if child.returncode != 0 and result.failed == 0:
-        print(f"FAILED ({child.returncode}): {' '.join(command)}", flush=True)
-        result.failed = 1
+    return judged(command, child.returncode, closing)
+
+
+def run_together(commands: Sequence[Sequence[str]]) -> Result:
+    """Run all at once; the output of each is shown whole, in the order of the commands."""
+    result = Result()
+    with ExitStack() as ends:
+        children = [ends.enter_context(started(command)) for command in commands]
+        with ThreadPoolExecutor(len(children)) as readers:
+            outputs = readers.map(lambda child: child.communicate()[0], children)
+            for command, child, output in zip(commands, children, outputs, strict=True):
+                print(output, end="", flush=True)
+                closing = [line for line in output.splitlines() if CLOSING.match(line)]
+                result.add(judged(command, child.returncode, "".join(closing[-1:])))
     return result
 
 
@@ -163,8 +207,11 @@ def main(arguments: Sequence[str]) -> int:
     for floor in floors:
         print(f"\n== {floor.name} ==", flush=True)
         began, result = time.monotonic(), Result()
-        for command in floor.commands:
-            result.add(run(command))
+        if floor.together:
+            result.add(run_together(floor.commands))
+        else:
+            for command in floor.commands:
+                result.add(run(command))
         seconds = time.monotonic() - began
         verdict = "FAILED" if result.failed else "ok"
         lines.append(

@@ -14,11 +14,11 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from tests.rooms import ROOT
 
+pytestmark = pytest.mark.slow
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 LOCK = (ROOT / "requirements" / "run.lock").read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
 def test_the_list_has_every_locked_package_with_its_hashes(tmp_path: Path) -> None:
     found = re.search(r"^\t@\$\(BIN\)/(cyclonedx-py .*)$", MAKEFILE, flags=re.M)
     assert found is not None

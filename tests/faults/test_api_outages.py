@@ -68,7 +68,7 @@ class KeyServer:
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def lists(self, *issuers: LocalIssuer) -> None:
         keys = [key for each in issuers for key in json.loads(each.jwks.read_bytes())["keys"]]

@@ -72,7 +72,7 @@ def serving(peer: Peer, server: Path, clients: Path | None = None) -> Iterator[P
         there.socket, server_side=True, do_handshake_on_connect=False
     )
     peer.port = there.server_address[1]
-    thread = threading.Thread(target=there.serve_forever, daemon=True)
+    thread = threading.Thread(target=there.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield peer

@@ -192,7 +192,7 @@ def key_server() -> Iterator[tuple[str, dict[str, Any]]]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}/jwks", says
     server.shutdown()
     server.server_close()

@@ -57,7 +57,7 @@ class Clerk(BaseHTTPRequestHandler):
 @pytest.fixture
 def fake_api() -> Iterator[FakeApi]:
     made = FakeApi()
-    threading.Thread(target=made.serve_forever, daemon=True).start()
+    threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
     yield made
     made.shutdown()
     made.server_close()

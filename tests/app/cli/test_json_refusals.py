@@ -68,7 +68,7 @@ def refusing(nowhere: pytest.MonkeyPatch) -> Iterator[FakeApi]:
     """An API that refuses everything."""
     made = FakeApi()
     made.answers = defaultdict(lambda: [(403, REFUSAL)])
-    threading.Thread(target=made.serve_forever, daemon=True).start()
+    threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
     nowhere.setenv("NPP_API_URL", made.url)
     yield made
     made.shutdown()

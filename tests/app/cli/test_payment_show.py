@@ -37,7 +37,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
         f"{PLACE}/events": [(200, {"items": [EVENT], "next": None})],
         f"{PLACE}/outcomes": [(200, {"items": [OUTCOME], "next": None})],
     }
-    threading.Thread(target=made.serve_forever, daemon=True).start()
+    threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setenv("NPP_API_URL", made.url)
     monkeypatch.setenv("NPP_PROFILE", "test")
     yield made

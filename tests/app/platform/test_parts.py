@@ -69,7 +69,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     file.write_bytes(CONTENT)
     handler = partial(QuietHandler, directory=str(home))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     monkeypatch.setenv("NPP_MAVEN_URL", f"http://127.0.0.1:{server.server_port}/")
     monkeypatch.setattr(fetch, "RETRY_WAIT_SECONDS", 0.0)

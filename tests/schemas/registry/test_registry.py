@@ -179,7 +179,7 @@ def test_an_answer_of_the_registry_that_can_not_be_read_is_no_crash(
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         registry = HttpRegistry(f"http://127.0.0.1:{server.server_address[1]}", tries=1)
         with pytest.raises(error):
