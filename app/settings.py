@@ -131,8 +131,8 @@ class Settings(BaseSettings):
     operator_passphrase_file: Path | None = Field(
         None, description="holds the key's passphrase; default: it is asked for"
     )
-    replay_key_file: Path | None = Field(
-        None, description="key by which `npp replay verify --publish` signs its proof"
+    process_key_file: Path | None = Field(
+        None, description="key of this process: replay signs proofs, the redriver what it put back"
     )
     api_url: str = Field("", description="the API that commands like `npp payment` call")
     api_token: SecretStr | None = Field(None, description="bearer token that they sign in with")

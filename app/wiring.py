@@ -16,6 +16,7 @@ import structlog
 
 from app import rule_files
 from app.cluster import open_registry
+from app.control.operators import process_key
 from app.control.release_control import rules_for
 from app.crash import crash_point
 from app.exits import ExitCode, Problem, usage
@@ -24,6 +25,7 @@ from app.process import WATCHDOG_S_MAX, AdaptersContext, ProcessContext
 from app.settings import Environment, Profile
 from app.topic_specs import kept_specs
 from app.verifier_key import signing_key
+from control.acts import REDRIVER
 from engine.clients.producing import SMALLEST
 from engine.clients.publisher import Publisher
 from engine.clients.reader import LogEnds
@@ -184,7 +186,12 @@ def _redriver(context: AdaptersContext) -> dict[str, Runs]:
     publisher = context.new_publisher("-redriver", compression=SMALLEST)
     parts = msgspec.structs.replace(context.parts("redriver"), publisher=publisher)
     origins = {t.name for t in context.topics.topics if "redriver" in t.producers}
-    loop = RedriverLoop(parts, adapter=RAIL_NAME, origins=origins - {topology.CONTROL})
+    loop = RedriverLoop(
+        parts,
+        adapter=RAIL_NAME,
+        origins=origins - {topology.CONTROL},
+        key=process_key(context.environment, REDRIVER),
+    )
     return {"redriver": loop}
 
 

@@ -19,6 +19,7 @@ from core.records import ActConfirmed, DispositionRequested, OperatorsActivated
 from core.values import same_person
 
 SIGNED_MS_MAX: Final = 600_000  # between the time of signing and the append time
+REDRIVER: Final = "redriver"  # the process that signs RedriveDone
 HELD_MAX: Final = 1_000  # numbers of one person that were signed for the future
 
 PERSONS_ACTS: Final[tuple[type, ...]] = (
@@ -62,6 +63,10 @@ class Actors:
     ) -> Refusal | None:
         """Why this act is not obeyed, or None. `request` is what a confirmation confirms."""
         if isinstance(record, records.ProofPassed):
+            return self._signed(record, appended_at, cluster_id, by_process=True)
+        if isinstance(record, records.RedriveDone):
+            if record.actor != REDRIVER:
+                return Refusal("ROLE", f"{record.actor} puts nothing back, {REDRIVER} does")
             return self._signed(record, appended_at, cluster_id, by_process=True)
         if isinstance(record, records.ProcessingStopped):
             if record.signature is None:

@@ -270,7 +270,8 @@ class Control:
                     found = (self._redrives[request_id], actor)
                     self.redrives_confirmed.setdefault(request_id, found)
             case records.RedriveDone(request_id=request_id):
-                self.redrives_confirmed.pop(request_id, None)
+                if self.redrives_confirmed.pop(request_id, None) is None:
+                    return Refusal(NOT_POSSIBLE, f"no confirmed redrive {request_id} waits")
                 remember(self.redrives_done, request_id, record)
             case records.RecoverRequested(request_id=request_id):
                 ask(self._recovers, request_id, record)

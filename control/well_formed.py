@@ -52,6 +52,11 @@ def malformed(record: Any) -> str | None:
         case records.RedriveRequested(partition=partition, offsets=offsets):
             if not offsets or len(offsets) > LIST_MAX or min((partition, *offsets)) < 0:
                 return "it names no quarantined records"
+        case records.RedriveDone(request_id=name, redriven=count, refused=refused):
+            if not name.strip() or not 0 <= count <= LIST_MAX:
+                return f"{count} records put back for request {name!r}"
+            if len(refused or "") > TEXT_CHARACTERS_MAX:
+                return f"refused has more than {TEXT_CHARACTERS_MAX} characters"
         case records.RecoverRequested(partitions=partitions):
             if any(each < 0 for each in partitions) or len(partitions) > LIST_MAX:
                 return "it names partitions that are none"

@@ -216,10 +216,14 @@ class RedriveConfirmed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RedriveDone(msgspec.Struct, frozen=True, kw_only=True):
+    """The redriver carried out a confirmed request, or refused; signed by that process."""
+
     request_id: str
     redriven: int
     refused: str | None
     done_at: int
+    actor: str
+    signature: Signature | None = None
 
 
 class RecoverRequested(msgspec.Struct, frozen=True, kw_only=True):

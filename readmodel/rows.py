@@ -207,6 +207,7 @@ class ControlRow(msgspec.Struct, frozen=True):
     at: int
     actor: str | None
     raw: bytes
+    refused: str | None  # the rule by which nobody obeys it
 
 
 class MinuteRow(msgspec.Struct, frozen=True):

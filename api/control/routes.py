@@ -108,12 +108,13 @@ class RequestView(View):
 
 
 class ControlRecordView(View):
-    """A control record, by name."""
+    """A control record, by name. `refused`: the rule by which nobody obeys it, or null."""
 
     offset: int
     type: str
     at: str
     actor: str | None
+    refused: str | None
 
 
 class ControlView(View):
@@ -242,7 +243,7 @@ def _records(services: Services) -> list[ControlRecordView]:
     after = -1
     for _ in range(ROWS_COUNT_MAX // READ_COUNT):
         found = services.reader.control(after, READ_COUNT)
-        kept += [ControlRecordView(r.offset, r.type, iso(r.at), r.actor) for r in found]
+        kept += [ControlRecordView(r.offset, r.type, iso(r.at), r.actor, r.refused) for r in found]
         kept = kept[-HISTORY_COUNT_MAX:]
         if len(found) < READ_COUNT:
             break

@@ -196,6 +196,10 @@ class _Look:
 
     def _of_control(self, kind: str, row: rows.ControlRow) -> Fired:
         words = f"{row.type} by {row.actor or 'nobody'}"
+        if row.refused is not None:
+            return Fired(
+                at=iso(row.at), kind="REFUSED", detail=f"{words}, not obeyed: {row.refused}"
+            )
         try:
             record = self._use.codec.decode(topology.CONTROL, row.raw)
         except Undecodable:

@@ -262,7 +262,7 @@ def _all(use: Services) -> dict[str, Redrive]:
 
 
 def _fold(found: dict[str, Redrive], use: Services, row: ControlRow) -> None:
-    if not row.type.startswith("Redrive"):
+    if row.refused is not None or not row.type.startswith("Redrive"):
         return
     try:
         record: Any = use.codec.decode(topology.CONTROL, row.raw)

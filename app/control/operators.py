@@ -8,6 +8,7 @@ from typing import Final
 from app.exits import Problem, usage
 from app.settings import Environment, Profile
 from control import key_file, operators_file
+from control.acts import REDRIVER
 from control.in_force import Deployed
 from control.key_file import SigningKey
 from control.operators_file import Operators
@@ -81,7 +82,9 @@ def make_people(folder: Path) -> Path:
         ),
         "processes:",
     ]
-    lines.append(f"  - {{id: {REPLAY}, publicKeys: [{_key(folder, REPLAY)}]}}")
+    lines += [
+        f"  - {{id: {name}, publicKeys: [{_key(folder, name)}]}}" for name in (REPLAY, REDRIVER)
+    ]
     path = folder / "operators.yaml"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
@@ -101,3 +104,17 @@ def key_of(path: Path, passphrase: bytes | None) -> SigningKey:
         return key_file.read(path, passphrase)
     except key_file.KeyFileError as error:
         raise Problem(f"The key cannot be used: {error}", do="`npp keys new` makes one.") from error
+
+
+def process_key(environment: Environment, name: str) -> SigningKey:
+    """The key by which the process signs; demo and test make one beside their operators file.
+    Raises Problem."""
+    path = environment.settings.process_key_file
+    if path is None and environment.settings.profile is not Profile.PRODUCTION:
+        path = environment.operators_folder() / f"{name}.pem"
+    if path is None:
+        raise usage(
+            f"What {name} says is signed: NPP_PROCESS_KEY_FILE is not set.",
+            do="`npp keys new --process FILE` makes a key; list it under `processes`.",
+        )
+    return key_of(path, None)

@@ -7,10 +7,9 @@ from pathlib import Path
 from app import rule_files
 from app.cluster import Cluster
 from app.control import operators
-from app.exits import Problem, usage
-from app.settings import Profile
+from app.exits import Problem
 from control.act_signature import signed
-from control.key_file import KeyFileError, SigningKey
+from control.key_file import KeyFileError
 from core.records import ProofPassed
 from evidence.keys import Keyring, read_keyring
 from processors.replay import KafkaReplayLog, Limit, Report, Settings, verify
@@ -66,14 +65,14 @@ def publish_proof(cluster: Cluster, report: Report) -> list[str]:
     """
     passed = {each.name for each in report.strengths() if each.verdict == "passed"}
     control, _ = cluster.control()
-    key = _process_key(cluster)
+    key = operators.process_key(cluster.environment, operators.REPLAY)
     file = control.operators
     owner = None if file is None else file.owner(key.key_id)
     if control.cluster is None or owner is None:
         raise Problem(
             f"Key {key.key_id} is no process's in the operators file in force: the proof would "
             "not count.",
-            do="List it under `processes` (`npp keys show`), or set NPP_REPLAY_KEY_FILE.",
+            do="List it under `processes` (`npp keys show`), or set NPP_PROCESS_KEY_FILE.",
         )
     now = cluster.clock.now_ms()
     proof = ProofPassed(
@@ -98,17 +97,3 @@ def publish_proof(cluster: Cluster, report: Report) -> list[str]:
             for name in sorted({"fold", "chain"} - passed)
         ),
     ]
-
-
-def _process_key(cluster: Cluster) -> SigningKey:
-    """The key of the replay itself. Raises Problem."""
-    environment = cluster.environment
-    path = environment.settings.replay_key_file
-    if path is None and environment.settings.profile is not Profile.PRODUCTION:
-        path = environment.operators_folder() / f"{operators.REPLAY}.pem"
-    if path is None:
-        raise usage(
-            "A proof is signed by whoever proved: NPP_REPLAY_KEY_FILE is not set.",
-            do="`npp keys new --process FILE` makes a key; list it under `processes`.",
-        )
-    return operators.key_of(path, None)

@@ -108,9 +108,12 @@ class ControlFold:
         refusal = self.before(at.offset, record, at.timestamp_ms)
         actor, name = getattr(record, "actor", None), type(record).__name__
         batch.control.append(
-            rows.ControlRow(at.offset, name, at.timestamp_ms, actor, at.value or b"")
-        )
-        if isinstance(record, records.RedriveDone):
+            rows.ControlRow(
+                at.offset, name, at.timestamp_ms, actor, at.value or b"",
+                None if refusal is None else refusal.rule,
+            )
+        )  # fmt: skip
+        if isinstance(record, records.RedriveDone) and refusal is None:
             batch.redriven += self._redriven(record)
         action = _CONTROL_ACTIONS.get(type(record))
         if action is not None:

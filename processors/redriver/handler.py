@@ -17,7 +17,10 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
+from control.act_signature import Signer, signed
+from control.acts import REDRIVER
 from control.fold import Control
+from control.operators_file import public_key
 from control.redrive_plan import Planned, RedrivePlan, RefusedError, with_original
 from core.records import SENTENCE_MAX, RedriveDone, RedriveRequested
 from engine.clients.publisher import NotConfirmed, Refused
@@ -68,10 +71,12 @@ class Redriver:
         adapter: str,
         origins: Collection[str],
         metrics: AdapterMetrics,
+        key: Signer,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         """`origins` are the topics that may be written to, `adapter` the reason table of assigned
-        callbacks; `beat` is called between records, since a request may hold thousands.
+        callbacks; `key` signs what was done; `beat` is called between records, since a request may
+        hold thousands.
         """
         self._control = control
         self._records = records
@@ -82,9 +87,26 @@ class Redriver:
         self._codec = codec
         self._clock = clock
         self._metrics = metrics
+        self._key = key
         self._beat = beat
+        self._number = 0  # of the last answer signed
         self._answered: set[str] = set()
         self._progress: dict[str, _Progress] = {}
+
+    def unable(self) -> str | None:
+        """Why nothing can be carried out, or None: an answer that nobody obeys would leave the
+        request open, and put the same records back again after each start.
+        """
+        file = self._control.operators
+        entry = None if file is None else file.process(REDRIVER)
+        if entry is None or public_key(entry, self._key.key_id) is None:
+            return (
+                f"key {self._key.key_id} is not {REDRIVER}'s in the operators file in force: list "
+                "it there under `processes` (`npp keys show`), or set NPP_PROCESS_KEY_FILE"
+            )
+        if not entry.is_valid(self._clock.now_ms()):
+            return f"{REDRIVER} may sign until {entry.valid_until} only: renew it there"
+        return None
 
     def step(self) -> int:
         """Carry out what is confirmed and not done; the number of requests answered.
@@ -155,14 +177,22 @@ class Redriver:
     def _done(
         self, request: RedriveRequested, confirmed_by: str, redriven: int, refused: str | None
     ) -> None:
+        now = self._clock.now_ms()
         done = RedriveDone(
             request_id=request.request_id,
             redriven=redriven,
             refused=None if refused is None else refused[:SENTENCE_MAX],
-            done_at=self._clock.now_ms(),
+            done_at=now,
+            actor=REDRIVER,
+        )
+        cluster = self._control.cluster
+        assert cluster is not None  # a request was confirmed under it
+        self._number = max(now, self._number + 1, self._control.last_number(REDRIVER) + 1)
+        act = signed(
+            done, key=self._key, cluster_id=cluster.cluster_id, number=self._number, signed_at=now
         )
         topic = topology.CONTROL
-        self._publisher.publish(topic, None, self._codec.encode(topic, done), partition=0)
+        self._publisher.publish(topic, None, self._codec.encode(topic, act), partition=0)
         self._answered.add(request.request_id)
         self._progress.pop(request.request_id, None)
         log.warning(

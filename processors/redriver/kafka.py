@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from control.act_signature import Signer
 from engine.clients.control_reader import ControlReader
 from engine.clients.publisher import NotConfirmed
 from engine.errors import Exit
@@ -25,7 +26,9 @@ REDRIVE_EVERY_S: Final = 0.5
 class RedriverLoop:
     """Follows the control topic and carries out what two persons confirmed, until asked to stop."""
 
-    def __init__(self, parts: Parts, *, adapter: str, origins: Collection[str]) -> None:
+    def __init__(
+        self, parts: Parts, *, adapter: str, origins: Collection[str], key: Signer
+    ) -> None:
         """As `Redriver`."""
         health = parts.health
         self._reader = ControlReader(
@@ -38,6 +41,7 @@ class RedriverLoop:
             records=KafkaRecords(parts.connection, parts.clock),
             adapter=adapter,
             origins=origins,
+            key=key,
             beat=health.beat,
             **parts.common(),
         )
@@ -53,14 +57,23 @@ class RedriverLoop:
         try:
             if not self._reader.read_to_end(self._control):
                 raise Exit("CONTROL_UNREADABLE", "the control topic could not be read to its end")
-            self._health.wait(Phase.RUNNING, "")
             while not self._stopping.is_set():
                 self._health.beat()
                 self._reader.drain(self._control)
-                try:
-                    self._redriver.step()
-                except NotConfirmed as error:
-                    log.warning("kafka takes no RedriveDone", error=str(error))
+                self._step()
                 self._stopping.wait(REDRIVE_EVERY_S)
         finally:
             self._reader.close()
+
+    def _step(self) -> None:
+        unable = self._redriver.unable()
+        if unable is not None:
+            if self._health.reason != unable:
+                log.error("the redriver can sign nothing", why=unable)
+            self._health.wait(Phase.BLOCKED, unable)
+            return
+        self._health.wait(Phase.RUNNING, "")
+        try:
+            self._redriver.step()
+        except NotConfirmed as error:
+            log.warning("kafka takes no RedriveDone", error=str(error))

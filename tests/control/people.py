@@ -10,10 +10,10 @@ from typing import Any
 
 from control import operators_file
 from control.act_signature import signed
-from control.acts import PERSONS_ACTS
+from control.acts import PERSONS_ACTS, REDRIVER
 from control.fold import Control
 from control.key_file import SigningKey
-from core.records import OperatorsActivated, ProofPassed
+from core.records import OperatorsActivated, ProofPassed, RedriveDone
 from tests.keys import key_from_seed
 
 CLUSTER = "test-cluster"
@@ -21,7 +21,7 @@ PERSONS = (
     "ann", "bob", "carl", "alice", "ada", "adam", "adm_1", "adm_2", "olga", "fern", "gus",
     "sue", "ben",
 )  # fmt: skip
-REPLAY = "replay"
+PROCESSES = ("replay", REDRIVER)
 
 
 def key_of(name: str) -> SigningKey:
@@ -37,9 +37,11 @@ def file_text(
         f"  - {{id: {name}, roles: [admin], publicKeys: [{key_of(name).public.hex()}]}}"
         for name in persons or PERSONS
     ]
-    process = f"  - {{id: {REPLAY}, publicKeys: [{key_of(REPLAY).public.hex()}]}}"
+    processes = [
+        f"  - {{id: {name}, publicKeys: [{key_of(name).public.hex()}]}}" for name in PROCESSES
+    ]
     head = [f"number: {number}", f'previous: "{previous}"', "persons:"]
-    return "\n".join([*head, *admins, *lines, "processes:", process, ""]).encode()
+    return "\n".join([*head, *admins, *lines, "processes:", *processes, ""]).encode()
 
 
 def activated(content: bytes | None = None, actor: str = "test") -> OperatorsActivated:
@@ -53,7 +55,7 @@ def activated(content: bytes | None = None, actor: str = "test") -> OperatorsAct
 
 def needs_signature(record: Any) -> bool:
     """Whether nobody obeys it unsigned."""
-    return isinstance(record, (*PERSONS_ACTS, ProofPassed))
+    return isinstance(record, (*PERSONS_ACTS, ProofPassed, RedriveDone))
 
 
 class Hands:

@@ -107,7 +107,7 @@ def test_every_process_has_the_operators_file() -> None:
     assert all(mounted in service["volumes"] for service in OURS.values())
     example = parse((DEPLOY / "operators.example.yaml").read_bytes())
     assert example.usable(0) == 2
-    assert [each.id for each in example.processes] == ["replay"]
+    assert [each.id for each in example.processes] == ["replay", "redriver"]
 
 
 def test_users_are_principals_and_each_process_is_its_own() -> None:

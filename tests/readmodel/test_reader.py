@@ -284,7 +284,9 @@ def test_audit_is_newest_first_by_operator_payment_action_and_time(read_model: M
 
 
 def test_control_and_minutes_come_in_order(read_model: Model) -> None:
-    control = [rows.ControlRow(offset, "Stopped", NOW_MS, None, b"raw") for offset in range(4)]
+    control = [
+        rows.ControlRow(offset, "Stopped", NOW_MS, None, b"raw", "ROLE") for offset in range(4)
+    ]
     minutes = [rows.MinuteRow(p, m, b"f") for m in (5, 6, 7) for p in (0, 1)]
     reader = given(read_model, control=control[::-1], minutes=minutes[::-1])
     assert reader.control(-1, 50) == control

@@ -50,7 +50,7 @@ def full_batch() -> rows.Batch:
         audit=[audit(101)],
         commands=[rows.CommandRow(0, 100, b"command")],
         checkpoints=[checkpoint(0, 1, 0, 9)],
-        control=[rows.ControlRow(0, "Stopped", NOW_MS, "olivia", b"raw")],
+        control=[rows.ControlRow(0, "Stopped", NOW_MS, "olivia", b"raw", None)],
         minutes=[rows.MinuteRow(0, 29_833_333, b"figures")],
     )
 
@@ -230,7 +230,7 @@ def test_rows_of_things_that_change_replace_the_one_before(read_model: Model) ->
         conflicts=[conflict(1, verdict="NOT_PAID", resolved_at=NOW_MS)],
         minutes=[rows.MinuteRow(0, 29_833_333, b"more")],
         identifiers=[rows.IdentifierRow("externalRef", "N0001001", "pi_0001")],
-        control=[rows.ControlRow(0, "Stopped", NOW_MS, "olivia", b"raw")],
+        control=[rows.ControlRow(0, "Stopped", NOW_MS, "olivia", b"raw", None)],
     )
     writer.apply(changed)
     assert reader.payment("pi_0001") == changed.payments[1]

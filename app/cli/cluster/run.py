@@ -103,7 +103,7 @@ def replay(
 ) -> None:
     """Proves the whole log at once and again on a schedule. A failed proof is a STOP.
 
-    A pass is published for `npp control resume`. It reads only, and needs NPP_REPLAY_KEY_FILE.
+    A pass is published for `npp control resume`. It reads only, and needs NPP_PROCESS_KEY_FILE.
     """
     from app.wiring import run_replay
 

@@ -156,9 +156,13 @@ def test_a_redrive_is_previewed_asked_for_and_confirmed(harness: ApiHarness) -> 
     assert (again["duplicate"], again["confirmedBy"]) == (True, "adam")
     confirmed = [r for r in harness.written(topology.CONTROL) if _is(r, "RedriveConfirmed")]
     assert len(confirmed) == 1
-    harness.commands.write_control(
-        records.RedriveDone(request_id=asked["requestId"], redriven=1, refused=None, done_at=5)
+    done = records.RedriveDone(
+        request_id=name, redriven=1, refused=None, done_at=5, actor="redriver"
     )
+    harness.commands.write_control(done)
+    (listed,) = harness.get("vera", REDRIVES).json()["items"]
+    assert listed["status"] == "CONFIRMED", "nobody has signed that it is done"
+    harness.commands.write_control(harness.sign(done))
     (listed,) = harness.get("vera", REDRIVES).json()["items"]
     assert (listed["status"], listed["redriven"]) == ("DONE", 1)
     assert agree_to(harness, name, "adam").json()["status"] == "DONE"
@@ -195,9 +199,10 @@ def test_a_redrive_refused_on_its_way_says_what_was_put_back(harness: ApiHarness
     asked = redrive(harness, 0, 1).json()["requestId"]
     agree_to(harness, asked, "adam")
     why = "1 of its records were put back, in order; then: too large"
-    harness.commands.write_control(
-        records.RedriveDone(request_id=asked, redriven=1, refused=why, done_at=5)
+    refused = records.RedriveDone(
+        request_id=asked, redriven=1, refused=why, done_at=5, actor="redriver"
     )
+    harness.commands.write_control(harness.sign(refused))
     (listed,) = harness.get("vera", REDRIVES).json()["items"]
     assert (listed["status"], listed["redriven"], listed["refused"]) == ("REFUSED", 1, why)
     items = harness.get("vera", "/api/quarantine").json()["items"]

@@ -228,7 +228,7 @@ CONTROL = (
     ),
     records.RedriveConfirmed(request_id="r-1", confirmed_at=8, actor="ada"),
     records.RedriveConfirmed(request_id="r-1", confirmed_at=9, actor="ben"),
-    records.RedriveDone(request_id="r-1", redriven=2, refused=None, done_at=10),
+    records.RedriveDone(request_id="r-1", redriven=2, refused=None, done_at=10, actor="redriver"),
     records.RedriveRequested(
         request_id="r-2",
         partition=0,
@@ -238,8 +238,13 @@ CONTROL = (
         actor="ada",
         payment_intent_id=None,
     ),
+    records.RedriveConfirmed(request_id="r-2", confirmed_at=12, actor="ben"),
     records.RedriveDone(
-        request_id="r-2", redriven=0, refused="at most 100 records at once", done_at=12
+        request_id="r-2",
+        redriven=0,
+        refused="at most 100 records at once",
+        done_at=13,
+        actor="redriver",
     ),
 )
 
@@ -267,6 +272,7 @@ def test_control_is_audited_by_person_and_a_refused_confirmation_says_so(
         ("c-0-8", "CONFIRM_REDRIVE", "ada", "REFUSED"),
         ("c-0-9", "CONFIRM_REDRIVE", "ben", "DONE"),
         ("c-0-11", "REQUEST_REDRIVE", "ada", "DONE"),
+        ("c-0-12", "CONFIRM_REDRIVE", "ben", "DONE"),
     ]
     redriven = {n: reader.quarantined(0, n) for n in range(4)}
     assert {n: r.redrive_id for n, r in redriven.items() if r} == {
@@ -276,7 +282,7 @@ def test_control_is_audited_by_person_and_a_refused_confirmation_says_so(
         3: "r-1",
     }
     assert [r.type for r in reader.control(-1, 100)] == [type(r).__name__ for r in CONTROL]
-    assert [r.at for r in reader.control(-1, 100)] == list(range(1_000, 1_013))
+    assert [r.at for r in reader.control(-1, 100)] == list(range(1_000, 1_014))
     reader.close()
 
 

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from control import quarantine
 from control.fold import Control
+from control.key_file import SigningKey
 from control.quarantine import RAIL_CALLBACKS as CALLBACK
 from control.redrive_plan import BYTES_MAX, HEADER_REDRIVEN
 from core.payment.commands import RailReport
@@ -27,7 +28,7 @@ from processors.adapter.metrics import AdapterMetrics
 from processors.redriver.handler import TRY_S_MAX, Redriver
 from schemas import topology
 from schemas.errors import RegistryDown
-from tests.control.people import CLUSTER, Hands, activated
+from tests.control.people import CLUSTER, Hands, activated, key_of
 from tests.gateways.harness import payment
 from tests.processors.rail.harness import CODEC, NOW_MS, MemoryLog
 
@@ -97,7 +98,7 @@ class Harness:
         self.asked = 0
         self.redriver = self.restarted()
 
-    def restarted(self) -> Redriver:
+    def restarted(self, key: SigningKey | None = None) -> Redriver:
         self.redriver = Redriver(
             control=self.control,
             records=self.log,
@@ -107,6 +108,7 @@ class Harness:
             adapter="npp-gateway",
             origins={topology.COMMANDS},
             metrics=AdapterMetrics(CollectorRegistry()),
+            key=key or key_of("redriver"),
         )
         return self.redriver
 
@@ -133,7 +135,8 @@ class Harness:
         before = len(self.log.of(topology.CONTROL))
         self.redriver.step()
         for at in self.log.of(topology.CONTROL)[before:]:
-            self.control.apply_record(100 + at.offset, CODEC.decode(topology.CONTROL, at.value))
+            record = CODEC.decode(topology.CONTROL, at.value)
+            self.control.apply_record(100 + at.offset, record, NOW_MS)
 
     def answers(self) -> dict[str, RedriveDone]:
         made = [CODEC.decode(topology.CONTROL, r.value) for r in self.log.of(topology.CONTROL)]
@@ -314,8 +317,9 @@ def test_a_record_that_its_topic_refuses_ends_the_request_and_not_the_process(
     assert done.redriven == 1
     assert "1 of its records were put back" in (done.refused or "")
     assert f"quarantine offset {large} (MSG_SIZE_TOO_LARGE" in (done.refused or "")
-    assert harness.answers()[second] == RedriveDone(
-        request_id=second, redriven=1, refused=None, done_at=NOW_MS
+    answer = harness.answers()[second]
+    assert msgspec.structs.replace(answer, signature=None) == RedriveDone(
+        request_id=second, redriven=1, refused=None, done_at=NOW_MS, actor="redriver"
     )
     assert [r.value for r in put_back(log)] == [b"small", b"behind"]
 
@@ -393,3 +397,10 @@ def test_what_was_confirmed_and_not_answered_is_answered_after_a_restart(
     harness.restarted()
     assert harness.answer(name).refused is None
     assert [r.value for r in put_back(log)] == [b"raw", b"raw"]
+
+
+def test_a_redriver_whose_key_is_not_listed_carries_nothing_out(log: Log, harness: Harness) -> None:
+    """Nobody would obey its answers, and each start would put the same records back again."""
+    assert harness.redriver.unable() is None
+    stranger = harness.restarted(key=key_of("mallory"))
+    assert "not redriver's in the operators file in force" in (stranger.unable() or "")

@@ -167,6 +167,7 @@ def create_control() -> None:
         required("at", NUMBER),
         optional("actor", TEXT),
         required("raw", OCTETS),
+        optional("refused", TEXT),
         sa.PrimaryKeyConstraint("offset"),
     )
 
