@@ -128,7 +128,8 @@ class Application(Protocol):
     ) -> bytes | None:
         """Packed state folded from the key's whole journal history (used for keys `check_tail`
         names); None for no history. Raises ValueError when it cannot be folded, ForeignRecord when
-        the restored state `packed` is that of an earlier record: one transaction writes both."""
+        the restored state `packed` is that of an earlier record, or none: one transaction writes
+        both."""
 
     def after_commit(self, decided: int) -> None:
         """The batch is committed: update the application's metrics, once per batch."""

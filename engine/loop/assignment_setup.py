@@ -344,7 +344,7 @@ class AssignmentSetup:
     ) -> None:
         """Fold these again from the whole journal, read once for all of them. A history that cannot
         be folded leaves its key as it is: the application parks it at its next input. So does one
-        with a record behind its state that is none of ours: it is never folded.
+        with a record behind its state, or without one, that is none of ours: it is never folded.
 
         Raises Interrupted.
         """
@@ -360,6 +360,8 @@ class AssignmentSetup:
                 history, known = histories[key.encode()], states.get_packed(key)
                 packed = self._app.rebuild(states.number, key, history, known)
             except ForeignRecord as error:
+                if not known:
+                    states.hold(key, self._clock.now_ms())
                 self._raise_alarm(FOREIGN_RECORD, states.number, f"state of {key} kept: {error}")
                 continue
             except ValueError as error:

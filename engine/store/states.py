@@ -17,6 +17,7 @@ from engine.store.store import Change, PartitionStore, StoreMeta
 # Unpacked states kept per partition, least recently changed go first: about 3 kB each, 30 MB a
 # partition.
 OBJECTS_COUNT_MAX: Final = 10_000
+_UNKNOWN: Final = b""  # in place of a state: no application reads it, so its inputs are parked
 
 
 class PartitionStates:
@@ -119,7 +120,7 @@ class PartitionStates:
         last = dict(records)
         changes: list[Change] = []
         for key, packed in last.items():
-            at_rest, deadline_ms = (True, None) if packed is None else self._hints(key, packed)
+            at_rest, deadline_ms = self._hints(key, packed) if packed else (True, None)
             listed = self._listed(key, packed, at_rest=at_rest)
             self._objects.pop(key, None)
             set_timer(key, deadline_ms)
@@ -154,6 +155,13 @@ class PartitionStates:
     def replace(self, key: str, packed: bytes, now_ms: int) -> None:
         """A state folded again from the journal (`check_tail` named it)."""
         self.load([(key, packed)], self.state_offset, now_ms)
+
+    def hold(self, key: str, now_ms: int) -> None:
+        """The journal knows the key and the state topic does not: its inputs cannot be decided
+        until a state comes on the state topic, for what has none would be made anew.
+        """
+        self.load([(key, _UNKNOWN)], self.state_offset, now_ms)
+        self.unreadable.discard(key)
 
     def clear(self) -> None:
         """Forget everything; the partition is restored from offset zero."""

@@ -91,9 +91,12 @@ class Packing:
     def folded(self, history: Sequence[bytes], packed: bytes | None) -> bytes | None:
         """The lifecycle record folded from the whole history of one payment. Raises ValueError for
         an event that cannot be read or does not follow, ForeignRecord when `packed`, the record
-        there is, is that of an earlier event: what follows it was not written by us.
+        there is, is that of an earlier event, or when there is none: what follows was not written
+        by us.
         """
-        head = None if packed is None else self._head_of(packed)
+        if history and not packed:
+            raise ForeignRecord("sequence 1 came without its lifecycle record")
+        head = self._head_of(packed) if packed else None
         hashes = [hashlib.sha256(raw).digest() for raw in history]
         if head in hashes[:-1]:
             follows = hashes.index(head) + 2

@@ -171,8 +171,10 @@ class Toy:
         lines = [msgspec.json.decode(value) for value in history if value.startswith(b"{")]
         if not lines:
             raise ValueError("nothing that could be folded")
+        if not packed:
+            raise ForeignRecord("line 1 came without its state")
         with contextlib.suppress(ValueError):
-            if packed is not None and read(packed).sequence < len(lines):
+            if read(packed).sequence < len(lines):
                 raise ForeignRecord(f"line {len(lines)} came without its state")
         return self._encode(Count(key, len(lines), None, lines[-1]["value"] == "rest"))
 

@@ -17,9 +17,10 @@ from engine.loop.assignment_setup import CLOCK_TRIES_MAX, AssignmentSetup, Block
 from engine.loop.watch import Health, Phase
 from engine.metrics import EngineMetrics
 from engine.ports import TopicPartition
+from engine.records import LogRecord
 from engine.settings import EngineSettings
 from tests.engine.store.memory import MemoryPartitionStore
-from tests.engine.toy import Toy, ToyControl
+from tests.engine.toy import Count, Toy, ToyControl
 
 UNKNOWN = Retry("_TIMED_OUT", "1 records are not acknowledged")
 
@@ -61,23 +62,36 @@ class Control:
 
 
 class Ends:
-    """An empty log."""
+    """A log with so many records in the first partition of its journal."""
+
+    def __init__(self) -> None:
+        self.journal = 0
 
     def high(self, names: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        return dict.fromkeys(names, 0)
+        return {name: self.journal * (name == (Toy(2).topology.journal, 0)) for name in names}
 
-    low = high
+    def low(self, names: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(names, 0)
 
 
 class Stores:
-    """Empty stores."""
+    """What was written stays, as on disk."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, MemoryPartitionStore] = {}
 
     def partition(self, number: int) -> MemoryPartitionStore:
-        return MemoryPartitionStore()
+        return self._held.setdefault(number, MemoryPartitionStore())
 
 
 class Harness:
     def __init__(self, folder: Path) -> None:
+        self.ends, self.stores = Ends(), Stores()
+        self.folder = folder
+        self.restart()
+
+    def restart(self) -> None:
+        """The process anew, on the same disk."""
         self.clock = HeldClock(1_767_225_600_000)
         self.health = Health(self.clock)
         self.registry = CollectorRegistry()
@@ -85,11 +99,11 @@ class Harness:
         self.alarms: list[str] = []
         self.floors: dict[int, int] = {}
         settings = EngineSettings(
-            connection={}, instance_id="i", data_dir=folder,
+            connection={}, instance_id="i", data_dir=self.folder,
             journal_floors=lambda numbers: self.floors,
         )  # fmt: skip
-        ends: Any = Ends()
-        stores: Any = Stores()
+        ends: Any = self.ends
+        stores: Any = self.stores
         self.takeover = AssignmentSetup(
             Toy(2), ToyControl(), settings, self.clock, EngineMetrics(self.registry), self.health,
             lambda name, number, sentence: self.alarms.append(name), ends, stores, lambda _: None,
@@ -174,3 +188,28 @@ def test_a_halted_partition_is_not_shown_as_restoring_while_it_is_looked_at(
     with pytest.raises(Blocked):
         harness.take(0)
     assert Phase.RESTORING not in phases
+
+
+def test_a_first_record_that_came_without_its_state_is_held_and_never_folded(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SEC-03: one transaction writes both. Folded it would be obeyed; forgotten, the honest input
+    would make the key a second time. Its inputs are parked until the state topic has a state of it.
+    """
+    forged = LogRecord("journal", 0, 0, 0, b"forged", b'{"key":"forged","n":1,"value":"x"}', [])
+    journal = [forged]
+    monkeypatch.setattr(
+        engine.loop.assignment_setup,
+        "read_all",
+        lambda *_, start, **__: iter([journal][start[0] :]),
+    )
+    harness.ends.journal = 1
+    for _ in range(2):
+        states, _ = harness.take(0)
+        with pytest.raises(ValueError):
+            states[0].get("forged")
+        assert harness.alarms in (["FOREIGN_RECORD"], [])
+        harness.restart()
+    good = Toy(2)._encode(Count("forged", 1, None, False))
+    states[0].load([("forged", good)], 1, 0)
+    assert states[0].get("forged").sequence == 1

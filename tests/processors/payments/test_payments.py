@@ -122,7 +122,7 @@ def test_a_payment_rebuilt_from_its_history_is_the_one_in_the_lifecycle_topic(
         history = [r.value for r in world.driver.committed(topology.EVENTS) if r.value is not None]
         number = world.driver.committed(topology.EVENTS)[0].partition
 
-        rebuilt = world.driver.app.rebuild(number, payment_id, history, None)
+        rebuilt = world.driver.app.rebuild(number, payment_id, history, b"differs")
 
         assert rebuilt == lifecycle(world.driver)[payment_id.encode()]
         world.answer_once()
@@ -286,11 +286,10 @@ def test_a_state_that_can_not_be_read_is_folded_from_its_history() -> None:
     states = [r.value or b"" for r in world.driver.committed(topology.LIFECYCLE) if r.key == raw]
     written = states[-1]
     history = [r.value or b"" for r in world.driver.committed(topology.EVENTS) if r.key == raw]
-    assert app.rebuild(0, payment, history, None) == written
     assert app.rebuild(0, payment, history, b"no state") == written
     assert app.rebuild(0, payment, [], None) is None
     with pytest.raises(ValueError, match="sequence"):
-        app.rebuild(0, payment, [*history[:3], *history[4:]], None)
+        app.rebuild(0, payment, [*history[:3], *history[4:]], b"no state")
     with pytest.raises(ValueError, match="read"):
         app.packed_hints(b"no state")
     head = (0, raw, history[-1])
@@ -310,3 +309,9 @@ def test_an_event_without_its_lifecycle_record_is_never_folded_into_the_state() 
     with pytest.raises(ForeignRecord, match="without its lifecycle record"):
         app.rebuild(0, payment, history, states[-2])
     assert app.rebuild(0, payment, history, states[-1]) == states[-1]
+    assert app.check_tail(0, [(0, raw, history[0])], lambda _: None) == [payment]
+    for nothing in (None, b""):
+        with pytest.raises(ForeignRecord, match="sequence 1 came without its lifecycle record"):
+            app.rebuild(0, payment, history[:1], nothing)
+    with pytest.raises(ValueError):
+        app.unpack(b"")
