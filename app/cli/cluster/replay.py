@@ -34,7 +34,7 @@ def replay() -> None:
 def verify_command(
     payment: Annotated[str, typer.Option(help="Only this payment.")] = "",
     to_offset: Annotated[
-        int | None, typer.Option(min=0, help="Up to this journal offset (with --payment).")
+        int | None, typer.Option(min=0, help="Up to this offset of each journal partition.")
     ] = None,
     to_time: Annotated[
         str | None,
@@ -101,6 +101,7 @@ def verify_command(
             from_checkpoint=from_checkpoint,
             without=left_out,
         )
+        require_offset(report, to_offset)
         if payment:
             _require_found(report, payment, limit)
         if publish and report.passed:
@@ -111,6 +112,19 @@ def verify_command(
     else:
         print_report(report)
     raise typer.Exit(int(ExitCode.OK if report.passed else ExitCode.FAILED))
+
+
+def require_offset(report: Report, offset: int | None) -> None:
+    """Where a replay is to end there has to be something: raises Problem for an offset that no
+    partition which was read has reached.
+    """
+    end = max(report.offsets, default=0)  # of partitions that were not read: 0
+    if offset is not None and offset >= end:
+        raise Problem(
+            f"There is no journal offset {offset}: the log ends before {end}.",
+            do="Give an offset that is there, or none.",
+            code=ExitCode.NOT_FOUND,
+        )
 
 
 def _require_found(report: Report, payment: str, limit: Limit) -> None:

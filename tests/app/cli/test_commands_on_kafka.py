@@ -120,6 +120,8 @@ def _what_is_not_there_is_neither_redriven_nor_proven(run: Run) -> None:
         assert (code, f"The value of {option} is empty" in text) == (ExitCode.USAGE, True)
     assert run("replay", "verify", "--payment=")[0] == ExitCode.USAGE
     assert run("replay", "verify", "--to-sequence", "3")[0] == ExitCode.USAGE
+    code, text = run("replay", "verify", "--to-offset", "5000000")
+    assert (code, "There is no journal offset 5000000" in text) == (ExitCode.NOT_FOUND, True)
 
 
 def _rules_only_rise(run: Run) -> None:
