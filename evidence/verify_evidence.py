@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Verify an evidence pack without us: python verify_evidence.py pack.json key.pem [--json]
 
+A PDF of a pack is taken too: what is verified is the JSON attached to it.
+
 Needs cryptography and fastavro and nothing of ours: this file may be copied away and read whole.
 The key is the verifier's public key (PEM), or its keyring (JSON, as `GET /api/keys` gives it).
 Exit code 0: VERIFIED, all of it is signed. 3: VERIFIED THROUGH n, what follows is not yet signed.
@@ -18,6 +20,7 @@ import json
 import re
 import struct
 import sys
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -40,6 +43,15 @@ PACK_BYTES_MAX: Final = 16_777_216  # no larger pack is handed out; an event tak
 # Limits that are checked before parsing: an event takes some 90 values; a pack is 15 deep.
 PACK_VALUES_MAX: Final = 1_500_000
 PACK_DEPTH_MAX: Final = 64
+PDF_BYTES_MAX: Final = 2 * PACK_BYTES_MAX  # pages and attachment, both compressed
+PDF_BEGIN: Final = b"%PDF-"
+PDF_EMBEDDED: Final = b"/Type /EmbeddedFile"
+PDF_LENGTH: Final = re.compile(rb"/Length ([0-9]{1,9}) ")
+PDF_STREAM: Final = b">>\nstream\n"
+PDF_DICTIONARY_BYTES_MAX: Final = 500  # of the attachment's own
+PAGES_NOTE: Final = (
+    "verified is the JSON attached to the PDF; its pages were not compared: save and read the JSON"
+)
 SHOWN_CHARACTERS_MAX: Final = 400  # of one line of the report
 KEY_FILE_BYTES_MAX: Final = 1_048_576
 PATH_HASHES_MAX: Final = 64  # a tree of 2**64 leaves
@@ -107,6 +119,10 @@ class Broken(Exception):
     def __init__(self, kind: str, place: str, sentence: str) -> None:
         super().__init__(f"{kind} at {place}: {sentence}")
         self.kind, self.place, self.sentence = kind, place, sentence
+
+    def problem(self) -> dict[str, Json]:
+        """As an answer has it."""
+        return {"kind": self.kind, "place": self.place, "sentence": self.sentence}
 
 
 @dataclass(frozen=True)
@@ -733,6 +749,45 @@ def leads_to(root: bytes, leaf: bytes, index: int, size: int, path: Sequence[byt
 # -- verification --------------------------------------------------------------------------------
 
 
+def verify_file(content: bytes, keys: Mapping[str, Key]) -> dict[str, Json]:
+    """`verify` of a file: a pack's JSON, or a PDF that carries it; the answer's `note` says then
+    that the pages were not compared. `hash` is always the JSON's.
+    """
+    if not content.startswith(PDF_BEGIN):
+        return verify(content, keys)
+    try:
+        return verify(attached(content), keys) | {"note": PAGES_NOTE}
+    except Broken as broken:
+        return {
+            "verdict": BROKEN, "verified": False, "hash": sha256(content),
+            "problem": broken.problem(),
+        }  # fmt: skip
+
+
+def attached(pdf: bytes) -> bytes:
+    """The pack that a PDF carries as its one embedded file (ISO 32000-1, 7.11.4), as this product
+    writes it. Raises Broken when there is none, another, or too large a one.
+    """
+    if len(pdf) > PDF_BYTES_MAX:
+        raise Broken("PDF", "file", f"it has more than {PDF_BYTES_MAX} bytes")
+    if pdf.count(PDF_EMBEDDED) != 1:
+        raise Broken("PDF", "file", "it does not carry one evidence pack as an attachment")
+    at = pdf.index(PDF_EMBEDDED)
+    lengths = PDF_LENGTH.findall(pdf[max(0, at - PDF_DICTIONARY_BYTES_MAX) : at])
+    begin = pdf.find(PDF_STREAM, at, at + PDF_DICTIONARY_BYTES_MAX) + len(PDF_STREAM)
+    if len(lengths) == 0 or begin < at:
+        raise Broken("PDF", "file", "its attachment is not as this product writes it")
+    unpacking = zlib.decompressobj()
+    try:
+        packed = pdf[begin : begin + int(lengths[-1])]
+        content = unpacking.decompress(packed, PACK_BYTES_MAX + 1)
+    except zlib.error:
+        raise Broken("PDF", "file", "its attachment cannot be unpacked") from None
+    if len(content) > PACK_BYTES_MAX or not unpacking.eof:
+        raise Broken("PDF", "file", "its attachment is cut off or too large")
+    return content
+
+
 def verify(content: bytes, keys: Mapping[str, Key]) -> dict[str, Json]:
     """Verify a pack; never raises for what stands in it. `keys`: public keys by id.
 
@@ -747,10 +802,7 @@ def verify(content: bytes, keys: Mapping[str, Key]) -> dict[str, Json]:
         answer |= _named(pack)
         inputs = _whole(pack, keys)
     except Broken as broken:
-        answer["problem"] = {
-            "kind": broken.kind, "place": broken.place, "sentence": broken.sentence,
-        }  # fmt: skip
-        return answer
+        return answer | {"problem": broken.problem()}
     through, unsigned = signed_extent(pack)
     answer |= {
         "events": pack["statement"]["lastSequence"], "through": through, "unsigned": unsigned,
@@ -1100,6 +1152,8 @@ def report(answer: dict[str, Json]) -> list[str]:
         lines.append(f"         {problem['sentence']}")
         lines.append(f"BROKEN: {problem['kind']} at {problem['place']}")
         return [shown(line) for line in lines]
+    if answer.get("note"):
+        lines.append(f"note     {answer['note']}")
     lines.append(f"state    {answer['state']} at sequence {answer['through']}")
     lines.append(f"signed   up to {answer['through']}, by {answer['keyId']}")
     lines.append(f"         fingerprint {answer['fingerprint']}")
@@ -1126,18 +1180,18 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("pack", type=Path)
     parser.add_argument("key", type=Path)
     parser.add_argument("--json", action="store_true", help="the answer as one JSON object")
-    parser.add_argument("--sha256", help="also compare the file's SHA-256 with this one")
+    parser.add_argument("--sha256", help="also compare the JSON's SHA-256 with this one")
     options = parser.parse_args(arguments)
     try:
         if options.key.stat().st_size > KEY_FILE_BYTES_MAX:
             raise ValueError(f"{options.key} is too large for a key")
         keys = read_keys(options.key.read_bytes())
         with options.pack.open("rb") as file:
-            content = file.read(PACK_BYTES_MAX + 1)
+            content = file.read(PDF_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
         print(shown(f"verify_evidence.py: {error}"), file=sys.stderr)
         return 2
-    answer = verify(content, keys)
+    answer = verify_file(content, keys)
     if answer["verified"] and options.sha256 and options.sha256.lower() != answer["hash"]:
         place, why = "file", "it has another SHA-256 than the one given"
         answer |= {"verified": False, "verdict": BROKEN}

@@ -19,9 +19,9 @@ from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen.canvas import Canvas
 
 from core.values import CURRENCY, Cents, format_amount
-from evidence.packs.attachment import attach, attached
+from evidence.packs.attachment import attach
 from evidence.packs.type import SANS, Type
-from evidence.verify_evidence import BROKEN, VIEW_FORMAT, Key, verify
+from evidence.verify_evidence import BROKEN, VIEW_FORMAT, Key, attached, verify_file
 
 MARGIN: Final = 42.0  # points
 FOOTER: Final = 26.0
@@ -57,23 +57,24 @@ def verify_pdf(pdf: bytes, keys: Mapping[str, Key]) -> dict[str, Any]:
     """`verify_evidence.verify` of the pack that a PDF carries; BROKEN, too, where the PDF is not
     byte for byte what is printed of that pack: its pages would say something else.
     """
-    answer: dict[str, Any] = {
-        "verdict": BROKEN, "verified": False, "hash": hashlib.sha256(pdf).hexdigest(),
-        "paymentIntentId": None, "asOf": None,
-    }  # fmt: skip
-    try:
-        content = attached(pdf)
-    except ValueError as error:
-        return answer | {"problem": {"kind": "PDF", "place": "file", "sentence": str(error)}}
-    answer = verify(content, keys)
-    if answer["verdict"] != BROKEN and pdf_of(content) != pdf:
-        sentence = (
-            "its pages are not what this release prints of the pack in it: save the attached JSON, "
-            "and read and verify that"
-        )
-        problem = {"kind": "PDF", "place": "pages", "sentence": sentence}
-        answer |= {"verdict": BROKEN, "verified": False, "problem": problem}
+    answer = verify_file(pdf, keys)
+    answer.pop("note", None)
+    if answer["verdict"] != BROKEN:
+        problem = pages_problem(pdf)
+        if problem is not None:
+            answer |= {"verdict": BROKEN, "verified": False, "problem": problem}
     return answer
+
+
+def pages_problem(pdf: bytes) -> dict[str, str] | None:
+    """What is wrong with the pages of a PDF whose pack was verified, or None."""
+    if pdf_of(attached(pdf)) == pdf:
+        return None
+    sentence = (
+        "its pages are not what this release prints of the pack in it: save the attached JSON, "
+        "and read and verify that"
+    )
+    return {"kind": "PDF", "place": "pages", "sentence": sentence}
 
 
 @lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from evidence import verify_evidence as v
 from evidence.keys import pem_of, write_keyring
+from evidence.packs.pdf import pdf_of
 from schemas import definitions
 from tests.evidence.alterations import FORGER
 from tests.evidence.harness import keyring
@@ -30,6 +32,7 @@ def alone(tmp_path: Path, content_of: Callable[[str], bytes]) -> Path:
     (tmp_path / "through.json").write_bytes(content_of("in flight"))
     shutil.copy(FILE, tmp_path / "verify_evidence.py")
     (tmp_path / "pack.json").write_bytes(content)
+    (tmp_path / "pack.pdf").write_bytes(pdf_of(content))
     (tmp_path / "key.pem").write_text(pem_of(keyring().listed()[0]))
     (tmp_path / "other.pem").write_text(pem_of(keyring(FORGER).listed()[0]))
     write_keyring(tmp_path / "keyring.json", keyring())
@@ -69,6 +72,27 @@ def test_the_command_s_exit_codes_tell_the_verdicts_apart_and_what_was_not_tried
     answer = run(alone, "pack.json", "key.pem")
     assert (answer.returncode, "BROKEN: FORMAT at format" in answer.stdout) == (1, True)
     assert "Traceback" not in answer.stderr
+
+
+def test_the_file_alone_verifies_the_pack_that_a_pdf_carries(alone: Path) -> None:
+    """EP-04, EP-06: with the JSON's hash, and it says that nobody has compared the pages."""
+    genuine = v.sha256((alone / "pack.json").read_bytes())
+    answer = run(alone, "pack.pdf", "key.pem", "--sha256", genuine)
+    assert (answer.returncode, answer.stdout.splitlines()[-1]) == (0, "VERIFIED"), answer
+    assert v.PAGES_NOTE in answer.stdout
+    assert v.PAGES_NOTE not in run(alone, "pack.json", "key.pem").stdout
+    pdf = (alone / "pack.pdf").read_bytes()
+    at = pdf.index(b"/EmbeddedFile")
+    bomb = zlib.compress(bytes(v.PACK_BYTES_MAX + 1))
+    head = b"%%PDF-1.4\n<< /Length %d /Type /EmbeddedFile >>\nstream\n" % len(bomb)
+    for file in (pdf[: at + 400], pdf + b"/Type /EmbeddedFile", head + bomb, b"%PDF-"):
+        (alone / "bad.pdf").write_bytes(file)
+        answer = run(alone, "bad.pdf", "key.pem")
+        assert (answer.returncode, "BROKEN: PDF at file" in answer.stdout) == (1, True), answer
+    with (alone / "bad.pdf").open("wb") as large:
+        large.write(pdf)
+        large.truncate(v.PDF_BYTES_MAX + 1)
+    assert "has more than" in run(alone, "bad.pdf", "key.pem").stdout
 
 
 def test_the_file_imports_nothing_of_ours() -> None:

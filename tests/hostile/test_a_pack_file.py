@@ -19,8 +19,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.cli import npp
+from app.cli.api_client import Api, Call, Reply
+from app.exits import ExitCode
 from evidence import verify_evidence as v
-from evidence.packs.attachment import attached
 from evidence.packs.pdf import pdf_of, verify_pdf
 from tests.evidence.alterations import KEYS, at, leaves
 
@@ -225,7 +227,7 @@ def test_a_pdf_carries_its_pack_and_its_pages_can_not_say_something_else(
     packed = {each: zlib.compress(each, 9) for each in (genuine, other)}
     moved = pdf_of(other).replace(packed[other], packed[genuine])
     moved = moved.replace(b"/Length %d" % len(packed[other]), b"/Length %d" % len(packed[genuine]))
-    assert attached(moved) == genuine
+    assert v.attached(moved) == genuine
     assert verdict_of_pdf(moved) == ("PDF", "pages")
     assert verdict_of_pdf(pdf + b"\n%%EOF\n") == ("PDF", "pages")
 
@@ -242,3 +244,38 @@ def test_any_pdf_gives_a_verdict(pack_named: Callable[[str], bytes]) -> None:
     bomb = zlib.compress(bytes(v.PACK_BYTES_MAX + 1))
     head = b"%%PDF-1.4\n<< /Length %d /Type /EmbeddedFile >>\nstream\n" % len(bomb)
     assert verdict_of_pdf(head + bomb + b"endstream\n") == ("PDF", "file")
+
+
+def test_a_pdf_is_verified_online_too_with_its_pages(
+    pack_named: Callable[[str], bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """EP-07, EP-11: the JSON in it goes to the API, which compares it with the log."""
+    genuine, other = pack_named("beside"), pack_named("failed")
+    sent: list[Call] = []
+
+    def answer(_self: Api, call: Call) -> Reply:
+        sent.append(call)
+        log = {"laterEvents": 0, "complete": True, "readTo": 9, "end": 9}
+        body = v.verify(genuine, KEYS) | {"log": log}
+        return Reply(200, body, b"", {})
+
+    monkeypatch.setenv("NPP_API_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("NPP_API_TOKEN", "t")
+    monkeypatch.setattr(Api, "send", answer)
+    file = tmp_path / "pack.pdf"
+    file.write_bytes(pdf_of(genuine))
+    words = ["evidence", "verify", "--online", str(file)]
+    assert npp.run_cli(words) == ExitCode.OK
+    assert [call.body for call in sent] == [genuine]
+    packed = {each: zlib.compress(each, 9) for each in (genuine, other)}
+    moved = pdf_of(other).replace(packed[other], packed[genuine])
+    file.write_bytes(
+        moved.replace(b"/Length %d" % len(packed[other]), b"/Length %d" % len(packed[genuine]))
+    )
+    assert npp.run_cli(words) == ExitCode.FAILED
+    assert "BROKEN: PDF at pages" in capsys.readouterr().out
+    file.write_bytes(b"%PDF-1.4")
+    assert npp.run_cli(words) == ExitCode.FAILED

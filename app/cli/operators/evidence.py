@@ -165,13 +165,14 @@ def verify(
             raise usage("--key and --online are for files.")
         _online(what, None, operator, role, json=json, curl=curl)
         return
-    content = _read(Path(what), 2 * verifier.PACK_BYTES_MAX)
-    is_pdf = content.startswith(b"%PDF-")
+    content = _read(Path(what), verifier.PDF_BYTES_MAX)
+    is_pdf = content.startswith(verifier.PDF_BEGIN)
     if online or curl:
-        if is_pdf:
-            raise usage("--online and --curl take the JSON, which the PDF has as an attachment.")
-        name = _payment_of(content)
-        _online(name, content, operator, role, json=json, curl=curl, file=what)
+        if is_pdf and curl:
+            raise usage("--curl takes the JSON, which the PDF has as an attachment.")
+        name, pack_json = _payment_of(content)
+        pdf = content if is_pdf else None
+        _online(name, pack_json, operator, role, json=json, curl=curl, file=what, pdf=pdf)
         return
     keys_given = _keys(key, operator, role)
     answer = (_pdf_verified if is_pdf else verifier.verify)(content, keys_given)
@@ -228,7 +229,9 @@ def _online(
     json: bool,
     curl: bool,
     file: str = "",
+    pdf: bytes | None = None,
 ) -> None:
+    """`pdf`: the file that has carried the pack, whose pages count too."""
     call = Call("POST", f"/api/payments/{payment}/evidence-pack/verify", body=content)
     if curl:
         headers = (("Content-Type", "application/json"),) if file else ()
@@ -238,7 +241,13 @@ def _online(
         )
         return
     with _tried(), open_api(operator, tuple(role or ROLES)) as api:
-        answer = api.ask(call).body
+        answer = dict(api.ask(call).body)
+    if pdf is not None and answer["verdict"] != verifier.BROKEN:
+        from evidence.packs.pdf import pages_problem  # only here: fonts take their time to load
+
+        problem = pages_problem(pdf)
+        if problem is not None:
+            answer |= {"verdict": verifier.BROKEN, "verified": False, "problem": problem}
     if json:
         print_json(answer)
     else:
@@ -290,13 +299,16 @@ def _keys(key: Path | None, operator: str, role: list[str] | None) -> dict[str, 
         raise usage(f"--key: {error}") from error
 
 
-def _payment_of(content: bytes) -> str:
+def _payment_of(content: bytes) -> tuple[str, bytes]:
+    """The payment that a pack's file is of, and its JSON."""
     try:
+        if content.startswith(verifier.PDF_BEGIN):
+            content = verifier.attached(content)
         name = verifier.read_text(content).get("paymentIntentId")
     except verifier.Broken as broken:
         raise Problem(f"BROKEN: {broken}") from broken
     check_payment(str(name))
-    return str(name)
+    return str(name), content
 
 
 def _read(file: Path, bytes_max: int) -> bytes:
