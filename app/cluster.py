@@ -18,6 +18,7 @@ from app.control import operators
 from app.exits import ExitCode, Problem
 from app.settings import Environment
 from control import quarantine
+from control.acts import SIGNED_MS_MAX
 from control.fold import Control
 from core.records import Outcome, PaymentLifecycle, ProcessingStopped
 from engine.clients.publisher import NotConfirmed, Placed, Publisher, Refused
@@ -189,7 +190,19 @@ class Cluster:
         )
 
     def publish_control(self, record: msgspec.Struct) -> Placed:
-        return self.publish(topology.CONTROL, 0, None, record)
+        """Write a control record. Raises Problem, also when the broker's clock says that nobody
+        will obey it."""
+        placed = self.publish(topology.CONTROL, 0, None, record)
+        stops = isinstance(record, ProcessingStopped)  # obeyed in any case
+        signature = None if stops else getattr(record, "signature", None)
+        off_ms = 0 if signature is None else signature.signed_at - placed.timestamp_ms
+        if abs(off_ms) > SIGNED_MS_MAX:
+            raise Problem(
+                f"It was signed {abs(off_ms)} ms off the broker's time: nobody obeys it.",
+                means=f"It stands at control offset {placed.offset}, refused as TIME.",
+                do="Set this machine's clock by NTP, then do it again.",
+            )
+        return placed
 
     def ask(self, topic: str, record: Any, wait_seconds: float) -> Answer | None:
         """Publish a command and wait for its outcome; None when there is none in that time.

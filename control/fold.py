@@ -53,6 +53,7 @@ class Control:
         self._live_partitions = partitions
         self._refused = refused
         self.unreadable = 0
+        self.appended_at = 0  # the newest record's time by the broker, epoch ms
         self._in_force = InForce(deployed)
         self._stopping = Stopping()
         self._recoveries = Recoveries()
@@ -189,6 +190,7 @@ class Control:
         """One control record and its append time (epoch ms). What cannot be read is refused, and
         stops nothing.
         """
+        self.appended_at = max(self.appended_at, appended_at)
         try:
             record = self._decode(CONTROL, value)
         except (Undecodable, ValueError) as error:

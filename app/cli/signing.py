@@ -7,6 +7,7 @@ NPP_OPERATOR_KEY_FILE, and the operators file says whose it is.
 from __future__ import annotations
 
 import sys
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -23,7 +24,8 @@ from control.act_signature import key_id_of, signed
 from control.fold import Control
 from control.key_file import SigningKey
 from core.values import same_person
-from engine.clock import SystemClock
+from engine.clock import MS_PER_S, SystemClock
+from engine.loop.assignment import CLOCK_DIFFERENCE_MS_MAX
 
 PASSPHRASE_BYTES_MAX: Final = 1_000
 
@@ -42,6 +44,9 @@ class Asked(msgspec.Struct, frozen=True):
     owners: dict[str, str]  # key id → person
     numbers: dict[str, int]  # last used
     requests: list[tuple[int, Any]]  # that wait for a second person
+    # How far this clock is certainly off theirs, ms: ahead above 0. The API says its time; of the
+    # broker's only what it has written last is known, so a clock that is ahead is found afterwards.
+    off_ms: int = 0
 
     def request(self, offset: int) -> Any | None:
         """The request at this control offset."""
@@ -89,23 +94,53 @@ def of_control(control: Control) -> Asked:
         },
         numbers={each.id: control.last_number(each.id) for each in file.persons},
         requests=control.requests(),
+        off_ms=min(0, SystemClock().now_ms() - control.appended_at),
     )
 
 
 def of_api(api: Api) -> Asked:
     """As the API shows it."""
-    shown = api.ask(Call("GET", "/api/control")).body
+    reply = api.ask(Call("GET", "/api/control"))
+    shown = reply.body
     persons = (shown["operators"] or {"persons": []})["persons"]
     return Asked(
         cluster_id=shown["clusterId"] or "",
         owners={key: each["id"] for each in persons for key in each["keyIds"]},
         numbers={each["id"]: each["lastNumber"] for each in persons},
         requests=[(each["offset"], act_json.from_json(each["act"])) for each in shown["requests"]],
+        off_ms=_off_ms(reply.headers.get("date", "")),
     )
 
 
+def _off_ms(date: str) -> int:
+    """This clock against the Date of an answer just had (RFC 9110, whole seconds)."""
+    try:
+        theirs = parsedate_to_datetime(date)
+    except ValueError:
+        return 0  # none was said: who obeys judges the time again
+    return SystemClock().now_ms() - int(theirs.timestamp() * MS_PER_S)
+
+
+def require_clock(off_ms: int) -> None:
+    """A signature from a clock that is off counts for nothing or for too long: raises Problem
+    (domain §4)."""
+    if abs(off_ms) > CLOCK_DIFFERENCE_MS_MAX:
+        way = "ahead of" if off_ms > 0 else "behind"
+        raise Problem(
+            f"This clock is {abs(off_ms) // MS_PER_S} s {way} theirs: nothing is signed.",
+            means="An act is obeyed within 10 minutes of the time of its signing only.",
+            do="Set this machine's clock by NTP, then do it again.",
+        )
+
+
 def hand(asked: Asked, operator: str, path: Path | None) -> Hand:
-    """Who acts. Raises Problem."""
+    """Who acts, by a clock that can be signed with. Raises Problem."""
+    require_clock(asked.off_ms)
+    return hand_of_who_stops(asked, operator, path)
+
+
+def hand_of_who_stops(asked: Asked, operator: str, path: Path | None) -> Hand:
+    """Who acts, whatever the clock says: a STOP is obeyed in any case. Raises Problem."""
     key = open_key(settings.load(), operator, path)
     person = asked.owners.get(key.key_id)
     if person is None:

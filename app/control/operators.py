@@ -16,6 +16,7 @@ from core.records import OperatorsActivated
 from schemas.catalogue import TopicsFile
 
 REPLAY: Final = "replay"  # the process that signs ProofPassed
+FILE_MODE: Final = 0o644  # public keys: everybody reads it, its owner alone writes it
 # Of demo and test; docs and tests name them.
 PEOPLE: Final = (
     "ann", "bob", "sue", "ben", "alice", "ada", "adam", "adm_1", "adm_2", "demo-admin",
@@ -87,6 +88,7 @@ def make_people(folder: Path) -> Path:
     ]
     path = folder / "operators.yaml"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.chmod(FILE_MODE)  # whatever the umask says
     return path
 
 

@@ -11,6 +11,7 @@ import typer
 
 from app import rule_files, settings
 from app.cli.cluster.doctor_keys import check_keys
+from app.cli.cluster.doctor_operators import check_operators
 from app.cli.cluster.doctor_reading import check_reading, groups
 from app.cli.cluster.findings import Finding, Level
 from app.cli.cluster.topics import has_authorizer
@@ -53,7 +54,8 @@ def doctor(
 ) -> None:
     """Check this set-up, and say how to fix what is wrong.
 
-    Settings, broker, topics, access, schemas, keys, control, clock, offsets, reading, transactions.
+    Settings, broker, topics, access, schemas, keys, operators file, control, clock, offsets,
+    reading, transactions.
     Exit 1 when a check failed, 3 when the broker does not answer.
     """
     environment = settings.load()
@@ -274,6 +276,7 @@ CHECKS: Final = (
     check_access,
     check_schemas,
     check_keys,
+    check_operators,
     check_control,
     check_clock,
     check_offsets,

@@ -24,7 +24,7 @@ from app.cli.api_options import (
     without_api,
 )
 from app.cli.output import as_json, console, print_json
-from app.cli.signing import Key, hand, of_control
+from app.cli.signing import Key, hand_of_who_stops, of_control
 from app.cluster import Cluster
 from control.fold import Control
 from core.records import ProcessingStopped
@@ -64,7 +64,7 @@ def stop(
     """
     if without_api(kafka, curl):
         with Cluster(settings.load()) as cluster:
-            me = hand(of_control(cluster.control()[0]), operator, key)
+            me = hand_of_who_stops(of_control(cluster.control()[0]), operator, key)
             record = ProcessingStopped(
                 stop_id="stp_" + secrets.token_hex(ID_BYTES),
                 reason=reason,
