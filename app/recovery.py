@@ -9,7 +9,7 @@ rail may have without the journal knowing is found (app.recovered_submissions).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -90,7 +90,7 @@ def work_out(cluster: Cluster, request: RecoverRequested) -> Recovery:
     wrong = [number for number in numbers if number >= count]
     if wrong:
         raise Problem(f"There is no partition {wrong[0]}: there are {count}.", code=ExitCode.USAGE)
-    ends = cluster.ends.high([(topology.EVENTS, number) for number in numbers])
+    ends = {number: journal_end(cluster, number) for number in numbers}
     seen = _Seen(cluster, numbers)
     seen.read_submissions()
     seen.read_journal()
@@ -100,7 +100,7 @@ def work_out(cluster: Cluster, request: RecoverRequested) -> Recovery:
     recovery = Recovery(
         numbers=numbers,
         offsets=seen.offsets(),
-        journal_ends=tuple(ends.get((topology.EVENTS, n), NOT_RECOVERED) for n in range(count)),
+        journal_ends=tuple(ends.get(n, NOT_RECOVERED) for n in range(count)),
         checkpoints=tuple(_last_checkpoint(cluster, n) for n in range(count)),
     )
     seen.rebuild_lifecycle(recovery)
@@ -297,11 +297,30 @@ class _Seen:
             recovery.rebuilt.append(Outgoing(topology.LIFECYCLE, key, value, places[key]))
 
 
+def journal_end(cluster: Cluster, number: int) -> int:
+    """Where the partition goes on: its journal's end, or, when the outcomes have lost what
+    checkpoints cover, the last event of the first such checkpoint. They are void from there on, and
+    what is left is signed again.
+    """
+    end: int = cluster.ends.high([(topology.EVENTS, number)])[topology.EVENTS, number]
+    outcomes = number % cluster.partitions(topology.OUTCOMES)
+    outcomes_end = cluster.ends.high([(topology.OUTCOMES, outcomes)])[topology.OUTCOMES, outcomes]
+    lost: list[int] = [
+        each.to_offset
+        for each in _checkpoints(cluster, number, 0)
+        if each.to_outcome >= outcomes_end
+    ]
+    return max(0, min(lost, default=end))
+
+
 def _last_checkpoint(cluster: Cluster, number: int) -> int:
     """Number of the partition's last checkpoint; 0 when there is none."""
     name = (topology.CHECKPOINTS, number)
     start = max(0, cluster.ends.high([name])[name] - CHECKPOINTS_READ_COUNT)
-    last = 0
+    return max((each.number for each in _checkpoints(cluster, number, start)), default=0)
+
+
+def _checkpoints(cluster: Cluster, number: int, start: int) -> Iterator[Checkpoint]:
     for batch in read_all(
         cluster.connection, topology.CHECKPOINTS, start={number: start}, partitions=[number],
         clock=cluster.clock,
@@ -309,5 +328,4 @@ def _last_checkpoint(cluster: Cluster, number: int) -> int:
         for at in batch:
             record = cluster.entry(at).record
             if isinstance(record, Checkpoint):
-                last = record.number
-    return last
+                yield record

@@ -74,7 +74,8 @@ class KafkaVerifierLog:
         return self._count
 
     def bounds(self, topic: str) -> Mapping[int, tuple[int, int]]:
-        names = [(topic, number) for number in range(self._count)]
+        count = self._ends.partition_counts([topic])[topic]
+        names = [(topic, number) for number in range(count)]
         low, high = self._ends.low(names), self._ends.high(names)
         return {number: (low[topic, number], high[topic, number]) for _, number in names}
 

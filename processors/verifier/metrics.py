@@ -8,7 +8,12 @@ from prometheus_client import CollectorRegistry
 
 from engine.meters import Meters
 from evidence import chain, checkpoints
-from processors.verifier.partition import LOG_START_LOST, LOG_TAIL_LOST, UNAUTHORIZED
+from processors.verifier.partition import (
+    LOG_START_LOST,
+    LOG_TAIL_LOST,
+    OUTCOMES_LOST,
+    UNAUTHORIZED,
+)
 
 PROBLEM_KINDS: Final = (
     UNAUTHORIZED,
@@ -30,6 +35,7 @@ PROBLEM_KINDS: Final = (
     checkpoints.ALTERED,
     LOG_TAIL_LOST,
     LOG_START_LOST,
+    OUTCOMES_LOST,
 )
 
 

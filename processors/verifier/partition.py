@@ -25,6 +25,7 @@ from processors.verifier.store import Mark, VerifierStore
 UNSIGNED_HEADS_MAX: Final = 100_000  # past a break they are moved to disk: 100,000 of 150 bytes
 LOG_TAIL_LOST: Final = "LOG_TAIL_LOST"
 LOG_START_LOST: Final = "LOG_START_LOST"
+OUTCOMES_LOST: Final = "OUTCOMES_LOST"
 UNAUTHORIZED: Final = "UNAUTHORIZED_STATE_MUTATION"
 END: Final = 2**63 - 1
 
@@ -134,8 +135,9 @@ class PartitionVerifier:
         self.heads = LifecycleHeads(self.judge, start, end if lenient else start, self._ends)
         return start
 
-    def bounds(self, low: int, end: int) -> Problem | None:
-        """Check the log's own ends: neither its front nor what a checkpoint covers may be gone."""
+    def bounds(self, low: int, end: int, outcomes_end: int) -> Problem | None:
+        """Check the log's own ends: neither its front nor what a checkpoint covers may be gone, of
+        the journal and of the outcomes."""
         last = self._awaited[1] if self._awaited is not None else self._chain.covering
         if last is not None and end <= last.checkpoint.to_offset:
             return self._fail(
@@ -150,6 +152,15 @@ class PartitionVerifier:
                 0 if last is None else last.checkpoint.number,
                 f"the log ends before offset {end}, it was verified before {self.next_offset}: "
                 "committed payments have vanished",
+            )
+        covered = -1 if last is None else last.checkpoint.to_outcome
+        if outcomes_end < max(self.next_outcome, covered + 1):
+            return self._fail(
+                OUTCOMES_LOST,
+                0 if last is None else last.checkpoint.number,
+                f"the outcomes end before offset {outcomes_end}, they were read before "
+                f"{self.next_outcome} and are covered up to {covered}: what was refused has "
+                "vanished",
             )
         if low > self.next_offset:
             return self._fail(

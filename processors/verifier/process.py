@@ -35,7 +35,7 @@ from processors.verifier.stops import Stops
 from processors.verifier.store import VerifierStore
 from schemas.codec import Codec
 from schemas.errors import Undecodable
-from schemas.topology import CHECKPOINTS, CONTROL, EVENTS, LIFECYCLE
+from schemas.topology import CHECKPOINTS, CONTROL, EVENTS, LIFECYCLE, OUTCOMES
 
 log = structlog.get_logger("npp.verifier")
 
@@ -137,7 +137,7 @@ class Verifier:
         count = self._journal.partitions()
         self._outcomes_count = self._journal.outcomes_partitions()
         mine = range(count) if self._mine is None else [n for n in self._mine if n < count]
-        bounds = self._journal.bounds(EVENTS)
+        bounds, outcomes = self._journal.bounds(EVENTS), self._journal.bounds(OUTCOMES)
         lifecycle_ends = self._journal.bounds(LIFECYCLE)
         self.caught_up = False
         self._partitions = {
@@ -158,14 +158,16 @@ class Verifier:
             {number: verifier.topic_offset() for number, verifier in self._partitions.items()}
         )
         for number, verifier in self._partitions.items():
-            self._found(verifier.resume(recorded[number]) or verifier.bounds(*bounds[number]))
+            outcomes_end = outcomes[number % self._outcomes_count][1]
+            problem = verifier.resume(recorded[number])
+            self._found(problem or verifier.bounds(*bounds[number], outcomes_end))
         self._publish_stops()
         self._journal.follow(
             {
                 number: min(max(verifier.next_offset, bounds[number][0]), bounds[number][1])
                 for number, verifier in self._partitions.items()
             },
-            self._outcomes_from(),
+            {n: min(at, outcomes[n][1]) for n, at in self._outcomes_from().items()},
             {
                 number: verifier.follow_lifecycle(lifecycle_ends[number][1])
                 for number, verifier in self._partitions.items()
@@ -311,14 +313,14 @@ class Verifier:
         return len(self._control.recoveries) != self._recoveries
 
     def _check_bounds(self) -> None:
-        bounds = self._journal.bounds(EVENTS)
+        bounds, outcomes = self._journal.bounds(EVENTS), self._journal.bounds(OUTCOMES)
         lag = 0
         for number, verifier in self._partitions.items():
             low, end = bounds[number]
             lag += max(0, end - verifier.next_offset)
             self._delay.look(number, end, verifier.next_offset)
             if verifier.problem is None:
-                self._found(verifier.bounds(low, end))
+                self._found(verifier.bounds(low, end, outcomes[number % self._outcomes_count][1]))
         self._metrics.lag.set(lag)
 
     def _commit(self, signed: Sequence[tuple[PartitionVerifier, Sealed]]) -> None:
