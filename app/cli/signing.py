@@ -135,8 +135,9 @@ def require_clock(off_ms: int) -> None:
 
 def hand(asked: Asked, operator: str, path: Path | None) -> Hand:
     """Who acts, by a clock that can be signed with. Raises Problem."""
+    found = hand_of_who_stops(asked, operator, path)
     require_clock(asked.off_ms)
-    return hand_of_who_stops(asked, operator, path)
+    return found
 
 
 def hand_of_who_stops(asked: Asked, operator: str, path: Path | None) -> Hand:

@@ -20,7 +20,8 @@ from tests.control.log import CODEC, ControlLog
 from tests.control.people import key_of
 
 OFF_S = (-3_600, -90, 90, 3_600)
-SHOWN: dict[str, Any] = {"clusterId": "c", "operators": None, "requests": []}
+ANN = {"id": "ann", "keyIds": [key_of("ann").key_id], "lastNumber": 0}
+SHOWN: dict[str, Any] = {"clusterId": "c", "operators": {"persons": [ANN]}, "requests": []}
 
 
 class Answering:
