@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from api.auth.keys import LOCAL_KEY_PREFIX, KeySource, Read, from_address, from_file
 from api.auth.local import LOCAL_AUDIENCE, LOCAL_ISSUER, PRIVATE_FILE_MODE, LocalIssuer
+from api.auth.revoked import NoneRevoked, Revoked, RevokedFile
 from api.auth.tokens import Tokens, TokenSettings
 from app.exits import usage
 from app.platform.fetch import FetchError, ensure_web
@@ -64,8 +65,23 @@ def tokens(environment: Environment, clock: Clock) -> Tokens:
     if production:
         _refuse_local_keys(read)
     return Tokens(
-        TokenSettings(issuer, audience), KeySource(read, clock, local_keys=not production), clock
+        TokenSettings(issuer, audience, frozenset(words(settings.token_acr))),
+        KeySource(read, clock, local_keys=not production),
+        clock,
+        _revoked(settings, clock),
     )
+
+
+def _revoked(settings: Settings, clock: Clock) -> Revoked:
+    if settings.tokens_revoked is None:
+        return NoneRevoked()
+    try:
+        return RevokedFile(settings.tokens_revoked, clock)
+    except ValueError as error:
+        raise usage(
+            f"NPP_TOKENS_REVOKED: {error}",
+            do='An empty list is {"tokens": [], "persons": {}}.',
+        ) from error
 
 
 def _read_keys(environment: Environment, clock: Clock) -> Read:

@@ -143,6 +143,10 @@ class Settings(BaseSettings):
     jwks: str = Field("", description="public keys of the token issuer: https address or file")
     token_issuer: str = Field("", description="iss of tokens that count")
     token_audience: str = Field("", description="aud of tokens that count")
+    token_acr: str = Field("", description="acr of tokens that count, comma separated; empty: any")
+    tokens_revoked: Path | None = Field(
+        None, description="list of tokens and persons whose sessions have ended (JSON)"
+    )
     oidc_issuer: str = Field(
         "", description="OpenID provider of the pages' sign-in; unset: no pages"
     )

@@ -63,8 +63,10 @@ class Live:
         self._watchers[place] = person
         return place
 
-    async def watch(self, place: object, until_ms: int) -> AsyncIterator[bytes]:
-        """Server-sent events until the session ends or the process stops."""
+    async def watch(
+        self, place: object, until_ms: int, revoked: Callable[[], bool] = lambda: False
+    ) -> AsyncIterator[bytes]:
+        """Server-sent events until the session ends, is revoked, or the process stops."""
         sent: dict[str, int] = {}
         drawn = -1
         try:
@@ -73,7 +75,7 @@ class Live:
                 if self._ticker is None or self._ticker.done():
                     self._parts = {}
                     self._ticker = asyncio.create_task(self._tick())
-                if self._clock.now_ms() >= until_ms:
+                if self._clock.now_ms() >= until_ms or revoked():
                     yield message("signed-out", "")
                     return
                 # The tick says that all was drawn anew, also when nothing has changed.

@@ -138,10 +138,15 @@ def _request(request: Request) -> Any:
     return request
 
 
+def bearer(request: Request) -> str:
+    """The bearer token (RFC 6750); empty where there is none."""
+    header = request.headers.get("authorization", "")
+    return header[len(BEARER) :] if header[: len(BEARER)].lower() == BEARER else ""
+
+
 async def _sign_in(request: Request) -> Principal:
     state = request.app.state
-    header = request.headers.get("authorization", "")
-    token = header[len(BEARER) :] if header[: len(BEARER)].lower() == BEARER else ""
+    token = bearer(request)
     found: Principal | None = state.auth.known(token) if token else None
     if found is not None:
         return found

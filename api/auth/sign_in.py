@@ -53,6 +53,9 @@ class SignIn(Protocol):
     def verify(self, token: str) -> Principal:
         """May ask the key server: call it from a worker thread. Raises NotSignedIn, KeysDown."""
 
+    def revoked(self, token: str) -> bool:
+        """Whether a token that was verified before has been revoked since; from memory alone."""
+
     def malformed_keys(self) -> int:
         """How many of the issuer's keys cannot be read and are left out."""
 

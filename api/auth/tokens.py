@@ -15,17 +15,22 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
+import structlog
 from joserfc import jws
 from joserfc.errors import JoseError
 
 from api.auth.access import ROLES
 from api.auth.keys import KeySource, TrustedKey
+from api.auth.revoked import NoneRevoked, Revoked
 from api.auth.sign_in import Claimed, NotSignedIn
 from api.edge import bodies
 from api.edge.problems import Problem
 from api.services import Principal
 from engine.clock import Clock
 
+log = structlog.get_logger("npp.api")
+
+NOTHING_REVOKED: Final = NoneRevoked()
 TOKEN_CHARACTERS_MAX: Final = 8_192
 HEADER_CHARACTERS_MAX: Final = 1_024
 LEEWAY_S: Final = 30
@@ -57,24 +62,34 @@ class _Registry(jws.JWSRegistry):
 
 @dataclass(frozen=True, slots=True)
 class TokenSettings:
-    """Whose tokens count, and for whom they must be made."""
+    """Whose tokens count, for whom they must be made, and how their owner must have signed in:
+    one of these `acr` values (OpenID Connect Core, section 2), any where none is named."""
 
     issuer: str
     audience: str
+    acr: frozenset[str] = frozenset()
 
 
 class _Verified(msgspec.Struct, frozen=True):
     principal: Principal
     key_id: str
     key: TrustedKey
+    issued_ms: float
 
 
 class Tokens:
     """The sign-in. Verified tokens are remembered by their SHA-256 until they end or their key does
     not count any more; reading the issuer's keys again forgets none of them."""
 
-    def __init__(self, settings: TokenSettings, keys: KeySource, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: TokenSettings,
+        keys: KeySource,
+        clock: Clock,
+        revoked: Revoked = NOTHING_REVOKED,
+    ) -> None:
         self._settings = settings
+        self._revoked = revoked
         self._keys = keys
         self._clock = clock
         self._registry = _Registry(strict_check_header=False)
@@ -116,8 +131,15 @@ class Tokens:
         key_id, key = self._check_signature(token, header)
         claims = _part(token.split(".")[1], "claims")
         principal = self._principal(claims)
+        issued_ms = _seconds(claims, "iat") * MS_PER_S
+        if self._revoked.holds(principal.token_id, principal.id, issued_ms):
+            raise NotSignedIn("it was revoked")
+        log.info(
+            "signed_in", principal=principal.id, roles=sorted(principal.roles),
+            token_id=principal.token_id, client_id=principal.client_id,
+        )  # fmt: skip
         with self._lock:
-            self._verified[_name(token)] = _Verified(principal, key_id, key)
+            self._verified[_name(token)] = _Verified(principal, key_id, key, issued_ms)
             if len(self._verified) > VERIFIED_COUNT_MAX:
                 self._verified.popitem(last=False)
             self._people[principal.id] = None
@@ -130,9 +152,18 @@ class Tokens:
         found = self._verified.get(_name(token))
         if found is None or not self._keys.holds(found.key_id, found.key):
             return None
-        if found.principal.expires_at <= self._clock.now_ms():
+        if found.principal.expires_at <= self._clock.now_ms() or self._is_revoked(found):
             return None
         return found.principal
+
+    def _is_revoked(self, found: _Verified) -> bool:
+        who = found.principal
+        return self._revoked.holds(who.token_id, who.id, found.issued_ms)
+
+    def revoked(self, token: str) -> bool:
+        """Whether a token that was verified here is revoked by now: for what it has open."""
+        found = self._verified.get(_name(token))
+        return found is not None and self._is_revoked(found)
 
     def malformed_keys(self) -> int:
         """Members of the issuer's key set that cannot be read and are left out."""
@@ -140,7 +171,7 @@ class Tokens:
 
     def ready(self) -> str | None:
         """Why nobody can sign in now, or None."""
-        return self._keys.state()
+        return self._keys.state() or self._revoked.state()
 
     def _check_signature(self, token: str, header: dict[str, Any]) -> tuple[str, TrustedKey]:
         """The key that it holds by, and its id."""
@@ -169,6 +200,9 @@ class Tokens:
         named = audience if isinstance(audience, list) else [audience]
         if self._settings.audience not in named:
             raise NotSignedIn("it was made for another audience")
+        acr = claims.get("acr")
+        if self._settings.acr and not (isinstance(acr, str) and acr in self._settings.acr):
+            raise NotSignedIn("its owner has not signed in strongly enough (acr)")
         expires_at = self._times(claims)
         subject = _text(claims, "sub", SUBJECT_CHARACTERS_MAX)
         if _SUBJECT.fullmatch(subject) is None:

@@ -8,6 +8,7 @@ from fastapi import Header
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from api.auth.guard import bearer
 from api.auth.guard import router as guarded
 from api.auth.sign_in import Caller, Use
 from api.queues.routes import OfPayment
@@ -45,6 +46,8 @@ async def stream(
     streams: Streams = request.app.state.streams
     since = from_id(last_event_id, services.partitions) if last_event_id else None
     watcher = streams.admit(principal.id, payment_intent_id)
+    auth, token = request.app.state.auth, bearer(request)
     return StreamingResponse(
-        streams.watch(watcher, since, principal.expires_at), media_type=EVENT_STREAM
+        streams.watch(watcher, since, principal.expires_at, lambda: auth.revoked(token)),
+        media_type=EVENT_STREAM,
     )

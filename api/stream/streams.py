@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -158,9 +158,14 @@ class Streams:
             self._position = {}
 
     async def watch(
-        self, watcher: Watcher, since: Offsets | None, until_ms: int
+        self,
+        watcher: Watcher,
+        since: Offsets | None,
+        until_ms: int,
+        revoked: Callable[[], bool] = lambda: False,
     ) -> AsyncIterator[bytes]:
-        """What is sent to a watcher, until its sign-in ends. `since` None: from now on."""
+        """What is sent to a watcher, until its sign-in ends or is revoked. `since` None: from now
+        on."""
         watcher.begun = True
         try:
             start = await self._join()
@@ -168,7 +173,7 @@ class Streams:
             yield f"retry: {RETRY_MS}\n".encode() + _message(sent, "ready", b"{}")
             async for chunk in self._missed(watcher, sent, start):
                 yield chunk
-            async for chunk in self._live(watcher, sent, until_ms):
+            async for chunk in self._live(watcher, sent, until_ms, revoked):
                 yield chunk
         finally:
             self.leave(watcher)
@@ -207,7 +212,9 @@ class Streams:
         sent.update(start)
         yield _message(sent, "reset", b'{"reason":"too far behind: load what you show anew"}')
 
-    async def _live(self, watcher: Watcher, sent: Offsets, until_ms: int) -> AsyncIterator[bytes]:
+    async def _live(
+        self, watcher: Watcher, sent: Offsets, until_ms: int, revoked: Callable[[], bool]
+    ) -> AsyncIterator[bytes]:
         while not self._closed.is_set():
             if watcher.slow:
                 yield _message(
@@ -215,8 +222,9 @@ class Streams:
                 )
                 return
             left_s = (until_ms - self._clock.now_ms()) / MS_PER_S
-            if left_s <= 0:
-                yield _message(sent, "signed-out", b'{"reason":"the token has expired"}')
+            if left_s <= 0 or revoked():
+                why = b"expired" if left_s <= 0 else b"been revoked"
+                yield _message(sent, "signed-out", b'{"reason":"the token has %s"}' % why)
                 return
             item = await self._next(watcher, min(HEARTBEAT_S, left_s))
             if item is None:

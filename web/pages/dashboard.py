@@ -32,8 +32,9 @@ async def live(page: Page) -> Response:
     _check(page)
     live = page.site.live
     place = live.admit(page.who["id"])
+    auth, session = page.site.auth, page.session
     return StreamingResponse(
-        live.watch(place, page.session.expires_at),
+        live.watch(place, session.expires_at, lambda: auth.revoked(session.token)),
         media_type=EVENT_STREAM,
         headers={"cache-control": "no-store"},
     )

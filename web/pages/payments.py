@@ -166,8 +166,10 @@ async def live(page: Page) -> Response:
     await page.api.get(f"/api/payments/{name}")
     streams = page.site.streams
     watcher = streams.admit(page.who["id"], name)
+    auth, session = page.site.auth, page.session
     return StreamingResponse(
-        streams.watch(watcher, None, page.session.expires_at), media_type="text/event-stream"
+        streams.watch(watcher, None, session.expires_at, lambda: auth.revoked(session.token)),
+        media_type="text/event-stream",
     )
 
 
