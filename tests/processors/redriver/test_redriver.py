@@ -116,14 +116,9 @@ class Harness:
         self.asked += 1
         name = f"rdr-{self.asked}"
         asked = RedriveRequested(
-            request_id=name,
-            partition=0,
-            offsets=offsets,
-            reason="fixed",
-            requested_at=NOW_MS,
-            actor="olga",
-            payment_intent_id=None if to is None else PaymentIntentId(to),
-        )
+            request_id=name, partition=0, offsets=offsets, reason="fixed", requested_at=NOW_MS,
+            actor="olga", payment_intent_id=None if to is None else PaymentIntentId(to),
+        )  # fmt: skip
         self.control.apply_record(2 * self.asked, self.hands.in_turn(self.control, asked))
         confirmed = RedriveConfirmed(request_id=name, confirmed_at=NOW_MS, actor=confirmed_by)
         signed = self.hands.in_turn(self.control, confirmed)
