@@ -121,8 +121,7 @@ class Harness:
         )  # fmt: skip
         self.control.apply_record(2 * self.asked, self.hands.in_turn(self.control, asked))
         confirmed = RedriveConfirmed(request_id=name, confirmed_at=NOW_MS, actor=confirmed_by)
-        signed = self.hands.in_turn(self.control, confirmed)
-        self.control.apply_record(2 * self.asked + 1, signed)
+        self.control.apply_record(2 * self.asked + 1, self.hands.in_turn(self.control, confirmed))
         return name
 
     def step(self) -> None:
@@ -397,5 +396,5 @@ def test_what_was_confirmed_and_not_answered_is_answered_after_a_restart(
 def test_a_redriver_whose_key_is_not_listed_carries_nothing_out(log: Log, harness: Harness) -> None:
     """Nobody would obey its answers, and each start would put the same records back again."""
     assert harness.redriver.unable() is None
-    stranger = harness.restarted(key=key_of("mallory"))
-    assert "not redriver's in the operators file in force" in (stranger.unable() or "")
+    why = harness.restarted(key=key_of("mallory")).unable()
+    assert "not redriver's in the operators file in force" in (why or "")
