@@ -15,7 +15,7 @@ DAY = datetime.timedelta(days=1)
 
 
 class Authority:
-    """Issues certificates for 127.0.0.1."""
+    """Issues certificates."""
 
     def __init__(self, name: str) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -32,13 +32,13 @@ class Authority:
         path.write_bytes(self._own.public_bytes(serialization.Encoding.PEM))
         return path
 
-    def certificate(self, folder: Path, name: str) -> Path:
-        """A certificate with its key in one file."""
+    def certificate(self, folder: Path, name: str, address: str = "127.0.0.1") -> Path:
+        """A certificate for this address with its key, in one file."""
         key = ec.generate_private_key(ec.SECP256R1())
         made = (
             _builder(_name(name), self._name, key.public_key())
             .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]),
                 critical=False,
             )
             .sign(self._key, hashes.SHA256())

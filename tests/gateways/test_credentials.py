@@ -120,6 +120,17 @@ def test_a_peer_of_another_authority_is_sent_nothing(tmp_path: Path, clock: Held
     assert peer.came == []
 
 
+def test_a_peer_of_another_name_is_sent_nothing(tmp_path: Path, clock: HeldClock) -> None:
+    """Whoever has some certificate of the right authority is not yet the gateway."""
+    authority = Authority("theirs")
+    context = tls(None, None, authority.file(tmp_path))
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    other = authority.certificate(tmp_path, "server", "127.0.0.2")
+    with serving(Peer(), other) as peer, pytest.raises(ConnectError):
+        post(Gateway(f"https://127.0.0.1:{peer.port}", tls=context), clock)
+    assert peer.came == []
+
+
 @contextmanager
 def bought(tmp_path: Path) -> Iterator[tuple[Peer, Gateway]]:
     """A peer, and a gateway that signs in there by client credentials."""
@@ -150,6 +161,17 @@ def test_a_token_is_bought_once_and_again_before_it_ends(tmp_path: Path, clock: 
     }
 
 
+def test_a_token_lives_a_day_at_most_whatever_its_issuer_says(
+    tmp_path: Path, clock: HeldClock
+) -> None:
+    with bought(tmp_path) as (peer, gateway):
+        peer.granted["expires_in"] = 10**12
+        assert post(gateway, clock) == 200
+        clock.advance(86_400 * 1_000)
+        assert post(gateway, clock) == 200
+        assert peer.bought == 2
+
+
 def test_a_token_that_is_refused_is_not_sent_again(tmp_path: Path, clock: HeldClock) -> None:
     """The call ends as it was answered: nothing is sent twice by itself."""
     with bought(tmp_path) as (peer, gateway):
@@ -168,6 +190,7 @@ def test_a_token_that_is_refused_is_not_sent_again(tmp_path: Path, clock: HeldCl
         (200, {"access_token": "a b"}),
         (200, {"access_token": "t\r\nx: y"}),
         (200, {"access_token": 7}),
+        (200, {"access_token": "t" * 8_193}),
         (200, {"token_type": "mac"}),
     ],
 )

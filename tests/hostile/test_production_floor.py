@@ -64,6 +64,7 @@ def test_a_set_up_with_everything_passes() -> None:
         ("NPP_WEBHOOK_SECRET_NEXT", "x"),
         ("NPP_DEPOSITS_CLIENT_SECRET", "x"),
         ("NPP_KAFKA_SASL_PASSWORD", "x"),
+        ("NPP_KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET", "x"),
         ("NPP_API_PROXIES", "*"),
         ("NPP_API_PROXIES", "10.0.0.7, 0.0.0.0/0"),
         ("NPP_API_PROXIES", "::/0"),
