@@ -15,9 +15,9 @@ IncidentRule = Literal["success", "latency", "retry", "cancellation", "late_fail
 class MinuteFigures(msgspec.Struct, frozen=True, kw_only=True):
     """What was decided in one minute on one partition, whole.
 
-    `offset` is the journal offset of the last event counted: a record with a higher one replaces
-    it. `failed` counts by `REASON/source`; `latency_*` are the last rail requests, in order of
-    submission; `histogram` is as readmodel.minutes has it.
+    `offset` is the journal offset of the last event counted, or taken out as FOREIGN since: a
+    record with a lower one does not replace it. `failed` counts by `REASON/source`; `latency_*` are
+    the last rail requests, in order of submission; `histogram` is as readmodel.minutes has it.
     """
 
     partition: int

@@ -44,8 +44,9 @@ class Figures(msgspec.Struct, array_like=True):
     `cancelled` alone; a rail's own CUST is a failure like any other.
     `latencies` are the last five by time of submission; `histogram[i]` counts those of at most
     LATENCY_BOUNDS_MS[i], not cumulated, with one place more for all longer ones. `offset` is the
-    journal offset of the last event counted. `retries_settled` and `retries_ended` are of attempts
-    after the first, by the minute in which they ended, cancelled ones left out.
+    journal offset of the last event counted, or taken out as FOREIGN since. `retries_settled` and
+    `retries_ended` are of attempts after the first, by the minute in which they ended, cancelled
+    ones left out.
     """
 
     created: int = 0

@@ -75,6 +75,18 @@ class Writer(Protocol):
     def minutes(self, keys: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], bytes]:
         """Packed figures by (partition, minute)."""
 
+    def events_at(self, partition: int, offsets: Sequence[int]) -> Sequence[rows.EventRow]:
+        """The events at those of these journal offsets where one stands."""
+
+    def events_of(self, payment_intent_id: str, after: int, limit: int) -> Sequence[rows.EventRow]:
+        """In order of sequence, those after `after`."""
+
+    def events_decided(
+        self, partition: int, since: int, until: int, after: int, limit: int
+    ) -> Sequence[rows.EventRow]:
+        """Those decided from `since` to `until` (exclusive, epoch ms), in order of offset, after
+        offset `after`. Reads the partition through: for rare use."""
+
     def apply(self, batch: rows.Batch) -> None:
         """All of it or nothing, in one transaction. Raises Fenced, Contradiction, ReadModelDown.
 

@@ -250,6 +250,10 @@ class Batch(msgspec.Struct):
     """
 
     moved: list[Moved] = []
+    # FOREIGN records that were projected before two persons ruled so: their events go, and all rows
+    # of their payments but other events and identifiers are as in this batch, or gone.
+    taken_out: list[EventRow] = []
+    taken_out_identifiers: list[IdentifierRow] = []
     payments: list[PaymentRow] = []
     events: list[EventRow] = []
     identifiers: list[IdentifierRow] = []

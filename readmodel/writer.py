@@ -46,6 +46,7 @@ class DatabaseWriter:
         self._payment: Callable[[Any], rows.PaymentRow] = decoder("payments")
         self._approval: Callable[[Any], rows.ApprovalRow] = decoder("approvals")
         self._conflict: Callable[[Any], rows.ConflictRow] = decoder("conflicts")
+        self._event: Callable[[Any], rows.EventRow] = decoder("events")
 
     def close(self) -> None:
         """Gives the connection back."""
@@ -84,12 +85,34 @@ class DatabaseWriter:
             if (partition, minute) in wanted
         }
 
+    def events_at(self, partition: int, offsets: Sequence[int]) -> Sequence[rows.EventRow]:
+        asked = {"partition": partition, "offsets": self._store.any_of(sorted(set(offsets)))}
+        return [self._event(row) for row in self._session.all(self._sql["events_at"], asked)]
+
+    def events_of(self, payment_intent_id: str, after: int, limit: int) -> Sequence[rows.EventRow]:
+        name = to_stored(payment_intent_id)
+        asked = {"payment_intent_id": name, "after": after, "limit": limit}
+        return [self._event(row) for row in self._session.all(self._sql["events"], asked)]
+
+    def events_decided(
+        self, partition: int, since: int, until: int, after: int, limit: int
+    ) -> Sequence[rows.EventRow]:
+        asked = {
+            "partition": partition,
+            "since": since,
+            "until": until,
+            "after": after,
+            "limit": limit,
+        }
+        return [self._event(row) for row in self._session.all(self._sql["events_decided"], asked)]
+
     def apply(self, batch: rows.Batch) -> None:
         with self._store.transaction(self._session, self.generation) as cursor:
             if self._store.replaced(self.generation, cursor):
                 raise Fenced(f"generation {self.generation} has been replaced")
             self._move(cursor, batch.moved)
-            self._count(cursor, batch.payments)
+            self._count(cursor, batch)
+            self._take_out(cursor, batch)
             self._upsert(cursor, "payments", batch.payments)
             for table in REPLACED:
                 self._upsert(cursor, table, getattr(batch, table))
@@ -116,14 +139,15 @@ class DatabaseWriter:
                     "projector writes this read model"
                 )
 
-    def _count(self, cursor: Cursor, payments: list[rows.PaymentRow]) -> None:
+    def _count(self, cursor: Cursor, batch: rows.Batch) -> None:
         """Takes what these payments counted for until now from the counts, and adds what they
         count for from now on."""
-        if not payments:
+        last = {row.payment_intent_id: row for row in batch.payments}
+        touched = last.keys() | {row.payment_intent_id for row in batch.taken_out}
+        if not touched:
             return
         change: Counter[str] = Counter()
-        last = {row.payment_intent_id: row for row in payments}
-        ids = self._store.any_of([to_stored(each) for each in last])
+        ids = self._store.any_of([to_stored(each) for each in touched])
         cursor.execute(self._sql["counted_before"], {"ids": ids})
         for *facts, number in cursor.fetchall():
             for name in counted_under(*facts):
@@ -141,6 +165,21 @@ class DatabaseWriter:
         changes = [{"name": name, "amount": n} for name, n in sorted(change.items()) if n]
         if changes:
             cursor.executemany(self._sql["add_to_count"], changes)
+
+    def _take_out(self, cursor: Cursor, batch: rows.Batch) -> None:
+        """Deletes FOREIGN events, and what is written anew of their payments."""
+        if not batch.taken_out:
+            return
+        for event in batch.taken_out:
+            place = {"partition": event.partition, "offset": event.offset}
+            cursor.execute(self._sql["take_out_event"], place)
+        for row in batch.taken_out_identifiers:
+            named = {k: to_stored(v) for k, v in msgspec.structs.asdict(row).items()}
+            cursor.execute(self._sql["take_out_identifier"], named)
+        names = {event.payment_intent_id for event in batch.taken_out}
+        ids = {"ids": self._store.any_of([to_stored(each) for each in names])}
+        for table in ("payments", "approvals", "conflicts"):
+            cursor.execute(self._sql[f"take_out_{table}"], ids)
 
     def _upsert(self, cursor: Cursor, table: str, given: Sequence[msgspec.Struct]) -> None:
         if given:

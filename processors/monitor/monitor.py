@@ -71,7 +71,8 @@ class Monitor:
         known = self._figures.get(key)
         if known is not None:
             before = self._codec.decode(topic, known)
-            if (before.minute, before.offset) >= (record.minute, record.offset):
+            older = (before.minute, before.offset) > (record.minute, record.offset)
+            if older or value == known:
                 self._metrics.skipped.labels(OLDER).inc()
                 return
         self._figures[key] = value

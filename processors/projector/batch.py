@@ -5,7 +5,7 @@ What cannot be read is skipped and counted, except in the journal: there it woul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +21,7 @@ from engine.records import LogRecord
 from processors.projector import records as make
 from processors.projector.events import Changes, EventFold, Lookups
 from processors.projector.rows import JournalEvent
+from processors.projector.rulings import Rulings
 from readmodel import audit_rows, rows
 from schemas import topology as t
 from schemas.codec import Codec
@@ -65,6 +66,7 @@ class Projection:
     ) -> None:
         """`skip(topic, why)` is told of each record that makes no row."""
         self.events = EventFold(lookups, rules_of)
+        self.rulings = Rulings(lookups, self._event_of)
         self.control = make.ControlFold()
         self._codec = codec
         self._skip: Callable[[str, str], None] = skip
@@ -74,11 +76,35 @@ class Projection:
         for row in known:
             record = self._codec.decode(t.CONTROL, row.raw)
             self.control.before(row.offset, record, row.at)
+            self.rulings.follow(row.offset, record, row.at)
+
+    def follow_rulings(self, read: Iterable[LogRecord]) -> None:
+        """Obey the rulings of these control records from now on; their rows are made by `batch`.
+        Raises RegistryDown, and may then be called again."""
+        for at in read:
+            try:
+                record = self._codec.decode(at.topic, at.value, at.headers)
+            except Undecodable:
+                continue  # skipped and counted when its row would be made
+            self.rulings.follow(at.offset, record, at.timestamp_ms)
+
+    def take_out(self) -> tuple[rows.Batch, Changes]:
+        """What has to be written before anything else, while `rulings.due()`: FOREIGN records that
+        are in the model go. Without any rows when there were none.
+
+        Raises CorruptHistory; RegistryDown and ReadModelDown before anything is folded.
+        """
+        looked, out = self.rulings.look_up()
+        batch = rows.Batch()
+        changes = self.events.take_out(out, batch) if out.gone else Changes()
+        self.rulings.taken_out(looked)
+        return batch, changes
 
     def batch(
         self, read: Mapping[TopicPartition, Sequence[LogRecord]]
     ) -> tuple[rows.Batch, Changes]:
-        """The rows of these records; `moved` is the caller's.
+        """The rows of these records; `moved` is the caller's. FOREIGN ones are passed over: the
+        rulings among the control records have been followed before.
 
         Raises CorruptHistory; RegistryDown and ReadModelDown before anything is folded.
         """
@@ -86,7 +112,12 @@ class Projection:
         events: list[JournalEvent] = []
         for (topic, partition), found in read.items():
             if topic == t.EVENTS:
-                events += [self._event(partition, at) for at in found]
+                skips = self.rulings.obeyed.skips
+                events += [
+                    self._event(partition, at)
+                    for at in found
+                    if not skips(partition, at.offset, at.value)
+                ]
             elif topic == t.QUARANTINE:
                 decoded += [(at, None) for at in found]
             else:
@@ -113,6 +144,10 @@ class Projection:
                 f"journal partition {partition} offset {at.offset} is a {type(event).__name__}"
             )
         return JournalEvent(partition, at.offset, raw, event)
+
+    def _event_of(self, row: rows.EventRow) -> Any:
+        """An event that the model has already."""
+        return self._event(row.partition, _record_of(row)).event
 
     def _decoded(self, at: LogRecord) -> Any:
         try:
@@ -143,3 +178,8 @@ class Projection:
             self.control.fold(at, record, batch)
         else:
             self._skip(at.topic, UNKNOWN)
+
+
+def _record_of(row: rows.EventRow) -> LogRecord:
+    name = row.payment_intent_id.encode()
+    return LogRecord(t.EVENTS, row.partition, row.offset, row.decided_at, name, row.raw, [])

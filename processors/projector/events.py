@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -26,23 +26,32 @@ from processors.projector.rows import (
     approval_row,
     conflict_row,
     event_row,
-    identifiers_of,
+    identifier_rows,
     payment_row,
 )
 from readmodel import minutes, rows
 from readmodel.minutes import Figures, Latency
+from readmodel.ports import Writer
 
 STATES_KEPT_MAX: Final = 10_000  # payments held decoded, about 6 kB each
 BUCKETS_KEPT_MAX: Final = 10_000  # minutes held: an hour of 160 partitions
 
 
 class Lookups(msgspec.Struct, frozen=True):
-    """What the model knows of a batch's payments and minutes: `Writer`'s four look-ups."""
+    """What the model knows of a batch's payments and minutes: the look-ups of `Writer`."""
 
     snapshots: Callable[[Sequence[str]], Mapping[str, rows.PaymentRow]]
     approvals_of: Callable[[Sequence[str]], Sequence[rows.ApprovalRow]]
     conflicts_of: Callable[[Sequence[str]], Sequence[rows.ConflictRow]]
     minutes: Callable[[Sequence[tuple[int, int]]], Mapping[tuple[int, int], bytes]]
+    events_at: Callable[[int, Sequence[int]], Sequence[rows.EventRow]]
+    events_of: Callable[[str, int, int], Sequence[rows.EventRow]]
+    events_decided: Callable[[int, int, int, int, int], Sequence[rows.EventRow]]
+
+
+def lookups_of(writer: Writer) -> Lookups:
+    """Those of this writer."""
+    return Lookups(**{name: getattr(writer, name) for name in Lookups.__struct_fields__})
 
 
 Stuck = tuple[str, str]  # state, and ATTENTION or ESCALATED
@@ -69,6 +78,15 @@ def stuck(state: str, overdue: str | None) -> Stuck | None:
     return None if overdue is None else (state, overdue)
 
 
+class TakenOut(msgspec.Struct, frozen=True):
+    """FOREIGN records that were projected, and what they leave: the other events of their payments
+    in order, and the minutes in which they were counted."""
+
+    gone: Sequence[tuple[rows.EventRow, e.Event]]
+    left: Mapping[str, Sequence[JournalEvent]]
+    minutes: Mapping[tuple[int, int], Figures]
+
+
 class EventFold:
     """Folds journal records into batches; holds the payments touched last."""
 
@@ -84,7 +102,7 @@ class EventFold:
         changes = Changes()
         if not events:
             return changes
-        self._load(events)
+        self._load([each.event.header.payment_intent_id for each in events])
         self._load_buckets(events)
         touched: dict[str, Stuck | None] = {}
         minutes_touched: dict[tuple[int, int], None] = {}
@@ -115,6 +133,35 @@ class EventFold:
         self._forget()
         return changes
 
+    def take_out(self, out: TakenOut, batch: rows.Batch) -> Changes:
+        """Fold again what these events leave, as if they had never been. Raises CorruptHistory
+        when an event that stays builds on one of them."""
+        self._load(out.left)
+        before = {name: self._stuck(name) for name in out.left}
+        changes = Changes()
+        approvals: dict[tuple[str, str], rows.ApprovalRow] = {}
+        conflicts: dict[tuple[str, str], rows.ConflictRow] = {}
+        for name, left in out.left.items():
+            self._projected.pop(name, None)
+            for each in left:
+                projected, _ = self._next(name, each)
+                _collect(projected, each.event, approvals, conflicts, batch.identifiers)
+            if name in self._projected:
+                batch.payments.append(payment_row(self._projected[name]))
+            changes.moved(before[name], self._stuck(name))
+        kept = set(batch.identifiers)
+        batch.taken_out += [row for row, _ in out.gone]
+        batch.taken_out_identifiers += [
+            row for _, event in out.gone for row in identifier_rows(event) if row not in kept
+        ]
+        batch.approvals += approvals.values()
+        batch.conflicts += conflicts.values()
+        for key, figures in out.minutes.items():
+            self.buckets[key] = figures
+            batch.minutes.append(rows.MinuteRow(*key, minutes.pack(figures)))
+        self._forget()
+        return changes
+
     def _stuck(self, name: str) -> Stuck | None:
         projected = self._projected.get(name)
         if projected is None:
@@ -123,12 +170,11 @@ class EventFold:
 
     # -- what is known ---------------------------------------------------------------------------
 
-    def _load(self, events: Sequence[JournalEvent]) -> None:
-        """Take up every payment of the batch that is not held."""
+    def _load(self, names: Iterable[str]) -> None:
+        """Take up every one of these payments that is not held."""
         held = self._projected
         missing: dict[str, None] = {}
-        for each in events:
-            name = each.event.header.payment_intent_id
+        for name in names:
             if name in held:
                 held.move_to_end(name)
             else:
@@ -249,8 +295,7 @@ def _collect(
         conflict = conflict_row(projected, event)
         projected.conflicts[conflict.conflict_id] = conflict
         conflicts[name, conflict.conflict_id] = conflict
-    for kind, value in identifiers_of(event):
-        identifiers.append(rows.IdentifierRow(kind, value, name))
+    identifiers += identifier_rows(event)
 
 
 def _place(each: JournalEvent) -> str:

@@ -16,8 +16,9 @@ from engine.clients.topics_reader import Reading
 from engine.clock import Clock
 from engine.errors import Exit
 from engine.ports import TopicPartition
+from engine.records import LogRecord
 from processors.projector.batch import Projection
-from processors.projector.events import Changes, Lookups
+from processors.projector.events import Changes, lookups_of
 from processors.projector.progress import Progress
 from readmodel import rows
 from readmodel.ports import Fenced, Reader, ReadModelDown, Writer
@@ -55,6 +56,9 @@ class ProjectorLog(Protocol):
 
         Raises Exit OFFSETS_LOST when a position is no longer on the log.
         """
+
+    def control(self, start: int) -> Sequence[LogRecord]:
+        """The control topic from this offset to its present end, whatever is followed."""
 
     def answered(self) -> bool:
         """Whether the brokers have answered since the last call. Never waits."""
@@ -96,10 +100,7 @@ class Feed:
         self._writer = writer
         self._clock = clock
         self._progress = progress
-        lookups = Lookups(
-            writer.snapshots, writer.approvals_of, writer.conflicts_of, writer.minutes
-        )
-        self.projection = Projection(codec, lookups, rules_of, skip)
+        self.projection = Projection(codec, lookups_of(writer), rules_of, skip)
         self._committed: dict[TopicPartition, int] = {}
         self._position: dict[TopicPartition, int] = {}
         self._moving: set[TopicPartition] = set()
@@ -142,6 +143,7 @@ class Feed:
         if known is not None:
             self._fold_control(known)
         self._obey_control()
+        self.ruled_anew()  # no event is folded before the rulings that there are
         self._source.follow(self._position)
         self._progress.opened(self._position)
         self._written_s = self._clock.monotonic_s()
@@ -165,6 +167,14 @@ class Feed:
                 f"that people were shown have vanished; after `npp control recover` {REBUILD}",
             )
         return at
+
+    def ruled_anew(self) -> bool:
+        """Read the control topic to its end; whether two persons have ruled on a record of the
+        journal since it was read last. Raises RegistryDown, and may then be called again."""
+        rulings = self.projection.rulings
+        before = len(rulings)
+        self.projection.follow_rulings(self._source.control(rulings.next_offset))
+        return len(rulings) != before
 
     def _fold_control(self, known: Reader) -> None:
         after = -1
@@ -192,11 +202,29 @@ class Feed:
         if self._pending is None:
             if self._reading is None:
                 self._reading = self._take(wait_s)
+            self.projection.follow_rulings(self._reading.records.get((CONTROL, 0), ()))
+            self._pending = self._taken_out()
+        if self._pending is None:
+            assert self._reading is not None
             self._pending = self._fold(self._reading)
             self._reading = None
             if self._pending is None:
                 return None
         return self._write(self._pending)
+
+    def _taken_out(self) -> _Pending | None:
+        """What takes FOREIGN records out of the model, before anything of the reading is folded. It
+        moves no offset, and is written only where nobody else has moved one."""
+        while self.projection.rulings.due():
+            batch, changes = self.projection.take_out()
+            if batch.taken_out:
+                places = {(EVENTS, row.partition) for row in batch.taken_out}
+                batch.moved = [
+                    rows.Moved(*place, self._committed[place], self._committed[place])
+                    for place in sorted(places)
+                ]
+                return _Pending(batch, Written({}, changes))
+        return None
 
     def _take(self, wait_s: float) -> Reading:
         try:
@@ -232,6 +260,7 @@ class Feed:
             rows.Moved(*place, self._committed.get(place, 0), self._position[place])
             for place in sorted(self._moving)
         ]
+        self._moving.clear()
         counted: dict[str, int] = {}
         for (topic, _), found in reading.records.items():
             counted[topic] = counted.get(topic, 0) + len(found)
@@ -257,10 +286,10 @@ class Feed:
                 raise
         for move in pending.batch.moved:
             self._committed[move.topic, move.partition] = move.after
-        self._moving.clear()
         self._pending = None
         self._written_s = self._clock.monotonic_s()
-        self._progress.written()
+        if self._reading is None:
+            self._progress.written()
         return pending.written
 
     def _is_written(self, moved: Sequence[rows.Moved]) -> bool:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from engine.clients.partition_errors import PartitionErrors, Passed
-from engine.clients.reader import LogEnds
+from engine.clients.reader import LogEnds, read_all
 from engine.clients.topics_reader import Reading, TopicsReader
 from engine.clock import Clock
 from engine.errors import Exit
 from engine.ports import TopicPartition
+from engine.records import LogRecord
 from processors.projector.batch import TOPICS
-from schemas.topology import EVENTS
+from schemas.topology import CONTROL, EVENTS
 
 QUEUED_KB: Final = 32 * 1024  # fetched ahead at most
 READER: Final = "projector"
@@ -59,6 +60,16 @@ class KafkaProjectorLog:
         if self._reader is None:
             raise ValueError("follow comes before read")
         return self._reader.read(count, wait_s)
+
+    def control(self, start: int) -> Sequence[LogRecord]:
+        end = self._ends.stable([(CONTROL, 0)])[CONTROL, 0]
+        if start >= end:
+            return ()
+        found = read_all(
+            self._connection, CONTROL, start={0: start}, ends={0: end}, partitions=[0],
+            clock=self._clock, passed=self._passed,
+        )  # fmt: skip
+        return [record for records in found for record in records]
 
     def answered(self) -> bool:
         now_s = self._clock.monotonic_s()

@@ -31,15 +31,14 @@ class MinuteTopic:
     def __init__(self, publisher: Publishes, codec: Codec) -> None:
         self._publisher = publisher
         self._codec = codec
-        self._published: dict[tuple[int, int], int] = {}
+        self._published: dict[tuple[int, int], bytes] = {}
 
     def publish(self, buckets: Buckets) -> int:
         """Publish those that changed; gives their number, 0 when Kafka did not confirm them.
         Raises Exit when it is not allowed."""
+        packed = {key: minutes.pack(each) for key, each in buckets.items() if each.offset >= 0}
         changed = {
-            key: figures
-            for key, figures in buckets.items()
-            if figures.offset > self._published.get(key, -1)
+            key: buckets[key] for key, now in packed.items() if now != self._published.get(key)
         }
         records = [
             Outgoing(
@@ -58,6 +57,5 @@ class MinuteTopic:
         except NotConfirmed as error:
             log.warning("minutes_not_published", count=len(records), why=str(error))
             return 0
-        kept = {key: offset for key, offset in self._published.items() if key in buckets}
-        self._published = kept | {key: figures.offset for key, figures in changed.items()}
+        self._published = packed
         return len(records)

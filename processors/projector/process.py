@@ -8,7 +8,8 @@ doubles nor skips, and who writes without the claim is fenced.
       ▲                ▲                  │         ├ database down: the same batch again, not ready
       └ claim is lost  └ generation       │         ├ fenced, another generation is current ──▶ OPEN
                                           │         └ fenced otherwise ──▶ exit
-                                          └ history does not fit ──▶ HALTED until a person acts
+                                          └ history does not fit ──▶ HALTED, until two persons have
+                                            ruled on a record of the journal ──▶ OPEN
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class Projector:
         self._down_since_s: float | None = None
         self._stuck: dict[Stuck, int] = {}
         self._runs = SlowRuns()
+        self._halted = ""  # why, while a history does not fit
         self.progress = Progress(clock)
         metrics.watch_delay(self.progress.delay_s)
 
@@ -111,6 +113,9 @@ class Projector:
                             self._stand_by()
                             continue
                         feed = self._open()
+                    if self._halted:
+                        feed = self._ask_for_rulings(feed)
+                        continue
                     self._round(feed)
                     self._well()
                 except (ReadModelDown, RegistryDown, Retry) as down:
@@ -166,6 +171,8 @@ class Projector:
     # -- the round -------------------------------------------------------------------------------
 
     def _open(self) -> Feed:
+        self._halted = ""
+        self._metrics.halted.set(0)
         self._health.wait(Phase.STARTING, "")
         self._close()
         self._writer = self._model.writer()
@@ -286,13 +293,23 @@ class Projector:
         log.warning("read model was rebuilt", before=self._generation, now=current)
 
     def _halt(self, why: str) -> None:
-        """The log does not fit together: a person has to look. Ends with `stop` only."""
+        """The log does not fit together: persons have to look. See `_ask_for_rulings`."""
         log.critical("projector halts", why=why)
+        self._halted = why
         self._metrics.halted.set(1)
         self._health.wait(Phase.HALTED, why)
-        while not self._stop.is_set():
-            self._health.beat()
-            self._stop.wait(HALTED_PAUSE_S)
+
+    def _ask_for_rulings(self, feed: Feed) -> Feed | None:
+        """None, which begins anew, when two persons have ruled on a record of the journal since."""
+        self._health.beat()
+        ruled = feed.ruled_anew()
+        self._down_since_s = None
+        self._health.wait(Phase.HALTED, self._halted)
+        if ruled:
+            log.warning("projector begins anew", why="two persons ruled on a journal record")
+            return None
+        self._stop.wait(HALTED_PAUSE_S)
+        return feed
 
 
 def probes(projector: Projector, health: Health, progress_s_max: float) -> Probes:

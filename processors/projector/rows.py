@@ -99,8 +99,13 @@ def event_row(
     )
 
 
-def identifiers_of(event: e.Event) -> Iterable[tuple[str, str]]:
-    """(kind, value) of everything in this event that a payment can be found by."""
+def identifier_rows(event: e.Event) -> list[rows.IdentifierRow]:
+    """Everything in this event that its payment can be found by."""
+    name = event.header.payment_intent_id
+    return [rows.IdentifierRow(kind, value, name) for kind, value in _identifiers_of(event)]
+
+
+def _identifiers_of(event: e.Event) -> Iterable[tuple[str, str]]:
     if type(event) is e.PaymentAttemptCreated:
         yield "externalRef", event.external_ref
         return

@@ -18,6 +18,34 @@ SELECT {approvals} FROM approvals WHERE payment_intent_id {=any ids}
 -- All conflicts of these payments, for the projector.
 SELECT {conflicts} FROM conflicts WHERE payment_intent_id {=any ids}
 
+-- name: events_at
+-- Which of these places of the journal have an event, for the projector.
+SELECT {events} FROM events WHERE partition = :partition AND "offset" {=any offsets}
+
+-- name: events_decided
+-- The events of some time, for the projector: read only when a minute is worked out again.
+SELECT {events} FROM events
+WHERE partition = :partition AND "offset" > :after
+  AND decided_at >= :since AND decided_at < :until
+ORDER BY "offset" LIMIT :limit
+
+-- name: take_out_event
+-- Two persons ruled that it is FOREIGN.
+DELETE FROM events WHERE partition = :partition AND "offset" = :offset
+
+-- name: take_out_identifier
+DELETE FROM identifiers
+WHERE value = :value AND kind = :kind AND payment_intent_id = :payment_intent_id
+
+-- name: take_out_payments
+DELETE FROM payments WHERE payment_intent_id {=any ids}
+
+-- name: take_out_approvals
+DELETE FROM approvals WHERE payment_intent_id {=any ids}
+
+-- name: take_out_conflicts
+DELETE FROM conflicts WHERE payment_intent_id {=any ids}
+
 -- name: counted_before
 -- What the counts say of these payments until now.
 SELECT source, state, money_outcome, reason, needs_attention, waiting_for_person, count(*)

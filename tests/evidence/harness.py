@@ -17,7 +17,7 @@ from evidence.log import Later
 from evidence.merkle import LeafData
 from evidence.packs.service import PackService
 from processors.projector.batch import Projection
-from processors.projector.events import Lookups
+from processors.projector.events import lookups_of
 from processors.replay import MemoryLog
 from readmodel import rows
 from readmodel.model import open_model
@@ -85,10 +85,7 @@ class Harness:
         self.writer = self.model.writer()
         self.reader: DatabaseReader = self.model.reader()
         codec = self.world.codec
-        lookups = Lookups(
-            **{name: getattr(self.writer, name) for name in Lookups.__struct_fields__}
-        )
-        self._projection = Projection(codec, lookups, rules_of, lambda *_: None)
+        self._projection = Projection(codec, lookups_of(self.writer), rules_of, lambda *_: None)
         self.packs = PackService(
             reader=self.reader,
             codec=codec,
@@ -161,6 +158,9 @@ class Harness:
             if topic in TOPICS and new:
                 read[topic, partition] = new
                 moved.append(rows.Moved(topic, partition, before, new[-1].offset + 1))
+        self._projection.follow_rulings(read.get((t.CONTROL, 0), []))
+        if self._projection.rulings.due():
+            self.writer.apply(self._projection.take_out()[0])
         batch, _ = self._projection.batch(read)
         batch.moved = moved
         self.writer.apply(batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -92,6 +92,9 @@ class MemorySource:
                 self._told.add(place)
                 ends[place] = self._position[place]
         return Reading(records, ends)
+
+    def control(self, start: int) -> Sequence[LogRecord]:
+        return [each for each in self.log.get((t.CONTROL, 0), []) if each.offset >= start]
 
     def answered(self) -> bool:
         return True
