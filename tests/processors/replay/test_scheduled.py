@@ -8,12 +8,12 @@ from collections.abc import Callable
 import pytest
 from prometheus_client import CollectorRegistry
 
-from engine.clock import SystemClock
+from engine.clock import Clock, HeldClock, SystemClock
 from engine.errors import Exit
 from engine.loop.watch import Health
 from processors.replay import Report
 from processors.replay.report import Failure
-from processors.replay.scheduled import ScheduledMetrics, ScheduledProof, Shown
+from processors.replay.scheduled import AGAIN_S, ScheduledMetrics, ScheduledProof, Shown
 
 FAILURE = Failure("SEQUENCE_GAP", "pi_x", 3, "npp.payment.events.v1", 0, 7, "2 is missing")
 
@@ -34,20 +34,28 @@ def failing() -> Report:
 class Rig:
     """A schedule over made-up reports; ends by itself after the last one."""
 
-    def __init__(self, *reports: Callable[[], Report]) -> None:
+    def __init__(
+        self,
+        *reports: Callable[[], Report],
+        clock: Clock | None = None,
+        every_s: float = 0.01,
+    ) -> None:
         self.registry = CollectorRegistry()
         self.left = list(reports)
         self.published: list[Report] = []
         self.stopped: list[str] = []
-        clock = SystemClock()
+        self.clock = clock or SystemClock()
+        self.health = Health(self.clock)
+        self.began: list[float] = []
         self.proof = ScheduledProof(
             prove=self.prove, passed=self.published.append, failed=self.stopped.append,
-            every_s=0.01, clock=clock, metrics=ScheduledMetrics(self.registry),
-            health=Health(clock),
+            every_s=every_s, clock=self.clock, metrics=ScheduledMetrics(self.registry),
+            health=self.health,
         )  # fmt: skip
 
     def prove(self, show: Shown) -> Report:
         assert self.sample("npp_replay_running") == 1
+        self.began.append(self.clock.monotonic_s())
         show("reading", 3, 9)
         make = self.left.pop(0)
         if not self.left:
@@ -102,3 +110,71 @@ def test_a_log_that_cannot_be_read_is_no_verdict_and_is_asked_again() -> None:
     rig = Rig(unreachable, passing)
     rig.proof.run()
     assert (len(rig.published), rig.stopped) == (1, [])
+
+
+class Hours(HeldClock):
+    """Each look at the clock takes a second, so that a day passes in no time."""
+
+    def monotonic_s(self) -> float:
+        self.advance(1_000)
+        return super().monotonic_s()
+
+
+class Waiting:
+    """An event that is waited for without waiting."""
+
+    def __init__(self) -> None:
+        self.set_ = False
+
+    def is_set(self) -> bool:
+        return self.set_
+
+    def set(self) -> None:
+        self.set_ = True
+
+    def wait(self, _seconds: float) -> bool:
+        return self.set_
+
+
+def in_no_time(*reports: Callable[[], Report], every_s: float) -> Rig:
+    rig = Rig(*reports, clock=Hours(0), every_s=every_s)
+    rig.proof._stop = Waiting()  # type: ignore[assignment]
+    return rig
+
+
+def test_a_proof_begins_so_long_after_the_last_one_began() -> None:
+    """From begin to begin, however long it takes: else a day's proof drifts into the day's work."""
+    rig = in_no_time(passing, passing, passing, every_s=1_000.0)
+    prove = rig.proof._prove
+
+    def long(show: Shown) -> Report:
+        rig.clock.sleep(600.0)
+        return prove(show)
+
+    rig.proof._prove = long
+    rig.proof.run()
+    gaps = [b - a for a, b in zip(rig.began, rig.began[1:], strict=False)]
+    assert [abs(gap - 1_000.0) < 20 for gap in gaps] == [True, True]
+
+
+def test_after_a_proof_that_was_not_made_the_next_one_comes_within_minutes() -> None:
+    """Not a day later: nobody has proven anything by then."""
+    rig = in_no_time(unreachable, passing, every_s=86_400.0)
+    rig.proof.run()
+    assert rig.began[1] - rig.began[0] < 2 * AGAIN_S
+
+
+def test_while_it_waits_the_process_counts_as_alive() -> None:
+    """The watchdog ends a process that has not beaten for a minute."""
+    rig = in_no_time(passing, passing, every_s=86_400.0)
+    ages: list[float] = []
+    wait = rig.proof._stop.wait
+
+    def looked(seconds: float | None = None) -> bool:
+        ages.append(rig.health.age_s())
+        return wait(seconds or 0.0)
+
+    rig.proof._stop.wait = looked  # type: ignore[method-assign,assignment]
+    rig.proof.run()
+    assert len(ages) > 100
+    assert max(ages) < 30
