@@ -15,7 +15,7 @@ from engine.errors import Exit
 from engine.health import Answer, Probes, progress
 from engine.loop.watch import Health
 from engine.serving.metrics import Count, uncounted
-from engine.serving.server import Bounds, Server, config
+from engine.serving.server import Bounds, Certificate, Server, config
 from evidence.keyring_file import LiveKeyring
 from readmodel.ports import Reader, ReadModelDown
 
@@ -36,6 +36,7 @@ class ApiServer(Server):
         port: int,
         proxies: Sequence[str] = (),
         count: Count = uncounted,
+        certificate: Certificate | None = None,
     ) -> None:
         """`streams` end when the server does; `proxies`: addresses and networks whose
         X-Forwarded-For counts."""
@@ -45,6 +46,7 @@ class ApiServer(Server):
                 app,
                 bounds,
                 count,
+                certificate,
                 host=host,
                 port=port,
                 proxy_headers=bool(proxies),

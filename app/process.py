@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import ssl
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from app.cluster import open_registry_codec
 from app.config.floor import require_floor
 from app.control import operators
 from app.control.release_control import ReleaseControl
-from app.exits import ExitCode
+from app.exits import ExitCode, usage
 from app.settings import Environment
 from app.telemetry import tracing
 from control.metrics import ControlMetrics
@@ -29,6 +30,7 @@ from engine.errors import EngineError
 from engine.health import HealthServer, Probes, engine_probes
 from engine.loop.watch import Health, start_watchdog, stop_on_signals
 from engine.serving.metrics import ServingMetrics
+from engine.serving.server import Certificate
 from processors.adapter.metrics import ADAPTERS, AdapterMetrics
 from processors.adapter.parts import Parts
 from schemas import catalogue, topology
@@ -81,6 +83,20 @@ class ProcessContext:
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)
         return self.settings.data_dir
 
+    def certificate(self) -> Certificate | None:
+        """With which this process serves its own ports. Raises Problem when it cannot be used."""
+        file, key = self.settings.tls_certificate, self.settings.tls_key
+        if file is None:
+            return None
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(file, key)
+        except (OSError, ssl.SSLError) as error:
+            raise usage(
+                f"NPP_TLS_CERTIFICATE {file} cannot be used: {error}",
+                do="A PEM file with the chain; the key in it, or in NPP_TLS_KEY.",
+            ) from error
+        return Certificate(file, key)
+
     def run_until_stopped(
         self,
         run: Callable[[], None],
@@ -101,6 +117,8 @@ class ProcessContext:
                 settings.metrics_port,
                 self.registry,
                 probes or engine_probes(self.health, WATCHDOG_S_MAX),
+                count=self.serving.of("metrics"),
+                certificate=self.certificate(),
             )
             server.start()
         stop_on_signals(request_stop, settings.shutdown_seconds)

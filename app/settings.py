@@ -111,6 +111,10 @@ class Settings(BaseSettings):
     resolve_simulator_url: str = Field(
         "", description="demo and test: scripts what Resolve says; production refuses it"
     )
+    tls_certificate: Path | None = Field(
+        None, description="serves this process's own ports over TLS (PEM); unset: plain HTTP"
+    )
+    tls_key: Path | None = Field(None, description="its key, if it is not in the same file")
     webhook_host: str = Field("127.0.0.1", description="address the rail's callbacks come to")
     webhook_port: int = Field(DEFAULT_WEBHOOK_PORT, ge=0, le=65535, description="port of it")
     webhook_secret: SecretStr | None = Field(None, description="signs the rail's callbacks")

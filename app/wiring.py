@@ -157,7 +157,12 @@ def _rail(context: AdaptersContext) -> dict[str, Runs]:
     )
     webhook = RailWebhook(adapter=rail.name, secrets=webhook_secrets(settings), **parts.common())
     server = WebhookServer(
-        webhook.app(), host=settings.webhook_host, port=settings.webhook_port, clock=context.clock
+        webhook.app(),
+        host=settings.webhook_host,
+        port=settings.webhook_port,
+        clock=context.clock,
+        count=context.serving.of("callbacks"),
+        certificate=context.certificate(),
     )
     return {"webhook": server, "rail": rail_worker(parts, rail)}
 
@@ -465,6 +470,7 @@ def run_api(environment: Environment) -> int:
             port=settings.api_port,
             proxies=words(settings.api_proxies),
             count=context.serving.of("api"),
+            certificate=context.certificate(),
         )
 
         def serve() -> None:

@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from engine.loop.watch import Health, Phase
 from engine.serving.metrics import Count, uncounted
 from engine.serving.protocol import Patience
-from engine.serving.server import Bounds, ThreadedServer
+from engine.serving.server import Bounds, Certificate, ThreadedServer
 
 # Prometheus and the probes: a handful of connections, requests without a body.
 BOUNDS: Final = Bounds(
@@ -83,6 +83,7 @@ class HealthServer(ThreadedServer):
         registry: CollectorRegistry,
         probes: Probes,
         count: Count = uncounted,
+        certificate: Certificate | None = None,
     ) -> None:
         routes: dict[str, Probe] = {
             "/livez": probes.live,
@@ -97,6 +98,7 @@ class HealthServer(ThreadedServer):
             name="npp-health",
             lifespan=False,
             count=count,
+            certificate=certificate,
         )
 
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
@@ -42,9 +43,33 @@ class Bounds:
     proxies: Sequence[str] = ()
 
 
-def config(app: Any, bounds: Bounds, count: Count = uncounted, **settings: Any) -> uvicorn.Config:
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """With which a port is served over TLS 1.2 or later, PEM; the key may be in the same file.
+
+    A handshake may take asyncio's minute and counts against no limit here: for networks that only
+    a proxy with limits of its own reaches.
+    """
+
+    file: Path
+    key: Path | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """As uvicorn takes it."""
+        return {"ssl_certfile": self.file, "ssl_keyfile": self.key}
+
+
+def config(
+    app: Any,
+    bounds: Bounds,
+    count: Count = uncounted,
+    certificate: Certificate | None = None,
+    **settings: Any,
+) -> uvicorn.Config:
     """uvicorn's configuration within these bounds; `settings` are uvicorn's own. What a stranger
-    causes is counted and not logged: he would fill the log."""
+    causes is counted and not logged: he would fill the log. Plain HTTP without a certificate."""
+    if certificate is not None:
+        settings |= certificate.settings()
     make_room_for_files(bounds.connections_max + OTHER_FILES_COUNT)
     made = Connections(bounds.connections_max, bounds.of_one_max, proxy_among(bounds.proxies))
     protocol: Any = partial(
@@ -114,6 +139,7 @@ class ThreadedServer:
         clock: Clock | None = None,
         lifespan: bool = True,
         count: Count = uncounted,
+        certificate: Certificate | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -122,7 +148,9 @@ class ThreadedServer:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         taken = self._socket.getsockname()
         self._address = (str(taken[0]), int(taken[1]))
-        self._server = Server(config(app, bounds, count, lifespan="auto" if lifespan else "off"))
+        self._server = Server(
+            config(app, bounds, count, certificate, lifespan="auto" if lifespan else "off")
+        )
         self._name = name
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name=name, daemon=True

@@ -29,7 +29,7 @@ from engine.errors import EngineError
 from engine.records import LogRecord
 from engine.serving.metrics import Count, uncounted
 from engine.serving.protocol import Patience
-from engine.serving.server import Bounds, ThreadedServer
+from engine.serving.server import Bounds, Certificate, ThreadedServer
 from gateways.rail import signatures
 from gateways.rail.messages import UnreadableMessageError, parse, report_of
 from processors.adapter.metrics import AdapterMetrics
@@ -231,7 +231,14 @@ class WebhookServer(ThreadedServer):
     """Serves the application on a thread of its own. Raises OSError when its port is taken."""
 
     def __init__(
-        self, app: ASGIApp, *, host: str, port: int, clock: Clock, count: Count = uncounted
+        self,
+        app: ASGIApp,
+        *,
+        host: str,
+        port: int,
+        clock: Clock,
+        count: Count = uncounted,
+        certificate: Certificate | None = None,
     ) -> None:
         super().__init__(
             app,
@@ -241,4 +248,5 @@ class WebhookServer(ThreadedServer):
             name="npp-rail-webhook",
             clock=clock,
             count=count,
+            certificate=certificate,
         )
