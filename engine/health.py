@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from engine.loop.watch import Health, Phase
-from engine.serving.metrics import Count, uncounted
+from engine.serving.metrics import Count
 from engine.serving.protocol import Patience
 from engine.serving.server import Bounds, Certificate, ThreadedServer
 
@@ -82,7 +82,7 @@ class HealthServer(ThreadedServer):
         port: int,
         registry: CollectorRegistry,
         probes: Probes,
-        count: Count = uncounted,
+        count: Count,
         certificate: Certificate | None = None,
     ) -> None:
         routes: dict[str, Probe] = {

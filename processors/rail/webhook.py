@@ -27,7 +27,7 @@ from engine.clients.publisher import NotConfirmed
 from engine.clock import Clock
 from engine.errors import EngineError
 from engine.records import LogRecord
-from engine.serving.metrics import Count, uncounted
+from engine.serving.metrics import Count
 from engine.serving.protocol import Patience
 from engine.serving.server import Bounds, Certificate, ThreadedServer
 from gateways.rail import signatures
@@ -237,7 +237,7 @@ class WebhookServer(ThreadedServer):
         host: str,
         port: int,
         clock: Clock,
-        count: Count = uncounted,
+        count: Count,
         certificate: Certificate | None = None,
     ) -> None:
         super().__init__(

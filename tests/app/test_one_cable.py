@@ -19,6 +19,7 @@ from app.process import ProcessContext
 from app.settings import Settings, load
 from engine.clock import SystemClock
 from engine.health import HealthServer, Probes
+from engine.serving.metrics import uncounted
 from engine.serving.server import Bounds, Certificate, ThreadedServer
 from processors.rail.webhook import WebhookServer
 from tests.gateways.certificates import Authority
@@ -41,10 +42,12 @@ def _well() -> tuple[bool, dict[str, Any]]:
 
 PORTS: dict[str, Made] = {
     "metrics": lambda certificate: HealthServer(
-        "127.0.0.1", 0, CollectorRegistry(), Probes(_well, _well, _well), certificate=certificate
+        "127.0.0.1", 0, CollectorRegistry(), Probes(_well, _well, _well), uncounted,
+        certificate=certificate,
     ),
     "callbacks": lambda certificate: WebhookServer(
-        _said, host="127.0.0.1", port=0, clock=SystemClock(), certificate=certificate
+        _said, host="127.0.0.1", port=0, clock=SystemClock(), count=uncounted,
+        certificate=certificate,
     ),
     "api": lambda certificate: ThreadedServer(
         _said, host="127.0.0.1", port=0, bounds=Bounds(), name="api", lifespan=False,

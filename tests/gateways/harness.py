@@ -29,6 +29,7 @@ from core.values import (
     payment_intent_id,
 )
 from engine.clock import SystemClock
+from engine.serving.metrics import uncounted
 from processors.rail.webhook import WebhookServer
 from schemas.codec.parties import seal
 
@@ -43,7 +44,7 @@ PARTIES = Parties(
 @contextmanager
 def serving(app: Starlette) -> Iterator[httpx.Client]:
     """The application on a free port, and a client to it."""
-    server = WebhookServer(app, host="127.0.0.1", port=0, clock=CLOCK)
+    server = WebhookServer(app, count=uncounted, host="127.0.0.1", port=0, clock=CLOCK)
     server.start()
     client = httpx.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False)
     try:

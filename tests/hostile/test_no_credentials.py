@@ -20,6 +20,7 @@ from api.server import ApiServer
 from engine.clients.publisher import NotConfirmed
 from engine.clock import SystemClock
 from engine.health import HealthServer, Probes
+from engine.serving.metrics import uncounted
 from engine.serving.protocol import LINGER_S
 from gateways.rail import signatures
 from processors.adapter.metrics import AdapterMetrics
@@ -67,7 +68,9 @@ class Rail:
             metrics=AdapterMetrics(CollectorRegistry()),
             secrets=[SECRET],
         )
-        self.server = WebhookServer(made.app(), host="127.0.0.1", port=0, clock=CLOCK)
+        self.server = WebhookServer(
+            made.app(), count=uncounted, host="127.0.0.1", port=0, clock=CLOCK
+        )
         self.server.start()
         self.port = self.server.port
 
@@ -183,7 +186,8 @@ def test_bodies_that_never_end_hold_up_no_stop(api: Api) -> None:
 def test_silent_connections_hold_up_no_probe() -> None:
     """SEC-08: the supervisor would restart a process that is well."""
     good: Any = lambda: (True, {})  # noqa: E731 a probe
-    server = HealthServer("127.0.0.1", 0, CollectorRegistry(), Probes(good, good, good))
+    registry, probes = CollectorRegistry(), Probes(good, good, good)
+    server = HealthServer("127.0.0.1", 0, registry, probes, uncounted)
     server.start()
 
     def probe() -> tuple[int, float]:

@@ -27,6 +27,7 @@ from core.values import (
 from engine.clock import HeldClock, SystemClock
 from engine.ports import Headers, InputRecord
 from engine.records import LogRecord
+from engine.serving.metrics import uncounted
 from engine.worker.lanes import Lane
 from engine.worker.settings import TryAgain
 from gateways.connections import Gateway
@@ -174,7 +175,9 @@ class Served:
     app: ASGIApp
 
     def __init__(self) -> None:
-        self._server = WebhookServer(self, host="127.0.0.1", port=0, clock=SystemClock())
+        self._server = WebhookServer(
+            self, count=uncounted, host="127.0.0.1", port=0, clock=SystemClock()
+        )
         self._server.start()
         base_url = f"http://127.0.0.1:{self._server.port}"
         self.client = httpx.Client(base_url=base_url, trust_env=False)

@@ -28,6 +28,7 @@ from engine.clients.reader import LogEnds, read_all
 from engine.clock import SystemClock
 from engine.loop.watch import Health
 from engine.records import LogRecord
+from engine.serving.metrics import uncounted
 from engine.topics import TopicAdmin
 from engine.worker.worker import Worker
 from gateways.connections import Gateway
@@ -190,7 +191,7 @@ def rail_rig(cluster: Cluster) -> Iterator[Rig]:
     """A rig whose rail takes everything and says nothing."""
     simulator = RailSimulator(clock=CLOCK)
     simulator.scripts.put({"for": "*", "steps": [{"kind": "NOTHING"}]})
-    server = WebhookServer(simulator.app(), host="127.0.0.1", port=0, clock=CLOCK)
+    server = WebhookServer(simulator.app(), count=uncounted, host="127.0.0.1", port=0, clock=CLOCK)
     server.start()
     client = httpx.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False)
     made = Rig(cluster, client, simulator)
