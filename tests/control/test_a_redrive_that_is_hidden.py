@@ -1,5 +1,5 @@
 """Whoever may write to the control topic says that a redrive is done: only the redriver's own
-signature ends one, and nothing that is said before two persons agreed (domain §4, decision 17).
+signature ends one, and nothing that is said before two persons agreed (SEC-07, decision 17).
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ def settles(made: Set) -> None:
 
 
 def test_the_operators_file_goes_from_one_to_the_next_on_a_running_set_up(made: Set) -> None:
-    """SEC-02, domain §4."""
+    """SEC-02, SEC-07, domain §4."""
     people = made.people
     ann, bob = (people._made / f"{name}.pem" for name in ("ann", "bob"))
     soon = datetime.now(UTC) + timedelta(seconds=LIVES_S)

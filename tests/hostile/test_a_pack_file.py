@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -244,6 +245,20 @@ def test_any_pdf_gives_a_verdict(pack_named: Callable[[str], bytes]) -> None:
     bomb = zlib.compress(bytes(v.PACK_BYTES_MAX + 1))
     head = b"%%PDF-1.4\n<< /Length %d /Type /EmbeddedFile >>\nstream\n" % len(bomb)
     assert verdict_of_pdf(head + bomb + b"endstream\n") == ("PDF", "file")
+
+
+def test_an_attachment_that_unpacks_to_much_costs_no_more_memory_than_a_pack() -> None:
+    """EP-07: it is unpacked up to the limit and no further."""
+    packer = zlib.compressobj()
+    megabyte = bytes(1_048_576)
+    bomb = b"".join([*(packer.compress(megabyte) for _ in range(400)), packer.flush()])
+    head = b"%%PDF-1.4\n<< /Length %d /Type /EmbeddedFile >>\nstream\n" % len(bomb)
+    tracemalloc.start()
+    try:
+        assert v.verify_file(head + bomb, KEYS)["problem"]["kind"] == "PDF"
+        assert tracemalloc.get_traced_memory()[1] < 5 * v.PACK_BYTES_MAX
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_pdf_is_verified_online_too_with_its_pages(

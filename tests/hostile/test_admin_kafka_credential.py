@@ -82,6 +82,7 @@ def changed(log: ControlLog) -> list[bool]:
     ("made", "rule"), [(lambda each: each, "UNSIGNED"), (forged, "BAD_SIGNATURE")]
 )
 def test_two_typed_names_are_nobody(made: Callable[[Any], Any], rule: str) -> None:
+    """SEC-07."""
     log = ControlLog()
     offsets = [log.put(made(each)) for each in requests(log)]
     for each in confirmations(log, offsets):

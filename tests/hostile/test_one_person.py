@@ -21,6 +21,7 @@ def by(person: str, records_: list[Any]) -> list[Any]:
 
 
 def test_the_person_who_asked_confirms_nothing() -> None:
+    """SEC-07."""
     log = ControlLog()
     offsets = [log.act(each) for each in requests(log)]
     for each in by("ann", confirmations(log, offsets)):

@@ -113,6 +113,17 @@ def test_it_is_resolved_after_a_minute_at_the_clear_line_and_not_between(
     assert judge(rule, back, clear, first + CLEAR_AFTER_MS + SECOND).phase == "CLEARING"
 
 
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "latency"])
+def test_with_too_little_to_judge_an_incident_ends_as_one_that_is_over(rule: IncidentRule) -> None:
+    """Domain §11: below the least count there is no rate, and no limit that it could be beyond."""
+    at = opened(rule, rate(0 if rule == "success" else LEAST_COUNT, LEAST_COUNT))
+    few = rate(0 if rule == "success" else LEAST_COUNT - 1, LEAST_COUNT - 1)
+    first = at.judged + SECOND
+    clearing = judge(rule, at, few, first)
+    assert clearing.phase == "CLEARING"
+    assert judge(rule, clearing, few, first + CLEAR_AFTER_MS).phase == "KEPT"
+
+
 def test_an_earlier_tick_is_not_judged_again() -> None:
     at = opened("retry", rate(200))
     assert judge("retry", at, rate(0), at.judged) is at
