@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env fetch promtool chromium screenshots demo check test test-release replay-test bench lock sbom lock-jars clean
+.PHONY: help env fetch native promtool chromium screenshots demo check test test-release replay-test bench lock sbom lock-jars clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -41,6 +41,10 @@ chromium: ## the browser of the pages' tests, as promtool
 screenshots: fetch chromium ## the pictures of docs/pictures, of a demo that it runs
 	@$(BIN)/python -m tests.web.pictures
 
+native: .venv/.ok ## build/native: the product with its hot path compiled; needs a C compiler. Run it with PYTHONPATH=build/native
+	@command -v cc >/dev/null || { echo "make: a C compiler is needed: install one (Debian, Ubuntu: apt-get install gcc libc6-dev)" >&2; exit 1; }
+	@$(BIN)/python -m native.build
+
 demo: fetch ## the whole product on this machine; options in ARGS="--once --payments 5000 --chaos"
 	@$(BIN)/npp demo $(ARGS)
 
@@ -61,7 +65,7 @@ bench: fetch ## speed figures; ARGS="--quick --json"
 
 lock: ## rewrite requirements/all.lock, run.lock, fetch.lock and uv.lock.txt from pyproject.toml (adds; never upgrades what is locked)
 	@test -x $(BIN)/uv || $(MAKE) .venv/.ok
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group demo --group test --group lint --group build --extra trace pyproject.toml -o requirements/all.lock
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group demo --group test --group lint --group native --group build --extra trace pyproject.toml -o requirements/all.lock
 	@sed -n 's/^\([A-Za-z0-9._-]*==[^ ]*\).*/\1/p' requirements/all.lock | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c - --extra trace pyproject.toml -o requirements/run.lock
 	@grep -m1 '^uv==' requirements/all.lock | cut -d' ' -f1 | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o requirements/uv.lock.txt
 	@grep -m1 '^jgo==' requirements/all.lock | cut -d' ' -f1 | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c requirements/run.lock - -o requirements/fetch.lock

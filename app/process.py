@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from app import logs, settings
 from app.cluster import open_registry_codec
+from app.config import build
 from app.config.floor import require_floor
 from app.control import operators
 from app.control.release_control import ReleaseControl
@@ -49,6 +50,7 @@ class ProcessContext:
 
     def __init__(self, environment: Environment, kind: str) -> None:
         require_floor(environment)
+        build.require(environment)
         self.kind = kind
         self.environment = environment
         self.settings = environment.settings
@@ -60,6 +62,7 @@ class ProcessContext:
         self.topics = catalogue.load()
         self.ends = LogEnds(self.connection, self.clock)
         self.registry = CollectorRegistry()
+        build.show(self.registry)
         self._control_metrics = ControlMetrics(self.registry)
         self.serving = ServingMetrics(self.registry)
         self.health = Health(self.clock)

@@ -83,6 +83,7 @@ class Settings(BaseSettings):
         DEFAULT_METRICS_PORT, ge=0, le=65535, description="health and metrics"
     )
     metrics_host: str = Field("0.0.0.0", description="address they listen on")  # noqa: S104
+    require_native: bool = Field(False, description="start only as the compiled build")
     ids_lock: Path | None = Field(
         None, description="pinned schema ids; default <data_dir>/ids.lock"
     )

@@ -112,7 +112,7 @@ def _run_in(tree: Path, payments: int, batch: int) -> dict[str, Any]:
         text=True,
         timeout=RUN_SECONDS_MAX,
         check=True,
-        env={"PYTHONPATH": str(tree), "PATH": ""},
+        env={"PYTHONPATH": f"{tree}:{Path.cwd()}", "PATH": ""},
     )
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result

@@ -44,7 +44,8 @@ class Draft:
         now: int,
     ) -> None:
         self.before = before
-        self.state: Payment = before  # type: ignore[assignment]  # None only until the first event
+        if before is not None:
+            self.state: Payment = before  # a new payment has none until its first event
         self.context = context
         self.rules: Rules = context.rules
         self.payment_id = payment_id
@@ -68,16 +69,16 @@ class Draft:
         """The next event's header, of the decision's actor or another; previous_hash comes with the
         encoding.
         """
-        state = self.state
+        is_first = self.before is None and not self.events
         return EventHeader(
             payment_intent_id=self.payment_id,
-            sequence=1 if state is None else state.sequence + 1,
+            sequence=1 if is_first else self.state.sequence + 1,
             previous_hash=ZERO_HASH,
             decided_at=self.now,
             cause=self.context.cause,
             actor=actor or self.actor,
             attempt=attempt,
-            state_after=state_after or state.state,
+            state_after=state_after or self.state.state,
             reason=reason,
             approval_id=approval_id,
             rule_set=self.rules.number,
@@ -91,7 +92,7 @@ class Draft:
         if self.events:
             advance(self.state, event)
         else:
-            self.state = evolve(self.state, event)
+            self.state = evolve(self.before, event)
         self.events.append(event)
 
 

@@ -48,7 +48,7 @@ _OPERATOR: Final[Table] = {
     "operator.approval_id": _ID,
 }
 
-TEXTS: Final[dict[type[msgspec.Struct], Table]] = {
+TEXTS: Final[dict[type, Table]] = {
     c.CreatePayment: {
         **_HEADER,
         "source": "source_characters_max",

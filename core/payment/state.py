@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
+from core.declared import packer, unpacker
 from core.payment import funds
 from core.transitions import FINAL
 from core.values import (
@@ -270,21 +271,22 @@ class Payment(Packed, kw_only=True):
         )
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Payment)
+_pack = packer()
+_unpack = unpacker(Payment)
 
 
 def pack(state: Payment) -> bytes:
     """The state as bytes: the same state is always the same bytes."""
-    return _encoder.encode(state)
+    return _pack(state)
 
 
 def unpack(packed: bytes) -> Payment:
     """State from its packed bytes. Raises ValueError when they cannot be read."""
     try:
-        return _decoder.decode(packed)
+        state: Payment = _unpack(packed)
     except ValueError as error:  # msgspec's own, or text that is not UTF-8
         raise ValueError(f"the packed state cannot be read: {error}") from error
+    return state
 
 
 def open_conflicts(state: Payment) -> int:

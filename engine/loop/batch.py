@@ -72,7 +72,7 @@ class Overlay:
     def roll_back(self, savepoint: int) -> None:
         """The record failed: take back what it put and emitted."""
         del self.outputs[savepoint:]
-        for changed, key, previous in reversed(self._undo):
+        for changed, key, previous in self._undo[::-1]:
             if previous is None:
                 changed.pop(key, None)
             else:

@@ -16,6 +16,7 @@ import msgspec
 from control.fold import Control
 from control.named import Named
 from core.decider import Accepted
+from core.declared import replaced
 from core.header import Cause
 from core.payment import state as payment_state
 from core.payment.deadlines import with_deadline
@@ -247,7 +248,7 @@ class Judge:
             if state is None or not self._ground.parked(cause):
                 yield "its input does not stand in quarantine as PARKED"
                 return
-            named = msgspec.structs.replace(cause, command_id=None)
+            named = replaced(cause, command_id=None)
             context = environment.context(named, header.decided_at, header.rule_set, frozenset())
             yield suspend(state, context, event.error)
             return

@@ -22,14 +22,14 @@ Decoder = Callable[[bytes, int], Any]
 class Codec(Protocol):
     """Everybody's way between bytes and records."""
 
-    def encode(self, topic: str, record: msgspec.Struct) -> bytes:
+    def encode(self, topic: str, record: object) -> bytes:
         """The value to put on `topic`.
 
         Raises Unencodable when the record does not fit its schema or the topic's limits, KeyError
         when the topic does not carry this record type.
         """
 
-    def encode_as(self, topic: str, record: msgspec.Struct, schema_id: int) -> bytes:
+    def encode_as(self, topic: str, record: object, schema_id: int) -> bytes:
         """As `encode`, in the version that `schema_id` names: what a replay compares bytes with."""
 
     def decode(self, topic: str, value: bytes | None, headers: Headers | None = None) -> Any:
@@ -83,11 +83,11 @@ class SchemaCodec:
         self._topics = dict(topics)
         self._foreign = foreign
 
-    def encode(self, topic: str, record: msgspec.Struct) -> bytes:
+    def encode(self, topic: str, record: object) -> bytes:
         own = self._topics[topic]
         return _encoded(own, own.encoders[type(record)], record)
 
-    def encode_as(self, topic: str, record: msgspec.Struct, schema_id: int) -> bytes:
+    def encode_as(self, topic: str, record: object, schema_id: int) -> bytes:
         own = self._topics[topic]
         return _encoded(own, own.encoders_by_id[type(record), schema_id], record)
 
@@ -122,7 +122,7 @@ class SchemaCodec:
         return self._topics[topic].ids[record_name]
 
 
-def _encoded(own: TopicCodec, encoder: Encoder, record: msgspec.Struct) -> bytes:
+def _encoded(own: TopicCodec, encoder: Encoder, record: object) -> bytes:
     try:
         value = encoder(record)
     except (AttributeError, TypeError, ValueError, OverflowError) as error:

@@ -9,15 +9,15 @@ from typing import Final
 
 from core.values import Parties, Sealed
 from schemas import definitions
-from schemas.codec.generated_backend import GeneratedBackend
+from schemas.codec.compiled_backend import own_backend
 from schemas.codec.shape import shape_of
 from schemas.errors import Undecodable
 
 SCHEME: Final = "avro.1"
 
 _SHAPE: Final = shape_of(Parties, definitions.current("Parties"))
-_encode: Final = GeneratedBackend().encoder(_SHAPE, b"")
-_decode: Final = GeneratedBackend().decoder(_SHAPE)
+_encode: Final = own_backend().encoder(_SHAPE, b"")
+_decode: Final = own_backend().decoder(_SHAPE)
 
 
 def seal(parties: Parties) -> Sealed:

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, cast
 
 import msgspec
 
+from core.declared import compiled, declared
 from schemas.errors import SchemaMismatch
 
 Kind = Literal["string", "bytes", "fixed", "int", "long", "boolean", "record", "array"]
@@ -48,7 +49,7 @@ class Shape(msgspec.Struct, frozen=True):
     `unwritten` are the struct's attributes that the schema lacks, with the value they take.
     """
 
-    struct: type[msgspec.Struct]
+    struct: type
     schema: Json
     fields: tuple[Field, ...]
     unwritten: dict[str, Any]
@@ -67,7 +68,7 @@ def full_name(schema: Json) -> str:
     return f"{namespace}.{name}" if namespace and "." not in name else name
 
 
-def shape_of(struct: type[msgspec.Struct], schema: Json) -> Shape:
+def shape_of(struct: type, schema: Json) -> Shape:
     """The shape of `struct` in `schema`. Raises SchemaMismatch naming every difference."""
     walk = _Walk()
     shape = walk.record(struct, schema)
@@ -92,7 +93,7 @@ class _Walk:
         self.named: dict[str, Json] = {}
         self.differences: list[str] = []
 
-    def record(self, struct: type[msgspec.Struct], schema: Json) -> Shape:
+    def record(self, struct: type, schema: Json) -> Shape:
         name = str(schema["name"])
         if name != struct.__name__:
             self.differences.append(f"struct {struct.__name__} is called {name} in the schema")
@@ -132,7 +133,8 @@ class _Walk:
         schema = self.named.get(schema, schema) if isinstance(schema, str) else schema
         kind = cast(Kind, schema if isinstance(schema, str) else schema["type"])
         if kind == "record":
-            if not (isinstance(python, type) and issubclass(python, msgspec.Struct)):
+            python = compiled(python)
+            if not (isinstance(python, type) and issubclass(declared(python), msgspec.Struct)):
                 self.differences.append(f"{where}: {hint} is written as a record")
                 return Field(name, attribute, kind, optional)
             record = self.record(python, schema)
@@ -152,11 +154,12 @@ class _Walk:
 
 @functools.cache
 def _declared(
-    struct: type[msgspec.Struct],
+    struct: type,
 ) -> tuple[dict[str, Any], dict[str, msgspec.structs.FieldInfo]]:
     """Types by attribute, and fields by their names in schemas; read, never changed."""
-    fields = {camel_case(each.name): each for each in msgspec.structs.fields(struct)}
-    return typing.get_type_hints(struct), fields
+    declaration = declared(struct)
+    fields = {camel_case(each.name): each for each in msgspec.structs.fields(declaration)}
+    return typing.get_type_hints(declaration), fields
 
 
 def _without_none(hint: Any) -> tuple[bool, Any]:

@@ -19,7 +19,7 @@ from schemas.codec import (
     TopicCodec,
     wire,
 )
-from schemas.codec.generated_backend import GeneratedBackend
+from schemas.codec.compiled_backend import own_backend
 from schemas.codec.shape import full_name, shape_of
 from schemas.registry.client import HttpRegistry, Registry, StaticRegistry
 from schemas.registry.ids import LOOK_UPS_AT_ONCE, Registered, Version, check_lock, pinned
@@ -109,7 +109,7 @@ def build(
     backend: CodecBackend | None = None,
 ) -> Codec:
     """The functions for everything that is registered."""
-    backend = backend or GeneratedBackend()
+    backend = backend or own_backend()
     by_topic = {
         topic.name: _topic_codec(topic, topics.record_bytes_max(topic.name), registered, backend)
         for topic in topics.topics

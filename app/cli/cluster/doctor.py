@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Final
@@ -17,6 +18,7 @@ from app.cli.cluster.findings import Finding, Level
 from app.cli.cluster.topics import has_authorizer
 from app.cli.output import as_json, console, print_json
 from app.cluster import Cluster
+from app.config import build
 from app.config.floor import faults
 from app.exits import ExitCode, Problem
 from app.settings import Environment
@@ -114,6 +116,17 @@ def check_settings(environment: Environment) -> Iterator[Finding]:
         for fault in faults(environment):
             yield Finding("settings", "failed", fault, "no process starts with it: SECURITY.md")
     yield Finding("settings", "ok", f"profile {profile}, data in {environment.settings.data_dir}")
+
+
+def check_build(environment: Environment) -> Iterator[Finding]:
+    build.require(environment)
+    helps = [] if build.running() == "native" else ["make native: less CPU per payment"]
+    if not build.python_is_optimised():
+        helps.append(
+            f"{sys.executable} was built without profile-guided optimisation: one with it, such "
+            "as Debian's or the official image's, needs 12 % less CPU"
+        )
+    yield Finding("build", "ok", f"the {build.running()} build runs", "; ".join(helps))
 
 
 def check_broker(environment: Environment) -> Iterator[Finding]:
@@ -271,6 +284,7 @@ def check_transactions(environment: Environment) -> Iterator[Finding]:
 
 CHECKS: Final = (
     check_settings,
+    check_build,
     check_broker,
     check_topics,
     check_access,

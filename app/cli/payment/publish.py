@@ -25,6 +25,7 @@ from app.cli.payment import fates
 from app.cli.words import cents, epoch_ms, moment, party
 from app.cluster import Cluster, command_id
 from app.exits import ExitCode, usage
+from core.declared import declared
 from core.header import InputHeader
 from core.payment.commands import CreatePayment
 from core.values import CURRENCY, Cents, Parties, Party, payment_intent_id
@@ -156,6 +157,11 @@ def _note(sentence: str) -> None:
     error_console().print(sentence)
 
 
+def _party(content: dict[str, Any]) -> Party:
+    """One side of a payment. Raises msgspec.ValidationError."""
+    return Party(**msgspec.structs.asdict(msgspec.convert(_snake(content), declared(Party))))
+
+
 def _publish_line(cluster: Cluster, line: Line) -> tuple[str, str]:
     """The payment's id and the command's. Raises Problem."""
     command = command_id()
@@ -163,8 +169,8 @@ def _publish_line(cluster: Cluster, line: Line) -> tuple[str, str]:
     try:
         payment_id = payment_intent_id(line.source, line.idempotency_key)
         parties = Parties(
-            debtor=msgspec.convert(_snake(line.debtor), Party),
-            creditor=msgspec.convert(_snake(line.creditor), Party),
+            debtor=_party(line.debtor),
+            creditor=_party(line.creditor),
             remittance=line.remittance,
         )
         record = CreatePayment(

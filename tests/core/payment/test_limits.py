@@ -12,6 +12,7 @@ import pytest
 
 from core import refusals as r
 from core.decider import Refusal
+from core.declared import declared
 from core.payment import limits
 from core.payment.commands import INPUTS, CreatePayment
 from core.payment.decide import ORIGINS
@@ -34,7 +35,7 @@ def fields_of(struct: type[msgspec.Struct]) -> dict[str, Any]:
 
 def texts_of(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
     for name, hint in fields_of(struct).items():
-        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        if isinstance(hint, type) and issubclass(declared(hint), msgspec.Struct):
             yield from texts_of(hint, f"{prefix}{name}.")
         elif hint is str or typing.get_args(hint)[:1] == (str,):
             yield prefix + name
@@ -46,7 +47,7 @@ def made(struct: type[msgspec.Struct], path: str, value: Any) -> Any:
     values: dict[str, Any] = {}
     for attribute, hint in fields_of(struct).items():
         mine = attribute == name
-        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        if isinstance(hint, type) and issubclass(declared(hint), msgspec.Struct):
             values[attribute] = made(hint, rest if mine else "", value)
         elif mine:
             values[attribute] = value

@@ -148,9 +148,8 @@ def any_event(kind: type, world: World, state_after: Any, reason: Any) -> Any:
     for field in msgspec.structs.fields(kind):
         if field.name in filled:
             continue
-        text = str(field.type)
         filled[field.name] = (
-            None if "None" in text
+            None if type(None) in get_args(field.type)
             else SEALED if field.type is Sealed
             else f"att_{attempt:03d}" if field.name == "attempt_id"
             else external_ref(PAYMENT, attempt) if field.name == "external_ref"
