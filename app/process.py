@@ -22,6 +22,7 @@ from app.exits import ExitCode, usage
 from app.settings import Environment
 from app.telemetry import tracing
 from control.metrics import ControlMetrics
+from engine.clients.lag_metrics import LagMetrics
 from engine.clients.partition_errors import PartitionErrorMetrics
 from engine.clients.producing import COMPRESSION
 from engine.clients.publisher import Publisher
@@ -152,6 +153,7 @@ class AdaptersContext(ProcessContext):
         self.closing = closing
         self.healths: dict[str, Health] = {}
         self.metrics = AdapterMetrics(self.registry)
+        self._lag = LagMetrics(self.registry)
         self.publisher = self.new_publisher("")
 
     def new_publisher(self, suffix: str, compression: str = COMPRESSION) -> Publisher:
@@ -164,6 +166,7 @@ class AdaptersContext(ProcessContext):
     def parts(self, name: str) -> Parts:
         health = self.healths[name] = Health(self.clock)
         self.partition_error_metrics.watch(health.partition_errors)
+        self._lag.watch(name, lambda: health.lag)
         if name in ADAPTERS:
             self.metrics.watch(name, lambda: health.standing_s)
         return Parts(

@@ -26,6 +26,7 @@ from app.settings import Environment, Profile
 from app.topic_specs import kept_specs
 from app.verifier_key import signing_key
 from control.acts import REDRIVER
+from engine.clients.lag_metrics import LagMetrics
 from engine.clients.producing import SMALLEST
 from engine.clients.publisher import Publisher
 from engine.clients.reader import LogEnds
@@ -103,6 +104,7 @@ def run_payments(environment: Environment) -> int:
     metrics = EngineMetrics(context.registry)
     metrics.start_topics(application.topology)
     metrics.watch(context.health.age_s)
+    LagMetrics(context.registry).watch("payments", lambda: context.health.lag)
     loop = Loop(
         application,
         control,

@@ -194,10 +194,15 @@ def latency_of(event: e.Event) -> Latency | None:
     return Latency(event.submitted_at, max(0, event.answered_at - event.submitted_at))
 
 
+def was_cancelled(event: e.PaymentFailed) -> bool:
+    """Whether a person or an upstream system ended it: no rate of success counts it."""
+    return event.header.reason == _CANCELLED and event.source != _RAIL
+
+
 def _failed(figures: Figures, event: e.PaymentFailed) -> None:
     if event.late_failure:
         figures.late_failures += 1
-    if event.header.reason == _CANCELLED and event.source != _RAIL:
+    if was_cancelled(event):
         figures.cancelled += 1
         return
     figures.retries_ended += event.header.attempt > 1

@@ -18,6 +18,7 @@ PUBLISHER: Final = "examples.upstream_publisher"
 SIMULATORS: Final = ("rail", "deposits", "notifications", "resolve")
 PROCESSORS: Final = ("payments", "adapters", "verifier", "projector", "monitor")
 API: Final = "api"
+REPLAY: Final = "replay"  # not of the demo itself, which proves at its own times
 PUBLISHER_NAME: Final = "upstream"
 PROOF_NAME: Final = "first-proof"
 SUBMITTER_CLIENT: Final = "demo-client"
@@ -33,7 +34,8 @@ class Programs:
         self._options = options
         self.run = run
         self._data = data
-        names = [*SIMULATORS, "webhook", API, *(f"{name}-metrics" for name in (*PROCESSORS, API))]
+        metered = (*PROCESSORS, REPLAY, API)
+        names = [*SIMULATORS, "webhook", API, *(f"{name}-metrics" for name in metered)]
         names += [PROMETHEUS, ALERTMANAGER]
         self._ports = dict(zip(names, free_ports(len(names)), strict=True))
         if options.api_port:

@@ -29,6 +29,7 @@ class StalledPartitions:
     def __init__(self) -> None:
         self._at: dict[TopicPartition, int] = {}
         self.seconds: dict[TopicPartition, float] = {}  # of places before which something lies
+        self.records: dict[TopicPartition, int] = {}  # that lie before each place
 
     def look(
         self,
@@ -44,6 +45,8 @@ class StalledPartitions:
             for name, at in waiting.items()
         }
         self._at = waiting
+        known = {n: at for n, at in positions.items() if at >= 0 and n in stable}
+        self.records = {name: max(0, stable[name] - at) for name, at in known.items()}
 
     def at(self, name: TopicPartition) -> int | None:
         """Where the last look saw it wait; None when nothing lay before it."""
@@ -82,6 +85,11 @@ class StallDetector:
     def seconds(self) -> Mapping[TopicPartition, float]:
         """For how long partitions have stood; those alone before which something lies."""
         return self._stalled.seconds
+
+    @property
+    def records(self) -> Mapping[TopicPartition, int]:
+        """How many records lay before each partition at the last look."""
+        return self._stalled.records
 
     def pause(self, names: Iterable[TopicPartition]) -> None:
         """These fetch nothing from now on, and are meant to."""
@@ -137,5 +145,7 @@ class StallDetector:
                 elapsed_s = min(now_s - self._looked_s, ELAPSED_S_MAX)
                 self._stalled.look(positions, stable, elapsed_s)
                 self._looked_s, self._asked = now_s, None
-        elif positions and now_s - self._looked_s >= LOOK_EVERY_S:
+        elif not positions:
+            self._stalled.records = {}  # another process has them now
+        elif now_s - self._looked_s >= LOOK_EVERY_S:
             self._asked = self._ends.ask_stable(list(positions))

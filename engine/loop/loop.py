@@ -180,6 +180,7 @@ class Loop:
         if backlog:
             self._stalls.backlog()
         self._stalls.check(self._positions, lambda: self._positions, self._consumer.errors)
+        self._health.lag = self._stalls.records
         self._lag.observe(done_s, self._positions, self._states, self._stalls.seconds)
 
     # -- a batch -----------------------------------------------------------------------------------

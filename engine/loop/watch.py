@@ -8,12 +8,13 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Final
 
 from engine.clients.partition_errors import PartitionErrors
 from engine.clock import Clock
+from engine.ports import TopicPartition
 from engine.store.restore import RestoreProgress
 
 EXIT_HANGING: Final = 70
@@ -47,6 +48,7 @@ class Health:
         self.partitions: tuple[int, ...] = ()
         self.progress = RestoreProgress()
         self.standing_s = 0.0  # of a worker: for how long some record waits that could be done
+        self.lag: Mapping[TopicPartition, int] = {}  # records not done, by partition
         self.partition_errors = PartitionErrors(clock)
 
     def beat(self) -> None:

@@ -41,7 +41,9 @@ class ServingMetrics:
         )
 
     def of(self, port: str) -> Count:
-        """Counts for one port."""
+        """Counts for one port, each reason from 0."""
+        for reason in Closed:
+            self._closed.labels(port, reason.value)
         return partial(self._count, port)
 
     def _count(self, port: str, reason: Closed) -> None:

@@ -215,6 +215,7 @@ class Worker:
         explained = self._errors if self._assigned is None else done  # nothing is fetched yet
         standing_s = self._stalls.check(done, self._places.idle, explained)
         self._health.standing_s = max(missing_s, standing_s)
+        self._health.lag = self._stalls.records
 
     def _begin(self, assigned: Sequence[TopicPartition]) -> None:
         """Read what was assigned, once the group says from where; nothing is fresh before."""

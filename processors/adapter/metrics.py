@@ -7,6 +7,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
+from control.quarantine import REASONS
 from engine.meters import ANY, Meters
 
 CALL_SECONDS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -54,8 +55,8 @@ class AdapterMetrics:
         self.quarantined = new.counter(
             "npp_adapter_quarantined",
             "Records and callbacks put into quarantine, by adapter and reason",
-            adapter=ANY,
-            reason=ANY,
+            adapter=ADAPTERS,
+            reason=sorted(REASONS),
         )
         self.by_reference = new.counter(
             "npp_adapter_quarantined_by_reference",

@@ -10,14 +10,18 @@ from prometheus_client import CollectorRegistry, Counter
 
 from core.payment.commands import INPUTS
 from core.payment.events import EVENTS
-from core.refusals import NO_EFFECT_RULES
+from core.refusals import NO_EFFECT_RULES, RULES
 from core.rules import UNKNOWN_TABLE_ENDING
 from core.values import attempt_id
 from engine.meters import ANY, Meters
+from readmodel.minutes import was_cancelled
 
 RESULTS = ("ACCEPTED", "DUPLICATE", "REJECTED", "NO_EFFECT", "UNMATCHED")
 FIRST_ATTEMPT = attempt_id(1)
 NO_EFFECT_NAMES = tuple(each.name for each in NO_EFFECT_RULES)
+ENDS = {"PaymentSettled": "settled", "PaymentFailed": "failed", "PaymentExpired": "expired"}
+CANCELLED = "cancelled"
+OUTCOMES = (*ENDS.values(), CANCELLED)
 QUARANTINE_REASONS = ("UNDECODABLE", "MISROUTED", "UNMATCHED", "PARKED")
 
 
@@ -35,6 +39,8 @@ class PaymentsMetrics:
         self._refusals = new.counter(
             "npp_rejected_commands", "Inputs refused, by code and rule.", code=ANY, rule=ANY
         )
+        for refusal in RULES:
+            self._refusals.labels(refusal.code, refusal.name)
         self._no_effects = new.counter(
             "npp_inputs_without_effect",
             "Inputs that changed nothing, by rule; CONFLICTS_FULL: a contradiction was not listed.",
@@ -54,6 +60,9 @@ class PaymentsMetrics:
         )
         self._conflicts = new.counter(
             "npp_conflicts_opened", "Conflicts with what is recorded, by kind.", kind=ANY
+        )
+        self._ended = new.counter(
+            "npp_attempts_ended", "Attempts that ended, by outcome.", outcome=OUTCOMES
         )
         self._late = new.counter(
             "npp_late_failures", "Payments that failed after their acknowledgement."
@@ -81,6 +90,9 @@ class PaymentsMetrics:
     def event(self, event: Any) -> None:
         name = type(event).__name__
         self._count(self._events, name)
+        if name in ENDS:
+            cancelled = name == "PaymentFailed" and was_cancelled(event)
+            self._count(self._ended, CANCELLED if cancelled else ENDS[name])
         if name == "ReconciliationRequired":
             self._count(self._conflicts, event.kind)
         elif name == "PaymentFailed":

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from engine.clock import MS_PER_S, Clock
 from engine.errors import EngineError
-from engine.loop.watch import Health
+from engine.loop.watch import Health, Phase
 from engine.meters import Meters
 from processors.replay.report import FAILED, PASSED, Report
 
@@ -78,6 +78,7 @@ class ScheduledProof:
 
     def run(self) -> None:
         """Prove at once, then every `every_s` seconds from begin to begin."""
+        self._health.wait(Phase.RUNNING, "")
         while not self._stop.is_set():
             began_s = self._clock.monotonic_s()
             pause_s = self._every_s

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ import httpx
 
 from app.cluster import Cluster
 from app.demo.options import Options
-from app.demo.programs import API, SUBMITTER_CLIENT, SUBMITTER_SOURCE
+from app.demo.programs import API, PROCESSORS, SUBMITTER_CLIENT, SUBMITTER_SOURCE
 from app.demo.stage import Stage
 from core.values import external_ref, payment_intent_id
 from gateways.resolve.policy import DEFAULT_RULES
@@ -266,8 +266,10 @@ class Harness(Product):
 
     stage: Stage
 
-    def __init__(self, folder: Path, more: Mapping[str, str] | None = None) -> None:
-        """`more`: variables of every process."""
+    def __init__(
+        self, folder: Path, more: Mapping[str, str] | None = None, *, pager: str = ""
+    ) -> None:
+        """`more`: variables of every process; `pager`: where alerts are posted."""
         options = Options(
             payments=1,
             rate=0,
@@ -279,13 +281,14 @@ class Harness(Product):
             seed=1,
             behaviour="happy_path",
             more={"NPP_RESOLVE_RULES": str(DEFAULT_RULES), **(more or {})},
+            pager=pager,
         )
         super().__init__(Stage(options))
 
-    def start(self) -> None:
+    def start(self, processors: Sequence[str] = (*PROCESSORS, API)) -> None:
         self.stage.__enter__()
         self.cluster: Cluster = self.stage.start_platform()
-        self.stage.start_programs()
+        self.stage.start_programs(processors)
         self.url = self.stage.url(API)
         self.bootstrap = self.cluster.environment.settings.bootstrap_servers
 

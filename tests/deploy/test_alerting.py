@@ -85,7 +85,7 @@ def test_a_breach_calls_its_level_with_contact_and_page_and_its_end_is_told(rig:
     assert alert["labels"]["contact"] == (
         "engineering@turingdynamics.com, compliance@turingdynamics.com, +61 (0) 1234 5678"
     )
-    assert alert["annotations"]["runbook_url"] == "docs/runbook.md#read-model"
+    assert alert["annotations"]["runbook_url"] == "docs/runbook/read-model.md#readmodelhalted"
 
     rig.metrics.halted.set(0)
     rig.until(lambda: rig.pager.told_of("ReadModelHalted", "resolved"))

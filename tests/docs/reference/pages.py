@@ -17,6 +17,7 @@ from app.settings import KAFKA_PASS_THROUGH, PREFIX, Settings
 from app.telemetry.tracing import TraceMetrics
 from control.metrics import ControlMetrics
 from core import refusals
+from engine.clients.lag_metrics import LagMetrics
 from engine.clients.partition_errors import PartitionErrorMetrics
 from engine.metrics import ALARMS, EngineMetrics, catalogue
 from engine.serving.metrics import ServingMetrics
@@ -77,8 +78,8 @@ def metrics() -> str:
         ]
     ]
     makers: tuple[tuple[str, tuple[Callable[[CollectorRegistry], object], ...]], ...] = (
-        ("npp run payments", (EngineMetrics, PaymentsMetrics)),
-        ("npp run adapters", (AdapterMetrics,)),
+        ("npp run payments", (EngineMetrics, PaymentsMetrics, LagMetrics)),
+        ("npp run adapters", (AdapterMetrics, LagMetrics)),
         ("npp run verifier", (VerifierMetrics, RetentionMetrics, HangingMetrics)),
         ("npp run projector", (ProjectorMetrics,)),
         ("npp run monitor", (MonitorMetrics,)),

@@ -69,6 +69,17 @@ def test_a_place_that_was_at_its_end_meanwhile_begins_anew() -> None:
     assert stalled.longest() == 0.0
 
 
+def test_the_lag_is_what_lies_before_each_partition_that_is_ours() -> None:
+    """DEP-06: by partition; one of which nothing is known yet, or that is gone, has none."""
+    stalled = StalledPartitions()
+    stalled.look({P0: 5, P1: -1}, {P0: 9, P1: 3}, 1.0)
+    assert stalled.records == {P0: 4}
+    stalled.look({P0: 9, P1: 4}, {P0: 9, P1: 3}, 1.0)
+    assert stalled.records == {P0: 0, P1: 0}
+    stalled.look({P1: 4}, {P1: 6}, 1.0)
+    assert stalled.records == {P1: 2}
+
+
 # -- Places ----------------------------------------------------------------------------------------
 
 
@@ -287,3 +298,15 @@ def test_a_cluster_that_does_not_say_keeps_the_last_answer_about_transactions() 
     assert harness.passes(21) == 20.0
     harness.log.silent = True
     assert harness.passes(60) == 20.0
+
+
+def test_a_reader_without_partitions_has_no_lag() -> None:
+    """Else two processes would show the same partition after a rebalance."""
+    reading = Reading(P0)
+    reading.places.begin({P0: 1})
+    reading.log.ends[P0] = 4
+    reading.passes(5)
+    assert reading.stalls.records == {P0: 3}
+    reading.places.assign([])
+    reading.passes(2)
+    assert reading.stalls.records == {}

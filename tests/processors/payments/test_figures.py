@@ -3,6 +3,7 @@ never moves would leave people without a warning."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -183,6 +184,7 @@ def test_a_batch_counts_when_it_is_committed_and_once() -> None:
         "npp_events PaymentFailed": 1,
         "npp_quarantined_records PARKED": 1,
         "npp_quarantined_by_reference": 1,
+        "npp_attempts_ended failed": 1,
         "npp_late_failures": 1,
         "npp_retry_failures": 1,
         "npp_parked_payments": 1,
@@ -194,6 +196,7 @@ def failed() -> Any:
 
     class Failed:
         attempt_id, late_failure, code, code_table = "att_002", True, None, None
+        header, source = SimpleNamespace(reason="RAIL"), "rail"
 
     Failed.__name__ = PaymentFailed.__name__
     return Failed()

@@ -54,6 +54,7 @@ class Rig:
         )  # fmt: skip
 
     def prove(self, show: Shown) -> Report:
+        assert self.health.ready()  # as long as it runs
         assert self.sample("npp_replay_running") == 1
         self.began.append(self.clock.monotonic_s())
         show("reading", 3, 9)
