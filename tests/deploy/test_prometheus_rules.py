@@ -98,27 +98,3 @@ def test_the_tools_agree(asked: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@NEEDS_TOOLS
-@pytest.mark.parametrize(
-    ("level", "receiver"), [("1", "level-1"), ("2", "level-2"), ("3", "level-3")]
-)
-def test_each_level_reaches_its_receiver(level: str, receiver: str) -> None:
-    """MET-12: level 1 is told, levels 2 and 3 are called."""
-    done = subprocess.run(
-        ["amtool", "config", "routes", "test", "--config.file=alertmanager.yml", f"level={level}"],
-        cwd=FOLDER.parent,
-        capture_output=True,
-        text=True,
-        timeout=PROMTOOL_SECONDS_MAX,
-        check=False,
-    )
-    assert (done.returncode, done.stdout.strip()) == (0, receiver), done.stderr
-
-
-def test_what_is_silenced_and_by_what_are_alerts_that_exist() -> None:
-    text = (FOLDER.parent / "alertmanager.yml").read_text(encoding="utf-8")
-    for rule in yaml.safe_load(text)["inhibit_rules"]:
-        for matcher in (*rule["source_matchers"], *rule["target_matchers"]):
-            assert set(re.findall(r"[A-Z]\w+", matcher)) <= set(ALERTS)

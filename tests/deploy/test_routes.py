@@ -1,0 +1,159 @@
+"""Whom each alert reaches, and which is silenced by which: the shipped routes in a real
+Alertmanager, asked by amtool.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from app.demo.prometheus import ALERTMANAGER, Monitoring
+from app.platform.children import end_child, free_ports, start_child, tail_of
+from tests.deploy.exported import rules
+from tests.rooms import ROOT
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        None in map(shutil.which, ("prometheus", "prometheus-alertmanager", "amtool"))
+        and "CI" not in os.environ,
+        reason="install prometheus and prometheus-alertmanager",
+    ),
+]
+
+FILE: Final = ROOT / "deploy" / "prometheus" / "alertmanager.yml"
+CONFIG: Final = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+ALERTS: Final = {rule["alert"]: rule for rule in rules() if "alert" in rule}
+AMTOOL_SECONDS_MAX: Final = 20
+SEEN_SECONDS_MAX: Final = 20.0
+QUOTED: Final = re.compile(r'"([^"]+)"')
+
+
+def amtool(*words: str) -> str:
+    done = subprocess.run(
+        ["amtool", *words],
+        capture_output=True,
+        text=True,
+        timeout=AMTOOL_SECONDS_MAX,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(ALERTS))
+def test_every_alert_reaches_its_level_and_levels_2_and_3_are_called_again_soon(name: str) -> None:
+    """MET-12: level 1 is told once in a while, level 2 each hour, level 3 each quarter."""
+    level = ALERTS[name]["labels"]["level"]
+    labels = [f"{key}={value}" for key, value in ALERTS[name]["labels"].items()]
+    asked = ("config", "routes", "test", f"--config.file={FILE}", f"alertname={name}", *labels)
+    assert amtool(*asked).strip() == f"level-{level}"
+    repeats = {"1": CONFIG["route"]["repeat_interval"]} | {
+        route["matchers"][0][-2]: route["repeat_interval"] for route in CONFIG["route"]["routes"]
+    }
+    assert repeats == {"1": "4h", "2": "1h", "3": "15m"}
+
+
+def named(matchers: list[str]) -> list[str]:
+    """The alerts that these matchers name."""
+    (pattern,) = QUOTED.findall(matchers[0])
+    return [name for name in ALERTS if re.fullmatch(pattern, name)]
+
+
+RULES: Final = [
+    pytest.param(cause, symptom, rule.get("equal", []), id=f"{cause} silences {symptom}")
+    for rule in CONFIG["inhibit_rules"]
+    for cause in named(rule["source_matchers"])
+    for symptom in named(rule["target_matchers"])
+]
+
+
+def test_every_inhibition_names_alerts_that_exist() -> None:
+    for rule in CONFIG["inhibit_rules"]:
+        for side in ("source_matchers", "target_matchers"):
+            (pattern,) = QUOTED.findall(rule[side][0])
+            assert all(
+                any(re.fullmatch(part, name) for name in ALERTS) for part in pattern.split("|")
+            ), pattern
+
+
+class Manager:
+    """A running Alertmanager with the shipped file."""
+
+    def __init__(self, folder: Path) -> None:
+        _, port = ports = free_ports(2)
+        self.url = f"http://127.0.0.1:{port}"
+        (program,) = (
+            each
+            for each in Monitoring(folder, (ports[0], port)).programs({})
+            if each.name == ALERTMANAGER
+        )
+        self.log = folder / "alertmanager.log"
+        self.child = start_child(
+            program.command, log_file=self.log, env=program.env, cwd=program.cwd
+        )
+
+    def say(self, name: str, labels: Mapping[str, str]) -> None:
+        words = [f"{key}={value}" for key, value in labels.items()]
+        amtool("alert", "add", f"--alertmanager.url={self.url}", name, *words)
+
+    def silenced(self, labels: Mapping[str, str], *, expected: bool) -> None:
+        """Wait until the alert of these labels is, or is not, held back by another."""
+        until = time.monotonic() + SEEN_SECONDS_MAX
+        while True:
+            asked = ("alert", "query", f"--alertmanager.url={self.url}", "--output=json")
+            both = [*json.loads(amtool(*asked)), *json.loads(amtool(*asked, "--inhibited"))]
+            found: list[Any] = [
+                each["status"]["inhibitedBy"]
+                for each in both
+                if labels.items() <= each["labels"].items()
+            ]
+            if found and bool(found[-1]) is expected:
+                return
+            assert time.monotonic() < until, f"{labels}: {both}\n{tail_of(self.log)}"
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Manager]:
+    made = Manager(tmp_path_factory.mktemp("routes"))
+    try:
+        until = time.monotonic() + SEEN_SECONDS_MAX
+        while True:
+            asked = ["amtool", "alert", "query", f"--alertmanager.url={made.url}"]
+            if subprocess.run(asked, capture_output=True, check=False).returncode == 0:
+                break
+            assert time.monotonic() < until, tail_of(made.log)
+            time.sleep(0.1)
+        yield made
+    finally:
+        end_child(made.child, 10.0)
+
+
+@pytest.mark.parametrize(("cause", "symptom", "equal"), RULES)
+def test_a_cause_silences_its_symptom_and_no_other(
+    manager: Manager, cause: str, symptom: str, equal: list[str]
+) -> None:
+    """Of the same adapter, state or instance, where the rule says so."""
+    case = f"{cause}-{symptom}"
+    same = dict.fromkeys(equal, case)
+    other = dict.fromkeys(equal, f"{case}-other")
+    mine = {"alertname": symptom, "case": case, **same}
+    manager.say(symptom, {"case": case, **same})
+    if equal:
+        manager.silenced(mine, expected=False)
+        manager.say(symptom, {"case": case, **other})
+    manager.say(cause, {"case": case, **same})
+    manager.silenced(mine, expected=True)
+    if equal:
+        manager.silenced({"alertname": symptom, "case": case, **other}, expected=False)
