@@ -145,7 +145,5 @@ class StallDetector:
                 elapsed_s = min(now_s - self._looked_s, ELAPSED_S_MAX)
                 self._stalled.look(positions, stable, elapsed_s)
                 self._looked_s, self._asked = now_s, None
-        elif not positions:
-            self._stalled.records = {}  # another process has them now
         elif now_s - self._looked_s >= LOOK_EVERY_S:
             self._asked = self._ends.ask_stable(list(positions))

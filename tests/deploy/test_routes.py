@@ -78,6 +78,22 @@ RULES: Final = [
 ]
 
 
+# What a cause and its symptom have in common; of any other, every one is silenced.
+OF_THE_SAME: Final = {
+    ("AdapterMissing", "AdapterStandsStill"): ["adapter"],
+    ("AdapterMissing", "AdapterBehind"): ["adapter"],
+    ("AdapterStandsStill", "AdapterBehind"): ["adapter"],
+    ("LogContradicted", "PartitionHalted"): ["instance"],
+    ("PaymentsStuck", "PaymentOverdueEscalated"): ["state"],
+}
+
+
+def test_only_what_has_the_same_cause_is_silenced() -> None:
+    """Two adapters may stand still for two reasons."""
+    found = {tuple(each.values[:2]): each.values[2] for each in RULES if each.values[2]}
+    assert found == OF_THE_SAME
+
+
 def test_every_inhibition_names_alerts_that_exist() -> None:
     for rule in CONFIG["inhibit_rules"]:
         for side in ("source_matchers", "target_matchers"):
