@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from app.demo.programs import API, PROCESSORS, REPLAY
 from app.demo.prometheus import ALERTMANAGER, PROMETHEUS
+from core.values import external_ref
+from schemas import topology
 from tests.acceptance.harness import ACCEPT, SETTLE, SILENT, Harness, rejects
 from tests.deploy.grafana import DASHBOARDS
 from tests.deploy.grafana.panels import ALERTS
@@ -23,6 +26,9 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 TOLD_SECONDS_MAX = 60.0
 WELL_SECONDS = 20.0
+HANGS_SECONDS_MAX = 120.0  # a minute's patience, and the scrapes that fail
+QUARANTINED = 15  # in ten minutes; the limit is 10
+KAFKA_SECONDS_MAX = 20.0
 RAIL_SUPPORT = "support@nppa.com.au"
 
 
@@ -38,7 +44,9 @@ class Watched(Harness):
         assert answer.is_success, answer.text
         return answer.json()["data"]
 
-    def told(self, alert: str, status: str, **labels: str) -> tuple[str, dict[str, Any]]:
+    def told(
+        self, alert: str, status: str, *, seconds: float = TOLD_SECONDS_MAX, **labels: str
+    ) -> tuple[str, dict[str, Any]]:
         """Wait for what the pager is told; the path that it came by, and the alert."""
 
         def found() -> tuple[str, dict[str, Any]] | None:
@@ -48,7 +56,7 @@ class Watched(Harness):
             return None
 
         what = f"{alert} {status}; told: {self.pager.told}"
-        path, each = self.soon(found, TOLD_SECONDS_MAX, what)
+        path, each = self.soon(found, seconds, what)
         return str(path), dict(each)
 
 
@@ -85,7 +93,8 @@ def test_a_product_that_is_well_calls_nobody(watched: Watched) -> None:
     until = time.monotonic() + WELL_SECONDS
     while time.monotonic() < until:
         watched.stage.tend()
-        assert watched.prometheus("query", query='ALERTS{alertstate="firing"}')["result"] == []
+        firing = watched.prometheus("query", query=ALERTS)["result"]
+        assert [each["metric"]["alertname"] for each in firing] == []
         time.sleep(1)
     assert watched.pager.told == []
 
@@ -126,6 +135,47 @@ def test_an_open_conflict_is_told_to_operations_until_a_person_resolves_it(
     assert path == "/level-1"
     path, alert = watched.told("DebitForced", "firing")  # the hold was gone: another level's
     assert (path, alert["labels"]["level"]) == ("/level-2", "2")
+
+
+def test_what_comes_in_wrong_is_told_to_who_has_to_act(watched: Watched) -> None:
+    """MET-09, MET-12, RT-06, SEC-07: one key with two contents, records that cannot be read, a
+    control act that nobody signed, a retry that fails again; each alert to its level."""
+    again = watched.create([rejects("AB05")], key="two-contents")
+    assert watched.submit("two-contents", amount=999).status_code == 409
+    junk(watched, topology.COMMANDS, QUARANTINED)
+    junk(watched, topology.CONTROL, 1)
+    watched.until(again, state="FAILED", funds="RELEASED")
+    watched.script(external_ref(again, 2), [rejects("AB05")])
+    watched.approved("ops_1", again, "RETRY")
+    watched.done("ops_1", again, "retry", {"attemptId": "att_002", "reason": "again"})
+    watched.until(again, state="FAILED", attemptId="att_002")
+
+    told = {
+        "InvariantViolation": "/level-2",
+        "QuarantineGrows": "/level-1",
+        "ControlActRefused": "/level-3",
+        "RetryFailedAgain": "/level-2",
+    }
+    assert {name: watched.told(name, "firing")[0] for name in told} == told
+
+
+def test_a_verifier_that_hangs_is_missed_and_its_return_is_told(watched: Watched) -> None:
+    """ESC-02: a process that neither ends nor works."""
+    watched.stage.supervisor.pause("verifier")
+    try:
+        path, _ = watched.told("JournalUnverified", "firing", seconds=HANGS_SECONDS_MAX)
+    finally:
+        watched.stage.supervisor.unpause("verifier")
+    assert path == "/level-2"
+    watched.told("JournalUnverified", "resolved")
+
+
+def junk(watched: Watched, topic: str, count: int) -> None:
+    """Records that nobody can read."""
+    producer = Producer({"bootstrap.servers": watched.bootstrap})
+    for number in range(count):
+        producer.produce(topic, b"no record of ours", f"junk-{number}".encode(), 0)
+    assert producer.flush(KAFKA_SECONDS_MAX) == 0
 
 
 def test_every_expression_of_the_dashboards_is_answered(watched: Watched) -> None:

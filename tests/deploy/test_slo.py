@@ -25,13 +25,18 @@ DAY: Final = 24 * HOUR
 
 
 class Budget(NamedTuple):
-    """`share` of what may be wrong in the long run; the names of its two alerts begin alike."""
+    """`share` of what may be wrong in the long run; the names of its two alerts begin alike.
+    `least`: with fewer in the long window there is no alert."""
 
     alerts: str
     share: float
+    least: int
 
 
-BUDGETS: Final = (Budget("SuccessBudget", 0.05), Budget("DecisionBudget", 0.01))
+BUDGETS: Final = (
+    Budget("SuccessBudget", 0.05, LEAST_COUNT),
+    Budget("DecisionBudget", 0.01, 1000),
+)
 LIMITS: Final = (  # alert, burn rate, for how long it burns, traffic meanwhile against before
     ("Fast", 14.4, HOUR, 1.0),
     ("Fast", 6.0, 6 * HOUR, 0.2),
@@ -137,7 +142,7 @@ def test_without_traffic_nothing_fires(tmp_path: Path, budget: Budget) -> None:
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_a_few_that_went_wrong_are_no_rate(tmp_path: Path, budget: Budget) -> None:
     """OP-11: below the least count there is no alert, however bad they were."""
-    few, many = (LEAST_COUNT - 2) / HOUR, (LEAST_COUNT + 3) / HOUR
+    few, many = 0.9 * budget.least / HOUR, 1.15 * budget.least / HOUR
     fires(tmp_path, budget, [(DAY, 0.0, 0.0), (HOUR, few, 1.0)])
     fires(tmp_path, budget, [(DAY, 0.0, 0.0), (HOUR, many, 1.0)], "Fast", "Slowly")
 
