@@ -109,18 +109,20 @@ def broker_files() -> list[str]:
     return first + [each for each in rest if not each.startswith(ACCEPTANCE_FOLDER)]
 
 
-# Two at a time, each file with one Kafka: these tests wait more than they work.
+# Three at a time, each with one Kafka: these tests wait more than they work. Two used 28 % of two
+# cores.
 BROKER = Floor(
     "broker",
     600,
     (
         pytest(
-            *("-n2", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "broker"),
+            *("-n3", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "broker"),
             *broker_files(),
         ),
     ),
 )
-# Broker tests too, but the demos run beside the tests that share one harness.
+# Broker tests too; those that share one harness run in one process (tests/acceptance/conftest.py),
+# the demos and every other product of its own in the other.
 ACCEPTANCE = Floor("acceptance", 300, (pytest("-n2", "--dist", "loadscope", ACCEPTANCE_FOLDER),))
 
 # The independent model's random sequences; `make check` runs 200 of them on the quick floor.

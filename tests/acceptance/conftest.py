@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,19 +12,26 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.acceptance.docs.running_demo import RunningDemo
 from tests.acceptance.harness import Harness
+from tests.rooms import ROOT
+
+SHARED = re.compile(r"^def test_\w+\([^)]*\b(harness|demo)\b", re.MULTILINE)
 
 
-def side(nodeid: str) -> str:
-    """Two sides may run beside each other: the demos, and whoever shares the harness."""
-    return "demos" if "test_demo.py" in nodeid or "test_docs_" in nodeid else "harness"
+@functools.cache
+def side(file: str) -> str:
+    """Tests that share the harness stay in one process, and those that share the demo. Every other
+    file starts a product of its own, so it may run at the same time as any other.
+    """
+    found = SHARED.search((ROOT / file).read_text(encoding="utf-8"))
+    return found[1] if found else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `--dist loadscope` each side stays in one process."""
+    """With `--dist loadscope` each side stays in one process; the largest one starts first."""
     if config.getoption("dist") != "loadscope":
         return None
     scheduler = LoadScopeScheduling(config, log)
-    scheduler._split_scope = side
+    scheduler._split_scope = lambda nodeid: side(nodeid.partition("::")[0])
     return scheduler
 
 
