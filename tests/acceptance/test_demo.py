@@ -214,8 +214,7 @@ def _stop_and_resume(run: Callable[..., str]) -> None:
     with pytest.raises(subprocess.CalledProcessError):
         run("payment", "show", payment)
     run("replay", "verify", "--publish")
-    time.sleep(CONTROL_SECONDS)  # the API reads the control topic each second
-    run("control", "resume", "--request", "--as", "ann", "--reason", "drill over")
+    _until_taken(run, "control", "resume", "--request", "--as", "ann", "--reason", "drill over")
     with pytest.raises(subprocess.CalledProcessError):
         run("control", "resume", "--confirm", "--as", "ANN")
     run("control", "resume", "--confirm", "--as", "bob")
@@ -223,6 +222,20 @@ def _stop_and_resume(run: Callable[..., str]) -> None:
     while not _at_rest(run, payment):  # settled, or refused by the rail
         assert time.monotonic() < until
         time.sleep(1)
+
+
+def _until_taken(run: Callable[..., str], *words: str) -> None:
+    """A control act is refused until the processes have read what it names (here the proof)."""
+    until = time.monotonic() + END_SECONDS_MAX
+    while True:
+        try:
+            run(*words)
+        except subprocess.CalledProcessError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def _recorded(data: Path, folder: Path) -> None:
