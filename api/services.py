@@ -33,7 +33,7 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What became of a command. Exactly one of the three: its outcome, the reason why it stands in
+    """What became of a command. Exactly one of the three: its outcome, the reason why it is in
     quarantine, or neither: not known in time, it can still happen until `not_after` (epoch ms;
     0: a creation, which has no such time).
 
@@ -77,7 +77,7 @@ class Commands(Protocol):
         creation)."""
 
     def control(self) -> Control:
-        """The control topic as it stands, at most a second old. Raises Stopped when unreadable."""
+        """The state of the control topic, at most a second old. Raises Stopped when unreadable."""
 
     def write_control(self, record: msgspec.Struct) -> int:
         """Append a control record; its offset. Raises PublishUnconfirmed."""

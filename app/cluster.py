@@ -137,7 +137,7 @@ class Cluster:
         return partition_of(payment_id.encode(), self.partitions(topology.EVENTS))
 
     def control(self) -> tuple[Control, int]:
-        """The control topic folded as it stands now, and the offset behind its last record."""
+        """The current control topic folded, and the offset behind its last record."""
         deployed = operators.deployed(self.environment, catalogue.load())
         control = Control(self.codec.decode, deployed=deployed)
         end = 0
@@ -199,7 +199,7 @@ class Cluster:
         if abs(off_ms) > SIGNED_MS_MAX:
             raise Problem(
                 f"It was signed {abs(off_ms)} ms off the broker's time: nobody obeys it.",
-                means=f"It stands at control offset {placed.offset}, refused as TIME.",
+                means=f"It is at control offset {placed.offset}, refused as TIME.",
                 do="Set this machine's clock by NTP, then do it again.",
             )
         return placed

@@ -84,6 +84,6 @@ def webhook_secrets(settings: Settings) -> list[bytes]:
     if settings.webhook_secret is None and settings.profile is Profile.PRODUCTION:
         raise usage(
             "NPP_WEBHOOK_SECRET is not set; the production profile requires it.",
-            do="Whoever can reach the webhook could else report a settlement.",
+            do="Otherwise anyone who can reach the webhook could report a settlement.",
         )
     return [secret.get_secret_value().encode() for secret in given if secret is not None]

@@ -1,4 +1,4 @@
-"""Instructions to pay that stand on the log although the journal has lost the event behind them.
+"""Instructions to pay that are on the log although the journal has lost the event behind them.
 
 The rail may have them. `npp control recover` lists them on the control topic, so that no attempt of
 theirs ends as one that was never sent, and reports those that nothing would make again.

@@ -157,7 +157,7 @@ class _Seen:
             account.mark(index, offset, flag)
 
     def _records(self, topic: str, numbers: Iterable[int] | None) -> Iterable[LogRecord]:
-        """Committed records of these partitions (None: all) to the end as it stands now."""
+        """Committed records of these partitions (None: all) to the current end."""
         partitions = None if numbers is None else sorted(numbers)
         for batch in read_all(
             self._cluster.connection, topic, partitions=partitions, clock=self._cluster.clock,

@@ -21,7 +21,7 @@ SHOWN_OPTIONS: Final = frozenset(
 )  # fmt: skip
 SHOWN_PREFIXES: Final = ("socket.", "reconnect.")
 
-# What stands before an @ of an address, up to the last one: a password may hold any character.
+# What is before an @ of an address, up to the last one: a password may hold any character.
 _USER: Final = re.compile("([A-Za-z][A-Za-z0-9+.-]*://)[^ \t\r\n\"'<>]*@")
 _QUERY: Final = re.compile("([?&;][^ \t\r\n=&#;?\"'<>]+=)[^ \t\r\n&#;\"'<>]*")
 _SECRET: Final = re.compile(

@@ -1,6 +1,6 @@
 """Settings of a process, from NPP_* environment variables. Business rules are not among them.
 
-Rules (limits, windows, reason tables) stand in core/rules/<n>.yaml and are pinned by number: no
+Rules (limits, windows, reason tables) are in core/rules/<n>.yaml and are pinned by number: no
 variable changes them. A demo that runs writes `npp.env` into its data folder, and the other
 commands find it there: by `--data DIR`, by NPP_DATA_DIR, or in `.npp` of the working folder.
 """

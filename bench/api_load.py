@@ -44,7 +44,7 @@ BODY = {
 
 
 class Caller:
-    """Calls of one token over kept connections; threads share it. A light client: it stands on the
+    """Calls of one token over kept connections; threads share it. A light client: it is on the
     same two cores as what it measures."""
 
     def __init__(self, url: str, token: str) -> None:

@@ -40,7 +40,7 @@ PARTIES: Final = Parties(
 
 
 def records() -> list[tuple[str, msgspec.Struct]]:
-    """(topic, record), as they stand on the log of an ordinary payment."""
+    """(topic, record), as they are on the log of an ordinary payment."""
     cause = Cause(
         cluster_id="5L6g3nShT-eMCtK--X86sw",
         topic="npp.deposits.results.v1",

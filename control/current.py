@@ -38,7 +38,7 @@ class ControlFold:
         self._reader.close()
 
     def unreadable(self) -> str | None:
-        """Why the control topic is not known as it stands, or None."""
+        """Why the state of the control topic is not known, or None."""
         try:
             self._drain()
         except EngineError as error:
@@ -48,7 +48,7 @@ class ControlFold:
         return None
 
     def now(self) -> Control:
-        """The fold as it stands. Raises Stopped when it is not known."""
+        """The current fold. Raises Stopped when it is not known."""
         why = self.unreadable()
         if why is not None:
             raise Stopped(f"Processing counts as stopped: {why}")

@@ -1,5 +1,5 @@
 """A private key in its file: Ed25519, PEM, readable by its owner only. A person's is encrypted with
-a passphrase, a process's is not. Public keys stand in the operators file or in the keyring.
+a passphrase, a process's is not. Public keys are in the operators file or in the keyring.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ DETAIL_CHARACTERS_MAX: Final = 500
 # Of a copy, its own headers included: the topic takes 2 MiB (topics.yaml), and a batch of one
 # record has at most 100 bytes beside it.
 COPY_BYTES_MAX: Final = 2_000_000
-EXCERPT_BYTES: Final = 1_024  # of the key and of the value that stand in a reference
+EXCERPT_BYTES: Final = 1_024  # of the key and of the value that are in a reference
 RECORD_BYTES: Final = 36  # of lengths and times in one record, at most
 HEADER_BYTES: Final = 10  # of the two lengths of one header, at most
 SIZE_MAX: Final = 2**48  # of anything that is referred to
@@ -75,7 +75,7 @@ class Quarantined(msgspec.Struct, frozen=True):
 
     `offset` is -1 for what never stood on a topic (a rail callback that matched nothing);
     `timestamp_ms` is the origin record's append time, or the time of arrival. With a `reference`
-    only the first KiB of key and value stand in quarantine, and `original` is empty.
+    only the first KiB of key and value are in quarantine, and `original` is empty.
     """
 
     reason: str

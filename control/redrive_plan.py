@@ -49,7 +49,7 @@ class RefusedError(ValueError):
 class Planned(msgspec.Struct, frozen=True):
     """One record to publish for the quarantined record at `offset`. `partition` None: by key.
 
-    With a `reference`, key and value are excerpts, and the original stands at `origin_offset` of
+    With a `reference`, key and value are excerpts, and the original is at `origin_offset` of
     this topic and partition: `with_original` gives what to publish.
     """
 
@@ -169,24 +169,24 @@ class RedrivePlan:
         reference: quarantine.Reference,
         named: tuple[str, bytes],
     ) -> Planned:
-        """Of a record that stands by reference: its original is read when it is published."""
+        """Of a record quarantined by reference: its original is read when it is published."""
         if request.payment_intent_id is not None or why.offset < 0:
             raise RefusedError(
-                f"{_name(record)} stands there by reference: what is too large to copy cannot be "
-                "assigned to a payment; its sender has to send it anew"
+                f"{_name(record)} is quarantined by reference: what is too large to copy cannot be "
+                "assigned to a payment; its sender has to send it again"
             )
         if why.topic not in self._origins:
             raise RefusedError(f"records of {why.topic} are not redriven")
         if reference.headers_count < 0:
             raise RefusedError(
                 f"{_name(record)}: {UNREADABLE_HEADERS}, so the record cannot be put back "
-                "unchanged; its sender has to publish it anew"
+                "unchanged; its sender has to publish it again"
             )
         sizes = (reference.key_bytes, reference.value_bytes, reference.headers_bytes)
         if sum(max(0, each) for each in sizes) > MESSAGE_BYTES_MAX:
             raise RefusedError(
                 f"{_name(record)}: the original has more than the {MESSAGE_BYTES_MAX} bytes that "
-                "a producer hands over; its sender has to publish it anew"
+                "a producer hands over; its sender has to publish it again"
             )
         return Planned(
             record.offset, why.reason, why.topic, why.partition, record.key, record.value, [named],
@@ -246,13 +246,13 @@ class RedrivePlan:
 
 
 def with_original(planned: Planned, original: LogRecord | None) -> Planned:
-    """What to publish for a record that stands by reference: the original's own key, value and
-    headers. Raises RefusedError when it is gone, or another record stands there."""
+    """What to publish for a record quarantined by reference: the original's own key, value and
+    headers. Raises RefusedError when it is gone, or another record is there."""
     place = f"{planned.topic}/{planned.partition}/{planned.origin_offset}"
     if original is None:
         raise RefusedError(
             f"the original of quarantine offset {planned.offset} is gone: {place} holds no record "
-            "any more; its sender has to publish it anew"
+            "any more; its sender has to publish it again"
         )
     if quarantine.reference_of(original) != planned.reference:
         raise RefusedError(

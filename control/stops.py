@@ -53,7 +53,7 @@ class Stops:
         return Stops(tuple(more if each is same else each for each in self.open))
 
     def ended(self, stop_id: str, before_offset: int) -> Stops:
-        """Without the STOPs of that cause that stand before this control offset."""
+        """Without the STOPs of that cause that are before this control offset."""
         left = []
         for each in self.open:
             if stop_id not in each.ids:

@@ -1,4 +1,4 @@
-"""Headers that stand inline in every input and every event. Their bytes are hashed for ever: add,
+"""Headers inlined in every input and every event. Their bytes are hashed for ever: add,
 never rename.
 """
 
@@ -32,7 +32,7 @@ class OperatorHeader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cause(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The input that made an event: where it stands on the log and the SHA-256 of its raw value."""
+    """The input that made an event: its place on the log and the SHA-256 of its raw value."""
 
     cluster_id: str
     topic: str

@@ -250,7 +250,7 @@ class RecoverConfirmed(msgspec.Struct, frozen=True, kw_only=True):
     -1 when it is not recovered; `checkpoints[i]` the number of its last checkpoint, 0 for none.
 
     A record without `journal_ends` comes before that last one and only lists `submissions`:
-    references of instructions to pay that stand on the log without their event. That of a request
+    references of instructions to pay that are on the log without their event. That of a request
     to pass a batch over has neither.
     """
 

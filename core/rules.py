@@ -215,5 +215,5 @@ def _check(file: RulesFile) -> None:
         raise ValueError("a window or limit is not above zero, or escalation is before attention")
     if not 1 <= file.limits.attempts_max <= 999:
         raise ValueError(
-            "attempts_max has at most three digits: they stand in the external reference"
+            "attempts_max has at most three digits: the external reference contains them"
         )

@@ -93,7 +93,7 @@ class Action(StrEnum):
 
 
 class FundsOperation(StrEnum):
-    """Instructions to Deposits Core; the letter stands in the funds reference."""
+    """Instructions to Deposits Core; the letter is part of the funds reference."""
 
     HOLD = "HOLD"
     CAPTURE = "CAPTURE"

@@ -1,4 +1,4 @@
-"""The closed sets of words that stand in the records' fields.
+"""The closed sets of words in the records' fields.
 
 They are for the type checker alone: at run time each is a text, on the log and in memory. A word
 that an input brings and that is in no set is refused by the first check of `decide`; a record that
@@ -125,7 +125,7 @@ if TYPE_CHECKING:
         "CONTRADICTORY_END",  # the rail ended the attempt in two ways
         "SUBMISSION_CONTRADICTED",  # the rail had an attempt that was never submitted
         "RECALL_CONTRADICTED",  # the rail both accepted and refused the recall
-        "SUBMISSION_FOUND",  # an instruction to pay stands, its event was lost
+        "SUBMISSION_FOUND",  # an instruction to pay is there, its event was lost
         "FATE_UNKNOWN",  # the rail did not say, however often it was asked
         "FUNDS_CONTRADICTION",  # Deposits Core's answers contradict each other or what was asked
     ]

@@ -36,7 +36,7 @@ class SystemClock:
 
 
 class HeldClock:
-    """A clock that stands still until it is told to move: for the driver and for tests."""
+    """A clock that moves only when it is set: for the driver and for tests."""
 
     def __init__(self, start_ms: int) -> None:
         self._now_ms = start_ms

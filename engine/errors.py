@@ -122,7 +122,7 @@ _NO_ANSWER: Final = frozenset(
         KafkaError.NETWORK_EXCEPTION,
     }
 )
-# Of a batch as it stands on the log: no other client reads it either.
+# Of a batch as it is on the log: no other client reads it either.
 _UNREADABLE: Final = frozenset(
     {
         KafkaError._BAD_COMPRESSION,

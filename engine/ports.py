@@ -32,7 +32,7 @@ class InputRecord(msgspec.Struct, gc=False):
 class EngineTopology(msgspec.Struct, frozen=True):
     """The topics of one application, as data.
 
-    `inputs` stands in decision order: within a batch the records of a partition are decided topic
+    `inputs` is in decision order: within a batch the records of a partition are decided topic
     by topic in this order. All inputs, `journal` and `state` have `partitions` partitions; a record
     of input partition n writes to journal and state partition n.
     """

@@ -24,7 +24,7 @@ _headers: Final = methodcaller("headers")
 
 
 class LogRecord(msgspec.Struct, frozen=True, gc=False):
-    """One record as it stands on the log."""
+    """One record as it is on the log."""
 
     topic: str
     partition: int
@@ -35,7 +35,7 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
     headers: Headers
 
     def is_one_of(self, hashes: Mapping[int, bytes]) -> bool:
-        """Whether its raw value has the SHA-256 that stands under its offset."""
+        """Whether its raw value has the SHA-256 recorded for its offset."""
         named = hashes.get(self.offset)
         return named is not None and named == hashlib.sha256(self.value or b"").digest()
 

@@ -85,7 +85,7 @@ class Difference(msgspec.Struct, frozen=True):
     @property
     def fixable(self) -> bool:
         """False for what must never be changed on a topic that exists, and for access rules that
-        are not ours."""
+        belong to others."""
         return self.kind in ("missing", "config", "acl_missing")
 
 

@@ -84,7 +84,7 @@ class MemoryHeads:
 
 
 def event_hash(value: bytes) -> bytes:
-    """SHA-256 over the whole raw value bytes, as they stand on the log."""
+    """SHA-256 over the whole raw value bytes, as they are on the log."""
     return hashlib.sha256(value).digest()
 
 

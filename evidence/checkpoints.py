@@ -55,7 +55,7 @@ class CheckpointProblem(msgspec.Struct, frozen=True):
 
 
 class Sealed(msgspec.Struct, frozen=True):
-    """A checkpoint and its raw value, as it stands (or will stand) on the log."""
+    """A checkpoint and its raw value, as it is (or will be) on the log."""
 
     checkpoint: Checkpoint
     raw: bytes
@@ -67,7 +67,7 @@ class Sealed(msgspec.Struct, frozen=True):
 
 
 class Range:
-    """The payments touched since the last checkpoint, each as it stands after it.
+    """The payments touched since the last checkpoint, each in its latest state.
 
     `before(payment)` gives one as of the last checkpoint, None when it was never touched; without
     it all of them are kept here.
@@ -90,7 +90,7 @@ class Range:
         self._leaves[payment] = self._now(payment).with_outcome(outcome_hash)
 
     def get(self, payment: str) -> LeafData | None:
-        """The payment as it stands now, when it was touched."""
+        """The payment in its current state, if it was touched."""
         return self._leaves.get(payment)
 
     def _now(self, payment: str) -> LeafData:
@@ -138,7 +138,7 @@ def build(
 ) -> Checkpoint:
     """The next checkpoint, not yet signed: it follows `previous` without a hole.
 
-    `begin` is where it begins when void checkpoints stand before it.
+    `begin` is where it begins when void checkpoints are before it.
     """
     before = None if previous is None else previous.checkpoint
     if begin is None:

@@ -34,7 +34,7 @@ class KeyMissing(KeyFileError):
 
 
 class ListedKey(msgspec.Struct, frozen=True, rename="camel"):
-    """A public key (hex) as it stands in the keyring. Times in epoch ms; `added_at` informs only.
+    """A public key (hex) as it is in the keyring. Times in epoch ms; `added_at` informs only.
 
     A signature counts when its time is not before `valid_from`, before `valid_until`, and before
     `revoked_at`; None is no limit.
@@ -230,7 +230,7 @@ def key_and_keyring(
 ) -> tuple[SigningKey, Keyring]:
     """The verifier's key, and the keyring with that key listed.
 
-    `has_signed`: checkpoints stand on the log. Then nothing is made: with another key, or without
+    `has_signed`: checkpoints are on the log. Then nothing is made: with another key, or without
     the old ones listed, every partition would look forged. `may_make`: a first key may be made
     here; production is given one. Raises KeyMissing, KeyFileError.
     """

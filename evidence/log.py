@@ -33,13 +33,13 @@ class Later(msgspec.Struct, frozen=True):
 
 
 class EvidenceLog(Protocol):
-    """Committed records as they stand on the log. Raises engine errors when Kafka is not there."""
+    """Committed records as they are on the log. Raises engine errors when Kafka is not there."""
 
     def at(self, topic: str, partition: int, offsets: Sequence[int]) -> Mapping[int, LogRecord]:
         """The records at these offsets; one that is not there (anymore) is missing."""
 
     def later(self, topic: str, partition: int, key: bytes, start: int) -> Later:
-        """What stands under `key` from `start` on, as far as the bounds allow."""
+        """What is under `key` from `start` on, as far as the bounds allow."""
 
 
 class KafkaEvidenceLog:
@@ -64,7 +64,7 @@ class KafkaEvidenceLog:
             except Exit as error:
                 if error.code != UNREADABLE:
                     raise
-                for each in group:  # a batch that nobody can read stands between them
+                for each in group:  # a batch that nobody can read is between them
                     self._read_from(topic, partition, [each], found, deadline_s)
         return found
 

@@ -138,7 +138,7 @@ class Online:
         _same(found, raw, None, place)
 
     def _later(self, payment: str, partition: int, events: list[Mapping[str, Any]]) -> Answer:
-        """Everything of the payment that stands on the log from its first event on: what the pack
+        """Everything of the payment that is on the log from its first event on: what the pack
         has and nothing between, then what continues its chain.
         """
         projected = self._reader.projected().get((EVENTS, partition), 0)
@@ -152,7 +152,7 @@ class Online:
         for offset, raw in later:
             place = f"{EVENTS}[{partition}]@{offset}"
             if offset < int(last["offset"]):
-                raise v.Broken("LOG", place, "an event stands there that the history does not have")
+                raise v.Broken("LOG", place, "an event is there that the history does not have")
             try:
                 link = read_link(raw)
             except ValueError as error:
@@ -165,7 +165,7 @@ class Online:
                 raise v.Broken("LOG", place, "it does not continue the payment's chain")
             head = event_hash(raw)
             if offset < projected and offset not in shown:
-                raise v.Broken("LOG", place, "the read model lacks an event that stands there")
+                raise v.Broken("LOG", place, "the read model lacks an event that is there")
         return {
             "laterEvents": len(later), "readTo": found.read_to, "end": found.end,
             "complete": found.read_to >= found.end,

@@ -39,7 +39,7 @@ class NotCarried(Exception):
 
 
 class Input(msgspec.Struct, frozen=True):
-    """An input as it stands on its topic."""
+    """An input as it is on its topic."""
 
     topic: str
     partition: int

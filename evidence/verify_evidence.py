@@ -7,7 +7,7 @@ Needs cryptography and fastavro and nothing of ours: this file may be copied awa
 The key is the verifier's public key (PEM), or its keyring (JSON, as `GET /api/keys` gives it).
 Exit code 0: VERIFIED, all of it is signed. 3: VERIFIED THROUGH n, what follows is not yet signed.
 1: BROKEN, the first broken place is printed. 2: it could not be tried.
-What a verified pack proves, and what not, stands in docs/evidence.md.
+What a verified pack proves, and what not, is in docs/evidence.md.
 """
 
 from __future__ import annotations
@@ -789,7 +789,7 @@ def attached(pdf: bytes) -> bytes:
 
 
 def verify(content: bytes, keys: Mapping[str, Key]) -> dict[str, Json]:
-    """Verify a pack; never raises for what stands in it. `keys`: public keys by id.
+    """Verify a pack; never raises for what is in it. `keys`: public keys by id.
 
     `verdict` is VERIFIED, VERIFIED_THROUGH (sequence `through`; `unsigned` more are listed), or
     BROKEN with its `problem`.
@@ -967,7 +967,7 @@ def _int(value: Json) -> int:
 def _schemas(
     listed: dict[str, Json], keys: Mapping[str, Key]
 ) -> tuple[dict[int, dict[str, Json]], dict[int, Json]]:
-    """The schemas as they stand there, and parsed, each vouched for under its id by a key."""
+    """The schemas as they are there, and parsed, each vouched for under its id by a key."""
     shown, parsed = {}, {}
     for text, each in listed.items():
         place, number = f"replayProof.schemas.{text}", int(text)

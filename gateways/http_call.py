@@ -32,7 +32,7 @@ class HttpAnswer(msgspec.Struct, frozen=True):
     answered_at: int
 
     def text(self, name: str) -> str | None:
-        """A string field of the body as it stands, or None. `readable` bounds it before."""
+        """A string field of the body unchanged, or None. `readable` bounds it before."""
         value = self.body.get(name) if self.body else None
         return value if isinstance(value, str) and value else None
 

@@ -29,7 +29,7 @@ _ACTIONS: Final[dict[type, str]] = {
     c.ResumeProcessing: "RESUME_PROCESSING",
 }
 _DECISIONS: Final = {"APPROVED": "APPROVE", "REJECTED": "REJECT"}
-# What of a command stands in the audit row's columns, or is personal; all else goes into `detail`.
+# What of a command is in the audit row's columns, or is personal; all else goes into `detail`.
 _NOT_DETAIL: Final = frozenset(
     {"header", "operator", "reason", "details", "approval_id", "customer_id"}
 )

@@ -211,7 +211,7 @@ def quarantine_conditions(reason: str | None, payment_intent_id: str | None) -> 
 
 
 def as_of(row: Any, now: int) -> Any:
-    """The ApprovalRow as it stands at this time."""
+    """The ApprovalRow as it is at this time."""
     if row.status in CAN_EXPIRE and row.expires_at <= now:
         return msgspec.structs.replace(row, status=EXPIRED)
     return row

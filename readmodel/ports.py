@@ -23,7 +23,7 @@ class ReadModelDown(Exception):
 
 
 class Contradiction(Exception):
-    """A row that is only ever added stands there already and says something else: never goes away
+    """A row that is only ever added is there already and says something else: never goes away
     by itself."""
 
 
@@ -113,7 +113,7 @@ class Reader(Protocol):
         """Events at or past these journal offsets by partition, per partition in offset order."""
 
     def event_at(self, topic: str, partition: int, offset: int) -> rows.EventRow | None:
-        """The event that stands there, or the first one that the input there caused."""
+        """The event that is there, or the first one that the input there caused."""
 
     def outcomes(self, payment_intent_id: str, limit: int) -> list[rows.OutcomeRow]:
         """In log order."""
@@ -169,7 +169,7 @@ class Reader(Protocol):
         """The checkpoint of the journal partition whose range of outcomes has this offset."""
 
     def command_at(self, partition: int, offset: int) -> rows.CommandRow | None:
-        """The operator's command that stands there."""
+        """The operator's command that is there."""
 
     def leaves(
         self, checkpoint: rows.CheckpointRow, topic: str

@@ -1,6 +1,6 @@
 """Rows of the read model: what the projector writes and everybody else reads. Plain values.
 
-Times are epoch milliseconds, amounts integer cents. `raw` is a record's value as it stands on the
+Times are epoch milliseconds, amounts integer cents. `raw` is a record's value as it is on the
 log. Nothing here knows SQL; `tables.py` holds the same names as columns.
 """
 
@@ -10,7 +10,7 @@ import msgspec
 
 
 class PaymentRow(msgspec.Struct, frozen=True):
-    """A payment as it stands after the event at `sequence`. `snapshot` is the packed state, from
+    """A payment's state after the event at `sequence`. `snapshot` is the packed state, from
     which attempts, approvals and conflicts can be read with `core.payment.state.unpack`.
     """
 
@@ -176,7 +176,7 @@ class AuditRow(msgspec.Struct, frozen=True):
 
 
 class CommandRow(msgspec.Struct, frozen=True):
-    """An operator's command as it stands on its topic: evidence packs hold those not executed."""
+    """An operator's command as it is on its topic: evidence packs hold those not executed."""
 
     partition: int
     offset: int

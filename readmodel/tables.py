@@ -60,7 +60,7 @@ def _column(name: str, hint: Any) -> Column[Any]:
 
 
 def _index(name: str, *columns: str, where: str = "") -> Index:
-    """With `where` a partial index: only rows that fulfil the condition stand in it."""
+    """With `where` a partial index: only rows that fulfil the condition are in it."""
     return Index(name, *columns, **_only(where))
 
 

@@ -135,7 +135,7 @@ class DatabaseWriter:
                 cursor.execute(self._sql["first_offset"], place)
             if cursor.rowcount == 0:
                 raise Fenced(
-                    f"{move.topic}/{move.partition} does not stand at {move.before}: another "
+                    f"{move.topic}/{move.partition} is not at {move.before}: another "
                     "projector writes this read model"
                 )
 
@@ -167,7 +167,7 @@ class DatabaseWriter:
             cursor.executemany(self._sql["add_to_count"], changes)
 
     def _take_out(self, cursor: Cursor, batch: rows.Batch) -> None:
-        """Deletes FOREIGN events, and what is written anew of their payments."""
+        """Deletes FOREIGN events, and what is written again of their payments."""
         if not batch.taken_out:
             return
         for event in batch.taken_out:

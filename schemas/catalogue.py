@@ -52,7 +52,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Topic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One topic. `partitions` names a group of the profile, `records` what may stand on it."""
+    """One topic. `partitions` names a group of the profile, `records` what it may hold."""
 
     name: str
     role: Literal[

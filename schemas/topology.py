@@ -47,7 +47,7 @@ INPUTS: Final = (
     API_COMMANDS,
 )
 
-# Who sends what stands there; any other command topic is an upstream system's.
+# Who may send to it; any other command topic is an upstream system's.
 ORIGINS: Final[dict[str, Origin]] = {
     RESOLVE_DECISIONS: "resolve",
     OPERATOR_COMMANDS: "operator",

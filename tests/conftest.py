@@ -2,7 +2,7 @@
 for.
 
 A test that asks for Kafka or a registry gets the mark `broker`, and the broker-free floors leave it
-out. The other floors' marks stand in the test files (tests/floors.py).
+out. The other floors' marks are in the test files (tests/floors.py).
 """
 
 from __future__ import annotations

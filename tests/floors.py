@@ -80,7 +80,7 @@ QUICK = Floor(
 )
 SLOW = ("-m", "slow and not broker")
 REPLAY_FOLDERS = ("tests/processors/replay", "tests/processors/verifier", "tests/histories")
-# What stands on a database server or a whole HTTP application.
+# Tests that need a database server or a whole HTTP application.
 OPERATORS = Floor(
     "operators' side",
     180,

@@ -78,7 +78,7 @@ class Live:
                 if self._clock.now_ms() >= until_ms or revoked():
                     yield message("signed-out", "")
                     return
-                # The tick says that all was drawn anew, also when nothing has changed.
+                # The tick says that all was drawn again, also when nothing has changed.
                 new, drawn = self.draws != drawn, self.draws
                 for name, html in self._parts.items():
                     if sent.get(name) != hash(html) or (name == TICK and new):

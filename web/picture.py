@@ -86,7 +86,7 @@ def draw(services: Services, summary: Summary) -> Picture:
 
 
 def control_of(services: Services) -> ControlView | None:
-    """The control topic as it stands; None when it cannot be read."""
+    """The state of the control topic; None when it cannot be read."""
     try:
         return control_view(services)
     except Stopped:

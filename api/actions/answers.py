@@ -146,7 +146,7 @@ def _refused(answer: Answer, outcome: Outcome, place: str) -> Problem:
 
 
 def _set_aside(answer: Answer, payment_intent_id: str, place: str) -> Problem:
-    """The command stands in quarantine: it was not decided."""
+    """The command is in quarantine: it was not decided."""
     named: dict[str, Any] = {
         "commandId": answer.command_id,
         "paymentIntentId": payment_intent_id,

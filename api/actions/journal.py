@@ -1,4 +1,4 @@
-"""Asks Kafka itself about the journal: whether a payment's creation stands there, and how far it
+"""Asks Kafka itself about the journal: whether a payment's creation is there, and how far it
 goes. Apart from the read model, which only says where to look first.
 """
 

@@ -124,7 +124,7 @@ class Resolve(Act):
 
 
 class ResumePayment(Body):
-    """The caller is the second person. Who the first one is stands in the control topic;
+    """The caller is the second person. The control topic names the first one;
     `requestedBy`, when given, must be that person."""
 
     reason: Text

@@ -37,7 +37,7 @@ TOPICS: Final = (topology.OUTCOMES, topology.QUARANTINE)
 
 
 class CommandResult(msgspec.Struct, frozen=True):
-    """What became of a command: an outcome, or why it stands in quarantine."""
+    """What became of a command: an outcome, or why it is in quarantine."""
 
     outcome: Outcome | None = None
     quarantined: str | None = None

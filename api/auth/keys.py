@@ -93,7 +93,7 @@ _decode_set: Final = msgspec.json.Decoder(_KeySet).decode
 
 def key_set(content: bytes) -> Mapping[str, Any] | None:
     """The key set in these bytes, its members each read by itself: None stands for one that cannot
-    be read, and what stands beside `keys` is not looked at. None when it is no key set.
+    be read, and members other than `keys` are not looked at. None when it is no key set.
     """
     try:
         listed = _decode_set(content).keys

@@ -1,4 +1,4 @@
-"""The control topic as it stands: stops, requests to end them, rule set, sources, proofs."""
+"""The state of the control topic: stops, requests to end them, rule set, sources, proofs."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ EDGE: Final[dict[int, tuple[str, str, str]]] = {
 
 
 class Problem(Exception):
-    """A refusal as an answer. `more` stands beside the standard members; `audited` says that the
+    """A refusal as an answer. `more` adds to the standard members; `audited` says that the
     refusal is on record already (a command's outcome is), else a refused action is noted.
     """
 

@@ -64,7 +64,7 @@ class LastEvent(BaseModel):
 
 
 class Concerned(BaseModel):
-    """A payment that something fired for, as it stands now."""
+    """A payment that something fired for, as it is now."""
 
     paymentIntentId: str  # noqa: N815
     kinds: list[str]

@@ -1,4 +1,4 @@
-"""Payments as they stand, their events and what became of their inputs."""
+"""Payments in their current state, their events and what became of their inputs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,10 @@ class StoredView(View):
 
 
 @router.get(
-    PAYMENT, operation_id="payment", summary="A payment as it stands", **gives(views.PaymentView)
+    PAYMENT,
+    operation_id="payment",
+    summary="A payment in its current state",
+    **gives(views.PaymentView),
 )
 async def payment(
     principal: Caller,

@@ -145,7 +145,7 @@ class PaymentBrief(View):
 
 
 class PaymentView(View):
-    """A payment as it stands after the event `sequence`. `state` FAILED does not say that nothing
+    """A payment's state after the event `sequence`. `state` FAILED does not say that nothing
     was paid: `moneyOutcome` does. `verifiedThrough` is the last sequence that the verifier has
     decided again and signed; what follows is not proven yet."""
 

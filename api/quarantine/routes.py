@@ -61,6 +61,6 @@ async def quarantined(
     """Its bytes may hold personal data: viewer and approver do not see them."""
     row = await in_thread(lambda: services.reader.quarantined(partition, offset))
     if row is None:
-        raise not_found("NOT_QUARANTINED", "No quarantined record stands there.")
+        raise not_found("NOT_QUARANTINED", "There is no quarantined record at this place.")
     with_bytes = not principal.roles.isdisjoint(BYTES)
     return json_answer(views_lists.quarantined(row, with_bytes=with_bytes))

@@ -210,7 +210,7 @@ class Streams:
             if self._closed.is_set() or watcher.slow:
                 return
         sent.update(start)
-        yield _message(sent, "reset", b'{"reason":"too far behind: load what you show anew"}')
+        yield _message(sent, "reset", b'{"reason":"too far behind: load again what you show"}')
 
     async def _live(
         self, watcher: Watcher, sent: Offsets, until_ms: int, revoked: Callable[[], bool]

@@ -50,7 +50,7 @@ Approval = Annotated[
 class PaymentAct(msgspec.Struct, frozen=True):
     """What is wanted: the call to the API behind /api/payments/{id}/, and the command it becomes.
 
-    `of_path` are fields of the command that stand in the path.
+    `of_path` are fields of the command that are in the path.
     """
 
     payment: str

@@ -114,7 +114,7 @@ def open_api(operator: str = "", roles: Sequence[str] = ()) -> Api:
 
 def print_curl(call: Call, output: str = "", data: str = "") -> None:
     """The curl line, with the address of the settings, or $NPP_API_URL when none is set; `output`
-    is the file that the answer goes to, `data` a further argument as it stands.
+    is the file that the answer goes to, `data` a further argument, unchanged.
     """
     url = settings.load().settings.api_url or "$NPP_API_URL"
     words = [curl_of(url, call), data, f"-o {shlex.quote(output)}" if output else ""]

@@ -61,7 +61,7 @@ def faults(environment: Environment) -> Iterator[str]:
     for name in ("rail", "deposits"):
         yield from _credentials(settings, name)
     if settings.schema_registry_url and settings.schema_registry_user_info is None:
-        yield "NPP_SCHEMA_REGISTRY_USER_INFO is not set: whoever reaches the registry may write."
+        yield "NPP_SCHEMA_REGISTRY_USER_INFO is not set: anyone who reaches the registry may write."
     if settings.resolve_simulator_url:
         yield "NPP_RESOLVE_SIMULATOR_URL: a script could approve what needs a person."
     if settings.crash_at:

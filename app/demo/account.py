@@ -133,7 +133,7 @@ def _event(books: Books, event: Any) -> None:
 
 def _outcome(books: Books, outcome: Outcome) -> None:
     books.no_effect += outcome.result == "NO_EFFECT"
-    kind = OF_RESULT.get(outcome.result)  # MISROUTED stands in quarantine, ACCEPTED in the journal
+    kind = OF_RESULT.get(outcome.result)  # MISROUTED is in quarantine, ACCEPTED in the journal
     if kind is not None:
         _note(books, (outcome.cause.topic, outcome.cause.partition, outcome.cause.offset), kind)
 

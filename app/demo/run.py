@@ -77,7 +77,7 @@ def run_demo(options: Options) -> int:
             code = int(ExitCode.INTERRUPTED)
     again = f"{shell.npp()} demo --data {shlex.quote(str(stage.data))}"
     display.line(f"Payments and logs stay in {stage.data}.")
-    display.line(f"To go on with them: {again}. To begin anew: {again} --reset")
+    display.line(f"To go on with them: {again}. To begin again: {again} --reset")
     return code
 
 

@@ -101,7 +101,7 @@ class Watcher:
 
     @property
     def accounted(self) -> int:
-        """Of those, how many have events, an outcome, or stand in quarantine."""
+        """Of those, how many have events, an outcome, or are in quarantine."""
         return self.results.total()
 
     def look(self) -> None:
@@ -221,7 +221,7 @@ class Watcher:
                 self.changed_s = self._clock.monotonic_s()
         elif isinstance(record, Outcome):
             cause = record.cause
-            if record.result in (DUPLICATE, REJECTED):  # MISROUTED stands in quarantine
+            if record.result in (DUPLICATE, REJECTED):  # MISROUTED is in quarantine
                 self._account((cause.topic, cause.partition, cause.offset), record.result)
         elif record is not None:
             self._event(entry)

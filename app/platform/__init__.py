@@ -1,3 +1,3 @@
-"""What the product stands on when nobody gives it a Kafka: an embedded broker, a schema registry,
+"""What the product runs on when it is given no Kafka: an embedded broker, a schema registry,
 a Java to run them with, and a supervisor for child processes. For demo, tests and small trials.
 """

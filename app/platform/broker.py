@@ -232,7 +232,7 @@ class Cluster:
     def _await_started(self, index: int) -> None:
         """The broker says so in its log once it is unfenced, whatever its listeners need to talk.
 
-        A client cannot be asked: the listener may want a password, or a proxy may stand before it.
+        A client cannot be asked: the listener may want a password, or a proxy may be between.
         """
         child, log = self._running(index), self.log_file(index)
         deadline = self.clock.monotonic_s() + START_WAIT_SECONDS

@@ -65,7 +65,7 @@ def unanswered(attempt: Attempt) -> FundsRequestStatus | None:
 
 def blocking(attempt: Attempt) -> FundsRequestStatus | None:
     """The first unanswered request that the next one has to wait for. A release by name of a hold
-    that was certainly not made does not block: nothing is held that it could give back.
+    that was certainly not made does not block: there is no hold to release.
     """
     for ask in attempt.funds_requests:
         if ask.status in UNANSWERED and not (
@@ -95,7 +95,7 @@ def latest(attempt: Attempt, operation: str) -> FundsRequestStatus | None:
 
 def may_request(attempt: Attempt, operation: str) -> bool:
     """Whether the flow may make the operation's next request by itself: what was refused waits for
-    a person, who can ask again. A release by name is different: once the hold is known to stand, it
+    a person, who can ask again. A release by name is different: once the hold is known to exist, it
     is released by its own reference.
     """
     last = latest(attempt, operation)
@@ -165,8 +165,8 @@ def serves_itself(attempt: Attempt) -> bool:
 
 
 def holds_for_nothing(state: Payment, attempt: Attempt) -> bool:
-    """Whether another attempt's hold stands that serves no settlement: it ends before money of this
-    attempt is debited, or the customer's money would be taken and blocked at once.
+    """Whether another attempt still has a hold that no settlement needs: it ends before money of
+    this attempt is debited, or the customer's money would be taken and blocked at once.
     """
     return any(
         held_cents(other) > 0 and not serves_itself(other)
@@ -195,7 +195,7 @@ def _needs_no_hold(state: Payment, attempt: Attempt) -> bool:
 
 
 def has_own_hold(attempt: Attempt) -> bool:
-    """Whether a hold of its own stands for the attempt, or is asked for: it needs no other's."""
+    """Whether the attempt has a hold of its own, or has asked for one: it needs no other's."""
     if held_cents(attempt) > 0:
         return True
     return any(a.operation == "HOLD" and a.status in UNANSWERED for a in attempt.funds_requests)

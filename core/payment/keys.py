@@ -1,6 +1,6 @@
 """Natural keys: what tells whether a result, a report or a conflict was there before.
 
-They are short, since they stand in every packed state.
+They are short, since every packed state has them.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ class _Field(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def wire_name(path: str) -> str:
-    """The field's own name as it stands on the wire: `header.command_id` is `commandId`."""
+    """The field's own name on the wire: `header.command_id` is `commandId`."""
     first, *rest = path.rpartition(".")[2].split("_")
     return first + "".join(word.capitalize() for word in rest)
 
@@ -251,8 +251,8 @@ def _problem(value: Any, field: _Field, most: int) -> str | None:
 
 
 def command_id_of(header: InputHeader) -> str | None:
-    """The command's id for the cause of what becomes of it. One over its limit stands nowhere: cut
-    short it would be another id.
+    """The command's id for the cause of what becomes of it. One over its limit is recorded nowhere:
+    cut short it would be another id.
     """
     found = header.command_id
     return found if found is not None and len(found) <= ID_CHARACTERS_MAX else None

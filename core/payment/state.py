@@ -71,7 +71,7 @@ class CorruptHistory(Exception):
 
 
 class Packed(msgspec.Struct, array_like=True, gc=False):
-    """What stands in the packed state: an array, without cycles, copied on write."""
+    """What the packed state holds: an array, without cycles, copied on write."""
 
     if TYPE_CHECKING:
 
@@ -166,7 +166,7 @@ class Attempt(Packed, kw_only=True):
 
 class Approval(Packed, kw_only=True):
     """`status` REQUESTED, REFERRED, APPROVED, REJECTED, EXPIRED (nobody decided in time) or USED;
-    bound to all that stands here.
+    bound to everything here.
     """
 
     id: ApprovalId
@@ -228,7 +228,7 @@ class Payment(Packed, kw_only=True):
     customer_id: str | None
     requested_execution_time: int | None
     expires_at: int | None
-    # where it stands
+    # its index
     state: StateName
     created_at: int
     sequence: int

@@ -124,7 +124,7 @@ class ControlReader:
             reader.close()
 
     def _pass(self, reader: PartitionReader) -> bool:
-        """Read up to the end as it stands now; True when it was reached."""
+        """Read up to the current end; True when it was reached."""
         target = self._ends.stable_once([(self._topic, 0)])[self._topic, 0]
         deadline_s = self._clock.monotonic_s() + PASS_S_MAX
         while True:

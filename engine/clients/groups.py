@@ -69,7 +69,7 @@ class GroupAdmin:
                 **self._connection,
                 "group.id": group,
                 "enable.auto.commit": False,
-                # As it stands, not waiting for a transaction that may be committing.
+                # As it is, not waiting for a transaction that may be committing.
                 "isolation.level": "read_uncommitted",
             }
         )

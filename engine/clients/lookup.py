@@ -103,7 +103,7 @@ class RecordLookup:
                 if ahead and ahead[0].offset == offsets[0]:
                     found[(*name, offsets.popleft())] = ahead[0]
                 elif ahead or self._next[name] > offsets[0]:
-                    offsets.popleft()  # a marker stands there, or nothing
+                    offsets.popleft()  # a marker is there, or nothing
                 else:
                     break
             if not offsets:

@@ -2,8 +2,8 @@
 confirmed.
 
 For commands, adapters' answers and control records. Idempotent means no doubles and no gaps *within
-one life* of the producer; whoever publishes again after a doubt must be recognised by the identity
-in the record.
+one life* of the producer; what is published again after an unclear end must be recognised by the
+identity in the record.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Outgoing(msgspec.Struct, frozen=True):
 
 
 class Placed(msgspec.Struct, frozen=True):
-    """Where a confirmed record stands; `timestamp_ms` is the broker's for LogAppendTime topics."""
+    """The place of a confirmed record; `timestamp_ms` is the broker's for LogAppendTime topics."""
 
     topic: str
     partition: int
@@ -272,7 +272,7 @@ class Publisher:
         return _Client(self._liveness.told_by(self._config))
 
     def _renew(self) -> None:
-        """Another client takes this one's place. Whoever waits is told that nothing is
+        """Another client takes this one's place. Each waiting caller learns that nothing is
         confirmed, and publishes again under the same identity."""
         _log.warning("publisher's client is replaced: no broker answers it any more")
         lost, self._client = self._client.producer, self._made()

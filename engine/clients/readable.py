@@ -67,7 +67,7 @@ def bad_batch(
         return tried.errors[0].offset if tried.errors else None
 
     first = batch_at(offset)
-    if first is None or first > offset:  # a record that can be read stands here
+    if first is None or first > offset:  # there is a readable record here
         return None
     inside, step = offset, 1
     while inside + step < end and batch_at(inside + step) == first:

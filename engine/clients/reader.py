@@ -101,7 +101,7 @@ class PartitionReader:
         """Records by partition in order, and for partitions that came to their end that offset.
 
         A client that does not reach the brokers any more is replaced; an end may come again then.
-        Raises Exit: UNREADABLE for a batch that no client can read (see `errors`), once what stands
+        Raises Exit: UNREADABLE for a batch that no client can read (see `errors`), once what is
         before it was given; OFFSETS_LOST for a position that is not on the log.
         """
         for unreadable in self._unreadable.values():
@@ -264,7 +264,7 @@ class LogEnds:
     def _once(
         self, partitions: Sequence[tuple[str, int]], isolation: IsolationLevel
     ) -> dict[tuple[str, int], int]:
-        """Not asked again here; but whoever asks next asks today's leaders."""
+        """Not asked again here; but the next caller asks today's leaders."""
         try:
             return call(Step.READ, self._query, partitions, latest(), isolation, ONCE_S)
         except Retry:
@@ -344,7 +344,7 @@ def read_all(
     """Batches of records of some or all partitions, each partition in offset order, up to the
     captured ends.
 
-    `start` defaults to the first offset there is, `ends` to the high watermarks as they stand now.
+    `start` defaults to the first offset there is, `ends` to the current high watermarks.
     Records at or past an end are not given, nor those of batches that were `passed` over. `extra`:
     the client's options beside our own. Raises Exit READ_STUCK when nothing moves for
     NO_PROGRESS_S_MAX.

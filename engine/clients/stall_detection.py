@@ -17,14 +17,14 @@ from engine.loop.timer_gate import Ends
 from engine.ports import TopicPartition
 
 LOOK_EVERY_S: Final = 2.0
-ELAPSED_S_MAX: Final = 2 * LOOK_EVERY_S  # of one look: nobody was seen to stand meanwhile
+ELAPSED_S_MAX: Final = 2 * LOOK_EVERY_S  # of one look: no partition was seen to stall meanwhile
 NOT_FETCHING_S: Final = 10.0
 TURN_S_MAX: Final = 60.0  # in a backlog the client's one queue is full of others' records
 
 
 class StalledPartitions:
-    """Seconds by place. A place stands between two looks that saw it at the same offset, and a
-    last stable offset beyond it, both times."""
+    """Seconds by place. A partition is stalled between two looks that saw it at the same offset,
+    and a last stable offset beyond it, both times."""
 
     def __init__(self) -> None:
         self._at: dict[TopicPartition, int] = {}
@@ -127,7 +127,7 @@ class StallDetector:
             if stood_s < limit_s or name in self._paused or name in explained:
                 continue
             fetched_s = now_s - max(self._began_s, self._resumed_s.get(name, self._began_s))
-            # The last look is seconds old: what has moved since then does not stand.
+            # The last look is seconds old: what has moved since then is not stalled.
             still = self._stalled.at(name) == positions.get(name)
             if still and fetched_s >= limit_s and name in idle():
                 topic, number = name

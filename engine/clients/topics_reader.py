@@ -1,6 +1,6 @@
 """Reads several topics at once without a consumer group, from given offsets: one client, one wait.
 
-It commits nothing and belongs to nobody; whoever reads keeps the offsets.
+It commits nothing and joins no group; the caller keeps the offsets.
 """
 
 from __future__ import annotations

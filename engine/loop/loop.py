@@ -287,8 +287,8 @@ class Loop:
         return False
 
     def _anchor(self, run: BatchRun) -> dict[TopicPartition, int]:
-        """A batch of timers only commits its timers partitions where they stand, to carry the
-        nonce."""
+        """A batch of timers only commits its timers partitions at their current offsets, to carry
+        the nonce."""
         names = [(self._topology.timers, number) for number in run.partitions()]
         return {name: self._positions[name] for name in names}
 

@@ -13,7 +13,7 @@ from engine.ports import TopicPartition
 
 
 class Pausing(Protocol):
-    """Whoever is told: the group's client, and whoever judges whether it is given its records."""
+    """Who is told: the group's client, and the check whether it gets its records."""
 
     def pause(self, names: Iterable[TopicPartition]) -> None:
         """Fetch nothing of these."""
@@ -30,7 +30,7 @@ class Pauses:
         self.paused: frozenset[TopicPartition] = frozenset()
 
     def forget(self) -> None:
-        """A new assignment: whoever fetches it has resumed all of it."""
+        """A new assignment: the client that fetches it has resumed all of it."""
         self.paused = frozenset()
 
     def want(self, names: frozenset[TopicPartition]) -> None:

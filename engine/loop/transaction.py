@@ -49,7 +49,7 @@ QUEUE_FULL_RETRIES_MAX: Final = 100  # 5 s, half the transaction's timeout
 
 
 class Status(enum.Enum):
-    """Where the producer stands."""
+    """The producer's status."""
 
     NEW = "new"
     READY = "ready"

@@ -1,4 +1,4 @@
-"""Whom an address stands for when callers are counted: IPv4 by address, IPv6 by its /64."""
+"""Which client an address counts for: IPv4 by address, IPv6 by its /64."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Watermarks(NamedTuple):
 
 
 class LogTailLost(Exception):
-    """The store stands past the log's end: committed payments have vanished."""
+    """The store is past the log's end: committed payments have vanished."""
 
     def __init__(self, partition: int, detail: str) -> None:
         super().__init__(f"partition {partition}: {detail}")
@@ -56,11 +56,11 @@ def prepare(state: PartitionStates, marks: Watermarks, now_ms: int, store_age_ms
     """Decide from where a partition starts; True when its store had to be discarded (too old, or
     cut off).
 
-    Raises LogTailLost when the store stands past the log's end.
+    Raises LogTailLost when the store is past the log's end.
     """
     if state.state_offset > marks.high:
         raise LogTailLost(
-            state.number, f"the store stands at {state.state_offset}, the log ends at {marks.high}"
+            state.number, f"the store is at {state.state_offset}, the log ends at {marks.high}"
         )
     if not state.state_offset:
         return False

@@ -21,7 +21,7 @@ _UNKNOWN: Final = b""  # in place of a state: no application reads it, so its in
 
 
 class PartitionStates:
-    """Current states of one partition, its timers, and where they stand on the log."""
+    """Current states of one partition, its timers, and their position on the log."""
 
     __slots__ = (
         "_app",

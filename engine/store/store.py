@@ -28,7 +28,7 @@ MEMTABLE_BYTES: Final = 16 * 1024 * 1024
 
 
 class StoreMeta(NamedTuple):
-    """Where a partition's states stand: next offset of the state topic and of the journal, and when
+    """A partition's position: next offset of the state topic and of the journal, and when
     written."""
 
     state_offset: int

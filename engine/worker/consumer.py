@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 
 
 class Rebalances(Protocol):
-    """Whoever is told, inside `poll`, what the group gives and takes."""
+    """Who is told, inside `poll`, what the group assigns and revokes."""
 
     def assigned(self, names: Sequence[TopicPartition]) -> None:
         """These are ours; nothing is fetched before `begin`."""

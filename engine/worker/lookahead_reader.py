@@ -1,4 +1,4 @@
-"""Reads partitions ahead of their handling, so that a handler knows nothing newer stands unread.
+"""Reads partitions ahead of their handling, so that a handler knows that nothing newer is unread.
 
 Before each submission the rail adapter must have read its partition up to an end at most 1 s old
 (ruling 8): `wait_fresh` answers once that is so. Every record read goes to `observe`, in
@@ -112,7 +112,7 @@ class LookaheadReader:
                 self._failure = error
                 return
             except EngineError:
-                pass  # nothing becomes fresh: whoever waits goes on waiting
+                pass  # nothing becomes fresh: waiting handlers go on waiting
             with self._changed:
                 if generation == self._generation:
                     self._changed.wait(CYCLE_S)
@@ -129,7 +129,7 @@ class LookaheadReader:
         }
 
     def _pass(self, reader: PartitionReader, positions: dict[int, int], generation: int) -> None:
-        """Read every partition up to its end as it stands now."""
+        """Read every partition up to its current end."""
         asked_s = self._clock.monotonic_s()
         ends = self._ends.high_once([(self._topic, n) for n in positions])
         left = {n for n, at in positions.items() if at < ends[self._topic, n]}

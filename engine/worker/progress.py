@@ -31,7 +31,7 @@ class Progress:
             self.done = next(iter(self.next), self.highest)
 
     def read_to(self, end: int) -> None:
-        """No record is left before `end`: what stands there are markers of transactions."""
+        """No record is left before `end`: what is there are markers of transactions."""
         self.highest = max(self.highest, end)
         if not self.next:
             self.done = self.highest
@@ -151,7 +151,7 @@ class Questions:
             self._open = True
 
     def refuse(self) -> None:
-        """Nobody is told that a partition is ours while it is being given away."""
+        """A partition that is being revoked is reported to no caller as ours."""
         with self._lock:
             self._open = False
             refused, self._waiting = self._waiting, []

@@ -3,8 +3,8 @@
     poll ─▶ lanes (engine.worker.lanes: one per key, in order, unless the settings say otherwise)
          ─▶ handler ─▶ publish, confirmed ─▶ done ─▶ commit up to the first not done
 
-A crash repeats what was not committed: the handler and its answers must stand that (same identity,
-same effect).
+A crash repeats what was not committed: the handler and its answers must tolerate that (same
+identity, same effect).
 """
 
 from __future__ import annotations
@@ -250,8 +250,8 @@ class Worker:
         self._paused = pause
 
     def _commit(self) -> None:
-        """Commit what is done. A refused commit is no harm: the records come again to whoever has
-        them now."""
+        """Commit what is done. A refused commit is no harm: the records come again to the member
+        that has them now."""
         ready = self._places.uncommitted()
         if ready and self._consumer.commit(ready):
             self._places.committed(ready)

@@ -49,7 +49,7 @@ class TooLong(ValueError):
 
 
 class Material(msgspec.Struct, frozen=True):
-    """What a pack is made of, as it stands on the log. `commands` has one entry for each outcome of
+    """What a pack is made of, as it is on the log. `commands` has one entry for each outcome of
     an operator command that appended no event.
     """
 

@@ -280,7 +280,7 @@ class _Document:
 
 def flat(values: Any, name: str = "", currency: str = CURRENCY) -> Iterator[tuple[str, str]]:
     """Names and values of nested content, in a fixed order; empty ones are left out. Amounts are in
-    the `currency` that stands beside or around them.
+    the `currency` that is beside or around them.
     """
     if isinstance(values, dict):
         beside = values.get("currency")

@@ -147,7 +147,7 @@ class PackService:
         number: int | None,
     ) -> rows.CheckpointRow | None:
         """The last checkpoint (or that number) that touches the payment and covers no more of it
-        than these events and outcomes; the next operator outcome stands at `later`. Raises
+        than these events and outcomes; the next operator outcome is at `later`. Raises
         ValueError when that number is none of them. A void one covers nothing: after `npp control
         recover` its events are as those that no checkpoint covers yet.
         """
@@ -194,7 +194,7 @@ class PackService:
         return leaves
 
     def _commands(self, outcomes: list[rows.OutcomeRow]) -> list[bytes]:
-        """The operators' commands that were not executed, as they stand on their topic."""
+        """The operators' commands that were not executed, as they are on their topic."""
         found = []
         for row in _by_operators(outcomes):
             if row.result == "ACCEPTED":

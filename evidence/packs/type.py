@@ -46,7 +46,7 @@ class Type:
         self._shown: dict[str, tuple[str, str]] = {}
 
     def runs(self, text: str) -> list[Run]:
-        """The text as runs of one font each; what no font has stands there as [U+0000]."""
+        """The text as runs of one font each; what no font has is there as [U+0000]."""
         runs: list[Run] = []
         japanese = any(ord(each) in KANA for each in text)
         for character in text:

@@ -57,7 +57,7 @@ class HttpDepositsCore:
 
 
 def body_of(request: DepositsRequest, parties: Parties | None) -> dict[str, Any]:
-    """The body of a request; the debtor stands in it for a HOLD only."""
+    """The body of a request; the debtor is in it for a HOLD only."""
     body: dict[str, Any] = {
         "fundsRef": request.funds_ref,
         "paymentIntentId": request.header.payment_intent_id,

@@ -98,7 +98,7 @@ class DepositsLedger:
     ) -> FundsEntry | None:
         """The one decision about this reference, or the first one again; None: not known yet.
 
-        `refusal` is the code a script wants. REFERENCE_REUSED stands in an entry that is not kept.
+        `refusal` is the code a script wants. REFERENCE_REUSED is in an entry that is not kept.
         """
         self.expire(now)
         known = self.entries.get(asked.funds_ref)

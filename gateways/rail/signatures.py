@@ -3,8 +3,8 @@
     npp-signature: t=<epoch seconds>,sha256=<hex of the body>,v1=<hex HMAC-SHA256>[,v1=<hex>]
 
 Each v1 is over `t.sha256` with one secret. Sender and receiver may know two secrets each while they
-change them. A time stamp outside the window is refused, whoever signed it: a recorded callback can
-be sent again for that long, and means the same then (docs/rail-gateway.md).
+change them. A time stamp outside the window is refused, even if it is signed: a recorded callback
+can be sent again for that long, and means the same then (docs/rail-gateway.md).
 """
 
 from __future__ import annotations

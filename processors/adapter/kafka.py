@@ -44,7 +44,7 @@ class KafkaRecords:
         yield from self._at(topology.QUARANTINE, partition, offsets, QUARANTINE_FETCH)
 
     def original(self, topic: str, partition: int, offset: int) -> LogRecord | None:
-        """The record at this place, or None when none stands there (any more)."""
+        """The record at this place, or None when none is there (any more)."""
         return next(self._at(topic, partition, [offset], ORIGINAL_FETCH), None)
 
     def _at(

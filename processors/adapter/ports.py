@@ -41,7 +41,7 @@ class Ownership(Protocol):
 
 
 class LookAhead(Protocol):
-    """Withdraws that stand further on in the submissions topic."""
+    """Withdraws that are further on in the submissions topic."""
 
     def is_fresh(self, partition: int) -> bool:
         """The partition has been read to an end offset at most 1 s old."""

@@ -49,7 +49,7 @@ class InstructionHandler:
         generation: Callable[[], int],
         tracer: Tracer | None = None,
     ) -> None:
-        """`name` stands in metrics and logs; `generation` rises with every change of what is
+        """`name` is in metrics and logs; `generation` rises with every change of what is
         assigned.
         """
         self._name = name
@@ -160,7 +160,7 @@ class InstructionHandler:
             raise TryAgain(f"schema registry: {error}", REGISTRY_PAUSE_S) from error
         key = record.key.decode(errors="replace") if record.key is not None else None
         if key != instruction.header.payment_intent_id:
-            # Under another key it stands elsewhere than its payment's other instructions.
+            # Under another key it is elsewhere than its payment's other instructions.
             self._quarantine(record, "the key is not the paymentIntentId", quarantine.MISROUTED)
             return None
         return self.work_of(record, instruction)

@@ -70,7 +70,7 @@ def of_decision(
 
 
 def misrouted(command: Any, cause: Cause, record: InputRecord, rule_set: int, why: str) -> Outcome:
-    """Nothing was decided: the record stands where its payment is not, or names what can be none.
+    """Nothing was decided: the record is where its payment is not, or names what can be none.
 
     An id that is too long for one is left out: cut short it would be another, and whole it would
     make an outcome larger than its topic takes. The cause names the record.

@@ -1,7 +1,7 @@
-"""`npp run projector`: the journal and what stands beside it, folded into the read model.
+"""`npp run projector`: the journal and what is beside it, folded into the read model.
 
 One a database: the others stand by, alive and not ready, and one of them goes on when it ends.
-Offsets stand in the same transaction as the rows and move by compare-and-set, so a crash neither
+Offsets are in the same transaction as the rows and move by compare-and-set, so a crash neither
 doubles nor skips, and who writes without the claim is fenced.
 
     STAND BY ─claim─▶ OPEN ──▶ read ──▶ fold ──▶ apply ──▶ read …
@@ -300,13 +300,13 @@ class Projector:
         self._health.wait(Phase.HALTED, why)
 
     def _ask_for_rulings(self, feed: Feed) -> Feed | None:
-        """None, which begins anew, when two persons have ruled on a record of the journal since."""
+        """None, to begin again, when two persons have ruled on a journal record since."""
         self._health.beat()
         ruled = feed.ruled_anew()
         self._down_since_s = None
         self._health.wait(Phase.HALTED, self._halted)
         if ruled:
-            log.warning("projector begins anew", why="two persons ruled on a journal record")
+            log.warning("projector begins again", why="two persons ruled on a journal record")
             return None
         self._stop.wait(HALTED_PAUSE_S)
         return feed

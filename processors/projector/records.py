@@ -211,7 +211,7 @@ def _payment_of_key(key: bytes | None) -> str | None:
 
 
 def checkpoint_row(at: LogRecord, checkpoint: records.Checkpoint) -> rows.CheckpointRow:
-    """A checkpoint and where it stands."""
+    """A checkpoint and where it is."""
     return rows.CheckpointRow(
         checkpoint.partition,
         checkpoint.number,

@@ -19,7 +19,7 @@ REQUESTED: Final = "REQUESTED"
 
 
 class JournalEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event with its bytes and where it stands."""
+    """An event with its bytes and where it is."""
 
     partition: int
     offset: int

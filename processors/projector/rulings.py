@@ -134,7 +134,7 @@ class Rulings:
 
 
 def place(row: rows.EventRow) -> tuple[int, int]:
-    """Where it stands in the journal."""
+    """Where it is in the journal."""
     return row.partition, row.offset
 
 

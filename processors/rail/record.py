@@ -110,7 +110,7 @@ class SubmissionRecord:
         """Whether the record certainly holds what was ever submitted of the reference.
 
         So it is when it holds something, when the SUBMIT is new, and when a record that is older
-        than the SUBMIT's decision still stands on the topic. After KEPT_MS it is dropped here; then
+        than the SUBMIT's decision is still on the topic. After KEPT_MS it is dropped here; then
         nothing is known of it but that it has ended, or its time is over.
         """
         with self._lock:

@@ -47,7 +47,7 @@ class QuarantineReader(Protocol):
         """Those of these offsets, in order, that hold a quarantined record."""
 
     def original(self, topic: str, partition: int, offset: int) -> LogRecord | None:
-        """The record at this place, or None when none stands there (any more)."""
+        """The record at this place, or None when none is there (any more)."""
 
 
 class _Progress(msgspec.Struct):
@@ -154,7 +154,7 @@ class Redriver:
             self._metrics.redriven.inc()
 
     def _whole(self, planned: Planned) -> Planned:
-        """With the original's bytes where the record stands by reference."""
+        """With the original's bytes where the record is quarantined by reference."""
         self._beat()
         if planned.reference is None or planned.partition is None:
             return planned

@@ -44,7 +44,7 @@ class Accounting:
     # -- marking -----------------------------------------------------------------------------------
 
     def input(self, index: int, record: LogRecord) -> None:
-        """An input stands on its topic."""
+        """An input is on its topic."""
         self._accounts[record.partition].mark(index, record.offset, accounts.INPUT)
 
     def event(self, event: Event) -> None:

@@ -89,7 +89,7 @@ class Accounts:
 def _why(flags: int) -> str | None:
     """What is wrong with this combination, or None."""
     if not flags & INPUT:
-        return "it is accounted for but stands on no input topic"
+        return "it is accounted for but is on no input topic"
     if flags & TWICE:
         return "two outcome records, or two quarantined copies, name it"
     if flags & EVENTS and flags & OUTCOME and not flags & ACCEPTED:
@@ -97,9 +97,9 @@ def _why(flags: int) -> str | None:
     if flags & ACCEPTED and not flags & EVENTS:
         return "an outcome says ACCEPTED, and no event names it"
     if flags & QUARANTINE and flags & EVENTS and not flags & SUSPENDED:
-        return "it made events and stands in quarantine"
+        return "it made events and is in quarantine"
     if flags & QUARANTINE and flags & OUTCOME and not flags & SET_ASIDE:
-        return "it has an outcome and stands in quarantine"
+        return "it has an outcome and is in quarantine"
     if flags & SET_ASIDE and not flags & QUARANTINE:
         return "an outcome says that it is in quarantine, and it is not"
     return None

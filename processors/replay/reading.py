@@ -35,7 +35,7 @@ class Reading:
         self._progress = progress
 
     def ends_now(self, topics: Sequence[str], numbers: Sequence[int]) -> dict[TopicPartition, int]:
-        """Ends as they stand now; a work topic's partition is the input's modulo their count."""
+        """Ends as they are now; a work topic's partition is the input's modulo their count."""
         places = {
             (topic, number % self.counts[topic])
             for topic in topics

@@ -251,7 +251,7 @@ class PaymentRedecider:
         entry = self._history.inputs.get((environment.topics.index(cause.topic), cause.offset))
         place = f"{cause.topic} partition {cause.partition} offset {cause.offset}"
         if entry is None or cause.partition != entry.partition:
-            return f"no input of this payment stands at {place}"
+            return f"no input of this payment is at {place}"
         if hashlib.sha256(entry.value).digest() != cause.input_hash:
             return f"its input at {place} has other bytes than when it was decided"
         return entry

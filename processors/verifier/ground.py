@@ -1,4 +1,4 @@
-"""What the verifier's judges stand on: the control topic, inputs read ahead, and its store."""
+"""What the verifier's judges work with: the control topic, inputs read ahead, and its store."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class KnownGround:
         self.environment = self._environment()
 
     def follow(self, control: Control) -> None:
-        """The control topic as it stands now. Raises Exit when this release lacks a rule set that
+        """The current control topic. Raises Exit when this release lacks a rule set that
         it named.
         """
         self.control = control

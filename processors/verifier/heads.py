@@ -113,7 +113,7 @@ class LifecycleHeads:
 
 class Patience:
     """How long something is waited for: GRACE_S, and then until everything has been read that
-    stands on the topic by that time. So neither load nor a broker that is away ends it."""
+    is on the topic by that time. So neither load nor a broker that is away ends it."""
 
     def __init__(self) -> None:
         self._since_s: float | None = None

@@ -49,7 +49,7 @@ DIFFERS: Final = "DIFFERS"
 
 
 class Ground(Protocol):
-    """What a judge stands on: the control topic, the inputs, the store."""
+    """What a judge works with: the control topic, the inputs, the store."""
 
     environment: Environment
     control: Control
@@ -200,7 +200,7 @@ class Judge:
         place = (cause.topic, cause.partition, cause.offset)
         given = ground.input(place)
         if given is None:
-            return f"no input stands at {place[0]} partition {place[1]} offset {place[2]}"
+            return f"no input is at {place[0]} partition {place[1]} offset {place[2]}"
         why = difference_of_input(given, cause)
         if why is not None:
             return why
@@ -246,7 +246,7 @@ class Judge:
         environment = self._ground.environment
         if isinstance(event, ProcessingSuspended):
             if state is None or not self._ground.parked(cause):
-                yield "its input does not stand in quarantine as PARKED"
+                yield "its input is not in quarantine as PARKED"
                 return
             named = replaced(cause, command_id=None)
             context = environment.context(named, header.decided_at, header.rule_set, frozenset())

@@ -357,7 +357,7 @@ class PartitionVerifier:
         return None
 
     def expected_last(self) -> RawCheckpoint | None:
-        """The last good checkpoint and where it must stand on the topic, with nothing after it."""
+        """The last good checkpoint and where it must be on the topic, with nothing after it."""
         return self._seen
 
     def foreign_checkpoint(self, at: int, why: str) -> Problem:

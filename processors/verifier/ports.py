@@ -27,7 +27,7 @@ class VerifierLog(Protocol):
         """First offset and next offset to be written, open transactions included, by partition."""
 
     def checkpoints(self, starts: Mapping[int, int]) -> Mapping[int, Iterator[RawCheckpoint]]:
-        """Checkpoints from an offset of each partition to its end as it stands now."""
+        """Checkpoints from an offset of each partition to its end as it is now."""
 
     def control(self, start: int) -> Sequence[tuple[int, bytes, int]]:
         """Offset, value and append time of control records from `start` to the end as it is now."""

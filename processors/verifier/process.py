@@ -104,7 +104,7 @@ class Verifier:
         self._stop.set()
 
     def run(self) -> None:
-        """Verify and sign until `stop`. A doubtful transaction is resolved by opening anew.
+        """Verify and sign until `stop`. A doubtful transaction is resolved by opening again.
 
         Raises Exit when another verifier has taken over, or Kafka does not allow what is needed.
         """

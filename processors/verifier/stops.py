@@ -78,7 +78,7 @@ class Stops:
             yield stop
 
     def published(self, stop: ProcessingStopped) -> None:
-        """It stands on the control topic."""
+        """It is on the control topic."""
         self._store.remember_stop(stop.stop_id)
         del self._waiting[stop.stop_id]
         prefix = stop.stop_id[: stop.stop_id.index("-", len(ACTOR) + 1) + 1]

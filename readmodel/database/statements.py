@@ -1,6 +1,6 @@
 """SQL as text for one database's driver: the named queries, and inserts and upserts by table.
 
-Made once when a model is opened; nothing of a value ever stands in the text.
+Made once when a model is opened; no value is ever part of the text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Values = Sequence[Any]
 
 
 def named_queries() -> dict[str, str]:
-    """Name → text as it stands in `queries.sql`."""
+    """Name → text as it is in `queries.sql`."""
     parts = _NAMED.split(QUERIES.read_text(encoding="utf-8"))
     return {parts[at]: parts[at + 2].strip() for at in range(1, len(parts), _NAMED.groups + 1)}
 

@@ -18,7 +18,7 @@ INT_MAX: Final = 2**31 - 1
 ITEMS_MAX: Final = 10_000
 VARINT_SHIFT_MAX: Final = 63  # ten groups of seven bits; the tenth holds one
 VARINTS_KEPT: Final = 4096  # lengths and small numbers
-# Larger ones come in runs: a batch has few decision times, an input's offset stands in each of its
+# Larger ones come in runs: a batch has few decision times, an input's offset is in each of its
 # events. Half a megabyte at most.
 VARINTS_KEPT_MAX: Final = 2 * VARINTS_KEPT
 

@@ -1,6 +1,6 @@
 """Sealing of party details: scheme avro.1 is the Avro binary of Parties version 1 without a prefix.
 
-The bytes stand in records that are hashed for ever. They are personal data: never log them.
+The bytes are in records that are hashed for ever. They are personal data: never log them.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ SchemaName = int | bytes
 
 
 def prefix(schema_id: int) -> bytes:
-    """The five bytes that stand before a datum. Raises ValueError outside 0..2^32-1."""
+    """The five bytes before a datum. Raises ValueError outside 0..2^32-1."""
     if not 0 <= schema_id <= SCHEMA_ID_MAX:
         raise ValueError(f"{schema_id} is no schema id")
     return b"\0" + schema_id.to_bytes(4, "big")

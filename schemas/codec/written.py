@@ -1,4 +1,4 @@
-"""The schemas that raw bytes were written with, by the id that stands in the bytes.
+"""The schemas that raw bytes were written with, by the id in the bytes.
 
 An id's meaning is pinned by `ids.lock`. Schemas that ship with the code need no registry; one that
 does not is asked for once, and taken only when it is the one that is pinned.

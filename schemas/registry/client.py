@@ -214,5 +214,5 @@ def _parsed(found: dict[str, Any] | None) -> Json | None:
         raise RegistryDown("registry answers without a schema: is the URL right?")
     try:
         return read_json(text.encode())
-    except UnreadableJson as error:  # for ever: waiting would stand before this record for good
+    except UnreadableJson as error:  # for ever: waiting would block at this record for good
         raise Undecodable(f"a schema of which {error}") from None

@@ -1,4 +1,4 @@
-"""Schema ids stand in bytes that are hashed for ever: what is registered, and its lock.
+"""Schema ids are in bytes that are hashed for ever: what is registered, and its lock.
 
 `ids.lock` lies beside the data of a set-up: id → fingerprint. It only grows.
 """

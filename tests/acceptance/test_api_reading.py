@@ -232,7 +232,7 @@ def test_a_payment_stuck_in_sent_needs_attention_until_the_rail_answers(harness:
 
 
 def test_quarantined_records_are_listed_with_their_origin_and_bytes(harness: Harness) -> None:
-    """ERR-05, EV-06: what cannot be read stands in quarantine; its bytes are there untouched."""
+    """ERR-05, EV-06: what cannot be read is in quarantine; its bytes are there untouched."""
     key = payment_intent_id("mobile-app", harness.key())
     rubbish = b"\x00\x00\x00\x00\x07 no avro at all " + harness.key().encode()
     topic = "npp.payment.commands.v1"

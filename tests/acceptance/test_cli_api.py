@@ -204,7 +204,7 @@ def test_the_curl_line_that_is_printed_does_the_same(harness: Harness, npp: Npp)
 def test_publishing_says_what_was_rejected_and_a_search_by_key_finds_it(
     harness: Harness, npp: Npp
 ) -> None:
-    """Exit 1 for what was rejected; nothing else than the id stands on standard output."""
+    """Exit 1 for what was rejected; nothing else than the id is on standard output."""
     key = harness.key()
     said = npp("payment", "publish", "--key", key, "--amount", "999999999.00")
     payment = payment_intent_id("mobile-app", key)

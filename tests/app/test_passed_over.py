@@ -36,7 +36,7 @@ PASSED: Passed = {PLACE: ((20, 22),)}
 
 
 def test_the_projector_goes_on_behind_it_at_once_and_after_a_restart(tmp_path: Path) -> None:
-    """It reads operators' commands too, and would stand at the batch for ever."""
+    """It reads operators' commands too, and would be at the batch for ever."""
     world, clock = Outside(), HeldClock(START_MS)
     source, model = source_of(log_of(world)), model_in(tmp_path)
     writer, reader = model.writer(), model.reader()

@@ -1,4 +1,4 @@
-"""An independent judge of what stands in Kafka and in the outside's ledgers.
+"""An independent judge of what is in Kafka and in the outside's ledgers.
 
 Shares no code with the product: own decoding, own transition table, own hashing, own ids. It knows
 only the published Avro schemas and topic names.

@@ -46,7 +46,7 @@ def check_inputs(case: Case) -> None:
         elif event.header["cause"]["inputHash"] != sha256(source.value or b""):
             case.found("I1", "the cause's hash is not that of its input", payment, event.place)
         if event.cause[1] != event.place[1]:
-            case.found("I1", "the event stands in another partition than its input", payment,
+            case.found("I1", "the event is in another partition than its input", payment,
                        event.place)  # fmt: skip
     outcomes = _outcomes(case, inputs)
     quarantined = _quarantined(case, inputs)
@@ -180,7 +180,7 @@ def check_identity(case: Case) -> None:
     for event in case.events:
         payment = event.header["paymentIntentId"]
         if partitions and event.place[1] != murmur2_partition(payment.encode(), len(partitions)):
-            case.found("I6", "stands in another partition than its key's", payment, event.place)
+            case.found("I6", "is in another partition than its key's", payment, event.place)
         if event.name != "PaymentIntentCreated":
             continue
         key = (event.fields["source"], event.fields["idempotencyKey"])
@@ -266,5 +266,5 @@ def check_liveness(case: Case) -> None:
         for partition, offset in last.items():
             position = case.evidence.positions.get((topic, partition), -1)
             if position <= offset:
-                case.found("L", f"input waits: the group stands at {position}", None,
+                case.found("L", f"input waits: the group is at {position}", None,
                            (topic, partition, offset))  # fmt: skip

@@ -153,7 +153,7 @@ class Payment:
         if before == "AUTHORISED":
             paired = self.last is not None and self.last.name == "PaymentAuthorised"
             if given != 1 or not paired or self.last is None or self.last.cause != event.cause:
-                yield "I2", "the first attempt does not stand beside its PaymentAuthorised"
+                yield "I2", "the first attempt is not beside its PaymentAuthorised"
             return
         if given != self.number + 1:
             yield "I2", f"attempt {given} follows attempt {self.number}"

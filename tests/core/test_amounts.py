@@ -76,7 +76,7 @@ def test_refusals_of_verdicts_and_approvals_name_amounts() -> None:
 
 
 def test_no_sentence_of_the_history_has_a_bare_amount() -> None:
-    """Where text stands in an event, the structured amount does too."""
+    """Where text is in an event, the structured amount does too."""
     case = given(*CENTS_1858, d.rail("SETTLED", amount=1_857, currency="AUD"))
     words = {"conflict_id": "cnf_001", "verdict": "AMOUNT_ACCEPTED"}
     case.when(d.ask("RESOLVE_RECONCILIATION", **words))

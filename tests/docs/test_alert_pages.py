@@ -20,7 +20,7 @@ HEAD: Final = "| seen | means | do |\n|---|---|---|\n"
 
 
 def sections() -> dict[str, str]:
-    """What stands under each second-level title, by the address that leads there."""
+    """What is under each second-level title, by the address that leads there."""
     found = {}
     for page in PAGES:
         for part in re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.M)[1:]:

@@ -1,4 +1,4 @@
-"""Every ruling and section that code, tests and docs cite stands on docs/domain.md."""
+"""Every ruling and section that code, tests and docs cite is on docs/domain.md."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def test_row_24_an_api_killed_before_its_answer_leaves_the_command(harness: ApiH
 
 
 def test_a_late_outcome_is_202_and_can_be_read_later(harness: ApiHarness) -> None:
-    """OP-10: while nobody decides; then the outcome stands where the answer said."""
+    """OP-10: while nobody decides; then the outcome is where the answer said."""
     payment = harness.failed()
     harness.approved(payment, "RETRY")
     pause_child(harness.payments.child)

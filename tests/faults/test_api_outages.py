@@ -1,4 +1,4 @@
-"""The API while what it stands on is away or hostile: the key server (fault row 18), Kafka itself,
+"""The API while what it depends on is away or hostile: the key server (fault row 18), Kafka itself,
 and at the end a journal with a foreign event in it.
 """
 

@@ -104,7 +104,7 @@ def test_row_17_poison_of_every_kind_is_kept_and_the_partition_moves_on(
 
 
 def larger_than_its_topic(load: upstream.Load) -> list[tuple[str, dict[str, Any]]]:
-    """Records that stand on a topic of 1 MiB by their compression, and cannot be copied whole."""
+    """Records that are on a topic of 1 MiB by their compression, and cannot be copied whole."""
     draw = load.draw
     good = load.payment()
     return [

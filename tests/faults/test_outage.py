@@ -46,7 +46,7 @@ def test_row_10_a_broker_that_hangs_and_comes_back_costs_no_payment(
         if not (hanging := named_as_hanging(harness)):
             raise
         warnings.warn(f"Kafka left transactions hanging: {hanging} ({error})"[:300], stacklevel=1)
-        # What stands behind it cannot be read, so nothing is judged but the rail's own book.
+        # What is behind it cannot be read, so nothing is judged but the rail's own book.
         settled = Counter(
             e["externalRef"][:27] for e in harness.ledger()["payments"] if e["settledAmount"]
         )

@@ -42,7 +42,7 @@ LARGEST_BYTES = 1_048_460  # fits the topic's 1 MiB, but not with the header tha
 
 
 class Redrives:
-    """A set-up, what stands on its topics, and two persons who redrive."""
+    """A set-up, what is on its topics, and two persons who redrive."""
 
     def __init__(self, harness: Harness) -> None:
         self.harness = harness

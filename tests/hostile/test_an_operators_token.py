@@ -1,4 +1,4 @@
-"""An attacker who holds an operator's token: what he writes stands in other people's terminals.
+"""An attacker who holds an operator's token: what he writes is in other people's terminals.
 
 The API's answers are made from its own OpenAPI document, with a hostile text wherever a text may
 stand. Every command of `npp` is in one of the two tables below.

@@ -92,7 +92,7 @@ def undecided(rig: WorldRig, payment: str, topic: str, record: Any) -> Cause:
 
 
 def _suspended(rig: WorldRig, payment: str) -> None:
-    """A genuine input is named, and does not stand in quarantine as PARKED."""
+    """A genuine input is named, and is not in quarantine as PARKED."""
     report = c.NotificationResult(
         header=rig.world.header(payment),
         notification_id="ntf_001",

@@ -1,7 +1,7 @@
 """What a sequence is made of: moves that can be written down, and the messages they become.
 
 A move means something in every situation, so any part of a sequence is a sequence again: that is
-what makes shrinking work. All random choices stand in the moves; playing them draws nothing.
+what makes shrinking work. All random choices are in the moves; playing them draws nothing.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def test_the_second_of_two_writers_is_fenced_and_writes_nothing(
     first, second = read_model.writer(1), read_models().writer(1)
     assert dict(second.offsets()) == {}
     first.apply(rows.Batch(moved=[moved(0, 5)], payments=[payment(1)]))
-    with pytest.raises(Fenced, match=r"npp\.payment\.events\.v1/0 does not stand at 0"):
+    with pytest.raises(Fenced, match=r"npp\.payment\.events\.v1/0 is not at 0"):
         second.apply(rows.Batch(moved=[moved(0, 3)], payments=[payment(2)]))
     assert dict(second.offsets()) == {(JOURNAL, 0): 5}
     assert set(second.snapshots(["pi_0001", "pi_0002"])) == {"pi_0001"}

@@ -34,7 +34,7 @@ def ask(harness: PagesHarness, browser: Browser, payment: str, **fields: str) ->
 
 
 def test_two_people_retry_a_payment_by_forms(harness: PagesHarness) -> None:
-    """Request, approval and retry are the API's commands, and stand in its audit log."""
+    """Request, approval and retry are the API's commands, and are in its audit log."""
     payment = harness.failed("one")
     olga, anna = harness.browser("olga"), harness.browser("anna")
     page = olga.get(f"/payments/{payment}").text

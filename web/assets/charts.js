@@ -1,4 +1,4 @@
-// Draws each chart from the table that stands beside it, and again when the table changes.
+// Draws each chart from the table that is beside it, and again when the table changes.
 (function () {
   "use strict";
   const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -18,7 +18,7 @@ def config(
 ) -> None:
     """Print the settings in force, secrets redacted, and unknown NPP variables.
 
-    Business rules are not settings: they stand in core/rules/<n>.yaml and are pinned by number.
+    Business rules are not settings: they are in core/rules/<n>.yaml and are pinned by number.
     """
     environment = settings.load()
     rows = shown(environment)

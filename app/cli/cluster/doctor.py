@@ -182,7 +182,7 @@ def check_access(environment: Environment) -> Iterator[Finding]:
     if missing:
         yield Finding("access", "failed", f"{len(missing)} rules are missing", "npp topics apply")
     if extra:
-        yield Finding("access", "warning", f"{len(extra)} rules are not ours", "npp topics drift")
+        yield Finding("access", "warning", f"{len(extra)} undeclared rules", "npp topics drift")
     if not missing:
         yield Finding("access", "ok", "every declared rule is there")
 

@@ -62,7 +62,7 @@ def check_reading(environment: Environment) -> Iterator[Finding]:
             )  # fmt: skip
     for _, error in sorted(bad.items()):
         yield Finding(
-            "reading", "failed", f"{error}. What stands behind it is not read",
+            "reading", "failed", f"{error}. What is behind it is not read",
             "docs/runbook.md, A batch that cannot be read",
         )  # fmt: skip
     if not bad and not problems:

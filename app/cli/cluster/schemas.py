@@ -20,7 +20,7 @@ app = typer.Typer(help="The Avro schemas and the schema registry.", no_args_is_h
 def register(json: Json = False) -> None:
     """Register every schema in the fixed order, and pin the ids in ids.lock.
 
-    May be repeated. Stops when the registry gives other ids than ids.lock: ids stand in bytes that
+    May be repeated. Stops when the registry gives other ids than ids.lock: ids are in bytes that
     are hashed for ever.
     """
     environment = settings.load()
@@ -52,7 +52,7 @@ def check(
     said = ["every schema is compatible with every released version"]
     if not offline:
         open_registry_codec(settings.load())
-        said.append(f"{_count()} subjects stand in the registry under the pinned ids")
+        said.append(f"{_count()} subjects are in the registry under the pinned ids")
     answer({"subjects": _count(), "registryChecked": not offline}, json, *said)
 
 

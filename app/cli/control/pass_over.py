@@ -28,7 +28,7 @@ METADATA: Final = "passed over"
 def request(
     cluster: Cluster, me: Hand, place: str, reason: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """The first person names a place; what is asked for is the batch that stands there. Gives the
+    """The first person names a place; what is asked for is the batch that is there. Gives the
     request, and it in words. Raises Problem.
     """
     topic, number, offset = _place(place)
@@ -63,7 +63,7 @@ def confirm(
     cluster: Cluster, me: Hand, asked: RecoverRequested
 ) -> tuple[dict[str, Any], list[str]]:
     """The second person agrees: the group goes on behind the batch. May be repeated until the
-    confirmation, which comes last, stands on the control topic. Raises Problem."""
+    confirmation, which comes last, is on the control topic. Raises Problem."""
     topic, number = asked.topic or "", asked.partitions[0]
     batch = asked.first_offset, asked.last_offset
     group, admin = _group_of(topic), GroupAdmin(cluster.connection, cluster.clock)
@@ -120,7 +120,7 @@ def _committed(cluster: Cluster, group: str, topic: str, number: int) -> int:
 
 
 def _check_all_before_is_done(cluster: Cluster, asked: RecoverRequested, at: int) -> None:
-    """Raises Problem when a record that can be read stands before the batch and is not done."""
+    """Raises Problem when a record that can be read is before the batch and is not done."""
     topic, number = asked.topic or "", asked.partitions[0]
     left = sum(
         len(batch)
@@ -143,7 +143,7 @@ def _group_of(topic: str) -> str:
             return group
     raise Problem(
         f"{topic} is not passed over.",
-        means="No group of ours reads it: what stands there is the truth, or made from it.",
+        means="No group of ours reads it: what is there is the truth, or made from it.",
         do="Restore the partition from another replica (docs/runbook.md).",
     )
 

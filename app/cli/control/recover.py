@@ -85,7 +85,7 @@ def _request(
 def _confirm(
     cluster: Cluster, control: Control, me: Hand, request_id: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """Everything is worked out and written first, the confirmation last: until it stands on the
+    """Everything is worked out and written first, the confirmation last: until it is on the
     control topic, a processor that has missed the log's tail stays halted.
     """
     request = control.recover_request(request_id)

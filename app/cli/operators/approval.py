@@ -136,7 +136,7 @@ def _say_next(payment: str, actor: Actor, outcome: dict[str, Any]) -> None:
 
 
 def _decided(payment: str, name: str, actor: Actor) -> dict[str, Any]:
-    """The approval once Resolve has answered, or as it stands after DECIDED_SECONDS."""
+    """The approval once Resolve has answered, or as it is after DECIDED_SECONDS."""
     clock = SystemClock()
     until = clock.monotonic_s() + DECIDED_SECONDS
     call = Call("GET", "/api/approvals", query(payment_intent_id=payment, limit=200))

@@ -23,7 +23,7 @@ KEY_BYTES_SHOWN: Final = 64
 
 
 def list_records(reason: str, payment: str, json: bool) -> None:
-    """List quarantined records: where they stand, why, and where they came from; "" is any."""
+    """List quarantined records: where they are, why, and where they came from; "" is any."""
     if reason and reason not in quarantine.REASONS:
         raise usage(
             f"There is no reason {reason}.", do=f"One of {', '.join(sorted(quarantine.REASONS))}."
@@ -63,7 +63,7 @@ def _print_record(at: LogRecord, reason: str, json: bool) -> None:
 
 
 def _key_text(key: bytes) -> str:
-    """A payment's id, or the beginning of what else stands there as a key."""
+    """A payment's id, or the beginning of what else is there as a key."""
     text = key[:KEY_BYTES_SHOWN].decode(errors="replace")
     return text if len(key) <= KEY_BYTES_SHOWN else f"{text}… ({len(key):,} bytes)"
 
@@ -97,7 +97,7 @@ def _require_quarantined(cluster: Cluster, partition: int, offsets: Sequence[int
         found = [record for batch in read for record in batch if record.offset == offset]
         if not found:
             raise Problem(
-                f"No quarantined record stands at {partition}/{offset}.",
+                f"There is no quarantined record at {partition}/{offset}.",
                 do="npp quarantine list",
                 code=ExitCode.NOT_FOUND,
             )

@@ -40,7 +40,7 @@ _APPROVED_LETTER: Final[dict[str, str]] = {
     "CAPTURE": "D",
     "DEBIT_FORCED": "D",
 }
-# Deposits Core's answers to a release that no hold stands: never carried out, or gone by itself.
+# Deposits Core's answers to a release without a hold: never carried out, or gone by itself.
 NO_HOLD_CODES: Final = frozenset({"NEVER_HELD", "HOLD_GONE"})
 _OPERATION_OF_LETTER: Final[dict[str, str]] = {letter: op for op, letter in FUNDS_LETTER.items()}
 
@@ -165,7 +165,7 @@ def hold_transferred(new: Payment, event: e.FundsHoldTransferred, header: EventH
 
 
 def funds_request_index(attempt: Attempt, operation: str, number: int) -> int | None:
-    """Where this instruction stands in the attempt's list, or None when it was never given."""
+    """The index of this instruction in the attempt's list, or None when it was never given."""
     for index, ask in enumerate(attempt.funds_requests):
         if ask.operation == operation and ask.number == number:
             return index

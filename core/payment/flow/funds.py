@@ -122,7 +122,7 @@ def hold_reference(payment_id: PaymentIntentId, attempt: Attempt, number: int) -
 
 def _release_by_name(draft: Draft, attempt: Attempt, waits: FundsRequestStatus) -> bool:
     """An attempt that ended, or is paid, before its HOLD was answered: nobody waits for the hold
-    any more, and it must not stand. The release names it, and until when it may be carried out,
+    any more, and it must not remain. The release names it, and until when it may be carried out,
     until it is answered.
     """
     if waits.operation != "HOLD":

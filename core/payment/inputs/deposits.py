@@ -156,7 +156,7 @@ def _effect(attempt: Attempt, ask: FundsRequestStatus, command: DepositsResult) 
         return _CONTRADICT
     if waits:
         return _APPLY
-    # A hold that stands after all is taken as it is, and ended when nobody waits for it; but not
+    # A hold that exists after all is taken as it is, and ended when nobody waits for it; but not
     # beside another one that was asked for since.
     newer = any(a.operation == "HOLD" and a.number != ask.number for a in attempt.funds_requests)
     return _APPLY if command.operation == "HOLD" and not newer else _CONTRADICT

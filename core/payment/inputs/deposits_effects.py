@@ -159,8 +159,8 @@ def not_done(draft: Draft, attempt: Attempt, command: DepositsResult) -> None:
 def never_held(
     draft: Draft, attempt: Attempt, ask: FundsRequestStatus, command: DepositsResult
 ) -> None:
-    """No hold stands: the release that names it has nothing to do. Said of a hold that was reported
-    HELD, it is a refusal, and the hold is released by its own reference.
+    """There is no hold: the release that names it has nothing to do. For a hold that was reported
+    HELD, the answer is a refusal, and the hold is released by its own reference.
     """
     if not ask.hold_number or hold_stands(attempt, ask):
         not_done(draft, attempt, command)

@@ -321,7 +321,7 @@ def _precondition(state: Payment, states: tuple[StateName, ...]) -> Refusal | No
 
 def _funds_unanswered(state: Payment) -> Refusal | None:
     """Whether Deposits Core has not answered an earlier request: what it holds of the customer's
-    money is not known, and could decline the new hold or stand beside it (ruling 2). What was paid
+    money is not known, and could decline the new hold or add to it (ruling 2). What was paid
     is never sent again, whatever is unanswered.
     """
     if any(attempt.outcome in ("PAID", "RETURNED") for attempt in state.attempts):

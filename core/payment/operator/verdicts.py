@@ -53,7 +53,7 @@ _AMOUNT: Final[tuple[Verdict, ...]] = (AMOUNT_ACCEPTED, REPORT_WRONG)
 _AMOUNT_OR_NOT: Final[tuple[Verdict, ...]] = (AMOUNT_ACCEPTED, NOT_PAID, REPORT_WRONG)
 _WRONG: Final[tuple[Verdict, ...]] = (REPORT_WRONG,)
 _WRONG_OR_NOT_PAID: Final[tuple[Verdict, ...]] = (NOT_PAID, REPORT_WRONG)
-# Here SETTLED_AFTER_ALL says that settlement and returns stand as they are recorded.
+# Here SETTLED_AFTER_ALL says that settlement and returns stay as recorded.
 _CAME_BACK: Final[tuple[Verdict, ...]] = (SETTLED_AFTER_ALL, RETURNED, REPORT_WRONG)
 
 _ROWS: Final[

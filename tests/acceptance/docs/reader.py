@@ -1,6 +1,6 @@
 """Somebody who pastes the lines of a page of the documentation, in order, into a running product.
 
-What a page cannot say to its reader stands in hidden words of it, `<!-- situation: failed -->`:
+What a page cannot say to its reader is in hidden words of it, `<!-- situation: failed -->`:
 what has happened to `$payment` before. A name that the page prints as an example (`apr_001`,
 `rdr_1a2b3c4d`, an offset) is the one that the command before it has printed.
 """

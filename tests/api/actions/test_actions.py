@@ -261,7 +261,7 @@ def test_fifty_posts_of_one_action_at_once_have_one_effect(harness: ApiHarness) 
 def test_each_action_is_one_command_with_its_words_untouched(
     harness: ApiHarness, person: str, path: str, body: object, fields: dict[str, object]
 ) -> None:
-    """API-05, API-06, API-07, OP-15: whatever is written in free text stands there byte-equal."""
+    """API-05, API-06, API-07, OP-15: whatever is written in free text is there byte-equal."""
     payment = harness.sent("k1")
     answer = harness.act(person, payment, path, body)
     assert answer.status_code in (200, 403, 409), answer.text

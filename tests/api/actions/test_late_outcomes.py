@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_late_outcome_is_a_202_with_where_to_look(harness: ApiHarness) -> None:
-    """OP-10: it can still happen until notAfter, and then the outcome stands there."""
+    """OP-10: it can still happen until notAfter, and then the outcome is there."""
     payment = harness.failed("k1")
     harness.approved(payment, "RETRY")
     harness.log.stalled = True

@@ -21,7 +21,7 @@ MENDED = {"reason": TEXT}
 
 def test_two_persons_by_their_own_sign_in_take_a_parked_payment_up(harness: ApiHarness) -> None:
     """SEC-02, OP-15: the first person is whom the control topic names, not the second one's body;
-    free text stands in both records byte-equal."""
+    free text is in both records byte-equal."""
     payment = harness.failed("k1")
     harness.park(payment)
     harness.project()

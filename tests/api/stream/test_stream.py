@@ -42,7 +42,7 @@ def streams_of(harness: ApiHarness) -> Streams:
 
 
 def parsed(chunk: bytes) -> dict[str, Any]:
-    """One server-sent event as a browser reads it; a retry line may stand before it."""
+    """One server-sent event as a browser reads it; a retry line may be before it."""
     lines = dict(line.split(": ", 1) for line in chunk.decode().strip().split("\n"))
     return {"id": lines["id"], "event": lines["event"], "data": json.loads(lines["data"])}
 

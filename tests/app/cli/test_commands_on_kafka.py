@@ -112,7 +112,7 @@ def _what_is_not_there_is_neither_redriven_nor_proven(run: Run) -> None:
     words = ("--kafka", "--request", "--as", "ann", "--reason", "r")
     for place in (("--offset", "7"), ("--offset", "0", "--partition", "99")):
         code, text = run("quarantine", "redrive", *words, *place)
-        assert (code, "No quarantined record stands at" in text) == (ExitCode.NOT_FOUND, True)
+        assert (code, "There is no quarantined record at" in text) == (ExitCode.NOT_FOUND, True)
     code, text = run("replay", "verify", "--payment", PAYMENT_OF_KEY_1)
     assert (code, "is not on the log" in text) == (ExitCode.NOT_FOUND, True)
     for option in ("--payment", "--keyring", "--to-time"):
@@ -237,7 +237,7 @@ def _a_batch_that_can_not_be_read_is_named(run: Run) -> None:
         }
     )  # fmt: skip
     place = topology.COMMANDS, 4
-    at = LogEnds(connection).high([place])[place]  # a record may stand before it
+    at = LogEnds(connection).high([place])[place]  # a record may be before it
     producer.produce(place[0], bytes(101_000_000), b"k", place[1])  # a client unpacks 100 MB
     assert producer.flush(KAFKA_S_MAX) == 0
     wanted = f"{place[0]} partition {place[1]} at offset {at}: _BAD_COMPRESSION"

@@ -35,7 +35,7 @@ def limits_page() -> str:
             *table(("field", "characters at most"), _rows(_of_holders(_SHARED), own)),
             "",
             (
-                "`operator…` fields stand in operators' commands only. An outcome about a "
+                "`operator…` fields are in operators' commands only. An outcome about a "
                 "`commandId` that is too long carries none. A `paymentIntentId` that is too long "
                 "can be no payment's: the outcome is `MISROUTED`, its own id is empty, and the "
                 "cause names the record."

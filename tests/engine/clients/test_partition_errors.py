@@ -264,7 +264,7 @@ class Consumer(Pausing):
 
 def test_a_reader_that_ends_fails_at_once_and_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replay, recovery, restore: what they have to read cannot be read, and waiting helps
-    nothing. What stands before it is given."""
+    nothing. What is before it is given."""
     monkeypatch.setattr(engine.clients.reader, "Consumer", Consumer)
     reader = PartitionReader({}, "t", {4: 6, 5: 0})
     assert [r.offset for r in reader.read(10, 0.0)[0][4]] == [6]

@@ -47,7 +47,7 @@ def toy(kafka: Kafka, tmp_path: Path) -> Iterator[Rig]:
 
 
 def spoil(toy: Rig, records: int = 1) -> str:
-    """Append a batch that no client can unpack; where it stands, in words."""
+    """Append a batch that no client can unpack; where it is, in words."""
     placed: list[int | None] = []
     producer = Producer(
         {
@@ -103,7 +103,7 @@ def test_an_adapter_names_a_batch_that_it_can_not_unpack_and_does_everything_els
     assert {reader for reader, _ in errors} == {group, f"{group} ahead"}
     toy.until(lambda: len(answers(toy)) == len(KEYS) + len(THERE), "the others are", WAIT_S)
     toy.until(lambda: running.health.standing_s > 6.0, "it stands longer than any may", WAIT_S)
-    assert not running.worker.is_fresh(BAD), "what stands behind it is not known"
+    assert not running.worker.is_fresh(BAD), "what is behind it is not known"
     toy.until(lambda: running.worker.is_fresh(0), "the others are fresh", WAIT_S)
     assert "is replaced" not in caplog.text
     running.stop()
@@ -279,7 +279,7 @@ def test_a_batch_is_found_whole_and_left_out_once_it_was_passed_over(
 
     with pytest.raises(Exit, match="UNREADABLE"):
         read_on()
-    assert given == [*range(first)], "what stands before it is given first"
+    assert given == [*range(first)], "what is before it is given first"
     reader.close()
     other = {place: [(first + records, first + records + 5)]}
     with pytest.raises(Exit, match="UNREADABLE"):

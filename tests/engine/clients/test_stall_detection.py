@@ -154,7 +154,7 @@ def test_a_record_that_hangs_shows_as_standing_and_is_no_stall() -> None:
 
 @pytest.mark.parametrize("seconds", [11, 12, 13])
 def test_a_slow_record_that_has_just_ended_is_no_stall(seconds: int) -> None:
-    """Until the next look the partition seemed to stand where it had been while the
+    """Until the next look the partition seemed to be where it had been while the
     rail did not answer, with nothing under way; its consumer was replaced under load only."""
     reading = Reading(P0)
     reading.log.ends = {P0: 20}

@@ -91,7 +91,7 @@ class Harness:
         self.restart()
 
     def restart(self) -> None:
-        """The process anew, on the same disk."""
+        """The process again, on the same disk."""
         self.clock = HeldClock(1_767_225_600_000)
         self.health = Health(self.clock)
         self.registry = CollectorRegistry()

@@ -226,7 +226,7 @@ def test_a_record_that_can_not_be_produced_is_found_and_parked_alone(toy: Rig) -
 
 
 def test_an_input_that_raises_is_parked_alone_and_its_like_are_counted(toy: Rig) -> None:
-    """Domain §5: what it gave is taken back, its bytes stand in quarantine, its key and its
+    """Domain §5: what it gave is taken back, its bytes are in quarantine, its key and its
     partition go on, also after a restart."""
     process = toy.start()
     toy.send(50)

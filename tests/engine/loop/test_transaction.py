@@ -136,7 +136,7 @@ def whole_one(producer: TransactionalProducer, end: str) -> None:
 def test_every_transaction_is_begun_at_the_client_with_a_nonce_of_its_own(
     producer: TransactionalProducer,
 ) -> None:
-    """engine.md: the nonce stands in the committed offsets, and says which transaction it was."""
+    """engine.md: the nonce is in the committed offsets, and says which transaction it was."""
     nonces = set()
     for _ in range(3):
         open_one(producer)

@@ -240,7 +240,7 @@ def test_what_is_committed_reaches_the_end_of_a_log_that_transactions_write(toy:
 def test_a_handler_that_waits_until_it_is_fresh_knows_what_stands_behind_its_record(
     toy: Rig,
 ) -> None:
-    """Ruling 8: an instruction whose withdraw stands behind it is seen as withdrawn before its
+    """Ruling 8: an instruction whose withdraw is behind it is seen as withdrawn before its
     submission."""
     withdrawn: set[bytes] = set()
     submitted: list[bytes] = []
@@ -251,7 +251,7 @@ def test_a_handler_that_waits_until_it_is_fresh_knows_what_stands_behind_its_rec
 
     def handler(record: InputRecord) -> Sequence[Outgoing]:
         if not running.worker.is_fresh(record.partition):
-            raise TryAgain("what stands behind the record is not known", 0.05)
+            raise TryAgain("what is behind the record is not known", 0.05)
         if record.value == b"add" and record.key is not None and record.key not in withdrawn:
             submitted.append(record.key)
         return answer(toy, record)

@@ -209,7 +209,7 @@ def test_ids_of_140_characters_come_back_whole(fake: tuple[Fake, HttpDepositsCor
 def test_a_hold_says_until_when_and_a_release_which_hold_it_ends(
     fake: tuple[Fake, HttpDepositsCore],
 ) -> None:
-    """Contract, rules 1 and 2: notAfter and holdFundsRef stand in the bodies."""
+    """Contract, rules 1 and 2: notAfter and holdFundsRef are in the bodies."""
     server, core = fake
     core.perform(hold(20), PARTIES)
     assert server.asked["notAfter"] == NOT_AFTER

@@ -1,6 +1,6 @@
 """Inputs that unpack to far more than a topic takes: none of them makes a transaction impossible.
 
-A topic's limit counts compressed bytes, so 5 MiB of zeros stand on it as 5 KiB.
+A topic's limit counts compressed bytes, so 5 MiB of zeros are on it as 5 KiB.
 """
 
 from __future__ import annotations

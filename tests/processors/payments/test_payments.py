@@ -54,7 +54,7 @@ def world() -> World:
 
 
 def test_a_payment_goes_from_command_to_settled_and_captured(world: World) -> None:
-    """SM-07..SM-10, INT-05: the happy_path path's events stand in the journal in this order."""
+    """SM-07..SM-10, INT-05: the happy_path path's events are in the journal in this order."""
     payment_id = world.create("happy_path")
 
     world.settle_all()

@@ -68,7 +68,7 @@ def test_without_a_trace_no_record_has_a_header_of_it() -> None:
 
 
 def test_a_trace_in_the_headers_is_decided_again_as_it_was_decided() -> None:
-    """What stands in the headers alone must not break the proof."""
+    """What is in the headers alone must not break the proof."""
     world = Replayed()
     give(world, "traced", GIVEN)
     world.settle()

@@ -187,7 +187,7 @@ def test_the_minutes_add_up_to_the_journal(world: Outside, model: Model, clock: 
 
 
 def control_log(one: Outside, *given: Any) -> list[LogRecord]:
-    """As they stand on the log: signed where they have to be."""
+    """As they are on the log: signed where they have to be."""
     control, hands, log = Control(one.codec.decode), Hands(), []
     for n, record in enumerate(given):
         signed = hands.in_turn(control, record, at=1_000 + n)

@@ -37,7 +37,7 @@ def broken(records: list[LogRecord], index: int, **changes: Any) -> list[LogReco
 
 
 def halts(records: list[LogRecord], one: Outside, model: Model, clock: HeldClock) -> str:
-    """The feed's own words, after which nothing of the broken batch stands in the model."""
+    """The feed's own words, after which nothing of the broken batch is in the model."""
     writer = model.writer()
     feed = feed_of(source_of(records), writer, one.codec, clock)
     feed.open(None)

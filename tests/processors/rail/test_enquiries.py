@@ -110,7 +110,7 @@ def test_a_recall_of_what_the_rail_does_not_know_is_answered_like_an_enquiry(
 
 
 def test_the_codec_keeps_the_code_of_an_already_submitted(harness: Harness) -> None:
-    """It stands on the log as core reads it."""
+    """It is on the log as core reads it."""
     harness.record_of(REFERENCE, "SUBMITTING")
     harness.instruct("WITHDRAW")
     harness.instance().run()

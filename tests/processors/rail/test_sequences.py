@@ -33,7 +33,7 @@ def served() -> Iterator[Served]:
 
 
 class Story(World):
-    """One payment, sent; its instructions stand on the topic of the rail's harness."""
+    """One payment, sent; its instructions are on the topic of the rail's harness."""
 
     def __init__(self, served: Served) -> None:
         super().__init__()

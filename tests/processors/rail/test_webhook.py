@@ -254,7 +254,7 @@ def test_a_large_callback_is_read_as_any_other(log: MemoryLog, size: int) -> Non
 
 
 def test_a_callback_beyond_the_bound_is_kept_by_reference(log: MemoryLog) -> None:
-    """Its size, SHA-256 and first KiB stand in quarantine, and it is counted."""
+    """Its size, SHA-256 and first KiB are in quarantine, and it is counted."""
     raw = padded(BODY_BYTES_MAX + 1)
     registry = CollectorRegistry()
     made = webhook(log, registry=registry)

@@ -31,7 +31,7 @@ NOTHING = {"kind": "NOTHING"}
 
 
 def begun(harness: Harness) -> Instance:
-    """An instance that has the partition before anything stands on it, and reads a SUBMIT."""
+    """An instance that has the partition before anything is on it, and reads a SUBMIT."""
     instance = harness.instance()
     instance.assign()
     harness.instruct("SUBMIT")
@@ -152,7 +152,7 @@ def test_a_withdraw_overtakes_a_submission_that_was_read_and_never_begun(harness
 
 
 def test_a_record_that_reaches_back_is_believed_when_the_rail_is_silent(harness: Harness) -> None:
-    """The SUBMIT stood on the topic before the process came; an older record stands on its own."""
+    """The SUBMIT stood on the topic before the process came; an older record is on its own."""
     harness.instruct("SUBMIT")
     harness.instruct("WITHDRAW")
     harness.script(NO_ANSWER)

@@ -255,11 +255,11 @@ def no_copy(log: Log) -> int:
 
 REFUSED: dict[str, tuple[Callable[[Log], int], str]] = {
     "the original is gone": (gone, "is gone: npp.payment.commands.v1/0/1 holds no record"),
-    "another record stands there": (another_stands_there, "holds another record"),
+    "another record is there": (another_stands_there, "holds another record"),
     "headers that cannot be read": (unreadable_headers, "not UTF-8"),
     "larger than a producer gives": (larger_than_a_producer_gives, "hands over"),
     "a topic that is not written to": (not_ours_to_write, "are not redriven"),
-    "no record stands there": (nothing_there, "holds no record"),
+    "no record is there": (nothing_there, "holds no record"),
     "a record that is no copy": (no_copy, "missing or out of order"),
 }
 
@@ -283,7 +283,7 @@ def test_a_callback_kept_by_reference_has_no_original_to_assign(log: Log, harnes
     copy = quarantine.copy_of(callback, quarantine.UNMATCHED, "no reference of ours")
     log.append(topology.QUARANTINE, copy.key, copy.value, copy.headers)
     for done in (harness.answer(harness.ask(0, to=payment(2))), harness.answer(harness.ask(0))):
-        assert "stands there by reference" in (done.refused or "")
+        assert "is quarantined by reference" in (done.refused or "")
 
 
 def test_the_records_of_one_request_are_bounded_in_memory(log: Log, harness: Harness) -> None:

@@ -60,7 +60,7 @@ def damaged(
     world, names = made
     log, payment = world.log(), names["settled"]
     records, own = place(log, payment)
-    assert own[-1] < len(records) - 1, "nothing stands behind it"
+    assert own[-1] < len(records) - 1, "nothing is behind it"
     ends = [own[-1], len(records) - 1] if signed_behind else [own[2]]
     signed(world, log, records, ends)
     altered(records, own[3])

@@ -37,7 +37,7 @@ def verdicts(report: Report) -> dict[str, str]:
 
 
 def sign(world: World, log: MemoryLog) -> None:
-    """One checkpoint over all that stands in each partition now."""
+    """One checkpoint over all that is in each partition now."""
     for (topic, partition), records in list(log.records.items()):
         if topic != t.EVENTS:
             continue

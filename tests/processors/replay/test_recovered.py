@@ -27,7 +27,7 @@ class Deaf(World):
 
 
 def find(world: World, reference: str) -> None:
-    """Two persons recover, and an instruction of `reference` stands without its event."""
+    """Two persons recover, and an instruction of `reference` is without its event."""
     control = (
         records.RecoverRequested(
             request_id="rec_1",

@@ -86,7 +86,7 @@ class Journal:
         return offset
 
     def rewind(self) -> None:
-        """Go on from what stands on the log, after its end was cut off."""
+        """Go on from what is on the log, after its end was cut off."""
         self._heads.clear()
         for (topic, _), log in self.logs.items():
             for record in log if topic == EVENTS else ():

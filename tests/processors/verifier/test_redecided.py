@@ -83,7 +83,7 @@ def test_a_lifecycle_record_that_comes_later_than_its_event_is_waited_for() -> N
 
 
 def test_a_reader_that_gets_nothing_for_long_is_no_proof_of_anything() -> None:
-    """The broker of the lifecycle partition may be away: what stands there is asked of it."""
+    """The broker of the lifecycle partition may be away: what is there is asked of it."""
     rig = WorldRig()
     partition = rig.partition(rig.world.create("k"))
     rig.log.hidden.add((t.LIFECYCLE, partition))
@@ -163,7 +163,7 @@ def test_of_a_compacted_lifecycle_topic_the_last_record_is_enough() -> None:
 def test_a_payment_that_a_defect_parked_and_two_persons_resumed_is_signed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its input stands in quarantine as PARKED; its two persons signed on the control topic."""
+    """Its input is in quarantine as PARKED; its two persons signed on the control topic."""
     rig = WorldRig()
     world = rig.world
     payment = world.create("parked")

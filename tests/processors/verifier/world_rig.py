@@ -164,7 +164,7 @@ class WorldRig:
                     )
 
     def start(self, partitions: Sequence[int] | None = None) -> None:
-        """A verifier with the store as it stands, of these partitions or of all."""
+        """A verifier with the store as it is, of these partitions or of all."""
         self.registry = CollectorRegistry()
         self.verifier = Verifier(
             journal=self.log, codec=self.world.codec, store=self.store, key=KEY,

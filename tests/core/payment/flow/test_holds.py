@@ -252,7 +252,7 @@ def test_a_late_declined_ends_nothing_twice() -> None:
 def test_a_paid_verdict_on_an_unsent_attempt_ends_its_silent_hold_before_it_takes_the_money() -> (
     None
 ):
-    """Domain §3: held counts what is unanswered; no debit stands beside it."""
+    """Domain §3: held counts what is unanswered; no debit is beside it."""
     case = given(d.create(), d.policy(), d.rail("SETTLED"))
     case.given(*d.judged("SETTLED_AFTER_ALL")[:-1]).when(d.resolve("SETTLED_AFTER_ALL"))
     case.then("ReconciliationResolved", "PaymentFailed:CANCELLED", "FundsRequested:RELEASE")

@@ -222,7 +222,7 @@ def test_evidence_after_a_certain_denial_is_a_conflict() -> None:
 
 
 def test_evidence_in_an_open_conflict_counts_until_a_person_judges_it() -> None:
-    """Ruling 3: ACCEPTED after the end stands in a conflict; the unknown opens
+    """Ruling 3: ACCEPTED after the end is in a conflict; the unknown opens
     another.
     """
     case = given(*d.MARKED, d.rail("ACCEPTED")).stands("FAILED", "CONTRADICTED")

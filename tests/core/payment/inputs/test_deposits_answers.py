@@ -73,7 +73,7 @@ def test_nothing_is_sent_on_a_hold_of_another_amount() -> None:
 @pytest.mark.parametrize("operation", [each for each in ASKED if each != "HOLD"])
 def test_done_after_a_refusal_is_a_conflict_and_moves_nothing(operation: str) -> None:
     """Domain §3: REFUSED is certain. Deposits Core says now that it happened all the same; it may
-    stand beside what was asked for since, so a person judges it.
+    are beside what was asked for since, so a person judges it.
     """
     before, done = ASKED[operation]
     case = given(*before, d.deposits(operation, "REFUSED"))

@@ -64,7 +64,7 @@ def test_the_hold_of_an_unsent_retry_pays_the_late_settlement() -> None:
 
 @pytest.mark.parametrize("answer", ["NEVER_HELD", "RELEASED"])
 def test_an_unanswered_hold_of_the_retry_is_ended_before_the_debit(answer: str) -> None:
-    """AT-16x: held counts what is unanswered; no debit stands beside it."""
+    """AT-16x: held counts what is unanswered; no debit is beside it."""
     case = paid_late(*RETRIED)
     case.then("ReconciliationResolved", "PaymentFailed:CANCELLED", "FundsRequested:RELEASE")
     case.when(d.deposits("RELEASE", answer, attempt=2))

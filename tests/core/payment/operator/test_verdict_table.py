@@ -112,7 +112,7 @@ def cells_after(case: Case, inputs: list[Any]) -> set[tuple[str, str]]:
 
 
 def test_the_cells_that_are_reached_are_the_ones_written_down() -> None:
-    """Ruling 5: whatever comes next in any of these situations, an open conflict stands in a cell
+    """Ruling 5: whatever comes next in any of these situations, an open conflict is in a cell
     whose verdicts were written down by hand; and each of those is reached.
     """
     made = {(name, state) for name, row in SITUATIONS.items() for state in row}
