@@ -13,6 +13,7 @@ from api.audit.writer import KafkaAudit
 from api.services import Services
 from control.current import ControlFold
 from control.fold import Control
+from control.proofs import ProofWatch
 from engine.clients.control_reader import ControlReader
 from engine.clients.partition_errors import PartitionErrors
 from engine.clients.publisher import Publisher
@@ -69,6 +70,9 @@ def services_on_kafka(
         tracer=tracer,
     )
     closing.callback(commands.close)
+    proofs = ProofWatch(ControlReader(connection, topology.PROOFS, clock), codec)
+    proofs.start()
+    closing.callback(proofs.close)
     services = Services(
         reader=reader,
         commands=commands,
@@ -86,6 +90,7 @@ def services_on_kafka(
         sources=sources,
         keyring=keyring,
         partitions=counts[topology.EVENTS],
+        proofs=proofs,
         reads_on_loop=reads_on_loop,
     )
     return services, commands, audit

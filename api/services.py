@@ -6,7 +6,7 @@ Ports are protocols so that each part can be built and tested by itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from control.current import Stopped as Stopped
 from control.fold import Control
 from core.header import InputHeader, OperatorHeader
+from core.monitoring import ProofState
 from core.payment.commands import CreatePayment, OperatorCommand
 from core.records import Outcome
 from engine.clock import Clock
@@ -147,6 +148,20 @@ class PublicKeys(Protocol):
         """What the keys state of schema ids."""
 
 
+class Proofs(Protocol):
+    """What the replay tells of its proofs."""
+
+    def now(self) -> ProofState | None:
+        """Its last word; None when there is none."""
+
+
+class NoProofs:
+    """Where nobody tells of proofs."""
+
+    def now(self) -> ProofState | None:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything a route may use."""
@@ -161,4 +176,5 @@ class Services:
     sources: dict[str, str]  # client id -> source, of submitters
     keyring: PublicKeys
     partitions: int
+    proofs: Proofs = field(default_factory=NoProofs)
     reads_on_loop: bool = False  # a point read is as quick as handing it to a thread (SQLite)

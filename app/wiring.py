@@ -373,6 +373,7 @@ def run_replay(environment: Environment, every_s: float) -> int:
     """`npp run replay`: proves the whole log on a schedule, until SIGTERM. A failure is a STOP."""
     from app.cluster import Cluster
     from app.control.proof import keyring_of, prove, publish_proof
+    from app.control.told import telling_of
     from processors.replay import Report
     from processors.replay.scheduled import ScheduledMetrics, ScheduledProof
 
@@ -400,6 +401,7 @@ def run_replay(environment: Environment, every_s: float) -> int:
             clock=context.clock,
             metrics=ScheduledMetrics(context.registry),
             health=context.health,
+            telling=telling_of(cluster),
         )
         log.info("replay starts", every_s=every_s)
         return context.run_until_stopped(

@@ -67,7 +67,7 @@ class ControlFold:
 
     def _drain(self) -> None:
         with self._lock:
-            records = _Records()
+            records = Records()
             self._reader.drain(records)
             if not records.read:
                 return
@@ -78,7 +78,7 @@ class ControlFold:
             self._applied = records.read[-1][0]
 
 
-class _Records:
+class Records:
     """What the reader hands over, as it asks for it: a ControlState that only keeps."""
 
     def __init__(self) -> None:

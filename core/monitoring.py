@@ -67,4 +67,23 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     resolved_at: int | None
 
 
-MONITORING_RECORDS: Final = (MinuteFigures, MonitorTick, Incident)
+class ProofState(msgspec.Struct, frozen=True, kw_only=True):
+    """How the proof of the whole log that runs is getting on, and how the last one ended.
+
+    `at` is when this was told: `running` and long untold means that the process is gone. `done` of
+    `total` records are read. `verdict` of the last one that ended is PASSED, FAILED or
+    NOT_CHECKABLE, over so many `events`; `difference` is the first that it found.
+    """
+
+    at: int
+    running: bool
+    began_at: int
+    done: int
+    total: int
+    ended_at: int | None = None
+    verdict: str | None = None
+    events: int = 0
+    difference: str | None = None
+
+
+MONITORING_RECORDS: Final = (MinuteFigures, MonitorTick, Incident, ProofState)

@@ -9,9 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from api.edge.views import View, iso
+from api.edge.views import View, iso, iso_or_none
 from api.incidents.views import IncidentView, incident
 from api.services import Services
+from core.monitoring import ProofState
 from core.values import FailureReason, MoneyOutcome, State
 from engine.errors import EngineError
 from readmodel import minutes
@@ -22,6 +23,7 @@ FRESH_S: Final = 1.0
 DAY_MINUTES: Final = 1_440
 OPEN_ONLY: Final = True
 OPEN_MAX: Final = 50  # one a rule is the most that can be open at once
+PROOF_SILENT_MS: Final = 60_000  # a proof that runs tells every 2 s, but for its long steps
 DELAY_MS_HIGH: Final = 30_000  # alerts above (API-03, DEP-06)
 
 
@@ -88,9 +90,25 @@ class ReadModelView(View):
     offsets: dict[str, int]
 
 
+class ProofRunView(View):
+    """The proofs of the whole log by `npp run replay`. While one runs it has read `done` of `total`
+    records (0: not known yet); `stalled` says that it has told nothing for too long. The last one
+    that ended has `verdict` PASSED, FAILED or NOT_CHECKABLE, over so many `events`."""
+
+    running: bool
+    stalled: bool
+    began_at: str
+    done: int
+    total: int
+    ended_at: str | None
+    verdict: str | None
+    events: int
+    difference: str | None
+
+
 class SummaryView(View):
     """Counts are of all payments; `incidents` are the open ones of the monitor; throughput,
-    failures, retries and rail are of the last 24 hours."""
+    failures, retries and rail are of the last 24 hours; `proof` is null where nothing was told."""
 
     at: str
     states: dict[str, int]
@@ -108,6 +126,7 @@ class SummaryView(View):
     retry_success: RateView
     rail: RailView
     read_model: ReadModelView
+    proof: ProofRunView | None
 
 
 class Delay:
@@ -190,6 +209,7 @@ class Summary:
                 histogram=list(day.histogram),
             ),
             read_model=self._read_model(),
+            proof=proof_run(self._services.proofs.now(), now),
         )
 
     def _read_model(self) -> ReadModelView:
@@ -212,6 +232,18 @@ class Summary:
             late=delay is not None and delay > DELAY_MS_HIGH,
             offsets={str(partition): projected[partition] for partition in sorted(projected)},
         )
+
+
+def proof_run(told: ProofState | None, now_ms: int) -> ProofRunView | None:
+    """What was told, as of now."""
+    if told is None:
+        return None
+    return ProofRunView.of(
+        told,
+        stalled=told.running and now_ms - told.at > PROOF_SILENT_MS,
+        began_at=iso(told.began_at),
+        ended_at=iso_or_none(told.ended_at),
+    )
 
 
 def _throughput(buckets: minutes.Buckets) -> list[MinuteView]:

@@ -28,6 +28,7 @@ from app.cli.operators import (
     keys,
     quarantine,
     token,
+    top,
 )
 from app.cli.output import error_console, print_json
 from app.cli.payment import group as payment
@@ -53,6 +54,7 @@ app = typer.Typer(
 app.command(rich_help_panel=BEGIN)(demo.demo)
 app.command(rich_help_panel=BEGIN)(doctor.doctor)
 app.command(rich_help_panel=BEGIN)(config.config)
+app.command(rich_help_panel=OPERATE)(top.top)
 app.add_typer(payment.app, name="payment", rich_help_panel=OPERATE)
 app.add_typer(approval.app, name="approval", rich_help_panel=OPERATE)
 app.add_typer(conflict.app, name="conflict", rich_help_panel=OPERATE)

@@ -124,5 +124,5 @@ class Programs:
 
     def proof(self) -> Program:
         """A replay of what is there, as a process of its own."""
-        command = (sys.executable, "-m", "app.cli.npp", "replay", "verify", "--json")
+        command = (sys.executable, "-m", "app.cli.npp", "replay", "verify", "--tell", "--json")
         return Program(PROOF_NAME, command, self.variables(), restart=Restart.NEVER)

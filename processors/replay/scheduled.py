@@ -18,6 +18,7 @@ from engine.errors import EngineError
 from engine.loop.watch import Health, Phase
 from engine.meters import Meters
 from processors.replay.report import FAILED, PASSED, Report
+from processors.replay.telling import Telling
 
 log = structlog.get_logger("npp.replay")
 
@@ -60,6 +61,7 @@ class ScheduledProof:
         clock: Clock,
         metrics: ScheduledMetrics,
         health: Health,
+        telling: Telling,
     ) -> None:
         """`passed` publishes a report, `failed` stops processing and is told why. Both may raise
         EngineError, and are then called again with the next proof."""
@@ -70,6 +72,7 @@ class ScheduledProof:
         self._clock = clock
         self._metrics = metrics
         self._health = health
+        self._telling = telling
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -92,11 +95,14 @@ class ScheduledProof:
     def once(self) -> Report:
         """One proof. Raises EngineError when Kafka does not give what it needs."""
         self._metrics.running.set(1)
+        self._telling.began()
+        report = None
         try:
             report = self._prove(self._show)
+            self._tell(report)
         finally:
             self._metrics.running.set(0)
-        self._tell(report)
+            self._telling.ended(report)  # after a STOP, which nothing may hold up
         return report
 
     def _tell(self, report: Report) -> None:
@@ -117,6 +123,7 @@ class ScheduledProof:
     def _show(self, what: str, done: int, total: int) -> None:
         self._metrics.done.set(done)
         self._metrics.total.set(total)
+        self._telling.progress(done, total)
         self._health.beat()
 
     def _wait(self, until_s: float) -> None:

@@ -17,9 +17,11 @@ from app.cli.output import console, error_console, print_json
 from app.cli.words import epoch_ms, moment
 from app.cluster import Cluster
 from app.control.proof import keyring_of, prove, publish_proof
+from app.control.told import telling_of
 from app.exits import ExitCode, Problem, usage
 from evidence.keys import Keyring
 from processors.replay import Limit, Report
+from processors.replay.telling import Telling
 
 FAILURES_SHOWN_MAX: Final = 5  # of each strength; --json lists up to 100
 app = typer.Typer(help="Replay the log and prove it.", no_args_is_help=True)
@@ -62,6 +64,9 @@ def verify_command(
     publish: Annotated[
         bool, typer.Option("--publish", help="Write ProofPassed to the control topic, for resume.")
     ] = False,
+    told: Annotated[
+        bool, typer.Option("--tell", help="Show progress and result on the operators' dashboard.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
 ) -> None:
     """Prove the log: fold, chain, re-decide, identity, money. Exit 1 names the first difference.
@@ -83,6 +88,8 @@ def verify_command(
     limit = Limit(offset=to_offset, time_ms=until, sequence=to_sequence)
     if publish and (payment or limit):
         raise usage("Only a replay of the whole log can be published.")
+    if told and (payment or limit or from_checkpoint):
+        raise usage("The dashboard shows replays of the whole log: --tell goes with no part of it.")
     if left_out and not from_checkpoint:
         raise usage("--without goes with --from-checkpoint.")
     if from_checkpoint and (payment or limit):
@@ -100,6 +107,7 @@ def verify_command(
             sys.stderr.isatty(),
             from_checkpoint=from_checkpoint,
             without=left_out,
+            telling=telling_of(cluster) if told else None,
         )
         require_offset(report, to_offset)
         if payment:
@@ -183,23 +191,34 @@ def replay_log(
     *,
     from_checkpoint: bool = False,
     without: tuple[str, ...] = (),
+    telling: Telling | None = None,
 ) -> Report:
-    """Run the replay; with `bar` progress is drawn on standard error."""
+    """Run the replay; with `bar` progress is drawn on standard error, with `telling` it is told."""
     with _bar(bar) as progress:
         task: TaskID = progress.add_task("reading", total=None)
 
         def show(what: str, done: int, total: int) -> None:
             progress.update(task, description=what, completed=done, total=total or None)
+            if telling is not None:
+                telling.progress(done, total)
 
-        return prove(
-            cluster,
-            keyring,
-            show,
-            payment=payment,
-            limit=limit,
-            from_checkpoint=from_checkpoint,
-            without=without,
-        )
+        if telling is not None:
+            telling.began()
+        report = None
+        try:
+            report = prove(
+                cluster,
+                keyring,
+                show,
+                payment=payment,
+                limit=limit,
+                from_checkpoint=from_checkpoint,
+                without=without,
+            )
+        finally:
+            if telling is not None:
+                telling.ended(report)
+        return report
 
 
 def _bar(shown: bool) -> Progress:

@@ -8,12 +8,14 @@ from collections.abc import Callable
 import pytest
 from prometheus_client import CollectorRegistry
 
+from core.monitoring import ProofState
 from engine.clock import Clock, HeldClock, SystemClock
 from engine.errors import Exit
 from engine.loop.watch import Health
 from processors.replay import Report
 from processors.replay.report import Failure
 from processors.replay.scheduled import AGAIN_S, ScheduledMetrics, ScheduledProof, Shown
+from processors.replay.telling import Telling
 
 FAILURE = Failure("SEQUENCE_GAP", "pi_x", 3, "npp.payment.events.v1", 0, 7, "2 is missing")
 
@@ -39,18 +41,20 @@ class Rig:
         *reports: Callable[[], Report],
         clock: Clock | None = None,
         every_s: float = 0.01,
+        last: ProofState | None = None,
     ) -> None:
         self.registry = CollectorRegistry()
         self.left = list(reports)
         self.published: list[Report] = []
         self.stopped: list[str] = []
+        self.told: list[ProofState] = []
         self.clock = clock or SystemClock()
         self.health = Health(self.clock)
         self.began: list[float] = []
         self.proof = ScheduledProof(
             prove=self.prove, passed=self.published.append, failed=self.stopped.append,
             every_s=every_s, clock=self.clock, metrics=ScheduledMetrics(self.registry),
-            health=self.health,
+            health=self.health, telling=Telling(self.told.append, self.clock, last),
         )  # fmt: skip
 
     def prove(self, show: Shown) -> Report:
