@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 
 from app.exits import usage
+from engine.meters import Meters
 from engine.tracing import RECORD_TOPIC, Attributes, is_traceparent, trace_id
 
 if TYPE_CHECKING:
@@ -58,12 +59,11 @@ class TraceMetrics:
     """Only where a collector is named."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.spans = Counter(
+        self.spans = Meters(registry).counter(
             "npp_trace_spans",
             "Spans by result: ended, of those sent to the collector, of those not taken by it; "
             "what was dropped before it is the rest",
-            ["result"],
-            registry=registry,
+            result=RESULTS,
         )
 
 
