@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
+from heapq import nlargest
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -272,21 +274,25 @@ def rates(buckets: Buckets, now_ms: int) -> dict[str, Rate]:
 
 def total(figures: Iterable[Figures]) -> Figures:
     """The sum of several buckets; the latencies are the last five of all."""
-    whole = Figures(histogram=[0] * (len(LATENCY_BOUNDS_MS) + 1))
-    for each in figures:
-        for name in _SUMMED:
-            setattr(whole, name, getattr(whole, name) + getattr(each, name))
+    all_of = list(figures)
+    sums = [sum(column) for column in zip(*map(_summed, all_of), strict=True)]
+    histograms = (each.histogram for each in all_of if each.histogram)
+    failed: dict[str, int] = {}
+    for each in all_of:
         for reason, count in each.failed.items():
-            whole.failed[reason] = whole.failed.get(reason, 0) + count
-        for place, count in enumerate(each.histogram):
-            whole.histogram[place] += count
-        whole.latencies = sorted([*whole.latencies, *each.latencies])[-LATENCIES_KEPT:]
-    return whole
+            failed[reason] = failed.get(reason, 0) + count
+    return Figures(
+        failed=failed,
+        latencies=last_latencies(all_of),
+        histogram=[sum(column) for column in zip(_NO_LATENCY, *histograms, strict=True)],
+        **dict(zip(_SUMMED, sums, strict=False)),  # none of nothing: then all are 0
+    )
 
 
 def last_latencies(figures: Iterable[Figures]) -> list[Latency]:
     """The last five rail requests by time of submission."""
-    return sorted(found for each in figures for found in each.latencies)[-LATENCIES_KEPT:]
+    found = [latency for each in figures for latency in each.latencies]
+    return nlargest(LATENCIES_KEPT, found)[::-1]
 
 
 def slow_in_a_row(latencies: Iterable[Latency]) -> int:
@@ -346,3 +352,7 @@ _SUMMED: Final = (
 def _share(figures: Iterable[Figures], part: str, whole: str) -> Rate:
     counted = [(getattr(each, part), getattr(each, whole)) for each in figures]
     return Rate(sum(p for p, _ in counted), sum(w for _, w in counted))
+
+
+_summed: Final = attrgetter(*_SUMMED)
+_NO_LATENCY: Final = (0,) * (len(LATENCY_BOUNDS_MS) + 1)

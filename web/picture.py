@@ -78,7 +78,7 @@ def draw(services: Services, summary: Summary) -> Picture:
         incidents=incidents(figures, control),
         rail=rail_health(figures.rail),
         slots=slots(figures.throughput, figures.at, SLOT_MINUTES, DAY_SLOTS),
-        hour=slots(figures.throughput, figures.at, 1, HOUR_SLOTS),
+        hour=slots(figures.throughput[-HOUR_SLOTS:], figures.at, 1, HOUR_SLOTS),
         attention=[lists.attention(r, now) for r in attention if isinstance(r, rows.PaymentRow)],
         approvals=[lists.approval(r, now) for r in approvals if isinstance(r, rows.ApprovalRow)],
         deeds=[_deed(lists.audit(r)) for r in audit if isinstance(r, rows.AuditRow)],

@@ -5,13 +5,13 @@ behind the read model is. Worked out once a second at most, whoever asks.
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from api.edge.views import View, iso, iso_or_none
 from api.incidents.views import IncidentView, incident
 from api.services import Services
+from api.summary.day import DAY_MINUTES, Day
 from core.monitoring import ProofState
 from core.values import FailureReason, MoneyOutcome, State
 from engine.errors import EngineError
@@ -20,7 +20,6 @@ from readmodel.rows import IncidentRow
 from schemas.topology import EVENTS
 
 FRESH_S: Final = 1.0
-DAY_MINUTES: Final = 1_440
 OPEN_ONLY: Final = True
 OPEN_MAX: Final = 50  # one a rule is the most that can be open at once
 PROOF_SILENT_MS: Final = 60_000  # a proof that runs tells every 2 s, but for its long steps
@@ -154,6 +153,7 @@ class Summary:
         self._services = services
         self._lock = threading.Lock()
         self._delay = Delay()
+        self._day = Day(services.reader)
         self._made: SummaryView | None = None
         self._made_at = 0.0
 
@@ -175,13 +175,9 @@ class Summary:
     def _make(self) -> SummaryView:
         reader, now = self._services.reader, self._services.clock.now_ms()
         counts = reader.counts()
-        last = minutes.minute_of(now)
-        buckets = {
-            (row.partition, row.minute): minutes.unpack(row.figures)
-            for row in reader.minutes(last - DAY_MINUTES + 1, last + 1)
-        }
-        day = minutes.total(buckets.values())
-        latencies = minutes.last_latencies(buckets.values())
+        by_minute = self._day.look(minutes.minute_of(now), self._projected())
+        day = minutes.total(by_minute.values())
+        latencies = minutes.last_latencies(by_minute.values())
         return SummaryView(
             at=iso(now),
             states={state.value: counts.get(f"state:{state.value}", 0) for state in State},
@@ -196,11 +192,11 @@ class Summary:
                 for row in reader.incidents(OPEN_ONLY, OPEN_MAX, None).items
                 if isinstance(row, IncidentRow)
             ],
-            throughput=_throughput(buckets),
+            throughput=[_minute(minute, each) for minute, each in by_minute.items()],
             failures=_failures(day, 0, [reason.value for reason in FailureReason])
             | {"CANCELLED": day.cancelled},
             failure_sources=_failures(day, 1, ["rail", "operator", "upstream", "system"]),
-            rates=_rates(minutes.rates(buckets, now)),
+            rates=_rates(minutes.rates({(0, m): each for m, each in by_minute.items()}, now)),
             retry_success=_rate(minutes.retry_success([day]), DAY_MINUTES),
             rail=RailView(
                 last=[LatencyView(iso(each.submitted_at), each.took_ms) for each in latencies],
@@ -212,13 +208,13 @@ class Summary:
             proof=proof_run(self._services.proofs.now(), now),
         )
 
+    def _projected(self) -> dict[int, int]:
+        """How far the read model has the journal, by partition."""
+        found = self._services.reader.projected()
+        return {number: offset for (topic, number), offset in found.items() if topic == EVENTS}
+
     def _read_model(self) -> ReadModelView:
-        reader, now = self._services.reader, self._services.clock.now_ms()
-        projected = {
-            partition: offset
-            for (topic, partition), offset in reader.projected().items()
-            if topic == EVENTS
-        }
+        projected, now = self._projected(), self._services.clock.now_ms()
         try:
             ends: Mapping[int, int] = self._services.journal.ends()
         except EngineError:
@@ -246,15 +242,7 @@ def proof_run(told: ProofState | None, now_ms: int) -> ProofRunView | None:
     )
 
 
-def _throughput(buckets: minutes.Buckets) -> list[MinuteView]:
-    by_minute: dict[int, list[minutes.Figures]] = defaultdict(list)
-    for (_, minute), figures in buckets.items():
-        by_minute[minute].append(figures)
-    return [_minute(minute, by_minute[minute]) for minute in sorted(by_minute)]
-
-
-def _minute(minute: int, figures: Iterable[minutes.Figures]) -> MinuteView:
-    whole = minutes.total(figures)
+def _minute(minute: int, whole: minutes.Figures) -> MinuteView:
     return MinuteView(
         minute=iso(minute * minutes.MINUTE_MS),
         created=whole.created,

@@ -15,6 +15,8 @@ from web.picture import control_of
 from web.site import Page, signed
 
 AUDIT_FILTERS: Final = ("operatorId", "paymentIntentId", "action", "from", "to", "cursor")
+FIRED_SHOWN: Final = 100  # the last ones; the file for the post-mortem has more
+PAYMENTS_SHOWN: Final = 50
 STRENGTHS: Final = {
     "fold": "the events give the states that are kept",
     "chain": "each event names the hash of the one before",
@@ -44,7 +46,15 @@ async def incidents(page: Page) -> Response:
     now = await in_thread(
         lambda: active_incidents(site.summary.get(), control_of(site.services)),
     )
-    return page.render("incidents.html", active=now, s=summary, asked=asked, query=urlencode(asked))
+    return page.render(
+        "incidents.html",
+        active=now,
+        s=summary,
+        fired=summary["fired"][-FIRED_SHOWN:],
+        payments=summary["payments"][-PAYMENTS_SHOWN:],
+        asked=asked,
+        query=urlencode(asked),
+    )
 
 
 async def incidents_file(page: Page) -> Response:

@@ -74,7 +74,7 @@ PAYMENT_TEXTS: dict[str, int] = {
     "payment_intent_id": WORD, "source": 64, "idempotency_key": 128, "currency": 3,
     "parties_scheme": WORD, "parties_key_id": 128, "parties_bytes": 4_096, "end_to_end_id": 35,
     "service": WORD, "uetr": 36, "customer_id": 128, "state": WORD, "reason": WORD,
-    "last_lifecycle_event": WORD, "deadline_kind": WORD,
+    "last_lifecycle_event": WORD, "deadline_kind": WORD, "traceparent": 128,
 }  # fmt: skip
 
 ATTEMPT_TEXTS: dict[str, int] = {
@@ -116,7 +116,8 @@ class Flood:
         self.persons = 0
         self.widest = 0
         fields: dict[str, Any] = {
-            "header": self.head(), "source": SOURCE, "idempotency_key": KEY,
+            "header": msgspec.structs.replace(self.head(), traceparent=wide(128)),
+            "source": SOURCE, "idempotency_key": KEY,
             "parties": seal(WIDEST), "end_to_end_id": wide(35), "customer_id": wide(128),
             "uetr": "0" * 8 + "-0000-0000-0000-" + "0" * 12, "requested_execution_time": d.START,
         }  # fmt: skip
