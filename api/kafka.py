@@ -11,9 +11,9 @@ from api.actions.journal import KafkaJournal
 from api.actions.outcome_tail import OutcomeTail
 from api.audit.writer import KafkaAudit
 from api.services import Services
+from api.summary.proofs import ProofWatch
 from control.current import ControlFold
 from control.fold import Control
-from control.proofs import ProofWatch
 from engine.clients.control_reader import ControlReader
 from engine.clients.partition_errors import PartitionErrors
 from engine.clients.publisher import Publisher
