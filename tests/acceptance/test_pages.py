@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.acceptance.harness import Harness
+from tests.acceptance.harness import ACCEPT, SETTLE, Harness
 from tests.acceptance.test_api_reading import settled
 
 pytestmark = pytest.mark.broker
@@ -29,3 +30,21 @@ def test_the_dashboard_shows_the_api_s_numbers_and_its_payments(harness: Harness
         told = harness.get(f"/api/payments/{payment}")
         for each in (payment, "SETTLED", "PAID", told["externalRef"], told["amountText"]):
             assert each in found
+
+
+def test_a_proof_s_result_reaches_the_summary_and_npp_top(harness: Harness) -> None:
+    """The numbers are the report's own."""
+    payment = harness.create([ACCEPT, SETTLE])
+    harness.until(payment, state="SETTLED", funds="CAPTURED")
+    report = harness.npp_json("replay", "verify", "--tell")
+
+    def told() -> dict[str, Any] | None:
+        found = harness.get("/api/summary")["proof"]
+        return found if found and found["endedAt"] and not found["running"] else None
+
+    proof = dict(harness.soon(told, what="the summary has the proof"))
+    assert (proof["verdict"], proof["difference"]) == ("PASSED", None)
+    assert proof["events"] == report["fold"]["events"] > 0
+    shown = harness.npp("top", "--once", check=False).stdout
+    assert f"{proof['events']:,} events, passed" in shown
+    assert "NPP rail:" in shown

@@ -113,7 +113,7 @@ def seen(quiet: Harness) -> Seen:
 
 
 def test_states_and_queues_are_the_same_everywhere(seen: Seen) -> None:
-    """DSH-07, MON-01."""
+    """DSH-07."""
     states = seen.summary["states"]
     assert (states["SETTLED"], states["FAILED"]) == (SETTLED, REJECTED)
     assert seen.table("states-table") == seen.top["states"] == states
