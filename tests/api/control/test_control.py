@@ -162,6 +162,8 @@ def test_a_redrive_is_previewed_asked_for_and_confirmed(harness: ApiHarness) -> 
     harness.commands.write_control(done)
     (listed,) = harness.get("vera", REDRIVES).json()["items"]
     assert listed["status"] == "CONFIRMED", "nobody has signed that it is done"
+    (item,) = harness.get("vera", "/api/quarantine").json()["items"]
+    assert item["redriveId"] is None
     harness.commands.write_control(harness.sign(done))
     (listed,) = harness.get("vera", REDRIVES).json()["items"]
     assert (listed["status"], listed["redriven"]) == ("DONE", 1)
