@@ -342,12 +342,8 @@ class AssignmentSetup:
         journal: Watermarks,
         keep_alive: Callable[[], bool],
     ) -> None:
-        """Fold these again from the whole journal, read once for all of them. A history that cannot
-        be folded leaves its key as it is: the application parks it at its next input. So does one
-        with a record behind its state, or without one, that is none of ours: it is never folded.
-
-        Raises Interrupted.
-        """
+        """Fold these again from the whole journal, read once for all. What cannot be folded, or has
+        a record that is none of ours, stays: its next input is parked. Raises Interrupted."""
         histories: dict[bytes, list[bytes]] = {key.encode(): [] for key in keys}
         for batch in self._journal({states.number: journal.low}, {states.number: journal.high}):
             for record in batch:
@@ -369,6 +365,8 @@ class AssignmentSetup:
             else:
                 if packed is None:
                     sentence = f"state of {key} differs, and the journal has no event of it"
+                    if known == b"":  # held
+                        states.release(key, self._clock.now_ms())
                 else:
                     states.replace(key, packed, self._clock.now_ms())
                     sentence = f"state of {key} folded again from the journal"

@@ -55,6 +55,10 @@ class PartitionStates:
         read."""
         hints = self._app.packed_hints
         for key, packed in self._store.open_states():
+            if packed == _UNKNOWN:  # held: looked at again, people may have ruled since
+                self._packed[key] = packed
+                self.unreadable.add(key)
+                continue
             at_rest, deadline_ms = hints(packed)
             if not at_rest:
                 self._packed[key] = packed
@@ -120,7 +124,7 @@ class PartitionStates:
         last = dict(records)
         changes: list[Change] = []
         for key, packed in last.items():
-            at_rest, deadline_ms = self._hints(key, packed) if packed else (True, None)
+            at_rest, deadline_ms = self._hints(key, packed) if packed else (packed is None, None)
             listed = self._listed(key, packed, at_rest=at_rest)
             self._objects.pop(key, None)
             set_timer(key, deadline_ms)
@@ -162,6 +166,10 @@ class PartitionStates:
         """
         self.load([(key, _UNKNOWN)], self.state_offset, now_ms)
         self.unreadable.discard(key)
+
+    def release(self, key: str, now_ms: int) -> None:
+        """The journal knows nothing of a held key any more: it is one that was never seen."""
+        self.load([(key, None)], self.state_offset, now_ms)
 
     def clear(self) -> None:
         """Forget everything; the partition is restored from offset zero."""

@@ -168,6 +168,8 @@ class Toy:
     def rebuild(
         self, partition: int, key: str, history: Sequence[bytes], packed: bytes | None
     ) -> bytes | None:
+        if not history:
+            return None
         lines = [msgspec.json.decode(value) for value in history if value.startswith(b"{")]
         if not lines:
             raise ValueError("nothing that could be folded")

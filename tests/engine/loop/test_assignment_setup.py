@@ -208,8 +208,36 @@ def test_a_first_record_that_came_without_its_state_is_held_and_never_folded(
         states, _ = harness.take(0)
         with pytest.raises(ValueError):
             states[0].get("forged")
-        assert harness.alarms in (["FOREIGN_RECORD"], [])
+        assert harness.alarms == ["FOREIGN_RECORD"]
         harness.restart()
     good = Toy(2)._encode(Count("forged", 1, None, False))
     states[0].load([("forged", good)], 1, 0)
     assert states[0].get("forged").sequence == 1
+
+
+@pytest.mark.parametrize("ruled", [True, False])
+def test_what_is_held_goes_on_once_people_have_ruled_its_record_foreign(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, ruled: bool
+) -> None:
+    """Until then each start says so again; after it the honest input makes the key."""
+    journal = [LogRecord("journal", 0, 0, 0, b"forged", b'{"key":"forged","n":1,"value":"x"}', [])]
+    monkeypatch.setattr(
+        engine.loop.assignment_setup,
+        "read_all",
+        lambda *_, start, **__: iter([journal[start[0] :]]),
+    )
+    harness.ends.journal = 1
+    harness.take(0)
+    harness.restart()
+    if ruled:
+        journal.clear()
+    states, _ = harness.take(0)
+    if ruled:
+        assert states[0].get("forged") is None
+        harness.restart()
+        assert harness.take(0)[0][0].get("forged") is None
+        assert harness.alarms == []
+    else:
+        assert harness.alarms == ["FOREIGN_RECORD"]
+        with pytest.raises(ValueError):
+            states[0].get("forged")

@@ -93,7 +93,7 @@ def test_states_that_can_not_be_read_are_folded_anew_and_hold_up_nobody(toy: Rig
         if old.is_file():
             old.unlink()
     toy.start()
-    toy.until(lambda: "history cannot be folded" in toy.log(), "what has no history is named")
+    toy.until(lambda: "the journal has no event of it" in toy.log(), "what has no history is named")
     toy.until(lambda: "folded again from the journal" in toy.log(), "what has one is folded again")
     toy.send(30, keys=3)
     toy.wait_for(90)
