@@ -201,7 +201,9 @@ class Control:
 
     def apply_record(self, offset: int, record: Any, appended_at: int = 0) -> Refusal | None:
         """The record's effect; why it has none, when it is refused."""
-        refusal = self._refusal(record, appended_at) or self._take(offset, record)
+        refusal = self._refusal(record, appended_at) or self._take(
+            offset, record, appended_at
+        )
         if refusal is not None:
             self._refuse(offset, record, refusal)
         return refusal
@@ -240,7 +242,7 @@ class Control:
                 return self._waiting.get(at)
         return None
 
-    def _take(self, offset: int, record: Any) -> Refusal | None:
+    def _take(self, offset: int, record: Any, appended_at: int) -> Refusal | None:
         match record:
             case records.ClusterRecorded():
                 return self._in_force.put(offset, record)
@@ -256,7 +258,7 @@ class Control:
                     return Refusal(NOT_POSSIBLE, refusal)
                 ask(self._waiting, offset, record)
             case ActConfirmed():
-                return self._confirm(offset, record)
+                return self._confirm(offset, record, appended_at)
             case records.ProcessingStopped():
                 self._stopping.stop(offset, record)
             case records.ProofPassed():
@@ -294,14 +296,13 @@ class Control:
             self._refused(OPERATORS_RESET)
         return refusal
 
-    def _confirm(self, offset: int, confirmed: ActConfirmed) -> Refusal | None:
+    def _confirm(self, offset: int, confirmed: ActConfirmed, at: int) -> Refusal | None:
         """A second person agrees to what waits."""
         request = self._waiting.pop(confirmed.request_offset)
         if isinstance(request, DispositionRequested):
             refusal = self.dispositions.refusal(request)  # another may have come before it
             if refusal is None:
-                at = confirmed.request_offset
-                self.dispositions.confirm(at, request, offset, confirmed)
+                self.dispositions.confirm(request, offset, confirmed, at)
             return _not_possible(refusal)
         if isinstance(request, records.UnparkRequested):
             parking = (request.payment_intent_id, request.sequence)

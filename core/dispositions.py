@@ -31,6 +31,8 @@ class Disposition(msgspec.Struct, frozen=True):
     confirmed_by: str
     confirmed_at: int  # epoch ms
     confirm_offset: int
+    ruled_at: int  # when the broker took the confirmation, epoch ms
+    request_hash: bytes  # SHA-256 of what the requester signed; a checkpoint's leaf binds it
 
     @property
     def ruling(self) -> str:
@@ -71,12 +73,17 @@ class Dispositions:
         return None
 
     def confirm(
-        self, request_offset: int, request: DispositionRequested, at: int, confirmed: ActConfirmed
+        self, request: DispositionRequested, offset: int, confirmed: ActConfirmed, appended_at: int
     ) -> None:
-        """A second person agreed; `refusal` has been asked."""
-        place = (request.partition, request.offset)
-        self._at[place] = Disposition(
-            request, request_offset, confirmed.actor, confirmed.confirmed_at, at
+        """A second person agreed, at this control offset; `refusal` has been asked."""
+        self._at[request.partition, request.offset] = Disposition(
+            request=request,
+            request_offset=confirmed.request_offset,
+            confirmed_by=confirmed.actor,
+            confirmed_at=confirmed.confirmed_at,
+            confirm_offset=offset,
+            ruled_at=appended_at,
+            request_hash=confirmed.signature.request_hash if confirmed.signature else b"",
         )
 
     def of(self, partition: int, offset: int, value: bytes | None) -> Disposition | None:
@@ -105,6 +112,10 @@ class Dispositions:
         """Those on records that name this payment, in the order of the journal."""
         mine = (each for each in self if each.request.payment_intent_id == payment)
         return tuple(sorted(mine, key=lambda each: each.request.offset))
+
+    def of_partition(self, partition: int) -> int:
+        """How many there are on records of the partition."""
+        return sum(each.request.partition == partition for each in self)
 
     def confirmed_at(self, partition: int) -> int:
         """When the last one on a record of the partition was confirmed, epoch ms; 0 for none."""

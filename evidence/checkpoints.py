@@ -75,11 +75,12 @@ class Range:
 
     def __init__(self, before: Callable[[str], LeafData | None] | None = None) -> None:
         self._leaves: dict[str, LeafData] = {}
+        self._rulings: list[tuple[int, str, bytes]] = []
         self._kept: dict[str, LeafData] = {}
         self._before = before or self._kept.get
 
     def __len__(self) -> int:
-        return len(self._leaves)
+        return len(self._leaves.keys() | {payment for _, payment, _ in self._rulings})
 
     def touch(self, payment: str, sequence: int, event_hash: bytes) -> None:
         """An event of the range, in log order."""
@@ -88,6 +89,23 @@ class Range:
     def answer(self, payment: str, outcome_hash: bytes) -> None:
         """The outcome of an operator command in the range, in log order."""
         self._leaves[payment] = self._now(payment).with_outcome(outcome_hash)
+
+    def rule(self, payment: str, request_hash: bytes, ruled_at: int) -> None:
+        """Two persons ruled on a record of the range that names this payment, in log order.
+        `ruled_at`: when the broker took the confirmation, epoch ms."""
+        self._rulings.append((ruled_at, payment, request_hash))
+
+    def ruled_at(self) -> int:
+        """When the last of these rulings came, epoch ms; 0 for none."""
+        return max((at for at, _, _ in self._rulings), default=0)
+
+    def apply_rulings(self, signed_at: int) -> None:
+        """Count the rulings like outcomes, behind these. A ruling on what a checkpoint had signed
+        before it is in no leaf."""
+        for at, payment, request_hash in self._rulings:
+            if at <= signed_at:
+                self.answer(payment, request_hash)
+        self._rulings.clear()
 
     def get(self, payment: str) -> LeafData | None:
         """The payment in its current state, if it was touched."""
@@ -109,6 +127,7 @@ class Range:
         if self._before == self._kept.get:
             self._kept.update(self._leaves)
         self._leaves.clear()
+        self._rulings.clear()
 
 
 class Begin(msgspec.Struct, frozen=True):
@@ -143,6 +162,8 @@ def build(
     before = None if previous is None else previous.checkpoint
     if begin is None:
         begin = _behind(before)
+    signed_at = max(signed_at, touched.ruled_at(), 0 if before is None else before.signed_at)
+    touched.apply_rulings(signed_at)
     return Checkpoint(
         partition=partition,
         number=1 if before is None else before.number + 1,
@@ -155,7 +176,7 @@ def build(
         leaves=len(touched),
         merkle_root=touched.root(),
         previous_checkpoint=ZERO_HASH if previous is None else previous.hash,
-        signed_at=signed_at if before is None else max(signed_at, before.signed_at),
+        signed_at=signed_at,
         key_id=key_id,
         signature=b"",
     )
@@ -278,6 +299,7 @@ class CheckpointChain:
 
 def root_problem(checkpoint: Checkpoint, touched: Range) -> CheckpointProblem | None:
     """Compare a checkpoint with the payments that the log really shows in its range."""
+    touched.apply_rulings(checkpoint.signed_at)
     computed = touched.root()
     if (checkpoint.leaves, checkpoint.merkle_root) == (len(touched), computed):
         return None

@@ -17,6 +17,7 @@ from control.fold import Control
 from control.named import Named
 from core.decider import Accepted
 from core.declared import replaced
+from core.dispositions import TELLS_SOMEBODY, Disposition
 from core.header import Cause
 from core.payment import state as payment_state
 from core.payment.deadlines import with_deadline
@@ -25,7 +26,7 @@ from core.payment.events import Event, ProcessingResumed, ProcessingSuspended
 from core.payment.evolve import evolve
 from core.payment.lifecycle_record import lifecycle_record
 from core.payment.state import CorruptHistory, Payment
-from core.records import PaymentLifecycle
+from core.records import FOREIGN, PaymentLifecycle
 from core.values import ZERO_HASH, same_person
 from evidence.chain import RawCause, read_cause
 from evidence.differences import first_difference
@@ -136,6 +137,31 @@ class Judge:
         self.fresh.clear()
 
     # -- events ------------------------------------------------------------------------------------
+
+    def ruling(self, offset: int, value: bytes) -> Disposition | None:
+        """What two persons ruled on this record of the partition, or None. A request that named
+        another type than the record's counts for nothing where the record may have instructed
+        somebody.
+        """
+        found = self._ground.control.dispositions.of(self.partition, offset, value)
+        if found is None or found.ruling != FOREIGN:
+            return found
+        try:
+            event = self._ground.environment.codec.decode(EVENTS, value)
+        except Undecodable:
+            return found
+        return None if type(event).__name__ in TELLS_SOMEBODY else found
+
+    def take(self, payment: str, offset: int, value: bytes) -> list[Finding]:
+        """An event that two persons took as recorded: folded, and not decided again. What is wrong
+        with it, or with the decision before it.
+        """
+        findings = self.at_end()
+        why = self.fold(payment, value)
+        rule_set = 0 if why is not None else self.fresh[payment].payment.rule_set
+        if why is None and rule_set not in self._ground.named.rule_sets:
+            why = f"it cannot be taken as recorded: control never named rule set {rule_set}"
+        return findings if why is None else [*findings, Finding(payment, offset, why)]
 
     def fold(self, payment: str, value: bytes) -> str | None:
         """An event that a checkpoint covers: it was decided again before that was signed."""

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from core.records import Checkpoint
+from core.records import FOREIGN, Checkpoint
 from core.recovery_point import RecoveryPoint, is_void
 from engine.records import LogRecord
 from evidence import checkpoints
@@ -45,12 +45,14 @@ class PartitionVerifier:
         decode: Callable[[bytes], Checkpoint],
         partition_of: Callable[[bytes], int] | None = None,
         recovery_points: Sequence[RecoveryPoint] = (),
+        rulings: int = 0,
         outcomes_partition: int = 0,
         judge_of: Callable[[dict[str, int]], Judge],
         ends: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
         """`judge_of` makes the judge, given the last inputs that caused anything, by topic; `ends`
-        asks where the partitions of journal and lifecycle topic end now."""
+        asks where the partitions of journal and lifecycle topic end now; `rulings`: how many of its
+        records two persons have ruled on."""
         self._ends = ends
         self._outcomes_partition = outcomes_partition
         self.partition = partition
@@ -77,7 +79,8 @@ class PartitionVerifier:
         self.judge = judge_of({} if self._mark is None else self._mark.last_causes)
         self.heads = LifecycleHeads(self.judge, 0, 0)  # `follow_lifecycle` says where
         self._at_end = False
-        self._recovered = bool(recovery_points)
+        # People put lifecycle records right before they let the log go on.
+        self._recovered = bool(recovery_points) or rulings > 0
         self._seen: RawCheckpoint | None = None  # the topic's last checkpoint that was good
         self._checker = ChainChecker(partition, self, partition_of=partition_of)
         self._chain = CheckpointChain(partition, keyring, recovery_points=recovery_points)
@@ -262,11 +265,21 @@ class PartitionVerifier:
 
     def _take(self, record: LogRecord, *, signed: bool) -> Iterator[Problem]:
         offset, value = record.offset, record.value or b""
-        found = self._checker.feed(offset, record.key, record.value)
         self.next_offset, self.verified_offset = offset + 1, offset
         self.events_unsigned += 1
+        ruled = self.judge.ruling(offset, value)
+        if ruled is not None:
+            payment = ruled.request.payment_intent_id
+            if payment:  # else the record names none
+                self._touched.rule(payment, ruled.request_hash, ruled.ruled_at)
+            if ruled.ruling == FOREIGN:
+                return
+        found = self._checker.feed(offset, record.key, record.value)
         if isinstance(found, Link):
             payment = found.payment_intent_id
+            if ruled is not None:
+                yield from self._not_ours(self.judge.take(payment, offset, value))
+                return
             if signed:
                 why = self.judge.fold(payment, value)
                 findings = [] if why is None else [Finding(payment, offset, why)]

@@ -75,7 +75,7 @@ class Verifier:
         self._ground = ground
         self._judge = judge
         self._mine = partitions  # None: all of them
-        self._recoveries = 0
+        self._let_go_on = 0
         self._codec = codec
         self._store = store
         self._key = key
@@ -133,7 +133,7 @@ class Verifier:
         """Fence any other verifier, then begin where the store and the topic say."""
         self._journal.take()
         self._follow_control()
-        self._recoveries = len(self._control.recoveries)
+        self._let_go_on = self._times_let_go_on()
         count = self._journal.partitions()
         self._outcomes_count = self._journal.outcomes_partitions()
         mine = range(count) if self._mine is None else [n for n in self._mine if n < count]
@@ -148,6 +148,7 @@ class Verifier:
                 decode=self._decode_checkpoint,
                 partition_of=lambda key: self._partition_of(key, count),
                 recovery_points=self._control.recovery_points(number),
+                rulings=self._control.dispositions.of_partition(number),
                 outcomes_partition=number % self._outcomes_count,
                 judge_of=partial(self._judge, number, self._ground),
                 ends=partial(self._ends_of, number),
@@ -310,7 +311,11 @@ class Verifier:
             self._control_next = offset + 1
         if read:
             self._ground.follow(self._control)
-        return len(self._control.recoveries) != self._recoveries
+        return self._times_let_go_on() != self._let_go_on
+
+    def _times_let_go_on(self) -> int:
+        """How often two persons recovered the log or ruled on a record of it."""
+        return len(self._control.recoveries) + len(self._control.dispositions)
 
     def _check_bounds(self) -> None:
         bounds, outcomes = self._journal.bounds(EVENTS), self._journal.bounds(OUTCOMES)

@@ -1,0 +1,241 @@
+"""Two persons ruled on a record that the rules do not give: the verifier goes on and signs.
+
+Domain §10: FOREIGN is skipped, TAKEN_AS_RECORDED stays in fold and chain and is not decided again.
+SEC-03, EP-12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.payment import events as e
+from core.payment import state as payment_state
+from core.payment.lifecycle_record import lifecycle_record
+from core.records import FOREIGN, TAKEN_AS_RECORDED, ActConfirmed, DispositionRequested
+from processors.payments import handler
+from processors.verifier.partition import UNAUTHORIZED
+from processors.verifier.store import MemoryStore
+from schemas import topology as t
+from tests.auditor.wire import sha256
+from tests.hostile.test_the_log import FORGERIES, header, names, settled
+from tests.processors.verifier.world_rig import WorldRig
+
+pytestmark = pytest.mark.slow
+
+@pytest.fixture
+def rig() -> WorldRig:
+    """A verifier that has signed all of a mixed history."""
+    made = WorldRig()
+    made.names = made.world.mixed()  # type: ignore[attr-defined]
+    made.work()
+    assert made.whole()
+    return made
+
+
+def rule(
+    rig: WorldRig, payment: str, ruling: str, *, offset: int | None = None, **named: Any
+) -> None:
+    """Two persons rule on the last record of the payment, or the one at this offset."""
+    partition = rig.partition(payment)
+    mine = [r for r in rig.log.log(t.EVENTS, partition) if r.key == payment.encode()]
+    record = next((r for r in mine if r.offset == offset), mine[-1])
+    event = rig.world.codec.decode(t.EVENTS, record.value)
+    request = DispositionRequested(
+        ruling=ruling,
+        partition=partition,
+        offset=record.offset,
+        event_hash=sha256(record.value or b""),
+        payment_intent_id=payment,
+        sequence=event.header.sequence,
+        event_type=type(event).__name__,
+        reason="found by the verifier",
+        requested_at=0,
+        actor="ann",
+    )
+    request = msgspec.structs.replace(request, **named)
+    asked = rig.world.hands.sign(request)
+    at = put(rig, asked)
+    agreed = ActConfirmed(request_offset=at, confirmed_at=0, actor="bob")
+    put(rig, rig.world.hands.sign(agreed, asked))
+
+
+def put(rig: WorldRig, record: Any) -> int:
+    """A control record; its offset."""
+    return rig.log.put(t.CONTROL, 0, None, rig.world.codec.encode(t.CONTROL, record))
+
+
+def stopped(rig: WorldRig) -> str:
+    (stop,) = rig.stops()
+    return stop.reason.split(":")[0]
+
+
+@pytest.mark.parametrize("forge", FORGERIES)
+def test_a_foreign_event_at_the_end_of_a_payment_is_skipped_and_the_rest_is_signed(
+    rig: WorldRig, forge: Callable[[WorldRig, str], None]
+) -> None:
+    payment = names(rig)["failed"]
+    forge(rig, payment)
+    rig.work()
+    assert stopped(rig) == UNAUTHORIZED
+    assert not rig.whole()
+    rule(rig, payment, FOREIGN)
+    rig.work()
+    assert rig.whole()
+    assert len(rig.stops()) == 1, "nothing new is found"
+
+
+def test_an_honest_event_that_follows_under_the_same_number_is_decided_again_and_signed(
+    rig: WorldRig,
+) -> None:
+    """It was on the log before anybody ruled: a chain that breaks at it is whole without the
+    foreign one."""
+    payment = rig.world.create("honest")
+    rig.work()
+    rig.forge(payment, settled(rig, payment))
+    forged = rig.log._end(t.EVENTS, rig.partition(payment)) - 1
+    rig.world.report(payment, "ACCEPTED", code="ACSP")
+    rig.work()
+    assert stopped(rig) == UNAUTHORIZED
+    rule(rig, payment, FOREIGN, offset=forged)
+    rig.work()
+    assert rig.whole()
+    rig.world.report(payment, "SETTLED", code="ACSC")
+    rig.work()
+    assert rig.whole()
+    assert len(rig.stops()) == 1
+
+
+def test_a_forged_lifecycle_record_is_right_again_before_the_ruling(rig: WorldRig) -> None:
+    payment = names(rig)["failed"]
+    partition = rig.partition(payment)
+    honest = [r for r in rig.log.log(t.LIFECYCLE, partition) if r.key == payment.encode()][-1]
+    rig.forge(payment, settled(rig, payment))
+    before = payment_state.unpack(rig.world.codec.decode(t.LIFECYCLE, honest.value).snapshot)
+    after = msgspec.structs.replace(before, sequence=before.sequence + 1, state="SETTLED")
+    forged = lifecycle_record(after, sha256(rig.values(payment)[-1]))
+    value = rig.world.codec.encode(t.LIFECYCLE, forged)
+    rig.log.put(t.LIFECYCLE, partition, payment.encode(), value)
+    rig.work()
+    assert stopped(rig) == UNAUTHORIZED
+    rig.log.put(t.LIFECYCLE, partition, payment.encode(), honest.value)
+    rule(rig, payment, FOREIGN)
+    rig.work()
+    assert rig.whole()
+    assert len(rig.stops()) == 1
+
+
+def test_a_lifecycle_record_that_stays_forged_is_found_after_the_ruling_too(rig: WorldRig) -> None:
+    payment = names(rig)["failed"]
+    partition = rig.partition(payment)
+    rig.forge(payment, settled(rig, payment))
+    honest = [r for r in rig.log.log(t.LIFECYCLE, partition) if r.key == payment.encode()][-1]
+    record = rig.world.codec.decode(t.LIFECYCLE, honest.value)
+    value = rig.world.codec.encode(t.LIFECYCLE, msgspec.structs.replace(record, state="SETTLED"))
+    rig.work()
+    rule(rig, payment, FOREIGN)
+    rig.log.put(t.LIFECYCLE, partition, payment.encode(), value)
+    rig.work()
+    assert not rig.whole()
+
+
+def defective(rig: WorldRig, monkeypatch: pytest.MonkeyPatch, payment: str) -> int:
+    """A defect of ours decides the next input; the offset of its event."""
+    decide = handler.decide
+
+    def wrong(state: Any, command: Any, context: Any) -> Any:
+        decision = decide(state, command, context)
+        last = decision.events[-1]
+        decision.events[-1] = msgspec.structs.replace(
+            last, header=msgspec.structs.replace(last.header, reason="a defect of ours")
+        )
+        return decision
+
+    with monkeypatch.context() as broken:
+        broken.setattr(handler, "decide", wrong)
+        rig.world.report(payment, "ACCEPTED", code="ACSP")
+    rig.copy()
+    mine = rig.log.log(t.EVENTS, rig.partition(payment))
+    return [r.offset for r in mine if r.key == payment.encode()][-1]
+
+
+def test_what_a_defect_of_ours_decided_is_taken_as_recorded_and_what_follows_is_decided_again(
+    rig: WorldRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = rig.world.create("defect")
+    rig.work()
+    at = defective(rig, monkeypatch, payment)
+    rig.work()
+    assert stopped(rig) == UNAUTHORIZED
+    rig.world.report(payment, "SETTLED", code="ACSC")
+    rig.work()
+    rule(rig, payment, TAKEN_AS_RECORDED, offset=at)
+    rig.work()
+    assert rig.whole()
+    assert len(rig.stops()) == 1
+
+
+def test_a_lost_store_gives_the_same_roots_again(
+    rig: WorldRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each ruling is bound in the leaf of its payment, like an outcome."""
+    payment, other = rig.world.create("defect"), names(rig)["failed"]
+    rig.work()
+    at = defective(rig, monkeypatch, payment)
+    rig.forge(other, settled(rig, other))
+    rig.work()
+    rule(rig, payment, TAKEN_AS_RECORDED, offset=at)
+    rule(rig, other, FOREIGN)
+    rig.work()
+    assert rig.whole()
+    leaf = rig.store.get(rig.partition(other), other)
+    assert leaf is not None
+    counted = leaf.outcomes
+    assert counted > 0
+    rig.store = MemoryStore()
+    rig.start()
+    rig.work()
+    rig.world.report(payment, "SETTLED", code="ACSC")
+    rig.work()
+    assert rig.whole()
+    assert len(rig.stops()) == 1
+    again = rig.store.get(rig.partition(other), other)
+    assert again is not None
+    assert again.outcomes == counted
+
+
+def test_a_ruling_that_names_another_type_does_not_hide_an_instruction(rig: WorldRig) -> None:
+    """The fold refuses FOREIGN for it; two persons who lie about its type do not help either."""
+    payment = names(rig)["failed"]
+    honest = next(
+        event
+        for raw in rig.values(names(rig)["settled"])
+        if isinstance(event := rig.world.codec.decode(t.EVENTS, raw), e.PaymentSentToRail)
+    )
+    rig.forge(payment, msgspec.structs.replace(honest, header=header(rig, payment)))
+    rig.work()
+    rule(rig, payment, FOREIGN, event_type="PaymentSettled")
+    rig.work()
+    assert not rig.whole()
+
+
+def test_other_bytes_at_that_place_are_not_ruled_on(rig: WorldRig) -> None:
+    payment = names(rig)["failed"]
+    rig.forge(payment, settled(rig, payment))
+    rig.work()
+    rule(rig, payment, FOREIGN, event_hash=sha256(b"others"))
+    rig.work()
+    assert not rig.whole()
+
+
+def test_an_invented_rule_set_is_never_taken_as_recorded(rig: WorldRig) -> None:
+    """No release could decide anything on it."""
+    payment = names(rig)["failed"]
+    rig.forge(payment, settled(rig, payment, rule_set=77))
+    rig.work()
+    rule(rig, payment, TAKEN_AS_RECORDED)
+    rig.work()
+    assert not rig.whole()
