@@ -142,7 +142,11 @@ class _Seen:
         self._numbers = numbers
         self._inputs = [topic.name for topic in catalogue.load().inputs()]
         self._index = {topic: index for index, topic in enumerate(self._inputs)}
-        self._accounts = {number: Accounts(self._inputs) for number in numbers}
+        ends = cluster.ends.high([(topic, n) for topic in self._inputs for n in numbers])
+        self._accounts = {
+            n: Accounts(self._inputs, {topic: ends[topic, n] for topic in self._inputs})
+            for n in numbers
+        }
         self._heads: dict[bytes, bytes] = {}  # 130 bytes a payment
         self._passed = cluster.control()[0].passed_over()
         for (topic, number), batches in self._passed.items():

@@ -201,9 +201,7 @@ class Control:
 
     def apply_record(self, offset: int, record: Any, appended_at: int = 0) -> Refusal | None:
         """The record's effect; why it has none, when it is refused."""
-        refusal = self._refusal(record, appended_at) or self._take(
-            offset, record, appended_at
-        )
+        refusal = self._refusal(record, appended_at) or self._take(offset, record, appended_at)
         if refusal is not None:
             self._refuse(offset, record, refusal)
         return refusal

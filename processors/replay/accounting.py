@@ -39,7 +39,13 @@ class Accounting:
         self._report = report
         self._numbers = numbers
         self._index = {topic: index for index, topic in enumerate(reading.inputs)}
-        self._accounts = {number: Accounts(reading.inputs) for number in numbers}
+        self._accounts = {
+            number: Accounts(reading.inputs, self._ends(number)) for number in numbers
+        }
+        self._taken: list[tuple[str, int, int, int]] = []
+
+    def _ends(self, number: int) -> dict[str, int]:
+        return {topic: self._reading.ends.get((topic, number), 0) for topic in self._reading.inputs}
 
     # -- marking -----------------------------------------------------------------------------------
 
@@ -47,13 +53,17 @@ class Accounting:
         """An input is on its topic."""
         self._accounts[record.partition].mark(index, record.offset, accounts.INPUT)
 
-    def event(self, event: Event) -> None:
-        """An event accounts for the input that it names as its cause."""
+    def event(self, event: Event, *, taken: bool = False) -> None:
+        """An event accounts for the input that it names as its cause; one `taken` as recorded only
+        where nothing else does: it may name any input, or none that there is."""
         flag = accounts.EVENTS
         if isinstance(event, ProcessingSuspended):
             flag |= accounts.SUSPENDED
         cause = event.header.cause
-        self._mark(cause.topic, cause.partition, cause.offset, flag)
+        if taken:
+            self._taken.append((cause.topic, cause.partition, cause.offset, flag))
+        else:
+            self._mark(cause.topic, cause.partition, cause.offset, flag)
 
     def outcome(self, record: LogRecord, *, wanted: bool = True) -> Outcome | None:
         """An outcome accounts for its input, when that is `wanted`; None when it is of another
@@ -100,6 +110,7 @@ class Accounting:
         """Report. When something does not add up, what was written since `before` is read first:
         on a live log an account may have been written while we read.
         """
+        self._mark_taken()
         if any(True for _ in self._problems()):
             self._read_tails(before)
         for account in self._accounts.values():
@@ -110,6 +121,12 @@ class Accounting:
             self._report.redecide.fail(
                 Failure(kind, self._report.payment, 0, topic, number, offset, why)
             )
+
+    def _mark_taken(self) -> None:
+        for topic, partition, offset, flag in self._taken:
+            account, index = self._accounts.get(partition), self._index.get(topic)
+            if account is not None and index is not None and account.lacks_events(index, offset):
+                account.mark(index, offset, flag)
 
     def _problems(self) -> Iterator[tuple[str, str, int, int, str]]:
         for number, account in self._accounts.items():
@@ -124,6 +141,8 @@ class Accounting:
         reading, numbers = self._reading, self._numbers
         for topics in ([OUTCOMES, QUARANTINE], [EVENTS], reading.inputs):
             reading.ends.update(reading.ends_now(topics, numbers))
+        for number, account in self._accounts.items():
+            account.grow(self._ends(number))
         for index, topic in enumerate(reading.inputs):
             for record in reading.wanted(topic, numbers, before):
                 self.input(index, record)

@@ -5,7 +5,7 @@ One byte of flags for each input offset of one partition, so that memory stays s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 INPUT: Final = 1
@@ -17,18 +17,33 @@ SET_ASIDE: Final = 32  # the outcome says MISROUTED or QUARANTINED
 SUSPENDED: Final = 64  # the event is ProcessingSuspended
 TWICE: Final = 128  # two outcomes or two quarantined copies
 
+BEYOND_MAX: Final = 1_000  # that are named one by one
+_NOT_THERE: Final = "it is accounted for but is on no input topic"
 _ACCOUNT: Final = EVENTS | OUTCOME | QUARANTINE
 
 
 class Accounts:
     """The inputs of one partition, topic by topic."""
 
-    def __init__(self, topics: Sequence[str]) -> None:
+    def __init__(self, topics: Sequence[str], ends: Mapping[str, int]) -> None:
+        """`ends` of the topics: an offset behind one is no input, whatever names it, and takes no
+        memory for the offsets before it."""
+        self._topics = tuple(topics)
         self._flags: list[bytearray] = [bytearray() for _ in topics]
+        self._beyond: list[set[int]] = [set() for _ in topics]
+        self.grow(ends)
+
+    def grow(self, ends: Mapping[str, int]) -> None:
+        """The topics end here now."""
+        self._ends = [ends.get(topic, 0) for topic in self._topics]
 
     def mark(self, topic: int, offset: int, flag: int) -> None:
         """Note what is known of an input."""
         flags = self._flags[topic]
+        if not 0 <= offset < self._ends[topic]:
+            if len(self._beyond[topic]) < BEYOND_MAX:
+                self._beyond[topic].add(offset)
+            return
         if offset >= len(flags):
             flags.extend(bytes(max(offset + 1 - len(flags), len(flags), 1_024)))
         once = flag & (OUTCOME | QUARANTINE)
@@ -39,7 +54,12 @@ class Accounts:
     def flags(self, topic: int, offset: int) -> int:
         """What is known of an input."""
         flags = self._flags[topic]
-        return flags[offset] if offset < len(flags) else 0
+        return flags[offset] if 0 <= offset < len(flags) else 0
+
+    def lacks_events(self, topic: int, offset: int) -> bool:
+        """Whether it is an input that nothing accounts for, or that only an outcome ACCEPTED
+        does."""
+        return self.flags(topic, offset) in (INPUT, INPUT | OUTCOME | ACCEPTED)
 
     def last_accounted(self, topic: int) -> int:
         """The highest offset that anything accounts for; -1 when nothing does."""
@@ -66,6 +86,8 @@ class Accounts:
 
     def wrong(self, topic: int) -> Iterator[tuple[int, str]]:
         """Inputs that are accounted for in a way that does not add up, and how."""
+        for offset in sorted(self._beyond[topic]):
+            yield offset, _NOT_THERE
         for offset, flags in enumerate(self._flags[topic]):
             if flags & _ACCOUNT:
                 why = _WHY[flags]
@@ -89,7 +111,7 @@ class Accounts:
 def _why(flags: int) -> str | None:
     """What is wrong with this combination, or None."""
     if not flags & INPUT:
-        return "it is accounted for but is on no input topic"
+        return _NOT_THERE
     if flags & TWICE:
         return "two outcome records, or two quarantined copies, name it"
     if flags & EVENTS and flags & OUTCOME and not flags & ACCEPTED:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
+from core.dispositions import Disposition
 from core.records import Checkpoint
 from core.recovery_point import RecoveryPoint
 from engine.records import LogRecord
@@ -34,9 +35,10 @@ class CheckpointedPartition:
         decode: Callable[[LogRecord], Checkpoint],
         recovery_points: Sequence[RecoveryPoint] = (),
         answered: Sequence[OperatorOutcome] = (),
+        rulings: Iterable[Disposition] = (),
     ) -> None:
         """`decode` raises ValueError for what is not a checkpoint. `answered`: the outcomes of this
-        partition's operator commands, all of them in log order."""
+        partition's operator commands, all of them in log order; `rulings`: of two persons."""
         self.partition = partition
         self.good_end = 0  # the offset behind the last checkpoint whose root the journal gives
         self._chain = CheckpointChain(partition, keyring, recovery_points=recovery_points)
@@ -45,6 +47,7 @@ class CheckpointedPartition:
         self._awaited: tuple[int, Sealed] | None = None
         self._answered = deque(answered)
         self._acted = {each.payment for each in answered}
+        self._acted |= {each.request.payment_intent_id for each in rulings}
         self._known: dict[str, LeafData] = {}  # of those alone: others begin each range again
         self._touched = Range(self._known.get)
         self._failure: Failure | None = None  # nothing after it can be judged
@@ -74,6 +77,13 @@ class CheckpointedPartition:
         self._confirm(offset - 1)
         if link is not None:
             self._touched.touch(link.payment_intent_id, link.sequence, event_hash(value))
+
+    def ruled(self, offset: int, ruling: Disposition) -> None:
+        """Two persons ruled on the record at this offset, which comes next."""
+        self._confirm(offset - 1)
+        payment = ruling.request.payment_intent_id
+        if payment:
+            self._touched.rule(payment, ruling.request_hash, ruling.ruled_at)
 
     def finish(self, end: int, report: Report) -> None:
         """Every record below `end` was fed: what is wrong joins the result."""

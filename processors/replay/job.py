@@ -14,7 +14,7 @@ import msgspec
 from control.fold import Control
 from control.named import Named
 from core.payment.events import Event
-from core.records import Checkpoint
+from core.records import FOREIGN, Checkpoint
 from core.values import Parties, Sealed
 from engine.clock import Clock, SystemClock
 from engine.partitioner import partition_of
@@ -93,9 +93,13 @@ class _Job:
             for first, last in batches:
                 where = f"{topic} partition {number} offsets {first} to {last}"
                 report.redecide.skip(f"passed over by two persons: {where}", last - first + 1)
+        rulings = self._control.dispositions
+        for each in rulings:
+            where = f"journal partition {each.request.partition} offset {each.request.offset}"
+            report.redecide.skip(f"{each.ruling} by two persons: {where}")
         self._foreign_records: list[Failure] = []
         self._answered: dict[int, list[OperatorOutcome]] = {}
-        self._reading = Reading(log, topics, settings.progress)
+        self._reading = Reading(log, topics, settings.progress, rulings)
         self._accounting: Accounting | None = None
         environment = Environment(
             codec=settings.codec,
@@ -106,7 +110,7 @@ class _Job:
             open_parties=settings.open_parties,
             found=self._control.found,
         )
-        self._prover = Prover(environment, report, settings.limit, clock, self._account)
+        self._prover = Prover(environment, report, settings.limit, clock, self._account, rulings)
 
     def run(self) -> None:
         """Partition group after partition group."""
@@ -193,9 +197,9 @@ class _Job:
                 suspects[history.key] = known
         return suspects
 
-    def _account(self, event: Event) -> None:
+    def _account(self, event: Event, taken: bool) -> None:
         if self._accounting is not None:
-            self._accounting.event(event)
+            self._accounting.event(event, taken=taken)
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -206,8 +210,13 @@ class _Job:
         checked = {} if limited else self._checkpointed(numbers)
         if limited:
             chain.skip(LIMITED_CHECKPOINTS)
-        for record in reading.records(EVENTS, numbers):
+        for record in reading.all_records(EVENTS, numbers):
             value, key = record.value or b"", record.key
+            ruled = reading.rulings.of(record.partition, record.offset, value)
+            if ruled is not None and checked:
+                checked[record.partition].ruled(record.offset, ruled)
+            if ruled is not None and ruled.ruling == FOREIGN:
+                continue
             link: Link | None = None
             try:
                 link = read_link(value)
@@ -270,6 +279,7 @@ class _Job:
                 self._decode_checkpoint,
                 self._control.recovery_points(n),
                 self._answered[n],
+                self._reading.rulings,
             )
             for n in numbers
         }

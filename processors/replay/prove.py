@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from core.dispositions import Dispositions
 from core.payment import state as payment_state
 from core.payment.events import Event
 from core.payment.state import Payment
@@ -57,9 +58,12 @@ class Prover:
         report: Report,
         limit: Limit,
         clock: Clock,
-        account: Callable[[Event], None],
+        account: Callable[[Event, bool], None],
+        rulings: Dispositions,
     ) -> None:
-        """`account` is told of every event that can be read."""
+        """`account` is told of every event that can be read, and whether two persons took it as
+        recorded; `rulings` are theirs."""
+        self._rulings = rulings
         self._environment = environment
         self._report = report
         self._limit = limit
@@ -125,8 +129,13 @@ class Prover:
             self._without_events(history, partition, report)
             return 0
         folded = fold(self._environment.codec, history, partition)
-        for event in folded.events:
-            self._account(event)
+        taken = frozenset(
+            index
+            for index, entry in enumerate(history.events)
+            if self._rulings.of(partition, entry.offset, entry.value) is not None
+        )
+        for index, event in enumerate(folded.events):
+            self._account(event, index in taken)
         for entry in history.events[len(folded.events) :]:
             self._mark(entry)
         cut = self._cut(history, folded)
@@ -141,7 +150,7 @@ class Prover:
         report.redecide.payments += 1
         report.redecide.events += cut
         if folded.failure is None or limited:
-            redecider = PaymentRedecider(self._environment, history, folded, partition, cut)
+            redecider = PaymentRedecider(self._environment, history, folded, partition, cut, taken)
             redecider.run(report.redecide)
         else:
             report.redecide.skip(NO_FOLD)
@@ -157,9 +166,10 @@ class Prover:
     def _mark(self, entry: Entry) -> None:
         """Account for the input of an event that is not folded."""
         try:
-            self._account(self._environment.codec.decode(EVENTS, entry.value, entry.headers))
+            event = self._environment.codec.decode(EVENTS, entry.value, entry.headers)
         except Undecodable:
             return  # fold names it
+        self._account(event, False)
 
     # -- chain -------------------------------------------------------------------------------------
 

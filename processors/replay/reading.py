@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
+from core.dispositions import Dispositions
 from engine.ports import TopicPartition
 from engine.records import LogRecord
 from processors.replay.buckets import Entry
@@ -21,8 +22,14 @@ class Reading:
     """`inputs` are the input topics; `ends` is where reading stops, captured topic by topic."""
 
     def __init__(
-        self, log: ReplayLog, inputs: Sequence[str], progress: Progress | None = None
+        self,
+        log: ReplayLog,
+        inputs: Sequence[str],
+        progress: Progress | None = None,
+        rulings: Dispositions | None = None,
     ) -> None:
+        """`rulings` of two persons: FOREIGN records of the journal are left out."""
+        self.rulings = rulings or Dispositions()
         self.inputs = tuple(inputs)
         names = [EVENTS, LIFECYCLE, OUTCOMES, QUARANTINE, CHECKPOINTS, CONTROL, *inputs]
         self.counts = log.partitions(names)
@@ -54,7 +61,16 @@ class Reading:
     def records(
         self, topic: str, numbers: Sequence[int], start: Mapping[TopicPartition, int] | None = None
     ) -> Iterator[LogRecord]:
-        """Every record up to the captured ends, whatever its key."""
+        """Every record up to the captured ends, whatever its key, without FOREIGN events."""
+        for record in self.all_records(topic, numbers, start):
+            place = (record.partition, record.offset)
+            if topic != EVENTS or not self.rulings.skips(*place, record.value):
+                yield record
+
+    def all_records(
+        self, topic: str, numbers: Sequence[int], start: Mapping[TopicPartition, int] | None = None
+    ) -> Iterator[LogRecord]:
+        """With these."""
         ranges = {}
         if self.counts[topic]:
             for number in sorted({n % self.counts[topic] for n in numbers}):

@@ -54,11 +54,14 @@ class NotCheckable(Exception):
 
 
 class Decided(msgspec.Struct, frozen=True):
-    """Consecutive events of one input: indices first..last (inclusive) in the history."""
+    """Consecutive events of one input: indices first..last (inclusive) in the history; or one event
+    that two persons took as recorded.
+    """
 
     cause: Cause
     first: int
     last: int
+    taken: bool = False
 
 
 class PaymentRedecider:
@@ -71,8 +74,11 @@ class PaymentRedecider:
         folded: Folded,
         partition: int,
         cut: int | None = None,
+        taken: frozenset[int] = frozenset(),
     ) -> None:
-        """`cut`: decisions and outcomes past this many events are left out."""
+        """`cut`: decisions and outcomes past this many events are left out. `taken`: indices of
+        events that two persons took as recorded, which are not decided again."""
+        self._taken = taken
         self._cut = len(folded.events) if cut is None else cut
         self._environment = environment
         self._history = history
@@ -90,9 +96,9 @@ class PaymentRedecider:
             strength.skip(str(why))
 
     def _failures(self, strength: Strength) -> Iterator[Failure]:
-        decisions = [d for d in decisions_of(self._folded) if d.last < self._cut]
+        decisions = [d for d in decisions_of(self._folded, self._taken) if d.last < self._cut]
         yield from self._twice(decisions)
-        for decided in decisions:
+        for decided in (each for each in decisions if not each.taken):
             failure = self._decide_again(decided)
             if failure is not None:
                 yield failure
@@ -120,7 +126,7 @@ class PaymentRedecider:
 
     def _twice(self, decisions: Sequence[Decided]) -> Iterator[Failure]:
         seen: set[tuple[str, int, int]] = set()
-        for decided in decisions:
+        for decided in (each for each in decisions if not each.taken):
             cause = decided.cause
             place = (cause.topic, cause.partition, cause.offset)
             if place in seen:
@@ -278,14 +284,15 @@ class PaymentRedecider:
         )  # fmt: skip
 
 
-def decisions_of(folded: Folded) -> Iterator[Decided]:
-    """Consecutive events with the same cause are one decision."""
+def decisions_of(folded: Folded, taken: frozenset[int] = frozenset()) -> Iterator[Decided]:
+    """Consecutive events with the same cause are one decision; each that is `taken` is alone."""
     first = 0
     for index, event in enumerate(folded.events):
         following = folded.events[index + 1] if index + 1 < len(folded.events) else None
         cause = event.header.cause
-        if following is None or _place(following.header.cause) != _place(cause):
-            yield Decided(cause, first, index)
+        alone = not taken.isdisjoint((index, index + 1))
+        if alone or following is None or _place(following.header.cause) != _place(cause):
+            yield Decided(cause, first, index, index in taken)
             first = index + 1
 
 

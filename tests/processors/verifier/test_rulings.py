@@ -12,19 +12,27 @@ from typing import Any
 import msgspec
 import pytest
 
+from core.payment import decide as core_decide
 from core.payment import events as e
 from core.payment import state as payment_state
 from core.payment.lifecycle_record import lifecycle_record
 from core.records import FOREIGN, TAKEN_AS_RECORDED, ActConfirmed, DispositionRequested
 from processors.payments import handler
+from processors.replay import MemoryLog, Settings, verify
 from processors.verifier.partition import UNAUTHORIZED
 from processors.verifier.store import MemoryStore
 from schemas import topology as t
+from schemas.codec.parties import open_parties
 from tests.auditor.wire import sha256
 from tests.hostile.test_the_log import FORGERIES, header, names, settled
+from tests.processors.payments.clean_history import PARTITIONS
+from tests.processors.replay.world import rules_of
 from tests.processors.verifier.world_rig import WorldRig
 
 pytestmark = pytest.mark.slow
+
+PARTITIONED = (*t.INPUTS, t.EVENTS, t.LIFECYCLE, t.CHECKPOINTS)
+
 
 @pytest.fixture
 def rig() -> WorldRig:
@@ -68,6 +76,26 @@ def put(rig: WorldRig, record: Any) -> int:
     return rig.log.put(t.CONTROL, 0, None, rig.world.codec.encode(t.CONTROL, record))
 
 
+def proven(rig: WorldRig) -> list[str]:
+    """What a replay of the whole log finds: nothing, if it may be named to end the STOP."""
+    counts = {topic: 1 for topic, _ in rig.log.records}
+    log = MemoryLog(counts | {t.OUTCOMES: 1} | dict.fromkeys(PARTITIONED, PARTITIONS))
+    log.records = dict(rig.log.records)
+    report = verify(
+        log,
+        Settings(
+            codec=rig.world.codec, rules_of=rules_of, open_parties=open_parties,
+            keyring=rig.keyring,
+        ),
+    )  # fmt: skip
+    assert report.chain.checked > 0
+    return [
+        f"{name}: {failure.kind} {failure.first_difference}"
+        for name in ("fold", "chain", "redecide", "identity", "money")
+        for failure in getattr(report, name).failures
+    ]
+
+
 def stopped(rig: WorldRig) -> str:
     (stop,) = rig.stops()
     return stop.reason.split(":")[0]
@@ -82,10 +110,12 @@ def test_a_foreign_event_at_the_end_of_a_payment_is_skipped_and_the_rest_is_sign
     rig.work()
     assert stopped(rig) == UNAUTHORIZED
     assert not rig.whole()
+    assert proven(rig) != []
     rule(rig, payment, FOREIGN)
     rig.work()
     assert rig.whole()
     assert len(rig.stops()) == 1, "nothing new is found"
+    assert proven(rig) == []
 
 
 def test_an_honest_event_that_follows_under_the_same_number_is_decided_again_and_signed(
@@ -107,6 +137,7 @@ def test_an_honest_event_that_follows_under_the_same_number_is_decided_again_and
     rig.work()
     assert rig.whole()
     assert len(rig.stops()) == 1
+    assert proven(rig) == []
 
 
 def test_a_forged_lifecycle_record_is_right_again_before_the_ruling(rig: WorldRig) -> None:
@@ -126,6 +157,7 @@ def test_a_forged_lifecycle_record_is_right_again_before_the_ruling(rig: WorldRi
     rig.work()
     assert rig.whole()
     assert len(rig.stops()) == 1
+    assert proven(rig) == []
 
 
 def test_a_lifecycle_record_that_stays_forged_is_found_after_the_ruling_too(rig: WorldRig) -> None:
@@ -144,10 +176,10 @@ def test_a_lifecycle_record_that_stays_forged_is_found_after_the_ruling_too(rig:
 
 def defective(rig: WorldRig, monkeypatch: pytest.MonkeyPatch, payment: str) -> int:
     """A defect of ours decides the next input; the offset of its event."""
-    decide = handler.decide
+    decide = core_decide.decide
 
     def wrong(state: Any, command: Any, context: Any) -> Any:
-        decision = decide(state, command, context)
+        decision: Any = decide(state, command, context)
         last = decision.events[-1]
         decision.events[-1] = msgspec.structs.replace(
             last, header=msgspec.structs.replace(last.header, reason="a defect of ours")
@@ -176,6 +208,7 @@ def test_what_a_defect_of_ours_decided_is_taken_as_recorded_and_what_follows_is_
     rig.work()
     assert rig.whole()
     assert len(rig.stops()) == 1
+    assert proven(rig) == []
 
 
 def test_a_lost_store_gives_the_same_roots_again(
