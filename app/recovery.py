@@ -148,7 +148,9 @@ class _Seen:
             for n in numbers
         }
         self._heads: dict[bytes, bytes] = {}  # 130 bytes a payment
-        self._passed = cluster.control()[0].passed_over()
+        control = cluster.control()[0]
+        self._rulings = control.dispositions
+        self._passed = control.passed_over()
         for (topic, number), batches in self._passed.items():
             for first, last in batches:
                 for offset in range(first, last + 1):  # two persons account for these
@@ -161,13 +163,18 @@ class _Seen:
             account.mark(index, offset, flag)
 
     def _records(self, topic: str, numbers: Iterable[int] | None) -> Iterable[LogRecord]:
-        """Committed records of these partitions (None: all) to the current end."""
+        """Committed records of these partitions (None: all) to the current end; of the
+        journal without those that two persons ruled foreign."""
         partitions = None if numbers is None else sorted(numbers)
         for batch in read_all(
             self._cluster.connection, topic, partitions=partitions, clock=self._cluster.clock,
             passed=self._passed,
         ):  # fmt: skip
-            yield from batch
+            if topic == topology.EVENTS:
+                skips = self._rulings.skips
+                yield from (r for r in batch if not skips(r.partition, r.offset, r.value))
+            else:
+                yield from batch
 
     def _decoded(self, at: LogRecord) -> object:
         try:

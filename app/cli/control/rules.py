@@ -11,12 +11,13 @@ import typer
 
 from app import rule_files, settings
 from app.cli.api_options import ActAs, Json, answer
+from app.cli.control import ruling
 from app.cli.output import as_json
 from app.cli.signing import Key, hand, of_control
 from app.cluster import Cluster
 from app.control import first_records, operators
 from app.exits import ExitCode, Problem, usage
-from core.records import ActConfirmed
+from core.records import ActConfirmed, DispositionRequested
 
 CONFIRM = "A second person: npp control confirm {offset} --as …"
 
@@ -101,7 +102,10 @@ def confirm(
     json: Json = False,
 ) -> None:
     """Agree, as the second person, to what waits at a control offset: a rule set, an operators
-    file, a source map, an added input."""
+    file, a source map, an added input, a ruling on a journal record.
+
+    For a ruling the payment's lifecycle record is published again first, where it is wrong; that
+    needs every payments processor to be ended."""
     with Cluster(settings.load()) as cluster:
         control, _ = cluster.control()
         me = hand(of_control(control), operator, key)
@@ -117,6 +121,8 @@ def confirm(
         refusal = control.copied().apply_record(offset + 1, record, cluster.clock.now_ms())
         if refusal is not None:
             raise Problem(f"It is not put in force: {refusal.sentence}.")
+        if isinstance(asked, DispositionRequested):
+            ruling.carry_out(cluster, control, asked)
         cluster.publish_control(record)
     done = {"type": type(asked).__name__, "asked": as_json(asked), "confirmedBy": me.person}
     answer(done, json, f"{type(asked).__name__}: in force, confirmed by {me.person}")
