@@ -51,7 +51,7 @@ def test_the_commands_of_the_product_are_there() -> None:
         "conflict list;conflict show;conflict resolve;audit;incident summary;"
         "quarantine list;quarantine show;quarantine preview;quarantine redrive;quarantine redrives;"
         "control show;control stop;control resume;control recover;control rules;control operators;"
-        "control confirm;keys new;keys show;"
+        "control ruling;control confirm;keys new;keys show;"
         "evidence pack;evidence packs;evidence verify;evidence keys;evidence limit-key"
     )
     assert set(wanted.split(";")) == {" ".join(words) for words in COMMANDS if not is_group(words)}
