@@ -162,6 +162,7 @@ class Verifier:
             outcomes_end = outcomes[number % self._outcomes_count][1]
             problem = verifier.resume(recorded[number])
             self._found(problem or verifier.bounds(*bounds[number], outcomes_end))
+        self._metrics.broken.set(len(self.problems()))
         self._publish_stops()
         self._journal.follow(
             {
@@ -359,8 +360,7 @@ class Verifier:
         """A failed proof: see Stops."""
         if problem is not None and self._stops.found(problem):
             self._metrics.problems.labels(problem.kind).inc()
-            broken = sum(v.problem is not None for v in self._partitions.values())
-            self._metrics.broken.set(broken)
+            self._metrics.broken.set(len(self.problems()))
 
     def _publish_stops(self) -> None:
         open_ones = [each.stop_id for each in self._control.stops()]

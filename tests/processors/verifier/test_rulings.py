@@ -115,6 +115,7 @@ def test_a_foreign_event_at_the_end_of_a_payment_is_skipped_and_the_rest_is_sign
     rig.work()
     assert rig.whole()
     assert len(rig.stops()) == 1, "nothing new is found"
+    assert rig.registry.get_sample_value("npp_verifier_broken_partitions") == 0
     assert proven(rig) == []
 
 
