@@ -364,9 +364,10 @@ class Verifier:
 
     def _publish_stops(self) -> None:
         open_ones = [each.stop_id for each in self._control.stops()]
-        for raw in self._stops.due(open_ones):
-            self._journal.publish([(CONTROL, 0, None, self._codec.encode(CONTROL, raw))])
-            self._stops.published(raw)
+        for stop in self._stops.due(open_ones, self._control_next):
+            raw = self._codec.encode(CONTROL, stop)
+            (offset,) = self._journal.publish([(CONTROL, 0, None, raw)])
+            self._stops.published(stop, offset)
 
     def problems(self) -> dict[int, Problem]:
         """The first problem of each partition that has one."""

@@ -31,7 +31,7 @@ class Stops:
         self._clock = clock
         self._reported: set[tuple[str, int, int]] = set()
         self._waiting: dict[str, ProcessingStopped] = {}
-        self._written: dict[str, str] = {}  # by kind: not read back yet, maybe
+        self._written: dict[str, int] = {}  # by kind: control offset of the last one
 
     def found(self, problem: Problem) -> bool:
         """Tell of it, once; False when it was told before."""
@@ -63,26 +63,25 @@ class Stops:
         )
         return True
 
-    def due(self, open_ones: Sequence[str]) -> Iterator[ProcessingStopped]:
-        """STOPs to be written now. `open_ones`: ids of those that the control topic has."""
+    def due(self, open_ones: Sequence[str], read_to: int) -> Iterator[ProcessingStopped]:
+        """STOPs to be written now. `open_ones`: ids of those that the control topic has before
+        `read_to`."""
         for stop_id, stop in list(self._waiting.items()):
             prefix = stop_id[: stop_id.index("-", len(ACTOR) + 1) + 1]
-            mine = self._written.get(prefix)
-            if mine in open_ones:
-                mine = self._written.pop(prefix)  # read back: from now on the topic says
-            if mine is not None or any(each.startswith(prefix) for each in open_ones):
+            is_unread = self._written.get(prefix, -1) >= read_to
+            if is_unread or any(each.startswith(prefix) for each in open_ones):
                 continue
             if self._store.stop_published(stop_id):
                 del self._waiting[stop_id]
                 continue
             yield stop
 
-    def published(self, stop: ProcessingStopped) -> None:
-        """It is on the control topic."""
+    def published(self, stop: ProcessingStopped, offset: int) -> None:
+        """It is on the control topic, at this offset."""
         self._store.remember_stop(stop.stop_id)
         del self._waiting[stop.stop_id]
         prefix = stop.stop_id[: stop.stop_id.index("-", len(ACTOR) + 1) + 1]
-        self._written[prefix] = stop.stop_id
+        self._written[prefix] = offset
         log.critical("processing_stopped", stop_id=stop.stop_id, reason=stop.reason)
 
 

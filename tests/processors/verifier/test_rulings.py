@@ -16,7 +16,15 @@ from core.payment import decide as core_decide
 from core.payment import events as e
 from core.payment import state as payment_state
 from core.payment.lifecycle_record import lifecycle_record
-from core.records import FOREIGN, TAKEN_AS_RECORDED, ActConfirmed, DispositionRequested
+from core.records import (
+    FOREIGN,
+    TAKEN_AS_RECORDED,
+    ActConfirmed,
+    DispositionRequested,
+    ProofPassed,
+    ResumeConfirmed,
+    ResumeRequested,
+)
 from processors.payments import handler
 from processors.replay import MemoryLog, Settings, verify
 from processors.verifier.partition import UNAUTHORIZED
@@ -273,3 +281,39 @@ def test_an_invented_rule_set_is_never_taken_as_recorded(rig: WorldRig) -> None:
     rule(rig, payment, TAKEN_AS_RECORDED)
     rig.work()
     assert not rig.whole()
+
+
+def test_the_next_forgery_after_a_stop_was_ended_is_a_stop_again(rig: WorldRig) -> None:
+    payment, other = names(rig)["failed"], names(rig)["retried"]
+    rig.forge(payment, settled(rig, payment))
+    rig.work()
+    rule(rig, payment, FOREIGN)
+    resume(rig)
+    rig.work()
+    assert rig.whole()
+    rig.forge(other, settled(rig, other))
+    rig.work(2)
+    assert [other in stop.reason for stop in rig.stops()] == [False, True]
+
+
+def resume(rig: WorldRig) -> None:
+    """Two persons end the one open STOP, on a proof made since."""
+    hands = rig.world.hands
+    proof = ProofPassed(
+        scope="whole log", fold=True, chain=True, redecide=True, offsets=(0,) * PARTITIONS,
+        passed_at=0, actor="replay",
+    )  # fmt: skip
+    (stop,) = rig.stops()
+    asked = hands.sign(
+        ResumeRequested(
+            stop_id=stop.stop_id,
+            proof_offset=put(rig, hands.sign(proof)),
+            reason="ruled on",
+            requested_at=0,
+            actor="ann",
+        )
+    )
+    agreed = ResumeConfirmed(
+        stop_id=stop.stop_id, request_offset=put(rig, asked), confirmed_at=0, actor="bob"
+    )
+    put(rig, hands.sign(agreed, asked))
