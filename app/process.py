@@ -168,7 +168,7 @@ class AdaptersContext(ProcessContext):
         self.partition_error_metrics.watch(health.partition_errors)
         self._lag.watch(name, lambda: health.lag)
         if name in ADAPTERS:
-            self.metrics.watch(name, lambda: health.standing_s)
+            self.metrics.watch(name, lambda: health.stalled_s)
         return Parts(
             connection=self.connection,
             instance_id=self.instance,

@@ -104,9 +104,9 @@ class EngineMetrics:
             "Records behind the oldest open transaction; a hanging transaction shows here.",
             topic=ANY,
         )
-        self._standing = new.gauge(
-            "npp_engine_standing_seconds",
-            "For how long decided records have waited before a partition that does not move, by "
+        self._stalled = new.gauge(
+            "npp_engine_stalled_seconds",
+            "How long inputs have waited in a partition that makes no progress, by "
             "input topic; the longest of its partitions.",
             topic=ANY,
         )
@@ -134,11 +134,11 @@ class EngineMetrics:
         self._watchdog.set_function(age_s)  # type: ignore[arg-type]
 
     def start_topics(self, topology: EngineTopology) -> None:
-        """Every input's lag and standing start at 0."""
+        """Every input's lag and stall time start at 0."""
         self._inputs = topology.inputs
         for topic in topology.inputs:
             self._lag.labels(topic).set(0)
-            self._standing.labels(topic).set(0)
+            self._stalled.labels(topic).set(0)
         for topic in (*topology.inputs, topology.journal):
             self._stable_lag.labels(topic).set(0)
 
@@ -221,13 +221,13 @@ class EngineMetrics:
         for topic, count in behind.items():
             self._stable_lag.labels(topic).set(count)
 
-    def observe_standing(self, seconds: Mapping[tuple[str, int], float]) -> None:
-        """The longest of each topic; topics without a partition that stands go back to 0."""
+    def observe_stalled(self, seconds: Mapping[tuple[str, int], float]) -> None:
+        """The longest of each topic; topics without a stalled partition go back to 0."""
         longest = dict.fromkeys(self._inputs, 0.0)
-        for (topic, _), stood in seconds.items():
-            longest[topic] = max(longest[topic], stood)
-        for topic, stood in longest.items():
-            self._standing.labels(topic).set(stood)
+        for (topic, _), stalled in seconds.items():
+            longest[topic] = max(longest[topic], stalled)
+        for topic, stalled in longest.items():
+            self._stalled.labels(topic).set(stalled)
 
 
 class Described(NamedTuple):

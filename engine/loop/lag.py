@@ -28,7 +28,7 @@ class Lag:
         now_s: float,
         positions: Mapping[tuple[str, int], int],
         states: Mapping[int, PartitionStates],
-        standing_s: Mapping[tuple[str, int], float],
+        stalled_s: Mapping[tuple[str, int], float],
     ) -> None:
         """Note the answers that have come, or ask again when it is time."""
         if self._asked is not None:
@@ -39,6 +39,6 @@ class Lag:
         elif now_s - self._observed_s >= OBSERVE_EVERY_S:
             self._observed_s = now_s
             self._metrics.observe_states(states)
-            self._metrics.observe_standing(standing_s)
+            self._metrics.observe_stalled(stalled_s)
             names = [*positions, *((self._journal, number) for number in states)]
             self._asked = (self._ends.ask_high(names), self._ends.ask_stable(names))

@@ -47,7 +47,7 @@ class Health:
         self.reason = ""
         self.partitions: tuple[int, ...] = ()
         self.progress = RestoreProgress()
-        self.standing_s = 0.0  # of a worker: for how long some record waits that could be done
+        self.stalled_s = 0.0  # of a worker: for how long some record waits that could be done
         self.lag: Mapping[TopicPartition, int] = {}  # records not done, by partition
         self.partition_errors = PartitionErrors(clock)
 

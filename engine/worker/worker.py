@@ -213,8 +213,8 @@ class Worker:
             self._stalls.backlog()
         done = self._places.done()
         explained = self._errors if self._assigned is None else done  # nothing is fetched yet
-        standing_s = self._stalls.check(done, self._places.idle, explained)
-        self._health.standing_s = max(missing_s, standing_s)
+        stalled_s = self._stalls.check(done, self._places.idle, explained)
+        self._health.stalled_s = max(missing_s, stalled_s)
         self._health.lag = self._stalls.records
 
     def _begin(self, assigned: Sequence[TopicPartition]) -> None:

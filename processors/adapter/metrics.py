@@ -66,17 +66,17 @@ class AdapterMetrics:
         self.held = new.gauge(
             "npp_adapter_instructions_held", "Instructions read and not done", adapter=ADAPTERS
         )
-        self.standing = new.gauge(
-            "npp_adapter_standing_seconds",
-            "For how long instructions have waited before a partition that does not move, the "
+        self.stalled = new.gauge(
+            "npp_adapter_stalled_seconds",
+            "How long instructions have waited in a partition that makes no progress, the "
             "longest of its partitions",
             adapter=ANY,
         )
         self.redriven = new.counter("npp_redriven_records", "Quarantined records put back")
 
-    def watch(self, adapter: str, standing_s: Callable[[], float]) -> None:
-        """`standing_s` is asked when the metric is scraped."""
-        self.standing.labels(adapter).set_function(standing_s)
+    def watch(self, adapter: str, stalled_s: Callable[[], float]) -> None:
+        """`stalled_s` is asked when the metric is scraped."""
+        self.stalled.labels(adapter).set_function(stalled_s)
 
     def start_at_zero(
         self,

@@ -135,7 +135,7 @@ def test_a_transaction_that_stays_open_raises_an_alert_by_itself(harness: Harnes
 
 
 @pytest.mark.parametrize(
-    ("program", "name"), [("payments", "InputsStandStill"), ("adapters", "AdapterStandsStill")]
+    ("program", "name"), [("payments", "InputsStalled"), ("adapters", "AdapterStalled")]
 )
 def test_what_stands_still_is_measured_in_every_process_that_reads(
     harness: Harness, program: str, name: str

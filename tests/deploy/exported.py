@@ -50,7 +50,7 @@ MATCHER: Final = re.compile(r'(\w+)(!?[=~]+)"([^"]*)"')
 # Label sets of these are known only once they have happened, or are asked for at the scrape.
 APPEAR_LATER: Final = {
     "npp_api_requests_total",
-    "npp_adapter_standing_seconds",
+    "npp_adapter_stalled_seconds",
     "npp_adapter_calls_total",
     "npp_consumer_lag_records",
     "npp_adapter_call_seconds_bucket",

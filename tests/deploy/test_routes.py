@@ -80,9 +80,9 @@ RULES: Final = [
 
 # What a cause and its symptom have in common; of any other, every one is silenced.
 OF_THE_SAME: Final = {
-    ("AdapterMissing", "AdapterStandsStill"): ["adapter"],
+    ("AdapterMissing", "AdapterStalled"): ["adapter"],
     ("AdapterMissing", "AdapterBehind"): ["adapter"],
-    ("AdapterStandsStill", "AdapterBehind"): ["adapter"],
+    ("AdapterStalled", "AdapterBehind"): ["adapter"],
     ("LogContradicted", "PartitionHalted"): ["instance"],
     ("PaymentsStuck", "PaymentOverdueEscalated"): ["state"],
 }

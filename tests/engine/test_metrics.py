@@ -19,7 +19,7 @@ def test_every_label_set_starts_at_zero_and_stands_in_the_catalogue() -> None:
     for alarm in ALARMS:
         assert samples["npp_engine_alarms_total", alarm] == 0
     assert samples["npp_engine_input_lag_records", ADD] == 0
-    assert samples["npp_engine_standing_seconds", ADD] == 0
+    assert samples["npp_engine_stalled_seconds", ADD] == 0
     lines = catalogue(registry)
     assert {label for line in lines for label in line.labels} == {
         "phase",
@@ -37,9 +37,9 @@ def test_the_longest_standing_of_a_topic_shows_and_goes_back() -> None:
     metrics.start_topics(topology(2))
 
     def seen(topic: str) -> float | None:
-        return registry.get_sample_value("npp_engine_standing_seconds", {"topic": topic})
+        return registry.get_sample_value("npp_engine_stalled_seconds", {"topic": topic})
 
-    metrics.observe_standing({(ADD, 0): 5.0, (ADD, 1): 20.0})
+    metrics.observe_stalled({(ADD, 0): 5.0, (ADD, 1): 20.0})
     assert (seen(ADD), seen(ANSWERS)) == (20.0, 0.0)
-    metrics.observe_standing({(ANSWERS, 1): 10.0})
+    metrics.observe_stalled({(ANSWERS, 1): 10.0})
     assert (seen(ADD), seen(ANSWERS)) == (0.0, 10.0)

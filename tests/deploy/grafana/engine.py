@@ -62,7 +62,7 @@ ENGINE: Final = Dashboard(
                 Panel(
                     "Inputs that wait",
                     "Before a partition that does not move. Alert above 2 minutes.",
-                    [("max by (topic) (npp_engine_standing_seconds)", "{{topic}}")],
+                    [("max by (topic) (npp_engine_stalled_seconds)", "{{topic}}")],
                     unit="s",
                     steps=((GREEN, None), (RED, 120)),
                 ),

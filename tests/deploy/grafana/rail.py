@@ -104,7 +104,7 @@ RAIL: Final = Dashboard(
                 Panel(
                     "Instructions that wait",
                     "Before a partition that does not move. Alert above 2 minutes.",
-                    [("npp_adapter_standing_seconds", "{{adapter}}")],
+                    [("npp_adapter_stalled_seconds", "{{adapter}}")],
                     unit="s",
                     steps=((GREEN, None), (RED, 120)),
                 ),

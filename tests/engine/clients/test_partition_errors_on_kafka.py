@@ -102,7 +102,7 @@ def test_an_adapter_names_a_batch_that_it_can_not_unpack_and_does_everything_els
     group = f"npp-{toy.application}"
     assert {reader for reader, _ in errors} == {group, f"{group} ahead"}
     toy.until(lambda: len(answers(toy)) == len(KEYS) + len(THERE), "the others are", WAIT_S)
-    toy.until(lambda: running.health.standing_s > 6.0, "it stands longer than any may", WAIT_S)
+    toy.until(lambda: running.health.stalled_s > 6.0, "it stands longer than any may", WAIT_S)
     assert not running.worker.is_fresh(BAD), "what is behind it is not known"
     toy.until(lambda: running.worker.is_fresh(0), "the others are fresh", WAIT_S)
     assert "is replaced" not in caplog.text

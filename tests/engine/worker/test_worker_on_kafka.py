@@ -211,10 +211,10 @@ def test_a_partition_that_the_client_does_not_give_is_read_by_another(
     consumer = running.worker._consumer._consumer
     consumer.pause(consumer.assignment())
     toy.send(20)
-    toy.until(lambda: running.health.standing_s > 0, "it is seen to stand", WAIT_S)
+    toy.until(lambda: running.health.stalled_s > 0, "it is seen to stand", WAIT_S)
     toy.until(lambda: len({r.value for r in answers(toy)}) == 40, "all are answered", WAIT_S)
     assert "has records that did not come" in caplog.text
-    toy.until(lambda: running.health.standing_s == 0, "nothing stands any more", WAIT_S)
+    toy.until(lambda: running.health.stalled_s == 0, "nothing stands any more", WAIT_S)
     running.stop()
 
 
