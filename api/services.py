@@ -5,7 +5,7 @@ Ports are protocols so that each part can be built and tested by itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import msgspec
 
 from control.current import Stopped as Stopped
 from control.fold import Control
+from core.dispositions import Disposition
 from core.header import InputHeader, OperatorHeader
 from core.monitoring import ProofState
 from core.payment.commands import CreatePayment, OperatorCommand
@@ -120,6 +121,9 @@ class Evidence(Protocol):
 
     def verified_through(self, payment_intent_id: str, partition: int) -> int:
         """The last sequence of the payment that a checkpoint covers; 0 for none."""
+
+    def rulings(self, payment_intent_id: str) -> Sequence[Disposition]:
+        """What two persons ruled on journal records that name the payment, in journal order."""
 
     def verify(self, payment_intent_id: str, pack: bytes | None) -> dict[str, Any]:
         """`{verified, hash, …}`, with the first broken place when it does not hold."""

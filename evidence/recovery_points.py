@@ -1,5 +1,5 @@
-"""Which checkpoints are void, by the control records of the read model: two persons let a partition
-go on after its log had lost its tail. A void checkpoint covers nothing.
+"""What two persons decided about the log, by the control records of the read model: rulings on
+journal records, and recoveries after the log had lost its tail. A void checkpoint covers nothing.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import threading
 from typing import Final
 
 from control.fold import Control
+from core.dispositions import Disposition
 from readmodel import rows
 from readmodel.ports import Reader
 from schemas.codec import Codec
@@ -40,6 +41,12 @@ class RecoveryPoints:
         """The one of the journal partition that covers an outcome there."""
         row = self._reader.checkpoint_over_outcome(partition, offset)
         return None if row is None or self._is_void(row) else row
+
+    def rulings(self, payment: str) -> tuple[Disposition, ...]:
+        """Those on records that name this payment, in the order of the journal."""
+        with self._lock:
+            self._follow()
+            return self._control.dispositions.of_payment(payment)
 
     def _is_void(self, row: rows.CheckpointRow) -> bool:
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 from fastapi import Query
@@ -30,6 +31,7 @@ from api.edge.views import View
 from api.payments import views, views_events, views_outcomes
 from api.queues import views as views_lists
 from api.services import Principal, Services
+from core.dispositions import Disposition
 from core.payment.state import Payment, unpack
 from core.values import FailureReason, MoneyOutcome, State
 from engine.errors import EngineError
@@ -85,13 +87,21 @@ async def payment(
     approvals = await _approvals(services, found) if found.approvals else {}
     now_ms, personal = services.clock.now_ms(), sees_personal(principal)
 
-    def signed() -> int:
-        return services.evidence.verified_through(payment_intent_id, row.partition)
+    def proven() -> tuple[int, Sequence[Disposition]]:
+        evidence = services.evidence
+        through = evidence.verified_through(payment_intent_id, row.partition)
+        return through, evidence.rulings(payment_intent_id)
 
-    through = signed() if services.reads_on_loop else await in_thread(signed)
+    through, ruled = proven() if services.reads_on_loop else await in_thread(proven)
     return json_answer(
         views.payment(
-            row, found, approvals, now_ms=now_ms, personal=personal, verified_through=through
+            row,
+            found,
+            approvals,
+            now_ms=now_ms,
+            personal=personal,
+            verified_through=through,
+            ruled=ruled,
         )
     )
 

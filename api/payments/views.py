@@ -5,7 +5,7 @@ Personal data is left out (`masked`) for roles that may not see it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ from api.edge.views import (
 from api.payments.views_events import event
 from api.payments.views_hints import Why, next_actions, waiting_for, why_attention
 from api.services import Services
+from core.dispositions import Disposition
 from core.payment import state as states
 from core.payment.funds import held_cents
 from core.values import attempt_id, external_ref
@@ -85,6 +86,43 @@ class OpenConflictView(View):
     currency: str | None
     amount_text: str | None
     verdicts: list[VerdictView]
+
+
+class RulingView(View):
+    """Two persons ruled on a record of the journal that the rules do not give. FOREIGN: it is no
+    event of the payment and is skipped. TAKEN_AS_RECORDED: it stays, not decided by the rules."""
+
+    ruling: str
+    partition: int
+    offset: int
+    event_hash: str | None
+    sequence: int
+    event_type: str
+    reason: str
+    requested_by: str
+    requested_at: str
+    confirmed_by: str
+    confirmed_at: str
+
+
+def rulings(found: Iterable[Disposition], *, personal: bool) -> list[RulingView]:
+    """In the order given; a hash of personal data only for those who may see it."""
+    return [
+        RulingView(
+            ruling=each.ruling,
+            partition=each.request.partition,
+            offset=each.request.offset,
+            event_hash=each.request.event_hash.hex() if personal else None,
+            sequence=each.request.sequence,
+            event_type=each.request.event_type,
+            reason=each.request.reason,
+            requested_by=each.request.actor,
+            requested_at=iso(each.request.requested_at),
+            confirmed_by=each.confirmed_by,
+            confirmed_at=iso(each.confirmed_at),
+        )
+        for each in found
+    ]
 
 
 class PaymentApprovalView(View):
@@ -181,6 +219,7 @@ class PaymentView(View):
     conflicts: list[OpenConflictView]
     approvals: list[PaymentApprovalView]
     attempts: list[AttemptView]
+    rulings: list[RulingView]
     next_actions: list[str]
     end_to_end_id: str
     service: str
@@ -218,6 +257,7 @@ def payment(
     now_ms: int,
     personal: bool,
     verified_through: int,
+    ruled: Sequence[Disposition],
 ) -> PaymentView:
     """The whole payment, `found` in its snapshot; `approvals` by id say who asked and who decided.
     `personal` says whether the caller may see names and accounts.
@@ -243,6 +283,7 @@ def payment(
             if each.id in approvals
         ],
         attempts=[_attempt(row, each) for each in found.attempts],
+        rulings=rulings(ruled, personal=personal),
         next_actions=next_actions(found),
         requested_execution_time=iso_or_none(found.requested_execution_time),
         expires_at=iso_or_none(found.expires_at),

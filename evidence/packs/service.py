@@ -13,6 +13,7 @@ from functools import partial
 from heapq import merge
 from typing import Any, Final
 
+from core.dispositions import Disposition
 from evidence import verify_evidence as v
 from evidence.keys import Keyring
 from evidence.log import EvidenceLog
@@ -71,6 +72,10 @@ class PackService:
         """The last sequence of the payment that a checkpoint covers; 0 for none."""
         last = self._recovery_points.last_checkpoint(partition)
         return 0 if last is None else self._reader.sequence_at(payment_intent_id, last.to_offset)
+
+    def rulings(self, payment_intent_id: str) -> tuple[Disposition, ...]:
+        """What two persons ruled on journal records that name the payment."""
+        return self._recovery_points.rulings(payment_intent_id)
 
     def verify(self, payment_intent_id: str, pack: bytes | None) -> dict[str, Any]:
         """Raises KeyError for an unknown payment, NotYet, engine errors when Kafka is not there."""

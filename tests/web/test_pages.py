@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -106,3 +108,29 @@ def test_the_payment_page_links_to_the_trace_where_traces_are_shown(tmp_path: Pa
     assert trace in plain
     assert "traces.test" not in plain
     assert f'href="https://traces.test/{trace}?a=1&amp;b=2"' in linked
+
+
+def test_the_payment_page_says_what_two_persons_ruled_on_its_records(tmp_path: Path) -> None:
+    """Place, reason and both persons; text of persons stays text."""
+    harness = PagesHarness(tmp_path)
+    try:
+        payment = harness.sent("ruled")
+        before = harness.browser("olga").get(f"/payments/{payment}").text
+        request = SimpleNamespace(
+            partition=3, offset=77, event_hash=bytes(32), sequence=9, actor="ann",
+            event_type="PaymentSettled", reason="<b>not ours</b>", requested_at=1,
+        )  # fmt: skip
+        ruled = SimpleNamespace(
+            ruling="FOREIGN", request=request, confirmed_by="bob", confirmed_at=2
+        )
+        harness.build()
+        evidence: Any = harness._services.evidence
+        evidence.rulings = lambda payment_intent_id: (ruled,)
+        after = harness.browser("olga").get(f"/payments/{payment}").text
+    finally:
+        harness.close()
+    assert "Rulings of two persons" not in before
+    assert "Rulings of two persons" in after
+    for words in ("FOREIGN", "PaymentSettled", "partition 3 offset 77", "ann", "bob"):
+        assert words in after
+    assert "&lt;b&gt;not ours&lt;/b&gt;" in after

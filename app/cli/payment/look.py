@@ -56,6 +56,10 @@ EVENTS: Final = (
     *("sequence", "timestamp", "type", "fromState", "toState", "attemptId", "reason"),
     *("externalRef", "approvalId", "actor.id"),
 )
+RULING: Final = (
+    *("ruling", "eventType", "sequence", "partition", "offset", "eventHash", "reason"),
+    *("requestedBy", "requestedAt", "confirmedBy", "confirmedAt"),
+)
 OUTCOMES: Final = (
     *("decidedAt", "inputType", "result", "code", "rule", "sentence", "fromSequence", "toSequence"),
     "commandId",
@@ -88,6 +92,8 @@ def show(
     for each in found["conflicts"]:
         show_fields(each, ("conflictId", "kind", "attemptId", "amount"))
         show_verdicts(each["verdicts"])
+    for each in found["rulings"]:
+        show_fields(each, RULING)
     console().print()
     timeline.print_timeline(events["items"], outcomes["items"])
     if events["next"] or outcomes["next"]:
