@@ -178,8 +178,9 @@ class DatabaseWriter:
             cursor.execute(self._sql["take_out_identifier"], named)
         names = {event.payment_intent_id for event in batch.taken_out}
         ids = {"ids": self._store.any_of([to_stored(each) for each in names])}
-        for table in ("payments", "approvals", "conflicts"):
-            cursor.execute(self._sql[f"take_out_{table}"], ids)
+        cursor.execute(self._sql["take_out_payments"], ids)
+        cursor.execute(self._sql["take_out_approvals"], ids)
+        cursor.execute(self._sql["take_out_conflicts"], ids)
 
     def _upsert(self, cursor: Cursor, table: str, given: Sequence[msgspec.Struct]) -> None:
         if given:
