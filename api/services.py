@@ -107,7 +107,8 @@ class Audit(Protocol):
 
 
 class Evidence(Protocol):
-    """Packs from raw bytes. `as_of` is `<sequence>.<outcomes offset>.<checkpoint number>`."""
+    """Packs from raw bytes. `as_of` is `<sequence>.<outcomes offset>.<checkpoint number>`, and
+    `.<rulings>` where two persons ruled on its records."""
 
     def build(self, payment_intent_id: str, as_of: str | None, *, proof: bool) -> tuple[str, bytes]:
         """(asOf, the pack's JSON bytes). Raises KeyError for an unknown payment, ValueError for an

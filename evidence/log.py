@@ -14,6 +14,7 @@ from engine.clients.reader import UNREADABLE, LogEnds, PartitionReader
 from engine.clock import Clock
 from engine.errors import Exit
 from engine.records import LogRecord
+from schemas.topology import CONTROL
 
 READ_COUNT: Final = 10_000
 READ_WAIT_S: Final = 0.2
@@ -41,6 +42,9 @@ class EvidenceLog(Protocol):
     def later(self, topic: str, partition: int, key: bytes, start: int) -> Later:
         """What is under `key` from `start` on, as far as the bounds allow."""
 
+    def control(self) -> Sequence[LogRecord]:
+        """The whole control topic. Raises TimeoutError when it is not read to its end in time."""
+
 
 class KafkaEvidenceLog:
     """An EvidenceLog on Kafka. `connection` is the client's own configuration."""
@@ -67,6 +71,26 @@ class KafkaEvidenceLog:
                 for each in group:  # a batch that nobody can read is between them
                     self._read_from(topic, partition, [each], found, deadline_s)
         return found
+
+    def control(self) -> Sequence[LogRecord]:
+        end = self._ends.stable([(CONTROL, 0)])[CONTROL, 0]
+        records: list[LogRecord] = []
+        position = self._ends.low([(CONTROL, 0)])[CONTROL, 0]
+        if position >= end:
+            return records
+        deadline_s = self._clock.monotonic_s() + KNOWN_S_MAX
+        reader = PartitionReader(self._connection, CONTROL, {0: position})
+        try:
+            while position < end:
+                if self._clock.monotonic_s() > deadline_s:
+                    raise TimeoutError("the log did not answer in time")
+                batches, ends = reader.read(READ_COUNT, READ_WAIT_S)
+                found = batches.get(0, [])
+                records += found
+                position = found[-1].offset + 1 if found else ends.get(0, position)
+        finally:
+            reader.close()
+        return records
 
     def _read_from(
         self,

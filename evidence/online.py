@@ -5,16 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from control.fold import Control
+from core.dispositions import Dispositions
 from engine.records import LogRecord
 from evidence import verify_evidence as v
 from evidence.chain import event_hash, read_link
 from evidence.log import EvidenceLog
 from evidence.packs.pack import Tampered
 from readmodel.ports import Reader
-from schemas.topology import CHECKPOINTS, EVENTS, OPERATOR_COMMANDS, OUTCOMES
+from schemas.codec import Codec
+from schemas.topology import CHECKPOINTS, CONTROL, EVENTS, OPERATOR_COMMANDS, OUTCOMES
 
 Answer = dict[str, Any]
-PASSED_ON = ("events", "through", "unsigned", "checkpoint", "says", "notYetSigned", "keyNote")
+PASSED_ON = (
+    "rulings",
+    "events",
+    "through",
+    "unsigned",
+    "checkpoint",
+    "says",
+    "notYetSigned",
+    "keyNote",
+)
 LEFT_TO_THE_LOG = ("NOT_SIGNED", "NO_PROOF")  # what the comparison with the log replaces
 
 
@@ -31,9 +43,10 @@ class Maker(Protocol):
 class Online:
     """One verification."""
 
-    def __init__(self, reader: Reader, log: EvidenceLog) -> None:
+    def __init__(self, reader: Reader, log: EvidenceLog, codec: Codec) -> None:
         self._reader = reader
         self._log = log
+        self._codec = codec
 
     def verify(self, maker: Maker, payment: str, pack: bytes | None) -> Answer:
         """`{verdict, through, unsigned, hash, …}`, of the pack given, else of the one of now.
@@ -116,7 +129,8 @@ class Online:
         refused = [*pack["operatorActions"]["notExecuted"], *pack["notYetSigned"]["notExecuted"]]
         for action, raw in zip(refused, given, strict=True):
             self._compare_command(action, raw)
-        later = self._later(payment, partition, events)
+        ruled = self._compare_rulings(payment, partition, proof["rulings"])
+        later = self._later(payment, partition, events, ruled)
         return {"events": len(events), "outcomes": len(proof["outcomes"]), **later}
 
     def _compare_checkpoint(self, partition: int, listed: Mapping[str, Any] | None) -> None:
@@ -137,7 +151,40 @@ class Online:
         found = self._log.at(OPERATOR_COMMANDS, partition, [offset]).get(offset)
         _same(found, raw, None, place)
 
-    def _later(self, payment: str, partition: int, events: list[Mapping[str, Any]]) -> Answer:
+    def _compare_rulings(
+        self, payment: str, partition: int, listed: list[Mapping[str, Any]]
+    ) -> Dispositions:
+        """The rulings listed with all that two persons ruled on the control topic."""
+        control = Control(self._codec.decode)
+        acts = {record.offset: record for record in self._log.control()}
+        for record in acts.values():
+            if record.value is not None:
+                control.apply(record.offset, record.value, record.timestamp_ms)
+        there = control.dispositions.of_payment(payment)
+        expected = [(each.request_offset, each.confirm_offset) for each in there]
+        found = [(each["request"]["offset"], each["confirmation"]["offset"]) for each in listed]
+        if found != expected:
+            why = f"two persons ruled {len(expected)} times on the log, {len(found)} are listed"
+            raise v.Broken("LOG", "rulings", why)
+        for ruled, each in zip(there, listed, strict=True):
+            for name in ("request", "confirmation"):
+                offset = each[name]["offset"]
+                place = f"{name} of a ruling at {CONTROL}[0]@{offset}"
+                _same(acts.get(offset), each[name]["raw"], None, place)
+            if each["record"] is not None:
+                offset = ruled.request.offset
+                place = f"{EVENTS}[{partition}]@{offset}"
+                skipped = self._log.at(EVENTS, partition, [offset]).get(offset)
+                _same(skipped, each["record"], None, place)
+        return control.dispositions
+
+    def _later(
+        self,
+        payment: str,
+        partition: int,
+        events: list[Mapping[str, Any]],
+        ruled: Dispositions,
+    ) -> Answer:
         """Everything of the payment that is on the log from its first event on: what the pack
         has and nothing between, then what continues its chain.
         """
@@ -145,7 +192,11 @@ class Online:
         first, last = int(events[0]["offset"]), events[-1]
         found = self._log.later(EVENTS, partition, payment.encode(), first)
         known = {int(each["offset"]) for each in events}
-        later = [(offset, raw) for offset, raw in found.values if offset not in known]
+        later = [
+            (offset, raw)
+            for offset, raw in found.values
+            if offset not in known and not ruled.skips(partition, offset, raw)
+        ]
         newer = self._reader.events(payment, int(last["sequence"]), len(later) + 1)
         shown = {row.offset for row in newer}
         sequence, head = int(last["sequence"]), bytes.fromhex(last["hash"])

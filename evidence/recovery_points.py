@@ -48,6 +48,24 @@ class RecoveryPoints:
             self._follow()
             return self._control.dispositions.of_payment(payment)
 
+    def rulings_on(self, partition: int, to: int) -> list[Disposition]:
+        """Those on records of the partition up to this offset, in the order of the journal."""
+        with self._lock:
+            self._follow()
+            found = [
+                each
+                for each in self._control.dispositions
+                if each.request.partition == partition and each.request.offset <= to
+            ]
+        return sorted(found, key=lambda each: each.request.offset)
+
+    def cluster_id(self) -> str:
+        """The cluster as it is recorded; empty while it is not."""
+        with self._lock:
+            self._follow()
+            cluster = self._control.cluster
+        return "" if cluster is None else cluster.cluster_id
+
     def _is_void(self, row: rows.CheckpointRow) -> bool:
         with self._lock:
             self._follow()

@@ -60,7 +60,7 @@ VERIFIED_THROUGH: Final = "VERIFIED_THROUGH"
 BROKEN: Final = "BROKEN"
 EXIT_CODES: Final = {VERIFIED: 0, BROKEN: 1, VERIFIED_THROUGH: 3}
 PAYMENT_ID: Final = re.compile(r"pi_[a-z0-9]{26}")
-AS_OF: Final = re.compile(r"[0-9]{1,18}\.[0-9]{1,18}\.[0-9]{1,18}")
+AS_OF: Final = re.compile(r"[0-9]{1,18}\.[0-9]{1,18}\.[0-9]{1,18}(\.[0-9]{1,18})?")
 # A JSON string, or one bracket outside of strings; possessive, so that nothing is tried twice.
 TOKENS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{}\]]', re.DOTALL)
 OPERATOR_COMMANDS: Final = "npp.payment.operator-commands.v1"
@@ -100,6 +100,11 @@ PARTIES: Final = fastavro.parse_schema(
     }
 )  # fmt: skip
 LEAF_VERSION: Final = 2
+FOREIGN: Final = "FOREIGN"
+TAKEN_AS_RECORDED: Final = "TAKEN_AS_RECORDED"
+RULINGS: Final = (FOREIGN, TAKEN_AS_RECORDED)
+ACT: Final = b"npp-control-act.v1\n"  # what a person signs of a control act begins with it
+NOT_DECIDED: Final = "not decided by the rules: two persons took it as recorded"
 NOTHING: Final = bytes(32)  # head of no event, rolling hash over no outcome
 EDGE_NOTE: Final = (
     "No checkpoint covers offsets: only the online verification compares them with the log. What "
@@ -211,6 +216,47 @@ class Command:
 
 
 @dataclass(frozen=True)
+class Ruling:
+    """What two persons ruled on a record of the journal that names the payment, as their raw acts
+    say it; offsets are those of the control topic. `record`: the raw value that is skipped.
+
+    `counted_after`: how many of the payment's operator outcomes come before it in the leaf; None
+    for one that is in no leaf (yet).
+    """
+
+    request_offset: int
+    request: Command
+    confirm_offset: int
+    confirmation: Command
+    cluster: str
+    record: bytes | None
+    counted_after: int | None
+
+    @property
+    def offset(self) -> int:
+        """Of the record that was ruled on, in the journal."""
+        return self.request.record["offset"]  # type: ignore[no-any-return]
+
+    @property
+    def ruling(self) -> str:
+        """FOREIGN or TAKEN_AS_RECORDED."""
+        return self.request.record["ruling"]  # type: ignore[no-any-return]
+
+    def request_hash(self) -> str:
+        """SHA-256 of the signed request: what its confirmation names, and a leaf counts."""
+        record = self.request.record
+        fields = {name: value for name, value in record.items() if name != "signature"}
+        fields["eventHash"] = base64_of(bytes.fromhex(record["eventHash"]))
+        given = record["signature"]
+        text = {
+            "act": self.request.type, "cluster": self.cluster, "fields": fields,
+            "keyId": given["keyId"], "number": given["number"], "request": given["requestHash"],
+            "signedAt": given["signedAt"],
+        }  # fmt: skip
+        return sha256(ACT + canonical(text) + bytes.fromhex(given["signature"]))
+
+
+@dataclass(frozen=True)
 class Inputs:
     """All that a pack is made of; everything else in it follows from this by `assemble`."""
 
@@ -221,6 +267,7 @@ class Inputs:
     commands: list[Command]  # those that were not executed, in the order of their outcomes
     proof: Proof | None
     schemas: dict[int, dict[str, Json]] = field(default_factory=dict)
+    rulings: list[Ruling] = field(default_factory=list)  # in the order of the journal
 
 
 # -- bytes ---------------------------------------------------------------------------------------
@@ -328,32 +375,88 @@ def assemble(inputs: Inputs, *, with_proof: bool) -> dict[str, Json]:
     number = 0 if inputs.proof is None else inputs.proof.record["number"]
     ends = [offset + 1 for _, offset, _, _ in inputs.outcomes]
     state = derive_state(events)
+    rulings = rulings_of(inputs)
+    as_of = f"{last}.{max(ends, default=0)}.{number}"
+    taken = {each.offset for each in inputs.rulings if each.ruling == TAKEN_AS_RECORDED}
     pack: dict[str, Json] = {
         "format": FORMAT,
         "version": VERSION,
         "paymentIntentId": inputs.payment,
-        "asOf": f"{last}.{max(ends, default=0)}.{number}",
+        "asOf": f"{as_of}.{len(rulings)}" if rulings else as_of,
         "includesReplayProof": with_proof,
         "statement": {
             "inFlight": state["state"] not in FINAL_STATES,
             "lastSequence": last,
             "checkpoint": number,
             "signedThrough": covered,
-            "sentences": sentences(state, last, number, covered, with_proof),
+            "sentences": [
+                *ruling_sentences(rulings),
+                *sentences(state, last, number, covered, with_proof),
+            ],
         },
         "paymentIntent": intent_of(events[0]),
         "railDecisions": rail_decisions(events),
-        "lifecycleEvents": lifecycle_events(events),
+        "lifecycleEvents": lifecycle_events(events, None, taken),
+        "rulings": rulings,
         "operatorActions": operator_actions(events, refused[:signed]),
         "state": state,
         "notYetSigned": {
-            "events": lifecycle_events(later, events[-1].header["stateAfter"]),
+            "events": lifecycle_events(later, events[-1].header["stateAfter"], taken),
             "notExecuted": refused[signed:],
+            "rulings": [each for each in rulings if each["signed"] == NOT_YET],
         },
     }
     if with_proof:
         pack["replayProof"] = replay_proof(inputs, refused)
     return pack
+
+
+NOT_YET: Final = "NOT_YET"  # the next checkpoint counts it
+IN_NO_LEAF: Final = "IN_NO_LEAF"  # a checkpoint had covered the record before the ruling
+SIGNED: Final = "SIGNED"
+
+
+def rulings_of(inputs: Inputs) -> list[dict[str, Json]]:
+    """What two persons ruled on records that name this payment, in the order of the journal."""
+    end = -1 if inputs.proof is None else inputs.proof.record["toOffset"]
+    shown = []
+    for each in inputs.rulings:
+        asked, agreed = each.request.record, each.confirmation.record
+        signed = IN_NO_LEAF if each.offset <= end else NOT_YET
+        shown.append(
+            {
+                "ruling": each.ruling, "partition": asked["partition"], "offset": each.offset,
+                "eventHash": asked["eventHash"], "sequence": asked["sequence"],
+                "eventType": asked["eventType"], "reason": asked["reason"],
+                "requestedBy": asked["actor"], "requestedAt": asked["requestedAt"],
+                "confirmedBy": agreed["actor"], "confirmedAt": agreed["confirmedAt"],
+                "signed": signed if each.counted_after is None else SIGNED,
+            }
+        )  # fmt: skip
+    return shown
+
+
+def ruling_sentence(ruling: Mapping[str, Json]) -> str:
+    """One ruling in words."""
+    what = {FOREIGN: "is no event of this payment and is skipped", TAKEN_AS_RECORDED: NOT_DECIDED}
+    signed = {
+        SIGNED: "counted in the signed leaf", NOT_YET: "not yet signed",
+        IN_NO_LEAF: "made after the record was signed: only the online verification compares it",
+    }  # fmt: skip
+    return (
+        f"{ruling['ruling']}: {ruling['eventType'] or 'a record'} at journal partition "
+        f"{ruling['partition']} offset {ruling['offset']} {what[ruling['ruling']]}; asked for by "
+        f"{ruling['requestedBy']}, confirmed by {ruling['confirmedBy']}, "
+        f"{signed[ruling['signed']]}; reason: {ruling['reason']}"
+    )
+
+
+def ruling_sentences(rulings: Sequence[Mapping[str, Json]]) -> list[str]:
+    """What a pack says of all of them."""
+    if not rulings:
+        return []
+    count = len(rulings)
+    return [f"Two persons ruled on records that name this payment ({count}): see rulings."]
 
 
 def covered_through(inputs: Inputs) -> int:
@@ -433,8 +536,11 @@ def rail_decisions(events: Sequence[Event]) -> dict[str, Json]:
     }
 
 
-def lifecycle_events(events: Sequence[Event], state: str | None = None) -> list[dict[str, Json]]:
-    """Every event in order, whole; `state` is the one before the first of them."""
+def lifecycle_events(
+    events: Sequence[Event], state: str | None, taken: set[int]
+) -> list[dict[str, Json]]:
+    """Every event in order, whole; `state` is the one before the first of them, `taken` the
+    offsets of those that two persons took as recorded."""
     shown = []
     for event in events:
         header = event.header
@@ -444,6 +550,7 @@ def lifecycle_events(events: Sequence[Event], state: str | None = None) -> list[
                 "lifecycle": event.type in LIFECYCLE, "fromState": state,
                 "toState": header["stateAfter"], "offset": event.offset,
                 "schemaId": event.schema_id, "hash": event.hash, "record": event.record,
+                "note": NOT_DECIDED if event.offset in taken else None,
             }
         )  # fmt: skip
         state = header["stateAfter"]
@@ -684,12 +791,23 @@ def replay_proof(inputs: Inputs, refused: list[dict[str, Json]]) -> dict[str, Js
         for p, offset, raw, record in inputs.outcomes
     ]  # fmt: skip
     places = [inputs.partition, [e.offset for e in inputs.events]]
+    rulings = [
+        {
+            "request": {"offset": r.request_offset, "raw": base64_of(r.request.raw)},
+            "confirmation": {"offset": r.confirm_offset, "raw": base64_of(r.confirmation.raw)},
+            "cluster": r.cluster, "requestHash": r.request_hash(),
+            "record": None if r.record is None else base64_of(r.record),
+            "countedAfter": r.counted_after,
+        }
+        for r in inputs.rulings
+    ]  # fmt: skip
     return {
         "partition": inputs.partition,
         "events": events,
         "outcomes": outcomes,
+        "rulings": rulings,
         # Against damage, not against forgery: nothing signed covers these.
-        "unsignedSha256": sha256(canonical([places, outcomes, refused])),
+        "unsignedSha256": sha256(canonical([places, outcomes, refused, rulings])),
         "schemas": {str(number): each for number, each in inputs.schemas.items()},
         "checkpoint": None if inputs.proof is None else _checkpoint(inputs, inputs.proof),
     }
@@ -702,28 +820,39 @@ def _checkpoint(inputs: Inputs, proof: Proof) -> dict[str, Json]:
         "schemaId": proof.schema_id,
         "leaf": {
             "sequence": head.header["sequence"], "hash": head.hash, "index": proof.index,
-            "outcomes": len(answered(inputs)), "outcomesHash": rolling(answered(inputs)).hex(),
-            "leafHash": leaf_hash(inputs.payment, head, answered(inputs)).hex(),
+            "outcomes": len(counted(inputs)), "outcomesHash": rolling(counted(inputs)).hex(),
+            "leafHash": leaf_hash(inputs.payment, head, counted(inputs)).hex(),
             "path": proof.path,
         },
     }  # fmt: skip
 
 
-def rolling(outcomes: Sequence[tuple[int, int, bytes, dict[str, Json]]]) -> bytes:
-    """From 32 zero bytes, for each outcome SHA-256(rolling before ‖ SHA-256 of its raw value)."""
+def counted(inputs: Inputs) -> list[bytes]:
+    """What the leaf counts: SHA-256 of each operator outcome that the checkpoint covers, and among
+    them the hash of each signed request for a ruling."""
+    after: dict[int, list[bytes]] = {}
+    for each in inputs.rulings:
+        if each.counted_after is not None:
+            after.setdefault(each.counted_after, []).append(bytes.fromhex(each.request_hash()))
+    hashes = list(after.get(0, []))
+    for index, (_, _, raw, _) in enumerate(answered(inputs), start=1):
+        hashes += [hashlib.sha256(raw).digest(), *after.get(index, [])]
+    return hashes
+
+
+def rolling(hashes: Sequence[bytes]) -> bytes:
+    """From 32 zero bytes, for each hash SHA-256(rolling before ‖ hash)."""
     digest = NOTHING
-    for _, _, raw, _ in outcomes:
-        digest = hashlib.sha256(digest + hashlib.sha256(raw).digest()).digest()
+    for each in hashes:
+        digest = hashlib.sha256(digest + each).digest()
     return digest
 
 
-def leaf_hash(
-    payment: str, head: Event, outcomes: Sequence[tuple[int, int, bytes, dict[str, Json]]]
-) -> bytes:
-    """SHA-256(0x00 ‖ id ‖ 0x00 ‖ sequence ‖ hash of the last event ‖ count of operator outcomes ‖
-    their rolling hash), numbers as u64 big-endian."""
+def leaf_hash(payment: str, head: Event, hashes: Sequence[bytes]) -> bytes:
+    """SHA-256(0x00 ‖ id ‖ 0x00 ‖ sequence ‖ hash of the last event ‖ count of what `counted` gives
+    ‖ its rolling hash), numbers as u64 big-endian."""
     sequence = int(head.header["sequence"]).to_bytes(8, "big")
-    said = len(outcomes).to_bytes(8, "big") + rolling(outcomes)
+    said = len(hashes).to_bytes(8, "big") + rolling(hashes)
     data = b"\x00" + payment.encode() + b"\x00" + sequence + bytes.fromhex(head.hash) + said
     return hashlib.sha256(data).digest()
 
@@ -809,7 +938,9 @@ def verify(content: bytes, keys: Mapping[str, Key]) -> dict[str, Json]:
         "checkpoint": pack["statement"]["checkpoint"], "state": pack["state"]["state"],
         "inFlight": pack["statement"]["inFlight"], "says": pack["statement"]["sentences"],
         "notYetSigned": [f"{e['sequence']} {e['type']}" for e in pack["notYetSigned"]["events"]]
-        + [f"{a['action']}, not executed" for a in pack["notYetSigned"]["notExecuted"]],
+        + [f"{a['action']}, not executed" for a in pack["notYetSigned"]["notExecuted"]]
+        + [f"ruling {r['ruling']}" for r in pack["notYetSigned"]["rulings"]],
+        "rulings": pack["rulings"],
         **_signer(inputs, keys),
     }  # fmt: skip
     if not through:
@@ -856,8 +987,10 @@ def signed_extent(pack: Mapping[str, Json]) -> tuple[int, int]:
     """Of a pack as `assemble` makes it: the last signed sequence, and how much is not signed."""
     statement = pack["statement"]
     through = statement["signedThrough"]
-    refused = len(pack["notYetSigned"]["notExecuted"])
-    return through, statement["lastSequence"] - through + refused
+    later = pack["notYetSigned"]
+    return through, sum(len(later[name]) for name in ("notExecuted", "rulings")) + (
+        statement["lastSequence"] - through
+    )
 
 
 def verdict_of(unsigned: int) -> str:
@@ -947,6 +1080,10 @@ def read_inputs(pack: dict[str, Json], keys: Mapping[str, Key]) -> Inputs:
             if is_refused(record):
                 given = base64.b64decode(each["command"], validate=True)
                 commands.append(command_of(given, parsed[schema_id_of(given)]))
+        rulings = []
+        for index, each in enumerate(proof["rulings"]):
+            place = f"replayProof.rulings[{index}]"
+            rulings.append(_read_ruling(each, parsed))
         place = "replayProof.checkpoint"
         checkpoint = _read_checkpoint(proof["checkpoint"], parsed)
         place = "paymentIntentId"
@@ -955,7 +1092,21 @@ def read_inputs(pack: dict[str, Json], keys: Mapping[str, Key]) -> Inputs:
     except UNREADABLE as error:
         why = f"{type(error).__name__}: {error}"
         raise Broken("UNREADABLE", place, f"it cannot be read ({why})") from None
-    return Inputs(payment, partition, events, outcomes, commands, checkpoint, schemas)
+    return Inputs(payment, partition, events, outcomes, commands, checkpoint, schemas, rulings)
+
+
+def _read_ruling(listed: Json, parsed: Mapping[int, Json]) -> Ruling:
+    acts = []
+    for name in ("request", "confirmation"):
+        raw = base64.b64decode(listed[name]["raw"], validate=True)
+        acts.append((_int(listed[name]["offset"]), command_of(raw, parsed[schema_id_of(raw)])))
+    record = listed["record"]
+    after = listed["countedAfter"]
+    return Ruling(
+        *acts[0], *acts[1], str(listed["cluster"]),
+        None if record is None else base64.b64decode(record, validate=True),
+        None if after is None else _int(after),
+    )  # fmt: skip
 
 
 def _int(value: Json) -> int:
@@ -1049,13 +1200,55 @@ def check(inputs: Inputs, keys: Mapping[str, Key]) -> int:
         if sha256(command.raw) != record["cause"]["inputHash"]:
             place = f"replayProof.outcomes: the command of the outcome at offset {offset}"
             raise Broken("OUTCOME", place, "it is another command than the one that was refused")
+    check_rulings(inputs)
     used = {e.schema_id for e in inputs.events}
+    used |= {act.schema_id for r in inputs.rulings for act in (r.request, r.confirmation)}
     used |= {schema_id_of(raw) for _, _, raw, _ in inputs.outcomes}
     used |= {each.schema_id for each in inputs.commands}
     used |= set() if inputs.proof is None else {inputs.proof.schema_id}
     if set(inputs.schemas) != used:
         raise Broken("SCHEMA", "replayProof.schemas", "schemas that nothing is written in")
     return 0 if inputs.proof is None else _check_checkpoint(inputs, inputs.proof, keys)
+
+
+def check_rulings(inputs: Inputs) -> None:
+    """Two persons, one request, one record: by hashes. Raises Broken."""
+    chain = {event.offset: event for event in inputs.events}
+    before, after = -1, 0
+    for index, each in enumerate(inputs.rulings):
+        place = f"replayProof.rulings[{index}]"
+        asked, agreed = each.request.record, each.confirmation.record
+        if each.request.type != "DispositionRequested" or each.ruling not in RULINGS:
+            raise Broken("RULING", f"{place}.request", "it asks for no ruling")
+        if asked["paymentIntentId"] != inputs.payment or asked["partition"] != inputs.partition:
+            raise Broken("RULING", f"{place}.request", "it is about another payment's record")
+        if each.confirmation.type != "ActConfirmed":
+            raise Broken("RULING", f"{place}.confirmation", "it confirms nothing")
+        if agreed["requestOffset"] != each.request_offset:
+            raise Broken("RULING", f"{place}.confirmation", "it confirms another request")
+        if agreed["signature"]["requestHash"] != each.request_hash():
+            raise Broken("RULING", f"{place}.confirmation", "the other person signed another one")
+        if asked["actor"].strip().casefold() == agreed["actor"].strip().casefold():
+            raise Broken("RULING", f"{place}.confirmation", "one person alone rules nothing")
+        if each.offset <= before:
+            raise Broken("RULING", place, "the records ruled on do not rise in the journal")
+        before = each.offset
+        _check_ruled_record(each, chain.get(each.offset), place)
+        if each.counted_after is not None:
+            if not after <= each.counted_after <= len(answered(inputs)) or inputs.proof is None:
+                raise Broken("RULING", f"{place}.countedAfter", "it cannot be counted there")
+            after = each.counted_after
+
+
+def _check_ruled_record(ruling: Ruling, event: Event | None, place: str) -> None:
+    named = ruling.request.record["eventHash"]
+    if ruling.ruling == FOREIGN:
+        if ruling.record is None or sha256(ruling.record) != named:
+            raise Broken("RULING", f"{place}.record", "it is not the record that was ruled on")
+        if event is not None:
+            raise Broken("RULING", place, "what is skipped is in the chain")
+    elif ruling.record is not None or (event is not None and event.hash != named):
+        raise Broken("RULING", place, "it is not the record that was ruled on")
 
 
 def _check_checkpoint(inputs: Inputs, proof: Proof, keys: Mapping[str, Key]) -> int:
@@ -1072,9 +1265,13 @@ def _check_checkpoint(inputs: Inputs, proof: Proof, keys: Mapping[str, Key]) -> 
     if not covered:
         raise Broken("CHECKPOINT", place, "no event of this payment is in its range")
     touched = inputs.events[covered - 1].offset >= record["fromOffset"]
+    touched |= any(
+        each.counted_after is not None and each.offset >= record["fromOffset"]
+        for each in inputs.rulings
+    )
     if not touched and not (said and said[-1][1] >= record["fromOutcome"]):
         raise Broken("CHECKPOINT", place, "nothing of this payment is in its range")
-    leaf = leaf_hash(inputs.payment, inputs.events[covered - 1], said)
+    leaf = leaf_hash(inputs.payment, inputs.events[covered - 1], counted(inputs))
     path = [bytes.fromhex(each) for each in proof.path]
     root = bytes.fromhex(record["merkleRoot"])
     if not leads_to(root, leaf, proof.index, record["leaves"], path):
@@ -1147,6 +1344,7 @@ def report(answer: dict[str, Json]) -> list[str]:
     lines = [f"SHA-256  {answer['hash']}"]
     if answer.get("paymentIntentId"):
         lines.append(f"payment  {answer['paymentIntentId']}, as of {answer['asOf']}")
+    lines += [f"ruling   {ruling_sentence(each)}" for each in answer.get("rulings") or []]
     if answer["problem"] is not None:
         problem = answer["problem"]
         lines.append(f"         {problem['sentence']}")

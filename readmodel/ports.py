@@ -171,6 +171,9 @@ class Reader(Protocol):
     def command_at(self, partition: int, offset: int) -> rows.CommandRow | None:
         """The operator's command that is there."""
 
+    def foreign_record(self, partition: int, offset: int) -> rows.ForeignRow | None:
+        """The record there that two persons ruled FOREIGN."""
+
     def leaves(
         self, checkpoint: rows.CheckpointRow, topic: str
     ) -> list[tuple[str, int, bytes, list[bytes]]]:

@@ -173,6 +173,10 @@ class DatabaseReader:
     def command_at(self, partition: int, offset: int) -> rows.CommandRow | None:
         return self._row("command_at", rows.CommandRow, partition=partition, offset=offset)
 
+    def foreign_record(self, partition: int, offset: int) -> rows.ForeignRow | None:
+        asked = {"partition": partition, "offset": offset}
+        return self._row("foreign_record", rows.ForeignRow, **asked)
+
     def leaves(
         self, checkpoint: rows.CheckpointRow, topic: str
     ) -> list[tuple[str, int, bytes, list[bytes]]]:

@@ -183,6 +183,14 @@ class CommandRow(msgspec.Struct, frozen=True):
     raw: bytes
 
 
+class ForeignRow(msgspec.Struct, frozen=True):
+    """A record of the journal that two persons ruled FOREIGN: no event, kept for evidence packs."""
+
+    partition: int
+    offset: int
+    raw: bytes
+
+
 class CheckpointRow(msgspec.Struct, frozen=True):
     """A signed checkpoint of the verifier: it covers journal offsets from..to of the partition, and
     the outcomes of its operator commands in an outcomes partition.
@@ -264,6 +272,7 @@ class Batch(msgspec.Struct):
     redriven: list[tuple[int, int, str]] = []  # quarantine partition, offset, redrive id
     audit: list[AuditRow] = []
     commands: list[CommandRow] = []
+    foreign_records: list[ForeignRow] = []
     checkpoints: list[CheckpointRow] = []
     control: list[ControlRow] = []
     minutes: list[MinuteRow] = []

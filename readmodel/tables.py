@@ -161,6 +161,8 @@ AUDIT: Final = _table(
 
 _table("commands", rows.CommandRow, ("partition", "offset"))
 
+_table("foreign_records", rows.ForeignRow, ("partition", "offset"))
+
 _table(
     "checkpoints",
     rows.CheckpointRow,

@@ -26,7 +26,9 @@ REPLACED: Final = (
     "minutes",
     "incidents",
 )
-ADDED: Final = ("events", "outcomes", "commands", "quarantine", "checkpoints")
+ADDED: Final = (
+    *("events", "outcomes", "commands", "quarantine", "checkpoints", "foreign_records"),
+)
 # Columns that may differ between two readings of the same record.
 CHANGED_LATER: Final = frozenset({"redrive_id"})
 COMMAND_LETTER: Final = "o"  # audit rows of operator commands, see rows.AuditRow

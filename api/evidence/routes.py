@@ -118,7 +118,7 @@ async def evidence_pack_download(
     form: Annotated[Format, Query(alias="format")] = Format.JSON,
     as_of: Annotated[
         str | None,
-        Query(alias="asOf", pattern=r"^[0-9]{1,18}\.[0-9]{1,18}\.[0-9]{1,18}$"),
+        Query(alias="asOf", pattern=r"^[0-9]{1,18}\.[0-9]{1,18}\.[0-9]{1,18}(\.[0-9]{1,18})?$"),
     ] = None,
     proof: Annotated[bool, Query(alias="includeReplayProof")] = True,
 ) -> Response:
@@ -281,6 +281,7 @@ def verification(answer: dict[str, Any]) -> VerificationView:
         checkpoint=answer.get("checkpoint"),
         says=answer.get("says"),
         not_yet_signed=answer.get("notYetSigned"),
+        rulings=answer.get("rulings"),
         key_note=answer.get("keyNote") or None,
         log=answer.get("log"),
         pack=answer.get("pack"),

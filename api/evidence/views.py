@@ -33,8 +33,9 @@ class VerificationView(View):
     """`verified` is whether read model, chain, checkpoint and log agree, and the given pack with
     them. What is shown is signed up to sequence `through`; `unsigned` counts what follows and is
     not yet signed. `verdict` is VERIFIED, VERIFIED_THROUGH or BROKEN. `hash` is the SHA-256 of the
-    pack given, else of the pack of now. `log` says how far the journal was read behind the last
-    event: `complete` is that nothing came later."""
+    pack given, else of the pack of now. `rulings` are those of two persons on
+    journal records that name the payment, as the pack has them. `log` says how far the journal was
+    read behind the last event: `complete` is that nothing came later."""
 
     payment_intent_id: str
     verdict: str
@@ -48,6 +49,7 @@ class VerificationView(View):
     checkpoint: int | None = None
     says: list[str] | None = None
     not_yet_signed: list[str] | None = None
+    rulings: list[dict[str, Any]] | None = None
     key_note: str | None = None
     log: dict[str, Any] | None = None
     pack: dict[str, Any] | None = None

@@ -24,6 +24,7 @@ from schemas.errors import Undecodable
 
 EVENTS_COUNT_MAX: Final = 5_000  # about 8 MiB as JSON; a payment has some 20
 OUTCOMES_COUNT_MAX: Final = 5_000
+RULINGS_COUNT_MAX: Final = 1_000
 LEAVES_COUNT_MAX: Final = 200_000  # of one checkpoint: one is signed every 10,000 events or so
 NOT_A_PROOF: Final = (
     "This is a masked view for reading. It is not a proof: it cannot be verified. Ask somebody "
@@ -31,7 +32,9 @@ NOT_A_PROOF: Final = (
 )
 MASKED: Final = "(masked)"
 # A hash of bytes that hold personal data confirms what is guessed of them.
-MASKED_FIELDS: Final = frozenset({"parties", "customerId", "hash", "previousHash", "inputHash"})
+MASKED_FIELDS: Final = frozenset(
+    {"parties", "customerId", "hash", "previousHash", "inputHash", "eventHash"}
+)
 
 SchemaOf = Callable[[int], Any]  # raises Undecodable
 
@@ -48,6 +51,18 @@ class TooLong(ValueError):
     """A history beyond what one pack holds; the sentence names the limit."""
 
 
+class RuledRecord(msgspec.Struct, frozen=True):
+    """See verify_evidence.Ruling; the acts as they are on the control topic."""
+
+    request_offset: int
+    request: bytes
+    confirm_offset: int
+    confirmation: bytes
+    cluster: str
+    record: bytes | None
+    counted_after: int | None
+
+
 class Material(msgspec.Struct, frozen=True):
     """What a pack is made of, as it is on the log. `commands` has one entry for each outcome of
     an operator command that appended no event.
@@ -59,6 +74,7 @@ class Material(msgspec.Struct, frozen=True):
     outcomes: Sequence[tuple[int, int, bytes]]  # partition, offset, raw; in log order
     commands: Sequence[bytes]
     checkpoint: bytes | None
+    rulings: Sequence[RuledRecord]
     leaves: Sequence[LeafData]  # of the checkpoint's range
 
 
@@ -90,13 +106,28 @@ class Packer:
             commands = []
             for index, raw in enumerate(material.commands):
                 place = f"command {index + 1} of those not executed"
-                commands.append(v.command_of(raw, self.parsed(v.schema_id_of(raw))))
+                commands.append(self._act(raw))
+            rulings = []
+            for each in material.rulings:
+                place = f"ruling at control offset {each.request_offset}"
+                rulings.append(
+                    v.Ruling(
+                        request_offset=each.request_offset,
+                        request=self._act(each.request),
+                        confirm_offset=each.confirm_offset,
+                        confirmation=self._act(each.confirmation),
+                        cluster=each.cluster,
+                        record=each.record,
+                        counted_after=each.counted_after,
+                    )
+                )
             place = "checkpoint"
             proof = self._proof(material)
         except (ValueError, Undecodable) as error:
             raise Tampered("UNREADABLE", place, str(error)) from error
         used = [e.schema_id for e in events] + [v.schema_id_of(raw) for _, _, raw, _ in outcomes]
         used += [each.schema_id for each in commands]
+        used += [act.schema_id for each in rulings for act in (each.request, each.confirmation)]
         key_id = None
         if proof is not None:
             used.append(proof.schema_id)
@@ -109,9 +140,13 @@ class Packer:
             commands=commands,
             proof=proof,
             schemas={number: self._statement(number, key_id) for number in sorted(set(used))},
+            rulings=rulings,
         )
         self._check(inputs)
         return inputs
+
+    def _act(self, raw: bytes) -> v.Command:
+        return v.command_of(raw, self.parsed(v.schema_id_of(raw)))
 
     def parsed(self, schema_id: int) -> Any:
         """The parsed writer's schema. Raises Undecodable."""

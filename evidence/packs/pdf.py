@@ -21,7 +21,14 @@ from reportlab.pdfgen.canvas import Canvas
 from core.values import CURRENCY, Cents, format_amount
 from evidence.packs.attachment import attach
 from evidence.packs.type import SANS, Type
-from evidence.verify_evidence import BROKEN, VIEW_FORMAT, Key, attached, verify_file
+from evidence.verify_evidence import (
+    BROKEN,
+    VIEW_FORMAT,
+    Key,
+    attached,
+    ruling_sentence,
+    verify_file,
+)
 
 MARGIN: Final = 42.0  # points
 FOOTER: Final = 26.0
@@ -33,7 +40,7 @@ TIMES: Final = frozenset(
     {
         "at", "createdAt", "decidedAt", "endedAt", "requestedAt", "expiresAt", "verifiedAt",
         "submitBefore", "signedAt", "requestedExecutionTime", "submittedAt", "answeredAt",
-        "frozenUntil", "deadline", "since", "deliveredAt",
+        "frozenUntil", "deadline", "since", "deliveredAt", "confirmedAt",
     }
 )  # fmt: skip
 AMOUNTS: Final = frozenset(
@@ -135,6 +142,11 @@ class _Document:
         self._heading("3  Lifecycle events: all events in order")
         for event in pack["lifecycleEvents"]:
             self._event(event)
+        if pack["rulings"]:
+            self._heading("3a  Rulings of two persons on records that name this payment")
+            for ruling in pack["rulings"]:
+                self._line(ruling_sentence(ruling))
+                self._entry(f"{ruling['ruling']} at offset {ruling['offset']}", ruling)
         self._heading("4  Operator actions")
         actions = pack["operatorActions"]
         for kind, words in (("executed", "executed"), ("notExecuted", "not executed")):
@@ -166,6 +178,8 @@ class _Document:
         at = time_of(event["record"]["header"]["decidedAt"])
         mark = "  (lifecycle)" if event["lifecycle"] else ""
         self._entry(f"{event['sequence']}  {event['type']}{mark}  {moved}  {at}", event["record"])
+        if event["note"]:
+            self._line(event["note"], INDENT)
         if not self._view:
             self._field("SHA-256", f"{event['hash']}, offset {event['offset']}", INDENT)
 

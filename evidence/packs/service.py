@@ -28,7 +28,7 @@ from schemas.codec import Codec
 from schemas.codec.written import WrittenSchemas
 from schemas.topology import EVENTS, OPERATOR_COMMANDS
 
-AS_OF: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})\.([0-9]{1,18})")
+AS_OF: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})\.([0-9]{1,18})(?:\.([0-9]{1,18}))?")
 
 
 class NotYet(ValueError):
@@ -79,7 +79,7 @@ class PackService:
 
     def verify(self, payment_intent_id: str, pack: bytes | None) -> dict[str, Any]:
         """Raises KeyError for an unknown payment, NotYet, engine errors when Kafka is not there."""
-        online = Online(self._reader, self._log)
+        online = Online(self._reader, self._log, self._codec)
         return online.verify(self, payment_intent_id, pack)
 
     def prove(self, payment_intent_id: str, pack: bytes) -> dict[str, Any]:
@@ -108,8 +108,10 @@ class PackService:
             if not events or events[-1].sequence < wanted[0]:
                 raise ValueError(f"asOf {as_of} cannot be met: there are no such events here")
         outcomes, later = self._outcomes(payment, wanted, as_of)
+        ruled = self._recovery_points.rulings(payment)
+        binding = Binding(self._recovery_points, packer, ruled)
         checkpoint = self._checkpoint(
-            events, outcomes, later, None if wanted is None else wanted[2]
+            events, outcomes, binding, later, None if wanted is None else wanted[2]
         )
         material = packs.Material(
             payment=payment,
@@ -118,6 +120,7 @@ class PackService:
             outcomes=[(row.partition, row.offset, row.raw) for row in outcomes],
             commands=self._commands(outcomes),
             checkpoint=None if checkpoint is None else checkpoint.raw,
+            rulings=self._ruled(ruled, binding, outcomes, checkpoint),
             leaves=self._leaves(packer, checkpoint),
         )
         inputs = packer.inputs(material)
@@ -148,6 +151,7 @@ class PackService:
         self,
         events: list[rows.EventRow],
         outcomes: list[rows.OutcomeRow],
+        binding: Binding,
         later: int | None,
         number: int | None,
     ) -> rows.CheckpointRow | None:
@@ -172,7 +176,8 @@ class PackService:
             [row.offset for row in _by_operators(outcomes)],
             lambda row: row.from_outcome,
         )
-        for row in merge(by_event, by_outcome, key=lambda each: -each.number):
+        by_ruling = iter(binding.checkpoints())
+        for row in merge(by_event, by_outcome, by_ruling, key=lambda each: -each.number):
             whole = (beyond is None or row.to_offset < beyond) and (
                 later is None or row.to_outcome < later
             )
@@ -190,13 +195,81 @@ class PackService:
         packs.check_size(0, 0, int(record["leaves"]))
         if (record["fromOffset"], record["toOffset"]) != (row.from_offset, row.to_offset):
             raise packs.Tampered("CHECKPOINT", f"checkpoint {row.number}", "it names other offsets")
-        leaves = []
+        ruled: dict[str, list[Disposition]] = {}
+        for each in self._recovery_points.rulings_on(row.partition, row.to_offset):
+            if each.request.payment_intent_id:  # else its record names no payment
+                ruled.setdefault(each.request.payment_intent_id, []).append(each)
+        leaves, touched = [], set()
         for payment, sequence, head, outcomes in self._reader.leaves(row, OPERATOR_COMMANDS):
+            if payment in ruled:
+                touched.add(payment)
+                continue
             leaf = LeafData(payment, sequence, head)
             for raw in outcomes:
                 leaf = leaf.with_outcome(hashlib.sha256(raw).digest())
             leaves.append(leaf)
+        for payment, mine in ruled.items():
+            binding = Binding(self._recovery_points, packer, mine)
+            counts = {each.number for each in binding.checkpoints()}
+            if payment in touched or row.number in counts:
+                leaves.append(self._ruled_leaf(payment, binding, row))
         return leaves
+
+    def _ruled_leaf(self, payment: str, binding: Binding, row: rows.CheckpointRow) -> LeafData:
+        """The leaf of a payment with rulings: they count behind the outcomes of the checkpoint that
+        was the first to cover their record."""
+        sequence = self._reader.sequence_at(payment, row.to_offset)
+        leaf = LeafData(payment)
+        if sequence:
+            (head,) = self._reader.events(payment, sequence - 1, 1)
+            leaf = leaf.with_event(sequence, head.hash)
+        found = self._reader.outcomes(payment, packs.OUTCOMES_COUNT_MAX + 1)
+        packs.check_size(0, len(found), 0)
+        hashes = [hashlib.sha256(each.raw).digest() for each in answered_in(found, row)]
+        for ruled, after in reversed(binding.counted(found, row)):
+            if after is not None:
+                hashes.insert(after, ruled.request_hash)
+        for digest in hashes:
+            leaf = leaf.with_outcome(digest)
+        return leaf
+
+    def _ruled(
+        self,
+        ruled: Sequence[Disposition],
+        binding: Binding,
+        outcomes: list[rows.OutcomeRow],
+        checkpoint: rows.CheckpointRow | None,
+    ) -> list[packs.RuledRecord]:
+        """The rulings with their acts as they are on the control topic."""
+        if len(ruled) > packs.RULINGS_COUNT_MAX:
+            raise packs.TooLong(
+                f"More than {packs.RULINGS_COUNT_MAX} of its records were ruled on."
+            )
+        cluster = self._recovery_points.cluster_id()
+        return [
+            packs.RuledRecord(
+                request_offset=each.request_offset,
+                request=self._act(each.request_offset),
+                confirm_offset=each.confirm_offset,
+                confirmation=self._act(each.confirm_offset),
+                cluster=cluster,
+                record=self._foreign(each),
+                counted_after=after,
+            )
+            for each, after in binding.counted(outcomes, checkpoint)
+        ]
+
+    def _act(self, offset: int) -> bytes:
+        (row,) = self._reader.control(offset - 1, 1)
+        return row.raw
+
+    def _foreign(self, ruled: Disposition) -> bytes | None:
+        if ruled.ruling != v.FOREIGN:
+            return None
+        row = self._reader.foreign_record(ruled.request.partition, ruled.request.offset)
+        if row is None:
+            raise NotYet("a record that was ruled on is still on its way into the read model")
+        return row.raw
 
     def _commands(self, outcomes: list[rows.OutcomeRow]) -> list[bytes]:
         """The operators' commands that were not executed, as they are on their topic."""
@@ -209,6 +282,49 @@ class PackService:
                 raise NotYet("an operator's command is still on its way into the read model")
             found.append(command.raw)
         return found
+
+
+class Binding:
+    """Which checkpoint counts each ruling on a payment's records: the first that covers the record,
+    when it was signed after the ruling."""
+
+    def __init__(
+        self, over: RecoveryPoints, packer: packs.Packer, ruled: Sequence[Disposition]
+    ) -> None:
+        self._of: list[tuple[Disposition, rows.CheckpointRow | None]] = []
+        for each in ruled:
+            row = over.checkpoint_over(each.request.partition, each.request.offset)
+            counts = row is not None and packer.record(row.raw)["signedAt"] >= each.ruled_at
+            self._of.append((each, row if counts else None))
+
+    def checkpoints(self) -> list[rows.CheckpointRow]:
+        """Those that count one, the last one first."""
+        return [row for _, row in reversed(self._of) if row is not None]
+
+    def counted(
+        self, outcomes: Sequence[rows.OutcomeRow], to: rows.CheckpointRow | None
+    ) -> list[tuple[Disposition, int | None]]:
+        """Each ruling, and how many of these operator outcomes come before it in the leaf of
+        checkpoint `to`; None for one that is not in that leaf."""
+        return [
+            (each, None)
+            if row is None or to is None or row.number > to.number
+            else (each, len(answered_in(outcomes, row)))
+            for each, row in self._of
+        ]
+
+
+def answered_in(
+    outcomes: Sequence[rows.OutcomeRow], row: rows.CheckpointRow
+) -> list[rows.OutcomeRow]:
+    """The operator outcomes that a checkpoint and those before it cover."""
+    return [
+        each
+        for each in _by_operators(outcomes)
+        if each.result != "MISROUTED"
+        and each.partition == row.outcomes_partition
+        and each.offset <= row.to_outcome
+    ]
 
 
 def _by_operators(outcomes: Sequence[rows.OutcomeRow]) -> list[rows.OutcomeRow]:
@@ -235,8 +351,8 @@ def _covering(
 def _parse(as_of: str) -> tuple[int, int, int]:
     match = AS_OF.fullmatch(as_of)
     if match is None:
-        raise ValueError("asOf is <sequence>.<outcomes offset>.<checkpoint number>")
-    sequence, outcomes, checkpoint = (int(part) for part in match.groups())
+        raise ValueError("asOf is <sequence>.<outcomes offset>.<checkpoint number>[.<rulings>]")
+    sequence, outcomes, checkpoint = (int(part) for part in match.groups()[:3])
     if sequence == 0:
         raise ValueError("asOf names a sequence from 1 on")
     return sequence, outcomes, checkpoint

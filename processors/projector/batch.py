@@ -110,14 +110,14 @@ class Projection:
         """
         decoded: list[tuple[LogRecord, Any]] = []
         events: list[JournalEvent] = []
+        foreign: list[rows.ForeignRow] = []
         for (topic, partition), found in read.items():
             if topic == t.EVENTS:
-                skips = self.rulings.obeyed.skips
-                events += [
-                    self._event(partition, at)
-                    for at in found
-                    if not skips(partition, at.offset, at.value)
-                ]
+                for at in found:
+                    if self.rulings.obeyed.skips(partition, at.offset, at.value):
+                        foreign.append(rows.ForeignRow(partition, at.offset, at.value or b""))
+                    else:
+                        events.append(self._event(partition, at))
             elif topic == t.QUARANTINE:
                 decoded += [(at, None) for at in found]
             else:
@@ -125,7 +125,7 @@ class Projection:
                     record = self._decoded(at)
                     if record is not None:
                         decoded.append((at, record))
-        batch = rows.Batch()
+        batch = rows.Batch(foreign_records=foreign)
         changes = self.events.fold(events, batch)
         for at, record in decoded:
             self._add(at, record, batch)

@@ -151,6 +151,9 @@ class EventFold:
             changes.moved(before[name], self._stuck(name))
         kept = set(batch.identifiers)
         batch.taken_out += [row for row, _ in out.gone]
+        batch.foreign_records += [
+            rows.ForeignRow(row.partition, row.offset, row.raw) for row, _ in out.gone
+        ]
         batch.taken_out_identifiers += [
             row for _, event in out.gone for row in identifier_rows(event) if row not in kept
         ]

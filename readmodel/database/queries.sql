@@ -182,6 +182,9 @@ WHERE to_outcome >= :offset ORDER BY number DESC LIMIT 1
 -- name: command_at
 SELECT {commands} FROM commands WHERE partition = :partition AND "offset" = :offset
 
+-- name: foreign_record
+SELECT {foreign_records} FROM foreign_records WHERE partition = :partition AND "offset" = :offset
+
 -- name: leaves
 SELECT payment_intent_id, sequence, hash FROM events
 WHERE partition = :partition AND "offset" BETWEEN :from_offset AND :to_offset

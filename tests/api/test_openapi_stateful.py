@@ -76,6 +76,9 @@ class DriverEvidence:
         found = self._driver.committed(topic)
         return {r.offset: r for r in found if r.partition == partition and r.offset in offsets}
 
+    def control(self) -> Sequence[LogRecord]:
+        return self._driver.committed(topology.CONTROL)
+
     def later(self, topic: str, partition: int, key: bytes, start: int) -> Later:
         found = [r for r in self._driver.committed(topic) if r.partition == partition]
         end = found[-1].offset + 1 if found else 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.payment import commands as c
+from core.records import FOREIGN
 from core.values import Cents, Parties, Party, payment_intent_id
 from engine.ports import TopicPartition
 from engine.records import LogRecord
@@ -63,6 +64,9 @@ class TestLog:
         found = self.log.read(topic, {partition: (0, 10**9)})
         return {each.offset: each for each in found if each.offset in set(offsets)}
 
+    def control(self) -> Sequence[LogRecord]:
+        return self.log.records.get((t.CONTROL, 0), [])
+
     def later(self, topic: str, partition: int, key: bytes, start: int) -> Later:
         found = list(self.log.read(topic, {partition: (start, 10**9)}))
         end = self.log.ends([(topic, partition)])[topic, partition]
@@ -81,6 +85,7 @@ class Harness:
         self._touched: dict[int, Range] = {}
         self._to: dict[int, int] = {}
         self._to_outcome = -1
+        self._unsigned: list[LogRecord] = []
         self.model = open_model(url or f"sqlite:///{folder}")
         self.writer = self.model.writer()
         self.reader: DatabaseReader = self.model.reader()
@@ -108,15 +113,29 @@ class Harness:
                 self._taken[place] = record.offset + 1
                 self.log.records.setdefault((topic, record.partition), []).append(record)
                 if topic == EVENTS:
-                    self._touch(record)
+                    self._unsigned.append(record)
                 elif topic == t.OUTCOMES:
                     self._answer(record)
+
+    def _take(self) -> None:
+        """As the verifier takes the events of the next checkpoints, under the rulings of now."""
+        for record in self._unsigned:
+            ruled = self.world.control.dispositions.of(
+                record.partition, record.offset, record.value
+            )
+            self._to[record.partition] = record.offset
+            if ruled is not None:
+                touched = self._touched.setdefault(record.partition, Range())
+                payment = ruled.request.payment_intent_id
+                touched.rule(payment, ruled.request_hash, ruled.ruled_at)
+            if ruled is None or ruled.ruling != FOREIGN:
+                self._touch(record)
+        self._unsigned.clear()
 
     def _touch(self, record: LogRecord) -> None:
         header = self.world.codec.decode(EVENTS, record.value).header
         touched = self._touched.setdefault(record.partition, Range())
         touched.touch(header.payment_intent_id, header.sequence, sha256(record.value or b""))
-        self._to[record.partition] = record.offset
 
     def _answer(self, record: LogRecord) -> None:
         outcome = self.world.codec.decode(t.OUTCOMES, record.value)
@@ -128,6 +147,7 @@ class Harness:
     def checkpoint(self, key: Any = VERIFIER_KEY) -> None:
         """Sign what is new in every partition."""
         self.publish()
+        self._take()
         for partition, touched in self._touched.items():
             if len(touched):
                 before = self._last.get(partition)
@@ -141,6 +161,7 @@ class Harness:
     def checkpoint_among(self, others: Sequence[LeafData]) -> None:
         """As `checkpoint`, with other payments in every range."""
         self.publish()
+        self._take()
         for touched in self._touched.values():
             for leaf in others:
                 touched.touch(leaf.payment_intent_id, leaf.sequence, leaf.hash)

@@ -274,6 +274,8 @@ def _show(answer: dict[str, Any]) -> None:
         out.print(f"         {problem['sentence']}")
         out.print(f"BROKEN: {problem['kind']} at {problem['place']}")
         return
+    for each in answer["rulings"] or ():
+        out.print(f"ruling   {verifier.ruling_sentence(each)}")
     log = answer["log"]
     out.print(f"events   {answer['events']}, signed up to {answer['through']}")
     for each in answer["notYetSigned"] or ():

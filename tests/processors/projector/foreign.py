@@ -14,6 +14,8 @@ from engine.records import LogRecord
 from schemas import topology as t
 from tests.processors.payments.clean_history import Outside
 
+REASON = "written with the engine's credential"
+
 
 def last_of(world: Outside, payment: str) -> LogRecord:
     """The payment's last record of the journal."""
@@ -64,7 +66,7 @@ def ask(world: Outside, record: LogRecord, ruling: str = FOREIGN) -> int:
             payment_intent_id=event.header.payment_intent_id,
             sequence=event.header.sequence,
             event_type=type(event).__name__,
-            reason="written with the engine's credential",
+            reason=REASON,
             requested_at=world.driver.clock.now_ms(),
             actor="ann",
         )

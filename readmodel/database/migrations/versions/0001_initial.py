@@ -40,6 +40,7 @@ def upgrade() -> None:
     create_counts()
     create_events()
     create_identifiers()
+    create_foreign_records()
     create_incidents()
     create_minutes()
     create_offsets()
@@ -128,6 +129,16 @@ def create_checkpoints() -> None:
 def create_commands() -> None:
     op.create_table(
         "commands",
+        required("partition", NUMBER),
+        required("offset", NUMBER),
+        required("raw", OCTETS),
+        sa.PrimaryKeyConstraint("partition", "offset"),
+    )
+
+
+def create_foreign_records() -> None:
+    op.create_table(
+        "foreign_records",
         required("partition", NUMBER),
         required("offset", NUMBER),
         required("raw", OCTETS),
