@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from bench import measures
+from app.config import build
+from bench import measures, peer
 from bench.cluster import Bench, running
 from bench.load import payment_ids
 
@@ -32,6 +33,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller counts; under 8 minutes")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
+    parser.add_argument("--peer", action="store_true", help="beside Kafka Streams; needs Maven")
     parser.add_argument("--known", type=int, default=KNOWN, help="payments known beforehand")
     options = parser.parse_args()
     started = time.monotonic()
@@ -41,9 +43,16 @@ def main() -> int:
     ):
         say(f"Kafka and registry up in {time.monotonic() - started:.1f} s")
         result = measure(bench, options.quick, options.known)
+    if options.peer:
+        result |= peer.compare(quick=options.quick, rounds=peer.ROUNDS, say=say)
+    result["build"] = build.running()
     result["seconds"] = round(time.monotonic() - started, 1)
     python = platform.python_version()
-    result["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, Python {python}"
+    optimised = "with" if build.python_is_optimised() else "without"
+    result["machine"] = (
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {python} {optimised} profile-guided "
+        f"optimisation, load average {os.getloadavg()[0]:.1f}"
+    )
     for name, value in result.items():
         say(f"{name:28} {value}")
     if options.json:

@@ -99,7 +99,8 @@ class Bench:
             "NPP_INSTANCE_ID": "bench-1",
             "NPP_METRICS_PORT": str(port),
         }
-        return Process(["run", "payments"], environment, self.folder / "payments.log")
+        command = [sys.executable, "-m", "app.cli.npp", "run", "payments"]
+        return Process(command, environment, self.folder / "payments.log", GROUP)
 
     def produce(self, load: Load) -> None:
         """All of it, confirmed."""
@@ -118,13 +119,13 @@ class Bench:
         asked = {TopicPartition(topic, n): latest for n in range(count)}
         return {tp.partition: f.result().offset for tp, f in self.admin.list_offsets(asked).items()}
 
-    def wait_drained(self, topic: str) -> None:
-        """Until the processor has committed all of `topic`. Raises RuntimeError after a time."""
+    def wait_drained(self, topic: str, group: str = GROUP) -> None:
+        """Until `group` has committed all of `topic`. Raises RuntimeError after a time."""
         ends = self.ends(topic)
         groups = GroupAdmin({"bootstrap.servers": self.bootstrap})
         deadline = time.monotonic() + DRAIN_WAIT_SECONDS
         while time.monotonic() < deadline:
-            got = groups.committed(GROUP)
+            got = groups.committed(group)
             if all(got.get((topic, n), -1) >= end for n, end in ends.items()):
                 return
             time.sleep(LOOK_EVERY_SECONDS)

@@ -52,7 +52,7 @@ def throughput(bench: Bench, process: Process, run: str, payments: int, say: Say
         bench.produce(load)
         used, started = process.cpu_seconds(), time.monotonic()
         process.resume()
-        bench.wait_drained(load[0][0])
+        bench.wait_drained(load[0][0], process.group)
         took = time.monotonic() - started
         cpu += process.cpu_seconds() - used
         seconds += took

@@ -6,11 +6,10 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -23,13 +22,18 @@ KIB: Final = 1024
 
 
 class Process:
-    """One `npp run …`, with its health port and its resource use."""
+    """A program under measurement, with its health port and its resource use; `group` is the
+    consumer group whose offsets say how far it is.
+    """
 
-    def __init__(self, arguments: list[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], log: Path, group: str
+    ) -> None:
         self._log = log.open("ab")
+        self.group = group
         self.started_s = time.monotonic()
         self.child = subprocess.Popen(
-            [sys.executable, "-m", "app.cli.npp", *arguments],
+            command,
             env={**os.environ, **environment},
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -45,16 +49,16 @@ class Process:
         restoring_s: float | None = None
         while time.monotonic() - self.started_s < READY_WAIT_SECONDS:
             if self.child.poll() is not None:
-                raise RuntimeError(f"it ended with {self.child.returncode}: {self._tail()}")
-            phase, now_s = self._phase(), time.monotonic()
+                raise RuntimeError(f"it ended with {self.child.returncode}: {self.log_tail()}")
+            phase, now_s = self.phase(), time.monotonic()
             if phase == "restoring" and restoring_s is None:
                 restoring_s = now_s
             if phase == "running":
                 return now_s - self.started_s, now_s - (restoring_s or now_s)
             time.sleep(LOOK_EVERY_SECONDS)
-        raise RuntimeError(f"not ready in {READY_WAIT_SECONDS} s: {self._tail()}")
+        raise RuntimeError(f"not ready in {READY_WAIT_SECONDS} s: {self.log_tail()}")
 
-    def _phase(self) -> str:
+    def phase(self) -> str:
         """What /startupz says; 503 until it has started."""
         try:
             with urllib.request.urlopen(
@@ -67,7 +71,8 @@ class Process:
             return ""
         return str(json.loads(body).get("phase", ""))
 
-    def _tail(self) -> str:
+    def log_tail(self) -> str:
+        """The end of what it wrote."""
         return self._log_path.read_text(errors="replace")[-2_000:]
 
     def cpu_seconds(self) -> float:

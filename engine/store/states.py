@@ -15,7 +15,7 @@ from engine.ports import Application
 from engine.store.store import Change, PartitionStore, StoreMeta
 
 # Unpacked states kept per partition, least recently changed go first: about 3 kB each, 30 MB a
-# partition.
+# partition. What has come to rest leaves memory at once.
 OBJECTS_COUNT_MAX: Final = 10_000
 _UNKNOWN: Final = b""  # in place of a state: no application reads it, so its inputs are parked
 
@@ -99,9 +99,11 @@ class PartitionStates:
         app_at_rest, app_deadline_ms = self._app.at_rest, self._app.deadline_ms
         objects, set_timer = self._objects, self.timers.set
         for key, (state, packed) in changed.items():
-            listed = self._listed(key, packed, at_rest=app_at_rest(state))
+            at_rest = app_at_rest(state)
+            listed = self._listed(key, packed, at_rest=at_rest)
             objects.pop(key, None)
-            objects[key] = state
+            if not at_rest:
+                objects[key] = state
             set_timer(key, app_deadline_ms(state))
             changes.append(Change(key, packed, listed))
         self._trim()
