@@ -65,6 +65,7 @@ def test_no_metric_has_a_label_that_could_name_a_payment_or_a_person() -> None:
     allowed |= {"strength"}
     allowed |= {"level", "method", "result", "route", "rule", "source", "state", "status", "topic"}
     allowed |= {"type", "port"}  # a port's name: api, callbacks, metrics
+    allowed |= {"build", "python"}  # native or pure, and the version of Python
     # A place on the log, and the Kafka client's words about its bytes: engine.md asks for them.
     allowed |= {"reader", "partition", "offset", "error"}
     assert labels <= allowed
