@@ -108,6 +108,9 @@ def tree(into: Path) -> None:
     for room in ROOMS:
         shutil.copytree(ROOT / room, into / room, ignore=ignored)
     shutil.copy(ROOT / "topics.yaml", into)
+    (into / "requirements").mkdir()
+    shutil.copy(ROOT / "requirements" / "jars.lock", into / "requirements")
+    (into / ".cache").symlink_to(ROOT / ".cache")  # the broker of demo and bench
     texts = {path: (into / path).read_text(encoding="utf-8") for path in HOT}
     known: dict[str, tuple[str, ast.ClassDef]] = {}
     for path, text in texts.items():
