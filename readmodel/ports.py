@@ -6,7 +6,7 @@ Readers are safe for many threads and follow a switch to a rebuilt generation by
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -27,10 +27,13 @@ class Contradiction(Exception):
     by itself."""
 
 
-class Page(msgspec.Struct, frozen=True):
+Row = TypeVar("Row")
+
+
+class Page(msgspec.Struct, Generic[Row], frozen=True):
     """A part of a list. `next` is None at its end."""
 
-    items: list[object]
+    items: list[Row]
     next: str | None
 
 
@@ -102,7 +105,9 @@ class Reader(Protocol):
 
     def payment(self, payment_intent_id: str) -> rows.PaymentRow | None: ...
 
-    def payments(self, wanted: PaymentFilter, limit: int, cursor: str | None) -> Page: ...
+    def payments(
+        self, wanted: PaymentFilter, limit: int, cursor: str | None
+    ) -> Page[rows.PaymentRow]: ...
 
     def events(self, payment_intent_id: str, after: int, limit: int) -> list[rows.EventRow]:
         """In order of sequence, those after `after`."""
@@ -120,8 +125,10 @@ class Reader(Protocol):
 
     def outcome_of(self, command_id: str) -> rows.OutcomeRow | None: ...
 
-    def violations(self, since: int, until: int, limit: int, cursor: str | None) -> Page:
-        """OutcomeRows of inputs that were refused because they would break an invariant, of
+    def violations(
+        self, since: int, until: int, limit: int, cursor: str | None
+    ) -> Page[rows.OutcomeRow]:
+        """Inputs that were refused because they would break an invariant, of
         whatever origin, decided from `since` to `until` (exclusive)."""
 
     def find(self, value: str, limit: int) -> list[tuple[str, str]]:
@@ -130,29 +137,25 @@ class Reader(Protocol):
 
     def approvals(
         self, payment_intent_id: str | None, status: str | None, limit: int, cursor: str | None
-    ) -> Page:
+    ) -> Page[rows.ApprovalRow]:
         """Oldest first. One that could still open something but whose time is over is EXPIRED, in
         the filter and in the rows."""
 
     def conflicts(
         self, payment_intent_id: str | None, open_only: bool, limit: int, cursor: str | None
-    ) -> Page:
+    ) -> Page[rows.ConflictRow]:
         """Oldest first."""
 
-    def attention(self, limit: int, cursor: str | None) -> Page:
-        """PaymentRows that need attention, longest waiting first."""
+    def attention(self, limit: int, cursor: str | None) -> Page[rows.PaymentRow]:
+        """Those that need attention, longest waiting first."""
 
     def quarantine(
-        self,
-        reason: str | None,
-        payment_intent_id: str | None,
-        limit: int,
-        cursor: str | None,
-    ) -> Page: ...
+        self, reason: str | None, payment_intent_id: str | None, limit: int, cursor: str | None
+    ) -> Page[rows.QuarantineRow]: ...
 
     def quarantined(self, partition: int, offset: int) -> rows.QuarantineRow | None: ...
 
-    def audit(self, wanted: AuditFilter, limit: int, cursor: str | None) -> Page: ...
+    def audit(self, wanted: AuditFilter, limit: int, cursor: str | None) -> Page[rows.AuditRow]: ...
 
     def checkpoint_over(self, partition: int, offset: int) -> rows.CheckpointRow | None:
         """The checkpoint whose range has this journal offset."""
@@ -188,8 +191,8 @@ class Reader(Protocol):
     def minutes(self, since: int, until: int) -> list[rows.MinuteRow]:
         """All partitions; minutes since..until (exclusive), in order."""
 
-    def incidents(self, open_only: bool, limit: int, cursor: str | None) -> Page:
-        """IncidentRows, newest first."""
+    def incidents(self, open_only: bool, limit: int, cursor: str | None) -> Page[rows.IncidentRow]:
+        """Newest first."""
 
     def counts(self) -> Mapping[str, int]:
         """Payments by state under `state:<STATE>` and by money outcome under `money:<OUTCOME>`;

@@ -62,7 +62,9 @@ class DatabaseReader:
         )
         return None if found is None else self._payment(found)
 
-    def payments(self, wanted: PaymentFilter, limit: int, cursor: str | None) -> Page:
+    def payments(
+        self, wanted: PaymentFilter, limit: int, cursor: str | None
+    ) -> Page[rows.PaymentRow]:
         conditions = lists.payment_conditions(wanted, self._widths(wanted))
         return self._page(lists.PAYMENT_LIST, conditions, limit, cursor)
 
@@ -106,7 +108,9 @@ class DatabaseReader:
     def outcome_of(self, command_id: str) -> rows.OutcomeRow | None:
         return self._row("outcome_of", rows.OutcomeRow, command_id=command_id)
 
-    def violations(self, since: int, until: int, limit: int, cursor: str | None) -> Page:
+    def violations(
+        self, since: int, until: int, limit: int, cursor: str | None
+    ) -> Page[rows.OutcomeRow]:
         conditions = lists.violation_conditions(since, until)
         return self._page(lists.VIOLATION_LIST, conditions, limit, cursor)
 
@@ -121,7 +125,7 @@ class DatabaseReader:
 
     def approvals(
         self, payment_intent_id: str | None, status: str | None, limit: int, cursor: str | None
-    ) -> Page:
+    ) -> Page[rows.ApprovalRow]:
         now = self._clock.now_ms()
         conditions = lists.approval_conditions(payment_intent_id, status, now)
         page = self._page(lists.APPROVAL_LIST, conditions, limit, cursor)
@@ -129,28 +133,24 @@ class DatabaseReader:
 
     def conflicts(
         self, payment_intent_id: str | None, open_only: bool, limit: int, cursor: str | None
-    ) -> Page:
+    ) -> Page[rows.ConflictRow]:
         conditions = lists.conflict_conditions(payment_intent_id, open_only)
         return self._page(lists.CONFLICT_LIST, conditions, limit, cursor)
 
-    def attention(self, limit: int, cursor: str | None) -> Page:
+    def attention(self, limit: int, cursor: str | None) -> Page[rows.PaymentRow]:
         conditions = lists.payment_conditions(PaymentFilter(needs_attention=True), {})
         return self._page(lists.ATTENTION_LIST, conditions, limit, cursor)
 
     def quarantine(
-        self,
-        reason: str | None,
-        payment_intent_id: str | None,
-        limit: int,
-        cursor: str | None,
-    ) -> Page:
+        self, reason: str | None, payment_intent_id: str | None, limit: int, cursor: str | None
+    ) -> Page[rows.QuarantineRow]:
         conditions = lists.quarantine_conditions(reason, payment_intent_id)
         return self._page(lists.QUARANTINE_LIST, conditions, limit, cursor)
 
     def quarantined(self, partition: int, offset: int) -> rows.QuarantineRow | None:
         return self._row("quarantined", rows.QuarantineRow, partition=partition, offset=offset)
 
-    def audit(self, wanted: AuditFilter, limit: int, cursor: str | None) -> Page:
+    def audit(self, wanted: AuditFilter, limit: int, cursor: str | None) -> Page[rows.AuditRow]:
         return self._page(lists.AUDIT_LIST, lists.audit_conditions(wanted), limit, cursor)
 
     def checkpoint_over(self, partition: int, offset: int) -> rows.CheckpointRow | None:
@@ -209,7 +209,7 @@ class DatabaseReader:
     def minutes(self, since: int, until: int) -> list[rows.MinuteRow]:
         return self._rows("minutes", rows.MinuteRow, since=since, until=until)
 
-    def incidents(self, open_only: bool, limit: int, cursor: str | None) -> Page:
+    def incidents(self, open_only: bool, limit: int, cursor: str | None) -> Page[rows.IncidentRow]:
         conditions = lists.incident_conditions(open_only)
         return self._page(lists.INCIDENT_LIST, conditions, limit, cursor)
 
@@ -243,7 +243,7 @@ class DatabaseReader:
 
     def _page(
         self, listing: Listing, conditions: Sequence[Condition], limit: int, cursor: str | None
-    ) -> Page:
+    ) -> Page[Any]:
         session = self._current()
         sql, asked = compiled(listing.page(conditions, limit, cursor), session)
         decode = self._decode[STRUCTS[listing.table.name]]

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from api.edge.bodies import Body, Identifier, Text
+from api.edge.bodies import NO_NUL, Body, Identifier, Text
 from core.payment.operator.actions import MARK_FAILED_REASONS
 from core.payment.operator.verdicts import VERDICTS
 from core.values import Action, FundsOperation, attempt_id, attempt_number
@@ -58,7 +58,7 @@ Time = (
 # Listed for the document; that another word is refused, and how, is the engine's.
 MarkReason = Annotated[Identifier, Field(json_schema_extra={"enum": sorted(MARK_FAILED_REASONS)})]
 Verdict = Annotated[Identifier, Field(json_schema_extra={"enum": sorted(VERDICTS)})]
-PartyText = Annotated[str, StringConstraints(max_length=PARTY_CHARACTERS_MAX)]
+PartyText = Annotated[str, StringConstraints(max_length=PARTY_CHARACTERS_MAX, pattern=NO_NUL)]
 Offset = Annotated[int, Field(ge=0, le=EXACT_MAX)]
 
 

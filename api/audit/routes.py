@@ -11,22 +11,11 @@ from starlette.responses import Response
 from api.auth.guard import router as guarded
 from api.auth.sign_in import Use
 from api.edge.bodies import NO_NUL
-from api.edge.params import (
-    LIMIT,
-    Cursor,
-    From,
-    Limit,
-    To,
-    gives,
-    in_thread,
-    json_answer,
-    page,
-    time_of,
-)
+from api.edge.params import LIMIT, Cursor, From, Limit, To, gives, list_answer, time_of
 from api.queues import views as views_lists
 from api.queues.routes import OfPayment
 from readmodel import rows
-from readmodel.ports import AuditFilter, Reader
+from readmodel.ports import AuditFilter, Page, Reader
 
 router = guarded()
 
@@ -60,16 +49,11 @@ async def audit(
         until=time_of(until, "to"),
     )
 
-    def work() -> views_lists.AuditList:
-        found = page(lambda: services.reader.audit(wanted, limit, cursor))
-        items = [
-            views_lists.audit(with_approval(services.reader, row))
-            for row in found.items
-            if isinstance(row, rows.AuditRow)
-        ]
-        return views_lists.AuditList(items, found.next)
+    def ask() -> Page[rows.AuditRow]:
+        found = services.reader.audit(wanted, limit, cursor)
+        return Page([with_approval(services.reader, row) for row in found.items], found.next)
 
-    return json_answer(await in_thread(work))
+    return await list_answer(views_lists.AuditList, views_lists.audit, ask)
 
 
 def with_approval(reader: Reader, row: rows.AuditRow) -> rows.AuditRow:

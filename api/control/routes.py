@@ -170,25 +170,14 @@ def _stop(found: Control, stop: records.ProcessingStopped) -> StopView:
     asked = found.resume_requested(offset) if offset is not None else None
     request = None
     if offset is not None and asked is not None:
-        request = ResumeRequestView(
-            offset, asked.reason, iso(asked.requested_at), asked.actor, asked.proof_offset
-        )
-    return StopView(
-        stop.stop_id, stop.reason, stop.automatic, iso(stop.stopped_at), stop.actor, request
-    )
+        request = ResumeRequestView.of(asked, offset=offset, requested_at=iso(asked.requested_at))
+    return StopView.of(stop, stopped_at=iso(stop.stopped_at), resume_request=request)
 
 
 def _rule_set(active: records.RuleSetActivated | None) -> RuleSetView | None:
     if active is None:
         return None
-    return RuleSetView(
-        active.number,
-        active.sha256.hex(),
-        active.state_version,
-        active.event_schema_version,
-        iso(active.activated_at),
-        active.actor,
-    )
+    return RuleSetView.of(active, sha256=active.sha256.hex(), activated_at=iso(active.activated_at))
 
 
 def _sources(active: records.SourceMapActivated | None) -> SourcesView | None:
@@ -223,17 +212,8 @@ def _proof(found: Control) -> ProofView | None:
     proof = found.proof(offset) if offset is not None else None
     if offset is None or proof is None:
         return None
-    return ProofView(
-        offset,
-        proof.scope,
-        proof.fold,
-        proof.chain,
-        proof.redecide,
-        proof.identity,
-        proof.money,
-        list(proof.offsets),
-        iso(proof.passed_at),
-        proof.actor,
+    return ProofView.of(
+        proof, offset=offset, offsets=list(proof.offsets), passed_at=iso(proof.passed_at)
     )
 
 

@@ -27,6 +27,8 @@ TIME: Final = (
 MS_PER_S: Final = 1_000
 TIME_MS_MAX: Final = 253_402_300_799_999  # the end of the year 9999
 T = TypeVar("T")
+Row = TypeVar("Row")
+Item = TypeVar("Item")
 
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="Items of a page at most."), PLAIN]
 Cursor = Annotated[
@@ -66,7 +68,7 @@ def time_of(text: str | None, name: str) -> int | None:
     return at
 
 
-def page(ask: Callable[[], Page]) -> Page:
+def page(ask: Callable[[], Page[Row]]) -> Page[Row]:
     """A page of a list; a cursor that was not given out here is refused."""
     try:
         return ask()
@@ -82,6 +84,16 @@ def json_answer(view: Any, status: int = 200) -> Response:
 async def in_thread(work: Callable[[], T]) -> T:
     """Run what may block."""
     return await run_in_threadpool(work)
+
+
+async def list_answer(
+    view: Callable[[list[Item], str | None], Any],
+    item: Callable[[Row], Item],
+    ask: Callable[[], Page[Row]],
+) -> Response:
+    """The page that `ask` reads, each of its rows as an item of the list `view`."""
+    found = await in_thread(lambda: page(ask))
+    return json_answer(view([item(row) for row in found.items], found.next))
 
 
 def gives(view: type, *, status: int = 200, also: dict[int, type] | None = None) -> dict[str, Any]:

@@ -8,25 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Final
+from functools import partial
+from typing import Annotated, Final
 
 from fastapi import Query
 from starlette.responses import Response
 
 from api.auth.guard import router as guarded
 from api.auth.sign_in import Use
-from api.edge.params import (
-    LIMIT,
-    Cursor,
-    From,
-    Limit,
-    To,
-    gives,
-    in_thread,
-    json_answer,
-    page,
-    time_of,
-)
+from api.edge.params import LIMIT, Cursor, From, Limit, To, gives, list_answer, time_of
 from api.edge.problems import invalid
 from api.edge.views import iso
 from api.incidents.views import (
@@ -44,7 +34,7 @@ from core import refusals
 from core.records import ProcessingStopped, UnparkRequested
 from engine.clock import MS_PER_S
 from readmodel import rows
-from readmodel.ports import AuditFilter, Page, Reader
+from readmodel.ports import AuditFilter, Page, Reader, Row
 from schemas import topology
 from schemas.errors import Undecodable
 
@@ -123,10 +113,9 @@ async def incidents(
 ) -> Response:
     """`part` of `whole` against `limitPerMille` is a rate; for latency `part` of the last `whole`
     rail requests took longer than `limitMs`."""
-    reader = services.reader
-    found = await in_thread(lambda: page(lambda: reader.incidents(open_only, limit, cursor)))
-    items = [incident(row) for row in found.items if isinstance(row, rows.IncidentRow)]
-    return json_answer(IncidentList(items, found.next))
+    return await list_answer(
+        IncidentList, incident, lambda: services.reader.incidents(open_only, limit, cursor)
+    )
 
 
 class _Look:
@@ -151,11 +140,11 @@ class _Look:
     def _within(self, at: int | None) -> bool:
         return at is not None and self._since <= at < self._until
 
-    def _pages(self, kind: str, ask: Callable[[str | None], Page]) -> Iterator[Any]:
+    def _pages(self, kind: str, ask: Callable[[int, str | None], Page[Row]]) -> Iterator[Row]:
         """The entries of a list, page by page; a list that is too long is named in `unread`."""
         cursor: str | None = None
         for _ in range(PAGES_MAX):
-            page = ask(cursor)
+            page = ask(PAGE_COUNT, cursor)
             yield from page.items
             cursor = page.next
             if cursor is None:
@@ -219,9 +208,7 @@ class _Look:
         )
 
     def _quarantine(self) -> Iterator[Fired]:
-        def ask(cursor: str | None) -> Page:
-            return self._reader.quarantine(None, None, PAGE_COUNT, cursor)
-
+        ask = partial(self._reader.quarantine, None, None)
         for row in self._pages("quarantine", ask):
             if row.at < self._since:
                 return  # newest first
@@ -236,9 +223,7 @@ class _Look:
                 )
 
     def _conflicts(self) -> Iterator[Fired]:
-        def ask(cursor: str | None) -> Page:
-            return self._reader.conflicts(None, False, PAGE_COUNT, cursor)
-
+        ask = partial(self._reader.conflicts, None, False)
         for row in self._pages("conflicts", ask):
             if self._within(row.opened_at):
                 yield Fired(
@@ -258,11 +243,7 @@ class _Look:
 
     def _attention(self) -> Iterator[Fired]:
         """Payments that need attention now and did so before the span's end."""
-
-        def ask(cursor: str | None) -> Page:
-            return self._reader.attention(PAGE_COUNT, cursor)
-
-        for row in self._pages("attention", ask):
+        for row in self._pages("attention", self._reader.attention):
             at = row.attention_since or row.decided_at
             if at >= self._until:
                 continue
@@ -284,10 +265,7 @@ class _Look:
 
     def _violations(self) -> Iterator[Fired]:
         """Inputs that would have broken an invariant: operators', upstreams' and everybody's."""
-
-        def ask(cursor: str | None) -> Page:
-            return self._reader.violations(self._since, self._until, PAGE_COUNT, cursor)
-
+        ask = partial(self._reader.violations, self._since, self._until)
         for row in self._pages("violations", ask):
             place = f"{row.cause_topic}[{row.cause_partition}]@{row.cause_offset}"
             yield Fired(
@@ -300,11 +278,7 @@ class _Look:
 
     def _refused_at_the_edge(self) -> Iterator[Fired]:
         """What the API itself refused for an invariant: it became no input."""
-        wanted = AuditFilter(since=self._since, until=self._until)
-
-        def ask(cursor: str | None) -> Page:
-            return self._reader.audit(wanted, PAGE_COUNT, cursor)
-
+        ask = partial(self._reader.audit, AuditFilter(since=self._since, until=self._until))
         for row in self._pages("audit", ask):
             if row.code == refusals.INVARIANT_VIOLATION and row.command_id is None:
                 yield Fired(

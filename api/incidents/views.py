@@ -32,14 +32,8 @@ class IncidentList(View):
 
 def incident(row: rows.IncidentRow) -> IncidentView:
     """The row as people see it."""
-    return IncidentView(
-        incident_id=row.incident_id,
-        rule=row.rule,
-        status=row.status,
-        part=row.part,
-        whole=row.whole,
-        limit_per_mille=row.limit_per_mille,
-        limit_ms=row.limit_ms,
+    return IncidentView.of(
+        row,
         since=iso(row.since),
         opened_at=iso(row.opened_at),
         resolved_at=iso_or_none(row.resolved_at),

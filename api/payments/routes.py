@@ -22,7 +22,7 @@ from api.edge.params import (
     gives,
     in_thread,
     json_answer,
-    page,
+    list_answer,
     time_of,
 )
 from api.edge.paths import PLAIN, PaymentId
@@ -110,7 +110,7 @@ async def _approvals(services: Services, found: Payment) -> dict[str, ApprovalRo
     """The payment's approvals by id: its state keeps who asked only as a digest."""
     payment_id, most = found.payment_intent_id, APPROVALS_MAX
     page = await in_thread(lambda: services.reader.approvals(payment_id, None, most, None))
-    return {row.approval_id: row for row in page.items if isinstance(row, ApprovalRow)}
+    return {row.approval_id: row for row in page.items}
 
 
 async def visible(
@@ -166,9 +166,11 @@ async def payments(
         since=time_of(since, "from"),
         until=time_of(until, "to"),
     )
-    found = await in_thread(lambda: page(lambda: services.reader.payments(wanted, limit, cursor)))
-    items = [views.brief(row) for row in found.items if isinstance(row, PaymentRow)]
-    return json_answer(views_lists.PaymentList(items, found.next))
+    return await list_answer(
+        views_lists.PaymentList,
+        views.brief,
+        lambda: services.reader.payments(wanted, limit, cursor),
+    )
 
 
 @router.get(

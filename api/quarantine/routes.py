@@ -9,12 +9,11 @@ from starlette.responses import Response
 from api.auth import access
 from api.auth.guard import router as guarded
 from api.auth.sign_in import Caller, Use
-from api.edge.params import LIMIT, Cursor, Limit, gives, in_thread, json_answer, page
+from api.edge.params import LIMIT, Cursor, Limit, gives, in_thread, json_answer, list_answer
 from api.edge.paths import Offset, Partition
 from api.edge.problems import not_found
 from api.queues import views as views_lists
 from api.queues.routes import OfPayment
-from readmodel import rows
 
 router = guarded()
 
@@ -37,16 +36,12 @@ async def quarantine(
     cursor: Cursor = None,
 ) -> Response:
     """Where they stand, why, where they came from, and the redrive that took them up."""
-    reader, with_hash = services.reader, not principal.roles.isdisjoint(BYTES)
-    found = await in_thread(
-        lambda: page(lambda: reader.quarantine(reason, payment_intent_id, limit, cursor))
+    with_hash = not principal.roles.isdisjoint(BYTES)
+    return await list_answer(
+        views_lists.QuarantineList,
+        lambda row: views_lists.quarantine_item(row, with_hash=with_hash),
+        lambda: services.reader.quarantine(reason, payment_intent_id, limit, cursor),
     )
-    items = [
-        views_lists.quarantine_item(row, with_hash=with_hash)
-        for row in found.items
-        if isinstance(row, rows.QuarantineRow)
-    ]
-    return json_answer(views_lists.QuarantineList(items, found.next))
 
 
 @router.get(

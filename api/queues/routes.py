@@ -9,12 +9,12 @@ from starlette.responses import Response
 
 from api.auth.guard import router as guarded
 from api.auth.sign_in import Use
-from api.edge.params import LIMIT, Cursor, Limit, gives, in_thread, json_answer, page
+from api.edge.params import LIMIT, Cursor, Limit, gives, list_answer
 from api.edge.paths import PAYMENT_ID
 from api.queues import views as views_lists
 from core.payment.state import Payment, unpack
-from readmodel import rows
 from readmodel.ports import Page, Reader
+from readmodel.rows import ConflictRow
 
 router = guarded()
 
@@ -40,15 +40,12 @@ async def approvals(
     cursor: Cursor = None,
 ) -> Response:
     """REFERRED ones wait for a person; EXPIRED is not an event but the time that has passed."""
-    reader = services.reader
-    found = await in_thread(
-        lambda: page(lambda: reader.approvals(payment_intent_id, status, limit, cursor))
-    )
     now = services.clock.now_ms()
-    items = [
-        views_lists.approval(row, now) for row in found.items if isinstance(row, rows.ApprovalRow)
-    ]
-    return json_answer(views_lists.ApprovalList(items, found.next))
+    return await list_answer(
+        views_lists.ApprovalList,
+        lambda row: views_lists.approval(row, now),
+        lambda: services.reader.approvals(payment_intent_id, status, limit, cursor),
+    )
 
 
 @router.get(
@@ -67,26 +64,27 @@ async def conflicts(
     """While one is open its payment waits: nothing is sent, retried or released early. The verdicts
     that fit are listed with what follows from them."""
 
-    def ask() -> tuple[Page, dict[str, Payment]]:
-        found = page(lambda: services.reader.conflicts(payment_intent_id, open_only, limit, cursor))
-        return found, _states(services.reader, found)
-
-    found, states = await in_thread(ask)
+    states: dict[str, Payment] = {}
     now = services.clock.now_ms()
-    items = [
-        views_lists.conflict(row, states[row.payment_intent_id], now)
-        for row in found.items
-        if isinstance(row, rows.ConflictRow)
-    ]
-    return json_answer(views_lists.ConflictList(items, found.next))
+
+    def ask() -> Page[ConflictRow]:
+        found = services.reader.conflicts(payment_intent_id, open_only, limit, cursor)
+        states.update(_states(services.reader, found))
+        return found
+
+    return await list_answer(
+        views_lists.ConflictList,
+        lambda row: views_lists.conflict(row, states[row.payment_intent_id], now),
+        ask,
+    )
 
 
-def _states(reader: Reader, found: Page) -> dict[str, Payment]:
+def _states(reader: Reader, found: Page[ConflictRow]) -> dict[str, Payment]:
     """The present state of each payment of these conflicts: a page has 200 at most. A conflict's
     row is written together with its payment's, which stays for ever.
     """
     states = {}
-    for name in {row.payment_intent_id for row in found.items if isinstance(row, rows.ConflictRow)}:
+    for name in {row.payment_intent_id for row in found.items}:
         row = reader.payment(name)
         assert row is not None
         states[name] = unpack(row.snapshot)
@@ -101,9 +99,9 @@ def _states(reader: Reader, found: Page) -> dict[str, Payment]:
 )
 async def attention(services: Use, limit: Limit = LIMIT, cursor: Cursor = None) -> Response:
     """Overdue, contradicted, parked, refused by Deposits Core, or waiting for a person."""
-    found = await in_thread(lambda: page(lambda: services.reader.attention(limit, cursor)))
     now = services.clock.now_ms()
-    items = [
-        views_lists.attention(row, now) for row in found.items if isinstance(row, rows.PaymentRow)
-    ]
-    return json_answer(views_lists.AttentionList(items, found.next))
+    return await list_answer(
+        views_lists.AttentionList,
+        lambda row: views_lists.attention(row, now),
+        lambda: services.reader.attention(limit, cursor),
+    )

@@ -253,7 +253,7 @@ def given(model: Model, **parts: list[Any]) -> DatabaseReader:
     return model.reader()
 
 
-def walked(page: Callable[[int, str | None], Page], limit: int) -> list[Any]:
+def walked(page: Callable[[int, str | None], Page[Any]], limit: int) -> list[Any]:
     """All items of a list, page by page."""
     found: list[Any] = []
     cursor: str | None = None

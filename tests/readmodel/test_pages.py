@@ -9,6 +9,7 @@ import json
 import random
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
@@ -165,7 +166,7 @@ def test_attention_is_longest_waiting_first(read_model: Model) -> None:
     assert walked(reader.attention, 3) == waiting
 
 
-LISTS: dict[str, Callable[[Reader, int, str | None], Page]] = {
+LISTS: dict[str, Callable[[Reader, int, str | None], Page[Any]]] = {
     "payments": lambda reader, n, cursor: reader.payments(PaymentFilter(), n, cursor),
     "attention": lambda reader, n, cursor: reader.attention(n, cursor),
     "approvals": lambda reader, n, cursor: reader.approvals(None, None, n, cursor),
@@ -263,6 +264,6 @@ def test_a_limit_out_of_bounds_is_refused(read_model: Model) -> None:
 
 
 def _first_page(
-    listed: Callable[[Reader, int, str | None], Page], reader: Reader, limit: int
-) -> Page:
+    listed: Callable[[Reader, int, str | None], Page[Any]], reader: Reader, limit: int
+) -> Page[Any]:
     return listed(reader, limit, None)

@@ -279,7 +279,7 @@ def test_an_outcome_of_another_command_at_that_place_completes_nothing(read_mode
         )
     )
     found = read_model.reader().audit(AuditFilter(), 50, None).items
-    assert [row.result for row in found] == [None, None, None]  # type: ignore[attr-defined]
+    assert [row.result for row in found] == [None, None, None]
 
 
 def test_a_redrive_is_noted_at_what_it_was_for(read_model: Model) -> None:

@@ -311,7 +311,7 @@ def dump(model: Model) -> dict[str, Any]:
         reader.close()
 
 
-def _pages(ask: Callable[[str | None], Page]) -> list[Any]:
+def _pages(ask: Callable[[str | None], Page[Any]]) -> list[Any]:
     found: list[Any] = []
     cursor: str | None = None
     while True:

@@ -261,7 +261,7 @@ def test_control_is_audited_by_person_and_a_refused_confirmation_says_so(
     project(source_of(log), model, one.codec, clock)
     reader = model.reader()
     page = reader.audit(AuditFilter(), 200, None).items
-    found = [(a.audit_id, a.action, a.operator_id, a.result) for a in page]  # type: ignore[attr-defined]
+    found = [(a.audit_id, a.action, a.operator_id, a.result) for a in page]
     assert sorted(found, key=lambda a: int(a[0].split("-")[2])) == [
         ("c-0-1", "ACTIVATE_OPERATORS", "test", "DONE"),
         ("c-0-2", "STOP", "ada", "DONE"),
