@@ -4,7 +4,7 @@ of them.
 
 from __future__ import annotations
 
-import os
+import contextlib
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -15,13 +15,14 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from api.auth.keys import LOCAL_KEY_PREFIX, KeySource, Read, from_address, from_file
-from api.auth.local import LOCAL_AUDIENCE, LOCAL_ISSUER, PRIVATE_FILE_MODE, LocalIssuer
+from api.auth.local import LOCAL_AUDIENCE, LOCAL_ISSUER, LocalIssuer
 from api.auth.revoked import NoneRevoked, Revoked, RevokedFile
 from api.auth.tokens import Tokens, TokenSettings
 from app.exits import usage
 from app.platform.fetch import FetchError, ensure_web
 from app.settings import Environment, Profile, Settings
 from engine.clock import Clock
+from engine.private_file import write_private
 from web.app import PagesOff, WebSettings, with_pages
 from web.oidc import OidcSettings
 from web.personas import PEOPLE
@@ -191,11 +192,6 @@ def _session_key(settings: Settings) -> bytes:
 
 def session_key(file: Path) -> bytes:
     """The key in this file, made when it is not there; readable by its owner alone."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE_MODE)
-    except FileExistsError:
-        return file.read_bytes()
-    with os.fdopen(descriptor, "wb") as opened:
-        opened.write(Fernet.generate_key())
+    with contextlib.suppress(FileExistsError):
+        write_private(file, Fernet.generate_key())
     return file.read_bytes()

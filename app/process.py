@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry
 
-from app import logs, settings
+from app import logs
 from app.cluster import open_registry_codec
 from app.config import build
 from app.config.floor import require_floor
@@ -55,7 +55,7 @@ class ProcessContext:
         self.kind = kind
         self.environment = environment
         self.settings = environment.settings
-        self.instance = environment.instance_id(settings.default_instance(kind))
+        self.instance = environment.instance_id(kind)
         logs.set_up(self.settings.log_level, process=kind, instance=self.instance)
         self.connection = environment.connection()
         self.clock: Clock = SystemClock()

@@ -8,47 +8,36 @@ commands find it there: by `--data DIR`, by NPP_DATA_DIR, or in `.npp` of the wo
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Annotated, Any, Final, get_args
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from app.config.secret_files import SUFFIX, with_files_read
 from app.exits import ExitCode, Problem, usage
+from engine.private_file import rewrite_private
 from schemas import catalogue
 
 PREFIX: Final = "NPP_"
 KAFKA_PREFIX: Final = "NPP_KAFKA_"
 ENV_FILE: Final = "npp.env"
-PRIVATE_FILE_MODE: Final = 0o600  # it holds a token
 DEMO_MARK: Final = "demo-data"  # a folder with this file is a demo's
 DEFAULT_DATA_DIR: Final = Path(".npp")
-DEFAULT_METRICS_PORT: Final = 9400
-DEFAULT_WEBHOOK_PORT: Final = 8443
-DEFAULT_API_PORT: Final = 8080
 SHA256_BYTES: Final = 32
 OPERATORS_FOLDER: Final = "operators"  # of the data folder: people of demo and test
 
 # librdkafka options that may come from the environment: how to reach the cluster, never how records
 # are handled.
 KAFKA_PASS_THROUGH: Final = (
-    "security.protocol",
-    "sasl.",
-    "ssl.",
-    "enable.ssl.certificate.verification",
-    "client.id",
-    "client.dns.lookup",
-    "broker.address.family",
-    "socket.",
-    "reconnect.",
-    "log_level",
-    "debug",
+    *("security.protocol", "sasl.", "ssl.", "enable.ssl.certificate.verification"),
+    *("client.id", "client.dns.lookup", "broker.address.family", "socket.", "reconnect."),
+    *("log_level", "debug"),
 )
 # Variables of the tools around the product (tests, fetching), not of a process.
 NOT_SETTINGS: Final = ("NPP_TEST_", "NPP_CACHE_DIR", "NPP_JAVA", "NPP_WITHOUT", "NPP_REQUIRE_")
@@ -64,52 +53,103 @@ class Profile(StrEnum):
     PRODUCTION = "production"
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= 6
+def partition_range(text: str) -> range | None:
+    """The partitions FIRST-LAST; None for all of them. Raises ValueError."""
+    numbers = re.fullmatch(r"([0-9]{1,6})-([0-9]{1,6})", text, re.ASCII)
+    if not text:
+        return None
+    if numbers is None or int(numbers[1]) > int(numbers[2]):
+        raise ValueError("is FIRST-LAST, two partition numbers")
+    return range(int(numbers[1]), int(numbers[2]) + 1)
 
 
-class Settings(BaseSettings):
-    """One process's settings. Times are in the unit of the name, ports 0 = none."""
+def _address(text: str) -> str:
+    if text and not text.startswith(("http://", "https://")):
+        raise ValueError("is an http:// or https:// address")
+    return text.rstrip("/")
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+def _trace_address(text: str) -> str:
+    if text and not (text.startswith(("http://", "https://")) and "{trace_id}" in text):
+        raise ValueError("is an http:// or https:// address with {trace_id} in it")
+    return text
+
+
+def _instance(text: str) -> str:
+    if any(c in text for c in "/\\\0 ") or len(text) > 100:
+        raise ValueError("has at most 100 characters, no space and no slash")
+    return text
+
+
+def _level(text: str) -> str:
+    if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise ValueError("is DEBUG, INFO, WARNING or ERROR")
+    return text.upper()
+
+
+def _hashes(text: str) -> str:
+    for each in filter(None, text.split(",")):
+        if len(bytes.fromhex(each.strip())) != SHA256_BYTES:
+            raise ValueError("is SHA-256 in hex, comma separated")
+    return text
+
+
+def _partitions(text: str) -> str:
+    partition_range(text)
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
+TraceAddress = Annotated[str, AfterValidator(_trace_address)]
+Instance = Annotated[str, AfterValidator(_instance)]
+Level = Annotated[str, AfterValidator(_level)]
+Hashes = Annotated[str, AfterValidator(_hashes)]
+Partitions = Annotated[str, AfterValidator(_partitions)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Settings(BaseModel):
+    """One process's settings, as `load` read them from the environment. Times are in the unit of
+    the name, ports 0 = none.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     profile: Profile = Field(Profile.PRODUCTION, description="demo, test or production")
     bootstrap_servers: str = Field("", description="Kafka, host:port[,host:port]")
-    schema_registry_url: str = Field("", description="schema registry, Confluent's API")
+    schema_registry_url: Address = Field("", description="schema registry, Confluent's API")
     schema_registry_user_info: SecretStr | None = Field(None, description="user:password of it")
-    instance_id: str = Field("", description="name among its kind, stable over restarts")
+    instance_id: Instance = Field("", description="name among its kind, stable over restarts")
     data_dir: Path = Field(DEFAULT_DATA_DIR, description="folder for the local store and keys")
-    metrics_port: int = Field(
-        DEFAULT_METRICS_PORT, ge=0, le=65535, description="health and metrics"
-    )
+    metrics_port: Port = Field(9400, description="health and metrics")
     metrics_host: str = Field("0.0.0.0", description="address they listen on")  # noqa: S104
     require_native: bool = Field(False, description="start only as the compiled build")
     ids_lock: Path | None = Field(
         None, description="pinned schema ids; default <data_dir>/ids.lock"
     )
-    rail_url: str = Field("", description="the rail's gateway")
+    rail_url: Address = Field("", description="the rail's gateway")
     rail_certificate: Path | None = Field(None, description="our client certificate there, PEM")
     rail_key: Path | None = Field(None, description="key of it; unset: in the same file")
     rail_ca: Path | None = Field(
         None, description="authorities of the rail's gateway; unset: the system's"
     )
-    rail_token_url: str = Field("", description="OAuth token endpoint, client credentials")
+    rail_token_url: Address = Field("", description="OAuth token endpoint, client credentials")
     rail_client_id: str = Field("", description="client id there")
     rail_client_secret: SecretStr | None = Field(None, description="client secret there")
     rail_scope: str = Field("", description="scope to ask for")
-    deposits_url: str = Field("", description="Deposits Core")
+    deposits_url: Address = Field("", description="Deposits Core")
     deposits_certificate: Path | None = Field(None, description="our client certificate there, PEM")
     deposits_key: Path | None = Field(None, description="key of it; unset: in the same file")
     deposits_ca: Path | None = Field(
         None, description="authorities of Deposits Core; unset: the system's"
     )
-    deposits_token_url: str = Field("", description="OAuth token endpoint, client credentials")
+    deposits_token_url: Address = Field("", description="OAuth token endpoint, client credentials")
     deposits_client_id: str = Field("", description="client id there")
     deposits_client_secret: SecretStr | None = Field(None, description="client secret there")
     deposits_scope: str = Field("", description="scope to ask for")
-    notifications_url: str = Field("", description="the customer notification service")
+    notifications_url: Address = Field("", description="the customer notification service")
     resolve_rules: Path | None = Field(None, description="rules of the built-in Resolve, YAML")
-    resolve_simulator_url: str = Field(
+    resolve_simulator_url: Address = Field(
         "", description="demo and test: scripts what Resolve says; production refuses it"
     )
     tls_certificate: Path | None = Field(
@@ -117,19 +157,19 @@ class Settings(BaseSettings):
     )
     tls_key: Path | None = Field(None, description="its key, if it is not in the same file")
     webhook_host: str = Field("127.0.0.1", description="address the rail's callbacks come to")
-    webhook_port: int = Field(DEFAULT_WEBHOOK_PORT, ge=0, le=65535, description="port of it")
+    webhook_port: Port = Field(8443, description="port of it")
     webhook_secret: SecretStr | None = Field(None, description="signs the rail's callbacks")
     webhook_secret_next: SecretStr | None = Field(
         None, description="counts too, while the rail changes to it"
     )
     signing_key: Path | None = Field(None, description="verifier's Ed25519 key (PEM)")
-    verifier_partitions: str = Field(
+    verifier_partitions: Partitions = Field(
         "", description="partitions of this verifier, FIRST-LAST; empty: all of them"
     )
     operators_file: Path | None = Field(
         None, description="persons, roles and public keys (YAML); demo and test make one"
     )
-    operators_reset: str = Field(
+    operators_reset: Hashes = Field(
         "", description="SHA-256 of operators files let in when keys are lost, comma separated"
     )
     operator_key_file: Path | None = Field(None, description="your own key, for control acts")
@@ -139,10 +179,10 @@ class Settings(BaseSettings):
     process_key_file: Path | None = Field(
         None, description="key of this process: replay signs proofs, the redriver what it put back"
     )
-    api_url: str = Field("", description="the API that commands like `npp payment` call")
+    api_url: Address = Field("", description="the API that commands like `npp payment` call")
     api_token: SecretStr | None = Field(None, description="bearer token that they sign in with")
     api_host: str = Field("127.0.0.1", description="address the API listens on")
-    api_port: int = Field(DEFAULT_API_PORT, ge=0, le=65535, description="port of it")
+    api_port: Port = Field(8080, description="port of it")
     api_hosts: str = Field("", description="host names it answers to, comma separated; empty: any")
     api_proxies: str = Field("", description="addresses whose X-Forwarded-For counts")
     jwks: str = Field("", description="public keys of the token issuer: https address or file")
@@ -159,7 +199,7 @@ class Settings(BaseSettings):
     oidc_client_secret: SecretStr | None = Field(None, description="client secret there")
     oidc_scope: str = Field("openid", description="scopes that give a token for the API")
     web_url: str = Field("", description="where people find the pages, https://…")
-    trace_url: str = Field(
+    trace_url: TraceAddress = Field(
         "",
         description="where traces are shown, with {trace_id} in it; the payment page links there",
     )
@@ -171,73 +211,9 @@ class Settings(BaseSettings):
     read_model_url: SecretStr | None = Field(
         None, description="sqlite or postgresql address; default data_dir"
     )
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_level: Level = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     crash_at: str = Field("", description="test profile only: POINT:N, where to kill itself")
     shutdown_seconds: float = Field(25.0, gt=0, le=300, description="SIGTERM to exit at most")
-
-    @field_validator("log_level")
-    @classmethod
-    def _known_level(cls, value: str) -> str:
-        if value.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-            raise ValueError("is DEBUG, INFO, WARNING or ERROR")
-        return value.upper()
-
-    @field_validator("operators_reset")
-    @classmethod
-    def _hashes(cls, value: str) -> str:
-        for each in filter(None, value.split(",")):
-            if len(bytes.fromhex(each.strip())) != SHA256_BYTES:
-                raise ValueError("is SHA-256 in hex, comma separated")
-        return value
-
-    @field_validator("verifier_partitions")
-    @classmethod
-    def _range(cls, value: str) -> str:
-        first, _, last = value.partition("-")
-        if value and not (_is_number(first) and _is_number(last) and int(first) <= int(last)):
-            raise ValueError("is FIRST-LAST, two partition numbers")
-        return value
-
-    @field_validator(
-        "schema_registry_url",
-        "rail_url",
-        "deposits_url",
-        "rail_token_url",
-        "deposits_token_url",
-        "notifications_url",
-        "resolve_simulator_url",
-        "api_url",
-    )
-    @classmethod
-    def _http(cls, value: str) -> str:
-        if value and not value.startswith(("http://", "https://")):
-            raise ValueError("is an http:// or https:// address")
-        return value.rstrip("/")
-
-    @field_validator("trace_url")
-    @classmethod
-    def _names_the_trace(cls, value: str) -> str:
-        if value and not (value.startswith(("http://", "https://")) and "{trace_id}" in value):
-            raise ValueError("is an http:// or https:// address with {trace_id} in it")
-        return value
-
-    @model_validator(mode="after")
-    def _production_is_named(self) -> Settings:
-        if any(c in self.instance_id for c in "/\\\0 ") or len(self.instance_id) > 100:
-            raise ValueError("instance_id: at most 100 characters, no space and no slash")
-        return self
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is given to `load`, which has read the environment by itself."""
-        return (init_settings,)
 
 
 class Environment:
@@ -274,7 +250,7 @@ class Environment:
             )
         return self.settings.schema_registry_url
 
-    def instance_id(self, default: str) -> str:
+    def instance_id(self, kind: str) -> str:
         """Name of this process. In production it must be given: it fences and names the store."""
         if self.settings.instance_id:
             return self.settings.instance_id
@@ -283,7 +259,7 @@ class Environment:
                 "NPP_INSTANCE_ID is not set; the production profile requires it.",
                 do="Give each process its own name that stays over restarts, e.g. payments-1.",
             )
-        return default
+        return f"{kind}-{socket.gethostname()}"
 
     def operators_folder(self) -> Path:
         """Where demo and test keep their people's keys and their operators file."""
@@ -296,6 +272,10 @@ class Environment:
             return self.settings.operators_file
         production = self.settings.profile is Profile.PRODUCTION
         return None if production or not made.exists() else made
+
+    def keyring_file(self) -> Path:
+        """Where the verifier's public keys are listed."""
+        return self.settings.keyring or self.settings.data_dir / "verifier" / "keyring.json"
 
     def ids_lock(self) -> Path:
         return self.settings.ids_lock or self.settings.data_dir / "ids.lock"
@@ -416,29 +396,13 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 def read_env_file(path: Path) -> dict[str, str]:
     """Lines NAME=value; comments and empty lines are skipped."""
-    found: dict[str, str] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        name, equals, value = line.partition("=")
-        if equals and name.startswith(PREFIX):
-            found[name.strip()] = value.strip()
-    return found
+    lines = path.read_text(encoding="utf-8").splitlines()
+    pairs = [line.partition("=") for line in lines if line.startswith(PREFIX) and "=" in line]
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def write_env_file(path: Path, values: Mapping[str, str]) -> None:
     """What `load` reads back. Its owner's alone."""
     text = "# Written by a running demo; `npp` reads it by --data, NPP_DATA_DIR, or from .npp.\n"
-    write_private(path, text + "".join(f"{name}={value}\n" for name, value in values.items()))
-
-
-def write_private(path: Path, text: str) -> None:
-    """A file that only its owner may read, new."""
-    path.unlink(missing_ok=True)  # never with the rights of an older file
-    with os.fdopen(
-        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE_MODE), "w"
-    ) as file:
-        file.write(text)
-
-
-def default_instance(kind: str) -> str:
-    """A name for a process that was given none (demo and test only)."""
-    return f"{kind}-{socket.gethostname()}"
+    lines = [f"{name}={value}\n" for name, value in values.items()]
+    rewrite_private(path, "".join([text, *lines]).encode())

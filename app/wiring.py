@@ -19,10 +19,10 @@ from app.cluster import open_registry
 from app.control.operators import process_key
 from app.control.release_control import rules_for
 from app.crash import crash_point
-from app.exits import ExitCode, Problem, usage
+from app.exits import ExitCode, usage
 from app.gateway_settings import gateway, resolve_of, signed_in_gateway, webhook_secrets
 from app.process import WATCHDOG_S_MAX, AdaptersContext, ProcessContext
-from app.settings import Environment, Profile
+from app.settings import Environment, Profile, partition_range
 from app.topic_specs import kept_specs
 from app.verifier_key import signing_key
 from control.acts import REDRIVER
@@ -30,8 +30,7 @@ from engine.clients.lag_metrics import LagMetrics
 from engine.clients.producing import SMALLEST
 from engine.clients.publisher import Publisher
 from engine.clients.reader import LogEnds
-from engine.errors import Exit
-from engine.health import Answer, Probes
+from engine.health import readiness
 from engine.loop.loop import Loop
 from engine.metrics import EngineMetrics
 from engine.partitioner import partition_of
@@ -48,7 +47,7 @@ from processors.payments.handler import PaymentsApplication
 from processors.payments.kafka import journal_floors, payments_alarm
 from processors.payments.metrics import PaymentsMetrics
 from processors.payments.spans import DecisionSpans
-from processors.payments.topics import INSTRUCTION_TOPICS, engine_topology
+from processors.payments.topics import INSTRUCTION_TOPICS, engine_topology, further_inputs
 from processors.rail.kafka import rail_worker
 from processors.rail.webhook import RailWebhook, WebhookServer
 from processors.redriver.kafka import RedriverLoop
@@ -70,18 +69,6 @@ WATCH_S_MAX: Final = 10.0  # the verifier's looks at the cluster: it has its own
 RAIL_NAME: Final = "npp-gateway"  # names the reason table in the rules
 
 
-# -- payments --------------------------------------------------------------------------------------
-
-
-def further_inputs(context: ProcessContext) -> tuple[str, ...]:
-    """Command topics of further upstream systems."""
-    return tuple(
-        topic.name
-        for topic in context.topics.inputs()
-        if topic.name not in topology.INPUTS and topic.sources
-    )
-
-
 def run_payments(environment: Environment) -> int:
     """`npp run payments`: one instance of the payments processor, until SIGTERM."""
     context = ProcessContext(environment, "payments")
@@ -89,7 +76,9 @@ def run_payments(environment: Environment) -> int:
     kafka = (context.connection, context.clock, context.codec, control)
     counts = context.counts
     application = PaymentsApplication(
-        topology=engine_topology(counts[topology.EVENTS], extra_inputs=further_inputs(context)),
+        topology=engine_topology(
+            counts[topology.EVENTS], extra_inputs=further_inputs(context.topics)
+        ),
         codec=context.codec,
         control=control,
         rules_of=rules_for(context.settings.profile),
@@ -123,9 +112,6 @@ def run_payments(environment: Environment) -> int:
     )
     log.info("payments processor starts", partitions=counts[topology.EVENTS])
     return context.run_until_stopped(loop.run, loop.request_stop, watched=[context.health])
-
-
-# -- adapters --------------------------------------------------------------------------------------
 
 
 def run_adapters(environment: Environment, only: Sequence[str] | None) -> int:
@@ -211,17 +197,6 @@ ADAPTERS: Final[dict[str, Callable[[AdaptersContext], dict[str, Runs]]]] = {
 }
 
 
-# -- verifier --------------------------------------------------------------------------------------
-
-
-def verifier_partitions(text: str) -> range | None:
-    """Those of `NPP_VERIFIER_PARTITIONS`; None for all of them."""
-    if not text:
-        return None
-    first, _, last = text.partition("-")
-    return range(int(first), int(last) + 1)
-
-
 def run_verifier(environment: Environment) -> int:
     """`npp run verifier`: decides the journal again and signs checkpoints, until SIGTERM."""
     context = ProcessContext(environment, "verifier")
@@ -244,25 +219,12 @@ def run_verifier(environment: Environment) -> int:
         retention.look_if_due()
         hanging.look_if_due()
 
+    part = context.settings.verifier_partitions
+    log_of = (context.connection, context.clock, context.health.partition_errors, part or WHOLE)
     with (
         contextlib.closing(DiskStore(folder / "heads")) as store,
-        contextlib.closing(
-            KafkaVerifierLog(
-                context.connection,
-                context.clock,
-                context.health.partition_errors,
-                context.settings.verifier_partitions or WHOLE,
-            )
-        ) as journal,
+        contextlib.closing(KafkaVerifierLog(*log_of)) as journal,
     ):
-        ground = KnownGround(
-            codec=context.codec,
-            rules_of=rules_for(context.settings.profile),
-            topics=topology.INPUTS + further_inputs(context),
-            open_parties=open_parties,
-            log=journal,
-            store=store,
-        )
         verifier = Verifier(
             journal=journal,
             codec=context.codec,
@@ -272,24 +234,22 @@ def run_verifier(environment: Environment) -> int:
             clock=context.clock,
             metrics=VerifierMetrics(context.registry),
             partition_of=partition_of,
-            ground=ground,
-            partitions=verifier_partitions(context.settings.verifier_partitions),
+            ground=KnownGround(
+                codec=context.codec,
+                rules_of=rules_for(context.settings.profile),
+                topics=topology.INPUTS + further_inputs(context.topics),
+                open_parties=open_parties,
+                log=journal,
+                store=store,
+            ),
+            partitions=partition_range(part),
             meanwhile=watch,
         )
         log.info("verifier starts", key_id=key.key_id)
-
-        def caught_up() -> Answer:
-            return verifier.caught_up, {"caughtUp": verifier.caught_up}
-
+        probes = readiness(lambda: (verifier.caught_up, {"caughtUp": verifier.caught_up}))
         return context.run_until_stopped(
-            verifier.run,
-            verifier.stop,
-            probes=Probes(lambda: (True, {}), caught_up, caught_up),
-            large_heap=False,
+            verifier.run, verifier.stop, probes=probes, large_heap=False
         )
-
-
-# -- projector -------------------------------------------------------------------------------------
 
 
 def run_projector(environment: Environment) -> int:
@@ -326,9 +286,6 @@ def run_projector(environment: Environment) -> int:
         )
 
 
-# -- monitor ---------------------------------------------------------------------------------------
-
-
 def run_monitor(environment: Environment) -> int:
     """`npp run monitor`: opens and resolves incidents, until SIGTERM. A second one waits."""
     from processors.monitor.faust_app import MonitorApp, credentials
@@ -353,50 +310,25 @@ def run_monitor(environment: Environment) -> int:
         clock=context.clock,
         metrics=MonitorMetrics(context.registry),
     )
-
-    def ready() -> Answer:
-        return monitor.ready, {"owner": monitor.owner}
-
     log.info("monitor starts")
-    return context.run_until_stopped(
-        monitor.run,
-        monitor.stop,
-        probes=Probes(lambda: (True, {}), ready, ready),
-        large_heap=False,
-    )
-
-
-# -- replay ----------------------------------------------------------------------------------------
+    probes = readiness(lambda: (monitor.ready, {"owner": monitor.owner}))
+    return context.run_until_stopped(monitor.run, monitor.stop, probes=probes, large_heap=False)
 
 
 def run_replay(environment: Environment, every_s: float) -> int:
     """`npp run replay`: proves the whole log on a schedule, until SIGTERM. A failure is a STOP."""
     from app.cluster import Cluster
-    from app.control.proof import keyring_of, prove, publish_proof
+    from app.control.proof import keyring_of, note_passed, prove, stop_for_failed
     from app.control.told import telling_of
-    from processors.replay import Report
     from processors.replay.scheduled import ScheduledMetrics, ScheduledProof
 
     context = ProcessContext(environment, "replay")
-    keyring = context.settings.keyring or context.data_dir() / "verifier" / "keyring.json"
+    keyring = environment.keyring_file()
     with Cluster(environment) as cluster:
-
-        def publish(report: Report) -> None:
-            try:
-                log.info("proof_published", said=publish_proof(cluster, report))
-            except Problem as problem:  # whoever resumes proves by hand
-                log.exception("proof_not_published", why=problem.what, do=problem.do)
-
-        def stop(why: str) -> None:
-            try:
-                cluster.stop("PROOF_FAILED", why, context.instance)
-            except Problem as problem:
-                raise Exit("STOP_NOT_CONFIRMED", problem.what) from problem
-
         scheduled = ScheduledProof(
             prove=lambda show: prove(cluster, keyring_of(keyring), show),
-            passed=publish,
-            failed=stop,
+            passed=lambda report: note_passed(cluster, report),
+            failed=lambda why: stop_for_failed(cluster, why, context.instance),
             every_s=every_s,
             clock=context.clock,
             metrics=ScheduledMetrics(context.registry),
@@ -405,14 +337,8 @@ def run_replay(environment: Environment, every_s: float) -> int:
         )
         log.info("replay starts", every_s=every_s)
         return context.run_until_stopped(
-            scheduled.run,
-            scheduled.stop,
-            watched=[context.health],
-            large_heap=False,
+            scheduled.run, scheduled.stop, watched=[context.health], large_heap=False
         )
-
-
-# -- API -------------------------------------------------------------------------------------------
 
 
 def run_api(environment: Environment) -> int:
@@ -436,7 +362,7 @@ def run_api(environment: Environment) -> int:
         if settings.profile is Profile.PRODUCTION:
             require_read_only(model)
         reader = closing.enter_context(contextlib.closing(model.reader()))
-        keyring = LiveKeyring(settings.keyring or context.data_dir() / "verifier" / "keyring.json")
+        keyring = LiveKeyring(environment.keyring_file())
         services, commands, audit = services_on_kafka(
             closing,
             connection=context.connection,

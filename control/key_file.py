@@ -4,7 +4,6 @@ a passphrase, a process's is not. Public keys are in the operators file or in th
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 from typing import Final
@@ -20,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from control.act_signature import key_id_of
+from engine.private_file import write_private
 
-PRIVATE_FILE_MODE: Final = 0o600
 FILE_BYTES_MAX: Final = 10_000
 PASSPHRASE_BYTES_MIN: Final = 12
 _ENCRYPTED: Final = b"ENCRYPTED PRIVATE KEY"
@@ -47,12 +46,7 @@ class SigningKey:
         """A new file; never overwrites."""
         encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
         pem = self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE_MODE)
-        with os.fdopen(handle, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
+        write_private(path, pem)
 
 
 def new() -> SigningKey:

@@ -73,6 +73,11 @@ def engine_probes(health: Health, progress_s_max: float) -> Probes:
     return Probes(progress(health, progress_s_max), ready, started)
 
 
+def readiness(ready: Probe) -> Probes:
+    """Probes of a process that lives as long as it answers."""
+    return Probes(lambda: (True, {}), ready, ready)
+
+
 class HealthServer(ThreadedServer):
     """Serves until closed. `port` 0 takes a free one; `address` says which."""
 

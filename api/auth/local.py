@@ -15,12 +15,12 @@ from joserfc.jwk import OKPKey
 from api.auth.access import ROLES
 from api.auth.keys import LOCAL_KEY_PREFIX
 from engine.clock import Clock
+from engine.private_file import write_private
 
 KEY_FILE: Final = "api-token-key.json"
 JWKS_FILE: Final = "api-jwks.json"
 LOCAL_ISSUER: Final = "npp-local"
 LOCAL_AUDIENCE: Final = "npp-api"
-PRIVATE_FILE_MODE: Final = 0o600
 MINUTES_DEFAULT: Final = 480
 MINUTES_MAX: Final = 1_440
 MS_PER_S: Final = 1_000
@@ -82,9 +82,7 @@ class LocalIssuer:
 def _write_once(file: Path, content: bytes) -> None:
     """The first to come makes it, readable by its owner alone; another's is left as it is."""
     mine = file.with_name(f"{file.name}.{os.getpid()}")
-    descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE_MODE)
-    with os.fdopen(descriptor, "wb") as opened:
-        opened.write(content)
+    write_private(mine, content)
     try:
         os.link(mine, file)
     except FileExistsError:

@@ -7,7 +7,13 @@ from __future__ import annotations
 from typing import Final
 
 from core.payment.deadlines import ENQUIRY, FUNDS_REPEAT, OVERDUE
-from core.payment.funds import UNANSWERED, needs_debit_approval, waits_for_repeat
+from core.payment.funds import (
+    UNANSWERED,
+    is_forced,
+    is_silent,
+    needs_debit_approval,
+    waits_for_repeat,
+)
 from core.payment.operator.actions import (
     CANCEL_STATES,
     EXPIRE_STATES,
@@ -19,8 +25,6 @@ from core.payment.state import (
     Attempt,
     Payment,
     certain_for_all,
-    funds_forced,
-    funds_silent,
     open_conflicts,
     resend_rejected,
 )
@@ -116,9 +120,9 @@ def _of_attempt(attempt: Attempt) -> list[Why]:
         found.append(RESEND_REJECTED)
     if waits_for_repeat(attempt) is not None:
         found.append(FUNDS_REFUSED)
-    if any(funds_forced(ask) for ask in attempt.funds_requests):
+    if any(is_forced(ask) for ask in attempt.funds_requests):
         found.append(FUNDS_FORCED)
-    if any(funds_silent(ask) for ask in attempt.funds_requests):
+    if any(is_silent(ask) for ask in attempt.funds_requests):
         found.append(FUNDS_SILENT)
     return found
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import structlog
+
 from app import rule_files
 from app.cluster import Cluster
 from app.control import operators
@@ -11,12 +13,15 @@ from app.exits import Problem
 from control.act_signature import signed
 from control.key_file import KeyFileError
 from core.records import ProofPassed
+from engine.errors import Exit
 from evidence.keys import Keyring, read_keyring
 from processors.replay import KafkaReplayLog, Limit, Report, Settings, verify
 from processors.replay.reading import Progress
 from schemas import catalogue
 from schemas.codec.parties import open_parties
 from schemas.topology import INPUTS
+
+log = structlog.get_logger("npp.wiring")
 
 
 def prove(
@@ -97,3 +102,19 @@ def publish_proof(cluster: Cluster, report: Report) -> list[str]:
             for name in sorted({"fold", "chain"} - passed)
         ),
     ]
+
+
+def note_passed(cluster: Cluster, report: Report) -> None:
+    """Publish it where that is possible; else whoever resumes proves by hand."""
+    try:
+        log.info("proof_published", said=publish_proof(cluster, report))
+    except Problem as problem:
+        log.exception("proof_not_published", why=problem.what, do=problem.do)
+
+
+def stop_for_failed(cluster: Cluster, why: str, instance: str) -> None:
+    """A failed proof is a STOP. Raises Exit when Kafka does not confirm it."""
+    try:
+        cluster.stop("PROOF_FAILED", why, instance)
+    except Problem as problem:
+        raise Exit("STOP_NOT_CONFIRMED", problem.what) from problem

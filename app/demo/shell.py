@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from app.settings import write_private
+from engine.private_file import rewrite_private
 
 FILE: Final = "demo.sh"
 
@@ -29,7 +29,7 @@ def write_shell_file(data: Path, api: str, tokens: Mapping[str, str]) -> str:
         *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
     ]
     path = data / FILE
-    write_private(path, "".join(f"{line}\n" for line in lines))
+    rewrite_private(path, "".join(f"{line}\n" for line in lines).encode())
     return f'eval "$(cat {shlex.quote(str(path))})"'
 
 

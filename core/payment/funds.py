@@ -217,3 +217,15 @@ def waits_for_repeat(attempt: Attempt) -> FundsRequestStatus | None:
         if last is not None and last.status == "REFUSED":
             return last
     return None
+
+
+def is_silent(ask: FundsRequestStatus) -> bool:
+    """Whether Deposits Core's answer is overdue: our adapter got none in all its time, or the
+    request was made again because none came within the rules' first wait.
+    """
+    return ask.status == "FAILED" or (ask.status == "REQUESTED" and ask.repeat > 0)
+
+
+def is_forced(ask: FundsRequestStatus) -> bool:
+    """Whether money is being taken by force: people look at it even while nothing is wrong."""
+    return ask.operation == "DEBIT_FORCED" and ask.status in UNANSWERED

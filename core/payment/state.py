@@ -95,9 +95,7 @@ class FundsRequestStatus(Packed, kw_only=True):
 
 
 class SeenReport(Packed, kw_only=True):
-    """The first report of a kind (the last, for STATUS and RECEIVED): its message id and
-    content.
-    """
+    """The first report of a kind; of STATUS and RECEIVED the last."""
 
     kind: SeenKind
     message_id: bytes | None  # core.payment.keys.digest
@@ -145,9 +143,7 @@ class Attempt(Packed, kw_only=True):
     enquiry_at: int = 0
     overdue: Overdue | None = None  # ATTENTION, ESCALATED
     resend_rejected: bool = False
-    rail_had_it: bool = (
-        False  # by its own word, a found submission or our record SUBMITTED (ruling 3)
-    )
+    rail_had_it: bool = False  # its own word, a found submission, our record SUBMITTED (ruling 3)
     never_submitted: bool = False  # so said our adapter, or the rail's "unknown" (ruling 3)
     # the end
     ended_at: int = 0
@@ -380,7 +376,7 @@ def needs_attention(state: Payment) -> bool:
             return True
         if funds.waits_for_repeat(attempt) is not None:
             return True
-        if any(funds_silent(ask) or funds_forced(ask) for ask in attempt.funds_requests):
+        if any(funds.is_silent(ask) or funds.is_forced(ask) for ask in attempt.funds_requests):
             return True
     return waiting_for_person(state)
 
@@ -388,33 +384,6 @@ def needs_attention(state: Payment) -> bool:
 def resend_rejected(attempt: Attempt) -> bool:
     """Whether the rail rejected our own resend and the attempt's fate is still open (ruling 11)."""
     return attempt.resend_rejected and attempt.outcome is None and not attempt.certain
-
-
-def funds_silent(ask: FundsRequestStatus) -> bool:
-    """Whether Deposits Core's answer is overdue: our adapter got none in all its time, or the
-    request was made again because none came within the rules' first wait.
-    """
-    return ask.status == "FAILED" or (ask.status == "REQUESTED" and ask.repeat > 0)
-
-
-def funds_forced(ask: FundsRequestStatus) -> bool:
-    """Whether money is being taken by force: people look at it even while nothing is wrong."""
-    return ask.operation == "DEBIT_FORCED" and ask.status in funds.UNANSWERED
-
-
-def current_funds(state: Payment) -> FundsStatus:
-    """Funds sub-state of the current attempt."""
-    return state.attempts[-1].funds
-
-
-def overdue(state: Payment) -> Overdue | None:
-    """ATTENTION or ESCALATED when the current attempt waits too long for the rail."""
-    return state.attempts[-1].overdue
-
-
-def is_parked(state: Payment) -> bool:
-    """Whether inputs go to quarantine as PARKED until ProcessingResumed."""
-    return state.parked
 
 
 def current_external_ref(state: Payment) -> ExternalRef | None:

@@ -7,6 +7,7 @@ from typing import Final
 from core.payment import instructions
 from engine.ports import EngineTopology
 from schemas import topology
+from schemas.catalogue import TopicsFile
 
 INSTRUCTION_TOPICS: Final[dict[type, str]] = {
     instructions.RailInstruction: topology.RAIL_SUBMISSIONS,
@@ -17,6 +18,11 @@ INSTRUCTION_TOPICS: Final[dict[type, str]] = {
 }
 
 
+def further_inputs(topics: TopicsFile) -> tuple[str, ...]:
+    """Command topics of further upstream systems."""
+    return tuple(t.name for t in topics.inputs() if t.name not in topology.INPUTS and t.sources)
+
+
 def engine_topology(partitions: int, *, extra_inputs: tuple[str, ...] = ()) -> EngineTopology:
     """The payments processor's topics; `extra_inputs` are command topics of further upstream
     systems.
@@ -25,9 +31,7 @@ def engine_topology(partitions: int, *, extra_inputs: tuple[str, ...] = ()) -> E
         application="payments",
         inputs=topology.INPUTS + extra_inputs,
         low_priority=(
-            topology.COMMANDS,
-            topology.BATCH_COMMANDS,
-            topology.API_COMMANDS,
+            *(topology.COMMANDS, topology.BATCH_COMMANDS, topology.API_COMMANDS),
             *extra_inputs,
         ),
         read_before_timers=(

@@ -169,7 +169,7 @@ class EventFold:
         projected = self._projected.get(name)
         if projected is None:
             return None
-        return stuck(projected.payment.state, payment_state.overdue(projected.payment))
+        return stuck(projected.payment.state, projected.payment.attempt.overdue)
 
     # -- what is known ---------------------------------------------------------------------------
 

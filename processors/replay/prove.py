@@ -281,7 +281,7 @@ class Prover:
             external_ref=external_ref(state.payment_intent_id, len(state.attempts)),
             amount=state.amount,
             currency=state.currency,
-            funds=payment_state.current_funds(state),
+            funds=state.attempt.funds,
             open_conflicts=payment_state.open_conflicts(state),
             waiting_for_person=payment_state.waiting_for_person(state),
             head_hash=folded.hashes[cut - 1].hex(),

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from app import settings
 from app.api_settings import clients
 from app.cli.npp import parser
-from app.settings import DEFAULT_API_PORT, DEFAULT_METRICS_PORT, DEFAULT_WEBHOOK_PORT, Profile
+from app.settings import Profile, Settings
 from app.wiring import ADAPTERS
 from control.operators_file import parse
 from readmodel.model import POSTGRES
@@ -77,7 +77,7 @@ def test_every_command_exists_and_has_a_name_of_its_own(name: str) -> None:
         command = command.commands[words.pop(0)]
     with command.make_context("npp", words) as context:
         assert context.params is not None
-    assert settings.load(environment(RUNNING[name])).instance_id("") != ""
+    assert settings.load(environment(RUNNING[name])).settings.instance_id != ""
 
 
 def test_the_topics_job_registers_then_applies() -> None:
@@ -256,11 +256,11 @@ def test_the_build_leaves_out_nothing_that_the_image_copies() -> None:
 
 
 def test_the_images_variables_and_ports_are_the_products() -> None:
-    known = {f"NPP_{name.upper()}" for name in settings.Settings.model_fields}
+    fields = Settings.model_fields
+    known = {f"NPP_{name.upper()}" for name in fields}
+    ports = [fields[f"{name}_port"].default for name in ("metrics", "webhook", "api")]
     assert set(re.findall(r"\bNPP_[A-Z_]+", DOCKERFILE)) <= known
-    assert (
-        f"EXPOSE {DEFAULT_METRICS_PORT} {DEFAULT_WEBHOOK_PORT} {DEFAULT_API_PORT}\n" in DOCKERFILE
-    )
+    assert f"EXPOSE {' '.join(map(str, ports))}\n" in DOCKERFILE
     assert "USER 10001:10001" in DOCKERFILE
     assert "/livez" in DOCKERFILE
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from app.cli.cluster.findings import Finding, Level
@@ -24,8 +25,7 @@ def check_keys(environment: Environment) -> Iterator[Finding]:
         yield Finding("keys", "ok", f"schema ids are pinned in {lock}")
     else:
         yield Finding("keys", "failed", f"schema ids are not pinned: no {lock}", RESTORE)
-    folder = settings.data_dir / "verifier"
-    file = settings.keyring or folder / "keyring.json"
+    file = environment.keyring_file()
     try:
         keyring = read_keyring(file)
     except KeyFileError as error:
@@ -39,17 +39,14 @@ def check_keys(environment: Environment) -> Iterator[Finding]:
         level: Level = "failed" if _has_signed(environment) else "warning"
         says = f"no keyring at {file}: no pack can be verified from here"
         yield Finding("keys", level, says, f"NPP_KEYRING names the verifier's. {RESTORE}")
-    key = settings.signing_key or folder / "signing-key.pem"
+    key = settings.signing_key or settings.data_dir / "verifier" / "signing-key.pem"
     if settings.signing_key is None and not key.exists():
         yield Finding("keys", "ok", "no signing key here: the verifier alone holds it")
         return
-    yield _signing_key(environment, keyring)
+    yield _signing_key(key, keyring)
 
 
-def _signing_key(environment: Environment, keyring: Keyring) -> Finding:
-    file = environment.settings.signing_key or (
-        environment.settings.data_dir / "verifier" / "signing-key.pem"
-    )
+def _signing_key(file: Path, keyring: Keyring) -> Finding:
     try:
         key = key_file.read(file, None)
     except (KeyFileError, OSError) as error:

@@ -97,7 +97,7 @@ def verify_command(
             "--from-checkpoint proves the whole log from there on: no --payment, no --to-…."
         )
     environment = settings.load()
-    file = keyring or environment.settings.data_dir / "verifier" / "keyring.json"
+    file = keyring or environment.keyring_file()
     with Cluster(environment) as cluster:
         report = replay_log(
             cluster,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -39,6 +40,13 @@ def _with_topics(environment: Environment) -> Environment:
     return environment
 
 
+def _run(json: bool, run: Callable[..., int], *options: Any, topics: bool = True) -> None:
+    """Run the process of `app.wiring`; `topics`: it starts only where there are some."""
+    logs.as_json_lines(json)
+    environment = settings.load()
+    raise typer.Exit(run(_with_topics(environment) if topics else environment, *options))
+
+
 @app.command()
 def payments(json: Json = False) -> None:
     """The payments processor. More instances = more partitions in parallel.
@@ -48,8 +56,7 @@ def payments(json: Json = False) -> None:
     """
     from app.wiring import run_payments
 
-    logs.as_json_lines(json)
-    raise typer.Exit(run_payments(_with_topics(settings.load())))
+    _run(json, run_payments)
 
 
 @app.command()
@@ -63,8 +70,7 @@ def adapters(
     """The adapters to the rail, Deposits Core, Resolve and notifications, and the redriver."""
     from app.wiring import run_adapters
 
-    logs.as_json_lines(json)
-    raise typer.Exit(run_adapters(_with_topics(settings.load()), only))
+    _run(json, run_adapters, only)
 
 
 @app.command()
@@ -72,8 +78,7 @@ def verifier(json: Json = False) -> None:
     """The verifier: decides new events again and signs checkpoints."""
     from app.wiring import run_verifier
 
-    logs.as_json_lines(json)
-    raise typer.Exit(run_verifier(_with_topics(settings.load())))
+    _run(json, run_verifier)
 
 
 @app.command()
@@ -81,8 +86,7 @@ def projector(json: Json = False) -> None:
     """The projector: fills the read model behind the API. One a read model; a second is fenced."""
     from app.wiring import run_projector
 
-    logs.as_json_lines(json)
-    raise typer.Exit(run_projector(_with_topics(settings.load())))
+    _run(json, run_projector)
 
 
 @app.command()
@@ -90,8 +94,7 @@ def monitor(json: Json = False) -> None:
     """The monitor: opens and resolves incidents on the key metrics. A second one waits."""
     from app.wiring import run_monitor
 
-    logs.as_json_lines(json)
-    raise typer.Exit(run_monitor(settings.load()))
+    _run(json, run_monitor, topics=False)
 
 
 @app.command()
@@ -107,8 +110,7 @@ def replay(
     """
     from app.wiring import run_replay
 
-    logs.as_json_lines(json)
-    raise typer.Exit(run_replay(_with_topics(settings.load()), every_hours * 3_600))
+    _run(json, run_replay, every_hours * 3_600)
 
 
 @app.command()
@@ -116,5 +118,4 @@ def api(json: Json = False) -> None:
     """The operators' HTTP interface, on NPP_API_HOST and NPP_API_PORT; OpenAPI at /openapi.json."""
     from app.wiring import run_api
 
-    logs.as_json_lines(json)
-    raise typer.Exit(run_api(_with_topics(settings.load())))
+    _run(json, run_api)

@@ -12,7 +12,7 @@ from core import refusals as r
 from core.header import OperatorHeader
 from core.payment import events as e
 from core.payment.commands import RequestApproval
-from core.payment.state import at_rest, needs_attention, overdue, waiting_for_person
+from core.payment.state import Payment, at_rest, needs_attention, waiting_for_person
 from tests.core.payment import dsl as d
 from tests.core.payment.case import Case, given
 
@@ -20,6 +20,10 @@ HOUR = 60 * d.MINUTE
 RETRIED = [*d.RETRYABLE, *d.approved("RETRY"), d.retry()]
 PAST_WINDOW = d.START + 10 * d.MINUTE
 SUBMIT_MS = d.MINUTE
+
+
+def overdue(payment: Payment) -> str | None:
+    return payment.attempt.overdue
 
 
 def wants(case: Case) -> tuple[bool, bool]:

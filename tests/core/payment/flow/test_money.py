@@ -12,7 +12,6 @@ from core.payment import commands as c
 from core.payment.state import (
     at_rest,
     needs_attention,
-    overdue,
 )
 from tests.core.payment import dsl as d
 from tests.core.payment.case import given
@@ -105,7 +104,7 @@ def test_from_sent_on_time_marks_and_enquires_and_an_acknowledgement_clears() ->
     case.timer().timer().then("RailEnquiryRequested")
     case.timer().then("PaymentOverdue:ESCALATED").stands("SENT", "OPEN")
     case.given(d.rail("ACCEPTED"))
-    assert overdue(case.payment) is None
+    assert case.payment.attempt.overdue is None
     case.timer().then("PaymentOverdue:ATTENTION", "RailEnquiryRequested")
 
 

@@ -13,7 +13,6 @@ from core.payment.decide import suspend
 from core.payment.evolve import evolve
 from core.payment.state import (
     CorruptHistory,
-    is_parked,
     pack,
     unpack,
 )
@@ -26,7 +25,7 @@ def test_a_parked_payment_is_taken_up_by_two_persons_and_goes_on() -> None:
     case = given(d.create(), d.held())
     accepted = suspend(case.payment, case.context(d.policy()), "KeyError in decide")
     case.state = accepted.state
-    assert is_parked(case.payment)
+    assert case.payment.parked
     assert case.payment.deadline is None
     assert [type(x).__name__ for x in accepted.events] == ["ProcessingSuspended"]
     case.when(d.policy()).has_no_effect(r.PARKED)
