@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict, Unpack
 
 import msgspec
 
@@ -85,6 +85,17 @@ class Commands(Protocol):
         """Append a control record; its offset. Raises PublishUnconfirmed."""
 
 
+class Said(TypedDict, total=False):
+    """What else is known of something that was asked, as OperatorAudit has it."""
+
+    payment_intent_id: str | None
+    reason: str | None
+    code: str | None
+    rule: str | None
+    sentence: str | None
+    detail: str | None
+
+
 class Audit(Protocol):
     """Writes what was asked and did not become a command. Before the answer, acks=all."""
 
@@ -96,12 +107,7 @@ class Audit(Protocol):
         method: str,
         path: str,
         status: int,
-        payment_intent_id: str | None = None,
-        reason: str | None = None,
-        code: str | None = None,
-        rule: str | None = None,
-        sentence: str | None = None,
-        detail: str | None = None,
+        **said: Unpack[Said],
     ) -> None:
         """`detail` is JSON. Raises PublishUnconfirmed: what was asked for is not done then."""
 

@@ -20,75 +20,69 @@ CODES: Final = (VALIDATION_FAILED, POLICY_REJECTED, PAYMENT_NOT_FOUND, INVARIANT
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """`template` is filled with named values; `advice` says what to do and who helps."""
+    """`template` is filled with named values; `advice` says what to do and who helps. Its name is
+    that of the constant that it is, given below.
+    """
 
     code: RefusalCode
-    name: str
     template: str
     advice: str
+    name: str = ""
 
 
 class NoEffectRule(msgspec.Struct, frozen=True):
-    """A rule under which an input has no effect, without being wrong."""
+    """A rule under which an input has no effect, without being wrong; named as a Rule is."""
 
-    name: str
     sentence: str
+    name: str = ""
 
 
 _ENGINEERING: Final = "If it is unexpected, escalate to engineering."
 COMPLIANCE: Final = "If it is unexpected, escalate to compliance."
 
 
-def _validation(name: str, template: str, advice: str) -> Rule:
-    return Rule(code=VALIDATION_FAILED, name=name, template=template, advice=advice)
+def _validation(template: str, advice: str) -> Rule:
+    return Rule(code=VALIDATION_FAILED, template=template, advice=advice)
 
 
-def _policy(name: str, template: str, advice: str) -> Rule:
-    return Rule(code=POLICY_REJECTED, name=name, template=template, advice=advice)
+def _policy(template: str, advice: str) -> Rule:
+    return Rule(code=POLICY_REJECTED, template=template, advice=advice)
 
 
-def _entitlement(name: str, template: str, advice: str) -> Rule:
+def _entitlement(template: str, advice: str) -> Rule:
     """A policy rule about who may do what: somebody may be trying what is not theirs."""
-    return _policy(name, template, f"{advice} {COMPLIANCE}")
+    return _policy(template, f"{advice} {COMPLIANCE}")
 
 
-def _invariant(name: str, template: str, advice: str) -> Rule:
+def _invariant(template: str, advice: str) -> Rule:
     advice = f"{advice} {_ENGINEERING}"
-    return Rule(code=INVARIANT_VIOLATION, name=name, template=template, advice=advice)
+    return Rule(code=INVARIANT_VIOLATION, template=template, advice=advice)
 
 
 # -- shape -----------------------------------------------------------------------------------------
 WRONG_TOPIC = _validation(
-    "WRONG_TOPIC",
     "{what} is not taken from {where} topics.",
     "Send the record to the topic that its type belongs to.",
 )
-FIELD_MISSING = _validation("FIELD_MISSING", "{field} is missing.", "Send the field.")
+FIELD_MISSING = _validation("{field} is missing.", "Send the field.")
 FIELD_INVALID = _validation(
-    "FIELD_INVALID", "{field} {problem}.", "Correct the field; the documentation gives its format."
+    "{field} {problem}.", "Correct the field; the documentation gives its format."
 )
 ID_MISMATCH = _validation(
-    "ID_MISMATCH",
     "The record's identity and its content name different payments: {detail}.",
     "Compute the id from source and idempotency key as the published vectors show.",
 )
 PARTIES_UNREADABLE = _validation(
-    "PARTIES_UNREADABLE",
     "The party details cannot be read.",
     "Send parties as scheme avro.1 with version 1 of Parties, without a prefix.",
 )
 
 # -- role ------------------------------------------------------------------------------------------
 SOURCE_NOT_ENTITLED = _entitlement(
-    "SOURCE_NOT_ENTITLED",
-    "Source {source} may not use this topic.",
-    "Use the source's own command topic.",
+    "Source {source} may not use this topic.", "Use the source's own command topic."
 )
-MISSING_ROLE = _entitlement(
-    "MISSING_ROLE", "The action needs the role {needed}.", "Ask a person who has the role."
-)
+MISSING_ROLE = _entitlement("The action needs the role {needed}.", "Ask a person who has the role.")
 COMMAND_EXPIRED = _policy(
-    "COMMAND_EXPIRED",
     "The command came too late: it was valid until {not_after}.",
     "Look at the payment again, and repeat the action if it is still wanted.",
 )
@@ -103,239 +97,178 @@ NOT_FOUND = Rule(
 
 # -- state precondition ----------------------------------------------------------------------------
 STATE_PRECONDITION = _policy(
-    "STATE_PRECONDITION",
-    "The action needs state {expected}; the payment is {actual}.",
-    "Look at the payment's timeline.",
+    "The action needs state {expected}; the payment is {actual}.", "Look at the payment's timeline."
 )
 CONFLICT_OPEN = _policy(
-    "CONFLICT_OPEN",
     "{count} conflict(s) are open; until they are resolved the payment waits.",
     "Resolve the reconciliation first.",
 )
 CONFLICT_NOT_OPEN = _policy(
-    "CONFLICT_NOT_OPEN",
-    "Conflict {conflict} is not open.",
-    "Look at the payment's open conflicts.",
+    "Conflict {conflict} is not open.", "Look at the payment's open conflicts."
 )
 FUNDS_PRECONDITION = _policy(
-    "FUNDS_PRECONDITION",
     "The funds of attempt {attempt} do not allow it: needed is {expected}, found {actual}.",
     "Look at the payment's funds.",
 )
-NO_SUCH_ATTEMPT = _policy(
-    "NO_SUCH_ATTEMPT", "There is no attempt {attempt}.", "Look at the payment's attempts."
-)
+NO_SUCH_ATTEMPT = _policy("There is no attempt {attempt}.", "Look at the payment's attempts.")
 CUSTOMER_MISMATCH = _entitlement(
-    "CUSTOMER_MISMATCH",
-    "customerId is not the customer of this payment.",
-    "Check who asked for the cancellation.",
+    "customerId is not the customer of this payment.", "Check who asked for the cancellation."
 )
 UPSTREAM_AFTER_SENT = _policy(
-    "UPSTREAM_AFTER_SENT",
     "From SENT on a payment is not expired by its source; it is {actual}.",
     "Ask the operators: they can expire it with an approval.",
 )
 
 # -- approval --------------------------------------------------------------------------------------
 APPROVAL_MISSING = _policy(
-    "APPROVAL_MISSING",
     "There is no approval of {action} for this payment.",
     "Request an approval and wait for the decision.",
 )
-APPROVAL_NOT_FOUND = _policy(
-    "APPROVAL_NOT_FOUND", "There is no approval {approval}.", "Check the approval's id."
-)
-APPROVAL_PENDING = _policy(
-    "APPROVAL_PENDING", "Approval {approval} is not decided yet.", "Wait for the decision."
-)
+APPROVAL_NOT_FOUND = _policy("There is no approval {approval}.", "Check the approval's id.")
+APPROVAL_PENDING = _policy("Approval {approval} is not decided yet.", "Wait for the decision.")
 APPROVAL_REFUSED = _entitlement(
-    "APPROVAL_REFUSED",
-    "Approval {approval} was rejected.",
-    "Look at the rules that Resolve evaluated.",
+    "Approval {approval} was rejected.", "Look at the rules that Resolve evaluated."
 )
-APPROVAL_USED = _policy(
-    "APPROVAL_USED", "Approval {approval} was used already.", "Request another approval."
-)
-APPROVAL_EXPIRED = _policy(
-    "APPROVAL_EXPIRED", "Approval {approval} has expired.", "Request another approval."
-)
+APPROVAL_USED = _policy("Approval {approval} was used already.", "Request another approval.")
+APPROVAL_EXPIRED = _policy("Approval {approval} has expired.", "Request another approval.")
 APPROVAL_OTHER_OPERATOR = _entitlement(
-    "APPROVAL_OTHER_OPERATOR",
     "Approval {approval} was given to another operator.",
     "The operator who asked for the approval executes the action.",
 )
 APPROVAL_OTHER_ACTION = _policy(
-    "APPROVAL_OTHER_ACTION",
     "Approval {approval} is for {actual}, not for {expected}.",
     "Request an approval of this action.",
 )
 APPROVAL_OTHER_PARAMETERS = _policy(
-    "APPROVAL_OTHER_PARAMETERS",
     "Approval {approval} was given for {field} {expected}, not {actual}.",
     "Request an approval of the action with these parameters.",
 )
 APPROVAL_OTHER_ATTEMPT = _policy(
-    "APPROVAL_OTHER_ATTEMPT",
     "Approval {approval} was given for attempt {expected}, not {actual}.",
     "Request an approval for this attempt.",
 )
 APPROVAL_OTHER_PHASE = _policy(
-    "APPROVAL_OTHER_PHASE",
     "Approval {approval} was given in phase {expected}; the payment is now in {actual}.",
     "Request an approval for the payment as it is now.",
 )
 APPROVAL_DECIDED = _policy(
-    "APPROVAL_DECIDED",
-    "Approval {approval} was decided already: {actual}.",
-    "Look at the approval.",
+    "Approval {approval} was decided already: {actual}.", "Look at the approval."
 )
 NOT_REFERRED = _policy(
-    "NOT_REFERRED",
-    "Approval {approval} was not referred to a person.",
-    "Wait until Resolve refers it.",
+    "Approval {approval} was not referred to a person.", "Wait until Resolve refers it."
 )
-SELF_APPROVAL = _entitlement(
-    "SELF_APPROVAL",
-    "The requester may not be the second person.",
-    "Ask another person.",
-)
+SELF_APPROVAL = _entitlement("The requester may not be the second person.", "Ask another person.")
 
 # -- invariants ------------------------------------------------------------------------------------
 IDEMPOTENCY_KEY_REUSED = _invariant(
-    "IDEMPOTENCY_KEY_REUSED",
     "The key was used for another payment: {field} differs.",
     "Use a new idempotency key for a new payment.",
 )
 AMOUNT_NOT_POSITIVE = _invariant(
-    "AMOUNT_NOT_POSITIVE", "The amount is not above zero.", "Send a positive amount in cents."
+    "The amount is not above zero.", "Send a positive amount in cents."
 )
 AMOUNT_OVER_LIMIT = _invariant(
-    "AMOUNT_OVER_LIMIT", "The amount is over the limit of {limit}.", "Send a smaller payment."
+    "The amount is over the limit of {limit}.", "Send a smaller payment."
 )
-CURRENCY_NOT_AUD = _invariant("CURRENCY_NOT_AUD", "The currency is not AUD.", "Pay in AUD.")
+CURRENCY_NOT_AUD = _invariant("The currency is not AUD.", "Pay in AUD.")
 NPP_CONSTRAINT = _invariant(
-    "NPP_CONSTRAINT",
     "{field} breaks a constraint of the NPP: {problem}.",
     "Correct the field; the documentation gives its format.",
 )
 EXECUTION_TOO_FAR = _invariant(
-    "EXECUTION_TOO_FAR",
     "requestedExecutionTime is more than {hours} h ahead.",
     "Funds are held from creation: send the payment later.",
 )
 EXPIRES_BEFORE_EXECUTION = _invariant(
-    "EXPIRES_BEFORE_EXECUTION",
-    "expiresAt is not after requestedExecutionTime.",
-    "Choose a later expiry.",
+    "expiresAt is not after requestedExecutionTime.", "Choose a later expiry."
 )
 ILLEGAL_TRANSITION = _invariant(
-    "ILLEGAL_TRANSITION",
-    "A payment that is {actual} cannot become {target}.",
-    "Look at the payment's timeline.",
+    "A payment that is {actual} cannot become {target}.", "Look at the payment's timeline."
 )
 RETRY_UNSAFE = _invariant(
-    "RETRY_UNSAFE",
     "A retry after {reason} is not safe{detail}.",
     "Create a new payment with a new idempotency key when nothing was paid.",
 )
 RETRY_UNCERTAIN = _invariant(
-    "RETRY_UNCERTAIN",
     "It is not certain that attempt {attempt} was not paid.",
     "Wait for the rail's answer, or have a person approve RETRY_UNCERTAIN and its risk.",
 )
 ALREADY_PAID = _invariant(
-    "ALREADY_PAID",
-    "Attempt {attempt} was paid: the payment is never sent again.",
-    "No approval opens this.",
+    "Attempt {attempt} was paid: the payment is never sent again.", "No approval opens this."
 )
 DUPLICATE_ATTEMPT = _invariant(
-    "DUPLICATE_ATTEMPT", "Attempt {attempt} exists already.", "Look at the payment's attempts."
+    "Attempt {attempt} exists already.", "Look at the payment's attempts."
 )
 ATTEMPT_OUT_OF_ORDER = _invariant(
-    "ATTEMPT_OUT_OF_ORDER",
-    "The next attempt is {expected}, not {actual}.",
-    "Send the next attempt's id.",
+    "The next attempt is {expected}, not {actual}.", "Send the next attempt's id."
 )
 VERDICT_NOT_APPLICABLE = _invariant(
-    "VERDICT_NOT_APPLICABLE",
     "The verdict {verdict} does not fit: {problem}.",
     "Look at the conflict and choose a verdict that fits.",
 )
 ATTEMPT_NOT_CURRENT = _policy(
-    "ATTEMPT_NOT_CURRENT",
     "The action is for the current attempt {expected}, not for {actual}.",
     "Leave the attempt out, or name the current one.",
 )
 LIMIT_REACHED = _invariant(
-    "LIMIT_REACHED", "There are {count} {what} already, the most there may be.", "Ask engineering."
+    "There are {count} {what} already, the most there may be.", "Ask engineering."
 )
 
 # -- said by the API, before or beside a command ---------------------------------------------------
 OPERATOR_MISMATCH = _entitlement(
-    "OPERATOR_MISMATCH",
     "operatorId is not the person who is signed in.",
     "Leave operatorId out, or sign in as that person.",
 )
 PAYMENT_PARKED = _policy(
-    "PAYMENT_PARKED",
     "The payment is parked: the command was set aside in quarantine and changed nothing.",
     "Two persons resume the payment after the defect is fixed; then repeat the action.",
 )
 ACT_NOT_SIGNED = _entitlement(
-    "ACT_NOT_SIGNED",
     "The act is not taken: {problem}.",
     "Each person signs with a key of their own: `npp control`, `npp quarantine redrive` and `npp "
     "payment resume` do it.",
 )
-STOP_NOT_OPEN = _policy("STOP_NOT_OPEN", "No stop {stop} is open.", "Look at the open stops.")
+STOP_NOT_OPEN = _policy("No stop {stop} is open.", "Look at the open stops.")
 RESUME_NOT_POSSIBLE = _policy(
-    "RESUME_NOT_POSSIBLE",
     "Stop {stop} is not resumed: {problem}.",
     "A replay has to pass after the stop began; then one person requests and another confirms.",
 )
 UNPARK_NOT_POSSIBLE = _policy(
-    "UNPARK_NOT_POSSIBLE",
     "The payment is not resumed: {problem}.",
     "One person requests it, then another confirms; each signs.",
 )
 REDRIVE_NOT_POSSIBLE = _policy(
-    "REDRIVE_NOT_POSSIBLE",
     "Nothing is redriven: {problem}.",
     "Look at the quarantined records and what became of the request.",
 )
 
-RULES: Final[tuple[Rule, ...]] = tuple(v for v in globals().values() if isinstance(v, Rule))
 
 # -- no effect -------------------------------------------------------------------------------------
-CHANGES_NOTHING = NoEffectRule("CHANGES_NOTHING", "The report says nothing that is not known.")
-NOT_SENT = NoEffectRule("NOT_SENT", "The attempt has not been sent.")
-NOT_ASKED = NoEffectRule("NOT_ASKED", "The rail answers what was not asked.")
-RESEND_REJECTED = NoEffectRule(
-    "RESEND_REJECTED", "The rail rejected our own resend, which is known."
-)
-NOTES_FULL = NoEffectRule("NOTES_FULL", "The payment has as many notes as it may have.")
+CHANGES_NOTHING = NoEffectRule("The report says nothing that is not known.")
+NOT_SENT = NoEffectRule("The attempt has not been sent.")
+NOT_ASKED = NoEffectRule("The rail answers what was not asked.")
+RESEND_REJECTED = NoEffectRule("The rail rejected our own resend, which is known.")
+NOTES_FULL = NoEffectRule("The payment has as many notes as it may have.")
 CONFLICTS_FULL = NoEffectRule(
-    "CONFLICTS_FULL", "The payment has as many open conflicts as are told apart; it waits already."
+    "The payment has as many open conflicts as are told apart; it waits already."
 )
-ANSWER_SUPERSEDED = NoEffectRule(
-    "ANSWER_SUPERSEDED", "A later answer of Deposits Core stands already."
-)
-VERDICT_SUPERSEDED = NoEffectRule("VERDICT_SUPERSEDED", "The policy check was decided already.")
-TOO_LATE_FOR_CHECK = NoEffectRule(
-    "TOO_LATE_FOR_CHECK", "The attempt does not wait for a policy check."
-)
-APPROVAL_CLOSED = NoEffectRule("APPROVAL_CLOSED", "The approval was decided, used or has expired.")
-APPROVAL_UNKNOWN = NoEffectRule(
-    "APPROVAL_UNKNOWN", "The approval is not known, or forgotten since it ended."
-)
-APPROVER_IS_REQUESTER = NoEffectRule(
-    "APPROVER_IS_REQUESTER", "The requester decided its own request."
-)
-NOTIFICATION_UNKNOWN = NoEffectRule("NOTIFICATION_UNKNOWN", "No such message was requested.")
-NOTIFICATION_ANSWERED = NoEffectRule("NOTIFICATION_ANSWERED", "The message was confirmed already.")
-TIMER_STALE = NoEffectRule("TIMER_STALE", "The payment no longer waits for this deadline.")
-PARKED = NoEffectRule("PARKED", "The payment is parked: its inputs wait in quarantine.")
+ANSWER_SUPERSEDED = NoEffectRule("A later answer of Deposits Core stands already.")
+VERDICT_SUPERSEDED = NoEffectRule("The policy check was decided already.")
+TOO_LATE_FOR_CHECK = NoEffectRule("The attempt does not wait for a policy check.")
+APPROVAL_CLOSED = NoEffectRule("The approval was decided, used or has expired.")
+APPROVAL_UNKNOWN = NoEffectRule("The approval is not known, or forgotten since it ended.")
+APPROVER_IS_REQUESTER = NoEffectRule("The requester decided its own request.")
+NOTIFICATION_UNKNOWN = NoEffectRule("No such message was requested.")
+NOTIFICATION_ANSWERED = NoEffectRule("The message was confirmed already.")
+TIMER_STALE = NoEffectRule("The payment no longer waits for this deadline.")
+PARKED = NoEffectRule("The payment is parked: its inputs wait in quarantine.")
 
+for _name, _rule in [*globals().items()]:
+    if isinstance(_rule, Rule | NoEffectRule):
+        msgspec.structs.force_setattr(_rule, "name", _rule.name or _name)
+del _name, _rule
+
+RULES: Final[tuple[Rule, ...]] = tuple(v for v in globals().values() if isinstance(v, Rule))
 NO_EFFECT_RULES: Final[tuple[NoEffectRule, ...]] = tuple(
     v for v in globals().values() if isinstance(v, NoEffectRule)
 )

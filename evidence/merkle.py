@@ -84,7 +84,7 @@ def root(leaf_hashes: Sequence[bytes]) -> bytes:
     # Pairing from the left and carrying an odd last one up gives the same tree as splitting at the
     # largest power of two, without recursion.
     while len(level) > 1:
-        paired = [_node(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)]
+        paired = [node(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)]
         if len(level) % 2:
             paired.append(level[-1])
         level = paired
@@ -101,30 +101,12 @@ def inclusion(leaf_hashes: Sequence[bytes], index: int) -> Inclusion:
         beside = at ^ 1
         if beside < len(level):
             path.append(level[beside])
-        paired = [_node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+        paired = [node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
         if len(level) % 2:
             paired.append(level[-1])
         level, at = paired, at // 2
     return Inclusion(index, len(leaf_hashes), tuple(path))
 
 
-def includes(proof: Inclusion, leaf_hash: bytes, expected_root: bytes) -> bool:
-    """True when the path leads from this leaf to this root (RFC 9162, section 2.1.3.2)."""
-    if not 0 <= proof.index < proof.size or len(proof.path) > PATH_LENGTH_MAX:
-        return False
-    at, last, computed = proof.index, proof.size - 1, leaf_hash
-    for beside in proof.path:
-        if last == 0:
-            return False
-        if at % 2 or at == last:
-            computed = _node(beside, computed)
-            while at % 2 == 0 and at != 0:
-                at, last = at >> 1, last >> 1
-        else:
-            computed = _node(computed, beside)
-        at, last = at >> 1, last >> 1
-    return last == 0 and computed == expected_root
-
-
-def _node(left: bytes, right: bytes) -> bytes:
+def node(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(NODE_PREFIX + left + right).digest()

@@ -17,6 +17,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from schemas.strict_json import UnreadableJson, read_json
 
@@ -65,10 +66,6 @@ async def json_body(request: Request) -> dict[str, Any]:
     return body
 
 
-def bad_request(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, status_code=400)
-
-
 class Scripts:
     """Steps by name: a reference, a payment id, or `*` for all. The first match wins.
 
@@ -109,6 +106,45 @@ class Scripts:
 
 def _normal(name: str) -> str:
     return name.lower()
+
+
+class Simulator:
+    """What every simulator answers beside its own routes: scripts, and whether it lives."""
+
+    def __init__(self) -> None:
+        self.scripts = Scripts()
+
+    def routes(self) -> list[Route]:
+        """Its own."""
+        raise NotImplementedError
+
+    def check(self, step: dict[str, Any]) -> None:
+        """Raises BadRequestError for a step that it cannot follow; may complete one."""
+
+    def app(self, **options: Any) -> Starlette:
+        """The HTTP application."""
+        shared = [
+            Route("/scripts", self._put_script, methods=["POST"]),
+            Route("/livez", _livez, methods=["GET"]),
+        ]
+        handlers = {BadRequestError: _bad_request}
+        return Starlette(routes=[*self.routes(), *shared], exception_handlers=handlers, **options)
+
+    async def _put_script(self, request: Request) -> Response:
+        body = await json_body(request)
+        Scripts().put(body)
+        for step in body["steps"]:
+            self.check(step)
+        self.scripts.put(body)
+        return JSONResponse({"ok": True})
+
+
+async def _livez(_: Request) -> Response:
+    return JSONResponse({"ok": True})
+
+
+def _bad_request(_: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, status_code=400)
 
 
 class Journal:

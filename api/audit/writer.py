@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 import secrets
 import threading
-from typing import Final
+from typing import Final, Unpack
 
 import orjson
 import structlog
 
 from api.actions.commands import publish
-from api.services import Principal, PublishUnconfirmed
+from api.services import Principal, PublishUnconfirmed, Said
 from core.records import OperatorAudit
 from engine.clients.publisher import Publisher
 from engine.clock import Clock
@@ -79,19 +79,15 @@ class KafkaAudit:
         method: str,
         path: str,
         status: int,
-        payment_intent_id: str | None = None,
-        reason: str | None = None,
-        code: str | None = None,
-        rule: str | None = None,
-        sentence: str | None = None,
-        detail: str | None = None,
+        **said: Unpack[Said],
     ) -> None:
         """As api.services.Audit; a refusal may only be counted."""
         place = shown_path(path)
         if status >= REFUSED_STATUS_MIN:
-            kind = (action, method, place, status, code or "", rule or "")
-            if self._count(principal, kind):
+            code, rule = said.get("code") or "", said.get("rule") or ""
+            if self._count(principal, (action, method, place, status, code, rule)):
                 return
+        said["reason"], said["sentence"] = _text(said.get("reason")), _text(said.get("sentence"))
         self._write(
             OperatorAudit(
                 audit_id=_audit_id(),
@@ -104,12 +100,7 @@ class KafkaAudit:
                 status=status,
                 token_id=None if principal is None else principal.token_id,
                 client_id=None if principal is None else principal.client_id,
-                payment_intent_id=payment_intent_id,
-                reason=_text(reason),
-                code=code,
-                rule=rule,
-                sentence=_text(sentence),
-                detail=detail,
+                **said,
             )
         )
 

@@ -10,7 +10,6 @@ import random
 from typing import Any, Final
 
 import msgspec
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -25,7 +24,7 @@ from gateways.deposits.simulator_ledger import (
     described,
     status_of,
 )
-from gateways.simulator import BadRequestError, Journal, Scripts, json_body
+from gateways.simulator import BadRequestError, Journal, Simulator, json_body
 
 OPERATIONS: Final = {
     "holds": "HOLD",
@@ -59,7 +58,7 @@ class Delivery(msgspec.Struct, frozen=True):
     anyway: bool
 
 
-class DepositsSimulator:
+class DepositsSimulator(Simulator):
     """Moves its ledger once per reference, and gives the first answer again, unless a script wants
     otherwise. What is due by the clock happens before the next request is looked at.
     """
@@ -72,29 +71,20 @@ class DepositsSimulator:
         behaviour: str = "happy_path",
         journal: Journal | None = None,
     ) -> None:
+        super().__init__()
         self.ledger = DepositsLedger(journal or Journal(None))
-        self.scripts = Scripts()
         self._clock = clock
         self._seed = seed
         self._behaviour = behaviour
         self._tries: dict[str, int] = {}
         self._under_way: list[Delivery] = []
 
-    def app(self) -> Starlette:
-        """The HTTP application."""
-        operations = [
-            Route(f"/{name}", self._operate, methods=["POST"], name=name) for name in OPERATIONS
+    def routes(self) -> list[Route]:
+        return [
+            *(Route(f"/{each}", self._operate, methods=["POST"], name=each) for each in OPERATIONS),
+            Route("/funds/{ref}", self._state, methods=["GET"]),
+            Route("/ledger", self._show_ledger, methods=["GET"]),
         ]
-        return Starlette(
-            routes=[
-                *operations,
-                Route("/funds/{ref}", self._state, methods=["GET"]),
-                Route("/ledger", self._show_ledger, methods=["GET"]),
-                Route("/scripts", self._put_script, methods=["POST"]),
-                Route("/livez", _livez, methods=["GET"]),
-            ],
-            exception_handlers={BadRequestError: base.bad_request},
-        )
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -193,24 +183,17 @@ class DepositsSimulator:
             return [{"kind": "REFUSE", "code": "INSUFFICIENT_FUNDS"}]
         return []
 
-    async def _put_script(self, request: Request) -> Response:
+    def check(self, step: Step) -> None:
         """docs/deposits-gateway.md has the kinds."""
-        body = await json_body(request)
-        steps = body.get("steps")
-        check = Scripts()
-        check.put(body)
-        for step in steps if isinstance(steps, list) else []:
-            if step["kind"] not in KINDS:
-                raise BadRequestError(f"{step['kind']} is none of {', '.join(sorted(KINDS))}")
-            if step["kind"] == "DOWN":
-                for_millis = step.get("forMillis")
-                if type(for_millis) is not int or for_millis < 0:
-                    raise BadRequestError("forMillis is a whole number")
-                step["untilMs"] = self._clock.now_ms() + for_millis
-            if step["kind"] == "EXPIRE":
-                step.setdefault("afterMillis", 0)
-        self.scripts.put(body)
-        return JSONResponse({"ok": True})
+        if step["kind"] not in KINDS:
+            raise BadRequestError(f"{step['kind']} is none of {', '.join(sorted(KINDS))}")
+        if step["kind"] == "DOWN":
+            for_millis = step.get("forMillis")
+            if type(for_millis) is not int or for_millis < 0:
+                raise BadRequestError("forMillis is a whole number")
+            step["untilMs"] = self._clock.now_ms() + for_millis
+        if step["kind"] == "EXPIRE":
+            step.setdefault("afterMillis", 0)
 
     # -- what tests and the demo ask ---------------------------------------------------------------
 
@@ -274,10 +257,6 @@ async def _fail(step: Step) -> Response:
     if step["kind"] == "HANG" or "millis" in step:
         await asyncio.sleep(min(HANG_MILLIS_MAX, int(step.get("millis", 30_000))) / 1000)
     return Response("upstream trouble", status_code=int(step.get("status", 503)))
-
-
-async def _livez(_: Request) -> Response:
-    return JSONResponse({"ok": True})
 
 
 def main() -> None:

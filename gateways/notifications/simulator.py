@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -16,7 +15,7 @@ from starlette.routing import Route
 from engine.clock import Clock, SystemClock
 from gateways import ports
 from gateways import simulator as base
-from gateways.simulator import BadRequestError, Journal, Scripts, json_body
+from gateways.simulator import BadRequestError, Journal, Simulator, json_body
 
 
 class Told(msgspec.Struct):
@@ -29,28 +28,22 @@ class Told(msgspec.Struct):
     asked: int = 0
 
 
-class NotificationsSimulator:
+class NotificationsSimulator(Simulator):
     """Confirms by key. Scripts: UNDELIVERABLE, or HTTP with a status, by payment id or `*`."""
 
     def __init__(self, *, clock: Clock, journal: Journal | None = None) -> None:
+        super().__init__()
         self.told: dict[str, Told] = {}
-        self.scripts = Scripts()
         self._clock = clock
         self._journal = journal or Journal(None)
         for key, raw in self._journal.load().items():
             self.told[key] = msgspec.convert(raw, Told)
 
-    def app(self) -> Starlette:
-        """The HTTP application."""
-        return Starlette(
-            routes=[
-                Route("/notifications", self._notify, methods=["POST"]),
-                Route("/ledger", self._ledger, methods=["GET"]),
-                Route("/scripts", self._put_script, methods=["POST"]),
-                Route("/livez", _livez, methods=["GET"]),
-            ],
-            exception_handlers={BadRequestError: base.bad_request},
-        )
+    def routes(self) -> list[Route]:
+        return [
+            Route("/notifications", self._notify, methods=["POST"]),
+            Route("/ledger", self._ledger, methods=["GET"]),
+        ]
 
     async def _notify(self, request: Request) -> Response:
         body = await json_body(request)
@@ -76,14 +69,6 @@ class NotificationsSimulator:
 
     async def _ledger(self, _: Request) -> Response:
         return JSONResponse({"notifications": [msgspec.to_builtins(t) for t in self.told.values()]})
-
-    async def _put_script(self, request: Request) -> Response:
-        self.scripts.put(await json_body(request))
-        return JSONResponse({"ok": True})
-
-
-async def _livez(_: Request) -> Response:
-    return JSONResponse({"ok": True})
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from gateways.rail import signatures
 from gateways.rail.simulator_behaviour import drawn
 from gateways.rail.simulator_ledger import PendingStep, RailEntry, RailLedger
 from gateways.rail.simulator_messages import TIMED_KINDS, callback, described, scripted
-from gateways.simulator import BadRequestError, Journal, Scripts, json_body
+from gateways.simulator import BadRequestError, Journal, Scripts, Simulator, json_body
 
 CALLBACK_TRIES_MAX: Final = 600
 CALLBACK_PAUSE_SECONDS_MAX: Final = 2.0
@@ -38,7 +38,7 @@ TRIES_MAX: Final = 1_000_000  # of a step without `times`: for ever
 CONTENT_FIELDS: Final = ("amount", "currency", "service", "endToEndId", "debtor", "creditor")
 
 
-class RailSimulator:
+class RailSimulator(Simulator):
     """Takes submissions, moves its ledger by scripted steps, and calls back until it is taken."""
 
     def __init__(
@@ -51,8 +51,8 @@ class RailSimulator:
         callback_secret: bytes | None = None,
         journal: Journal | None = None,
     ) -> None:
+        super().__init__()
         self.ledger = RailLedger(journal or Journal(None))
-        self.scripts = Scripts()
         self.callback_url = callback_url
         self._callback_secret = callback_secret
         self._clock = clock
@@ -63,23 +63,20 @@ class RailSimulator:
         self._sending = asyncio.Semaphore(CALLBACKS_AT_ONCE_MAX)
         self._client: aiohttp.ClientSession | None = None
 
-    def app(self) -> Starlette:
+    def app(self, **options: Any) -> Starlette:
         """The HTTP application; its lifespan starts what a restart left pending."""
-        return Starlette(
-            routes=[
-                Route("/payments", self._submit, methods=["POST"]),
-                Route("/payments/{ref}", self._status, methods=["GET"]),
-                Route("/payments/{ref}/recalls", self._recall, methods=["POST"]),
-                Route("/ledger", self._ledger, methods=["GET"]),
-                Route("/scripts", self._put_script, methods=["POST"]),
-                Route("/scripts", self._get_scripts, methods=["GET"]),
-                Route("/steps", self._steps_now, methods=["POST"]),
-                Route("/callback-url", self._put_callback_url, methods=["POST"]),
-                Route("/livez", _livez, methods=["GET"]),
-            ],
-            exception_handlers={BadRequestError: base.bad_request},
-            lifespan=self._lifespan,
-        )
+        return super().app(lifespan=self._lifespan, **options)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/payments", self._submit, methods=["POST"]),
+            Route("/payments/{ref}", self._status, methods=["GET"]),
+            Route("/payments/{ref}/recalls", self._recall, methods=["POST"]),
+            Route("/ledger", self._ledger, methods=["GET"]),
+            Route("/scripts", self._get_scripts, methods=["GET"]),
+            Route("/steps", self._steps_now, methods=["POST"]),
+            Route("/callback-url", self._put_callback_url, methods=["POST"]),
+        ]
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -198,10 +195,6 @@ class RailSimulator:
 
     async def _ledger(self, request: Request) -> Response:
         return JSONResponse(self.ledger.as_json(request.query_params.get("externalRef")))
-
-    async def _put_script(self, request: Request) -> Response:
-        self.scripts.put(await json_body(request))
-        return JSONResponse({"ok": True})
 
     async def _get_scripts(self, _: Request) -> Response:
         return JSONResponse(self.scripts.as_json())
@@ -337,10 +330,6 @@ async def _fail(step: dict[str, Any]) -> Response:
 
 def _unknown(ref: str) -> Response:
     return JSONResponse({"externalRef": ref, "status": ports.UNKNOWN}, status_code=404)
-
-
-async def _livez(_: Request) -> Response:
-    return JSONResponse({"ok": True})
 
 
 def main() -> None:

@@ -10,14 +10,13 @@ import random
 from collections import Counter
 from typing import Any, Final
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateways import simulator as base
 from gateways.resolve.scripted import CHECK, RULES
-from gateways.simulator import SCRIPTS_MAX, BadRequestError, Scripts, json_body
+from gateways.simulator import SCRIPTS_MAX, BadRequestError, Simulator, json_body
 
 VERDICT_OF_CHECK: Final = {"PASS": "PASSED", "DECLINE": "DECLINED", "RULES": RULES}
 VERDICT_OF_APPROVAL: Final = {
@@ -36,26 +35,20 @@ LATE_MILLIS_MAX: Final = 1_000
 Step = dict[str, Any]
 
 
-class ResolveSimulator:
+class ResolveSimulator(Simulator):
     """Scripts by payment id or `*`. What it was asked is counted."""
 
     def __init__(self, *, seed: int = 1, behaviour: str = "happy_path") -> None:
-        self.scripts = Scripts()
+        super().__init__()
         self.asked: Counter[tuple[str, str]] = Counter()
         self._seed = seed
         self._behaviour = behaviour
 
-    def app(self) -> Starlette:
-        """The HTTP application."""
-        return Starlette(
-            routes=[
-                Route("/questions", self._answer, methods=["POST"]),
-                Route("/questions", self._show, methods=["GET"]),
-                Route("/scripts", self._put_script, methods=["POST"]),
-                Route("/livez", _livez, methods=["GET"]),
-            ],
-            exception_handlers={BadRequestError: base.bad_request},
-        )
+    def routes(self) -> list[Route]:
+        return [
+            Route("/questions", self._answer, methods=["POST"]),
+            Route("/questions", self._show, methods=["GET"]),
+        ]
 
     async def _answer(self, request: Request) -> Response:
         body = await json_body(request)
@@ -85,19 +78,13 @@ class ResolveSimulator:
         ]
         return JSONResponse({"questions": counted})
 
-    async def _put_script(self, request: Request) -> Response:
+    def check(self, step: Step) -> None:
         """{"for": payment or *, "steps": [{"kind", "action"?, "afterMillis"?, "times"?}]}."""
-        body = await json_body(request)
-        check = Scripts()
-        check.put(body)
-        for step in body["steps"]:
-            if step["kind"] not in KINDS:
-                raise BadRequestError(f"{step['kind']} is none of {', '.join(sorted(KINDS))}")
-            times = step.get("times", 1)
-            if type(times) is not int or not 0 < times <= TIMES_MAX:
-                raise BadRequestError(f"times is a whole number up to {TIMES_MAX}")
-        self.scripts.put(body)
-        return JSONResponse({"ok": True})
+        if step["kind"] not in KINDS:
+            raise BadRequestError(f"{step['kind']} is none of {', '.join(sorted(KINDS))}")
+        times = step.get("times", 1)
+        if type(times) is not int or not 0 < times <= TIMES_MAX:
+            raise BadRequestError(f"times is a whole number up to {TIMES_MAX}")
 
 
 def sayings(action: str, steps: list[Step]) -> list[Step]:
@@ -127,10 +114,6 @@ def sayings(action: str, steps: list[Step]) -> list[Step]:
         }
         said += [one] * step.get("times", 1)
     return sorted(said, key=lambda each: each["afterMillis"])
-
-
-async def _livez(_: Request) -> Response:
-    return JSONResponse({"ok": True})
 
 
 def main() -> None:

@@ -8,10 +8,11 @@ import random
 import pytest
 
 from evidence.merkle import (
+    PATH_LENGTH_MAX,
     Inclusion,
     LeafData,
-    includes,
     inclusion,
+    node,
     payment_leaf,
     payments_root,
     root,
@@ -33,6 +34,24 @@ VECTOR_ROOTS = [
     "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
+
+
+def includes(proof: Inclusion, leaf_hash: bytes, expected_root: bytes) -> bool:
+    """True when the path leads from this leaf to this root (RFC 9162, section 2.1.3.2)."""
+    if not 0 <= proof.index < proof.size or len(proof.path) > PATH_LENGTH_MAX:
+        return False
+    at, last, computed = proof.index, proof.size - 1, leaf_hash
+    for beside in proof.path:
+        if last == 0:
+            return False
+        if at % 2 or at == last:
+            computed = node(beside, computed)
+            while at % 2 == 0 and at != 0:
+                at, last = at >> 1, last >> 1
+        else:
+            computed = node(computed, beside)
+        at, last = at >> 1, last >> 1
+    return last == 0 and computed == expected_root
 
 
 def _leaf(data: bytes) -> bytes:

@@ -5,6 +5,7 @@ The order of the checks is that of core.payment.operator.steps; an action's inva
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from core.decider import Context, Decision, Refusal
@@ -34,7 +35,7 @@ from core.refusals import (
     refuse,
 )
 from core.values import Action, ApprovalId, FailureReason, State, attempt_id, external_ref
-from core.words import FailureReasonName, StateName
+from core.words import ActionName, FailureReasonName, StateName
 
 RETRY_STATES: Final[tuple[StateName, ...]] = ("FAILED",)
 CANCEL_STATES: Final[tuple[StateName, ...]] = ("CREATED", "AUTHORISED", "SENT")
@@ -43,6 +44,11 @@ EXPIRE_STATES: Final[tuple[StateName, ...]] = ("AUTHORISED", "SENT", "ACKNOWLEDG
 # Any reason of the table but the two that would be back doors (ruling 10).
 MARK_FAILED_REASONS: Final = frozenset(FailureReason.__members__) - {"CANCELLED", "EXPIRED"}
 _SAFE: Final = frozenset({FailureReason.RAIL.value, FailureReason.TIMEOUT.value})
+
+
+def _in(states: tuple[StateName, ...]) -> Callable[[Payment, object, int], Refusal | None]:
+    """The step of an action that any payment in one of the states allows."""
+    return lambda state, command, now: _precondition(state, states)
 
 
 def _retry_shape(command: RetryPayment, characters_max: int) -> Refusal | None:
@@ -66,13 +72,10 @@ def _retry_approval(
     """RETRY when all is certain; RETRY_UNCERTAIN opens either. A RETRY alone is judged by the
     invariant.
     """
-    number = len(state.attempts)
-    required = RequiredApproval(action="RETRY", attempt=number, amount=state.amount)
-    retry_approval = gate.find(state, operator, required, now)
+    retry_approval = _find(state, operator, "RETRY", now)
     if isinstance(retry_approval, Approval) and certain_for_all(state):
         return retry_approval
-    required = RequiredApproval(action="RETRY_UNCERTAIN", attempt=number, amount=state.amount)
-    uncertain_retry = gate.find(state, operator, required, now)
+    uncertain_retry = _find(state, operator, "RETRY_UNCERTAIN", now)
     if isinstance(uncertain_retry, Approval):
         return uncertain_retry
     if isinstance(retry_approval, Approval) or certain_for_all(state):
@@ -92,7 +95,7 @@ RETRY: Final = Steps(
 
 def retry(state: Payment | None, command: RetryPayment, context: Context) -> Decision:
     """Attempt n+1 of a payment that failed, safely and for certain (rulings 2 and 3)."""
-    passed = pass_steps(RETRY, state, command, command.operator, command.header, context)
+    passed = pass_steps(RETRY, state, command, context)
     if not isinstance(passed, Passed):
         return passed
     state, number = passed.state, _number_of(command)
@@ -131,29 +134,24 @@ def _cancel_done(state: Payment, command: CancelPayment, now: int) -> int | None
     return state.results.get(result_key("C", key))
 
 
-def _cancel_allowed(state: Payment, command: CancelPayment, now: int) -> Refusal | None:
-    return _precondition(state, CANCEL_STATES)
-
-
 def _cancel_approval(
     state: Payment, command: CancelPayment, operator: OperatorHeader, now: int
 ) -> Approval | Refusal:
-    required = RequiredApproval(action="CANCEL", attempt=len(state.attempts), amount=state.amount)
-    return gate.find(state, operator, required, now)
+    return _find(state, operator, "CANCEL", now)
 
 
 CANCEL: Final = Steps(
     shape=_cancel_shape,
     roles=gate.ROLES_OF_ACTION["CANCEL"],
     done=_cancel_done,
-    state=_cancel_allowed,
+    state=_in(CANCEL_STATES),
     approval=_cancel_approval,
 )
 
 
 def cancel(state: Payment | None, command: CancelPayment, context: Context) -> Decision:
     """Ends CREATED, AUTHORISED or SENT; in SENT the adapter is asked to withdraw (ruling 8)."""
-    passed = pass_steps(CANCEL, state, command, command.operator, command.header, context)
+    passed = pass_steps(CANCEL, state, command, context)
     if not isinstance(passed, Passed):
         return passed
     customer_id = passed.state.customer_id
@@ -185,34 +183,24 @@ def _mark_failed_done(state: Payment, command: MarkPaymentFailed, now: int) -> i
     return state.results.get(result_key("M", f"{len(state.attempts)}:{command.reason}"))
 
 
-def _mark_failed_allowed(state: Payment, command: MarkPaymentFailed, now: int) -> Refusal | None:
-    return _precondition(state, MARK_FAILED_STATES)
-
-
 def _mark_failed_approval(
     state: Payment, command: MarkPaymentFailed, operator: OperatorHeader, now: int
 ) -> Approval | Refusal:
-    required = RequiredApproval(
-        action="MARK_FAILED",
-        attempt=len(state.attempts),
-        amount=state.amount,
-        failure_reason=command.reason,
-    )
-    return gate.find(state, operator, required, now)
+    return _find(state, operator, "MARK_FAILED", now, command.reason)
 
 
 MARK_FAILED: Final = Steps(
     shape=_mark_failed_shape,
     roles=gate.ROLES_OF_ACTION["MARK_FAILED"],
     done=_mark_failed_done,
-    state=_mark_failed_allowed,
+    state=_in(MARK_FAILED_STATES),
     approval=_mark_failed_approval,
 )
 
 
 def mark_failed(state: Payment | None, command: MarkPaymentFailed, context: Context) -> Decision:
     """An operator's word, never certain by itself (rulings 3 and 10)."""
-    passed = pass_steps(MARK_FAILED, state, command, command.operator, command.header, context)
+    passed = pass_steps(MARK_FAILED, state, command, context)
     if not isinstance(passed, Passed):
         return passed
 
@@ -235,24 +223,19 @@ def _expire_done(state: Payment, command: ExpirePayment, now: int) -> int | None
     return state.results.get(result_key("E", len(state.attempts)))
 
 
-def _expire_allowed(state: Payment, command: ExpirePayment, now: int) -> Refusal | None:
-    return _precondition(state, EXPIRE_STATES)
-
-
 def _expire_approval(
     state: Payment, command: ExpirePayment, operator: OperatorHeader, now: int
 ) -> Approval | Refusal | None:
     if state.state in UNSENT:
         return None
-    required = RequiredApproval(action="EXPIRE", attempt=len(state.attempts), amount=state.amount)
-    return gate.find(state, operator, required, now)
+    return _find(state, operator, "EXPIRE", now)
 
 
 EXPIRE: Final = Steps(
     shape=_expire_shape,
     roles=gate.ROLES_OF_ACTION["EXPIRE"],
     done=_expire_done,
-    state=_expire_allowed,
+    state=_in(EXPIRE_STATES),
     approval=_expire_approval,
 )
 
@@ -261,7 +244,7 @@ def expire(
     state: Payment | None, command: ExpirePayment, operator: OperatorHeader, context: Context
 ) -> Decision:
     """From SENT on it needs an approval, like mark-failed (ruling 7)."""
-    passed = pass_steps(EXPIRE, state, command, operator, command.header, context)
+    passed = pass_steps(EXPIRE, state, command, context, operator)
     if not isinstance(passed, Passed):
         return passed
 
@@ -310,6 +293,23 @@ def _fail(
             customer_id=customer_id,
         )
     )
+
+
+def _find(
+    state: Payment,
+    operator: OperatorHeader,
+    action: ActionName,
+    now: int,
+    failure_reason: FailureReasonName | None = None,
+) -> Approval | Refusal:
+    """The approval of an action on the current attempt, for the payment's amount."""
+    required = RequiredApproval(
+        action=action,
+        attempt=len(state.attempts),
+        amount=state.amount,
+        failure_reason=failure_reason,
+    )
+    return gate.find(state, operator, required, now)
 
 
 def _precondition(state: Payment, states: tuple[StateName, ...]) -> Refusal | None:

@@ -30,7 +30,7 @@ from core.payment.operator.reconcile import (
     verdict_amount,
     verdict_shape,
 )
-from core.payment.operator.steps import Passed, Steps, no_approval, pass_steps
+from core.payment.operator.steps import Passed, Steps, pass_steps
 from core.payment.state import Payment
 from core.refusals import (
     APPROVAL_DECIDED,
@@ -97,9 +97,8 @@ def request(state: Payment | None, command: RequestApproval, context: Context) -
         roles=gate.ROLES_OF_ACTION.get(command.action, frozenset()),
         done=_requested_before,
         state=_request_allowed,
-        approval=no_approval,
     )
-    passed = pass_steps(steps, state, command, operator, command.header, context)
+    passed = pass_steps(steps, state, command, context)
     if not isinstance(passed, Passed):
         return passed
     state, now = passed.state, passed.now
@@ -185,14 +184,13 @@ DECIDE: Final = Steps(
     roles=gate.APPROVERS,
     done=_decided_before,
     state=_decision_allowed,
-    approval=no_approval,
 )
 
 
 def decide_approval(state: Payment | None, command: DecideApproval, context: Context) -> Decision:
     """A second person's word on a referred request; approver and requester differ (AP-05)."""
     operator = command.operator
-    passed = pass_steps(DECIDE, state, command, operator, command.header, context)
+    passed = pass_steps(DECIDE, state, command, context)
     if not isinstance(passed, Passed):
         return passed
     approval = find_approval(passed.state, command.approval_id)

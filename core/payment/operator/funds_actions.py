@@ -26,7 +26,7 @@ from core.payment.funds import (
 from core.payment.keys import result_key
 from core.payment.operator import checks, gate
 from core.payment.operator.gate import RequiredApproval, conflict_open
-from core.payment.operator.steps import Passed, Steps, no_approval, nothing_done, pass_steps
+from core.payment.operator.steps import Passed, Steps, pass_steps
 from core.payment.state import UNSENT, Approval, Attempt, Payment
 from core.refusals import FIELD_INVALID, FUNDS_PRECONDITION, LIMIT_REACHED, NO_SUCH_ATTEMPT, refuse
 from core.values import FUNDS_LETTER, NO_CENTS, Cents
@@ -111,7 +111,7 @@ DEBIT_AGAIN: Final = _gated("DEBIT_AGAIN", "D", second_debit)
 
 def release_early(state: Payment | None, command: ReleaseFunds, context: Context) -> Decision:
     """Release a deferred hold before non-payment is certain (domain §3)."""
-    passed = pass_steps(RELEASE_EARLY, state, command, command.operator, command.header, context)
+    passed = pass_steps(RELEASE_EARLY, state, command, context)
     if not isinstance(passed, Passed):
         return passed
 
@@ -123,7 +123,7 @@ def release_early(state: Payment | None, command: ReleaseFunds, context: Context
 
 def reverse_capture(state: Payment | None, command: ReverseCapture, context: Context) -> Decision:
     """Give captured funds back (OP-20): gated, and once per attempt."""
-    passed = pass_steps(REVERSE, state, command, command.operator, command.header, context)
+    passed = pass_steps(REVERSE, state, command, context)
     if not isinstance(passed, Passed):
         return passed
 
@@ -135,7 +135,7 @@ def reverse_capture(state: Payment | None, command: ReverseCapture, context: Con
 
 def debit_again(state: Payment | None, command: DebitFunds, context: Context) -> Decision:
     """Debit the customer for a second settlement of the payment: gated (ruling 5)."""
-    passed = pass_steps(DEBIT_AGAIN, state, command, command.operator, command.header, context)
+    passed = pass_steps(DEBIT_AGAIN, state, command, context)
     if not isinstance(passed, Passed):
         return passed
 
@@ -164,9 +164,7 @@ def _repeat_allowed(state: Payment, command: RepeatFundsRequest, now: int) -> Re
 REPEAT: Final = Steps(
     shape=_repeat_shape,
     roles=gate.REPEATERS,
-    done=nothing_done,
     state=_repeat_allowed,
-    approval=no_approval,
 )
 
 
@@ -176,7 +174,7 @@ def repeat_request(
     """A person asks Deposits Core again for what it refused: the operation's next number, for what
     is needed now. It moves no money that the record does not call for, so it needs no approval.
     """
-    passed = pass_steps(REPEAT, state, command, command.operator, command.header, context)
+    passed = pass_steps(REPEAT, state, command, context)
     if not isinstance(passed, Passed):
         return passed
     state = passed.state

@@ -91,7 +91,7 @@ def resolve(state: Payment | None, command: ResolveReconciliation, context: Cont
     """Ends one conflict; what the verdict says of the money follows in the same decision (ruling
     5).
     """
-    passed = pass_steps(RESOLVE, state, command, command.operator, command.header, context)
+    passed = pass_steps(RESOLVE, state, command, context)
     if not isinstance(passed, Passed):
         return passed
 

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar, final
 
 from core.decider import Context, Decision, Duplicate, Refusal
 from core.header import Actor, InputHeader, OperatorHeader
+from core.payment.commands import OperatorCommand
 from core.payment.draft import Draft, decided_at, draft_of
 from core.payment.operator import checks, gate
 from core.payment.state import Approval, Payment, range_of
@@ -20,7 +21,7 @@ from core.refusals import NOT_FOUND, refuse
 from core.values import ApprovalId
 from core.words import Role
 
-C = TypeVar("C")
+C = TypeVar("C", bound=OperatorCommand)
 
 
 def nothing_done(state: Payment, command: object, now: int) -> int | None:
@@ -53,9 +54,11 @@ class Steps(Generic[C]):
         *,
         shape: Callable[[C, int], Refusal | None],
         roles: frozenset[Role],
-        done: Callable[[Payment, C, int], int | None],
         state: Callable[[Payment, C, int], Refusal | None],
-        approval: Callable[[Payment, C, OperatorHeader, int], Approval | Refusal | None],
+        done: Callable[[Payment, C, int], int | None] = nothing_done,
+        approval: Callable[
+            [Payment, C, OperatorHeader, int], Approval | Refusal | None
+        ] = no_approval,
     ) -> None:
         self.shape = shape
         self.roles = roles
@@ -102,11 +105,14 @@ def pass_steps(
     steps: Steps[C],
     state: Payment | None,
     command: C,
-    operator: OperatorHeader,
-    header: InputHeader,
     context: Context,
+    operator: OperatorHeader | None = None,
 ) -> Passed | Decision:
-    """The command past all its steps, or the answer of the first step that stops it."""
+    """The command past all its steps, or the answer of the first step that stops it. `operator` is
+    given where the command need not have one.
+    """
+    operator = operator or command.operator
+    assert operator is not None
     refusal = steps.shape(command, context.rules.limits.free_text_characters_max)
     refusal = refusal or checks.operator(operator) or gate.role_missing(operator, steps.roles)
     if refusal is not None:
@@ -123,4 +129,4 @@ def pass_steps(
     approval = steps.approval(state, command, operator, now)
     if isinstance(approval, Refusal):
         return approval
-    return Passed(state, approval, operator, header, context, now)
+    return Passed(state, approval, operator, command.header, context, now)

@@ -12,13 +12,14 @@ from evidence.keys import Keyring
 from processors.verifier.ground import Inputs, KnownGround
 from processors.verifier.metrics import VerifierMetrics
 from processors.verifier.process import Verifier
-from processors.verifier.store import MemoryStore, VerifierStore
+from processors.verifier.store import VerifierStore
 from schemas.codec import Codec
 from schemas.codec.parties import open_parties
 from schemas.topology import CHECKPOINTS, INPUTS
 from tests.keys import key_from_seed
 from tests.processors.replay.world import rules_of
 from tests.processors.verifier.journal import Journal, MemoryVerifierLog, Unjudged
+from tests.processors.verifier.memory_store import MemoryStore
 
 KEY = key_from_seed(b"k" * 32)
 OTHER_KEY = key_from_seed(b"o" * 32)

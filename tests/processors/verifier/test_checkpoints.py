@@ -6,9 +6,9 @@ import pytest
 
 from evidence.chain import event_hash
 from evidence.checkpoints import End, Range, Sealed, build, seal
-from processors.verifier.store import MemoryStore
 from schemas.codec import Codec
 from schemas.topology import CHECKPOINTS, EVENTS
+from tests.processors.verifier.memory_store import MemoryStore
 from tests.processors.verifier.rig import OTHER_KEY, Rig
 
 pytestmark = pytest.mark.slow

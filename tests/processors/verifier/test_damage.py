@@ -11,11 +11,11 @@ from core.records import ClusterRecorded, RecoverConfirmed, RecoverRequested
 from engine.errors import Exit
 from engine.records import LogRecord
 from evidence.chain import event_hash
-from processors.verifier.store import MemoryStore
 from schemas.codec import Codec
 from schemas.topology import CONTROL, EVENTS
 from tests.control.people import CLUSTER, Hands, activated
 from tests.processors.verifier.journal import Journal, MemoryVerifierLog
+from tests.processors.verifier.memory_store import MemoryStore
 from tests.processors.verifier.rig import Rig
 
 pytestmark = pytest.mark.slow

@@ -14,9 +14,10 @@ from core.records import ActConfirmed, RuleSetActivated, UnparkRequested
 from core.values import PaymentIntentId
 from engine.errors import Exit
 from processors.payments import handler
-from processors.verifier.store import DiskStore, MemoryStore
+from processors.verifier.store import DiskStore
 from schemas import topology as t
 from tests.processors.payments.clean_history import PARTITIONS
+from tests.processors.verifier.memory_store import MemoryStore
 from tests.processors.verifier.world_rig import WorldRig
 
 pytestmark = pytest.mark.slow

@@ -9,10 +9,11 @@ import pytest
 
 from evidence.chain import event_hash
 from evidence.checkpoints import CheckpointChain, Range, Sealed
-from processors.verifier.store import DiskStore, MemoryStore
+from processors.verifier.store import DiskStore
 from schemas.codec import Codec
 from schemas.topology import CHECKPOINTS, EVENTS
 from tests.processors.verifier.journal import PARTITIONS
+from tests.processors.verifier.memory_store import MemoryStore
 from tests.processors.verifier.rig import KEY, OTHER_KEY, Rig
 
 pytestmark = pytest.mark.slow

@@ -21,11 +21,12 @@ from processors.verifier.metrics import VerifierMetrics
 from processors.verifier.parked import is_parked
 from processors.verifier.ports import Publication
 from processors.verifier.process import Verifier
-from processors.verifier.store import MemoryStore, VerifierStore
+from processors.verifier.store import VerifierStore
 from schemas import topology as t
 from tests.keys import key_from_seed
 from tests.processors.payments.clean_history import PARTITIONS
 from tests.processors.replay.world import World
+from tests.processors.verifier.memory_store import MemoryStore
 from tests.processors.verifier.rig import ground_of
 
 KEY = key_from_seed(b"k" * 32)
