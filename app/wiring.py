@@ -72,9 +72,8 @@ RAIL_NAME: Final = "npp-gateway"  # names the reason table in the rules
 def run_payments(environment: Environment) -> int:
     """`npp run payments`: one instance of the payments processor, until SIGTERM."""
     context = ProcessContext(environment, "payments")
-    control = context.control()
+    control, counts = context.control(), context.counts
     kafka = (context.connection, context.clock, context.codec, control)
-    counts = context.counts
     application = PaymentsApplication(
         topology=engine_topology(
             counts[topology.EVENTS], extra_inputs=further_inputs(context.topics)
@@ -140,9 +139,8 @@ def run_adapters(environment: Environment, only: Sequence[str] | None) -> int:
 
 def _rail(context: AdaptersContext) -> dict[str, Runs]:
     settings, parts = context.settings, context.parts("rail")
-    rail = HttpRail(
-        gateway=signed_in_gateway(settings, "rail"), clock=context.clock, name=RAIL_NAME
-    )
+    address = signed_in_gateway(settings, "rail")
+    rail = HttpRail(gateway=address, clock=context.clock, name=RAIL_NAME)
     webhook = RailWebhook(adapter=rail.name, secrets=webhook_secrets(settings), **parts.common())
     server = WebhookServer(
         webhook.app(),
@@ -247,9 +245,8 @@ def run_verifier(environment: Environment) -> int:
         )
         log.info("verifier starts", key_id=key.key_id)
         probes = readiness(lambda: (verifier.caught_up, {"caughtUp": verifier.caught_up}))
-        return context.run_until_stopped(
-            verifier.run, verifier.stop, probes=probes, large_heap=False
-        )
+        run, stop = verifier.run, verifier.stop
+        return context.run_until_stopped(run, stop, probes=probes, large_heap=False)
 
 
 def run_projector(environment: Environment) -> int:
@@ -382,17 +379,14 @@ def run_api(environment: Environment) -> int:
             tracer=context.tracer,
         )
         probes = api_probes(context.health, WATCHDOG_S_MAX, commands, sign_in, reader, keyring)
-        app = create_app(
-            services,
-            sign_in,
-            ApiSettings(
-                https=settings.profile is Profile.PRODUCTION,
-                hosts=frozenset(word.lower() for word in words(settings.api_hosts)),
-                probes=probes,
-                beat=context.health.beat,
-                registry=context.registry,
-            ),
+        served = ApiSettings(
+            https=settings.profile is Profile.PRODUCTION,
+            hosts=frozenset(word.lower() for word in words(settings.api_hosts)),
+            probes=probes,
+            beat=context.health.beat,
+            registry=context.registry,
         )
+        app = create_app(services, sign_in, served)
         server = ApiServer(
             pages(app, settings, clock),
             app.state.streams,
