@@ -42,11 +42,13 @@ Load = list[tuple[str, int, bytes, bytes]]
 """(topic, partition, key, value) of each record."""
 
 
-def payment_ids(run: str, count: int) -> list[str]:
+def payment_ids(run: str, count: int) -> list[PaymentIntentId]:
     return [payment_intent_id(SOURCE, f"{run}-{n}") for n in range(count)]
 
 
-def stage(codec: Codec, name: str, run: str, ids: list[str], partitions: int, sent_at: int) -> Load:
+def stage(
+    codec: Codec, name: str, run: str, ids: list[PaymentIntentId], partitions: int, sent_at: int
+) -> Load:
     """Every input of one stage, one per payment."""
     topic, records = _records(name, run, ids, sent_at)
     load: Load = []
@@ -57,7 +59,7 @@ def stage(codec: Codec, name: str, run: str, ids: list[str], partitions: int, se
 
 
 def _records(
-    name: str, run: str, ids: list[str], sent_at: int
+    name: str, run: str, ids: list[PaymentIntentId], sent_at: int
 ) -> tuple[str, Iterator[commands.Input]]:
     match name:
         case "create":
@@ -77,11 +79,11 @@ def _records(
     raise ValueError(f"no stage {name}")
 
 
-def _header(payment_id: str, sent_at: int) -> InputHeader:
+def _header(payment_id: PaymentIntentId, sent_at: int) -> InputHeader:
     return InputHeader(payment_intent_id=PaymentIntentId(payment_id), sent_at=sent_at)
 
 
-def _create(payment_id: str, key: str, sent_at: int) -> commands.CreatePayment:
+def _create(payment_id: PaymentIntentId, key: str, sent_at: int) -> commands.CreatePayment:
     return commands.CreatePayment(
         header=_header(payment_id, sent_at),
         source=SOURCE,
@@ -94,7 +96,7 @@ def _create(payment_id: str, key: str, sent_at: int) -> commands.CreatePayment:
     )
 
 
-def _policy(payment_id: str, sent_at: int) -> commands.PolicyVerdict:
+def _policy(payment_id: PaymentIntentId, sent_at: int) -> commands.PolicyVerdict:
     return commands.PolicyVerdict(
         header=_header(payment_id, sent_at),
         policy_ref=policy_ref(payment_id, 1),
@@ -105,7 +107,9 @@ def _policy(payment_id: str, sent_at: int) -> commands.PolicyVerdict:
     )
 
 
-def _funds(payment_id: str, operation: Any, result: Any, sent_at: int) -> commands.DepositsResult:
+def _funds(
+    payment_id: PaymentIntentId, operation: Any, result: Any, sent_at: int
+) -> commands.DepositsResult:
     return commands.DepositsResult(
         header=_header(payment_id, sent_at),
         funds_ref=funds_ref(payment_id, 1, operation),
@@ -118,7 +122,7 @@ def _funds(payment_id: str, operation: Any, result: Any, sent_at: int) -> comman
     )
 
 
-def _rail(payment_id: str, kind: Any, code: str, sent_at: int) -> commands.RailReport:
+def _rail(payment_id: PaymentIntentId, kind: Any, code: str, sent_at: int) -> commands.RailReport:
     return commands.RailReport(
         header=_header(payment_id, sent_at),
         external_ref=external_ref(payment_id, 1),

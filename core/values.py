@@ -13,6 +13,8 @@ from typing import Final, NewType
 
 import msgspec
 
+from core.words import OperationName
+
 PAYMENT_ID_PREFIX: Final = "pi_"
 PAYMENT_ID_LENGTH: Final = 29  # "pi_" and 26 base32 characters of 16 bytes
 EXTERNAL_REF_LENGTH: Final = 30  # "N", 26 characters, three digits; NPP allows 35
@@ -187,7 +189,7 @@ def attempt_number(text: str) -> int | None:
 
 
 @lru_cache(maxsize=REFERENCES_KEPT)
-def external_ref(payment_id: str, attempt: int) -> ExternalRef:
+def external_ref(payment_id: PaymentIntentId, attempt: int) -> ExternalRef:
     """Reference of an attempt on the rail (InstrId), computed before anything is sent."""
     return ExternalRef(f"N{payment_id[3:].upper()}{attempt:03d}")
 
@@ -211,14 +213,16 @@ def attempt_of_external_ref(reference: str) -> int | None:
     return int(reference[27:]) if payment_id_of_external_ref(reference) else None
 
 
-def funds_ref(payment_id: str, attempt: int, operation: str, number: int = 1) -> FundsRef:
+def funds_ref(
+    payment_id: PaymentIntentId, attempt: int, operation: OperationName, number: int = 1
+) -> FundsRef:
     """Reference of an instruction to Deposits Core: the same instruction always has the same
     reference.
     """
     return FundsRef(f"{external_ref(payment_id, attempt)}{FUNDS_LETTER[operation]}{number:02d}")
 
 
-def policy_ref(payment_id: str, attempt: int) -> str:
+def policy_ref(payment_id: PaymentIntentId, attempt: int) -> str:
     """Reference of an attempt's policy check."""
     return f"{external_ref(payment_id, attempt)}P01"
 

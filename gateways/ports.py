@@ -6,7 +6,7 @@ cents. A port never raises for what the outside does: silence and refusal are va
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol, get_args
 
 import msgspec
 
@@ -40,14 +40,20 @@ RECALL_REFUSED: Final = "RECALL_REFUSED"
 RECALL_PENDING: Final = "RECALL_PENDING"  # the answer comes as a callback
 
 
+SubmitOutcome = Literal["RECEIVED", "REJECTED", "TOO_LATE", "UNCLEAR"]
+RecallOutcome = Literal[
+    "RECALL_ACCEPTED", "RECALL_REFUSED", "RECALL_PENDING", "UNKNOWN", "NO_ANSWER"
+]
+
+
 class SubmitAnswer(msgspec.Struct, frozen=True):
-    """One try of a submission. `outcome` RECEIVED, REJECTED, TOO_LATE or UNCLEAR.
+    """One try of a submission.
 
     `technical_result` is what the wire said (HTTP_202, TIMEOUT, CONNECT_FAILED …): rail latency is
     `answered_at - submitted_at`.
     """
 
-    outcome: str
+    outcome: SubmitOutcome
     submitted_at: int
     answered_at: int
     technical_result: str
@@ -77,9 +83,9 @@ class StatusAnswer(msgspec.Struct, frozen=True):
 
 
 class RecallAnswer(msgspec.Struct, frozen=True):
-    """`outcome` RECALL_ACCEPTED, RECALL_REFUSED, RECALL_PENDING, UNKNOWN or NO_ANSWER."""
+    """What the rail says of a recall."""
 
-    outcome: str
+    outcome: RecallOutcome
     submitted_at: int
     answered_at: int
     technical_result: str
@@ -116,7 +122,10 @@ PENDING: Final = "PENDING"  # Deposits Core does not know yet: asked again
 SILENT: Final = "SILENT"  # no answer of Deposits Core: it may or may not have been done
 UNREADABLE: Final = "UNREADABLE"  # an answer that says nothing certain; `details` say why
 
-FUNDS_OUTCOMES: Final = (DONE, DECLINED, REFUSED, NEVER_HELD, PENDING, SILENT, UNREADABLE)
+FundsOutcome = Literal[
+    "DONE", "DECLINED", "REFUSED", "NEVER_HELD", "PENDING", "SILENT", "UNREADABLE"
+]
+FUNDS_OUTCOMES: Final[tuple[FundsOutcome, ...]] = get_args(FundsOutcome)
 
 HOLD_GONE: Final = "HOLD_GONE"  # code of a refused CAPTURE or RELEASE: the hold does not exist
 NEVER_HELD_MARGIN_MS: Final = 5_000  # from the HOLD's notAfter until NEVER_HELD is final
@@ -128,7 +137,7 @@ class FundsAnswer(msgspec.Struct, frozen=True):
     `amount` (cents) is what Deposits Core says it moved, None when it names none. Ids are whole.
     """
 
-    outcome: str
+    outcome: FundsOutcome
     asked_at: int
     answered_at: int
     technical_result: str

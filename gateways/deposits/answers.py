@@ -6,7 +6,7 @@ A refusal is certain, everything that is not clear is not: it is asked again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 import msgspec
 
@@ -16,7 +16,7 @@ from core.payment.operator.checks import text_problem
 from core.values import FundsOperation
 from gateways import ports
 from gateways.http_call import DETAILS_CHARACTERS_MAX, WHOLE_MAX, HttpAnswer
-from gateways.ports import FundsAnswer
+from gateways.ports import FundsAnswer, FundsOutcome
 
 # The questions: a column each. END_HOLD is a RELEASE that names the HOLD by its fundsRef.
 HOLD: Final = "HOLD"
@@ -37,7 +37,7 @@ _NEVER: Final = (ports.NEVER_HELD,)
 _PENDING: Final = (ports.PENDING,)
 _UNREADABLE: Final = (ports.UNREADABLE,)
 
-Cell = tuple[str] | tuple[str, str]
+Cell = tuple[FundsOutcome] | tuple[FundsOutcome, str]
 """The outcome and, where it is not Deposits Core's own, the code that the payment is told."""
 
 
@@ -133,8 +133,10 @@ def _read(request: DepositsRequest, answer: HttpAnswer) -> FundsAnswer:
             return _answered(answer, cell[0], code=cell[1], details=told)
         case ports.UNREADABLE:
             raise _UnreadableError(f"HTTP {answer.status} with code {code} is not certain")
-        case outcome:
-            return _answered(answer, outcome, details=details)
+        case ports.NEVER_HELD | ports.PENDING | ports.SILENT:
+            return _answered(answer, cell[0], details=details)
+        case _:
+            assert_never(cell[0])
 
 
 def _done(request: DepositsRequest, answer: HttpAnswer, body: Mapping[str, Any]) -> FundsAnswer:
@@ -154,7 +156,7 @@ def _done(request: DepositsRequest, answer: HttpAnswer, body: Mapping[str, Any])
     )
 
 
-def _answered(answer: HttpAnswer, outcome: str, **said: Any) -> FundsAnswer:
+def _answered(answer: HttpAnswer, outcome: FundsOutcome, **said: Any) -> FundsAnswer:
     return FundsAnswer(
         outcome, answer.asked_at, answer.answered_at, answer.technical_result, **said
     )

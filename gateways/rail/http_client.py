@@ -13,7 +13,13 @@ from engine.clock import Clock
 from gateways import ports
 from gateways.connections import Gateway
 from gateways.http_call import HttpAnswer, call, readable
-from gateways.ports import RecallAnswer, StatusAnswer, SubmitAnswer
+from gateways.ports import (
+    RecallAnswer,
+    RecallOutcome,
+    StatusAnswer,
+    SubmitAnswer,
+    SubmitOutcome,
+)
 
 log = structlog.get_logger("gateways.rail.http_client")
 
@@ -39,7 +45,7 @@ STATUSES: Final = frozenset(
         ports.RECALLED,
     }
 )
-RECALLS: Final = {
+RECALLS: Final[dict[str, RecallOutcome]] = {
     "ACCEPTED": ports.RECALL_ACCEPTED,
     "REFUSED": ports.RECALL_REFUSED,
     "PENDING": ports.RECALL_PENDING,
@@ -96,7 +102,7 @@ class HttpRail:
     def recall(self, external_ref: str, *, number: int) -> RecallAnswer:
         """POST /payments/{externalRef}/recalls, idempotent by `number`."""
         answer = self._ask("POST", f"/payments/{external_ref}/recalls", {"number": number})
-        outcome = ports.NO_ANSWER
+        outcome: RecallOutcome = ports.NO_ANSWER
         if _is_of(answer, external_ref):
             if answer.status == 404 and answer.text("status") == ports.UNKNOWN:
                 outcome = ports.UNKNOWN
@@ -148,7 +154,7 @@ def _is_of(answer: HttpAnswer, external_ref: str) -> bool:
     return (answer.text("externalRef") or "").upper() == external_ref.upper()
 
 
-def _submit_outcome(answer: HttpAnswer, external_ref: str) -> str:
+def _submit_outcome(answer: HttpAnswer, external_ref: str) -> SubmitOutcome:
     if not _is_of(answer, external_ref):
         return ports.UNCLEAR
     if answer.status in (200, 202):

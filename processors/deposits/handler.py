@@ -6,7 +6,7 @@ with the same reference, then told as FAILED (NO_ANSWER, UNREADABLE_ANSWER): the
 
 from __future__ import annotations
 
-from typing import Final, Unpack
+from typing import Final, Unpack, assert_never
 
 import msgspec
 import structlog
@@ -75,7 +75,7 @@ class DepositsHandler(GatewayHandler):
                 self._report(request, RESULT_OF[request.operation], answer, None)
             case ports.DECLINED | ports.REFUSED | ports.NEVER_HELD:
                 self._report(request, answer.outcome, answer, answer.code)
-            case _:
+            case ports.PENDING | ports.SILENT | ports.UNREADABLE:
                 work.tries += 1
                 pause_s = min(PAUSE_S_MAX, PAUSE_S_FIRST * float(2**work.tries))
                 tried_s = self._clock.monotonic_s() - work.begun_s
@@ -84,6 +84,8 @@ class DepositsHandler(GatewayHandler):
                 unreadable = answer.outcome == ports.UNREADABLE
                 code = CODE_UNREADABLE_ANSWER if unreadable else CODE_NO_ANSWER
                 self._report(request, "FAILED", answer, code)
+            case _:
+                assert_never(answer.outcome)
         return None
 
     def _ask(self, request: DepositsRequest, parties: Parties | None) -> FundsAnswer:

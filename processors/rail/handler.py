@@ -19,7 +19,7 @@ Once a withdraw was read ahead, nothing of its reference is sent, whatever lane 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, assert_never
 
 import msgspec
 import structlog
@@ -194,10 +194,12 @@ class RailAdapter:
             case ports.TOO_LATE:
                 self._writer.put(work, phases.NOT_SUBMITTED, tries=tries, answer=answer)
                 self._writer.certain(work, phases.NOT_SUBMITTED, answer=answer)
-            case _:
+            case ports.UNCLEAR:
                 self._writer.report(work, "STATUS", code=CODE_NO_ANSWER, answer=answer)
                 work.tries += 1
                 return self._pause_s(work)
+            case _:
+                assert_never(answer.outcome)
         return None
 
     def _hold_s(self, work: Work) -> float | None:
@@ -317,11 +319,13 @@ class RailAdapter:
             case ports.UNKNOWN:
                 stopped = self._has_stopped(work, before, answer.submitted_at)
                 self._writer.unknown(work, answer, CODE_UNKNOWN, adapter_stopped=stopped)
-            case _:
+            case ports.NO_ANSWER:
                 work.tries += 1
                 if work.tries < RECALL_TRIES_MAX:
                     return self._pause_s(work)
                 self._writer.report(work, "STATUS", code=CODE_NO_ANSWER, answer=answer)
+            case _:
+                assert_never(answer.outcome)
         return None
 
     # -- leaves ------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ Shares nothing with core's bookkeeping, which it is there to judge. Amounts are 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, assert_never
 
 import msgspec
 
@@ -337,8 +337,10 @@ class Books:
             case "RETURNED":
                 self._pay(mine, mine.settled or self.rail_said(conflict))
                 mine.returned += event.amount or 0
+            case "REPORT_WRONG":
+                return  # nothing of the money changes
             case _:
-                return  # REPORT_WRONG: nothing of the money changes
+                assert_never(event.verdict)
 
     def settled_by(self, mine: Account, conflict: e.ReconciliationRequired) -> int:
         """What SETTLED_AFTER_ALL means: the amount that the rail names, or named before."""

@@ -64,7 +64,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
     raise AssertionError("it never came true")
 
 
-def payment(number: int) -> str:
+def payment(number: int) -> PaymentIntentId:
     return payment_intent_id("mobile-app", f"contract-{number}")
 
 

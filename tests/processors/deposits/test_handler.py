@@ -43,7 +43,9 @@ class ScriptedCore:
     `call_ms`.
     """
 
-    def __init__(self, clock: HeldClock, *outcomes: str, call_ms: int = 10, **said: Any) -> None:
+    def __init__(
+        self, clock: HeldClock, *outcomes: ports.FundsOutcome, call_ms: int = 10, **said: Any
+    ) -> None:
         self._clock = clock
         self._outcomes = list(outcomes)
         self._call_ms = call_ms
@@ -61,7 +63,7 @@ class ScriptedCore:
 class Harness:
     """The adapter before a scripted Deposits Core."""
 
-    def __init__(self, *outcomes: str, call_ms: int = 10, **said: Any) -> None:
+    def __init__(self, *outcomes: ports.FundsOutcome, call_ms: int = 10, **said: Any) -> None:
         self.clock = HeldClock(NOW_MS)
         self.core = ScriptedCore(self.clock, *outcomes, call_ms=call_ms, **said)
         self.log = MemoryLog(self.clock)
@@ -112,7 +114,7 @@ def test_what_is_done_is_told_with_the_amount_that_deposits_core_names(operation
 
 
 @pytest.mark.parametrize("outcome", [ports.REFUSED, ports.DECLINED, ports.NEVER_HELD])
-def test_what_is_certain_not_to_have_happened_is_told_at_once(outcome: str) -> None:
+def test_what_is_certain_not_to_have_happened_is_told_at_once(outcome: ports.FundsOutcome) -> None:
     """Domain, money and funds: REFUSED, DECLINED and NEVER_HELD close the request."""
     harness = Harness(outcome, code="C", details="why")
     (result,) = harness.do(funds(1, "RELEASE", "HLD1"))
@@ -129,7 +131,7 @@ def test_what_is_certain_not_to_have_happened_is_told_at_once(outcome: str) -> N
     ],
 )
 def test_what_is_not_certain_is_asked_again_and_then_told_as_failed(
-    outcome: str, code: str
+    outcome: ports.FundsOutcome, code: str
 ) -> None:
     """Domain, money and funds: silence leaves the request open, under the same fundsRef."""
     harness = Harness(outcome, details="why")
@@ -139,7 +141,7 @@ def test_what_is_not_certain_is_asked_again_and_then_told_as_failed(
 
 
 @pytest.mark.parametrize("outcome", [ports.SILENT, ports.UNREADABLE, ports.PENDING])
-def test_an_answer_after_silence_is_told_and_no_failure(outcome: str) -> None:
+def test_an_answer_after_silence_is_told_and_no_failure(outcome: ports.FundsOutcome) -> None:
     """Domain, money and funds: asked again, the first answer comes."""
     harness = Harness(outcome, outcome, ports.DONE, hold_ref="H")
     assert [result.result for result in harness.do(funds(1, "HOLD"))] == ["HELD"]
@@ -188,7 +190,7 @@ def test_each_outcome_is_counted_from_zero() -> None:
     harness = Harness(ports.SILENT, ports.REFUSED, code="C")
     name = "npp_adapter_calls_total"
 
-    def calls(operation: str, outcome: str) -> float | None:
+    def calls(operation: str, outcome: ports.FundsOutcome) -> float | None:
         return harness.count(name, adapter="deposits", operation=operation, outcome=outcome)
 
     everything = [(o, outcome) for o in FundsOperation for outcome in ports.FUNDS_OUTCOMES]
