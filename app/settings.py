@@ -8,17 +8,17 @@ commands find it there: by `--data DIR`, by NPP_DATA_DIR, or in `.npp` of the wo
 from __future__ import annotations
 
 import os
-import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args
+from typing import Any, Final, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from app.config.kinds import Address, Hashes, Instance, Level, Partitions, Port, TraceAddress
 from app.config.secret_files import SUFFIX, with_files_read
 from app.exits import ExitCode, Problem, usage
 from engine.private_file import rewrite_private
@@ -29,7 +29,6 @@ KAFKA_PREFIX: Final = "NPP_KAFKA_"
 ENV_FILE: Final = "npp.env"
 DEMO_MARK: Final = "demo-data"  # a folder with this file is a demo's
 DEFAULT_DATA_DIR: Final = Path(".npp")
-SHA256_BYTES: Final = 32
 OPERATORS_FOLDER: Final = "operators"  # of the data folder: people of demo and test
 
 # librdkafka options that may come from the environment: how to reach the cluster, never how records
@@ -51,61 +50,6 @@ class Profile(StrEnum):
     DEMO = "demo"
     TEST = "test"
     PRODUCTION = "production"
-
-
-def partition_range(text: str) -> range | None:
-    """The partitions FIRST-LAST; None for all of them. Raises ValueError."""
-    numbers = re.fullmatch(r"([0-9]{1,6})-([0-9]{1,6})", text, re.ASCII)
-    if not text:
-        return None
-    if numbers is None or int(numbers[1]) > int(numbers[2]):
-        raise ValueError("is FIRST-LAST, two partition numbers")
-    return range(int(numbers[1]), int(numbers[2]) + 1)
-
-
-def _address(text: str) -> str:
-    if text and not text.startswith(("http://", "https://")):
-        raise ValueError("is an http:// or https:// address")
-    return text.rstrip("/")
-
-
-def _trace_address(text: str) -> str:
-    if text and not (text.startswith(("http://", "https://")) and "{trace_id}" in text):
-        raise ValueError("is an http:// or https:// address with {trace_id} in it")
-    return text
-
-
-def _instance(text: str) -> str:
-    if any(c in text for c in "/\\\0 ") or len(text) > 100:
-        raise ValueError("has at most 100 characters, no space and no slash")
-    return text
-
-
-def _level(text: str) -> str:
-    if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        raise ValueError("is DEBUG, INFO, WARNING or ERROR")
-    return text.upper()
-
-
-def _hashes(text: str) -> str:
-    for each in filter(None, text.split(",")):
-        if len(bytes.fromhex(each.strip())) != SHA256_BYTES:
-            raise ValueError("is SHA-256 in hex, comma separated")
-    return text
-
-
-def _partitions(text: str) -> str:
-    partition_range(text)
-    return text
-
-
-Address = Annotated[str, AfterValidator(_address)]
-TraceAddress = Annotated[str, AfterValidator(_trace_address)]
-Instance = Annotated[str, AfterValidator(_instance)]
-Level = Annotated[str, AfterValidator(_level)]
-Hashes = Annotated[str, AfterValidator(_hashes)]
-Partitions = Annotated[str, AfterValidator(_partitions)]
-Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class Settings(BaseModel):

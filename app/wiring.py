@@ -16,13 +16,14 @@ import structlog
 
 from app import rule_files
 from app.cluster import open_registry
+from app.config.kinds import partition_range
 from app.control.operators import process_key
 from app.control.release_control import rules_for
 from app.crash import crash_point
 from app.exits import ExitCode, usage
 from app.gateway_settings import gateway, resolve_of, signed_in_gateway, webhook_secrets
 from app.process import WATCHDOG_S_MAX, AdaptersContext, ProcessContext
-from app.settings import Environment, Profile, partition_range
+from app.settings import Environment, Profile
 from app.topic_specs import kept_specs
 from app.verifier_key import signing_key
 from control.acts import REDRIVER
@@ -128,12 +129,10 @@ def run_adapters(environment: Environment, only: Sequence[str] | None) -> int:
             workers |= ADAPTERS[each](context)
         threads = Threads(workers, shutdown_s_max=context.settings.shutdown_seconds)
         log.info("adapters start", adapters=list(workers))
+        probes, watched = worst_of(context.healths, WATCHDOG_S_MAX), context.healths.values()
+        run, stop = threads.run, threads.request_stop
         return context.run_until_stopped(
-            threads.run,
-            threads.request_stop,
-            probes=worst_of(context.healths, WATCHDOG_S_MAX),
-            watched=context.healths.values(),
-            large_heap=False,
+            run, stop, probes=probes, watched=watched, large_heap=False
         )
 
 
@@ -187,11 +186,8 @@ def _redriver(context: AdaptersContext) -> dict[str, Runs]:
 
 
 ADAPTERS: Final[dict[str, Callable[[AdaptersContext], dict[str, Runs]]]] = {
-    "rail": _rail,
-    "deposits": _deposits,
-    "resolve": _resolve,
-    "notifications": _notifications,
-    "redriver": _redriver,
+    build.__name__.removeprefix("_"): build
+    for build in (_rail, _deposits, _resolve, _notifications, _redriver)
 }
 
 
@@ -208,7 +204,7 @@ def run_verifier(environment: Environment) -> int:
     )
     hanging = HangingWatch(
         LogEnds(context.connection, context.clock, WATCH_S_MAX),
-        [(topology.EVENTS, number) for number in range(context.counts[topology.EVENTS])],
+        [(topology.EVENTS, n) for n in range(context.counts[topology.EVENTS])],
         context.clock,
         HangingMetrics(context.registry),
     )
@@ -333,9 +329,8 @@ def run_replay(environment: Environment, every_s: float) -> int:
             telling=telling_of(cluster),
         )
         log.info("replay starts", every_s=every_s)
-        return context.run_until_stopped(
-            scheduled.run, scheduled.stop, watched=[context.health], large_heap=False
-        )
+        run, stop, watched = scheduled.run, scheduled.stop, [context.health]
+        return context.run_until_stopped(run, stop, watched=watched, large_heap=False)
 
 
 def run_api(environment: Environment) -> int:
@@ -404,6 +399,5 @@ def run_api(environment: Environment) -> int:
             server.serve_until_stopped()
 
         log.info("api starts", host=settings.api_host, port=settings.api_port)
-        return context.run_until_stopped(
-            serve, server.request_stop, probes=probes, watched=[context.health]
-        )
+        stop, watched = server.request_stop, [context.health]
+        return context.run_until_stopped(serve, stop, probes=probes, watched=watched)

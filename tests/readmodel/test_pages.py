@@ -267,3 +267,12 @@ def _first_page(
     listed: Callable[[Reader, int, str | None], Page[Any]], reader: Reader, limit: int
 ) -> Page[Any]:
     return listed(reader, limit, None)
+
+
+def test_a_list_goes_on_after_a_payment_that_has_needed_attention_since_nobody_knows_when(
+    read_model: Model,
+) -> None:
+    """Its cursor says 0, where the list has it."""
+    noted = [payment(n, needs_attention=True, attention_since=None) for n in range(3)]
+    reader = given(read_model, payments=noted)
+    assert len(walked(reader.attention, 1)) == len(noted)
