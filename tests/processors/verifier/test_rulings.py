@@ -28,13 +28,13 @@ from core.records import (
 from processors.payments import handler
 from processors.replay import MemoryLog, Settings, verify
 from processors.verifier.partition import UNAUTHORIZED
-from processors.verifier.store import MemoryStore
 from schemas import topology as t
 from schemas.codec.parties import open_parties
 from tests.auditor.wire import sha256
 from tests.hostile.test_the_log import FORGERIES, header, names, settled
 from tests.processors.payments.clean_history import PARTITIONS
 from tests.processors.replay.world import rules_of
+from tests.processors.verifier.memory_store import MemoryStore
 from tests.processors.verifier.world_rig import WorldRig
 
 pytestmark = pytest.mark.slow
