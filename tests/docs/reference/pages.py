@@ -12,6 +12,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from api.edge.metrics import ApiMetrics
+from app.config import build
 from app.exits import ExitCode
 from app.settings import KAFKA_PASS_THROUGH, PREFIX, Settings
 from app.telemetry.tracing import TraceMetrics
@@ -88,7 +89,10 @@ def metrics() -> str:
     )
     for process, classes in makers:
         registry = CollectorRegistry()
-        for each in (*classes, PartitionErrorMetrics, ControlMetrics, ServingMetrics, TraceMetrics):
+        for each in (
+            *(*classes, PartitionErrorMetrics, ControlMetrics, ServingMetrics, TraceMetrics),
+            build.show,
+        ):
             each(registry)
         labels = _labels(registry)
         rows = [
