@@ -12,7 +12,8 @@ from pathlib import Path
 import pypdf
 import pytest
 
-from evidence.packs.pdf import flat, pdf_of
+from evidence.packs.pdf import pdf_of
+from evidence.packs.words import flat
 from tests.evidence.harness import Harness
 from tests.rooms import ROOT
 
@@ -56,6 +57,29 @@ def test_the_pdf_has_every_part_and_every_event_of_the_json(harness: Harness) ->
         "RETRY by ops_001, executed", "Approval apr_001", "23 FundsCaptured", "50.00", "Checkpoint",
     ):  # fmt: skip
         assert words in " ".join(text.split()), words
+
+
+def test_the_pdf_is_read_from_its_begin_and_raw_fields_come_last(harness: Harness) -> None:
+    """EP-04: summary, timeline, money, people, proof, how to verify; then every field."""
+    payment = harness.world.retried("k")
+    harness.all()
+    pdf = harness.packs.pdf(harness.packs.build(payment, None, proof=True)[1])
+    text = " ".join(text_of(pdf).split())
+    order = (
+        *("1 Summary", "AUD 50.00: SETTLED. Money PAID: the rail settled it."),
+        *("2 Timeline", "Payment sent to rail: att_002, AUD 50.00", "3 Money"),
+        *("captured: debited from what was", "4 People"),
+        *(
+            "apr_001: Retry, asked for by ops_001: APPROVED",
+            "5 Replay proof",
+            "signed checkpoint 1",
+        ),
+        *("6 How to verify", "verify_evidence.py FILE keyring.json", "A Payment intent"),
+        *("C Lifecycle events: every field", "header.cause.inputHash", "G Replay proof"),
+    )
+    places = [text.find(words) for words in order]
+    assert -1 not in places, order[places.index(-1)]
+    assert places == sorted(places)
 
 
 def test_names_beyond_latin_1_print_and_what_no_font_has_is_printed_as_code_points(
