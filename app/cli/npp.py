@@ -16,7 +16,7 @@ import typer
 import typer.main
 
 from app import logs, redaction
-from app.cli.cluster import broker, config, demo, doctor, replay, run, schemas, topics
+from app.cli.cluster import broker, config, demo, doctor, replay, run, schemas, topics, trial
 from app.cli.control import group as control
 from app.cli.data_option import give_data_option
 from app.cli.operators import (
@@ -69,6 +69,7 @@ app.add_typer(schemas.app, name="schemas", rich_help_panel=SET_UP)
 app.add_typer(topics.app, name="topics", rich_help_panel=SET_UP)
 app.add_typer(run.app, name="run", rich_help_panel=SET_UP)
 app.add_typer(broker.app, name="broker", rich_help_panel=SET_UP)
+app.add_typer(trial.app, name="trial", rich_help_panel=SET_UP)
 app.command(rich_help_panel=SET_UP)(token.token)
 
 

@@ -2,6 +2,7 @@
 
 stage        what runs: Kafka, registry, and the programs as child processes; tokens
 programs     those programs: simulators, processors, API, publisher; ports and environment
+trial        the first part of it alone, for the product started by hand
 watcher      what Kafka says while it runs
 people       operators who request, approve, cancel, retry and resolve
 office       the API as they use it, a few calls at a time

@@ -134,6 +134,13 @@ class Stage:
         for watcher in watchers:
             self._await(watcher.name, self.programs.monitoring.ready_url(watcher.name))
 
+    def start_simulators(self) -> None:
+        """The simulators alone; returns when all of them are ready."""
+        for name in SIMULATORS:
+            self.supervisor.start(self.programs.simulator(name))
+        for name in SIMULATORS:
+            self._await(name, self.programs.ready_url(name))
+
     def start_publisher(self) -> None:
         """The upstream system, with the load of the options."""
         (self.data / "logs" / f"{PUBLISHER_NAME}.log").unlink(missing_ok=True)

@@ -1,0 +1,180 @@
+"""What the product needs around it, for a trial on this machine: Kafka, a schema registry and the
+simulators, in the background. The product's own processes are started by hand, as in production.
+
+`up` starts a process that keeps them (`hold`) and waits until they are there; its file with the
+process's id is in the data folder while they run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from app.demo.options import Options
+from app.demo.programs import API, SIMULATORS
+from app.demo.shell import write_shell_file
+from app.demo.stage import LOCK, Stage
+from app.exits import ExitCode, Problem
+from app.platform.children import free_ports, tail_of
+from app.settings import DEMO_MARK, write_private
+from engine.clock import SystemClock
+
+FILE: Final = "trial.json"
+LOG: Final = "trial.log"
+UP_SECONDS_MAX: Final = 180.0
+DOWN_SECONDS_MAX: Final = 60.0
+LOOK_EVERY_SECONDS: Final = 0.2
+BEHAVIOUR: Final = "happy_path"  # a first payment of one's own goes well
+
+
+def hold(data: Path) -> int:
+    """Keep everything up until SIGTERM. Raises Problem when something does not start or stay."""
+    api_port = free_ports(1)[0]
+    # On one machine the processes have no port each; a port is taken where one is wanted.
+    more = {"NPP_METRICS_PORT": "0", "NPP_API_PORT": str(api_port)}
+    options = Options(
+        payments=1,
+        rate=0,
+        once=False,
+        chaos=False,
+        json=False,
+        reset=False,
+        data=data,
+        seed=1,
+        api_port=api_port,
+        behaviour=BEHAVIOUR,
+        more=more,
+    )
+    with _ended_by_signals(), Stage(options) as stage:
+        try:
+            stage.start_platform().close()
+            stage.start_simulators()
+            ready = stage.ready()
+            line = write_shell_file(stage.data, ready["api"], ready["tokens"])
+            simulators = {name: stage.url(name) for name in SIMULATORS}
+            write_private(
+                stage.data / FILE,
+                json.dumps(
+                    {
+                        "pid": os.getpid(),
+                        "eval": line,
+                        "api": stage.url(API),
+                        "bootstrap": ready["bootstrap"],
+                        "registry": ready["registry"],
+                        "simulators": simulators,
+                    }
+                ),
+            )
+            while True:
+                stage.tend()
+                stage.clock.sleep(LOOK_EVERY_SECONDS)
+        except KeyboardInterrupt:
+            return int(ExitCode.OK)
+        finally:
+            (stage.data / FILE).unlink(missing_ok=True)
+
+
+def up(data: Path) -> dict[str, Any]:
+    """Start what is not up; where everything is. Raises Problem when it does not come up."""
+    found = status(data)
+    if found is not None:
+        return found
+    log = data / "logs" / LOG
+    log.parent.mkdir(parents=True, exist_ok=True)
+    _mark(data)
+    command = [sys.executable, "-m", "app.cli.npp", "trial", "hold", "--data", str(data)]
+    with log.open("wb") as output:
+        holder = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    clock = SystemClock()
+    until = clock.monotonic_s() + UP_SECONDS_MAX
+    while holder.poll() is None and clock.monotonic_s() < until:
+        found = status(data)
+        if found is not None:
+            return found
+        clock.sleep(LOOK_EVERY_SECONDS)
+    if holder.poll() is None:
+        holder.terminate()
+    raise Problem(
+        f"The trial did not come up; its last words:\n{tail_of(log)}",
+        means="Kafka, the schema registry or a simulator did not start.",
+        do=f"The whole log: {log}",
+        code=ExitCode.UNREACHABLE,
+    )
+
+
+def down(data: Path) -> bool:
+    """End what is up; whether anything was. Raises Problem when it does not end in time."""
+    found = status(data)
+    if found is None:
+        return False
+    os.kill(found["pid"], signal.SIGTERM)
+    clock = SystemClock()
+    until = clock.monotonic_s() + DOWN_SECONDS_MAX
+    while _held(data):
+        if clock.monotonic_s() > until:
+            raise Problem(f"The trial's process {found['pid']} does not end.")
+        clock.sleep(LOOK_EVERY_SECONDS)
+    return True
+
+
+def status(data: Path) -> dict[str, Any] | None:
+    """Where everything is, or None while no trial is up in this folder."""
+    if not _held(data):
+        return None  # a file that a killed trial has left says nothing
+    try:
+        found = json.loads((data / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    assert isinstance(found, dict)
+    return found
+
+
+def _held(data: Path) -> bool:
+    """Whether a trial or demo runs in the folder: its lock is taken."""
+    try:
+        with (data / LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _mark(data: Path) -> None:
+    """A new folder with our log in it is a demo's: its own start takes it for one."""
+    known = {each.name for each in data.iterdir()}
+    if known <= {"logs", LOCK}:
+        (data / DEMO_MARK).touch()
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and Ctrl-C end it; a second one is ignored, since the end is bounded."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    former = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
