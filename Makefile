@@ -16,6 +16,7 @@ env: .venv/.ok ## the virtual environment, from hash-locked packages
 .venv/.ok: requirements/all.lock requirements/uv.lock.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is $$($(PYTHON) -V 2>&1); Python >= 3.11 is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: this Python cannot make virtual environments: install its venv package (Debian, Ubuntu: apt-get install python3-venv; others: the package with ensurepip)" >&2; exit 1; }
+	@echo "make: Python packages go to .venv: about 830 MB on disk, minutes on a slow line. \`make clean\` removes them." >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.lock.txt
 	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements/all.lock
