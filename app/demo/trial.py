@@ -27,6 +27,7 @@ from app.exits import ExitCode, Problem
 from app.platform.children import free_ports, tail_of
 from app.settings import DEMO_MARK, write_private
 from engine.clock import SystemClock
+from schemas.strict_json import read_json
 
 FILE: Final = "trial.json"
 LOG: Final = "trial.log"
@@ -137,7 +138,7 @@ def status(data: Path) -> dict[str, Any] | None:
     if not _held(data):
         return None  # a file that a killed trial has left says nothing
     try:
-        found = json.loads((data / FILE).read_text(encoding="utf-8"))
+        found = read_json((data / FILE).read_bytes())
     except FileNotFoundError:
         return None
     assert isinstance(found, dict)
