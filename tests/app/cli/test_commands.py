@@ -41,7 +41,7 @@ COMMANDS = every_command()
 def test_the_commands_of_the_product_are_there() -> None:
     wanted = (
         "run payments;run adapters;run verifier;run projector;run monitor;run api;run replay;"
-        "trial up;trial status;trial down;trial hold;"
+        "top;trial up;trial status;trial down;trial hold;"
         "broker start;topics plan;topics apply;topics drift;topics acls;topics quotas;"
         "schemas register;schemas check;replay verify;replay rebuild;config;doctor;demo;token;"
         "payment show;payment list;payment events;payment outcomes;payment search;payment watch;"
