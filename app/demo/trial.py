@@ -25,7 +25,7 @@ from app.demo.shell import write_shell_file
 from app.demo.stage import LOCK, Stage
 from app.exits import ExitCode, Problem
 from app.platform.children import free_ports, tail_of
-from app.settings import DEMO_MARK, write_private
+from app.settings import DEMO_MARK
 from engine.clock import SystemClock
 from schemas.strict_json import read_json
 
