@@ -27,6 +27,7 @@ from app.exits import ExitCode, Problem
 from app.platform.children import free_ports, tail_of
 from app.settings import DEMO_MARK
 from engine.clock import SystemClock
+from engine.private_file import rewrite_private
 from schemas.strict_json import read_json
 
 FILE: Final = "trial.json"
@@ -62,7 +63,7 @@ def hold(data: Path) -> int:
             ready = stage.ready()
             line = write_shell_file(stage.data, ready["api"], ready["tokens"])
             simulators = {name: stage.url(name) for name in SIMULATORS}
-            write_private(
+            rewrite_private(
                 stage.data / FILE,
                 json.dumps(
                     {
