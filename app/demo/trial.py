@@ -74,7 +74,7 @@ def hold(data: Path) -> int:
                         "registry": ready["registry"],
                         "simulators": simulators,
                     }
-                ),
+                ).encode(),
             )
             while True:
                 stage.tend()
