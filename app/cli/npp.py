@@ -36,8 +36,7 @@ from app.exits import ExitCode, Problem, usage
 from engine.errors import EngineError
 
 HELP: Final = (
-    "Payments over Kafka. Begin with `npp demo`: all of it on this machine, under load, proven. On "
-    "your own cluster: `npp schemas register`, `npp topics apply`, `npp run …`, `npp doctor`.\n\n"
+    "Payments over Kafka. Begin with `npp demo`; on your own cluster, with `npp topics apply`.\n\n"
     "Settings come from NPP_* variables (`npp config`), or from a demo's folder (--data DIR). Exit "
     "codes: 0 done, 1 failed or refused, 2 usage, 3 unreachable, 4 not found, 5 no answer in time."
 )

@@ -8,7 +8,15 @@ from engine.topics import Access, AclSpec, access_rules
 def test_access_rules_give_each_principal_what_it_must_do_and_nothing_else() -> None:
     """Least rights, from what it produces, consumes and is called."""
     rules = access_rules(
-        [Access("payments", ("events",), ("commands",), ("npp-payments",), ("npp-payments-",))]
+        [
+            Access(
+                "payments",
+                produces=("events",),
+                consumes=("commands",),
+                groups=("npp-payments",),
+                transactional_ids=("npp-payments-",),
+            )
+        ]
     )
     assert AclSpec("payments", "topic", "events", "WRITE") in rules
     assert AclSpec("payments", "topic", "events", "READ") not in rules

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.api_options import answer
 from app.cli.output import console, print_json
 from app.exits import ExitCode
 from app.settings import DEFAULT_DATA_DIR
@@ -16,7 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 Data = Annotated[Path, typer.Option(metavar="DIR", help="Folder for data and logs, kept.")]
-Json = Annotated[bool, typer.Option("--json", help="Where everything is, as one JSON object.")]
+Json = Annotated[bool, typer.Option("--json", help="The answer as one JSON object.")]
 
 
 @app.callback()
@@ -42,19 +43,19 @@ def status(data: Data = DEFAULT_DATA_DIR, json: Json = False) -> None:
 
     found = trial.status(data.absolute())
     if found is None:
-        console().print(f"No trial is up in {data}. To start one: npp trial up")
+        answer({"up": False}, json, f"No trial is up in {data}. To start one: npp trial up")
         raise typer.Exit(int(ExitCode.UNREACHABLE))
     _show(found, json=json)
 
 
 @app.command()
-def down(data: Data = DEFAULT_DATA_DIR) -> None:
+def down(data: Data = DEFAULT_DATA_DIR, json: Json = False) -> None:
     """End them; the data stays, and `npp trial up` goes on with it."""
     from app.demo import trial
 
     ended = trial.down(data.absolute())
     words = f"ended; the data stays in {data}" if ended else f"no trial is up in {data}"
-    console().print(words)
+    answer({"ended": ended, "data": str(data.absolute())}, json, words)
 
 
 @app.command(hidden=True)

@@ -30,7 +30,7 @@ def top(
     ] = False,
     json: Json = False,
 ) -> None:
-    """The dashboard in a terminal: states, rates, incidents, rail, proof, and who must act.
+    """The dashboard in a terminal: states, rates, incidents, rail, proof, who must act.
 
     Drawn anew every second until Ctrl-C. While the API does not answer it says so, and from when
     the data are. With --once or --json: exit 0 when the picture is of now, 1 when it is old or its

@@ -140,8 +140,12 @@ def test_a_foreign_event_is_ruled_on_and_everything_goes_on(
         until(lambda: stops(harness), "no STOP")
         payments.kill()
         harness.lose_disk()
-        payments = harness.start_payments()
-        harness.ready(payments)
+        starts = payments.log.read_text().count("engine is stopped")
+        payments = harness.start_payments()  # it is not ready while the STOP is open
+        until(
+            lambda: payments.log.read_text().count("engine is stopped") > starts,
+            "it does not start",
+        )
         asked = harness.npp(
             "control", "ruling", *map(str, place), "--foreign", "--as", "alice",
             "--reason", "drill 4719", "--json",
@@ -180,5 +184,5 @@ def test_a_foreign_event_is_ruled_on_and_everything_goes_on(
 
     harness.send([load.payment() for _ in range(10)])
     harness.forget_rest()
-    until(lambda: harness.waiting() == 0, "inputs wait")
+    harness.at_rest()
     harness.npp("replay", "verify")
