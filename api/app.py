@@ -144,7 +144,7 @@ async def _observe(app: FastAPI) -> None:
 
 
 def _probe_routes(probes: Probes | None) -> list[Route]:
-    """/livez and /readyz beside the API, for whoever only reaches its port."""
+    """/livez and /readyz beside the API, for callers that only reach its port."""
 
     def answer(found: Found) -> JSONResponse:
         good, body = found

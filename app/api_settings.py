@@ -117,7 +117,7 @@ def words(text: str) -> list[str]:
 
 def pages(api: FastAPI, settings: Settings, clock: Clock) -> ASGIApp:
     """The API with its pages; the API alone where nobody could sign in, or the browser's libraries
-    are not there, and whoever asks is told so. Raises Problem for a sign-in that is half set up."""
+    are not there, and a caller is told so. Raises Problem for a sign-in that is half set up."""
     chosen = _oidc(settings)
     if chosen is None and (settings.profile is Profile.PRODUCTION or settings.jwks):
         return _no_pages(api, "no sign-in is set up for them (NPP_OIDC_ISSUER)")

@@ -1,6 +1,6 @@
 """What a control act's signature covers, and checking and making it (docs/decisions/0017).
 
-The signed text is JSON, so that whoever signs can read it: `text_of` is the one place that knows
+The signed text is JSON, so that the signer can read it: `text_of` is the one place that knows
 it.
 """
 
@@ -58,7 +58,7 @@ def text_of(cluster_id: str, record: Any) -> bytes:
 
 
 def hash_of(cluster_id: str, record: Any) -> bytes:
-    """The SHA-256 that stands for a signed act in the signature of whoever confirms it."""
+    """The SHA-256 that stands for a signed act in the signature of the confirmation."""
     return hashlib.sha256(text_of(cluster_id, record) + record.signature.signature).digest()
 
 

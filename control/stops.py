@@ -1,7 +1,7 @@
 """Open STOPs, and the two persons and the proof that end them (domain §10).
 
 STOPs of one cause are one: of a person all of his, of a process those that say the same cause. So
-whoever writes three hundred of them is answered by one request and one confirmation.
+three hundred of them are ended by one request and one confirmation.
 """
 
 from __future__ import annotations

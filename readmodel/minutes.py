@@ -1,6 +1,6 @@
 """Figures of the business by partition and minute of decision, and the rates over them.
 
-Pure: events go in, counts and rates come out, and whoever has the same events has the same figures.
+Pure: events go in, counts and rates come out, and the same events give the same figures.
 An event touches exactly one bucket. Definitions: domain, rates. Times are epoch milliseconds.
 """
 

@@ -121,7 +121,7 @@ def _oidc(settings: WebSettings, clock: Clock) -> Oidc | None:
 
 
 class PagesOff:
-    """The API alone: whoever asks for a page is told why there is none."""
+    """The API alone: a request for a page is answered with why there is none."""
 
     def __init__(self, api: ASGIApp, why: str) -> None:
         self._api = api

@@ -32,7 +32,7 @@ class ProjectionWatcher:
     @contextmanager
     def of(self, partition: int) -> Iterator[threading.Event]:
         """An event that is set whenever events of this partition of the journal have been projected
-        since; also when the read model cannot be asked. Whoever waits clears it, then looks."""
+        since; also when the read model cannot be asked. A waiting caller clears it, then looks."""
         moved = threading.Event()
         with self._changed:
             self._waiting.setdefault(partition, set()).add(moved)

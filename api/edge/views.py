@@ -95,7 +95,7 @@ def parties(opened: Parties) -> PartiesView:
 
 
 def approval_status(status: str, expires_at: int, now_ms: int) -> str:
-    """An approval that nobody uses expires without an event: whoever looks compares the time."""
+    """An approval that nobody uses expires without an event: the reader compares the time."""
     return EXPIRED if status in CAN_EXPIRE and expires_at <= now_ms else status
 
 

@@ -1,5 +1,5 @@
 """Figures for the dashboard: what there is, what happened in 24 hours, the rates, and how far
-behind the read model is. Worked out once a second at most, whoever asks.
+behind the read model is. Worked out once a second at most, for all callers.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class SummaryView(View):
 
 
 class Delay:
-    """For how long the read model has not had what stood on the journal; whoever looks keeps it."""
+    """For how long the read model has not had what stood on the journal; the caller keeps it."""
 
     def __init__(self) -> None:
         self._missing: dict[int, tuple[int, int]] = {}  # partition: end that is waited for, since

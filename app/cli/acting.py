@@ -74,7 +74,7 @@ Wanted = Callable[..., PaymentAct]
 
 
 class Actor(msgspec.Struct, frozen=True):
-    """Who acts: `operator` by --as, or "" for whoever signed in."""
+    """Who acts: `operator` by --as, or "" for the person who signed in."""
 
     operator: str
     roles: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Whoever acts signs: the key, whose it is, and what it signs (docs/decisions/0017).
+"""The person who acts signs: the key, its owner, and what it signs (docs/decisions/0017).
 
 In demo and test `--as ID` picks a key that was made there; else `--key FILE` or
 NPP_OPERATOR_KEY_FILE, and the operators file says whose it is.
@@ -159,7 +159,7 @@ def carry(api: Api, path: str, record: Any) -> dict[str, Any]:
 
 
 def open_key(environment: Environment, operator: str, path: Path | None) -> SigningKey:
-    """The key of whoever acts. Raises Problem."""
+    """The key of the person who acts. Raises Problem."""
     production = environment.settings.profile is Profile.PRODUCTION
     if operator and production:
         raise usage(

@@ -1,4 +1,4 @@
-"""The floor of the production profile: what no production process starts with, whoever set it.
+"""The floor of the production profile: settings that no production process starts with.
 
 One sentence a fault, all of them at once. What a process needs beyond that it says itself.
 """

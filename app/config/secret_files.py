@@ -1,5 +1,5 @@
 """Secrets as files: NPP_X_FILE names the file that holds what NPP_X would. A container shows its
-environment to whoever may inspect it, and no mounted file.
+environment to anyone who may inspect it, and no mounted file.
 """
 
 from __future__ import annotations

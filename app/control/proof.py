@@ -105,7 +105,7 @@ def publish_proof(cluster: Cluster, report: Report) -> list[str]:
 
 
 def note_passed(cluster: Cluster, report: Report) -> None:
-    """Publish it where that is possible; else whoever resumes proves by hand."""
+    """Publish it where that is possible; else the person who resumes proves by hand."""
     try:
         log.info("proof_published", said=publish_proof(cluster, report))
     except Problem as problem:

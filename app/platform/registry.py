@@ -1,8 +1,8 @@
 """A real schema registry (Apicurio, spoken to in Confluent's language) on loopback.
 
 It keeps its schemas in memory: a restart forgets them, and ids follow the order of registration.
-Registering the same schemas in the same order again gives the same ids; whoever starts it does
-that, and `ids.lock` beside the data proves it.
+Registering the same schemas in the same order again gives the same ids; the process that starts it
+does that, and `ids.lock` beside the data proves it.
 """
 
 from __future__ import annotations

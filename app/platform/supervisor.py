@@ -1,6 +1,6 @@
 """Keeps a handful of named child processes running: start, restart what fell, kill one, end all.
 
-It has no thread of its own: whoever owns it calls `tend` a few times a second. It knows processes,
+It has no thread of its own: its owner calls `tend` a few times a second. It knows processes,
 log files and exit codes, and nothing of what runs in them.
 
     add ──▶ WAITING ──▶ RUNNING ──ended──▶ WAITING (back-off) ──▶ RUNNING …

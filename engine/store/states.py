@@ -164,7 +164,7 @@ class PartitionStates:
 
     def hold(self, key: str, now_ms: int) -> None:
         """The journal knows the key and the state topic does not: its inputs cannot be decided
-        until a state comes on the state topic, for what has none would be made anew.
+        until a state comes on the state topic, for what has none would be created again.
         """
         self.load([(key, _UNKNOWN)], self.state_offset, now_ms)
         self.unreadable.discard(key)

@@ -171,7 +171,7 @@ def proof(pack: dict[str, Any]) -> Iterator[str]:
 HOW_TO_VERIFY: Final = """\
 1. The proof is the JSON that is attached to this PDF; a PDF reader saves it.
 2. Get the verifier's public keys from where its owner publishes them (`npp evidence keys`), not \
-from whoever gave you this file.
+from the person who gave you this file.
 3. Offline, without the product: `python verify_evidence.py FILE keyring.json`, with the JSON or \
 this PDF. VERIFIED means that every byte, hash and signature fits.
 4. That nothing came later only the running system can say: `npp evidence verify` with the \

@@ -87,7 +87,7 @@ class DepositsLedger:
                 self._move(entry)
 
     def expire(self, now: int) -> None:
-        """Give back by itself what is left of each hold whose time has passed."""
+        """Release by itself what is left of each hold whose time has passed."""
         for hold in self.holds.values():
             if hold.expires_at is not None and hold.expires_at <= now:
                 hold.expired += hold.left()

@@ -35,8 +35,8 @@ class Ownership(Protocol):
     def confirm(self, partition: int) -> bool:
         """Ask the group's coordinator, which refuses an instance that another has replaced.
 
-        True means: at a moment after this call began the partition was ours, so whoever gets it
-        next reads everything that was written before.
+        True means: at a moment after this call began the partition was ours, so the process that
+        gets it next reads everything that was written before.
         """
 
 

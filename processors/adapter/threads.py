@@ -1,5 +1,5 @@
-"""The workers of one process, a thread each. When one ends with an error, all end, and whoever
-supervises the process starts it again.
+"""The workers of one process, a thread each. When one ends with an error, all end, and the
+supervisor starts the process again.
 """
 
 from __future__ import annotations

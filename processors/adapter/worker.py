@@ -118,8 +118,8 @@ class InstructionHandler:
     def _known(self, place: tuple[str, int, int]) -> Work | None:
         """The instruction when it was begun already, by this assignment.
 
-        What an earlier assignment began is forgotten: its records are read again, by whoever has
-        their partitions now.
+        What an earlier assignment began is forgotten: its records are read again, by the process
+        that has their partitions now.
         """
         with self._lock:
             generation = self._generation_now()

@@ -140,7 +140,7 @@ class SubmissionRecord:
 
 
 def _replaces(before: RailSubmission, after: RailSubmission) -> bool:
-    """Whoever writes NOT_SUBMITTED over SUBMITTING has asked the rail, and knew of the last try."""
+    """The writer of NOT_SUBMITTED over SUBMITTING has asked the rail, and knew of the last try."""
     if after.phase == NOT_SUBMITTED and before.phase == SUBMITTING:
         return after.tries >= before.tries
     return EVIDENCE.get(after.phase, 0) >= EVIDENCE.get(before.phase, 0)

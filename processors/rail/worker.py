@@ -223,7 +223,7 @@ class RailHandler(InstructionHandler):
         try:
             found: RailSubmission = self._codec.decode(record.topic, value, record.headers)
         except Undecodable as error:
-            # Whoever reads past it could submit twice.
+            # A reader that goes past it could submit twice.
             place = f"{record.partition}/{record.offset}"
             raise Exit("RAIL_RECORD_UNREADABLE", place) from error
         except RegistryDown as error:

@@ -1,7 +1,7 @@
 """`npp run replay`: proves the whole log again and again, and stops processing when a proof fails.
 
-It instructs nobody. A pass is published for whoever resumes; a failure is a STOP, a metric and a
-critical log line, and the next proof runs all the same.
+It instructs nobody. A pass is published for the person who resumes; a failure is a STOP, a metric
+and a critical log line, and the next proof runs all the same.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ class Harness:
                     raise AssertionError(f"{process.name} is not ready:\n{tail_of(process.log)}")
                 time.sleep(POLL_SECONDS)
 
-    def all_standing(self) -> None:
+    def all_alive(self) -> None:
         """Nobody has ended whom no test broke."""
         for process in self.processes:
             if not process.ended_by_us and not process.alive():

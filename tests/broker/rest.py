@@ -47,7 +47,7 @@ class Rest:
         deadline = time.monotonic() + seconds
         quiet = 0
         while quiet < QUIET_POLLS:
-            self._harness.all_standing()
+            self._harness.all_alive()
             changed = self._follow()
             moving = self._moving()
             quiet = 0 if changed or moving else quiet + 1

@@ -15,7 +15,7 @@ from tests.broker.source import Kafka
 
 
 @pytest.fixture(scope="session")
-def standing_harness(
+def shared_harness(
     kafka: Kafka, registry: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Harness]:
     """Topics, schemas, simulators, adapters and verifier on the session's Kafka; no payments
@@ -34,13 +34,13 @@ def standing_harness(
 
 
 @pytest.fixture
-def harness(standing_harness: Harness) -> Iterator[Harness]:
+def harness(shared_harness: Harness) -> Iterator[Harness]:
     """The shared set-up with no payments processor running, before and after."""
-    standing_harness.catch_up()
+    shared_harness.catch_up()
     try:
-        yield standing_harness
+        yield shared_harness
     finally:
-        for process in standing_harness.processes:
+        for process in shared_harness.processes:
             if process.name.startswith("payments") and process.alive():
                 process.kill()
 

@@ -33,7 +33,7 @@ def standing(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture
 def harness(standing: ApiHarness) -> Iterator[ApiHarness]:
     yield standing
-    standing.all_standing()
+    standing.all_alive()
 
 
 def test_a_gated_action_end_to_end(harness: ApiHarness) -> None:

@@ -148,7 +148,7 @@ def harness(standing: OutageHarness) -> Iterator[OutageHarness]:
         standing.key_server.lists(standing.issuer)
         until(lambda: standing.is_ready() or None)
     yield standing
-    standing.all_standing()
+    standing.all_alive()
 
 
 def test_row_18_without_a_key_server_nobody_is_let_in_until_it_is_there(

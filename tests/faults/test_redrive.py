@@ -96,7 +96,7 @@ class Redrives:
         """What became of it, once it has ended. No process has."""
 
         def found() -> RedriveDone | None:
-            self.harness.all_standing()
+            self.harness.all_alive()
             for entry in self.cluster.read(topology.CONTROL, 0):
                 said = entry.record
                 if isinstance(said, RedriveDone) and said.request_id == name:
@@ -163,7 +163,7 @@ def test_every_confirmed_redrive_ends_and_the_adapters_go_on(own: tuple[Cluster,
 
     done = redrives.done(redrives.ask(at[small]))
     assert (done.redriven, done.refused) == (1, None)
-    harness.all_standing()
+    harness.all_alive()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from engine.clock import MS_PER_S
 
 DAY_MS: Final = 86_400_000
 SOON_DAYS: Final = 30  # enough to make a file, have it signed, and deploy it everywhere
-ADMINS_MIN: Final = 2  # whoever asks does not confirm
+ADMINS_MIN: Final = 2  # the requester does not confirm
 CHECK: Final = "operators"
 NEXT: Final = (
     "put the next file in force while two can sign: docs/runbook.md, Keys and the operators file"

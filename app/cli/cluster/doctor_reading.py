@@ -1,6 +1,6 @@
 """What `npp doctor` finds by reading: whether what each reader reads next can be read at all.
 
-Whoever reads without a group keeps its place elsewhere: the verifier in its checkpoints, the
+A reader without a group keeps its position elsewhere: the verifier in its checkpoints, the
 projector in the read model. What was written last is looked at in every topic.
 """
 
