@@ -13,16 +13,27 @@ help: ## this list
 
 env: .venv/.ok ## the virtual environment, from hash-locked packages
 
-.venv/.ok: requirements/all.lock requirements/uv.lock.txt pyproject.toml
+# $(1): lock file, $(2): its packages on disk
+define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is $$($(PYTHON) -V 2>&1); Python >= 3.11 is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: this Python cannot make virtual environments: install its venv package (Debian, Ubuntu: apt-get install python3-venv; others: the package with ensurepip)" >&2; exit 1; }
-	@echo "make: Python packages go to .venv: about 830 MB on disk, minutes on a slow line. \`make clean\` removes them." >&2
+	@echo "make: Python packages go to .venv: about $(2) on disk, minutes on a slow line. \`make clean\` removes them." >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.lock.txt
-	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements/all.lock
+	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements/$(1)
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c 'import app.cli.npp, app.wiring, app.demo.run, gateways.rail.simulator, gateways.deposits.simulator, gateways.notifications.simulator, gateways.resolve.simulator' # what is started again and again is compiled once
 	@touch $@
+endef
+
+.venv/.ok: requirements/all.lock requirements/uv.lock.txt pyproject.toml
+	$(call install,all.lock,830 MB)
+
+.venv/.demo: requirements/demo.lock requirements/uv.lock.txt pyproject.toml
+	$(call install,demo.lock,430 MB)
+
+# The demo takes the whole environment where it is there, else the smaller one.
+DEMO_ENV := $(if $(wildcard .venv/.ok),.venv/.ok,.venv/.demo)
 
 fetch: .venv/.ok ## Kafka and the schema registry, verified against requirements/jars.lock
 	@$(BIN)/python -m app.platform.fetch
@@ -46,7 +57,8 @@ native: .venv/.ok ## build/native: the product with its hot path compiled; needs
 	@command -v cc >/dev/null || { echo "make: a C compiler is needed: install one (Debian, Ubuntu: apt-get install gcc libc6-dev)" >&2; exit 1; }
 	@$(BIN)/python -m native.build
 
-demo: fetch ## the whole product on this machine; options in ARGS="--once --payments 5000 --chaos"
+demo: $(DEMO_ENV) ## the whole product on this machine; options in ARGS="--once --payments 5000 --chaos"
+	@$(BIN)/python -m app.platform.fetch
 	@$(BIN)/npp demo $(ARGS)
 
 check: .venv/.ok ## format, lint, types, import rules, tests without a broker; under a minute
@@ -64,10 +76,11 @@ replay-test: fetch ## the runbook's seven replay tests, each by name
 bench: fetch ## speed figures; ARGS="--quick --json"
 	@$(BIN)/python -m bench $(ARGS)
 
-lock: ## rewrite requirements/all.lock, run.lock, fetch.lock and uv.lock.txt from pyproject.toml (adds; never upgrades what is locked)
+lock: ## rewrite requirements/all.lock, demo.lock, run.lock, fetch.lock and uv.lock.txt from pyproject.toml (adds; never upgrades what is locked)
 	@test -x $(BIN)/uv || $(MAKE) .venv/.ok
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group demo --group test --group lint --group native --group build --extra trace pyproject.toml -o requirements/all.lock
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group demo --group test --group lint --group native --group build --group sbom --extra trace pyproject.toml -o requirements/all.lock
 	@sed -n 's/^\([A-Za-z0-9._-]*==[^ ]*\).*/\1/p' requirements/all.lock | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c - --extra trace pyproject.toml -o requirements/run.lock
+	@sed -n 's/^\([A-Za-z0-9._-]*==[^ ]*\).*/\1/p' requirements/all.lock | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c - --group demo --group build pyproject.toml -o requirements/demo.lock
 	@grep -m1 '^uv==' requirements/all.lock | cut -d' ' -f1 | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o requirements/uv.lock.txt
 	@grep -m1 '^jgo==' requirements/all.lock | cut -d' ' -f1 | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c requirements/run.lock - -o requirements/fetch.lock
 	@! grep -n '://' requirements/*.lock requirements/uv.lock.txt
