@@ -33,7 +33,7 @@ from tests.processors.payments.world import CODEC
 pytestmark = pytest.mark.slow
 
 SCENARIOS_COUNT = 8
-WALKS_MAX = 5  # which calls a walk comes to also hangs on ids that are new each time
+WALKS_MAX = 12  # which calls a walk comes to also hangs on ids that are new each time
 STEPS_COUNT = 40
 WIDE = Rate(per_s=1e6, burst=1e6)
 QUICK = hypothesis.settings(

@@ -67,17 +67,21 @@ ASKING: dict[str, tuple[str, ...]] = {
 # Commands that show no answer of the API: why.
 OTHERS: dict[str, str] = {
     **dict.fromkeys(("demo", "broker start"), "shows what this machine runs"),
+    **dict.fromkeys(("trial up", "trial status", "trial down", "trial hold"),
+                    "shows what this machine runs"),
     **dict.fromkeys(("doctor", "schemas register", "schemas check"), "asks Kafka and the registry"),
     **dict.fromkeys(("topics plan", "topics drift", "topics apply"), "asks Kafka"),
     **dict.fromkeys(("topics acls", "topics quotas", "config", "token"), "shows our own files"),
     **dict.fromkeys(("keys new", "keys show", "evidence limit-key"), "shows a file of one's own"),
     **dict.fromkeys(("control operators", "control rules"), "signs; app.cli.output shows it"),
     **dict.fromkeys(("control stop", "control resume", "control recover", "control confirm",
-                     "quarantine redrive", "payment resume"), "signs; app.cli.output shows it"),
+                     "control ruling", "quarantine redrive", "payment resume"),
+                    "signs; app.cli.output shows it"),
     **dict.fromkeys(("payment tail", "payment event-store", "payment publish", "replay verify",
                      "replay rebuild"), "reads Kafka; app.cli.output shows it"),
     **dict.fromkeys(("run payments", "run adapters", "run verifier", "run projector",
                      "run monitor", "run replay", "run api"), "logs; structlog's JSON escapes"),
+    "top": "takes answers by their types, and shows their texts inert",
     "payment watch": "follows for ever; one line of it is app.cli.output's",
     "evidence keys": "writes the API's bytes as they are, for a program",
 }  # fmt: skip

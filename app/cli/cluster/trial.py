@@ -9,7 +9,7 @@ import typer
 
 from app.cli.api_options import answer
 from app.cli.output import console, print_json
-from app.exits import ExitCode
+from app.exits import ExitCode, Problem
 from app.settings import DEFAULT_DATA_DIR
 
 app = typer.Typer(
@@ -43,8 +43,9 @@ def status(data: Data = DEFAULT_DATA_DIR, json: Json = False) -> None:
 
     found = trial.status(data.absolute())
     if found is None:
-        answer({"up": False}, json, f"No trial is up in {data}. To start one: npp trial up")
-        raise typer.Exit(int(ExitCode.UNREACHABLE))
+        raise Problem(
+            f"No trial is up in {data}.", do="npp trial up starts one.", code=ExitCode.UNREACHABLE
+        )
     _show(found, json=json)
 
 

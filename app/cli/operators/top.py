@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import msgspec
 import typer
@@ -18,6 +18,7 @@ from engine.clock import Clock, SystemClock
 if TYPE_CHECKING:
     from app.cli.operators.picture import Shown
 
+T = TypeVar("T")
 EVERY_S: Final = 1.0
 LISTED: Final = "8"
 AGAIN: Final = (ExitCode.UNREACHABLE, ExitCode.UNKNOWN)  # what passes by itself
@@ -80,18 +81,30 @@ def _look(api: Api, clock: Clock) -> Shown:
     summary = _ask(api, "/api/summary")
     made_at_ms = clock.now_ms()
     try:
-        control = msgspec.convert(_ask(api, "/api/control"), ControlView)
+        control = _typed(_ask(api, "/api/control"), ControlView)
     except Refused as refused:
         if refused.status != 503:  # the control topic cannot be read: a picture has to say so
             raise
         control = None
     return Shown(
-        summary=msgspec.convert(summary, SummaryView),
+        summary=_typed(summary, SummaryView),
         control=control,
         attention=_ask(api, "/api/attention", limit=LISTED)["items"],
         approvals=_ask(api, "/api/approvals", status="REFERRED", limit=LISTED)["items"],
         made_at_ms=made_at_ms,
     )
+
+
+def _typed(found: Any, view: type[T]) -> T:
+    """The answer as this release knows it. Raises Problem."""
+    try:
+        return msgspec.convert(found, view)
+    except msgspec.ValidationError as error:
+        raise Problem(
+            f"The API's answer cannot be shown: {error}",
+            means="It is no API of this release, or something between changes its answers.",
+            do="`npp doctor` compares; NPP_API_URL names the API.",
+        ) from error
 
 
 def _ask(api: Api, path: str, **query: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from api.services import NoProofs
 from api.summary.figures import Summary
 from core.monitoring import Incident
 from engine.records import LogRecord
@@ -76,7 +77,10 @@ def test_the_summary_has_the_open_ones(harness: ApiHarness) -> None:
     ended = msgspec.structs.replace(incident("success", OPENED_MS), status="RESOLVED")
     give(harness, incident("retry", OPENED_MS), ended)
     services: Any = SimpleNamespace(
-        reader=harness.reader, clock=harness.clock, journal=SimpleNamespace(ends=dict)
+        reader=harness.reader,
+        clock=harness.clock,
+        journal=SimpleNamespace(ends=dict),
+        proofs=NoProofs(),
     )
     assert [each.rule for each in Summary(services).get().incidents] == ["retry"]
 

@@ -33,7 +33,9 @@ OUTCOME = {
 def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
     made = FakeApi()
     made.answers = {
-        PLACE: [(200, {"paymentIntentId": PAYMENT, "state": "CREATED", "conflicts": []})],
+        PLACE: [
+            (200, {"paymentIntentId": PAYMENT, "state": "CREATED", "conflicts": [], "rulings": []})
+        ],
         f"{PLACE}/events": [(200, {"items": [EVENT], "next": None})],
         f"{PLACE}/outcomes": [(200, {"items": [OUTCOME], "next": None})],
     }
