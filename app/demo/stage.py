@@ -48,6 +48,9 @@ LOOK_EVERY_SECONDS: Final = 0.1
 PROBE_SECONDS: Final = 2.0
 KAFKA_HEAP_MB: Final = 512
 LEDGER_SECONDS: Final = 20.0
+# Of the demo's own clients: what Kafka does not answer is a Problem already, and the last line that
+# a person reads is not a client's that sees the broker end.
+QUIET: Final = {"NPP_KAFKA_LOG_LEVEL": "2"}
 
 
 class Stage:
@@ -107,7 +110,7 @@ class Stage:
         self._issuer = LocalIssuer(self.data, self.clock)
         token = {"NPP_API_TOKEN": self.token("demo", SENIOR)}
         app_settings.write_env_file(self.data / ENV_FILE, values | token)
-        self.environment = app_settings.load(values)
+        self.environment = app_settings.load(values | QUIET)
         topics = catalogue.load()
         TopicAdmin(self.environment.connection()).apply(
             topic_specs(topics, self.environment.topics_profile())

@@ -131,7 +131,7 @@ def test_an_approval_works_once_and_for_its_attempt(harness: Harness) -> None:
     harness.script(external_ref(payment, 2), [rejects("AB05")])
     first = harness.approved("ops_1", payment, "RETRY")
     harness.done("ops_1", payment, "retry", {"attemptId": "att_002", "reason": "r"})
-    harness.until(payment, state="FAILED", attemptId="att_002")
+    harness.until(payment, state="FAILED", attemptId="att_002", funds="RELEASED")
     again = {"attemptId": "att_003", "reason": "r", "approvalId": first}
     assert rule(harness.act("ops_1", payment, "retry", again)) in (
         (403, "APPROVAL_USED"),
