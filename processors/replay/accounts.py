@@ -17,7 +17,7 @@ SET_ASIDE: Final = 32  # the outcome says MISROUTED or QUARANTINED
 SUSPENDED: Final = 64  # the event is ProcessingSuspended
 TWICE: Final = 128  # two outcomes or two quarantined copies
 
-BEYOND_MAX: Final = 1_000  # that are named one by one
+BEYOND_MAX: Final = 100_000  # offsets behind a topic's end that are remembered: 10 MB
 _NOT_THERE: Final = "it is accounted for but is on no input topic"
 _ACCOUNT: Final = EVENTS | OUTCOME | QUARANTINE
 
@@ -26,30 +26,32 @@ class Accounts:
     """The inputs of one partition, topic by topic."""
 
     def __init__(self, topics: Sequence[str], ends: Mapping[str, int]) -> None:
-        """`ends` of the topics: an offset behind one is no input, whatever names it, and takes no
-        memory for the offsets before it."""
+        """`ends` of the topics: an offset behind one is no input yet, whatever names it, and takes
+        no memory for the offsets before it."""
         self._topics = tuple(topics)
         self._flags: list[bytearray] = [bytearray() for _ in topics]
-        self._beyond: list[set[int]] = [set() for _ in topics]
+        self._beyond: list[dict[int, int]] = [{} for _ in topics]
+        self._ends: list[int] = []
         self.grow(ends)
 
     def grow(self, ends: Mapping[str, int]) -> None:
-        """The topics end here now."""
+        """The topics end here now: a live log has grown since the last time."""
         self._ends = [ends.get(topic, 0) for topic in self._topics]
+        for topic, beyond in enumerate(self._beyond):
+            for offset in [each for each in beyond if 0 <= each < self._ends[topic]]:
+                self.mark(topic, offset, beyond.pop(offset))
 
     def mark(self, topic: int, offset: int, flag: int) -> None:
         """Note what is known of an input."""
         flags = self._flags[topic]
         if not 0 <= offset < self._ends[topic]:
-            if len(self._beyond[topic]) < BEYOND_MAX:
-                self._beyond[topic].add(offset)
+            beyond = self._beyond[topic]
+            if offset in beyond or len(beyond) < BEYOND_MAX:
+                beyond[offset] = _joined(beyond.get(offset, 0), flag)
             return
         if offset >= len(flags):
             flags.extend(bytes(max(offset + 1 - len(flags), len(flags), 1_024)))
-        once = flag & (OUTCOME | QUARANTINE)
-        if once & flags[offset]:
-            flag |= TWICE
-        flags[offset] |= flag
+        flags[offset] = _joined(flags[offset], flag)
 
     def flags(self, topic: int, offset: int) -> int:
         """What is known of an input."""
@@ -106,6 +108,11 @@ class Accounts:
             elif flags & OUTCOME:
                 by_outcome += 1
         return read, by_events, by_outcome, by_quarantine
+
+
+def _joined(known: int, flag: int) -> int:
+    twice = TWICE if known & flag & (OUTCOME | QUARANTINE) else 0
+    return known | flag | twice
 
 
 def _why(flags: int) -> str | None:

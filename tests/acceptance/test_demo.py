@@ -133,6 +133,9 @@ def test_what_a_person_publishes_is_reported_beside_the_load(tmp_path: Path) -> 
     said = log.read_text()
     assert "DOES NOT RECONCILE" not in said
     assert "Everything reconciles." in said
+    proofs = [line for line in said.splitlines() if "first proof" in line]
+    assert proofs
+    assert not [line for line in proofs if "failed" in line]
     others = "{'published': 3, 'accepted': 1, 'duplicates': 1, 'rejected': 1, 'quarantined': 0}"
     assert f"others             {others}" in said
     stays, goes_on = said.splitlines()[-2:]

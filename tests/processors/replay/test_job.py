@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from engine.ports import TopicPartition
-from processors.replay import Limit, MemoryLog, Settings, buckets, job, reading, verify
+from processors.replay import Limit, MemoryLog, Settings, accounts, buckets, job, reading, verify
+from processors.replay.accounts import Accounts
 from schemas import topology as t
 from schemas.codec.parties import open_parties
 from tests.processors.payments.clean_history import PARTITIONS
@@ -120,6 +121,51 @@ def test_a_log_that_grows_while_it_is_read_is_looked_at_again_and_passes(
     assert report.passed, report.first_failure and report.first_failure.sentence()
     assert report.inputs.unaccounted == 0
     assert report.fold.payments == report.fold.checked == 6
+
+
+class Late(MemoryLog):
+    """A live log: events, their inputs and outcomes of the last moments come after the first ends
+    were taken, all of them together."""
+
+    TOPICS = (*t.INPUTS, t.EVENTS, t.OUTCOMES)
+
+    def __init__(self, whole: MemoryLog, asks: int) -> None:
+        super().__init__(whole._counts)
+        self.records = whole.records
+        self._asks = asks
+        self._asked: dict[TopicPartition, int] = {}
+
+    def ends(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        found = dict(super().ends(places))
+        for late in [each for each in places if each[0] in self.TOPICS]:
+            self._asked[late] = self._asked.get(late, 0) + 1
+            if self._asked[late] <= self._asks:
+                found[late] = found[late] // 2
+        return found
+
+
+@pytest.mark.parametrize("asks", [1, 2, 3])
+def test_an_event_whose_input_came_after_the_first_look_is_accounted_for(
+    world: World, asks: int
+) -> None:
+    """RP-10: a payment is looked at again with the events that it has by then."""
+    whole = world.log()
+    for place_, records in whole.records.items():
+        if place_[0] == t.CHECKPOINTS:
+            records.clear()
+    report = replay(world, Late(whole, asks))
+    assert report.passed, report.first_failure and report.first_failure.sentence()
+    assert report.inputs.unaccounted == 0
+
+
+def test_an_offset_behind_a_topic_costs_no_memory_and_counts_once_the_topic_has_it() -> None:
+    account = Accounts(("a",), {"a": 10})
+    account.mark(0, 10**12, accounts.EVENTS)
+    account.mark(0, 12, accounts.EVENTS)
+    assert [offset for offset, _ in account.wrong(0)] == [12, 10**12]
+    account.grow({"a": 20})
+    account.mark(0, 12, accounts.INPUT)
+    assert [offset for offset, _ in account.wrong(0)] == [10**12]
 
 
 def test_progress_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
