@@ -18,7 +18,7 @@ from tests.app.cli.test_commands import COMMANDS, PAYMENT, is_group
 pytestmark = pytest.mark.slow
 
 REFUSAL = {"code": "FORBIDDEN", "rule": "ROLE_MISSING", "sentence": "no", "status": 403}
-STARTS_PROCESSES = {"demo", "broker", "run"}  # or never ends
+STARTS_PROCESSES = {"demo", "broker", "trial", "run"}  # or never ends
 # What a required parameter is given; anything else gets a word.
 GIVEN = {
     "payment": PAYMENT, "payments": PAYMENT, "what": PAYMENT, "reason": "RAIL", "amount": "12.50",
