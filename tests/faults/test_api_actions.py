@@ -19,7 +19,7 @@ RETRY = {"attemptId": "att_002", "reason": "Resolve approved retry after rail ti
 
 
 @pytest.fixture(scope="module")
-def standing(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiHarness]:
+def product(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiHarness]:
     """On a Kafka of its own: the auditor of the fault rows knows its own simulators' books only."""
     with Cluster(tmp_path_factory.mktemp("kafka"), heap_mb=256) as kafka:
         made = ApiHarness(kafka.bootstrap, registry, tmp_path_factory.mktemp("api"))
@@ -31,9 +31,9 @@ def standing(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def harness(standing: ApiHarness) -> Iterator[ApiHarness]:
-    yield standing
-    standing.all_alive()
+def harness(product: ApiHarness) -> Iterator[ApiHarness]:
+    yield product
+    product.all_alive()
 
 
 def test_a_gated_action_end_to_end(harness: ApiHarness) -> None:

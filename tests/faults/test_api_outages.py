@@ -125,7 +125,7 @@ class OutageHarness(ApiHarness):
 
 
 @pytest.fixture(scope="module")
-def standing(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutageHarness]:
+def product(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutageHarness]:
     with Cluster(tmp_path_factory.mktemp("kafka"), heap_mb=256) as kafka:
         made = OutageHarness(kafka, registry, tmp_path_factory.mktemp("api"))
         try:
@@ -142,21 +142,21 @@ def standing(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def harness(standing: OutageHarness) -> Iterator[OutageHarness]:
+def harness(product: OutageHarness) -> Iterator[OutageHarness]:
     """Ready, also where the test that begins without keys runs in another process."""
-    if not standing.is_ready():
-        standing.key_server.lists(standing.issuer)
-        until(lambda: standing.is_ready() or None)
-    yield standing
-    standing.all_alive()
+    if not product.is_ready():
+        product.key_server.lists(product.issuer)
+        until(lambda: product.is_ready() or None)
+    yield product
+    product.all_alive()
 
 
 def test_row_18_without_a_key_server_nobody_is_let_in_until_it_is_there(
-    standing: OutageHarness,
+    product: OutageHarness,
 ) -> None:
     """SEC-01: the API starts, is not ready and refuses everybody with 503; it finds the keys by
     itself."""
-    harness = standing
+    harness = product
     until(lambda: "keys" in unready(harness) or None)
     refused = harness.get("vera", "/api/session")
     harness.key_server.lists(harness.issuer)
